@@ -1,0 +1,180 @@
+"""The label table: one row per FreeSurfer value that the label maps of SynthSeg hold (SynthSeg, Table S2).
+
+The rows live in `resources/labels.tsv`. `target`, `topology`, `generation_class` and `tissue` come from SynthSeg's own
+lists (version 2 unless named otherwise). Those version 2 lists are one entry longer than the published generation labels:
+a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology 0) and
+which no published label map holds, so it has no row here. FreeSurfer has no names or colours for 502-530: they are ours,
+as are those of the choroid plexus (136, 137, 163, 164).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
+"""Tissue classes of SynthSeg+; the position is the class number. White matter holds the deep grey matter and brainstem."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One anatomical structure: what it is called, and what the generator, the networks and the scores do with it."""
+
+    value: int
+    """FreeSurfer value."""
+    name: str
+    """FreeSurfer name, e.g. `Left-Hippocampus`."""
+    side: str
+    """`left`, `right` or `midline`."""
+    tissue: str
+    """Tissue class of SynthSeg+, one of `TISSUES`."""
+    contralateral: int
+    """Value of the partner on the other side; the value itself on the midline."""
+    generation_class: int
+    """Structures with the same class share one Gaussian of the generative model."""
+    target: int
+    """Value in the training target (version 2); 0 where the structure is reset to background."""
+    target_v1: int
+    """Value in the training target of SynthSeg's first version, which knows no CSF."""
+    topology: int
+    """Topological class (version 2): connected components are kept per class; 0 is never masked."""
+    extra_cerebral: bool
+    """Removed by the skull-strip simulation (its imperfect variant keeps CSF)."""
+    evaluated: bool
+    """Scored, as in the evaluation of the paper."""
+    color: tuple[int, int, int]
+    """RGB, 0-255; FreeSurfer's where it has one."""
+
+
+def resources() -> Path:
+    """The folder of bundled resources: inside the package once installed, at the top level of a checkout."""
+    inside = Path(__file__).parent / "resources"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "resources"
+
+
+@cache
+def table() -> tuple[Structure, ...]:
+    """All structures, sorted by value, background (0) first."""
+    with open(resources() / "labels.tsv", encoding="utf-8", newline="") as file:
+        return tuple(_structure_from_row(row) for row in csv.DictReader(file, delimiter="\t"))
+
+
+def _structure_from_row(row: dict[str, str]) -> Structure:
+    red, green, blue = (int(part) for part in row["color"].split())
+    return Structure(
+        value=int(row["value"]),
+        name=row["name"],
+        side=row["side"],
+        tissue=row["tissue"],
+        contralateral=int(row["contralateral"]),
+        generation_class=int(row["generation_class"]),
+        target=int(row["target"]),
+        target_v1=int(row["target_v1"]),
+        topology=int(row["topology"]),
+        extra_cerebral=row["extra_cerebral"] == "yes",
+        evaluated=row["evaluated"] == "yes",
+        color=(red, green, blue),
+    )
+
+
+@cache
+def _by_value() -> dict[int, Structure]:
+    return {structure.value: structure for structure in table()}
+
+
+def known(value: int) -> bool:
+    """Whether the table has a row for this value."""
+    return int(value) in _by_value()
+
+
+def structure(value: int) -> Structure:
+    """The structure with this FreeSurfer value.
+
+    Raises:
+        ValueError: the table has no such value.
+    """
+    try:
+        return _by_value()[int(value)]
+    except KeyError:
+        raise ValueError(f"{value} is not a value of the label table; see resources/labels.tsv for those known.") from None
+
+
+def name(value: int) -> str:
+    """The structure's name, or `Label-<value>` for a value that the table does not have."""
+    return structure(value).name if known(value) else f"Label-{int(value)}"
+
+
+def color(value: int) -> tuple[int, int, int]:
+    """The structure's RGB colour (0-255); for a value that the table does not have, a steady one made from the value."""
+    if known(value):
+        return structure(value).color
+    red, green, blue = np.random.default_rng(abs(int(value))).integers(48, 256, 3)
+    return int(red), int(green), int(blue)
+
+
+def predicted_values(version: int = 2) -> tuple[int, ...]:
+    """The values a network predicts, sorted, background first: the order of the posteriors' channels.
+
+    Args:
+        version: 2 for 33 values (with CSF), 1 for the 32 of SynthSeg's first version.
+
+    Raises:
+        ValueError: another version.
+    """
+    if version not in (1, 2):
+        raise ValueError(f"SynthSeg has versions 1 and 2 of its predicted labels, not {version}.")
+    return tuple(sorted({s.target if version == 2 else s.target_v1 for s in table()}))
+
+
+def evaluated_values() -> tuple[int, ...]:
+    """The values that are scored, sorted."""
+    return tuple(s.value for s in table() if s.evaluated)
+
+
+def flip_channels(values: Sequence[int]) -> tuple[int, ...]:
+    """The order in which to take channels after a left-right flip, so that each is again its own structure's.
+
+    Args:
+        values: the value of each channel.
+
+    Returns:
+        For each channel, the position of its contralateral partner; `posteriors[:, flip_channels(values)]` swaps sides.
+
+    Raises:
+        ValueError: a structure is there without its partner.
+    """
+    positions = {int(value): position for position, value in enumerate(values)}
+    missing = [value for value in positions if structure(value).contralateral not in positions]
+    if missing:
+        raise ValueError(f"The labels {missing} have no contralateral partner among {list(positions)}.")
+    return tuple(positions[structure(value).contralateral] for value in positions)
+
+
+def mirrored(labels: np.ndarray) -> np.ndarray:
+    """Label values with left and right exchanged (no voxel is moved); values not in the table stay."""
+    out = np.array(labels, copy=True)
+    for s in table():
+        if s.contralateral != s.value:
+            out[labels == s.value] = s.contralateral
+    return out
+
+
+def mapping(field: str, *, default: int = 0) -> np.ndarray:
+    """A look-up array from value to an integer field of `Structure`, so that `mapping("target")[labels]` maps an array.
+
+    Args:
+        field: name of an integer field, such as `target`, `generation_class`, `topology`, `contralateral`.
+        default: what values without a row map to.
+
+    Returns:
+        (largest value + 1,) int32.
+    """
+    out = np.full(table()[-1].value + 1, default, np.int32)
+    for s in table():
+        out[s.value] = getattr(s, field)
+    return out
