@@ -1,0 +1,43 @@
+# make demo: segments a real scan.   make test: runs the tests.   Both do all the set-up first, once.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo_output
+SETUP := pyproject.toml hatch_build.py constraints.txt .ci/setup
+# Two processes with one thread each use two cores well; more processes where there are more cores.
+JOBS ?= auto
+TEST_ENV := OMP_NUM_THREADS=1 NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 QT_LOGGING_RULES="*.debug=false"
+# A window needs a screen: a virtual one on Linux.
+SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1200x24")
+
+.PHONY: demo test lint format app clean
+
+demo: $(VENV)/.demo-ready
+	VENV="$(VENV)" .ci/demo "$(OUT)"
+
+test: $(VENV)/.test-ready
+	@.ci/packages
+	$(TEST_ENV) $(SCREEN) $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses=4 --dist=loadfile $(ARGS)
+
+lint: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+app: $(VENV)/.test-ready
+	$(BIN)/napari -w napari-synthseg
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist .mypy_cache .pytest_cache .ruff_cache napari_synthseg/napari.yaml napari_synthseg/resources
+
+$(VENV)/.demo-ready: $(SETUP)
+	@VENV="$(VENV)" .ci/setup samples
+	@touch $@
+
+$(VENV)/.test-ready: $(SETUP)
+	@VENV="$(VENV)" .ci/setup gui,samples,dev
+	@touch $@ $(VENV)/.demo-ready
