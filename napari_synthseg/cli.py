@@ -1,0 +1,255 @@
+"""The command `napari-synthseg`: one sub-command a job, options made from each job's dataclass by tyro.
+
+No logic of its own: a sub-command imports its job, follows it with a progress bar and turns its end into an exit code
+(0 done, 1 some scans failed, 2 the input or an option cannot be used, 130 stopped).
+"""
+
+# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tqdm import tqdm
+
+from napari_synthseg import __version__
+from napari_synthseg.progress import Progress, Stopped, run
+
+PROGRAM = "napari-synthseg"
+DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+Job = Generator[Progress, None, Any]
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command.
+
+    Args:
+        arguments: what stands after the program's name; by default the process's own.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--version"]:
+        print(f"{PROGRAM} {__version__}")
+        return DONE
+    name = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), None)
+    if name is None:
+        return explain(words)
+    try:
+        command = COMMANDS[name]()
+        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=words[len(name.split()) :], description=command.__doc__)
+    except (Stopped, KeyboardInterrupt):
+        print(f"{PROGRAM}: stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        return DONE
+    except (ValueError, OSError) as error:
+        return complain(error, BAD_INPUT)
+    except Exception as error:
+        return complain(error, SOME_FAILED)
+
+
+def explain(words: list[str]) -> int:
+    """Print what there is to choose from; an error unless help was asked for."""
+    summaries = "\n".join(f"  {name:16} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
+    text = f"usage: {PROGRAM} COMMAND ...\n\n{summaries}\n\n{PROGRAM} COMMAND --help says more about one; --version."
+    if not words or words[0] in ("-h", "--help"):
+        print(text)
+        return DONE if words else BAD_INPUT
+    print(text, file=sys.stderr)
+    print(f"{PROGRAM}: error: there is no command {' '.join(words[:1])!r}.", file=sys.stderr)
+    return BAD_INPUT
+
+
+def complain(error: Exception, code: int) -> int:
+    """Print an error as one sentence (and the traceback where NAPARI_SYNTHSEG_DEBUG is set); returns `code`."""
+    if os.environ.get("NAPARI_SYNTHSEG_DEBUG"):
+        traceback.print_exception(error)
+    sentence = " ".join(str(error).split()) or "no reason was given"
+    if not isinstance(error, ValueError):
+        sentence = f"{type(error).__name__}: {sentence} (NAPARI_SYNTHSEG_DEBUG=1 shows where)"
+    print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+    return code
+
+
+# Following a job
+
+
+def follow(job: Job) -> Any:
+    """Drive a job to its result with a progress bar; the first Ctrl+C asks it to stop, the second one insists."""
+    with stop_requests() as should_stop, progress_bar() as show:
+        return run(job, show, should_stop)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Gives a function that shows reports: a bar for every stage on a terminal, nothing elsewhere."""
+    bar: tqdm | None = None
+
+    def show(report: Progress) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != report.stage or bar.total != (report.total or None):
+            if bar is not None:
+                bar.close()
+            bar = tqdm(total=report.total or None, desc=report.stage, disable=None, leave=False, dynamic_ncols=True)
+            bar.desc = report.stage
+        bar.set_postfix(figures_for_a_bar(report), refresh=False)
+        bar.update(report.done - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def figures_for_a_bar(report: Progress) -> dict[str, str]:
+    """The figures of a report, short."""
+    return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in report.figures.items()}
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether SIGINT or SIGTERM came; a second SIGINT raises KeyboardInterrupt."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+        print(f"\n{PROGRAM}: stopping; press Ctrl+C again to stop at once", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen to signals
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# The sub-commands. Each is made when it is asked for, so that `--help` of another one does not load torch.
+
+
+def make_segment() -> Callable[..., int]:
+    """Label the structures of a brain in a scan, a folder of scans, or a list."""
+    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_files
+
+    def segment(
+        inputs: tyro.conf.Positional[list[Path]],
+        out: Out,
+        options: tyro.conf.OmitArgPrefixes[SegmentOptions],
+        volumes: Path | None = None,
+        preview: bool = False,
+    ) -> int:
+        """Label the structures of a brain in scans of any contrast and resolution.
+
+        Args:
+            inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files with one path a line.
+            out: the label file to write for one scan (its name ends like a scan's), else a folder.
+            options: how to segment.
+            volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
+            preview: write a PNG picture beside every label file.
+        """
+        report = follow(segment_files(inputs, out, options, volumes_csv=volumes, preview=preview))
+        return SOME_FAILED if report.failed else DONE
+
+    return segment
+
+
+def make_evaluate() -> Callable[..., int]:
+    """Compare labels with the truth: Dice and surface distances."""
+    from napari_synthseg.evaluation.metrics import evaluate_files
+
+    def evaluate(
+        prediction: tyro.conf.Positional[Path],
+        truth: tyro.conf.Positional[Path],
+        json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    ) -> int:
+        """Compare label files with true ones: Dice and symmetric SD95 (95th percentile of surface distances) per structure.
+
+        Args:
+            prediction: a label file, or a folder of them.
+            truth: the true label file, or a folder with files of the same names.
+            json_file: write all figures into this JSON file.
+        """
+        scores = evaluate_files(prediction, truth)
+        if json_file is not None:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(scores["mean"]))
+        return DONE
+
+    return evaluate
+
+
+def make_synthesize() -> Callable[..., int]:
+    """Make random images, with their labels, from a label map."""
+    from napari_synthseg.synthesis.sample import SynthesizeOptions, synthesize_files
+
+    def synthesize(options: tyro.conf.OmitArgPrefixes[SynthesizeOptions]) -> int:
+        """Make random images, with their labels, from a label map."""
+        follow(synthesize_files(options))
+        return DONE
+
+    return synthesize
+
+
+def make_train_synthseg() -> Callable[..., int]:
+    """Train a segmentation network on images made from label maps."""
+    from napari_synthseg.training.synthseg import TrainSynthSegOptions, train
+
+    def train_synthseg(options: tyro.conf.OmitArgPrefixes[TrainSynthSegOptions]) -> int:
+        """Train a segmentation network on images made from label maps."""
+        follow(train(options))
+        return DONE
+
+    return train_synthseg
+
+
+def make_models() -> Callable[..., int]:
+    """List the weights that are at hand."""
+    from napari_synthseg.weights import available
+
+    def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
+        """List the weights that are at hand.
+
+        Args:
+            as_json: print their cards as JSON.
+        """
+        cards = available()
+        if as_json:
+            print(json.dumps(cards, indent=1))
+        else:
+            for card in cards:
+                print(f"{card['name']:24} {card.get('network', ''):16} {card.get('summary', '')}")
+        return DONE
+
+    return models
+
+
+COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
+    "segment": make_segment,
+    "evaluate": make_evaluate,
+    "synthesize": make_synthesize,
+    "train synthseg": make_train_synthseg,
+    "models": make_models,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
