@@ -180,7 +180,7 @@ def make_evaluate() -> Callable[..., int]:
         truth: tyro.conf.Positional[Path],
         json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     ) -> int:
-        """Compare label files with true ones: Dice and symmetric SD95 (95th percentile of surface distances) per structure.
+        """Compare label files with true ones: Dice and SD95 (symmetric surface distance) per structure.
 
         Args:
             prediction: a label file, or a folder of them.
