@@ -1,10 +1,10 @@
 """The label table: one row per FreeSurfer value that the label maps of SynthSeg hold (SynthSeg, Table S2).
 
 The rows live in `resources/labels.tsv`. `target`, `topology`, `generation_class` and `tissue` come from SynthSeg's own
-lists (version 2 unless named otherwise). Those version 2 lists are one entry longer than the published generation labels:
-a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology 0) and
-which no published label map holds, so it has no row here. FreeSurfer has no names or colours for 502-530: they are ours,
-as are those of the choroid plexus (136, 137, 163, 164).
+lists (version 2 unless named otherwise). Those version 2 lists are one entry longer than the published generation
+labels: a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology
+0) and which no published label map holds, so it has no row here. The colours of 502-530 and of the choroid plexus (136,
+137, 163, 164) are ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
-"""Tissue classes of SynthSeg+; the position is the class number. White matter holds the deep grey matter and brainstem."""
+"""Tissue classes of SynthSeg+; the position is the class number. Deep grey matter counts as white matter."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def structure(value: int) -> Structure:
     try:
         return _by_value()[int(value)]
     except KeyError:
-        raise ValueError(f"{value} is not a value of the label table; see resources/labels.tsv for those known.") from None
+        raise ValueError(
+            f"{value} is not a value of the label table; see resources/labels.tsv for those known."
+        ) from None
 
 
 def name(value: int) -> str:
@@ -110,7 +112,7 @@ def name(value: int) -> str:
 
 
 def color(value: int) -> tuple[int, int, int]:
-    """The structure's RGB colour (0-255); for a value that the table does not have, a steady one made from the value."""
+    """The structure's RGB colour (0-255); for a value that the table does not have, one made from the value."""
     if known(value):
         return structure(value).color
     red, green, blue = np.random.default_rng(abs(int(value))).integers(48, 256, 3)

@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 1,
     "progress": 1,
     "anatomy": 1,
+    "interpolation": 1,
     "volume": 1,
     "networks": 1,
     "synthesis": 2,
