@@ -23,6 +23,7 @@ FLOORS = {
     "progress": 1,
     "anatomy": 1,
     "interpolation": 1,
+    "interpolation": 1,
     "volume": 1,
     "networks": 1,
     "synthesis": 2,
