@@ -1,9 +1,9 @@
 """An analytic head: a label map with every FreeSurfer value of the label table, made of formulas alone.
 
-Ellipsoids, tubes and superquadrics in millimetres (RAS, origin near the anterior commissure, as in MNI space) are painted
-from the outside in; the cortical ribbon follows sulci that are the zero sheets of a sum of plane waves. The head is
-defined in space, not on a grid: one seed is the same head at every spacing. It stands in for a real label map in tests,
-benchmarks and sample data; it is no atlas.
+Ellipsoids, tubes and superquadrics in millimetres (RAS, origin near the anterior commissure, as in MNI space) are
+painted from the outside in; the cortical ribbon follows sulci that are the zero sheets of a sum of plane waves. The
+head is defined in space, not on a grid: one seed is the same head at every spacing. It stands in for a real label map
+in tests, benchmarks and sample data; it is no atlas.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ CENTRE_MM = (0.0, -8.0, -22.0)
 
 Point = tuple[float, float, float]
 
-# Paired structures as (left, right): tubes of (points in mm, radii in mm) for the right side, x > 0; painted in this order.
+# Paired structures as (left, right): tubes of (points in mm, radius in mm) for the right side (x > 0), as painted.
+# fmt: off
 _TUBES: tuple[tuple[tuple[int, int], tuple[tuple[Point, float], ...]], ...] = (
     ((28, 60), (((8, -6, -9), 6.5), ((12, -15, -10), 8.0), ((15, -23, -9), 7.0))),  # ventral DC
     ((10, 49), (((8, -8, 6), 6.5), ((11, -18, 7), 9.5), ((15, -27, 6), 8.0))),  # thalamus
@@ -30,42 +31,27 @@ _TUBES: tuple[tuple[tuple[int, int], tuple[tuple[Point, float], ...]], ...] = (
     ((11, 50), (((11, 15, 0), 6.5), ((13, 10, 9), 6.5), ((15, -4, 18), 4.0), ((18, -18, 22), 2.5))),  # caudate
     ((26, 58), (((9, 12, -7), 4.0), ((9, 7, -8), 4.0))),  # accumbens
     ((18, 54), (((22, -3, -20), 7.0), ((24, -6, -18), 6.5))),  # amygdala
-    (
-        (5, 44),
-        (((31, -8, -22), 3.2), ((36, -20, -17), 2.8), ((34, -34, -6), 2.8), ((29, -42, 4), 3.5)),
-    ),  # inferior horn
-    (
-        (17, 53),
-        (((23, -12, -20), 6.5), ((29, -22, -15), 6.0), ((29, -31, -8), 5.0), ((22, -38, -1), 4.0)),
-    ),  # hippocampus
-    ((137, 164), (((36, -26, -12), 1.6), ((34, -34, -6), 1.7))),  # choroid plexus of the inferior horn
-    (
-        (4, 43),
-        (((11, 28, 5), 4.5), ((8, 12, 16), 6.0), ((11, -12, 22), 5.5), ((24, -40, 12), 7.0), ((24, -60, 7), 3.5)),
-    ),
+    # Temporal horn, hippocampus; further down the lateral ventricle.
+    ((5, 44), (((31, -8, -22), 3.2), ((36, -20, -17), 2.8), ((34, -34, -6), 2.8), ((29, -42, 4), 3.5))),
+    ((17, 53), (((23, -12, -20), 6.5), ((29, -22, -15), 6.0), ((29, -31, -8), 5.0), ((22, -38, -1), 4.0))),
+    ((137, 164), (((36, -26, -12), 1.6), ((34, -34, -6), 1.7))),  # choroid plexus of the temporal horn
+    ((4, 43), (((11, 28, 5), 4.5), ((8, 12, 16), 6.0), ((11, -12, 22), 5.5), ((24, -40, 12), 7), ((24, -60, 7), 3.5))),
     ((136, 163), (((10, -8, 21), 1.8), ((21, -36, 14), 3.5), ((24, -42, 10), 3.0))),  # choroid plexus
     ((30, 62), (((25, 2, -9), 1.6), ((27, -4, -8), 1.6))),  # vessel below the putamen
 )
 # Structures on the midline, in the same form.
 _MIDLINE: tuple[tuple[int, tuple[tuple[Point, float], ...]], ...] = (
-    (
-        16,
-        (
-            ((0, -24, -8), 12.0),
-            ((0, -26, -20), 14.0),
-            ((0, -27, -30), 15.5),
-            ((0, -36, -46), 9.5),
-            ((0, -42, -62), 7.0),
-        ),
-    ),
+    (16, (((0, -24, -8), 12), ((0, -26, -20), 14), ((0, -27, -30), 15.5), ((0, -36, -46), 9.5), ((0, -42, -62), 7))),
     (14, (((0, -2, -9), 3.4), ((0, -6, 2), 3.6), ((0, -16, 0), 3.6), ((0, -24, 4), 3.2))),
     (15, (((0, -38, -22), 2.5), ((0, -46, -32), 6.0), ((0, -47, -44), 2.5))),
     (72, (((0, 8, 13), 1.4), ((0, 2, 15), 1.2))),
     (85, (((-6, 4, -17), 2.0), ((0, 1, -16), 2.2), ((6, 4, -17), 2.0))),
 )
-_CEREBRUM = ((0.0, -16.0, 18.0), (66.0, 85.0, 55.0), 38.0)  # centre, radii, radius downwards
-_TEMPORAL = ((41.0, -16.0, -18.0), (27.0, 43.0, 25.0))
-_CEREBELLUM = ((22.0, -63.0, -37.0), (31.0, 27.0, 23.0))
+# fmt: on
+# Centre and radii of the right half (of the whole for the cerebrum, whose radius downwards differs), in mm.
+_CEREBRUM: tuple[Point, Point, float] = ((0.0, -16.0, 18.0), (66.0, 85.0, 55.0), 38.0)
+_TEMPORAL: tuple[Point, Point] = ((41.0, -16.0, -18.0), (27.0, 43.0, 25.0))
+_CEREBELLUM: tuple[Point, Point] = ((22.0, -63.0, -37.0), (31.0, 27.0, 23.0))
 _RIBBON_MM = 2.9
 _SULCUS_MM = 0.55
 
@@ -161,7 +147,7 @@ def head_phantom(
 
 
 def phantom_image(labels: Volume, seed: int = 0, noise: float = 4.0) -> Volume:
-    """Paints a label map with T1-like mean intensities (0-160), white noise of a given deviation added inside the head."""
+    """Paints a label map with T1-like mean intensities (0-160) and white noise (deviation `noise`) inside the head."""
     table = np.zeros(int(labels.data.max()) + 1, np.float32)
     for value, mean in _T1_MEANS.items():
         if value < table.size:
