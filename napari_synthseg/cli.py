@@ -83,6 +83,12 @@ def complain(error: Exception, code: int) -> int:
     return code
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 # Following a job
 
 
@@ -173,25 +179,26 @@ def make_segment() -> Callable[..., int]:
 
 def make_evaluate() -> Callable[..., int]:
     """Compare labels with the truth: Dice and surface distances."""
-    from napari_synthseg.evaluation.metrics import evaluate_files
+    from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps, table
 
     def evaluate(
-        prediction: tyro.conf.Positional[Path],
+        pred: tyro.conf.Positional[Path],
         truth: tyro.conf.Positional[Path],
+        options: tyro.conf.OmitArgPrefixes[EvaluateOptions],
         json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     ) -> int:
         """Compare label files with true ones: Dice and SD95 (symmetric surface distance) per structure.
 
         Args:
-            prediction: a label file, or a folder of them.
-            truth: the true label file, or a folder with files of the same names.
+            pred: a label file, or a folder of them.
+            truth: the true label file, or a folder of them, matched by the beginnings of their names.
+            options: what to score.
             json_file: write all figures into this JSON file.
         """
-        scores = evaluate_files(prediction, truth)
+        scores = follow(evaluate_steps(pred, truth, options))
         if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            json_file.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(scores["mean"]))
+            write_json(json_file, scores)
+        print(table(scores))
         return DONE
 
     return evaluate
