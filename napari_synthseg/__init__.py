@@ -1,0 +1,28 @@
+"""Brain segmentation with networks trained on synthetic images: SynthSeg and its relatives, for Python and napari.
+
+Importing this package is cheap: neither torch nor Qt nor napari is loaded until a job needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "segment", "synthesize"]
+
+if TYPE_CHECKING:
+    from napari_synthseg.segmentation.pipeline import segment
+    from napari_synthseg.synthesis.sample import synthesize
+
+
+def __getattr__(name: str):
+    """Load the two public jobs on first use (PEP 562)."""
+    if name == "segment":
+        from napari_synthseg.segmentation.pipeline import segment
+
+        return segment
+    if name == "synthesize":
+        from napari_synthseg.synthesis.sample import synthesize
+
+        return synthesize
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""How long jobs report and stop: a job is a generator that yields `Progress` and returns its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a running job.
+
+    Attributes:
+        stage: what is being done, in words fit for a progress bar.
+        done: units finished in this stage.
+        total: units in this stage; 0 when unknown.
+        figures: named numbers worth showing or logging (a loss, a Dice score, a path).
+    """
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Stopped(Exception):
+    """A job ended because it was asked to; nothing half-made is left behind."""
+
+
+def run(
+    job: Generator[Progress, None, Result],
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Result:
+    """Drive a job to its result.
+
+    Args:
+        job: a generator of `Progress` that returns its result.
+        on_progress: called with every report.
+        should_stop: asked after every report; when true the job is closed.
+
+    Returns:
+        What the job returns.
+
+    Raises:
+        Stopped: if `should_stop` said so.
+    """
+    while True:
+        try:
+            report = next(job)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(report)
+        if should_stop is not None and should_stop():
+            job.close()
+            raise Stopped(f"stopped during: {report.stage}")

@@ -1,0 +1,223 @@
+"""SynthSeg's generative model for brains (section 3.1, Figure 3): a record and a label map make an image and its target.
+
+A record does not know about voxels: it can be applied to a whole head at 2 mm, to a crop at 1 mm, or to both, and they
+show the same head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from napari_synthseg.synthesis.acquisition import blur_matrix, slice_matrix
+from napari_synthseg.synthesis.appearance import bias_field, gaussian_mixture, rescale_and_gamma
+from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.record import Record
+
+EXTRA_CSF = 24
+LESIONS = {25: 2, 57: 41}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: axis-aligned, mm relative to the label map's centre.
+
+    Attributes:
+        shape: (X, Y, Z).
+        spacing: voxel size, mm.
+        origin: position of voxel (0, 0, 0)'s centre, mm.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: float = 1.0
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @classmethod
+    def centred(cls, shape: Sequence[int], spacing: float = 1.0, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> Grid:
+        """A grid whose middle lies at `centre` (mm)."""
+        origin = tuple(c - 0.5 * (n - 1) * spacing for c, n in zip(centre, shape, strict=True))
+        return cls(tuple(shape), float(spacing), origin)  # type: ignore[arg-type]
+
+    def axis(self, i: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """(n,) positions along axis `i`, mm."""
+        return self.origin[i] + self.spacing * torch.arange(self.shape[i], device=device, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one record makes of one label map on one grid.
+
+    Attributes:
+        image: (X, Y, Z) float32 in [0, 1], the network's input.
+        labels: (X, Y, Z) uint8 indices into the label map's table after deformation, before anything is reset.
+        limits: the intensities that became 0 and 1 before gamma.
+    """
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    limits: tuple[float, float]
+
+
+def full_grid(label_map: LabelMap, spacing: float | None = None) -> Grid:
+    """The grid of the label map itself (without its margin), or the same field of view at another spacing."""
+    s = spacing or label_map.spacing
+    shape = [n * label_map.spacing for n in label_map.index.shape]
+    low = [-c * label_map.spacing for c in label_map.centre]
+    n = tuple(max(1, round(extent / s)) for extent in shape)
+    return Grid(n, s, tuple(o + 0.5 * (s - label_map.spacing) for o in low))  # type: ignore[arg-type]
+
+
+def crop_grid(label_map: LabelMap, shape: Sequence[int], crop: Sequence[float], spacing: float = 1.0) -> Grid:
+    """A random crop: `crop` (0 to 1 an axis) says where it lies in the room the label map leaves it (section 4.2)."""
+    whole = full_grid(label_map, spacing)
+    room = [(w - n) * spacing for w, n in zip(whole.shape, shape, strict=True)]
+    return Grid(tuple(shape), spacing, tuple(o + r * c for o, r, c in zip(whole.origin, room, crop, strict=True)))  # type: ignore[arg-type]
+
+
+def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
+    """Labels of the transformed map on a grid, by nearest neighbour (eq. 10).
+
+    Returns:
+        (X, Y, Z) uint8 indices into the label map's table.
+    """
+    device = label_map.index.device
+    axes = [grid.axis(i, device) for i in range(3)]
+    matrix = affine_matrix(record.rotation_deg, record.scaling, record.shearing).to(device)
+    sign = torch.tensor([-1.0 if record.flip else 1.0, 1.0, 1.0], dtype=torch.float64, device=device)
+    matrix = sign[:, None] * matrix / label_map.spacing
+    shift = sign * torch.tensor(record.translation_mm, dtype=torch.float64, device=device) / label_map.spacing
+    shift = shift + torch.tensor(label_map.centre, dtype=torch.float64, device=device)
+    moved = None
+    if record.velocity_std > 0:
+        u = displacement_field(record.velocity_std, record.velocity_grid, record.velocity_seed, label_map.field_mm, device)
+        n = u.shape[-1]
+        back = [interpolation_matrix((a / f + 0.5) * (n - 1), n) for a, f in zip(axes, label_map.field_mm, strict=True)]
+        u = torch.einsum("ij,jxyz->ixyz", matrix.float(), u)
+        moved = separable(u, back)
+    index = None
+    for i, size in enumerate(label_map.index.shape):
+        lines = [(matrix[i, j] * axes[j]).float() for j in range(3)]
+        at = lines[0][:, None, None] + float(shift[i]) + lines[1][None, :, None] + lines[2][None, None, :]
+        if moved is not None:
+            at += moved[i]
+        at = at.round_().clamp_(0, size - 1).int()
+        index = at if index is None else index.mul_(size).add_(at)
+    assert index is not None
+    labels = label_map.index.reshape(-1).index_select(0, index.reshape(-1)).reshape(grid.shape)
+    return _lookup(labels, label_map.partners) if record.flip else labels
+
+
+def _lookup(labels: torch.Tensor, table: Sequence[int]) -> torch.Tensor:
+    """Replace each index by the table's."""
+    t = torch.tensor(table, dtype=torch.uint8, device=labels.device)
+    return t.index_select(0, labels.reshape(-1).int()).reshape(labels.shape)
+
+
+def imaged_labels(record: Record, label_map: LabelMap) -> list[int]:
+    """Which label's intensity each label shows: skull stripping (Table S2) and dropped lesions make some show another's."""
+    slot = {v: i for i, v in enumerate(label_map.values)}
+    shown = list(range(len(label_map.values)))
+    if record.skull_strip != "none":
+        for i, gone in enumerate(label_map.removed):
+            if gone and not (record.skull_strip == "keep-csf" and label_map.values[i] == EXTRA_CSF):
+                shown[i] = 0
+    if not record.lesions:
+        for lesion, tissue in LESIONS.items():
+            if lesion in slot and tissue in slot:
+                shown[slot[lesion]] = slot[tissue]
+    return shown
+
+
+def target_table(record: Record, label_map: LabelMap, values: Sequence[int] | None = None) -> list[int]:
+    """What each label becomes in the target (section 3.1.5).
+
+    Args:
+        record: its skull stripping removes labels from the target too.
+        label_map: the map.
+        values: the network's sorted labels; the table then holds channels instead of values.
+    """
+    shown = imaged_labels(record, label_map)
+    targets = [label_map.targets[s] if s == 0 or label_map.removed[i] else label_map.targets[i] for i, s in enumerate(shown)]
+    if values is None:
+        return targets
+    channel = {v: i for i, v in enumerate(values)}
+    return [channel.get(t, 0) for t in targets]
+
+
+def render(record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid, limits=None) -> tuple[torch.Tensor, tuple]:
+    """Image of deformed labels: mixture, bias field, gamma, acquisition (eq. 11-26).
+
+    Args:
+        limits: intensities before gamma that become 0 and 1; default the image's own extremes.
+
+    Returns:
+        (X, Y, Z) float32 image in [0, 1] and the limits used.
+    """
+    device = labels.device
+    shown = imaged_labels(record, label_map)
+    means, stds = [record.means[s] for s in shown], [record.stds[s] for s in shown]
+    coarse = max(grid.spacing, 1.0)
+    image = gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale=coarse**-1.5)
+    if record.bias_std > 0:
+        n = record.bias_grid
+        at = [(grid.axis(i, device) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
+        image *= bias_field(record.bias_std, n, record.bias_seed, [interpolation_matrix(a, n) for a in at])
+    if limits is None:
+        limits = (image.min().item(), image.max().item())
+    image = rescale_and_gamma(image, record.gamma, limits)
+    image = separable(image, acquisition_matrices(record, grid, device))
+    if record.noise_std > 0:
+        g = torch.Generator(device=device).manual_seed(record.noise_seed + 1)
+        image += record.noise_std / 255.0 * coarse**-1.5 * torch.empty_like(image).normal_(generator=g)
+        image.clamp_(0, 1)
+    return image, limits
+
+
+def acquisition_matrices(record: Record, grid: Grid, device: torch.device | str = "cpu") -> list[torch.Tensor]:
+    """The three matrices of eq. 24-26 on a grid."""
+    # A voxel larger than 1 mm averages what lies in it: a box of that width has this standard deviation.
+    pool = (max(grid.spacing**2 - 1.0, 0.0) / 12.0) ** 0.5
+    matrices = []
+    for i, n in enumerate(grid.shape):
+        if i == record.direction:
+            sigma = (record.slice_blur_mm**2 + pool**2) ** 0.5
+            matrices.append(slice_matrix(n, grid.spacing, record.slice_spacing_mm, sigma, device))
+        else:
+            matrices.append(blur_matrix(n, (record.in_plane_blur**2 + pool**2) ** 0.5 / grid.spacing, device))
+    return matrices
+
+
+def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> Sample:
+    """Make the sample that a record describes.
+
+    Args:
+        record: drawn by `napari_synthseg.synthesis.record.draw` with this map's table.
+        label_map: on the device that is to do the work.
+        grid: where the voxels of the sample lie.
+        limits: see `render`; pass a whole head's limits to make a crop of it.
+    """
+    labels = deform(record, label_map, grid)
+    image, limits = render(record, label_map, labels, grid, limits)
+    return Sample(image, labels, limits)
+
+
+def target(record: Record, label_map: LabelMap, labels: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
+    """(X, Y, Z) uint8 channels of the network's sorted `values` for deformed labels."""
+    return _lookup(labels, target_table(record, label_map, values))
+
+
+def apply_batch(records: Sequence[Record], label_maps: Sequence[LabelMap], grids: Sequence[Grid], values: Sequence[int]):
+    """Several samples of one shape.
+
+    Returns:
+        images (B, 1, X, Y, Z) float32 and targets (B, X, Y, Z) uint8 channels of `values`.
+    """
+    images, targets = [], []
+    for record, label_map, grid in zip(records, label_maps, grids, strict=True):
+        sample = apply(record, label_map, grid)
+        images.append(sample.image)
+        targets.append(target(record, label_map, sample.labels, values))
+    return torch.stack(images)[:, None], torch.stack(targets)

@@ -1,0 +1,149 @@
+"""A label map made ready for generation: small indices on the device, and what each index stands for (Table S2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+
+MARGIN = 2
+"""Voxels of background around a prepared map, so that points outside clamp to background."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels in canonical RAS orientation, as indices into a table.
+
+    Attributes:
+        index: (X, Y, Z) uint8; indices into the per-label tables below; surrounded by background.
+        values: (K,) FreeSurfer values, background (0) first.
+        classes: (K,) class whose Gaussian a label shares, 0 = background (eq. 11-13).
+        targets: (K,) value in the segmentation target, 0 = reset to background (section 3.1.5).
+        partners: (K,) index of the contralateral label.
+        removed: (K,) true for labels that skull stripping removes (Table S2).
+        spacing: voxel size, mm.
+        centre: (3,) voxel coordinates about which spatial transforms act: the middle of the brain.
+        field_mm: (3,) field of view over which the velocity and bias fields are drawn, mm.
+        name: where the map comes from.
+    """
+
+    index: torch.Tensor
+    values: tuple[int, ...]
+    classes: tuple[int, ...]
+    targets: tuple[int, ...]
+    partners: tuple[int, ...]
+    removed: tuple[bool, ...]
+    spacing: float = 1.0
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    field_mm: tuple[float, float, float] = (256.0, 256.0, 256.0)
+    name: str = ""
+
+    def to(self, device: torch.device | str) -> LabelMap:
+        """The same map with its voxels on a device."""
+        return replace(self, index=self.index.to(device))
+
+
+def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: tuple | None = None) -> LabelMap:
+    """Make a label map ready for generation.
+
+    Labels of the label table get its classes, targets and partners; any other label keeps its own value as target,
+    has a class of its own and no partner, so that maps of other organs work too.
+
+    Args:
+        data: (X, Y, Z) labels in canonical RAS orientation.
+        spacing: isotropic voxel size, mm.
+        name: shown in records.
+        centre: voxel coordinates about which spatial transforms act; default: middle of the brain's bounding box.
+
+    Raises:
+        InputError: if the array is not 3D, holds no label, more than 255 labels or values that are not whole.
+    """
+    data = np.asarray(data)
+    if data.ndim != 3:
+        raise InputError(f"{name or 'The label map'} has {data.ndim} dimensions: a label map has 3.")
+    if data.dtype.kind == "f" and not np.array_equal(data, np.round(data)):
+        raise InputError(f"{name or 'The label map'} holds values that are not whole numbers: it is not a label map.")
+    data = data.astype(np.int32)
+    field = tuple(float(n * spacing) for n in data.shape)
+    found, inverse = np.unique(data, return_inverse=True)
+    present = set(found.tolist()) - {0}
+    if not present:
+        raise InputError(f"{name or 'The label map'} is empty: it holds no label but background.")
+    known = {s.value: s for s in anatomy.table()}
+    # A map of the brain gets every generation label, present or not: its two sides may differ, and a flip swaps them.
+    values = {0} | present | {known[v].contralateral for v in present if v in known}
+    values |= {known[v].target for v in present if v in known}
+    ordered = tuple(sorted(values))
+    if len(ordered) > 255:
+        raise InputError(f"{name or 'The label map'} holds {len(ordered)} labels: at most 255 can be used.")
+    slot = {v: i for i, v in enumerate(ordered)}
+    free = max((s.generation_class for s in known.values()), default=0) + 1
+    classes, targets, partners, removed = [], [], [], []
+    for value in ordered:
+        s = known.get(value)
+        classes.append(s.generation_class if s else free + slot[value])
+        targets.append(s.target if s else value)
+        partners.append(slot[s.contralateral] if s else slot[value])
+        removed.append(bool(s and s.extra_cerebral))
+    lookup = np.array([slot[v] for v in found.tolist()], dtype=np.uint8)
+    index = lookup[inverse.reshape(data.shape)]
+    keep = np.argwhere(index)
+    low, high = keep.min(0), keep.max(0) + 1
+    inner = index[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    if centre is None:
+        brain = np.argwhere(np.isin(inner, [i for i in range(1, len(ordered)) if not removed[i]]))
+        brain = brain if len(brain) else np.argwhere(inner)
+        middle = (brain.min(0) + brain.max(0)) / 2.0
+    else:
+        middle = np.asarray(centre, dtype=float) - low
+    return LabelMap(
+        index=torch.from_numpy(np.ascontiguousarray(np.pad(inner, MARGIN))),
+        values=ordered,
+        classes=tuple(classes),
+        targets=tuple(targets),
+        partners=tuple(partners),
+        removed=tuple(removed),
+        spacing=float(spacing),
+        centre=tuple(float(c) + MARGIN for c in middle),
+        field_mm=field,  # type: ignore[arg-type]
+        name=name,
+    )
+
+
+def save(path: Path | str, maps: list[LabelMap]) -> None:
+    """Store prepared maps in one compressed file without pickles, for machines that cannot read NIfTI."""
+    arrays: dict[str, np.ndarray] = {}
+    for i, m in enumerate(maps):
+        arrays[f"{i}/index"] = m.index.numpy()
+        arrays[f"{i}/table"] = np.array([m.values, m.classes, m.targets, m.partners, m.removed], dtype=np.int32)
+        arrays[f"{i}/geometry"] = np.array([m.spacing, *m.centre, *m.field_mm])
+        arrays[f"{i}/name"] = np.array(m.name)
+    np.savez_compressed(path, **arrays)
+
+
+def load(path: Path | str) -> list[LabelMap]:
+    """Read what `save` wrote."""
+    maps = []
+    with np.load(path, allow_pickle=False) as f:
+        for i in range(sum(k.endswith("/index") for k in f.files)):
+            table, geometry = f[f"{i}/table"].tolist(), f[f"{i}/geometry"].tolist()
+            maps.append(
+                LabelMap(
+                    torch.from_numpy(f[f"{i}/index"]),
+                    tuple(table[0]),
+                    tuple(table[1]),
+                    tuple(table[2]),
+                    tuple(table[3]),
+                    tuple(bool(x) for x in table[4]),
+                    geometry[0],
+                    tuple(geometry[1:4]),
+                    tuple(geometry[4:7]),
+                    str(f[f"{i}/name"]),
+                )
+            )
+    return maps

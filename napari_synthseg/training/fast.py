@@ -1,0 +1,181 @@
+"""The fast recipe: train the locator on whole heads at 2 mm, then the refiner at 1 mm on the locator's real mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.subvoxel import subvoxel
+from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.record import Record, draw
+from napari_synthseg.training.losses import dice_and_cross_entropy
+
+POSITION_HEADS = 48
+"""Heads drawn to set the locator's positional term before training."""
+
+Validation = Callable[[nn.Module], dict[str, float]]
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The randomness of one step: a function of the seed and the step, so that a resumed run repeats no step."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**62))
+
+
+def percentile_limits(image: torch.Tensor, low: float = 0.01, high: float = 0.99) -> tuple[float, float]:
+    """Percentiles of an image from every 13th voxel: what prediction rescales by (section 3.3)."""
+    some = image.reshape(-1)[::13].float()
+    a, b = torch.quantile(some, torch.tensor([low, high], device=some.device)).tolist()
+    return a, max(b, a + 1e-6)
+
+
+def rescaled(image: torch.Tensor, limits: tuple[float, float]) -> torch.Tensor:
+    """The image with its limits at 0 and 1, clipped."""
+    return ((image - limits[0]) / (limits[1] - limits[0])).clamp_(0, 1)
+
+
+def to_memory(x: torch.Tensor) -> torch.Tensor:
+    """Channels last, which convolutions like best."""
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+def class_weights(maps: Sequence[LabelMap], labels: Sequence[int], power: float) -> torch.Tensor:
+    """Weights of the cross-entropy, frequency ** -power in a head's field of view, 1 for the background.
+
+    Returns:
+        (K,) float32.
+    """
+    k = len(labels)
+    channel = {v: i for i, v in enumerate(labels)}
+    count = torch.zeros(k, dtype=torch.float64)
+    for m in maps:
+        lut = torch.tensor([channel.get(t, 0) for t in m.targets])
+        count += torch.bincount(lut[m.index.reshape(-1).long()], minlength=k)[:k]
+    share = (count / count.sum()).clamp(min=1e-6)
+    weights = share**-power
+    return (weights / weights[0]).float()
+
+
+class FastRecipe:
+    """What both stages share: label maps, priors, network, validation."""
+
+    def __init__(
+        self,
+        model: LocateRefine,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device | str,
+        validation: Validation,
+        weight_power: float = 0.25,
+    ) -> None:
+        self.model = model.to(device).to(memory_format=torch.channels_last_3d)
+        self.maps = [m.to(device) for m in maps]
+        self.priors, self.seed, self.batch = priors, seed, batch
+        self.device = torch.device(device)
+        self.validate = validation
+        self.weights = class_weights(maps, model.labels, weight_power).to(device)
+
+    def head(self, generator: torch.Generator) -> tuple[Record, LabelMap, Sample]:
+        """A random head at 2 mm on the locator's field of view."""
+        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
+        record = draw(self.priors, label_map, generator)
+        grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
+        return record, label_map, apply(record, label_map, grid)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+class LocateRecipe(FastRecipe):
+    """Stage 1: whole heads at 2 mm."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.model.locator.parameters())
+
+    @torch.no_grad()
+    def set_position(self) -> None:
+        """Start the positional term from where labels lie on average, in place of zero."""
+        k, total = len(self.model.labels), 0
+        position = self.model.locator.position
+        assert position is not None
+        count = torch.zeros(k, *position.shape[2:], device=self.device)
+        for i in range(POSITION_HEADS):
+            record, label_map, sample = self.head(step_generator(self.seed + 1, i))
+            channels = target(record, label_map, sample.labels, self.model.labels)
+            x, y, z = position.shape[2:]
+            cells = channels.reshape(x, 8, y, 8, z, 8).permute(0, 2, 4, 1, 3, 5).reshape(x, y, z, 512).long()
+            count += torch.zeros(x, y, z, k, device=self.device).scatter_add_(
+                3, cells, torch.ones_like(cells, dtype=torch.float32)
+            ).permute(3, 0, 1, 2)
+            total += 512
+        position.copy_(torch.log((count + 0.5) / (total + 0.5 * k))[None])
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed, step)
+        images, targets = [], []
+        for _ in range(self.batch):
+            record, label_map, sample = self.head(g)
+            images.append(rescaled(sample.image, percentile_limits(sample.image)))
+            targets.append(target(record, label_map, sample.labels, self.model.labels))
+        position = int(torch.randint(8, (1,), generator=g))
+        image, channels = to_memory(torch.stack(images)[:, None]), subvoxel(torch.stack(targets), position)
+        with self.autocast():
+            logits = self.model.locator.logits_at(self.model.locator.trunk(image), position)
+        entropy, dice = dice_and_cross_entropy(logits, channels, self.weights)
+        return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+
+
+class RefineRecipe(FastRecipe):
+    """Stage 2: crops at 1 mm of heads that the locator has just seen; the locator stays as it is."""
+
+    crop = 96
+    positions = 2
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.model.refiner.parameters())
+
+    @torch.no_grad()
+    def crops(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images (B, 1, 96, 96, 96), locator's posteriors (B, K, 48, 48, 48) and targets (B, 96, 96, 96) of one head."""
+        record, label_map, head = self.head(g)
+        limits = percentile_limits(head.image)
+        image = to_memory(rescaled(head.image, limits)[None, None])
+        with self.autocast():
+            posteriors = self.model.locate(image)[0]
+        channels = target(record, label_map, head.labels, self.model.labels)
+        inside = channels.nonzero()
+        shape, half = self.model.head_shape, self.crop // 4
+        images, priors, targets = [], [], []
+        for _ in range(self.batch):
+            at = inside[int(torch.randint(len(inside), (1,), generator=g))].tolist()
+            low = [min(max(c - half, 0), n - 2 * half) for c, n in zip(at, shape, strict=True)]
+            # Voxel i of the 2 mm grid covers voxels 2i and 2i + 1 of the 1 mm grid.
+            origin = tuple((a - 0.5 * (n - 1)) * 2.0 - 0.5 for a, n in zip(low, shape, strict=True))
+            grid = Grid((self.crop,) * 3, 1.0, origin)  # type: ignore[arg-type]
+            fine = apply(record, label_map, grid, head.limits)
+            images.append(rescaled(fine.image, limits))
+            targets.append(target(record, label_map, fine.labels, self.model.labels))
+            priors.append(posteriors[(slice(None), *(slice(a, a + 2 * half) for a in low))])
+        return to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), torch.stack(targets)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 7, step)
+        image, prior, targets = self.crops(g)
+        with self.autocast():
+            features = self.model.refiner.trunk(image, prior)
+        start = log_prior(prior)
+        entropy, dice = features.new_zeros(()), features.new_zeros(())
+        chosen = torch.randperm(8, generator=g)[: self.positions].tolist()
+        for position in chosen:
+            with self.autocast():
+                logits = self.model.refiner.logits_at(features, position)
+            e, d = dice_and_cross_entropy(logits.float() + start, subvoxel(targets, position), self.weights)
+            entropy, dice = entropy + e / self.positions, dice + d / self.positions
+        return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}

@@ -1,0 +1,130 @@
+"""Validation of the fast network: fixed synthetic heads from held-out maps, and labelled scans. Chooses models, trains none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_synthseg import anatomy
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.synthesis.brains import Grid, apply, target
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.record import draw
+from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator, to_memory
+
+
+@dataclass(frozen=True)
+class Case:
+    """A validation head at 1 mm on the refiner's and the locator's common field of view.
+
+    Attributes:
+        name: shown in logs.
+        image: (192, 224, 192) float32 in [0, 1].
+        channels: (192, 224, 192) uint8, the truth.
+    """
+
+    name: str
+    image: torch.Tensor
+    channels: torch.Tensor
+
+
+def synthetic_cases(maps: Sequence[LabelMap], priors: Priors, labels: Sequence[int], each: int, seed: int) -> list[Case]:
+    """Fixed heads drawn from held-out maps."""
+    cases = []
+    for i, label_map in enumerate(maps):
+        for j in range(each):
+            record = draw(priors, label_map, step_generator(seed, 100 * i + j))
+            sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
+            image = rescaled(sample.image, percentile_limits(sample.image))
+            channels = target(record, label_map, sample.labels, labels)
+            cases.append(Case(f"{label_map.name}-{j}", image.half(), channels))
+    return cases
+
+
+def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
+    """Scans `<id>_t1.nii.gz` with labels `<id>_labels.nii.gz`, centred on the middle of what is not background."""
+    from napari_synthseg.files import read_volume
+    from napari_synthseg.volume import to_canonical
+
+    cases = []
+    lut = np.zeros(1000, dtype=np.uint8)
+    for i, v in enumerate(labels):
+        lut[v] = i
+    for path in sorted(folder.glob("*_t1.nii.gz")):
+        scan = to_canonical(read_volume(path)).data.astype(np.float32)
+        truth = lut[to_canonical(read_volume(path.with_name(path.name.replace("_t1", "_labels")))).data.astype(int)]
+        where = np.argwhere(scan > 0)
+        start = ((where.min(0) + where.max(0) + 1) // 2 - np.array([96, 112, 96])).tolist()
+        image = torch.from_numpy(window(scan, start, (192, 224, 192)))
+        image = rescaled(image, percentile_limits(image))
+        cases.append(Case(path.name[:4], image.half(), torch.from_numpy(window(truth, start, (192, 224, 192)))))
+    return cases
+
+
+def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """The part of an array that starts at `start` (may be negative) with a shape; zeros outside."""
+    out = np.zeros(tuple(shape), dtype=array.dtype)
+    source = tuple(slice(max(s, 0), min(s + n, size)) for s, n, size in zip(start, shape, array.shape, strict=True))
+    place = tuple(slice(a.start - s, a.stop - s) for a, s in zip(source, start, strict=True))
+    out[place] = array[source]
+    return out
+
+
+def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> list[float]:
+    """Dice of each evaluated structure present in the truth."""
+    k = len(labels)
+    both = torch.bincount(prediction[prediction == truth].long(), minlength=k)
+    a, b = torch.bincount(prediction.reshape(-1).long(), minlength=k), torch.bincount(truth.reshape(-1).long(), minlength=k)
+    scored = set(anatomy.evaluated_values())
+    return [float(2 * both[i] / (a[i] + b[i])) for i, v in enumerate(labels) if v in scored and b[i] > 0]
+
+
+def pooled(image: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) -> (1, 1, X/2, Y/2, Z/2) by averaging."""
+    return torch.nn.functional.avg_pool3d(image[None, None], 2)
+
+
+@torch.no_grad()
+def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> float:
+    """Mean Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
+    scores = []
+    for case in cases:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
+        scores += [np.mean(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))]
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+@torch.no_grad()
+def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> float:
+    """Mean Dice of both stages at 1 mm, without flips or post-processing."""
+    scores = []
+    for case in cases:
+        image = case.image.float().to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            prior = model.locate(to_memory(pooled(image)))
+            inside = prior[0].argmax(0).nonzero()
+            low = ((inside.amin(0) - 3).clamp(min=0) // 4 * 4).tolist()
+            high = [min(int(-(-(h + 4) // 4) * 4), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)]
+            coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+            fine = tuple(slice(2 * a, 2 * b) for a, b in zip(low, high, strict=True))
+            logits = model.refiner(
+                to_memory(image[fine][None, None]),
+                to_memory(prior[(slice(None), slice(None), *coarse)]),
+                _offset(prior[(slice(None), slice(None), *coarse)]),
+            )
+        prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
+        prediction[fine] = logits[0].argmax(0).to(torch.uint8).cpu()
+        scores.append(np.mean(dice(prediction, case.channels, model.labels)))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _offset(prior: torch.Tensor) -> torch.Tensor:
+    from napari_synthseg.networks.locate_refine import log_prior
+
+    return log_prior(prior)
