@@ -1,0 +1,167 @@
+"""Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
+
+Looked for in this order: an explicit path, the folder in NAPARI_SYNTHSEG_WEIGHTS, `resources/weights`, the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DEFAULT = "synthseg-fast"
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept; NAPARI_SYNTHSEG_CACHE overrides it."""
+    import pooch
+
+    return Path(os.environ.get("NAPARI_SYNTHSEG_CACHE") or pooch.os_cache("napari-synthseg"))
+
+
+def folders() -> list[Path]:
+    """Folders searched for weights, first one first."""
+    given = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS")
+    return [*([Path(given)] if given else []), anatomy.resources() / "weights", cache_folder() / "weights"]
+
+
+def available() -> list[dict[str, Any]]:
+    """Cards of all weights found, each with its "path"; a name found twice counts where it is found first."""
+    cards: dict[str, dict[str, Any]] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+            if path.stem not in cards and path.with_suffix(".json").exists():
+                cards[path.stem] = {**read_card(path), "path": str(path)}
+    return list(cards.values())
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The weights file of a name or path.
+
+    Raises:
+        InputError: if there is none; the message lists what there is.
+    """
+    path = Path(name_or_path)
+    if path.suffix in {".safetensors", ".h5", ".pt"}:
+        if path.is_file():
+            return path
+        raise InputError(f"The weights file {path} does not exist: check its name.")
+    for folder in folders():
+        candidate = folder / f"{name_or_path}.safetensors"
+        if candidate.is_file():
+            return candidate
+    names = ", ".join(card["name"] for card in available()) or "none"
+    raise InputError(f"There are no weights named {str(name_or_path)!r} (available: {names}): give a name or a file.")
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The JSON card beside a weights file.
+
+    Raises:
+        InputError: if it is missing or broken.
+    """
+    card = path.with_suffix(".json")
+    try:
+        return json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} needs its card {card.name} beside it: copy both files.") from error
+
+
+def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+    """Write weights as float16 safetensors with their card, both atomically; the card gains "sha256".
+
+    Args:
+        path: ends in .safetensors.
+        tensors: state of a network.
+        card: at least "name", "network", "labels", and the sizes that build the network.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = {k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu() for k, v in tensors.items()}
+    part = path.with_suffix(".part")
+    save_file(half, part)
+    full = {**card, "sha256": sha256(part), "bytes": part.stat().st_size}
+    text = path.with_suffix(".json.part")
+    text.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    os.replace(text, path.with_suffix(".json"))
+
+
+def build(card: dict[str, Any]) -> nn.Module:
+    """The untrained network that a card describes.
+
+    Raises:
+        InputError: if the kind of network is unknown.
+    """
+    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.networks.unet import UNet3d
+
+    if card.get("network") == "locate-refine":
+        return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
+    if card.get("network") == "unet":
+        return UNet3d(card["labels"], card.get("features", 24), card.get("levels", 5))
+    raise InputError(f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update this program.")
+
+
+def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Module:
+    """A network ready to predict.
+
+    Args:
+        name_or_path: name of known weights, or a file: `.safetensors` with a card, a Keras `.h5` of SynthSeg.
+        device: torch device.
+
+    Returns:
+        The network in evaluation mode, with attributes `labels` (sorted values, background first) and `card`.
+
+    Raises:
+        InputError: if the weights are missing, damaged or of an unknown kind.
+    """
+    path = find(name_or_path)
+    if path.suffix == ".h5":
+        from napari_synthseg.keras_weights import load_unet
+
+        model, card = load_unet(path)
+    else:
+        model, card = _load_safetensors(path)
+    model.labels = tuple(card["labels"])  # type: ignore[assignment]
+    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or sha256(path)}  # type: ignore[assignment]
+    return model.to(device).eval()
+
+
+def _load_safetensors(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    import torch
+    from safetensors.torch import load_file
+
+    card = read_card(path)
+    if card.get("sha256") and card["sha256"] != sha256(path):
+        raise InputError(f"{path.name} is damaged or not the file its card describes (checksum differs): copy it again.")
+    model = build(card)
+    try:
+        tensors = load_file(path)
+        model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
+    except Exception as error:
+        raise InputError(f"{path.name} does not hold the weights its card describes: copy it again.") from error
+    return model, card
+
+
+def flip_channels(labels: Sequence[int]) -> tuple[int, ...]:
+    """Order of the channels after a left-right flip."""
+    return anatomy.flip_channels(labels)
