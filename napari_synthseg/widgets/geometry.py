@@ -1,0 +1,250 @@
+"""Between napari layers and `Volume`s: one convention, no silent change of geometry.
+
+napari shows an array in the order it is stored, so a layer of ours holds the closest-canonical (R, A, S) array
+transposed to (S, A, R), and its world axes are RAS mm in reversed order. With P the axis reversal, the affine of the
+array `data.transpose(2, 1, 0)` is therefore `P @ W @ P`, where W is the layer's own data-to-world matrix.
+
+napari draws oblique affines wrongly, so what is *shown* is diagonal (voxel sizes and a translation that keeps the
+centre of the scan where it is); the exact affine of the file waits in `layer.metadata["napari_synthseg"]`.
+
+The modules below are imported where they are used, since they are slow to import and a widget opens without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pint
+
+from napari_synthseg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_synthseg.volume import Volume
+
+METADATA_KEY = "napari_synthseg"
+AXIS_LABELS = ("S", "A", "R")
+UNITS = ("mm", "mm", "mm")
+
+_P = np.eye(4)[[2, 1, 0, 3]]
+
+
+@dataclass(frozen=True)
+class LayerScan:
+    """What a run needs to know of a layer, taken on the main thread; `read` may then run on any thread.
+
+    Attributes:
+        name: the layer's name, for messages.
+        data: (S, A, R) array-like of the last three dimensions, possibly lazy.
+        affine: (4, 4) float64, from voxel index of the transposed (R, A, S) array to RAS mm.
+    """
+
+    name: str
+    data: Any
+    affine: np.ndarray
+
+    def read(self) -> Volume:
+        """Compute the array (it may be lazy) and return it with its affine.
+
+        Raises:
+            InputError: if the array cannot be read.
+        """
+        from napari_synthseg.volume import Volume
+
+        try:
+            array = np.asarray(self.data)
+        except Exception as error:
+            raise InputError(f'The data of layer "{self.name}" cannot be read ({error}); open the scan again.') from error
+        return Volume(array.transpose(2, 1, 0), self.affine)
+
+
+def layer_problem(layer: Layer) -> str | None:
+    """Say in one sentence why a layer is not a 3D scan; None when it is one."""
+    name = f'Layer "{layer.name}"'
+    if getattr(layer, "rgb", False):
+        return f"{name} is a colour (RGB) image; choose a greyscale scan."
+    if getattr(layer, "multiscale", False):
+        return f"{name} is multiscale; choose a layer with one resolution, or open the scan as a single array."
+    shape = np.shape(layer.data)
+    if len(shape) < 3:
+        return f"{name} is {len(shape)}D; choose a 3D scan."
+    if len(shape) > 4:
+        return f"{name} has {len(shape)} dimensions; choose a 3D scan, or a series of 3D scans with time as first axis."
+    if min(shape) == 0:
+        return f"{name} is empty; choose a 3D scan."
+    if _is_flat(world_matrix(layer)[:3, :3]):
+        return f"{name} is flattened by its scale or affine; give it its voxel size in mm."
+    return None
+
+
+def world_matrix(layer: Layer) -> np.ndarray:
+    """The (4, 4) matrix from the index of a layer's last three axes to its world, in mm.
+
+    Composed from scale, rotate, shear, translate and affine. Units of length are converted to mm; other units
+    (pixels) are taken as mm.
+    """
+    n = layer.ndim
+    origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=float)
+    columns = [np.asarray(layer.data_to_world(axis), dtype=float) - origin for axis in np.eye(n)[n - 3 :]]
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([column[n - 3 :] for column in columns], axis=1)
+    matrix[:3, 3] = origin[n - 3 :]
+    matrix[:3] *= np.array([_millimetres(unit) for unit in layer.units[n - 3 :]])[:, None]
+    return matrix
+
+
+def has_length_units(layer: Layer) -> bool:
+    """Whether the last three axes are measured in a unit of length (and not in pixels)."""
+    return all(unit.dimensionality == {"[length]": 1} for unit in layer.units[layer.ndim - 3 :])
+
+
+def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
+    """Take what is needed of a layer to make a `Volume` of it later.
+
+    Args:
+        layer: any 3D image or labels layer, whichever reader made it; of a 4D layer one step of the first axis.
+        step: index along the first axis of a 4D layer.
+
+    Raises:
+        InputError: if the layer is not a 3D scan, or is 4D and no step was chosen.
+    """
+    problem = layer_problem(layer)
+    if problem is not None:
+        raise InputError(problem)
+    data = layer.data
+    if data.ndim == 4:
+        if step is None or not 0 <= step < data.shape[0]:
+            raise InputError(f'Layer "{layer.name}" is 4D; choose one of its {data.shape[0]} volumes (0 to {data.shape[0] - 1}).')
+        data = data[step]
+    return LayerScan(layer.name, data, _layer_affine(layer, data.shape[::-1]))
+
+
+def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:
+    """Turn a layer into a `Volume` (R, A, S order) with its affine in RAS mm; see `layer_scan`.
+
+    A layer of our own reader gets the exact affine of its file, together with any move made in napari since.
+
+    Raises:
+        InputError: if the layer is not a 3D scan.
+    """
+    return layer_scan(layer, step).read()
+
+
+def copied_geometry(layer: Layer) -> dict[str, Any]:
+    """Keyword arguments that put a new 3D layer exactly where the last three axes of this one lie."""
+    last = slice(layer.ndim - 3, None)
+    exact = layer.metadata.get(METADATA_KEY, {})
+    return {
+        "scale": np.asarray(layer.scale)[last],
+        "translate": np.asarray(layer.translate)[last],
+        "rotate": np.asarray(layer.rotate)[last, last],
+        "shear": _last_shear(np.asarray(layer.shear), layer.ndim),
+        "affine": _last_affine(np.asarray(layer.affine)),
+        "units": tuple(layer.units)[last],
+        "axis_labels": tuple(layer.axis_labels)[last],
+        "metadata": {METADATA_KEY: {key: exact[key] for key in ("affine", "shape") if key in exact}},
+    }
+
+
+def volume_to_layer(volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+    """The (S, A, R) array of a volume and the keyword arguments that show it in RAS mm.
+
+    Returns:
+        The closest-canonical array, transposed, and scale, translate, units, axis labels and metadata with the
+        volume's exact affine and shape.
+    """
+    from napari_synthseg.volume import to_canonical
+
+    canonical = to_canonical(volume)
+    shown = _shown_matrix(canonical.affine, canonical.data.shape)
+    return canonical.data.transpose(2, 1, 0), {
+        "scale": np.diag(shown)[:3].copy(),
+        "translate": shown[:3, 3].copy(),
+        "units": UNITS,
+        "axis_labels": AXIS_LABELS,
+        "metadata": {METADATA_KEY: {"affine": np.array(volume.affine, dtype=float), "shape": tuple(volume.data.shape)}},
+    }
+
+
+def layer_to_file_volume(layer: Layer, step: int | None = None) -> Volume:
+    """Like `layer_to_volume`, in the voxel order of the file that the layer came from, so that it can be saved over it."""
+    from napari_synthseg.volume import Volume
+
+    volume = layer_to_volume(layer, step)
+    grid = _file_grid(layer, volume.data.shape)
+    if grid is None:
+        return volume
+    to_shown = np.rint(np.linalg.inv(grid.canonical) @ grid.affine)  # a signed permutation: file index -> shown index
+    axes = np.abs(to_shown[:3, :3]).argmax(axis=0)
+    flips = tuple(axis for axis in range(3) if to_shown[axes[axis], axis] < 0)
+    data = np.flip(volume.data.transpose(axes), flips)
+    moved = not np.array_equal(volume.affine, grid.canonical)
+    return Volume(data, volume.affine @ to_shown if moved else grid.affine)
+
+
+def _is_flat(matrix: np.ndarray) -> bool:
+    lengths = np.linalg.norm(matrix, axis=0)
+    return bool((lengths == 0).any() or abs(np.linalg.det(matrix / lengths)) < 1e-6)
+
+
+def _millimetres(unit: Any) -> float:
+    if unit.dimensionality != {"[length]": 1}:
+        return 1.0
+    return float(pint.get_application_registry().Quantity(1.0, unit).to("mm").magnitude)
+
+
+def _shown_matrix(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The diagonal (4, 4) matrix, in (S, A, R) order, that shows a canonical array centred where its affine puts it."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    middle = (np.asarray(shape) - 1) / 2
+    matrix = np.diag([*spacing, 1.0])
+    matrix[:3, 3] = affine[:3, :3] @ middle + affine[:3, 3] - spacing * middle
+    return _P @ matrix @ _P
+
+
+@dataclass(frozen=True)
+class _FileGrid:
+    affine: np.ndarray  # (4, 4), of the file's own voxel order
+    canonical: np.ndarray  # (4, 4), of the closest-canonical array that is shown
+
+
+def _file_grid(layer: Layer, shape: tuple[int, ...]) -> _FileGrid | None:
+    """The grid of the file that a layer came from, if we know it and the layer still has its shape."""
+    kept = layer.metadata.get(METADATA_KEY, {})
+    if "affine" not in kept or "shape" not in kept:
+        return None
+    from napari_synthseg.volume import Volume, to_canonical
+
+    affine = np.asarray(kept["affine"], dtype=float)
+    canonical = to_canonical(Volume(np.broadcast_to(np.uint8(0), tuple(kept["shape"])), affine))
+    return _FileGrid(affine, canonical.affine) if canonical.data.shape == tuple(shape) else None
+
+
+def _layer_affine(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """RAS affine of a layer's transposed array: exact where our metadata is, else through the layer's world."""
+    world = world_matrix(layer)
+    grid = _file_grid(layer, shape)
+    if grid is None:
+        return _P @ world @ _P
+    shown = _shown_matrix(grid.canonical, shape)
+    if np.allclose(world, shown, rtol=0, atol=1e-5):
+        return grid.canonical
+    return _P @ world @ np.linalg.inv(shown) @ _P @ grid.canonical  # the layer was moved in napari
+
+
+def _last_affine(affine: np.ndarray) -> np.ndarray:
+    """The (4, 4) part of an (n + 1, n + 1) affine that concerns the last three axes."""
+    keep = [*range(affine.shape[0] - 4, affine.shape[0])]
+    return affine[np.ix_(keep, keep)]
+
+
+def _last_shear(shear: np.ndarray, ndim: int) -> np.ndarray:
+    """The three upper-triangular shears of the last three of `ndim` axes."""
+    if ndim == 3:
+        return shear
+    upper = np.zeros((ndim, ndim))
+    upper[np.triu_indices(ndim, 1)] = shear
+    return upper[-3:, -3:][np.triu_indices(3, 1)]

@@ -1,0 +1,131 @@
+"""Run one job (a generator of `Progress`) in a worker thread and tell a widget about it on the main thread.
+
+A job ends in exactly one of `returned`, `failed` or `stopped`. After `stop` nothing but `stopped` is emitted, so a
+cancelled job can leave nothing behind. The activity bar of napari shows the same progress as the widget.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from napari.utils.progress import progress
+from qtpy.QtCore import QObject, Signal
+
+from napari_synthseg.progress import Progress
+
+logger = logging.getLogger("napari_synthseg")
+
+
+class Job(QObject):
+    """At most one running job, with its signals; a widget keeps one `Job` for its life."""
+
+    progressed = Signal(object)  # Progress
+    returned = Signal(object)  # what the job returns
+    failed = Signal(object)  # the exception
+    stopped = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: GeneratorWorker | None = None
+        self._activity: progress | None = None
+        self._title = ""
+        self._stopping = False
+        self._outcome: Any = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread of this job is still at work (also while it is stopping)."""
+        return self._worker is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called and the thread has not ended yet."""
+        return self._stopping
+
+    def start(self, title: str, function: Callable[..., Generator[Progress, None, Any]], *args: Any) -> None:
+        """Run `function(*args)` in a thread.
+
+        Args:
+            title: shown in napari's activity bar.
+            function: returns the job; it is called in the thread, so it may import what is slow to import.
+
+        Raises:
+            RuntimeError: if a job is running.
+        """
+        if self.running:
+            raise RuntimeError("A job is running; stop it or wait for it.")
+        self._title, self._stopping, self._outcome = title, False, None
+        self._activity = progress(total=0, desc=title, leave=False)
+        self._worker = create_worker(_drive, function, args, _worker_class=_Worker, _ignore_errors=True)
+        self._worker.yielded.connect(self._on_yielded)
+        self._worker.returned.connect(self._on_returned)
+        self._worker.finished.connect(self._on_finished)
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ask the job to end at its next report; from now on it can only be `stopped`."""
+        if self._worker is not None:
+            self._stopping = True
+            self._worker.quit()
+            self._close_activity()  # now: a window that closes does not wait for the thread
+
+    def _on_yielded(self, report: Progress) -> None:
+        if self._stopping or self._activity is None:
+            return
+        self._activity.set_description(f"{self._title}: {report.stage}")
+        if report.total:
+            self._activity.total = report.total
+            self._activity.n = report.done
+            self._activity.events.value(value=report.done)
+        self.progressed.emit(report)
+
+    def _on_returned(self, outcome: Any) -> None:
+        self._outcome = outcome
+
+    def _on_finished(self) -> None:
+        outcome, stopped = self._outcome, self._stopping
+        self._worker, self._outcome, self._stopping = None, None, False
+        self._close_activity()
+        if stopped:
+            self.stopped.emit()
+        elif isinstance(outcome, _Failure):
+            self.failed.emit(outcome.error)
+        else:
+            self.returned.emit(outcome)
+
+    def _close_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+class _Worker(GeneratorWorker):
+    """A generator worker that closes its generator in its own thread and writes Python warnings to the log."""
+
+    def work(self) -> Any:
+        try:
+            return super().work()
+        finally:
+            self._gen.close()
+
+    def _relay_warning(self, show_warning_args: tuple) -> None:
+        logger.info("%s", show_warning_args[0])
+
+
+def _drive(
+    function: Callable[..., Generator[Progress, None, Any]], args: tuple[Any, ...]
+) -> Generator[Progress, None, Any]:
+    yield Progress("Starting")
+    try:
+        return (yield from function(*args))
+    except Exception as error:  # handed to the main thread, which tells the user
+        return _Failure(error)

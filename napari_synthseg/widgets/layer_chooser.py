@@ -1,0 +1,71 @@
+"""A combo box of the viewer's layers of one type that follows what happens in the layer list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+class LayerChooser(QComboBox):
+    """Lists the layers of `layer_type`, newest first; keeps its choice while that layer lives.
+
+    A layer that the user selects in the layer list becomes the choice.
+    """
+
+    changed = Signal()  # another layer, or none, is chosen, or the chosen one has another name
+
+    def __init__(self, viewer: ViewerModel, layer_type: type[Layer], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._type = layer_type
+        self._layers: list[Layer] = []
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.currentIndexChanged.connect(self._on_index_changed)
+        layers = viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+            event.connect(self._refresh)
+        layers.selection.events.active.connect(self._follow_active)
+        self._refresh()
+        self._follow_active()
+
+    def layer(self) -> Layer | None:
+        """The chosen layer, or None when there is none of the type."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def set_layer(self, layer: Layer) -> None:
+        """Choose a layer; one that is not listed is ignored."""
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def _refresh(self, event: object = None) -> None:
+        chosen = self.layer()
+        for layer in self._layers:
+            layer.events.name.disconnect(self._refresh)
+        self._layers = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
+        for layer in self._layers:
+            layer.events.name.connect(self._refresh)
+        self.blockSignals(True)
+        self.clear()
+        for layer in self._layers:
+            self.addItem(layer.name)
+            self.setItemData(self.count() - 1, layer.name, Qt.ItemDataRole.ToolTipRole)
+        if chosen in self._layers:
+            self.setCurrentIndex(self._layers.index(chosen))
+        self.blockSignals(False)
+        self.changed.emit()
+
+    def _follow_active(self, event: object = None) -> None:
+        active = self._viewer.layers.selection.active
+        if active is not None:
+            self.set_layer(active)
+
+    def _on_index_changed(self, index: int) -> None:
+        self.changed.emit()

@@ -1,0 +1,23 @@
+"""Widgets are tested on a screen (a real or a virtual one); without one only Qt's offscreen platform is left."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+HAS_SCREEN = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+if not HAS_SCREEN:
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+
+
+@pytest.fixture
+def window(request):
+    """`make_napari_viewer`, skipped where there is no screen to draw on."""
+    if not HAS_SCREEN:
+        pytest.skip("a napari window needs a screen (xvfb-run gives a virtual one)")
+    return request.getfixturevalue("make_napari_viewer")
