@@ -1,0 +1,284 @@
+"""Many scans: files, folders or lists in; label files and more out. One scan's failure stops no other."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import read_volume, write_labels
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.pipeline import Segmentation, SegmentOptions, load, segment_steps
+from napari_synthseg.segmentation.preview import write_preview
+from napari_synthseg.volume import Volume
+
+logger = logging.getLogger("napari_synthseg")
+
+SCAN_ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr")
+LIST_ENDINGS = (".txt", ".lst")
+OURS = ("_dseg", "_probseg")
+"""Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
+
+
+@dataclass
+class BatchReport:
+    """How a batch went.
+
+    Attributes:
+        done: label files written, by scan.
+        failed: a sentence on each scan that failed.
+        warnings: what looked implausible, by scan.
+    """
+
+    done: dict[str, Path] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every scan was segmented, else 1."""
+        return 1 if self.failed else 0
+
+
+def segment_files(
+    inputs: Path | str | Sequence[Path | str],
+    out: Path | str,
+    options: SegmentOptions | None = None,
+    *,
+    volumes_csv: Path | str | None = None,
+    preview: bool = False,
+    model: nn.Module | None = None,
+) -> Generator[Progress, None, BatchReport]:
+    """Segment scans and write what came of them.
+
+    For every scan a label file with its BIDS table (.tsv) and a record of the run (.json); a picture (.png) and the
+    posteriors (`_probseg.nii.gz`) if asked for. They appear together, when the scan is finished.
+
+    Args:
+        inputs: scans, folders of scans, or text files with one path a line.
+        out: the label file to write for one scan (its name ends like a scan's), else a folder, where a scan `<stem>`
+            becomes `<stem>_dseg.nii.gz`.
+        options: how to segment.
+        volumes_csv: a table of all volumes (mm^3), one row a scan; tabs instead of commas if its name ends in .tsv.
+        preview: write a picture too.
+        model: a network already loaded.
+
+    Raises:
+        InputError: an input does not exist, the outputs clash, or the only scan cannot be used.
+    """
+    options = options or SegmentOptions()
+    scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
+    targets = plan_outputs(scans, Path(out))
+    yield Progress("Loading the network")
+    model = model if model is not None else load(options)
+    report, rows = BatchReport(), {}
+    for number, (scan, target) in enumerate(zip(scans, targets, strict=True), 1):
+        title = scan.name if len(scans) == 1 else f"{number}/{len(scans)} {scan.name}"
+        try:
+            for_one = _segment_one(scan, target, options, model, preview)
+            result = yield from _titled(for_one, title)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            if len(scans) == 1:
+                raise
+            report.failed[str(scan)] = _sentence(error)
+            logger.warning("%s failed: %s", scan, _sentence(error))
+            continue
+        report.done[str(scan)] = target
+        if result.warnings:
+            report.warnings[str(scan)] = result.warnings
+            logger.warning("%s: %s", scan.name, " ".join(result.warnings))
+        rows[str(scan)] = result
+        if volumes_csv is not None:
+            write_volumes(Path(volumes_csv), rows)
+    return report
+
+
+def _segment_one(
+    scan: Path, target: Path, options: SegmentOptions, model: nn.Module, preview: bool
+) -> Generator[Progress, None, Segmentation]:
+    yield Progress("Reading")
+    volume = read_volume(scan, index=options.index)
+    result = yield from segment_steps(volume, options, model, name=str(scan))
+    yield Progress("Writing")
+    write_results(target, volume, result, preview=preview)
+    return replace(result, posteriors=None)
+
+
+def _titled(job: Generator[Progress, None, Segmentation], title: str) -> Generator[Progress, None, Segmentation]:
+    """The same job, its reports saying which scan they are about."""
+    try:
+        while True:
+            report = next(job)
+            yield replace(report, stage=f"{title}: {report.stage}")
+    except StopIteration as end:
+        return end.value
+    finally:
+        job.close()
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+# --- what to read -----------------------------------------------------------------------------------------------------
+
+
+def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
+    """The scans that the inputs name, each once, in order.
+
+    Raises:
+        InputError: a path does not exist, or nothing was found.
+    """
+    found: dict[Path, None] = {}
+    for one in map(Path, inputs):
+        for scan in _expand(one):
+            found[scan] = None
+    if not found:
+        raise InputError("No scan was given.")
+    return list(found)
+
+
+def _expand(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        return _in_folder(path)
+    if path.name.lower().endswith(LIST_ENDINGS):
+        return [scan for line in _lines(path) for scan in _expand(path.parent / line)]
+    return [path]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file with one path a line.") from None
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Scans anywhere below a folder; a folder of slices (DICOM) is itself one scan."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    scans = [path for path in files if ending(path) and not stem(path).endswith(OURS)]
+    if scans:
+        return scans
+    if any(path.suffix.lower() in (".dcm", ".ima", "") for path in folder.iterdir() if path.is_file()):
+        return [folder]
+    raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCAN_ENDINGS)} and DICOM).")
+
+
+def ending(path: Path) -> str:
+    """The scan format's ending of a name, `.nii.gz` for example; empty if it is none."""
+    return next((end for end in SCAN_ENDINGS if path.name.lower().endswith(end)), "")
+
+
+def stem(path: Path) -> str:
+    """The name without its ending."""
+    end = ending(path)
+    return path.name[: -len(end)] if end else path.name
+
+
+# --- what to write ----------------------------------------------------------------------------------------------------
+
+
+def plan_outputs(scans: Sequence[Path], out: Path) -> list[Path]:
+    """The label file of each scan.
+
+    Raises:
+        InputError: several scans for one file, a clash of names, or an output that is an input.
+    """
+    if ending(out):
+        if len(scans) > 1:
+            raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
+        targets = [out]
+    else:
+        if out.is_file():
+            raise InputError(
+                f"{out} is a file, but not one of {', '.join(SCAN_ENDINGS)}; give a folder or such a name."
+            )
+        stems = [stem(scan) for scan in scans]
+        names = [
+            one if stems.count(one) == 1 else f"{scan.resolve().parent.name}_{one}"
+            for scan, one in zip(scans, stems, strict=True)
+        ]
+        targets = [out / f"{name}_dseg.nii.gz" for name in names]
+        clashes = {target.name for target in targets if targets.count(target) > 1}
+        if clashes:
+            raise InputError(f"Several scans would be written to {sorted(clashes)[0]}; segment them in separate runs.")
+    sources = {scan.resolve() for scan in scans}
+    for target in targets:
+        if target.resolve() in sources:
+            raise InputError(f"{target} is an input too; choose another name for the labels.")
+    return targets
+
+
+def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: bool = False) -> list[Path]:
+    """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
+
+    Returns:
+        The files.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".segment-", dir=target.parent))
+    try:
+        name = stem(target)
+        write_labels(part / target.name, result.labels)
+        (part / f"{name}.json").write_text(json.dumps(result_record(result), indent=1) + "\n", encoding="utf-8")
+        if preview:
+            shown = scan if result.labels.shape == scan.shape else _on_grid(scan, result.labels)
+            write_preview(part / f"{name}.png", shown, result.labels, title=_title(name, result))
+        if result.posteriors is not None:
+            result.posteriors.write(part / f"{name.removesuffix('_dseg')}_probseg.nii.gz")
+        files = sorted(part.iterdir(), key=lambda path: path.name == target.name)
+        for path in files:
+            os.replace(path, target.parent / path.name)
+        return [target.parent / path.name for path in files]
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _on_grid(scan: Volume, labels: Volume) -> Volume:
+    from napari_synthseg.volume import resample_to
+
+    return resample_to(scan, labels.shape, labels.affine)
+
+
+def _title(name: str, result: Segmentation) -> str:
+    note = f"   {len(result.warnings)} warnings, see the record" if result.warnings else ""
+    return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} ml{note}"
+
+
+def result_record(result: Segmentation) -> dict:
+    """The run's record with the volumes."""
+    named = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
+    return {**result.record, "intracranial_mm3": round(result.intracranial_mm3, 1), "volumes_mm3": named}
+
+
+def write_volumes(path: Path, rows: dict[str, Segmentation]) -> None:
+    """One row a scan: its path, the intracranial volume and every structure, mm^3; rewritten as a whole, atomically."""
+    values = sorted({value for result in rows.values() for value in result.volumes})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+            writer.writerow(["scan", "intracranial", *(anatomy.name(value) for value in values)])
+            for scan, result in rows.items():
+                volumes = [f"{result.volumes[value]:.1f}" if value in result.volumes else "" for value in values]
+                writer.writerow([scan, f"{result.intracranial_mm3:.1f}", *volumes])
+        os.replace(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
