@@ -1,8 +1,8 @@
 """Interpolation of arrays: of images, and of label maps by the argmax of their interpolated indicators.
 
 Two cases: grids parallel to the source, where each axis has its own list of source coordinates, and any others, given
-by the 4x4 matrix from the new grid's indices to the source's. Coordinates within the outer half voxel are clamped to the
-edge; beyond it lies `fill`.
+by the 4x4 matrix from the new grid indices to those of the source. Coordinates within the outer half voxel are clamped
+to the edge; beyond it lies `fill`.
 """
 
 from __future__ import annotations

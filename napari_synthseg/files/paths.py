@@ -1,0 +1,29 @@
+"""File names: which endings we read and write, and a name without its ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NIFTI = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+MGH = (".mgz", ".mgh", ".mgh.gz")
+NRRD = (".nrrd", ".nhdr")
+DICOM = (".dcm", ".dicom", ".ima")
+
+READABLE = (*NIFTI, *MGH, *NRRD, *DICOM)
+"""Endings of files that `read_volume` reads (DICOM: with the `dicom` extra; a folder of slices, too)."""
+
+WRITABLE = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
+"""Endings of files that `write_volume` and `write_labels` write."""
+
+
+def suffix(path: str | Path) -> str:
+    """The ending of a known format, in lower case (`.nii.gz`), or whatever follows the last dot of the name."""
+    name = Path(path).name.lower()
+    known = [ending for ending in READABLE if name.endswith(ending)]
+    return max(known, key=len) if known else Path(name).suffix
+
+
+def stem(path: str | Path) -> str:
+    """The name without folder and format ending: `sub-01_T1w` of `scans/sub-01_T1w.nii.gz`."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix(path))] if suffix(path) else name
