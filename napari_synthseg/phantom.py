@@ -139,11 +139,30 @@ def head_phantom(
     affine = np.diag([*step, 1.0])
     affine[:3, 3] = np.subtract(CENTRE_MM, (size - 1) / 2 * step)
     canvas = _canvas(size, affine, np.random.default_rng(seed), deform)
-    inner = _head(canvas)
+    inner = _inside_skull(canvas)
+    _head(canvas, inner)
     _cerebellum(canvas, inner)
     _cerebrum(canvas)
     _deep(canvas, np.random.default_rng((seed, 1)), deform, lesions)
     return Volume(canvas.labels, affine)
+
+
+def dress(brain: Volume, inner_mm: np.ndarray, seed: int = 0) -> Volume:
+    """Puts the phantom's skull, scalp, face and neck around a brain in MNI space.
+
+    Args:
+        brain: Label map (X, Y, Z), RAS with a diagonal affine; its labels are kept, and what of the skull's inside it
+            leaves open becomes CSF.
+        inner_mm: (X, Y, Z) distance of every voxel to the inside of the skull in mm, negative within.
+        seed: Draws the pattern of the nasal cavity.
+
+    Returns:
+        The label map of a head on the same grid, int16.
+    """
+    canvas = _canvas(np.array(brain.shape), brain.affine, np.random.default_rng(seed), deform=False)
+    _head(canvas, inner_mm)
+    canvas.labels[brain.data > 0] = brain.data[brain.data > 0]
+    return brain.with_data(canvas.labels)
 
 
 def phantom_image(labels: Volume, seed: int = 0, noise: float = 4.0) -> Volume:
@@ -220,13 +239,18 @@ def _mirror(point: Point, side: int) -> Point:
     return (side * point[0], point[1], point[2])
 
 
-def _head(c: _Canvas) -> np.ndarray:
-    """Everything outside the brain. Returns the distance (mm) to the inside of the skull, negative within."""
-    xyz = c.xyz
-    inner = _distance(xyz, _CEREBRUM[0], _grown(_CEREBRUM[1], 3), lower=_CEREBRUM[2] + 3, boxy=True)
+def _inside_skull(c: _Canvas) -> np.ndarray:
+    """Distance (mm) of every voxel to the inside of the skull, negative within."""
+    inner = _distance(c.xyz, _CEREBRUM[0], _grown(_CEREBRUM[1], 3), lower=_CEREBRUM[2] + 3, boxy=True)
     for (x, y, z), radii in (_TEMPORAL, _CEREBELLUM):
         for side in (-1, 1):
             c.unite(inner, (side * x, y, z), _grown(radii, 3), margin=22)
+    return inner
+
+
+def _head(c: _Canvas, inner: np.ndarray) -> None:
+    """Everything outside the brain, around the inside of the skull."""
+    xyz = c.xyz
     outer = inner - 14
     c.unite(outer, (0, 34, -58), (61, 66, 66))
     c.unite(outer, (0, 98, -48), (13, 15, 19))
@@ -242,7 +266,6 @@ def _head(c: _Canvas) -> np.ndarray:
     # The superior sagittal sinus runs along the midline under the vault.
     sinus = (np.abs(xyz[0]) < 3) & (inner < 1.5) & (inner > -3) & ((xyz[2] > 25) | (xyz[1] < -85))
     c.labels[sinus] = 514
-    return inner
 
 
 def _face_and_neck(c: _Canvas) -> None:

@@ -1,0 +1,161 @@
+"""What one scan and one generated sample cost: wall seconds, CPU seconds and peak memory, each in a process of its own.
+
+    python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
+    python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
+    python benchmarks/speed.py phantom | evaluate
+
+`pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
+the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
+Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
+are the figure to compare where other work runs on the machine. Prints one JSON object a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
+
+
+def main() -> None:
+    """Starts the measured process and prints what it says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate"])
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--scan", type=Path)
+    parser.add_argument("--label-map", type=Path)
+    parser.add_argument("--preset", default="synthseg")
+    parser.add_argument("--model", default="synthseg-fast")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--random-weights", action="store_true", help="an untrained network: the cost is the same")
+    parser.add_argument("-n", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.folder is not None:
+        measure(args)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_input(args, Path(folder))
+        threads = {"OMP_NUM_THREADS": str(args.threads)} if args.threads else {}
+        subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--folder", folder], env={**os.environ, **threads}, check=True
+        )
+
+
+def make_input(args: argparse.Namespace, folder: Path) -> None:
+    """Writes the head that the measured process works on (not measured)."""
+    from napari_synthseg.files import write_volume
+    from napari_synthseg.phantom import head_phantom, phantom_image
+
+    if args.job == "phantom" or args.scan is not None or args.label_map is not None:
+        return
+    size = args.size or 256 if args.job == "pipeline" else 256
+    labels = head_phantom((size, size, size))
+    write_volume(folder / "labels.nii.gz", labels)
+    if args.job == "pipeline":
+        write_volume(folder / "scan.nii.gz", phantom_image(labels))
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Runs a job n times in this process and prints the cost of each run."""
+    started = cost()
+    work = JOBS[args.job](args)
+    report("prepare", started)
+    for run in range(args.n):
+        started = cost()
+        about = work(run)
+        report(f"run {run}", started, about)
+
+
+def cost() -> tuple[float, float]:
+    """(wall, CPU) seconds so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+
+def report(name: str, started: tuple[float, float], about: Any = None) -> None:
+    """Prints the cost since `started`, and the peak memory of the process so far."""
+    now = cost()
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    figures = {"wall_s": round(now[0] - started[0], 2), "cpu_s": round(now[1] - started[1], 2)}
+    print(json.dumps({"what": name, **figures, "peak_gib": round(kilobytes / 2**20, 2), "about": about}), flush=True)
+
+
+def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
+    """Scan on disk to labels on disk."""
+    import torch
+
+    from napari_synthseg.anatomy import predicted_values
+    from napari_synthseg.files import read_volume, write_labels
+    from napari_synthseg.progress import run
+    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
+
+    options = SegmentOptions(model=args.model, weights=args.weights, threads=args.threads)
+    model = None
+    if args.random_weights:
+        from napari_synthseg.networks.locate_refine import LocateRefine
+
+        torch.manual_seed(0)
+        model = LocateRefine(predicted_values()).eval()
+    path = args.scan or args.folder / "scan.nii.gz"
+
+    def work(number: int) -> Any:
+        found = run(segment_steps(read_volume(path), options, model, name=path.name))
+        write_labels(args.folder / f"{number}_dseg.nii.gz", found.labels)
+        return {"seconds": found.record["seconds"], "shape": found.record["shape"], "threads": found.record["threads"]}
+
+    return work
+
+
+def generator(args: argparse.Namespace) -> Callable[[int], Any]:
+    """A label map in memory to an image and its target in memory."""
+    import torch
+
+    from napari_synthseg import synthesize
+    from napari_synthseg.files import read_volume
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    label_map = read_volume(args.label_map or args.folder / "labels.nii.gz")
+    shape = (args.size or 160,) * 3
+
+    def work(number: int) -> Any:
+        sample = synthesize(label_map, priors=args.preset, seed=number, shape=shape)
+        return {"shape": list(sample.image.shape)}
+
+    return work
+
+
+def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
+    """The analytic head at 1 mm."""
+    from napari_synthseg.phantom import head_phantom
+
+    return lambda number: {"shape": list(head_phantom(seed=number).shape)}
+
+
+def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
+    """All scores of one pair of label maps of 256^3."""
+    from napari_synthseg.evaluation import evaluate
+    from napari_synthseg.files import read_volume
+    from napari_synthseg.phantom import head_phantom
+
+    truth = read_volume(args.label_map or args.folder / "labels.nii.gz")
+    pred = head_phantom(truth.shape, seed=1)
+    return lambda _: evaluate(pred.with_data(pred.data) if args.label_map is None else truth, truth)["mean"]
+
+
+JOBS.update(pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Scores of segmentations: Dice, surface distances and volumes, for arrays, files and folders."""
+
+from napari_synthseg.evaluation.metrics import dice, evaluate, surface_distance
+from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_files, evaluate_steps, table
+from napari_synthseg.evaluation.volumetry import compare_volumes, label_volumes
+
+__all__ = [
+    "EvaluateOptions",
+    "compare_volumes",
+    "dice",
+    "evaluate",
+    "evaluate_files",
+    "evaluate_steps",
+    "label_volumes",
+    "surface_distance",
+    "table",
+]

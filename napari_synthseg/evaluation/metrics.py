@@ -1,0 +1,178 @@
+"""How well one label map agrees with another: Dice overlap and surface distance, structure by structure.
+
+Both are the scores of the SynthSeg paper (section 4.3). SD95 is the 95th percentile of the distances (mm) from every
+surface voxel of either segmentation to the surface of the other one, both directions pooled. Surface voxels are those
+with a face neighbour outside the structure; beyond the field of view counts as outside.
+
+A structure that only one of the two label maps holds scores a Dice of 0 and has no SD95 (None); one that neither
+holds has no scores and enters no mean. So the mean Dice punishes a missing structure while the mean SD95 cannot: the
+missing ones are listed beside the means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import edt
+import numpy as np
+from scipy.ndimage import find_objects
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.volume import Volume, same_grid, to_canonical
+
+PERCENTILE = 95.0
+
+
+def evaluate(
+    pred: Volume,
+    truth: Volume,
+    values: Iterable[int] | None = None,
+    *,
+    names: tuple[str, str] = ("the segmentation", "the ground truth"),
+) -> dict[str, Any]:
+    """Scores a segmentation against a ground truth.
+
+    Args:
+        pred: Label map of FreeSurfer values.
+        truth: Label map on the same grid, axis order and directions aside.
+        values: Values to score; without them all that a network predicts, of which the means take the scored ones
+            (`Structure.evaluated`). Given values all enter the means.
+        names: What to call the two in error messages.
+
+    Returns:
+        `structures`: by value (as text), `name`, `dice`, `sd95_mm`, `volume_mm3`, `truth_volume_mm3`, `scored`;
+        `mean`: `dice` and `sd95_mm` over the scored structures that either holds, `structures` (how many those are),
+        `missing` and `extra` (scored values that only the truth, only the segmentation holds).
+
+    Raises:
+        InputError: The grids differ, or one of the two is no label map.
+    """
+    a, b, spacing = aligned(pred, truth, names)
+    chosen = [int(v) for v in values] if values is not None else list(anatomy.predicted_values()[1:])
+    scored = set(chosen) if values is not None else {s.value for s in anatomy.table() if s.evaluated}
+    return scores(a, b, spacing, chosen, scored)
+
+
+def scores(
+    a: np.ndarray, b: np.ndarray, spacing: Sequence[float], values: list[int], scored: set[int]
+) -> dict[str, Any]:
+    """The result of `evaluate` for two integer arrays (X, Y, Z) on one grid of a given spacing (mm)."""
+    boxes = _boxes(a, b, values)
+    voxel = float(np.prod(spacing))
+    structures: dict[str, dict[str, Any]] = {}
+    for value in values:
+        in_a, in_b = (
+            (a[boxes[value]] == value, b[boxes[value]] == value) if value in boxes else (np.zeros(0, bool),) * 2
+        )
+        size_a, size_b = int(in_a.sum()), int(in_b.sum())
+        structures[str(value)] = {
+            "name": anatomy.name(value),
+            "dice": dice(in_a, in_b) if size_a or size_b else None,
+            "sd95_mm": surface_distance(in_a, in_b, spacing) if size_a and size_b else None,
+            "volume_mm3": size_a * voxel,
+            "truth_volume_mm3": size_b * voxel,
+            "scored": value in scored,
+        }
+    return {"structures": structures, "mean": _mean(structures)}
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Dice overlap of two masks of one shape, 0 to 1; 1 when both are empty."""
+    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
+    return 1.0 if total == 0 else 2.0 * int(np.count_nonzero(np.logical_and(a, b))) / total
+
+
+def surface_distance(
+    a: np.ndarray, b: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), percentile: float = PERCENTILE
+) -> float:
+    """Symmetric surface distance of two masks (X, Y, Z) in mm: a percentile of the distances in both directions.
+
+    Args:
+        a: A mask that is not empty.
+        b: Another one of the same shape.
+        spacing: Voxel size in mm along each axis.
+        percentile: 95 for SD95, 100 for the Hausdorff distance.
+
+    Raises:
+        ValueError: One of the masks is empty, so that it has no surface.
+    """
+    if not a.any() or not b.any():
+        raise ValueError("A surface distance needs two masks that are not empty.")
+    surfaces = [_surface(mask) for mask in (a, b)]
+    to_a, to_b = (edt.edt(~s, anisotropy=tuple(float(x) for x in spacing), black_border=False) for s in surfaces)
+    return float(np.percentile(np.concatenate([to_b[surfaces[0]], to_a[surfaces[1]]]), percentile))
+
+
+def aligned(pred: Volume, truth: Volume, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels of two volumes as int32 (X, Y, Z) arrays on one canonical grid, and its spacing in mm.
+
+    Raises:
+        InputError: The grids differ by more than axis swaps and flips (a twentieth of a voxel is forgiven), or one of
+            the two holds values that are not whole numbers.
+    """
+    a, b = to_canonical(pred), to_canonical(truth)
+    if not same_grid(a, b, tolerance=0.05):
+        raise InputError(
+            f"{names[0]} and {names[1]} lie on different grids ({_grid(a)} against {_grid(b)}): "
+            "segment with --grid input on the scan that the ground truth was drawn on."
+        )
+    return _whole(a.data, names[0]), _whole(b.data, names[1]), np.asarray(b.spacing, dtype=float)
+
+
+def _whole(data: np.ndarray, name: str) -> np.ndarray:
+    if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
+        return data.astype(np.int32)
+    if not np.all(np.isfinite(data)) or np.any(data != np.round(data)):
+        raise InputError(f"{name} holds values that are not whole numbers: give a label map, not an image.")
+    return data.astype(np.int32)
+
+
+def _grid(volume: Volume) -> str:
+    shape = " x ".join(str(n) for n in volume.shape)
+    spacing = " x ".join(f"{x:.3g}" for x in volume.spacing)
+    origin = ", ".join(f"{x:.4g}" for x in volume.affine[:3, 3])
+    return f"{shape} voxels of {spacing} mm from ({origin})"
+
+
+def _surface(mask: np.ndarray) -> np.ndarray:
+    """Voxels of a mask with a face neighbour outside it."""
+    padded = np.pad(mask, 1)
+    core = padded.copy()
+    for axis in range(3):
+        core &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+    return mask & ~core[1:-1, 1:-1, 1:-1]
+
+
+def _boxes(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple[slice, ...]]:
+    """For each value in either array, the slices of its bounding box over both."""
+    index = {value: position + 1 for position, value in enumerate(values)}
+    boxes: dict[int, tuple[slice, ...]] = {}
+    for labels in (a, b):
+        present = [v for v in np.unique(labels) if int(v) in index]
+        table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        for v in present:
+            if v >= 0:
+                table[v] = index[int(v)]
+        found = find_objects(table[np.maximum(labels, 0)], max_label=len(values))
+        for value, box in zip(values, found, strict=True):
+            if box is not None:
+                old = boxes.get(value, box)
+                boxes[value] = tuple(
+                    slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(old, box, strict=True)
+                )
+    return boxes
+
+
+def _mean(structures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Means over the scored structures that either label map holds, and which of them one does not hold."""
+    scored = {v: s for v, s in structures.items() if s["scored"] and s["dice"] is not None}
+    distances = [s["sd95_mm"] for s in scored.values() if s["sd95_mm"] is not None]
+    return {
+        "dice": float(np.mean([s["dice"] for s in scored.values()])) if scored else None,
+        "sd95_mm": float(np.mean(distances)) if distances else None,
+        "structures": len(scored),
+        "missing": [int(v) for v, s in scored.items() if s["volume_mm3"] == 0],
+        "extra": [int(v) for v, s in scored.items() if s["truth_volume_mm3"] == 0],
+    }

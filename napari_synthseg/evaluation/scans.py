@@ -1,0 +1,225 @@
+"""Evaluation of label files: a pair of them, or two folders whose files are matched by the names of their scans.
+
+How folders are matched: a name is cut at its underscores (`1002_t1_dseg.nii.gz` is `1002`, `t1`, `dseg`), and each
+prediction goes with the truth that shares most leading parts with it, at least one (`1002_labels.nii.gz`). Files that
+disagree in a BIDS entity (`ses-1` against `ses-2`, `desc-` aside) never match; between equals the same name wins, and
+what stays ambiguous is an error. In a folder that holds names ending in `_dseg`, `_labels`, `_seg` and the like, only
+those files are taken, so that scans may lie beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import metrics
+from napari_synthseg.evaluation.volumetry import compare_volumes
+from napari_synthseg.files import READABLE, read_labels, stem, suffix
+from napari_synthseg.progress import Progress, run
+from napari_synthseg.volume import Volume
+
+_LABEL_ENDINGS = ("dseg", "labels", "label", "seg", "aseg", "synthseg", "segmentation")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to score."""
+
+    values: tuple[int, ...] = ()
+    """FreeSurfer values to score; without any, all that a network predicts, with means over those of the paper."""
+    reduce: bool = False
+    """Reduce the truth to what a network predicts first (lesions to white matter, extra-cerebral labels to background):
+    for label maps made for training."""
+
+
+def evaluate_files(
+    pred: Path | str, truth: Path | str, json_path: Path | str | None = None, options: EvaluateOptions | None = None
+) -> dict[str, Any]:
+    """Scores label files against true ones; see `evaluate_steps`. Writes the result as JSON where a path is given."""
+    result = run(evaluate_steps(pred, truth, options))
+    if json_path is not None:
+        Path(json_path).parent.mkdir(parents=True, exist_ok=True)
+        Path(json_path).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def evaluate_steps(
+    pred: Path | str, truth: Path | str, options: EvaluateOptions | None = None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Scores label files against true ones, one report a scan.
+
+    Args:
+        pred: A label file, or a folder of them.
+        truth: The true label file, or a folder of them (matched as the module says).
+        options: What to score.
+
+    Returns:
+        A dictionary ready for JSON: `mean` (`dice`, `sd95_mm`: means over scans of each scan's means; `scans`;
+        `missing`: structures missing, all scans together), `structures` (by value: means over scans of `dice` and
+        `sd95_mm`, and the agreement of volumes of `volumetry.compare_volumes`), `scans` (the paths and what
+        `metrics.evaluate` says, for each) and `unmatched` (`pred`, `truth`: files without a partner).
+
+    Raises:
+        InputError: A file cannot be read or is no label map, grids differ, nothing matches, or a match is ambiguous.
+    """
+    options = options or EvaluateOptions()
+    pairs, unmatched = pair_up(Path(pred), Path(truth))
+    scans: list[dict[str, Any]] = []
+    for done, (pred_path, truth_path) in enumerate(pairs):
+        yield Progress("evaluating", done, len(pairs), {"scan": pred_path.name})
+        true = read_labels(truth_path)
+        result = metrics.evaluate(
+            read_labels(pred_path),
+            _reduced(true, truth_path.name) if options.reduce else true,
+            options.values or None,
+            names=(pred_path.name, truth_path.name),
+        )
+        scans.append({"pred": str(pred_path), "truth": str(truth_path), **result})
+    yield Progress("evaluating", len(pairs), len(pairs))
+    return {"mean": _overall(scans), "structures": _by_structure(scans), "scans": scans, "unmatched": unmatched}
+
+
+def table(result: dict[str, Any]) -> str:
+    """A result of `evaluate_files` as text: one line a structure, one a scan, and the mean last."""
+    lines = [f"{'structure':<28}{'Dice':>7}{'SD95 mm':>9}{'vol. %':>8}{'r':>7}   (* enters the mean)"]
+    for s in result["structures"].values():
+        if s["dice"] is not None:
+            figures = f"{_text(s['dice'], 7, 3)}{_text(s['sd95_mm'], 9, 2)}"
+            volume = f"{_text(s['difference_percent'], 8, 1)}{_text(s['correlation'], 7, 2)}"
+            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<28}{figures}{volume}")
+    if len(result["scans"]) > 1:
+        lines.append("")
+        for scan in result["scans"]:
+            mean = scan["mean"]
+            name = stem(scan["pred"])[:27]
+            lines.append(f"{name:<28}{_text(mean['dice'], 7, 3)}{_text(mean['sd95_mm'], 9, 2)}")
+    mean = result["mean"]
+    lines.append("")
+    lines.append(
+        f"{'mean of ' + str(mean['scans']) + ' scan(s)':<28}{_text(mean['dice'], 7, 3)}{_text(mean['sd95_mm'], 9, 2)}"
+    )
+    if mean["missing"]:
+        lines.append(f"{mean['missing']} scored structure(s) missing: Dice 0, not in the mean SD95")
+    return "\n".join(lines)
+
+
+def is_label_name(path: Path | str) -> bool:
+    """Whether a file's name says that it holds labels."""
+    return stem(path).split("_")[-1].lower() in _LABEL_ENDINGS
+
+
+def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str, list[str]]]:
+    """Pairs of files to compare, sorted by name, and the names of the files without a partner.
+
+    Raises:
+        InputError: A path does not exist, a file is set against a folder, nothing matches, or a match is ambiguous.
+    """
+    for path in (pred, truth):
+        if not path.exists():
+            raise InputError(f"{path} does not exist: give a label file or a folder of label files.")
+    if pred.is_dir() != truth.is_dir():
+        raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")
+    if not pred.is_dir():
+        return [(pred, truth)], {"pred": [], "truth": []}
+    truths = _label_files(truth)
+    pairs: dict[Path, Path] = {}
+    alone = []
+    for path in _label_files(pred):
+        partner = _partner(path, truths)
+        if partner is None:
+            alone.append(path.name)
+        elif partner in pairs:
+            raise InputError(f"{pairs[partner].name} and {path.name} both match {partner.name}: keep one in {pred}.")
+        else:
+            pairs[partner] = path
+    if not pairs:
+        raise InputError(f"No label file in {pred} shares the beginning of its name with one in {truth}: rename them.")
+    left = [path.name for path in truths if path not in pairs]
+    return sorted((p, t) for t, p in pairs.items()), {"pred": alone, "truth": left}
+
+
+def _label_files(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.iterdir() if suffix(p) in READABLE and not p.name.startswith("."))
+    named = [p for p in files if is_label_name(p)]
+    return named or files
+
+
+def _parts(path: Path) -> list[str]:
+    return stem(path).split("_")
+
+
+def _partner(path: Path, candidates: Sequence[Path]) -> Path | None:
+    """The candidate that shares most leading parts of its name with a path, or None."""
+    ranks = [_rank(_parts(path), _parts(candidate)) for candidate in candidates]
+    best = max(ranks, default=(0, False))
+    if best[0] == 0:
+        return None
+    found = [c for c, rank in zip(candidates, ranks, strict=True) if rank == best]
+    if len(found) > 1:
+        raise InputError(f"{path.name} matches {found[0].name} as well as {found[1].name}: rename them apart.")
+    return found[0]
+
+
+def _rank(a: list[str], b: list[str]) -> tuple[int, bool]:
+    """(leading parts shared, whether the names agree but for a label ending); (0, False) where entities disagree."""
+    entities_a, entities_b = (dict(p.split("-", 1) for p in parts if "-" in p) for parts in (a, b))
+    shared_keys = (entities_a.keys() & entities_b.keys()) - {"desc"}
+    if any(entities_a[key] != entities_b[key] for key in shared_keys):
+        return 0, False
+    common = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    bare = [[p for n, p in enumerate(parts) if n == 0 or p.lower() not in _LABEL_ENDINGS] for parts in (a, b)]
+    return common, bare[0] == bare[1]
+
+
+def _reduced(labels: Volume, name: str) -> Volume:
+    lookup = anatomy.mapping("target")
+    values = labels.data.astype(np.intp)
+    if values.min() < 0 or values.max() >= len(lookup):
+        raise InputError(f"{name} holds values outside the label table: evaluate it without reducing its labels.")
+    return Volume(lookup[values], labels.affine)
+
+
+def _average(figures: list[float | None]) -> float | None:
+    known = [f for f in figures if f is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _overall(scans: list[dict[str, Any]]) -> dict[str, Any]:
+    means = [scan["mean"] for scan in scans]
+    return {
+        "dice": _average([m["dice"] for m in means]),
+        "sd95_mm": _average([m["sd95_mm"] for m in means]),
+        "scans": len(scans),
+        "missing": sum(len(m["missing"]) for m in means),
+    }
+
+
+def _by_structure(scans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def volumes(key: str) -> list[dict[int, float]]:
+        return [{int(v): s[key] for v, s in scan["structures"].items()} for scan in scans]
+
+    agreement = compare_volumes(volumes("volume_mm3"), volumes("truth_volume_mm3"))
+    nothing = {"difference_percent": None, "absolute_difference_percent": None, "correlation": None}
+    out = {}
+    for value, first in scans[0]["structures"].items():
+        of_scans = [scan["structures"][value] for scan in scans]
+        out[value] = {
+            "name": first["name"],
+            "scored": first["scored"],
+            "dice": _average([s["dice"] for s in of_scans]),
+            "sd95_mm": _average([s["sd95_mm"] for s in of_scans]),
+            "scans": sum(s["dice"] is not None for s in of_scans),
+            **{k: v for k, v in agreement.get(int(value), nothing).items() if k != "scans"},
+        }
+    return out
+
+
+def _text(figure: float | None, width: int, digits: int) -> str:
+    return f"{'-' if figure is None else format(figure, f'.{digits}f'):>{width}}"

@@ -1,0 +1,184 @@
+"""Dice and surface distance: analytic cases, brute force, and what happens to structures that are not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import dice, evaluate, surface_distance
+from napari_synthseg.volume import Volume
+
+
+def cube(start=(4, 4, 4), size=6, shape=(18, 18, 18), value=17):
+    labels = np.zeros(shape, np.int16)
+    labels[tuple(slice(s, s + size) for s in start)] = value
+    return labels
+
+
+def volume(labels, spacing=(1.0, 1.0, 1.0)):
+    return Volume(labels, np.diag([*spacing, 1.0]))
+
+
+def brute_force(a, b, spacing, percentile):
+    """Distances between all pairs of surface voxels, found one by one."""
+    surfaces = []
+    for mask in (a, b):
+        points = [
+            p
+            for p in np.argwhere(mask)
+            if any(not inside(mask, p + step * sign) for step in np.eye(3, dtype=int) for sign in (-1, 1))
+        ]
+        surfaces.append(np.array(points) * spacing)
+    between = cdist(*surfaces)
+    return np.percentile(np.concatenate([between.min(1), between.min(0)]), percentile)
+
+
+def inside(mask, point):
+    return all(0 <= x < n for x, n in zip(point, mask.shape, strict=True)) and mask[tuple(point)]
+
+
+masks = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).random((5, 4, 6)) < 0.35)
+spacings = st.tuples(*[st.floats(0.4, 5.0)] * 3)
+
+
+@given(masks, spacings)
+@settings(max_examples=30, deadline=None)
+def test_identical_masks_are_perfect(mask, spacing):
+    assert dice(mask, mask) == 1
+    if mask.any():
+        assert surface_distance(mask, mask, spacing) == 0
+
+
+@given(masks, masks, spacings, st.sampled_from([50.0, 95.0, 100.0]))
+@settings(max_examples=40, deadline=None)
+def test_surface_distance_is_that_of_brute_force(a, b, spacing, percentile):
+    if a.any() and b.any():
+        expected = brute_force(a, b, np.array(spacing), percentile)
+        assert surface_distance(a, b, spacing, percentile) == pytest.approx(expected, rel=1e-5)
+
+
+@given(masks, masks, spacings)
+@settings(max_examples=30, deadline=None)
+def test_both_scores_are_symmetric_and_bounded(a, b, spacing):
+    assert dice(a, b) == dice(b, a)
+    assert 0 <= dice(a, b) <= 1
+    if a.any() and b.any():
+        assert surface_distance(a, b, spacing) == surface_distance(b, a, spacing)
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.5, 1.0, 0.8)])
+def test_a_shifted_cube_has_analytic_scores(shift, spacing):
+    a, b = cube() > 0, cube((4 + shift, 4, 4)) > 0
+    assert dice(a, b) == pytest.approx((6 - shift) / 6)
+    # The outer faces (36 of 152 surface voxels) lie `shift` voxels away, which is more than 5%; nothing lies further.
+    assert surface_distance(a, b, spacing) == pytest.approx(shift * spacing[0])
+    assert surface_distance(a, b, spacing, 100) == pytest.approx(shift * spacing[0])
+
+
+def test_the_edge_of_the_field_of_view_is_a_surface():
+    whole = np.ones((4, 4, 4), bool)
+    half = whole.copy()
+    half[2:] = False
+    assert surface_distance(whole, half, percentile=100) == 2
+
+
+def test_the_distance_to_an_empty_mask_is_refused():
+    with pytest.raises(ValueError, match="not empty"):
+        surface_distance(cube() > 0, np.zeros((18, 18, 18), bool))
+
+
+def test_evaluate_scores_every_structure_and_averages_the_scored_ones():
+    truth = np.maximum(cube(), cube((11, 11, 11), 4, value=26))
+    pred = np.maximum(cube((5, 4, 4)), cube((11, 11, 11), 2, value=26))
+    result = evaluate(volume(pred, (1, 1, 2)), volume(truth, (1, 1, 2)))
+    hippocampus, accumbens = result["structures"]["17"], result["structures"]["26"]
+    assert hippocampus["name"] == "Left-Hippocampus"
+    assert hippocampus["dice"] == pytest.approx(5 / 6)
+    assert hippocampus["truth_volume_mm3"] == 216 * 2
+    assert accumbens["dice"] == pytest.approx(2 * 8 / (8 + 64))
+    assert not accumbens["scored"]
+    assert result["mean"] == {
+        "dice": hippocampus["dice"],
+        "sd95_mm": hippocampus["sd95_mm"],
+        "structures": 1,
+        "missing": [],
+        "extra": [],
+    }
+
+
+def test_a_missing_structure_costs_dice_and_is_named():
+    truth = np.maximum(cube(), cube((11, 11, 11), 4, value=53))
+    result = evaluate(volume(cube()), volume(truth))
+    assert result["structures"]["53"]["dice"] == 0
+    assert result["structures"]["53"]["sd95_mm"] is None
+    assert result["mean"] == {"dice": 0.5, "sd95_mm": 0.0, "structures": 2, "missing": [53], "extra": []}
+
+
+def test_an_extra_structure_costs_dice_and_is_named():
+    pred = np.maximum(cube(), cube((11, 11, 11), 4, value=53))
+    mean = evaluate(volume(pred), volume(cube()))["mean"]
+    assert (mean["dice"], mean["extra"]) == (0.5, [53])
+
+
+def test_a_structure_in_neither_enters_no_mean():
+    result = evaluate(volume(cube()), volume(cube()))
+    assert result["structures"]["53"]["dice"] is None
+    assert result["mean"]["structures"] == 1
+
+
+def test_two_empty_label_maps_have_no_mean():
+    empty = volume(np.zeros((4, 4, 4), np.int16))
+    assert evaluate(empty, empty)["mean"]["dice"] is None
+
+
+def test_given_values_are_all_scored():
+    labels = volume(cube(value=507))
+    assert evaluate(labels, labels, [507, 26])["mean"] == {
+        "dice": 1.0,
+        "sd95_mm": 0.0,
+        "structures": 1,
+        "missing": [],
+        "extra": [],
+    }
+
+
+def test_axis_swaps_and_flips_do_not_matter():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 17, 53], (6, 7, 8)).astype(np.int16)
+    truth = volume(labels, (1, 1.5, 2))
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = (0, 0, 2), (-1, 0, 0), (0, 1.5, 0)
+    matrix[0, 3] = 5  # x runs from 5 down to 0
+    turned = Volume(np.ascontiguousarray(labels.transpose(2, 0, 1)[:, ::-1]), matrix)
+    assert evaluate(turned, truth)["mean"]["dice"] == 1
+
+
+@pytest.mark.parametrize("change", ["shape", "spacing", "origin"])
+def test_different_grids_are_refused_in_one_sentence(change):
+    truth = volume(cube())
+    if change == "shape":
+        pred = volume(cube(shape=(18, 18, 19)))
+    elif change == "spacing":
+        pred = volume(cube(), (1, 1, 1.1))
+    else:
+        affine = np.eye(4)
+        affine[0, 3] = 0.5
+        pred = Volume(cube(), affine)
+    with pytest.raises(InputError, match=r"p\.nii and t\.nii lie on different grids .*--grid input"):
+        evaluate(pred, truth, names=("p.nii", "t.nii"))
+
+
+def test_an_image_is_no_label_map():
+    image = volume(cube().astype(np.float32) + 0.5)
+    with pytest.raises(InputError, match=r"t\.nii holds values that are not whole"):
+        evaluate(volume(cube()), image, names=("p.nii", "t.nii"))
+
+
+def test_whole_numbers_stored_as_floats_are_labels():
+    assert evaluate(volume(cube().astype(np.float32)), volume(cube()))["mean"]["dice"] == 1

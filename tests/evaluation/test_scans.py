@@ -1,0 +1,125 @@
+"""Files and folders: which prediction belongs to which truth, the JSON, and the table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import EvaluateOptions, evaluate_files, evaluate_steps, table
+from napari_synthseg.evaluation.scans import pair_up
+from napari_synthseg.files import write_volume
+from napari_synthseg.progress import Progress
+from napari_synthseg.volume import Volume
+from tests.shared_data import SHARED
+
+
+def write(path, shift=0, values=(17, 53)):
+    labels = np.zeros((12, 10, 8), np.int16)
+    labels[2 + shift : 6 + shift, 2:6, 2:6] = values[0]
+    labels[2 + shift : 6 + shift, 6:9, 2:6] = values[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(path, Volume(labels, np.diag([1.0, 1.0, 2.0, 1.0])))
+    return path
+
+
+def folders(tmp_path, preds, truths):
+    for folder, names in (("pred", preds), ("truth", truths)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    return tmp_path / "pred", tmp_path / "truth"
+
+
+def names(pairs):
+    return [(p.name, t.name) for p, t in pairs]
+
+
+def test_names_are_matched_by_their_leading_parts(tmp_path):
+    preds = ["1002_t1_dseg.nii.gz", "1013_t1_dseg.nii.gz", "1002_t1_dseg.tsv", "record.json"]
+    truths = ["1002_labels.nii.gz", "1002_t1.nii.gz", "1013_labels.nii.gz", "1110_labels.nii.gz"]
+    pairs, unmatched = pair_up(*folders(tmp_path, preds, truths))
+    assert names(pairs) == [
+        ("1002_t1_dseg.nii.gz", "1002_labels.nii.gz"),
+        ("1013_t1_dseg.nii.gz", "1013_labels.nii.gz"),
+    ]
+    assert unmatched == {"pred": [], "truth": ["1110_labels.nii.gz"]}
+
+
+def test_bids_entities_keep_sessions_apart(tmp_path):
+    preds = ["sub-1_ses-1_T1w_dseg.nii.gz", "sub-1_ses-2_T1w_dseg.nii.gz", "sub-2_ses-1_T1w_dseg.nii.gz"]
+    truths = ["sub-1_ses-1_desc-manual_dseg.nii.gz", "sub-2_ses-1_desc-manual_dseg.nii.gz"]
+    pairs, unmatched = pair_up(*folders(tmp_path, preds, truths))
+    assert names(pairs) == [(preds[0], truths[0]), (preds[2], truths[1])]
+    assert unmatched["pred"] == [preds[1]]
+
+
+def test_equal_names_match(tmp_path):
+    preds = ["head.nii.gz", "head_2.nii.gz"]
+    pairs, _ = pair_up(*folders(tmp_path, preds, preds))
+    assert names(pairs) == [(name, name) for name in preds]
+
+
+@pytest.mark.parametrize(
+    ("preds", "truths", "sentence"),
+    [
+        (["a_dseg.nii"], ["a_one_dseg.nii", "a_two_dseg.nii"], "matches a_one_dseg.nii as well as"),
+        (["a_t1_dseg.nii", "a_t2_dseg.nii"], ["a_labels.nii"], "both match a_labels.nii"),
+        (["a_dseg.nii"], ["b_dseg.nii"], "No label file"),
+        ([], [], "No label file"),
+    ],
+)
+def test_what_cannot_be_matched_is_said(tmp_path, preds, truths, sentence):
+    with pytest.raises(InputError, match=sentence):
+        pair_up(*folders(tmp_path, preds, truths))
+
+
+def test_a_file_against_a_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="a file and a folder"):
+        pair_up(write(tmp_path / "a_dseg.nii.gz"), tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        pair_up(tmp_path / "nothing.nii.gz", tmp_path)
+
+
+def test_a_pair_of_files_gives_scores_and_a_json(tmp_path):
+    pred, truth = write(tmp_path / "p.nii.gz", 1), write(tmp_path / "t.nii.gz")
+    result = evaluate_files(pred, truth, tmp_path / "out" / "scores.json")
+    assert result["mean"] == {"dice": 0.75, "sd95_mm": 1.0, "scans": 1, "missing": 0}
+    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == result
+
+
+def test_folders_report_each_scan_and_the_agreement_of_volumes(tmp_path):
+    for n in range(3):
+        write(tmp_path / "pred" / f"{n}_t1_dseg.nii.gz", n)
+        write(tmp_path / "truth" / f"{n}_labels.nii.gz")
+    job = evaluate_steps(tmp_path / "pred", tmp_path / "truth")
+    reports = []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            reports.append(next(job))
+    result = end.value.value
+    assert [(r.done, r.total) for r in reports] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert all(isinstance(r, Progress) for r in reports)
+    assert [scan["mean"]["dice"] for scan in result["scans"]] == [1, 0.75, 0.5]
+    assert result["structures"]["17"]["dice"] == 0.75
+    assert result["structures"]["17"]["difference_percent"] == 0
+    text = table(result)
+    assert "Left-Hippocampus *" in text
+    assert text.splitlines()[-1].split() == ["mean", "of", "3", "scan(s)", "0.750", "1.00"]
+
+
+def test_the_truth_can_be_reduced_to_predicted_values(tmp_path):
+    pred = write(tmp_path / "p.nii.gz", values=(2, 53))
+    truth = write(tmp_path / "t.nii.gz", values=(25, 53))
+    assert evaluate_files(pred, truth)["mean"]["dice"] == 0.5
+    assert evaluate_files(pred, truth, options=EvaluateOptions(reduce=True))["mean"]["dice"] == 1
+
+
+@pytest.mark.skipif(SHARED is None, reason="needs the shared data")
+def test_manual_labels_agree_with_themselves():
+    path = SHARED / "data" / "real_t1" / "validation" / "1002_labels.nii.gz"
+    result = evaluate_files(path, path)
+    assert result["mean"]["dice"] == 1
+    assert result["scans"][0]["mean"]["structures"] == 25
