@@ -8,6 +8,7 @@ No logic of its own: a sub-command imports its job, follows it with a progress b
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -19,11 +20,12 @@ from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from napari_synthseg import __version__
 from napari_synthseg.progress import Progress, Stopped, run
 
-PROGRAM = "napari-synthseg"
+PROGRAM, PACKAGE = "napari-synthseg", "napari_synthseg"
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 Job = Generator[Progress, None, Any]
@@ -94,7 +96,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def follow(job: Job) -> Any:
     """Drive a job to its result with a progress bar; the first Ctrl+C asks it to stop, the second one insists."""
-    with stop_requests() as should_stop, progress_bar() as show:
+    ours = [logging.getLogger(PACKAGE)]
+    with stop_requests() as should_stop, progress_bar() as show, logging_redirect_tqdm(ours):  # warnings above the bar
         return run(job, show, should_stop)
 
 
@@ -165,14 +168,16 @@ def make_segment() -> Callable[..., int]:
         """Label the structures of a brain in scans of any contrast and resolution.
 
         Args:
-            inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files with one path a line.
+            inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
             out: the label file to write for one scan (its name ends like a scan's), else a folder.
             options: how to segment.
             volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
             preview: write a PNG picture beside every label file.
         """
         report = follow(segment_files(inputs, out, options, volumes_csv=volumes, preview=preview))
-        return SOME_FAILED if report.failed else DONE
+        for written in report.done.values():
+            print(written)
+        return report.exit_code
 
     return segment
 
@@ -208,9 +213,21 @@ def make_synthesize() -> Callable[..., int]:
     """Make random images, with their labels, from a label map."""
     from napari_synthseg.synthesis.sample import SynthesizeOptions, synthesize_files
 
-    def synthesize(options: tyro.conf.OmitArgPrefixes[SynthesizeOptions]) -> int:
-        """Make random images, with their labels, from a label map."""
-        follow(synthesize_files(options))
+    def synthesize(
+        label_map: tyro.conf.Positional[Path],
+        out: Out,
+        options: tyro.conf.OmitArgPrefixes[SynthesizeOptions],
+        count: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1,
+    ) -> int:
+        """Make random images, with their labels and records, from a label map.
+
+        Args:
+            label_map: a label map (NIfTI, MGZ, NRRD), or a folder of them to choose from at random.
+            out: the folder to write into.
+            options: how to draw.
+            count: how many samples to make.
+        """
+        follow(synthesize_files(label_map, out, options, count))
         return DONE
 
     return synthesize

@@ -29,6 +29,7 @@ FLOORS = {
     "synthesis": 2,
     "evaluation": 2,
     "weights": 2,
+    "keras_weights": 2,
     "files": 2,
     "phantom": 2,
     "segmentation": 3,
