@@ -62,12 +62,12 @@ class Sample:
 
 
 def full_grid(label_map: LabelMap, spacing: float | None = None) -> Grid:
-    """The grid of the label map itself (without its margin), or the same field of view at another spacing."""
-    s = spacing or label_map.spacing
-    shape = [n * label_map.spacing for n in label_map.index.shape]
-    low = [-c * label_map.spacing for c in label_map.centre]
-    n = tuple(max(1, round(extent / s)) for extent in shape)
-    return Grid(n, s, tuple(o + 0.5 * (s - label_map.spacing) for o in low))  # type: ignore[arg-type]
+    """The grid of the array the label map was made from, or the same field of view at another spacing."""
+    own = label_map.spacing
+    s = spacing or own
+    shape = tuple(max(1, round(n * own / s)) for n in label_map.shape)
+    first = [-(c + o) * own for c, o in zip(label_map.centre, label_map.offset, strict=True)]
+    return Grid(shape, s, tuple(f + 0.5 * (s - own) for f in first))  # type: ignore[arg-type]
 
 
 def crop_grid(label_map: LabelMap, shape: Sequence[int], crop: Sequence[float], spacing: float = 1.0) -> Grid:
@@ -165,6 +165,7 @@ def render(record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid
         n = record.bias_grid
         at = [(grid.axis(i, device) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
         image *= bias_field(record.bias_std, n, record.bias_seed, [interpolation_matrix(a, n) for a in at])
+    image.clamp_(0.0, record.ceiling)
     if limits is None:
         limits = (image.min().item(), image.max().item())
     image = rescale_and_gamma(image, record.gamma, limits)

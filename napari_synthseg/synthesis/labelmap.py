@@ -28,6 +28,8 @@ class LabelMap:
         removed: (K,) true for labels that skull stripping removes (Table S2).
         spacing: voxel size, mm.
         centre: (3,) voxel coordinates about which spatial transforms act: the middle of the brain.
+        offset: (3,) voxel of the source array at which `index` starts; negative in the margin.
+        shape: (X, Y, Z) of the source array.
         field_mm: (3,) field of view over which the velocity and bias fields are drawn, mm.
         name: where the map comes from.
     """
@@ -40,6 +42,8 @@ class LabelMap:
     removed: tuple[bool, ...]
     spacing: float = 1.0
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    offset: tuple[int, int, int] = (0, 0, 0)
+    shape: tuple[int, int, int] = (0, 0, 0)
     field_mm: tuple[float, float, float] = (256.0, 256.0, 256.0)
     name: str = ""
 
@@ -110,6 +114,8 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         removed=tuple(removed),
         spacing=float(spacing),
         centre=tuple(float(c) + MARGIN for c in middle),
+        offset=tuple(int(a) - MARGIN for a in low),  # type: ignore[arg-type]
+        shape=data.shape,
         field_mm=field,  # type: ignore[arg-type]
         name=name,
     )
@@ -121,7 +127,7 @@ def save(path: Path | str, maps: list[LabelMap]) -> None:
     for i, m in enumerate(maps):
         arrays[f"{i}/index"] = m.index.numpy()
         arrays[f"{i}/table"] = np.array([m.values, m.classes, m.targets, m.partners, m.removed], dtype=np.int32)
-        arrays[f"{i}/geometry"] = np.array([m.spacing, *m.centre, *m.field_mm])
+        arrays[f"{i}/geometry"] = np.array([m.spacing, *m.centre, *m.offset, *m.shape, *m.field_mm])
         arrays[f"{i}/name"] = np.array(m.name)
     np.savez_compressed(path, **arrays)
 
@@ -131,19 +137,23 @@ def load(path: Path | str) -> list[LabelMap]:
     maps = []
     with np.load(path, allow_pickle=False) as f:
         for i in range(sum(k.endswith("/index") for k in f.files)):
-            table, geometry = f[f"{i}/table"].tolist(), f[f"{i}/geometry"].tolist()
+            values, classes, targets, partners, removed = (tuple(row) for row in f[f"{i}/table"].tolist())
+            spacing, *rest = f[f"{i}/geometry"].tolist()
+            centre, offset, shape, field = (tuple(rest[j : j + 3]) for j in (0, 3, 6, 9))
             maps.append(
                 LabelMap(
-                    torch.from_numpy(f[f"{i}/index"]),
-                    tuple(table[0]),
-                    tuple(table[1]),
-                    tuple(table[2]),
-                    tuple(table[3]),
-                    tuple(bool(x) for x in table[4]),
-                    geometry[0],
-                    tuple(geometry[1:4]),
-                    tuple(geometry[4:7]),
-                    str(f[f"{i}/name"]),
+                    index=torch.from_numpy(f[f"{i}/index"]),
+                    values=values,
+                    classes=classes,
+                    targets=targets,
+                    partners=partners,
+                    removed=tuple(bool(x) for x in removed),
+                    spacing=spacing,
+                    centre=centre,
+                    offset=tuple(int(x) for x in offset),
+                    shape=tuple(int(x) for x in shape),
+                    field_mm=field,
+                    name=str(f[f"{i}/name"]),
                 )
             )
     return maps

@@ -47,6 +47,8 @@ class Priors:
     """Standard deviation of the logarithm of the bias field's control points (0, b_B; eq. 14)."""
     bias_grid: int = 4
     """Control points of the bias field along each axis (eq. 15)."""
+    ceiling: float = 300.0
+    """Intensities are clipped to [0, ceiling] after the bias field (code; the paper is silent)."""
     gamma_variance: float = 0.4
     """Variance of the logarithm of the gamma exponent (sigma_gamma squared; eq. 18)."""
     gamma_exponent: Range | None = None

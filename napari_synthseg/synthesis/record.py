@@ -43,6 +43,7 @@ class Record:
     bias_std: float
     bias_grid: int
     bias_seed: int
+    ceiling: float
     gamma: float
     """The exponent exp(gamma) of eq. 19."""
     direction: int
@@ -137,6 +138,7 @@ def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Rec
         bias_std=bias_std,
         bias_grid=priors.bias_grid,
         bias_seed=seeds[2],
+        ceiling=priors.ceiling,
         gamma=gamma,
         direction=direction,
         slice_spacing_mm=spacing,

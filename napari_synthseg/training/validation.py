@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
@@ -116,7 +117,7 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             logits = model.refiner(
                 to_memory(image[fine][None, None]),
                 to_memory(prior[(slice(None), slice(None), *coarse)]),
-                _offset(prior[(slice(None), slice(None), *coarse)]),
+                log_prior(prior[(slice(None), slice(None), *coarse)]),
             )
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = logits[0].argmax(0).to(torch.uint8).cpu()
@@ -124,7 +125,13 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def _offset(prior: torch.Tensor) -> torch.Tensor:
-    from napari_synthseg.networks.locate_refine import log_prior
 
-    return log_prior(prior)
+@torch.no_grad()
+def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> float:
+    """Mean Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
+    middle = (slice(16, 176), slice(32, 192), slice(16, 176))
+    scores = []
+    for case in cases:
+        prediction = model.logits(case.image[middle].float()[None, None].to(device))[0].argmax(0).cpu()
+        scores.append(np.mean(dice(prediction, case.channels[middle], model.labels)))
+    return float(np.mean(scores)) if scores else float("nan")

@@ -1,0 +1,222 @@
+"""Synthetic scans as files and volumes: what `napari_synthseg.synthesize` and the command line make of a label map."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
+from napari_synthseg.synthesis.brains import Grid, apply, crop_grid, full_grid, target_table
+from napari_synthseg.synthesis.labelmap import LabelMap, prepare
+from napari_synthseg.synthesis.priors import Priors, preset
+from napari_synthseg.synthesis.record import Record, draw
+from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
+
+
+@dataclass(frozen=True)
+class SynthesizeOptions:
+    """How synthetic scans are drawn."""
+
+    preset: str = "synthseg"
+    """Priors to start from: synthseg, synthseg-larger-gmm, synthseg-tighter-gmm, synthseg-r, synthseg-rc, no-bias,
+    no-deformation, synthseg-plus or fast."""
+    prior: tuple[str, ...] = ()
+    """Priors to change, as name=value or name=low,high, for example mean=0,255 skull_strip=1."""
+    seed: int = 0
+    """Seed of the first sample; sample i has seed + i."""
+    shape: tuple[int, int, int] | None = None
+    """Voxels of a random crop; by default the label map's whole grid."""
+    device: str = "cpu"
+    """Where the samples are computed: cpu, cuda or mps."""
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """One synthetic scan.
+
+    Attributes:
+        image: (X, Y, Z) float32 in [0, 1].
+        labels: (X, Y, Z) int32, the segmentation target in FreeSurfer values, on the image's grid.
+        record: the parameters it was made with; `replay` makes it again.
+    """
+
+    image: Volume
+    labels: Volume
+    record: Record
+
+
+def changed(priors: Priors, settings: Sequence[str]) -> Priors:
+    """Priors with some replaced.
+
+    Args:
+        priors: to start from.
+        settings: "name=value" or "name=low,high".
+
+    Raises:
+        InputError: if a prior is unknown or its value is not of its kind.
+    """
+    known = {f.name for f in fields(Priors)}
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in known or not text:
+            raise InputError(f"{setting!r} sets no prior: write name=value with one of {', '.join(sorted(known))}.")
+        try:
+            numbers = tuple(float(x) for x in text.split(","))
+        except ValueError as error:
+            raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error
+        old = getattr(priors, name)
+        pair = isinstance(old, tuple) or (old is None and name != "slice_direction")
+        if name in {"class_means", "class_stds"} or len(numbers) != (2 if pair else 1):
+            raise InputError(f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}.")
+        whole = isinstance(old, int) or name == "slice_direction"
+        values[name] = numbers if pair else (int(numbers[0]) if whole else numbers[0])
+    return replace(priors, **values)
+
+
+def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, np.ndarray]:
+    """A label map ready for generation and the affine of the (canonical) array it came from.
+
+    Anisotropic maps are resampled to the smallest of their spacings.
+    """
+    if isinstance(source, LabelMap):
+        affine = np.diag([source.spacing] * 3 + [1.0])
+        affine[:3, 3] = [-(c + o) * source.spacing for c, o in zip(source.centre, source.offset, strict=True)]
+        return source, affine
+    name = "the label map"
+    if not isinstance(source, Volume):
+        from napari_synthseg.files import read_volume
+
+        name = Path(source).name
+        source = read_volume(source)
+    volume = to_canonical(source)
+    spacing = np.asarray(volume.spacing, dtype=float)
+    if np.ptp(spacing) > 0.02 * spacing.min():
+        finest = float(spacing.min())
+        shape = tuple(int(np.ceil(n * s / finest)) for n, s in zip(volume.shape, spacing, strict=True))
+        affine = volume.affine @ np.diag([*(finest / spacing), 1.0])
+        affine[:3, 3] += volume.affine[:3, :3] @ (0.5 * (finest / spacing - 1.0))
+        volume = resample_labels_to(volume, shape, affine)
+    return prepare(volume.data, spacing=float(np.mean(volume.spacing)), name=name), volume.affine
+
+
+def replay(record: Record, label_map: LabelMap, affine: np.ndarray, shape: Sequence[int] | None = None) -> Synthesized:
+    """Make the scan that a record describes.
+
+    Args:
+        record: as drawn for this label map.
+        label_map: on the device to compute on.
+        affine: of the array the map came from.
+        shape: voxels of a crop, or None for the map's whole grid.
+    """
+    grid = full_grid(label_map) if shape is None else crop_grid(label_map, shape, record.crop, label_map.spacing)
+    sample = apply(record, label_map, grid)
+    table = np.array(target_table(record, label_map), dtype=np.int32)
+    placed = placed_affine(grid, label_map, affine)
+    return Synthesized(Volume(sample.image.cpu().numpy(), placed), Volume(table[sample.labels.cpu().numpy()], placed), record)
+
+
+def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.ndarray:
+    """Affine of a grid, given that of the array the label map came from."""
+    scale = grid.spacing / label_map.spacing
+    first = [o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.centre, label_map.offset, strict=True)]
+    step = np.diag([scale, scale, scale, 1.0])
+    step[:3, 3] = first
+    return affine @ step
+
+
+def synthesize(
+    label_map: Volume | LabelMap | str | os.PathLike,
+    priors: Priors | str = "synthseg",
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+    device: str = "cpu",
+) -> Synthesized:
+    """Draw a synthetic scan and its segmentation target from a label map.
+
+    Args:
+        label_map: a file, a `Volume` of labels, or a prepared `LabelMap`.
+        priors: the hyperparameters, or the name of a preset.
+        seed: of everything random.
+        shape: voxels of a random crop; by default the label map's own grid (canonical RAS orientation).
+        device: torch device to compute on.
+
+    Raises:
+        InputError: if the label map or the preset cannot be used.
+    """
+    ready, affine = prepared(label_map)
+    priors = preset(priors) if isinstance(priors, str) else priors
+    record = draw(priors, ready, torch.Generator().manual_seed(seed))
+    return replay(record, ready.to(device), affine, shape)
+
+
+def synthesize_files(
+    label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1
+) -> Generator[Progress, None, list[Path]]:
+    """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each.
+
+    Args:
+        label_map: a file, or a folder from which each sample takes one at random.
+        out: folder, made if missing.
+        options: how to draw.
+        count: how many samples.
+
+    Returns:
+        The images' paths.
+
+    Raises:
+        InputError: if nothing usable is given; nothing is written then.
+    """
+    from napari_synthseg.files import write_labels, write_volume
+
+    options = options or SynthesizeOptions()
+    if count < 1:
+        raise InputError(f"{count} samples were asked for: give a number of at least 1.")
+    priors = changed(preset(options.preset), options.prior)
+    sources = label_map_files(Path(label_map))
+    written: list[Path] = []
+    cache: dict[Path, tuple[LabelMap, np.ndarray]] = {}
+    yield Progress("synthesize", 0, count)
+    for i in range(count):
+        g = torch.Generator().manual_seed(options.seed + i)
+        pick = int(torch.randint(len(sources), (1,), generator=torch.Generator().manual_seed(~(options.seed + i) % 2**31)))
+        path = sources[pick]
+        if path not in cache:
+            cache.clear()
+            ready, affine = prepared(path)
+            cache[path] = (ready.to(options.device), affine)
+        ready, affine = cache[path]
+        made = replay(draw(priors, ready, g), ready, affine, options.shape)
+        out.mkdir(parents=True, exist_ok=True)
+        stem = f"{path.name.split('.')[0]}_{options.seed + i:04d}"
+        record = {"label_map": path.name, "preset": options.preset, "prior": list(options.prior), "seed": options.seed + i}
+        (out / f"{stem}_record.json").write_text(json.dumps({**record, **made.record.to_dict()}, indent=1) + "\n")
+        write_labels(out / f"{stem}_labels.nii.gz", made.labels)
+        write_volume(out / f"{stem}_image.nii.gz", made.image)
+        written.append(out / f"{stem}_image.nii.gz")
+        yield Progress("synthesize", i + 1, count, {"file": written[-1].name})
+    return written
+
+
+def label_map_files(path: Path) -> list[Path]:
+    """The label maps that a path stands for.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.name.endswith((".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")))
+        if not found:
+            raise InputError(f"The folder {path} holds no label maps (NIfTI, MGZ or NRRD): give another folder.")
+        return found
+    if not path.exists():
+        raise InputError(f"The label map {path} does not exist: check its name.")
+    return [path]

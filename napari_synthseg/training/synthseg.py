@@ -1,0 +1,259 @@
+"""`train synthseg`: the paper's recipe and the fast one, from a folder of label maps to exported weights."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from napari_synthseg import __version__, anatomy, weights
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.progress import Progress
+from napari_synthseg.synthesis.labelmap import LabelMap, load
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.training import validation
+from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
+from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.paper import PaperRecipe
+
+
+@dataclass(frozen=True)
+class TrainSynthSegOptions:
+    """How a SynthSeg network is trained."""
+
+    label_maps: Path
+    """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
+    out: Path
+    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
+    preset: Literal["fast", "paper"] = "fast"
+    """fast: locate and refine, hours on a GPU or days on a CPU; paper: SynthSeg's own U-Net and schedule."""
+    steps: int | None = None
+    """Steps in all; default 40,000 (fast) or 300,000 (paper)."""
+    locate_share: float = 0.4
+    """Share of the steps that the fast recipe's first stage gets."""
+    resume: bool = False
+    """Go on from the newest checkpoint in the run's folder."""
+    priors: str | None = None
+    """Preset of the generative model; default fast (fast) or synthseg (paper)."""
+    validation: Path | None = None
+    """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: chooses the best checkpoint, never trained on."""
+    hold_out: tuple[str, ...] = ()
+    """Names of label maps kept for validation; default the last tenth."""
+    seed: int = 1
+    """Seed of everything random."""
+    batch: int | None = None
+    """Samples a step; default 2 heads, then 3 crops of one head (fast), or 1 (paper)."""
+    learning_rate: float | None = None
+    """Peak learning rate; default 2e-3 (fast) or 1e-4 (paper)."""
+    cooldown: float = 0.25
+    """Share of the steps over which the fast recipe's rate falls to zero."""
+    crop: int = 160
+    """Side of the paper recipe's crops, voxels."""
+    features: int = 24
+    """Features of the paper's network at its first level."""
+    locator_features: tuple[int, ...] = (32, 64, 128, 160)
+    """Features of the fast network's first stage at each level."""
+    refiner_features: tuple[int, ...] = (32, 64, 128)
+    """Features of the fast network's second stage at each level."""
+    validate_every: int = 500
+    """Steps between validations."""
+    save_minutes: float = 3.0
+    """Minutes between updates of the newest checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads; default torch's."""
+    name: str = "synthseg-fast"
+    """Name of the exported weights."""
+
+
+def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
+    """Train and export.
+
+    Returns:
+        The exported weights file.
+
+    Raises:
+        InputError: if the label maps or options cannot be used.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    device = _device(options.device)
+    yield Progress("reading label maps")
+    training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    if options.preset == "paper":
+        return (yield from _paper(options, training, held_out, device))
+    return (yield from _fast(options, training, held_out, device))
+
+
+def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
+    labels = predicted_labels(training)
+    model = LocateRefine(labels, options.locator_features, options.refiner_features)
+    priors = preset(options.priors or "fast")
+    cases = validation.synthetic_cases(held_out, preset("synthseg"), labels, 2, options.seed + 5)
+    scans = validation.labelled_scans(options.validation, labels) if options.validation else []
+    steps = options.steps or 40_000
+    locate = max(1, round(steps * options.locate_share))
+    loop = LoopOptions(
+        steps=locate,
+        learning_rate=options.learning_rate or 2e-3,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        warmup=100,
+        cooldown=options.cooldown,
+        average=0.995,
+        clip=2.0,
+        checkpoint_every=10_000,
+        save_minutes=options.save_minutes,
+        validate_every=options.validate_every,
+    )
+
+    def scores(score):
+        def validate(m):
+            figures = {"synthetic": score(m, cases, device)}
+            real = score(m, scans, device) if scans else None
+            return {**figures, "score": figures["synthetic"] if real is None else real}
+
+        return validate
+
+    common = {"seed": options.seed, "device": device}
+    first = LocateRecipe(
+        model, training, priors, batch=options.batch or 2, validation=scores(validation.score_locator), weight_power=0.33, **common
+    )
+    if not (options.resume and (options.out / "locate.pt").exists()):
+        first.set_position()
+    yield from fit(first, loop, options.out, name="locate", resume=options.resume)
+    second = RefineRecipe(model, training, priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common)
+    fine = replace(loop, steps=max(1, steps - locate))
+    yield from fit(second, fine, options.out, name="refine", resume=options.resume)
+    return export(options.out, options.out / f"{options.name}.safetensors", facts=_facts(options, training, held_out))
+
+
+def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
+    labels = predicted_labels(training)
+    model = UNet3d(labels, features=options.features)
+    if options.crop % model.multiple:
+        raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
+    cases = validation.synthetic_cases(held_out, preset("synthseg"), labels, 2, options.seed + 5)
+    scans = validation.labelled_scans(options.validation, labels) if options.validation else []
+
+    def validate(m):
+        synthetic = validation.score_unet(m, cases, device)
+        return {"synthetic": synthetic, "score": validation.score_unet(m, scans, device) if scans else synthetic}
+
+    recipe = PaperRecipe(
+        model, training, preset(options.priors or "synthseg"), seed=options.seed, batch=options.batch or 1, crop=options.crop,
+        device=device, validation=validate,
+    )  # fmt: skip
+    loop = LoopOptions(
+        steps=options.steps or 300_000,
+        learning_rate=options.learning_rate or 1e-4,
+        checkpoint_every=10_000,
+        save_minutes=options.save_minutes,
+        validate_every=options.validate_every,
+    )
+    yield from fit(recipe, loop, options.out, name="unet", resume=options.resume)
+    card = {"name": options.name, "network": "unet", "labels": list(labels), "features": options.features, "levels": 5,
+            **_facts(options, training, held_out)}  # fmt: skip
+    path = options.out / f"{options.name}.safetensors"
+    weights.save(path, model.state_dict(), card)
+    return path
+
+
+def export(run: Path, path: Path, facts: dict[str, Any] | None = None, *, best: bool = False) -> Path:
+    """Write the averaged weights of a fast run as float16 safetensors with a card.
+
+    Args:
+        run: the run's folder; its second stage may still be going.
+        path: of the weights, ending in .safetensors.
+        facts: more for the card.
+        best: the checkpoint with the best validation score instead of the newest.
+
+    Raises:
+        InputError: if the run has no checkpoint.
+    """
+    newest = run / ("refine-best.pt" if best else "refine.pt")
+    if not newest.exists():
+        raise InputError(f"The run {run} has no checkpoint {newest.name}: train it first.")
+    state = load_checkpoint(newest)
+    tensors = state["average"] or state["model"]
+    sizes = {stage: [tensors[k].shape[0] for k in tensors if _is_level(k, stage)] for stage in ("locator", "refiner")}
+    labels = anatomy.predicted_values(2)
+    k = tensors["locator.head.bias"].shape[0] // 8
+    card = {
+        "name": path.stem,
+        "network": "locate-refine",
+        "labels": list(labels) if len(labels) == k else list(range(k)),
+        "locator_features": sizes["locator"],
+        "refiner_features": sizes["refiner"],
+        "steps": {"locate": _step(run / "locate.pt"), "refine": state["step"]},
+        "licence": "Apache-2.0",
+        "trained with": f"napari-synthseg {__version__}",
+        **(facts or {}),
+    }
+    weights.save(path, tensors, card)
+    return path
+
+
+def _is_level(key: str, stage: str) -> bool:
+    """True for the first convolution of an encoder level, whose outputs are the level's features."""
+    return key.startswith(f"{stage}.encoders.") and key.endswith((".0.weight", ".0.0.weight")) and not key.endswith(".1.0.weight")
+
+
+def _step(path: Path) -> int:
+    return int(load_checkpoint(path)["step"]) if path.exists() else 0
+
+
+def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:
+    recipe = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items() if k not in ("label_maps", "out", "validation")}
+    return {"recipe": recipe, "data": f"{len(training)} label maps, {len(held_out)} held out; synthetic images only"}
+
+
+def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
+    """Targets of the maps, sorted, background first; SynthSeg's 33 where all of them are among those."""
+    found = {t for m in maps for t in m.targets} | {0}
+    standard = anatomy.predicted_values(2)
+    return standard if found <= set(standard) else tuple(sorted(found))
+
+
+def read_maps(path: Path) -> list[LabelMap]:
+    """Read label maps: a prepared `.npz`, or a folder of files.
+
+    Raises:
+        InputError: if there are none.
+    """
+    if path.suffix == ".npz":
+        return load(path)
+    from napari_synthseg.synthesis.sample import label_map_files, prepared
+
+    return [replace(prepared(p)[0], name=p.name.split(".")[0]) for p in label_map_files(path)]
+
+
+def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap], list[LabelMap]]:
+    """Training and held-out maps.
+
+    Raises:
+        InputError: if a named map does not exist or nothing is left to train on.
+    """
+    names = {m.name for m in maps}
+    if unknown := set(hold_out) - names:
+        raise InputError(f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}.")
+    held = [m for m in maps if m.name in hold_out] if hold_out else maps[len(maps) - len(maps) // 10 :]
+    rest = [m for m in maps if m not in held]
+    if not rest:
+        raise InputError("No label map is left to train on: hold out fewer of them.")
+    return rest, held
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")
