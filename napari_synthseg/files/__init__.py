@@ -7,6 +7,7 @@ Which affine a NIfTI file has: its sform where `sform_code` > 0, else its qform 
 neither is refused, since nobody could tell left from right in it.
 """
 
+from napari_synthseg.files.checks import SeveralVolumes
 from napari_synthseg.files.paths import READABLE, WRITABLE, stem, suffix
 from napari_synthseg.files.reading import is_label_like, read_labels, read_volume
 from napari_synthseg.files.writing import write_labels, write_volume
@@ -14,6 +15,7 @@ from napari_synthseg.files.writing import write_labels, write_volume
 __all__ = [
     "READABLE",
     "WRITABLE",
+    "SeveralVolumes",
     "is_label_like",
     "read_labels",
     "read_volume",

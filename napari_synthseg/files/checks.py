@@ -93,6 +93,14 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
 
 
+class SeveralVolumes(InputError):
+    """A file holds several volumes, `count`, and none was chosen."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 def choose_index(path: Path, count: int, index: int | None) -> int:
     """Which of the `count` volumes of a file to read.
 
@@ -102,7 +110,7 @@ def choose_index(path: Path, count: int, index: int | None) -> int:
     if index is None:
         if count == 1:
             return 0
-        raise InputError(f"{path} holds {count} volumes: choose one by its index, 0 to {count - 1}.")
+        raise SeveralVolumes(f"{path} holds {count} volumes: choose one by its index, 0 to {count - 1}.", count)
     if not 0 <= index < count:
         there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"
         raise InputError(f"{path} has no volume {index}: it holds {there}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 from napari_synthseg.widgets.choices import Choice
 
@@ -30,12 +30,18 @@ class Message(QLabel):
         self.setVisible(bool(text))
 
 
+def let_shrink(box: QComboBox) -> None:
+    """Take the width there is: a long entry does not make the dock wide."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
 def combo(choices: list[Choice], tip: str) -> QComboBox:
     """A combo box of choices that may be narrower than its texts."""
     box = QComboBox()
     box.setToolTip(tip)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
+    let_shrink(box)
     for row, choice in enumerate(choices):
         box.addItem(choice.text, choice.value)
         box.setItemData(row, choice.tip or tip, Qt.ItemDataRole.ToolTipRole)

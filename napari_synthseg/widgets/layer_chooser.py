@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_synthseg.widgets.controls import let_shrink
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
@@ -25,8 +27,7 @@ class LayerChooser(QComboBox):
         self._viewer = viewer
         self._type = layer_type
         self._layers: list[Layer] = []
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        let_shrink(self)
         self.currentIndexChanged.connect(self._on_index_changed)
         layers = viewer.layers
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):

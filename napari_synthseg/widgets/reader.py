@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from napari_synthseg.volume import Volume, to_canonical
+from napari_synthseg.files import SeveralVolumes, is_label_like, paths, read_volume
+from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.geometry import volume_to_layer
 
-LayerData = tuple[np.ndarray, dict[str, Any], str]
-
-SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr")
+LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -27,15 +26,46 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     Raises:
         InputError: if a file cannot be read.
     """
-    from napari_synthseg.files import read_volume
+    return [_layer(Path(one)) for one in _paths(path)]
 
-    return [volume_layer(read_volume(one), layer_name(one)) for one in map(Path, _paths(path))]
+
+def _layer(path: Path) -> LayerData:
+    try:
+        return volume_layer(read_volume(path), paths.stem(path))
+    except SeveralVolumes as several:
+        return series_layer(path, several.count)
+
+
+def series_layer(path: Path, count: int) -> LayerData:
+    """A 4D layer (time first) of a file with several volumes; each is read when it is first shown."""
+    import dask
+    import dask.array as da
+
+    first, kwargs = volume_to_layer(read_volume(path, index=0))
+    rest = [dask.delayed(_shown)(path, index) for index in range(1, count)]
+    array = da.stack([da.from_array(first), *(da.from_delayed(one, first.shape, first.dtype) for one in rest)])
+    return (
+        array,
+        {
+            **kwargs,
+            "scale": (1.0, *kwargs["scale"]),
+            "translate": (0.0, *kwargs["translate"]),
+            "units": ("pixel", *kwargs["units"]),
+            "axis_labels": ("volume", *kwargs["axis_labels"]),
+            "name": paths.stem(path),
+            "colormap": "gray",
+            "contrast_limits": contrast_limits(first) or (0.0, 1.0),
+        },
+        "image",
+    )
+
+
+def _shown(path: Path, index: int) -> np.ndarray:
+    return volume_to_layer(read_volume(path, index=index))[0]
 
 
 def volume_layer(volume: Volume, name: str) -> LayerData:
     """A layer that shows a volume where it lies: closest-canonical, (S, A, R), diagonal scale, in mm."""
-    from napari_synthseg.files import is_label_like
-
     if is_label_like(volume):
         return labels_layer(volume, name)
     array, kwargs = volume_to_layer(volume)
@@ -51,15 +81,6 @@ def labels_layer(volume: Volume, name: str) -> LayerData:
     array = labels_array(array)
     volumes = counted_volumes(array, abs(float(np.linalg.det(volume.affine[:3, :3]))))
     return array, kwargs | {"name": name} | labels_kwargs(volumes, volumes), "labels"
-
-
-def layer_name(path: Path) -> str:
-    """The file name without its endings (`sub-01_T1w.nii.gz` is `sub-01_T1w`)."""
-    name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
 
 
 def contrast_limits(array: np.ndarray) -> tuple[float, float] | None:
@@ -81,7 +102,7 @@ def _paths(path: str | Sequence[str]) -> list[str]:
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
         return any(_is_dicom(file) for file in sorted(path.iterdir())[:20])
-    return path.name.lower().endswith(SUFFIXES) or path.suffix.lower() == ".dcm"
+    return paths.suffix(path) in paths.READABLE
 
 
 def _is_dicom(path: Path) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
-from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.reader import LayerData, labels_layer, volume_layer
+
+if TYPE_CHECKING:
+    from napari_synthseg.volume import Volume
 
 _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
@@ -50,7 +53,12 @@ def synthetic_head(seed: int | None = None) -> list[LayerData]:
 
 
 def bundled_label_map() -> Volume:
-    """The label map in the resources."""
-    from napari_synthseg.files import read_volume
+    """The label map in the resources; the analytic phantom where it is missing."""
+    from napari_synthseg.files import read_labels
 
-    return read_volume(resources() / "label_map.nii.gz")
+    path = resources() / "samples" / "mni152_labels.nii.gz"
+    if path.is_file():
+        return read_labels(path)
+    from napari_synthseg.phantom import head_phantom
+
+    return head_phantom()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import napari
 from napari.layers import Image, Labels
 from napari.utils.notifications import ErrorNotification, notification_manager, show_error
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.progress import Progress
@@ -189,6 +188,10 @@ class SegmentWidget(QWidget):
     def _step(self, layer: Layer) -> int | None:
         """For a 4D layer the volume that is shown."""
         return self._viewer.dims.current_step[self._viewer.dims.ndim - 4] if layer.ndim == 4 else None
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the table in a fresh dock; it may be made narrower."""
+        return super().sizeHint().expandedTo(QSize(340, 0))
 
     def event(self, event: QEvent) -> bool:
         """Stop the job when the widget is taken out of its dock or closed."""

@@ -30,11 +30,17 @@ class Outcome:
     array: np.ndarray
 
 
-def pipeline_steps(volume: Volume, **options: Any) -> Generator[Progress, None, Segmentation]:
-    """The pipeline of `napari_synthseg.segmentation`; torch is imported here, in the thread that runs it."""
+def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Progress, None, Segmentation]:
+    """The pipeline of `napari_synthseg.segmentation`; torch is imported here, in the thread that runs it.
+
+    Args:
+        volume: the scan.
+        name: what messages call it.
+        **options: fields of `SegmentOptions`.
+    """
     from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 
-    return (yield from segment_steps(volume, SegmentOptions(**options)))
+    return (yield from segment_steps(volume, SegmentOptions(**options), name=name))
 
 
 def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Generator[Progress, None, Outcome]:
@@ -50,7 +56,7 @@ def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Gene
     """
     yield Progress("Reading the scan")
     volume = scan.read()
-    segmentation = yield from steps(volume, **options)
+    segmentation = yield from steps(volume, name=f'The layer "{scan.name}"', **options)
     return Outcome(segmentation, labels_array(segmentation.labels.data.transpose(2, 1, 0)))
 
 

@@ -21,7 +21,7 @@ def anatomical_view(viewer: ViewerModel, orientation: tuple[str, str, str] = NEU
         orientation: `NEUROLOGICAL` (the patient's left on the left) or `RADIOLOGICAL` (on the right).
     """
     viewer.dims.order = tuple(range(viewer.dims.ndim))
-    viewer.camera.orientation = orientation
+    viewer.scene.camera.orientation = orientation
     first_space = max(viewer.dims.ndim - 3, 0)
     for axis in range(first_space, viewer.dims.ndim):
         viewer.dims.set_current_step(axis, viewer.dims.nsteps[axis] // 2)

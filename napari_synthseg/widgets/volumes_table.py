@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEADERS = ("", "Structure", "Side", "mL")
-TIPS = ("Colour", "FreeSurfer name", "Side of the body", "Volume in millilitres, from the network's probabilities")
+TIPS = ("Colour; sorts by FreeSurfer value", "FreeSurfer name, without its side", "Side of the body", "Volume in millilitres, from the network's probabilities")
 SORT_ROLE = Qt.ItemDataRole.UserRole
 
 
@@ -29,6 +29,11 @@ class VolumeRow:
     name: str
     side: str
     millilitres: float
+
+    @property
+    def short_name(self) -> str:
+        """The name without the side it starts with."""
+        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
 
 
 def rows_of(features: pd.DataFrame) -> list[VolumeRow]:
@@ -70,9 +75,9 @@ class VolumesModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole):
         row, column = self.rows[index.row()], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
-            return ("", row.name, row.side, "" if np.isnan(row.millilitres) else f"{row.millilitres:,.2f}")[column]
+            return ("", row.short_name, row.side, "" if np.isnan(row.millilitres) else f"{row.millilitres:,.2f}")[column]
         if role == SORT_ROLE:
-            return (row.value, row.name, row.side, -1.0 if np.isnan(row.millilitres) else row.millilitres)[column]
+            return (row.value, row.short_name, row.side, -1.0 if np.isnan(row.millilitres) else row.millilitres)[column]
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return QColor(*anatomy.color(row.value))
         if role == Qt.ItemDataRole.TextAlignmentRole and column == 3:

@@ -30,8 +30,7 @@ def open_widget(qtbot, viewer):
     opened = []
 
     def make(fake=None) -> SegmentWidget:
-        widget = SegmentWidget(viewer, steps=fake or steps())
-        qtbot.addWidget(widget)
+        widget = SegmentWidget(viewer, steps=fake or steps())  # not given to qtbot, which closes before this fixture ends
         widget.show()
         opened.append(widget)
         return widget
@@ -40,6 +39,8 @@ def open_widget(qtbot, viewer):
     for widget in opened:
         widget._job.stop()
         qtbot.waitUntil(lambda widget=widget: not widget._job.running, timeout=5000)
+        widget.close()
+        widget.deleteLater()
 
 
 def click(qtbot, button) -> None:

@@ -42,7 +42,7 @@ def test_it_is_hidden_until_there_is_something_to_show(panel):
 
 def test_the_table_has_colour_name_side_and_volume(panel):
     panel.show_layer(result())
-    assert column(panel, 1) == ["Brain-Stem", "Left-Hippocampus", "Right-Hippocampus"]
+    assert column(panel, 1) == ["Brain-Stem", "Hippocampus", "Hippocampus"]
     assert column(panel, 2) == ["midline", "left", "right"]
     assert column(panel, 3) == ["21.00", "3.91", "4.05"]
     swatch = panel.table.model().index(1, 0).data(Qt.ItemDataRole.DecorationRole)
