@@ -19,8 +19,15 @@ GRID_TOLERANCE = 1e-3
 _SLAB_VOXELS = 1 << 21
 
 
+def snapped(coordinates: np.ndarray) -> np.ndarray:
+    """The coordinates, rounded where all of them are whole numbers but for rounding errors."""
+    whole = np.rint(coordinates)
+    return whole if np.abs(coordinates - whole).max(initial=0.0) <= GRID_TOLERANCE else coordinates
+
+
 def is_whole(coordinates: np.ndarray) -> bool:
-    return bool(np.abs(coordinates - np.rint(coordinates)).max(initial=0.0) <= GRID_TOLERANCE)
+    """Whether snapped coordinates are all whole numbers."""
+    return np.array_equal(coordinates, np.rint(coordinates))
 
 
 def nearest_index(coordinates: np.ndarray) -> np.ndarray:
@@ -73,6 +80,7 @@ def linear_axes(data: np.ndarray, coordinates: Sequence[np.ndarray], *, fill: fl
     out = data
     for axis in sorted(range(3), key=lambda a: len(coordinates[a]) / data.shape[a]):
         lower, upper, weight = _linear_weights(coordinates[axis], data.shape[axis])
+        lower, weight = np.where(weight == 1, upper, lower), np.where(weight == 1, 0, weight)  # exact at the last voxel
         out = _lerp(out, lower, upper, weight.astype(out.dtype), axis)
     out = np.array(out, order="C", copy=out is data or not out.flags.owndata or not out.flags.c_contiguous)
     for axis, (c, length) in enumerate(zip(coordinates, data.shape, strict=True)):

@@ -153,7 +153,7 @@ def resample_to(v: Volume, shape: Sequence[int], affine: np.ndarray, *, order: i
     axes, coordinates = aligned
     data = v.data.transpose(axes)
     if all(interpolation.is_whole(c) for c in coordinates):
-        return Volume(interpolation.copy_axes(data, [np.rint(c).astype(int) for c in coordinates], fill), affine)
+        return Volume(interpolation.copy_axes(data, [c.astype(int) for c in coordinates], fill), affine)
     if order == 0:
         return Volume(
             interpolation.copy_axes(data, [interpolation.nearest_index(c) for c in coordinates], fill), affine
@@ -194,9 +194,7 @@ def resample_labels_to(
     axes, coordinates = aligned
     labels = labels.transpose(axes)
     if all(interpolation.is_whole(c) for c in coordinates):
-        return Volume(
-            interpolation.copy_axes(labels, [np.rint(c).astype(int) for c in coordinates], 0).astype(dtype), affine
-        )
+        return Volume(interpolation.copy_axes(labels, [c.astype(int) for c in coordinates], 0).astype(dtype), affine)
     return Volume(interpolation.labels_axes(labels, coordinates).astype(dtype), affine)
 
 
@@ -289,7 +287,8 @@ def _aligned_axes(to_source: np.ndarray, shape: Sequence[int]) -> tuple[tuple[in
     if _largest_shift(rest, shape) > GRID_TOLERANCE:
         return None
     coordinates = [
-        np.arange(n) * linear[s, axis] + to_source[s, 3] for axis, (s, n) in enumerate(zip(sources, shape, strict=True))
+        interpolation.snapped(np.arange(n) * linear[source, axis] + to_source[source, 3])
+        for axis, (source, n) in enumerate(zip(sources, shape, strict=True))
     ]
     a, b, c = (int(s) for s in sources)
     return (a, b, c), coordinates

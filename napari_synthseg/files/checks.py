@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +45,20 @@ def reading(path: Path, form: str) -> Iterator[None]:
         ) from error
 
 
+def check_gzip(path: Path) -> None:
+    """Reads a compressed file to its end, where its checksum stands, which readers of just the voxels never reach.
+
+    Raises:
+        OSError, EOFError, zlib.error: the file is damaged or incomplete.
+    """
+    with gzip.open(path) as file:
+        while file.read(1 << 20):
+            pass
+
+
 def one_line(error: BaseException) -> str:
     """An exception's message on one line, not too long, without a full stop at its end."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".").replace(". ", "; ") or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."
 
 

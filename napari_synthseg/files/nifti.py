@@ -26,6 +26,8 @@ def read_nifti(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
         InputError: see `napari_synthseg.files`.
     """
     with checks.reading(path, "NIfTI"):
+        if path.name.lower().endswith(".gz"):
+            checks.check_gzip(path)
         image = nib.load(path)
         if not isinstance(image, Nifti1Pair):
             raise InputError(f"{path} is an Analyze file, which does not say left from right: convert it to NIfTI.")
@@ -41,6 +43,8 @@ def read_mgh(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
         InputError: see `napari_synthseg.files`.
     """
     with checks.reading(path, "MGH"):
+        if _is_packed(path):
+            checks.check_gzip(path)
         if not _says_orientation(path):
             raise InputError(
                 f"{path} has no orientation in its header (goodRASFlag is 0): convert it again from DICOM."
@@ -111,7 +115,7 @@ def _one_volume(path: Path, image: Any, index: int | None) -> np.ndarray:
 def _voxels(path: Path, image: Any, places: tuple[Any, ...]) -> np.ndarray:
     dtype = image.get_data_dtype()
     data = np.asarray(image.dataobj[places])
-    if dtype.kind == "f" or _is_scaled(image):
+    if dtype.kind == "f" or (dtype.kind in "iu" and _is_scaled(image)):
         with np.errstate(over="ignore"):
             data = data.astype(np.float32)
     return checks.plain_array(path, data)
@@ -122,9 +126,12 @@ def _is_scaled(image: Any) -> bool:
     return (slope, inter) != (1.0, 0.0)
 
 
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith((".mgz", ".gz"))
+
+
 def _says_orientation(path: Path) -> bool:
     """MGH keeps goodRASFlag, a big-endian int16, at byte 28; without it nibabel would assume coronal slices."""
-    packed = path.name.lower().endswith(("z", ".gz"))
-    with gzip.open(path) if packed else open(path, "rb") as file:
+    with gzip.open(path) if _is_packed(path) else open(path, "rb") as file:
         start = file.read(30)
     return int.from_bytes(start[28:30], "big") == 1

@@ -102,9 +102,9 @@ def _file_type(data: np.ndarray, ending: str) -> np.dtype:
         return np.dtype(np.uint8)
     if kind == "f" or kind not in "iu":
         return np.dtype(np.float32)
-    if size > 4 or ending in (".mgz", ".mgh"):
+    if size > 4 or (ending in (".mgz", ".mgh") and data.dtype not in _MGH_TYPES):
         low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
-        fitting = [t for t in (*_MGH_TYPES[:3],) if np.iinfo(t).min <= low and high <= np.iinfo(t).max]
+        fitting = [t for t in _MGH_TYPES[:3] if np.iinfo(t).min <= low and high <= np.iinfo(t).max]
         return np.dtype(fitting[0] if fitting else np.float32)
     return data.dtype.newbyteorder("=")
 

@@ -1,0 +1,149 @@
+"""The label table: complete, consistent, and as SynthSeg's own lists have it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_synthseg import anatomy
+from tests.shared_data import shared
+
+
+def test_the_table_is_sorted_and_starts_with_background():
+    values = [s.value for s in anatomy.table()]
+    assert values == sorted(set(values))
+    assert anatomy.table()[0].name == "Unknown"
+
+
+def test_names_and_values_are_unique():
+    assert len({s.name for s in anatomy.table()}) == len(anatomy.table()) == 54
+
+
+def test_contralateral_is_an_involution_that_swaps_sides():
+    swapped = {"left": "right", "right": "left", "midline": "midline"}
+    for s in anatomy.table():
+        partner = anatomy.structure(s.contralateral)
+        assert partner.contralateral == s.value
+        assert partner.side == swapped[s.side]
+        assert (partner.value == s.value) == (s.side == "midline")
+
+
+def test_partners_share_all_but_value_and_side():
+    for s in anatomy.table():
+        partner = anatomy.structure(s.contralateral)
+        assert partner.name.replace("Right-", "Left-") == s.name.replace("Right-", "Left-")
+        assert (partner.tissue, partner.extra_cerebral, partner.evaluated) == (s.tissue, s.extra_cerebral, s.evaluated)
+        assert partner.target == (anatomy.structure(s.target).contralateral if s.target else 0)
+
+
+def test_targets_are_their_own_targets():
+    for s in anatomy.table():
+        assert anatomy.structure(s.target).target == s.target
+        assert anatomy.structure(s.target_v1).target_v1 == s.target_v1
+
+
+def test_what_is_evaluated_is_predicted():
+    assert set(anatomy.evaluated_values()) < set(anatomy.predicted_values(1))
+    assert len(anatomy.evaluated_values()) == 25
+
+
+def test_extra_cerebral_structures_are_not_predicted_but_csf():
+    assert [s.value for s in anatomy.table() if s.extra_cerebral and s.target] == [24]
+
+
+@pytest.mark.parametrize(("version", "count"), [(1, 32), (2, 33)])
+def test_predicted_values(version, count):
+    values = anatomy.predicted_values(version)
+    assert len(values) == count and values[0] == 0 and list(values) == sorted(values)
+    assert (24 in values) == (version == 2)
+
+
+def test_an_unknown_version_is_refused():
+    with pytest.raises(ValueError, match="versions 1 and 2"):
+        anatomy.predicted_values(3)
+
+
+def test_flipping_channels_twice_changes_nothing():
+    order = np.array(anatomy.flip_channels(anatomy.predicted_values()))
+    assert np.array_equal(order[order], np.arange(33))
+
+
+def test_flip_channels_puts_left_where_right_was():
+    assert anatomy.flip_channels([0, 17, 53, 16]) == (0, 2, 1, 3)
+
+
+def test_flip_channels_needs_both_sides():
+    with pytest.raises(ValueError, match="partner"):
+        anatomy.flip_channels([0, 17])
+
+
+def test_mirrored_swaps_sides_and_keeps_strangers():
+    labels = np.array([[[0, 17, 53, 14, 251]]])
+    assert anatomy.mirrored(labels).ravel().tolist() == [0, 53, 17, 14, 251]
+
+
+def test_mapping_maps_an_array():
+    labels = np.array([0, 25, 136, 530, 24])
+    assert anatomy.mapping("target")[labels].tolist() == [0, 2, 4, 0, 24]
+    assert anatomy.mapping("target_v1")[labels].tolist() == [0, 2, 4, 0, 0]
+
+
+def test_an_unknown_value_is_named():
+    with pytest.raises(ValueError, match="9999"):
+        anatomy.structure(9999)
+
+
+def test_strangers_still_have_a_name_and_a_steady_colour():
+    assert anatomy.name(9999) == "Label-9999"
+    assert anatomy.color(9999) == anatomy.color(9999)
+    assert all(0 <= part <= 255 for part in anatomy.color(9999))
+
+
+def test_known_colours_are_freesurfers():
+    assert anatomy.color(17) == anatomy.color(53) == (220, 216, 20)
+
+
+def test_the_table_is_found_among_the_resources():
+    assert (anatomy.resources() / "labels.tsv").is_file()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_channels_agree_with_the_reference(version):
+    golden = np.load(shared(f"reference/golden/labels_v{version}.npz"))
+    values = anatomy.predicted_values(version)
+    assert list(values) == golden["labels"].tolist()
+    assert list(anatomy.flip_channels(values)) == golden["flip_indices"].tolist()
+    assert [anatomy.structure(v).topology for v in values] == golden["topology"].tolist()
+
+
+def test_the_table_agrees_with_the_published_lists():
+    folder = shared("data/label_maps")
+    values = np.load(folder / "generation_labels.npy")
+    assert sorted(values.tolist()) == [s.value for s in anatomy.table()]
+    rows = [anatomy.structure(v) for v in values]
+    assert [s.generation_class for s in rows] == np.load(folder / "generation_classes.npy").tolist()
+    assert [s.target_v1 for s in rows] == np.load(folder / "synthseg_segmentation_labels.npy").tolist()
+    # Version 2's lists have one more neutral label, of which nothing is kept, somewhere after CSF.
+    target = np.load(folder / "synthseg_segmentation_labels_2.0.npy").tolist()
+    assert [s.target for s in rows] == target[:5] + target[6:]
+    topology = np.load(folder / "synthseg_topological_classes_2.0.npy").tolist()
+    assert [s.topology for s in rows] == topology[:5] + topology[6:]
+    tissue = np.load(folder / "synthseg_denoiser_labels_2.0.npy").tolist()
+    assert [anatomy.TISSUES.index(s.tissue) for s in rows] == tissue[:5] + tissue[6:]
+
+
+def test_left_structures_lie_on_the_left():
+    """A name on the wrong side would be the worst mistake of all: ask a real label map."""
+    from napari_synthseg.files import read_labels
+    from napari_synthseg.volume import to_canonical
+
+    v = to_canonical(read_labels(shared("data/label_maps/training_seg_01.nii.gz")))
+    world_x = v.affine[0, 0] * np.arange(v.shape[0])
+    mean_x = {}
+    for s in anatomy.table():
+        if s.side != "midline":
+            counts = np.count_nonzero(v.data == s.value, axis=(1, 2))
+            mean_x[s.value] = float(counts @ world_x / counts.sum())
+    for s in anatomy.table():
+        if s.side == "left":
+            assert mean_x[s.value] < mean_x[s.contralateral], s.name
