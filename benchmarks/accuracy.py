@@ -4,20 +4,19 @@
 
 FOLDER holds scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`). Runs
 `napari-synthseg segment SCANS -o DIR --volumes DIR/volumes.csv --preview` and
-`napari-synthseg evaluate DIR FOLDER --json DIR/scores.json`, then prints the table of scores. With --keep, label files
-that lie in DIR already are scored as they are.
+`napari-synthseg evaluate DIR FOLDER --json DIR/scores.json`,
+which prints the table of scores. With --keep, label files that lie in DIR already are scored as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 from napari_synthseg import cli
-from napari_synthseg.evaluation.scans import is_label_name, pair_up, table
+from napari_synthseg.evaluation.scans import is_label_name
 from napari_synthseg.files import READABLE, stem, suffix
 
 
@@ -41,13 +40,7 @@ def main() -> int:
         if code != cli.DONE:
             return code
         print(f"{len(scans)} scans in {time.perf_counter() - start:.1f} s")
-    scores = args.out / "scores.json"
-    code = cli.main(["evaluate", str(args.out), str(args.folder), "--json", str(scores)])
-    if code == cli.DONE:
-        print(table(json.loads(scores.read_text(encoding="utf-8"))))
-        pairs, _ = pair_up(args.out, args.folder)
-        print(f"{len(pairs)} of {len(scans)} scans scored; {scores}")
-    return code
+    return cli.main(["evaluate", str(args.out), str(args.folder), "--json", str(args.out / "scores.json")])
 
 
 def labelled_scans(folder: Path) -> list[Path]:

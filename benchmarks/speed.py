@@ -38,7 +38,11 @@ def main() -> None:
     parser.add_argument("--model", default="synthseg-fast")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--random-weights", action="store_true", help="an untrained network: the cost is the same")
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="an untrained network; as costly, but for the orientation it doubts",
+    )
     parser.add_argument("-n", type=int, default=1)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -92,6 +96,24 @@ def report(name: str, started: tuple[float, float], about: Any = None) -> None:
     print(json.dumps({"what": name, **figures, "peak_gib": round(kilobytes / 2**20, 2), "about": about}), flush=True)
 
 
+class Meter:
+    """CPU seconds from each report of a job to the next one, by stage."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._stage, self._last = "reading", cost()[1]
+
+    def __call__(self, stage: Any) -> None:
+        """Takes a `Progress`, or the name of a stage that begins."""
+        now = cost()[1]
+        self.stages[self._stage] = self.stages.get(self._stage, 0.0) + now - self._last
+        self._stage, self._last = getattr(stage, "stage", stage), now
+
+    def rounded(self) -> dict[str, float]:
+        """By stage, to a hundredth of a second."""
+        return {stage: round(seconds, 2) for stage, seconds in self.stages.items()}
+
+
 def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     """Scan on disk to labels on disk."""
     import torch
@@ -111,23 +133,27 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     path = args.scan or args.folder / "scan.nii.gz"
 
     def work(number: int) -> Any:
-        found = run(segment_steps(read_volume(path), options, model, name=path.name))
+        meter = Meter()
+        found = run(segment_steps(read_volume(path), options, model, name=path.name), meter)
+        meter("writing")
         write_labels(args.folder / f"{number}_dseg.nii.gz", found.labels)
-        return {"seconds": found.record["seconds"], "shape": found.record["shape"], "threads": found.record["threads"]}
+        meter("")
+        return {"shape": found.record["shape"], "threads": found.record["threads"], "cpu_s": meter.rounded()}
 
     return work
 
 
 def generator(args: argparse.Namespace) -> Callable[[int], Any]:
-    """A label map in memory to an image and its target in memory."""
+    """A prepared label map in memory to an image and its target in memory."""
     import torch
 
     from napari_synthseg import synthesize
-    from napari_synthseg.files import read_volume
+    from napari_synthseg.files import read_labels
+    from napari_synthseg.synthesis.sample import prepared
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    label_map = read_volume(args.label_map or args.folder / "labels.nii.gz")
+    label_map, _ = prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))
     shape = (args.size or 160,) * 3
 
     def work(number: int) -> Any:
@@ -141,18 +167,19 @@ def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
     """The analytic head at 1 mm."""
     from napari_synthseg.phantom import head_phantom
 
-    return lambda number: {"shape": list(head_phantom(seed=number).shape)}
+    shape = (args.size,) * 3 if args.size else None
+    return lambda number: {"shape": list(head_phantom(shape, seed=number).shape)}
 
 
 def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
     """All scores of one pair of label maps of 256^3."""
     from napari_synthseg.evaluation import evaluate
-    from napari_synthseg.files import read_volume
+    from napari_synthseg.files import read_labels
     from napari_synthseg.phantom import head_phantom
 
-    truth = read_volume(args.label_map or args.folder / "labels.nii.gz")
+    truth = read_labels(args.folder / "labels.nii.gz")
     pred = head_phantom(truth.shape, seed=1)
-    return lambda _: evaluate(pred.with_data(pred.data) if args.label_map is None else truth, truth)["mean"]
+    return lambda _: evaluate(pred, truth)["mean"]
 
 
 JOBS.update(pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from napari_synthseg import anatomy
-from napari_synthseg.phantom import FIELD_OF_VIEW_MM, head_phantom, phantom_image
+from napari_synthseg.phantom import FIELD_OF_VIEW_MM, dress, head_phantom, phantom_image
 
 
 @cache
@@ -111,3 +111,13 @@ def test_its_image_has_t1_contrast():
     assert means == sorted(means)
     assert image.data[labels.data == 0].max() == 0
     assert np.array_equal(image.affine, labels.affine)
+
+
+def test_a_brain_is_dressed_in_a_head():
+    whole = head_phantom(spacing=4.0, deform=False)
+    brain = whole.with_data(np.where(np.isin(whole.data, (2, 3, 41, 42)), whole.data, 0))
+    outside = ndimage.distance_transform_edt(brain.data == 0, 4.0) - 4
+    dressed = dress(brain, outside.astype(np.float32))
+    assert np.array_equal(dressed.data[brain.data > 0], brain.data[brain.data > 0])
+    assert {24, 506, 507, 511, 515, 516} <= set(np.unique(dressed.data).tolist())
+    assert np.array_equal(dressed.affine, brain.affine)

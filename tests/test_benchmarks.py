@@ -1,0 +1,69 @@
+"""The scripts in `benchmarks/`: what of them can go wrong without weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_synthseg.files import read_labels
+from napari_synthseg.volume import Volume, to_canonical
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_labelled_scans_are_those_with_a_label_file(tmp_path):
+    for name in ("1_t1.nii.gz", "1_labels.nii.gz", "2_t1.nii.gz", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [p.name for p in script("accuracy").labelled_scans(tmp_path)] == ["1_t1.nii.gz"]
+
+
+def test_speed_prints_one_object_a_run():
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "phantom", "-n", "1", "--size", "8"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    prepare, run = (json.loads(line) for line in lines)
+    assert prepare["what"] == "prepare"
+    assert run["cpu_s"] > 0
+    assert run["peak_gib"] > 0
+
+
+def test_lonely_voxels_take_their_neighbours_value():
+    labels = np.full((5, 5, 5), 2, np.int16)
+    labels[2, 2, 2] = 3
+    assert (script("make_label_map").smooth(labels, np.ones((5, 5, 5), bool)) == 2).all()
+
+
+def test_plexus_and_fluid_are_told_apart_by_intensity():
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    labels = np.zeros((24, 24, 24), np.int16)
+    labels[2:22, 2:22, 2:22] = 2
+    labels[6:18, 6:18, 6:18] = 4
+    image = np.where(labels == 4, 30, 100) + rng.normal(0, 3, labels.shape)
+    image[9:13, 9:13, 9:13] = 80
+    out = script("make_label_map").cluster(image.astype(np.float32), labels, labels > 0)
+    assert (out[10:12, 10:12, 10:12] == 136).all()
+    assert (out[14:17, 14:17, 14:17] == 4).all()
+    assert (out[labels == 2] == 2).all()
+
+
+def test_a_small_file_holds_the_same_labels(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 531, (5, 6, 7)).astype(np.int16)
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = (-3, 2, 9)
+    script("make_label_map").write_small(tmp_path / "labels.nii.gz", Volume(labels, affine))
+    read = to_canonical(read_labels(tmp_path / "labels.nii.gz"))
+    assert np.array_equal(read.data, labels)
+    assert np.allclose(read.affine, affine)
