@@ -19,7 +19,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, write_labels
 from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.pipeline import Segmentation, SegmentOptions, load, segment_steps
+from napari_synthseg.segmentation.one_scan import Segmentation, SegmentOptions, load, segment_steps
 from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.volume import Volume
 

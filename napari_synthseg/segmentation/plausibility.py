@@ -130,8 +130,8 @@ def score(coarse: torch.Tensor, values: Sequence[int], voxel_mm3: float = 8.0) -
         values: FreeSurfer value of each channel.
         voxel_mm3: volume of a voxel.
     """
-    total = coarse.flatten(1).double().sum(1).cpu().numpy()
-    squares = torch.stack([channel.float().square().sum() for channel in coarse]).double().cpu().numpy()
+    total = [float(channel.sum(dtype=torch.float32)) for channel in coarse]
+    squares = [float(channel.float().square().sum()) for channel in coarse]
     parts = []
     for k, value in enumerate(values):
         usual = adult_range(value)
@@ -158,15 +158,13 @@ def orientation_steps(model, image: np.ndarray, device: torch.device) -> Generat
     Returns:
         The score of every rotation; the four best of a first look were looked at again around the brain they showed.
     """
-    from napari_synthseg.segmentation.predict import brain_box, locate
+    from napari_synthseg.segmentation.predict import locate
     from napari_synthseg.segmentation.preprocess import brain_centre
 
     def look(turn: Turn, centre: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:
         turned = np.ascontiguousarray(turn.apply(image))
         found = locate(model, turned, brain_centre(turned) if centre is None else centre, device, flip=False)
-        box = brain_box(found.posteriors, model.labels)
-        middle = None if box is None else found.start + np.array([side.start + side.stop for side in box])
-        return score(found.posteriors, model.labels), middle
+        return score(found.posteriors, model.labels), found.middle(model.labels)
 
     every = turns()
     first: dict[Turn, tuple[float, np.ndarray | None]] = {}

@@ -19,7 +19,9 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation import flip_average
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.postprocess import bounding_box, largest_component
 from napari_synthseg.segmentation.preprocess import between_limits, brain_centre, limits, rescale
@@ -38,6 +40,7 @@ class Prediction:
 
     Attributes:
         posteriors: (K, X, Y, Z) float16 on the CPU.
+        values: FreeSurfer value of each channel, background first.
         start: voxel of the prepared image where they begin.
         coarse: (K, ...) the locator's posteriors at 2 mm, where the network has a locator.
         device: where the network ran.
@@ -45,6 +48,7 @@ class Prediction:
     """
 
     posteriors: torch.Tensor
+    values: tuple[int, ...]
     start: tuple[int, int, int]
     coarse: torch.Tensor | None
     device: str
@@ -157,7 +161,7 @@ class Located:
     """What the locator found.
 
     Attributes:
-        posteriors: (K, 96, 112, 96) float32 at 2 mm, on the device.
+        posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
         start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
         limits: intensities of the prepared image that became 0 and 1.
     """
@@ -166,19 +170,24 @@ class Located:
     start: np.ndarray
     limits: tuple[float, float]
 
+    def middle(self, values: Sequence[int]) -> np.ndarray | None:
+        """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
+        box = brain_box(self.posteriors, values)
+        return None if box is None else self.start + np.array([side.start + side.stop for side in box])
+
 
 def locate_steps(
     model: nn.Module, image: np.ndarray, device: torch.device, *, flip: bool = True
 ) -> Generator[Progress, None, Located]:
     """Find the structures at 2 mm: once around a guess, and once more around what was found if that is far off."""
     yield Progress("Finding the brain", 0, 2)
-    found = locate(model, image, brain_centre(image), device, flip)
+    guess = brain_centre(image)
+    first = locate(model, image, guess, device, flip=False)
     yield Progress("Finding the brain", 1, 2)
-    box = brain_box(found.posteriors, model.labels)  # type: ignore[arg-type]
-    if box is not None:
-        middle = found.start + np.array([side.start + side.stop for side in box])
-        if np.linalg.norm(middle - found.start - np.array(_head_shape(model))) > RECENTRE_MM:
-            found = locate(model, image, middle, device, flip)
+    middle = first.middle(model.labels)  # type: ignore[arg-type]
+    if middle is None or np.linalg.norm(middle - guess) <= RECENTRE_MM:
+        middle = guess
+    found = first if middle is guess and not flip else locate(model, image, middle, device, flip)
     yield Progress("Finding the brain", 2, 2)
     return found
 
@@ -194,14 +203,16 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     field = F.avg_pool3d(field[None, None], 2)
     ends = limits(field.numpy(), 1.0, 99.0)
     field = torch.from_numpy(between_limits(field.numpy(), ends)).to(device)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
     with torch.inference_mode(), half_precision(device, "locate-refine"):
-        out = model.locate(field).float()[0]  # type: ignore[operator]
-        if flip:
-            mirrored = model.locate(field.flip(2)).float()[0].flip(1)  # type: ignore[operator]
-            for k, partner in enumerate(anatomy.flip_channels(model.labels)):  # type: ignore[arg-type]
-                out[k] += mirrored[partner]
-            out /= 2
-    return Located(out, start, ends)
+        return Located(_locate(model, field, order), start, ends)
+
+
+def _locate(model: nn.Module, field: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+    if isinstance(model, LocateRefine):
+        return flip_average.located(model, field, order)
+    direct = model.locate(field)[0]  # type: ignore[operator]
+    return direct.half() if order is None else _average(direct, model.locate(field.flip(2))[0], order)  # type: ignore[operator]
 
 
 def _head_shape(model: nn.Module) -> tuple[int, int, int]:
@@ -245,24 +256,35 @@ def _refine(
     high = np.minimum(start + [2 * side.stop for side in box], image.shape)
     blocks = plan((high - low).tolist(), max_voxels=max_voxels, multiple=int(getattr(model, "multiple", 16)))
     source = torch.from_numpy(image)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
 
     def one(first: Sequence[int]) -> torch.Tensor:
         at = low + first
         part = between_limits(window(source, at.tolist(), blocks.size).numpy(), located.limits)
         part = torch.from_numpy(part)[None, None].to(device)
         half = ((at - start) // 2).tolist()
-        prior = window(coarse, half, [n // 2 for n in blocks.size])[None]
-        prior = _certain_outside(prior)
-        order = anatomy.flip_channels(model.labels)  # type: ignore[arg-type]
+        prior = _certain_outside(window(coarse, half, [n // 2 for n in blocks.size])[None].float())
         with torch.inference_mode(), half_precision(device, "locate-refine"):
-            direct = model.refine(part, prior)[0]  # type: ignore[operator]
-            if not flip:
-                return direct.half()
-            mirrored = model.refine(part.flip(2), prior[:, list(order)].flip(2))[0]  # type: ignore[operator]
-        return _average(direct, mirrored, order)
+            return _refine_block(model, part, prior, order)
 
     posteriors = yield from _blend("Refining", one, blocks, len(model.labels))  # type: ignore[arg-type]
-    return Prediction(posteriors, tuple(low.tolist()), coarse.cpu(), str(device))
+    return Prediction(posteriors, _values(model), tuple(low.tolist()), coarse.cpu(), str(device))
+
+
+def _refine_block(
+    model: nn.Module, image: torch.Tensor, prior: torch.Tensor, order: Sequence[int] | None
+) -> torch.Tensor:
+    if isinstance(model, LocateRefine):
+        return flip_average.refined(model, image, prior, order)
+    direct = model.refine(image, prior)[0]  # type: ignore[operator]
+    if order is None:
+        return direct.half()
+    mirrored = model.refine(image.flip(2), prior[:, list(order)].flip(2))[0]  # type: ignore[operator]
+    return _average(direct, mirrored, order)
+
+
+def _values(model: nn.Module) -> tuple[int, ...]:
+    return tuple(int(value) for value in model.labels)  # type: ignore[union-attr, arg-type]
 
 
 def _certain_outside(prior: torch.Tensor) -> torch.Tensor:
@@ -324,7 +346,8 @@ def _whole_head(
     if box is None:
         raise InputError("No brain was found in the image; check that it shows a head and that its header is right.")
     start = tuple(side.start for side in box)
-    return Prediction(posteriors[(slice(None), *box)].contiguous(), start, None, str(device))  # type: ignore[arg-type]
+    inner = posteriors[(slice(None), *box)].contiguous()
+    return Prediction(inner, _values(model), start, None, str(device))  # type: ignore[arg-type]
 
 
 def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True, smooth: bool = True) -> torch.Tensor:

@@ -1,0 +1,79 @@
+"""Flip averaging inside the fast network: the mean of a scan's posteriors and those of its mirror image.
+
+Mirroring the trunk's features and reordering the head's weights gives the mirrored pass its logits where, and in the
+channel order in which, they are wanted: posteriors are made for one sub-voxel position at a time and written once, in
+float16. That takes two thirds of the time and a fraction of the memory of mirroring the posteriors themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.subvoxel import SubvoxelUNet
+
+
+def located(model: LocateRefine, image: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+    """(K, X, Y, Z) float16 posteriors of the locator; `order` as from `anatomy.flip_channels`, None for one pass."""
+    net = model.locator
+    features = [net.trunk(image)[0]]
+    terms = [_bias(net, features[0])]
+    if order is not None:
+        features.append(net.trunk(image.flip(2))[0].flip(1))
+        terms.append(terms[0][list(order)].flip(1) if terms[0].ndim > 1 else terms[0])
+    return _posteriors(net, features, terms, order)
+
+
+def refined(model: LocateRefine, image: torch.Tensor, prior: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+    """(K, X, Y, Z) float16 posteriors of the refiner.
+
+    Args:
+        model: the network.
+        image: (1, 1, X, Y, Z) in [0, 1].
+        prior: (1, K, X/2, Y/2, Z/2) posteriors of the locator.
+        order: channels after a flip; None for one pass without averaging.
+    """
+    net = model.refiner
+    features = [net.trunk(image, prior)[0]]
+    terms = [log_prior(prior)[0] + _bias(net, features[0])]
+    if order is not None:
+        features.append(net.trunk(image.flip(2), prior[:, list(order)].flip(2))[0].flip(1))
+        terms.append(terms[0])
+    return _posteriors(net, features, terms, order)
+
+
+def _bias(net: SubvoxelUNet, features: torch.Tensor) -> torch.Tensor:
+    bias = net.bias(features.shape[1:])
+    return bias[0] if isinstance(bias, torch.Tensor) else torch.tensor(bias, device=features.device)
+
+
+def _posteriors(
+    net: SubvoxelUNet,
+    features: Sequence[torch.Tensor],
+    terms: Sequence[torch.Tensor],
+    order: Sequence[int] | None,
+) -> torch.Tensor:
+    """Softmax of head(features) + term at all eight positions, the mean over the passes.
+
+    Args:
+        net: whose head to use.
+        features: one or two (F, X, Y, Z); the second is of the mirrored scan, mirrored back.
+        terms: what is added to the logits of each pass, (K, X, Y, Z), in the channel order of the scan itself.
+        order: channels after a flip.
+    """
+    k, (_, x, y, z) = net.n_labels, features[0].shape
+    weight = net.head.weight.reshape(8, k, -1)
+    offset = net.head.bias.reshape(8, k, 1) if net.head.bias is not None else weight.new_zeros(8, k, 1)
+    flat = [one.reshape(one.shape[0], -1) for one in features]
+    terms = [term.float().reshape(k, -1) if term.ndim else term.float() for term in terms]
+    out = torch.empty(k, x, 2, y, 2, z, 2, dtype=torch.float16, device=features[0].device)
+    for position in range(8):
+        mean = torch.mm(weight[position], flat[0]).add(offset[position]).add(terms[0]).softmax(0)
+        if order is not None:
+            mirror, rows = position ^ 4, list(order)
+            mean += torch.mm(weight[mirror][rows], flat[1]).add(offset[mirror][rows]).add(terms[1]).softmax(0)
+            mean *= 0.5
+        out[:, :, position >> 2, :, (position >> 1) & 1, :, position & 1] = mean.view(k, x, y, z)
+    return out.view(k, 2 * x, 2 * y, 2 * z)

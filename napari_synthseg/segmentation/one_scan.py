@@ -1,0 +1,259 @@
+"""One scan from end to end: a volume in; labels, volumes, warnings and a record of the run out."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg import __version__
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress, run
+from napari_synthseg.segmentation import plausibility, postprocess
+from napari_synthseg.segmentation.grid import Turn
+from napari_synthseg.segmentation.posteriors import Posteriors
+from napari_synthseg.segmentation.predict import Prediction, kind_of, predict_steps, resolve_device
+from napari_synthseg.segmentation.preprocess import Prepared, prepare
+from napari_synthseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment."""
+
+    model: str = "synthseg-fast"
+    """Name of the weights (`napari-synthseg models` lists them)."""
+    weights: Path | None = None
+    """A weights file (.safetensors with its card, or a SynthSeg .h5) in place of named weights."""
+    grid: Literal["input", "1mm"] = "input"
+    """Where the labels lie: on the scan's own voxels, or at 1 mm."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads, 1 or more; by default as many as torch chooses."""
+    flip: bool = True
+    """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
+    ct: bool = False
+    """The scan is a CT: clip to 0-80 HU."""
+    fix_orientation: bool = False
+    """Try the 24 right-angle rotations and use the one that looks like a head, for scans with a wrong header."""
+    posteriors: bool = False
+    """Keep the posteriors of all structures too."""
+    keep_largest: bool = True
+    """Keep only the largest component of every structure (topological class)."""
+    fill_holes: bool = True
+    """Fill holes in structures that have none."""
+    block_mm: int = 128
+    """Edge of the largest cube predicted at once, 64-256 mm; smaller needs less memory."""
+    index: int | None = None
+    """Which volume of a 4D file to segment, counted from 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        if self.grid not in ("input", "1mm"):
+            raise InputError(f"The grid {self.grid!r} is not known; choose input or 1mm.")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
+        if not 64 <= self.block_mm <= 256:
+            raise InputError(f"The block size must lie between 64 and 256 mm, not {self.block_mm}.")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What came of one scan."""
+
+    labels: Volume
+    """FreeSurfer values, int16, on the scan's own grid or at 1 mm."""
+    volumes: dict[int, float]
+    """mm^3 by FreeSurfer value: sums of posteriors, background left out."""
+    intracranial_mm3: float
+    """Sum over all structures, CSF included where the network predicts it."""
+    warnings: tuple[str, ...]
+    """Sentences on what looks implausible."""
+    posteriors: Posteriors | None
+    """If asked for."""
+    record: dict[str, Any]
+    """What ran, on what, how long: fit for JSON."""
+
+
+def segment(scan: Volume | Path | str, *, on_progress=None, model: nn.Module | None = None, **options) -> Segmentation:
+    """Segment one scan.
+
+    Args:
+        scan: a volume or the path of one.
+        on_progress: called with every `Progress`.
+        model: a network already loaded.
+        **options: fields of `SegmentOptions`.
+
+    Raises:
+        InputError: the scan or an option cannot be used.
+    """
+    chosen = make_options(**options)
+    if isinstance(scan, Volume):
+        return run(segment_steps(scan, chosen, model), on_progress)
+    from napari_synthseg.files import read_volume
+
+    volume = read_volume(scan, index=chosen.index)
+    return run(segment_steps(volume, chosen, model, name=str(scan)), on_progress)
+
+
+def make_options(**options) -> SegmentOptions:
+    """`SegmentOptions`, with a sentence about names that are not among them."""
+    known = [one.name for one in fields(SegmentOptions)]
+    for name in options:
+        if name not in known:
+            raise InputError(f"There is no option {name!r}; there are {', '.join(known)}.")
+    if isinstance(options.get("weights"), str):
+        options["weights"] = Path(options["weights"])
+    return SegmentOptions(**options)
+
+
+def load(options: SegmentOptions) -> nn.Module:
+    """The network that the options name."""
+    from napari_synthseg.weights import load_model
+
+    return load_model(str(options.weights) if options.weights is not None else options.model)
+
+
+def segment_steps(
+    volume: Volume, options: SegmentOptions | None = None, model: nn.Module | None = None, *, name: str = "The image"
+) -> Generator[Progress, None, Segmentation]:
+    """Segment a volume, reporting at least once a block; closing the generator stops the work.
+
+    Args:
+        volume: the scan.
+        options: how; the defaults if None.
+        model: a network already loaded, in place of the one the options name.
+        name: how messages call the scan.
+    """
+    options = options or SegmentOptions()
+    device = resolve_device(options.device)
+    clock = Clock()
+    with threads(options.threads):
+        yield Progress("Preparing", 0, 1)
+        prepared = prepare(volume, ct=options.ct, name=name)
+        warnings = plausibility.check_intensities(volume.data, options.ct)
+        clock.lap("prepare")
+        yield Progress("Preparing", 1, 1)
+        if model is None:
+            yield Progress("Loading the network")
+            model = load(options)
+            clock.lap("load")
+        turn = Turn()
+        if options.fix_orientation:
+            scores = yield from plausibility.orientation_steps(_locator(model), prepared.image, device)
+            turn, sentence = plausibility.choose_turn(scores)
+            warnings += sentence
+            prepared = prepared.turned(turn)
+            clock.lap("orientation")
+        prediction = yield from predict_steps(
+            model, prepared.image, device=str(device), flip=options.flip, max_voxels=options.block_mm**3
+        )
+        clock.lap("predict")
+        yield Progress("Cleaning up", 0, 2)
+        values = prediction.values
+        hard = postprocess.clean(
+            prediction.posteriors, values, keep_largest=options.keep_largest, holes=options.fill_holes
+        )
+        clock.lap("clean")
+        yield Progress("Cleaning up", 1, 2)
+        result = measure(prepared, prediction, hard, options)
+        clock.lap("measure")
+        warnings += list(result.warnings)
+        if not options.fix_orientation and prediction.coarse is not None:
+            warnings += yield from plausibility.question_orientation(model, prepared.image, prediction.coarse, device)
+            clock.lap("plausibility")
+        record = make_record(options, model, volume, name, prediction, turn, clock.laps)
+        record["warnings"] = warnings
+        yield Progress("Cleaning up", 2, 2)
+    return replace(result, warnings=tuple(warnings), record=record)
+
+
+def measure(prepared: Prepared, prediction: Prediction, hard: np.ndarray, options: SegmentOptions) -> Segmentation:
+    """Volumes, warnings and the labels on the grid asked for, of cleaned posteriors and the labels they give."""
+    grid = prepared.source if options.grid == "input" else prepared.working_grid()
+    soft = Posteriors(prediction.posteriors, prediction.start, prediction.values, grid)
+    volumes = postprocess.soft_volumes(soft.data, soft.values, prepared.voxel_mm3)
+    total = float(sum(volumes.values()))
+    brain = (hard > 0) & (hard != 24)
+    warnings = [
+        *prediction.notes,
+        *plausibility.check_volumes(volumes, total),
+        *plausibility.check_field_of_view(brain, soft.start, prepared.image.shape),
+    ]
+    return Segmentation(soft.labels(hard), volumes, total, tuple(warnings), soft if options.posteriors else None, {})
+
+
+def _locator(model: nn.Module) -> nn.Module:
+    """A network that can locate: the given one, or the default one."""
+    if hasattr(model, "locate"):
+        return model
+    from napari_synthseg.weights import load_model
+
+    return load_model(SegmentOptions().model)
+
+
+def make_record(
+    options: SegmentOptions,
+    model: nn.Module,
+    volume: Volume,
+    name: str,
+    prediction: Prediction,
+    turn: Turn,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """What ran, on what, how long; holds only what JSON knows."""
+    card = dict(getattr(model, "card", None) or {})
+    return {
+        "program": "napari-synthseg",
+        "version": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "scan": name,
+        "shape": list(volume.shape),
+        "affine": volume.affine.tolist(),
+        "network": kind_of(model),
+        "weights": {key: card[key] for key in ("name", "version", "sha256", "licence", "license") if key in card},
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+        "device": prediction.device,
+        "threads": torch.get_num_threads(),
+        "orientation": turn.describe(),
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+    }
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+@contextmanager
+def threads(count: int | None):
+    """Use this many CPU threads inside, and what was set before afterwards."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
