@@ -82,7 +82,10 @@ def same_grid(a: Volume, b: Volume, *, tolerance: float = GRID_TOLERANCE) -> boo
 
 
 def to_canonical(v: Volume) -> Volume:
-    """The volume with its array axes nearest to right, anterior, superior: swaps and flips only, a view of the data."""
+    """The volume with its array axes nearest to right, anterior, superior: swaps and flips only.
+
+    The data is a view, often with negative strides: torch wants `np.ascontiguousarray` of it.
+    """
     orientation = io_orientation(v.affine)
     order = np.argsort(orientation[:, 0])
     steps = [1 if orientation[axis, 1] > 0 else -1 for axis in order]
