@@ -28,6 +28,9 @@ from napari_synthseg.progress import Progress, Stopped, run
 PROGRAM, PACKAGE = "napari-synthseg", "napari_synthseg"
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
+LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
+"""No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
+
 Job = Generator[Progress, None, Any]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return explain(words)
     try:
         command = COMMANDS[name]()
-        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=words[len(name.split()) :], description=command.__doc__)
+        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=words[len(name.split()) :], config=LOOKS)
     except (Stopped, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped", file=sys.stderr)
         return STOPPED
@@ -159,9 +162,9 @@ def make_segment() -> Callable[..., int]:
     from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_files
 
     def segment(
-        inputs: tyro.conf.Positional[list[Path]],
+        inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
         out: Out,
-        options: tyro.conf.OmitArgPrefixes[SegmentOptions],
+        segmentation: SegmentOptions,
         volumes: Path | None = None,
         preview: bool = False,
     ) -> int:
@@ -170,11 +173,11 @@ def make_segment() -> Callable[..., int]:
         Args:
             inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
             out: the label file to write for one scan (its name ends like a scan's), else a folder.
-            options: how to segment.
+            segmentation: how to segment.
             volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
             preview: write a PNG picture beside every label file.
         """
-        report = follow(segment_files(inputs, out, options, volumes_csv=volumes, preview=preview))
+        report = follow(segment_files(inputs, out, segmentation, volumes_csv=volumes, preview=preview))
         for written in report.done.values():
             print(written)
         return report.exit_code
@@ -187,9 +190,9 @@ def make_evaluate() -> Callable[..., int]:
     from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps, table
 
     def evaluate(
-        pred: tyro.conf.Positional[Path],
-        truth: tyro.conf.Positional[Path],
-        options: tyro.conf.OmitArgPrefixes[EvaluateOptions],
+        pred: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PRED")],
+        truth: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TRUTH")],
+        scoring: EvaluateOptions,
         json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     ) -> int:
         """Compare label files with true ones: Dice and SD95 (symmetric surface distance) per structure.
@@ -197,10 +200,10 @@ def make_evaluate() -> Callable[..., int]:
         Args:
             pred: a label file, or a folder of them.
             truth: the true label file, or a folder of them, matched by the beginnings of their names.
-            options: what to score.
+            scoring: what to score.
             json_file: write all figures into this JSON file.
         """
-        scores = follow(evaluate_steps(pred, truth, options))
+        scores = follow(evaluate_steps(pred, truth, scoring))
         if json_file is not None:
             write_json(json_file, scores)
         print(table(scores))
@@ -214,20 +217,21 @@ def make_synthesize() -> Callable[..., int]:
     from napari_synthseg.synthesis.sample import SynthesizeOptions, synthesize_files
 
     def synthesize(
-        label_map: tyro.conf.Positional[Path],
+        label_map: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="LABELMAP")],
         out: Out,
-        options: tyro.conf.OmitArgPrefixes[SynthesizeOptions],
-        count: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1,
+        synthesis: SynthesizeOptions,
+        count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")] = 1,
     ) -> int:
         """Make random images, with their labels and records, from a label map.
 
         Args:
             label_map: a label map (NIfTI, MGZ, NRRD), or a folder of them to choose from at random.
             out: the folder to write into.
-            options: how to draw.
+            synthesis: how to draw.
             count: how many samples to make.
         """
-        follow(synthesize_files(label_map, out, options, count))
+        for written in follow(synthesize_files(label_map, out, synthesis, count)):
+            print(written)
         return DONE
 
     return synthesize
@@ -237,9 +241,9 @@ def make_train_synthseg() -> Callable[..., int]:
     """Train a segmentation network on images made from label maps."""
     from napari_synthseg.training.synthseg import TrainSynthSegOptions, train
 
-    def train_synthseg(options: tyro.conf.OmitArgPrefixes[TrainSynthSegOptions]) -> int:
+    def train_synthseg(training: TrainSynthSegOptions) -> int:
         """Train a segmentation network on images made from label maps."""
-        follow(train(options))
+        follow(train(training))
         return DONE
 
     return train_synthseg
