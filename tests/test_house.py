@@ -23,7 +23,6 @@ FLOORS = {
     "progress": 1,
     "anatomy": 1,
     "interpolation": 1,
-    "interpolation": 1,
     "volume": 1,
     "networks": 1,
     "synthesis": 2,
