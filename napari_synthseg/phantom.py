@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_synthseg.volume import Volume
 
@@ -73,9 +74,12 @@ class _Canvas:
     xyz: np.ndarray  # (3, X, Y, Z) float32
     rng: np.random.Generator
 
-    def box(self, low: Sequence[float], high: Sequence[float]) -> tuple[slice, slice, slice]:
+    def box(self, low: ArrayLike, high: ArrayLike) -> tuple[slice, slice, slice]:
         """Slices of the voxels between two corners in mm, with a margin for the warp."""
-        limits = [np.searchsorted(axis, (lo - 8, hi + 8)) for axis, lo, hi in zip(self.axes, low, high, strict=True)]
+        limits = [
+            np.searchsorted(axis, (lo - 8, hi + 8))
+            for axis, lo, hi in zip(self.axes, np.asarray(low), np.asarray(high), strict=True)
+        ]
         return tuple(slice(int(start), int(stop)) for start, stop in limits)  # type: ignore[return-value]
 
     def ball(self, value: int, centre: Point, radii: Point, only: Sequence[int] = ()) -> None:

@@ -11,11 +11,12 @@ missing ones are listed beside the means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import edt
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import find_objects
 
 from napari_synthseg import anatomy
@@ -55,12 +56,10 @@ def evaluate(
     return scores(a, b, spacing, chosen, scored)
 
 
-def scores(
-    a: np.ndarray, b: np.ndarray, spacing: Sequence[float], values: list[int], scored: set[int]
-) -> dict[str, Any]:
+def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]) -> dict[str, Any]:
     """The result of `evaluate` for two integer arrays (X, Y, Z) on one grid of a given spacing (mm)."""
     boxes = _boxes(a, b, values)
-    voxel = float(np.prod(spacing))
+    voxel = float(np.prod(np.asarray(spacing)))
     structures: dict[str, dict[str, Any]] = {}
     for value in values:
         in_a, in_b = (
@@ -85,7 +84,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def surface_distance(
-    a: np.ndarray, b: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0), percentile: float = PERCENTILE
+    a: np.ndarray, b: np.ndarray, spacing: ArrayLike = (1.0, 1.0, 1.0), percentile: float = PERCENTILE
 ) -> float:
     """Symmetric surface distance of two masks (X, Y, Z) in mm: a percentile of the distances in both directions.
 
@@ -101,7 +100,9 @@ def surface_distance(
     if not a.any() or not b.any():
         raise ValueError("A surface distance needs two masks that are not empty.")
     surfaces = [_surface(mask) for mask in (a, b)]
-    to_a, to_b = (edt.edt(~s, anisotropy=tuple(float(x) for x in spacing), black_border=False) for s in surfaces)
+    to_a, to_b = (
+        edt.edt(~s, anisotropy=tuple(np.asarray(spacing, dtype=float).tolist()), black_border=False) for s in surfaces
+    )
     return float(np.percentile(np.concatenate([to_b[surfaces[0]], to_a[surfaces[1]]]), percentile))
 
 
