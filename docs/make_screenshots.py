@@ -1,4 +1,7 @@
-"""Makes the pictures in docs/images of the real window, with the weights we ship: `xvfb-run -a python docs/make_screenshots.py`."""
+"""Makes the pictures in docs/images of the real window, with the weights we ship.
+
+Without a screen: `xvfb-run -a -s "-screen 0 1600x1200x24" python docs/make_screenshots.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from napari_synthseg.widgets.segment import SegmentWidget
 
 IMAGES = Path(__file__).parent / "images"
 PATIENCE_S = 600
+DOCK_WIDTH = 330
 
 
 def segment_window(scan: Path | None, out: Path, size: tuple[int, int] = (1280, 800)) -> None:
@@ -36,9 +40,10 @@ def segment_window(scan: Path | None, out: Path, size: tuple[int, int] = (1280, 
         else:
             viewer.open(scan, plugin="napari-synthseg")
         widget = SegmentWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Segment brain", area="right")
+        dock = viewer.window.add_dock_widget(widget, name="Segment brain", area="right")
         viewer.window.show()
         viewer.window.resize(*size)
+        viewer.window._qt_window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
         QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
         wait_for(widget.run.isEnabled)
         if not any(isinstance(layer, Labels) for layer in viewer.layers):

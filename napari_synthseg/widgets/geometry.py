@@ -57,7 +57,9 @@ class LayerScan:
         try:
             array = np.asarray(self.data)
         except Exception as error:
-            raise InputError(f'The data of layer "{self.name}" cannot be read ({error}); open the scan again.') from error
+            raise InputError(
+                f'The data of layer "{self.name}" cannot be read ({error}); open the scan again.'
+            ) from error
         return Volume(array.transpose(2, 1, 0), self.affine)
 
 
@@ -117,7 +119,9 @@ def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
     data = layer.data
     if data.ndim == 4:
         if step is None or not 0 <= step < data.shape[0]:
-            raise InputError(f'Layer "{layer.name}" is 4D; choose one of its {data.shape[0]} volumes (0 to {data.shape[0] - 1}).')
+            raise InputError(
+                f'Layer "{layer.name}" is 4D; choose one of its {data.shape[0]} volumes (0 to {data.shape[0] - 1}).'
+            )
         data = data[step]
     return LayerScan(layer.name, data, _layer_affine(layer, data.shape[::-1]))
 
@@ -170,7 +174,7 @@ def volume_to_layer(volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def layer_to_file_volume(layer: Layer, step: int | None = None) -> Volume:
-    """Like `layer_to_volume`, in the voxel order of the file that the layer came from, so that it can be saved over it."""
+    """Like `layer_to_volume`, in the voxel order of the file that the layer came from, fit to be saved over it."""
     from napari_synthseg.volume import Volume
 
     volume = layer_to_volume(layer, step)

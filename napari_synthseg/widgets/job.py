@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
-from napari.utils.progress import progress
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.activity import Activity
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -26,13 +26,13 @@ class Job(QObject):
     progressed = Signal(object)  # Progress
     returned = Signal(object)  # what the job returns
     failed = Signal(object)  # the exception
+    stopping = Signal()  # asked to stop; `stopped` follows when the thread has ended
     stopped = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._worker: GeneratorWorker | None = None
-        self._activity: progress | None = None
-        self._title = ""
+        self._activity: Activity | None = None
         self._stopping = False
         self._outcome: Any = None
 
@@ -40,11 +40,6 @@ class Job(QObject):
     def running(self) -> bool:
         """Whether a thread of this job is still at work (also while it is stopping)."""
         return self._worker is not None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called and the thread has not ended yet."""
-        return self._stopping
 
     def start(self, title: str, function: Callable[..., Generator[Progress, None, Any]], *args: Any) -> None:
         """Run `function(*args)` in a thread.
@@ -58,8 +53,8 @@ class Job(QObject):
         """
         if self.running:
             raise RuntimeError("A job is running; stop it or wait for it.")
-        self._title, self._stopping, self._outcome = title, False, None
-        self._activity = progress(total=0, desc=title, leave=False)
+        self._stopping, self._outcome = False, None
+        self._activity = Activity(title, self.stop, self)
         self._worker = create_worker(_drive, function, args, _worker_class=_Worker, _ignore_errors=True)
         self._worker.yielded.connect(self._on_yielded)
         self._worker.returned.connect(self._on_returned)
@@ -68,20 +63,17 @@ class Job(QObject):
 
     def stop(self) -> None:
         """Ask the job to end at its next report; from now on it can only be `stopped`."""
-        if self._worker is not None:
-            self._stopping = True
-            self._worker.quit()
-            self._close_activity()  # now: a window that closes does not wait for the thread
+        if self._worker is None or self._stopping:
+            return
+        self._stopping = True
+        self._worker.quit()
+        self._close_activity()  # now: a window that closes does not wait for the thread
+        self.stopping.emit()
 
     def _on_yielded(self, report: Progress) -> None:
-        if self._stopping or self._activity is None:
-            return
-        self._activity.set_description(f"{self._title}: {report.stage}")
-        if report.total:
-            self._activity.total = report.total
-            self._activity.n = report.done
-            self._activity.events.value(value=report.done)
-        self.progressed.emit(report)
+        if self._activity is not None:
+            self._activity.show(report)
+            self.progressed.emit(report)
 
     def _on_returned(self, outcome: Any) -> None:
         self._outcome = outcome
@@ -100,6 +92,7 @@ class Job(QObject):
     def _close_activity(self) -> None:
         if self._activity is not None:
             self._activity.close()
+            self._activity.deleteLater()
             self._activity = None
 
 

@@ -29,7 +29,9 @@ def mni152() -> list[LayerData]:
     package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
     path = Path(package.origin).parent / _MNI152 if package and package.origin else None
     if path is None or not path.is_file():
-        raise InputError("The MNI152 sample comes with nilearn, which is missing: pip install napari-synthseg[samples].")
+        raise InputError(
+            "The MNI152 sample comes with nilearn, which is missing: pip install 'napari-synthseg[samples]'."
+        )
     return [volume_layer(read_volume(path), "MNI152 T1")]
 
 

@@ -32,7 +32,7 @@ class SegmentWidget(QWidget):
 
     Args:
         napari_viewer: the viewer whose layers are offered.
-        steps: (volume, options as keywords) -> generator of `Progress` that returns a `Segmentation`; tests give another.
+        steps: gets a volume and the options as keywords, yields `Progress`, returns a `Segmentation`.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
@@ -46,6 +46,7 @@ class SegmentWidget(QWidget):
         self._job.progressed.connect(self._on_progress)
         self._job.returned.connect(self._on_returned)
         self._job.failed.connect(self._on_failed)
+        self._job.stopping.connect(self._on_stopping)
         self._job.stopped.connect(self._on_stopped)
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
         self._viewer.layers.selection.events.active.connect(self._on_active_changed)
@@ -74,14 +75,14 @@ class SegmentWidget(QWidget):
         self.progress.setTextVisible(False)
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop; nothing is added to the viewer.")
-        self.cancel.clicked.connect(self._on_cancel)
+        self.cancel.clicked.connect(self._job.stop)
         running = QHBoxLayout()
         running.addWidget(self.progress, 1)
         running.addWidget(self.cancel)
         self.status = Message()
         self.volumes = VolumesPanel(self)
         self.view = QPushButton("Anatomical view")
-        self.view.setToolTip("Turn the camera so that axial slices have the front of the head up, the left on the left.")
+        self.view.setToolTip("Turn the camera: the front of the head up in axial slices, the left on the left.")
         self.view.clicked.connect(lambda: anatomical_view(self._viewer))
 
         layout = QVBoxLayout(self)
@@ -121,15 +122,10 @@ class SegmentWidget(QWidget):
         self._show_running(True)
         self._job.start(f"Segmenting {layer.name}", segment_scan, scan, options, self._steps)
 
-    def _on_cancel(self) -> None:
-        self.cancel.setEnabled(False)
-        self.status.say("Stopping…")
-        self._job.stop()
-
     def _on_layer_removed(self, event: Any) -> None:
         self.volumes.forget(event.value)
         if self._job.running and event.value is self._input:
-            self._on_cancel()
+            self._job.stop()
 
     def _on_active_changed(self, event: Any = None) -> None:
         active = self._viewer.layers.selection.active
@@ -157,6 +153,10 @@ class SegmentWidget(QWidget):
         self._input = None
         self._show_running(False)
         self._complain(error)
+
+    def _on_stopping(self) -> None:
+        self.cancel.setEnabled(False)
+        self.status.say("Stopping…")
 
     def _on_stopped(self) -> None:
         self._input = None
@@ -190,8 +190,12 @@ class SegmentWidget(QWidget):
         return self._viewer.dims.current_step[self._viewer.dims.ndim - 4] if layer.ndim == 4 else None
 
     def sizeHint(self) -> QSize:
-        """Wide enough for the table in a fresh dock; it may be made narrower."""
+        """Wide enough for the table in a fresh dock."""
         return super().sizeHint().expandedTo(QSize(340, 0))
+
+    def minimumSizeHint(self) -> QSize:
+        """A dock may be made narrower, as long as the names in the table can be told apart."""
+        return super().minimumSizeHint().expandedTo(QSize(250, 0))
 
     def event(self, event: QEvent) -> bool:
         """Stop the job when the widget is taken out of its dock or closed."""

@@ -31,6 +31,7 @@ class VolumesPanel(QWidget):
         self.warnings = Message(warning=True)
         self.table = VolumesTable(self)
         self.intracranial = QLabel()
+        self.intracranial.setWordWrap(True)
         self.export = QPushButton("Export CSV…")
         self.export.setToolTip("Save the volumes in mm³, one row for each structure.")
         self.export.clicked.connect(self._on_export)

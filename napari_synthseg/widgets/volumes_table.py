@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEADERS = ("", "Structure", "Side", "mL")
-TIPS = ("Colour; sorts by FreeSurfer value", "FreeSurfer name, without its side", "Side of the body", "Volume in millilitres, from the network's probabilities")
+TIPS = (
+    "Colour; sorts by FreeSurfer value",
+    "FreeSurfer name, without its side",
+    "Side of the body",
+    "Volume in millilitres, from the network's probabilities",
+)
+_SHORT_SIDES = {"midline": "mid"}
 SORT_ROLE = Qt.ItemDataRole.UserRole
 
 
@@ -74,10 +80,12 @@ class VolumesModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole):
         row, column = self.rows[index.row()], index.column()
+        known = not np.isnan(row.millilitres)
         if role == Qt.ItemDataRole.DisplayRole:
-            return ("", row.short_name, row.side, "" if np.isnan(row.millilitres) else f"{row.millilitres:,.2f}")[column]
+            side = _SHORT_SIDES.get(row.side, row.side)
+            return ("", row.short_name, side, f"{row.millilitres:,.2f}" if known else "")[column]
         if role == SORT_ROLE:
-            return (row.value, row.short_name, row.side, -1.0 if np.isnan(row.millilitres) else row.millilitres)[column]
+            return (row.value, row.short_name, row.side, row.millilitres if known else -1.0)[column]
         if role == Qt.ItemDataRole.DecorationRole and column == 0:
             return QColor(*anatomy.color(row.value))
         if role == Qt.ItemDataRole.TextAlignmentRole and column == 3:
@@ -102,6 +110,7 @@ class VolumesTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setShowGrid(False)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)

@@ -56,7 +56,7 @@ def half_labels(scan: Volume) -> Volume:
 def steps(reports: int = 3, *, seconds: float = 0.0, error: Exception | None = None, warnings: tuple[str, ...] = ()):
     """A stand-in for the pipeline: `reports` reports `seconds` apart, then an error or a segmentation.
 
-    The returned function notes its calls in `.calls` (options) and `.threads`, and its end in `.ended` (also when closed).
+    The function notes its calls in `.calls` (options) and `.threads`, and its end, however it comes, in `.ended`.
     """
 
     def run(scan: Volume, **options):

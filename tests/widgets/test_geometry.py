@@ -78,7 +78,9 @@ def test_a_layer_moved_in_napari_moves_its_volume():
     moved = layer_to_volume(layer).affine
     np.testing.assert_allclose(moved[:3, 3] - before[:3, 3], [5.0, 0.0, 2.0], atol=1e-9)
     np.testing.assert_allclose(moved[:3, :3], before[:3, :3], atol=1e-9)
-    np.testing.assert_allclose(layer_to_file_volume(layer).affine[:3, 3] - volume("oblique").affine[:3, 3], [5, 0, 2], atol=1e-9)
+    np.testing.assert_allclose(
+        layer_to_file_volume(layer).affine[:3, 3] - volume("oblique").affine[:3, 3], [5, 0, 2], atol=1e-9
+    )
 
 
 def test_a_cropped_layer_of_ours_is_taken_by_its_world():
@@ -90,7 +92,12 @@ def test_a_cropped_layer_of_ours_is_taken_by_its_world():
 OTHER_GEOMETRIES = {
     "plain": {},
     "negative scale": {"scale": (-1.0, -2.0, 3.0), "translate": (4.0, 5.0, 6.0)},
-    "rotated and sheared": {"scale": (1, 2, 3), "rotate": (10, 20, 30), "shear": (0.1, 0.2, 0.3), "translate": (1, 2, 3)},
+    "rotated and sheared": {
+        "scale": (1, 2, 3),
+        "rotate": (10, 20, 30),
+        "shear": (0.1, 0.2, 0.3),
+        "translate": (1, 2, 3),
+    },
     "permuted": {"affine": [[0, 0, 2, 1], [0, 1, 0, 2], [1, 0, 0, 3], [0, 0, 0, 1]]},
     "composed": {"scale": (2, 1, 1), "affine": [[0.9, 0.1, 0, 1], [-0.1, 0.9, 0, 2], [0, 0.2, 1, 3], [0, 0, 0, 1]]},
 }
@@ -118,7 +125,11 @@ def test_a_result_of_one_volume_of_a_series_lies_on_it():
     affine = np.eye(5)
     affine[1:, 4] = (1, 2, 3, 1)
     image = Image(
-        np.zeros((2, 5, 6, 7)), scale=(9, 1, 2, 3), shear=(0, 0, 0, 0.1, 0.2, 0.3), affine=affine, units=("s", *["mm"] * 3)
+        np.zeros((2, 5, 6, 7)),
+        scale=(9, 1, 2, 3),
+        shear=(0, 0, 0, 0.1, 0.2, 0.3),
+        affine=affine,
+        units=("s", *["mm"] * 3),
     )
     labels = Labels(np.zeros((5, 6, 7), np.uint16), **copied_geometry(image))
     for index in ((0, 0, 0), (1, 2, 3)):

@@ -30,7 +30,9 @@ def open_widget(qtbot, viewer):
     opened = []
 
     def make(fake=None) -> SegmentWidget:
-        widget = SegmentWidget(viewer, steps=fake or steps())  # not given to qtbot, which closes before this fixture ends
+        widget = SegmentWidget(
+            viewer, steps=fake or steps()
+        )  # not given to qtbot, which closes before this fixture ends
         widget.show()
         opened.append(widget)
         return widget

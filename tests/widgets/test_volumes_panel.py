@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg import anatomy
@@ -26,7 +26,8 @@ def panel(qtbot):
 def result(name: str = "result", **kept) -> Labels:
     volumes = {17: 3912.3, 53: 4050.0, 16: 21_000.0}
     kept = {"intracranial_mm3": 1_432_100.0, "warnings": ("Too small.",)} | kept
-    return Labels(np.zeros((3, 3, 3), np.uint16), name=name, metadata={METADATA_KEY: kept}, **labels_kwargs(volumes, volumes))
+    kwargs = labels_kwargs(volumes, volumes)
+    return Labels(np.zeros((3, 3, 3), np.uint16), name=name, metadata={METADATA_KEY: kept}, **kwargs)
 
 
 def column(panel: VolumesPanel, number: int) -> list[str]:
@@ -43,7 +44,7 @@ def test_it_is_hidden_until_there_is_something_to_show(panel):
 def test_the_table_has_colour_name_side_and_volume(panel):
     panel.show_layer(result())
     assert column(panel, 1) == ["Brain-Stem", "Hippocampus", "Hippocampus"]
-    assert column(panel, 2) == ["midline", "left", "right"]
+    assert column(panel, 2) == ["mid", "left", "right"]
     assert column(panel, 3) == ["21.00", "3.91", "4.05"]
     swatch = panel.table.model().index(1, 0).data(Qt.ItemDataRole.DecorationRole)
     assert swatch.getRgb()[:3] == anatomy.color(17)
@@ -54,8 +55,8 @@ def test_a_click_on_a_header_sorts(panel, qtbot):
     panel.resize(320, 300)
     panel.show()
     header = panel.table.horizontalHeader()
-    where = header.sectionViewportPosition(3) + header.sectionSize(3) // 2
-    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=header.viewport().rect().topLeft() + _point(where))
+    where = QPoint(header.sectionViewportPosition(3) + header.sectionSize(3) // 2, 5)
+    qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=where)
     assert column(panel, 3) in (["3.91", "4.05", "21.00"], ["21.00", "4.05", "3.91"])
 
 
@@ -92,9 +93,3 @@ def test_a_cancelled_export_writes_nothing(panel, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: ("", ""))
     qtbot.mouseClick(panel.export, Qt.MouseButton.LeftButton)
     assert list(tmp_path.iterdir()) == []
-
-
-def _point(x: int):
-    from qtpy.QtCore import QPoint
-
-    return QPoint(x, 5)

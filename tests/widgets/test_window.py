@@ -1,0 +1,120 @@
+"""In a real napari window: from the sample to the labels, hovering, and windows that close too early."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from napari.utils.progress import progress
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget
+
+from napari_synthseg.widgets.segment import SegmentWidget
+from tests.widgets.builders import scan_layer, steps, volume
+from tests.widgets.test_reader import opened
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def docked(window, qtbot):
+    """Opens a window with a scan and the widget docked in it."""
+
+    def make(fake):
+        viewer = window(show=True)
+        viewer.add_layer(scan_layer("LIA"))
+        widget = SegmentWidget(viewer, steps=fake)
+        viewer.window.add_dock_widget(widget, name="Segment brain", area="right")
+        qtbot.waitUntil(widget.isVisible)
+        return viewer, widget
+
+    return make
+
+
+def press(qtbot, button) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def labels_in(viewer) -> list[Labels]:
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
+    viewer, widget = docked(steps())
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=10_000)
+    (labels,) = labels_in(viewer)
+    where = np.argwhere(labels.data == 17)[0]
+    viewer.dims.set_point(range(3), labels.data_to_world(where))
+    status = labels.get_status(labels.data_to_world(where), dims_displayed=list(viewer.dims.displayed), world=True)
+    assert "Left-Hippocampus" in status["value"]
+    assert "3.91" in status["value"]
+    assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].std() > 0
+
+
+def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path):
+    viewer, widget = docked(steps())
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=10_000)
+    (labels,) = labels_in(viewer)
+    from napari_synthseg.widgets.writer import write_labels
+
+    write_labels(str(tmp_path / "seg.nii.gz"), *labels.as_layer_data_tuple()[:2])
+    (again,) = opened(tmp_path / "seg.nii.gz")
+    assert np.array_equal(again.data, labels.data)
+    np.testing.assert_allclose(again.extent.world, labels.extent.world, atol=1e-4)
+
+
+def test_the_anatomical_view_puts_the_front_up(docked, qtbot):
+    viewer, widget = docked(steps())
+    press(qtbot, widget.view)
+    assert tuple(str(one) for one in viewer.scene.camera.orientation) == ("towards", "up", "right")
+    assert viewer.dims.current_step[0] == viewer.dims.nsteps[0] // 2
+
+
+def test_the_window_closed_while_running(docked, qtbot):
+    fake = steps(1000, seconds=0.02)
+    viewer, widget = docked(fake)
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=10_000)
+    viewer.close()
+    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
+    assert not progress._all_instances
+
+
+def test_the_dock_closed_while_running(docked, qtbot):
+    fake = steps(1000, seconds=0.02)
+    viewer, widget = docked(fake)
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=10_000)
+    viewer.window.remove_dock_widget(widget)
+    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
+    qtbot.waitUntil(lambda: not widget._job.running, timeout=2000)
+    assert labels_in(viewer) == []
+    viewer.add_image(volume().data)  # the removed widget still hears of layers, and must not mind
+    widget.deleteLater()
+
+
+def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
+    viewer, widget = docked(steps(warnings=("A long warning about something implausible in this scan.",)))
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: not widget.volumes.isHidden(), timeout=10_000)
+    assert widget.minimumSizeHint().width() <= 260
+    dock = next(dock for dock in viewer.window._qt_window.findChildren(QDockWidget) if dock.widget() is widget)
+    viewer.window._qt_window.resizeDocks([dock], [270], Qt.Orientation.Horizontal)
+    qtbot.wait(50)
+    right = widget.volumes.export.mapTo(widget, widget.volumes.export.rect().bottomRight())
+    assert right.x() <= widget.width()
+
+
+def test_the_activity_bar_shows_the_run(docked, qtbot):
+    viewer, widget = docked(steps(50, seconds=0.02))
+    press(qtbot, widget.run)
+    qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances), timeout=10_000)
+    assert any("Segmenting scan" in bar.desc for bar in progress._all_instances)
+    press(qtbot, widget.cancel)
+    qtbot.waitUntil(lambda: not widget._job.running, timeout=2000)
+    gc.collect()
+    assert not progress._all_instances
