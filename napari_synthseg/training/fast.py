@@ -96,8 +96,9 @@ class FastRecipe:
 class LocateRecipe(FastRecipe):
     """Stage 1: whole heads at 2 mm."""
 
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.model.locator.parameters())
+    @property
+    def trained(self) -> nn.Module:
+        return self.model.locator
 
     @torch.no_grad()
     def set_position(self) -> None:
@@ -138,8 +139,9 @@ class RefineRecipe(FastRecipe):
     crop = 96
     positions = 2
 
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.model.refiner.parameters())
+    @property
+    def trained(self) -> nn.Module:
+        return self.model.refiner
 
     @torch.no_grad()
     def crops(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -21,10 +21,9 @@ class Recipe(Protocol):
     """What a training recipe provides; the loop does the rest."""
 
     model: nn.Module
-    """Holds every weight that is trained or saved."""
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The parameters trained now."""
+    """The whole network, as it is validated."""
+    trained: nn.Module
+    """The part of it that is trained, averaged and saved: the whole, or one stage."""
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Draw the samples of a step, run the network; everything random depends on the seed and the step alone."""
@@ -142,16 +141,16 @@ def fit(
     """
     out.mkdir(parents=True, exist_ok=True)
     newest, log = out / f"{name}.pt", out / "log.jsonl"
-    parameters = recipe.parameters()
+    parameters = list(recipe.trained.parameters())
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[options.optimizer](
         parameters, lr=options.learning_rate, weight_decay=options.weight_decay, eps=1e-7
     )
-    average = RunningAverage(recipe.model, options.average) if options.average else None
+    average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
         state = load_checkpoint(newest)
-        recipe.model.load_state_dict(state["model"])
+        recipe.trained.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         if average is not None and state["average"]:
             average.values = state["average"]
@@ -159,7 +158,7 @@ def fit(
 
     def state() -> dict[str, Any]:
         return {
-            "model": recipe.model.state_dict(),
+            "model": recipe.trained.state_dict(),
             "average": average.values if average is not None else {},
             "optimizer": optimizer.state_dict(),
             "step": step,
@@ -183,7 +182,7 @@ def fit(
             else:
                 optimizer.step()
                 if average is not None:
-                    average.update(recipe.model, step)
+                    average.update(recipe.trained, step)
             step += 1
             figures = {"loss": float(loss.detach()), "rate": rate(step - 1, options), **figures}
             line = {"stage": name, "step": step, "seconds": round(time.monotonic() - began, 1), **figures}
@@ -204,19 +203,19 @@ def fit(
     finally:
         atomic_save(state(), newest)
     if average is not None:
-        recipe.model.load_state_dict(average.values)
+        recipe.trained.load_state_dict(average.values)
     recipe.model.eval()
     return recipe.model
 
 
 def _validate(recipe: Recipe, average: RunningAverage | None) -> dict[str, float]:
     """Score the averaged weights, then put the trained ones back."""
-    own = {k: v.clone() for k, v in recipe.model.state_dict().items()} if average is not None else None
+    own = {k: v.clone() for k, v in recipe.trained.state_dict().items()} if average is not None else None
     if average is not None:
-        recipe.model.load_state_dict(average.values)
+        recipe.trained.load_state_dict(average.values)
     recipe.model.eval()
     with torch.no_grad():
         scores = recipe.validate(recipe.model)
     if own is not None:
-        recipe.model.load_state_dict(own)
+        recipe.trained.load_state_dict(own)
     return scores

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply_batch, crop_grid
@@ -42,13 +41,10 @@ class PaperRecipe:
         device: torch.device | str,
         validation: Validation,
     ) -> None:
-        self.model = model.to(device)
+        self.model = self.trained = model.to(device)
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
         self.validate = validation
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.model.parameters())
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)

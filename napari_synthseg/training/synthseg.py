@@ -132,7 +132,7 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
     second = RefineRecipe(model, training, priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common)
     fine = replace(loop, steps=max(1, steps - locate))
     yield from fit(second, fine, options.out, name="refine", resume=options.resume)
-    return export(options.out, options.out / f"{options.name}.safetensors", facts=_facts(options, training, held_out))
+    return export(options.out, options.out / f"{options.name}.safetensors", facts={"labels": list(labels), **_facts(options, training, held_out)})
 
 
 def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
@@ -173,41 +173,39 @@ def export(run: Path, path: Path, facts: dict[str, Any] | None = None, *, best: 
         run: the run's folder; its second stage may still be going.
         path: of the weights, ending in .safetensors.
         facts: more for the card.
-        best: the checkpoint with the best validation score instead of the newest.
+        best: the checkpoints with the best validation scores instead of the newest.
 
     Raises:
-        InputError: if the run has no checkpoint.
+        InputError: if the run lacks a stage's checkpoint.
     """
-    newest = run / ("refine-best.pt" if best else "refine.pt")
-    if not newest.exists():
-        raise InputError(f"The run {run} has no checkpoint {newest.name}: train it first.")
-    state = load_checkpoint(newest)
-    tensors = state["average"] or state["model"]
-    sizes = {stage: [tensors[k].shape[0] for k in tensors if _is_level(k, stage)] for stage in ("locator", "refiner")}
-    labels = anatomy.predicted_values(2)
+    tensors: dict[str, torch.Tensor] = {}
+    sizes, steps = {}, {}
+    for stage, module in (("locate", "locator"), ("refine", "refiner")):
+        checkpoint = run / f"{stage}{'-best' if best else ''}.pt"
+        if not checkpoint.exists():
+            raise InputError(f"The run {run} has no checkpoint {checkpoint.name}: train that stage first.")
+        state = load_checkpoint(checkpoint)
+        part = state["average"] or state["model"]
+        tensors |= {f"{module}.{k}": v for k, v in part.items()}
+        steps[stage] = int(state["step"])
+        sizes[module] = [part["stem.weight"].shape[0]]
+        while (key := f"encoders.{len(sizes[module])}.0.0.weight") in part:
+            sizes[module].append(part[key].shape[0])
     k = tensors["locator.head.bias"].shape[0] // 8
+    labels = anatomy.predicted_values(2)
     card = {
         "name": path.stem,
         "network": "locate-refine",
         "labels": list(labels) if len(labels) == k else list(range(k)),
         "locator_features": sizes["locator"],
         "refiner_features": sizes["refiner"],
-        "steps": {"locate": _step(run / "locate.pt"), "refine": state["step"]},
+        "steps": steps,
         "licence": "Apache-2.0",
         "trained with": f"napari-synthseg {__version__}",
         **(facts or {}),
     }
     weights.save(path, tensors, card)
     return path
-
-
-def _is_level(key: str, stage: str) -> bool:
-    """True for the first convolution of an encoder level, whose outputs are the level's features."""
-    return key.startswith(f"{stage}.encoders.") and key.endswith((".0.weight", ".0.0.weight")) and not key.endswith(".1.0.weight")
-
-
-def _step(path: Path) -> int:
-    return int(load_checkpoint(path)["step"]) if path.exists() else 0
 
 
 def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:
@@ -244,8 +242,8 @@ def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap]
     names = {m.name for m in maps}
     if unknown := set(hold_out) - names:
         raise InputError(f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}.")
-    held = [m for m in maps if m.name in hold_out] if hold_out else maps[len(maps) - len(maps) // 10 :]
-    rest = [m for m in maps if m not in held]
+    kept = set(hold_out) or {m.name for m in maps[len(maps) - len(maps) // 10 :]}
+    held, rest = [m for m in maps if m.name in kept], [m for m in maps if m.name not in kept]
     if not rest:
         raise InputError("No label map is left to train on: hold out fewer of them.")
     return rest, held

@@ -110,6 +110,9 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
         with torch.autocast(device.type, dtype=torch.bfloat16):
             prior = model.locate(to_memory(pooled(image)))
             inside = prior[0].argmax(0).nonzero()
+            if not len(inside):  # nothing was located, as happens at the start
+                scores.append(0.0)
+                continue
             low = ((inside.amin(0) - 3).clamp(min=0) // 4 * 4).tolist()
             high = [min(int(-(-(h + 4) // 4) * 4), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)]
             coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))

@@ -1,0 +1,92 @@
+"""The training loop: schedule, checkpoints, resuming to the same numbers, stopping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint, rate
+
+
+class Line:
+    """Fits y = 3x - 1 from samples that depend on the step alone."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model = self.trained = nn.Linear(1, 1)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
+        return (self.model(x) - (3 * x - 1)).square().mean(), {}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return {"score": -abs(model.weight.item() - 3.0)}
+
+
+OPTIONS = LoopOptions(steps=40, learning_rate=0.1, warmup=4, cooldown=0.5, average=0.9, validate_every=10, checkpoint_every=20)
+
+
+def finish(out: Path, options: LoopOptions = OPTIONS, **kwargs) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in run(fit(Line(), options, out, **kwargs)).state_dict().items()}
+
+
+def test_it_learns_and_keeps_what_it_promises(tmp_path) -> None:
+    options = LoopOptions(steps=300, learning_rate=0.1, cooldown=0.5, average=0.9, validate_every=100, checkpoint_every=100)
+    weights = finish(tmp_path, options)
+    assert weights["weight"].item() == pytest.approx(3.0, abs=0.05)
+    assert {p.name for p in tmp_path.iterdir()} == {"train.pt", "train-best.pt", "train-100.pt", "train-200.pt", "train-300.pt", "log.jsonl"}
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 301))
+    assert [line["step"] for line in lines if "score" in line] == [100, 200, 300]
+
+
+def test_a_resumed_run_ends_at_the_same_numbers(tmp_path) -> None:
+    whole = finish(tmp_path / "whole")
+
+    def stop(seen=[0]) -> bool:  # noqa: B006
+        seen[0] += 1
+        return seen[0] == 17
+
+    with pytest.raises(Stopped):
+        run(fit(Line(), OPTIONS, tmp_path / "parts"), should_stop=stop)
+    assert load_checkpoint(tmp_path / "parts" / "train.pt")["step"] == 17
+    resumed = finish(tmp_path / "parts", resume=True)
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_without_resume_a_run_starts_anew(tmp_path) -> None:
+    a = finish(tmp_path)
+    b = finish(tmp_path)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    rates = [rate(s, OPTIONS) for s in range(41)]
+    assert rates[0] == pytest.approx(0.025)
+    assert rates[4:20] == pytest.approx([0.1] * 16)
+    assert rates[30] == pytest.approx(0.05)
+    assert rates[40] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path) -> None:
+    (tmp_path / "train.pt").write_bytes(b"\x80broken")
+    with pytest.raises(InputError, match=r"train\.pt"):
+        run(fit(Line(), OPTIONS, tmp_path, resume=True))
+
+
+def test_checkpoints_hold_no_pickled_code(tmp_path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run!",))
+
+    (tmp_path / "train.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError):
+        load_checkpoint(tmp_path / "train.pt")

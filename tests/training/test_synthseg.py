@@ -1,0 +1,144 @@
+"""Training end to end with tiny networks: events, checkpoints, exported weights that load and predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.progress import run
+from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
+from napari_synthseg.training.synthseg import TrainSynthSegOptions, split, train
+from napari_synthseg.weights import load_model
+from tests.synthesis.builders import boxes
+
+
+@pytest.fixture
+def maps(tmp_path):
+    path = tmp_path / "maps.npz"
+    save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(3)])
+    return path
+
+
+def tiny(maps, out, **changes) -> TrainSynthSegOptions:
+    return TrainSynthSegOptions(label_maps=maps, out=out, device="cpu", hold_out=("map2",), locator_features=(4, 4, 4, 4),
+                                refiner_features=(4, 4, 4), features=2, crop=32, **changes)  # fmt: skip
+
+
+def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
+    stages: list[str] = []
+    path = run(train(tiny(maps, tmp_path / "run", steps=4, locate_share=0.5, validate_every=2)), lambda p: stages.append(p.stage))
+    assert path.name == "synthseg-fast.safetensors"
+    assert [s for i, s in enumerate(stages) if stages[i - 1 : i] != [s]] == ["reading label maps", "locate", "refine"]
+    model = load_model(path)
+    assert isinstance(model, LocateRefine)
+    assert model.card["steps"] == {"locate": 2, "refine": 2}
+    with torch.no_grad():
+        prior = model.locate(torch.rand(1, 1, *model.head_shape))
+        fine = model.refine(torch.rand(1, 1, 32, 48, 32), prior[:, :, :16, :24, :16])
+    assert fine.shape == (1, 33, 32, 48, 32)
+    assert torch.allclose(fine.sum(1), torch.ones(1, 32, 48, 32), atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [LocateRecipe, RefineRecipe])
+def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
+    from napari_synthseg.synthesis.labelmap import load
+    from napari_synthseg.synthesis.priors import preset
+    from napari_synthseg.training.loop import LoopOptions, fit
+
+    def go(out, steps: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
+        recipe = stage(model, load(maps), preset("fast"), seed=1, batch=1, device="cpu", validation=lambda m: {})
+        options = LoopOptions(steps=steps, learning_rate=1e-3, optimizer="adamw", average=0.9, clip=2.0)
+        return {k: v.clone() for k, v in run(fit(recipe, options, out, resume=True)).state_dict().items()}
+
+    whole = go(tmp_path / "a", 3)
+    go(tmp_path / "b", 1)
+    parts = go(tmp_path / "b", 3)
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_paper_recipe(maps, tmp_path) -> None:
+    path = run(train(tiny(maps, tmp_path / "run", preset="paper", steps=2, validate_every=100, name="mine")))
+    model = load_model(path)
+    assert isinstance(model, UNet3d)
+    assert model.features == 2 and len(model.labels) == 33
+    assert (tmp_path / "run" / "unet.pt").exists()
+
+
+def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
+    model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
+    from napari_synthseg.synthesis.labelmap import load
+    from tests.synthesis.builders import STILL
+
+    recipe = RefineRecipe(model, load(maps), STILL, seed=1, batch=2, device="cpu", validation=lambda m: {})
+    truth = {}
+
+    def locate(image: torch.Tensor) -> torch.Tensor:  # a locator that is always right
+        return truth["posteriors"]
+
+    head = recipe.head
+
+    def remember(g):
+        from napari_synthseg.synthesis.brains import target
+
+        record, label_map, sample = head(g)
+        channels = target(record, label_map, sample.labels, model.labels).long()
+        truth["posteriors"] = torch.nn.functional.one_hot(channels, 4).movedim(-1, 0)[None].float()
+        return record, label_map, sample
+
+    recipe.head = remember
+    model.locate = locate
+    image, prior, targets = recipe.crops(torch.Generator().manual_seed(0))
+    assert image.shape == (2, 1, 96, 96, 96) and targets.shape == (2, 96, 96, 96)
+    fine = prior.argmax(1).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    agree = (fine == targets)[targets > 0].float().mean()
+    assert agree > 0.9
+
+
+def test_the_positional_term_starts_where_labels_lie(maps) -> None:
+    from napari_synthseg.synthesis.labelmap import load
+    from tests.synthesis.builders import STILL
+
+    model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
+    recipe = LocateRecipe(model, load(maps), STILL, seed=1, batch=1, device="cpu", validation=lambda m: {})
+    recipe.set_position()
+    likely = model.locator.position[0].argmax(0)
+    assert likely[0, 0, 0] == 0
+    record, label_map, sample = recipe.head(torch.Generator().manual_seed(0))
+    white = (sample.labels == label_map.values.index(2)).nonzero().float().mean(0)
+    cell = tuple((white // 8).long().tolist())
+    assert model.locator.position[0, 1][cell] > model.locator.position[0, 1, 0, 0, 0] + 2
+
+
+def test_rare_labels_weigh_more(maps) -> None:
+    from napari_synthseg.synthesis.labelmap import load
+
+    w = class_weights(load(maps), (0, 2, 24, 41), 0.25)
+    assert w[0] == 1 and (w[1:] > 1).all()
+
+
+def test_rescaling_clips_at_percentiles() -> None:
+    x = torch.linspace(0, 100, 130_001)
+    low, high = percentile_limits(x)
+    assert low == pytest.approx(1, abs=0.1) and high == pytest.approx(99, abs=0.1)
+    y = rescaled(x, (low, high))
+    assert y.min() == 0 and y.max() == 1
+    assert np.isclose(y[65000].item(), 0.5, atol=0.01)
+
+
+def test_holding_out() -> None:
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    maps = [Named(str(i)) for i in range(20)]
+    training, held = split(maps, ())
+    assert len(training) == 18 and [m.name for m in held] == ["18", "19"]
+    with pytest.raises(InputError, match="nope"):
+        split(maps, ("nope",))
