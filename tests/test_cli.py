@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from napari_synthseg import __version__, cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.files import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.progress import Progress, Stopped
+from napari_synthseg.volume import Volume
 
 
 def job(steps=3, result="done", failure=None, at_step=None):
@@ -156,3 +159,101 @@ def test_models_can_be_read_by_a_program(capsys):
     assert cli.main(["models", "--json"]) == cli.DONE
     cards = json.loads(capsys.readouterr().out)
     assert all("name" in card for card in cards)
+
+
+# The real commands, on small things
+
+GRID = np.array([[2.0, 0, 0, -40], [0, 2, 0, -30], [0, 0, 3, -50], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A blurry box off the 1 mm grid, as a file."""
+    data = np.random.default_rng(0).normal(20, 2, (40, 36, 24)).astype(np.float32)
+    data[8:32, 8:28, 6:18] += 60
+    path = tmp_path / "scan.nii.gz"
+    write_volume(path, Volume(data, GRID))
+    return path
+
+
+@pytest.fixture
+def label_map(tmp_path):
+    """Two structures in a box, as a file."""
+    data = np.zeros((32, 32, 32), np.int16)
+    data[4:28, 4:28, 4:28] = 3
+    data[10:22, 10:22, 10:22] = 2
+    path = tmp_path / "truth_labels.nii.gz"
+    write_labels(path, Volume(data, np.eye(4)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory):
+    """A network of the shipped kind that has learned nothing, as a file."""
+    from napari_synthseg import weights
+    from napari_synthseg.networks.locate_refine import LocateRefine
+
+    labels, sizes = [0, 2, 3, 41, 42], {"locator_features": [2, 2], "refiner_features": [2, 2]}
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    card = {"name": "tiny", "network": "locate-refine", "labels": labels, **sizes}
+    weights.save(path, LocateRefine(labels, **sizes).state_dict(), card)
+    return path
+
+
+def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "out" / "labels.nii.gz"
+    table = tmp_path / "volumes.csv"
+    words = [str(scan), "-o", str(out), "--volumes", str(table), "--preview", "--weights", str(tiny_weights)]
+    assert cli.main(["segment", *words, "--no-flip", "--threads", "1"]) == cli.DONE
+    assert capsys.readouterr().out == f"{out}\n"
+    assert {path.name for path in out.parent.iterdir()} == {f"labels.{e}" for e in ("nii.gz", "tsv", "json", "png")}
+    labels = read_labels(out)
+    assert labels.shape == (40, 36, 24)
+    assert np.allclose(labels.affine, GRID)
+    assert table.read_text().startswith("scan,intracranial,")
+
+
+def test_one_bad_scan_among_many_is_exit_code_1(scan, tiny_weights, tmp_path, capsys):
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(scan.read_bytes()[:200])
+    words = [str(broken), str(scan), "-o", str(tmp_path / "out"), "--weights", str(tiny_weights), "--no-flip"]
+    assert cli.main(["segment", *words]) == cli.SOME_FAILED
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'out' / 'scan_dseg.nii.gz'}\n"
+    assert "broken.nii.gz" in printed.err
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--threads", "0"], ["--grid", "3mm"], ["--model", "nothing"], ["--device", "abacus"]]
+)
+def test_options_out_of_range(scan, tiny_weights, tmp_path, capsys, monkeypatch, words):
+    monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tiny_weights.parent))
+    try:
+        code = cli.main(["segment", str(scan), "-o", str(tmp_path / "out"), "--model", "tiny", *words])
+    except SystemExit as end:  # what tyro itself refuses
+        code = end.code
+    assert code == cli.BAD_INPUT
+    assert words[1] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_prints_a_table_and_writes_json(label_map, tmp_path, capsys):
+    figures = tmp_path / "made" / "scores.json"
+    assert cli.main(["evaluate", str(label_map), str(label_map), "--json", str(figures)]) == cli.DONE
+    assert "mean of 1 scan" in capsys.readouterr().out
+    assert json.loads(figures.read_text())["structures"]["2"]["dice"] == 1
+
+
+def test_synthesize_is_seeded(label_map, tmp_path, capsys):
+    for folder in ("a", "b"):
+        words = [str(label_map), "-o", str(tmp_path / folder), "-n", "1", "--seed", "7", "--preset", "synthseg"]
+        assert cli.main(["synthesize", *words]) == cli.DONE
+    one, other = (read_volume(path).data for path in capsys.readouterr().out.split())
+    assert np.array_equal(one, other)
+
+
+def test_train_names_a_folder_that_is_not_there(tmp_path, capsys):
+    words = ["--label-maps", str(tmp_path / "nothing"), "--out", str(tmp_path / "run")]
+    assert cli.main(["train", "synthseg", *words]) == cli.BAD_INPUT
+    assert "nothing" in capsys.readouterr().err
