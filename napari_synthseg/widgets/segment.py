@@ -91,9 +91,9 @@ class SegmentWidget(QWidget):
             layout.addWidget(part)
         layout.addLayout(running)
         layout.addWidget(self.status)
-        layout.addWidget(self.volumes, 1)
-        layout.addStretch(0)
+        layout.addWidget(self.volumes, 100)
         layout.addWidget(self.view)
+        layout.addStretch(1)  # only of weight while there is no table
         self._show_running(False)
 
     # What the user does
@@ -101,7 +101,7 @@ class SegmentWidget(QWidget):
     def _on_image_changed(self) -> None:
         layer = self.image.layer()
         problem = NO_SCAN if layer is None else layer_problem(layer)
-        self.hint.say(problem or _unit_note(layer))
+        self.hint.say(problem or _notes(layer))
         self.run.setEnabled(problem is None and not self._job.running)
 
     def _on_run(self) -> None:
@@ -120,7 +120,7 @@ class SegmentWidget(QWidget):
         }
         self._input, self._started = layer, time.monotonic()
         self._show_running(True)
-        self._job.start(f"Segmenting {layer.name}", segment_scan, scan, options, self._steps)
+        self._job.start(f"Segmenting {shortened(layer.name)}", segment_scan, scan, options, self._steps)
 
     def _on_layer_removed(self, event: Any) -> None:
         self.volumes.forget(event.value)
@@ -204,8 +204,15 @@ class SegmentWidget(QWidget):
         return super().event(event)
 
 
-def _unit_note(layer: Layer) -> str:
+def shortened(name: str, length: int = 24) -> str:
+    """A name that fits into the activity bar."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def _notes(layer: Layer) -> str:
+    """What the user should know before a layer is segmented."""
+    series = "The volume that is shown is segmented. " if layer.ndim == 4 else ""
     if has_length_units(layer):
-        return ""
+        return series.strip()
     spacing = " × ".join(f"{abs(size):g}" for size in (world_matrix(layer)[:3, :3] ** 2).sum(axis=0) ** 0.5)
-    return f"This layer has no unit of length; its voxels are taken as {spacing} mm."
+    return f"{series}This layer has no unit of length; its voxels are taken as {spacing} mm."

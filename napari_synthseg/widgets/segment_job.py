@@ -38,6 +38,7 @@ def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Pr
         name: what messages call it.
         **options: fields of `SegmentOptions`.
     """
+    yield Progress("Loading the program")
     from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 
     return (yield from segment_steps(volume, SegmentOptions(**options), name=name))

@@ -21,7 +21,7 @@ TIPS = (
     "Colour; sorts by FreeSurfer value",
     "FreeSurfer name, without its side",
     "Side of the body",
-    "Volume in millilitres, from the network's probabilities",
+    "Volume in millilitres; of a result, the sum of the network's probabilities",
 )
 _SHORT_SIDES = {"midline": "mid"}
 SORT_ROLE = Qt.ItemDataRole.UserRole

@@ -197,6 +197,7 @@ def test_one_volume_of_a_series_is_the_one_shown(viewer, open_widget, qtbot):
     series = np.stack([np.zeros((5, 6, 7)), np.ones((5, 6, 7))])
     viewer.add_image(series, scale=(1, 2, 1, 1), units=("s", "mm", "mm", "mm"))
     viewer.dims.set_current_step(0, 1)
+    assert widget.hint.text() == "The volume that is shown is segmented."
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
     (layer,) = labels_in(viewer)
