@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_synthseg.progress import Progress
 
 INTERVAL_MS = 100
+BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: napari puts what follows the bar before the cancel button
 
 
 class Activity(QObject):
@@ -30,7 +31,9 @@ class Activity(QObject):
         self._report: Progress | None = None
         self._drawing = False
         self._cancel = cancel
-        self._bar: cancelable_progress | None = cancelable_progress(desc=title, total=0, leave=False)
+        self._bar: cancelable_progress | None = cancelable_progress(
+            desc=title, total=0, leave=False, bar_format=BAR_FORMAT
+        )
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._draw)
         self._timer.start(INTERVAL_MS)

@@ -120,7 +120,7 @@ class SegmentWidget(QWidget):
         }
         self._input, self._started = layer, time.monotonic()
         self._show_running(True)
-        self._job.start(f"Segmenting {shortened(layer.name)}", segment_scan, scan, options, self._steps)
+        self._job.start("Segment brain", segment_scan, scan, options, self._steps)
 
     def _on_layer_removed(self, event: Any) -> None:
         self.volumes.forget(event.value)
@@ -202,11 +202,6 @@ class SegmentWidget(QWidget):
         if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
             self._job.stop()
         return super().event(event)
-
-
-def shortened(name: str, length: int = 24) -> str:
-    """A name that fits into the activity bar."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _notes(layer: Layer) -> str:

@@ -113,7 +113,7 @@ def test_the_activity_bar_shows_the_run(docked, qtbot):
     viewer, widget = docked(steps(50, seconds=0.02))
     press(qtbot, widget.run)
     qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances), timeout=10_000)
-    assert any("Segmenting scan" in bar.desc for bar in progress._all_instances)
+    assert any("Segment brain" in bar.desc for bar in progress._all_instances)
     press(qtbot, widget.cancel)
     qtbot.waitUntil(lambda: not widget._job.running, timeout=2000)
     gc.collect()
