@@ -17,7 +17,8 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_volume, write_labels
+from napari_synthseg.files import read_volume, stem, suffix, write_labels
+from napari_synthseg.files.paths import DICOM, READABLE, WRITABLE
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, SegmentOptions, load, segment_steps
 from napari_synthseg.segmentation.preview import write_preview
@@ -25,7 +26,8 @@ from napari_synthseg.volume import Volume
 
 logger = logging.getLogger("napari_synthseg")
 
-SCAN_ENDINGS = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd", ".nhdr")
+SCAN_ENDINGS = tuple(end for end in READABLE if end not in (*DICOM, ".img", ".img.gz"))
+"""What counts as a scan in a folder; an .img goes with its .hdr."""
 LIST_ENDINGS = (".txt", ".lst")
 OURS = ("_dseg", "_probseg")
 """Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
@@ -171,23 +173,12 @@ def _lines(path: Path) -> list[str]:
 def _in_folder(folder: Path) -> list[Path]:
     """Scans anywhere below a folder; a folder of slices (DICOM) is itself one scan."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    scans = [path for path in files if ending(path) and not stem(path).endswith(OURS)]
+    scans = [path for path in files if suffix(path) in SCAN_ENDINGS and not stem(path).endswith(OURS)]
     if scans:
         return scans
-    if any(path.suffix.lower() in (".dcm", ".ima", "") for path in folder.iterdir() if path.is_file()):
+    if any(suffix(path) in (*DICOM, "") for path in files if path.parent == folder):
         return [folder]
     raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCAN_ENDINGS)} and DICOM).")
-
-
-def ending(path: Path) -> str:
-    """The scan format's ending of a name, `.nii.gz` for example; empty if it is none."""
-    return next((end for end in SCAN_ENDINGS if path.name.lower().endswith(end)), "")
-
-
-def stem(path: Path) -> str:
-    """The name without its ending."""
-    end = ending(path)
-    return path.name[: -len(end)] if end else path.name
 
 
 # --- what to write ----------------------------------------------------------------------------------------------------
@@ -199,16 +190,14 @@ def plan_outputs(scans: Sequence[Path], out: Path) -> list[Path]:
     Raises:
         InputError: several scans for one file, a clash of names, or an output that is an input.
     """
-    if ending(out):
+    if suffix(out) in WRITABLE:
         if len(scans) > 1:
             raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
         targets = [out]
     else:
         if out.is_file():
-            raise InputError(
-                f"{out} is a file, but not one of {', '.join(SCAN_ENDINGS)}; give a folder or such a name."
-            )
-        stems = [stem(scan) for scan in scans]
+            raise InputError(f"{out} is a file without one of {', '.join(WRITABLE)}; give a folder or such a name.")
+        stems = [scan.name if scan.is_dir() else stem(scan) for scan in scans]
         names = [
             one if stems.count(one) == 1 else f"{scan.resolve().parent.name}_{one}"
             for scan, one in zip(scans, stems, strict=True)

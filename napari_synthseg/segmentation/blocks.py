@@ -84,9 +84,10 @@ def _size(n: int, count: int, overlap: int, multiple: int) -> int:
 
 
 def _starts(n: int, size: int, count: int) -> tuple[int, ...]:
+    """Even first voxels, evenly spaced; a single block is centred on the region, the last one reaches its end."""
     if count == 1:
-        return ((n - size) // 4 * 2,)
-    return tuple(int(round(i * (n - size) / (count - 1) / 2)) * 2 for i in range(count))
+        return (-((size - n) // 4 * 2),)
+    return tuple(-(-i * (n - size) // (2 * (count - 1))) * 2 for i in range(count))
 
 
 def window(array: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> torch.Tensor:

@@ -200,7 +200,7 @@ def head_box(
         margin = int(np.ceil(HEAD_MARGIN_MM / mm))
         start.append(max(0, side.start * s - margin))
         stop.append(min(n, side.stop * s + margin))
-        if (side.stop - side.start) * s * mm < min(60.0, 0.5 * n * mm):
+        if (side.stop - side.start) * s * mm < min(40.0, 0.5 * n * mm):
             return whole
     return tuple(start), tuple(stop)
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg import anatomy
+from napari_synthseg.progress import run
+from napari_synthseg.segmentation import plausibility
+from napari_synthseg.segmentation.grid import Turn, turns
+from tests.segmentation.fakes import FakeLocateRefine, ball_labels, ball_scan
+
+
+def usual_volumes() -> dict[int, float]:
+    ranges = {value: plausibility.adult_range(value) for value in anatomy.predicted_values()[1:]}
+    return {value: 1000 * float(np.sqrt(low * high)) for value, (low, high) in ranges.items()}
+
+
+def test_every_predicted_structure_has_a_range():
+    for value in anatomy.predicted_values()[1:]:
+        low, high = plausibility.adult_range(value)
+        assert 0 < low < high
+
+
+def test_a_usual_brain_gives_no_warning():
+    volumes = usual_volumes()
+    assert plausibility.check_volumes(volumes, 1.5e6) == []
+
+
+def test_missing_and_unusual_structures_are_named():
+    volumes = usual_volumes() | {17: 0.0, 53: 20000.0}
+    missing, odd = plausibility.check_volumes(volumes, 1.5e6)
+    assert missing == "Missing or nearly so: Left-Hippocampus."
+    assert "Right-Hippocampus 20 ml (usually 1.3-6.5)" in odd
+
+
+def test_many_findings_are_shortened():
+    sentence = plausibility.check_volumes(dict.fromkeys(usual_volumes(), 0.0))[0]
+    assert "more" in sentence and len(sentence) < 300
+
+
+def test_the_total_is_judged_only_with_csf():
+    volumes = usual_volumes()
+    assert "intracranial volume of 300 ml" in plausibility.check_volumes(volumes, 3e5)[-1]
+    del volumes[24]
+    assert plausibility.check_volumes(volumes, 3e5) == []
+
+
+def test_a_brain_cut_by_the_scan_is_reported():
+    mask = np.ones((50, 50, 40), bool)
+    assert "(top)" in plausibility.check_field_of_view(mask, (10, 10, 20), (100, 100, 60))[0]
+    assert plausibility.check_field_of_view(mask, (10, 10, 10), (100, 100, 100)) == []
+    assert "left, bottom" in plausibility.check_field_of_view(mask, (0, 10, 0), (100, 100, 100))[0]
+
+
+def test_hounsfield_units_are_recognised():
+    ct = np.full((20, 20, 20), -1000.0)
+    ct[5:15, 5:15, 5:15] = 300
+    assert "--ct" in plausibility.check_intensities(ct, ct=False)[0]
+    assert plausibility.check_intensities(ct, ct=True) == []
+    assert plausibility.check_intensities(np.abs(ct), ct=False) == []
+
+
+def test_sure_posteriors_of_usual_size_score_higher():
+    values = anatomy.predicted_values()
+    voxels = np.array([0.0, *(v / 8 for v in usual_volumes().values())]).astype(int)
+    labels = torch.zeros(100 * 100 * 150, dtype=torch.long)
+    labels[: voxels.sum()] = torch.repeat_interleave(torch.arange(33), torch.from_numpy(voxels))
+    sure = torch.zeros(33, len(labels)).scatter_(0, labels[None], 1).view(33, 100, 100, 150)
+    unsure = sure * 0.4 + 0.6 / 33
+    assert plausibility.score(sure, values) > 0.95
+    assert plausibility.score(unsure, values) < 0.5 * plausibility.score(sure, values)
+    assert plausibility.score(sure, values, voxel_mm3=0.1) < 0.2
+
+
+class Upright(FakeLocateRefine):
+    """Sure of itself only where a bright spot lies on top."""
+
+    def locate(self, image):
+        out = super().locate(image)
+        n = image.shape[-1]
+        inside = image[0, 0, :, :, : n // 3].mean(), image[0, 0, :, :, -(n // 3) :].mean()
+        return out if inside[1] > 1.5 * inside[0] else out * 0.2 + 0.1
+
+
+def lopsided() -> np.ndarray:
+    """The balls with a cone on top."""
+    image = ball_scan()[0].data.copy()
+    image[(ball_labels() == -1)] = 0
+    image[22:34, 22:34, 48:] = 425
+    return image
+
+
+@pytest.mark.parametrize("turn", [turns()[0], turns()[7], turns()[18]])
+def test_the_right_rotation_is_found(turn, monkeypatch):
+    monkeypatch.setattr(plausibility, "adult_range", lambda value: (1.0, 10.0))
+    image = lopsided()
+    undo = next(one for one in turns() if np.array_equal(one.apply(turn.apply(image)), image))
+    scores = run(
+        plausibility.orientation_steps(Upright(), np.ascontiguousarray(turn.apply(image)), torch.device("cpu"))
+    )
+    assert len(scores) == 24
+    best, sentences = plausibility.choose_turn(scores)
+    turned = best.apply(turn.apply(image))
+    assert turned[:, :, -6:].sum() == image[:, :, -6:].sum()
+    if undo.is_identity:
+        assert best.is_identity and not sentences
+    else:
+        assert "does not match the anatomy" in sentences[0]
+
+
+def test_the_header_is_kept_when_nothing_is_clearly_better():
+    scores = dict.fromkeys(turns(), 0.3) | {turns()[3]: 0.32}
+    assert plausibility.choose_turn(scores) == (Turn(), [])
