@@ -30,7 +30,7 @@ class Layers:
         self.arrays: dict[str, np.ndarray] = {}
         try:
             with h5py.File(path, "r") as f:
-                root = f["model_weights"] if "model_weights" in f else f
+                root = f.get("model_weights", f)
                 root.visititems(lambda key, item: self._keep(key, item))
         except OSError as error:
             raise InputError(f"{path} is not a readable HDF5 file: download it again.") from error
@@ -75,7 +75,12 @@ def load_unet(path: Path, prefix: str = "unet") -> tuple[UNet3d, dict[str, Any]]
         for i, module in enumerate((level.conv0, level.conv1)):
             module.weight.copy_(layers.get((f"{conv}_{i}",), "kernel"))
             module.bias.copy_(layers.get((f"{conv}_{i}",), "bias"))  # type: ignore[union-attr]
-        for what, to in (("gamma", "weight"), ("beta", "bias"), ("moving_mean", "running_mean"), ("moving_variance", "running_var")):
+        for what, to in (
+            ("gamma", "weight"),
+            ("beta", "bias"),
+            ("moving_mean", "running_mean"),
+            ("moving_variance", "running_var"),
+        ):
             getattr(level.norm, to).copy_(layers.get(norms, what))
 
     try:
@@ -89,7 +94,9 @@ def load_unet(path: Path, prefix: str = "unet") -> tuple[UNet3d, dict[str, Any]]
             model.likelihood.weight.copy_(layers.get((f"{prefix}_likelihood",), "kernel"))
             model.likelihood.bias.copy_(layers.get((f"{prefix}_likelihood",), "bias"))  # type: ignore[union-attr]
     except RuntimeError as error:
-        raise InputError(f"{path.name} has layers of unexpected size: it does not hold weights of SynthSeg's U-Net.") from error
+        raise InputError(
+            f"{path.name} has layers of unexpected size: it does not hold weights of SynthSeg's U-Net."
+        ) from error
     card = {"name": path.stem, "network": "unet", "labels": list(labels), "features": model.features, "levels": levels,
             "licence": "see the file's source"}  # fmt: skip
     return model, card

@@ -1,6 +1,6 @@
 """Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
 
-Looked for in this order: an explicit path, the folder in NAPARI_SYNTHSEG_WEIGHTS, `resources/weights`, the user's cache.
+Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, `resources/weights`, the user's cache.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -118,7 +118,9 @@ def build(card: dict[str, Any]) -> nn.Module:
         return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
     if card.get("network") == "unet":
         return UNet3d(card["labels"], card.get("features", 24), card.get("levels", 5))
-    raise InputError(f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update this program.")
+    raise InputError(
+        f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update the program."
+    )
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Module:
@@ -138,7 +140,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
     if path.suffix == ".h5":
         from napari_synthseg.keras_weights import load_unet
 
-        model, card = load_unet(path)
+        model, card = cast("tuple[nn.Module, dict[str, Any]]", load_unet(path))
     else:
         model, card = _load_safetensors(path)
     model.labels = tuple(card["labels"])  # type: ignore[assignment]
@@ -152,7 +154,9 @@ def _load_safetensors(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     card = read_card(path)
     if card.get("sha256") and card["sha256"] != sha256(path):
-        raise InputError(f"{path.name} is damaged or not the file its card describes (checksum differs): copy it again.")
+        raise InputError(
+            f"{path.name} is damaged or not the file its card describes (checksum differs): copy it again."
+        )
     model = build(card)
     try:
         tensors = load_file(path)

@@ -1,4 +1,4 @@
-"""Instance normalisation that is fast in channels-last bfloat16 on CPUs, where torch's own backward dominates a step."""
+"""Instance normalisation that is fast in channels-last bfloat16 on CPUs, where torch's own dominates a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _InstanceNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor):  # noqa: D102
+    def backward(ctx: Any, *grads: torch.Tensor):
         x, mean, rstd, weight = ctx.saved_tensors
         b, c = x.shape[:2]
         n = x[0, 0].numel()

@@ -52,13 +52,15 @@ class SubvoxelUNet(nn.Module):
         self.decoders = nn.ModuleList()
         self.ups = nn.ModuleList()
         for i, f in enumerate(features):
-            self.encoders.append(ConvNorm(f, f) if i == 0 else nn.Sequential(ConvNorm(features[i - 1], f), ConvNorm(f, f)))
+            self.encoders.append(
+                ConvNorm(f, f) if i == 0 else nn.Sequential(ConvNorm(features[i - 1], f), ConvNorm(f, f))
+            )
         for i in range(len(features) - 1):
             self.ups.append(nn.Conv3d(features[i + 1], features[i], 1, bias=False))
             self.decoders.append(nn.Sequential(ConvNorm(features[i], features[i]), ConvNorm(features[i], features[i])))
         self.head = nn.Conv3d(features[0], 8 * n_labels, 1)
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         self.place: nn.Parameter | None = None
         self.position: nn.Parameter | None = None
         if field is not None:
@@ -122,7 +124,7 @@ class SubvoxelUNet(nn.Module):
         out = features.new_empty(b, self.n_labels, 2 * x, 2 * y, 2 * z)
         for p in range(8):
             k = self.n_labels
-            w, c = self.head.weight[p * k : (p + 1) * k], self.head.bias[p * k : (p + 1) * k]
+            w, c = self.head.weight[p * k : (p + 1) * k], self.head.bias[p * k : (p + 1) * k]  # type: ignore[index]
             out[:, :, p >> 2 :: 2, (p >> 1) & 1 :: 2, p & 1 :: 2] = F.conv3d(features, w, c) + shared
         return out
 

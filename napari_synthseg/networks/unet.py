@@ -1,4 +1,4 @@
-"""SynthSeg's 3D U-Net, weight for weight (section 3.2; details the paper leaves out follow the reference implementation)."""
+"""SynthSeg's 3D U-Net, weight for weight (section 3.2; where the paper is silent, as the reference does)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class UNet3d(nn.Module):
         in_channels: channels of the input.
     """
 
-    def __init__(self, n_labels: int | Sequence[int] = 33, features: int = 24, levels: int = 5, in_channels: int = 1) -> None:
+    def __init__(
+        self, n_labels: int | Sequence[int] = 33, features: int = 24, levels: int = 5, in_channels: int = 1
+    ) -> None:
         super().__init__()
         self.labels = tuple(range(n_labels)) if isinstance(n_labels, int) else tuple(n_labels)
         self.features, self.levels = features, levels
@@ -60,12 +62,12 @@ class UNet3d(nn.Module):
             x = level(x)
             if i < self.levels - 1:
                 skips.append(x)
-            x = level.norm(x)
+            x = level.norm(x)  # type: ignore[operator]
             if i < self.levels - 1:
                 x = F.max_pool3d(x, 2)
         for level in self.up:
             x = torch.cat([skips.pop(), F.interpolate(x, scale_factor=2, mode="nearest")], 1)
-            x = level.norm(level(x))
+            x = level.norm(level(x))  # type: ignore[operator]
         return self.likelihood(x)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

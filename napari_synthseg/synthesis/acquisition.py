@@ -25,7 +25,9 @@ def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> tor
     return matrix / matrix.sum(1, keepdim=True)
 
 
-def slice_matrix(n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"):
+def slice_matrix(
+    n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"
+):
     """What an acquisition in slices does along its axis: blur (eq. 24), sample (25), interpolate back (26).
 
     Args:

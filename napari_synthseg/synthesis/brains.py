@@ -1,4 +1,4 @@
-"""SynthSeg's generative model for brains (section 3.1, Figure 3): a record and a label map make an image and its target.
+"""SynthSeg's generative model for brains (section 3.1, Figure 3): from a record and a label map to an image and target.
 
 A record does not know about voxels: it can be applied to a whole head at 2 mm, to a crop at 1 mm, or to both, and they
 show the same head.
@@ -92,7 +92,9 @@ def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
     shift = shift + torch.tensor(label_map.centre, dtype=torch.float64, device=device)
     moved = None
     if record.velocity_std > 0:
-        u = displacement_field(record.velocity_std, record.velocity_grid, record.velocity_seed, label_map.field_mm, device)
+        u = displacement_field(
+            record.velocity_std, record.velocity_grid, record.velocity_seed, label_map.field_mm, device
+        )
         n = u.shape[-1]
         back = [interpolation_matrix((a / f + 0.5) * (n - 1), n) for a, f in zip(axes, label_map.field_mm, strict=True)]
         u = torch.einsum("ij,jxyz->ixyz", matrix.float(), u)
@@ -117,7 +119,7 @@ def _lookup(labels: torch.Tensor, table: Sequence[int]) -> torch.Tensor:
 
 
 def imaged_labels(record: Record, label_map: LabelMap) -> list[int]:
-    """Which label's intensity each label shows: skull stripping (Table S2) and dropped lesions make some show another's."""
+    """Which label's intensity each label shows: skull stripping (Table S2) and dropped lesions lend some another's."""
     slot = {v: i for i, v in enumerate(label_map.values)}
     shown = list(range(len(label_map.values)))
     if record.skull_strip != "none":
@@ -140,14 +142,18 @@ def target_table(record: Record, label_map: LabelMap, values: Sequence[int] | No
         values: the network's sorted labels; the table then holds channels instead of values.
     """
     shown = imaged_labels(record, label_map)
-    targets = [label_map.targets[s] if s == 0 or label_map.removed[i] else label_map.targets[i] for i, s in enumerate(shown)]
+    targets = [
+        label_map.targets[s] if s == 0 or label_map.removed[i] else label_map.targets[i] for i, s in enumerate(shown)
+    ]
     if values is None:
         return targets
     channel = {v: i for i, v in enumerate(values)}
     return [channel.get(t, 0) for t in targets]
 
 
-def render(record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid, limits=None) -> tuple[torch.Tensor, tuple]:
+def render(
+    record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid, limits=None
+) -> tuple[torch.Tensor, tuple]:
     """Image of deformed labels: mixture, bias field, gamma, acquisition (eq. 11-26).
 
     Args:
@@ -210,7 +216,9 @@ def target(record: Record, label_map: LabelMap, labels: torch.Tensor, values: Se
     return _lookup(labels, target_table(record, label_map, values))
 
 
-def apply_batch(records: Sequence[Record], label_maps: Sequence[LabelMap], grids: Sequence[Grid], values: Sequence[int]):
+def apply_batch(
+    records: Sequence[Record], label_maps: Sequence[LabelMap], grids: Sequence[Grid], values: Sequence[int]
+):
     """Several samples of one shape.
 
     Returns:

@@ -13,9 +13,7 @@ INTEGRATION_GRID = 48
 SQUARINGS = 7
 
 
-def affine_matrix(
-    rotation_deg: Sequence[float], scaling: Sequence[float], shearing: Sequence[float]
-) -> torch.Tensor:
+def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shearing: Sequence[float]) -> torch.Tensor:
     """Linear part of the affine transform: scaling, shearing, then the rotations about x, y and z (eq. 5).
 
     Returns:
@@ -103,7 +101,9 @@ def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: in
     return u
 
 
-def displacement_field(std: float, points: int, seed: int, field_mm: Sequence[float], device: torch.device | str = "cpu"):
+def displacement_field(
+    std: float, points: int, seed: int, field_mm: Sequence[float], device: torch.device | str = "cpu"
+):
     """Draw, upsample and integrate a velocity field over a field of view (eq. 6-9).
 
     Returns:

@@ -113,7 +113,7 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         partners=tuple(partners),
         removed=tuple(removed),
         spacing=float(spacing),
-        centre=tuple(float(c) + MARGIN for c in middle),
+        centre=tuple(float(c) + MARGIN for c in middle),  # type: ignore[arg-type]
         offset=tuple(int(a) - MARGIN for a in low),  # type: ignore[arg-type]
         shape=data.shape,
         field_mm=field,  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def save(path: Path | str, maps: list[LabelMap]) -> None:
         arrays[f"{i}/table"] = np.array([m.values, m.classes, m.targets, m.partners, m.removed], dtype=np.int32)
         arrays[f"{i}/geometry"] = np.array([m.spacing, *m.centre, *m.offset, *m.shape, *m.field_mm])
         arrays[f"{i}/name"] = np.array(m.name)
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path | str) -> list[LabelMap]:
@@ -150,8 +150,8 @@ def load(path: Path | str) -> list[LabelMap]:
                     removed=tuple(bool(x) for x in removed),
                     spacing=spacing,
                     centre=centre,
-                    offset=tuple(int(x) for x in offset),
-                    shape=tuple(int(x) for x in shape),
+                    offset=tuple(int(x) for x in offset),  # type: ignore[arg-type]
+                    shape=tuple(int(x) for x in shape),  # type: ignore[arg-type]
                     field_mm=field,
                     name=str(f[f"{i}/name"]),
                 )

@@ -76,7 +76,9 @@ def changed(priors: Priors, settings: Sequence[str]) -> Priors:
         old = getattr(priors, name)
         pair = isinstance(old, tuple) or (old is None and name != "slice_direction")
         if name in {"class_means", "class_stds"} or len(numbers) != (2 if pair else 1):
-            raise InputError(f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}.")
+            raise InputError(
+                f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}."
+            )
         whole = isinstance(old, int) or name == "slice_direction"
         values[name] = numbers if pair else (int(numbers[0]) if whole else numbers[0])
     return replace(priors, **values)
@@ -96,7 +98,7 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
         from napari_synthseg.files import read_volume
 
         name = Path(source).name
-        source = read_volume(source)
+        source = read_volume(Path(source))
     volume = to_canonical(source)
     spacing = np.asarray(volume.spacing, dtype=float)
     if np.ptp(spacing) > 0.02 * spacing.min():
@@ -121,13 +123,17 @@ def replay(record: Record, label_map: LabelMap, affine: np.ndarray, shape: Seque
     sample = apply(record, label_map, grid)
     table = np.array(target_table(record, label_map), dtype=np.int32)
     placed = placed_affine(grid, label_map, affine)
-    return Synthesized(Volume(sample.image.cpu().numpy(), placed), Volume(table[sample.labels.cpu().numpy()], placed), record)
+    return Synthesized(
+        Volume(sample.image.cpu().numpy(), placed), Volume(table[sample.labels.cpu().numpy()], placed), record
+    )
 
 
 def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.ndarray:
     """Affine of a grid, given that of the array the label map came from."""
     scale = grid.spacing / label_map.spacing
-    first = [o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.centre, label_map.offset, strict=True)]
+    first = [
+        o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.centre, label_map.offset, strict=True)
+    ]
     step = np.diag([scale, scale, scale, 1.0])
     step[:3, 3] = first
     return affine @ step
@@ -187,7 +193,9 @@ def synthesize_files(
     yield Progress("synthesize", 0, count)
     for i in range(count):
         g = torch.Generator().manual_seed(options.seed + i)
-        pick = int(torch.randint(len(sources), (1,), generator=torch.Generator().manual_seed(~(options.seed + i) % 2**31)))
+        pick = int(
+            torch.randint(len(sources), (1,), generator=torch.Generator().manual_seed(~(options.seed + i) % 2**31))
+        )
         path = sources[pick]
         if path not in cache:
             cache.clear()
@@ -197,7 +205,12 @@ def synthesize_files(
         made = replay(draw(priors, ready, g), ready, affine, options.shape)
         out.mkdir(parents=True, exist_ok=True)
         stem = f"{path.name.split('.')[0]}_{options.seed + i:04d}"
-        record = {"label_map": path.name, "preset": options.preset, "prior": list(options.prior), "seed": options.seed + i}
+        record = {
+            "label_map": path.name,
+            "preset": options.preset,
+            "prior": list(options.prior),
+            "seed": options.seed + i,
+        }
         (out / f"{stem}_record.json").write_text(json.dumps({**record, **made.record.to_dict()}, indent=1) + "\n")
         write_labels(out / f"{stem}_labels.nii.gz", made.labels)
         write_volume(out / f"{stem}_image.nii.gz", made.image)

@@ -1,4 +1,4 @@
-"""The one training loop: steps, schedule, running average of the weights, log, checkpoints that resume to the same numbers."""
+"""The one training loop: steps, schedule, running average of the weights, log, checkpoints resumed to the same numbers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from napari_synthseg.progress import Progress
 class Recipe(Protocol):
     """What a training recipe provides; the loop does the rest."""
 
-    model: nn.Module
-    """The whole network, as it is validated."""
-    trained: nn.Module
-    """The part of it that is trained, averaged and saved: the whole, or one stage."""
+    @property
+    def model(self) -> nn.Module:
+        """The whole network, as it is validated."""
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part of it that is trained, averaged and saved: the whole, or one stage."""
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Draw the samples of a step, run the network; everything random depends on the seed and the step alone."""
@@ -90,7 +93,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a checkpoint of this program or is damaged: start the run anew or pick another.") from error
+        raise InputError(
+            f"{path} is not a checkpoint of this program or is damaged: start the run anew or pick another."
+        ) from error
 
 
 def append_log(path: Path, line: dict[str, Any]) -> None:
@@ -149,12 +154,12 @@ def fit(
     average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
-        state = load_checkpoint(newest)
-        recipe.trained.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        if average is not None and state["average"]:
-            average.values = state["average"]
-        step, best = state["step"], state["best"]
+        saved_state = load_checkpoint(newest)
+        recipe.trained.load_state_dict(saved_state["model"])
+        optimizer.load_state_dict(saved_state["optimizer"])
+        if average is not None and saved_state["average"]:
+            average.values = saved_state["average"]
+        step, best = saved_state["step"], saved_state["best"]
 
     def state() -> dict[str, Any]:
         return {

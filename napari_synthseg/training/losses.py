@@ -1,4 +1,4 @@
-"""Losses of the recipes: the paper's soft Dice (eq. 27), and class-weighted cross-entropy with Dice for the fast one."""
+"""Losses of the recipes: the paper's soft Dice (eq. 27), and weighted cross-entropy with Dice for the fast one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validation of the fast network: fixed synthetic heads from held-out maps, and labelled scans. Chooses models, trains none."""
+"""Validation of the fast network: fixed synthetic heads from held-out maps, and labelled scans. It trains nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Case:
     channels: torch.Tensor
 
 
-def synthetic_cases(maps: Sequence[LabelMap], priors: Priors, labels: Sequence[int], each: int, seed: int) -> list[Case]:
+def synthetic_cases(
+    maps: Sequence[LabelMap], priors: Priors, labels: Sequence[int], each: int, seed: int
+) -> list[Case]:
     """Fixed heads drawn from held-out maps."""
     cases = []
     for i, label_map in enumerate(maps):
@@ -80,7 +82,10 @@ def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -
     """Dice of each evaluated structure present in the truth."""
     k = len(labels)
     both = torch.bincount(prediction[prediction == truth].long(), minlength=k)
-    a, b = torch.bincount(prediction.reshape(-1).long(), minlength=k), torch.bincount(truth.reshape(-1).long(), minlength=k)
+    a, b = (
+        torch.bincount(prediction.reshape(-1).long(), minlength=k),
+        torch.bincount(truth.reshape(-1).long(), minlength=k),
+    )
     scored = set(anatomy.evaluated_values())
     return [float(2 * both[i] / (a[i] + b[i])) for i, v in enumerate(labels) if v in scored and b[i] > 0]
 
@@ -114,7 +119,9 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
                 scores.append(0.0)
                 continue
             low = ((inside.amin(0) - 3).clamp(min=0) // 4 * 4).tolist()
-            high = [min(int(-(-(h + 4) // 4) * 4), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)]
+            high = [
+                min(int(-(-(h + 4) // 4) * 4), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)
+            ]
             coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             fine = tuple(slice(2 * a, 2 * b) for a, b in zip(low, high, strict=True))
             logits = model.refiner(
@@ -124,9 +131,8 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             )
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = logits[0].argmax(0).to(torch.uint8).cpu()
-        scores.append(np.mean(dice(prediction, case.channels, model.labels)))
+        scores.append(float(np.mean(dice(prediction, case.channels, model.labels))))
     return float(np.mean(scores)) if scores else float("nan")
-
 
 
 @torch.no_grad()
