@@ -161,7 +161,11 @@ def segment_steps(
         yield Progress("Cleaning up", 0, 2)
         values = prediction.values
         hard = postprocess.clean(
-            prediction.posteriors, values, keep_largest=options.keep_largest, holes=options.fill_holes
+            prediction.posteriors,
+            values,
+            keep_largest=options.keep_largest,
+            holes=options.fill_holes,
+            reach=0 if kind_of(model) == "unet" else postprocess.REACH,  # as the reference runs its U-Net
         )
         clock.lap("clean")
         yield Progress("Cleaning up", 1, 2)

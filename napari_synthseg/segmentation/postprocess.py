@@ -18,6 +18,9 @@ from napari_synthseg import anatomy
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
 
+REACH = 2
+"""Voxels around a component within which its soft edge stays."""
+
 WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49, 50, 51, 52, 53, 54, 58, 60})
 """Structures without holes (Euler characteristic 2); white matter, cortex and cerebellum enclose others."""
 
@@ -51,29 +54,62 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
     return slices[0], slices[1], slices[2]
 
 
-def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD) -> None:
-    """Reset every foreground posterior outside the largest component of "sum over the foreground > threshold"."""
-    mask = (foreground(posteriors) > threshold).numpy()
-    drop = torch.from_numpy(~largest_component(mask))
+def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, reach: int = 0) -> None:
+    """Keep foreground posteriors only in the largest component of "sum over the foreground > threshold".
+
+    Args:
+        posteriors: (K, X, Y, Z), changed in place.
+        threshold: of the sum.
+        reach: see `keep_classes`.
+    """
+    drop = _dropped((foreground(posteriors) > threshold).numpy(), reach)
     posteriors[1:].masked_fill_(drop, 0)
 
 
-def keep_classes(posteriors: torch.Tensor, classes: Sequence[int], threshold: float = COMPONENT_THRESHOLD) -> None:
+def keep_classes(
+    posteriors: torch.Tensor, classes: Sequence[int], threshold: float = COMPONENT_THRESHOLD, reach: int = 0
+) -> None:
     """Keep the largest component of each topological class.
 
     Args:
         posteriors: (K, X, Y, Z), changed in place.
         classes: topological class of each channel; channels of class 0 are left alone.
         threshold: a voxel belongs to a class where any of its channels is above this.
+        reach: voxels around the component where posteriors stay, unless they are another component. The reference's
+            rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
     """
     for number in sorted(set(classes) - {0}):
         channels = [k for k, one in enumerate(classes) if one == number]
         mask = posteriors[channels[0]] > threshold
         for k in channels[1:]:
             mask |= posteriors[k] > threshold
-        drop = torch.from_numpy(~largest_component(mask.numpy()))
+        drop = _dropped(mask.numpy(), reach)
         for k in channels:
             posteriors[k].masked_fill_(drop, 0)
+
+
+def _dropped(mask: np.ndarray, reach: int) -> torch.Tensor:
+    """Where posteriors do not survive, given the voxels above the threshold."""
+    largest = largest_component(mask)
+    if not reach:
+        return torch.from_numpy(~largest)
+    return torch.from_numpy(~dilated(largest, reach) | (mask & ~largest))
+
+
+def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
+    """A mask grown by a cube of `voxels` to each side."""
+    box = bounding_box(mask, voxels)
+    out = mask.copy()
+    if box is None:
+        return out
+    inner = out[box]
+    for axis in range(3):
+        part = np.moveaxis(inner, axis, 0)
+        before = part.copy()
+        for step in range(1, min(voxels, len(part) - 1) + 1):
+            part[step:] |= before[:-step]
+            part[:-step] |= before[step:]
+    return out
 
 
 def normalise(posteriors: torch.Tensor) -> None:
@@ -92,7 +128,7 @@ def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray
     """Give enclosed voxels to what encloses them, in place.
 
     First the structures of `WITHOUT_HOLES`, each on its own; then, where the network predicts CSF (value 24),
-    background enclosed by the brain takes the best posterior among the structures, or CSF where there is none.
+    background enclosed by the brain takes the best posterior among the structures, or a neighbour's label.
 
     Args:
         posteriors: (K, X, Y, Z).
@@ -111,8 +147,8 @@ def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray
         holes = _holes(labels > 0)
         if len(holes[0]):
             inside = posteriors[1:, holes[0], holes[1], holes[2]].float()
-            best = torch.where(inside.amax(0) > 0, inside.argmax(0) + 1, values.index(24))
-            changed += _assign(posteriors, labels, holes, best)
+            found = torch.where(inside.amax(0) > 0, inside.argmax(0) + 1, 0).numpy()
+            changed += _assign(posteriors, labels, holes, _from_neighbours(labels, holes, found))
     return changed
 
 
@@ -126,18 +162,41 @@ def _holes(mask: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(index + side.start for index, side in zip(found, box, strict=True))
 
 
-def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarray, ...], k: int | torch.Tensor) -> int:
+def _from_neighbours(labels: np.ndarray, where: tuple[np.ndarray, ...], found: np.ndarray) -> np.ndarray:
+    """`found`, channels of enclosed voxels, with those that are 0 taken from neighbours, from the border inwards."""
+    work = labels.copy()
+    work[where] = found
+    while (work[where] == 0).any():
+        empty = tuple(index[work[where] == 0] for index in where)
+        taken = np.zeros(len(empty[0]), work.dtype)
+        for axis in range(3):
+            for step in (-1, 1):
+                beside = list(empty)
+                beside[axis] = np.clip(beside[axis] + step, 0, work.shape[axis] - 1)
+                taken = np.where(taken == 0, work[tuple(beside)], taken)
+        if not taken.any():
+            break
+        work[empty] = taken
+    return work[where]
+
+
+def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarray, ...], k: int | np.ndarray) -> int:
     if not len(where[0]):
         return 0
     index = tuple(torch.from_numpy(axis) for axis in where)
     posteriors[(slice(None), *index)] = 0
-    posteriors[(torch.as_tensor(k).expand(len(where[0])), *index)] = 1
+    posteriors[(torch.as_tensor(k, dtype=torch.int64).expand(len(where[0])), *index)] = 1
     labels[where] = k
     return len(where[0])
 
 
 def clean(
-    posteriors: torch.Tensor, values: Sequence[int], *, keep_largest: bool = True, holes: bool = True
+    posteriors: torch.Tensor,
+    values: Sequence[int],
+    *,
+    keep_largest: bool = True,
+    holes: bool = True,
+    reach: int = REACH,
 ) -> np.ndarray:
     """All of the post-processing, in place and in the reference's order; filling holes is the paper's.
 
@@ -146,13 +205,14 @@ def clean(
         values: FreeSurfer value of each channel.
         keep_largest: keep only the largest component of the brain and of each topological class.
         holes: fill holes.
+        reach: see `keep_classes`.
 
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
     """
     if keep_largest:
-        keep_brain(posteriors)
-        keep_classes(posteriors, [anatomy.structure(value).topology for value in values])
+        keep_brain(posteriors, reach=reach)
+        keep_classes(posteriors, [anatomy.structure(value).topology for value in values], reach=reach)
     normalise(posteriors)
     best = best_channel(posteriors)
     if holes:

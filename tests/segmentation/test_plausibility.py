@@ -80,7 +80,7 @@ class Upright(FakeLocateRefine):
         out = super().locate(image)
         n = image.shape[-1]
         inside = image[0, 0, :, :, : n // 3].mean(), image[0, 0, :, :, -(n // 3) :].mean()
-        return out if inside[1] > 1.5 * inside[0] else out * 0.2 + 0.1
+        return out if inside[1] > 1.1 * inside[0] else out * 0.2 + 0.1
 
 
 def lopsided() -> np.ndarray:

@@ -38,7 +38,7 @@ def test_labels_and_posteriors_match_the_reference(version):
 def unpadded_clean(posteriors: torch.Tensor, values: list[int], data: dict[str, np.ndarray]) -> torch.Tensor:
     """The reference looks for components in the padded volume."""
     assert tuple(values) == anatomy.predicted_values(2 if 24 in values else 1)
-    postprocess.clean(posteriors, values, holes=False)
+    postprocess.clean(posteriors, values, holes=False, reach=0)
     return unpadded(posteriors, data)
 
 
@@ -127,7 +127,7 @@ def test_holes_are_filled_only_where_anatomy_has_none():
     assert out[5, 5, 5] == 10 and out[14, 14, 14] == 3
 
 
-def test_background_inside_the_brain_takes_the_best_structure():
+def test_background_inside_the_brain_takes_the_best_structure_or_its_neighbours():
     values = (0, 2, 24, 41)
     labels = np.zeros((12, 12, 12), np.int16)
     labels[2:10, 2:10, 2:10] = 2
@@ -136,7 +136,7 @@ def test_background_inside_the_brain_takes_the_best_structure():
     posteriors[:, 7, 7, 7] = torch.tensor([1.0, 0, 0, 0])
     postprocess.fill_holes(posteriors, values)
     out = postprocess.hard_labels(posteriors, values)
-    assert out[5, 5, 5] == 41 and out[7, 7, 7] == 24
+    assert out[5, 5, 5] == 41 and out[7, 7, 7] == 2
 
 
 def test_where_nothing_is_left_it_is_background():
@@ -157,3 +157,34 @@ def test_volumes_add_up_exactly_over_many_small_posteriors():
     posteriors = torch.full((2, 100, 100, 100), 0.1).half()
     volume = postprocess.soft_volumes(posteriors, (0, 17), 2.0)[17]
     assert volume == pytest.approx(2e6 * float(np.float16(0.1)), rel=1e-9)
+
+
+def test_the_soft_edge_of_a_structure_stays():
+    values = (0, 2, 17, 41, 53)
+    labels = np.zeros((20, 20, 20), np.int16)
+    labels[2:18, 2:18, 2:18] = 2
+    labels[4:8, 4:8, 4:8] = 17
+    posteriors = one_hot(labels, values) * 0.99 + 0.002
+    for place, share in ((9, 0.2), (11, 0.2)):  # two voxels and four beyond the last full one
+        posteriors[1, place, 5, 5], posteriors[2, place, 5, 5] = 1 - share, share
+    postprocess.clean(posteriors, values)
+    assert posteriors[2, 9, 5, 5] > 0.19
+    assert posteriors[2, 11, 5, 5] == 0
+
+
+def test_removed_voxels_inside_take_their_neighbours_label():
+    values = (0, 2, 17, 24, 41, 53)
+    labels = np.zeros((20, 20, 20), np.int16)
+    labels[2:18, 2:18, 2:18] = 2
+    labels[4:8, 4:8, 4:8] = 17
+    labels[13:16, 13:16, 13:16] = 17
+    posteriors = one_hot(labels, values)
+    out = postprocess.clean(posteriors, values)
+    assert (out[13:16, 13:16, 13:16] == 2).all()
+
+
+def test_dilation_is_a_cube():
+    mask = np.zeros((9, 9, 9), bool)
+    mask[4, 4, 0] = True
+    out = postprocess.dilated(mask, 2)
+    assert out.sum() == 5 * 5 * 3 and out[2:7, 2:7, :3].all()
