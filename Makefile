@@ -10,7 +10,7 @@ TEST_ENV := OMP_NUM_THREADS=1 NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 QT_LOGGING_RULE
 # A window needs a screen: a virtual one on Linux.
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1200x24")
 
-.PHONY: demo test lint format app clean
+.PHONY: demo test lint format app screenshots clean
 
 demo: $(VENV)/.demo-ready
 	VENV="$(VENV)" .ci/demo "$(OUT)"
@@ -30,6 +30,10 @@ format: $(VENV)/.test-ready
 
 app: $(VENV)/.test-ready
 	$(BIN)/napari -w napari-synthseg
+
+screenshots: $(VENV)/.test-ready
+	@.ci/packages
+	$(SCREEN) $(BIN)/python docs/make_screenshots.py
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist .mypy_cache .pytest_cache .ruff_cache napari_synthseg/napari.yaml napari_synthseg/resources
