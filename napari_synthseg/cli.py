@@ -249,6 +249,24 @@ def make_train_synthseg() -> Callable[..., int]:
     return train_synthseg
 
 
+def make_export() -> Callable[..., int]:
+    """Turn a training run's checkpoints into weights that can be used."""
+    from napari_synthseg.training.synthseg import export as write
+
+    def export(run: tyro.conf.Positional[Path], out: Out, best: bool = False) -> int:
+        """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
+
+        Args:
+            run: the run's folder.
+            out: the weights to write (.safetensors); their card is written beside them.
+            best: the checkpoints with the best validation scores instead of the newest.
+        """
+        print(write(run, out, best=best))
+        return DONE
+
+    return export
+
+
 def make_models() -> Callable[..., int]:
     """List the weights that are at hand."""
     from napari_synthseg.weights import available
@@ -275,6 +293,7 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "evaluate": make_evaluate,
     "synthesize": make_synthesize,
     "train synthseg": make_train_synthseg,
+    "export": make_export,
     "models": make_models,
 }
 

@@ -160,7 +160,7 @@ def _contrast(priors: Priors, label_map: LabelMap, by_tissue: bool, background: 
     std = priors.std[0] + (priors.std[1] - priors.std[0]) * unit[1]
     contrast = "independent"
     if by_tissue:
-        mean, std = tissue_means(label_map, mean, std, priors.mean, g)
+        mean, std = tissue_means(label_map, mean, std, priors.mean, g, priors.t1_order)
         contrast = "tissue"
     if priors.class_means is not None and priors.class_stds is not None:
         for c, ((a, b), (p, q)) in enumerate(zip(priors.class_means, priors.class_stds, strict=True)):

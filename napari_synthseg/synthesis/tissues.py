@@ -32,7 +32,12 @@ FLUID = (4, 5, 14, 15, 24, 72)
 
 
 def tissue_means(
-    label_map: LabelMap, mean: torch.Tensor, std: torch.Tensor, bounds: tuple[float, float], generator: torch.Generator
+    label_map: LabelMap,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    bounds: tuple[float, float],
+    generator: torch.Generator,
+    t1_order: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Replace the means and deviations of brain classes by those of their tissue.
 
@@ -41,12 +46,16 @@ def tissue_means(
         mean, std: (C,) independent draws, kept for classes outside the brain.
         bounds: range of the means; results are clamped to it.
         generator: source of randomness; takes the same number of values always.
+        t1_order: probability that fluid is darkest and white matter brightest.
 
     Returns:
         New (C,) means and standard deviations.
     """
     n = len(mean)
-    grey, white, fluid = (torch.rand(3, generator=generator, dtype=torch.float64) * (bounds[1] - bounds[0]) + bounds[0]).tolist()
+    tissues = torch.rand(3, generator=generator, dtype=torch.float64) * (bounds[1] - bounds[0]) + bounds[0]
+    if torch.rand(1, generator=generator).item() < t1_order:
+        tissues = tissues.sort().values
+    fluid, grey, white = tissues.tolist()
     brain_std = 1.0 + 14.0 * torch.rand(1, generator=generator, dtype=torch.float64).item()
     mix = torch.rand(n, generator=generator, dtype=torch.float64)
     jitter = torch.randn(n, generator=generator, dtype=torch.float64)

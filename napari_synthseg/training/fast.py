@@ -11,7 +11,7 @@ from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.priors import Priors, milder
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.training.losses import dice_and_cross_entropy
 
@@ -74,18 +74,25 @@ class FastRecipe:
         device: torch.device | str,
         validation: Validation,
         weight_power: float = 0.25,
+        curriculum: tuple[float, int] = (1.0, 1),
     ) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last_3d)
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch = priors, seed, batch
         self.device = torch.device(device)
+        self.curriculum = curriculum
         self.validate = validation
         self.weights = class_weights(maps, model.labels, weight_power).to(device)
 
-    def head(self, generator: torch.Generator) -> tuple[Record, LabelMap, Sample]:
+    def strength(self, step: int) -> float:
+        """How much of the priors' ranges a step uses: the curriculum rises linearly to 1."""
+        start, steps = self.curriculum
+        return min(1.0, start + (1.0 - start) * step / steps)
+
+    def head(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap, Sample]:
         """A random head at 2 mm on the locator's field of view."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
-        record = draw(self.priors, label_map, generator)
+        record = draw(milder(self.priors, strength), label_map, generator)
         grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
         return record, label_map, apply(record, label_map, grid)
 
@@ -122,7 +129,7 @@ class LocateRecipe(FastRecipe):
         g = step_generator(self.seed, step)
         images, targets = [], []
         for _ in range(self.batch):
-            record, label_map, sample = self.head(g)
+            record, label_map, sample = self.head(g, self.strength(step))
             images.append(rescaled(sample.image, percentile_limits(sample.image)))
             targets.append(target(record, label_map, sample.labels, self.model.labels))
         position = int(torch.randint(8, (1,), generator=g))
@@ -144,9 +151,9 @@ class RefineRecipe(FastRecipe):
         return self.model.refiner
 
     @torch.no_grad()
-    def crops(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def crops(self, g: torch.Generator, strength: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images (B, 1, 96, 96, 96), locator's posteriors (B, K, 48, 48, 48) and targets (B, 96, 96, 96) of one head."""
-        record, label_map, head = self.head(g)
+        record, label_map, head = self.head(g, strength)
         limits = percentile_limits(head.image)
         image = to_memory(rescaled(head.image, limits)[None, None])
         with self.autocast():
@@ -169,7 +176,7 @@ class RefineRecipe(FastRecipe):
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
-        image, prior, targets = self.crops(g)
+        image, prior, targets = self.crops(g, self.strength(step))
         with self.autocast():
             features = self.model.refiner.trunk(image, prior)
         start = log_prior(prior)

@@ -36,6 +36,8 @@ class TrainSynthSegOptions:
     """Steps in all; default 40,000 (fast) or 300,000 (paper)."""
     locate_share: float = 0.4
     """Share of the steps that the fast recipe's first stage gets."""
+    curriculum: tuple[float, int] = (0.4, 20_000)
+    """The fast recipe starts each stage with this much of the priors' ranges and reaches all of them after that many steps."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
     priors: str | None = None
@@ -122,7 +124,7 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
 
         return validate
 
-    common = {"seed": options.seed, "device": device}
+    common: dict[str, Any] = {"seed": options.seed, "device": device, "curriculum": options.curriculum}
     first = LocateRecipe(
         model, training, priors, batch=options.batch or 2, validation=scores(validation.score_locator), weight_power=0.33, **common
     )

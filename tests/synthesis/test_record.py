@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.priors import PRESETS, Priors, preset
+from napari_synthseg.synthesis.priors import PRESETS, Priors, milder, preset
 from napari_synthseg.synthesis.record import Record, draw
 from tests.synthesis.builders import small_map
 
@@ -107,3 +107,20 @@ def test_unknown_presets_and_impossible_priors_are_refused() -> None:
         Priors(scaling=(2.0, 1.0))
     with pytest.raises(InputError, match="probability"):
         Priors(flip=1.5)
+
+
+def test_a_curriculum_runs_from_still_to_full() -> None:
+    assert milder(preset("fast"), 1.0) == preset("fast")
+    calm = milder(preset("fast"), 0.0)
+    for r in draws(calm, 20):
+        assert r.scaling == (1, 1, 1) and r.velocity_std == 0 and r.slice_spacing_mm == 1 and r.contrast == "tissue"
+    half = milder(preset("fast"), 0.5)
+    assert half.rotation_deg == (-7.5, 7.5) and half.scaling == (0.925, 1.075)
+
+
+def test_t1_order() -> None:
+    m = small_map(values=(2, 41, 3, 42, 4))
+    at = {v: i for i, v in enumerate(m.values)}
+    for seed in range(20):
+        r = draw(replace(Priors(), tissue_contrast=1.0, t1_order=1.0), m, torch.Generator().manual_seed(seed))
+        assert r.means[at[4]] - 25 < r.means[at[3]] < r.means[at[2]] + 25

@@ -84,10 +84,10 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
 
     head = recipe.head
 
-    def remember(g):
+    def remember(g, strength):
         from napari_synthseg.synthesis.brains import target
 
-        record, label_map, sample = head(g)
+        record, label_map, sample = head(g, strength)
         channels = target(record, label_map, sample.labels, model.labels).long()
         truth["posteriors"] = torch.nn.functional.one_hot(channels, 4).movedim(-1, 0)[None].float()
         return record, label_map, sample
