@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from napari.layers import Image, Labels
+import numpy as np
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
@@ -49,7 +50,7 @@ def segment_window(scan: Path | None, out: Path, size: tuple[int, int] = (1280, 
         if not any(isinstance(layer, Labels) for layer in viewer.layers):
             raise SystemExit(widget.status.text())
         QTest.mouseClick(widget.view, Qt.MouseButton.LeftButton)
-        viewer.dims.set_point(0, basal_ganglia(next(layer for layer in viewer.layers if isinstance(layer, Image))))
+        viewer.dims.set_point(0, richest_slice(next(layer for layer in viewer.layers if isinstance(layer, Labels))))
         viewer.scene.camera.zoom *= 1.15
         point_at_the_brain(viewer)
         QTest.qWait(1500)
@@ -68,10 +69,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         QTest.qWait(50)
 
 
-def basal_ganglia(image: Image) -> float:
-    """The world coordinate (S, mm) of a slice with many structures: a little above the middle of the scan."""
-    low, high = image.extent.world[:, 0]
-    return low + 0.52 * (high - low)
+def richest_slice(labels: Labels) -> float:
+    """The world coordinate (S, mm) of the axial slice with the most structures; of several, the middle one."""
+    counts = np.array([len(np.unique(section)) for section in labels.data])
+    best = np.flatnonzero(counts == counts.max())
+    return labels.data_to_world((best[len(best) // 2], 0, 0))[0]
 
 
 def point_at_the_brain(viewer: napari.Viewer) -> None:
