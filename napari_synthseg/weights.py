@@ -119,7 +119,7 @@ def build(card: dict[str, Any]) -> nn.Module:
     if card.get("network") == "unet":
         return UNet3d(card["labels"], card.get("features", 24), card.get("levels", 5))
     raise InputError(
-        f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update the program."
+        f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update it."
     )
 
 

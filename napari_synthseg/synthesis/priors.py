@@ -106,17 +106,38 @@ PRESETS: dict[str, Priors] = {
     # One resolution and one contrast: give `class_means` and `class_stds` estimated on the target scans.
     "synthseg-rc": replace(_PAPER, slice_spacing_mm=(1.0, 1.0), slice_thickness_mm=(1.0, 1.0)),
     "no-bias": replace(_PAPER, bias_std=(0.0, 0.0)),
-    "no-deformation": replace(_PAPER, rotation_deg=(0.0, 0.0), scaling=(1.0, 1.0), shearing=(0.0, 0.0),
-                              translation_mm=(0.0, 0.0), velocity_std=(0.0, 0.0)),  # fmt: skip
+    "no-deformation": replace(
+        _PAPER,
+        rotation_deg=(0.0, 0.0),
+        scaling=(1.0, 1.0),
+        shearing=(0.0, 0.0),
+        translation_mm=(0.0, 0.0),
+        velocity_std=(0.0, 0.0),
+    ),
     # Table S1 of the SynthSeg+ paper. It gives variances of the velocity field, the mixture and the bias field; the
     # bounds here are their square roots.
-    "synthseg-plus": replace(_PAPER, velocity_std=(0.0, 1.5**0.5), mean=(0.0, 255.0), std=(0.0, 6.0**0.5),
-                             bias_std=(0.0, 0.5), gamma_exponent=(0.9, 1.1), slice_blur_mm=(0.5, 5.0),
-                             slice_spacing_mm=(1.0, 9.0), noise_std=(0.0, 10.0)),  # fmt: skip
+    "synthseg-plus": replace(
+        _PAPER,
+        velocity_std=(0.0, 1.5**0.5),
+        mean=(0.0, 255.0),
+        std=(0.0, 6.0**0.5),
+        bias_std=(0.0, 0.5),
+        gamma_exponent=(0.9, 1.1),
+        slice_blur_mm=(0.5, 5.0),
+        slice_spacing_mm=(1.0, 9.0),
+        noise_std=(0.0, 10.0),
+    ),
     # What the shipped fast weights are trained with: the paper's ranges, with half of the contrasts drawn by tissue,
     # more 1 mm acquisitions and darker backgrounds, because training time is short.
-    "fast": replace(_PAPER, tissue_contrast=0.7, t1_order=0.4, one_millimetre=0.5, background_zero=0.35,
-                    background_low=0.35, translation_mm=(-15.0, 15.0)),  # fmt: skip
+    "fast": replace(
+        _PAPER,
+        tissue_contrast=0.7,
+        t1_order=0.4,
+        one_millimetre=0.5,
+        background_zero=0.35,
+        background_low=0.35,
+        translation_mm=(-15.0, 15.0),
+    ),
 }
 
 

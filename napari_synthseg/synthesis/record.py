@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 
@@ -65,7 +66,8 @@ class Record:
     def from_dict(cls, data: dict) -> Record:
         """The inverse of `to_dict`."""
         plain = {f.name: data[f.name] for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
 
 
 def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Record:
@@ -99,7 +101,10 @@ def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Rec
     if priors.gamma_exponent is not None:
         gamma = priors.gamma_exponent[0] + (priors.gamma_exponent[1] - priors.gamma_exponent[0]) * gamma_u
     else:
-        z = math.sqrt(2.0) * torch.erfinv(torch.tensor(2.0 * gamma_u - 1.0, dtype=torch.float64).clamp(-1 + 1e-12, 1 - 1e-12)).item()
+        z = (
+            math.sqrt(2.0)
+            * torch.erfinv(torch.tensor(2.0 * gamma_u - 1.0, dtype=torch.float64).clamp(-1 + 1e-12, 1 - 1e-12)).item()
+        )
         gamma = math.exp(math.sqrt(priors.gamma_variance) * z)
     direction = min(int(3 * next(take)), 2)
     if priors.slice_direction is not None:

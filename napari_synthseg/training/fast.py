@@ -1,4 +1,4 @@
-"""The fast recipe: train the locator on whole heads at 2 mm, then the refiner at 1 mm on the locator's real mistakes."""
+"""The fast recipe: train the locator on whole heads at 2 mm, then the refiner at 1 mm on the locator's mistakes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class FastRecipe:
         weight_power: float = 0.25,
         curriculum: tuple[float, int] = (1.0, 1),
     ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last_3d)
+        self.model = model.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch = priors, seed, batch
         self.device = torch.device(device)
@@ -119,9 +119,11 @@ class LocateRecipe(FastRecipe):
             channels = target(record, label_map, sample.labels, self.model.labels)
             x, y, z = position.shape[2:]
             cells = channels.reshape(x, 8, y, 8, z, 8).permute(0, 2, 4, 1, 3, 5).reshape(x, y, z, 512).long()
-            count += torch.zeros(x, y, z, k, device=self.device).scatter_add_(
-                3, cells, torch.ones_like(cells, dtype=torch.float32)
-            ).permute(3, 0, 1, 2)
+            count += (
+                torch.zeros(x, y, z, k, device=self.device)
+                .scatter_add_(3, cells, torch.ones_like(cells, dtype=torch.float32))
+                .permute(3, 0, 1, 2)
+            )
             total += 512
         position.copy_(torch.log((count + 0.5) / (total + 0.5 * k))[None])
 
@@ -152,7 +154,7 @@ class RefineRecipe(FastRecipe):
 
     @torch.no_grad()
     def crops(self, g: torch.Generator, strength: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images (B, 1, 96, 96, 96), locator's posteriors (B, K, 48, 48, 48) and targets (B, 96, 96, 96) of one head."""
+        """Images (B, 1, 96, 96, 96), posteriors (B, K, 48, 48, 48) and targets (B, 96, 96, 96) of one head."""
         record, label_map, head = self.head(g, strength)
         limits = percentile_limits(head.image)
         image = to_memory(rescaled(head.image, limits)[None, None])

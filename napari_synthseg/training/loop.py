@@ -1,4 +1,4 @@
-"""The one training loop: steps, schedule, running average of the weights, log, checkpoints resumed to the same numbers."""
+"""The one training loop: steps, schedule, running average of the weights, log, exactly resumable checkpoints."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ class TrainSynthSegOptions:
     locate_share: float = 0.4
     """Share of the steps that the fast recipe's first stage gets."""
     curriculum: tuple[float, int] = (0.4, 20_000)
-    """The fast recipe starts each stage with this much of the priors' ranges and reaches all of them after that many steps."""
+    """The fast recipe starts each stage with this share of the priors' ranges and has all of them so many steps later."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
     priors: str | None = None
     """Preset of the generative model; default fast (fast) or synthseg (paper)."""
     validation: Path | None = None
-    """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: chooses the best checkpoint, never trained on."""
+    """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
     seed: int = 1
@@ -126,15 +126,27 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
 
     common: dict[str, Any] = {"seed": options.seed, "device": device, "curriculum": options.curriculum}
     first = LocateRecipe(
-        model, training, priors, batch=options.batch or 2, validation=scores(validation.score_locator), weight_power=0.33, **common
+        model,
+        training,
+        priors,
+        batch=options.batch or 2,
+        validation=scores(validation.score_locator),
+        weight_power=0.33,
+        **common,
     )
     if not (options.resume and (options.out / "locate.pt").exists()):
         first.set_position()
     yield from fit(first, loop, options.out, name="locate", resume=options.resume)
-    second = RefineRecipe(model, training, priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common)
+    second = RefineRecipe(
+        model, training, priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common
+    )
     fine = replace(loop, steps=max(1, steps - locate))
     yield from fit(second, fine, options.out, name="refine", resume=options.resume)
-    return export(options.out, options.out / f"{options.name}.safetensors", facts={"labels": list(labels), **_facts(options, training, held_out)})
+    return export(
+        options.out,
+        options.out / f"{options.name}.safetensors",
+        facts={"labels": list(labels), **_facts(options, training, held_out)},
+    )
 
 
 def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
@@ -150,9 +162,15 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
         return {"synthetic": synthetic, "score": validation.score_unet(m, scans, device) if scans else synthetic}
 
     recipe = PaperRecipe(
-        model, training, preset(options.priors or "synthseg"), seed=options.seed, batch=options.batch or 1, crop=options.crop,
-        device=device, validation=validate,
-    )  # fmt: skip
+        model,
+        training,
+        preset(options.priors or "synthseg"),
+        seed=options.seed,
+        batch=options.batch or 1,
+        crop=options.crop,
+        device=device,
+        validation=validate,
+    )
     loop = LoopOptions(
         steps=options.steps or 300_000,
         learning_rate=options.learning_rate or 1e-4,
@@ -211,7 +229,11 @@ def export(run: Path, path: Path, facts: dict[str, Any] | None = None, *, best: 
 
 
 def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:
-    recipe = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items() if k not in ("label_maps", "out", "validation")}
+    recipe = {
+        k: str(v) if isinstance(v, Path) else v
+        for k, v in asdict(options).items()
+        if k not in ("label_maps", "out", "validation")
+    }
     return {"recipe": recipe, "data": f"{len(training)} label maps, {len(held_out)} held out; synthetic images only"}
 
 
@@ -243,7 +265,9 @@ def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap]
     """
     names = {m.name for m in maps}
     if unknown := set(hold_out) - names:
-        raise InputError(f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}.")
+        raise InputError(
+            f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}."
+        )
     kept = set(hold_out) or {m.name for m in maps[len(maps) - len(maps) // 10 :]}
     held, rest = [m for m in maps if m.name in kept], [m for m in maps if m.name not in kept]
     if not rest:

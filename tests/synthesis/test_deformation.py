@@ -57,7 +57,9 @@ def test_deformations_do_not_fold() -> None:
     f = (192.0, 192.0, 192.0)
     u = displacement_field(3.0, 10, 4, f)
     step = f[0] / (u.shape[-1] - 1)
-    gradient = torch.stack([torch.stack(torch.gradient(u[i], spacing=step), 0) for i in range(3)]).permute(2, 3, 4, 0, 1)
+    gradient = torch.stack([torch.stack(torch.gradient(u[i], spacing=step), 0) for i in range(3)]).permute(
+        2, 3, 4, 0, 1
+    )
     jacobian = torch.det(gradient + torch.eye(3))
     assert jacobian.min() > 0
     assert u.abs().max() > 1.0

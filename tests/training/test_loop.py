@@ -29,7 +29,9 @@ class Line:
         return {"score": -abs(model.weight.item() - 3.0)}
 
 
-OPTIONS = LoopOptions(steps=40, learning_rate=0.1, warmup=4, cooldown=0.5, average=0.9, validate_every=10, checkpoint_every=20)
+OPTIONS = LoopOptions(
+    steps=40, learning_rate=0.1, warmup=4, cooldown=0.5, average=0.9, validate_every=10, checkpoint_every=20
+)
 
 
 def finish(out: Path, options: LoopOptions = OPTIONS, **kwargs) -> dict[str, torch.Tensor]:
@@ -37,10 +39,19 @@ def finish(out: Path, options: LoopOptions = OPTIONS, **kwargs) -> dict[str, tor
 
 
 def test_it_learns_and_keeps_what_it_promises(tmp_path) -> None:
-    options = LoopOptions(steps=300, learning_rate=0.1, cooldown=0.5, average=0.9, validate_every=100, checkpoint_every=100)
+    options = LoopOptions(
+        steps=300, learning_rate=0.1, cooldown=0.5, average=0.9, validate_every=100, checkpoint_every=100
+    )
     weights = finish(tmp_path, options)
     assert weights["weight"].item() == pytest.approx(3.0, abs=0.05)
-    assert {p.name for p in tmp_path.iterdir()} == {"train.pt", "train-best.pt", "train-100.pt", "train-200.pt", "train-300.pt", "log.jsonl"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "train.pt",
+        "train-best.pt",
+        "train-100.pt",
+        "train-200.pt",
+        "train-300.pt",
+        "log.jsonl",
+    }
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 301))
     assert [line["step"] for line in lines if "score" in line] == [100, 200, 300]

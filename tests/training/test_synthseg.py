@@ -25,13 +25,16 @@ def maps(tmp_path):
 
 
 def tiny(maps, out, **changes) -> TrainSynthSegOptions:
-    return TrainSynthSegOptions(label_maps=maps, out=out, device="cpu", hold_out=("map2",), locator_features=(4, 4, 4, 4),
-                                refiner_features=(4, 4, 4), features=2, crop=32, **changes)  # fmt: skip
+    small = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "features": 2, "crop": 32}
+    return TrainSynthSegOptions(label_maps=maps, out=out, device="cpu", hold_out=("map2",), **small, **changes)
 
 
 def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
     stages: list[str] = []
-    path = run(train(tiny(maps, tmp_path / "run", steps=4, locate_share=0.5, validate_every=2)), lambda p: stages.append(p.stage))
+    path = run(
+        train(tiny(maps, tmp_path / "run", steps=4, locate_share=0.5, validate_every=2)),
+        lambda p: stages.append(p.stage),
+    )
     assert path.name == "synthseg-fast.safetensors"
     assert [s for i, s in enumerate(stages) if stages[i - 1 : i] != [s]] == ["reading label maps", "locate", "refine"]
     model = load_model(path)
