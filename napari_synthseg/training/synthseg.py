@@ -37,7 +37,7 @@ class TrainSynthSegOptions:
     locate_share: float = 0.4
     """Share of the steps that the fast recipe's first stage gets."""
     curriculum: tuple[float, int] = (0.4, 20_000)
-    """The fast recipe starts each stage with this share of the priors' ranges and has all of them so many steps later."""
+    """The fast recipe starts each stage with this share of the priors' ranges and reaches all so many steps later."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
     priors: str | None = None
