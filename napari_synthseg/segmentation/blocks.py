@@ -99,11 +99,11 @@ def window(array: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> to
     shape = array.shape[-3:]
     low = [max(0, s) for s in start]
     high = [min(n, s + m) for n, s, m in zip(shape, start, size, strict=True)]
-    inner = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
+    inner: tuple = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
     if all(a == s and b == s + m for a, b, s, m in zip(low, high, start, size, strict=True)):
         return array[(..., *inner)]
     out = array.new_zeros((*array.shape[:-3], *size))
-    place = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(low, high, start, strict=True))
+    place: tuple = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(low, high, start, strict=True))
     if all(b > a for a, b in zip(low, high, strict=True)):
         out[(..., *place)] = array[(..., *inner)]
     return out

@@ -26,6 +26,12 @@ def located(model: LocateRefine, image: torch.Tensor, order: Sequence[int] | Non
     return _posteriors(net, features, terms, order)
 
 
+def glance(model: LocateRefine, image: torch.Tensor) -> torch.Tensor:
+    """(K, X/2, Y/2, Z/2) float32 posteriors of the locator at one of eight positions, one pass: enough to judge by."""
+    net = model.locator
+    return net.logits_at(net.trunk(image), 0)[0].float().softmax(0)
+
+
 def refined(model: LocateRefine, image: torch.Tensor, prior: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
     """(K, X, Y, Z) float16 posteriors of the refiner.
 

@@ -54,7 +54,7 @@ class Grid:
             if flip:
                 scale[new], offset[new] = -scale[new], shape[old] - 1 - offset[new]
         axes = tuple(self.axes[axis] for axis in turn.order)
-        return replace(self, axes=axes, scale=tuple(scale), offset=tuple(offset))
+        return replace(self, axes=axes, scale=tuple(scale), offset=tuple(offset))  # type: ignore[arg-type]
 
     def place(self, working: np.ndarray, box: Sequence[slice], dtype: np.dtype) -> np.ndarray:
         """Put an array sampled inside `box` (slices of this grid by working axis) into zeros of this grid's shape."""

@@ -158,13 +158,13 @@ def orientation_steps(model, image: np.ndarray, device: torch.device) -> Generat
     Returns:
         The score of every rotation; the four best of a first look were looked at again around the brain they showed.
     """
-    from napari_synthseg.segmentation.predict import locate
+    from napari_synthseg.segmentation.predict import glance
     from napari_synthseg.segmentation.preprocess import brain_centre
 
     def look(turn: Turn, centre: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:
         turned = np.ascontiguousarray(turn.apply(image))
-        found = locate(model, turned, brain_centre(turned) if centre is None else centre, device, flip=False)
-        return score(found.posteriors, model.labels), found.middle(model.labels)
+        found = glance(model, turned, brain_centre(turned) if centre is None else centre, device)
+        return score(found.posteriors, model.labels, found.spacing**3), found.middle(model.labels)
 
     every = turns()
     first: dict[Turn, tuple[float, np.ndarray | None]] = {}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from napari_synthseg.segmentation.grid import Grid, inside, interpolate, is_exact
-from napari_synthseg.segmentation.postprocess import hard_labels
+from napari_synthseg.segmentation.postprocess import Box, bounding_box, hard_labels
 from napari_synthseg.volume import Volume
 
 
@@ -46,10 +46,10 @@ class Posteriors:
         Args:
             hard: (X, Y, Z) the labels of `data`, if they are known already.
         """
-        where, coordinates = self._run()
+        hard = hard_labels(self.data, self.values) if hard is None else hard
+        where, coordinates = self._run(bounding_box(hard > 0, margin=1))
         if all(is_exact(c) for c in coordinates):
             x, y, z = (np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(coordinates, self._size, strict=True))
-            hard = hard_labels(self.data, self.values) if hard is None else hard
             found = hard[np.ix_(x, y, z)]
         else:
             found = self._interpolated_labels(coordinates)
@@ -77,11 +77,12 @@ class Posteriors:
     def _size(self) -> tuple[int, ...]:
         return tuple(self.data.shape[1:])
 
-    def _run(self) -> tuple[list[slice], list[np.ndarray]]:
-        """The grid's voxels that lie in `data`, by working axis, and their coordinates in it."""
-        every = [self.grid.coordinates(axis) for axis in range(3)]
-        where = [inside(c, s, n) for c, s, n in zip(every, self.start, self._size, strict=True)]
-        return where, [c[run] - s for c, run, s in zip(every, where, self.start, strict=True)]
+    def _run(self, box: Box | None = None) -> tuple[list[slice], list[np.ndarray]]:
+        """The grid's voxels in a box of `data` (all of it), by working axis, and their coordinates in `data`."""
+        box = box or tuple(slice(0, n) for n in self._size)  # type: ignore[assignment]
+        every = [self.grid.coordinates(axis) - self.start[axis] for axis in range(3)]
+        where = [inside(c, side.start, side.stop - side.start) for c, side in zip(every, box, strict=True)]  # type: ignore[arg-type]
+        return where, [c[run] for c, run in zip(every, where, strict=True)]
 
     def _interpolated_labels(self, coordinates: Sequence[np.ndarray]) -> np.ndarray:
         x, y, z = coordinates

@@ -183,7 +183,7 @@ def _from_neighbours(labels: np.ndarray, where: tuple[np.ndarray, ...], found: n
 def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarray, ...], k: int | np.ndarray) -> int:
     if not len(where[0]):
         return 0
-    index = tuple(torch.from_numpy(axis) for axis in where)
+    index: tuple = tuple(torch.from_numpy(axis) for axis in where)
     posteriors[(slice(None), *index)] = 0
     posteriors[(torch.as_tensor(k, dtype=torch.int64).expand(len(where[0])), *index)] = 1
     labels[where] = k

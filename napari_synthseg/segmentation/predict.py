@@ -11,6 +11,7 @@ import gc
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,16 +165,20 @@ class Located:
         posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
         start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
         limits: intensities of the prepared image that became 0 and 1.
+        spacing: mm.
     """
 
     posteriors: torch.Tensor
     start: np.ndarray
     limits: tuple[float, float]
+    spacing: int = 2
 
     def middle(self, values: Sequence[int]) -> np.ndarray | None:
         """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
         box = brain_box(self.posteriors, values)
-        return None if box is None else self.start + np.array([side.start + side.stop for side in box])
+        if box is None:
+            return None
+        return self.start + np.array([side.start + side.stop for side in box]) * self.spacing / 2
 
 
 def locate_steps(
@@ -193,7 +198,26 @@ def locate_steps(
 
 
 def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
-    """The locator's posteriors in its fixed field of view around a voxel of the image.
+    """The locator's posteriors in its fixed field of view around a voxel of the image."""
+    field, start, ends = field_of_view(model, image, centre)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        return Located(_locate(model, field.to(device), order), start, ends)
+
+
+def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
+    """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
+    field, start, ends = field_of_view(model, image, centre)
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        if isinstance(model, LocateRefine):
+            return Located(flip_average.glance(model, field.to(device)), start, ends, 4)
+        return Located(_locate(model, field.to(device), None), start, ends)
+
+
+def field_of_view(
+    model: nn.Module, image: np.ndarray, centre: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray, tuple[float, float]]:
+    """The locator's input (1, 1, X, Y, Z) around a voxel, the voxel where it starts, and its limits of intensity.
 
     Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
     """
@@ -202,10 +226,7 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     field = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
     field = F.avg_pool3d(field[None, None], 2)
     ends = limits(field.numpy(), 1.0, 99.0)
-    field = torch.from_numpy(between_limits(field.numpy(), ends)).to(device)
-    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
-    with torch.inference_mode(), half_precision(device, "locate-refine"):
-        return Located(_locate(model, field, order), start, ends)
+    return torch.from_numpy(between_limits(field.numpy(), ends)), start, ends
 
 
 def _locate(model: nn.Module, field: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
@@ -260,8 +281,8 @@ def _refine(
 
     def one(first: Sequence[int]) -> torch.Tensor:
         at = low + first
-        part = between_limits(window(source, at.tolist(), blocks.size).numpy(), located.limits)
-        part = torch.from_numpy(part)[None, None].to(device)
+        raw = window(source, at.tolist(), blocks.size).numpy()
+        part = torch.from_numpy(between_limits(raw, located.limits))[None, None].to(device)
         half = ((at - start) // 2).tolist()
         prior = _certain_outside(window(coarse, half, [n // 2 for n in blocks.size])[None].float())
         with torch.inference_mode(), half_precision(device, "locate-refine"):
@@ -310,7 +331,8 @@ def _blend(stage: str, predict, blocks, channels: int) -> Generator[Progress, No
     yield Progress(stage, 0, len(blocks))
     for number, (start, weights) in enumerate(blocks, 1):
         part = predict(start).cpu()
-        inner, place = [], []
+        inner: list[Any] = []
+        place: list[Any] = []
         for first, size, n in zip(start, blocks.size, blocks.shape, strict=True):
             low, high = max(0, first), min(n, first + size)
             inner.append(slice(low - first, high - first))

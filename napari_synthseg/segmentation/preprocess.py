@@ -156,7 +156,9 @@ def pad_to(shape: Sequence[int], multiple: int = 32, minimum: int = 128) -> tupl
     return size, tuple((big - n) // 2 for big, n in zip(size, shape, strict=True))
 
 
-def resample_coarse(image: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, tuple[int, int, int]]:
+def resample_coarse(
+    image: np.ndarray, spacing: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Means over blocks of about 4 mm: the (x, y, z) array and the voxels of a block along each axis."""
     step = tuple(max(1, min(n, round(COARSE_MM / s))) for n, s in zip(image.shape, spacing, strict=True))
     block = tuple(slice(0, (n // s) * s) for n, s in zip(image.shape, step, strict=True))
@@ -188,7 +190,7 @@ def otsu(values: np.ndarray, bins: int = 256) -> float:
 
 
 def head_box(
-    coarse: np.ndarray, step: Sequence[int], *, shape: Sequence[int], spacing: Sequence[float]
+    coarse: np.ndarray, step: Sequence[int], *, shape: Sequence[int], spacing: Sequence[float] | np.ndarray
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """First and one-past-last voxel of the head with a margin; the whole image where no sensible head is found."""
     box = bounding_box(foreground(coarse))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def write_preview(path: Path | str, image: Volume, labels: Volume, *, columns: i
     figure = Figure(figsize=(width / 100, (height + head) / 100), dpi=100, facecolor="black")
     canvas = FigureCanvasAgg(figure)
     figure.figimage(picture, 0, 0)
-    style = {"color": "white", "fontsize": 9, "va": "center"}
+    style: dict[str, Any] = {"color": "white", "fontsize": 9, "va": "center"}
     figure.text(0.005, 1 - head / 2 / (height + head), title, ha="left", **style)
     for letter, x, y in places:
         figure.text(x / width, (height - y) / (height + head), letter, ha="center", **style)
