@@ -105,27 +105,21 @@ class SubvoxelUNet(nn.Module):
         b = self.head.bias[position * k : (position + 1) * k] if self.head.bias is not None else None
         return F.conv3d(features, w, b) + self.bias(features.shape[2:])
 
-    def forward(self, image: torch.Tensor, prior: torch.Tensor | None = None, offset: torch.Tensor | None = None):
+    def forward(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:
         """Logits at the input's resolution.
 
         Args:
             image: (B, 1, X, Y, Z) in [0, 1]; sizes are multiples of `multiple`.
             prior: (B, P, X/2, Y/2, Z/2) if the network takes one.
-            offset: (B, K, X/2, Y/2, Z/2) added to the logits of all eight positions.
 
         Returns:
             (B, K, X, Y, Z) logits.
         """
         features = self.trunk(image, prior)
-        shared = self.bias(features.shape[2:])
-        if offset is not None:
-            shared = shared + offset
         b, _, x, y, z = features.shape
         out = features.new_empty(b, self.n_labels, 2 * x, 2 * y, 2 * z)
         for p in range(8):
-            k = self.n_labels
-            w, c = self.head.weight[p * k : (p + 1) * k], self.head.bias[p * k : (p + 1) * k]  # type: ignore[index]
-            out[:, :, p >> 2 :: 2, (p >> 1) & 1 :: 2, p & 1 :: 2] = F.conv3d(features, w, c) + shared
+            out[:, :, p >> 2 :: 2, (p >> 1) & 1 :: 2, p & 1 :: 2] = self.logits_at(features, p)
         return out
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.subvoxel import subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
@@ -142,6 +143,23 @@ class LocateRecipe(FastRecipe):
         return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Crops of one head at 1 mm.
+
+    Attributes:
+        image: (B, 1, 96, 96, 96) in [0, 1].
+        prior: (B, K, 48, 48, 48), the locator's posteriors.
+        appearance: (B, K, 2), the same for all.
+        targets: (B, 96, 96, 96) channels.
+    """
+
+    image: torch.Tensor
+    prior: torch.Tensor
+    appearance: torch.Tensor
+    targets: torch.Tensor
+
+
 class RefineRecipe(FastRecipe):
     """Stage 2: crops at 1 mm of heads that the locator has just seen; the locator stays as it is."""
 
@@ -159,7 +177,8 @@ class RefineRecipe(FastRecipe):
         limits = percentile_limits(head.image)
         image = to_memory(rescaled(head.image, limits)[None, None])
         with self.autocast():
-            posteriors = self.model.locate(image)[0]
+            posteriors = self.model.locate(image)
+        appearance = self.model.appearance(image, posteriors).expand(self.batch, -1, -1)
         channels = target(record, label_map, head.labels, self.model.labels)
         inside = channels.nonzero()
         shape, half = self.model.head_shape, self.crop // 4
@@ -173,20 +192,22 @@ class RefineRecipe(FastRecipe):
             fine = apply(record, label_map, grid, head.limits)
             images.append(rescaled(fine.image, limits))
             targets.append(target(record, label_map, fine.labels, self.model.labels))
-            priors.append(posteriors[(slice(None), *(slice(a, a + 2 * half) for a in low))])
-        return to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), torch.stack(targets)
+            priors.append(posteriors[(0, slice(None), *(slice(a, a + 2 * half) for a in low))])
+        return Crops(to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets))
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
-        image, prior, targets = self.crops(g, self.strength(step))
+        crops, net = self.crops(g, self.strength(step)), self.model.refiner
+        known = (crops.image, crops.prior, crops.appearance)
         with self.autocast():
-            features = self.model.refiner.trunk(image, prior)
-        start = log_prior(prior)
-        entropy, dice = features.new_zeros(()), features.new_zeros(())
+            features = net.trunk(crops.image, net.hints(*known))
+        entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         chosen = torch.randperm(8, generator=g)[: self.positions].tolist()
         for position in chosen:
             with self.autocast():
-                logits = self.model.refiner.logits_at(features, position)
-            e, d = dice_and_cross_entropy(logits.float() + start, subvoxel(targets, position), self.weights)
+                logits = net.logits_at(features, position)
+            logits = logits.float() + net.term(*known, position)
+            e, d = dice_and_cross_entropy(logits, subvoxel(crops.targets, position), self.weights)
             entropy, dice = entropy + e / self.positions, dice + d / self.positions
-        return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+        figures = {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+        return entropy + dice, {**figures, "evidence": float(net.evidence.detach())}

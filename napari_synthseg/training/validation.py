@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
@@ -124,13 +124,11 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             ]
             coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             fine = tuple(slice(2 * a, 2 * b) for a, b in zip(low, high, strict=True))
-            logits = model.refiner(
-                to_memory(image[fine][None, None]),
-                to_memory(prior[(slice(None), slice(None), *coarse)]),
-                log_prior(prior[(slice(None), slice(None), *coarse)]),
-            )
+            appearance = model.appearance(pooled(image), prior)
+            near = to_memory(prior[(slice(None), slice(None), *coarse)])
+            posteriors = model.refine(to_memory(image[fine][None, None]), near, appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
-        prediction[fine] = logits[0].argmax(0).to(torch.uint8).cpu()
+        prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
         scores.append(float(np.mean(dice(prediction, case.channels, model.labels))))
     return float(np.mean(scores)) if scores else float("nan")
 

@@ -42,7 +42,8 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
     assert model.card["steps"] == {"locate": 2, "refine": 2}
     with torch.no_grad():
         prior = model.locate(torch.rand(1, 1, *model.head_shape))
-        fine = model.refine(torch.rand(1, 1, 32, 48, 32), prior[:, :, :16, :24, :16])
+        appearance = model.appearance(torch.rand(1, 1, *model.head_shape), prior)
+        fine = model.refine(torch.rand(1, 1, 32, 48, 32), prior[:, :, :16, :24, :16], appearance)
     assert fine.shape == (1, 33, 32, 48, 32)
     assert torch.allclose(fine.sum(1), torch.ones(1, 32, 48, 32), atol=1e-4)
 
@@ -97,9 +98,10 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
 
     recipe.head = remember
     model.locate = locate
-    image, prior, targets = recipe.crops(torch.Generator().manual_seed(0))
-    assert image.shape == (2, 1, 96, 96, 96) and targets.shape == (2, 96, 96, 96)
-    fine = prior.argmax(1).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    crops = recipe.crops(torch.Generator().manual_seed(0))
+    targets = crops.targets
+    assert crops.image.shape == (2, 1, 96, 96, 96) and targets.shape == (2, 96, 96, 96)
+    fine = crops.prior.argmax(1).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     agree = (fine == targets)[targets > 0].float().mean()
     assert agree > 0.9
 

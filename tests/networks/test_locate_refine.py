@@ -1,0 +1,93 @@
+"""The fast network: shapes, sub-voxel order, and what the refiner knows of a scan's contrast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_synthseg.networks.appearance import fit_appearance, log_likelihood
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.norm import InstanceNorm
+from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
+
+LABELS = (0, 2, 41)
+
+
+def scene(contrast: tuple[float, float, float], seed: int = 0):
+    """A (1, 1, 24, 24, 24) image of two boxes on background, its labels, and blurred posteriors of them."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(24, 24, 24, dtype=torch.long)
+    labels[4:12, 4:20, 4:20] = 1
+    labels[12:20, 4:20, 4:20] = 2
+    image = torch.tensor(contrast)[labels] + 0.02 * torch.randn(24, 24, 24, generator=g)
+    onehot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 0)[None].float()
+    blurred = torch.nn.functional.avg_pool3d(onehot, 7, stride=1, padding=3, count_include_pad=False)
+    return image[None, None].clamp(0, 1), labels, blurred / blurred.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("contrast", [(0.1, 0.5, 0.9), (0.9, 0.3, 0.6), (0.5, 0.9, 0.1)])
+def test_em_finds_any_contrast_and_sharpens_the_posteriors(contrast) -> None:
+    image, labels, prior = scene(contrast)
+    appearance = fit_appearance(image, log_prior(prior))
+    assert appearance[0, :, 0].tolist() == pytest.approx(contrast, abs=0.05)
+    updated = log_prior(prior) + log_likelihood(image, appearance)
+    assert (updated.argmax(1)[0] == labels).float().mean() > 0.99 > (prior.argmax(1)[0] == labels).float().mean()
+
+
+def test_absent_labels_stay_vague() -> None:
+    image, _, prior = scene((0.1, 0.5, 0.9))
+    prior = torch.cat([prior, torch.full_like(prior[:, :1], 1e-6)], 1)
+    appearance = fit_appearance(image, log_prior(prior))
+    assert appearance[0, 3, 1] > 4 * appearance[0, 1, 1]
+
+
+def test_an_untrained_refiner_is_bayes_rule() -> None:
+    torch.manual_seed(0)
+    model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
+    torch.nn.init.zeros_(model.refiner.head.weight)
+    image, labels, prior = scene((0.1, 0.5, 0.9))
+    appearance = fit_appearance(image, log_prior(prior))
+    fine = image.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    with torch.no_grad():
+        found = model.refine(fine, prior, appearance)
+    expected = (log_prior(prior) + log_likelihood(image, appearance)).softmax(1)
+    assert found.shape == (1, 3, 48, 48, 48)
+    for position in range(8):
+        assert torch.allclose(subvoxel(found, position), expected, atol=1e-5)
+
+
+def test_each_position_of_the_head_lands_in_its_voxel() -> None:
+    torch.manual_seed(0)
+    net = SubvoxelUNet(2, (4, 4, 4)).eval()
+    image = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        out = net(image)
+        features = net.trunk(image)
+        for position in range(8):
+            assert torch.allclose(subvoxel(out, position), net.logits_at(features, position), atol=1e-6)
+    assert out.shape == (1, 2, 16, 16, 16)
+
+
+def test_the_positional_term_needs_its_field_of_view_and_others_do_not() -> None:
+    model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
+    with torch.no_grad():
+        posteriors = model.locate(torch.rand(1, 1, *model.head_shape))
+    assert posteriors.shape == (1, 3, *model.head_shape)
+    assert torch.allclose(posteriors.sum(1), torch.ones(1, *model.head_shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_instance_norm_is_torch_s(dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 6, 7, 8, dtype=dtype, requires_grad=True)
+    ours, theirs = InstanceNorm(5).to(dtype), torch.nn.InstanceNorm3d(5, affine=True).to(dtype)
+    torch.nn.init.normal_(ours.weight)
+    torch.nn.init.normal_(ours.bias)
+    theirs.load_state_dict(ours.state_dict())
+    g = torch.randn_like(x)
+    grads = []
+    for module in (ours, theirs):
+        y = module(x)
+        grads.append((y, *torch.autograd.grad((y * g).sum(), [x, module.weight, module.bias])))
+    for a, b in zip(*grads, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
