@@ -38,9 +38,9 @@ class Refiner(SubvoxelUNet):
         updated = (log_prior(prior) + self.evidence * log_likelihood(coarse, appearance)).softmax(1)
         return torch.cat([prior, updated], 1)
 
-    def term(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, position: int) -> torch.Tensor:
-        """(B, K, X/2, Y/2, Z/2) added to the logits of one sub-voxel position."""
-        return log_prior(prior) + self.evidence * log_likelihood(subvoxel(image, position), appearance)
+    def term(self, image: torch.Tensor, start: torch.Tensor, appearance: torch.Tensor, position: int) -> torch.Tensor:
+        """(B, K, X/2, Y/2, Z/2) added to the logits of one sub-voxel position; `start` is the prior's `log_prior`."""
+        return start + self.evidence * log_likelihood(subvoxel(image, position), appearance)
 
 
 class LocateRefine(nn.Module):
@@ -104,10 +104,10 @@ class LocateRefine(nn.Module):
             (B, K, X, Y, Z) posteriors.
         """
         net = self.refiner
-        features = net.trunk(image, net.hints(image, prior, appearance))
+        features, start = net.trunk(image, net.hints(image, prior, appearance)), log_prior(prior)
         out = features.new_empty(len(image), net.n_labels, *image.shape[2:], dtype=torch.float32)
         for p in range(8):
-            logits = net.logits_at(features, p).float() + net.term(image, prior, appearance, p)
+            logits = net.logits_at(features, p).float() + net.term(image, start, appearance, p)
             out[:, :, p >> 2 :: 2, (p >> 1) & 1 :: 2, p & 1 :: 2] = logits.softmax(1)
         return out
 

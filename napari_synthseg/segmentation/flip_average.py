@@ -7,7 +7,7 @@ float16. That takes two thirds of the time and a fraction of the memory of mirro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -22,8 +22,8 @@ def located(model: LocateRefine, image: torch.Tensor, order: Sequence[int] | Non
     terms = [_bias(net, features[0])]
     if order is not None:
         features.append(net.trunk(image.flip(2))[0].flip(1))
-        terms.append(terms[0][list(order)].flip(1) if terms[0].ndim > 1 else terms[0])
-    return _posteriors(net, features, terms, order)
+        terms.append(terms[0][list(order)].flip(1))
+    return _posteriors(net, features, lambda _: terms, order)
 
 
 def glance(model: LocateRefine, image: torch.Tensor) -> torch.Tensor:
@@ -32,33 +32,45 @@ def glance(model: LocateRefine, image: torch.Tensor) -> torch.Tensor:
     return net.logits_at(net.trunk(image), 0)[0].float().softmax(0)
 
 
-def refined(model: LocateRefine, image: torch.Tensor, prior: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+def refined(
+    model: LocateRefine,
+    image: torch.Tensor,
+    prior: torch.Tensor,
+    appearance: torch.Tensor,
+    order: Sequence[int] | None,
+) -> torch.Tensor:
     """(K, X, Y, Z) float16 posteriors of the refiner.
 
     Args:
         model: the network.
         image: (1, 1, X, Y, Z) in [0, 1].
         prior: (1, K, X/2, Y/2, Z/2) posteriors of the locator.
+        appearance: (1, K, 2), see `LocateRefine.appearance`.
         order: channels after a flip; None for one pass without averaging.
     """
     net = model.refiner
-    features = [net.trunk(image, prior)[0]]
-    terms = [log_prior(prior)[0] + _bias(net, features[0])]
+    features = [net.trunk(image, net.hints(image, prior, appearance))[0]]
     if order is not None:
-        features.append(net.trunk(image.flip(2), prior[:, list(order)].flip(2))[0].flip(1))
-        terms.append(terms[0])
+        swap = list(order)
+        mirror, mirrored_prior = image.flip(2), prior[:, swap].flip(2)
+        hints = net.hints(mirror, mirrored_prior, appearance[:, swap])
+        features.append(net.trunk(mirror, hints)[0].flip(1))
+
+    def terms(position: int) -> list[torch.Tensor]:
+        return [net.term(image, prior, appearance, position)[0]] * len(features)
+
     return _posteriors(net, features, terms, order)
 
 
 def _bias(net: SubvoxelUNet, features: torch.Tensor) -> torch.Tensor:
     bias = net.bias(features.shape[1:])
-    return bias[0] if isinstance(bias, torch.Tensor) else torch.tensor(bias, device=features.device)
+    return bias[0] if isinstance(bias, torch.Tensor) else features.new_zeros(net.n_labels, *features.shape[1:])
 
 
 def _posteriors(
     net: SubvoxelUNet,
     features: Sequence[torch.Tensor],
-    terms: Sequence[torch.Tensor],
+    terms: Callable[[int], Sequence[torch.Tensor]],
     order: Sequence[int] | None,
 ) -> torch.Tensor:
     """Softmax of head(features) + term at all eight positions, the mean over the passes.
@@ -66,20 +78,20 @@ def _posteriors(
     Args:
         net: whose head to use.
         features: one or two (F, X, Y, Z); the second is of the mirrored scan, mirrored back.
-        terms: what is added to the logits of each pass, (K, X, Y, Z), in the channel order of the scan itself.
+        terms: what is added to the logits of each pass at a position, (K, X, Y, Z), in the scan's own channel order.
         order: channels after a flip.
     """
     k, (_, x, y, z) = net.n_labels, features[0].shape
     weight = net.head.weight.reshape(8, k, -1)
     offset = net.head.bias.reshape(8, k, 1) if net.head.bias is not None else weight.new_zeros(8, k, 1)
     flat = [one.reshape(one.shape[0], -1) for one in features]
-    terms = [term.float().reshape(k, -1) if term.ndim else term.float() for term in terms]
     out = torch.empty(k, x, 2, y, 2, z, 2, dtype=torch.float16, device=features[0].device)
     for position in range(8):
-        mean = torch.mm(weight[position], flat[0]).add(offset[position]).add(terms[0]).softmax(0)
+        added = [term.float().reshape(k, -1) for term in terms(position)]
+        mean = torch.mm(weight[position], flat[0]).add(offset[position]).add(added[0]).softmax(0)
         if order is not None:
             mirror, rows = position ^ 4, list(order)
-            mean += torch.mm(weight[mirror][rows], flat[1]).add(offset[mirror][rows]).add(terms[1]).softmax(0)
+            mean += torch.mm(weight[mirror][rows], flat[1]).add(offset[mirror][rows]).add(added[1]).softmax(0)
             mean *= 0.5
         out[:, :, position >> 2, :, (position >> 1) & 1, :, position & 1] = mean.view(k, x, y, z)
     return out.view(k, 2 * x, 2 * y, 2 * z)

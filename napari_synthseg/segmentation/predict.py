@@ -163,12 +163,14 @@ class Located:
 
     Attributes:
         posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
+        image: (1, 1, 96, 112, 96) in [0, 1], what was located, on the device.
         start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
         limits: intensities of the prepared image that became 0 and 1.
         spacing: mm.
     """
 
     posteriors: torch.Tensor
+    image: torch.Tensor
     start: np.ndarray
     limits: tuple[float, float]
     spacing: int = 2
@@ -201,8 +203,9 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     """The locator's posteriors in its fixed field of view around a voxel of the image."""
     field, start, ends = field_of_view(model, image, centre)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    field = field.to(device)
     with torch.inference_mode(), half_precision(device, "locate-refine"):
-        return Located(_locate(model, field.to(device), order), start, ends)
+        return Located(_locate(model, field, order), field, start, ends)
 
 
 def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
@@ -210,8 +213,8 @@ def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     field, start, ends = field_of_view(model, image, centre)
     with torch.inference_mode(), half_precision(device, "locate-refine"):
         if isinstance(model, LocateRefine):
-            return Located(flip_average.glance(model, field.to(device)), start, ends, 4)
-        return Located(_locate(model, field.to(device), None), start, ends)
+            return Located(flip_average.glance(model, field.to(device)), field, start, ends, 4)
+        return Located(_locate(model, field.to(device), None), field, start, ends)
 
 
 def field_of_view(
@@ -279,6 +282,9 @@ def _refine(
     source = torch.from_numpy(image)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
 
+    with torch.inference_mode():
+        appearance = model.appearance(located.image, coarse[None])  # type: ignore[operator]
+
     def one(first: Sequence[int]) -> torch.Tensor:
         at = low + first
         raw = window(source, at.tolist(), blocks.size).numpy()
@@ -286,21 +292,26 @@ def _refine(
         half = ((at - start) // 2).tolist()
         prior = _certain_outside(window(coarse, half, [n // 2 for n in blocks.size])[None].float())
         with torch.inference_mode(), half_precision(device, "locate-refine"):
-            return _refine_block(model, part, prior, order)
+            return _refine_block(model, part, prior, appearance, order)
 
     posteriors = yield from _blend("Refining", one, blocks, len(model.labels))  # type: ignore[arg-type]
     return Prediction(posteriors, _values(model), tuple(low.tolist()), coarse.cpu(), str(device))
 
 
 def _refine_block(
-    model: nn.Module, image: torch.Tensor, prior: torch.Tensor, order: Sequence[int] | None
+    model: nn.Module,
+    image: torch.Tensor,
+    prior: torch.Tensor,
+    appearance: torch.Tensor,
+    order: Sequence[int] | None,
 ) -> torch.Tensor:
     if isinstance(model, LocateRefine):
-        return flip_average.refined(model, image, prior, order)
-    direct = model.refine(image, prior)[0]  # type: ignore[operator]
+        return flip_average.refined(model, image, prior, appearance, order)
+    direct = model.refine(image, prior, appearance)[0]  # type: ignore[operator]
     if order is None:
         return direct.half()
-    mirrored = model.refine(image.flip(2), prior[:, list(order)].flip(2))[0]  # type: ignore[operator]
+    rows = list(order)
+    mirrored = model.refine(image.flip(2), prior[:, rows].flip(2), appearance[:, rows])[0]  # type: ignore[operator]
     return _average(direct, mirrored, order)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
@@ -198,15 +198,15 @@ class RefineRecipe(FastRecipe):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
         crops, net = self.crops(g, self.strength(step)), self.model.refiner
-        known = (crops.image, crops.prior, crops.appearance)
         with self.autocast():
-            features = net.trunk(crops.image, net.hints(*known))
+            features = net.trunk(crops.image, net.hints(crops.image, crops.prior, crops.appearance))
+        start = log_prior(crops.prior)
         entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         chosen = torch.randperm(8, generator=g)[: self.positions].tolist()
         for position in chosen:
             with self.autocast():
                 logits = net.logits_at(features, position)
-            logits = logits.float() + net.term(*known, position)
+            logits = logits.float() + net.term(crops.image, start, crops.appearance, position)
             e, d = dice_and_cross_entropy(logits, subvoxel(crops.targets, position), self.weights)
             entropy, dice = entropy + e / self.positions, dice + d / self.positions
         figures = {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}

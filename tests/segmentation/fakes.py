@@ -71,7 +71,10 @@ class FakeLocateRefine(nn.Module):
         left = (torch.arange(n) < n // 2).float().view(1, 1, n, 1, 1)
         return self._sided(self._tissue(image), left)
 
-    def refine(self, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    def appearance(self, image: torch.Tensor, posteriors: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, len(self.labels), 2)
+
+    def refine(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
         self.blocks.append(tuple(image.shape[2:]))
         if self.fail_above is not None and image.numel() > self.fail_above:
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")

@@ -78,7 +78,7 @@ def test_when_memory_runs_out_smaller_blocks_are_tried():
 
 def test_other_errors_are_not_taken_for_memory():
     class Broken(FakeLocateRefine):
-        def refine(self, image, prior):
+        def refine(self, image, prior, appearance):
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
@@ -156,12 +156,15 @@ def test_averaging_inside_the_network_is_averaging_its_posteriors():
     order = list(anatomy.flip_channels(model.labels))
     image = torch.rand(1, 1, 16, 24, 8)
     prior = torch.randn(1, 33, 8, 12, 4).softmax(1)
+    looks = torch.rand(1, 33, 2) + 0.1
     with torch.inference_mode():
-        direct = model.refine(image, prior)[0]
-        mirrored = model.refine(image.flip(2), prior[:, order].flip(2))[0].flip(1)[order]
-        ours = flip_average.refined(model, image, prior, order)
+        direct = model.refine(image, prior, looks)[0]
+        mirrored = model.refine(image.flip(2), prior[:, order].flip(2), looks[:, order])[0].flip(1)[order]
+        ours = flip_average.refined(model, image, prior, looks, order)
         torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
-        torch.testing.assert_close(flip_average.refined(model, image, prior, None).float(), direct, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            flip_average.refined(model, image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
+        )
 
 
 def test_averaging_inside_the_locator_is_averaging_its_posteriors():
