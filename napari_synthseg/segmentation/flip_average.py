@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 
 

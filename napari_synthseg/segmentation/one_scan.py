@@ -84,13 +84,13 @@ class Segmentation:
     """What ran, on what, how long: fit for JSON."""
 
 
-def segment(scan: Volume | Path | str, *, on_progress=None, model: nn.Module | None = None, **options) -> Segmentation:
+def segment(scan: Volume | Path | str, *, on_progress=None, network: nn.Module | None = None, **options) -> Segmentation:
     """Segment one scan.
 
     Args:
         scan: a volume or the path of one.
         on_progress: called with every `Progress`.
-        model: a network already loaded.
+        network: one already loaded, in place of the one that the options `model` or `weights` name.
         **options: fields of `SegmentOptions`.
 
     Raises:
@@ -98,11 +98,11 @@ def segment(scan: Volume | Path | str, *, on_progress=None, model: nn.Module | N
     """
     chosen = make_options(**options)
     if isinstance(scan, Volume):
-        return run(segment_steps(scan, chosen, model), on_progress)
+        return run(segment_steps(scan, chosen, network), on_progress)
     from napari_synthseg.files import read_volume
 
     volume = read_volume(scan, index=chosen.index)
-    return run(segment_steps(volume, chosen, model, name=str(scan)), on_progress)
+    return run(segment_steps(volume, chosen, network, name=str(scan)), on_progress)
 
 
 def make_options(**options) -> SegmentOptions:
