@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 
 
@@ -56,8 +56,10 @@ def refined(
         hints = net.hints(mirror, mirrored_prior, appearance[:, swap])
         features.append(net.trunk(mirror, hints)[0].flip(1))
 
+    start = log_prior(prior)
+
     def terms(position: int) -> list[torch.Tensor]:
-        return [net.term(image, prior, appearance, position)[0]] * len(features)
+        return [net.term(image, start, appearance, position)[0]] * len(features)
 
     return _posteriors(net, features, terms, order)
 
