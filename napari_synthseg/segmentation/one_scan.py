@@ -84,7 +84,9 @@ class Segmentation:
     """What ran, on what, how long: fit for JSON."""
 
 
-def segment(scan: Volume | Path | str, *, on_progress=None, network: nn.Module | None = None, **options) -> Segmentation:
+def segment(
+    scan: Volume | Path | str, *, on_progress=None, network: nn.Module | None = None, **options
+) -> Segmentation:
     """Segment one scan.
 
     Args:
