@@ -48,9 +48,9 @@ def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int
     some = (..., slice(None, None, STRIDE), slice(None, None, STRIDE), slice(None, None, STRIDE))
     x, prior = image[some].float(), log_prior[some].float()
     posteriors = prior.softmax(1)
-    for i in range(iterations):
-        if i:
-            posteriors = (prior + log_likelihood(x, appearance)).softmax(1)
+    appearance = _moments(x.flatten(2), posteriors.flatten(2))
+    for _ in range(iterations - 1):
+        posteriors = (prior + log_likelihood(x, appearance)).softmax(1)
         appearance = _moments(x.flatten(2), posteriors.flatten(2))
     return appearance
 

@@ -171,8 +171,8 @@ class RefineRecipe(FastRecipe):
         return self.model.refiner
 
     @torch.no_grad()
-    def crops(self, g: torch.Generator, strength: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images (B, 1, 96, 96, 96), posteriors (B, K, 48, 48, 48) and targets (B, 96, 96, 96) of one head."""
+    def crops(self, g: torch.Generator, strength: float = 1.0) -> Crops:
+        """A batch of crops of one head."""
         record, label_map, head = self.head(g, strength)
         limits = percentile_limits(head.image)
         image = to_memory(rescaled(head.image, limits)[None, None])
@@ -193,7 +193,9 @@ class RefineRecipe(FastRecipe):
             images.append(rescaled(fine.image, limits))
             targets.append(target(record, label_map, fine.labels, self.model.labels))
             priors.append(posteriors[(0, slice(None), *(slice(a, a + 2 * half) for a in low))])
-        return Crops(to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets))
+        return Crops(
+            to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets)
+        )
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
