@@ -282,7 +282,9 @@ def make_models() -> Callable[..., int]:
             print(json.dumps(cards, indent=1))
         else:
             for card in cards:
-                print(f"{card['name']:24} {card.get('network', ''):16} {card.get('summary', '')}")
+                print(f"{card['name']:20} {card['network']:14} {len(card['labels']):3} labels  {card['path']}")
+            if not cards:
+                print("There are no weights; the README says where they are looked for.", file=sys.stderr)
         return DONE
 
     return models
