@@ -42,8 +42,9 @@ ADULT_RANGES_ML: dict[str, tuple[float, float]] = {
 FACE_MM2 = 600.0
 """Brain on a face of the image above this is a brain that was cut."""
 
-CONFIDENT = 0.35
-"""Below this score (see `score`) the locator is asked whether another orientation fits better."""
+CONFIDENT = 0.22
+"""Below this score (see `score`) the locator is asked whether another orientation fits better. How sure a network is of
+ordinary scans depends on its training: its card may hold a `confident_score` of its own."""
 BETTER_BY = 0.1
 
 FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
@@ -197,7 +198,8 @@ def question_orientation(
     model, image: np.ndarray, coarse: torch.Tensor, device: torch.device
 ) -> Generator[Progress, None, list[str]]:
     """Where the locator is unsure, look whether another orientation makes it sure: a sentence if so."""
-    if score(coarse, model.labels) >= CONFIDENT:
+    card = getattr(model, "card", None) or {}
+    if score(coarse, model.labels) >= float(card.get("confident_score", CONFIDENT)):
         return []
     scores = yield from orientation_steps(model, image, device)
     best = max(scores, key=lambda turn: scores[turn])

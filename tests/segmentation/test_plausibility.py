@@ -112,3 +112,13 @@ def test_the_right_rotation_is_found(turn, monkeypatch):
 def test_the_header_is_kept_when_nothing_is_clearly_better():
     scores = dict.fromkeys(turns(), 0.3) | {turns()[3]: 0.32}
     assert plausibility.choose_turn(scores) == (Turn(), [])
+
+
+def test_a_sure_network_is_not_asked_about_other_orientations():
+    model = FakeLocateRefine()
+    coarse = torch.full((8, 40, 40, 40), 1 / 8)
+    job = plausibility.question_orientation(model, ball_scan()[0].data, coarse, torch.device("cpu"))
+    assert next(job).stage == "Trying orientations"
+    job.close()
+    model.card["confident_score"] = 0.0
+    assert run(plausibility.question_orientation(model, ball_scan()[0].data, coarse, torch.device("cpu"))) == []
