@@ -20,18 +20,27 @@ VAGUE_STD = 0.2
 """A label is given this many voxels' worth of a vague Gaussian, so that small or absent ones stay vague."""
 
 
-def log_likelihood(image: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
-    """Logarithm of each label's Gaussian at each voxel, up to a constant.
+def with_evidence(
+    start: torch.Tensor, image: torch.Tensor, appearance: torch.Tensor, weight: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """Log prior plus weighted log likelihood of each label's Gaussian, up to a constant: the E-step before its softmax.
+
+    The quadratic in the intensity is evaluated by Horner's rule, in two passes over the data.
 
     Args:
+        start: (B, K, X, Y, Z), logarithms of a prior.
         image: (B, 1, X, Y, Z) in [0, 1].
         appearance: (B, K, 2) means and variances.
+        weight: of the likelihood.
 
     Returns:
         (B, K, X, Y, Z) float32.
     """
     mean, variance = appearance.float()[..., 0, None, None, None], appearance.float()[..., 1, None, None, None]
-    return -0.5 * ((image.float() - mean) ** 2 / variance + variance.log())
+    precision = weight / variance
+    constant = -0.5 * (precision * mean.square() + weight * variance.log())
+    x = image.float()
+    return torch.addcmul(start.float() + constant, x, torch.addcmul(precision * mean, x, -0.5 * precision))
 
 
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
@@ -50,7 +59,7 @@ def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int
     posteriors = prior.softmax(1)
     appearance = _moments(x.flatten(2), posteriors.flatten(2))
     for _ in range(iterations - 1):
-        posteriors = (prior + log_likelihood(x, appearance)).softmax(1)
+        posteriors = with_evidence(prior, x, appearance).softmax(1)
         appearance = _moments(x.flatten(2), posteriors.flatten(2))
     return appearance
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.appearance import fit_appearance, log_likelihood
+from napari_synthseg.networks.appearance import fit_appearance, with_evidence
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
 PRIOR_FLOOR = 1e-4
@@ -35,12 +35,13 @@ class Refiner(SubvoxelUNet):
     def hints(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
         """(B, 2K, X/2, Y/2, Z/2): the prior, and what it becomes when the intensities are taken into account."""
         coarse = F.avg_pool3d(image.float(), 2)
-        updated = (log_prior(prior) + self.evidence * log_likelihood(coarse, appearance)).softmax(1)
+        with torch.no_grad():
+            updated = with_evidence(log_prior(prior), coarse, appearance, self.evidence).softmax(1)
         return torch.cat([prior, updated], 1)
 
     def term(self, image: torch.Tensor, start: torch.Tensor, appearance: torch.Tensor, position: int) -> torch.Tensor:
         """(B, K, X/2, Y/2, Z/2) added to the logits of one sub-voxel position; `start` is the prior's `log_prior`."""
-        return start + self.evidence * log_likelihood(subvoxel(image, position), appearance)
+        return with_evidence(start, subvoxel(image, position), appearance, self.evidence)
 
 
 class LocateRefine(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -101,10 +102,13 @@ def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: in
     return u
 
 
+@functools.lru_cache(maxsize=4)
 def displacement_field(
-    std: float, points: int, seed: int, field_mm: Sequence[float], device: torch.device | str = "cpu"
-):
+    std: float, points: int, seed: int, field_mm: tuple[float, float, float], device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """Draw, upsample and integrate a velocity field over a field of view (eq. 6-9).
+
+    The last few are kept, since one head is often looked at on several grids: do not change the result in place.
 
     Returns:
         (3, n, n, n) displacements in mm on a grid whose end points lie on the ends of the field of view.

@@ -164,7 +164,7 @@ class RefineRecipe(FastRecipe):
     """Stage 2: crops at 1 mm of heads that the locator has just seen; the locator stays as it is."""
 
     crop = 96
-    positions = 2
+    positions = 1
 
     @property
     def trained(self) -> nn.Module:

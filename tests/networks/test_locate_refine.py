@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks.appearance import fit_appearance, log_likelihood
+from napari_synthseg.networks.appearance import fit_appearance, with_evidence
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.norm import InstanceNorm
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
@@ -30,8 +30,17 @@ def test_em_finds_any_contrast_and_sharpens_the_posteriors(contrast) -> None:
     image, labels, prior = scene(contrast)
     appearance = fit_appearance(image, log_prior(prior))
     assert appearance[0, :, 0].tolist() == pytest.approx(contrast, abs=0.05)
-    updated = log_prior(prior) + log_likelihood(image, appearance)
+    updated = with_evidence(log_prior(prior), image, appearance)
     assert (updated.argmax(1)[0] == labels).float().mean() > 0.99 > (prior.argmax(1)[0] == labels).float().mean()
+
+
+def test_the_evidence_is_the_logarithm_of_a_gaussian() -> None:
+    g = torch.Generator().manual_seed(0)
+    image, start = torch.rand(2, 1, 3, 4, 5, generator=g), torch.randn(2, 6, 3, 4, 5, generator=g)
+    looks = torch.rand(2, 6, 2, generator=g) + 0.05
+    gaussian = torch.distributions.Normal(looks[..., 0, None, None, None], looks[..., 1, None, None, None].sqrt())
+    difference = with_evidence(start, image, looks, 0.7) - start - 0.7 * gaussian.log_prob(image)
+    assert torch.allclose(difference, difference[:, :1].expand_as(difference), atol=1e-4)
 
 
 def test_absent_labels_stay_vague() -> None:
@@ -50,7 +59,7 @@ def test_an_untrained_refiner_is_bayes_rule() -> None:
     fine = image.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
     with torch.no_grad():
         found = model.refine(fine, prior, appearance)
-    expected = (log_prior(prior) + log_likelihood(image, appearance)).softmax(1)
+    expected = (with_evidence(log_prior(prior), image, appearance)).softmax(1)
     assert found.shape == (1, 3, 48, 48, 48)
     for position in range(8):
         assert torch.allclose(subvoxel(found, position), expected, atol=1e-5)
