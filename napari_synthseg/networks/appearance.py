@@ -15,6 +15,8 @@ STRIDE = 2
 """Every second voxel of the 2 mm grid is enough to estimate a mean and a variance."""
 FLOOR = 0.03
 """Smallest standard deviation, intensities in [0, 1]."""
+LEAST = -6.0
+"""Smallest log likelihood (that of a standard normal at its middle being 0)."""
 VAGUE_VOXELS = 10.0
 VAGUE_STD = 0.2
 """A label is given this many voxels' worth of a vague Gaussian, so that small or absent ones stay vague."""
@@ -25,7 +27,8 @@ def with_evidence(
 ) -> torch.Tensor:
     """Log prior plus weighted log likelihood of each label's Gaussian, up to a constant: the E-step before its softmax.
 
-    The quadratic in the intensity is evaluated by Horner's rule, in two passes over the data.
+    The quadratic in the intensity is evaluated by Horner's rule. Likelihoods are cut off below, as if a few voxels of
+    every label could look like anything: no intensity rules a label out by itself.
 
     Args:
         start: (B, K, X, Y, Z), logarithms of a prior.
@@ -40,7 +43,8 @@ def with_evidence(
     precision = weight / variance
     constant = -0.5 * (precision * mean.square() + weight * variance.log())
     x = image.float()
-    return torch.addcmul(start.float() + constant, x, torch.addcmul(precision * mean, x, -0.5 * precision))
+    evidence = torch.addcmul(constant, x, torch.addcmul(precision * mean, x, -0.5 * precision))
+    return start.float() + evidence.clamp_(min=LEAST)
 
 
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:

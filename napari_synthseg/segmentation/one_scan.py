@@ -20,7 +20,8 @@ from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import plausibility, postprocess
 from napari_synthseg.segmentation.grid import Turn
 from napari_synthseg.segmentation.posteriors import Posteriors
-from napari_synthseg.segmentation.predict import Prediction, kind_of, predict_steps, resolve_device
+from napari_synthseg.segmentation.predict import predict_steps, resolve_device
+from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, prepare
 from napari_synthseg.volume import Volume
 

@@ -159,7 +159,7 @@ def orientation_steps(model, image: np.ndarray, device: torch.device) -> Generat
     Returns:
         The score of every rotation; the four best of a first look were looked at again around the brain they showed.
     """
-    from napari_synthseg.segmentation.predict import glance
+    from napari_synthseg.segmentation.locate import glance
     from napari_synthseg.segmentation.preprocess import brain_centre
 
     def look(turn: Turn, centre: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:

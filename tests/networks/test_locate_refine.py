@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks.appearance import fit_appearance, with_evidence
+from napari_synthseg.networks.appearance import LEAST, fit_appearance, with_evidence
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.norm import InstanceNorm
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
@@ -41,6 +41,14 @@ def test_the_evidence_is_the_logarithm_of_a_gaussian() -> None:
     gaussian = torch.distributions.Normal(looks[..., 0, None, None, None], looks[..., 1, None, None, None].sqrt())
     difference = with_evidence(start, image, looks, 0.7) - start - 0.7 * gaussian.log_prob(image)
     assert torch.allclose(difference, difference[:, :1].expand_as(difference), atol=1e-4)
+
+
+def test_no_intensity_rules_a_label_out() -> None:
+    looks = torch.tensor([[[0.2, 1e-3], [0.8, 1e-3]]])
+    x = torch.linspace(0, 1, 11).view(1, 1, 11, 1, 1)
+    evidence = with_evidence(torch.zeros(1, 2, 11, 1, 1), x, looks)
+    assert evidence.min() == LEAST
+    assert evidence[0, 0].argmax() == 2 and evidence[0, 1].argmax() == 8
 
 
 def test_absent_labels_stay_vague() -> None:

@@ -8,7 +8,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.progress import run
-from napari_synthseg.segmentation import flip_average, predict
+from napari_synthseg.segmentation import flip_average, predict, whole_head
 from napari_synthseg.segmentation.preprocess import prepare
 from tests.segmentation.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 from tests.shared_data import shared
@@ -132,11 +132,11 @@ def test_flip_averaged_posteriors_of_the_unet_match_the_reference(version):
     golden = np.load(shared(f"reference/golden/v{version}_small_net.npz"))
     model = load_model(shared(f"reference/golden/v{version}_small_weights.h5"))
     image = torch.from_numpy(golden["image"])[None, None]
-    ours = predict.unet_posteriors(model, image)[0]
+    ours = whole_head.unet_posteriors(model, image)[0]
     at = golden["voxel_idx"]
     np.testing.assert_allclose(ours.flatten(1)[:, at].T, golden["post_tta"], atol=1e-4)
     np.testing.assert_allclose(
-        predict.unet_posteriors(model, image, flip=False)[0].flatten(1)[:, at].T, golden["post_smooth"], atol=1e-4
+        whole_head.unet_posteriors(model, image, flip=False)[0].flatten(1)[:, at].T, golden["post_smooth"], atol=1e-4
     )
     assert np.mean(ours.argmax(0).numpy() != golden["argmax_tta"]) < 1e-4
 

@@ -1,0 +1,127 @@
+"""Finding the brain: the fast network's locator on its fixed field of view at 2 mm."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg import anatomy
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation import flip_average
+from napari_synthseg.segmentation.blocks import window
+from napari_synthseg.segmentation.postprocess import bounding_box, largest_component
+from napari_synthseg.segmentation.prediction import average, half_precision
+from napari_synthseg.segmentation.preprocess import between_limits, brain_centre, limits
+
+BRAIN_MARGIN_MM = 20
+CSF_MARGIN_MM = 4
+CSF = 24
+RECENTRE_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """What the locator found.
+
+    Attributes:
+        posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
+        image: (1, 1, 96, 112, 96) in [0, 1], what was located, on the device.
+        start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
+        limits: intensities of the prepared image that became 0 and 1.
+        spacing: mm.
+    """
+
+    posteriors: torch.Tensor
+    image: torch.Tensor
+    start: np.ndarray
+    limits: tuple[float, float]
+    spacing: int = 2
+
+    def middle(self, values: Sequence[int]) -> np.ndarray | None:
+        """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
+        box = brain_box(self.posteriors, values)
+        if box is None:
+            return None
+        return self.start + np.array([side.start + side.stop for side in box]) * self.spacing / 2
+
+
+def locate_steps(
+    model: nn.Module, image: np.ndarray, device: torch.device, *, flip: bool = True
+) -> Generator[Progress, None, Located]:
+    """Find the structures at 2 mm: once around a guess, and once more around what was found if that is far off."""
+    yield Progress("Finding the brain", 0, 2)
+    guess = brain_centre(image)
+    first = locate(model, image, guess, device, flip=False)
+    yield Progress("Finding the brain", 1, 2)
+    middle = first.middle(model.labels)  # type: ignore[arg-type]
+    if middle is None or np.linalg.norm(middle - guess) <= RECENTRE_MM:
+        middle = guess
+    found = first if middle is guess and not flip else locate(model, image, middle, device, flip)
+    yield Progress("Finding the brain", 2, 2)
+    return found
+
+
+def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
+    """The locator's posteriors in its fixed field of view around a voxel of the image."""
+    field, start, ends = field_of_view(model, image, centre)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    field = field.to(device)
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        return Located(_locate(model, field, order), field, start, ends)
+
+
+def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
+    """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
+    field, start, ends = field_of_view(model, image, centre)
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        if isinstance(model, LocateRefine):
+            return Located(flip_average.glance(model, field.to(device)), field, start, ends, 4)
+        return Located(_locate(model, field.to(device), None), field, start, ends)
+
+
+def field_of_view(
+    model: nn.Module, image: np.ndarray, centre: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray, tuple[float, float]]:
+    """The locator's input (1, 1, X, Y, Z) around a voxel, the voxel where it starts, and its limits of intensity.
+
+    Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
+    """
+    shape = np.array(_head_shape(model))
+    start = np.round(np.asarray(centre, float)).astype(int) - shape
+    field = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
+    field = F.avg_pool3d(field[None, None], 2)
+    ends = limits(field.numpy(), 1.0, 99.0)
+    return torch.from_numpy(between_limits(field.numpy(), ends)), start, ends
+
+
+def _locate(model: nn.Module, field: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+    if isinstance(model, LocateRefine):
+        return flip_average.located(model, field, order)
+    direct = model.locate(field)[0]  # type: ignore[operator]
+    return direct.half() if order is None else average(direct, model.locate(field.flip(2))[0], order)  # type: ignore[operator]
+
+
+def _head_shape(model: nn.Module) -> tuple[int, int, int]:
+    return tuple(getattr(model, "head_shape", (96, 112, 96)))  # type: ignore[return-value]
+
+
+def brain_box(coarse: torch.Tensor, values: Sequence[int], margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """Box of the brain without CSF (which follows the spine) in posteriors (K, X, Y, Z); None where there is none."""
+    outside = coarse[0] + coarse[list(values).index(CSF)] if CSF in values else coarse[0]
+    return bounding_box(largest_component((outside < 0.5).cpu().numpy()), margin)
+
+
+def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slice, slice] | None:
+    """What to refine: brain and CSF with a small margin, but not CSF far from the brain."""
+    brain = brain_box(coarse, values, BRAIN_MARGIN_MM // 2)
+    whole = bounding_box(largest_component((coarse[0] < 0.5).cpu().numpy()), CSF_MARGIN_MM // 2)
+    if brain is None or whole is None:
+        return None
+    x, y, z = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(brain, whole, strict=True))
+    return x, y, z

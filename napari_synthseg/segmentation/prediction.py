@@ -1,0 +1,88 @@
+"""What a network says of a prepared scan, how blocks of it are put together, and in which precision it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.blocks import Plan
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Posteriors of the part of a prepared scan that holds the brain.
+
+    Attributes:
+        posteriors: (K, X, Y, Z) float16 on the CPU.
+        values: FreeSurfer value of each channel, background first.
+        start: voxel of the prepared image where they begin.
+        coarse: (K, ...) the locator's posteriors at 2 mm, where the network has a locator.
+        device: where the network ran.
+        notes: sentences on what had to be done differently.
+    """
+
+    posteriors: torch.Tensor
+    values: tuple[int, ...]
+    start: tuple[int, int, int]
+    coarse: torch.Tensor | None
+    device: str
+    notes: tuple[str, ...] = ()
+
+
+def kind_of(model: nn.Module) -> str:
+    """`locate-refine` or `unet`: by the model's card, else by what it can do."""
+    card = getattr(model, "card", None) or {}
+    return str(card.get("network") or ("locate-refine" if hasattr(model, "refine") else "unet"))
+
+
+def half_precision(device: torch.device, kind: str):
+    """The autocast to run under: bfloat16 where it is faster and the network was trained for it."""
+    if kind != "locate-refine" or device.type == "mps":
+        return nullcontext()
+    if device.type == "cpu":
+        fast = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+        return torch.autocast("cpu", torch.bfloat16) if fast else nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+
+
+def values_of(model: nn.Module) -> tuple[int, ...]:
+    return tuple(int(value) for value in model.labels)  # type: ignore[union-attr, arg-type]
+
+
+def blend(
+    stage: str, predict: Callable[[Sequence[int]], torch.Tensor], blocks: Plan, channels: int
+) -> Generator[Progress, None, torch.Tensor]:
+    """Run `predict(start)` -> (K, *blocks.size) float16 on every block and blend the results on the CPU."""
+    out = torch.zeros((channels, *blocks.shape), dtype=torch.float16)
+    yield Progress(stage, 0, len(blocks))
+    for number, (start, weights) in enumerate(blocks, 1):
+        part = predict(start).cpu()
+        inner: list[Any] = []
+        place: list[Any] = []
+        for first, size, n in zip(start, blocks.size, blocks.shape, strict=True):
+            low, high = max(0, first), min(n, first + size)
+            inner.append(slice(low - first, high - first))
+            place.append(slice(low, high))
+        if len(blocks) == 1:
+            out.copy_(part[(slice(None), *inner)])
+        else:
+            wx, wy, wz = (torch.from_numpy(w[side]) for w, side in zip(weights, place, strict=True))
+            factor = (wx[:, None, None] * wy[:, None] * wz).half()
+            for k in range(channels):
+                out[(k, *place)] += part[(k, *inner)] * factor
+        yield Progress(stage, number, len(blocks))
+    return out
+
+
+def average(direct: torch.Tensor, mirrored: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+    """Mean of two posteriors (K, X, Y, Z), the second of the mirrored scan; float16, one channel after the other."""
+    out = torch.empty(direct.shape, dtype=torch.float16, device=direct.device)
+    for k, partner in enumerate(order):
+        out[k] = (direct[k] + mirrored[partner].flip(0)).mul_(0.5)
+    return out
