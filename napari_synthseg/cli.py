@@ -253,15 +253,23 @@ def make_export() -> Callable[..., int]:
     """Turn a training run's checkpoints into weights that can be used."""
     from napari_synthseg.training.synthseg import export as write
 
-    def export(run: tyro.conf.Positional[Path], out: Out, best: bool = False) -> int:
+    def export(
+        run: tyro.conf.Positional[Path],
+        out: Out,
+        best: bool = False,
+        scores: Path | None = None,
+        confident_score: float | None = None,
+    ) -> int:
         """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
 
         Args:
             run: the run's folder.
             out: the weights to write (.safetensors); their card is written beside them.
             best: the checkpoints with the best validation scores instead of the newest.
+            scores: figures of `evaluate --json` on scans segmented with these weights, for their card.
+            confident_score: how sure the first stage is on ordinary scans; below, other orientations are looked at.
         """
-        print(write(run, out, best=best))
+        print(write(run, out, best=best, scores=scores, confident_score=confident_score))
         return DONE
 
     return export

@@ -98,6 +98,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> 
     half = {k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu() for k, v in tensors.items()}
     part = path.with_suffix(".part")
     save_file(half, part)
+    part.chmod(0o644)  # safetensors makes files that only their owner can read
     full = {**card, "sha256": sha256(part), "bytes": part.stat().st_size}
     text = path.with_suffix(".json.part")
     text.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")

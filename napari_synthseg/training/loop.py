@@ -69,11 +69,16 @@ class LoopOptions:
 def rate(step: int, options: LoopOptions) -> float:
     """Learning rate of a step: linear warm-up, plateau, cosine fall over the last fraction of the steps."""
     factor = min(1.0, (step + 1) / max(options.warmup, 1))
-    start = options.steps * (1.0 - options.cooldown)
+    start = cooling_from(options)
     if options.cooldown > 0 and step >= start:
         done = (step - start) / max(options.steps - start, 1)
         factor *= 0.5 * (1.0 + torch.cos(torch.tensor(done * torch.pi)).item())
     return options.learning_rate * factor
+
+
+def cooling_from(options: LoopOptions) -> int:
+    """The step at which the rate begins to fall."""
+    return round(options.steps * (1.0 - options.cooldown))
 
 
 def atomic_save(state: dict[str, Any], path: Path) -> None:
@@ -136,16 +141,18 @@ def fit(
     Args:
         recipe: what is trained and on what.
         options: how.
-        out: folder of the run; gets `<name>.pt` (newest checkpoint), `<name>-<step>.pt`, `<name>-best.pt`, `log.jsonl`.
+        out: folder of the run; gets `<name>.pt` (newest checkpoint), `<name>-<step>.pt`, `<name>-best.pt`,
+            `<name>-stable.pt` (from before the rate began to fall) and `log.jsonl`.
         name: of this stage.
-        resume: go on from the newest checkpoint if there is one.
+        resume: go on from the newest checkpoint if there is one; from the stable one if the run was finished and is
+            now to be longer.
         card: called for facts stored with every checkpoint.
 
     Returns:
         The model with its averaged weights (or its own where none are averaged).
     """
     out.mkdir(parents=True, exist_ok=True)
-    newest, log = out / f"{name}.pt", out / "log.jsonl"
+    newest, stable, log = out / f"{name}.pt", out / f"{name}-stable.pt", out / "log.jsonl"
     parameters = list(recipe.trained.parameters())
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[options.optimizer](
@@ -154,7 +161,7 @@ def fit(
     average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
-        saved_state = load_checkpoint(newest)
+        saved_state = _to_resume(newest, stable, options.steps)
         recipe.trained.load_state_dict(saved_state["model"])
         optimizer.load_state_dict(saved_state["optimizer"])
         if average is not None and saved_state["average"]:
@@ -167,6 +174,7 @@ def fit(
             "average": average.values if average is not None else {},
             "optimizer": optimizer.state_dict(),
             "step": step,
+            "steps": options.steps,
             "best": best,
             "card": card() if card else {},
         }
@@ -176,6 +184,8 @@ def fit(
         while step < options.steps:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, options)
+            if options.cooldown and step == cooling_from(options):
+                atomic_save(state(), stable)
             recipe.model.train()
             optimizer.zero_grad(set_to_none=True)
             loss, figures = recipe.loss(step)
@@ -211,6 +221,15 @@ def fit(
         recipe.trained.load_state_dict(average.values)
     recipe.model.eval()
     return recipe.model
+
+
+def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
+    """The checkpoint to go on from: a finished run that is made longer goes back to before its rate fell."""
+    state = load_checkpoint(newest)
+    finished = state["step"] >= state.get("steps", float("inf"))
+    if finished and steps > state["step"] and stable.exists():
+        return load_checkpoint(stable)
+    return state
 
 
 def _validate(recipe: Recipe, average: RunningAverage | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from napari_synthseg.training import validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
 from napari_synthseg.training.paper import PaperRecipe
+
+FACTS = "run.json"
+"""File of a run that says what it is trained on and how; goes into the card of its weights."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     device = _device(options.device)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    options.out.mkdir(parents=True, exist_ok=True)
+    facts = json.dumps(_facts(options, training, held_out), indent=1)
+    (options.out / FACTS).write_text(facts + "\n", encoding="utf-8")
     if options.preset == "paper":
         return (yield from _paper(options, training, held_out, device))
     return (yield from _fast(options, training, held_out, device))
@@ -142,11 +149,7 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
     )
     fine = replace(loop, steps=max(1, steps - locate))
     yield from fit(second, fine, options.out, name="refine", resume=options.resume)
-    return export(
-        options.out,
-        options.out / f"{options.name}.safetensors",
-        facts={"labels": list(labels), **_facts(options, training, held_out)},
-    )
+    return export(options.out, options.out / f"{options.name}.safetensors")
 
 
 def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
@@ -186,14 +189,17 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
     return path
 
 
-def export(run: Path, path: Path, facts: dict[str, Any] | None = None, *, best: bool = False) -> Path:
+def export(
+    run: Path, path: Path, *, best: bool = False, scores: Path | None = None, confident_score: float | None = None
+) -> Path:
     """Write the averaged weights of a fast run as float16 safetensors with a card.
 
     Args:
         run: the run's folder; its second stage may still be going.
         path: of the weights, ending in .safetensors.
-        facts: more for the card.
         best: the checkpoints with the best validation scores instead of the newest.
+        scores: JSON of `evaluate`, whose means go into the card.
+        confident_score: the locator's score (`segmentation.plausibility`) from which on a scan needs no second look.
 
     Raises:
         InputError: if the run lacks a stage's checkpoint.
@@ -213,28 +219,41 @@ def export(run: Path, path: Path, facts: dict[str, Any] | None = None, *, best: 
             sizes[module].append(part[key].shape[0])
     k = tensors["locator.head.bias"].shape[0] // 8
     labels = anatomy.predicted_values(2)
+    facts = json.loads((run / FACTS).read_text(encoding="utf-8")) if (run / FACTS).exists() else {}
     card = {
         "name": path.stem,
         "network": "locate-refine",
+        "summary": f"whole brain, {k} labels, any contrast; fast",
+        "description": f"Whole brain, {k} labels, scans of any contrast: locates at 2 mm, refines at 1 mm. Fast.",
         "labels": list(labels) if len(labels) == k else list(range(k)),
         "locator_features": sizes["locator"],
         "refiner_features": sizes["refiner"],
         "steps": steps,
         "licence": "Apache-2.0",
         "trained with": f"napari-synthseg {__version__}",
-        **(facts or {}),
+        **facts,
     }
+    if scores is not None:
+        card["scores"] = {k: round(v, 4) for k, v in json.loads(scores.read_text())["mean"].items() if v is not None}
+    if confident_score is not None:
+        card["confident_score"] = confident_score
     weights.save(path, tensors, card)
     return path
 
 
 def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:
-    recipe = {
-        k: str(v) if isinstance(v, Path) else v
-        for k, v in asdict(options).items()
-        if k not in ("label_maps", "out", "validation")
+    """What goes into the card: labels, the options that are not the defaults, and the data."""
+    plain = TrainSynthSegOptions(options.label_maps, options.out)
+    chosen = {k: v for k, v in asdict(options).items() if v != getattr(plain, k) and k not in ("validation", "resume")}
+    recipe = ", ".join(
+        [f"train synthseg, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    )
+    held = ", ".join(m.name for m in held_out) or "none"
+    return {
+        "labels": list(predicted_labels(training)),
+        "recipe": ", ".join(words),
+        "data": f"{len(training)} label maps (held out: {held}); synthetic images only",
     }
-    return {"recipe": recipe, "data": f"{len(training)} label maps, {len(held_out)} held out; synthetic images only"}
 
 
 def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def test_it_learns_and_keeps_what_it_promises(tmp_path) -> None:
     assert weights["weight"].item() == pytest.approx(3.0, abs=0.05)
     assert {p.name for p in tmp_path.iterdir()} == {
         "train.pt",
+        "train-stable.pt",
         "train-best.pt",
         "train-100.pt",
         "train-200.pt",
@@ -101,3 +103,17 @@ def test_checkpoints_hold_no_pickled_code(tmp_path) -> None:
     (tmp_path / "train.pt").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(InputError):
         load_checkpoint(tmp_path / "train.pt")
+
+
+def test_a_finished_run_made_longer_goes_on_from_before_its_rate_fell(tmp_path) -> None:
+    finish(tmp_path / "short")
+    longer = replace(OPTIONS, steps=80)
+    went_on = finish(tmp_path / "short", longer, resume=True)
+    at_once = finish(tmp_path / "long", longer)
+    assert all(torch.equal(went_on[k], at_once[k]) for k in went_on)
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path) -> None:
+    first = finish(tmp_path)
+    again = finish(tmp_path, resume=True)
+    assert all(torch.equal(first[k], again[k]) for k in first)
