@@ -245,9 +245,7 @@ def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out
     """What goes into the card: labels, the options that are not the defaults, and the data."""
     plain = TrainSynthSegOptions(options.label_maps, options.out)
     chosen = {k: v for k, v in asdict(options).items() if v != getattr(plain, k) and k not in ("validation", "resume")}
-    recipe = ", ".join(
-        [f"train synthseg, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
-    )
+    words = [f"train synthseg, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
     held = ", ".join(m.name for m in held_out) or "none"
     return {
         "labels": list(predicted_labels(training)),
