@@ -161,17 +161,12 @@ def segment_steps(
             model, prepared.image, device=str(device), flip=options.flip, max_voxels=options.block_mm**3
         )
         clock.lap("predict")
-        yield Progress("Cleaning up", 0, 2)
         values = prediction.values
-        hard = postprocess.clean(
-            prediction.posteriors,
-            values,
-            keep_largest=options.keep_largest,
-            holes=options.fill_holes,
-            reach=0 if kind_of(model) == "unet" else postprocess.REACH,  # as the reference runs its U-Net
+        hard = yield from postprocess.clean_steps(
+            prediction.posteriors, values, keep_largest=options.keep_largest, holes=options.fill_holes
         )
         clock.lap("clean")
-        yield Progress("Cleaning up", 1, 2)
+        yield Progress("Measuring", 0, 1)
         result = measure(prepared, prediction, hard, options)
         clock.lap("measure")
         warnings += list(result.warnings)
@@ -180,7 +175,7 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["warnings"] = warnings
-        yield Progress("Cleaning up", 2, 2)
+        yield Progress("Measuring", 1, 1)
     return replace(result, warnings=tuple(warnings), record=record)
 
 

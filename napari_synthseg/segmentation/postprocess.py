@@ -6,7 +6,7 @@ voxels cropped to the brain; they are changed in place, because a second copy is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import cc3d
 import fill_voids
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.progress import Progress, run
 
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
@@ -78,14 +79,23 @@ def keep_classes(
         reach: voxels around the component where posteriors stay, unless they are another component. The reference's
             rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
     """
-    for number in sorted(set(classes) - {0}):
-        channels = [k for k, one in enumerate(classes) if one == number]
-        mask = posteriors[channels[0]] > threshold
-        for k in channels[1:]:
-            mask |= posteriors[k] > threshold
-        drop = _dropped(mask.numpy(), reach)
-        for k in channels:
-            posteriors[k].masked_fill_(drop, 0)
+    for channels in topological_groups(classes):
+        keep_group(posteriors, channels, threshold, reach)
+
+
+def topological_groups(classes: Sequence[int]) -> list[list[int]]:
+    """The channels of each topological class but 0."""
+    return [[k for k, one in enumerate(classes) if one == number] for number in sorted(set(classes) - {0})]
+
+
+def keep_group(posteriors: torch.Tensor, channels: Sequence[int], threshold: float, reach: int) -> None:
+    """Keep the largest component of some channels taken together; see `keep_classes`."""
+    mask = posteriors[channels[0]] > threshold
+    for k in channels[1:]:
+        mask |= posteriors[k] > threshold
+    drop = _dropped(mask.numpy(), reach)
+    for k in channels:
+        posteriors[k].masked_fill_(drop, 0)
 
 
 def _dropped(mask: np.ndarray, reach: int) -> torch.Tensor:
@@ -190,14 +200,19 @@ def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarra
     return len(where[0])
 
 
-def clean(
+def clean(posteriors: torch.Tensor, values: Sequence[int], **options) -> np.ndarray:
+    """All of `clean_steps` at once."""
+    return run(clean_steps(posteriors, values, **options))
+
+
+def clean_steps(
     posteriors: torch.Tensor,
     values: Sequence[int],
     *,
     keep_largest: bool = True,
     holes: bool = True,
     reach: int = REACH,
-) -> np.ndarray:
+) -> Generator[Progress, None, np.ndarray]:
     """All of the post-processing, in place and in the reference's order; filling holes is the paper's.
 
     Args:
@@ -210,13 +225,22 @@ def clean(
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
     """
+    groups = topological_groups([anatomy.structure(value).topology for value in values]) if keep_largest else []
+    total = len(groups) + 4
+    yield Progress("Cleaning up", 0, total)
     if keep_largest:
         keep_brain(posteriors, reach=reach)
-        keep_classes(posteriors, [anatomy.structure(value).topology for value in values], reach=reach)
+        yield Progress("Cleaning up", 1, total)
+    for number, channels in enumerate(groups):
+        keep_group(posteriors, channels, COMPONENT_THRESHOLD, reach)
+        yield Progress("Cleaning up", number + 2, total)
     normalise(posteriors)
+    yield Progress("Cleaning up", total - 2, total)
     best = best_channel(posteriors)
+    yield Progress("Cleaning up", total - 1, total)
     if holes:
         fill_holes(posteriors, values, best)
+    yield Progress("Cleaning up", total, total)
     return np.asarray(values, np.int16)[best]
 
 
