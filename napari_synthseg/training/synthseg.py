@@ -185,7 +185,10 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
     card = {"name": options.name, "network": "unet", "labels": list(labels), "features": options.features, "levels": 5,
             **_facts(options, training, held_out)}  # fmt: skip
     path = options.out / f"{options.name}.safetensors"
-    weights.save(path, model.state_dict(), card)
+    # "The retained model is then selected relatively to a validation set" (section 3.2), if there is one.
+    best = options.out / "unet-best.pt"
+    chosen = load_checkpoint(best if best.exists() else options.out / "unet.pt")
+    weights.save(path, chosen["model"], {**card, "steps": chosen["step"]})
     return path
 
 
