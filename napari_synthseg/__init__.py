@@ -5,10 +5,14 @@ Importing this package is cheap: neither torch nor Qt nor napari is loaded until
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "segment", "synthesize"]
+
+# Read when torch is imported: what Apple's GPUs lack runs on the processor instead of failing.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
     from napari_synthseg.segmentation.pipeline import segment

@@ -142,7 +142,7 @@ def flip_channels(values: Sequence[int]) -> tuple[int, ...]:
     """The order in which to take channels after a left-right flip, so that each is again its own structure's.
 
     Args:
-        values: the value of each channel.
+        values: the value of each channel; values not in the table are their own partners.
 
     Returns:
         For each channel, the position of its contralateral partner; `posteriors[:, flip_channels(values)]` swaps sides.
@@ -151,10 +151,11 @@ def flip_channels(values: Sequence[int]) -> tuple[int, ...]:
         ValueError: a structure is there without its partner.
     """
     positions = {int(value): position for position, value in enumerate(values)}
-    missing = [value for value in positions if structure(value).contralateral not in positions]
+    partners = [structure(value).contralateral if known(value) else value for value in positions]
+    missing = [value for value, partner in zip(positions, partners, strict=True) if partner not in positions]
     if missing:
         raise ValueError(f"The labels {missing} have no contralateral partner among {list(positions)}.")
-    return tuple(positions[structure(value).contralateral] for value in positions)
+    return tuple(positions[partner] for partner in partners)
 
 
 def mirrored(labels: np.ndarray) -> np.ndarray:

@@ -64,6 +64,11 @@ def load_unet(path: Path, prefix: str = "unet") -> tuple[UNet3d, dict[str, Any]]
         InputError: if layers are missing or have unexpected shapes.
     """
     layers = Layers(path)
+    if any(key.startswith("unet2_") for key in layers.arrays):
+        raise InputError(
+            f"{path.name} holds SynthSeg-robust, three networks in a row, which cannot be used yet: "
+            "give synthseg_1.0.h5 or synthseg_2.0.h5."
+        )
     kernel = layers.get((f"{prefix}_conv_downarm_0_0",), "kernel")
     k = len(layers.get((f"{prefix}_likelihood",), "bias"))
     version = {32: 1, 33: 2}.get(k)

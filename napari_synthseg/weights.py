@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+logger = logging.getLogger(__name__)
+
 DEFAULT = "synthseg-fast"
+NEEDED = ("name", "network", "labels")
+"""What every card says."""
 
 
 def cache_folder() -> Path:
@@ -36,12 +41,18 @@ def folders() -> list[Path]:
 
 
 def available() -> list[dict[str, Any]]:
-    """Cards of all weights found, each with its "path"; a name found twice counts where it is found first."""
+    """Cards of all weights found, each with its "path"; a name found twice counts where it is found first.
+
+    Weights whose card cannot be used are left out, with a warning.
+    """
     cards: dict[str, dict[str, Any]] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
             if path.stem not in cards and path.with_suffix(".json").exists():
-                cards[path.stem] = {**read_card(path), "path": str(path)}
+                try:
+                    cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
+                except InputError as error:
+                    logger.warning("%s", error)
     return list(cards.values())
 
 
@@ -78,9 +89,13 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     card = path.with_suffix(".json")
     try:
-        return json.loads(card.read_text(encoding="utf-8"))
+        content = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} needs its card {card.name} beside it: copy both files.") from error
+    missing = [key for key in NEEDED if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise InputError(f"The card {card.name} of {path.name} does not say its {missing[0]}: copy both files again.")
+    return content
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
@@ -158,10 +173,12 @@ def _load_safetensors(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise InputError(
             f"{path.name} is damaged or not the file its card describes (checksum differs): copy it again."
         )
-    model = build(card)
     try:
+        model = build(card)
         tensors = load_file(path)
         model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path.name} does not hold the weights its card describes: copy it again.") from error
     return model, card

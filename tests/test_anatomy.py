@@ -77,6 +77,10 @@ def test_flip_channels_needs_both_sides():
         anatomy.flip_channels([0, 17])
 
 
+def test_strangers_are_their_own_partners():
+    assert anatomy.flip_channels([0, 17, 53, 9000]) == (0, 2, 1, 3)
+
+
 def test_mirrored_swaps_sides_and_keeps_strangers():
     labels = np.array([[[0, 17, 53, 14, 251]]])
     assert anatomy.mirrored(labels).ravel().tolist() == [0, 53, 17, 14, 251]

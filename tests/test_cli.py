@@ -253,6 +253,34 @@ def test_synthesize_is_seeded(label_map, tmp_path, capsys):
     assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    "words", [["--device", "abacus"], ["--shape", "0", "9", "9"], ["--prior", "class_means=1,2"], ["--prior", "std=a"]]
+)
+def test_synthesize_refuses_what_cannot_be(label_map, tmp_path, capsys, words):
+    assert cli.main(["synthesize", str(label_map), "-o", str(tmp_path / "out"), *words]) == cli.BAD_INPUT
+    assert words[1].split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--steps", "-1"], ["--threads", "0"], ["--locate-share", "2"], ["--device", "abacus"]]
+)
+def test_train_refuses_options_out_of_range(label_map, tmp_path, capsys, words):
+    out = tmp_path / "run"
+    try:
+        code = cli.main(["train", "synthseg", "--label-maps", str(label_map.parent), "--out", str(out), *words])
+    except SystemExit as end:  # what tyro itself refuses
+        code = end.code
+    assert code == cli.BAD_INPUT
+    assert words[1] in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_exported_weights_have_their_ending(tmp_path, capsys):
+    assert cli.main(["export", str(tmp_path), "-o", str(tmp_path / "mine")]) == cli.BAD_INPUT
+    assert ".safetensors" in capsys.readouterr().err
+
+
 def test_train_names_a_folder_that_is_not_there(tmp_path, capsys):
     words = ["--label-maps", str(tmp_path / "nothing"), "--out", str(tmp_path / "run")]
     assert cli.main(["train", "synthseg", *words]) == cli.BAD_INPUT

@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 1,
+    "devices": 1,
     "progress": 1,
     "anatomy": 1,
     "interpolation": 1,

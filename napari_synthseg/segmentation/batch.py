@@ -22,7 +22,7 @@ from napari_synthseg.files.paths import DICOM, READABLE, WRITABLE
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, SegmentOptions, load, segment_steps
 from napari_synthseg.segmentation.preview import write_preview
-from napari_synthseg.volume import Volume
+from napari_synthseg.volume import Volume, resample_to, same_grid
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -51,6 +51,14 @@ class BatchReport:
     def exit_code(self) -> int:
         """0 where every scan was segmented, else 1."""
         return 1 if self.failed else 0
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """The row of a scan in the table of volumes, mm^3; a batch keeps no more of a scan, so that it may be long."""
+
+    intracranial_mm3: float
+    by_value: dict[int, float]
 
 
 def segment_files(
@@ -82,9 +90,12 @@ def segment_files(
     options = options or SegmentOptions()
     scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
     targets = plan_outputs(scans, Path(out))
+    if volumes_csv is not None and Path(volumes_csv).is_dir():
+        raise InputError(f"{volumes_csv} is a folder; give the name of a CSV or TSV file for the volumes.")
     yield Progress("Loading the network")
     model = model if model is not None else load(options)
-    report, rows = BatchReport(), {}
+    report = BatchReport()
+    rows: dict[str, Volumes] = {}
     for number, (scan, target) in enumerate(zip(scans, targets, strict=True), 1):
         title = scan.name if len(scans) == 1 else f"{number}/{len(scans)} {scan.name}"
         try:
@@ -100,7 +111,7 @@ def segment_files(
         if result.warnings:
             report.warnings[str(scan)] = result.warnings
             logger.warning("%s: %s", scan.name, " ".join(result.warnings))
-        rows[str(scan)] = result
+        rows[str(scan)] = Volumes(result.intracranial_mm3, result.volumes)
         if volumes_csv is not None:
             write_volumes(Path(volumes_csv), rows)
     return report
@@ -226,7 +237,7 @@ def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: 
         write_labels(part / target.name, result.labels)
         (part / f"{name}.json").write_text(json.dumps(result_record(result), indent=1) + "\n", encoding="utf-8")
         if preview:
-            shown = scan if result.labels.shape == scan.shape else _on_grid(scan, result.labels)
+            shown = scan if same_grid(scan, result.labels) else _on_grid(scan, result.labels)
             write_preview(part / f"{name}.png", shown, result.labels, title=_title(name, result))
         if result.posteriors is not None:
             result.posteriors.write(part / f"{name.removesuffix('_dseg')}_probseg.nii.gz")
@@ -239,8 +250,6 @@ def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: 
 
 
 def _on_grid(scan: Volume, labels: Volume) -> Volume:
-    from napari_synthseg.volume import resample_to
-
     return resample_to(scan, labels.shape, labels.affine)
 
 
@@ -255,18 +264,18 @@ def result_record(result: Segmentation) -> dict:
     return {**result.record, "intracranial_mm3": round(result.intracranial_mm3, 1), "volumes_mm3": named}
 
 
-def write_volumes(path: Path, rows: dict[str, Segmentation]) -> None:
+def write_volumes(path: Path, rows: dict[str, Volumes]) -> None:
     """One row a scan: its path, the intracranial volume and every structure, mm^3; rewritten as a whole, atomically."""
-    values = sorted({value for result in rows.values() for value in result.volumes})
+    values = sorted({value for row in rows.values() for value in row.by_value})
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(part, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
             writer.writerow(["scan", "intracranial", *(anatomy.name(value) for value in values)])
-            for scan, result in rows.items():
-                volumes = [f"{result.volumes[value]:.1f}" if value in result.volumes else "" for value in values]
-                writer.writerow([scan, f"{result.intracranial_mm3:.1f}", *volumes])
+            for scan, row in rows.items():
+                volumes = [f"{row.by_value[value]:.1f}" if value in row.by_value else "" for value in values]
+                writer.writerow([scan, f"{row.intracranial_mm3:.1f}", *volumes])
         os.replace(part, path)
     finally:
         with suppress(FileNotFoundError):

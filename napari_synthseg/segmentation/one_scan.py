@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from napari_synthseg import __version__
+from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import plausibility, postprocess
 from napari_synthseg.segmentation.grid import Turn
 from napari_synthseg.segmentation.posteriors import Posteriors
-from napari_synthseg.segmentation.predict import predict_steps, resolve_device
+from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, prepare
 from napari_synthseg.volume import Volume
@@ -171,7 +172,8 @@ def segment_steps(
         clock.lap("measure")
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
-            warnings += yield from plausibility.question_orientation(model, prepared.image, prediction.coarse, device)
+            where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
+            warnings += yield from plausibility.question_orientation(model, prepared.image, prediction.coarse, where)
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["warnings"] = warnings

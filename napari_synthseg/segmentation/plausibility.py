@@ -154,7 +154,7 @@ def orientation_steps(model, image: np.ndarray, device: torch.device) -> Generat
     Args:
         model: a network with a locator.
         image: (X, Y, Z), as in `Prepared`.
-        device: where to run.
+        device: where to run; the network is moved there.
 
     Returns:
         The score of every rotation; the four best of a first look were looked at again around the brain they showed.
@@ -167,6 +167,7 @@ def orientation_steps(model, image: np.ndarray, device: torch.device) -> Generat
         found = glance(model, turned, brain_centre(turned) if centre is None else centre, device)
         return score(found.posteriors, model.labels, found.spacing**3), found.middle(model.labels)
 
+    model = model.to(device)
     every = turns()
     first: dict[Turn, tuple[float, np.ndarray | None]] = {}
     for number, turn in enumerate(every):

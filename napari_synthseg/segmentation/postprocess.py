@@ -225,7 +225,8 @@ def clean_steps(
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
     """
-    groups = topological_groups([anatomy.structure(value).topology for value in values]) if keep_largest else []
+    classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
+    groups = topological_groups(classes) if keep_largest else []
     total = len(groups) + 4
     yield Progress("Cleaning up", 0, total)
     if keep_largest:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from napari_synthseg import anatomy
+from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.progress import Progress
@@ -24,32 +25,7 @@ from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.locate import Located, locate_steps, refine_box
 from napari_synthseg.segmentation.prediction import Prediction, average, blend, half_precision, kind_of, values_of
 from napari_synthseg.segmentation.preprocess import between_limits
-from napari_synthseg.segmentation.whole_head import whole_head_steps
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that this machine has.
-
-    Raises:
-        InputError: an unknown device, or one that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if _has("cuda") else "mps" if _has("mps") else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"There is no device called {name!r}; choose auto, cpu, cuda or mps.") from None
-    if not _has(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"This machine has no usable device {name!r}; choose --device cpu or auto.")
-    return device
-
-
-def _has(kind: str) -> bool:
-    if kind == "cuda":
-        return torch.cuda.is_available()
-    if kind == "mps":
-        return torch.backends.mps.is_available()
-    return kind == "cpu"
+from napari_synthseg.segmentation.whole_head import NO_BRAIN, whole_head_steps
 
 
 def predict_steps(
@@ -121,10 +97,12 @@ def _refine(
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:
-        raise InputError("No brain was found in the image; check that it shows a head and that its header is right.")
+        raise InputError(NO_BRAIN)
     low = np.maximum(start + [2 * side.start for side in box], 0)
     low += (low - start) % 2
     high = np.minimum(start + [2 * side.stop for side in box], image.shape)
+    if (high <= low).any():  # what was taken for a brain lies beyond the scan
+        raise InputError(NO_BRAIN)
     blocks = plan((high - low).tolist(), max_voxels=max_voxels, multiple=int(getattr(model, "multiple", 16)))
     source = torch.from_numpy(image)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from napari_synthseg.segmentation.postprocess import bounding_box, largest_compo
 from napari_synthseg.segmentation.prediction import Prediction, blend, values_of
 from napari_synthseg.segmentation.preprocess import rescale
 
+NO_BRAIN = "No brain was found in the image; check that it shows a head and that its header is right."
 BRAIN_MARGIN_MM = 20
 SMOOTHING_SIGMA = 0.5
 """Of the posteriors, in voxels; the reference implementation cuts the kernel at 3 voxels."""
@@ -36,7 +37,7 @@ def whole_head_steps(
     mask = (1 - posteriors[0].float() > 0.25).numpy()
     box = bounding_box(largest_component(mask), BRAIN_MARGIN_MM)
     if box is None:
-        raise InputError("No brain was found in the image; check that it shows a head and that its header is right.")
+        raise InputError(NO_BRAIN)
     start = tuple(side.start for side in box)
     inner = posteriors[(slice(None), *box)].contiguous()
     return Prediction(inner, values_of(model), start, None, str(device))  # type: ignore[arg-type]

@@ -44,8 +44,8 @@ def slice_matrix(
     if step <= 1.0:
         return matrix
     slices = int((n - 1) / step) + 1
-    positions = torch.arange(slices, device=device, dtype=torch.float64) * step
+    positions = torch.arange(slices, dtype=torch.float64) * step
     positions = positions + ((n - 1) - positions[-1]) / 2  # the stack lies in the middle of the axis
-    down = interpolation_matrix(positions, n)
-    back = (torch.arange(n, device=device, dtype=torch.float64) - positions[0]) / step
-    return interpolation_matrix(back, slices) @ (down @ matrix)
+    down = interpolation_matrix(positions, n).to(device)
+    back = (torch.arange(n, dtype=torch.float64) - positions[0]) / step
+    return interpolation_matrix(back, slices).to(device) @ (down @ matrix)

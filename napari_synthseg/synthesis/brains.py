@@ -41,9 +41,9 @@ class Grid:
         origin = tuple(c - 0.5 * (n - 1) * spacing for c, n in zip(centre, shape, strict=True))
         return cls(tuple(shape), float(spacing), origin)  # type: ignore[arg-type]
 
-    def axis(self, i: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        """(n,) positions along axis `i`, mm."""
-        return self.origin[i] + self.spacing * torch.arange(self.shape[i], device=device, dtype=torch.float64)
+    def axis(self, i: int) -> torch.Tensor:
+        """(n,) float64 positions along axis `i`, mm, on the CPU (Apple's GPUs know no float64)."""
+        return self.origin[i] + self.spacing * torch.arange(self.shape[i], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
         (X, Y, Z) uint8 indices into the label map's table.
     """
     device = label_map.index.device
-    axes = [grid.axis(i, device) for i in range(3)]
-    matrix = affine_matrix(record.rotation_deg, record.scaling, record.shearing).to(device)
-    sign = torch.tensor([-1.0 if record.flip else 1.0, 1.0, 1.0], dtype=torch.float64, device=device)
+    axes = [grid.axis(i) for i in range(3)]
+    matrix = affine_matrix(record.rotation_deg, record.scaling, record.shearing)
+    sign = torch.tensor([-1.0 if record.flip else 1.0, 1.0, 1.0], dtype=torch.float64)
     matrix = sign[:, None] * matrix / label_map.spacing
-    shift = sign * torch.tensor(record.translation_mm, dtype=torch.float64, device=device) / label_map.spacing
-    shift = shift + torch.tensor(label_map.centre, dtype=torch.float64, device=device)
+    shift = sign * torch.tensor(record.translation_mm, dtype=torch.float64) / label_map.spacing
+    shift = shift + torch.tensor(label_map.centre, dtype=torch.float64)
     moved = None
     if record.velocity_std > 0:
         u = displacement_field(
@@ -97,11 +97,11 @@ def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
         )
         n = u.shape[-1]
         back = [interpolation_matrix((a / f + 0.5) * (n - 1), n) for a, f in zip(axes, label_map.field_mm, strict=True)]
-        u = torch.einsum("ij,jxyz->ixyz", matrix.float(), u)
-        moved = separable(u, back)
+        u = torch.einsum("ij,jxyz->ixyz", matrix.float().to(device), u)
+        moved = separable(u, [b.to(device) for b in back])
     index = None
     for i, size in enumerate(label_map.index.shape):
-        lines = [(matrix[i, j] * axes[j]).float() for j in range(3)]
+        lines = [(matrix[i, j] * axes[j]).float().to(device) for j in range(3)]
         at = lines[0][:, None, None] + float(shift[i]) + lines[1][None, :, None] + lines[2][None, None, :]
         if moved is not None:
             at += moved[i]
@@ -169,8 +169,9 @@ def render(
     image = gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale=coarse**-1.5)
     if record.bias_std > 0:
         n = record.bias_grid
-        at = [(grid.axis(i, device) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
-        image *= bias_field(record.bias_std, n, record.bias_seed, [interpolation_matrix(a, n) for a in at])
+        at = [(grid.axis(i) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
+        matrices = [interpolation_matrix(a, n).to(device) for a in at]
+        image *= bias_field(record.bias_std, n, record.bias_seed, matrices)
     image.clamp_(0.0, record.ceiling)
     if limits is None:
         limits = (image.min().item(), image.max().item())

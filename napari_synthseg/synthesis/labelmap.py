@@ -65,13 +65,16 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         centre: voxel coordinates about which spatial transforms act; default: middle of the brain's bounding box.
 
     Raises:
-        InputError: if the array is not 3D, holds no label, more than 255 labels or values that are not whole.
+        InputError: if the array is not 3D, holds no label, more than 255 labels, or values that are negative or not
+            whole.
     """
     data = np.asarray(data)
     if data.ndim != 3:
         raise InputError(f"{name or 'The label map'} has {data.ndim} dimensions: a label map has 3.")
     if data.dtype.kind == "f" and not np.array_equal(data, np.round(data)):
         raise InputError(f"{name or 'The label map'} holds values that are not whole numbers: it is not a label map.")
+    if data.size and data.min() < 0:
+        raise InputError(f"{name or 'The label map'} holds negative values: labels are 0 (background) or more.")
     data = data.astype(np.int32)
     field = tuple(float(n * spacing) for n in data.shape)
     found, inverse = np.unique(data, return_inverse=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
 
 from napari_synthseg.errors import InputError
 
@@ -81,6 +82,11 @@ class Priors:
     """Probability of a left/right flip with its labels swapped (section 4.2)."""
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(n) for n in numbers if isinstance(n, float)):
+                raise InputError(f"The prior {f.name} must be finite.")
         for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "mean", "std", "bias_std",
                      "slice_spacing_mm", "thickness_factor"):  # fmt: skip
             low, high = getattr(self, name)
@@ -93,6 +99,13 @@ class Priors:
         for name in ("scaling", "slice_spacing_mm"):
             if getattr(self, name)[0] <= 0:
                 raise InputError(f"The prior {name} must be above 0.")
+        for name in ("velocity_grid", "bias_grid"):
+            if getattr(self, name) < 1:
+                raise InputError(f"The prior {name} must be at least 1.")
+        if self.gamma_variance < 0:
+            raise InputError("The prior gamma_variance cannot be negative.")
+        if self.slice_direction not in (None, 0, 1, 2):
+            raise InputError("The prior slice_direction is 0 (sagittal), 1 (coronal) or 2 (axial).")
 
 
 _PAPER = Priors()

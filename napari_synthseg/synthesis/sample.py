@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.brains import Grid, apply, crop_grid, full_grid, target_table
@@ -35,7 +36,7 @@ class SynthesizeOptions:
     shape: tuple[int, int, int] | None = None
     """Voxels of a random crop; by default the label map's whole grid."""
     device: str = "cpu"
-    """Where the samples are computed: cpu, cuda or mps."""
+    """Where the samples are computed: auto, cpu, cuda or mps."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ def changed(priors: Priors, settings: Sequence[str]) -> Priors:
             numbers = tuple(float(x) for x in text.split(","))
         except ValueError as error:
             raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error
+        if name in {"class_means", "class_stds"}:
+            raise InputError(
+                f"The prior {name} holds a pair for every class: give it in Python, synthesize(priors=...)."
+            )
         old = getattr(priors, name)
         pair = isinstance(old, tuple) or (old is None and name != "slice_direction")
-        if name in {"class_means", "class_stds"} or len(numbers) != (2 if pair else 1):
+        if len(numbers) != (2 if pair else 1):
             raise InputError(
                 f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}."
             )
@@ -95,10 +100,10 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
         return source, affine
     name = "the label map"
     if not isinstance(source, Volume):
-        from napari_synthseg.files import read_volume
+        from napari_synthseg.files import read_labels
 
         name = Path(source).name
-        source = read_volume(Path(source))
+        source = read_labels(Path(source))
     volume = to_canonical(source)
     spacing = np.asarray(volume.spacing, dtype=float)
     if np.ptp(spacing) > 0.02 * spacing.min():
@@ -156,12 +161,12 @@ def synthesize(
         device: torch device to compute on.
 
     Raises:
-        InputError: if the label map or the preset cannot be used.
+        InputError: if the label map, the preset or the device cannot be used.
     """
     ready, affine = prepared(label_map)
     priors = preset(priors) if isinstance(priors, str) else priors
     record = draw(priors, ready, torch.Generator().manual_seed(seed))
-    return replay(record, ready.to(device), affine, shape)
+    return replay(record, ready.to(resolve_device(device)), affine, shape)
 
 
 def synthesize_files(
@@ -186,6 +191,11 @@ def synthesize_files(
     options = options or SynthesizeOptions()
     if count < 1:
         raise InputError(f"{count} samples were asked for: give a number of at least 1.")
+    if options.shape is not None and min(options.shape) < 1:
+        raise InputError(
+            f"A crop of {' x '.join(map(str, options.shape))} voxels is empty: give numbers of at least 1."
+        )
+    device = resolve_device(options.device)
     priors = changed(preset(options.preset), options.prior)
     sources = label_map_files(Path(label_map))
     written: list[Path] = []
@@ -200,7 +210,7 @@ def synthesize_files(
         if path not in cache:
             cache.clear()
             ready, affine = prepared(path)
-            cache[path] = (ready.to(options.device), affine)
+            cache[path] = (ready.to(device), affine)
         ready, affine = cache[path]
         made = replay(draw(priors, ready, g), ready, affine, options.shape)
         out.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Generator
@@ -165,7 +166,8 @@ def fit(
         recipe.trained.load_state_dict(saved_state["model"])
         optimizer.load_state_dict(saved_state["optimizer"])
         if average is not None and saved_state["average"]:
-            average.values = saved_state["average"]
+            for k, v in saved_state["average"].items():  # onto the model's own device
+                average.values[k].copy_(v)
         step, best = saved_state["step"], saved_state["best"]
 
     def state() -> dict[str, Any]:
@@ -192,7 +194,7 @@ def fit(
             loss.backward()
             if options.clip:
                 figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(parameters, options.clip))
-            if not torch.isfinite(loss):
+            if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):
                 figures["skipped"] = 1.0
             else:
                 optimizer.step()
@@ -228,7 +230,7 @@ def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
     state = load_checkpoint(newest)
     finished = state["step"] >= state.get("steps", float("inf"))
     if finished and steps > state["step"] and stable.exists():
-        return load_checkpoint(stable)
+        return {**load_checkpoint(stable), "best": state["best"]}  # the best checkpoint so far stays the one to beat
     return state
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from napari_synthseg import __version__, anatomy, weights
+from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
@@ -77,6 +78,18 @@ class TrainSynthSegOptions:
     name: str = "synthseg-fast"
     """Name of the exported weights."""
 
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        for name in ("steps", "batch", "threads", "crop", "features", "validate_every", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"The option {name} must be above 0, not {value}.")
+        for name in ("locate_share", "cooldown"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InputError(f"The option {name} is a share: give a number from 0 to 1.")
+        if not 0.0 <= self.curriculum[0] <= 1.0 or self.curriculum[1] < 1:
+            raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
+
 
 def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     """Train and export.
@@ -90,7 +103,8 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    device = _device(options.device)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
+    device = resolve_device(automatic if options.device == "auto" else options.device)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -205,8 +219,10 @@ def export(
         confident_score: the locator's score (`segmentation.plausibility`) from which on a scan needs no second look.
 
     Raises:
-        InputError: if the run lacks a stage's checkpoint.
+        InputError: if the run lacks a stage's checkpoint, or the name ends otherwise.
     """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
     tensors: dict[str, torch.Tensor] = {}
     sizes, steps = {}, {}
     for stage, module in (("locate", "locator"), ("refine", "refiner")):
@@ -293,11 +309,3 @@ def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap]
     if not rest:
         raise InputError("No label map is left to train on: hold out fewer of them.")
     return rest, held
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply, target
@@ -50,22 +51,28 @@ def synthetic_cases(
 
 
 def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
-    """Scans `<id>_t1.nii.gz` with labels `<id>_labels.nii.gz`, centred on the middle of what is not background."""
-    from napari_synthseg.files import read_volume
+    """Scans `<id>_t1.nii.gz` of 1 mm with labels `<id>_labels.nii.gz`, centred on the middle of what is not background.
+
+    Raises:
+        InputError: there are none, or one cannot be read.
+    """
+    from napari_synthseg.files import read_labels, read_volume
     from napari_synthseg.volume import to_canonical
 
     cases = []
-    lut = np.zeros(1000, dtype=np.uint8)
-    for i, v in enumerate(labels):
-        lut[v] = i
     for path in sorted(folder.glob("*_t1.nii.gz")):
         scan = to_canonical(read_volume(path)).data.astype(np.float32)
-        truth = lut[to_canonical(read_volume(path.with_name(path.name.replace("_t1", "_labels")))).data.astype(int)]
+        values = to_canonical(read_labels(path.with_name(path.name.replace("_t1", "_labels")))).data
+        truth = np.zeros(values.shape, dtype=np.uint8)
+        for i, v in enumerate(labels):
+            truth[values == v] = i
         where = np.argwhere(scan > 0)
         start = ((where.min(0) + where.max(0) + 1) // 2 - np.array([96, 112, 96])).tolist()
         image = torch.from_numpy(window(scan, start, (192, 224, 192)))
         image = rescaled(image, percentile_limits(image))
         cases.append(Case(path.name[:4], image.half(), torch.from_numpy(window(truth, start, (192, 224, 192)))))
+    if not cases:
+        raise InputError(f"{folder} holds no scans <id>_t1.nii.gz to validate on: give another folder.")
     return cases
 
 
@@ -124,8 +131,9 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             ]
             coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             fine = tuple(slice(2 * a, 2 * b) for a, b in zip(low, high, strict=True))
-            appearance = model.appearance(pooled(image), prior)
             near = to_memory(prior[(slice(None), slice(None), *coarse)])
+            with torch.autocast(device.type, enabled=False):  # variances need float32, as in training and prediction
+                appearance = model.appearance(pooled(image), prior)
             posteriors = model.refine(to_memory(image[fine][None, None]), near, appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()

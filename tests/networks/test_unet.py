@@ -50,6 +50,15 @@ def test_a_file_that_is_no_hdf5_is_one_sentence(tmp_path) -> None:
         load_unet(path)
 
 
+def test_three_networks_in_a_row_are_not_taken_for_one(tmp_path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "robust.h5"
+    with h5py.File(path, "w") as f:
+        f.create_dataset("unet2_likelihood/unet2_likelihood/bias:0", data=np.zeros(33))
+    with pytest.raises(InputError, match="robust"):
+        load_unet(path)
+
+
 def test_missing_layers_are_named(tmp_path) -> None:
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "other.h5"

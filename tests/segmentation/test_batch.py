@@ -80,6 +80,12 @@ def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
     assert float(rows[0]["Left-Cerebral-Cortex"]) > 1000
 
 
+def test_a_folder_for_the_table_of_volumes_is_refused_first(scan, tmp_path):
+    with pytest.raises(InputError, match="folder"):
+        run(segment_files(scan, tmp_path / "out", volumes_csv=tmp_path, model=FakeLocateRefine()))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stopped_batch_leaves_nothing_half_written(scan, tmp_path):
     write_volume(scan.parent / "sub-02_T1w.nii.gz", ball_scan()[0])
     stages = []

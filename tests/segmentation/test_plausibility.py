@@ -114,6 +114,13 @@ def test_the_header_is_kept_when_nothing_is_clearly_better():
     assert plausibility.choose_turn(scores) == (Turn(), [])
 
 
+def test_orientations_are_tried_where_the_scan_is_sent():
+    model, moved = FakeLocateRefine(), []
+    model.to = lambda device: moved.append(device) or model
+    next(plausibility.orientation_steps(model, lopsided(), torch.device("cpu")))
+    assert moved == [torch.device("cpu")]
+
+
 def test_a_sure_network_is_not_asked_about_other_orientations():
     model = FakeLocateRefine()
     coarse = torch.full((8, 40, 40, 40), 1 / 8)

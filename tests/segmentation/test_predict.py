@@ -46,6 +46,20 @@ def test_blocks_give_the_same_as_one_piece():
     np.testing.assert_array_equal(parts, whole)
 
 
+def test_a_brain_beyond_the_scan_is_no_brain():
+    class Elsewhere(FakeLocateRefine):
+        def locate(self, image):
+            out = torch.zeros(1, len(LABELS), *image.shape[2:])
+            out[:, 0] = 1
+            out[:, 1, :4, :4, :4], out[:, 0, :4, :4, :4] = 1, 0
+            return out
+
+    image = np.zeros((24, 24, 24), np.float32)
+    image[6:18, 6:18, 6:18] = 1
+    with pytest.raises(InputError, match="No brain"):
+        run(predict.predict_steps(Elsewhere(), image, device="cpu", flip=False))
+
+
 def test_the_field_of_view_follows_the_brain():
     model = FakeLocateRefine()
     model.head_shape = (30, 30, 30)

@@ -146,7 +146,9 @@ def test_prepared_maps_survive_a_file(tmp_path) -> None:
     assert replace(back, index=m.index) == m
 
 
-@pytest.mark.parametrize("data", [np.zeros((4, 4, 4)), np.ones((4, 4)), np.full((4, 4, 4), 0.5)])
+@pytest.mark.parametrize(
+    "data", [np.zeros((4, 4, 4)), np.ones((4, 4)), np.full((4, 4, 4), 0.5), np.full((4, 4, 4), -2)]
+)
 def test_arrays_that_are_no_label_maps_are_refused(data: np.ndarray) -> None:
     with pytest.raises(ValueError, match="[Ll]abel map|label"):
         prepare(data)

@@ -107,6 +107,14 @@ def test_unknown_presets_and_impossible_priors_are_refused() -> None:
         Priors(scaling=(2.0, 1.0))
     with pytest.raises(InputError, match="probability"):
         Priors(flip=1.5)
+    for name, value in (
+        ("slice_direction", 3),
+        ("bias_grid", 0),
+        ("gamma_variance", -1.0),
+        ("mean", (0.0, float("nan"))),
+    ):
+        with pytest.raises(InputError, match=name):
+            Priors(**{name: value})
 
 
 def test_a_curriculum_runs_from_still_to_full() -> None:

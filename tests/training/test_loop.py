@@ -107,9 +107,11 @@ def test_checkpoints_hold_no_pickled_code(tmp_path) -> None:
 
 def test_a_finished_run_made_longer_goes_on_from_before_its_rate_fell(tmp_path) -> None:
     finish(tmp_path / "short")
+    best = load_checkpoint(tmp_path / "short" / "train.pt")["best"]
     longer = replace(OPTIONS, steps=80)
     went_on = finish(tmp_path / "short", longer, resume=True)
     at_once = finish(tmp_path / "long", longer)
+    assert load_checkpoint(tmp_path / "short" / "train.pt")["best"] >= best
     assert all(torch.equal(went_on[k], at_once[k]) for k in went_on)
 
 

@@ -17,7 +17,7 @@ def shelf(tmp_path, monkeypatch):
 
     def put(name: str, **card) -> None:
         (tmp_path / f"{name}.safetensors").touch()
-        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, **card}))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "network": "unet", "labels": [0], **card}))
 
     return put
 
@@ -36,6 +36,13 @@ def test_a_broken_card_does_not_keep_the_widget_from_opening(shelf, tmp_path):
     shelf("broken")
     (tmp_path / "broken.json").write_text("{")
     assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT]
+
+
+def test_one_broken_card_hides_no_other(shelf, tmp_path):
+    shelf("broken")
+    shelf("sound")
+    (tmp_path / "broken.json").write_text("[]")
+    assert [choice.value for choice in choices.model_choices()] == ["sound"]
 
 
 def test_a_card_is_summed_up():
