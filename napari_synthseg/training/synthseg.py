@@ -86,7 +86,7 @@ class TrainSynthSegOptions:
                 raise InputError(f"The option {name} must be above 0, not {value}.")
         for name in ("locate_share", "cooldown"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"The option {name} is a share: give a number from 0 to 1.")
+                raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(self, name)}.")
         if not 0.0 <= self.curriculum[0] <= 1.0 or self.curriculum[1] < 1:
             raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
 
