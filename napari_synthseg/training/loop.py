@@ -230,7 +230,9 @@ def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
     state = load_checkpoint(newest)
     finished = state["step"] >= state.get("steps", float("inf"))
     if finished and steps > state["step"] and stable.exists():
-        return {**load_checkpoint(stable), "best": state["best"]}  # the best checkpoint so far stays the one to beat
+        before = load_checkpoint(stable)
+        if before.get("steps") == state["steps"]:  # else it is from before an earlier fall, which was gone back on already
+            return {**before, "best": state["best"]}  # the best checkpoint so far stays the one to beat
     return state
 
 

@@ -115,6 +115,16 @@ def test_a_finished_run_made_longer_goes_on_from_before_its_rate_fell(tmp_path) 
     assert all(torch.equal(went_on[k], at_once[k]) for k in went_on)
 
 
+def test_a_run_never_goes_back_behind_a_fall_that_it_has_gone_back_on(tmp_path) -> None:
+    finish(tmp_path)
+    constant = replace(OPTIONS, steps=80, cooldown=0.0)
+    finish(tmp_path, constant, resume=True)
+    (tmp_path / "log.jsonl").unlink()
+    finish(tmp_path, replace(constant, steps=90), resume=True)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(81, 91))
+
+
 def test_a_finished_run_stays_as_it_is(tmp_path) -> None:
     first = finish(tmp_path)
     again = finish(tmp_path, resume=True)
