@@ -231,7 +231,7 @@ def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
     finished = state["step"] >= state.get("steps", float("inf"))
     if finished and steps > state["step"] and stable.exists():
         before = load_checkpoint(stable)
-        if before.get("steps") == state["steps"]:  # else it is from before an earlier fall, which was gone back on already
+        if before.get("steps") == state["steps"]:  # else it belongs to an earlier, shorter run
             return {**before, "best": state["best"]}  # the best checkpoint so far stays the one to beat
     return state
 
