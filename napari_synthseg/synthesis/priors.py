@@ -53,7 +53,8 @@ class Priors:
     ceiling: float = 300.0
     """Intensities are clipped to [0, ceiling] after the bias field (code; the paper is silent)."""
     gamma_variance: float = 0.4
-    """Variance of the logarithm of the gamma exponent (sigma_gamma squared; eq. 18)."""
+    """Variance of the logarithm of the gamma exponent (sigma_gamma squared; eq. 18). Table S1 says 0.4, taken at its
+    word: a standard deviation of 0.63; the reference implementation's is 0.5."""
     gamma_exponent: Range | None = None
     """Uniform range of the exponent itself, in place of `gamma_variance` (SynthSeg+)."""
     noise_std: Range = (0.0, 0.0)

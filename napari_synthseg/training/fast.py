@@ -183,6 +183,8 @@ class RefineRecipe(FastRecipe):
         inside = channels.nonzero()
         shape, half = self.model.head_shape, self.crop // 4
         images, priors, targets = [], [], []
+        if not len(inside):  # a head of background alone: any place will do
+            inside = torch.tensor([[n // 2 for n in self.model.head_shape]])
         for _ in range(self.batch):
             at = inside[int(torch.randint(len(inside), (1,), generator=g))].tolist()
             low = [min(max(c - half, 0), n - 2 * half) for c, n in zip(at, shape, strict=True)]

@@ -107,6 +107,10 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     device = resolve_device(automatic if options.device == "auto" else options.device)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    if not options.resume and any(options.out.glob("*.pt")):
+        raise InputError(
+            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     facts = json.dumps(_facts(options, training, held_out), indent=1)
     (options.out / FACTS).write_text(facts + "\n", encoding="utf-8")

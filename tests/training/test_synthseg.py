@@ -147,3 +147,11 @@ def test_holding_out() -> None:
     assert len(training) == 18 and [m.name for m in held] == ["18", "19"]
     with pytest.raises(InputError, match="nope"):
         split(maps, ("nope",))
+
+
+def test_a_run_is_not_overwritten(maps, tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "locate.pt").write_bytes(b"days of work")
+    with pytest.raises(InputError, match="--resume"):
+        run(train(tiny(maps, tmp_path / "run", steps=2)))
+    assert (tmp_path / "run" / "locate.pt").read_bytes() == b"days of work"
