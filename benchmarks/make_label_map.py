@@ -32,8 +32,8 @@ from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 from napari_synthseg.volume import Volume, crop, pad, to_canonical
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-LIMIT_BYTES = 400_000
-BELOW_MM, ASIDE_MM, BEFORE_MM = 35, 5, 25  # room for the head around the grid of the template, which is 1 mm
+LIMIT_BYTES = 450_000
+BELOW_MM, ASIDE_MM, BEFORE_MM = 15, 5, 20  # room for the head around the grid of the template, which is 1 mm
 CHOROID = {4: 136, 43: 163}
 CSF, SINUS = 24, 514
 
