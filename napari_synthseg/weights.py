@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -182,8 +181,3 @@ def _load_safetensors(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except Exception as error:
         raise InputError(f"{path.name} does not hold the weights its card describes: copy it again.") from error
     return model, card
-
-
-def flip_channels(labels: Sequence[int]) -> tuple[int, ...]:
-    """Order of the channels after a left-right flip."""
-    return anatomy.flip_channels(labels)
