@@ -45,6 +45,8 @@ class TrainSynthSegOptions:
     """The fast recipe starts each stage with this share of the priors' ranges and reaches all so many steps later."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
+    start_from: str | None = None
+    """Name or file of weights to start from, in place of random ones; of the same sizes and labels."""
     priors: str | None = None
     """Preset of the generative model; default fast (fast) or synthseg (paper)."""
     validation: Path | None = None
@@ -149,6 +151,8 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
 
         return validate
 
+    if options.start_from:
+        start_from(model, options.start_from)
     common: dict[str, Any] = {"seed": options.seed, "device": device, "curriculum": options.curriculum}
     first = LocateRecipe(
         model,
@@ -159,7 +163,7 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
         weight_power=0.33,
         **common,
     )
-    if not (options.resume and (options.out / "locate.pt").exists()):
+    if not (options.start_from or (options.resume and (options.out / "locate.pt").exists())):
         first.set_position()
     yield from fit(first, loop, options.out, name="locate", resume=options.resume)
     second = RefineRecipe(
@@ -175,6 +179,8 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
     model = UNet3d(labels, features=options.features)
     if options.crop % model.multiple:
         raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
+    if options.start_from:
+        start_from(model, options.start_from)
     cases = validation.synthetic_cases(held_out, preset("synthseg"), labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
 
@@ -262,6 +268,21 @@ def export(
         card["confident_score"] = confident_score
     weights.save(path, tensors, card)
     return path
+
+
+def start_from(model: LocateRefine | UNet3d, name: str) -> None:
+    """Give a network the weights of a trained one.
+
+    Raises:
+        InputError: if there are no such weights, or they belong to another network, other labels or other sizes.
+    """
+    source = weights.load_model(name)
+    sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
+    if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:  # type: ignore[arg-type]
+        raise InputError(
+            f"Training cannot start from {name}: its network, labels or sizes differ from those asked for."
+        )
+    model.load_state_dict(source.state_dict())
 
 
 def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,19 @@ def test_a_run_is_not_overwritten(maps, tmp_path) -> None:
     with pytest.raises(InputError, match="--resume"):
         run(train(tiny(maps, tmp_path / "run", steps=2)))
     assert (tmp_path / "run" / "locate.pt").read_bytes() == b"days of work"
+
+
+def test_training_starts_from_given_weights(maps, tmp_path) -> None:
+    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_share=0.5)))
+    again = run(
+        train(tiny(maps, tmp_path / "again", steps=2, locate_share=0.5, learning_rate=1e-12, start_from=str(first)))
+    )
+    before, after = load_model(first).state_dict(), load_model(again).state_dict()
+    assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
+
+
+def test_weights_of_other_sizes_are_no_start(maps, tmp_path) -> None:
+    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_share=0.5)))
+    wider = replace(tiny(maps, tmp_path / "wider", start_from=str(first)), refiner_features=(4, 4, 8))
+    with pytest.raises(InputError, match="sizes differ"):
+        run(train(wider))
