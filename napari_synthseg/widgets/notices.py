@@ -1,0 +1,72 @@
+"""Telling the user what went wrong: one sentence as a napari notification, the rest behind its "Details" button."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from napari.utils.notifications import Notification, NotificationSeverity, notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QFontDatabase
+from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+
+logger = logging.getLogger("napari_synthseg")
+
+
+def complain(error: Exception, doing: str) -> str:
+    """Show an error as a notification.
+
+    Args:
+        error: a `ValueError` (as `InputError` is one) is the user's to mend, and its message is the sentence; anything
+            else is ours, and the sentence says what failed.
+        doing: what failed, as the beginning of a sentence: "Segmenting".
+
+    Returns:
+        The sentence, to be shown in the widget too.
+    """
+    if isinstance(error, ValueError):
+        sentence = str(error)
+    else:
+        sentence = f"{doing} failed ({type(error).__name__}: {error}); press Details to see where."
+        logger.error("%s failed", doing, exc_info=error)
+    details = "".join(traceback.format_exception(error))
+    action = ("Details", lambda *_: show_details(sentence, details))
+    notification_manager.dispatch(Notification(sentence, NotificationSeverity.ERROR, actions=(action,)))
+    return sentence
+
+
+def show_details(sentence: str, details: str) -> QDialog:
+    """Open a window with a text to read and copy; it does not block the viewer."""
+    dialog = DetailsDialog(sentence, details, _window())
+    dialog.show()
+    return dialog
+
+
+class DetailsDialog(QDialog):
+    """A sentence, the details below it, and a button that copies both."""
+
+    def __init__(self, sentence: str, details: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle("SynthSeg: details")
+        self.sentence = QLabel(sentence)
+        self.sentence.setWordWrap(True)
+        self.sentence.setTextFormat(Qt.TextFormat.PlainText)
+        self.text = QPlainTextEdit(details)
+        self.text.setReadOnly(True)
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        self.copy = buttons.addButton("Copy", QDialogButtonBox.ButtonRole.ActionRole)
+        self.copy.setToolTip("Copy the sentence and the details, for a report.")
+        self.copy.clicked.connect(lambda: QApplication.clipboard().setText(f"{sentence}\n\n{details}"))
+        buttons.rejected.connect(self.close)
+        layout = QVBoxLayout(self)
+        for part in (self.sentence, self.text, buttons):
+            layout.addWidget(part)
+        self.resize(640, 360)
+
+
+def _window() -> QWidget | None:
+    """The window the dialog belongs to, so that it closes with it."""
+    active = QApplication.activeWindow()
+    return active.window() if active is not None else None
