@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QLabel, QPla
 
 logger = logging.getLogger("napari_synthseg")
 
+_open: list[DetailsDialog] = []  # Python would collect a window that nothing else refers to
+
 
 def complain(error: Exception, doing: str) -> str:
     """Show an error as a notification.
@@ -38,6 +40,8 @@ def complain(error: Exception, doing: str) -> str:
 def show_details(sentence: str, details: str) -> QDialog:
     """Open a window with a text to read and copy; it does not block the viewer."""
     dialog = DetailsDialog(sentence, details, _window())
+    _open.append(dialog)
+    dialog.finished.connect(lambda _: _open.remove(dialog))
     dialog.show()
     return dialog
 
