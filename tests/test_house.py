@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import napari_synthseg
+from napari_synthseg.files.paths import READABLE
 
 PACKAGE = "napari_synthseg"
 SOURCE = Path(napari_synthseg.__file__).parent
@@ -275,7 +276,16 @@ def test_manifest_is_complete(manifest):
     assert {sample.key for sample in parts.sample_data} == {"mni152", "synthetic_head", "label_map"}
     assert "napari/layers/segment" in parts.menus
     settings = {name: set(group.properties) for name, group in parts.configurations.items()}
-    assert settings == {"computing": {"device", "threads"}, "files": {"cache"}}
+    assert settings == {
+        "computing": {"device", "threads"},
+        "files": {"cache", "weights"},
+        "display": {"convention"},
+    }
+
+
+def test_every_format_we_read_is_in_the_manifest(manifest):
+    patterns = {pattern for reader in manifest.contributions.readers for pattern in reader.filename_patterns}
+    assert {f"*{ending}" for ending in READABLE} <= patterns
 
 
 def test_command_names_leave_room_for_napari(manifest):
