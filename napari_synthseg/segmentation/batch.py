@@ -20,7 +20,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, stem, suffix, write_labels
 from napari_synthseg.files.paths import DICOM, READABLE, WRITABLE
 from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.one_scan import Segmentation, SegmentOptions, load, segment_steps
+from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
+from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.volume import Volume, resample_to, same_grid
 

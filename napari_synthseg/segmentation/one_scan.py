@@ -6,9 +6,9 @@ import platform
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,56 +16,15 @@ from torch import nn
 
 from napari_synthseg import __version__
 from napari_synthseg.devices import resolve_device
-from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import plausibility, postprocess
 from napari_synthseg.segmentation.grid import Turn
+from napari_synthseg.segmentation.options import SegmentOptions, make_options
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, prepare
 from napari_synthseg.volume import Volume
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """How to segment."""
-
-    model: str = "synthseg-fast"
-    """Name of the weights (`napari-synthseg models` lists them)."""
-    weights: Path | None = None
-    """A weights file (.safetensors with its card, or a SynthSeg .h5) in place of named weights."""
-    grid: Literal["input", "1mm"] = "input"
-    """Where the labels lie: on the scan's own voxels, or at 1 mm."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads, 1 or more; by default as many as torch chooses."""
-    flip: bool = True
-    """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
-    ct: bool = False
-    """The scan is a CT: clip to 0-80 HU."""
-    fix_orientation: bool = False
-    """Try the 24 right-angle rotations and use the one that looks like a head, for scans with a wrong header."""
-    posteriors: bool = False
-    """Keep the posteriors of all structures too."""
-    keep_largest: bool = True
-    """Keep only the largest component of every structure (topological class)."""
-    fill_holes: bool = True
-    """Fill holes in structures that have none."""
-    block_mm: int = 128
-    """Edge of the largest cube predicted at once, 64-256 mm; smaller needs less memory."""
-    index: int | None = None
-    """Which volume of a 4D file to segment, counted from 0."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        if self.grid not in ("input", "1mm"):
-            raise InputError(f"The grid {self.grid!r} is not known; choose input or 1mm.")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
-        if not 64 <= self.block_mm <= 256:
-            raise InputError(f"The block size must lie between 64 and 256 mm, not {self.block_mm}.")
 
 
 @dataclass(frozen=True)
@@ -107,17 +66,6 @@ def segment(
 
     volume = read_volume(scan, index=chosen.index)
     return run(segment_steps(volume, chosen, network, name=str(scan)), on_progress)
-
-
-def make_options(**options) -> SegmentOptions:
-    """`SegmentOptions`, with a sentence about names that are not among them."""
-    known = [one.name for one in fields(SegmentOptions)]
-    for name in options:
-        if name not in known:
-            raise InputError(f"There is no option {name!r}; there are {', '.join(known)}.")
-    if isinstance(options.get("weights"), str):
-        options["weights"] = Path(options["weights"])
-    return SegmentOptions(**options)
 
 
 def load(options: SegmentOptions) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_synthseg.segmentation.batch import BatchReport, segment_files
-from napari_synthseg.segmentation.one_scan import Segmentation, SegmentOptions, make_options, segment, segment_steps
+from napari_synthseg.segmentation.one_scan import Segmentation, segment, segment_steps
+from napari_synthseg.segmentation.options import SegmentOptions, make_options
 
 __all__ = [
     "BatchReport",

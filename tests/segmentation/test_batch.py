@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, write_volume
 from napari_synthseg.progress import Stopped, run
 from napari_synthseg.segmentation import batch
-from napari_synthseg.segmentation.one_scan import SegmentOptions
+from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.pipeline import segment_files
 from tests.segmentation.fakes import LABELS, FakeLocateRefine, ball_scan
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.one_scan import SegmentOptions, segment, segment_steps
+from napari_synthseg.segmentation.one_scan import segment, segment_steps
+from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to
 from tests.segmentation.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 
