@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets.choices import Choice
 
@@ -35,6 +35,74 @@ def let_shrink(box: QComboBox) -> None:
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(8)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    keep_from_wheel(box)
+
+
+class _WheelFilter(QObject):
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is None or event.type() != QEvent.Type.Wheel or not isinstance(watched, QWidget) or watched.hasFocus():
+            return False
+        event.ignore()
+        return True
+
+
+def keep_from_wheel(control: QWidget) -> None:
+    """Scrolling a form past a control does not change it: the wheel is for the control only once it has the focus."""
+    control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    control.installEventFilter(_WheelFilter(control))
+
+
+class Section(QWidget):
+    """A part of a form that unfolds below its title; the title is a button, so the keyboard opens it too.
+
+    What it holds goes into `body`, a widget without a layout, or into a layout set on it.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, tip: str = "", *, unfolded: bool = False) -> None:
+        super().__init__()
+        self.button = QToolButton()
+        self.button.setText(title)
+        self.button.setToolTip(tip)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.body = QWidget()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.button)
+        layout.addWidget(self.body)
+        self.button.toggled.connect(self._unfold)
+        self._unfold(False)
+        self.button.setChecked(unfolded)
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether the body is shown."""
+        return self.button.isChecked()
+
+    def set_unfolded(self, unfolded: bool) -> None:
+        """Show or hide the body."""
+        self.button.setChecked(unfolded)
+
+    def _unfold(self, unfolded: bool) -> None:
+        self.body.setVisible(unfolded)
+        self.button.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
+        self.toggled.emit(unfolded)
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """An empty form as all faces have it: labels on the left, fields as wide as there is room."""
+    form = QFormLayout() if parent is None else QFormLayout(parent)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    form.setHorizontalSpacing(8)
+    form.setVerticalSpacing(4)
+    return form
 
 
 def combo(choices: list[Choice], tip: str) -> QComboBox:
