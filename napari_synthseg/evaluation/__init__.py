@@ -2,10 +2,12 @@
 
 from napari_synthseg.evaluation.metrics import dice, evaluate, surface_distance
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_files, evaluate_steps, table
-from napari_synthseg.evaluation.volumetry import compare_volumes, label_volumes
+from napari_synthseg.evaluation.volumetry import asymmetries, asymmetry_index, compare_volumes, label_volumes
 
 __all__ = [
     "EvaluateOptions",
+    "asymmetries",
+    "asymmetry_index",
     "compare_volumes",
     "dice",
     "evaluate",

@@ -1,4 +1,4 @@
-"""Volumes of structures, and how those of two segmentations of the same scans agree."""
+"""Volumes of structures, how those of the two sides differ, and how those of two segmentations agree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from napari_synthseg import anatomy
 from napari_synthseg.volume import Volume
+
+_COUNTED_BELOW = 1 << 20  # values for which a table of counts is small; greater ones are sorted
 
 
 def label_volumes(labels: Volume, values: Iterable[int] | None = None) -> dict[int, float]:
@@ -16,10 +19,46 @@ def label_volumes(labels: Volume, values: Iterable[int] | None = None) -> dict[i
         labels: A label map of whole numbers that are not negative.
         values: Values to measure (0.0 where absent); without them, all that occur but the background.
     """
-    counts = np.bincount(labels.data.astype(np.intp, copy=False).ravel())
+    counts = count_labels(labels.data)
     voxel = labels.voxel_mm3
-    chosen = np.flatnonzero(counts) if values is None else values
-    return {int(v): float(counts[v] * voxel) if v < counts.size else 0.0 for v in chosen if values is not None or v}
+    chosen = (v for v in counts if v) if values is None else values
+    return {int(v): counts.get(int(v), 0) * voxel for v in chosen}
+
+
+def count_labels(labels: np.ndarray) -> dict[int, int]:
+    """Voxels of each value that occurs, background among them, sorted by value."""
+    if labels.size == 0:
+        return {}
+    if labels.min() < 0 or labels.max() >= _COUNTED_BELOW:
+        found, numbers = np.unique(labels, return_counts=True)
+        return {int(v): int(n) for v, n in zip(found, numbers, strict=True)}
+    counts = np.zeros(int(labels.max()) + 1, np.int64)
+    for part in np.atleast_2d(labels):  # counting needs 8 bytes a voxel: a plane at a time
+        counts += np.bincount(part.astype(np.intp, copy=False).ravel(), minlength=len(counts))
+    return {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
+
+
+def asymmetry_index(left: float, right: float) -> float | None:
+    """200 (L - R) / (L + R) in percent, -200 to 200: positive where the left is larger; None where both are empty."""
+    return None if left + right == 0 else 200.0 * (left - right) / (left + right)
+
+
+def side_pairs(values: Iterable[int]) -> list[tuple[int, int]]:
+    """The (left, right) values of the structures of which both sides are among `values`, sorted by the left one."""
+    there = {int(v) for v in values}
+    left = (v for v in sorted(there) if anatomy.known(v) and anatomy.structure(v).side == "left")
+    pairs = ((v, anatomy.structure(v).contralateral) for v in left)
+    return [(one, other) for one, other in pairs if other != one and other in there]
+
+
+def asymmetries(volumes: Mapping[int, float]) -> dict[int, float]:
+    """The asymmetry index in percent by left value, of the structures of which both sides are measured.
+
+    Args:
+        volumes: Volumes by value, in any unit.
+    """
+    found = {left: asymmetry_index(volumes[left], volumes[right]) for left, right in side_pairs(volumes)}
+    return {value: index for value, index in found.items() if index is not None}
 
 
 def relative_difference(volume: float, truth: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -41,7 +41,7 @@ def write_volume(path: str | Path, volume: Volume, *, dtype: DTypeLike | None = 
         _WRITERS[ending](temporary, data, volume.affine)
 
 
-def write_labels(path: str | Path, volume: Volume) -> None:
+def write_labels(path: str | Path, volume: Volume, columns: Mapping[str, Mapping[int, object]] | None = None) -> None:
     """Writes a label map in the smallest integer type that holds it, and its table `<stem>.tsv` beside it.
 
     The table is that of a BIDS `dseg.tsv`: index, name and colour of each label in the volume but background.
@@ -49,6 +49,7 @@ def write_labels(path: str | Path, volume: Volume) -> None:
     Args:
         path: the file; one of that name, and its table, are replaced.
         volume: whole numbers, none negative.
+        columns: further columns of the table, by name: what each value has in it (`n/a` where it has nothing).
 
     Raises:
         InputError: as `write_volume`, or the values are no labels.
@@ -66,16 +67,18 @@ def write_labels(path: str | Path, volume: Volume) -> None:
     table = path.with_name(paths.stem(path) + ".tsv")
     with _placed(path, table) as (labels_file, table_file):
         _WRITERS[ending](labels_file, data, volume.affine)
-        table_file.write_text(labels_table(_values(data)), encoding="utf-8")
+        table_file.write_text(labels_table(_values(data), columns), encoding="utf-8")
 
 
-def labels_table(values: list[int]) -> str:
-    """The text of a BIDS `dseg.tsv` for these label values, background left out."""
-    rows = ["index\tname\tcolor"]
+def labels_table(values: list[int], columns: Mapping[str, Mapping[int, object]] | None = None) -> str:
+    """The text of a BIDS `dseg.tsv` for these label values, background left out; see `write_labels`."""
+    more = columns or {}
+    rows = ["\t".join(("index", "name", "color", *more))]
     for value in values:
         if value != 0:
             red, green, blue = anatomy.color(value)
-            rows.append(f"{value}\t{anatomy.name(value)}\t#{red:02x}{green:02x}{blue:02x}")
+            rest = (str(column.get(value, "n/a")) for column in more.values())
+            rows.append("\t".join((str(value), anatomy.name(value), f"#{red:02x}{green:02x}{blue:02x}", *rest)))
     return "\n".join(rows) + "\n"
 
 

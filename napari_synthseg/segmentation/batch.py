@@ -235,7 +235,7 @@ def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: 
     part = Path(tempfile.mkdtemp(prefix=".segment-", dir=target.parent))
     try:
         name = stem(target)
-        write_labels(part / target.name, result.labels)
+        write_labels(part / target.name, result.labels, result_columns(result))
         (part / f"{name}.json").write_text(json.dumps(result_record(result), indent=1) + "\n", encoding="utf-8")
         if preview:
             shown = scan if same_grid(scan, result.labels) else _on_grid(scan, result.labels)
@@ -260,9 +260,19 @@ def _title(name: str, result: Segmentation) -> str:
 
 
 def result_record(result: Segmentation) -> dict:
-    """The run's record with the volumes."""
-    named = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
-    return {**result.record, "intracranial_mm3": round(result.intracranial_mm3, 1), "volumes_mm3": named}
+    """The run's record with the volumes and the quality of each structure."""
+    volumes = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
+    quality = {anatomy.name(value): round(one, 3) for value, one in result.quality.items()}
+    total = round(result.intracranial_mm3, 1)
+    return {**result.record, "intracranial_mm3": total, "volumes_mm3": volumes, "quality": quality}
+
+
+def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:
+    """What the table beside the labels says of each structure, beside its name and colour."""
+    return {
+        "volume_mm3": {value: f"{mm3:.1f}" for value, mm3 in result.volumes.items()},
+        "quality": {value: f"{one:.3f}" for value, one in result.quality.items()},
+    }
 
 
 def write_volumes(path: Path, rows: dict[str, Volumes]) -> None:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, prepare
+from napari_synthseg.segmentation.quality import expected_dice
 from napari_synthseg.volume import Volume
 
 
@@ -43,6 +44,8 @@ class Segmentation:
     """If asked for."""
     record: dict[str, Any]
     """What ran, on what, how long: fit for JSON."""
+    quality: dict[int, float] = field(default_factory=dict)
+    """Expected Dice by FreeSurfer value, 0-1, not calibrated (see `quality.expected_dice`)."""
 
 
 def segment(
@@ -141,7 +144,9 @@ def measure(prepared: Prepared, prediction: Prediction, hard: np.ndarray, option
         *plausibility.check_volumes(volumes, total),
         *plausibility.check_field_of_view(brain, soft.start, prepared.image.shape),
     ]
-    return Segmentation(soft.labels(hard), volumes, total, tuple(warnings), soft if options.posteriors else None, {})
+    quality = expected_dice(soft.data, soft.values, hard)
+    kept = soft if options.posteriors else None
+    return Segmentation(soft.labels(hard), volumes, total, tuple(warnings), kept, {}, quality)
 
 
 def _locator(model: nn.Module) -> nn.Module:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_synthseg.evaluation import compare_volumes, label_volumes
-from napari_synthseg.evaluation.volumetry import relative_difference
+from napari_synthseg.evaluation import asymmetries, asymmetry_index, compare_volumes, label_volumes
+from napari_synthseg.evaluation.volumetry import relative_difference, side_pairs
 from napari_synthseg.volume import Volume
 
 
@@ -44,3 +44,21 @@ def test_lists_of_different_length_are_refused():
 def test_relative_difference():
     assert relative_difference(90, 100) == pytest.approx(-10)
     assert relative_difference(90, 0) is None
+
+
+def test_great_label_values_need_no_great_table():
+    labels = np.zeros((4, 4, 4), np.int32)
+    labels[0], labels[1, 0, 0] = 2_000_000_000, 17
+    assert label_volumes(Volume(labels, np.eye(4))) == {17: 1.0, 2_000_000_000: 16.0}
+
+
+def test_asymmetry_is_positive_where_the_left_is_larger():
+    assert asymmetry_index(4.4, 3.6) == pytest.approx(20.0)
+    assert asymmetry_index(3.6, 4.4) == pytest.approx(-20.0)
+    assert asymmetry_index(0.0, 0.0) is None
+
+
+def test_asymmetries_need_both_sides():
+    volumes = {17: 4.4, 53: 3.6, 18: 1.0, 16: 20.0, 12: 0.0, 51: 0.0, 9_999: 1.0}
+    assert asymmetries(volumes) == {17: pytest.approx(20.0)}
+    assert side_pairs(volumes) == [(12, 51), (17, 53)]

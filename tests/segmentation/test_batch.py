@@ -141,3 +141,15 @@ def test_scans_are_never_overwritten(scan):
         batch.plan_outputs([scan], scan)
     with pytest.raises(InputError, match="one file, but there are 2 scans"):
         batch.plan_outputs([scan, scan.with_name("b.nii")], scan.with_name("c.nii.gz"))
+
+
+def test_volume_and_quality_stand_in_the_table_beside_the_labels(tmp_path):
+    scan, _ = ball_scan()
+    write_volume(tmp_path / "a.nii.gz", scan)
+    run(segment_files(tmp_path / "a.nii.gz", tmp_path / "out.nii.gz", model=FakeLocateRefine()))
+    with open(tmp_path / "out.tsv", newline="") as file:
+        rows = {int(row["index"]): row for row in csv.DictReader(file, delimiter="\t")}
+    record = json.loads((tmp_path / "out.json").read_text())
+    name = rows[2]["name"]
+    assert float(rows[2]["volume_mm3"]) == record["volumes_mm3"][name] > 1000
+    assert 0.9 < float(rows[2]["quality"]) == record["quality"][name] <= 1

@@ -1,0 +1,43 @@
+"""How far a segmentation can be trusted, structure by structure, from the network's own probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+LOW = 0.6
+"""Quality below which a structure deserves a look before it is used."""
+
+
+def expected_dice(posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray) -> dict[int, float]:
+    """Dice between the labels and the probabilities they were taken from: 2 sum_{hard=k} p_k / (|hard=k| + sum p_k).
+
+    It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
+    and scans of one network, and do not read it as a score.
+
+    Args:
+        posteriors: (K, X, Y, Z), background first.
+        values: FreeSurfer value of each channel.
+        hard: (X, Y, Z) FreeSurfer values.
+
+    Returns:
+        0 to 1 by value, background left out; 0 where a structure has probability but no voxel. A structure with
+        neither is left out.
+    """
+    labels = torch.from_numpy(np.ascontiguousarray(hard))
+    out = {}
+    for value, channel in zip(values[1:], posteriors[1:], strict=True):
+        mask = labels == int(value)
+        size = int(torch.count_nonzero(mask))
+        total = float(channel.sum(dtype=torch.float64))
+        if size + total > 0:
+            shared = float(channel[mask].sum(dtype=torch.float64)) if size else 0.0
+            out[int(value)] = min(1.0, 2 * shared / (size + total))
+    return out
+
+
+def low_quality(quality: Mapping[int, float], threshold: float = LOW) -> tuple[int, ...]:
+    """The values whose quality lies below a threshold, worst first."""
+    return tuple(sorted((value for value, one in quality.items() if one < threshold), key=lambda value: quality[value]))
