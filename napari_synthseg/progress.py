@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,6 +32,29 @@ class Stopped(Exception):
     """A job ended because it was asked to; nothing half-made is left behind."""
 
 
+_asked: ContextVar[Callable[[], bool]] = ContextVar("asked", default=lambda: False)
+
+
+@contextmanager
+def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Inside, in this thread, `checkpoint` asks `should_stop`."""
+    token = _asked.set(should_stop)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def checkpoint() -> None:
+    """Called in the middle of what takes long without a report (layers of a network, slices of a volume).
+
+    Raises:
+        Stopped: if the job that this thread drives was asked to stop.
+    """
+    if _asked.get()():
+        raise Stopped("stopped")
+
+
 def run(
     job: Generator[Progress, None, Result],
     on_progress: Callable[[Progress], None] | None = None,
@@ -50,7 +75,8 @@ def run(
     """
     while True:
         try:
-            report = next(job)
+            with stoppable(should_stop or _asked.get()):
+                report = next(job)
         except StopIteration as end:
             return end.value
         if on_progress is not None:

@@ -13,6 +13,7 @@ import torch
 
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
+from napari_synthseg.progress import checkpoint
 
 
 def located(model: LocateRefine, image: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
@@ -89,6 +90,7 @@ def _posteriors(
     flat = [one.reshape(one.shape[0], -1) for one in features]
     out = torch.empty(k, x, 2, y, 2, z, 2, dtype=torch.float16, device=features[0].device)
     for position in range(8):
+        checkpoint()
         added = [term.float().reshape(k, -1) for term in terms(position)]
         mean = torch.mm(weight[position], flat[0]).add(offset[position]).add(added[0]).softmax(0)
         if order is not None:

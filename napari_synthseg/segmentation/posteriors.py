@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from napari_synthseg.progress import checkpoint
 from napari_synthseg.segmentation.grid import Grid, inside, interpolate, is_exact
 from napari_synthseg.segmentation.postprocess import Box, bounding_box, hard_labels
 from napari_synthseg.volume import Volume
@@ -67,6 +68,7 @@ class Posteriors:
         where, coordinates = self._run()
         part = self.data[k].float()
         for axis in range(3):
+            checkpoint()
             part = interpolate(part, axis, coordinates[axis])
         if k == 0:
             part -= 1
@@ -90,6 +92,7 @@ class Posteriors:
         low = np.clip(np.floor(x), 0, self._size[0] - 1).astype(int)
         table = np.asarray(self.values, np.int16)
         for i, first in enumerate(low):
+            checkpoint()
             plane = self.data[:, first : first + 2].float()
             plane = interpolate(plane, 1, x[i : i + 1] - first)[:, 0]
             small, large = (1, 2) if len(y) <= len(z) else (2, 1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.progress import Progress, checkpoint, run
 
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
@@ -125,6 +125,7 @@ def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
 def normalise(posteriors: torch.Tensor) -> None:
     """Make the posteriors of each voxel sum to one again, in place; where nothing is left, background becomes 1."""
     for plane in range(posteriors.shape[1]):
+        checkpoint()
         part = posteriors[:, plane]
         total = part.sum(0, dtype=torch.float32)
         empty = total <= 0
@@ -151,6 +152,7 @@ def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray
     labels = best_channel(posteriors) if best is None else best
     changed = 0
     for k, value in enumerate(values):
+        checkpoint()
         if value in WITHOUT_HOLES:
             changed += _assign(posteriors, labels, _holes(labels == k), k)
     if 24 in values:
@@ -258,6 +260,7 @@ def best_channel(posteriors: torch.Tensor) -> np.ndarray:
     highest = posteriors[0].clone()
     best = torch.zeros(highest.shape, dtype=torch.int16)
     for k, channel in enumerate(posteriors[1:], 1):
+        checkpoint()
         best.masked_fill_(channel > highest, k)
         torch.maximum(highest, channel, out=highest)
     return best.numpy()
@@ -270,5 +273,8 @@ def hard_labels(posteriors: torch.Tensor, values: Sequence[int]) -> np.ndarray:
 
 def soft_volumes(posteriors: torch.Tensor, values: Sequence[int], voxel_mm3: float) -> dict[int, float]:
     """Volume of every structure in mm^3: sums of posteriors (in float64) times the volume of a voxel, no background."""
-    pairs = zip(values[1:], posteriors[1:], strict=True)
-    return {int(value): float(channel.sum(dtype=torch.float64)) * voxel_mm3 for value, channel in pairs}
+    volumes = {}
+    for value, channel in zip(values[1:], posteriors[1:], strict=True):
+        checkpoint()
+        volumes[int(value)] = float(channel.sum(dtype=torch.float64)) * voxel_mm3
+    return volumes

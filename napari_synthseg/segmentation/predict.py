@@ -23,7 +23,15 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation import flip_average
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.locate import Located, locate_steps, refine_box
-from napari_synthseg.segmentation.prediction import Prediction, average, blend, half_precision, kind_of, values_of
+from napari_synthseg.segmentation.prediction import (
+    Prediction,
+    average,
+    blend,
+    half_precision,
+    interruptible,
+    kind_of,
+    values_of,
+)
 from napari_synthseg.segmentation.preprocess import between_limits
 from napari_synthseg.segmentation.whole_head import NO_BRAIN, whole_head_steps
 
@@ -47,7 +55,8 @@ def predict_steps(
     notes: tuple[str, ...] = ()
     for number, (where, voxels) in enumerate(attempts):
         try:
-            result = yield from _attempt(model, image, where, flip, voxels)
+            with interruptible(model):
+                result = yield from _attempt(model, image, where, flip, voxels)
             return replace(result, notes=notes)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or number == len(attempts) - 1:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.segmentation.blocks import Plan
 
 
@@ -49,6 +49,18 @@ def half_precision(device: torch.device, kind: str):
         fast = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
         return torch.autocast("cpu", torch.bfloat16) if fast else nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+
+
+@contextmanager
+def interruptible(model: nn.Module) -> Iterator[None]:
+    """Inside, a request to stop ends the network before its next layer, and not only after the block."""
+    leaves = [one for one in model.modules() if not any(True for _ in one.children())]
+    hooks = [one.register_forward_pre_hook(lambda *_: checkpoint()) for one in leaves]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def values_of(model: nn.Module) -> tuple[int, ...]:

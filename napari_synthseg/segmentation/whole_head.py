@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.postprocess import bounding_box, largest_component
 from napari_synthseg.segmentation.prediction import Prediction, blend, values_of
@@ -68,6 +68,7 @@ def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
     side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
     taps = np.array([side, 1.0, side]) / (1 + 2 * side)
     for axis in (2, 3, 4):
+        checkpoint()
         n = posteriors.shape[axis]
         blurred = posteriors * taps[1]
         blurred.narrow(axis, 1, n - 1).add_(posteriors.narrow(axis, 0, n - 1), alpha=taps[0])

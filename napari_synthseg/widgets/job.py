@@ -1,23 +1,28 @@
 """Run one job (a generator of `Progress`) in a worker thread and tell a widget about it on the main thread.
 
 A job ends in exactly one of `returned`, `failed` or `stopped`. After `stop` nothing but `stopped` is emitted, so a
-cancelled job can leave nothing behind. The activity bar of napari shows the same progress as the widget.
+cancelled job can leave nothing behind, and it is emitted within a second: a thread that is then still busy (it may be
+inside a library that cannot be interrupted) is left to end by itself. napari's activity bar shows the same progress.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.progress import Progress, stoppable
 from napari_synthseg.widgets.activity import Activity
 
 logger = logging.getLogger("napari_synthseg")
+
+PATIENCE_MS = 800
+"""How long a stopped job's thread is waited for."""
 
 
 class Job(QObject):
@@ -26,7 +31,7 @@ class Job(QObject):
     progressed = Signal(object)  # Progress
     returned = Signal(object)  # what the job returns
     failed = Signal(object)  # the exception
-    stopping = Signal()  # asked to stop; `stopped` follows when the thread has ended
+    stopping = Signal()  # asked to stop; `stopped` follows within a second
     stopped = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -35,10 +40,14 @@ class Job(QObject):
         self._activity: Activity | None = None
         self._stopping = False
         self._outcome: Any = None
+        self._stop_event = threading.Event()
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._abandon)
 
     @property
     def running(self) -> bool:
-        """Whether a thread of this job is still at work (also while it is stopping)."""
+        """Whether the job is at work or stopping."""
         return self._worker is not None
 
     def start(self, title: str, function: Callable[..., Generator[Progress, None, Any]], *args: Any) -> None:
@@ -55,19 +64,23 @@ class Job(QObject):
             raise RuntimeError("A job is running; stop it or wait for it.")
         self._stopping, self._outcome = False, None
         self._activity = Activity(title, self.stop, self)
-        self._worker = create_worker(_drive, function, args, _worker_class=_Worker, _ignore_errors=True)
-        self._worker.yielded.connect(self._on_yielded)
-        self._worker.returned.connect(self._on_returned)
-        self._worker.finished.connect(self._on_finished)
-        self._worker.start()
+        stop = threading.Event()
+        worker = create_worker(_drive, stop.is_set, function, args, _worker_class=_Worker, _ignore_errors=True)
+        worker.yielded.connect(self._on_yielded)
+        worker.returned.connect(self._on_returned)
+        worker.finished.connect(self._on_finished)
+        self._worker, self._stop_event = worker, stop
+        worker.start()
 
     def stop(self) -> None:
         """Ask the job to end at its next report; from now on it can only be `stopped`."""
         if self._worker is None or self._stopping:
             return
         self._stopping = True
+        self._stop_event.set()
         self._worker.quit()
         self._close_activity()  # now: a window that closes does not wait for the thread
+        self._patience.start(PATIENCE_MS)
         self.stopping.emit()
 
     def _on_yielded(self, report: Progress) -> None:
@@ -78,7 +91,18 @@ class Job(QObject):
     def _on_returned(self, outcome: Any) -> None:
         self._outcome = outcome
 
+    def _abandon(self) -> None:
+        """Stop waiting for a thread that does not end."""
+        worker = self._worker
+        if worker is None:
+            return
+        worker.yielded.disconnect(self._on_yielded)
+        worker.returned.disconnect(self._on_returned)
+        worker.finished.disconnect(self._on_finished)
+        self._on_finished()
+
     def _on_finished(self) -> None:
+        self._patience.stop()
         outcome, stopped = self._outcome, self._stopping
         self._worker, self._outcome, self._stopping = None, None, False
         self._close_activity()
@@ -115,10 +139,11 @@ class _Worker(GeneratorWorker):
 
 
 def _drive(
-    function: Callable[..., Generator[Progress, None, Any]], args: tuple[Any, ...]
+    should_stop: Callable[[], bool], function: Callable[..., Generator[Progress, None, Any]], args: tuple[Any, ...]
 ) -> Generator[Progress, None, Any]:
     yield Progress("Starting")
     try:
-        return (yield from function(*args))
+        with stoppable(should_stop):
+            return (yield from function(*args))
     except Exception as error:  # handed to the main thread, which tells the user
         return _Failure(error)

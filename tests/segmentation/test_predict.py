@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.progress import run
+from napari_synthseg.progress import Stopped, run, stoppable
 from napari_synthseg.segmentation import flip_average, predict, whole_head
+from napari_synthseg.segmentation.prediction import interruptible
 from napari_synthseg.segmentation.preprocess import prepare
 from tests.segmentation.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 from tests.shared_data import shared
@@ -190,3 +192,15 @@ def test_averaging_inside_the_locator_is_averaging_its_posteriors():
         mirrored = model.locate(image.flip(2))[0].flip(1)[order]
         ours = flip_average.located(model, image, order)
     torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
+
+
+def test_a_request_to_stop_ends_a_network_between_its_layers():
+    layers = []
+    net = nn.Sequential(*(nn.Conv3d(1, 1, 1) for _ in range(6)))
+    for layer in net:
+        layer.register_forward_hook(lambda *_: layers.append(1))
+    with stoppable(lambda: len(layers) == 2), interruptible(net), pytest.raises(Stopped):
+        net(torch.zeros(1, 1, 2, 2, 2))
+    assert len(layers) == 2
+    with stoppable(lambda: True):
+        net(torch.zeros(1, 1, 2, 2, 2))  # nothing is left behind in the network

@@ -8,7 +8,7 @@ import time
 import pytest
 from napari.utils.progress import progress
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.widgets.job import Job
 
 
@@ -100,3 +100,51 @@ def test_the_activity_bar_can_cancel(job, qtbot):
     (bar,) = progress._all_instances
     with qtbot.waitSignals([job.stopping, job.stopped]):
         bar.cancel()
+
+
+def busy(seconds: float, ended: list):
+    """One long step that asks, as networks do between layers, whether to go on."""
+    yield Progress("Busy")
+    try:
+        for _ in range(round(seconds / 0.02)):
+            time.sleep(0.02)
+            checkpoint()
+    finally:
+        ended.append(time.monotonic())
+    yield Progress("Done")
+
+
+def deaf(seconds: float, ended: list):
+    """One long step that cannot be interrupted."""
+    yield Progress("Deaf")
+    time.sleep(seconds)
+    ended.append(time.monotonic())
+    yield Progress("Done")
+    return "too late"
+
+
+def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot):
+    ended: list = []
+    job.start("Busy", busy, 20, ended)
+    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    assert ended and ended[0] - before < 0.5
+
+
+def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
+    ended: list = []
+    job.start("Deaf", deaf, 2, ended)
+    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Deaf" for name, value in job.said))
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    assert time.monotonic() - before < 1
+    assert not ended
+    said = len(job.said)
+    with qtbot.waitSignal(job.returned) as result:  # the next job does not hear of the last one
+        job.start("Count", counting, 3, 0.5)
+    assert ended
+    assert result.args[0] is not None
+    assert {value.stage for name, value in job.said[said:] if name == "progressed"} <= {"Starting", "Counting"}
