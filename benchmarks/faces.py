@@ -1,0 +1,123 @@
+"""How quick the napari faces are: opening each widget, a redraw of the preview, a cancelled run.
+
+    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [-n 5]
+
+`opening` is measured in a fresh process for each widget of the manifest, from the click to the dock being drawn, in a
+napari window that is already open. `preview` is the time from a changed prior to the half-size image in the layer, and
+to the full-size one, on the bundled label map (the first one pays for importing torch). `cancel` is the time from the
+click on Cancel to the end of the thread, at random moments of segmenting a synthetic head. Prints a JSON object a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+JOBS = ("opening", "preview", "cancel")
+
+
+def main() -> None:
+    """Starts a process for each figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("jobs", nargs="*", default=[*JOBS], metavar="JOB")
+    parser.add_argument("-n", type=int, default=5, help="repetitions of preview and cancel")
+    parser.add_argument("--widget", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if unknown := set(args.jobs) - set(JOBS):
+        parser.error(f"{sorted(unknown)[0]} is not one of {', '.join(JOBS)}")
+    if args.widget is not None:
+        opening(args.widget)
+        return
+    if "opening" in args.jobs:
+        for name in widget_names():
+            subprocess.run([sys.executable, __file__, "opening", "--widget", name], check=True)
+    if "preview" in args.jobs:
+        preview(args.n)
+    if "cancel" in args.jobs:
+        cancel(args.n)
+
+
+def widget_names() -> list[str]:
+    """Display names of the manifest's widgets."""
+    from npe2 import PluginManager
+
+    manager = PluginManager.instance()
+    manager.discover()
+    widgets = manager.get_manifest("napari-synthseg").contributions.widgets or []
+    return [widget.display_name for widget in widgets]
+
+
+def opening(name: str) -> None:
+    """Open one widget in a window that has had time to settle."""
+    import napari
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    viewer = napari.Viewer()
+    QTest.qWait(1500)
+    started = time.perf_counter()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-synthseg", name)
+    QApplication.processEvents()
+    say(job="opening", widget=name, seconds=time.perf_counter() - started, torch="torch" in sys.modules)
+    assert widget is not None
+    viewer.close()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> float:
+    """Let the window live until the condition holds; how long that took."""
+    from qtpy.QtTest import QTest
+
+    started = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - started > seconds:
+            raise SystemExit(f"Nothing came within {seconds:g} s.")
+        QTest.qWait(5)
+    return time.perf_counter() - started
+
+
+def say(**figures: object) -> None:
+    """One line of JSON."""
+    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
+    print(json.dumps(rounded), flush=True)
+
+
+def preview(count: int) -> None:
+    """Change a prior of the preview and wait for its answers."""
+    raise SystemExit("not yet")
+
+
+def cancel(count: int) -> None:
+    """Segment the synthetic head and cancel after a while, several times."""
+    import napari
+    from napari.layers import Layer
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_synthseg.widgets.samples import synthetic_head
+    from napari_synthseg.widgets.segment import SegmentWidget
+
+    viewer = napari.Viewer()
+    for data, kwargs, kind in synthetic_head(1)[1:]:
+        viewer.add_layer(Layer.create(data, kwargs, kind))
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    before, moments, seconds = len(viewer.layers), random.Random(1), []
+    for _ in range(count):
+        QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+        QTest.qWait(int(1000 * moments.uniform(0.5, 5.0)))
+        stage = widget.status.text()
+        QTest.mouseClick(widget.cancel, Qt.MouseButton.LeftButton)
+        seconds.append(wait_for(lambda: not widget._job.running))
+        say(job="cancel", during=stage, seconds=seconds[-1], layers_added=len(viewer.layers) - before)
+    say(job="cancel", median=statistics.median(seconds), largest=max(seconds))
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
