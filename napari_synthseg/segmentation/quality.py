@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from napari_synthseg.progress import checkpoint
+
 LOW = 0.6
 """Quality below which a structure deserves a look before it is used."""
 
@@ -29,6 +31,7 @@ def expected_dice(posteriors: torch.Tensor, values: Sequence[int], hard: np.ndar
     labels = torch.from_numpy(np.ascontiguousarray(hard))
     out = {}
     for value, channel in zip(values[1:], posteriors[1:], strict=True):
+        checkpoint()
         mask = labels == int(value)
         size = int(torch.count_nonzero(mask))
         total = float(channel.sum(dtype=torch.float64))
