@@ -6,6 +6,7 @@ show the same head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -151,6 +152,41 @@ def target_table(record: Record, label_map: LabelMap, values: Sequence[int] | No
     return [channel.get(t, 0) for t in targets]
 
 
+def mixture(record: Record, label_map: LabelMap, labels: torch.Tensor, noise_scale: float = 1.0) -> torch.Tensor:
+    """(X, Y, Z) image of deformed labels before anything is done to it (eq. 11-13)."""
+    shown = imaged_labels(record, label_map)
+    means, stds = [record.means[s] for s in shown], [record.stds[s] for s in shown]
+    return gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale)
+
+
+def biased(record: Record, label_map: LabelMap, image: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The image with its bias field, clipped (eq. 14-17); changed in place."""
+    if record.bias_std > 0:
+        n = record.bias_grid
+        at = [(grid.axis(i) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
+        matrices = [interpolation_matrix(a, n).to(image.device) for a in at]
+        image *= bias_field(record.bias_std, n, record.bias_seed, matrices)
+    return image.clamp_(0.0, record.ceiling)
+
+
+def averaging(grid: Grid) -> float:
+    """Factor on the deviation of white noise in voxels that average several of 1 mm."""
+    return max(grid.spacing, 1.0) ** -1.5
+
+
+def intensity_limits(record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid) -> tuple | None:
+    """Limits for `render` that make voxels larger than 1 mm as bright as those of 1 mm; None where they are not larger.
+
+    Averaged voxels are less noisy and have milder extremes, so their own would stretch the contrast.
+    """
+    if grid.spacing <= 1.0:
+        return None
+    n = max(labels.numel(), 2)
+    fewer = (math.log(n * grid.spacing**3) / math.log(n)) ** 0.5  # how far out the extremes of that many normals lie
+    image = biased(record, label_map, mixture(record, label_map, labels, fewer), grid)
+    return image.min().item(), image.max().item()
+
+
 def render(
     record: Record, label_map: LabelMap, labels: torch.Tensor, grid: Grid, limits=None
 ) -> tuple[torch.Tensor, tuple]:
@@ -163,23 +199,14 @@ def render(
         (X, Y, Z) float32 image in [0, 1] and the limits used.
     """
     device = labels.device
-    shown = imaged_labels(record, label_map)
-    means, stds = [record.means[s] for s in shown], [record.stds[s] for s in shown]
-    coarse = max(grid.spacing, 1.0)
-    image = gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale=coarse**-1.5)
-    if record.bias_std > 0:
-        n = record.bias_grid
-        at = [(grid.axis(i) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
-        matrices = [interpolation_matrix(a, n).to(device) for a in at]
-        image *= bias_field(record.bias_std, n, record.bias_seed, matrices)
-    image.clamp_(0.0, record.ceiling)
+    image = biased(record, label_map, mixture(record, label_map, labels, averaging(grid)), grid)
     if limits is None:
         limits = (image.min().item(), image.max().item())
     image = rescale_and_gamma(image, record.gamma, limits)
     image = separable(image, acquisition_matrices(record, grid, device))
     if record.noise_std > 0:
         g = torch.Generator(device=device).manual_seed(record.noise_seed + 1)
-        image += record.noise_std / 255.0 * coarse**-1.5 * torch.empty_like(image).normal_(generator=g)
+        image += record.noise_std / 255.0 * averaging(grid) * torch.empty_like(image).normal_(generator=g)
         image.clamp_(0, 1)
     return image, limits
 

@@ -15,7 +15,15 @@ import torch
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.brains import Grid, apply, crop_grid, full_grid, target_table
+from napari_synthseg.synthesis.brains import (
+    Grid,
+    crop_grid,
+    deform,
+    full_grid,
+    intensity_limits,
+    render,
+    target_table,
+)
 from napari_synthseg.synthesis.labelmap import LabelMap, prepare
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.synthesis.record import Record, draw
@@ -115,22 +123,46 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
     return prepare(volume.data, spacing=float(np.mean(volume.spacing)), name=name), volume.affine
 
 
-def replay(record: Record, label_map: LabelMap, affine: np.ndarray, shape: Sequence[int] | None = None) -> Synthesized:
+def replay(
+    record: Record,
+    label_map: LabelMap,
+    affine: np.ndarray,
+    shape: Sequence[int] | None = None,
+    spacing: float | None = None,
+) -> Synthesized:
     """Make the scan that a record describes.
 
     Args:
         record: as drawn for this label map.
         label_map: on the device to compute on.
         affine: of the array the map came from.
-        shape: voxels of a crop, or None for the map's whole grid.
+        shape: voxels of a crop at the map's spacing, or None for the map's whole grid.
+        spacing: voxel size of a quick look at the same field of view, mm; by default the map's.
     """
-    grid = full_grid(label_map) if shape is None else crop_grid(label_map, shape, record.crop, label_map.spacing)
-    sample = apply(record, label_map, grid)
+    grid = sample_grid(record, label_map, shape, spacing)
+    labels = deform(record, label_map, grid)
+    image, _ = render(record, label_map, labels, grid, intensity_limits(record, label_map, labels, grid))
     table = np.array(target_table(record, label_map), dtype=np.int32)
     placed = placed_affine(grid, label_map, affine)
-    return Synthesized(
-        Volume(sample.image.cpu().numpy(), placed), Volume(table[sample.labels.cpu().numpy()], placed), record
-    )
+    return Synthesized(Volume(image.cpu().numpy(), placed), Volume(table[labels.cpu().numpy()], placed), record)
+
+
+def sample_grid(
+    record: Record, label_map: LabelMap, shape: Sequence[int] | None = None, spacing: float | None = None
+) -> Grid:
+    """The grid of a sample; see `replay`.
+
+    Raises:
+        InputError: the spacing is not positive.
+    """
+    own = label_map.spacing
+    grid = full_grid(label_map) if shape is None else crop_grid(label_map, shape, record.crop, own)
+    if spacing is None or spacing == own:
+        return grid
+    if not spacing > 0:
+        raise InputError(f"The voxel size must be positive, not {spacing:g} mm.")
+    size = tuple(max(1, round(n * own / spacing)) for n in grid.shape)
+    return Grid(size, float(spacing), tuple(o + 0.5 * (spacing - own) for o in grid.origin))  # type: ignore[arg-type]
 
 
 def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""The priors as a form shows them: one row each with its group, symbol, unit and sensible limits. No torch here.
+
+Groups and symbols are those of section 3.1 and Table S1 of the SynthSeg paper, and of Table S1 of the SynthSeg+ paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["range", "optional range", "number", "probability", "count", "direction"]
+
+SPATIAL, MIXTURE, BIAS = "Spatial deformation", "Gaussian mixture", "Bias field"
+INTENSITY, ACQUISITION, LABELS = "Intensity augmentation", "Acquisition", "Labels"
+
+GROUPS = (SPATIAL, MIXTURE, BIAS, INTENSITY, ACQUISITION, LABELS)
+"""In the order of section 3.1."""
+
+DIRECTIONS = ("sagittal", "coronal", "axial")
+"""What the slice directions 0, 1 and 2 are called."""
+
+
+@dataclass(frozen=True)
+class PriorInfo:
+    """One prior, as a form shows it."""
+
+    name: str
+    """The field of `Priors` or `DegradationPriors`."""
+    group: str
+    """One of `GROUPS`."""
+    label: str
+    """What stands beside the control."""
+    symbol: str
+    """Table S1's symbol; empty where the papers have none."""
+    unit: str
+    """Empty for what has no unit."""
+    kind: Kind
+    """`range`: a pair; `optional range`: a pair or None; `number`; `probability`: 0 to 1; `count`: a whole number;
+    `direction`: 0, 1, 2 or None for a random one."""
+    low: float
+    """Smallest value the control offers; a prior itself may lie outside."""
+    high: float
+    """Largest value the control offers."""
+    step: float
+    """One click of the control."""
+    tip: str
+    """A sentence or two, then symbol, unit and equation."""
+    start: tuple[float, float] | None = None
+    """What an optional range begins with when it is switched on."""
+
+
+def rows() -> tuple[PriorInfo, ...]:
+    """Every prior of the generative model that a form can show, in the paper's order.
+
+    The two that hold a pair for every class, `class_means` and `class_stds`, have no row.
+    """
+    return _ROWS
+
+
+def degradation_rows() -> tuple[PriorInfo, ...]:
+    """Every prior of SynthSeg+'s degradation model, in the same order and form."""
+    return _DEGRADATION_ROWS
+
+
+def _row(
+    name: str,
+    group: str,
+    label: str,
+    symbol: str,
+    unit: str,
+    kind: Kind,
+    limits: tuple[float, float, float],
+    sentence: str,
+    source: str,
+    start: tuple[float, float] | None = None,
+) -> PriorInfo:
+    """A row whose tip ends with symbol, unit and source; `limits` are lowest, highest and step."""
+    low, high, step = limits
+    facts = ", ".join(part for part in (symbol, unit, source) if part)
+    return PriorInfo(name, group, label, symbol, unit, kind, low, high, step, f"{sentence}\n{facts}", start)
+
+
+_CHANCE = (0.0, 1.0, 0.05)
+
+# fmt: off
+_ROWS = (
+    _row("rotation_deg", SPATIAL, "Rotation", "a_rot, b_rot", "degrees", "range", (-90, 90, 1),
+         "Rotation about each of the three axes.", "eq. 1"),
+    _row("scaling", SPATIAL, "Scaling", "a_sc, b_sc", "", "range", (0.3, 2, 0.05),
+         "Scaling along each axis; 1 keeps the size.", "eq. 2"),
+    _row("shearing", SPATIAL, "Shearing", "a_sh, b_sh", "", "range", (-0.2, 0.2, 0.002),
+         "Shearing of each pair of axes.", "eq. 3"),
+    _row("translation_mm", SPATIAL, "Translation", "a_tr, b_tr", "mm", "range", (-80, 80, 1),
+         "Shift along each axis.", "eq. 4"),
+    _row("velocity_std", SPATIAL, "Non-linear", "0, b_nonlin", "mm", "range", (0, 12, 0.1),
+         "Standard deviation of the random velocity field that is integrated to a smooth deformation.", "eq. 6-9"),
+    _row("velocity_grid", SPATIAL, "Velocity grid", "", "points", "count", (2, 32, 1),
+         "Control points of the velocity field along each axis; more of them bend smaller parts.", "10 in eq. 7"),
+    _row("flip", SPATIAL, "Flip", "", "probability", "probability", _CHANCE,
+         "How often left and right are exchanged, in the image and in the labels.", "section 4.2"),
+    _row("mean", MIXTURE, "Means", "a_μ, b_μ", "intensity, 0-255", "range", (0, 255, 1),
+         "Mean intensity of each structure.", "eq. 11"),
+    _row("std", MIXTURE, "Standard deviations", "a_σ, b_σ", "intensity, 0-255", "range", (0, 80, 1),
+         "Spread of the intensities within each structure: tissue texture and scanner noise.", "eq. 12"),
+    _row("background_zero", MIXTURE, "Background zero", "", "probability", "probability", _CHANCE,
+         "How often the background is exactly 0.", "reference implementation; the paper is silent"),
+    _row("background_low", MIXTURE, "Background dark", "", "probability", "probability", _CHANCE,
+         "How often the background is dark (mean 0-15) but not 0.", "reference implementation; the paper is silent"),
+    _row("tissue_contrast", MIXTURE, "Tissue contrast", "", "probability", "probability", _CHANCE,
+         "How often structures look like the tissue they are made of instead of each having its own intensity.",
+         "ours; 0 in the paper"),
+    _row("t1_order", MIXTURE, "T1-like order", "", "probability", "probability", _CHANCE,
+         "Of the samples with tissue contrast, how many have the darkest fluid and the brightest white matter.",
+         "ours; 0 in the paper"),
+    _row("bias_std", BIAS, "Strength", "0, b_B", "log intensity", "range", (0, 2, 0.05),
+         "Standard deviation of the logarithm of the bias field at its control points.", "eq. 14"),
+    _row("bias_grid", BIAS, "Grid", "", "points", "count", (2, 16, 1),
+         "Control points of the bias field along each axis; more of them make it change faster.", "4 in eq. 15"),
+    _row("ceiling", INTENSITY, "Clip above", "", "intensity, 0-255", "number", (50, 500, 5),
+         "Intensities are clipped to this after the bias field.", "reference implementation; the paper is silent"),
+    _row("gamma_variance", INTENSITY, "Gamma variance", "σ²_γ", "log exponent", "number", (0, 2, 0.05),
+         "Variance of the logarithm of the exponent applied to the intensities; 0 leaves them as they are.", "eq. 18"),
+    _row("gamma_exponent", INTENSITY, "Gamma exponent", "γ of SynthSeg+", "", "optional range", (0.1, 5, 0.05),
+         "Range of the exponent itself, in place of the variance above.", "SynthSeg+, Table S1", (0.9, 1.1)),
+    _row("slice_direction", ACQUISITION, "Slice direction", "", "", "direction", (0, 2, 1),
+         "Direction of the slices: sagittal, coronal, axial, or a random one each time.", "section 3.1.4"),
+    _row("slice_spacing_mm", ACQUISITION, "Slice spacing", "r_HR, b_res", "mm", "range", (0.5, 15, 0.1),
+         "Distance between the slices.", "eq. 20"),
+    _row("slice_thickness_mm", ACQUISITION, "Slice thickness", "r_thick", "mm", "optional range", (0.5, 15, 0.1),
+         "Thickness of the slices; without it, between 1 mm and the slice spacing.", "eq. 21", (1.0, 5.0)),
+    _row("one_millimetre", ACQUISITION, "1 mm isotropic", "", "probability", "probability", _CHANCE,
+         "How often the scan is acquired at 1 mm in all directions.", "ours; 0 in the paper"),
+    _row("thickness_factor", ACQUISITION, "Thickness factor", "a_α, b_α", "", "range", (0.5, 2, 0.01),
+         "Factor on the blur: real slices are not exactly as thick as they are said to be.", "eq. 22"),
+    _row("slice_blur_mm", ACQUISITION, "Slice blur", "σ_th of SynthSeg+", "mm", "optional range", (0.1, 12, 0.1),
+         "Standard deviation of the slice profile itself, in place of the thickness.", "SynthSeg+, Table S1",
+         (0.5, 5.0)),
+    _row("in_plane_blur", ACQUISITION, "In-plane blur", "", "voxels of 1 mm", "number", (0, 3, 0.05),
+         "Standard deviation of the blur across the other two axes.", "reference implementation; the paper is silent"),
+    _row("noise_std", ACQUISITION, "Noise", "σ_E of SynthSeg+", "intensity, 0-255", "range", (0, 100, 1),
+         "Standard deviation of white noise added to the slices.", "SynthSeg+, eq. 2; none in SynthSeg"),
+    _row("skull_strip", LABELS, "Skull stripping", "", "probability", "probability", _CHANCE,
+         "How often everything outside the brain is removed.", "Table S2"),
+    _row("skull_strip_keeps_csf", LABELS, "CSF stays", "", "probability", "probability", _CHANCE,
+         "Of the skull-stripped samples, how many keep the fluid around the brain.", "Table S2"),
+    _row("lesions", LABELS, "Lesions", "", "probability", "probability", _CHANCE,
+         "How often the white matter lesions of a map that has them look different from white matter.",
+         "section 4.2"),
+)
+_DEGRADATION_ROWS: tuple[PriorInfo, ...] = ()
+# fmt: on
