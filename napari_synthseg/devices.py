@@ -20,7 +20,7 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         raise InputError(f"There is no device called {name!r}; choose auto, cpu, cuda or mps.") from None
     if not _has(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"This machine has no usable device {name!r}; choose --device cpu or auto.")
+        raise InputError(f"This machine has no usable device {name!r}; choose cpu or auto.")
     return device
 
 

@@ -1,6 +1,7 @@
 """Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
 
-Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, `resources/weights`, the user's cache.
+Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`),
+`resources/weights`, the user's cache.
 """
 
 from __future__ import annotations
@@ -33,10 +34,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NAPARI_SYNTHSEG_CACHE") or pooch.os_cache("napari-synthseg"))
 
 
+_own: list[Path] = []
+
+
+def use_folder(folder: Path | str | None) -> None:
+    """Search a folder of the user's own too, for as long as this process lives; None or "" ends that."""
+    _own[:] = [Path(folder).expanduser()] if folder else []
+
+
 def folders() -> list[Path]:
     """Folders searched for weights, first one first."""
     given = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS")
-    return [*([Path(given)] if given else []), anatomy.resources() / "weights", cache_folder() / "weights"]
+    return [*([Path(given)] if given else []), *_own, anatomy.resources() / "weights", cache_folder() / "weights"]
 
 
 def available() -> list[dict[str, Any]]:

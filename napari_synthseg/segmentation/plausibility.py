@@ -117,7 +117,7 @@ def check_intensities(image: np.ndarray, ct: bool) -> list[str]:
     """A sentence where a scan that is not treated as CT looks like one (values near -1000 for air)."""
     some = np.asarray(image)[::4, ::4, ::4]
     if not ct and np.mean(some < -300) > 0.05 and some.max() > 100:
-        return ["The intensities look like Hounsfield units: if this is a CT scan, say so (--ct)."]
+        return ["The intensities look like Hounsfield units: if this is a CT scan, turn on 'CT scan' (--ct)."]
     return []
 
 
@@ -208,5 +208,5 @@ def question_orientation(
         return ["The network is unsure about this scan; look at the result before using it."]
     return [
         f"The header may not match the anatomy: the scan looks more like a head if {best.describe()}; "
-        "--fix-orientation would use that."
+        "turn on 'Fix orientation' (--fix-orientation) to use that."
     ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napari_synthseg import weights
 
 PLUGIN = "napari-synthseg"
+KERAS = "SynthSeg's own U-Net with weights in Keras format; they are checked when they are loaded."
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,31 @@ def device_choices() -> list[Choice]:
 
 def model_choices() -> list[Choice]:
     """The models there are weights for, the default first; the default alone where there are none."""
-    folder = preference("cache", "", group="files")
-    if folder:
-        os.environ.setdefault("NAPARI_SYNTHSEG_CACHE", folder)
-    try:
-        cards = weights.available()
-    except ValueError:  # a broken card; choosing it later says which
-        cards = []
-    cards.sort(key=lambda card: card["name"] != weights.DEFAULT)
+    cards = sorted(model_cards(), key=lambda card: card["name"] != weights.DEFAULT)
     return [Choice(card["name"], card["name"], card_summary(card)) for card in cards] or [_DEFAULT_MODEL]
+
+
+def model_cards() -> list[dict[str, Any]]:
+    """The cards of all weights found, also in the folders that the user's preferences name."""
+    cache = preference("cache", "", group="files")
+    if cache:
+        os.environ.setdefault("NAPARI_SYNTHSEG_CACHE", cache)
+    weights.use_folder(preference("weights", "", group="files"))
+    try:
+        return weights.available()
+    except (OSError, ValueError):  # a folder that cannot be read; choosing a model later says what is wrong
+        return []
+
+
+def weights_card(path: Path) -> dict[str, Any]:
+    """The card of a weights file, with its path; of a Keras file, which has none, what is known of all of them.
+
+    Raises:
+        InputError: the file or its card is missing or broken.
+    """
+    if weights.find(path).suffix == ".safetensors":
+        return {**weights.read_card(path), "path": str(path)}
+    return {"name": path.stem, "description": KERAS, "path": str(path), "bytes": path.stat().st_size}
 
 
 def card_summary(card: dict[str, Any]) -> str:
@@ -48,10 +66,46 @@ def card_summary(card: dict[str, Any]) -> str:
     lines = [str(card[key]) for key in ("description", "recipe", "data") if card.get(key)]
     scores = card.get("scores")
     if isinstance(scores, dict):
-        lines += [f"{name}: {value:.3f}" for name, value in scores.items() if isinstance(value, float)]
+        lines += [f"{_score_name(name)}: {value:.3f}" for name, value in scores.items() if isinstance(value, float)]
     if card.get("licence"):
         lines.append(f"Licence: {card['licence']}")
     return "\n".join(lines)
+
+
+def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """A model's card as a table: what it does, what it was trained on, how good it is, its licence and its file."""
+    path = Path(card["path"]) if card.get("path") else None
+    labels = card.get("labels")
+    rows = [
+        ("About", card.get("description") or card.get("summary")),
+        ("Structures", len(labels) - 1 if labels else None),
+        ("Trained on", card.get("data")),
+        ("Recipe", card.get("recipe")),
+        ("Scores", _scores(card.get("scores"))),
+        ("Licence", card.get("licence") or card.get("license")),
+        ("File", path.name if path else None),
+        ("Folder", path.parent if path else None),
+        ("Size", f"{card['bytes'] / 1e6:.1f} MB" if card.get("bytes") else None),
+        ("SHA-256", card.get("sha256")),
+    ]
+    return [(name, str(value)) for name, value in rows if value]
+
+
+def _scores(scores: Any) -> str:
+    """Scores of a card in one line: "Dice 0.753, SD95 3.416 mm (5 scans)"."""
+    if not isinstance(scores, dict):
+        return ""
+    shown = [
+        f"{_score_name(name)} {value:.3f}{' mm' if name.endswith('_mm') else ''}"
+        for name, value in scores.items()
+        if isinstance(value, float)
+    ]
+    count = f" ({scores['scans']} scans)" if scores.get("scans") else ""
+    return ", ".join(shown) + count if shown else ""
+
+
+def _score_name(name: str) -> str:
+    return {"dice": "Dice", "sd95_mm": "SD95"}.get(name, name)
 
 
 def preference(name: str, default: Any, *, group: str = "computing") -> Any:
