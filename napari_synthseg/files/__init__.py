@@ -8,19 +8,30 @@ neither is refused, since nobody could tell left from right in it.
 """
 
 from napari_synthseg.files.checks import SeveralVolumes
+from napari_synthseg.files.headers import FileHeader
+from napari_synthseg.files.label_table import LabelName, labels_table, read_label_table
 from napari_synthseg.files.paths import READABLE, WRITABLE, stem, suffix
-from napari_synthseg.files.reading import is_label_like, read_labels, read_volume
-from napari_synthseg.files.writing import write_labels, write_volume
+from napari_synthseg.files.reading import is_label_like, read_labels, read_scans, read_volume
+from napari_synthseg.files.scan_file import ScanFile
+from napari_synthseg.files.writing import write_exactly, write_label_series, write_labels, write_volume
 
 __all__ = [
     "READABLE",
     "WRITABLE",
+    "FileHeader",
+    "LabelName",
+    "ScanFile",
     "SeveralVolumes",
     "is_label_like",
+    "labels_table",
+    "read_label_table",
     "read_labels",
+    "read_scans",
     "read_volume",
     "stem",
     "suffix",
+    "write_exactly",
+    "write_label_series",
     "write_labels",
     "write_volume",
 ]

@@ -135,13 +135,8 @@ def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
     Raises:
         InputError: colours, complex numbers or other things that are no grey values.
     """
+    check_type(path, data.dtype)
     kind = data.dtype.kind
-    if kind == "V" or data.dtype.names:
-        raise InputError(f"{path} holds colours, not grey values: convert it to a single channel.")
-    if kind == "c":
-        raise InputError(f"{path} holds complex numbers: save their magnitude.")
-    if kind not in "biuf":
-        raise InputError(f"{path} holds no numbers (type {data.dtype}): convert it again.")
     if kind == "b":
         return data.astype(np.uint8)
     if kind == "f":
@@ -152,6 +147,34 @@ def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
         fits = low >= -(2**31) and high < 2**31
         return data.astype(np.int32 if fits else np.float32)
     return data.astype(data.dtype.newbyteorder("="))
+
+
+def check_type(path: Path, dtype: np.dtype) -> None:
+    """Refuses voxels that are no grey values.
+
+    Raises:
+        InputError: colours, complex numbers or other things.
+    """
+    if dtype.kind == "V" or dtype.names:
+        raise InputError(f"{path} holds colours, not grey values: convert it to a single channel.")
+    if dtype.kind == "c":
+        raise InputError(f"{path} holds complex numbers: save their magnitude.")
+    if dtype.kind not in "biuf":
+        raise InputError(f"{path} holds no numbers (type {dtype}): convert it again.")
+
+
+def exact_array(path: Path, data: np.ndarray) -> np.ndarray:
+    """The voxels as they stand in the file, in native byte order; only what no display knows gets another type.
+
+    Raises:
+        InputError: as `check_type`.
+    """
+    check_type(path, data.dtype)
+    if data.dtype.kind == "b":
+        return data.astype(np.uint8)
+    if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):
+        return data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
 def finite(path: Path, data: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ tilted gantry gives a sheared grid rather than a wrong one.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import checks
+from napari_synthseg.files.scan_file import ScanFile
+
+logger = logging.getLogger(__name__)
 
 _SAME_PLACE_MM = 0.01
 
@@ -51,14 +55,9 @@ def read_dicom(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: no or several series, slices missing, or as in `napari_synthseg.files`.
     """
-    try:
-        import pydicom  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs pydicom to be read as DICOM: pip install 'napari-synthseg[dicom]', or convert it to NIfTI."
-        ) from error
+    _need_pydicom(path)
     with checks.reading(path, "DICOM"):
-        volumes = _sorted_volumes(path, _slices(path))
+        volumes = _sorted_volumes(path, _slices(path, _one_series(path)))
         stack = volumes[checks.choose_index(path, len(volumes), index)]
         affine = checks.check_affine(path, _affine(path, stack))
         first = stack[0]
@@ -66,20 +65,82 @@ def read_dicom(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
         return checks.plain_array(path, _pixels(path, stack)), affine
 
 
-def _slices(path: Path) -> list[_Slice]:
-    """All image planes of the one series at `path`."""
+def read_dicom_scans(path: Path) -> list[ScanFile]:
+    """Every series in a folder, or the one that a file belongs to, by series number; see `scan_file.read_scans`.
+
+    Series that are no volume (scouts, reports, single slices) are left out with a logged warning, as long as there is
+    another one.
+
+    Raises:
+        InputError: no series is a volume.
+    """
+    _need_pydicom(path)
+    found: list[ScanFile] = []
+    refused: list[InputError] = []
+    with checks.reading(path, "DICOM"):
+        every = _all_series(path) if path.is_dir() else [_one_series(path)]
+    for headers in every:
+        try:
+            with checks.reading(path, "DICOM"):
+                found.append(_scan(path, headers))
+        except InputError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    for reason in refused:
+        logger.warning("A series was left out: %s", reason)
+    return found
+
+
+def _scan(path: Path, headers: dict[Path, Any]) -> ScanFile:
+    volumes = _sorted_volumes(path, _slices(path, headers))
+    first = volumes[0][0]
+    affine = checks.check_affine(path, _affine(path, volumes[0]))
+    checks.check_shape(path, (first.shape[1], first.shape[0], len(volumes[0])))
+    arrays = [checks.exact_array(path, _pixels(path, stack)) for stack in volumes]
+    name = str(next(iter(headers.values())).get("SeriesDescription", "")).strip() or None
+    return ScanFile(arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=-1), affine, name=name)
+
+
+def _need_pydicom(path: Path) -> None:
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs pydicom to be read as DICOM: pip install 'napari-synthseg[dicom]', or convert it to NIfTI."
+        ) from error
+
+
+def _all_series(path: Path) -> list[dict[Path, Any]]:
+    """The headers of the images in a folder, one dictionary by file for each series, by series number."""
+    series: dict[str, dict[Path, Any]] = defaultdict(dict)
+    for file in sorted(path.iterdir()):
+        if (header := _header(file)) is not None:
+            series[str(header.get("SeriesInstanceUID", ""))][file] = header
+    if not series:
+        raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
+    return sorted(series.values(), key=lambda headers: int(next(iter(headers.values())).get("SeriesNumber") or 0))
+
+
+def _one_series(path: Path) -> dict[Path, Any]:
+    """The headers by file of the one series at `path`: of the folder, or of what lies beside the file."""
+    if path.is_dir():
+        every = _all_series(path)
+        if len(every) > 1:
+            raise InputError(f"{path} holds {len(every)} DICOM series: put the one to read into a folder of its own.")
+        return every[0]
+    header = _header(path)
+    if header is None:
+        raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
+    if "NumberOfFrames" in header:
+        return {path: header}
+    return next(headers for headers in _all_series(path.parent) if path in headers)
+
+
+def _slices(path: Path, headers: dict[Path, Any]) -> list[_Slice]:
+    """All image planes of a series."""
     import pydicom
 
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-    headers = {file: header for file in files if (header := _header(file)) is not None}
-    if not headers:
-        raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
-    series = {str(header.get("SeriesInstanceUID", "")) for header in headers.values()}
-    if len(series) > 1:
-        raise InputError(f"{path} holds {len(series)} DICOM series: put the one to read into a folder of its own.")
-    if not path.is_dir() and "NumberOfFrames" not in headers[path]:
-        beside = {file: header for file in sorted(path.parent.iterdir()) if (header := _header(file)) is not None}
-        headers = {f: h for f, h in beside.items() if str(h.get("SeriesInstanceUID", "")) in series}
     found: list[_Slice] = []
     for file, header in headers.items():
         if "MOSAIC" in [str(part).upper() for part in header.get("ImageType", [])]:

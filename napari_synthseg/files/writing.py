@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import DTypeLike
 
-from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import checks, paths
+from napari_synthseg.files.formats import MGH_TYPES, WRITERS
+from napari_synthseg.files.headers import FileHeader, labels_header
+from napari_synthseg.files.label_table import LabelName, check_replaceable, labels_table, table_path
 from napari_synthseg.volume import Volume
 
-_MGH_TYPES = (np.uint8, np.int16, np.int32, np.float32)
+_MGH = (".mgz", ".mgh")
 
 
-def write_volume(path: str | Path, volume: Volume, *, dtype: DTypeLike | None = None) -> None:
+def write_volume(
+    path: str | Path, volume: Volume, *, dtype: DTypeLike | None = None, header: FileHeader | None = None
+) -> None:
     """Writes a volume as NIfTI, MGH/MGZ or NRRD, by the ending of the name; missing folders are made.
 
     NIfTI files get the affine as sform and, where it has no shear, as qform (code 1, scanner space), in mm.
@@ -30,18 +33,53 @@ def write_volume(path: str | Path, volume: Volume, *, dtype: DTypeLike | None = 
         volume: what to write.
         dtype: type of the voxels in the file; without it the volume's (64-bit and 16-bit floats become float32).
             Whole types are rounded to.
+        header: of the file the volume came from: a file of the same format keeps its forms, codes, units and notes.
 
     Raises:
         InputError: an unknown ending, values that do not fit `dtype`, or a place that cannot be written to.
     """
     path = Path(path)
     ending = _writable(path)
-    data = _as_type(path, volume.data, _file_type(volume.data, ending) if dtype is None else np.dtype(dtype))
+    data = _as_type(path, volume.data, _file_type(path, volume.data, ending) if dtype is None else np.dtype(dtype))
     with _placed(path) as (temporary,):
-        _WRITERS[ending](temporary, data, volume.affine)
+        WRITERS[ending](temporary, data, volume.affine, header, None)
 
 
-def write_labels(path: str | Path, volume: Volume, columns: Mapping[str, Mapping[int, object]] | None = None) -> None:
+def write_exactly(
+    path: str | Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    *,
+    step: float | None = None,
+    header: FileHeader | None = None,
+) -> None:
+    """Writes a scan or a series value for value, in the array's own type or one that holds all of its values.
+
+    Args:
+        path: the file; one of that name is replaced.
+        data: (X, Y, Z), or (X, Y, Z, T) for a series.
+        affine: (4, 4) voxel index to RAS mm.
+        step: from one volume of a series to the next, s.
+        header: as for `write_volume`.
+
+    Raises:
+        InputError: as `write_volume`, or voxels that are no grey values.
+    """
+    path = Path(path)
+    ending = _writable(path)
+    data = _as_type(path, data, _exact_type(path, data, ending))
+    with _placed(path) as (temporary,):
+        WRITERS[ending](temporary, data, np.asarray(affine, np.float64), header, step)
+
+
+def write_labels(
+    path: str | Path,
+    volume: Volume,
+    columns: Mapping[str, Mapping[int, object]] | None = None,
+    *,
+    names: Mapping[int, LabelName] | None = None,
+    header: FileHeader | None = None,
+) -> None:
     """Writes a label map in the smallest integer type that holds it, and its table `<stem>.tsv` beside it.
 
     The table is that of a BIDS `dseg.tsv`: index, name and colour of each label in the volume but background.
@@ -50,36 +88,63 @@ def write_labels(path: str | Path, volume: Volume, columns: Mapping[str, Mapping
         path: the file; one of that name, and its table, are replaced.
         volume: whole numbers, none negative.
         columns: further columns of the table, by name: what each value has in it (`n/a` where it has nothing).
+        names: what labels are called and their colours, where that is not what `anatomy` says.
+        header: of the file the grid is from; as for `write_volume`.
 
     Raises:
-        InputError: as `write_volume`, or the values are no labels.
+        InputError: as `write_volume`, the values are no labels, or the table's name is that of another kind of file.
+    """
+    write_label_series(path, volume.data, volume.affine, columns, names=names, header=header)
+
+
+def write_label_series(
+    path: str | Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    columns: Mapping[str, Mapping[int, object]] | None = None,
+    *,
+    names: Mapping[int, LabelName] | None = None,
+    header: FileHeader | None = None,
+    step: float | None = None,
+    dtype: DTypeLike | None = None,
+) -> None:
+    """As `write_labels`, for an array (X, Y, Z) or (X, Y, Z, T) with its affine.
+
+    Args:
+        path: the file; one of that name, and its table, are replaced.
+        data: whole numbers, none negative.
+        affine: (4, 4) voxel index to RAS mm.
+        columns: as for `write_labels`.
+        names: as for `write_labels`.
+        header: as for `write_labels`.
+        step: from one volume of a series to the next, s.
+        dtype: an integer type to prefer to the smallest, where it holds the values and the format has it.
+
+    Raises:
+        InputError: as `write_labels`.
     """
     path = Path(path)
     ending = _writable(path)
-    data = volume.data
     if data.dtype.kind not in "biu" and not np.array_equal(data, np.rint(data)):
         raise InputError(f"{path} was not written: its values are not whole numbers, so they are no labels.")
     if data.size and data.min() < 0:
         raise InputError(f"{path} was not written: labels cannot be negative.")
-    top = int(data.max()) if data.size else 0
-    small = np.uint8 if top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32
-    data = _as_type(path, data, np.dtype(small))
-    table = path.with_name(paths.stem(path) + ".tsv")
+    data = _as_type(path, data, _label_type(data, ending, dtype))
+    table = table_path(path)
+    check_replaceable(table)
     with _placed(path, table) as (labels_file, table_file):
-        _WRITERS[ending](labels_file, data, volume.affine)
-        table_file.write_text(labels_table(_values(data), columns), encoding="utf-8")
+        WRITERS[ending](labels_file, data, np.asarray(affine, np.float64), labels_header(header), step)
+        table_file.write_text(labels_table(_values(data), columns, names), encoding="utf-8")
 
 
-def labels_table(values: list[int], columns: Mapping[str, Mapping[int, object]] | None = None) -> str:
-    """The text of a BIDS `dseg.tsv` for these label values, background left out; see `write_labels`."""
-    more = columns or {}
-    rows = ["\t".join(("index", "name", "color", *more))]
-    for value in values:
-        if value != 0:
-            red, green, blue = anatomy.color(value)
-            rest = (str(column.get(value, "n/a")) for column in more.values())
-            rows.append("\t".join((str(value), anatomy.name(value), f"#{red:02x}{green:02x}{blue:02x}", *rest)))
-    return "\n".join(rows) + "\n"
+def _label_type(data: np.ndarray, ending: str, wanted: DTypeLike | None) -> np.dtype:
+    top = int(data.max()) if data.size else 0
+    small = np.dtype(np.uint8 if top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32)
+    if wanted is None:
+        return small
+    wanted = np.dtype(wanted)
+    known = wanted in MGH_TYPES if ending in _MGH else wanted.itemsize <= 4
+    return wanted if wanted.kind in "iu" and known and top <= np.iinfo(wanted).max else small
 
 
 def _values(data: np.ndarray) -> list[int]:
@@ -98,18 +163,27 @@ def _writable(path: Path) -> str:
     return ending
 
 
-def _file_type(data: np.ndarray, ending: str) -> np.dtype:
-    """The type to store an array in: its own where the format has it."""
-    kind, size = data.dtype.kind, data.dtype.itemsize
+def _file_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
+    """The type to store an array in: its own where the format has it, at most 32 bits."""
+    checks.check_type(path, data.dtype)
+    return np.dtype(np.float32) if data.dtype.kind == "f" else _exact_type(path, data, ending)
+
+
+def _exact_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
+    """The type to store an array in: its own, or another that holds its values (MGH has no 64-bit floats)."""
+    checks.check_type(path, data.dtype)
+    kind, size, mgh = data.dtype.kind, data.dtype.itemsize, ending in _MGH
     if kind == "b":
         return np.dtype(np.uint8)
-    if kind == "f" or kind not in "iu":
-        return np.dtype(np.float32)
-    if size > 4 or (ending in (".mgz", ".mgh") and data.dtype not in _MGH_TYPES):
-        low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
-        fitting = [t for t in _MGH_TYPES[:3] if np.iinfo(t).min <= low and high <= np.iinfo(t).max]
-        return np.dtype(fitting[0] if fitting else np.float32)
-    return data.dtype.newbyteorder("=")
+    if kind == "f":
+        return np.dtype(np.float32 if mgh or size <= 4 else np.float64)
+    if size <= 4 and not (mgh and data.dtype not in MGH_TYPES):
+        return data.dtype.newbyteorder("=")
+    low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
+    for fitting in MGH_TYPES[:3]:
+        if np.iinfo(fitting).min <= low and high <= np.iinfo(fitting).max:
+            return np.dtype(fitting)
+    return np.dtype(np.float32) if mgh else data.dtype.newbyteorder("=")
 
 
 def _as_type(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -146,46 +220,3 @@ def _placed(*targets: Path) -> Iterator[tuple[Path, ...]]:
             for file in temporary.iterdir():
                 file.unlink()
             temporary.rmdir()
-
-
-def _write_nifti(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    image = nib.Nifti1Image(data, affine)
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    sheared = np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=0 if sheared else 1)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
-
-
-def _write_mgh(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    if data.dtype not in _MGH_TYPES:
-        raise InputError(f"{path.name} cannot hold {data.dtype} voxels: write NIfTI, or choose another type.")
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
-        raise InputError(f"{path.name} cannot hold a sheared grid: write NIfTI.")
-    nib.save(nib.MGHImage(data, affine), path)
-
-
-def _write_nrrd(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    import nrrd
-
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    header = {
-        "space": "left-posterior-superior",
-        "space directions": lps[:3, :3].T,
-        "space origin": lps[:3, 3],
-        "space units": ["mm", "mm", "mm"],
-        "kinds": ["domain", "domain", "domain"],
-        "encoding": "gzip",
-    }
-    nrrd.write(str(path), np.asfortranarray(data), header, compression_level=4)
-
-
-_WRITERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], None]] = {
-    ".nii.gz": _write_nifti,
-    ".nii": _write_nifti,
-    ".mgz": _write_mgh,
-    ".mgh": _write_mgh,
-    ".nrrd": _write_nrrd,
-}

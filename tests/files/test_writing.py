@@ -88,11 +88,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     write_volume(path, Volume(image_data(), AFFINE))
     before = path.read_bytes()
 
-    def half(file, data, affine):
+    def half(file, *_):
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(writing._WRITERS, ".nii", half)
+    monkeypatch.setitem(writing.WRITERS, ".nii", half)
     with pytest.raises(InputError, match="No space left on device"):
         write_labels(path, labels())
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.nii"]
