@@ -7,12 +7,12 @@ show the same head.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.synthesis.acquisition import blur_matrix, slice_matrix
+from napari_synthseg.synthesis.acquisition import along, back_matrix, blur_matrix, slice_matrix, stack_matrix
 from napari_synthseg.synthesis.appearance import bias_field, gaussian_mixture, rescale_and_gamma
 from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
 from napari_synthseg.synthesis.labelmap import LabelMap
@@ -203,23 +203,47 @@ def render(
     if limits is None:
         limits = (image.min().item(), image.max().item())
     image = rescale_and_gamma(image, record.gamma, limits)
-    image = separable(image, acquisition_matrices(record, grid, device))
     if record.noise_std > 0:
-        g = torch.Generator(device=device).manual_seed(record.noise_seed + 1)
-        image += record.noise_std / 255.0 * averaging(grid) * torch.empty_like(image).normal_(generator=g)
-        image.clamp_(0, 1)
-    return image, limits
+        return resampled(record, acquired(record, image, grid), grid), limits
+    return separable(image, acquisition_matrices(record, grid, device)), limits  # the same, in one go
 
 
-def acquisition_matrices(record: Record, grid: Grid, device: torch.device | str = "cpu") -> list[torch.Tensor]:
-    """The three matrices of eq. 24-26 on a grid."""
+def acquired(record: Record, image: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The slices that an acquisition would give: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
+
+    Returns:
+        (X, Y, Z) with as many slices along the record's direction as `slice_positions` says.
+    """
+    stack = separable(image, acquisition_matrices(record, grid, image.device, stack_matrix))
+    if record.noise_std > 0:
+        g = torch.Generator(device=image.device).manual_seed(record.noise_seed + 1)
+        stack += record.noise_std / 255.0 * averaging(grid) * torch.empty_like(stack).normal_(generator=g)
+        stack.clamp_(0, 1)
+    return stack
+
+
+def resampled(record: Record, stack: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Slices interpolated back to the grid they were acquired from (eq. 26)."""
+    axis = record.direction
+    back = back_matrix(grid.shape[axis], grid.spacing, record.slice_spacing_mm, stack.device)
+    return stack if back is None else along(stack, axis, back)
+
+
+def acquisition_matrices(
+    record: Record, grid: Grid, device: torch.device | str = "cpu", slices: Callable[..., torch.Tensor] = slice_matrix
+) -> list[torch.Tensor]:
+    """The three matrices of eq. 24-26 on a grid.
+
+    Args:
+        slices: what makes the one along the slice direction: `slice_matrix`, or `stack_matrix` to stop at the slices.
+    """
     # A voxel larger than 1 mm averages what lies in it: a box of that width has this standard deviation.
     pool = (max(grid.spacing**2 - 1.0, 0.0) / 12.0) ** 0.5
     matrices = []
     for i, n in enumerate(grid.shape):
         if i == record.direction:
             sigma = (record.slice_blur_mm**2 + pool**2) ** 0.5
-            matrices.append(slice_matrix(n, grid.spacing, record.slice_spacing_mm, sigma, device))
+            matrices.append(slices(n, grid.spacing, record.slice_spacing_mm, sigma, device))
         else:
             matrices.append(blur_matrix(n, (record.in_plane_blur**2 + pool**2) ** 0.5 / grid.spacing, device))
     return matrices
