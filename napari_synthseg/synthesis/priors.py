@@ -9,6 +9,8 @@ from napari_synthseg.errors import InputError
 
 Range = tuple[float, float]
 
+_SIGNED = ("rotation_deg", "shearing", "translation_mm")
+
 
 @dataclass(frozen=True)
 class Priors:
@@ -34,9 +36,10 @@ class Priors:
     """Means of the Gaussian mixture (a_mu, b_mu; eq. 11)."""
     std: Range = (1.0, 25.0)
     """Standard deviations of the Gaussian mixture (a_sigma, b_sigma; eq. 12)."""
-    class_means: tuple[tuple[float, float], ...] | None = None
-    """Normal priors (mean, standard deviation) of each class's mean, in place of `mean` (SynthSeg-RC)."""
-    class_stds: tuple[tuple[float, float], ...] | None = None
+    class_means: tuple[tuple[float, float] | None, ...] | None = None
+    """Normal priors (mean, standard deviation) of each class's mean, in place of `mean` (SynthSeg-RC); None for a class
+    that keeps its uniform prior."""
+    class_stds: tuple[tuple[float, float] | None, ...] | None = None
     """Normal priors (mean, standard deviation) of each class's standard deviation, in place of `std` (SynthSeg-RC)."""
     background_zero: float = 0.05
     """Probability that the background is exactly 0 (code; the paper is silent)."""
@@ -89,22 +92,28 @@ class Priors:
             if not all(math.isfinite(n) for n in numbers if isinstance(n, float)):
                 raise InputError(f"The prior {f.name} must be finite.")
         for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "mean", "std", "bias_std",
-                     "slice_spacing_mm", "thickness_factor"):  # fmt: skip
-            low, high = getattr(self, name)
+                     "slice_spacing_mm", "thickness_factor", "noise_std", "gamma_exponent", "slice_thickness_mm",
+                     "slice_blur_mm"):  # fmt: skip
+            low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise InputError(f"The prior {name} has a lower bound ({low:g}) above its upper bound ({high:g}).")
+            if low < 0 and name not in _SIGNED:
+                raise InputError(f"The prior {name} cannot be negative.")
         for name in ("skull_strip", "skull_strip_keeps_csf", "lesions", "flip", "background_zero", "background_low",
                      "tissue_contrast", "t1_order", "one_millimetre"):  # fmt: skip
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"The prior {name} is a probability: give a number from 0 to 1.")
-        for name in ("scaling", "slice_spacing_mm"):
-            if getattr(self, name)[0] <= 0:
+        for name in ("scaling", "slice_spacing_mm", "gamma_exponent", "slice_thickness_mm", "slice_blur_mm"):
+            if (getattr(self, name) or (1.0, 1.0))[0] <= 0:
                 raise InputError(f"The prior {name} must be above 0.")
         for name in ("velocity_grid", "bias_grid"):
             if getattr(self, name) < 1:
                 raise InputError(f"The prior {name} must be at least 1.")
-        if self.gamma_variance < 0:
-            raise InputError("The prior gamma_variance cannot be negative.")
+        for name in ("gamma_variance", "ceiling", "in_plane_blur"):
+            if getattr(self, name) < 0:
+                raise InputError(f"The prior {name} cannot be negative.")
+        if len(self.class_means or ()) != len(self.class_stds or ()):
+            raise InputError("The priors class_means and class_stds belong together: give both, for the same classes.")
         if self.slice_direction not in (None, 0, 1, 2):
             raise InputError("The prior slice_direction is 0 (sagittal), 1 (coronal) or 2 (axial).")
 

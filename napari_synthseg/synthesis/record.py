@@ -168,8 +168,9 @@ def _contrast(priors: Priors, label_map: LabelMap, by_tissue: bool, background: 
         mean, std = tissue_means(label_map, mean, std, priors.mean, g, priors.t1_order)
         contrast = "tissue"
     if priors.class_means is not None and priors.class_stds is not None:
-        for c, ((a, b), (p, q)) in enumerate(zip(priors.class_means, priors.class_stds, strict=True)):
-            if c < n:
+        for c, (centre, spread) in enumerate(zip(priors.class_means, priors.class_stds, strict=True)):
+            if c < n and centre is not None and spread is not None:
+                (a, b), (p, q) = centre, spread
                 mean[c], std[c] = (a + b * normal[0, c]).clamp(0), (p + q * normal[1, c]).clamp(0)
         contrast = "given"
     elif background < priors.background_zero:

@@ -50,9 +50,8 @@ def summary(record: Record) -> dict[str, str | float]:
 
 
 def degradation_summary(record: DegradationRecord) -> dict[str, str | float]:
-    """The same for a record of the degradation model, which has no contrast and removes nothing."""
+    """The same for a record of the degradation model, which has no contrast, flips and removes nothing."""
     return {
-        "flip": "yes" if record.flip else "no",
         **_acquisition(record),
         **_intensity(record),
         **_deformation(record),

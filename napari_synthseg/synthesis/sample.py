@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from napari_synthseg.synthesis.brains import (
     target_table,
 )
 from napari_synthseg.synthesis.labelmap import LabelMap, prepare
+from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
@@ -60,41 +60,6 @@ class Synthesized:
     image: Volume
     labels: Volume
     record: Record
-
-
-def changed(priors: Priors, settings: Sequence[str]) -> Priors:
-    """Priors with some replaced.
-
-    Args:
-        priors: to start from.
-        settings: "name=value" or "name=low,high".
-
-    Raises:
-        InputError: if a prior is unknown or its value is not of its kind.
-    """
-    known = {f.name for f in fields(Priors)}
-    values: dict[str, Any] = {}
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        if name not in known or not text:
-            raise InputError(f"{setting!r} sets no prior: write name=value with one of {', '.join(sorted(known))}.")
-        try:
-            numbers = tuple(float(x) for x in text.split(","))
-        except ValueError as error:
-            raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error
-        if name in {"class_means", "class_stds"}:
-            raise InputError(
-                f"The prior {name} holds a pair for every class: give it in Python, synthesize(priors=...)."
-            )
-        old = getattr(priors, name)
-        pair = isinstance(old, tuple) or (old is None and name != "slice_direction")
-        if len(numbers) != (2 if pair else 1):
-            raise InputError(
-                f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}."
-            )
-        whole = isinstance(old, int) or name == "slice_direction"
-        values[name] = numbers if pair else (int(numbers[0]) if whole else numbers[0])
-    return replace(priors, **values)
 
 
 def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, np.ndarray]:

@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from napari_synthseg.synthesis.prior_table import GROUPS, PriorInfo, rows
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.prior_table import GROUPS, PriorInfo, degradation_rows, rows
 from napari_synthseg.synthesis.priors import PRESETS, Priors
 
 ROWS = {row.name: row for row in rows()}
@@ -18,6 +19,22 @@ KINDS = {"range": tuple, "number": float, "probability": float, "count": int}
 def test_every_prior_has_one_row() -> None:
     assert len(rows()) == len(ROWS)
     assert set(ROWS) == {f.name for f in fields(Priors)} - {"class_means", "class_stds"}
+
+
+def test_every_prior_of_the_degradation_model_has_one_row() -> None:
+    assert [row.name for row in degradation_rows()] == [f.name for f in fields(DegradationPriors)]
+    groups = list(dict.fromkeys(row.group for row in degradation_rows()))
+    assert groups == [group for group in GROUPS if group in groups]
+
+
+@pytest.mark.parametrize("row", degradation_rows(), ids=lambda row: row.name)
+def test_rows_of_the_degradation_model_fit_it(row: PriorInfo) -> None:
+    value = getattr(DegradationPriors(), row.name)
+    assert row.kind == {tuple: "range", int: "count", type(None): "direction"}[type(value)]
+    assert all(row.low <= n <= row.high for n in (value if isinstance(value, tuple) else (value or 0,)))
+    for end in (row.low, row.high):
+        whole = int(end) if row.kind in ("count", "direction") else float(end)
+        replace(DegradationPriors(), **{row.name: (whole, whole) if row.kind == "range" else whole})
 
 
 def test_groups_come_in_the_paper_s_order() -> None:
@@ -57,5 +74,5 @@ def test_a_tip_says_symbol_and_unit(row: PriorInfo) -> None:
 
 
 def test_the_table_needs_no_torch() -> None:
-    code = "import sys, napari_synthseg.synthesis.prior_table, napari_synthseg.synthesis.priors as p; p.preset('fast')"
+    code = "import sys, napari_synthseg.synthesis.prior_table, napari_synthseg.synthesis.priors as p, napari_synthseg.synthesis.prior_settings; p.preset('fast')"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
