@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from weakref import ref
+from typing import Any
+from weakref import finalize, ref
 
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
+from qtpy.compat import isalive
 from qtpy.QtCore import QByteArray, QRectF, QSize, Qt
 from qtpy.QtGui import QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
@@ -32,14 +35,19 @@ def icon_on(button: QAbstractButton, name: str, size: int = 18) -> None:
 
     def follow(event: object = None) -> None:
         living = alive()
-        try:
-            if living is not None:
-                living.setIcon(themed(name))
-        except RuntimeError:  # Qt has deleted the button; Python has not yet
+        if living is not None and isalive(living):  # Qt may have deleted the button before Python does
+            living.setIcon(themed(name))
+        else:
             events.disconnect(follow)
 
     events.connect(follow)
-    button.destroyed.connect(lambda: events.disconnect(follow) if follow in events.callbacks else None)
+    end = finalize(button, _forget, events, follow)  # not by `destroyed`: PyQt can crash in a function it calls then
+    end.atexit = False
+
+
+def _forget(events: Any, follow: Callable[..., None]) -> None:
+    if follow in events.callbacks:
+        events.disconnect(follow)
 
 
 def themed(name: str) -> QIcon:
