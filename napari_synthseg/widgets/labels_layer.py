@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OPACITY = 0.5
-INDEX, NAME, SIDE, VOLUME = "index", "name", "side", "volume (mL)"  # columns of the features; napari wants "index"
+INDEX, NAME, SIDE = "index", "name", "side"  # columns of the features; napari wants "index"
+VOLUME, QUALITY = "volume (mL)", "quality"
 
-_OTHER_COLOR = (0.75, 0.75, 0.75, 1.0)
+OTHER_COLOR = (0.75, 0.75, 0.75, 1.0)
 
 
 def label_colormap(values: Iterable[int] = ()) -> DirectLabelColormap:
@@ -27,30 +28,65 @@ def label_colormap(values: Iterable[int] = ()) -> DirectLabelColormap:
     rows = {s.value for s in anatomy.table()} | {int(value) for value in values}
     colors: dict[int | None, Any] = {value: (*(c / 255 for c in anatomy.color(value)), 1.0) for value in rows}
     colors[0] = (0.0, 0.0, 0.0, 0.0)
-    colors[None] = _OTHER_COLOR
+    colors[None] = OTHER_COLOR
     return DirectLabelColormap(color_dict=colors)
 
 
-def label_features(values: Iterable[int], volumes_mm3: Mapping[int, float] | None = None) -> pd.DataFrame:
-    """One row for each value, background first: `index`, `name`, `side`, `volume (mL)`.
+def label_features(
+    values: Iterable[int],
+    volumes_mm3: Mapping[int, float] | None = None,
+    quality: Mapping[int, float] | None = None,
+) -> pd.DataFrame:
+    """One row for each value, background first: `index`, `name`, `side`, `volume (mL)`, and `quality` if it is known.
 
     Args:
         values: FreeSurfer values; 0 is added where missing.
         volumes_mm3: volume of each value in mm^3; where it has none the volume is left empty (NaN).
+        quality: expected Dice of each value, 0-1; likewise.
     """
     import pandas as pd  # here, since it is slow to import and a widget opens without it
 
     rows = sorted({0, *(int(value) for value in values)})
     volumes = volumes_mm3 or {}
     millilitres = [round(float(volumes[v]) / 1000, 3) if v and v in volumes else np.nan for v in rows]
-    return pd.DataFrame(
-        {
-            INDEX: rows,
-            NAME: ["Background" if v == 0 else anatomy.name(v) for v in rows],
-            SIDE: [anatomy.structure(v).side if v and anatomy.known(v) else "" for v in rows],
-            VOLUME: millilitres,
-        }
-    )
+    columns = {
+        INDEX: rows,
+        NAME: ["Background" if v == 0 else anatomy.name(v) for v in rows],
+        SIDE: [anatomy.structure(v).side if v and anatomy.known(v) else "" for v in rows],
+        VOLUME: millilitres,
+    }
+    if quality:
+        columns[QUALITY] = [round(float(quality[v]), 3) if v and v in quality else np.nan for v in rows]
+    return pd.DataFrame(columns)
+
+
+def recounted(features: pd.DataFrame, counted_mm3: Mapping[int, float], edited: Iterable[int] | None) -> pd.DataFrame:
+    """The features after labels were edited: what was edited is counted by voxels, what was not stays as measured.
+
+    Args:
+        features: as they were.
+        counted_mm3: volume of every value that occurs now, from `counted_volumes`.
+        edited: the values that were painted or painted over; all if None.
+    """
+    old = features.set_index(INDEX)
+    touched = {*old.index, *counted_mm3} if edited is None else {int(value) for value in edited}
+    kept = [value for value in old.index if value not in touched]
+    volumes = {value: old[VOLUME][value] * 1000 for value in kept} | {v: counted_mm3.get(v, 0.0) for v in touched}
+    quality = {value: old[QUALITY][value] for value in kept} if QUALITY in old.columns else {}
+    new = label_features({*old.index, *touched} - {0}, volumes, quality)
+    new[NAME] = [old[NAME].get(value, name) for value, name in zip(new[INDEX], new[NAME], strict=True)]
+    return new
+
+
+def table_columns(features: pd.DataFrame) -> dict[str, dict[int, str]]:
+    """What a Labels layer knows of its structures, as columns for the table beside a label file."""
+    columns = {}
+    for source, name, form, factor in ((VOLUME, "volume_mm3", ".1f", 1000), (QUALITY, "quality", ".3f", 1)):
+        if source in features.columns and INDEX in features.columns:
+            known = features[features[source].notna()]
+            pairs = zip(known[INDEX], known[source], strict=True)
+            columns[name] = {int(value): format(float(number) * factor, form) for value, number in pairs}
+    return {name: column for name, column in columns.items() if column}
 
 
 def labels_array(array: np.ndarray) -> np.ndarray:
@@ -65,11 +101,15 @@ def counted_volumes(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
     return {int(value): float(count) * voxel_mm3 for value, count in zip(values, counts, strict=True)}
 
 
-def labels_kwargs(values: Iterable[int], volumes_mm3: Mapping[int, float] | None = None) -> dict[str, Any]:
-    """Keyword arguments that give a Labels layer our colours, names and volumes."""
+def labels_kwargs(
+    values: Iterable[int],
+    volumes_mm3: Mapping[int, float] | None = None,
+    quality: Mapping[int, float] | None = None,
+) -> dict[str, Any]:
+    """Keyword arguments that give a Labels layer our colours, names, volumes and qualities; see `label_features`."""
     values = [int(value) for value in values]
     return {
         "colormap": label_colormap(values),
-        "features": label_features(values, volumes_mm3),
+        "features": label_features(values, volumes_mm3, quality),
         "opacity": OPACITY,
     }

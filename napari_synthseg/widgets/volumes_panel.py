@@ -1,50 +1,96 @@
-"""Volumes of one Labels layer: the table, the intracranial volume, the warnings of its run, and the CSV export."""
+"""Volumes of one Labels layer: the table, what it does to the view, the warnings of the run, copying and saving."""
 
 from __future__ import annotations
 
-import csv
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
+from napari_synthseg.widgets import visibility
 from napari_synthseg.widgets.controls import Message
 from napari_synthseg.widgets.geometry import METADATA_KEY
-from napari_synthseg.widgets.volumes_table import VolumeRow, VolumesTable, rows_of
+from napari_synthseg.widgets.memory import recall, remember
+from napari_synthseg.widgets.recount import Recount
+from napari_synthseg.widgets.view import look_at
+from napari_synthseg.widgets.volumes_export import VolumesExport
+from napari_synthseg.widgets.volumes_rows import rows_of
+from napari_synthseg.widgets.volumes_table import VolumesTable
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
-CSV_HEADER = ("index", "name", "side", "volume_mm3")
+FACE = "volumes"
 
 
 class VolumesPanel(QWidget):
-    """Shows the volumes that a layer carries in its features; hidden while there is no such layer."""
+    """Shows the volumes that a layer carries in its features; hidden while there is no such layer.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Args:
+        viewer: the viewer that a click in the table moves.
+        parent: of the widget.
+    """
+
+    probability_requested = Signal(int)  # FreeSurfer value, of the layer that is shown
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._viewer = viewer
         self._layer: Labels | None = None
+        self._build()
+        self.table.chosen.connect(self._on_chosen)
+        self.table.isolated.connect(self._on_isolated)
+        self.table.toggled.connect(self._on_toggled)
+        self.table.probability.connect(self.probability_requested)
+        self.filter.textChanged.connect(self._on_filter)
+        self.all.clicked.connect(self._on_all)
+        self.sides.toggled.connect(self._on_sides)
+        self.sides.setChecked(bool(recall(FACE).get("sides", False)))
+        self.hide()
+
+    def _build(self) -> None:
         self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setWordWrap(True)
         self.warnings = Message(warning=True)
+        self.recount = Recount(self)
+        self.all = QCheckBox("All")
+        self.all.setToolTip("Show or hide every structure in the list.")
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("Filter, such as left hip")
+        self.filter.setToolTip("Keep the structures with these words in their name, side or FreeSurfer value.")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setMinimumWidth(60)
+        self.sides = QToolButton()
+        self.sides.setText("L | R")
+        self.sides.setCheckable(True)
+        self.sides.setToolTip("A row for both sides of a structure: left, right and their asymmetry.")
+        self.sides.setAccessibleName("Left and right")
+        self.sides.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.table = VolumesTable(self)
+        self.table.setToolTip(
+            "Click: centre the view on a structure and take its label for painting. Double-click: show only it; "
+            "again: all. Right-click for more."
+        )
+        self.note = Message()
         self.intracranial = QLabel()
         self.intracranial.setWordWrap(True)
-        self.export = QPushButton("Export CSV…")
-        self.export.setToolTip("Save the volumes in mm³, one row for each structure.")
-        self.export.clicked.connect(self._on_export)
-        last = QHBoxLayout()
-        last.addWidget(self.intracranial, 1)
-        last.addWidget(self.export)
+        self.export = VolumesExport(self.table, self)
+        above = QHBoxLayout()
+        for part, stretch in ((self.all, 0), (self.filter, 1), (self.sides, 0)):
+            above.addWidget(part, stretch)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.title, self.warnings):
+        for part in (self.title, self.warnings, self.recount):
             layout.addWidget(part)
+        layout.addLayout(above)
         layout.addWidget(self.table, 1)
-        layout.addLayout(last)
-        self.hide()
+        for part in (self.note, self.intracranial, self.export):
+            layout.addWidget(part)
 
     @property
     def layer(self) -> Labels | None:
@@ -53,53 +99,124 @@ class VolumesPanel(QWidget):
 
     def show_layer(self, layer: Labels) -> None:
         """Show the volumes of a layer; one that carries none is ignored."""
-        rows = rows_of(layer.features)
-        if not any(not math.isnan(row.millilitres) for row in rows):
+        if not any(not math.isnan(row.millilitres) for row in rows_of(layer.features)):
             return
-        self._layer = layer
-        kept = layer.metadata.get(METADATA_KEY, {})
-        self.title.setText(f"Volumes of {layer.name}")
-        self.warnings.say("\n".join(kept.get("warnings", ())))
-        self.table.set_rows(rows)
-        total = kept.get("intracranial_mm3")
-        self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
+        if layer is not self._layer:
+            self._let_go()
+            self._layer = layer
+            layer.events.colormap.connect(self._on_colormap)
+            layer.events.features.connect(self._on_features)
+            layer.events.name.connect(self._on_name)
+            self.recount.watch(layer)
+        self.warnings.say("\n".join(layer.metadata.get(METADATA_KEY, {}).get("warnings", ())))
+        self.note.say("")
+        self._on_name()
+        self._on_features()
         self.show()
 
     def forget(self, layer: Layer) -> None:
         """Empty the panel if it shows this layer."""
         if layer is self._layer:
-            self._layer = None
+            self._let_go()
             self.table.set_rows([])
             self.hide()
 
-    def _on_export(self) -> None:
+    def _let_go(self) -> None:
+        """Listen to the layer no longer."""
+        layer, self._layer = self._layer, None
+        self.recount.watch(None)
+        self.export.set_layer(None)
+        if layer is not None:
+            layer.events.colormap.disconnect(self._on_colormap)
+            layer.events.features.disconnect(self._on_features)
+            layer.events.name.disconnect(self._on_name)
+
+    # What the table asks for
+
+    def _on_chosen(self, values: tuple[int, ...]) -> None:
+        """Centre the view on a structure, which is the one to paint with from now on."""
+        from napari_synthseg.evaluation.location import middle_voxel
+
+        layer = self._layer
+        if layer is None:
+            return
+        place = middle_voxel(_shown_array(layer, self._viewer), values)
+        if place is None:
+            self.note.say("No voxel has this label; nothing to centre on.")
+            return
+        self.note.say("")
+        layer.selected_label = values[0]
+        index = np.zeros(layer.ndim)
+        index[-3:] = place
+        look_at(self._viewer, np.asarray(layer.data_to_world(index))[-3:])
+
+    def _on_isolated(self, values: tuple[int, ...]) -> None:
+        """Show these structures alone; if they are alone already, all."""
         if self._layer is None:
             return
-        suggested = f"{self._layer.name} volumes.csv".replace("/", "-")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Export volumes", suggested, "CSV (*.csv)")
-        if not chosen:
+        among = self._values()
+        if visibility.visible_among(self._layer, among) == set(values):
+            visibility.show_all(self._layer, among)
+        else:
+            visibility.show_only(self._layer, values, among)
+
+    def _on_toggled(self, values: tuple[int, ...], visible: bool) -> None:
+        if self._layer is not None:
+            visibility.set_visible(self._layer, values, visible)
+
+    def _on_all(self) -> None:
+        if self._layer is None:
             return
-        path = Path(chosen) if Path(chosen).suffix else Path(chosen).with_suffix(".csv")
+        listed = self.table.listed()
+        visible = len(visibility.visible_among(self._layer, listed)) < len(set(listed))
+        if visible and set(listed) == self._values():
+            visibility.show_all(self._layer, listed)
+        else:
+            visibility.set_visible(self._layer, listed, visible)
+        self._on_colormap()
+
+    def _on_filter(self, text: str) -> None:
+        self.table.set_filter(text)
+        self._on_colormap()
+
+    def _on_sides(self, paired: bool) -> None:
+        self.table.set_paired(paired)
+        self._on_colormap()
+        remember(FACE, {"sides": paired})
+
+    # What the layer says
+
+    def _on_colormap(self, event: Any = None) -> None:
+        if self._layer is None:
+            return
+        self.table.refresh_shown()
+        listed = set(self.table.listed())
+        count = len(visibility.visible_among(self._layer, listed))
+        state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
+        self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
+
+    def _on_features(self, event: Any = None) -> None:
+        if self._layer is None:
+            return
+        rows = rows_of(self._layer.features)
         total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
-        try:
-            write_volumes(path, self.table.rows, total)
-        except OSError as error:
-            show_error(f"{path} cannot be written ({error.strerror}); choose another folder.")
-            return
-        show_info(f"Volumes saved to {path}.")
+        self.table.set_rows(rows, self._layer)
+        self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
+        self.intracranial.setVisible(total is not None)
+        self.export.set_layer(self._layer)
+        self._on_colormap()
+
+    def _on_name(self, event: Any = None) -> None:
+        if self._layer is not None:
+            self.title.setText(f"Volumes of {self._layer.name}")
+
+    def _values(self) -> Collection[int]:
+        return {row.value for row in self.table.rows}
 
 
-def write_volumes(path: Path, rows: list[VolumeRow], intracranial_mm3: float | None = None) -> None:
-    """Write volumes in mm^3, a row for each structure, the intracranial volume first where it is known.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(CSV_HEADER)
-        if intracranial_mm3 is not None:
-            out.writerow(("", "Intracranial", "", f"{intracranial_mm3:.3f}"))
-        for row in rows:
-            volume = "" if math.isnan(row.millilitres) else f"{row.millilitres * 1000:.3f}"
-            out.writerow((row.value, row.name, row.side, volume))
+def _shown_array(layer: Labels, viewer: ViewerModel) -> np.ndarray:
+    """The 3D array of a layer; of a series, the volume that is shown."""
+    if layer.ndim < 4:
+        return np.asarray(layer.data)
+    step = viewer.dims.current_step[viewer.dims.ndim - layer.ndim]
+    return np.asarray(layer.data[min(int(step), len(layer.data) - 1)])

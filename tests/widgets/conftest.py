@@ -21,3 +21,9 @@ def window(request):
     if not HAS_SCREEN:
         pytest.skip("a napari window needs a screen (xvfb-run gives a virtual one)")
     return request.getfixturevalue("make_napari_viewer")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch):
+    """A test neither sees nor changes the choices of whoever runs it."""
+    monkeypatch.setattr("napari_synthseg.widgets.memory._path", lambda: None)
