@@ -86,16 +86,48 @@ def to_canonical(v: Volume) -> Volume:
 
     The data is a view, often with negative strides: torch wants `np.ascontiguousarray` of it.
     """
-    orientation = io_orientation(v.affine)
-    order = np.argsort(orientation[:, 0])
-    steps = [1 if orientation[axis, 1] > 0 else -1 for axis in order]
-    data = v.data.transpose(order)[tuple(slice(None, None, step) for step in steps)]
-    affine = v.affine.copy()
-    for column, (axis, step) in enumerate(zip(order, steps, strict=True)):
-        affine[:3, column] = step * v.affine[:3, axis]
+    return Volume(canonical_array(v.data, v.affine), v.affine @ np.linalg.inv(_turn(v.shape, v.affine)))
+
+
+def canonical_array(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A view of an array (X, Y, Z) or (X, Y, Z, T) as `to_canonical` turns a volume of that affine."""
+    order, steps = _canonical_axes(affine)
+    return data.transpose(*order, *range(3, data.ndim))[tuple(slice(None, None, step) for step in steps)]
+
+
+def undo_canonical(data: np.ndarray, affine: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `to_canonical`, for an array that may have been cropped or moved since.
+
+    Args:
+        data: (R, A, S) or (R, A, S, T), in the order `to_canonical` gave it.
+        affine: (4, 4) of `data`, wherever it lies now.
+        source: (4, 4) affine of the volume that was made canonical; only the directions of its axes count.
+
+    Returns:
+        A view of the array in the order of the source, and its affine.
+    """
+    order, steps = _canonical_axes(source)
+    flipped = data[tuple(slice(None, None, step) for step in steps)]
+    turned = flipped.transpose(*np.argsort(order), *range(3, data.ndim))
+    return turned, affine @ _turn(turned.shape[:3], source)
+
+
+def _canonical_axes(affine: np.ndarray) -> tuple[list[int], list[int]]:
+    """For each of the axes R, A, S: which array axis is nearest to it, and 1 or -1 for its direction."""
+    orientation = io_orientation(affine)
+    order = [int(axis) for axis in np.argsort(orientation[:, 0])]
+    return order, [1 if orientation[axis, 1] > 0 else -1 for axis in order]
+
+
+def _turn(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+    """(4, 4) from the index in an array of that shape and affine to the index in its canonical view."""
+    turn = np.eye(4)
+    turn[:3, :3] = 0
+    for row, (axis, step) in enumerate(zip(*_canonical_axes(affine), strict=True)):
+        turn[row, axis] = step
         if step < 0:
-            affine[:3, 3] += v.affine[:3, axis] * (v.shape[axis] - 1)
-    return Volume(data, affine)
+            turn[row, 3] = shape[axis] - 1
+    return turn
 
 
 def resample_image(v: Volume, spacing_mm: float | Sequence[float], *, antialias: bool = True) -> Volume:

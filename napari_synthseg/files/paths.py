@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NIFTI = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+NIFTI = (".nii.gz", ".nii", *PAIRS)
 MGH = (".mgz", ".mgh", ".mgh.gz")
 NRRD = (".nrrd", ".nhdr")
 DICOM = (".dcm", ".dicom", ".ima")

@@ -8,6 +8,7 @@ napari draws oblique affines wrongly, so what is *shown* is diagonal (voxel size
 centre of the scan where it is); the exact affine of the file waits in `layer.metadata["napari_synthseg"]`.
 
 The modules below are imported where they are used, since they are slow to import and a widget opens without them.
+The way back to a file is in `layer_file`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari_synthseg"
 AXIS_LABELS = ("S", "A", "R")
+TIME = "time"
 UNITS = ("mm", "mm", "mm")
 
 _P = np.eye(4)[[2, 1, 0, 3]]
+_SAME_MM = 1e-5
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ def layer_problem(layer: Layer) -> str | None:
         return f"{name} is a colour (RGB) image; choose a greyscale scan."
     if getattr(layer, "multiscale", False):
         return f"{name} is multiscale; choose a layer with one resolution, or open the scan as a single array."
-    shape = np.shape(layer.data)
+    if np.dtype(layer.dtype).kind == "c":
+        return f"{name} holds complex numbers; choose their magnitude."
+    shape = tuple(layer.data.shape)
     if len(shape) < 3:
         return f"{name} is {len(shape)}D; choose a 3D scan."
     if len(shape) > 4:
@@ -123,7 +128,7 @@ def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
                 f'Layer "{layer.name}" is 4D; choose one of its {data.shape[0]} volumes (0 to {data.shape[0] - 1}).'
             )
         data = data[step]
-    return LayerScan(layer.name, data, _layer_affine(layer, data.shape[::-1]))
+    return LayerScan(layer.name, data, layer_affine(layer))
 
 
 def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:
@@ -149,7 +154,7 @@ def copied_geometry(layer: Layer) -> dict[str, Any]:
         "affine": _last_affine(np.asarray(layer.affine)),
         "units": tuple(layer.units)[last],
         "axis_labels": tuple(layer.axis_labels)[last],
-        "metadata": {METADATA_KEY: {key: exact[key] for key in ("affine", "shape") if key in exact}},
+        "metadata": {METADATA_KEY: {key: exact[key] for key in ("affine", "shape", "header") if key in exact}},
     }
 
 
@@ -160,33 +165,77 @@ def volume_to_layer(volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
         The closest-canonical array, transposed, and scale, translate, units, axis labels and metadata with the
         volume's exact affine and shape.
     """
-    from napari_synthseg.volume import to_canonical
+    return shown_array(volume.data, volume.affine), shown_kwargs(volume.shape, volume.affine)
 
-    canonical = to_canonical(volume)
-    shown = _shown_matrix(canonical.affine, canonical.data.shape)
-    return canonical.data.transpose(2, 1, 0), {
+
+def shown_array(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The view that napari shows, (S, A, R) or (T, S, A, R), of an array (X, Y, Z) or (X, Y, Z, T) of that affine."""
+    from napari_synthseg.volume import canonical_array
+
+    return canonical_array(data, affine).T
+
+
+def shown_kwargs(shape: tuple[int, ...], affine: np.ndarray, **kept: Any) -> dict[str, Any]:
+    """Keyword arguments of a layer that shows a volume of that shape and affine in RAS mm.
+
+    Args:
+        shape: (X, Y, Z)
+        affine: (4, 4) voxel index to RAS mm.
+        kept: what else to remember of the file in the layer's metadata.
+    """
+    canonical = canonical_grid(affine, shape)
+    shown = _shown_matrix(canonical.affine, canonical.shape)
+    exact = {"affine": np.array(affine, dtype=float), "shape": tuple(int(n) for n in shape)}
+    return {
         "scale": np.diag(shown)[:3].copy(),
         "translate": shown[:3, 3].copy(),
         "units": UNITS,
         "axis_labels": AXIS_LABELS,
-        "metadata": {METADATA_KEY: {"affine": np.array(volume.affine, dtype=float), "shape": tuple(volume.data.shape)}},
+        "metadata": {METADATA_KEY: exact | kept},
     }
 
 
-def layer_to_file_volume(layer: Layer, step: int | None = None) -> Volume:
-    """Like `layer_to_volume`, in the voxel order of the file that the layer came from, fit to be saved over it."""
-    from napari_synthseg.volume import Volume
+def series_kwargs(kwargs: dict[str, Any], step: float | None) -> dict[str, Any]:
+    """The geometry of a 4D layer whose volumes have that of `kwargs`: a time axis before the three of space.
 
-    volume = layer_to_volume(layer, step)
-    grid = _file_grid(layer, volume.data.shape)
-    if grid is None:
-        return volume
-    to_shown = np.rint(np.linalg.inv(grid.canonical) @ grid.affine)  # a signed permutation: file index -> shown index
-    axes = np.abs(to_shown[:3, :3]).argmax(axis=0)
-    flips = tuple(axis for axis in range(3) if to_shown[axes[axis], axis] < 0)
-    data = np.flip(volume.data.transpose(axes), flips)
-    moved = not np.array_equal(volume.affine, grid.canonical)
-    return Volume(data, volume.affine @ to_shown if moved else grid.affine)
+    Args:
+        kwargs: from `shown_kwargs`.
+        step: from one volume to the next, s; without it the axis counts the volumes.
+    """
+    return kwargs | {
+        "scale": np.array([step or 1.0, *kwargs["scale"]]),
+        "translate": np.array([0.0, *kwargs["translate"]]),
+        "units": ("s" if step else "pixel", *kwargs["units"]),
+        "axis_labels": (TIME, *kwargs["axis_labels"]),
+    }
+
+
+def kept_grid(layer: Layer) -> tuple[np.ndarray, tuple[int, ...]] | None:
+    """Affine (4, 4) and shape (X, Y, Z) of the file that a layer, or the layer it was made on, came from, if known."""
+    kept = layer.metadata.get(METADATA_KEY, {})
+    if "affine" not in kept or "shape" not in kept:
+        return None
+    return np.asarray(kept["affine"], dtype=float), tuple(int(n) for n in kept["shape"])
+
+
+def layer_affine(layer: Layer) -> np.ndarray:
+    """RAS affine (4, 4) of the transposed (R, A, S) array of a layer's last three axes.
+
+    Exact where our metadata is. A layer that was moved in napari carries the move. One that has another shape was
+    cropped or thinned out along the axes of its array: it lies where these voxels lie in the file, which in an oblique
+    scan is not where napari shows them. Any other reader's layer lies where its world says.
+    """
+    world = world_matrix(layer)
+    kept = kept_grid(layer)
+    if kept is None:
+        return _P @ world @ _P
+    canonical = canonical_grid(*kept)
+    shown = _shown_matrix(canonical.affine, canonical.shape)
+    if canonical.shape != tuple(layer.data.shape[::-1][:3]):
+        return canonical.affine @ _P @ np.linalg.solve(shown, world) @ _P
+    if np.allclose(world, shown, rtol=0, atol=_SAME_MM):
+        return canonical.affine
+    return _P @ world @ np.linalg.inv(shown) @ _P @ canonical.affine
 
 
 def _is_flat(matrix: np.ndarray) -> bool:
@@ -209,34 +258,11 @@ def _shown_matrix(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return _P @ matrix @ _P
 
 
-@dataclass(frozen=True)
-class _FileGrid:
-    affine: np.ndarray  # (4, 4), of the file's own voxel order
-    canonical: np.ndarray  # (4, 4), of the closest-canonical array that is shown
-
-
-def _file_grid(layer: Layer, shape: tuple[int, ...]) -> _FileGrid | None:
-    """The grid of the file that a layer came from, if we know it and the layer still has its shape."""
-    kept = layer.metadata.get(METADATA_KEY, {})
-    if "affine" not in kept or "shape" not in kept:
-        return None
+def canonical_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Volume:
+    """A volume without voxels of its own on the closest-canonical grid of that affine and shape."""
     from napari_synthseg.volume import Volume, to_canonical
 
-    affine = np.asarray(kept["affine"], dtype=float)
-    canonical = to_canonical(Volume(np.broadcast_to(np.uint8(0), tuple(kept["shape"])), affine))
-    return _FileGrid(affine, canonical.affine) if canonical.data.shape == tuple(shape) else None
-
-
-def _layer_affine(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """RAS affine of a layer's transposed array: exact where our metadata is, else through the layer's world."""
-    world = world_matrix(layer)
-    grid = _file_grid(layer, shape)
-    if grid is None:
-        return _P @ world @ _P
-    shown = _shown_matrix(grid.canonical, shape)
-    if np.allclose(world, shown, rtol=0, atol=1e-5):
-        return grid.canonical
-    return _P @ world @ np.linalg.inv(shown) @ _P @ grid.canonical  # the layer was moved in napari
+    return to_canonical(Volume(np.broadcast_to(np.uint8(0), shape), affine))
 
 
 def _last_affine(affine: np.ndarray) -> np.ndarray:

@@ -107,6 +107,6 @@ class VolumesExport(QWidget):
 def _save(path: str, data: Any, meta: dict[str, Any]) -> Generator[Progress, None, list[str]]:
     """Runs in a thread."""
     yield Progress("Writing")
-    from napari_synthseg.widgets.writer import write_labels
+    from napari_synthseg.widgets.writer import save_labels
 
-    return write_labels(path, data, meta)
+    return save_labels(path, data, meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dask.array as da
+import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
@@ -15,10 +16,10 @@ from napari_synthseg.widgets.geometry import (
     has_length_units,
     layer_problem,
     layer_scan,
-    layer_to_file_volume,
     layer_to_volume,
     volume_to_layer,
 )
+from napari_synthseg.widgets.layer_file import layer_file
 from tests.widgets.builders import AFFINES, scan_layer, volume
 
 COPIED = ("scale", "translate", "rotate", "shear", "affine")
@@ -45,7 +46,7 @@ def test_our_layers_give_the_exact_canonical_volume(kind):
 @pytest.mark.parametrize("kind", AFFINES)
 def test_our_layers_give_back_the_volume_of_their_file(kind):
     expected = volume(kind)
-    got = layer_to_file_volume(scan_layer(kind))
+    got = layer_file(scan_layer(kind))
     assert np.array_equal(got.affine, expected.affine)
     assert np.array_equal(got.data, expected.data)
 
@@ -78,15 +79,35 @@ def test_a_layer_moved_in_napari_moves_its_volume():
     moved = layer_to_volume(layer).affine
     np.testing.assert_allclose(moved[:3, 3] - before[:3, 3], [5.0, 0.0, 2.0], atol=1e-9)
     np.testing.assert_allclose(moved[:3, :3], before[:3, :3], atol=1e-9)
-    np.testing.assert_allclose(
-        layer_to_file_volume(layer).affine[:3, 3] - volume("oblique").affine[:3, 3], [5, 0, 2], atol=1e-9
+    np.testing.assert_allclose(layer_file(layer).affine[:3, 3] - volume("oblique").affine[:3, 3], [5, 0, 2], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+def test_a_cropped_layer_keeps_its_voxels_where_they_were(kind):
+    """Also in an oblique scan, of which napari shows a straightened picture."""
+    layer = scan_layer(kind)
+    corner, step = np.array([1, 0, 2]), np.array([1, 2, 1])
+    start = layer.data_to_world(corner)
+    part = layer.data[1:, ::2, 2:]
+    cropped = Image(part, scale=layer.scale * step, translate=start, metadata=layer.metadata)
+    whole, got = layer_to_volume(layer), layer_to_volume(cropped)
+    for index in ((0, 0, 0), (2, 1, 1)):
+        in_whole = corner[::-1] + step[::-1] * index
+        assert got.data[index] == whole.data[tuple(in_whole)]
+        np.testing.assert_allclose(got.affine @ [*index, 1], whole.affine @ [*in_whole, 1], atol=1e-9)
+
+
+def test_a_cropped_layer_is_saved_in_the_order_of_its_file():
+    layer = scan_layer("oblique LIA")
+    cropped = Image(
+        layer.data[1:], scale=layer.scale, translate=layer.data_to_world((1, 0, 0)), metadata=layer.metadata
     )
-
-
-def test_a_cropped_layer_of_ours_is_taken_by_its_world():
-    layer = scan_layer("thick")
-    cropped = Image(layer.data[1:], scale=layer.scale, translate=layer.translate, metadata=layer.metadata)
-    assert_world_is_ras(cropped)
+    got, whole = layer_file(cropped), volume("oblique LIA")
+    assert nib.aff2axcodes(got.affine) == nib.aff2axcodes(whole.affine)
+    for index in ((0, 0, 0), (3, 2, 1)):
+        place = np.linalg.solve(whole.affine, got.affine @ [*index, 1])[:3]
+        assert got.data[index] == whole.data[tuple(np.rint(place).astype(int))]
+        np.testing.assert_allclose(place, np.rint(place), atol=1e-9)
 
 
 OTHER_GEOMETRIES = {
