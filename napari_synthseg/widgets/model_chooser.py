@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -49,12 +48,11 @@ class ModelChooser(QWidget):
         self.box = QComboBox()
         self.box.setToolTip(TIP)
         let_shrink(self.box)
-        self.about = QToolButton()
-        self.about.setText("i")
+        self.about = QPushButton("i")
+        self.about.setFixedWidth(26)
         self.about.setToolTip("Show the model's card: training data, scores, licence, file.")
         self.about.setAccessibleName("Model card")
         self.about.setCheckable(True)
-        self.about.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.card = ModelCard()
         self.problem = Message(warning=True)
         row = QHBoxLayout(self)

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QSpinBox, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QSizePolicy,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets.choices import Choice
@@ -80,6 +90,7 @@ class IntegerControl(QSpinBox):
         self.setSuffix(f" {field.unit}" if field.unit else "")
         self.setSingleStep(8 if (field.high or 0) - low >= 100 else 1)
         self.setMinimumWidth(60)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         keep_from_wheel(self)
         self.valueChanged.connect(lambda _: self.changed.emit())
 

@@ -1,34 +1,52 @@
-"""The *Segment brain* widget: choose a scan, press the button, get named structures lying on it and their volumes."""
+"""The *Segment brain* widget: choose scans, press the button, get named structures lying on them and their volumes."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import napari
-from napari.layers import Image, Labels
-from napari.utils.notifications import ErrorNotification, notification_manager, show_error
+from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QShortcut,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_synthseg.progress import Progress
-from napari_synthseg.widgets.choices import device_choices, model_choices, preference
-from napari_synthseg.widgets.controls import Message, combo
-from napari_synthseg.widgets.geometry import has_length_units, layer_problem, layer_scan, world_matrix
-from napari_synthseg.widgets.job import Job
-from napari_synthseg.widgets.layer_chooser import LayerChooser
-from napari_synthseg.widgets.segment_job import Outcome, Steps, outcome_to_layer, pipeline_steps, segment_scan
-from napari_synthseg.widgets.view import anatomical_view
+from napari_synthseg.widgets.controls import Message
+from napari_synthseg.widgets.notices import complain
+from napari_synthseg.widgets.probabilities import ALL, Probabilities
+from napari_synthseg.widgets.queue_list import QueueList, open_runs
+from napari_synthseg.widgets.segment_choices import SegmentChoices
+from napari_synthseg.widgets.segment_job import (
+    Outcome,
+    Steps,
+    earlier_result,
+    is_result,
+    lock_to,
+    outcome_to_layer,
+    pipeline_steps,
+    replace_result,
+    was_edited,
+)
+from napari_synthseg.widgets.segment_queue import DONE, Run, SegmentQueue
+from napari_synthseg.widgets.view_bar import ViewBar
 from napari_synthseg.widgets.volumes_panel import VolumesPanel
 
-if TYPE_CHECKING:
-    from napari.layers import Layer
-
-NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
+DOING = "Segmenting"
+RUN = "&Segment brain"
 
 
 class SegmentWidget(QWidget):
-    """Collects the choices, runs the pipeline in a thread and adds its result to the viewer.
+    """Collects the choices, runs the pipeline in a thread and adds its results to the viewer.
 
     Args:
         napari_viewer: the viewer whose layers are offered.
@@ -38,156 +56,192 @@ class SegmentWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._steps = steps
-        self._job = Job(self)
-        self._input: Layer | None = None
-        self._started = 0.0
+        self.queue = SegmentQueue(steps, self)
+        self.probabilities = Probabilities(napari_viewer, self._start_one, self)
         self._build()
-        self._job.progressed.connect(self._on_progress)
-        self._job.returned.connect(self._on_returned)
-        self._job.failed.connect(self._on_failed)
-        self._job.stopping.connect(self._on_stopping)
-        self._job.stopped.connect(self._on_stopped)
+        self.queue.progressed.connect(self._on_progress)
+        self.queue.finished.connect(self._on_finished)
+        self.queue.failed.connect(self._on_failed)
+        self.queue.stopped.connect(self._on_stopped)
+        self.queue.changed.connect(self._show_state)
+        self.probabilities.said.connect(self._say)
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
         self._viewer.layers.selection.events.active.connect(self._on_active_changed)
-        self._on_image_changed()
+        self._show_state()
+        self._on_active_changed()
 
     def _build(self) -> None:
-        self.image = LayerChooser(self._viewer, Image, self)
-        self.image.setToolTip("The scan to segment: any contrast, any resolution, with or without skull.")
-        self.image.changed.connect(self._on_image_changed)
-        self.model = combo(model_choices(), "The network and its weights.")
-        self.device = combo(device_choices(), "Where the network runs; automatic takes a GPU if there is one.")
-        self.device.setCurrentIndex(max(self.device.findData(preference("device", "auto")), 0))
-
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("Image", self.image)
-        form.addRow("Model", self.model)
-        form.addRow("Device", self.device)
-        self.hint = Message()
-
-        self.run = QPushButton("Segment brain")
-        self.run.setToolTip("Segment the chosen scan; the result is a new Labels layer on the scan's own grid.")
+        self.choices = SegmentChoices(self._viewer, self)
+        self.choices.changed.connect(self._show_state)
+        self.image, self.model, self.device = (
+            self.choices.image,
+            self.choices.model,
+            self.choices.form.controls["device"],
+        )
+        self.hint = self.choices.hint
+        self.run = QPushButton(RUN)
+        self.run.setToolTip("Segment the chosen scan, or all that are selected; each result is a Labels layer.")
         self.run.clicked.connect(self._on_run)
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop; nothing is added to the viewer.")
-        self.cancel.clicked.connect(self._job.stop)
+        self.cancel = QPushButton("&Cancel")
+        self.cancel.setToolTip("Stop; nothing half-made is added to the viewer. The Escape key does the same.")
+        self.cancel.clicked.connect(self.queue.stop_all)
+        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(self.queue.stop_all)
         running = QHBoxLayout()
         running.addWidget(self.progress, 1)
         running.addWidget(self.cancel)
         self.status = Message()
-        self.volumes = VolumesPanel(self)
-        self.view = QPushButton("Anatomical view")
-        self.view.setToolTip("Turn the camera: the front of the head up in axial slices, the left on the left.")
-        self.view.clicked.connect(lambda: anatomical_view(self._viewer))
+        self.list = QueueList(self.queue)
+        self.volumes = VolumesPanel(self._viewer, self)
+        self.volumes.probability_requested.connect(self._on_probability)
+        self.posteriors = QPushButton("All &posteriors as a layer")
+        self.posteriors.setToolTip(
+            "Add a 4D layer of the network's probabilities, one structure after the other along its first axis. "
+            'If "Keep posteriors" was off, the scan is segmented once more to get them.'
+        )
+        self.posteriors.clicked.connect(lambda: self._on_probability(ALL))
+        self.view = ViewBar(self._viewer, self)
 
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        for part in (self.hint, self.run):
-            layout.addWidget(part)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.addWidget(self.choices)
+        layout.addWidget(self.run)
         layout.addLayout(running)
-        layout.addWidget(self.status)
+        for part in (self.list, self.status):
+            layout.addWidget(part)
         layout.addWidget(self.volumes, 100)
+        layout.addWidget(self.posteriors)
         layout.addWidget(self.view)
         layout.addStretch(1)  # only of weight while there is no table
-        self._show_running(False)
+        self._scroll = QScrollArea()
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._scroll)
 
     # What the user does
 
-    def _on_image_changed(self) -> None:
-        layer = self.image.layer()
-        problem = NO_SCAN if layer is None else layer_problem(layer)
-        self.hint.say(problem or _notes(layer))
-        self.run.setEnabled(problem is None and not self._job.running)
-
     def _on_run(self) -> None:
-        layer = self.image.layer()
-        if layer is None or self._job.running:
+        if self.queue.busy or self.choices.problem() is not None:
             return
-        try:
-            scan = layer_scan(layer, self._step(layer))
-        except ValueError as error:
-            self._complain(error)
+        layers, options = self.choices.layers(), self.choices.options()
+        self.choices.remember()
+        runs = []
+        for layer in layers:
+            index = self.choices.index_of(layer)
+            runs.append(Run(layer, {**options, "index": index}, index))
+        self.queue.add(runs)
+
+    def _start_one(self, run: Run) -> None:
+        """A run that something else than the button asks for; one at a time."""
+        if self.queue.busy:
+            self._say("A scan is being segmented; ask again when that is done.")
             return
-        options = {
-            "model": self.model.currentData(),
-            "device": self.device.currentData(),
-            "threads": preference("threads", 0) or None,
-        }
-        self._input, self._started = layer, time.monotonic()
-        self._show_running(True)
-        self._job.start("Segment brain", segment_scan, scan, options, self._steps)
+        self.queue.add([run])
+
+    def _on_probability(self, value: int) -> None:
+        if self.volumes.layer is not None:
+            self.probabilities.request(self.volumes.layer, value)
 
     def _on_layer_removed(self, event: Any) -> None:
+        if not isalive(self):  # Qt has deleted the widget; Python has not yet
+            return
         self.volumes.forget(event.value)
-        if self._job.running and event.value is self._input:
-            self._job.stop()
+        self.probabilities.forget(event.value)
+        self.queue.stop_layer(event.value)
+        self._show_state()
 
     def _on_active_changed(self, event: Any = None) -> None:
+        if not isalive(self):
+            return
         active = self._viewer.layers.selection.active
         if isinstance(active, Labels):
             self.volumes.show_layer(active)
+            self._show_state()
 
-    # What the job says
+    # What the queue says
 
-    def _on_progress(self, report: Progress) -> None:
+    def _on_progress(self, run: Run, report: Progress) -> None:
         self.progress.setRange(0, report.total)
         self.progress.setValue(report.done)
         count = f" ({report.done} of {report.total})" if report.total > 1 else ""
-        self.status.say(f"{report.stage}{count}")
+        name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
+        self._say(f"{name}{report.stage}{count}")
 
-    def _on_returned(self, outcome: Outcome) -> None:
-        layer, self._input = self._input, None
-        self._show_running(False)
-        if layer is None or layer not in self._viewer.layers:
+    def _on_finished(self, run: Run, outcome: Outcome) -> None:
+        image, segmentation = run.layer, outcome.segmentation
+        if image not in self._viewer.layers:
             return
-        added = self._viewer.add_layer(outcome_to_layer(outcome, layer))
-        self.volumes.show_layer(added)
-        self.status.say(f"Done in {time.monotonic() - self._started:.1f} s.")
+        if run.wanted is not None:
+            self.probabilities.arrived(run.wanted, segmentation.posteriors)
+            return
+        result, remark = self._place(run, outcome)
+        self.probabilities.keep(result, segmentation.posteriors)
+        self.volumes.show_layer(result)
+        self._say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
 
-    def _on_failed(self, error: Exception) -> None:
-        self._input = None
-        self._show_running(False)
-        self._complain(error)
+    def _place(self, run: Run, outcome: Outcome) -> tuple[Labels, str]:
+        """Add the result, or let it replace the earlier one; and what there is to say about it."""
+        image, remark = run.layer, ""
+        earlier = earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
+        if run.geometry:
+            remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to what it was.'
+        elif earlier is not None and was_edited(earlier):
+            remark = f'"{earlier.name}" was edited, so it stays.'
+        elif earlier is not None:
+            replace_result(earlier, outcome, image, index=run.index)
+            return earlier, remark
+        layer = outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
+        result = self._viewer.add_layer(layer)
+        if not run.geometry:
+            lock_to(image, result, self._viewer)
+        return result, remark
 
-    def _on_stopping(self) -> None:
-        self.cancel.setEnabled(False)
-        self.status.say("Stopping…")
+    def _on_failed(self, run: Run, error: Exception) -> None:
+        self._say(complain(error, DOING))
 
-    def _on_stopped(self) -> None:
-        self._input = None
-        self._show_running(False)
-        self.status.say("Stopped; nothing was added.")
+    def _on_stopped(self, run: Run) -> None:
+        self._say("Stopped; nothing was added.")
 
     # Helpers
 
-    def _show_running(self, running: bool) -> None:
-        self.progress.setRange(0, 0)
+    def _say(self, text: str) -> None:
+        self.status.say(text)
+
+    def _show_state(self) -> None:
+        """Enable what can be used now; sum up a queue that has ended."""
+        busy = self.queue.busy
+        if busy and self.progress.isHidden():
+            self.progress.setRange(0, 0)
+            self._say("Starting")
         for part in (self.progress, self.cancel):
-            part.setVisible(running)
-        self.cancel.setEnabled(running)
-        for part in (self.image, self.model, self.device, self.run):
-            part.setEnabled(not running)
-        self.status.say("Starting" if running else "")
-        if not running:
-            self._on_image_changed()
+            part.setVisible(busy)
+        current = self.queue.current
+        stopping = busy and open_runs(self.queue) == 1 and current is not None and current.state == "stopping"
+        self.cancel.setEnabled(busy and not stopping)
+        self.cancel.setText("&Cancel all" if open_runs(self.queue) > 1 else "&Cancel")
+        if stopping:
+            self._say("Stopping…")
+        self.choices.setEnabled(not busy)
+        self.run.setEnabled(not busy and self.choices.problem() is None)
+        count = len(self.choices.layers())
+        self.run.setText(f"&Segment {count} brains" if count > 1 else RUN)
+        shown = self.volumes.layer
+        self.posteriors.setVisible(shown is not None and is_result(shown))
+        self.posteriors.setEnabled(not busy)
+        if not busy and len(self.queue.runs) > 1:
+            self._sum_up()
 
-    def _complain(self, error: Exception) -> None:
-        """One sentence here and as a notification; what is not the user's doing goes with its traceback."""
-        if isinstance(error, ValueError):
-            self.status.say(str(error))
-            show_error(str(error))
-            return
-        self.status.say(f"Segmenting failed ({type(error).__name__}: {error}); napari's notification has the details.")
-        notification_manager.dispatch(ErrorNotification(error))
-
-    def _step(self, layer: Layer) -> int | None:
-        """For a 4D layer the volume that is shown."""
-        return self._viewer.dims.current_step[self._viewer.dims.ndim - 4] if layer.ndim == 4 else None
+    def _sum_up(self) -> None:
+        """How a queue ended, in one line; what failed says why in its row's tooltip and in its notification."""
+        done = sum(run.state == DONE for run in self.queue.runs)
+        self._say(f"{done} of {len(self.queue.runs)} scans segmented.")
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table in a fresh dock."""
@@ -197,17 +251,14 @@ class SegmentWidget(QWidget):
         """A dock may be made narrower, as long as the names in the table can be told apart."""
         return super().minimumSizeHint().expandedTo(QSize(250, 0))
 
+    def showEvent(self, event: Any) -> None:
+        """Look for new weights whenever the widget is opened."""
+        self.model.refresh()
+        super().showEvent(event)
+
     def event(self, event: QEvent) -> bool:
-        """Stop the job when the widget is taken out of its dock or closed."""
+        """Stop the jobs when the widget is taken out of its dock or closed."""
         if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
-            self._job.stop()
+            self.queue.stop_all()
+            self.probabilities.job.stop()
         return super().event(event)
-
-
-def _notes(layer: Layer) -> str:
-    """What the user should know before a layer is segmented."""
-    series = "The volume that is shown is segmented. " if layer.ndim == 4 else ""
-    if has_length_units(layer):
-        return series.strip()
-    spacing = " × ".join(f"{abs(size):g}" for size in (world_matrix(layer)[:3, :3] ** 2).sum(axis=0) ** 0.5)
-    return f"{series}This layer has no unit of length; its voxels are taken as {spacing} mm."

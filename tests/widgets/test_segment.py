@@ -39,8 +39,8 @@ def open_widget(qtbot, viewer):
 
     yield make
     for widget in opened:
-        widget._job.stop()
-        qtbot.waitUntil(lambda widget=widget: not widget._job.running, timeout=5000)
+        widget.queue.stop_all()
+        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
         widget.close()
         widget.deleteLater()
 
@@ -109,7 +109,7 @@ def test_the_choices_reach_the_pipeline_in_another_thread(viewer, open_widget, q
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
     assert fake.calls[0]["device"] == "cpu"
-    assert fake.calls[0]["model"] == widget.model.currentData()
+    assert fake.calls[0]["model"] == widget.model.values()["model"]
     assert fake.threads[0] is not threading.main_thread()
 
 
@@ -146,7 +146,7 @@ def test_removing_the_scan_stops_the_run(viewer, open_widget, qtbot):
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: widget.progress.value() >= 1, timeout=5000)
     viewer.layers.remove(image)
-    qtbot.waitUntil(lambda: not widget._job.running, timeout=2000)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
     assert len(viewer.layers) == 0
 
 
@@ -189,7 +189,8 @@ def test_a_defect_is_one_sentence_and_a_notification_with_its_traceback(viewer, 
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(told), timeout=5000)
     assert "no kernel image" in widget.status.text()
-    assert isinstance(told[0].exception, RuntimeError)
+    assert told[0].message == widget.status.text()
+    assert [text for text, _ in told[0].actions] == ["Details"]
 
 
 def test_one_volume_of_a_series_is_the_one_shown(viewer, open_widget, qtbot):
