@@ -17,6 +17,7 @@ GRID_TOLERANCE = 1e-3
 """Two grids count as parallel, or the same, when no voxel centre is further off than this (voxels)."""
 
 _SLAB_VOXELS = 1 << 21
+_LARGEST_TABLE = 1 << 20  # entries of a table that is looked up in place of sorting
 
 
 def snapped(coordinates: np.ndarray) -> np.ndarray:
@@ -146,12 +147,35 @@ def compact_labels(data: np.ndarray) -> np.ndarray:
 
 
 def keep_values(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    low = min(int(labels.min(initial=0)), 0)
-    lookup = np.zeros(int(labels.max(initial=0)) - low + 1, labels.dtype)
-    for value in values:
-        if low <= value < low + len(lookup):
-            lookup[value - low] = value
-    return lookup[labels.astype(np.int64) - low] if low else lookup[labels]
+    """The labels with every value that is not among `values` set to 0."""
+    kept = np.array([0, *values], np.int64)
+    bounds = np.iinfo(labels.dtype)
+    kept = np.where((kept >= bounds.min) & (kept <= bounds.max), kept, 0)  # a value that cannot occur
+    return kept.astype(labels.dtype)[ranks(labels, values)]
+
+
+def ranks(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """For each voxel the place of its value in `values`, from 1, and 0 where it is none of them.
+
+    Label values can be anything: where a table of all up to the largest would be large, they are looked up by sorting.
+
+    Args:
+        labels: whole numbers of an integer type.
+        values: different numbers.
+
+    Returns:
+        An int32 array of the shape of `labels`.
+    """
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    numbers = {int(value): place + 1 for place, value in enumerate(values)}
+    if high - low < _LARGEST_TABLE:
+        table = np.zeros(high - low + 1, np.int32)
+        for value, number in numbers.items():
+            if low <= value <= high:
+                table[value - low] = number
+        return table[labels if low == 0 else labels.astype(np.int64) - low]
+    found, inverse = np.unique(labels, return_inverse=True)
+    return np.array([numbers.get(int(value), 0) for value in found], np.int32)[inverse].reshape(labels.shape)
 
 
 def _mixed_cells(labels: np.ndarray) -> np.ndarray:

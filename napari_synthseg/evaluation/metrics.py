@@ -21,6 +21,7 @@ from scipy.ndimage import find_objects
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.interpolation import ranks
 from napari_synthseg.volume import Volume, same_grid, to_canonical
 
 PERCENTILE = 95.0
@@ -148,15 +149,9 @@ def _surface(mask: np.ndarray) -> np.ndarray:
 
 def _boxes(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple[slice, ...]]:
     """For each value in either array, the slices of its bounding box over both."""
-    index = {value: position + 1 for position, value in enumerate(values)}
     boxes: dict[int, tuple[slice, ...]] = {}
     for labels in (a, b):
-        present = [v for v in np.unique(labels) if int(v) in index]
-        table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-        for v in present:
-            if v >= 0:
-                table[v] = index[int(v)]
-        found = find_objects(table[np.maximum(labels, 0)], max_label=len(values))
+        found = find_objects(ranks(labels, values), max_label=len(values))
         for value, box in zip(values, found, strict=True):
             if box is not None:
                 old = boxes.get(value, box)

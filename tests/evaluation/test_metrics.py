@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from napari_synthseg import interpolation
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import dice, evaluate, surface_distance
 from napari_synthseg.volume import Volume
@@ -182,3 +185,26 @@ def test_an_image_is_no_label_map():
 
 def test_whole_numbers_stored_as_floats_are_labels():
     assert evaluate(volume(cube().astype(np.float32)), volume(cube()))["mean"]["dice"] == 1
+
+
+@pytest.mark.parametrize("far", [2_000_000_000, -2_000_000_000])
+def test_label_values_may_be_anything(far):
+    """A table of every value up to the largest would take gigabytes."""
+    data = np.zeros((12, 12, 12), np.int32)
+    data[2:6, 2:6, 2:6], data[7:10, 7:10, 7:10] = far, 17
+    tracemalloc.start()
+    result = evaluate(Volume(data, np.eye(4)), Volume(data, np.eye(4)), [far, 17, 53])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [s["dice"] for s in result["structures"].values()] == [1.0, 1.0, None]
+    assert [s["volume_mm3"] for s in result["structures"].values()] == [64.0, 27.0, 0.0]
+    assert peak < 10_000_000
+
+
+def test_ranks_agree_with_and_without_a_table(rng, monkeypatch):
+    labels = rng.integers(-3, 40, (9, 8, 7)).astype(np.int32)
+    values = [17, -2, 0, 39, 500]
+    expected = sum((place + 1) * (labels == value) for place, value in enumerate(values))
+    assert np.array_equal(interpolation.ranks(labels, values), expected)
+    monkeypatch.setattr(interpolation, "_LARGEST_TABLE", 0)
+    assert np.array_equal(interpolation.ranks(labels, values), expected)
