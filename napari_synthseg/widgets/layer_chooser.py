@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
@@ -18,12 +20,25 @@ class LayerChooser(QComboBox):
     """Lists the layers of `layer_type`, newest first; keeps its choice while that layer lives.
 
     A layer that the user selects in the layer list becomes the choice.
+
+    Args:
+        viewer: whose layers are listed.
+        layer_type: Image, Labels...
+        parent: of the widget.
+        accepts: says of a layer of the type whether it is listed; all are if None.
     """
 
     changed = Signal()  # another layer, or none, is chosen, or the chosen one has another name
 
-    def __init__(self, viewer: ViewerModel, layer_type: type[Layer], parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer_type: type[Layer],
+        parent: QWidget | None = None,
+        accepts: Callable[[Layer], bool] | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._accepts = accepts or (lambda _: True)
         self._viewer = viewer
         self._type = layer_type
         self._layers: list[Layer] = []
@@ -47,10 +62,13 @@ class LayerChooser(QComboBox):
             self.setCurrentIndex(self._layers.index(layer))
 
     def _refresh(self, event: object = None) -> None:
+        if not isalive(self):  # Qt has deleted the box; Python has not yet
+            return
         chosen = self.layer()
         for layer in self._layers:
             layer.events.name.disconnect(self._refresh)
-        self._layers = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
+        ours = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
+        self._layers = [layer for layer in ours if self._accepts(layer)]
         for layer in self._layers:
             layer.events.name.connect(self._refresh)
         self.blockSignals(True)
@@ -64,6 +82,8 @@ class LayerChooser(QComboBox):
         self.changed.emit()
 
     def _follow_active(self, event: object = None) -> None:
+        if not isalive(self):
+            return
         active = self._viewer.layers.selection.active
         if active is not None:
             self.set_layer(active)

@@ -11,7 +11,7 @@ from napari.layers import Image, Layer
 
 from napari_synthseg import anatomy
 from napari_synthseg.progress import Progress
-from napari_synthseg.widgets.geometry import copied_geometry
+from napari_synthseg.widgets.geometry import METADATA_KEY, copied_geometry
 
 if TYPE_CHECKING:
     from napari_synthseg.segmentation.posteriors import Posteriors
@@ -38,7 +38,7 @@ def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress,
 
 def probability_layer(array: np.ndarray, value: int, result: Layer) -> Image:
     """A layer of one structure's probability, lying on its result."""
-    geometry = copied_geometry(result)
+    geometry = _geometry(result)
     return Image(array, name=f"{_scan_name(result)} {structure_name(value)} probability", **geometry, **_look())
 
 
@@ -54,7 +54,7 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
         return posteriors.channel(value).data.transpose(2, 1, 0)
 
     lazy = [da.from_delayed(dask.delayed(channel, pure=False)(value), shape, np.float32) for value in posteriors.values]
-    geometry = copied_geometry(result)
+    geometry = _geometry(result)
     for name, first in (("scale", 1.0), ("translate", 0.0)):
         geometry[name] = (first, *geometry[name])
     geometry["units"] = ("pixel", *geometry["units"])
@@ -67,10 +67,21 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
     return layer
 
 
+def is_probability(layer: Layer) -> bool:
+    """Whether a layer shows probabilities, and is no scan."""
+    return bool(layer.metadata.get(METADATA_KEY, {}).get("probability"))
+
+
 def stack_name(scan: str, layer: Layer, step: int) -> str:
     """The name of a stack of probabilities while one of them is shown."""
     names = layer.metadata["structures"]
     return f"{scan} posteriors: {names[min(max(step, 0), len(names) - 1)]}"
+
+
+def _geometry(result: Layer) -> dict[str, Any]:
+    geometry = copied_geometry(result)
+    geometry["metadata"][METADATA_KEY]["probability"] = True
+    return geometry
 
 
 def _look() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
@@ -17,6 +18,7 @@ from napari_synthseg.widgets.memory import recall, remember
 from napari_synthseg.widgets.model_chooser import ModelChooser
 from napari_synthseg.widgets.option_controls import IntegerControl
 from napari_synthseg.widgets.options_form import OptionsForm
+from napari_synthseg.widgets.probability_layers import is_probability
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -61,7 +63,7 @@ class SegmentChoices(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.image = LayerChooser(viewer, Image, self)
+        self.image = LayerChooser(viewer, Image, self, _may_be_scan)
         self.image.setToolTip(
             "The scan to segment: any contrast, any resolution, with or without skull. "
             "Select several in the layer list to segment them one after another."
@@ -108,7 +110,7 @@ class SegmentChoices(QWidget):
     def layers(self) -> list[Layer]:
         """The scans to segment: all that are selected in the layer list, if several are, else the chosen one."""
         selected = [one for one in self._viewer.layers if one in self._viewer.layers.selection]
-        scans = [one for one in selected if isinstance(one, Image) and layer_problem(one) is None]
+        scans = [one for one in selected if isinstance(one, Image) and _may_be_scan(one) and layer_problem(one) is None]
         if len(scans) > 1:
             return scans
         chosen = self.image.layer()
@@ -165,6 +167,8 @@ class SegmentChoices(QWidget):
             self._viewer.layers.selection.select_only(layer)
 
     def _on_scans_changed(self, event: object = None) -> None:
+        if not isalive(self):  # Qt has deleted the widget; Python has not yet
+            return
         layers = self.layers()
         series = [int(one.data.shape[0]) for one in layers if layer_problem(one) is None and one.ndim == 4]
         index = self.form.controls["index"]
@@ -190,6 +194,10 @@ class SegmentChoices(QWidget):
             which = "This layer has" if len(layers) == 1 else f'Layer "{unitless[0].name}" has'
             notes.append(f"{which} no unit of length; its voxels are taken as {spacing} mm.")
         return " ".join(notes)
+
+
+def _may_be_scan(layer: Layer) -> bool:
+    return not is_probability(layer)
 
 
 def _spacing(layer: Layer) -> list[float]:

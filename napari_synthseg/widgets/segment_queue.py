@@ -128,7 +128,8 @@ class SegmentQueue(QObject):
             return
         run.geometry, run._data, run._started = copied_geometry(run.layer), run.layer.data, time.monotonic()
         run.state, self._current = RUNNING, run
-        self._job.start(f"Segment {run.layer.name}", segment_scan, scan, run.options, self._steps)
+        title = "Segment brain" if len(self.runs) == 1 else f"Segment brain, {run.layer.name}"
+        self._job.start(title, segment_scan, scan, run.options, self._steps)
         self.changed.emit()
 
     def _end(self, run: Run, state: str, note: str = "") -> None:
