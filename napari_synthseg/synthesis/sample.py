@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,12 @@ from napari_synthseg.synthesis.brains import (
     render,
     target_table,
 )
+from napari_synthseg.synthesis.class_priors import read_class_priors
 from napari_synthseg.synthesis.labelmap import LabelMap, prepare
 from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.synthesis.record import Record, draw
+from napari_synthseg.synthesis.saving import save_sample
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 
 
@@ -45,6 +46,22 @@ class SynthesizeOptions:
     """Voxels of a random crop; by default the label map's whole grid."""
     device: str = "cpu"
     """Where the samples are computed: auto, cpu, cuda or mps."""
+    class_priors: Path | None = None
+    """Intensities of each class on the scans to be segmented, for synthseg-rc: a table (.tsv or .csv with a column
+    structure or class, and mean, sd, and if known mean_sd, sd_sd), or SynthSeg's prior_means_*.npy with
+    prior_stds_*.npy beside it."""
+
+    def priors(self) -> Priors:
+        """The priors that the options stand for.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        priors = changed(preset(self.preset), self.prior)
+        if self.class_priors is None:
+            return priors
+        means, stds = read_class_priors(self.class_priors)
+        return replace(priors, class_means=means, class_stds=stds)
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,7 @@ def synthesize(
 def synthesize_files(
     label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1
 ) -> Generator[Progress, None, list[Path]]:
-    """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each.
+    """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each, all or none.
 
     Args:
         label_map: a file, or a folder from which each sample takes one at random.
@@ -183,7 +200,7 @@ def synthesize_files(
     Raises:
         InputError: if nothing usable is given; nothing is written then.
     """
-    from napari_synthseg.files import write_labels, write_volume
+    from napari_synthseg.files import stem
 
     options = options or SynthesizeOptions()
     if count < 1:
@@ -193,37 +210,32 @@ def synthesize_files(
             f"A crop of {' x '.join(map(str, options.shape))} voxels is empty: give numbers of at least 1."
         )
     device = resolve_device(options.device)
-    priors = changed(preset(options.preset), options.prior)
+    priors = options.priors()
+    choices = {"preset": options.preset, "prior": list(options.prior)}
+    if options.class_priors is not None:
+        choices["class_priors"] = options.class_priors.name
     sources = label_map_files(Path(label_map))
     written: list[Path] = []
     cache: dict[Path, tuple[LabelMap, np.ndarray]] = {}
     yield Progress("synthesize", 0, count)
-    for i in range(count):
-        g = torch.Generator().manual_seed(options.seed + i)
-        pick = int(
-            torch.randint(len(sources), (1,), generator=torch.Generator().manual_seed(~(options.seed + i) % 2**31))
-        )
-        path = sources[pick]
+    for seed in range(options.seed, options.seed + count):
+        path = picked(sources, seed)
         if path not in cache:
             cache.clear()
             ready, affine = prepared(path)
             cache[path] = (ready.to(device), affine)
         ready, affine = cache[path]
-        made = replay(draw(priors, ready, g), ready, affine, options.shape)
-        out.mkdir(parents=True, exist_ok=True)
-        stem = f"{path.name.split('.')[0]}_{options.seed + i:04d}"
-        record = {
-            "label_map": path.name,
-            "preset": options.preset,
-            "prior": list(options.prior),
-            "seed": options.seed + i,
-        }
-        (out / f"{stem}_record.json").write_text(json.dumps({**record, **made.record.to_dict()}, indent=1) + "\n")
-        write_labels(out / f"{stem}_labels.nii.gz", made.labels)
-        write_volume(out / f"{stem}_image.nii.gz", made.image)
-        written.append(out / f"{stem}_image.nii.gz")
-        yield Progress("synthesize", i + 1, count, {"file": written[-1].name})
+        made = replay(draw(priors, ready, torch.Generator().manual_seed(seed)), ready, affine, options.shape)
+        facts = {**choices, "label_map": path.name, "seed": seed}
+        written.append(save_sample(out, f"{stem(path)}_{seed:04d}", made, facts))
+        yield Progress("synthesize", len(written), count, {"file": written[-1].name})
     return written
+
+
+def picked(sources: Sequence[Path], seed: int) -> Path:
+    """Which of several label maps the sample of a seed is made from; independent of everything drawn from the seed."""
+    g = torch.Generator().manual_seed(~seed % 2**31)
+    return sources[int(torch.randint(len(sources), (1,), generator=g))]
 
 
 def label_map_files(path: Path) -> list[Path]:

@@ -54,7 +54,7 @@ class Job(QObject):
         """Run `function(*args)` in a thread.
 
         Args:
-            title: shown in napari's activity bar.
+            title: shown in napari's activity bar; empty for a short job that has no line there.
             function: returns the job; it is called in the thread, so it may import what is slow to import.
 
         Raises:
@@ -63,7 +63,7 @@ class Job(QObject):
         if self.running:
             raise RuntimeError("A job is running; stop it or wait for it.")
         self._stopping, self._outcome = False, None
-        self._activity = Activity(title, self.stop, self)
+        self._activity = Activity(title, self.stop, self) if title else None
         stop = threading.Event()
         worker = create_worker(_drive, stop.is_set, function, args, _worker_class=_Worker, _ignore_errors=True)
         worker.yielded.connect(self._on_yielded)
@@ -84,9 +84,11 @@ class Job(QObject):
         self.stopping.emit()
 
     def _on_yielded(self, report: Progress) -> None:
+        if self._stopping:
+            return
         if self._activity is not None:
             self._activity.show(report)
-            self.progressed.emit(report)
+        self.progressed.emit(report)
 
     def _on_returned(self, outcome: Any) -> None:
         self._outcome = outcome
