@@ -18,6 +18,7 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, stem, suffix, write_labels
+from napari_synthseg.files.label_table import check_replaceable, table_path
 from napari_synthseg.files.paths import DICOM, READABLE, WRITABLE
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
@@ -200,7 +201,8 @@ def plan_outputs(scans: Sequence[Path], out: Path) -> list[Path]:
     """The label file of each scan.
 
     Raises:
-        InputError: several scans for one file, a clash of names, or an output that is an input.
+        InputError: several scans for one file, a clash of names, an output that is an input, or a table or record
+            that would take the place of another kind of file.
     """
     if suffix(out) in WRITABLE:
         if len(scans) > 1:
@@ -222,7 +224,21 @@ def plan_outputs(scans: Sequence[Path], out: Path) -> list[Path]:
     for target in targets:
         if target.resolve() in sources:
             raise InputError(f"{target} is an input too; choose another name for the labels.")
+        check_replaceable(table_path(target))
+        _check_record(target.with_name(f"{stem(target)}.json"))
     return targets
+
+
+def _check_record(path: Path) -> None:
+    """Refuses to write the record over a file that is none of ours, such as the BIDS sidecar of a scan."""
+    if not path.is_file():
+        return
+    try:
+        ours = "volumes_mm3" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise InputError(f"{path} exists and is no record of a segmentation; choose another name for the labels.")
 
 
 def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: bool = False) -> list[Path]:

@@ -143,6 +143,23 @@ def test_scans_are_never_overwritten(scan):
         batch.plan_outputs([scan, scan.with_name("b.nii")], scan.with_name("c.nii.gz"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("sub-01.json", '{"RepetitionTime": 2.3}'), ("sub-01.json", "not JSON"), ("sub-01.tsv", "participant_id\tage\n")],
+)
+def test_sidecars_of_others_are_not_replaced(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name} exists and is no"):
+        batch.plan_outputs([tmp_path / "scan.nii"], tmp_path / "sub-01.nii.gz")
+
+
+def test_results_of_an_earlier_run_are_replaced(tmp_path):
+    (tmp_path / "sub-01.json").write_text('{"volumes_mm3": {}}')
+    (tmp_path / "sub-01.tsv").write_text("index\tname\tcolor\n")
+    target = tmp_path / "sub-01.nii.gz"
+    assert batch.plan_outputs([tmp_path / "scan.nii"], target) == [target]
+
+
 def test_volume_and_quality_stand_in_the_table_beside_the_labels(tmp_path):
     scan, _ = ball_scan()
     write_volume(tmp_path / "a.nii.gz", scan)
