@@ -237,6 +237,47 @@ def make_synthesize() -> Callable[..., int]:
     return synthesize
 
 
+def make_degrade() -> Callable[..., int]:
+    """Make real scans as bad as can be met: SynthSeg+'s degradation model."""
+    from napari_synthseg.synthesis.degrade_files import DegradeOptions, degrade_files
+
+    def degrade(
+        inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
+        out: Out,
+        degradation: DegradeOptions,
+        count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")] = 1,
+    ) -> int:
+        """Make real scans as bad as can be met: moved, bent, biased, sliced and noisy (SynthSeg+).
+
+        Args:
+            inputs: scans (NIfTI, MGZ, NRRD), or folders of them.
+            out: the folder to write into.
+            degradation: how to degrade.
+            count: how many to make of each scan.
+        """
+        for written in follow(degrade_files(inputs, out, degradation, count)):
+            print(written)
+        return DONE
+
+    return degrade
+
+
+def make_presets() -> Callable[..., int]:
+    """List the presets of synthesize and their priors."""
+    from napari_synthseg.synthesis.prior_settings import describe_preset, describe_presets
+
+    def presets(name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = "") -> int:
+        """List the presets of synthesize by what they change, or every prior of one of them.
+
+        Args:
+            name: the preset to show in full.
+        """
+        print(describe_preset(name) if name else describe_presets())
+        return DONE
+
+    return presets
+
+
 def make_train_synthseg() -> Callable[..., int]:
     """Train a segmentation network on images made from label maps."""
     from napari_synthseg.training.synthseg import TrainSynthSegOptions, train
@@ -302,6 +343,8 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "segment": make_segment,
     "evaluate": make_evaluate,
     "synthesize": make_synthesize,
+    "presets": make_presets,
+    "degrade": make_degrade,
     "train synthseg": make_train_synthseg,
     "export": make_export,
     "models": make_models,

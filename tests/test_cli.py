@@ -262,6 +262,43 @@ def test_synthesize_refuses_what_cannot_be(label_map, tmp_path, capsys, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_synthesize_takes_class_priors(label_map, tmp_path, capsys):
+    priors = tmp_path / "t1.tsv"
+    priors.write_text("structure\tmean\tsd\n3\t40\t0\n2\t200\t0\n")
+    words = [str(label_map), "-o", str(tmp_path / "out"), "--preset", "synthseg-rc", "--class-priors", str(priors)]
+    assert cli.main(["synthesize", *words]) == cli.DONE
+    record = json.loads((tmp_path / "out" / "truth_labels_0000_record.json").read_text())
+    assert record["class_priors"] == "t1.tsv" and record["contrast"] == "given" and {40, 200} <= set(record["means"])
+
+
+def test_degrade_is_seeded_and_writes_records(scan, tmp_path, capsys):
+    for folder in ("a", "b"):
+        words = [str(scan), "-o", str(tmp_path / folder), "-n", "2", "--seed", "3", "--prior", "noise_std=0,1"]
+        assert cli.main(["degrade", *words]) == cli.DONE
+    first, second, again, _ = (read_volume(path) for path in capsys.readouterr().out.split())
+    assert np.array_equal(first.data, again.data) and not np.array_equal(first.data, second.data)
+    assert np.allclose(first.affine, GRID) and first.shape == (40, 36, 24)
+    assert json.loads((tmp_path / "a" / "scan_0004_record.json").read_text())["noise_std"] <= 1
+
+
+@pytest.mark.parametrize("words", [["--prior", "skull_strip=1"], ["--device", "abacus"], ["-n", "0"]])
+def test_degrade_refuses_what_cannot_be(scan, tmp_path, capsys, words):
+    assert cli.main(["degrade", str(scan), "-o", str(tmp_path / "out"), *words]) == cli.BAD_INPUT
+    assert words[1].split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_presets_are_listed_and_shown(capsys):
+    from napari_synthseg.synthesis.priors import PRESETS
+
+    assert cli.main(["presets"]) == cli.DONE
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == list(PRESETS)
+    assert cli.main(["presets", "no-bias"]) == cli.DONE
+    assert "bias_std=0,0 " in capsys.readouterr().out
+    assert cli.main(["presets", "nonsense"]) == cli.BAD_INPUT
+
+
 @pytest.mark.parametrize(
     "words", [["--steps", "-1"], ["--threads", "0"], ["--locate-share", "2"], ["--device", "abacus"]]
 )

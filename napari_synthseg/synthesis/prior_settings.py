@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_table import degradation_rows, rows
-from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.priors import PRESETS, Priors, preset
 
 AnyPriors = TypeVar("AnyPriors", Priors, DegradationPriors)
 
@@ -44,6 +44,24 @@ def differences(priors: AnyPriors, base: AnyPriors) -> list[str]:
     """The settings that turn `base` into `priors`: `changed(base, differences(priors, base)) == priors`."""
     names = (f.name for f in fields(priors))
     return [f"{n}={_text(getattr(priors, n))}" for n in names if getattr(priors, n) != getattr(base, n)]
+
+
+def describe_presets() -> str:
+    """One line for each preset: its name and how it differs from the paper's."""
+    lines = []
+    for name, priors in PRESETS.items():
+        what = " ".join(differences(priors, Priors())) or "the same priors"
+        lines.append(f"{name:20} {what if priors != Priors() or name != 'synthseg' else 'Table S1 of the paper'}")
+    return "\n".join(lines)
+
+
+def describe_preset(name: str) -> str:
+    """One line for each prior of a preset: its setting, and what it is."""
+    priors = preset(name)
+    lines = [(f"{row.name}={_text(getattr(priors, row.name))}", row) for row in rows()]
+    width = max(len(setting) for setting, _ in lines)
+    facts = [", ".join(part for part in (row.label, row.symbol, row.unit) if part) for _, row in lines]
+    return "\n".join(f"{s:{width}}  {fact}" for (s, _), fact in zip(lines, facts, strict=True))
 
 
 def _kinds(priors: Priors | DegradationPriors) -> dict[str, str]:

@@ -77,9 +77,10 @@ def _intensity(record: Record | DegradationRecord) -> dict[str, str | float]:
 
 def _deformation(record: Record | DegradationRecord) -> dict[str, str | float]:
     x, y, z = record.scaling
+    most = max(record.rotation_deg, key=abs)
     return {
         "deformation (mm)": round(record.velocity_std, 2),
-        "rotation (°)": round(max(record.rotation_deg, key=abs), 1),
+        "rotation (°)": round(most, 1),
         "scaling": round(x * y * z, 2),
         "shift (mm)": round(sum(t * t for t in record.translation_mm) ** 0.5, 1),
     }

@@ -73,6 +73,7 @@ def test_a_tip_says_symbol_and_unit(row: PriorInfo) -> None:
     assert row.symbol in facts and row.unit in facts
 
 
-def test_the_table_needs_no_torch() -> None:
-    code = "import sys, napari_synthseg.synthesis.prior_table, napari_synthseg.synthesis.priors as p, napari_synthseg.synthesis.prior_settings; p.preset('fast')"
-    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
+@pytest.mark.parametrize("module", ["prior_table", "priors", "prior_settings", "degradation_priors"])
+def test_the_priors_need_no_torch(module: str) -> None:
+    code = f"import sys, napari_synthseg.synthesis.{module}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

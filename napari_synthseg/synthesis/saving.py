@@ -1,0 +1,70 @@
+"""A sample as files: image, labels with their table, and the record, all of them or none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.volume import Volume
+
+
+class Record(Protocol):
+    """What a sample was made with."""
+
+    def to_dict(self) -> dict:
+        """Plain numbers, lists and strings."""
+
+
+class Sample(Protocol):
+    """`Synthesized` or `Degraded`."""
+
+    @property
+    def image(self) -> Volume: ...
+    @property
+    def labels(self) -> Volume | None: ...
+    @property
+    def record(self) -> Record: ...
+
+
+def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Mapping[str, Any] | None = None) -> Path:
+    """Write `<stem>_image.nii.gz`, `<stem>_labels.nii.gz` (with its .tsv) and `<stem>_record.json`.
+
+    Files of these names are replaced, once all new ones are complete.
+
+    Args:
+        folder: made if missing.
+        stem: beginning of the names.
+        sample: what to write; without labels there is no labels file.
+        facts: what the record file says besides the record itself.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    from napari_synthseg.files import write_labels, write_volume
+
+    folder = Path(folder)
+    record = json.dumps({**(facts or {}), **sample.record.to_dict()}, indent=1) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".writing-", dir=folder) as place:
+            part = Path(place)
+            write_volume(part / f"{stem}_image.nii.gz", sample.image)
+            if sample.labels is not None:
+                write_labels(part / f"{stem}_labels.nii.gz", sample.labels)
+            (part / f"{stem}_record.json").write_text(record, encoding="utf-8")
+            for file in sorted(part.iterdir()):
+                os.replace(file, folder / file.name)
+    except InputError:
+        raise
+    except OSError as error:
+        reason = " ".join((error.strerror or str(error)).split())
+        raise InputError(f"The folder {folder} cannot be written to ({reason}): choose another one.") from error
+    return folder / f"{stem}_image.nii.gz"
