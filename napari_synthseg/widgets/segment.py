@@ -27,6 +27,7 @@ from napari_synthseg.widgets.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.queue_list import QueueList, open_runs
 from napari_synthseg.widgets.segment_choices import SegmentChoices
 from napari_synthseg.widgets.segment_job import (
+    LOCKED,
     Outcome,
     Steps,
     earlier_result,
@@ -195,7 +196,9 @@ class SegmentWidget(QWidget):
         elif earlier is not None and was_edited(earlier):
             remark = f'"{earlier.name}" was edited, so it stays.'
         elif earlier is not None:
+            self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan does not follow what comes now
             replace_result(earlier, outcome, image, index=run.index)
+            lock_to(image, earlier, self._viewer)
             return earlier, remark
         layer = outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
         result = self._viewer.add_layer(layer)
