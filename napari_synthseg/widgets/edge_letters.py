@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.components.overlays import TextOverlay
+from psygnal import EmitLoopError
 
 from napari_synthseg.widgets.geometry import AXIS_LABELS
 from napari_synthseg.widgets.view import screen_directions
@@ -48,7 +50,7 @@ class EdgeLetters:
         self._viewer = ref(viewer)  # the viewer outlives its letters, not the other way round
         self._shown, self._holders = False, 0
         for edge in EDGES:
-            overlay = TextOverlay(position=edge, box=False, font_size=12, visible=False)
+            overlay = TextOverlay(position=edge, font_size=12, visible=False)
             viewer.canvas.overlays[_KEY.format(edge)] = self._overlays[edge] = overlay
         for signal in (
             viewer.dims.events.order,
@@ -82,7 +84,8 @@ class EdgeLetters:
         """One less; without any the letters go, since nothing could switch them off."""
         self._holders -= 1
         if self._holders <= 0:
-            self.visible = False
+            with suppress(RuntimeError, EmitLoopError):  # a window that closes takes the canvas away first
+                self.visible = False
 
     def update(self, event: object = None) -> None:
         """Write the letters of the view as it is now."""

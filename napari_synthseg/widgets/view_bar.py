@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.widgets import view
 from napari_synthseg.widgets.choices import Choice
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 FACE = "view"
+_WIDTH = 28
 
 _BUTTONS = {
     view.AXIAL: ("axial", "Axial", "Axial slices: the front of the head up."),
@@ -48,17 +49,17 @@ class ViewBar(QWidget):
         self.buttons = {name: self._button(name) for name in view.VIEWS}
         self.convention = combo(_CONVENTIONS, "Which side of the picture is the patient's left.")
         self.convention.setAccessibleName("View convention")
-        self.convention.setMinimumContentsLength(6)
+        self.convention.setMinimumWidth(60)
         self.convention.setCurrentIndex(self.convention.findData(view.convention_preferred()))
-        self.letters = QToolButton()
-        self.letters.setText("LR")
+        self.letters = QPushButton("LR")
+        self.letters.setFixedWidth(_WIDTH)
         self.letters.setCheckable(True)
         self.letters.setToolTip("Letters at the edges of the picture: left, right, anterior, posterior, superior, …")
         self.letters.setAccessibleName("Letters")
         self.letters.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout.setSpacing(2)
         for part in (*self.buttons.values(), self.letters):
             layout.addWidget(part)
         layout.addWidget(self.convention, 1)
@@ -75,10 +76,11 @@ class ViewBar(QWidget):
             event.connect(self._follow)
         self._follow()
 
-    def _button(self, name: str) -> QToolButton:
+    def _button(self, name: str) -> QPushButton:
         icon, text, tip = _BUTTONS[name]
-        button = QToolButton()
+        button = QPushButton()
         icon_on(button, icon)
+        button.setFixedWidth(_WIDTH)
         button.setCheckable(True)
         button.setToolTip(tip)
         button.setAccessibleName(text)

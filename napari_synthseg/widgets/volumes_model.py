@@ -27,17 +27,25 @@ Row = VolumeRow | PairRow
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its header and tooltip, its text and what it is sorted by; numbers stand on the right."""
+    """A column: its header and tooltip, its text and what it is sorted by, and a text it must have room for.
+
+    Numbers stand on the right; without a `widest` the column takes the room that is left.
+    """
 
     header: str
     tip: str
     text: Callable[[Any], str]
     key: Callable[[Any], Any]
+    widest: str = ""
     number: bool = True
 
 
 def _number(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form)
+    return "" if math.isnan(value) else format(value, form).replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def _millilitres(value: float) -> str:
+    return _number(value, ",.2f" if value < 100 else ",.1f")
 
 
 def _known(value: float) -> float:
@@ -53,21 +61,24 @@ _SHOWN = Column(
     "Show or hide; the colour in the layer. Sorts by FreeSurfer value.",
     lambda row: "",
     lambda row: row.values[0],
+    widest="☑ ☑",
     number=False,
 )
+QUALITY = "Qual"
 STRUCTURES = (
     _SHOWN,
     Column(
         "Structure", "FreeSurfer name, without its side", lambda r: r.short_name, lambda r: r.short_name, number=False
     ),
-    Column("Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, number=False),
+    Column("Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, "right", False),
     Column(
         "mL",
         "Volume in millilitres; of a result, the sum of the network's probabilities",
-        lambda r: _number(r.millilitres, ",.2f"),
+        lambda r: _millilitres(r.millilitres),
         lambda r: _known(r.millilitres),
+        "000.0",
     ),
-    Column("Qual.", _QUALITY_TIP, lambda r: _quality_text(r.quality), lambda r: _known(r.quality)),
+    Column(QUALITY, _QUALITY_TIP, lambda r: _quality_text(r.quality), lambda r: _known(r.quality), "! 0.00"),
 )
 PAIRS = (
     _SHOWN,
@@ -75,20 +86,23 @@ PAIRS = (
     Column(
         "Left",
         "Volume of the left side in millilitres",
-        lambda r: _number(r.left.millilitres, ",.2f"),
+        lambda r: _millilitres(r.left.millilitres),
         lambda r: _known(r.left.millilitres),
+        "000.0",
     ),
     Column(
         "Right",
         "Volume of the right side in millilitres",
-        lambda r: _number(r.right.millilitres, ",.2f"),
+        lambda r: _millilitres(r.right.millilitres),
         lambda r: _known(r.right.millilitres),
+        "000.0",
     ),
     Column(
         "L−R %",
         "Asymmetry: 200 (L − R) / (L + R) in percent; positive where the left is larger. Sorts by its size.",
         lambda r: _number(r.asymmetry, "+.1f"),
         lambda r: _known(abs(r.asymmetry)),
+        "+00.0",
     ),
 )
 
@@ -137,6 +151,9 @@ class VolumesModel(QAbstractTableModel):
             return self.columns[section].header
         if role == Qt.ItemDataRole.ToolTipRole:
             return self.columns[section].tip
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            side = Qt.AlignmentFlag.AlignRight if self.columns[section].number else Qt.AlignmentFlag.AlignLeft
+            return side | Qt.AlignmentFlag.AlignVCenter
         return None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets import visibility
 from napari_synthseg.widgets.controls import Message
@@ -65,8 +65,7 @@ class VolumesPanel(QWidget):
         self.filter.setToolTip("Keep the structures with these words in their name, side or FreeSurfer value.")
         self.filter.setClearButtonEnabled(True)
         self.filter.setMinimumWidth(60)
-        self.sides = QToolButton()
-        self.sides.setText("L | R")
+        self.sides = QPushButton("L | R")
         self.sides.setCheckable(True)
         self.sides.setToolTip("A row for both sides of a structure: left, right and their asymmetry.")
         self.sides.setAccessibleName("Left and right")

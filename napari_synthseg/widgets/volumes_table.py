@@ -8,7 +8,7 @@ from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QAction, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QMenu, QTableView, QWidget
 
-from napari_synthseg.widgets.volumes_model import PAIRS, STRUCTURES, FilteredRows, Row, VolumesModel
+from napari_synthseg.widgets.volumes_model import PAIRS, QUALITY, STRUCTURES, FilteredRows, Row, VolumesModel
 from napari_synthseg.widgets.volumes_rows import VolumeRow, as_tsv, pairs_of
 
 if TYPE_CHECKING:
@@ -51,19 +51,14 @@ class VolumesTable(QTableView):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setShowGrid(False)
         self.setAccessibleName("Volumes")
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
-        header = self.horizontalHeader()
-        header.setMinimumSectionSize(24)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        header.resizeSection(0, 44)
+        self.horizontalHeader().setMinimumSectionSize(24)
 
     @property
     def rows(self) -> list[VolumeRow]:
@@ -154,6 +149,22 @@ class VolumesTable(QTableView):
     def _show(self, layer: Labels | None) -> None:
         listed = pairs_of(self._rows) if self._paired else self._rows
         self._source.set_rows(PAIRS if self._paired else STRUCTURES, list(listed), layer)
+
+        self._set_widths()
+        rated = any(row.quality >= 0 for row in self._rows)  # of labels that come from a file nothing is known
+        for number, column in enumerate(self._source.columns):
+            self.setColumnHidden(number, column.header == QUALITY and not rated)
+
+    def _set_widths(self) -> None:
+        """Each column as wide as its texts and its header, the names with what is left."""
+        header, room = self.horizontalHeader(), self.fontMetrics().horizontalAdvance("00")
+        for number, column in enumerate(self._source.columns):
+            if column.widest:
+                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
+                texts = (column.widest, column.header)
+                header.resizeSection(number, max(self.fontMetrics().horizontalAdvance(text) for text in texts) + room)
+            else:
+                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Stretch)
 
     def _row(self, index: QModelIndex) -> Row:
         return self._source.rows[self._filtered.mapToSource(index).row()]

@@ -6,6 +6,7 @@ import gc
 
 import pytest
 from napari.components import ViewerModel
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets import view, view_bar
@@ -107,6 +108,19 @@ def test_letters_go_with_the_last_bar(viewer, qtbot):
     for bar in bars:
         bar.deleteLater()
     qtbot.waitUntil(lambda: shown_letters(viewer) == [])
+
+
+def test_a_window_closes_with_its_letters_on(window, qtbot):
+    viewer = window(show=True)
+    viewer.add_layer(scan_layer())
+    bar = ViewBar(viewer)
+    viewer.window.add_dock_widget(bar)
+    qtbot.waitUntil(bar.isVisible)
+    assert len(shown_letters(viewer)) == 4
+    with qtbot.captureExceptions() as caught:
+        viewer.close()
+        qtbot.waitUntil(lambda: not isalive(bar))
+    assert caught == []
 
 
 def test_there_are_no_letters_without_a_scan(bar, viewer):

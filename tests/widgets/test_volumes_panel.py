@@ -114,6 +114,15 @@ def test_low_quality_is_marked_by_more_than_a_colour(panel):
     assert "look at it" in low.data(Qt.ItemDataRole.ToolTipRole)
 
 
+def test_without_any_quality_there_is_no_column_for_it(panel):
+    panel.show_layer(result())
+    assert not panel.table.isColumnHidden(4)
+    panel.show_layer(Labels(np.zeros((3, 3, 3), np.uint16), **labels_kwargs([17, 53], {17: 1.0, 53: 2.0})))
+    assert panel.table.isColumnHidden(4)
+    panel.sides.click()
+    assert not panel.table.isColumnHidden(4)  # the asymmetry
+
+
 def test_a_colour_chosen_in_napari_is_shown(panel):
     layer = result()
     panel.show_layer(layer)
@@ -287,7 +296,7 @@ def test_ctrl_c_copies_the_selected_rows(shown, qtbot):
         rows.select(index_of(shown, "Hippocampus", side), flags)
     qtbot.keyClick(shown.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     assert QApplication.clipboard().text().splitlines() == [
-        "Structure\tSide\tmL\tQual.",
+        "Structure\tSide\tmL\tQual",
         "Hippocampus\tleft\t3.91\t0.91",
         "Hippocampus\tright\t4.05\t0.40",
     ]
