@@ -148,7 +148,9 @@ def is_whole(data: np.ndarray) -> bool:
     """
     if data.dtype.kind != "f":
         return data.dtype.kind in "biu"
+    whole = np.rint(data)
+    if np.array_equal(data, whole):
+        return bool(np.isfinite(data).all())
     if not np.isfinite(data).all():
         return False
-    whole = np.rint(data)
     return bool((np.abs(data - whole) <= 1e-5 * np.abs(whole)).all())

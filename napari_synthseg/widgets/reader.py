@@ -97,7 +97,7 @@ def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Ma
     voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
     volumes = counted_volumes(array, voxel_mm3) if array.ndim == 3 else {}
     values = volumes or {int(value): 0.0 for value in np.unique(array)}
-    _start_brush_with(values)
+    _start_brush_with(values, array)
     return array, kwargs | renamed(labels_kwargs(values, volumes), table), "labels"
 
 
@@ -152,7 +152,7 @@ def _some(count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))})
 
 
-def _start_brush_with(values: Iterable[int]) -> None:
+def _start_brush_with(values: Iterable[int], array: np.ndarray) -> None:
     """Let the brush of the layer that napari is about to add start with a label that is there, not with 1.
 
     A reader cannot give napari the selected label, so it is set once the layer is in the viewer.
@@ -165,7 +165,7 @@ def _start_brush_with(values: Iterable[int]) -> None:
 
     def start(event: Any) -> None:
         viewer.layers.events.inserted.disconnect(start)
-        if hasattr(event.value, "selected_label"):
+        if event.value.data is array and hasattr(event.value, "selected_label"):
             event.value.selected_label = first
 
     viewer.layers.events.inserted.connect(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_volume
+from napari_synthseg.files import read_scans, read_volume
 from tests.files.builders import image_data
 
 pydicom = pytest.importorskip("pydicom")
@@ -201,3 +202,25 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     folder = series(tmp_path / "s")
     monkeypatch.setitem(sys.modules, "pydicom", None)
     assert "napari-synthseg[dicom]" in refusal(folder)
+
+
+def test_a_viewer_gets_every_series_of_a_folder(tmp_path, caplog):
+    folder = series(tmp_path / "s", SeriesDescription="T1 sagittal", SeriesNumber=2)
+    other = series(tmp_path / "other", data=SLICES + 7, SeriesInstanceUID=generate_uid(), SeriesNumber=1)
+    scout = series(tmp_path / "scout", skip=range(1, 8), SeriesInstanceUID=generate_uid(), SeriesNumber=3)
+    for number, file in enumerate([*other.iterdir(), *scout.iterdir()]):
+        file.rename(folder / f"x{number}")
+    with caplog.at_level(logging.WARNING):
+        first, second = read_scans(folder)
+    assert second.name == "T1 sagittal"
+    assert np.array_equal(first.data, second.data + 7)
+    assert "single slice" in caplog.text
+
+
+def test_a_viewer_gets_all_volumes_of_a_series(tmp_path):
+    series(tmp_path / "s" / "a", AcquisitionNumber=1)
+    series(tmp_path / "s" / "b", AcquisitionNumber=2, data=SLICES + 7)
+    for number, file in enumerate([*(tmp_path / "s").rglob("*.dcm")]):
+        file.rename(tmp_path / "s" / f"{number}.dcm")
+    (scan,) = read_scans(tmp_path / "s")
+    assert np.array_equal(scan.data[..., 1], scan.data[..., 0] + 7)

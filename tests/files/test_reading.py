@@ -9,8 +9,19 @@ import nrrd
 import numpy as np
 import pytest
 
+from napari_synthseg import files
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import is_label_like, read_labels, read_volume, stem, suffix, write_volume
+from napari_synthseg.files import (
+    is_label_like,
+    read_labels,
+    read_scans,
+    read_volume,
+    stem,
+    suffix,
+    write_exactly,
+    write_labels,
+    write_volume,
+)
 from napari_synthseg.volume import Volume, same_grid
 from tests.files.builders import AFFINE, image_data, nifti
 from tests.shared_data import shared
@@ -235,3 +246,78 @@ def test_real_scans_and_labels_are_told_apart():
 )
 def test_names_and_endings(path, expected):
     assert (stem(path), suffix(path)) == expected
+
+
+# All that is in a file
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [(">i2", "i2"), (">f4", "f4"), ("f8", "f8"), ("u4", "u4"), ("u2", "u2"), ("i8", "i8")],
+)
+def test_a_viewer_gets_the_values_of_the_file(tmp_path, stored, expected):
+    header = nib.Nifti1Header(endianness=">" if stored.startswith(">") else "<")
+    header.set_data_dtype(stored)
+    data = image_data("f8") + (0.1 if "f" in stored else 0)
+    nib.save(nib.Nifti1Image(data.astype(stored), AFFINE, header), tmp_path / "a.nii")
+    (scan,) = read_scans(tmp_path / "a.nii")
+    assert scan.data.dtype == np.dtype(expected) and np.array_equal(scan.data, data.astype(stored).astype(expected))
+
+
+def test_nothing_is_changed_for_a_viewer(tmp_path):
+    data = np.full((4, 5, 6), np.nan, np.float32)
+    data[0, 0, 0] = np.inf
+    (scan,) = read_scans(nifti(tmp_path / "a.nii", data))
+    assert np.array_equal(scan.data, data, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mgz", "a.nrrd"])
+@pytest.mark.parametrize("step", [0.72, None])
+def test_a_series_is_read_as_it_was_written(tmp_path, name, step):
+    data = np.stack([image_data(np.int16) + t for t in range(3)], axis=-1)
+    write_exactly(tmp_path / name, data, AFFINE, step=step)
+    (scan,) = read_scans(tmp_path / name)
+    assert np.array_equal(scan.data, data) and scan.data.dtype == np.int16
+    assert scan.step == (pytest.approx(step) if step else None)
+    assert np.abs(scan.affine - AFFINE).max() < 1e-5
+
+
+def test_a_long_series_gives_volumes_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.nifti, "MOST_AT_ONCE", 1000)
+    (scan,) = read_scans(four_d(tmp_path))
+    assert scan.data.shape == (6, 7, 8, 3)
+    assert np.array_equal(scan.data.volume(2), image_data() + 2)
+
+
+def test_coloured_nrrd_is_refused(tmp_path):
+    data = np.stack([image_data(np.uint8)] * 3)
+    directions = np.vstack([np.full(3, np.nan), np.eye(3)])
+    kinds = ["RGB-color", "domain", "domain", "domain"]
+    path = write_nrrd(tmp_path / "a.nrrd", data, **{"space directions": directions, "kinds": kinds})
+    with pytest.raises(InputError, match="holds colours"):
+        read_scans(path)
+
+
+def test_the_header_says_that_voxels_are_labels(tmp_path):
+    write_labels(tmp_path / "a.nii.gz", Volume(image_data(np.uint8), AFFINE))
+    assert read_scans(tmp_path / "a.nii.gz")[0].is_labels
+    assert not read_scans(nifti(tmp_path / "b.nii", image_data(np.uint8)))[0].is_labels
+
+
+# More on labels or image
+
+
+def test_a_mask_that_was_scaled_is_a_label_map():
+    """Some programs store masks as 255 times 1/255, which need not be 1 in 32 bits."""
+    mask = (boxes().data > 0) * np.nextafter(np.float32(1), np.float32(2))
+    assert is_label_like(Volume(mask, np.eye(4)))
+
+
+def test_a_map_in_small_units_is_no_label_map(rng):
+    assert not is_label_like(Volume((rng.random((8, 8, 8)) * 1e-9).astype(np.float32), np.eye(4)))
+
+
+def test_spots_between_the_slices_looked_at_are_labels():
+    data = np.zeros((10, 10, 128), np.float32)
+    data[4:6, 4:6, 65:67] = 1
+    assert is_label_like(Volume(data, np.eye(4)))

@@ -8,7 +8,17 @@ import pytest
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels, read_volume, write_labels, write_volume, writing
+from napari_synthseg.files import (
+    LabelName,
+    read_label_table,
+    read_labels,
+    read_scans,
+    read_volume,
+    write_exactly,
+    write_labels,
+    write_volume,
+    writing,
+)
 from napari_synthseg.volume import Volume
 from tests.files.builders import AFFINE, image_data
 
@@ -130,3 +140,90 @@ def test_what_is_no_label(tmp_path, values, text):
     with pytest.raises(InputError, match=text):
         write_labels(tmp_path / "a.nii", labels(values, np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_and_colours_of_ones_own(tmp_path):
+    names = {17: LabelName("My\tarea", (1, 2, 255))}
+    write_labels(tmp_path / "a.nii.gz", labels(), names=names)
+    assert read_label_table(tmp_path / "a.nii.gz")[17] == LabelName("My area", (1, 2, 255))
+    assert read_label_table(tmp_path / "a.nii.gz")[53].name == "Right-Hippocampus"
+
+
+@pytest.mark.parametrize("text", ["", "age\tsex\n7\tF\n", "index\tname\nx\ty\n", "\x00\xff"])
+def test_a_table_that_is_none_names_nothing(tmp_path, text):
+    (tmp_path / "a.tsv").write_text(text, encoding="latin-1")
+    assert read_label_table(tmp_path / "a.nii.gz") == {}
+
+
+# Exactly
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ending", "expected"),
+    [
+        (np.float64, ".nii", "f8"),
+        (np.float64, ".nrrd", "f8"),
+        (np.float64, ".mgz", "f4"),
+        (np.float16, ".nii", "f4"),
+        (np.uint16, ".mgz", "u1"),
+        (np.uint32, ".nii", "u4"),
+        (np.int64, ".nii", "u1"),
+        (bool, ".nii", "u1"),
+    ],
+)
+def test_types_that_hold_every_value(tmp_path, dtype, ending, expected):
+    path = tmp_path / f"a{ending}"
+    write_exactly(path, image_data().astype(dtype), AFFINE)
+    out = read_scans(path)[0].data
+    assert out.dtype == np.dtype(expected) and np.array_equal(out, image_data().astype(dtype))
+
+
+def test_whole_numbers_of_64_bits_stay(tmp_path):
+    data = image_data(np.int64) * 2**40
+    write_exactly(tmp_path / "a.nii", data, AFFINE)
+    assert np.array_equal(read_scans(tmp_path / "a.nii")[0].data, data)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="complex"):
+        write_exactly(tmp_path / "a.nii", image_data(complex), AFFINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".nii", ".mgz"])
+def test_a_file_written_with_its_header_has_the_same_affine_to_the_bit(tmp_path, ending):
+    turn = nib.eulerangles.euler2mat(0.1, -0.2, 0.15)
+    affine = nib.affines.from_matvec(turn @ np.diag([0.9, 1.1, 2.0]), [-101.123, 77.7, -35.31])
+    write_exactly(tmp_path / f"a{ending}", image_data(), affine)
+    (scan,) = read_scans(tmp_path / f"a{ending}")
+    write_exactly(tmp_path / f"b{ending}", scan.data, scan.affine, header=scan.header)
+    assert np.array_equal(read_scans(tmp_path / f"b{ending}")[0].affine, scan.affine)
+
+
+def test_a_repetition_time_in_milliseconds_stays_in_milliseconds(tmp_path):
+    image = nib.Nifti1Image(np.stack([image_data()] * 2, -1), AFFINE)
+    image.header.set_xyzt_units("mm", "msec")
+    image.header["pixdim"][4] = 720
+    nib.save(image, tmp_path / "a.nii")
+    (scan,) = read_scans(tmp_path / "a.nii")
+    write_exactly(tmp_path / "b.nii", scan.data, scan.affine, step=scan.step, header=scan.header)
+    header = nib.load(tmp_path / "b.nii").header
+    assert header.get_xyzt_units() == ("mm", "msec") and header["pixdim"][4] == 720
+
+
+def test_nifti_2_stays_nifti_2(tmp_path):
+    nib.save(nib.Nifti2Image(image_data(), AFFINE), tmp_path / "a.nii")
+    (scan,) = read_scans(tmp_path / "a.nii")
+    write_exactly(tmp_path / "b.nii", scan.data, scan.affine, header=scan.header)
+    assert isinstance(nib.load(tmp_path / "b.nii"), nib.Nifti2Image)
+
+
+def test_labels_on_the_grid_of_a_scan_keep_its_space_but_not_its_display_range(tmp_path):
+    image = nib.Nifti1Image(image_data(), None)
+    image.header.set_sform(AFFINE, code=4)
+    image.header["cal_max"] = 500
+    nib.save(image, tmp_path / "a.nii")
+    (scan,) = read_scans(tmp_path / "a.nii")
+    write_labels(tmp_path / "b.nii", Volume(image_data(np.uint8), scan.affine), header=scan.header)
+    header = nib.load(tmp_path / "b.nii").header
+    assert (int(header["sform_code"]), float(header["cal_max"])) == (4, 0)
