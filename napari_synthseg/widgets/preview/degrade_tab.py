@@ -1,0 +1,118 @@
+"""The Degrade tab: SynthSeg+'s degradation model on a real scan, before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
+
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.prior_table import degradation_rows
+from napari_synthseg.widgets.choices import Choice
+from napari_synthseg.widgets.preview.brains_tab import recipe_place
+from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
+from napari_synthseg.widgets.preview.page import PreviewPage
+from napari_synthseg.widgets.preview.pictures import Picture
+from napari_synthseg.widgets.preview.priors_form import PriorsForm
+from napari_synthseg.widgets.preview.source_chooser import SourceChooser
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+FACE = "degrade"
+NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
+SCAN_TIP = "The scan to degrade, an Image layer."
+LABELS_TIP = "Labels to move along with the scan, or none."
+NO_LABELS = Choice("none", "None", LABELS_TIP)
+
+
+class DegradeTab(PreviewPage):
+    """A real scan made as bad as a segmentation network can meet it."""
+
+    title = "Degrade a scan"
+    tip = "The degradation model of SynthSeg+: moved, biased, thick-sliced and noisy versions of a real scan."
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._keeper = ScanKeeper()
+        self.scan = SourceChooser(viewer, Image, SCAN_TIP)
+        self.labels = SourceChooser(viewer, Labels, LABELS_TIP, fixed=[NO_LABELS])
+        super().__init__(viewer, FACE, "Degraded", PriorsForm(degradation_rows(), DegradationPriors()))
+        self.scan.changed.connect(self._on_source)
+        self.labels.changed.connect(self._on_source)
+        self.show_problem()
+
+    # Parts
+
+    def head(self, form: QFormLayout) -> None:
+        """The scan and its labels."""
+        form.addRow("Scan", self.scan)
+        form.addRow("Labels", self.labels)
+
+    def middle(self) -> list[QWidget]:
+        """Before and after."""
+        self.before = QPushButton("Show &before")
+        self.before.setCheckable(True)
+        self.before.setEnabled(False)
+        self.before.setToolTip("Show the scan as it was; press again to see it degraded.")
+        self.before.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.before.toggled.connect(self._on_before)
+        return [self.before]
+
+    # What is drawn
+
+    def problem(self) -> str | None:
+        """No scan, or a layer that is none."""
+        return NO_SCAN if self.scan.layer() is None else self.scan.problem() or self.labels.problem()
+
+    def wanted(self) -> WantedDegradation:
+        """The present choices.
+
+        Raises:
+            InputError: if they cannot be used.
+        """
+        labels = self.labels.source() if self.labels.layer() is not None else None
+        return WantedDegradation(
+            self.scan.source(), labels, self.form.priors(), self.seed.value(), self.full.isChecked()
+        )
+
+    def request(self) -> tuple[Any, ...]:
+        """A quick look and the full size."""
+        return degraded_steps, self.wanted(), self._keeper
+
+    def recipe(self, *, python: bool) -> str:
+        """`napari-synthseg degrade`, or Python."""
+        from napari_synthseg.synthesis.recipe_text import degrade_command_line, degrade_python_code
+
+        write = degrade_python_code if python else degrade_command_line
+        return write(recipe_place(self.scan.source()), Path("degraded"), self.form.priors(), self.seed.value(), 1)
+
+    def write(self, folder: Path) -> tuple[Any, ...]:
+        """The files of the degraded scan."""
+        return saved_degraded, self.wanted(), folder, self._keeper
+
+    # What happens
+
+    def _on_source(self) -> None:
+        self.redraw()
+
+    def _on_before(self, before: bool) -> None:
+        """Only the visibility of the two layers changes."""
+        self.before.setText("Show after" if before else "Show before")
+        source = self.scan.layer()
+        if source is not None and self.pair.image is not None:
+            source.visible = before
+            self.pair.image.visible = not before
+
+    def _on_pictured(self, picture: Picture) -> None:
+        super()._on_pictured(picture)
+        self.before.setEnabled(True)
+        self.before.setChecked(False)
+
+    def _on_layer_removed(self) -> None:
+        super()._on_layer_removed()
+        source = self.scan.layer()
+        if self.pair.image is None and source is not None:
+            source.visible = True
+        self.before.setEnabled(self.pair.image is not None)

@@ -1,0 +1,138 @@
+"""The two layers a preview shows its pictures in: made once, then given other voxels. The camera stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, Signal
+
+from napari_synthseg.widgets.labels_layer import label_colormap, label_features, labels_kwargs
+from napari_synthseg.widgets.preview.pictures import Picture, Shown
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+MARK = "napari_synthseg_preview"
+"""Key in the metadata of layers that a preview made; its value says which."""
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether a preview made the layer."""
+    return MARK in layer.metadata
+
+
+class LayerPair(QObject):
+    """An Image layer and a Labels layer that pictures are shown in.
+
+    Args:
+        viewer: where they are shown.
+        name: "Synthetic" names them "Synthetic scan" and "Synthetic labels".
+    """
+
+    removed = Signal()  # the user deleted one of the two
+
+    def __init__(self, viewer: ViewerModel, name: str, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._name = viewer, name
+        self.image: Layer | None = self._adopted("scan")
+        self.labels: Layer | None = self._adopted("labels")
+        self._limits: tuple[float, float] | None = None
+        self._values: set[int] = set()
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def show(self, picture: Picture, *, labels_visible: bool) -> None:
+        """Show a picture; what it does not have is hidden.
+
+        Args:
+            picture: from the worker.
+            labels_visible: whether its labels are shown on its image; labels alone always are.
+        """
+        point = self._viewer.dims.point
+        if picture.image is not None:
+            self._show_image(picture.image, picture.record)
+        if picture.labels is not None:
+            self._show_labels(picture.labels)
+        if self.image is not None:
+            self.image.visible = picture.image is not None
+        if self.labels is not None:
+            self.labels.visible = picture.labels is not None and (labels_visible or picture.image is None)
+        if len(point) == self._viewer.dims.ndim and any(point):
+            self._viewer.dims.point = point  # where the slices were, though the grid was another one for a moment
+
+    def set_labels_visible(self, visible: bool) -> None:
+        """Show or hide the labels, where there is an image to be seen without them."""
+        if self.labels is not None and self.image is not None and self.image.visible:
+            self.labels.visible = visible
+
+    def _show_image(self, shown: Shown, record: dict[str, Any]) -> None:
+        metadata = {**shown.geometry["metadata"], MARK: f"{self._name} scan", "synthesis": record}
+        kwargs = {**shown.geometry, "metadata": metadata}
+        if self.image is None:
+            name = f"{self._name} scan"
+            layer = Image(shown.data, name=name, colormap="gray", contrast_limits=shown.limits, **kwargs)
+            self.image = self._added(layer, below=self.labels)
+        else:
+            _refill(self.image, shown.data, kwargs)
+        if self._limits != shown.limits:
+            low, high = shown.limits
+            self.image.contrast_limits_range = (low, high)
+            self.image.contrast_limits = (low, high)
+            self._limits = shown.limits
+
+    def _show_labels(self, shown: Shown) -> None:
+        volumes = shown.volumes_mm3 or {}
+        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: f"{self._name} labels"}}
+        if self.labels is None:
+            layer = Labels(shown.data, name=f"{self._name} labels", **kwargs, **labels_kwargs(volumes, volumes))
+            self.labels = self._added(layer)
+            self._values = set(volumes)
+            return
+        if not set(volumes) <= self._values:
+            self._values |= set(volumes)
+            self.labels.colormap = label_colormap(self._values)
+        _refill(self.labels, shown.data, kwargs)
+        self.labels.features = label_features(volumes, volumes)
+
+    def _added(self, layer: Layer, below: Layer | None = None) -> Layer:
+        """The layer in the viewer; the user's selection stays as it was, unless there was none."""
+        selected = set(self._viewer.layers.selection)
+        at = self._viewer.layers.index(below) if below is not None else len(self._viewer.layers)
+        first = not len(self._viewer.layers)
+        self._viewer.layers.insert(at, layer)
+        if selected:
+            self._viewer.layers.selection = selected
+        if first:
+            self._viewer.fit_to_view()
+        return layer
+
+    def _adopted(self, which: str) -> Layer | None:
+        """A layer of an earlier widget of ours."""
+        mark = f"{self._name} {which}"
+        return next((layer for layer in self._viewer.layers if layer.metadata.get(MARK) == mark), None)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self.image:
+            self.image, self._limits = None, None
+        elif event.value is self.labels:
+            self.labels = None
+        else:
+            return
+        self.removed.emit()
+
+
+def _refill(layer: Layer, data: np.ndarray, kwargs: dict[str, Any]) -> None:
+    """Give a layer other voxels and their place, in the order that never makes it smaller than both in between."""
+    place = {key: kwargs[key] for key in ("scale", "translate")}
+    coarser = bool(np.prod(place["scale"]) > np.prod(layer.scale))
+    if not coarser:
+        layer.data = data
+    if not np.array_equal(layer.scale, place["scale"]):
+        layer.scale = place["scale"]
+    if not np.array_equal(layer.translate, place["translate"]):
+        layer.translate = place["translate"]
+    if coarser:
+        layer.data = data
+    layer.metadata = kwargs["metadata"]

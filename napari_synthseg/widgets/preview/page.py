@@ -1,0 +1,327 @@
+"""What both tabs share: a seed and its Draw button, priors, redraws that follow changes, copying and saving."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.widgets.controls import Message, form_layout, keep_from_wheel
+from napari_synthseg.widgets.icons import icon_on
+from napari_synthseg.widgets.job import Job
+from napari_synthseg.widgets.memory import recall, remember
+from napari_synthseg.widgets.notices import complain
+from napari_synthseg.widgets.preview.layer_pair import LayerPair
+from napari_synthseg.widgets.preview.pictures import Picture
+from napari_synthseg.widgets.preview.priors_form import PriorsForm
+from napari_synthseg.widgets.preview.redrawer import Redrawer
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+LARGEST_SEED = 2**31 - 1
+NEW_SEEDS = 10_000  # new ones stay short enough to be read out
+
+
+class PreviewPage(QWidget):
+    """A tab. What is drawn, and from what, is the subclass's: `prepare`, `request`, `recipe` and `write`.
+
+    Args:
+        viewer: the viewer that pictures are shown in.
+        face: under which its choices are remembered.
+        layers: "Synthetic" or "Degraded", in the names of its layers.
+        form: its priors.
+    """
+
+    def __init__(self, viewer: ViewerModel, face: str, layers: str, form: PriorsForm) -> None:
+        super().__init__()
+        self._viewer, self._face = viewer, face
+        self._drawn = False  # nothing is added to a viewer before it was asked for
+        self._started = 0.0
+        self.form = form
+        self.pair = LayerPair(viewer, layers, self)
+        self.redrawer = Redrawer(self)
+        self._saving = Job(self)
+        self._build()
+        self.redrawer.pictured.connect(self._on_pictured)
+        self.redrawer.staged.connect(self._on_staged)
+        self.redrawer.failed.connect(lambda error: self.status.say(complain(error, "Drawing")))
+        self.redrawer.busy.connect(self._show_busy)
+        self.pair.removed.connect(self._on_layer_removed)
+        self._saving.returned.connect(lambda path: self._say_saved(path))
+        self._saving.failed.connect(lambda error: self.status.say(complain(error, "Saving")))
+        self._saving.stopped.connect(lambda: self.status.say(""))
+        for signal in (self._saving.returned, self._saving.failed, self._saving.stopped):
+            signal.connect(lambda *_: self.save.setEnabled(True))
+
+    # What a subclass says
+
+    def head(self, form: QFormLayout) -> None:
+        """Put the rows that stand before the seed into a form."""
+        raise NotImplementedError
+
+    def middle(self) -> list[QWidget]:
+        """What stands between the seed and the priors."""
+        return []
+
+    def below(self) -> list[QWidget]:
+        """What stands below the priors."""
+        return []
+
+    def problem(self) -> str | None:
+        """Why nothing can be drawn, in one sentence."""
+        return None
+
+    def request(self) -> tuple[Any, ...]:
+        """The job's function and its arguments, see `Redrawer.request`.
+
+        Raises:
+            InputError: if the choices cannot be used.
+        """
+        raise NotImplementedError
+
+    def recipe(self, *, python: bool) -> str:
+        """What was chosen, as a command line or as Python.
+
+        Raises:
+            InputError: if the choices cannot be used.
+        """
+        raise NotImplementedError
+
+    def write(self, folder: Path) -> tuple[Any, ...]:
+        """The function that saves into a folder, and its arguments."""
+        raise NotImplementedError
+
+    # Parts
+
+    def _build(self) -> None:
+        kept = recall(self._face)
+        form = form_layout()
+        self.head(form)
+        self.seed = QSpinBox()
+        self.seed.setRange(0, LARGEST_SEED)
+        self.seed.setKeyboardTracking(False)
+        self.seed.setToolTip("Everything random follows from the seed: the same seed and priors give the same scan.")
+        self.seed.setAccessibleName("Seed")
+        keep_from_wheel(self.seed)
+        self.seed.valueChanged.connect(self.redraw)
+        self.draw = QPushButton("&Draw")
+        self.draw.setToolTip("Draw another sample: a new seed, the same priors.")
+        self.draw.clicked.connect(self.draw_new)
+        seed = QHBoxLayout()
+        seed.setSpacing(6)
+        seed.addWidget(self.seed, 1)
+        seed.addWidget(self.draw, 1)
+        form.addRow("Seed", seed)
+
+        self.full = QCheckBox("&Full size")
+        self.full.setChecked(bool(kept.get("full", True)))
+        self.full.setToolTip("After the quick look at half the resolution, make the full size in the background.")
+        self.full.toggled.connect(self._on_full)
+        self.target = QCheckBox("&Labels")
+        self.target.setChecked(bool(kept.get("target", False)))
+        self.target.setToolTip("Show the labels on the image: what a network is to learn from it.")
+        self.target.toggled.connect(self._on_target)
+        self.options = QHBoxLayout()
+        self.options.setSpacing(12)
+        self.options.addWidget(self.full)
+        self.options.addWidget(self.target)
+        self.options.addStretch(1)
+
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 0)
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(4)
+        keep = self.progress.sizePolicy()
+        keep.setRetainSizeWhenHidden(True)  # the form does not jump
+        self.progress.setSizePolicy(keep)
+        self.progress.hide()
+        self.status = Message()
+        self.facts = Message()
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 8, 6, 6)
+        layout.setSpacing(6)
+        layout.addLayout(form)
+        for part in self.middle():
+            layout.addWidget(part)
+        layout.addLayout(self.options)
+        for part in (self.progress, self.status, self.facts):
+            layout.addWidget(part)
+        layout.addWidget(self._scrolled(), 1)
+        layout.addLayout(self._actions())
+        self.form.changed.connect(self.redraw)
+        self.form.set_unfolded(kept.get("unfolded", []))
+
+    def _scrolled(self) -> QScrollArea:
+        inside = QWidget()
+        inside.setObjectName("previewPriors")
+        rows = QVBoxLayout(inside)
+        rows.setContentsMargins(0, 0, 4, 0)
+        rows.setSpacing(2)
+        rows.addWidget(self.form)
+        for part in self.below():
+            rows.addWidget(part)
+        rows.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setWidget(inside)
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setMinimumHeight(120)
+        self.scroll.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        return self.scroll
+
+    def _actions(self) -> QHBoxLayout:
+        self.copy = QPushButton("&Copy as")
+        self.copy.setToolTip("Copy what makes this very sample.")
+        icon_on(self.copy, "copy")
+        menu = QMenu(self.copy)
+        for text, python in (("Command line", False), ("Python", True)):
+            menu.addAction(text).triggered.connect(lambda _=False, python=python: self.copy_recipe(python=python))
+        self.copy.setMenu(menu)
+        self.save = QPushButton("&Save…")
+        self.save.setToolTip("Save the image, its labels and the record of what was drawn, at full size.")
+        icon_on(self.save, "save")
+        self.save.clicked.connect(self.save_files)
+        line = QHBoxLayout()
+        line.setSpacing(6)
+        line.addWidget(self.copy, 1)
+        line.addWidget(self.save, 1)
+        return line
+
+    # What the user does
+
+    def draw_new(self) -> None:
+        """Draw a sample with a new seed."""
+        self._drawn = True
+        self.seed.blockSignals(True)
+        self.seed.setValue(int(np.random.default_rng().integers(NEW_SEEDS)))
+        self.seed.blockSignals(False)
+        self.redraw(wait_ms=0)
+
+    def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
+        """Draw the present choices soon, if anything was drawn before."""
+        self.show_problem()
+        if not self._drawn or self.problem() is not None:
+            return
+        try:
+            function, *arguments = self.request()
+        except ValueError as error:
+            self.redrawer.stop()
+            self.status.say(str(error))
+            return
+        self._started = time.monotonic()
+        if wait_ms is None:
+            self.redrawer.request(function, *arguments)
+        else:
+            self.redrawer.request(function, *arguments, wait_ms=wait_ms)
+
+    def show_problem(self) -> None:
+        """Say why nothing can be drawn, if so."""
+        problem = self.problem()
+        self.draw.setEnabled(problem is None)
+        for button in (self.copy, self.save):
+            button.setEnabled(problem is None)
+        self.status.say(problem or "")
+
+    def copy_recipe(self, *, python: bool) -> None:
+        """Copy what makes this sample."""
+        try:
+            text = self.recipe(python=python)
+        except ValueError as error:
+            self.status.say(str(error))
+            return
+        QApplication.clipboard().setText(text)
+        self.status.say("Copied: Python code." if python else f"Copied: {text}")
+
+    def save_files(self) -> None:
+        """Ask for a folder and save this sample there."""
+        if self._saving.running:
+            return
+        start = str(recall(self._face).get("folder", ""))
+        name = QFileDialog.getExistingDirectory(self, "Choose a folder for the image, its labels and the record", start)
+        if not name:
+            return
+        try:
+            function, *arguments = self.write(Path(name))
+        except ValueError as error:
+            self.status.say(str(error))
+            return
+        remember(self._face, {"folder": name})
+        self.save.setEnabled(False)
+        self.status.say("Saving…")
+        self._saving.start("Save sample", function, *arguments)
+
+    def close_down(self) -> None:
+        """Stop what runs, and remember the choices."""
+        self.redrawer.stop()
+        self._saving.stop()
+        kept = {"full": self.full.isChecked(), "target": self.target.isChecked(), "unfolded": self.form.unfolded()}
+        remember(self._face, kept | self.choices())
+
+    def choices(self) -> dict[str, Any]:
+        """What else is to be remembered."""
+        return {}
+
+    def _on_full(self, full: bool) -> None:
+        if full:
+            self.redraw()
+
+    def _on_target(self, shown: bool) -> None:
+        self.pair.set_labels_visible(shown)
+
+    def _on_layer_removed(self) -> None:
+        self.redrawer.stop()  # who deletes a layer does not want it back at once
+
+    # What the worker says
+
+    def _on_pictured(self, picture: Picture) -> None:
+        self.pair.show(picture, labels_visible=self.target.isChecked())
+        spacing = " × ".join(f"{size:.3g}" for size in picture.spacing)
+        seconds = time.monotonic() - self._started
+        self.status.say(f"{'Quick look' if picture.quick else 'Full size'}: {spacing} mm, {seconds:.1f} s.")
+        self.facts.say(described(picture.summary))
+
+    def _on_staged(self, stage: str) -> None:
+        if not self.status.text():
+            self.status.say(f"{stage}…")
+
+    def _show_busy(self, busy: bool) -> None:
+        self.progress.setVisible(busy)
+
+    def _say_saved(self, path: Path) -> None:
+        self.status.say(f"Saved {path.name} and what belongs to it in {path.parent}.")
+
+
+def described(summary: dict[str, str | float]) -> str:
+    """A record in one line: what can be seen at first sight."""
+    parts = []
+    if "contrast" in summary:
+        parts.append(f"{summary['contrast']} contrast")
+    parts.append(f"{summary['slices']} slices every {summary['spacing (mm)']} mm")
+    parts.append(f"gamma {summary['gamma']}, bias {summary['bias']}")
+    parts += [text for name, text in (("flip", "flipped"), ("skull strip", "skull stripped")) if _said(summary, name)]
+    return "; ".join(parts).capitalize() + "."
+
+
+def _said(summary: dict[str, str | float], name: str) -> bool:
+    return str(summary.get(name, "no")).startswith("yes")

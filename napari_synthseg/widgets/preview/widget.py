@@ -1,0 +1,78 @@
+"""The *Preview synthesis* widget: one tab for each generative model, made when it is first looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from napari_synthseg.widgets.preview.brains_tab import BrainsTab
+from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
+from napari_synthseg.widgets.preview.page import PreviewPage
+
+if TYPE_CHECKING:
+    import napari
+
+TABS: tuple[type[BrainsTab] | type[DegradeTab], ...] = (BrainsTab, DegradeTab)
+"""A further generative model is one more page here."""
+
+
+class PreviewWidget(QWidget):
+    """Shows what generative models make, and what each of their priors does.
+
+    Args:
+        napari_viewer: the viewer that pictures are shown in.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self.pages: dict[str, PreviewPage] = {}
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for tab in TABS:
+            holder = QWidget()
+            layout = QVBoxLayout(holder)
+            layout.setContentsMargins(0, 0, 0, 0)
+            self.tabs.setTabToolTip(self.tabs.addTab(holder, tab.title), tab.tip)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs)
+        self.tabs.currentChanged.connect(self.page)
+        self.page(0)
+
+    def page(self, index: int) -> PreviewPage:
+        """The page of a tab; it is made if it was not looked at before."""
+        tab = TABS[index]
+        if tab.title not in self.pages:
+            self.pages[tab.title] = tab(self._viewer)
+            holder = self.tabs.widget(index).layout()
+            assert holder is not None
+            holder.addWidget(self.pages[tab.title])
+        return self.pages[tab.title]
+
+    @property
+    def brains(self) -> BrainsTab:
+        """The first tab."""
+        page = self.page(TABS.index(BrainsTab))
+        assert isinstance(page, BrainsTab)
+        return page
+
+    @property
+    def degrade(self) -> DegradeTab:
+        """The second tab."""
+        page = self.page(TABS.index(DegradeTab))
+        assert isinstance(page, DegradeTab)
+        return page
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the ranges in a fresh dock."""
+        return super().sizeHint().expandedTo(QSize(330, 0))
+
+    def event(self, event: QEvent) -> bool:
+        """Stop what runs when the widget is taken out of its dock or closed."""
+        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
+            for page in self.pages.values():
+                page.close_down()
+        return super().event(event)
