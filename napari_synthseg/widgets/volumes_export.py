@@ -81,7 +81,6 @@ class VolumesExport(QWidget):
         path = self._ask("Save labels", f"{self._layer.name}.nii.gz", LABELS)
         if path is None:
             return
-        path = path if path.suffix else path.with_name(f"{path.name}.nii.gz")
         data, meta, _ = self._layer.as_layer_data_tuple()
         self.labels.setEnabled(False)
         self._job.start("Save labels", _save, str(path), data, meta)

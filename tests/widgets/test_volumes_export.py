@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.files import read_volume
+from napari_synthseg.widgets import volumes_export
 from napari_synthseg.widgets.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes_panel import VolumesPanel
 from napari_synthseg.widgets.volumes_rows import VolumeRow, write_volumes
@@ -94,4 +95,18 @@ def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
     saved = read_volume(tmp_path / "seg.nii.gz")
     np.testing.assert_allclose(saved.affine, scan.metadata["napari_synthseg"]["affine"], atol=1e-6)
     assert np.count_nonzero(saved.data == 17) == 8
-    assert "Left-Hippocampus" in (tmp_path / "seg.tsv").read_text()
+    header, row = (tmp_path / "seg.tsv").read_text().splitlines()
+    assert header.split("\t") == ["index", "name", "color", "volume_mm3", "quality"]
+    assert row.split("\t")[:2] + row.split("\t")[3:] == ["17", "Left-Hippocampus", "3912.0", "0.500"]
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    (tmp_path / "file").write_text("")
+    for button, name in ((export.csv, "a.csv"), (export.labels, "a.nii.gz")):
+        choosing(monkeypatch, tmp_path / "file" / name)
+        qtbot.mouseClick(button, LEFT)
+        qtbot.waitUntil(button.isEnabled, timeout=10_000)
+    qtbot.waitUntil(lambda: len(said) == 2, timeout=10_000)
+    assert all("another" in sentence and "\n" not in sentence for sentence in said)
