@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,10 +158,13 @@ def _start_brush_with(values: Iterable[int], array: np.ndarray) -> None:
 
     A reader cannot give napari the selected label, so it is set once the layer is in the viewer.
     """
+    first = min((v for v in values if v != 0), default=1)
+    if first == 1 or "napari._qt" not in sys.modules:  # no window, and asking for one would load Qt
+        return
     from napari import current_viewer
 
-    viewer, first = current_viewer(), min((v for v in values if v != 0), default=1)
-    if viewer is None or first == 1:
+    viewer = current_viewer()
+    if viewer is None:
         return
 
     def start(event: Any) -> None:

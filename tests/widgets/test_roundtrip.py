@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManifest
 
 from napari_synthseg.errors import InputError
@@ -101,6 +102,51 @@ def test_a_scan_goes_from_format_to_format(viewer, tmp_path, first, second):
     (layer,) = viewer.open(tmp_path / f"scan{first}", plugin=PLUGIN)
     layer.save(tmp_path / f"saved{second}", plugin=PLUGIN)
     assert_same_file(tmp_path / f"scan{first}", tmp_path / f"saved{second}", tolerance=1e-6)
+
+
+def test_a_dicom_folder_becomes_nifti(viewer, tmp_path):
+    pytest.importorskip("pydicom")
+    from tests.files.test_dicom import series
+
+    folder = series(tmp_path / "T1 1.2.840", step=(3.0, 0.0, 0.2))
+    (layer,) = viewer.open(folder, plugin=PLUGIN)
+    assert layer.name == "T1 1.2.840"
+    layer.save(tmp_path / "saved.nii", plugin=PLUGIN)
+    assert_same_file(folder, tmp_path / "saved.nii", tolerance=1e-6)
+
+
+def test_files_opened_as_a_stack_are_saved_as_a_series(viewer, tmp_path):
+    files = [tmp_path / f"{number}.nii" for number in range(3)]
+    for number, file in enumerate(files):
+        write_exactly(file, grey("LIA") + number, AFFINES["LIA"])
+    (layer,) = viewer.open(files, stack=True, plugin=PLUGIN)
+    layer.save(tmp_path / "saved.nii", plugin=PLUGIN)
+    (scan,) = read_scans(tmp_path / "saved.nii")
+    assert np.array_equal(scan.data, np.stack([grey("LIA") + t for t in range(3)], -1))
+    assert np.array_equal(scan.affine, AFFINES["LIA"])
+
+
+def test_one_volume_split_from_a_series_is_saved_where_it_lies(viewer, tmp_path):
+    write_exactly(tmp_path / "bold.nii", np.stack([grey("oblique") + t for t in range(3)], -1), AFFINES["oblique"])
+    (layer,) = viewer.open(tmp_path / "bold.nii", plugin=PLUGIN)
+    last = stack_to_images(layer, 0)[-1]
+    last.save(tmp_path / "saved.nii", plugin=PLUGIN)
+    (scan,) = read_scans(tmp_path / "saved.nii")
+    assert np.array_equal(scan.data, grey("oblique") + 2)
+    np.testing.assert_allclose(scan.affine, AFFINES["oblique"], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_a_layer_turned_in_napari_is_saved_turned(viewer, tmp_path):
+    write_exactly(tmp_path / "scan.nrrd", grey("LIA"), AFFINES["LIA"])
+    (layer,) = viewer.open(tmp_path / "scan.nrrd", plugin=PLUGIN)
+    layer.rotate = (5, -8, 12)
+    layer.save(tmp_path / "saved.nrrd", plugin=PLUGIN)
+    (scan,) = read_scans(tmp_path / "saved.nrrd")
+    assert np.array_equal(scan.data, grey("LIA"))
+    for place in ((0, 0, 0), (3, 2, 1)):
+        index = [int(i) for i in np.argwhere(np.asarray(layer.data) == grey("LIA")[place])[0]]
+        np.testing.assert_allclose((scan.affine @ [*place, 1])[:3], layer.data_to_world(index)[::-1], atol=1e-9)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(viewer, tmp_path, monkeypatch):
