@@ -48,6 +48,7 @@ class ModelChooser(QWidget):
         self.box = QComboBox()
         self.box.setToolTip(TIP)
         let_shrink(self.box)
+        self.box.setMinimumContentsLength(5)
         self.about = QPushButton("i")
         self.about.setFixedWidth(26)
         self.about.setToolTip("Show the model's card: training data, scores, licence, file.")

@@ -67,7 +67,7 @@ class OptionsForm(QWidget):
         self.reset.setToolTip("Put every option back to its default.")
         self.reset.clicked.connect(self.set_defaults)
         body = QVBoxLayout(self.advanced.body)
-        body.setContentsMargins(12, 0, 0, 0)
+        body.setContentsMargins(8, 0, 0, 0)
         body.addLayout(folded)
         body.addWidget(self.reset)
         layout = QVBoxLayout(self)

@@ -108,6 +108,7 @@ class SegmentWidget(QWidget):
 
         inner = QWidget()
         layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.choices)
         layout.addWidget(self.run)
         layout.addLayout(running)
@@ -251,8 +252,9 @@ class SegmentWidget(QWidget):
         return super().sizeHint().expandedTo(QSize(340, 0))
 
     def minimumSizeHint(self) -> QSize:
-        """A dock may be made narrower, as long as the names in the table can be told apart."""
-        return super().minimumSizeHint().expandedTo(QSize(250, 0))
+        """A dock may be made narrower, as long as nothing is cut off and the names in the table can be told apart."""
+        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
+        return QSize(max(250, needed), super().minimumSizeHint().height())
 
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""

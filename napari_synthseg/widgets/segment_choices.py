@@ -38,10 +38,10 @@ TEXTS = {
     "ct": "C&T scan",
     "device": "&Device",
     "threads": "Threads",
-    "flip": "Average with the mirror image",
+    "flip": "Flip averaging",
     "fix_orientation": "Fix orientation",
     "posteriors": "Keep posteriors",
-    "keep_largest": "Keep largest components",
+    "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
 }
