@@ -75,10 +75,9 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         raise InputError(f"{name or 'The label map'} holds values that are not whole numbers: it is not a label map.")
     if data.size and data.min() < 0:
         raise InputError(f"{name or 'The label map'} holds negative values: labels are 0 (background) or more.")
-    data = data.astype(np.int32)
     field = tuple(float(n * spacing) for n in data.shape)
-    found, inverse = np.unique(data, return_inverse=True)
-    present = set(found.tolist()) - {0}
+    found, places = _distinct(data)
+    present = set(found) - {0}
     if not present:
         raise InputError(f"{name or 'The label map'} is empty: it holds no label but background.")
     known = {s.value: s for s in anatomy.table()}
@@ -97,15 +96,15 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         targets.append(s.target if s else value)
         partners.append(slot[s.contralateral] if s else slot[value])
         removed.append(bool(s and s.extra_cerebral))
-    lookup = np.array([slot[v] for v in found.tolist()], dtype=np.uint8)
-    index = lookup[inverse.reshape(data.shape)]
-    keep = np.argwhere(index)
-    low, high = keep.min(0), keep.max(0) + 1
+    lookup = np.array([slot[v] for v in found], dtype=np.uint8)
+    index = lookup[places]
+    low, high = _bounds(index > 0)
     inner = index[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     if centre is None:
-        brain = np.argwhere(np.isin(inner, [i for i in range(1, len(ordered)) if not removed[i]]))
-        brain = brain if len(brain) else np.argwhere(inner)
-        middle = (brain.min(0) + brain.max(0)) / 2.0
+        of_the_brain = np.array([i > 0 and not gone for i, gone in enumerate(removed)])
+        brain = of_the_brain[inner]
+        first, end = _bounds(brain if brain.any() else inner > 0)
+        middle = (first + end - 1) / 2.0
     else:
         middle = np.asarray(centre, dtype=float) - low
     return LabelMap(
@@ -122,6 +121,27 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         field_mm=field,  # type: ignore[arg-type]
         name=name,
     )
+
+
+def _distinct(data: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The sorted distinct values of labels, and which of them each voxel has; counting is much faster than sorting."""
+    top = int(data.max(initial=0))
+    if top >= 1 << 16:
+        values, places = np.unique(data.astype(np.int64), return_inverse=True)
+        return values.tolist(), places.reshape(data.shape)
+    data = data.astype(np.uint16)
+    seen = np.zeros(top + 1, bool)
+    seen[data.ravel(order="K")] = True
+    values = np.flatnonzero(seen)
+    slots = np.zeros(top + 1, np.uint16)
+    slots[values] = np.arange(len(values))
+    return values.tolist(), slots[data]
+
+
+def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index + 1 along each axis of what is true; something must be."""
+    lines = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
+    return np.array([line[0] for line in lines]), np.array([line[-1] + 1 for line in lines])
 
 
 def save(path: Path | str, maps: list[LabelMap]) -> None:
