@@ -144,7 +144,8 @@ def measure(prepared: Prepared, prediction: Prediction, hard: np.ndarray, option
         *plausibility.check_volumes(volumes, total),
         *plausibility.check_field_of_view(brain, soft.start, prepared.image.shape),
     ]
-    quality = expected_dice(soft.data, soft.values, hard)
+    sums = {value: mm3 / prepared.voxel_mm3 for value, mm3 in volumes.items()}
+    quality = expected_dice(soft.data, soft.values, hard, sums)
     kept = soft if options.posteriors else None
     return Segmentation(soft.labels(hard), volumes, total, tuple(warnings), kept, {}, quality)
 

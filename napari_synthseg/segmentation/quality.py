@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from scipy.ndimage import find_objects
 
 from napari_synthseg.progress import checkpoint
 
@@ -13,7 +14,9 @@ LOW = 0.6
 """Quality below which a structure deserves a look before it is used."""
 
 
-def expected_dice(posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray) -> dict[int, float]:
+def expected_dice(
+    posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray, sums: Mapping[int, float] | None = None
+) -> dict[int, float]:
     """Dice between the labels and the probabilities they were taken from: 2 sum_{hard=k} p_k / (|hard=k| + sum p_k).
 
     It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
@@ -23,21 +26,24 @@ def expected_dice(posteriors: torch.Tensor, values: Sequence[int], hard: np.ndar
         posteriors: (K, X, Y, Z), background first.
         values: FreeSurfer value of each channel.
         hard: (X, Y, Z) FreeSurfer values.
+        sums: sum of the posteriors of each value, if they are known already.
 
     Returns:
         0 to 1 by value, background left out; 0 where a structure has probability but no voxel. A structure with
         neither is left out.
     """
-    labels = torch.from_numpy(np.ascontiguousarray(hard))
+    boxes = find_objects(hard)  # only around a structure is there something to compare
     out = {}
-    for value, channel in zip(values[1:], posteriors[1:], strict=True):
+    for value, channel in zip(map(int, values[1:]), posteriors[1:], strict=True):
         checkpoint()
-        mask = labels == int(value)
-        size = int(torch.count_nonzero(mask))
-        total = float(channel.sum(dtype=torch.float64))
+        total = float(channel.sum(dtype=torch.float64)) if sums is None else sums[value]
+        size, shared = 0, 0.0
+        if value <= len(boxes) and (box := boxes[value - 1]) is not None:
+            mask = torch.from_numpy(hard[box] == value)
+            size = int(torch.count_nonzero(mask))
+            shared = float(channel[box][mask].sum(dtype=torch.float64))
         if size + total > 0:
-            shared = float(channel[mask].sum(dtype=torch.float64)) if size else 0.0
-            out[int(value)] = min(1.0, 2 * shared / (size + total))
+            out[value] = min(1.0, 2 * shared / (size + total))
     return out
 
 
