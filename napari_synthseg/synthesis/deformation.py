@@ -91,15 +91,16 @@ def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: in
     """
     shape = velocity.shape[1:]
     device = velocity.device
-    # grid_sample wants (z, y, x) order and coordinates in [-1, 1].
+    # grid_sample wants (z, y, x) order, channels last, and coordinates in [-1, 1]; so the work is done in that order.
     axes = [torch.linspace(-1, 1, n, device=device) for n in shape]
-    base = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
     scale = torch.tensor([2.0 / max((n - 1) * s, 1e-6) for n, s in zip(shape, spacing_mm, strict=True)], device=device)
-    u = velocity / 2**squarings
+    scale = scale.flip(0)
+    u = (velocity / 2**squarings).flip(0)
     for _ in range(squarings):
-        where = (base + u.permute(1, 2, 3, 0) * scale).flip(-1)[None]
+        where = (u.permute(1, 2, 3, 0) * scale).add_(base)[None]
         u = u + F.grid_sample(u[None], where, mode="bilinear", padding_mode="border", align_corners=True)[0]
-    return u
+    return u.flip(0)
 
 
 @functools.lru_cache(maxsize=4)
