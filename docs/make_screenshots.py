@@ -49,7 +49,7 @@ def segment_window(scan: Path | None, out: Path, size: tuple[int, int] = (1280, 
         wait_for(widget.run.isEnabled)
         if not any(isinstance(layer, Labels) for layer in viewer.layers):
             raise SystemExit(widget.status.text())
-        QTest.mouseClick(widget.view, Qt.MouseButton.LeftButton)
+        QTest.mouseClick(widget.view.buttons["axial"], Qt.MouseButton.LeftButton)
         viewer.dims.set_point(0, richest_slice(next(layer for layer in viewer.layers if isinstance(layer, Labels))))
         viewer.scene.camera.zoom *= 1.15
         point_at_the_brain(viewer)

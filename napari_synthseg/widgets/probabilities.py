@@ -1,6 +1,7 @@
 """Answers requests for probabilities: keeps the posteriors of results and adds layers of them.
 
-A result made without its posteriors is computed again with them when they are first asked for.
+A result made without its posteriors is computed again with them when they are first asked for. Those of the latest few
+results are kept, since each takes hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ALL = -1
 """Asks for the probabilities of all structures."""
+RESULTS_KEPT = 3
 
 
 class Probabilities(QObject):
@@ -60,8 +62,11 @@ class Probabilities(QObject):
         """Remember the posteriors of a result, or that an earlier result's are no longer those of its labels."""
         if posteriors is None:
             self._kept.pop(result, None)
-        else:
-            self._kept[result] = posteriors
+            return
+        self._kept.pop(result, None)
+        self._kept[result] = posteriors
+        for oldest in list(self._kept)[:-RESULTS_KEPT]:
+            del self._kept[oldest]
 
     def forget(self, layer: Layer) -> None:
         """Give back the memory of a result that was removed."""

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.commands import bind_keys
 from napari_synthseg.widgets.controls import Message
 from napari_synthseg.widgets.notices import complain
 from napari_synthseg.widgets.probabilities import ALL, Probabilities
@@ -57,6 +58,7 @@ class SegmentWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        bind_keys(napari_viewer)
         self.queue = SegmentQueue(steps, self)
         self.probabilities = Probabilities(napari_viewer, self._start_one, self)
         self._build()

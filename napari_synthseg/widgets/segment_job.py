@@ -114,18 +114,20 @@ def result_name(image: Layer, index: int | None = None) -> str:
     return f"{image.name} segmentation" if index is None else f"{image.name} volume {index} segmentation"
 
 
-def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> bool:
+def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]:
     """Link the transforms of a result to those of its scan, so that one moves with the other (napari's layer links).
 
     Returns:
-        False where they cannot be linked: they have other dimensions (a series), or transforms of their own.
+        What is linked: everything, or for a result on its own grid only the affine, which napari changes when a layer
+        is moved by hand. Nothing where the two have other dimensions (a series) or other affines.
     """
     if image.ndim != result.ndim:
-        return False
-    same = all(np.array_equal(np.asarray(getattr(image, n)), np.asarray(getattr(result, n))) for n in LOCKED[:-1])
-    if same:
-        viewer.layers.link_layers([image, result], LOCKED)
-    return same
+        return ()
+    same = [n for n in LOCKED[:-1] if np.array_equal(np.asarray(getattr(image, n)), np.asarray(getattr(result, n)))]
+    linked = LOCKED if len(same) == len(LOCKED) - 1 else ("affine",) if "affine" in same else ()
+    if linked:
+        viewer.layers.link_layers([image, result], linked)
+    return linked
 
 
 def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = None) -> Labels | None:

@@ -116,6 +116,9 @@ def test_the_folder_of_the_preferences_is_searched(tmp_path, monkeypatch):
     try:
         assert "from my folder" in [card["name"] for card in choices.model_cards()]
         assert weights.find("from my folder").parent == tmp_path / "own"
+        put(tmp_path / "first", "from my folder")
+        monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path / "first"))
+        assert weights.find("from my folder").parent == tmp_path / "first"
     finally:
         weights.use_folder(None)
 

@@ -114,6 +114,8 @@ def test_a_replaced_result_follows_the_scan_and_the_options(viewer, open_widget,
     assert layer.data.shape != image.data.shape
     np.testing.assert_allclose(image.scale, (1, 1, 1))
     np.testing.assert_allclose(layer.scale, (2, 2, 2))
+    image.affine = np.diag([1.0, 1.5, 1, 1])  # as when it is moved by hand
+    np.testing.assert_array_equal(np.asarray(layer.affine), np.asarray(image.affine))
 
 
 def test_running_again_adds_when_asked_to(viewer, open_widget, qtbot):
@@ -273,6 +275,20 @@ def test_a_result_that_is_removed_gives_its_posteriors_back(viewer, open_widget,
     assert len(widget.probabilities._kept) == 1
     viewer.layers.remove(labels)
     assert len(widget.probabilities._kept) == 0
+
+
+def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
+    calls: list = []
+    widget = open_widget(careful(calls))
+    widget.choices.form.set_values({"posteriors": True})
+    viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "abcd"}
+    press(qtbot, widget)
+    kept = {layer.name[0] for layer in widget.probabilities._kept}
+    assert kept == {"b", "c", "d"}
+    widget.volumes.show_layer(viewer.layers["a segmentation"])
+    ask(qtbot, widget, 17)
+    assert "a Left-Hippocampus probability" in viewer.layers
+    assert len(calls) == 5
 
 
 # Keyboard
