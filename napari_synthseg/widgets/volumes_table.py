@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
-from qtpy.QtGui import QAction, QKeyEvent, QKeySequence
+from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QMenu, QTableView, QWidget
 
 from napari_synthseg.widgets.volumes_model import PAIRS, QUALITY, STRUCTURES, FilteredRows, Row, VolumesModel
@@ -40,8 +40,6 @@ class VolumesTable(QTableView):
         self.setModel(self._filtered)
         self.clicked.connect(self._on_clicked)
         self.doubleClicked.connect(self._on_double_clicked)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.customContextMenuRequested.connect(self._on_menu)
         self._look()
 
     def _look(self) -> None:
@@ -125,6 +123,16 @@ class VolumesTable(QTableView):
             return
         event.accept()
 
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """The menu of the row under the mouse, or with the keyboard's menu key of the current one."""
+        keyed = event.reason() == QContextMenuEvent.Reason.Keyboard
+        index = self.currentIndex() if keyed else self.indexAt(event.pos())
+        if not index.isValid():
+            return
+        menu = self.menu_at(index)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.viewport().mapToGlobal(self.visualRect(index).center()) if keyed else event.globalPos())
+
     def menu_at(self, index: QModelIndex) -> QMenu:
         """The menu of a row."""
         row = self._row(index)
@@ -190,13 +198,6 @@ class VolumesTable(QTableView):
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if index.column() > 0:
             self.isolated.emit(self._part(index))
-
-    def _on_menu(self, place: QPoint) -> None:
-        index = self.indexAt(place)
-        if index.isValid():
-            menu = self.menu_at(index)
-            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            menu.popup(self.viewport().mapToGlobal(place))
 
 
 def _modified() -> bool:

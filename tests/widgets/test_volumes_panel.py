@@ -7,6 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
+from qtpy.QtGui import QContextMenuEvent
 from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
 
 from napari_synthseg import anatomy
@@ -287,6 +288,23 @@ def test_the_menu_asks_for_a_probability(shown, qtbot):
     with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
         action.trigger()
     assert asked.args == [53]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_the_menu_opens_on_the_row_that_is_meant(shown, qtbot, keyed):
+    index = index_of(shown, "Hippocampus", "left")
+    if keyed:
+        click(qtbot, shown, index)
+    reason = QContextMenuEvent.Reason.Keyboard if keyed else QContextMenuEvent.Reason.Mouse
+    place = QPoint(1, 1) if keyed else shown.table.visualRect(index).center()
+    event = QContextMenuEvent(reason, place, shown.table.viewport().mapToGlobal(place))
+    QApplication.sendEvent(shown.table.viewport(), event)
+    menu = QApplication.activePopupWidget()
+    action = next(action for action in menu.actions() if "Probability" in action.text())
+    with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
+        action.trigger()
+    menu.close()
+    assert asked.args == [17]
 
 
 def test_ctrl_c_copies_the_selected_rows(shown, qtbot):
