@@ -57,6 +57,8 @@ def degrade_files(
     device = resolve_device(options.device)
     priors = changed(DegradationPriors(), options.prior)
     scans = [scan for path in inputs for scan in _scans(Path(path))]
+    if not scans:
+        raise InputError("There is no scan to degrade: give a file or a folder.")
     if options.labels is not None and len(scans) != 1:
         raise InputError(f"Labels belong to one scan, and {len(scans)} were given: degrade them one by one.")
     labels = None if options.labels is None else read_labels(options.labels)
