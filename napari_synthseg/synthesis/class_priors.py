@@ -135,8 +135,8 @@ def _columns(path: Path, count: int) -> list[int | None]:
                     columns[ours[value]] = k
             return columns
     raise InputError(
-        f"{path.name} holds {count} classes and the label table has {_count()}: put SynthSeg's generation_labels.npy and "
-        f"the generation_classes*.npy with {count} classes beside it."
+        f"{path.name} holds {count} classes and the label table has {_count()}: put SynthSeg's generation_labels.npy "
+        f"and the generation_classes*.npy with {count} classes beside it."
     )
 
 
