@@ -47,8 +47,8 @@ def test_labels_come_along(scans, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "options", "count", "what"),
-    [([], {}, 1, "no scan"), (["nothing.nii"], {}, 1, "nothing.nii"), (["scans"], {}, 0, "at least 1"), (["empty"], {}, 1, "no scans"),
-     (["scans"], {"labels": "one_labels.nii.gz"}, 1, "one by one"),
+    [([], {}, 1, "no scan"), (["nothing.nii"], {}, 1, "nothing.nii"), (["scans"], {}, 0, "at least 1"),
+     (["empty"], {}, 1, "no scans"), (["scans"], {"labels": "one_labels.nii.gz"}, 1, "one by one"),
      (["scans"], {"prior": ("flip=1",)}, 1, "flip")],
 )  # fmt: skip
 def test_what_cannot_be_leaves_nothing(scans, tmp_path, inputs, options, count, what) -> None:
