@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QLayout,
+    QLayoutItem,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_synthseg.widgets.choices import Choice
 
@@ -103,6 +118,38 @@ def form_layout(parent: QWidget | None = None) -> QFormLayout:
     form.setHorizontalSpacing(8)
     form.setVerticalSpacing(4)
     return form
+
+
+def set_tab_order(root: QWidget) -> None:
+    """Let the Tab key go through the controls below a widget in the order in which its layouts show them."""
+    controls = list(_controls(root))
+    for first, second in pairwise(controls):
+        QWidget.setTabOrder(first, second)
+
+
+def _controls(widget: QWidget) -> Iterator[QWidget]:
+    inner = widget.widget() if isinstance(widget, QScrollArea) else widget
+    layout = inner.layout() if inner is not None else None
+    if layout is not None and not isinstance(widget, QAbstractSpinBox):
+        yield from _controls_in(layout)
+    elif widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+        yield widget
+
+
+def _controls_in(layout: QLayout) -> Iterator[QWidget]:
+    for item in _items(layout):
+        if item.widget() is not None:
+            yield from _controls(item.widget())
+        elif item.layout() is not None:
+            yield from _controls_in(item.layout())
+
+
+def _items(layout: QLayout) -> list[QLayoutItem]:
+    if not isinstance(layout, QFormLayout):
+        return [item for index in range(layout.count()) if (item := layout.itemAt(index)) is not None]
+    roles = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
+    cells = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in roles)
+    return [item for item in cells if item is not None]
 
 
 def combo(choices: list[Choice], tip: str) -> QComboBox:

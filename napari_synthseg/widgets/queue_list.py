@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
@@ -25,9 +25,12 @@ SHOWN_ROWS = 5
 class QueueList(QScrollArea):
     """One row for each run; hidden while there is only one."""
 
+    rebuilt = Signal()  # there are other rows
+
     def __init__(self, queue: SegmentQueue, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._queue = queue
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.rows: list[QueueRow] = []
         inner = QWidget()
         self._rows = QVBoxLayout(inner)
@@ -59,6 +62,7 @@ class QueueList(QScrollArea):
             self._rows.addWidget(row)
         if self.rows:
             self.setFixedHeight(self.rows[0].sizeHint().height() * min(len(self.rows), SHOWN_ROWS) + 2)
+        self.rebuilt.emit()
 
 
 class QueueRow(QWidget):

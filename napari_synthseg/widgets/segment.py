@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg.progress import Progress
 from napari_synthseg.widgets.commands import bind_keys
-from napari_synthseg.widgets.controls import Message
+from napari_synthseg.widgets.controls import Message, set_tab_order
 from napari_synthseg.widgets.notices import complain
 from napari_synthseg.widgets.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.queue_list import QueueList, open_runs
@@ -121,6 +121,7 @@ class SegmentWidget(QWidget):
         layout.addWidget(self.view)
         layout.addStretch(1)  # only of weight while there is no table
         self._scroll = QScrollArea()
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setWidgetResizable(True)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -128,6 +129,8 @@ class SegmentWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._scroll)
+        set_tab_order(inner)
+        self.list.rebuilt.connect(lambda: set_tab_order(inner))
 
     # What the user does
 
