@@ -94,12 +94,12 @@ class QueueRow(QWidget):
         """Show the run's state."""
         run = self.run
         name = run.layer.name if run.index is None else f"{run.layer.name} volume {run.index}"
-        self.sign.setText(SIGNS[run.state])
+        self.sign.setText("⚠" if run.warnings else SIGNS[run.state])
         self.name.setText(name)
         self.state.setText(f"{run.state}, {run.seconds:.0f} s" if run.state == DONE else run.state)
         self.cancel.setEnabled(run.state in (WAITING, RUNNING))
         self.cancel.setAccessibleName(f"Cancel {name}")
-        self.setToolTip(f"{name}: {run.note or run.state}")
+        self.setToolTip("\n".join((f"{name}: {run.note or run.state}", *run.warnings)))
 
 
 def open_runs(queue: SegmentQueue) -> int:

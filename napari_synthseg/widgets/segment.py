@@ -248,9 +248,11 @@ class SegmentWidget(QWidget):
             self._sum_up()
 
     def _sum_up(self) -> None:
-        """How a queue ended, in one line; what failed says why in its row's tooltip and in its notification."""
+        """How a queue ended; what failed says why in its row's tooltip and in its notification."""
         done = sum(run.state == DONE for run in self.queue.runs)
-        self._say(f"{done} of {len(self.queue.runs)} scans segmented.")
+        warned = sum(bool(run.warnings) for run in self.queue.runs)
+        note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
+        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{note}")
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table in a fresh dock."""

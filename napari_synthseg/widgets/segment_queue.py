@@ -31,6 +31,7 @@ class Run:
         wanted: what the run is for, where it is not for new labels.
         state: one of the states above.
         note: why it ended as it did.
+        warnings: what looked implausible.
         seconds: how long it took.
         geometry: where the layer lay when the run started.
     """
@@ -41,6 +42,7 @@ class Run:
     wanted: Any = None
     state: str = WAITING
     note: str = ""
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     geometry: dict[str, Any] = field(default_factory=dict)
     _data: Any = None
@@ -147,6 +149,7 @@ class SegmentQueue(QObject):
         if run is not None:
             moved = run.data_changed
             self._end(run, DONE)
+            run.warnings = tuple(outcome.segmentation.warnings)
             if not moved:
                 run.geometry = {}
             self.finished.emit(run, outcome)

@@ -151,6 +151,19 @@ def test_each_scan_has_its_own_result(viewer, open_widget, qtbot):
     assert widget.status.text() == "2 of 2 scans segmented."
 
 
+def test_a_queue_says_which_scans_have_warnings(viewer, open_widget, qtbot):
+    def some(scan, **options):
+        warned = ("The brain is small.",) if '"b"' in options["name"] else ()
+        return (yield from steps(1, warnings=warned)(scan, **options))
+
+    widget = open_widget(some)
+    viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "ab"}
+    press(qtbot, widget)
+    assert "1 with warnings" in widget.status.text()
+    assert [row.sign.text() for row in widget.list.rows] == ["✓", "⚠"]
+    assert "The brain is small." in widget.list.rows[1].toolTip()
+
+
 def test_each_volume_of_a_series_has_its_own_result(viewer, open_widget, qtbot):
     widget = open_widget()
     image = viewer.add_image(np.random.default_rng(1).random((2, 5, 6, 7)), name="fmri", units=("s", "mm", "mm", "mm"))
