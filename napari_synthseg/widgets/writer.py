@@ -90,7 +90,7 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
     Nothing is written before every layer is known to be one that can be; a single layer gets the path itself.
 
     Raises:
-        InputError: as `save_image`.
+        InputError: as `save_image`, or there is a file already under one of the names made here.
     """
     savers = {"image": save_image, "labels": save_labels}
     for data, meta, kind in layers:
@@ -101,6 +101,9 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
     path = _with_ending(path)
     names = [str(meta.get("name", kind)) for _, meta, kind in layers]
     targets = [path] if len(layers) == 1 else several_paths(path, names)
+    for target in targets:
+        if target != path and Path(target).exists():
+            raise InputError(f"{target} exists: choose another name, or remove it first.")
     written: list[str] = []
     for target, (data, meta, kind) in zip(targets, layers, strict=True):
         written += savers[kind](target, data, meta)

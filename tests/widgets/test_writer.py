@@ -73,6 +73,17 @@ def test_forms_codes_and_units_stay_those_of_the_file(tmp_path, sform, qform):
         assert np.array_equal(before[name], after[name]), name
 
 
+def test_labels_made_on_a_scan_lie_in_the_space_it_names(tmp_path):
+    source = nib.Nifti1Image(volume().data, None)
+    source.header.set_sform(AFFINES["oblique"], code=4)  # MNI space
+    nib.save(source, tmp_path / "scan.nii")
+    (image,) = opened(tmp_path / "scan.nii")
+    labels = Labels(np.ones(image.data.shape, np.uint8), **copied_geometry(image))
+    out = written(tmp_path, labels)
+    assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (4, 0)
+    assert np.array_equal(out.affine, nib.load(tmp_path / "scan.nii").affine)
+
+
 def test_codes_stay_where_the_layer_was_moved(tmp_path):
     source = nib.Nifti1Image(volume().data, AFFINES["LIA"])
     source.set_sform(AFFINES["LIA"], code=4)
@@ -190,6 +201,14 @@ def test_several_layers_are_saved_beside_each_other(tmp_path):
         "sub-01_T1_2.nii.gz",
     ]
     assert all(read_volume(path).shape for path in (paths[0], paths[3]))
+
+
+def test_several_layers_replace_no_file_that_nobody_was_asked_about(tmp_path):
+    layers = [scan_layer(name=name).as_layer_data_tuple() for name in ("T1", "T2")]
+    (tmp_path / "sub-01_T2.nii.gz").write_text("precious")
+    with pytest.raises(SaveError, match=r"sub-01_T2\.nii\.gz exists"):
+        write_layers(str(tmp_path / "sub-01.nii.gz"), layers)
+    assert [path.name for path in tmp_path.iterdir()] == ["sub-01_T2.nii.gz"]
 
 
 def test_several_layers_are_saved_all_or_none(tmp_path):
