@@ -8,8 +8,9 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_synthseg.widgets.labels_layer import label_colormap, label_features, labels_kwargs
+from napari_synthseg.widgets.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
 from napari_synthseg.widgets.preview.pictures import Picture, Shown
+from napari_synthseg.widgets.view import anatomical_view
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -59,6 +60,7 @@ class LayerPair(QObject):
             self.image.visible = picture.image is not None
         if self.labels is not None:
             self.labels.visible = picture.labels is not None and (labels_visible or picture.image is None)
+            self.labels.opacity = OPACITY if picture.image is not None else 1.0
         if len(point) == self._viewer.dims.ndim and any(point):
             self._viewer.dims.point = point  # where the slices were, though the grid was another one for a moment
 
@@ -105,7 +107,7 @@ class LayerPair(QObject):
         if selected:
             self._viewer.layers.selection = selected
         if first:
-            self._viewer.fit_to_view()
+            anatomical_view(self._viewer)  # there was no view of the user's yet
         return layer
 
     def _adopted(self, which: str) -> Layer | None:

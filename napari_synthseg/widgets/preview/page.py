@@ -119,6 +119,7 @@ class PreviewPage(QWidget):
         self.seed = QSpinBox()
         self.seed.setRange(0, LARGEST_SEED)
         self.seed.setKeyboardTracking(False)
+        self.seed.setMinimumWidth(70)
         self.seed.setToolTip("Everything random follows from the seed: the same seed and priors give the same scan.")
         self.seed.setAccessibleName("Seed")
         keep_from_wheel(self.seed)
@@ -221,7 +222,10 @@ class PreviewPage(QWidget):
     def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
         """Draw the present choices soon, if anything was drawn before."""
         self.show_problem()
-        if not self._drawn or self.problem() is not None:
+        if self.problem() is not None:
+            self.redrawer.stop()
+            return
+        if not self._drawn:
             return
         try:
             function, *arguments = self.request()
@@ -317,10 +321,10 @@ def described(summary: dict[str, str | float]) -> str:
     parts = []
     if "contrast" in summary:
         parts.append(f"{summary['contrast']} contrast")
-    parts.append(f"{summary['slices']} slices every {summary['spacing (mm)']} mm")
-    parts.append(f"gamma {summary['gamma']}, bias {summary['bias']}")
+    parts.append(f"{summary['slices']} slices {summary['spacing (mm)']:.2g} mm apart")
+    parts.append(f"gamma {summary['gamma']}")
     parts += [text for name, text in (("flip", "flipped"), ("skull strip", "skull stripped")) if _said(summary, name)]
-    return "; ".join(parts).capitalize() + "."
+    return ", ".join(parts).capitalize() + "."
 
 
 def _said(summary: dict[str, str | float], name: str) -> bool:

@@ -62,4 +62,12 @@ def shown_labels(volume: Volume) -> Shown:
     """A label volume as a layer shows it."""
     array, geometry = volume_to_layer(volume)
     array = labels_array(array)
-    return Shown(array, geometry, volumes_mm3=counted_volumes(array, volume.voxel_mm3))
+    return Shown(array, geometry, volumes_mm3=_counted(array, volume.voxel_mm3))
+
+
+def _counted(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
+    """Volume of each value; by far quicker than sorting all voxels, since the values of labels are small."""
+    if array.dtype != np.uint16:
+        return counted_volumes(array, voxel_mm3)
+    counts = np.bincount(array.reshape(-1, order="A"))
+    return {int(value): float(counts[value]) * voxel_mm3 for value in np.flatnonzero(counts)}

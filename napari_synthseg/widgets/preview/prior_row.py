@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_synthseg.synthesis.prior_table import DIRECTIONS, PriorInfo
 from napari_synthseg.widgets.controls import keep_from_wheel, let_shrink
@@ -13,7 +13,10 @@ from napari_synthseg.widgets.icons import icon_on
 from napari_synthseg.widgets.preview.number_controls import NumberControl, RangeControl
 
 RANDOM = "random"
+LONGEST_UNIT = 8
+"""Longer units stand in the tooltip only."""
 MARK = "•"
+RESET_WIDTH = 20
 
 
 class DirectionControl(QComboBox):
@@ -57,11 +60,15 @@ class PriorRow(QObject):
         self.switch: QCheckBox | None = QCheckBox() if info.kind == "optional range" else None
         self.name: QWidget = self.switch or QLabel()
         self.name.setToolTip(info.tip)
+        if "range" in info.kind:  # has a line of its own, and does not make the form wider than its dock
+            self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.control = _control(info)
         self.reset = QToolButton()
         self.reset.setAutoRaise(True)
         self.reset.setAccessibleName(f"Reset {info.label}")
         icon_on(self.reset, "reset", 14)
+        self.reset.setFixedSize(RESET_WIDTH, 20)
+        self.reset.setStyleSheet("QToolButton { padding: 0px; margin: 0px; min-width: 0px; }")
         keep = self.reset.sizePolicy()
         keep.setRetainSizeWhenHidden(True)
         self.reset.setSizePolicy(keep)
@@ -102,11 +109,7 @@ class PriorRow(QObject):
     def place(self, grid: QGridLayout, row: int) -> int:
         """Put the parts into a grid, from a row on; returns the next free row."""
         if isinstance(self.control, RangeControl):
-            head = QHBoxLayout()
-            head.setSpacing(4)
-            head.addWidget(self.name)
-            head.addStretch(1)
-            grid.addLayout(head, row, 0, 1, 2)
+            grid.addWidget(self.name, row, 0, 1, 2)
             grid.addWidget(self.reset, row, 2)
             grid.addWidget(self.control, row + 1, 0, 1, 2)
             return row + 2
@@ -131,7 +134,7 @@ class PriorRow(QObject):
 
     @property
     def _shows_unit(self) -> bool:
-        return bool(self.info.unit) and "range" in self.info.kind
+        return 0 < len(self.info.unit) <= LONGEST_UNIT and "range" in self.info.kind
 
 
 def written(value: Any) -> str:

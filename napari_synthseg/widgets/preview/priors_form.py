@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, Q
 from napari_synthseg.synthesis.prior_table import PriorInfo
 from napari_synthseg.widgets.controls import Section
 from napari_synthseg.widgets.icons import icon_on
-from napari_synthseg.widgets.preview.prior_row import PriorRow
+from napari_synthseg.widgets.preview.prior_row import RESET_WIDTH, PriorRow
 
 AnyPriors = TypeVar("AnyPriors")
 
@@ -32,7 +32,7 @@ class PriorGroup(Section):
         super().__init__(title, f"Priors of: {title.lower()}.")
         self._title = title
         grid = QGridLayout(self.body)
-        grid.setContentsMargins(16, 0, 0, 4)
+        grid.setContentsMargins(10, 0, 0, 4)
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(3)
         grid.setColumnStretch(1, 1)
@@ -43,7 +43,9 @@ class PriorGroup(Section):
             row.changed.connect(self._on_changed)
         self.reset = QToolButton()
         self.reset.setAutoRaise(True)
-        icon_on(self.reset, "reset", 16)
+        icon_on(self.reset, "reset", 14)
+        self.reset.setFixedSize(RESET_WIDTH, 20)
+        self.reset.setStyleSheet("QToolButton { padding: 0px; margin: 0px; min-width: 0px; }")
         self.reset.setToolTip(f"Take all of {title.lower()} back to the preset.")
         self.reset.setAccessibleName(f"Reset {title}")
         self.reset.clicked.connect(self.take_back)

@@ -28,6 +28,7 @@ from napari_synthseg.widgets.preview.brains_job import Thumbnail
 DEFAULT_COUNT = 6
 LARGEST_COUNT = 24
 SIDE = 72  # of a thumbnail, pixels
+LINE = 22  # of the table
 
 
 class SamplesPanel(QWidget):
@@ -57,6 +58,8 @@ class SamplesPanel(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().setVisible(False)
+        self.table.verticalHeader().setMinimumSectionSize(LINE)
+        self.table.verticalHeader().setDefaultSectionSize(LINE)
         self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         line = QHBoxLayout()
         line.addWidget(QLabel("Number"))

@@ -11,7 +11,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_synthseg.anatomy import resources
-from napari_synthseg.files.paths import READABLE
 from napari_synthseg.widgets.choices import Choice
 from napari_synthseg.widgets.controls import let_shrink
 from napari_synthseg.widgets.geometry import LayerScan, layer_problem, layer_scan
@@ -162,7 +161,7 @@ class SourceChooser(QComboBox):
         self.setItemData(self.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
 
     def _is_opener(self, value: Any) -> bool:
-        return any(value is choice.value for choice in self._openers)
+        return isinstance(value, str) and any(value == choice.value for choice in self._openers)
 
     def _on_index_changed(self, row: int) -> None:
         value = self.itemData(row)
@@ -187,6 +186,8 @@ class SourceChooser(QComboBox):
 
 def ask_for_file(parent: QWidget) -> Path | None:
     """A label map's path, asked for in a dialog."""
+    from napari_synthseg.files.paths import READABLE  # here, since reading files is slow to import
+
     endings = " ".join(f"*{ending}" for ending in READABLE)
     name, _ = QFileDialog.getOpenFileName(parent, "Choose a label map", "", f"Label maps ({endings});;All files (*)")
     return Path(name) if name else None

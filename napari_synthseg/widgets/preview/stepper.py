@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_synthseg.synthesis.step_table import STEPS, StepInfo
 
@@ -19,21 +19,21 @@ class Stepper(QWidget):
     def __init__(self, steps: Sequence[StepInfo] = STEPS) -> None:
         super().__init__()
         self._steps = {step.letter: step for step in steps}
-        self.buttons: dict[str, QToolButton] = {}
+        self.buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
         self.caption = QLabel()
         self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         line = QHBoxLayout()
         line.setSpacing(3)
         for number, step in enumerate(steps):
-            button = QToolButton()
-            button.setText(step.letter)
+            button = QPushButton(step.letter)
             button.setCheckable(True)
             button.setToolTip(f"{step.title}\n{step.tip}")
             button.setAccessibleName(step.title)
             button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            button.setMinimumHeight(24)
+            button.setMinimumWidth(24)
+            button.installEventFilter(self)
             self._group.addButton(button, number)
             self.buttons[step.letter] = button
             line.addWidget(button)
@@ -54,18 +54,20 @@ class Stepper(QWidget):
         self.buttons[letter].setChecked(True)
         self._show(letter)
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right choose the step before and after."""
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(event.key())
-        letters = [*self.buttons]
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Left and right on a button choose the step before and after."""
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return False
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
         if step is None:
-            super().keyPressEvent(event)
-            return
+            return False
+        letters = [*self.buttons]
         letter = letters[min(max(letters.index(self.letter()) + step, 0), len(letters) - 1)]
         self.buttons[letter].setChecked(True)
         self.buttons[letter].setFocus()
+        return True
 
-    def _on_toggled(self, button: QToolButton, checked: bool) -> None:
+    def _on_toggled(self, button: QPushButton, checked: bool) -> None:
         if checked:
             self._show(button.text())
             self.changed.emit(button.text())

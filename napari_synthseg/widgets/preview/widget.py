@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from napari_synthseg.widgets.preview.brains_tab import BrainsTab
 from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage
+from napari_synthseg.widgets.view_bar import ViewBar
 
 if TYPE_CHECKING:
     import napari
@@ -38,7 +39,10 @@ class PreviewWidget(QWidget):
             self.tabs.setTabToolTip(self.tabs.addTab(holder, tab.title), tab.tip)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.tabs)
+        layout.addWidget(self.tabs, 1)
+        self.view = ViewBar(napari_viewer, self)
+        self.view.layout().setContentsMargins(6, 0, 6, 6)
+        layout.addWidget(self.view)
         self.tabs.currentChanged.connect(self.page)
         self.page(0)
 

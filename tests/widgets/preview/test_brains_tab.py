@@ -1,0 +1,217 @@
+"""The Brains tab: drawing, one prior at a time, steps, samples, copying, saving."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_synthseg.cli import main
+from napari_synthseg.files import read_volume, write_labels
+from napari_synthseg.widgets.preview import brains_tab
+from tests.widgets.preview.conftest import blocks, click, settle
+
+
+def record(tab) -> dict:
+    return tab.pair.image.metadata["synthesis"]
+
+
+def change(qtbot, tab, name: str, *, high: float) -> None:
+    tab.form.row(name).control.high.setValue(high)
+    settle(qtbot, tab)
+
+
+def test_nothing_is_added_before_it_is_asked_for(viewer, open_widget, qtbot):
+    tab = open_widget().brains
+    tab.form.row("bias_std").control.high.setValue(1)
+    qtbot.wait(300)
+    assert len(viewer.layers) == 0
+
+
+def test_draw_shows_a_scan_and_its_labels_where_the_map_lies(brains, viewer):
+    assert [layer.name for layer in viewer.layers] == ["blocks", "Synthetic scan", "Synthetic labels"]
+    source, scan = viewer.layers["blocks"], viewer.layers["Synthetic scan"]
+    np.testing.assert_array_equal(scan.scale, source.scale)
+    np.testing.assert_array_equal(scan.translate, source.translate)
+    assert scan.data.shape == source.data.shape
+    assert set(np.unique(viewer.layers["Synthetic labels"].data)) <= {0, 2, 3, 17, 41, 42, 53}
+
+
+def test_draw_takes_another_seed(brains, qtbot):
+    seeds = {brains.seed.value()}
+    for _ in range(3):
+        click(qtbot, brains.draw)
+        seeds.add(brains.seed.value())
+    settle(qtbot, brains)
+    assert len(seeds) > 1
+    assert record(brains)["seed"] == brains.seed.value()
+
+
+@pytest.mark.parametrize(("prior", "high", "fields"), [
+    ("bias_std", 1.5, {"bias_std"}),
+    ("velocity_std", 8, {"velocity_std"}),
+    ("rotation_deg", 40, {"rotation_deg"}),
+    ("mean", 250, {"means"}),
+])  # fmt: skip
+def test_a_changed_prior_changes_only_itself(brains, qtbot, prior, high, fields):
+    before = record(brains)
+    change(qtbot, brains, prior, high=high)
+    after = record(brains)
+    assert {name for name in after if after[name] != before[name]} == fields
+
+
+def test_layers_and_camera_stay_when_something_changes(brains, viewer, qtbot):
+    layers = list(viewer.layers)
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.0, (0.0, 3.0, 4.0)
+    viewer.dims.set_point(0, 5.0)
+    change(qtbot, brains, "bias_std", high=1.0)
+    assert list(viewer.layers) == layers
+    assert viewer.scene.camera.zoom == 7.0
+    assert tuple(viewer.scene.camera.center) == (0.0, 3.0, 4.0)
+    assert viewer.dims.point[0] == 5.0
+
+
+def test_a_quick_look_comes_first(brains, qtbot):
+    sizes = []
+    brains.redrawer.pictured.connect(lambda picture: sizes.append(picture.spacing[0]))
+    change(qtbot, brains, "bias_std", high=1.0)
+    assert sizes == [2.0, 1.0]
+
+
+def test_without_full_size_the_quick_look_is_all(brains, qtbot):
+    brains.full.setChecked(False)
+    change(qtbot, brains, "bias_std", high=1.0)
+    np.testing.assert_array_equal(brains.pair.image.scale, (2, 2, 2))
+    assert brains.status.text().startswith("Quick look: 2 × 2 × 2 mm")
+
+
+def test_label_steps_show_labels_alone_and_the_last_one_both(brains, viewer, qtbot):
+    scan, labels = viewer.layers["Synthetic scan"], viewer.layers["Synthetic labels"]
+    click(qtbot, brains.stepper.buttons["a"])
+    settle(qtbot, brains)
+    assert (scan.visible, labels.visible) == (False, True)
+    np.testing.assert_array_equal(labels.data, viewer.layers["blocks"].data)
+    click(qtbot, brains.stepper.buttons["f"])
+    settle(qtbot, brains)
+    assert (scan.visible, labels.visible) == (True, False)
+    brains.target.click()
+    assert (scan.visible, labels.visible) == (True, True)
+
+
+def test_the_slices_are_as_thick_as_they_are_acquired(brains, qtbot):
+    brains.form.set_values({"slice_spacing_mm": (4.0, 4.0), "slice_direction": 2})
+    click(qtbot, brains.stepper.buttons["e"])
+    settle(qtbot, brains)
+    np.testing.assert_allclose(brains.pair.image.scale, (4, 1, 1))
+
+
+def test_a_deleted_layer_comes_back_only_when_asked(brains, viewer, qtbot):
+    brains.form.row("bias_std").control.high.setValue(1.0)
+    viewer.layers.remove("Synthetic scan")
+    qtbot.wait(500)
+    assert "Synthetic scan" not in viewer.layers
+    click(qtbot, brains.draw)
+    settle(qtbot, brains)
+    assert "Synthetic scan" in viewer.layers
+
+
+def test_a_map_that_cannot_be_used_is_one_sentence(viewer, open_widget, qtbot):
+    viewer.add_layer(Labels(np.zeros((5, 5, 5), int), name="empty"))
+    tab = open_widget().brains
+    tab.source.choose(viewer.layers["empty"])
+    click(qtbot, tab.draw)
+    qtbot.waitUntil(lambda: "empty" in tab.status.text(), timeout=20_000)
+    assert not tab.redrawer.running
+
+
+def test_a_preset_is_taken(brains, qtbot):
+    brains.preset.setCurrentText("no-deformation")
+    settle(qtbot, brains)
+    assert record(brains)["rotation_deg"] == (0.0, 0.0, 0.0)
+
+
+def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
+    brains.seed.setValue(40)
+    brains.sheet.set_unfolded(True)
+    brains.samples.count.setValue(3)
+    settle(qtbot, brains)
+    click(qtbot, brains.samples.draw)
+    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 3, timeout=20_000)
+    table = brains.samples.table
+    assert [table.item(row, 0).text() for row in range(3)] == ["40", "41", "42"]
+    cell = table.visualItemRect(table.item(2, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+    settle(qtbot, brains)
+    assert brains.seed.value() == record(brains)["seed"] == 42
+    assert brains.samples.sheet.currentRow() == 2
+    qtbot.keyClick(table, Qt.Key.Key_Up)
+    settle(qtbot, brains)
+    assert record(brains)["seed"] == 41
+
+
+def test_samples_follow_the_priors(brains, qtbot):
+    brains.sheet.set_unfolded(True)
+    brains.samples.count.setValue(2)
+    click(qtbot, brains.samples.draw)
+    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 2, timeout=20_000)
+    column = [brains.samples.table.horizontalHeaderItem(c).text() for c in range(brains.samples.table.columnCount())]
+    brains.form.row("slice_direction").control.setCurrentText("axial")
+    at = column.index("Slices")
+    qtbot.waitUntil(lambda: all(brains.samples.table.item(r, at).text() == "axial" for r in range(2)), timeout=20_000)
+
+
+def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, monkeypatch):
+    write_labels(tmp_path / "map.nii.gz", blocks())
+    brains.source.choose(tmp_path / "map.nii.gz")
+    brains.form.row("bias_std").control.high.setValue(1.25)
+    settle(qtbot, brains)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path / "saved"))
+    click(qtbot, brains.save)
+    qtbot.waitUntil(lambda: "Saved" in brains.status.text(), timeout=20_000)
+    brains.copy_recipe(python=False)
+    words = shlex.split(QApplication.clipboard().text())
+    words[words.index("-o") + 1] = str(tmp_path / "command")
+    assert main(words[1:]) == 0
+    names = sorted(path.name for path in (tmp_path / "command").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "saved").iterdir())
+    for name in (name for name in names if name.endswith(".nii.gz")):
+        one, other = (read_volume(tmp_path / folder / name) for folder in ("command", "saved"))
+        np.testing.assert_array_equal(one.data, other.data)
+    one, other = (json.loads(next((tmp_path / f).glob("*.json")).read_text()) for f in ("command", "saved"))
+    assert one["bias_std"] == other["bias_std"] == record(brains)["bias_std"]
+
+
+def test_python_is_copied(brains):
+    brains.copy_recipe(python=True)
+    assert "synthesize('blocks.nii.gz', 'synthseg', seed=seed)" in QApplication.clipboard().text()
+
+
+def test_choices_are_remembered(open_widget, monkeypatch):
+    kept: dict = {}
+    monkeypatch.setattr("napari_synthseg.widgets.preview.page.remember", lambda face, new: kept.update(new))
+    widget = open_widget()
+    widget.brains.preset.setCurrentText("fast")
+    widget.brains.form.set_unfolded(["Labels"])
+    widget.close()
+    assert kept["preset"] == "fast"
+    for module in ("page", "brains_tab"):
+        monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
+    again = open_widget().brains
+    assert again.preset.currentText() == "fast"
+    assert again.form.priors() == brains_tab.PRESETS["fast"]
+    assert again.form.unfolded() == ["Labels"]
+
+
+def test_closing_in_the_middle_ends_the_thread(viewer, open_widget, qtbot):
+    widget = open_widget()
+    click(qtbot, widget.brains.draw)
+    qtbot.wait(50)
+    widget.close()
+    qtbot.waitUntil(lambda: not widget.brains.redrawer.running, timeout=3000)
+    qtbot.wait(100)
+    assert len(viewer.layers) == 0

@@ -1,0 +1,102 @@
+"""Controls for numbers and ranges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_synthseg.synthesis.prior_table import rows
+from napari_synthseg.widgets.preview.number_controls import NumberControl, RangeControl
+
+INFO = {row.name: row for row in rows()}
+
+
+@pytest.fixture
+def rotation(qtbot):
+    control = RangeControl(INFO["rotation_deg"])
+    qtbot.addWidget(control)
+    control.set_value((-15.0, 15.0))
+    return control
+
+
+def typed(qtbot, spin, text: str) -> None:
+    spin.setFocus()
+    spin.selectAll()
+    qtbot.keyClicks(spin, text)
+    qtbot.keyClick(spin, Qt.Key.Key_Return)
+
+
+def test_what_is_set_comes_back_exactly(rotation):
+    rotation.set_value((0.0, math.sqrt(1.5)))
+    assert rotation.value() == (0.0, math.sqrt(1.5))
+    assert rotation.high.text() == "1.225"
+
+
+def test_numbers_are_written_without_needless_zeros(rotation):
+    assert (rotation.low.text(), rotation.high.text()) == ("-15", "15")
+
+
+def test_a_number_is_typed(rotation, qtbot):
+    with qtbot.waitSignal(rotation.changed):
+        typed(qtbot, rotation.high, "20.5")
+    assert rotation.value() == (-15.0, 20.5)
+    assert rotation.slider.value()[1] == pytest.approx(20.5)
+
+
+def test_half_typed_numbers_change_nothing(rotation, qtbot):
+    heard = []
+    rotation.changed.connect(lambda: heard.append(rotation.value()))
+    rotation.high.selectAll()
+    qtbot.keyClicks(rotation.high, "3")
+    assert heard == []
+
+
+@pytest.mark.parametrize(("end", "text", "value"), [("low", "30", (30.0, 30.0)), ("high", "-40", (-40.0, -40.0))])
+def test_one_end_pushes_the_other(rotation, qtbot, end, text, value):
+    heard = []
+    rotation.changed.connect(lambda: heard.append(rotation.value()))
+    typed(qtbot, getattr(rotation, end), text)
+    assert heard == [value]
+
+
+def test_the_arrow_keys_go_by_steps(rotation, qtbot):
+    rotation.low.setFocus()
+    qtbot.keyClick(rotation.low, Qt.Key.Key_Up)
+    assert rotation.value() == (-14.0, 15.0)
+
+
+def test_the_slider_goes_by_steps_and_leaves_the_other_end_alone(rotation):
+    rotation.set_value((math.pi, 15.0))
+    rotation.slider.setValue((math.pi, 20.4))
+    assert rotation.value() == (math.pi, 20.0)
+
+
+def test_a_value_outside_of_the_limits_is_kept(rotation):
+    rotation.set_value((-200.0, 15.0))
+    assert rotation.value() == (-200.0, 15.0)
+
+
+def test_a_count_is_whole(qtbot):
+    control = NumberControl(INFO["velocity_grid"])
+    qtbot.addWidget(control)
+    control.set_value(10)
+    control.slider.setValue(12.4)
+    assert control.value() == 12
+    assert isinstance(control.value(), int)
+
+
+def test_a_chance_moves_with_its_slider(qtbot):
+    control = NumberControl(INFO["flip"])
+    qtbot.addWidget(control)
+    control.set_value(0.5)
+    with qtbot.waitSignal(control.changed):
+        control.slider.setValue(0.81)
+    assert control.value() == 0.8
+    assert control.spin.text() == "0.8"
+
+
+def test_the_wheel_does_not_change_what_has_no_focus(rotation, qtbot):
+    assert rotation.slider.focusPolicy() == Qt.FocusPolicy.NoFocus
+    assert rotation.low.focusPolicy() == Qt.FocusPolicy.StrongFocus

@@ -1,0 +1,112 @@
+"""The form of priors: presets, marks, resets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.prior_table import GROUPS, degradation_rows, rows
+from napari_synthseg.synthesis.priors import PRESETS, Priors
+from napari_synthseg.widgets.preview.priors_form import PriorsForm
+from tests.widgets.preview.conftest import click
+
+
+@pytest.fixture
+def form(qtbot):
+    made = PriorsForm(rows(), PRESETS["synthseg"])
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_shown_as_it_is(form, name):
+    form.set_base(PRESETS[name])
+    assert form.priors() == PRESETS[name]
+    assert not any(row.differs for group in form.groups.values() for row in group.rows)
+
+
+def test_every_prior_of_another_preset_can_be_shown_as_changes(form):
+    form.set_values({row.name: getattr(PRESETS["synthseg-plus"], row.name) for row in rows()})
+    assert form.priors() == PRESETS["synthseg-plus"]
+
+
+def test_groups_are_those_of_the_paper_in_its_order(form):
+    assert tuple(form.groups) == GROUPS
+
+
+def test_a_change_is_marked_and_counted(form, qtbot):
+    form.groups["Spatial deformation"].set_unfolded(True)
+    row = form.row("rotation_deg")
+    assert not row.reset.isVisible()
+    with qtbot.waitSignal(form.changed):
+        row.control.high.setValue(30)
+    assert row.reset.isVisible()
+    assert row.name.font().bold()
+    assert row.name.text() == "Rotation (degrees) •"
+    assert form.groups["Spatial deformation"].button.text() == "Spatial deformation • 1 changed"
+    assert form.priors() == replace(Priors(), rotation_deg=(-15.0, 30.0))
+
+
+def test_a_row_is_taken_back(form, qtbot):
+    form.groups["Spatial deformation"].set_unfolded(True)
+    row = form.row("scaling")
+    row.control.low.setValue(0.5)
+    with qtbot.waitSignal(form.changed):
+        click(qtbot, row.reset)
+    assert form.priors() == Priors()
+    assert not row.reset.isVisible()
+
+
+def test_a_group_is_taken_back_and_the_others_stay(form, qtbot):
+    for name in ("rotation_deg", "scaling", "bias_std"):
+        form.row(name).control.high.setValue(1.9)
+    heard = []
+    form.changed.connect(lambda: heard.append(1))
+    click(qtbot, form.groups["Spatial deformation"].reset)
+    assert heard == [1]
+    assert form.priors() == replace(Priors(), bias_std=(0.0, 1.9))
+
+
+def test_an_optional_range_is_switched_on_and_off(form):
+    row = form.row("slice_thickness_mm")
+    assert row.value() is None
+    assert not row.control.isEnabled()
+    row.switch.click()
+    assert row.value() == row.info.start
+    assert row.control.isEnabled()
+    row.switch.click()
+    assert form.priors() == Priors()
+
+
+def test_a_slice_direction_is_chosen(form):
+    form.row("slice_direction").control.setCurrentText("axial")
+    assert form.priors().slice_direction == 2
+
+
+def test_another_preset_is_one_change(form, qtbot):
+    heard = []
+    form.changed.connect(lambda: heard.append(1))
+    form.set_base(PRESETS["no-deformation"])
+    assert heard == [1]
+
+
+def test_every_control_has_a_tip(form):
+    for group in form.groups.values():
+        for row in group.rows:
+            assert row.name.toolTip() == row.info.tip
+
+
+def test_it_fits_a_narrow_dock(form):
+    form.set_unfolded(list(form.groups))
+    assert form.minimumSizeHint().width() <= 250
+
+
+def test_the_degradation_model_has_the_same_form(qtbot):
+    form = PriorsForm(degradation_rows(), DegradationPriors())
+    qtbot.addWidget(form)
+    assert form.priors() == DegradationPriors()
+    form.row("noise_std").control.high.setValue(10)
+    assert form.priors() == replace(DegradationPriors(), noise_std=(0.0, 10.0))

@@ -1,0 +1,101 @@
+"""Where a preview starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_synthseg.widgets.preview import source_chooser
+from napari_synthseg.widgets.preview.layer_pair import MARK
+from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
+from tests.widgets.preview.conftest import blocks, blocks_layer
+
+
+@pytest.fixture
+def chooser(qtbot, viewer):
+    made = SourceChooser(viewer, Labels, "A label map.", fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
+    qtbot.addWidget(made)
+    return made
+
+
+def texts(chooser) -> list[str]:
+    return [chooser.itemText(row) for row in range(chooser.count())]
+
+
+def pick(chooser, text: str) -> None:
+    row = chooser.findText(text)
+    chooser.setCurrentIndex(row)
+    chooser.activated.emit(row)
+
+
+def test_the_bundled_map_is_the_first_choice(chooser):
+    assert chooser.source().key == "bundled"
+    assert texts(chooser) == ["Bundled label map", "File…", "Folder…"]
+
+
+def test_labels_layers_are_offered_and_the_previews_own_are_not(chooser, viewer):
+    viewer.add_layer(blocks_layer())
+    viewer.add_layer(Labels(np.zeros((3, 3, 3), int), name="ours", metadata={MARK: "x"}))
+    viewer.add_layer(Image(np.zeros((3, 3, 3)), name="image"))
+    assert texts(chooser) == ["Bundled label map", "blocks", "File…", "Folder…"]
+    assert chooser.chosen() == "bundled"
+
+
+def test_a_layer_is_read_where_it_lies(chooser, viewer):
+    viewer.add_layer(blocks_layer())
+    pick(chooser, "blocks")
+    volume = chooser.source().scan.read()
+    np.testing.assert_array_equal(volume.data, blocks().data)
+    np.testing.assert_allclose(volume.affine, blocks().affine)
+
+
+def test_painting_on_the_chosen_layer_is_another_source(chooser, viewer, qtbot):
+    layer = viewer.add_layer(blocks_layer())
+    pick(chooser, "blocks")
+    before = chooser.source().key
+    with qtbot.waitSignal(chooser.changed):
+        layer.paint((5, 5, 5), 17)
+    assert chooser.source().key != before
+
+
+def test_a_deleted_layer_is_no_choice_any_more(chooser, viewer, qtbot):
+    layer = viewer.add_layer(blocks_layer())
+    pick(chooser, "blocks")
+    with qtbot.waitSignal(chooser.changed):
+        viewer.layers.remove(layer)
+    assert chooser.source().key == "bundled"
+
+
+def test_a_file_is_chosen(chooser, monkeypatch, tmp_path):
+    monkeypatch.setattr(source_chooser, "ask_for_file", lambda parent: tmp_path / "map.nii.gz")
+    pick(chooser, "File…")
+    assert chooser.currentText() == "map.nii.gz"
+    assert chooser.source().path == tmp_path / "map.nii.gz"
+
+
+def test_a_folder_is_chosen(chooser, monkeypatch, tmp_path):
+    monkeypatch.setattr(source_chooser, "ask_for_folder", lambda parent: tmp_path)
+    pick(chooser, "Folder…")
+    assert chooser.source().path == tmp_path
+
+
+def test_a_dialog_that_is_cancelled_changes_nothing(chooser, monkeypatch):
+    monkeypatch.setattr(source_chooser, "ask_for_file", lambda parent: None)
+    heard = []
+    chooser.changed.connect(lambda: heard.append(1))
+    pick(chooser, "File…")
+    assert chooser.currentText() == "Bundled label map"
+    assert heard == []
+
+
+def test_a_flat_layer_is_refused_in_one_sentence(chooser, viewer):
+    viewer.add_layer(Labels(np.zeros((4, 4), int), name="flat"))
+    pick(chooser, "flat")
+    assert "2D" in chooser.problem()
+
+
+def test_the_bundled_map_has_a_file_that_recipes_can_name():
+    assert Path(source_chooser.bundled().path).is_file()

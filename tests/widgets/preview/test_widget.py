@@ -1,0 +1,55 @@
+"""The widget as a whole: its tabs, its size, how quickly it opens, its window."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from napari_synthseg.widgets.preview import PreviewWidget
+from tests.widgets.preview.conftest import click, settle
+
+OPENING = """
+import sys, time
+import napari.qt
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+application, viewer = QApplication([]), ViewerModel()
+before = time.process_time()
+from napari_synthseg.widgets.preview import PreviewWidget
+widget = PreviewWidget(viewer)
+widget.show()
+application.processEvents()
+print(time.process_time() - before, "torch" in sys.modules)
+"""
+
+
+def test_opening_is_quick_and_does_without_torch():
+    done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True, check=True)
+    seconds, torch = done.stdout.split()[-2:]
+    assert torch == "False"
+    assert float(seconds) < 0.5
+
+
+def test_there_are_two_tabs_with_tips(open_widget):
+    tabs = open_widget().tabs
+    assert [tabs.tabText(index) for index in range(tabs.count())] == ["Brains", "Degrade a scan"]
+    assert all(tabs.tabToolTip(index) for index in range(tabs.count()))
+
+
+def test_it_fits_a_narrow_dock_and_a_low_window(open_widget):
+    widget = open_widget()
+    for index in range(widget.tabs.count()):
+        widget.tabs.setCurrentIndex(index)
+    widget.brains.form.set_unfolded(list(widget.brains.form.groups))
+    assert widget.minimumSizeHint().width() <= 270
+    assert widget.minimumSizeHint().height() <= 560
+
+
+def test_in_a_window_it_draws_and_closes_in_the_middle_of_it(window, qtbot):
+    viewer = window()
+    widget = PreviewWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    click(qtbot, widget.brains.draw)
+    qtbot.waitUntil(lambda: widget.brains.pair.image is not None, timeout=30_000)
+    viewer.close()
+    settle(qtbot, widget.brains)
