@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.synthesis.prior_table import rows
 from napari_synthseg.synthesis.priors import PRESETS
@@ -40,6 +41,13 @@ PRESET_TIPS = {
     "synthseg-plus": "The generator of SynthSeg+ (its Table S1).",
     "fast": "What the fast weights of this package were trained with.",
 }
+ONE_CONTRAST = "synthseg-rc"
+NO_CLASS_FILE = "Choose file…"
+CLASS_FILES = "Class priors (*.npy *.tsv *.csv);;All files (*)"
+CLASS_FILE_TIP = (
+    "Means and standard deviations of each class, estimated on scans: a table (.tsv, .csv), or SynthSeg's "
+    "prior_means file with its prior_stds file beside it (.npy)."
+)
 SOURCE_TIP = "The label map that scans are made of: the bundled one, a file, a folder, or a Labels layer."
 
 
@@ -83,6 +91,15 @@ class BrainsTab(PreviewPage):
         )
         form.addRow("Label map", self.source)
         form.addRow("Preset", self.preset)
+        self.class_file = QPushButton(NO_CLASS_FILE)
+        self.class_file.setToolTip(CLASS_FILE_TIP)
+        self.class_file.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.class_file.setMinimumWidth(60)  # a long name does not make the dock wide
+        self.class_file.clicked.connect(self.choose_class_priors)
+        form.addRow("Class priors", self.class_file)
+        self._class_row = (form.labelForField(self.class_file), self.class_file)
+        for part in self._class_row:
+            part.hide()
 
     def middle(self) -> list[QWidget]:
         """The steps."""
@@ -164,8 +181,27 @@ class BrainsTab(PreviewPage):
         self._on_priors()
         self.redraw()
 
+    def choose_class_priors(self) -> None:
+        """Ask for a file of priors for each class, and use it."""
+        from napari_synthseg.synthesis.class_priors import read_class_priors
+
+        name, _ = QFileDialog.getOpenFileName(self, "Choose the priors of the classes", "", CLASS_FILES)
+        if not name:
+            return
+        try:
+            means, stds = read_class_priors(Path(name))
+        except ValueError as error:
+            self.status.say(complain(error, "Reading class priors"))
+            return
+        self.class_file.setText(Path(name).name)
+        self.form.set_base(replace(PRESETS[self.preset.currentData()], class_means=means, class_stds=stds))
+
     def _on_preset(self) -> None:
-        self.form.set_base(PRESETS[self.preset.currentData()])
+        name = self.preset.currentData()
+        self.class_file.setText(NO_CLASS_FILE)
+        for part in self._class_row:
+            part.setVisible(name == ONE_CONTRAST)
+        self.form.set_base(PRESETS[name])
 
     def _on_priors(self) -> None:
         self._stale = bool(self.samples.seeds)

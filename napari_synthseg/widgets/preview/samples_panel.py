@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPixmap, QResizeEvent
+from qtpy.QtGui import QIcon, QImage, QKeyEvent, QKeySequence, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QHBoxLayout,
     QLabel,
     QListView,
@@ -51,7 +52,7 @@ class SamplesPanel(QWidget):
         self.draw.clicked.connect(lambda: self.wanted.emit(self.count.value()))
         self.sheet = _Sheet()
         self.sheet.setToolTip("One axial slice of each sample, its seed below it.")
-        self.table = QTableWidget(0, 0)
+        self.table = _Table(0, 0)
         self.table.setToolTip("What was drawn for each sample; Ctrl+C copies the current row.")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -155,6 +156,20 @@ class SamplesPanel(QWidget):
         rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
         bar = self.table.horizontalScrollBar().sizeHint().height()
         self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + bar + 4)
+
+
+class _Table(QTableWidget):
+    """A table whose rows are copied with their heads."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Ctrl+C copies the current row, for a spreadsheet."""
+        if not event.matches(QKeySequence.StandardKey.Copy) or self.currentRow() < 0:
+            super().keyPressEvent(event)
+            return
+        columns = range(self.columnCount())
+        head = [self.horizontalHeaderItem(column).text() for column in columns]
+        row = [self.item(self.currentRow(), column).text() for column in columns]
+        QApplication.clipboard().setText("\n".join("\t".join(line) for line in (head, row)))
 
 
 class _Sheet(QListWidget):

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
@@ -75,6 +76,7 @@ class SourceChooser(QComboBox):
         self._paths: list[Path] = []
         self._layers: list[Layer] = []
         self._edits = 0
+        self._edited: WeakSet[Any] = WeakSet()
         self._chosen: Any = None
         let_shrink(self)
         self.setToolTip(tip)
@@ -116,7 +118,7 @@ class SourceChooser(QComboBox):
         """
         layer = self.layer()
         if layer is not None:
-            path = Path(layer.source.path) if layer.source.path else None
+            path = Path(layer.source.path) if layer.source.path and layer not in self._edited else None
             return Source((id(layer), id(layer.data), self._edits), layer.name, path, layer_scan(layer, self._step()))
         if isinstance(self._chosen, Path):
             return Source(self._chosen, self._chosen.name, self._chosen)
@@ -180,6 +182,8 @@ class SourceChooser(QComboBox):
 
     def _on_edited(self, event: Any = None) -> None:
         self._edits += 1
+        if event is not None:
+            self._edited.add(event.source)  # its file no longer holds what it shows
         if event is None or getattr(event, "source", None) is self.layer():
             self.changed.emit()
 

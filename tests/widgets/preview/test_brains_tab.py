@@ -135,6 +135,17 @@ def test_a_preset_is_taken(brains, qtbot):
     assert record(brains)["rotation_deg"] == (0.0, 0.0, 0.0)
 
 
+def test_class_priors_are_read_for_one_contrast(brains, qtbot, tmp_path, monkeypatch):
+    (tmp_path / "t1.tsv").write_text("structure\tmean\tsd\nHippocampus\t77\t3\n")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "t1.tsv"), ""))
+    assert brains.class_file.isHidden()
+    brains.preset.setCurrentText("synthseg-rc")
+    click(qtbot, brains.class_file)
+    settle(qtbot, brains)
+    assert {77.0} < set(record(brains)["means"])
+    assert brains.class_file.text() == "t1.tsv"
+
+
 def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
     brains.seed.setValue(40)
     brains.sheet.set_unfolded(True)
@@ -149,6 +160,9 @@ def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
     settle(qtbot, brains)
     assert brains.seed.value() == record(brains)["seed"] == 42
     assert brains.samples.sheet.currentRow() == 2
+    qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    head, row = (line.split("\t") for line in QApplication.clipboard().text().split("\n"))
+    assert dict(zip(head, row, strict=True))["Seed"] == "42"
     qtbot.keyClick(table, Qt.Key.Key_Up)
     settle(qtbot, brains)
     assert record(brains)["seed"] == 41

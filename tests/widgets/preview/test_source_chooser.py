@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from napari.layers._source import Source
 
 from napari_synthseg.widgets.preview import source_chooser
 from napari_synthseg.widgets.preview.layer_pair import MARK
@@ -54,11 +55,14 @@ def test_a_layer_is_read_where_it_lies(chooser, viewer):
 
 def test_painting_on_the_chosen_layer_is_another_source(chooser, viewer, qtbot):
     layer = viewer.add_layer(blocks_layer())
+    layer._source = Source(path="map.nii.gz")
     pick(chooser, "blocks")
     before = chooser.source().key
+    assert chooser.source().path == Path("map.nii.gz")
     with qtbot.waitSignal(chooser.changed):
         layer.paint((5, 5, 5), 17)
     assert chooser.source().key != before
+    assert chooser.source().path is None
 
 
 def test_a_deleted_layer_is_no_choice_any_more(chooser, viewer, qtbot):
