@@ -89,7 +89,34 @@ def say(**figures: object) -> None:
 
 def preview(count: int) -> None:
     """Change a prior of the preview and wait for its answers."""
-    raise SystemExit("not yet")
+    import napari
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_synthseg.widgets.preview import PreviewWidget
+
+    viewer = napari.Viewer()
+    widget = PreviewWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    page, pictures = widget.brains, []
+    page.redrawer.pictured.connect(lambda picture: pictures.append((picture.quick, time.perf_counter())))
+    answers = {"half": [], "full": []}
+    for number in range(count + 1):
+        pictures.clear()
+        started = time.perf_counter()
+        if number == 0:
+            QTest.mouseClick(page.draw, Qt.MouseButton.LeftButton)
+        else:
+            page.form.set_values({"velocity_std": (0.0, 1.0 + 0.1 * number)})
+        wait_for(lambda: any(not quick for quick, _ in pictures) and not page.redrawer.running)
+        half, full = (next(at for quick, at in pictures if quick is kind) - started for kind in (True, False))
+        say(job="preview", change="first draw" if number == 0 else "velocity field", half=half, full=full)
+        if number:
+            answers["half"].append(half)
+            answers["full"].append(full)
+    medians = {f"{size}_median": statistics.median(times) for size, times in answers.items()}
+    say(job="preview", **medians, half_largest=max(answers["half"]), wait_before=0.15)
+    viewer.close()
 
 
 def cancel(count: int) -> None:

@@ -1,63 +1,59 @@
-"""Makes the pictures in docs/images of the real window, with the weights we ship.
+"""Makes the pictures in docs/images of the real window, with the weights we ship. Nothing in them is arranged by hand.
 
-Without a screen: `xvfb-run -a -s "-screen 0 1600x1200x24" python docs/make_screenshots.py`.
+Without a screen: `xvfb-run -a -s "-screen 0 1600x1200x24" python docs/make_screenshots.py [PICTURE ...]`.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import napari
 import numpy as np
-from napari.layers import Labels
-from qtpy.QtCore import Qt
+from napari.layers import Labels, Layer
+from napari.settings import get_settings
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_synthseg.widgets.samples import mni152
-from napari_synthseg.widgets.segment import SegmentWidget
-
+SIZE = (1280, 800)
 IMAGES = Path(__file__).parent / "images"
 PATIENCE_S = 600
-DOCK_WIDTH = 330
+DOCK_WIDTH = 340
+SEED = 12
+HIPPOCAMPUS = 17
 
 
-def segment_window(scan: Path | None, out: Path, size: tuple[int, int] = (1280, 800)) -> None:
-    """Open a scan, click the button, wait for the labels, and save a picture of the whole window.
-
-    Args:
-        scan: file to open; the MNI152 sample by default.
-        out: PNG to write.
-        size: of the window, pixels.
-    """
+@contextmanager
+def window(widget_name: str, theme: str = "dark") -> Iterator[tuple[napari.Viewer, QWidget]]:
+    """A napari window with one of the manifest's widgets and the MNI152 sample."""
+    get_settings().appearance.theme = theme
     viewer = napari.Viewer(show=False)
     try:
-        if scan is None:
-            for array, kwargs, kind in mni152():
-                viewer.add_layer(napari.layers.Layer.create(array, kwargs, kind))
-        else:
-            viewer.open(scan, plugin="napari-synthseg")
-        widget = SegmentWidget(viewer)
-        dock = viewer.window.add_dock_widget(widget, name="Segment brain", area="right")
+        viewer.open_sample("napari-synthseg", "mni152")
         viewer.window.show()
-        viewer.window.resize(*size)
+        viewer.window.resize(*SIZE)
+        dock, widget = viewer.window.add_plugin_dock_widget("napari-synthseg", widget_name)
         viewer.window._qt_window.resizeDocks([dock], [DOCK_WIDTH], Qt.Orientation.Horizontal)
-        QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-        wait_for(widget.run.isEnabled)
-        if not any(isinstance(layer, Labels) for layer in viewer.layers):
-            raise SystemExit(widget.status.text())
-        QTest.mouseClick(widget.view.buttons["axial"], Qt.MouseButton.LeftButton)
-        viewer.dims.set_point(0, richest_slice(next(layer for layer in viewer.layers if isinstance(layer, Labels))))
-        viewer.scene.camera.zoom *= 1.15
-        point_at_the_brain(viewer)
-        QTest.qWait(1500)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        viewer.window.screenshot(str(out), canvas_only=False)
+        QTest.qWait(500)
+        yield viewer, widget
     finally:
         viewer.close()
+
+
+def save(viewer: napari.Viewer, name: str) -> None:
+    """Take a picture of the whole window, once it has come to rest."""
+    QTest.qWait(1500)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    viewer.window.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False)
+
+
+def press(button: QWidget) -> None:
+    """A click with the left button."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -69,6 +65,75 @@ def wait_for(condition: Callable[[], bool]) -> None:
         QTest.qWait(50)
 
 
+def segment() -> None:
+    """Segment brain: the labels of a scan, their volumes, one structure in three dimensions, both sides compared."""
+    with window("Segment brain") as (viewer, widget):
+        press(widget.run)
+        wait_for(widget.run.isEnabled)
+        labels = next((layer for layer in viewer.layers if isinstance(layer, Labels)), None)
+        if labels is None:
+            raise SystemExit(widget.status.text())
+        press(widget.view.buttons["axial"])
+        viewer.dims.set_point(0, richest_slice(labels))
+        viewer.scene.camera.zoom *= 1.15
+        point_at(viewer, labels, 49)
+        save(viewer, "segment")
+        press(widget.volumes.sides)
+        widget.volumes.filter.setText("hippo")
+        press_row(widget.volumes.table, 0)
+        press(widget.view.buttons["coronal"])
+        viewer.scene.camera.zoom *= 1.5
+        save(viewer, "asymmetry")
+        widget.volumes.filter.setText("")
+        press(widget.view.buttons["3d"])
+        viewer.layers[0].visible = False
+        viewer.fit_to_view()
+        save(viewer, "three_d")
+
+
+def preview() -> None:
+    """Preview synthesis: a synthetic scan, its priors and steps; several samples with their records."""
+    with window("Preview synthesis") as (viewer, widget):
+        brains = widget.brains
+        viewer.layers[0].visible = False
+        brains.seed.setValue(SEED)
+        press(brains.draw)
+        brains.seed.setValue(SEED)
+        wait_for(lambda: brains.pair.image is not None and not brains.redrawer.running)
+        press(widget.view.buttons["axial"])
+        viewer.fit_to_view()
+        brains.form.set_unfolded(["Spatial deformation", "Acquisition"])
+        brains.target.setChecked(True)
+        save(viewer, "preview")
+        brains.target.setChecked(False)
+        brains.form.set_unfolded([])
+        brains.sheet.set_unfolded(True)
+        press(brains.samples.draw)
+        wait_for(
+            lambda: brains.samples.table.rowCount() == brains.samples.count.value() and not brains._sampling.running
+        )
+        save(viewer, "samples")
+
+
+def degrade() -> None:
+    """The second tab: a real scan made worse, in the light theme."""
+    with window("Preview synthesis", theme="light") as (viewer, widget):
+        widget.tabs.setCurrentIndex(1)
+        page = widget.degrade
+        press(page.draw)
+        page.seed.setValue(SEED)
+        wait_for(lambda: page.pair.image is not None and not page.redrawer.running)
+        press(widget.view.buttons["sagittal"])
+        viewer.fit_to_view()
+        save(viewer, "degrade")
+
+
+def press_row(table: QWidget, row: int) -> None:
+    """A click on a row of a table, on the name in it."""
+    where = table.visualRect(table.model().index(row, 2)).center()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(where.x(), where.y()))
+
+
 def richest_slice(labels: Labels) -> float:
     """The world coordinate (S, mm) of the axial slice with the most structures; of several, the middle one."""
     counts = np.array([len(np.unique(section)) for section in labels.data])
@@ -76,27 +141,31 @@ def richest_slice(labels: Labels) -> float:
     return labels.data_to_world((best[len(best) // 2], 0, 0))[0]
 
 
-def point_at_the_brain(viewer: napari.Viewer) -> None:
+def point_at(viewer: napari.Viewer, labels: Labels, value: int) -> None:
     """Put the cursor where a structure is, so that the status bar names it."""
-    labels = next(layer for layer in viewer.layers if isinstance(layer, Labels))
     step = labels.world_to_data(viewer.dims.point)[0]
     section = labels.data[round(step)]
-    inside = (section == 49).nonzero() if (section == 49).any() else section.nonzero()
+    inside = (section == value).nonzero() if (section == value).any() else section.nonzero()
     if len(inside[0]):
         middle = len(inside[0]) // 2
         viewer.cursor.position = labels.data_to_world((step, inside[0][middle], inside[1][middle]))
-        viewer.status = labels.get_status(
-            viewer.cursor.position, view_direction=None, dims_displayed=list(viewer.dims.displayed), world=True
+        viewer.status = Layer.get_status(
+            labels, viewer.cursor.position, view_direction=None, dims_displayed=list(viewer.dims.displayed), world=True
         )
+
+
+PICTURES = {"segment": segment, "preview": preview, "degrade": degrade}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scan", type=Path, help="a scan to open instead of the MNI152 sample")
-    parser.add_argument("--out", type=Path, default=IMAGES / "segment.png")
-    options = parser.parse_args()
+    parser.add_argument("pictures", nargs="*", default=[*PICTURES], help=", ".join(PICTURES))
+    names = parser.parse_args().pictures
+    if unknown := set(names) - set(PICTURES):
+        parser.error(f"there is no picture {sorted(unknown)[0]}, but {', '.join(PICTURES)}")
     QApplication.instance() or napari.qt.get_qapp()
-    segment_window(options.scan, options.out)
+    for name in names:
+        PICTURES[name]()
 
 
 if __name__ == "__main__":
