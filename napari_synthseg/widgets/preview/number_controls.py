@@ -170,7 +170,7 @@ def _prepare_slider(slider: QSlider, info: PriorInfo) -> None:
     slider.setRange(info.low, info.high)
     slider.setSingleStep(info.step)
     slider.setToolTip(info.tip)
-    slider.setMinimumWidth(24)
+    slider.setMinimumWidth(0)  # the spin boxes come first where there is little room
     slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     keep_from_wheel(slider)
     slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keyboard has the spin boxes

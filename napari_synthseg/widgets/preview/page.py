@@ -276,9 +276,12 @@ class PreviewPage(QWidget):
         self._saving.start("Save sample", function, *arguments)
 
     def close_down(self) -> None:
-        """Stop what runs, and remember the choices."""
+        """Stop what runs."""
         self.redrawer.stop()
         self._saving.stop()
+
+    def remember_choices(self) -> None:
+        """Keep the choices for the next time."""
         kept = {"full": self.full.isChecked(), "target": self.target.isChecked(), "unfolded": self.form.unfolded()}
         remember(self._face, kept | self.choices())
 

@@ -27,6 +27,7 @@ class DirectionControl(QComboBox):
     def __init__(self, info: PriorInfo) -> None:
         super().__init__()
         let_shrink(self)
+        self.setMinimumWidth(60)
         self.setToolTip(info.tip)
         self.setAccessibleName(info.label)
         self.addItem(RANDOM, None)
@@ -125,9 +126,6 @@ class PriorRow(QObject):
     def _show(self) -> None:
         text = f"{self.info.label} ({self.info.unit})" if self._shows_unit else self.info.label
         self.name.setText(f"{text} {MARK}" if self.differs else text)
-        font = self.name.font()
-        font.setBold(self.differs)
-        self.name.setFont(font)
         self.reset.setVisible(self.differs)
         if self.switch is not None:
             self.control.setEnabled(self.switch.isChecked())

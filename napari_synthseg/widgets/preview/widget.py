@@ -75,7 +75,10 @@ class PreviewWidget(QWidget):
         return super().sizeHint().expandedTo(QSize(330, 0))
 
     def event(self, event: QEvent) -> bool:
-        """Stop what runs when the widget is taken out of its dock or closed."""
+        """Stop what runs when the widget is taken out of its dock or closed; a window that closes only hides it."""
+        if event.type() == QEvent.Type.Hide:
+            for page in self.pages.values():
+                page.remember_choices()
         if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
             for page in self.pages.values():
                 page.close_down()

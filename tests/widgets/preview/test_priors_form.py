@@ -44,7 +44,6 @@ def test_a_change_is_marked_and_counted(form, qtbot):
     with qtbot.waitSignal(form.changed):
         row.control.high.setValue(30)
     assert row.reset.isVisible()
-    assert row.name.font().bold()
     assert row.name.text() == "Rotation (degrees) •"
     assert form.groups["Spatial deformation"].button.text() == "Spatial deformation • 1 changed"
     assert form.priors() == replace(Priors(), rotation_deg=(-15.0, 30.0))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from qtpy.QtCore import QThreadPool
+
+from napari_synthseg.synthesis.prior_table import rows
+from napari_synthseg.synthesis.priors import PRESETS
 from napari_synthseg.widgets.preview import PreviewWidget
-from tests.widgets.preview.conftest import click, settle
+from tests.widgets.preview.conftest import click
 
 OPENING = """
 import sys, time
@@ -15,6 +19,8 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 application, viewer = QApplication([]), ViewerModel()
 before = time.process_time()
+from napari_synthseg.synthesis.prior_table import rows
+from napari_synthseg.synthesis.priors import PRESETS
 from napari_synthseg.widgets.preview import PreviewWidget
 widget = PreviewWidget(viewer)
 widget.show()
@@ -45,11 +51,15 @@ def test_it_fits_a_narrow_dock_and_a_low_window(open_widget):
     assert widget.minimumSizeHint().height() <= 560
 
 
-def test_in_a_window_it_draws_and_closes_in_the_middle_of_it(window, qtbot):
+def test_in_a_window_it_is_narrow_draws_and_closes_in_the_middle_of_it(window, qtbot):
     viewer = window()
     widget = PreviewWidget(viewer)
     viewer.window.add_dock_widget(widget)
+    form = widget.brains.form
+    form.set_values({row.name: getattr(PRESETS["synthseg-plus"], row.name) for row in rows()})
+    form.set_unfolded(list(form.groups))
+    assert widget.brains.scroll.widget().minimumSizeHint().width() <= 250  # in napari's style, all of it marked
     click(qtbot, widget.brains.draw)
     qtbot.waitUntil(lambda: widget.brains.pair.image is not None, timeout=30_000)
     viewer.close()
-    settle(qtbot, widget.brains)
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=5000)
