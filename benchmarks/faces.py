@@ -126,8 +126,8 @@ def cancel(count: int) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
-    from napari_synthseg.widgets.samples import synthetic_head
-    from napari_synthseg.widgets.segment import SegmentWidget
+    from napari_synthseg.widgets.layers.samples import synthetic_head
+    from napari_synthseg.widgets.segment.widget import SegmentWidget
 
     viewer = napari.Viewer()
     for data, kwargs, kind in synthetic_head(1)[1:]:

@@ -12,7 +12,7 @@ from napari.layers import Image
 
 from napari_synthseg.progress import Progress
 from napari_synthseg.volume import Volume
-from napari_synthseg.widgets.geometry import volume_to_layer
+from napari_synthseg.widgets.layers.geometry import volume_to_layer
 
 SHAPE = (7, 6, 5)
 

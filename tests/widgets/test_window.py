@@ -11,9 +11,9 @@ from napari.utils.progress import progress
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget
 
-from napari_synthseg.widgets.segment import SegmentWidget
+from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import scan_layer, steps, volume
-from tests.widgets.test_reader import opened
+from tests.widgets.layers.test_reader import opened
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -59,7 +59,7 @@ def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path)
     press(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=10_000)
     (labels,) = labels_in(viewer)
-    from napari_synthseg.widgets.writer import write_labels
+    from napari_synthseg.widgets.layers.writer import write_labels
 
     write_labels(str(tmp_path / "seg.nii.gz"), *labels.as_layer_data_tuple()[:2])
     (again,) = opened(tmp_path / "seg.nii.gz")

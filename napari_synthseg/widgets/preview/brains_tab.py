@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, Q
 
 from napari_synthseg.synthesis.prior_table import rows
 from napari_synthseg.synthesis.priors import PRESETS
-from napari_synthseg.widgets.choices import Choice
-from napari_synthseg.widgets.controls import Section, combo
-from napari_synthseg.widgets.job import Job
-from napari_synthseg.widgets.memory import recall
-from napari_synthseg.widgets.notices import complain
+from napari_synthseg.widgets.parts.choices import Choice
+from napari_synthseg.widgets.parts.controls import Section, combo
+from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets.parts.memory import recall
+from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
 from napari_synthseg.widgets.preview.page import PreviewPage
 from napari_synthseg.widgets.preview.priors_form import PriorsForm

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_table import degradation_rows
-from napari_synthseg.widgets.choices import Choice
+from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
 from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
 from napari_synthseg.widgets.preview.page import PreviewPage

@@ -8,9 +8,9 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_synthseg.widgets.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
+from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
 from napari_synthseg.widgets.preview.pictures import Picture, Shown
-from napari_synthseg.widgets.view import anatomical_view
+from napari_synthseg.widgets.view.view import anatomical_view
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -24,11 +24,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.controls import Message, form_layout, keep_from_wheel
-from napari_synthseg.widgets.icons import icon_on
-from napari_synthseg.widgets.job import Job
-from napari_synthseg.widgets.memory import recall, remember
-from napari_synthseg.widgets.notices import complain
+from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel
+from napari_synthseg.widgets.parts.icons import icon_on
+from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.preview.layer_pair import LayerPair
 from napari_synthseg.widgets.preview.pictures import Picture
 from napari_synthseg.widgets.preview.priors_form import PriorsForm

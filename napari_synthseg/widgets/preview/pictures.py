@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.widgets.geometry import volume_to_layer
-from napari_synthseg.widgets.labels_layer import counted_volumes, labels_array
+from napari_synthseg.widgets.layers.geometry import volume_to_layer
+from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array
 
 if TYPE_CHECKING:
     from napari_synthseg.volume import Volume

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.synthesis.record_table import TIPS
-from napari_synthseg.widgets.controls import keep_from_wheel
+from napari_synthseg.widgets.parts.controls import keep_from_wheel
 from napari_synthseg.widgets.preview.brains_job import Thumbnail
 
 DEFAULT_COUNT = 6

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from napari_synthseg.widgets.preview.brains_tab import BrainsTab
 from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.view_bar import ViewBar
+from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:
     import napari

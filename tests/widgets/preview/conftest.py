@@ -9,7 +9,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_synthseg.volume import Volume
-from napari_synthseg.widgets.geometry import volume_to_layer
+from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.preview import PreviewWidget
 
 

@@ -1,0 +1,1 @@
+"""Files and napari layers: reading, writing, geometry, names and colours of labels."""

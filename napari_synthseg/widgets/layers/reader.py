@@ -1,0 +1,217 @@
+"""Open scans and label maps in napari: NIfTI, MGZ, NRRD, DICOM folders, through `napari_synthseg.files`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import LabelName, ScanFile, is_label_like, paths, read_label_table, read_scans
+from napari_synthseg.files.reading import is_whole
+from napari_synthseg.files.scan_file import Series
+from napari_synthseg.volume import Volume, same_grid
+from napari_synthseg.widgets.layers.geometry import series_kwargs, shown_array, shown_kwargs
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+_LOOKED_AT = 5
+"""Volumes of a series that say what kind of layer it is and how bright."""
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """The reader for a path or several, or None where one of them is not ours (npe2's reader contribution)."""
+    return read_layers if all(_is_ours(Path(one)) for one in _paths(path)) else None
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerData]:
+    """Labels layers of label maps, Image layers of the rest; a series is 4D, time first.
+
+    Several paths are what napari gives when they are to be opened as a stack.
+
+    Raises:
+        InputError: if a file cannot be read, or files to be stacked do not lie on one grid.
+    """
+    files = _distinct([Path(one) for one in _paths(path)])
+    if len(files) > 1:
+        return [stacked_layer(files)]
+    scans = read_scans(files[0])
+    names = _names(files[0], scans)
+    table = read_label_table(files[0]) if files[0].is_file() else {}
+    return [scan_layer(scan, name, table) for scan, name in zip(scans, names, strict=True)]
+
+
+def stacked_layer(files: Sequence[Path]) -> LayerData:
+    """A 4D layer of several files, one volume each.
+
+    Raises:
+        InputError: if a file cannot be read, holds several scans, or lies on another grid than the first.
+    """
+    scans = [scan for file in files for scan in read_scans(file)]
+    first = _first_volume(scans[0])
+    for file, scan in zip(files, scans, strict=False):
+        if len(scans) != len(files) or len(scan.data.shape) != 3:
+            raise InputError(f"{file} holds several scans: open it by itself, not in a stack.")
+        if not same_grid(_first_volume(scan), first, tolerance=1e-3):
+            raise InputError(f"{file} lies on another grid than {files[0].name}: open the files one by one.")
+    data = np.stack([np.asarray(scan.data) for scan in scans], axis=-1)
+    return scan_layer(ScanFile(data, first.affine, header=scans[0].header), paths.stem(files[0]))
+
+
+def volume_layer(volume: Volume, name: str) -> LayerData:
+    """A layer that shows a volume where it lies: closest-canonical, (S, A, R), diagonal scale, in mm."""
+    return scan_layer(ScanFile(volume.data, volume.affine), name)
+
+
+def labels_layer(volume: Volume, name: str) -> LayerData:
+    """A Labels layer with our names, colours and the volumes of its voxels."""
+    return scan_layer(ScanFile(volume.data, volume.affine, is_labels=True), name)
+
+
+def scan_layer(scan: ScanFile, name: str, table: Mapping[int, LabelName] | None = None) -> LayerData:
+    """The layer of what is in a file.
+
+    Args:
+        scan: from `read_scans`.
+        name: of the layer.
+        table: names and colours of labels that are called otherwise than ours.
+    """
+    shape = tuple(int(n) for n in scan.data.shape)
+    kwargs = shown_kwargs(shape[:3], scan.affine, header=scan.header, dtype=str(scan.data.dtype)) | {"name": name}
+    if len(shape) == 4:
+        kwargs = series_kwargs(kwargs, scan.step)
+    if _are_labels(scan):
+        return _labels(shown_array(np.asarray(scan.data), scan.affine), kwargs, scan, table or {})
+    array = shown_array(scan.data, scan.affine) if isinstance(scan.data, np.ndarray) else _lazy(scan.data, scan.affine)
+    limits = contrast_limits(array)
+    return array, kwargs | {"colormap": "gray"} | ({"contrast_limits": limits} if limits else {}), "image"
+
+
+def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Mapping[int, LabelName]) -> LayerData:
+    from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs
+    from napari_synthseg.widgets.layers.layer_file import renamed
+
+    array = labels_array(np.rint(array) if array.dtype.kind == "f" else array)
+    voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
+    volumes = counted_volumes(array, voxel_mm3) if array.ndim == 3 else {}
+    values = volumes or {int(value): 0.0 for value in np.unique(array)}
+    _start_brush_with(values, array)
+    return array, kwargs | renamed(labels_kwargs(values, volumes), table), "labels"
+
+
+def _are_labels(scan: ScanFile) -> bool:
+    """Whether to show a file as labels: it says so itself, or it looks so."""
+    if not isinstance(scan.data, np.ndarray):
+        return False
+    data = scan.data[..., None] if scan.data.ndim == 3 else scan.data
+    volumes = [Volume(data[..., t], scan.affine) for t in _some(data.shape[3])]
+    if not scan.is_labels and not all(is_label_like(volume) for volume in volumes):
+        return False
+    low, high = (data.min(), data.max()) if data.size else (0, 0)
+    return bool(low >= 0 and high < 2**31 and is_whole(data))
+
+
+def _lazy(series: Series, affine: np.ndarray) -> Any:
+    """A dask array (T, S, A, R) of a series, each volume read when it is first shown."""
+    import dask
+    import dask.array as da
+
+    def shown(index: int) -> np.ndarray:
+        return shown_array(series.volume(index), affine)
+
+    shape = shown_array(np.broadcast_to(np.uint8(0), series.shape[:3]), affine).shape
+    volumes = [dask.delayed(shown)(index) for index in range(series.shape[3])]
+    return da.stack([da.from_delayed(one, shape, series.dtype) for one in volumes])
+
+
+def contrast_limits(array: Any) -> tuple[float, float] | None:
+    """Display range: from the least to the 99.8th percentile of about a million voxels; None for a constant array.
+
+    Args:
+        array: (S, A, R), or (T, S, A, R), of which some volumes are looked at (of a lazy one the first).
+    """
+    if array.ndim == 4:
+        looked_at = _some(array.shape[0]) if isinstance(array, np.ndarray) else [0]
+        volumes = [np.asarray(array[index]) for index in looked_at]
+    else:
+        volumes = [array]
+    step = max(round((volumes[0].size * len(volumes) / 1e6) ** (1 / 3)), 1)
+    sample = np.concatenate([np.asarray(v[::step, ::step, ::step], np.float32).ravel() for v in volumes])
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return None
+    low, high = float(sample.min()), float(np.percentile(sample, 99.8))
+    high = high if high > low else float(sample.max())
+    return (low, high) if high > low else None
+
+
+def _some(count: int) -> list[int]:
+    """At most `_LOOKED_AT` indices of `count`, first and last among them."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))})
+
+
+def _start_brush_with(values: Iterable[int], array: np.ndarray) -> None:
+    """Let the brush of the layer that napari is about to add start with a label that is there, not with 1.
+
+    A reader cannot give napari the selected label, so it is set once the layer is in the viewer.
+    """
+    first = min((v for v in values if v != 0), default=1)
+    if first == 1 or "napari._qt" not in sys.modules:  # no window, and asking for one would load Qt
+        return
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is None:
+        return
+
+    def start(event: Any) -> None:
+        viewer.layers.events.inserted.disconnect(start)
+        if event.value.data is array and hasattr(event.value, "selected_label"):
+            event.value.selected_label = first
+
+    viewer.layers.events.inserted.connect(start)
+
+
+def _first_volume(scan: ScanFile) -> Volume:
+    data = np.asarray(scan.data) if isinstance(scan.data, np.ndarray) else scan.data.volume(0)
+    return Volume(data if data.ndim == 3 else data[..., 0], scan.affine)
+
+
+def _names(path: Path, scans: Sequence[ScanFile]) -> list[str]:
+    """What to call the layers: as the file, as the folder, or, of several scans in it, as they call themselves."""
+    name = path.name if path.is_dir() else paths.stem(path)
+    if len(scans) == 1:
+        return [name]
+    return [scan.name or f"{name} {number}" for number, scan in enumerate(scans, 1)]
+
+
+def _distinct(files: list[Path]) -> list[Path]:
+    """The files without those that another one stands for: slices of one DICOM folder, the two files of a pair."""
+    found: dict[tuple[Path, str], Path] = {}
+    for file in files:
+        ending = paths.suffix(file)
+        is_slice = ending in paths.DICOM and not file.is_dir()
+        key = "DICOM" if is_slice else paths.stem(file) if ending in paths.PAIRS else file.name
+        found.setdefault((file.parent, key), file)
+    return list(found.values())
+
+
+def _paths(path: str | Sequence[str]) -> list[str]:
+    return [str(path)] if isinstance(path, (str, Path)) else [str(one) for one in path]
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return any(_is_dicom(file) for file in sorted(path.iterdir())[:20])
+    return paths.suffix(path) in paths.READABLE
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

@@ -1,0 +1,149 @@
+"""Save layers with their geometry, in the voxel order of the file they came from (npe2's writer contributions)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Layer
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import paths, write_exactly, write_label_series
+from napari_synthseg.files.label_table import table_path
+from napari_synthseg.widgets.layers.geometry import layer_problem
+from napari_synthseg.widgets.layers.labels_layer import table_columns
+from napari_synthseg.widgets.layers.layer_file import label_names, layer_file
+
+FullLayerData = tuple[Any, dict[str, Any], str]
+DEFAULT_ENDING = ".nii.gz"
+
+
+class SaveError(OSError):
+    """A refusal to save, in one sentence.
+
+    No `InputError`: napari takes every `ValueError` of a writer for "there is no writer" and hides what it says.
+    """
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """The contribution behind `save_image`; raises `SaveError`."""
+    with _refusing():
+        return save_image(path, data, meta)
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """The contribution behind `save_labels`; raises `SaveError`."""
+    with _refusing():
+        return save_labels(path, data, meta)
+
+
+def write_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
+    """The contribution behind `save_layers`; raises `SaveError`."""
+    with _refusing():
+        return save_layers(path, layers)
+
+
+def save_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Save an Image layer, value for value.
+
+    Args:
+        path: file to write; its ending chooses the format, without one it becomes NIfTI.
+        data: the layer's array.
+        meta: the layer's attributes, as napari gives them.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: if the layer is no scan or series of scans, or the file cannot be written.
+    """
+    path = _with_ending(path)
+    image = layer_file(Layer.create(data, meta, "image"))
+    write_exactly(path, image.data, image.affine, step=image.step, header=image.header)
+    return [path]
+
+
+def save_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Save a Labels layer, with a BIDS table of its labels beside it; see `save_image`."""
+    path = _with_ending(path)
+    layer = Layer.create(data, meta, "labels")
+    labels = layer_file(layer)
+    write_label_series(
+        path,
+        labels.data,
+        labels.affine,
+        table_columns(layer.features),
+        names=label_names(layer),
+        header=labels.header,
+        step=labels.step,
+        dtype=labels.dtype,
+    )
+    return [path, str(table_path(path))]
+
+
+def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
+    """Save several Image and Labels layers, a file each: `<stem>_<name of the layer><ending>`.
+
+    Nothing is written before every layer is known to be one that can be; a single layer gets the path itself.
+
+    Raises:
+        InputError: as `save_image`, or there is a file already under one of the names made here.
+    """
+    savers = {"image": save_image, "labels": save_labels}
+    for data, meta, kind in layers:
+        if kind not in savers:
+            raise InputError(f'Layer "{meta.get("name", kind)}" is no image or label map; save it on its own.')
+        if (problem := layer_problem(Layer.create(data, meta, kind))) is not None:
+            raise InputError(problem)
+    path = _with_ending(path)
+    names = [str(meta.get("name", kind)) for _, meta, kind in layers]
+    targets = [path] if len(layers) == 1 else several_paths(path, names)
+    for target in targets:
+        if target != path and Path(target).exists():
+            raise InputError(f"{target} exists: choose another name, or remove it first.")
+    written: list[str] = []
+    for target, (data, meta, kind) in zip(targets, layers, strict=True):
+        written += savers[kind](target, data, meta)
+    return written
+
+
+def several_paths(path: str, names: Sequence[str]) -> list[str]:
+    """A path for each of several layers, all different: their names, fit for a file, after the stem of `path`."""
+    stem, ending = paths.stem(path), paths.suffix(path)
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^\w.+-]+", "_", name).strip("_.") or "layer"
+        base = plain if plain.startswith(stem) else f"{stem}_{plain}"
+        unique, number = base, 1
+        while str(Path(path).with_name(unique + ending)) in found:
+            number += 1
+            unique = f"{base}_{number}"
+        found.append(str(Path(path).with_name(unique + ending)))
+    return found
+
+
+def _with_ending(path: str) -> str:
+    """The path, with the ending of NIfTI if it has none; a dot in a layer's name (`v1.2`) starts no ending.
+
+    Raises:
+        InputError: there is a file of that name already, which napari's dialog could not ask about.
+    """
+    path = str(path)
+    ending = paths.suffix(path)
+    if ending in paths.READABLE or re.fullmatch(r"\.[A-Za-z]{2,5}", ending):
+        return path
+    whole = path + DEFAULT_ENDING
+    if Path(whole).exists():
+        raise InputError(f"{whole} exists: give its whole name to replace it.")
+    return whole
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise SaveError(str(error)) from error

@@ -1,0 +1,163 @@
+"""Small Qt parts that several faces share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QLayout,
+    QLayoutItem,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.widgets.parts.choices import Choice
+
+
+class Message(QLabel):
+    """Wrapped, selectable text that takes no room while it is empty.
+
+    Args:
+        warning: draw it with an amber bar on its left.
+    """
+
+    def __init__(self, *, warning: bool = False) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        if warning:
+            self.setStyleSheet("QLabel { border-left: 3px solid #e0a030; padding-left: 6px; }")
+        self.hide()
+
+    def say(self, text: str) -> None:
+        """Show a text; an empty one hides the label."""
+        self.setText(text)
+        self.setVisible(bool(text))
+
+
+def let_shrink(box: QComboBox) -> None:
+    """Take the width there is: a long entry does not make the dock wide."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    keep_from_wheel(box)
+
+
+class _WheelFilter(QObject):
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is None or event.type() != QEvent.Type.Wheel or not isinstance(watched, QWidget) or watched.hasFocus():
+            return False
+        event.ignore()
+        return True
+
+
+def keep_from_wheel(control: QWidget) -> None:
+    """Scrolling a form past a control does not change it: the wheel is for the control only once it has the focus."""
+    control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    control.installEventFilter(_WheelFilter(control))
+
+
+class Section(QWidget):
+    """A part of a form that unfolds below its title; the title is a button, so the keyboard opens it too.
+
+    What it holds goes into `body`, a widget without a layout, or into a layout set on it.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, tip: str = "", *, unfolded: bool = False) -> None:
+        super().__init__()
+        self.button = QToolButton()
+        self.button.setText(title)
+        self.button.setToolTip(tip)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.body = QWidget()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.button)
+        layout.addWidget(self.body)
+        self.button.toggled.connect(self._unfold)
+        self._unfold(False)
+        self.button.setChecked(unfolded)
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether the body is shown."""
+        return self.button.isChecked()
+
+    def set_unfolded(self, unfolded: bool) -> None:
+        """Show or hide the body."""
+        self.button.setChecked(unfolded)
+
+    def _unfold(self, unfolded: bool) -> None:
+        self.body.setVisible(unfolded)
+        self.button.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
+        self.toggled.emit(unfolded)
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """An empty form as all faces have it: labels on the left, fields as wide as there is room."""
+    form = QFormLayout() if parent is None else QFormLayout(parent)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    form.setHorizontalSpacing(8)
+    form.setVerticalSpacing(4)
+    return form
+
+
+def set_tab_order(root: QWidget) -> None:
+    """Let the Tab key go through the controls below a widget in the order in which its layouts show them."""
+    controls = list(_controls(root))
+    for first, second in pairwise(controls):
+        QWidget.setTabOrder(first, second)
+
+
+def _controls(widget: QWidget) -> Iterator[QWidget]:
+    inner = widget.widget() if isinstance(widget, QScrollArea) else widget
+    layout = inner.layout() if inner is not None else None
+    if layout is not None and not isinstance(widget, QAbstractSpinBox):
+        yield from _controls_in(layout)
+    elif widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+        yield widget
+
+
+def _controls_in(layout: QLayout) -> Iterator[QWidget]:
+    for item in _items(layout):
+        if item.widget() is not None:
+            yield from _controls(item.widget())
+        elif item.layout() is not None:
+            yield from _controls_in(item.layout())
+
+
+def _items(layout: QLayout) -> list[QLayoutItem]:
+    if not isinstance(layout, QFormLayout):
+        return [item for index in range(layout.count()) if (item := layout.itemAt(index)) is not None]
+    roles = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
+    cells = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in roles)
+    return [item for item in cells if item is not None]
+
+
+def combo(choices: list[Choice], tip: str) -> QComboBox:
+    """A combo box of choices that may be narrower than its texts."""
+    box = QComboBox()
+    box.setToolTip(tip)
+    let_shrink(box)
+    for row, choice in enumerate(choices):
+        box.addItem(choice.text, choice.value)
+        box.setItemData(row, choice.tip or tip, Qt.ItemDataRole.ToolTipRole)
+    return box

@@ -1,0 +1,151 @@
+"""Run one job (a generator of `Progress`) in a worker thread and tell a widget about it on the main thread.
+
+A job ends in exactly one of `returned`, `failed` or `stopped`. After `stop` nothing but `stopped` is emitted, so a
+cancelled job can leave nothing behind, and it is emitted within a second: a thread that is then still busy (it may be
+inside a library that cannot be interrupted) is left to end by itself. napari's activity bar shows the same progress.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_synthseg.progress import Progress, stoppable
+from napari_synthseg.widgets.parts.activity import Activity
+
+logger = logging.getLogger("napari_synthseg")
+
+PATIENCE_MS = 800
+"""How long a stopped job's thread is waited for."""
+
+
+class Job(QObject):
+    """At most one running job, with its signals; a widget keeps one `Job` for its life."""
+
+    progressed = Signal(object)  # Progress
+    returned = Signal(object)  # what the job returns
+    failed = Signal(object)  # the exception
+    stopping = Signal()  # asked to stop; `stopped` follows within a second
+    stopped = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: GeneratorWorker | None = None
+        self._activity: Activity | None = None
+        self._stopping = False
+        self._outcome: Any = None
+        self._stop_event = threading.Event()
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.timeout.connect(self._abandon)
+
+    @property
+    def running(self) -> bool:
+        """Whether the job is at work or stopping."""
+        return self._worker is not None
+
+    def start(self, title: str, function: Callable[..., Generator[Progress, None, Any]], *args: Any) -> None:
+        """Run `function(*args)` in a thread.
+
+        Args:
+            title: shown in napari's activity bar; empty for a short job that has no line there.
+            function: returns the job; it is called in the thread, so it may import what is slow to import.
+
+        Raises:
+            RuntimeError: if a job is running.
+        """
+        if self.running:
+            raise RuntimeError("A job is running; stop it or wait for it.")
+        self._stopping, self._outcome = False, None
+        self._activity = Activity(title, self.stop, self) if title else None
+        stop = threading.Event()
+        worker = create_worker(_drive, stop.is_set, function, args, _worker_class=_Worker, _ignore_errors=True)
+        worker.yielded.connect(self._on_yielded)
+        worker.returned.connect(self._on_returned)
+        worker.finished.connect(self._on_finished)
+        self._worker, self._stop_event = worker, stop
+        worker.start()
+
+    def stop(self) -> None:
+        """Ask the job to end at its next report; from now on it can only be `stopped`."""
+        if self._worker is None or self._stopping:
+            return
+        self._stopping = True
+        self._stop_event.set()
+        self._worker.quit()
+        self._close_activity()  # now: a window that closes does not wait for the thread
+        self._patience.start(PATIENCE_MS)
+        self.stopping.emit()
+
+    def _on_yielded(self, report: Progress) -> None:
+        if self._stopping:
+            return
+        if self._activity is not None:
+            self._activity.show(report)
+        self.progressed.emit(report)
+
+    def _on_returned(self, outcome: Any) -> None:
+        self._outcome = outcome
+
+    def _abandon(self) -> None:
+        """Stop waiting for a thread that does not end."""
+        worker = self._worker
+        if worker is None:
+            return
+        worker.yielded.disconnect(self._on_yielded)
+        worker.returned.disconnect(self._on_returned)
+        worker.finished.disconnect(self._on_finished)
+        self._on_finished()
+
+    def _on_finished(self) -> None:
+        self._patience.stop()
+        outcome, stopped = self._outcome, self._stopping
+        self._worker, self._outcome, self._stopping = None, None, False
+        self._close_activity()
+        if stopped:
+            self.stopped.emit()
+        elif isinstance(outcome, _Failure):
+            self.failed.emit(outcome.error)
+        else:
+            self.returned.emit(outcome)
+
+    def _close_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity.deleteLater()
+            self._activity = None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+
+
+class _Worker(GeneratorWorker):
+    """A generator worker that closes its generator in its own thread and writes Python warnings to the log."""
+
+    def work(self) -> Any:
+        try:
+            return super().work()
+        finally:
+            self._gen.close()
+
+    def _relay_warning(self, show_warning_args: tuple) -> None:
+        logger.info("%s", show_warning_args[0])
+
+
+def _drive(
+    should_stop: Callable[[], bool], function: Callable[..., Generator[Progress, None, Any]], args: tuple[Any, ...]
+) -> Generator[Progress, None, Any]:
+    yield Progress("Starting")
+    try:
+        with stoppable(should_stop):
+            return (yield from function(*args))
+    except Exception as error:  # handed to the main thread, which tells the user
+        return _Failure(error)

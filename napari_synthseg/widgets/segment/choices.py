@@ -1,0 +1,209 @@
+"""What the *Segment brain* widget asks for: which scans, which model, and every option of `SegmentOptions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.compat import isalive
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+
+from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, world_matrix
+from napari_synthseg.widgets.parts.choices import Choice, device_choices, preference
+from napari_synthseg.widgets.parts.controls import Message
+from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.parts.option_controls import IntegerControl
+from napari_synthseg.widgets.parts.options_form import OptionsForm
+from napari_synthseg.widgets.segment.model_chooser import ModelChooser
+from napari_synthseg.widgets.segment.probability_layers import is_probability
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+FACE = "segment"
+NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
+USUAL = ("index", "grid", "ct", "device")
+FORGOTTEN = ("index", "ct", "fix_orientation")
+"""Options that say something about one scan: remembered, they would spoil the next one."""
+PREFERRED = ("device", "threads")
+"""Options that napari's preferences have a page for: remembered for as long as the preference stays the same."""
+
+TEXTS = {
+    "index": "&Volume",
+    "grid": "&Labels on",
+    "ct": "C&T scan",
+    "device": "&Device",
+    "threads": "Threads",
+    "flip": "Flip averaging",
+    "fix_orientation": "Fix orientation",
+    "posteriors": "Keep posteriors",
+    "keep_largest": "Keep largest component",
+    "fill_holes": "Fill holes",
+    "block_mm": "Largest block",
+}
+GRIDS = [
+    Choice("input", "The scan's voxels", "The labels have the scan's own voxels, so they lie on it exactly."),
+    Choice("1mm", "1 mm voxels", "The labels have voxels of 1 mm, whatever the scan's are."),
+]
+
+
+class SegmentChoices(QWidget):
+    """The form: image, model, options, and whether an earlier result is replaced.
+
+    Args:
+        viewer: whose layers are offered.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.image = LayerChooser(viewer, Image, self, _may_be_scan)
+        self.image.setToolTip(
+            "The scan to segment: any contrast, any resolution, with or without skull. "
+            "Select several in the layer list to segment them one after another."
+        )
+        self.model = ModelChooser()
+        self.form = OptionsForm(
+            SegmentOptions,
+            usual=USUAL,
+            leave_out=("model", "weights"),
+            texts=TEXTS,
+            choices={"grid": GRIDS, "device": device_choices()},
+            nothing={"threads": "automatic", "index": "the one shown"},
+        )
+        self.replace = QCheckBox("Replace the earlier &result")
+        self.replace.setChecked(True)
+        self.replace.setToolTip(
+            "A scan's earlier result gives way to the new one, unless you edited it; otherwise both stay."
+        )
+        self.hint = Message()
+        self._build()
+        self._recall()
+        self.image.changed.connect(self._on_scans_changed)
+        self.image.activated.connect(self._on_picked)
+        viewer.layers.selection.events.changed.connect(self._on_scans_changed)
+        self.form.changed.connect(self._on_scans_changed)
+        self.model.changed.connect(self.changed)
+        self._on_scans_changed()
+
+    def _build(self) -> None:
+        form = self.form.usual
+        for row, (text, control) in enumerate((("&Image", self.image), ("&Model", self.model))):
+            label = QLabel(text)
+            label.setBuddy(control)
+            form.insertRow(row, label, control)
+        form.insertRow(2, self.model.card)
+        form.insertRow(3, self.model.problem)
+        form.addRow(self.replace)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.form)
+        layout.addWidget(self.hint)
+
+    def layers(self) -> list[Layer]:
+        """The scans to segment: all that are selected in the layer list, if several are, else the chosen one."""
+        selected = [one for one in self._viewer.layers if one in self._viewer.layers.selection]
+        scans = [one for one in selected if isinstance(one, Image) and _may_be_scan(one) and layer_problem(one) is None]
+        if len(scans) > 1:
+            return scans
+        chosen = self.image.layer()
+        return [] if chosen is None else [chosen]
+
+    def options(self) -> dict[str, Any]:
+        """The options that are chosen, all but `index` (see `index_of`).
+
+        Raises:
+            InputError: something typed cannot be used.
+        """
+        return self.form.values() | self.model.values() | {"index": None}
+
+    def index_of(self, layer: Layer) -> int | None:
+        """Which volume of a series to segment; None for a layer that is none."""
+        if layer.ndim != 4:
+            return None
+        typed = self.form.controls["index"].value()
+        last = int(layer.data.shape[0]) - 1
+        shown = int(self._viewer.dims.current_step[self._viewer.dims.ndim - 4])
+        return min(shown if typed is None else typed, last)
+
+    def problem(self) -> str | None:
+        """Why nothing can be segmented, in one sentence; None if it can."""
+        layers = self.layers()
+        if not layers:
+            return NO_SCAN
+        return layer_problem(layers[0]) or self.form.problem(**self.model.values())
+
+    def remember(self) -> None:
+        """Keep the choices for the next time the widget is opened."""
+        kept = {name: value for name, value in self.form.values().items() if name not in FORGOTTEN}
+        model = self.model.values()
+        kept |= {"model": model["model"], "weights": str(model["weights"]) if model["weights"] else None}
+        kept |= {f"preferred {name}": _preferred(name) for name in PREFERRED}
+        remember(FACE, kept | {"replace": self.replace.isChecked(), "advanced": self.form.advanced.unfolded})
+
+    def _recall(self) -> None:
+        kept = recall(FACE)
+        for name in FORGOTTEN:
+            kept.pop(name, None)
+        for name in PREFERRED:
+            if name not in kept or kept.get(f"preferred {name}") != _preferred(name):
+                kept[name] = _preferred(name)
+        self.form.set_values(kept)
+        self.model.set_values(kept)
+        self.replace.setChecked(bool(kept.get("replace", True)))
+        self.form.advanced.set_unfolded(bool(kept.get("advanced", False)))
+
+    def _on_picked(self, row: int) -> None:
+        """A scan chosen by hand is the only one: without this, several selected ones would still count."""
+        layer = self.image.layer()
+        if layer is not None:
+            self._viewer.layers.selection.select_only(layer)
+
+    def _on_scans_changed(self, event: object = None) -> None:
+        if not isalive(self):  # Qt has deleted the widget; Python has not yet
+            return
+        layers = self.layers()
+        series = [int(one.data.shape[0]) for one in layers if layer_problem(one) is None and one.ndim == 4]
+        index = self.form.controls["index"]
+        if series and isinstance(index, IntegerControl):
+            index.setMaximum(max(series) - 1)
+        label = self.form.usual.labelForField(index)
+        for part in (index, label):
+            if part is not None:
+                part.setVisible(bool(series))
+        self.hint.say(self.problem() or self._notes(layers))
+        self.changed.emit()
+
+    def _notes(self, layers: list[Layer]) -> str:
+        """What the user should know before layers are segmented."""
+        notes = []
+        if len(layers) > 1:
+            notes.append(f"The {len(layers)} selected scans are segmented one after another.")
+        if any(one.ndim == 4 for one in layers) and self.form.controls["index"].value() is None:
+            notes.append("The volume that is shown is segmented.")
+        unitless = [one for one in layers if not has_length_units(one)]
+        if unitless:
+            spacing = " × ".join(f"{size:g}" for size in _spacing(unitless[0]))
+            which = "This layer has" if len(layers) == 1 else f'Layer "{unitless[0].name}" has'
+            notes.append(f"{which} no unit of length; its voxels are taken as {spacing} mm.")
+        return " ".join(notes)
+
+
+def _may_be_scan(layer: Layer) -> bool:
+    return not is_probability(layer)
+
+
+def _spacing(layer: Layer) -> list[float]:
+    return [abs(float(size)) for size in (world_matrix(layer)[:3, :3] ** 2).sum(axis=0) ** 0.5]
+
+
+def _preferred(name: str) -> Any:
+    """The value of a preference, as the option has it: 0 threads are as many as torch chooses."""
+    return (preference("threads", 0) or None) if name == "threads" else preference(name, "auto")

@@ -1,0 +1,201 @@
+"""What the *Segment brain* widget runs in its thread, and the layers that come of it. No Qt here."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, copied_geometry, volume_to_layer
+from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_synthseg.segmentation.pipeline import Segmentation
+    from napari_synthseg.volume import Volume
+
+Steps = Callable[..., "Generator[Progress, None, Segmentation]"]
+
+LOCKED = ("scale", "translate", "rotate", "shear", "affine", "units")
+"""What a result shares with its scan for as long as both live."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        segmentation: what came of it.
+        array: its labels in the order of the input layer's axes.
+        on_input: whether they lie on the scan's own voxels.
+    """
+
+    segmentation: Segmentation
+    array: np.ndarray
+    on_input: bool
+
+
+def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Progress, None, Segmentation]:
+    """The pipeline of `napari_synthseg.segmentation`; torch is imported here, in the thread that runs it.
+
+    Args:
+        volume: the scan.
+        name: what messages call it.
+        **options: fields of `SegmentOptions`.
+    """
+    yield Progress("Loading the program")
+    from napari_synthseg.segmentation.pipeline import segment_steps
+
+    return (yield from segment_steps(volume, SegmentOptions(**options), name=name))
+
+
+def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Generator[Progress, None, Outcome]:
+    """Segment a layer's scan.
+
+    Args:
+        scan: taken of the layer on the main thread.
+        options: fields of `SegmentOptions`.
+        steps: see `pipeline_steps`.
+
+    Raises:
+        InputError: if the scan cannot be read or segmented.
+    """
+    yield Progress("Reading the scan")
+    volume = scan.read()
+    segmentation = yield from steps(volume, name=f'The layer "{scan.name}"', **options)
+    labels = segmentation.labels
+    on_input = labels.data.shape == volume.data.shape and np.allclose(labels.affine, volume.affine, rtol=0, atol=1e-4)
+    return Outcome(segmentation, labels_array(labels.data.transpose(2, 1, 0)), bool(on_input))
+
+
+# Layers of a result
+
+
+def outcome_to_layer(
+    outcome: Outcome, image: Layer, *, index: int | None = None, geometry: dict[str, Any] | None = None
+) -> Labels:
+    """A Labels layer of the result: on the image's own grid and geometry, or on its own if the grid is another.
+
+    Args:
+        outcome: of the run.
+        image: the layer that was segmented.
+        index: of the volume, where the layer is a series.
+        geometry: what `copied_geometry` gave, if the layer's data is no longer what was segmented.
+    """
+    kwargs = _result_kwargs(outcome, image, index, geometry)
+    layer = Labels(name=result_name(image, index), **kwargs)
+    present = sorted(int(value) for value in layer.features["index"] if value)
+    layer.selected_label = present[0] if present else 1
+    return layer
+
+
+def replace_result(layer: Labels, outcome: Outcome, image: Layer, *, index: int | None = None) -> None:
+    """Give an earlier result's layer the data of a new one; its name, place in the list and visibility stay."""
+    kwargs = _result_kwargs(outcome, image, index, None)
+    kwargs.pop("opacity")
+    for name in ("data", *LOCKED, "axis_labels", "colormap", "features"):
+        setattr(layer, name, kwargs[name] if name in kwargs else _neutral(name))
+    layer.metadata = kwargs["metadata"]
+
+
+def result_name(image: Layer, index: int | None = None) -> str:
+    """The name of a result: its scan's, and which volume of a series."""
+    return f"{image.name} segmentation" if index is None else f"{image.name} volume {index} segmentation"
+
+
+def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]:
+    """Link the transforms of a result to those of its scan, so that one moves with the other (napari's layer links).
+
+    Returns:
+        What is linked: everything, or for a result on its own grid only the affine, which napari changes when a layer
+        is moved by hand. Nothing where the two have other dimensions (a series) or other affines.
+    """
+    if image.ndim != result.ndim:
+        return ()
+    same = [n for n in LOCKED[:-1] if np.array_equal(np.asarray(getattr(image, n)), np.asarray(getattr(result, n)))]
+    linked = LOCKED if len(same) == len(LOCKED) - 1 else ("affine",) if "affine" in same else ()
+    if linked:
+        viewer.layers.link_layers([image, result], linked)
+    return linked
+
+
+def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = None) -> Labels | None:
+    """The newest result of a scan (and volume) among layers."""
+    source = _source(image, index)
+    for layer in reversed(list(layers)):
+        if isinstance(layer, Labels) and _kept(layer).get("source") == source:
+            return layer
+    return None
+
+
+def is_result(layer: Layer) -> bool:
+    """Whether a layer came of a run in this window."""
+    return "source" in _kept(layer)
+
+
+def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int | None]:
+    """The layer that a result was made from, if it is still there, and which volume of it."""
+    name, index = _kept(result).get("source", ("", None))
+    return next((layer for layer in layers if str(layer.unique_id) == name), None), index
+
+
+def was_edited(layer: Labels) -> bool:
+    """Whether the labels of a result were changed since it was made."""
+    return _kept(layer).get("checksum") != _checksum(np.asarray(layer.data))
+
+
+def options_of(result: Layer) -> dict[str, Any]:
+    """The options that a result was made with, as far as its record says."""
+    recorded: Mapping[str, Any] = (_kept(result).get("record") or {}).get("options") or {}
+    options = {one.name: recorded[one.name] for one in fields(SegmentOptions) if one.name in recorded}
+    if options.get("weights"):
+        options["weights"] = Path(options["weights"])
+    return options
+
+
+def _result_kwargs(
+    outcome: Outcome, image: Layer, index: int | None, geometry: dict[str, Any] | None
+) -> dict[str, Any]:
+    result = outcome.segmentation
+    if outcome.on_input:
+        array, geometry = outcome.array, geometry or copied_geometry(image)
+    else:
+        array, geometry = volume_to_layer(result.labels)
+        array = labels_array(array)
+    ours = {
+        "intracranial_mm3": float(result.intracranial_mm3),
+        "warnings": tuple(result.warnings),
+        "record": result.record,
+        "source": _source(image, index),
+        "checksum": _checksum(array),
+    }
+    metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
+    looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
+    return {"data": array, **geometry, "metadata": metadata, **looks}
+
+
+def _neutral(name: str) -> Any:
+    return {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}[name]
+
+
+def _kept(layer: Layer) -> Mapping[str, Any]:
+    return layer.metadata.get(METADATA_KEY, {})
+
+
+def _source(image: Layer, index: int | None) -> tuple[str, int | None]:
+    return str(image.unique_id), index
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)

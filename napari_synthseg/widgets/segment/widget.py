@@ -1,0 +1,276 @@
+"""The *Segment brain* widget: choose scans, press the button, get named structures lying on them and their volumes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari
+from napari.layers import Labels
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QShortcut,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.parts.controls import Message, set_tab_order
+from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.segment.choices import SegmentChoices
+from napari_synthseg.widgets.segment.job import (
+    LOCKED,
+    Outcome,
+    Steps,
+    earlier_result,
+    is_result,
+    lock_to,
+    outcome_to_layer,
+    pipeline_steps,
+    replace_result,
+    was_edited,
+)
+from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
+from napari_synthseg.widgets.segment.queue import DONE, Run, SegmentQueue
+from napari_synthseg.widgets.segment.queue_list import QueueList, open_runs
+from napari_synthseg.widgets.view.bar import ViewBar
+from napari_synthseg.widgets.view.commands import bind_keys
+from napari_synthseg.widgets.volumes.panel import VolumesPanel
+
+DOING = "Segmenting"
+RUN = "&Segment brain"
+
+
+class SegmentWidget(QWidget):
+    """Collects the choices, runs the pipeline in a thread and adds its results to the viewer.
+
+    Args:
+        napari_viewer: the viewer whose layers are offered.
+        steps: gets a volume and the options as keywords, yields `Progress`, returns a `Segmentation`.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        bind_keys(napari_viewer)
+        self.queue = SegmentQueue(steps, self)
+        self.probabilities = Probabilities(napari_viewer, self._start_one, self)
+        self._build()
+        self.queue.progressed.connect(self._on_progress)
+        self.queue.finished.connect(self._on_finished)
+        self.queue.failed.connect(self._on_failed)
+        self.queue.stopped.connect(self._on_stopped)
+        self.queue.changed.connect(self._show_state)
+        self.probabilities.said.connect(self._say)
+        self._viewer.layers.events.removed.connect(self._on_layer_removed)
+        self._viewer.layers.selection.events.active.connect(self._on_active_changed)
+        self._show_state()
+        self._on_active_changed()
+
+    def _build(self) -> None:
+        self.choices = SegmentChoices(self._viewer, self)
+        self.choices.changed.connect(self._show_state)
+        self.image, self.model, self.device = (
+            self.choices.image,
+            self.choices.model,
+            self.choices.form.controls["device"],
+        )
+        self.hint = self.choices.hint
+        self.run = QPushButton(RUN)
+        self.run.setToolTip("Segment the chosen scan, or all that are selected; each result is a Labels layer.")
+        self.run.clicked.connect(self._on_run)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.cancel = QPushButton("&Cancel")
+        self.cancel.setToolTip("Stop; nothing half-made is added to the viewer. The Escape key does the same.")
+        self.cancel.clicked.connect(self.queue.stop_all)
+        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(self.queue.stop_all)
+        running = QHBoxLayout()
+        running.addWidget(self.progress, 1)
+        running.addWidget(self.cancel)
+        self.status = Message()
+        self.list = QueueList(self.queue)
+        self.volumes = VolumesPanel(self._viewer, self)
+        self.volumes.probability_requested.connect(self._on_probability)
+        self.posteriors = QPushButton("All &posteriors as a layer")
+        self.posteriors.setToolTip(
+            "Add a 4D layer of the network's probabilities, one structure after the other along its first axis. "
+            'If "Keep posteriors" was off, the scan is segmented once more to get them.'
+        )
+        self.posteriors.clicked.connect(lambda: self._on_probability(ALL))
+        self.view = ViewBar(self._viewer, self)
+
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.choices)
+        layout.addWidget(self.run)
+        layout.addLayout(running)
+        for part in (self.list, self.status):
+            layout.addWidget(part)
+        layout.addWidget(self.volumes, 100)
+        layout.addWidget(self.posteriors)
+        layout.addWidget(self.view)
+        layout.addStretch(1)  # only of weight while there is no table
+        self._scroll = QScrollArea()
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._scroll)
+        set_tab_order(inner)
+        self.list.rebuilt.connect(lambda: set_tab_order(inner))
+
+    # What the user does
+
+    def _on_run(self) -> None:
+        if self.queue.busy or self.choices.problem() is not None:
+            return
+        layers, options = self.choices.layers(), self.choices.options()
+        self.choices.remember()
+        runs = []
+        for layer in layers:
+            index = self.choices.index_of(layer)
+            runs.append(Run(layer, {**options, "index": index}, index))
+        self.queue.add(runs)
+
+    def _start_one(self, run: Run) -> None:
+        """A run that something else than the button asks for; one at a time."""
+        if self.queue.busy:
+            self._say("A scan is being segmented; ask again when that is done.")
+            return
+        self.queue.add([run])
+
+    def _on_probability(self, value: int) -> None:
+        if self.volumes.layer is not None:
+            self.probabilities.request(self.volumes.layer, value)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if not isalive(self):  # Qt has deleted the widget; Python has not yet
+            return
+        self.volumes.forget(event.value)
+        self.probabilities.forget(event.value)
+        self.queue.stop_layer(event.value)
+        self._show_state()
+
+    def _on_active_changed(self, event: Any = None) -> None:
+        if not isalive(self):
+            return
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Labels):
+            self.volumes.show_layer(active)
+            self._show_state()
+
+    # What the queue says
+
+    def _on_progress(self, run: Run, report: Progress) -> None:
+        self.progress.setRange(0, report.total)
+        self.progress.setValue(report.done)
+        count = f" ({report.done} of {report.total})" if report.total > 1 else ""
+        name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
+        self._say(f"{name}{report.stage}{count}")
+
+    def _on_finished(self, run: Run, outcome: Outcome) -> None:
+        image, segmentation = run.layer, outcome.segmentation
+        if image not in self._viewer.layers:
+            return
+        if run.wanted is not None:
+            self.probabilities.arrived(run.wanted, segmentation.posteriors)
+            return
+        result, remark = self._place(run, outcome)
+        self.probabilities.keep(result, segmentation.posteriors)
+        self.volumes.show_layer(result)
+        self._say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
+
+    def _place(self, run: Run, outcome: Outcome) -> tuple[Labels, str]:
+        """Add the result, or let it replace the earlier one; and what there is to say about it."""
+        image, remark = run.layer, ""
+        earlier = earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
+        if run.geometry:
+            remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to what it was.'
+        elif earlier is not None and was_edited(earlier):
+            remark = f'"{earlier.name}" was edited, so it stays.'
+        elif earlier is not None:
+            self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan does not follow what comes now
+            replace_result(earlier, outcome, image, index=run.index)
+            lock_to(image, earlier, self._viewer)
+            return earlier, remark
+        layer = outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
+        result = self._viewer.add_layer(layer)
+        if not run.geometry:
+            lock_to(image, result, self._viewer)
+        return result, remark
+
+    def _on_failed(self, run: Run, error: Exception) -> None:
+        self._say(complain(error, DOING))
+
+    def _on_stopped(self, run: Run) -> None:
+        self._say("Stopped; nothing was added.")
+
+    # Helpers
+
+    def _say(self, text: str) -> None:
+        self.status.say(text)
+
+    def _show_state(self) -> None:
+        """Enable what can be used now; sum up a queue that has ended."""
+        busy = self.queue.busy
+        if busy and self.progress.isHidden():
+            self.progress.setRange(0, 0)
+            self._say("Starting")
+        for part in (self.progress, self.cancel):
+            part.setVisible(busy)
+        current = self.queue.current
+        stopping = busy and open_runs(self.queue) == 1 and current is not None and current.state == "stopping"
+        self.cancel.setEnabled(busy and not stopping)
+        self.cancel.setText("&Cancel all" if open_runs(self.queue) > 1 else "&Cancel")
+        if stopping:
+            self._say("Stopping…")
+        self.choices.setEnabled(not busy)
+        self.run.setEnabled(not busy and self.choices.problem() is None)
+        count = len(self.choices.layers())
+        self.run.setText(f"&Segment {count} brains" if count > 1 else RUN)
+        shown = self.volumes.layer
+        self.posteriors.setVisible(shown is not None and is_result(shown))
+        self.posteriors.setEnabled(not busy)
+        if not busy and len(self.queue.runs) > 1:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """How a queue ended; what failed says why in its row's tooltip and in its notification."""
+        done = sum(run.state == DONE for run in self.queue.runs)
+        warned = sum(bool(run.warnings) for run in self.queue.runs)
+        note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
+        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{note}")
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the table in a fresh dock."""
+        return super().sizeHint().expandedTo(QSize(340, 0))
+
+    def minimumSizeHint(self) -> QSize:
+        """A dock may be made narrower, as long as nothing is cut off and the names in the table can be told apart."""
+        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
+        return QSize(max(250, needed), super().minimumSizeHint().height())
+
+    def showEvent(self, event: Any) -> None:
+        """Look for new weights whenever the widget is opened."""
+        self.model.refresh()
+        super().showEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Stop the jobs when the widget is taken out of its dock or closed."""
+        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
+            self.queue.stop_all()
+            self.probabilities.job.stop()
+        return super().event(event)

@@ -1,0 +1,1 @@
+"""The camera: anatomical views, their buttons, keys and commands."""

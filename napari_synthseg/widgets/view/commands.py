@@ -1,0 +1,81 @@
+"""What menus, the command palette and keys do without a widget: anatomical views of the current viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_synthseg.widgets.view.view import (
+    AXIAL,
+    CONVENTIONS,
+    CORONAL,
+    SAGITTAL,
+    THREE_D,
+    anatomical_view,
+    convention_preferred,
+    current_view,
+    set_view,
+)
+
+if TYPE_CHECKING:
+    import napari
+
+
+def view_axial(viewer: napari.viewer.Viewer) -> None:
+    """Axial slices, the front of the head up."""
+    _show(AXIAL, viewer)
+
+
+def view_coronal(viewer: napari.viewer.Viewer) -> None:
+    """Coronal slices, the top of the head up."""
+    _show(CORONAL, viewer)
+
+
+def view_sagittal(viewer: napari.viewer.Viewer) -> None:
+    """Sagittal slices, the top of the head up."""
+    _show(SAGITTAL, viewer)
+
+
+def view_3d(viewer: napari.viewer.Viewer) -> None:
+    """The head in 3D, from a little above."""
+    _show(THREE_D, viewer)
+
+
+def view_whole(viewer: napari.viewer.Viewer) -> None:
+    """Axial slices through the middle of the scene, all of it in view."""
+    anatomical_view(viewer, current_view(viewer)[1])
+
+
+def swap_sides(viewer: napari.viewer.Viewer) -> None:
+    """From neurological to radiological convention and back, in the view that is shown."""
+    name, convention = current_view(viewer)
+    now = convention or convention_preferred()
+    set_view(viewer, name or AXIAL, CONVENTIONS[1 - CONVENTIONS.index(now)])
+
+
+KEYS: dict[str, Callable[[napari.viewer.Viewer], None]] = {
+    "F6": view_axial,
+    "F7": view_coronal,
+    "F8": view_sagittal,
+    "F9": view_3d,
+    "Shift-F6": swap_sides,
+}
+"""Keys of the viewer while one of our widgets is open; napari gives plugins none of their own (0.9)."""
+
+
+def bind_keys(viewer: napari.viewer.Viewer) -> None:
+    """Bind `KEYS` in a viewer; a key that the user or another plugin has bound stays theirs."""
+    for key, command in KEYS.items():
+        with suppress(ValueError):  # bound already
+            viewer.bind_key(key, partial(_pressed, command))
+
+
+def _pressed(command: Callable[[napari.viewer.Viewer], None], viewer: napari.viewer.Viewer) -> None:
+    command(viewer)
+
+
+def _show(name: str, viewer: napari.viewer.Viewer) -> None:
+    """A view in the convention that is shown now, or the preferred one."""
+    set_view(viewer, name, current_view(viewer)[1])

@@ -1,0 +1,111 @@
+"""Buttons that take volumes and labels out of napari: copied, as CSV, or as a label file with its table."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY
+from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.volumes.rows import write_volumes
+from napari_synthseg.widgets.volumes.table import VolumesTable
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+FACE = "volumes"
+TABLES = "Table (*.csv *.tsv)"
+LABELS = "NIfTI (*.nii.gz *.nii);;FreeSurfer (*.mgz);;NRRD (*.nrrd)"
+
+
+class VolumesExport(QWidget):
+    """Copy, CSV and label file.
+
+    Args:
+        table: whose rows are taken.
+        parent: of the widget.
+    """
+
+    def __init__(self, table: VolumesTable, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._table = table
+        self._layer: Labels | None = None
+        self._job = Job(self)
+        self._job.returned.connect(self._on_saved)
+        self._job.failed.connect(self._on_failed)
+        self.copy = self._button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
+        self.csv = self._button("CSV…", "Save all volumes in mm³ with quality and asymmetry, a row a structure.")
+        self.labels = self._button("NIfTI…", "Save the labels on the scan's grid, with a table of names beside them.")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for button, act in ((self.copy, table.copy), (self.csv, self._on_csv), (self.labels, self._on_labels)):
+            button.clicked.connect(lambda _=False, act=act: act())
+            layout.addWidget(button, 1)
+
+    def _button(self, text: str, tip: str) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(tip)
+        button.setMinimumWidth(40)
+        return button
+
+    def set_layer(self, layer: Labels | None) -> None:
+        """Whose volumes and labels are saved."""
+        self._layer = layer
+
+    def _on_csv(self) -> None:
+        if self._layer is None:
+            return
+        path = self._ask("Export volumes", f"{self._layer.name} volumes.csv", TABLES)
+        if path is None:
+            return
+        path = path if path.suffix else path.with_suffix(".csv")
+        total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+        try:
+            write_volumes(path, self._table.rows, total)
+        except OSError as error:
+            reason = ValueError(f"{path} cannot be written ({error.strerror}); choose another folder.")
+            complain(reason, "Exporting")
+            return
+        show_info(f"Volumes saved to {path}.")
+
+    def _on_labels(self) -> None:
+        if self._layer is None or self._job.running:
+            return
+        path = self._ask("Save labels", f"{self._layer.name}.nii.gz", LABELS)
+        if path is None:
+            return
+        data, meta, _ = self._layer.as_layer_data_tuple()
+        self.labels.setEnabled(False)
+        self._job.start("Save labels", _save, str(path), data, meta)
+
+    def _on_saved(self, files: list[str]) -> None:
+        self.labels.setEnabled(True)
+        show_info(f"Labels saved to {files[0]}.")
+
+    def _on_failed(self, error: Exception) -> None:
+        self.labels.setEnabled(True)
+        complain(error, "Saving")
+
+    def _ask(self, title: str, name: str, filters: str) -> Path | None:
+        """A file to write, in the folder of the last one."""
+        folder = Path(recall(FACE).get("folder", ""))
+        chosen, _ = QFileDialog.getSaveFileName(self, title, str(folder / name.replace("/", "-")), filters)
+        if not chosen:
+            return None
+        remember(FACE, {"folder": str(Path(chosen).parent)})
+        return Path(chosen)
+
+
+def _save(path: str, data: Any, meta: dict[str, Any]) -> Generator[Progress, None, list[str]]:
+    """Runs in a thread."""
+    yield Progress("Writing")
+    from napari_synthseg.widgets.layers.writer import save_labels
+
+    return save_labels(path, data, meta)

@@ -1,0 +1,89 @@
+"""Labels that were edited by hand no longer have the volumes that were measured: say so, and count again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.layers.geometry import world_matrix
+from napari_synthseg.widgets.layers.labels_layer import recounted
+from napari_synthseg.widgets.parts.controls import Message
+from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets.parts.notices import complain
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+
+class Recount(QWidget):
+    """A note with a button, shown while the labels of a layer are newer than its volumes."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layer: Labels | None = None
+        self._edited: set[int] | None = set()
+        self._job = Job(self)
+        self._job.returned.connect(self._on_counted)
+        self._job.failed.connect(lambda error: complain(error, "Counting"))
+        self.note = Message(warning=True)
+        self.button = QPushButton("Count again")
+        self.button.setToolTip("Measure the structures that were edited by counting their voxels; the others stay.")
+        self.button.clicked.connect(lambda: self.count())
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.note, 1)
+        layout.addWidget(self.button)
+        self.hide()
+
+    def watch(self, layer: Labels | None) -> None:
+        """Listen to another layer."""
+        self._job.stop()
+        if self._layer is not None:
+            self._layer.events.paint.disconnect(self._on_paint)
+            self._layer.events.data.disconnect(self._on_data)
+        self._layer, self._edited = layer, set()
+        self.hide()
+        if layer is not None and layer.ndim == 3:
+            layer.events.paint.connect(self._on_paint)
+            layer.events.data.connect(self._on_data)
+
+    def count(self) -> None:
+        """Count the voxels of the layer's labels in a thread."""
+        if self._layer is not None and not self._job.running:
+            voxel = float(abs(np.linalg.det(world_matrix(self._layer)[:3, :3])))
+            self._job.start("Count volumes", _count, self._layer.data, voxel)
+
+    def _on_paint(self, event: Any) -> None:
+        """Each part of the event has where, the labels before, and the label after."""
+        if self._edited is not None:
+            for *_, before, after in event.value:
+                self._edited |= {int(value) for value in (*np.unique(before), *np.unique(after))} - {0}
+        self._say()
+
+    def _on_data(self, event: Any = None) -> None:
+        self._edited = None
+        self._say()
+
+    def _say(self) -> None:
+        self.note.say("Edited since it was measured.")
+        self.show()
+
+    def _on_counted(self, counted_mm3: dict[int, float]) -> None:
+        if self._layer is None:
+            return
+        features = recounted(self._layer.features, counted_mm3, self._edited)
+        self._edited = set()
+        self.hide()
+        self._layer.features = features
+
+
+def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:
+    """Runs in a thread."""
+    yield Progress("Counting")
+    from napari_synthseg.evaluation.volumetry import count_labels
+
+    return {value: count * voxel_mm3 for value, count in count_labels(np.asarray(array)).items() if value}

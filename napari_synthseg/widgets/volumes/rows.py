@@ -1,0 +1,127 @@
+"""What the table of volumes lists, and how it is written down: a row a structure, or a row a pair of sides. No Qt."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, QUALITY, SIDE, VOLUME
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CSV_HEADER = ("index", "name", "side", "volume_mm3", "quality", "asymmetry_percent")
+NOT_KNOWN = float("nan")
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """One structure: FreeSurfer value, name, side, volume in mL and quality (NaN where they are not known)."""
+
+    value: int
+    name: str
+    side: str
+    millilitres: float
+    quality: float = NOT_KNOWN
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The labels the row stands for."""
+        return (self.value,)
+
+    @property
+    def short_name(self) -> str:
+        """The name without the side it starts with."""
+        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
+
+    @property
+    def searched(self) -> str:
+        """What a filter looks in."""
+        return f"{self.name} {self.side} {self.value}".lower()
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A structure of two sides."""
+
+    left: VolumeRow
+    right: VolumeRow
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The labels the row stands for."""
+        return (self.left.value, self.right.value)
+
+    @property
+    def short_name(self) -> str:
+        """The name without a side."""
+        return self.left.short_name
+
+    @property
+    def searched(self) -> str:
+        """What a filter looks in."""
+        return f"{self.left.searched} {self.right.searched}"
+
+    @property
+    def asymmetry(self) -> float:
+        """200 (L - R) / (L + R) in percent, NaN where it is not known."""
+        from napari_synthseg.evaluation.volumetry import asymmetry_index  # here: slow to import, not needed to open
+
+        index = asymmetry_index(self.left.millilitres, self.right.millilitres)
+        return NOT_KNOWN if index is None else index
+
+
+def rows_of(features: pd.DataFrame) -> list[VolumeRow]:
+    """The rows of a Labels layer's features table (see `labels_layer.label_features`), background left out."""
+    if not {INDEX, NAME, SIDE, VOLUME} <= set(features.columns):
+        return []
+    quality = features[QUALITY] if QUALITY in features.columns else [NOT_KNOWN] * len(features)
+    columns = zip(features[INDEX], features[NAME], features[SIDE], features[VOLUME], quality, strict=True)
+    return [VolumeRow(int(v), str(n), str(s), float(ml), float(q)) for v, n, s, ml, q in columns if int(v) != 0]
+
+
+def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:
+    """The structures of which both sides are among the rows."""
+    from napari_synthseg.evaluation.volumetry import side_pairs
+
+    by_value = {row.value: row for row in rows}
+    return [PairRow(by_value[left], by_value[right]) for left, right in side_pairs(by_value)]
+
+
+def volumes_table(rows: Sequence[VolumeRow], intracranial_mm3: float | None = None) -> list[tuple[str, ...]]:
+    """All that is known, header first: volumes in mm^3, the intracranial one before the structures."""
+    asymmetry = {value: pair.asymmetry for pair in pairs_of(rows) for value in pair.values}
+    lines: list[tuple[str, ...]] = [CSV_HEADER]
+    if intracranial_mm3 is not None:
+        lines.append(("", "Intracranial", "", f"{intracranial_mm3:.3f}", "", ""))
+    for row in rows:
+        volume, index = row.millilitres * 1000, asymmetry.get(row.value, NOT_KNOWN)
+        lines.append((str(row.value), row.name, row.side, _text(volume), _text(row.quality), _text(index)))
+    return lines
+
+
+def write_volumes(path: Path, rows: Sequence[VolumeRow], intracranial_mm3: float | None = None) -> None:
+    """Write `volumes_table` as CSV, or with tabs where the name ends in .tsv.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(volumes_table(rows, intracranial_mm3))
+
+
+def as_tsv(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells for the clipboard: spreadsheets take tabs apart."""
+    out = io.StringIO()
+    csv.writer(out, delimiter="\t", lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
+def _text(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.3f}"

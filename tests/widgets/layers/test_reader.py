@@ -1,0 +1,186 @@
+"""Files open as layers that lie where they are, with names and colours where they are label maps."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import LabelName, nifti, write_labels, write_volume
+from napari_synthseg.volume import Volume, to_canonical
+from napari_synthseg.widgets.layers.geometry import layer_to_volume
+from napari_synthseg.widgets.layers.reader import contrast_limits, get_reader
+from tests.widgets.builders import AFFINES, half_labels, volume
+
+
+def opened(path) -> list[Layer]:
+    reader = get_reader(str(path))
+    return [Layer.create(*data) for data in reader(str(path))]
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+def test_a_file_opens_where_it_lies(tmp_path, kind):
+    nib.save(nib.Nifti1Image(volume(kind).data, AFFINES[kind]), tmp_path / "scan.nii.gz")
+    (layer,) = opened(tmp_path / "scan.nii.gz")
+    expected = to_canonical(volume(kind))
+    got = layer_to_volume(layer)
+    assert layer.name == "scan"
+    assert np.array_equal(got.data, expected.data)
+    np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)  # NIfTI keeps 32 bits
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.mgz", "scan.nrrd"])
+def test_other_formats_open_too(tmp_path, name):
+    write_volume(tmp_path / name, volume("LAS"))
+    (layer,) = opened(tmp_path / name)
+    assert np.array_equal(layer_to_volume(layer).data, to_canonical(volume("LAS")).data)
+
+
+def test_label_maps_open_as_labels_with_names_and_volumes(tmp_path):
+    labels = half_labels(volume("thick", (12, 12, 12)))
+    write_volume(tmp_path / "seg.nii.gz", labels)
+    (layer,) = opened(tmp_path / "seg.nii.gz")
+    assert isinstance(layer, Labels)
+    row = layer.features[layer.features["index"] == 17].iloc[0]
+    assert row["name"] == "Left-Hippocampus"
+    assert row["volume (mL)"] == pytest.approx((labels.data == 17).sum() * 5 / 1000)
+
+
+def series(path, step=2.2, unit="sec", kind="LIA", **options) -> np.ndarray:
+    data = np.stack([volume().data + 1000 * t for t in range(3)], axis=3)
+    image = nib.Nifti1Image(data, AFFINES[kind], **options)
+    image.header.set_xyzt_units("mm", unit)
+    image.header["pixdim"][4] = step
+    nib.save(image, path)
+    return data
+
+
+def test_a_series_opens_with_a_time_axis_in_seconds(tmp_path):
+    data = series(tmp_path / "bold.nii.gz")
+    (layer,) = opened(tmp_path / "bold.nii.gz")
+    assert layer.axis_labels == ("time", "S", "A", "R")
+    assert [str(unit) for unit in layer.units] == ["second", *["millimeter"] * 3]
+    assert layer.scale[0] == 2.2
+    viewer = ViewerModel()
+    viewer.add_layer(layer)
+    got = layer_to_volume(layer, step=1)
+    expected = to_canonical(Volume(data[..., 1], AFFINES["LIA"]))
+    assert np.array_equal(got.data, expected.data)
+    assert np.array_equal(got.affine, expected.affine)
+
+
+@pytest.mark.parametrize(("step", "unit"), [(1.0, "unknown"), (0.0, "sec")])
+def test_a_series_without_repetition_time_counts_its_volumes(tmp_path, step, unit):
+    series(tmp_path / "probseg.nii.gz", step, unit)
+    (layer,) = opened(tmp_path / "probseg.nii.gz")
+    assert str(layer.units[0]) == "pixel"
+    assert layer.scale[0] == 1
+
+
+def test_milliseconds_become_seconds(tmp_path):
+    series(tmp_path / "bold.nii.gz", 720, "msec")
+    (layer,) = opened(tmp_path / "bold.nii.gz")
+    assert layer.scale[0] == pytest.approx(0.72)
+
+
+def test_a_long_series_is_read_when_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(nifti, "MOST_AT_ONCE", 1000)
+    data = series(tmp_path / "bold.nii.gz")
+    (layer,) = opened(tmp_path / "bold.nii.gz")
+    assert not isinstance(layer.data, np.ndarray)
+    expected = to_canonical(Volume(data[..., 2], AFFINES["LIA"]))
+    assert np.array_equal(layer_to_volume(layer, step=2).data, expected.data)
+
+
+def test_a_series_of_label_maps_opens_as_labels(tmp_path):
+    labels = half_labels(volume("LIA", (12, 12, 12))).data
+    nib.save(nib.Nifti1Image(np.stack([labels, np.roll(labels, 1, 0)], -1), AFFINES["LIA"]), tmp_path / "runs.nii.gz")
+    (layer,) = opened(tmp_path / "runs.nii.gz")
+    assert isinstance(layer, Labels)
+    assert layer.data.shape[0] == 2
+
+
+def test_an_empty_mask_opens_as_labels_to_paint_in(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((5, 6, 7), np.uint8), AFFINES["LAS"]), tmp_path / "lesions.nii.gz")
+    (layer,) = opened(tmp_path / "lesions.nii.gz")
+    assert isinstance(layer, Labels)
+    assert not layer.data.any()
+
+
+def test_a_few_single_voxels_are_labels(tmp_path):
+    spots = np.zeros((20, 20, 20), np.uint8)
+    spots[3, 4, 5] = spots[10, 11, 13] = 1
+    nib.save(nib.Nifti1Image(spots, AFFINES["RAS"]), tmp_path / "microbleeds.nii.gz")
+    (layer,) = opened(tmp_path / "microbleeds.nii.gz")
+    assert isinstance(layer, Labels)
+
+
+def test_values_that_are_not_finite_stay(tmp_path):
+    """A statistical map is NaN outside the brain."""
+    data = np.full((6, 6, 6), np.nan, np.float32)
+    data[2, 2, 2], data[3, 3, 3] = 1.5, 4
+    nib.save(nib.Nifti1Image(data, AFFINES["RAS"]), tmp_path / "zstat.nii.gz")
+    (layer,) = opened(tmp_path / "zstat.nii.gz")
+    assert np.isnan(layer.data).sum() == 214
+    assert tuple(layer.contrast_limits) == pytest.approx((1.5, 4), abs=0.02)
+
+
+def test_the_table_beside_a_label_file_names_and_colours_its_labels(tmp_path):
+    write_labels(
+        tmp_path / "atlas.nii.gz",
+        half_labels(volume("thick", (12, 12, 12))),
+        names={17: LabelName("Area 17", (1, 2, 3))},
+    )
+    (layer,) = opened(tmp_path / "atlas.nii.gz")
+    named = layer.features.set_index("index")["name"]
+    assert (named[17], named[53]) == ("Area 17", "Right-Hippocampus")
+    assert np.allclose(layer.get_color(17)[:3], np.array([1, 2, 3]) / 255)
+
+
+def test_files_opened_as_a_stack_give_one_series(tmp_path):
+    files = [str(tmp_path / "a.nii"), str(tmp_path / "b.nii")]
+    for number, file in enumerate(files):
+        write_volume(file, volume("LIA").with_data(volume().data + number))
+    (layer,) = [Layer.create(*data) for data in get_reader(files)(files)]
+    assert layer.data.shape[0] == 2
+    assert np.array_equal(layer.data[1], layer.data[0] + 1)
+
+
+def test_files_of_different_grids_are_not_stacked(tmp_path):
+    files = [str(tmp_path / "a.nii"), str(tmp_path / "b.nii")]
+    for kind, file in zip(("RAS", "LIA"), files, strict=True):
+        write_volume(file, volume(kind))
+    with pytest.raises(InputError, match=r"b\.nii lies on another grid than a\.nii"):
+        get_reader(files)(files)
+
+
+def test_both_files_of_a_pair_are_one_scan(tmp_path):
+    nib.save(nib.Nifti1Pair(volume().data, AFFINES["RAS"]), tmp_path / "a.hdr")
+    files = [str(tmp_path / "a.hdr"), str(tmp_path / "a.img")]
+    assert [kwargs["name"] for _, kwargs, _ in get_reader(files)(files)] == ["a"]
+
+
+def test_what_is_not_ours_is_left_to_others(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "text.txt").write_text("no DICOM")
+    assert get_reader("photo.png") is None
+    assert get_reader(["a.nii", "photo.png"]) is None
+    assert get_reader(str(tmp_path / "folder")) is None
+
+
+def test_a_folder_with_dicom_files_is_ours(tmp_path):
+    (tmp_path / "1").write_bytes(bytes(128) + b"DICM")
+    assert get_reader(str(tmp_path)) is not None
+
+
+def test_contrast_limits_leave_the_brightest_voxels_out():
+    array = np.zeros((20, 20, 20), np.float32)
+    array[5:15] = np.linspace(0, 100, 20)
+    array[0, 0, 0] = 1e6
+    low, high = contrast_limits(array)
+    assert low == 0
+    assert 90 <= high <= 110
+    assert contrast_limits(np.ones((3, 3, 3))) is None

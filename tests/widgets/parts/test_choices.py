@@ -1,0 +1,60 @@
+"""Models, devices and preferences that are offered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from napari_synthseg import weights
+from napari_synthseg.widgets.parts import choices
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """Puts weights (empty files with cards) where they are found, and nowhere else."""
+    monkeypatch.setattr(weights, "folders", lambda: [tmp_path])
+
+    def put(name: str, **card) -> None:
+        (tmp_path / f"{name}.safetensors").touch()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "network": "unet", "labels": [0], **card}))
+
+    return put
+
+
+def test_the_default_model_comes_first(shelf):
+    shelf("another")
+    shelf(weights.DEFAULT)
+    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT, "another"]
+
+
+def test_without_weights_the_default_is_offered(shelf):
+    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT]
+
+
+def test_a_broken_card_does_not_keep_the_widget_from_opening(shelf, tmp_path):
+    shelf("broken")
+    (tmp_path / "broken.json").write_text("{")
+    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT]
+
+
+def test_one_broken_card_hides_no_other(shelf, tmp_path):
+    shelf("broken")
+    shelf("sound")
+    (tmp_path / "broken.json").write_text("[]")
+    assert [choice.value for choice in choices.model_choices()] == ["sound"]
+
+
+def test_a_card_is_summed_up():
+    text = choices.card_summary({"description": "A net.", "licence": "Apache-2.0", "scores": {"Dice": 0.85123}})
+    assert text == "A net.\nDice: 0.851\nLicence: Apache-2.0"
+
+
+def test_preferences_fall_back_to_their_defaults():
+    assert choices.preference("no such preference", "auto") == "auto"
+
+
+@pytest.mark.parametrize(("platform", "gpu"), [("darwin", "mps"), ("linux", "cuda"), ("win32", "cuda")])
+def test_the_devices_fit_the_platform(monkeypatch, platform, gpu):
+    monkeypatch.setattr(choices.sys, "platform", platform)
+    assert [choice.value for choice in choices.device_choices()] == ["auto", "cpu", gpu]

@@ -1,0 +1,150 @@
+"""A job tells the main thread how it goes and ends in exactly one way."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from napari.utils.progress import progress
+
+from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.widgets.parts.job import Job
+
+
+@pytest.fixture
+def job(qtbot):
+    """A job and what it emitted: a list of (signal, value, thread)."""
+    job = Job()
+    job.said = []
+    for name in ("progressed", "returned", "failed"):
+        getattr(job, name).connect(lambda value, name=name: job.said.append((name, value)))
+    job.stopped.connect(lambda: job.said.append(("stopped", None)))
+    yield job
+    job.stop()
+    qtbot.waitUntil(lambda: not job.running, timeout=5000)
+
+
+def counting(reports: int, seconds: float = 0.0, ended: list | None = None):
+    try:
+        for done in range(reports):
+            yield Progress("Counting", done + 1, reports)
+            time.sleep(seconds)
+        return threading.current_thread()
+    finally:
+        if ended is not None:
+            ended.append(threading.current_thread())
+
+
+def failing():
+    yield Progress("Failing")
+    raise ValueError("It cannot be done.")
+
+
+def test_a_job_reports_and_returns_from_another_thread(job, qtbot):
+    with qtbot.waitSignal(job.returned) as result:
+        job.start("Count", counting, 3)
+        assert job.running
+    assert result.args[0] is not threading.main_thread()
+    assert [value.done for name, value in job.said if name == "progressed" and value.stage == "Counting"] == [1, 2, 3]
+    assert not job.running
+
+
+def test_an_error_is_told_not_raised(job, qtbot):
+    with qtbot.waitSignal(job.failed) as failure:
+        job.start("Fail", failing)
+    assert str(failure.args[0]) == "It cannot be done."
+    assert [name for name, _ in job.said if name in ("returned", "stopped")] == []
+
+
+def test_a_stopped_job_ends_within_a_second_and_says_nothing_else(job, qtbot):
+    ended: list = []
+    job.start("Count", counting, 1000, 0.02, ended)
+    qtbot.waitUntil(lambda: len(job.said) > 3)
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+        said = len(job.said)
+    assert time.monotonic() - before < 1
+    assert [name for name, _ in job.said[said:]] == ["stopped"]
+    qtbot.waitUntil(lambda: bool(ended))
+    assert ended[0] is not threading.main_thread()
+
+
+def test_a_job_stopped_in_its_last_moment_returns_nothing(job, qtbot):
+    job.start("Count", counting, 1, 0.3)
+    qtbot.waitUntil(lambda: any(name == "progressed" for name, _ in job.said))
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    qtbot.wait(400)
+    assert "returned" not in [name for name, _ in job.said]
+
+
+def test_the_activity_bar_follows_and_goes(job, qtbot):
+    job.start("Count", counting, 4, 0.15)
+    (bar,) = progress._all_instances
+    qtbot.waitUntil(lambda: bar.total == 4 and bar.n >= 2)
+    assert "Counting" in bar.desc
+    qtbot.waitUntil(lambda: not job.running)
+    assert not progress._all_instances
+
+
+def test_two_at_once_are_refused(job, qtbot):
+    job.start("Count", counting, 100, 0.02)
+    with pytest.raises(RuntimeError, match="running"):
+        job.start("Count", counting, 1)
+
+
+def test_the_activity_bar_can_cancel(job, qtbot):
+    job.start("Count", counting, 1000, 0.02)
+    (bar,) = progress._all_instances
+    with qtbot.waitSignals([job.stopping, job.stopped]):
+        bar.cancel()
+
+
+def busy(seconds: float, ended: list):
+    """One long step that asks, as networks do between layers, whether to go on."""
+    yield Progress("Busy")
+    try:
+        for _ in range(round(seconds / 0.02)):
+            time.sleep(0.02)
+            checkpoint()
+    finally:
+        ended.append(time.monotonic())
+    yield Progress("Done")
+
+
+def deaf(seconds: float, ended: list):
+    """One long step that cannot be interrupted."""
+    yield Progress("Deaf")
+    time.sleep(seconds)
+    ended.append(time.monotonic())
+    yield Progress("Done")
+    return "too late"
+
+
+def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot):
+    ended: list = []
+    job.start("Busy", busy, 20, ended)
+    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    assert ended and ended[0] - before < 0.5
+
+
+def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
+    ended: list = []
+    job.start("Deaf", deaf, 2, ended)
+    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Deaf" for name, value in job.said))
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    assert time.monotonic() - before < 1
+    assert not ended
+    said = len(job.said)
+    with qtbot.waitSignal(job.returned) as result:  # the next job does not hear of the last one
+        job.start("Count", counting, 3, 0.5)
+    assert ended
+    assert result.args[0] is not None
+    assert {value.stage for name, value in job.said[said:] if name == "progressed"} <= {"Starting", "Counting"}

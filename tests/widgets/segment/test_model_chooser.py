@@ -1,0 +1,131 @@
+"""Models are chosen by name or file, and their cards say what they are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_synthseg import weights
+from napari_synthseg.widgets.parts import choices
+from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelChooser
+
+CARD = {
+    "name": weights.DEFAULT,
+    "network": "unet",
+    "labels": [0, 2, 41],
+    "description": "A whole brain.",
+    "data": "20 label maps",
+    "licence": "Apache-2.0",
+    "scores": {"dice": 0.7525, "sd95_mm": 3.4157, "scans": 5, "missing": 0},
+    "sha256": "0123456789abcdef" * 4,
+}
+
+
+def put(folder, name: str, **card) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.safetensors").touch()
+    (folder / f"{name}.json").write_text(json.dumps(CARD | {"name": name} | card))
+
+
+@pytest.fixture
+def chooser(qtbot, tmp_path, monkeypatch) -> ModelChooser:
+    put(tmp_path / "known", weights.DEFAULT)
+    put(tmp_path / "known", "another", description="Another brain.")
+    put(tmp_path / "elsewhere", "mine", description="My brain.")
+    (tmp_path / "elsewhere" / "lonely.safetensors").touch()
+    (tmp_path / "elsewhere" / "synthseg_2.0.h5").touch()
+    monkeypatch.setattr(weights, "folders", lambda: [tmp_path / "known"])
+    chooser = ModelChooser()
+    qtbot.addWidget(chooser)
+    qtbot.addWidget(chooser.card)
+    chooser.show()
+    return chooser
+
+
+def open_file(chooser, monkeypatch, path) -> None:
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
+    chooser.box.setCurrentIndex(chooser.box.findText(OPEN))
+
+
+def test_the_default_is_chosen(chooser):
+    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+
+
+def test_another_is_chosen_with_the_keyboard(chooser, qtbot):
+    with qtbot.waitSignal(chooser.changed):
+        qtbot.keyClick(chooser.box, Qt.Key.Key_Down)
+    assert chooser.values() == {"model": "another", "weights": None}
+    assert "Another brain." in chooser.card.text.text()
+
+
+def test_the_card_opens_and_says_what_the_model_is(chooser, qtbot):
+    qtbot.mouseClick(chooser.about, Qt.MouseButton.LeftButton)
+    assert not chooser.card.isHidden()
+    text = chooser.card.text.text()
+    for part in ("A whole brain.", "20 label maps", "Dice 0.752, SD95 3.416 mm (5 scans)", "Apache-2.0", "01234567"):
+        assert part in text
+    qtbot.mouseClick(chooser.card.copy, Qt.MouseButton.LeftButton)
+    assert f"SHA-256: {CARD['sha256']}" in QApplication.clipboard().text()
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "synthseg_2.0.h5"])
+def test_a_weights_file_is_opened_and_stays_listed(chooser, monkeypatch, tmp_path, name):
+    path = tmp_path / "elsewhere" / name
+    open_file(chooser, monkeypatch, path)
+    assert chooser.values()["weights"] == path
+    chooser.refresh()
+    assert chooser.values()["weights"] == path
+    assert chooser.box.currentText() == path.stem
+
+
+def test_a_file_without_its_card_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
+    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "lonely.safetensors")
+    assert "needs its card lonely.json" in chooser.problem.text()
+    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+
+
+def test_nothing_changes_when_no_file_is_chosen(chooser, monkeypatch):
+    open_file(chooser, monkeypatch, "")
+    assert chooser.box.currentText() == weights.DEFAULT
+
+
+def test_choices_are_taken_up_again(chooser, tmp_path):
+    chooser.set_values({"model": "another"})
+    assert chooser.values()["model"] == "another"
+    chooser.set_values({"model": "no longer there"})
+    assert chooser.values()["model"] == "another"
+    chooser.set_values({"weights": str(tmp_path / "gone.safetensors")})
+    assert chooser.values() == {"model": "another", "weights": None}
+    assert chooser.problem.isHidden()
+
+
+def test_new_weights_are_listed_and_the_choice_stays(chooser, tmp_path):
+    chooser.set_values({"model": "another"})
+    put(tmp_path / "known", "a new one")
+    chooser.refresh()
+    assert "a new one" in [chooser.box.itemText(row) for row in range(chooser.box.count())]
+    assert chooser.values()["model"] == "another"
+
+
+def test_the_folder_of_the_preferences_is_searched(tmp_path, monkeypatch):
+    put(tmp_path / "own", "from my folder")
+    monkeypatch.setattr(choices, "preference", lambda name, default, **_: tmp_path / "own" if name == "weights" else "")
+    try:
+        assert "from my folder" in [card["name"] for card in choices.model_cards()]
+        assert weights.find("from my folder").parent == tmp_path / "own"
+        put(tmp_path / "first", "from my folder")
+        monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path / "first"))
+        assert weights.find("from my folder").parent == tmp_path / "first"
+    finally:
+        weights.use_folder(None)
+
+
+def test_without_weights_the_default_is_offered_and_said_to_be_missing(qtbot, monkeypatch):
+    monkeypatch.setattr(weights, "folders", lambda: [])
+    chooser = ModelChooser()
+    qtbot.addWidget(chooser)
+    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+    assert "not found" in chooser.box.currentText()

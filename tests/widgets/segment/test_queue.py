@@ -1,0 +1,147 @@
+"""Runs follow one another, end in exactly one way, and can be cancelled one by one."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
+from napari_synthseg.widgets.segment.queue import DONE, FAILED, RUNNING, STOPPED, WAITING, Run, SegmentQueue
+from napari_synthseg.widgets.segment.queue_list import QueueList
+from tests.widgets.builders import scan_layer, steps
+
+
+@pytest.fixture
+def queue_of(qtbot):
+    """Makes a queue on a given pipeline that notes what it says, and sees that nothing still runs at the end."""
+    made = []
+
+    def make(fake) -> SegmentQueue:
+        queue = SegmentQueue(fake)
+        queue.said = []
+        queue.finished.connect(lambda run, _: queue.said.append((run.layer.name, DONE)))
+        queue.failed.connect(lambda run, _: queue.said.append((run.layer.name, FAILED)))
+        queue.stopped.connect(lambda run: queue.said.append((run.layer.name, STOPPED)))
+        made.append(queue)
+        return queue
+
+    yield make
+    for queue in made:
+        queue.stop_all()
+        qtbot.waitUntil(lambda queue=queue: not queue.busy, timeout=5000)
+
+
+def runs(*names: str) -> list[Run]:
+    return [Run(scan_layer(name=name), {"model": name}) for name in names]
+
+
+def finish(qtbot, queue: SegmentQueue) -> None:
+    qtbot.waitUntil(lambda: not queue.busy, timeout=5000)
+
+
+def test_runs_follow_one_another_in_order(queue_of, qtbot):
+    fake = steps(2)
+    queue = queue_of(fake)
+    queue.add(runs("a", "b", "c"))
+    assert [run.state for run in queue.runs] == [RUNNING, WAITING, WAITING]
+    finish(qtbot, queue)
+    assert queue.said == [("a", DONE), ("b", DONE), ("c", DONE)]
+    assert [call["model"] for call in fake.calls] == ["a", "b", "c"]
+    assert len(set(fake.ended)) == 3
+
+
+def test_one_failure_stops_no_other(queue_of, qtbot):
+    def fake(volume, **options):
+        yield Progress("Network")
+        if options["model"] == "a":
+            raise InputError("It is constant.")
+        return (yield from steps(1)(volume, **options))
+
+    queue = queue_of(fake)
+    queue.add(runs("a", "b"))
+    finish(qtbot, queue)
+    assert queue.said == [("a", FAILED), ("b", DONE)]
+    assert queue.runs[0].note == "It is constant."
+
+
+def test_a_layer_that_is_no_scan_fails_and_the_next_one_runs(queue_of, qtbot):
+    from napari.layers import Image
+
+    queue = queue_of(steps(1))
+    queue.add([Run(Image(np.zeros((4, 5)), name="flat"), {}), *runs("b")])
+    finish(qtbot, queue)
+    assert queue.said == [("flat", FAILED), ("b", DONE)]
+
+
+def test_one_that_runs_is_cancelled_and_the_next_one_starts(queue_of, qtbot):
+    fake = steps(100, seconds=0.02)
+    queue = queue_of(fake)
+    queue.add(runs("a", "b"))
+    first, second = queue.runs
+    qtbot.waitUntil(lambda: bool(fake.calls), timeout=2000)
+    queue.stop(first)
+    qtbot.waitUntil(lambda: second.state == RUNNING, timeout=2000)
+    assert queue.said == [("a", STOPPED)]
+
+
+def test_one_that_waits_is_cancelled_and_never_starts(queue_of, qtbot):
+    fake = steps(3, seconds=0.02)
+    queue = queue_of(fake)
+    queue.add(runs("a", "b", "c"))
+    queue.stop(queue.runs[1])
+    finish(qtbot, queue)
+    assert [call["model"] for call in fake.calls] == ["a", "c"]
+    assert queue.runs[1].state == STOPPED
+
+
+def test_all_are_cancelled_within_a_second_and_none_starts_in_between(queue_of, qtbot):
+    fake = steps(1000, seconds=0.02)
+    queue = queue_of(fake)
+    queue.add(runs("a", "b", "c"))
+    qtbot.waitUntil(lambda: bool(fake.calls), timeout=2000)
+    before = time.monotonic()
+    queue.stop_all()
+    finish(qtbot, queue)
+    assert time.monotonic() - before < 1
+    assert [call["model"] for call in fake.calls] == ["a"]
+    assert {run.state for run in queue.runs} == {STOPPED}
+
+
+def test_a_removed_layer_is_skipped(queue_of, qtbot):
+    queue = queue_of(steps(3, seconds=0.02))
+    queue.add(runs("a", "b"))
+    queue.stop_layer(queue.runs[1].layer)
+    finish(qtbot, queue)
+    assert queue.said[-1] == ("a", DONE)
+    assert queue.runs[1].note == "its layer was removed"
+
+
+def test_the_list_shows_every_state_and_its_buttons_cancel(queue_of, qtbot):
+    queue = queue_of(steps(100, seconds=0.02))
+    shown = QueueList(queue)
+    qtbot.addWidget(shown)
+    assert shown.isHidden()
+    queue.add(runs("a", "b", "c"))
+    assert not shown.isHidden()
+    assert [(row.name.text(), row.state.text()) for row in shown.rows] == [
+        ("a", RUNNING),
+        ("b", WAITING),
+        ("c", WAITING),
+    ]
+    shown.rows[2].cancel.click()
+    assert shown.rows[2].state.text() == STOPPED
+    assert not shown.rows[2].cancel.isEnabled()
+    shown.rows[0].cancel.click()
+    qtbot.waitUntil(lambda: shown.rows[1].state.text() == RUNNING, timeout=2000)
+
+
+def test_a_new_queue_starts_with_an_empty_list(queue_of, qtbot):
+    queue = queue_of(steps(1))
+    queue.add(runs("a", "b"))
+    finish(qtbot, queue)
+    queue.add(runs("c"))
+    assert [run.layer.name for run in queue.runs] == ["c"]
+    finish(qtbot, queue)

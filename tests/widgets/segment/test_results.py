@@ -1,0 +1,335 @@
+"""What *Segment brain* adds: replaced or added again, lying on its scan, with probabilities on request."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.grid import Grid
+from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.segmentation.posteriors import Posteriors
+from napari_synthseg.volume import Volume
+from napari_synthseg.widgets.segment.job import LOCKED, is_result
+from napari_synthseg.widgets.segment.widget import SegmentWidget
+from tests.widgets.builders import half_labels, scan_layer, steps
+
+VALUES = (0, 17, 53)
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot, viewer):
+    opened = []
+
+    def make(fake=None) -> SegmentWidget:
+        widget = SegmentWidget(viewer, steps=fake or steps())
+        widget.show()
+        opened.append(widget)
+        return widget
+
+    yield make
+    for widget in opened:
+        widget.queue.stop_all()
+        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
+        qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running, timeout=5000)
+        widget.close()
+        widget.deleteLater()
+
+
+def labels_in(viewer) -> list[Labels]:
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+def press(qtbot, widget) -> None:
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+
+
+def soft(scan: Volume) -> Posteriors:
+    """Posteriors of 0.75 where `half_labels` has a structure."""
+    hard = half_labels(scan).data
+    data = torch.stack([torch.from_numpy(np.where(hard == value, 0.75, 0.125)).half() for value in VALUES])
+    return Posteriors(data, (0, 0, 0), VALUES, Grid.between(scan.affine, scan.affine, scan.data.shape))
+
+
+def careful(calls: list | None = None):
+    """Like `steps`, with posteriors when they are asked for and a record like the pipeline's."""
+
+    def run(scan: Volume, **options):
+        result = yield from steps(1)(scan, **options)
+        options.pop("name")
+        if calls is not None:
+            calls.append(options)
+        result.posteriors = soft(scan) if options["posteriors"] else None
+        result.record = {
+            "options": {k: str(v) if k == "weights" and v else v for k, v in asdict(SegmentOptions(**options)).items()}
+        }
+        return result
+
+    return run
+
+
+# Running again
+
+
+def test_running_again_replaces_the_result_in_its_place(viewer, open_widget, qtbot):
+    widget = open_widget()
+    viewer.add_layer(scan_layer())
+    press(qtbot, widget)
+    (first,) = labels_in(viewer)
+    first.name, first.visible = "mine", False
+    viewer.layers.selection.active = viewer.layers[0]
+    press(qtbot, widget)
+    assert labels_in(viewer) == [first]
+    assert (first.name, first.visible) == ("mine", False)
+    assert widget.volumes.layer is first
+
+
+def test_a_replaced_result_follows_the_scan_and_the_options(viewer, open_widget, qtbot):
+    def coarse(scan, **options):
+        result = yield from steps(1)(scan, **options)
+        if options["grid"] == "1mm":
+            half = np.ascontiguousarray(half_labels(scan).data[::2, ::2, ::2])
+            result.labels = Volume(half, scan.affine @ np.diag([2.0, 2, 2, 1]))
+        return result
+
+    widget = open_widget(coarse)
+    image = viewer.add_layer(scan_layer("LIA"))
+    press(qtbot, widget)
+    widget.choices.form.set_values({"grid": "1mm"})
+    viewer.layers.selection.active = image
+    press(qtbot, widget)
+    (layer,) = labels_in(viewer)
+    assert layer.data.shape != image.data.shape
+    np.testing.assert_allclose(image.scale, (1, 1, 1))
+    np.testing.assert_allclose(layer.scale, (2, 2, 2))
+    image.affine = np.diag([1.0, 1.5, 1, 1])  # as when it is moved by hand
+    np.testing.assert_array_equal(np.asarray(layer.affine), np.asarray(image.affine))
+
+
+def test_running_again_adds_when_asked_to(viewer, open_widget, qtbot):
+    widget = open_widget()
+    image = viewer.add_layer(scan_layer())
+    qtbot.mouseClick(widget.choices.replace, Qt.MouseButton.LeftButton, pos=widget.choices.replace.rect().center() / 2)
+    for _ in range(2):
+        viewer.layers.selection.active = image
+        press(qtbot, widget)
+    assert len(labels_in(viewer)) == 2
+
+
+def test_an_edited_result_is_never_replaced(viewer, open_widget, qtbot):
+    widget = open_widget()
+    image = viewer.add_layer(scan_layer())
+    press(qtbot, widget)
+    (first,) = labels_in(viewer)
+    first.data_setitem((np.array([1]), np.array([1]), np.array([1])), 4)
+    viewer.layers.selection.active = image
+    press(qtbot, widget)
+    assert len(labels_in(viewer)) == 2
+    assert first.data[1, 1, 1] == 4
+    assert "was edited" in widget.status.text()
+
+
+def test_each_scan_has_its_own_result(viewer, open_widget, qtbot):
+    widget = open_widget()
+    a, b = viewer.add_layer(scan_layer(name="a")), viewer.add_layer(scan_layer(name="b"))
+    viewer.layers.selection = {a, b}
+    assert widget.run.text() == "&Segment 2 brains"
+    press(qtbot, widget)
+    assert {layer.name for layer in labels_in(viewer)} == {"a segmentation", "b segmentation"}
+    assert widget.status.text() == "2 of 2 scans segmented."
+
+
+def test_a_queue_says_which_scans_have_warnings(viewer, open_widget, qtbot):
+    def some(scan, **options):
+        warned = ("The brain is small.",) if '"b"' in options["name"] else ()
+        return (yield from steps(1, warnings=warned)(scan, **options))
+
+    widget = open_widget(some)
+    viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "ab"}
+    press(qtbot, widget)
+    assert "1 with warnings" in widget.status.text()
+    assert [row.sign.text() for row in widget.list.rows] == ["✓", "⚠"]
+    assert "The brain is small." in widget.list.rows[1].toolTip()
+
+
+def test_each_volume_of_a_series_has_its_own_result(viewer, open_widget, qtbot):
+    widget = open_widget()
+    image = viewer.add_image(np.random.default_rng(1).random((2, 5, 6, 7)), name="fmri", units=("s", "mm", "mm", "mm"))
+    for step in (0, 1, 1):
+        viewer.layers.selection.active = image
+        viewer.dims.set_current_step(0, step)
+        press(qtbot, widget)
+    assert [layer.name for layer in labels_in(viewer)] == ["fmri volume 0 segmentation", "fmri volume 1 segmentation"]
+
+
+# Lying on the scan
+
+
+@pytest.mark.parametrize("kind", ["RAS", "oblique LIA"])
+def test_the_result_moves_with_its_scan(viewer, open_widget, qtbot, kind):
+    widget = open_widget()
+    image = viewer.add_layer(scan_layer(kind))
+    press(qtbot, widget)
+    (layer,) = labels_in(viewer)
+    image.translate = (5, 6, 7)
+    image.affine = np.diag([1.0, 1.1, 1.2, 1])
+    for name in LOCKED[:-1]:
+        assert np.array_equal(np.asarray(getattr(layer, name)), np.asarray(getattr(image, name))), name
+    assert np.array_equal(layer.extent.world, image.extent.world)
+
+
+def test_new_data_while_running_leaves_the_result_where_the_old_was(viewer, open_widget, qtbot):
+    widget = open_widget(steps(20, seconds=0.02))
+    image = viewer.add_layer(scan_layer())
+    shape, scale = image.data.shape, np.array(image.scale)
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    image.data = np.zeros((9, 9, 9))
+    image.scale = (3, 3, 3)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    (layer,) = labels_in(viewer)
+    assert layer.data.shape == shape
+    assert np.array_equal(layer.scale, scale)
+    assert "was changed meanwhile" in widget.status.text()
+
+
+def test_a_scan_moved_while_running_takes_its_result_along(viewer, open_widget, qtbot):
+    widget = open_widget(steps(20, seconds=0.02))
+    image = viewer.add_layer(scan_layer())
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    image.translate = (50, 60, 70)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    assert tuple(labels_in(viewer)[0].translate) == (50, 60, 70)
+
+
+# Probabilities
+
+
+def ask(qtbot, widget, value: int) -> None:
+    widget.volumes.probability_requested.emit(value)
+    qtbot.waitUntil(lambda: not widget.queue.busy and not widget.probabilities.job.running, timeout=5000)
+
+
+def test_a_structures_probability_is_a_layer_on_the_scan(viewer, open_widget, qtbot):
+    widget = open_widget(careful())
+    widget.choices.form.set_values({"posteriors": True})
+    image = viewer.add_layer(scan_layer("LIA"))
+    press(qtbot, widget)
+    (labels,) = labels_in(viewer)
+    ask(qtbot, widget, 17)
+    layer = viewer.layers["scan Left-Hippocampus probability"]
+    assert np.array_equal(np.asarray(layer.data) == 0.75, labels.data == 17)
+    assert np.array_equal(layer.extent.world, image.extent.world)
+    assert tuple(layer.contrast_limits) == (0, 1)
+    assert layer.blending == "additive"
+    assert widget.image.layer() is image  # a probability is not offered as a scan
+
+
+def test_probabilities_that_were_not_kept_are_computed_with_the_same_options(viewer, open_widget, qtbot):
+    calls: list = []
+    widget = open_widget(careful(calls))
+    viewer.add_layer(scan_layer())
+    widget.choices.form.set_values({"flip": False})
+    press(qtbot, widget)
+    widget.choices.form.set_values({"flip": True})
+    for value in (53, 17):  # the second one is there already
+        ask(qtbot, widget, value)
+    assert [(call["flip"], call["posteriors"]) for call in calls] == [(False, False), (False, True)]
+    assert len(labels_in(viewer)) == 1
+    assert "scan Right-Hippocampus probability" in viewer.layers
+    assert "scan Left-Hippocampus probability" in viewer.layers
+
+
+def test_without_the_scan_probabilities_are_refused_in_one_sentence(viewer, open_widget, qtbot):
+    widget = open_widget(careful())
+    image = viewer.add_layer(scan_layer())
+    press(qtbot, widget)
+    viewer.layers.remove(image)
+    ask(qtbot, widget, 17)
+    assert "were not kept" in widget.status.text()
+
+
+def test_all_posteriors_are_a_stack_named_after_the_structure_that_is_shown(viewer, open_widget, qtbot):
+    widget = open_widget(careful())
+    widget.choices.form.set_values({"posteriors": True})
+    image = viewer.add_layer(scan_layer("oblique"))
+    press(qtbot, widget)
+    (labels,) = labels_in(viewer)
+    assert widget.posteriors.isVisible()
+    qtbot.mouseClick(widget.posteriors, Qt.MouseButton.LeftButton)
+    (stack,) = [layer for layer in viewer.layers if layer.ndim == 4]
+    assert stack.data.shape == (3, *image.data.shape)
+    viewer.dims.set_current_step(0, 2)
+    assert stack.name == "scan posteriors: Right-Hippocampus"
+    assert np.array_equal(np.asarray(stack.data[2]) == 0.75, labels.data == 53)
+    np.testing.assert_allclose(stack.extent.world[:, 1:], image.extent.world)
+
+
+def test_a_result_that_is_removed_gives_its_posteriors_back(viewer, open_widget, qtbot):
+    widget = open_widget(careful())
+    widget.choices.form.set_values({"posteriors": True})
+    viewer.add_layer(scan_layer())
+    press(qtbot, widget)
+    (labels,) = labels_in(viewer)
+    assert is_result(labels)
+    assert len(widget.probabilities._kept) == 1
+    viewer.layers.remove(labels)
+    assert len(widget.probabilities._kept) == 0
+
+
+def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
+    calls: list = []
+    widget = open_widget(careful(calls))
+    widget.choices.form.set_values({"posteriors": True})
+    viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "abcd"}
+    press(qtbot, widget)
+    kept = {layer.name[0] for layer in widget.probabilities._kept}
+    assert kept == {"b", "c", "d"}
+    widget.volumes.show_layer(viewer.layers["a segmentation"])
+    ask(qtbot, widget, 17)
+    assert "a Left-Hippocampus probability" in viewer.layers
+    assert len(calls) == 5
+
+
+# Keyboard
+
+
+def test_the_keyboard_runs_and_cancels(viewer, open_widget, qtbot):
+    widget = open_widget(steps(1000, seconds=0.02))
+    viewer.add_layer(scan_layer())
+    widget.activateWindow()
+    widget.run.setFocus()
+    qtbot.keyClick(widget.run, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    widget.cancel.setFocus()
+    qtbot.keyClick(widget.cancel, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=1000)
+    assert labels_in(viewer) == []
+
+
+def test_nothing_but_a_report_comes_from_a_run_that_waits_for_its_turn(viewer, open_widget, qtbot):
+    def slow(scan, **options):
+        yield Progress("Network", 1, 4)
+        return (yield from steps(5, seconds=0.02)(scan, **options))
+
+    widget = open_widget(slow)
+    a, b = viewer.add_layer(scan_layer(name="a")), viewer.add_layer(scan_layer(name="b"))
+    viewer.layers.selection = {a, b}
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    viewer.layers.remove(b)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    assert [layer.name for layer in labels_in(viewer)] == ["a segmentation"]
+    assert widget.status.text() == "1 of 2 scans segmented."

@@ -1,0 +1,239 @@
+"""The Segment brain widget, driven by clicks, with a stand-in for the pipeline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.widgets.segment.widget import SegmentWidget
+from tests.widgets.builders import scan_layer, steps
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot, viewer):
+    """Opens the widget on a given pipeline, and sees that nothing still runs at the end."""
+    opened = []
+
+    def make(fake=None) -> SegmentWidget:
+        widget = SegmentWidget(
+            viewer, steps=fake or steps()
+        )  # not given to qtbot, which closes before this fixture ends
+        widget.show()
+        opened.append(widget)
+        return widget
+
+    yield make
+    for widget in opened:
+        widget.queue.stop_all()
+        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
+        widget.close()
+        widget.deleteLater()
+
+
+def click(qtbot, button) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def labels_in(viewer: ViewerModel) -> list[Labels]:
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+def test_without_a_scan_it_says_what_to_do(open_widget):
+    widget = open_widget()
+    assert not widget.run.isEnabled()
+    assert "Open a scan" in widget.hint.text()
+
+
+def test_a_layer_that_is_no_scan_is_refused_in_one_sentence(viewer, open_widget):
+    widget = open_widget()
+    viewer.add_image(np.zeros((5, 6)), name="flat")
+    assert not widget.run.isEnabled()
+    assert "2D" in widget.hint.text()
+
+
+def test_a_layer_without_unit_is_taken_and_remarked_on(viewer, open_widget):
+    widget = open_widget()
+    viewer.add_image(np.zeros((5, 6, 7)), scale=(2, 1, 1))
+    assert widget.run.isEnabled()
+    assert "2 × 1 × 1 mm" in widget.hint.text()
+
+
+@pytest.mark.parametrize("kind", ["RAS", "LIA", "oblique"])
+def test_one_click_gives_named_labels_lying_on_the_scan(viewer, open_widget, qtbot, kind):
+    widget = open_widget()
+    image = viewer.add_layer(scan_layer(kind))
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    (layer,) = labels_in(viewer)
+    assert layer.name == "scan segmentation"
+    assert layer.data.shape == image.data.shape
+    for name in ("scale", "translate", "rotate", "shear", "affine"):
+        assert np.array_equal(np.asarray(getattr(layer, name)), np.asarray(getattr(image, name))), name
+    assert layer.units == image.units
+    assert layer.axis_labels == image.axis_labels
+    assert set(np.unique(layer.data)) == {0, 17, 53}
+    assert "Left-Hippocampus" in list(layer.features["name"])
+    assert widget.status.text().startswith("Done in")
+    assert widget.run.isEnabled()
+
+
+def test_the_table_is_filled_and_the_warnings_are_shown(viewer, open_widget, qtbot):
+    widget = open_widget(steps(warnings=("The brain is small.",)))
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: not widget.volumes.isHidden(), timeout=5000)
+    assert [row.name for row in widget.volumes.table.rows] == ["Brain-Stem", "Left-Hippocampus", "Right-Hippocampus"]
+    assert widget.volumes.warnings.text() == "The brain is small."
+
+
+def test_the_choices_reach_the_pipeline_in_another_thread(viewer, open_widget, qtbot):
+    fake = steps()
+    widget = open_widget(fake)
+    viewer.add_layer(scan_layer())
+    widget.device.setCurrentIndex(widget.device.findData("cpu"))
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    assert fake.calls[0]["device"] == "cpu"
+    assert fake.calls[0]["model"] == widget.model.values()["model"]
+    assert fake.threads[0] is not threading.main_thread()
+
+
+def test_stage_and_progress_are_shown_while_it_runs(viewer, open_widget, qtbot):
+    widget = open_widget(steps(20, seconds=0.05))
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    assert widget.progress.maximum() == 20
+    assert widget.status.text().startswith("Network (")
+    assert widget.progress.isVisible()
+    assert not widget.run.isEnabled()
+
+
+def test_cancel_ends_within_a_second_and_adds_nothing(viewer, open_widget, qtbot):
+    fake = steps(1000, seconds=0.05)
+    widget = open_widget(fake)
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    before = time.monotonic()
+    click(qtbot, widget.cancel)
+    qtbot.waitUntil(lambda: widget.run.isEnabled(), timeout=5000)
+    assert time.monotonic() - before < 1
+    assert labels_in(viewer) == []
+    assert fake.ended
+    assert "nothing was added" in widget.status.text()
+    assert not widget.progress.isVisible()
+
+
+def test_removing_the_scan_stops_the_run(viewer, open_widget, qtbot):
+    widget = open_widget(steps(1000, seconds=0.05))
+    image = viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 1, timeout=5000)
+    viewer.layers.remove(image)
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
+    assert len(viewer.layers) == 0
+
+
+def test_another_removed_layer_does_not_stop_the_run(viewer, open_widget, qtbot):
+    widget = open_widget(steps(5, seconds=0.05))
+    other = viewer.add_layer(scan_layer(name="other"))
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    viewer.layers.remove(other)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+
+
+def test_removing_the_result_empties_the_table(viewer, open_widget, qtbot):
+    widget = open_widget()
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    viewer.layers.remove(labels_in(viewer)[0])
+    assert widget.volumes.isHidden()
+
+
+def test_a_bad_scan_is_one_sentence_and_a_notification(viewer, open_widget, qtbot, monkeypatch):
+    told = []
+    monkeypatch.setattr(notification_manager, "dispatch", told.append)
+    widget = open_widget(steps(error=InputError("The scan is constant; open another one.")))
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(told), timeout=5000)
+    assert widget.status.text() == "The scan is constant; open another one."
+    assert told[0].message == widget.status.text()
+    assert widget.run.isEnabled()
+    assert labels_in(viewer) == []
+
+
+def test_a_defect_is_one_sentence_and_a_notification_with_its_traceback(viewer, open_widget, qtbot, monkeypatch):
+    told = []
+    monkeypatch.setattr(notification_manager, "dispatch", told.append)
+    widget = open_widget(steps(error=RuntimeError("no kernel image")))
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(told), timeout=5000)
+    assert "no kernel image" in widget.status.text()
+    assert told[0].message == widget.status.text()
+    assert [text for text, _ in told[0].actions] == ["Details"]
+
+
+def test_one_volume_of_a_series_is_the_one_shown(viewer, open_widget, qtbot):
+    widget = open_widget()
+    series = np.stack([np.zeros((5, 6, 7)), np.ones((5, 6, 7))])
+    viewer.add_image(series, scale=(1, 2, 1, 1), units=("s", "mm", "mm", "mm"))
+    viewer.dims.set_current_step(0, 1)
+    assert widget.hint.text() == "The volume that is shown is segmented."
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    (layer,) = labels_in(viewer)
+    assert layer.data.shape == (5, 6, 7)
+    assert tuple(layer.scale) == (2, 1, 1)
+
+
+def test_closing_the_widget_stops_the_run(viewer, open_widget, qtbot):
+    fake = steps(1000, seconds=0.05)
+    widget = open_widget(fake)
+    viewer.add_layer(scan_layer())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 1, timeout=5000)
+    widget.close()
+    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
+    assert labels_in(viewer) == []
+
+
+OPENING = """
+import sys, time
+import napari.qt
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+application, viewer = QApplication([]), ViewerModel()
+before = time.process_time()
+from napari_synthseg.widgets.segment.widget import SegmentWidget
+widget = SegmentWidget(viewer)
+widget.show()
+application.processEvents()
+print(time.process_time() - before, "torch" in sys.modules)
+"""
+
+
+def test_opening_is_quick_and_does_without_torch():
+    done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True, check=True)
+    seconds, torch = done.stdout.split()[-2:]
+    assert torch == "False"
+    assert float(seconds) < 0.5

@@ -1,0 +1,65 @@
+"""The anatomical views as napari's commands and keys."""
+
+from __future__ import annotations
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_synthseg.widgets.view import commands, view
+from tests.widgets.builders import scan_layer
+
+
+@pytest.fixture
+def viewer():
+    model = ViewerModel()
+    model.add_layer(scan_layer("LIA"))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (commands.view_axial, view.AXIAL),
+        (commands.view_coronal, view.CORONAL),
+        (commands.view_sagittal, view.SAGITTAL),
+        (commands.view_3d, view.THREE_D),
+        (commands.view_whole, view.AXIAL),
+    ],
+)
+def test_a_command_shows_its_view(viewer, command, name):
+    command(viewer)
+    assert view.current_view(viewer) == (name, view.NEUROLOGICAL)
+
+
+def test_sides_are_swapped_and_stay_so_in_the_next_view(viewer):
+    commands.view_coronal(viewer)
+    commands.swap_sides(viewer)
+    assert view.current_view(viewer) == (view.CORONAL, view.RADIOLOGICAL)
+    commands.view_sagittal(viewer)
+    assert view.current_view(viewer) == (view.SAGITTAL, view.RADIOLOGICAL)
+    commands.swap_sides(viewer)
+    assert view.current_view(viewer) == (view.SAGITTAL, view.NEUROLOGICAL)
+
+
+def test_keys_do_not_take_what_is_bound_already(viewer):
+    pressed = []
+    viewer.bind_key("F7", lambda _: pressed.append("mine"))
+    commands.bind_keys(viewer)
+    commands.bind_keys(viewer)  # a second widget
+    by_name = {str(key): bound for key, bound in viewer.keymap.items()}
+    by_name["F7"](viewer)
+    assert pressed == ["mine"]
+    by_name["F8"](viewer)
+    assert view.current_view(viewer)[0] == view.SAGITTAL
+
+
+def test_napari_runs_the_commands_of_the_manifest(window):
+    from napari._app_model import get_app_model
+
+    viewer = window()
+    viewer.add_layer(scan_layer("RAS"))
+    app = get_app_model()
+    app.commands.execute_command("napari-synthseg.view_coronal").result()
+    assert view.current_view(viewer)[0] == view.CORONAL
+    menu = {item.command.title for item in app.menus.get_menu("napari-synthseg/view")}
+    assert any(title.startswith("Anatomical view: sagittal") for title in menu)

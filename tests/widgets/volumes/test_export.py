@@ -1,0 +1,112 @@
+"""Volumes as CSV, labels as a file with its table."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_synthseg.files import read_volume
+from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
+from napari_synthseg.widgets.volumes import export as volumes_export
+from napari_synthseg.widgets.volumes.panel import VolumesPanel
+from napari_synthseg.widgets.volumes.rows import VolumeRow, write_volumes
+from tests.widgets.builders import scan_layer
+from tests.widgets.volumes.test_panel import result
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture
+def export(qtbot):
+    panel = VolumesPanel(ViewerModel())
+    qtbot.addWidget(panel)
+    panel.show_layer(result())
+    panel.show()
+    yield panel.export
+
+
+def choosing(monkeypatch, path) -> None:
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(path), ""))
+
+
+def test_csv_has_cubic_millimetres_quality_and_asymmetry(export, qtbot, tmp_path, monkeypatch):
+    choosing(monkeypatch, tmp_path / "volumes")
+    qtbot.mouseClick(export.csv, LEFT)
+    with open(tmp_path / "volumes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["Intracranial", "Brain-Stem", "Left-Hippocampus", "Right-Hippocampus"]
+    assert rows[0]["volume_mm3"] == "1432100.000"
+    assert rows[2] == {
+        "index": "17",
+        "name": "Left-Hippocampus",
+        "side": "left",
+        "volume_mm3": "3912.000",
+        "quality": "0.910",
+        "asymmetry_percent": "-3.466",
+    }
+    assert rows[1]["asymmetry_percent"] == ""
+
+
+def test_a_name_in_tsv_has_tabs(tmp_path):
+    write_volumes(tmp_path / "v.tsv", [VolumeRow(17, "Left-Hippocampus", "left", 3.9)])
+    assert (tmp_path / "v.tsv").read_text().splitlines()[1] == "17\tLeft-Hippocampus\tleft\t3900.000\t\t"
+
+
+def test_a_cancelled_export_writes_nothing(export, qtbot, tmp_path, monkeypatch):
+    choosing(monkeypatch, "")
+    monkeypatch.chdir(tmp_path)
+    for button in (export.csv, export.labels):
+        qtbot.mouseClick(button, LEFT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copy_takes_all_rows_where_none_is_selected(export, qtbot):
+    qtbot.mouseClick(export.copy, LEFT)
+    assert len(QApplication.clipboard().text().splitlines()) == 4
+
+
+def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
+    scan = scan_layer("oblique LIA")
+    viewer = ViewerModel()
+    data = np.zeros(scan.data.shape, np.uint16)
+    data[1:3, 1:3, 1:3] = 17
+    volumes = {17: 3912.3}
+    layer = viewer.add_labels(
+        data,
+        scale=scan.scale,
+        translate=scan.translate,
+        units=scan.units,
+        axis_labels=scan.axis_labels,
+        metadata=scan.metadata,
+        **labels_kwargs(volumes, volumes, {17: 0.5}),
+    )
+    panel = VolumesPanel(viewer)
+    qtbot.addWidget(panel)
+    panel.show_layer(layer)
+    panel.show()
+    choosing(monkeypatch, tmp_path / "seg")
+    qtbot.mouseClick(panel.export.labels, LEFT)
+    qtbot.waitUntil(panel.export.labels.isEnabled, timeout=10_000)
+    saved = read_volume(tmp_path / "seg.nii.gz")
+    np.testing.assert_allclose(saved.affine, scan.metadata["napari_synthseg"]["affine"], atol=1e-6)
+    assert np.count_nonzero(saved.data == 17) == 8
+    header, row = (tmp_path / "seg.tsv").read_text().splitlines()
+    assert header.split("\t") == ["index", "name", "color", "volume_mm3", "quality"]
+    assert row.split("\t")[:2] + row.split("\t")[3:] == ["17", "Left-Hippocampus", "3912.0", "0.500"]
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    (tmp_path / "file").write_text("")
+    for button, name in ((export.csv, "a.csv"), (export.labels, "a.nii.gz")):
+        choosing(monkeypatch, tmp_path / "file" / name)
+        qtbot.mouseClick(button, LEFT)
+        qtbot.waitUntil(button.isEnabled, timeout=10_000)
+    qtbot.waitUntil(lambda: len(said) == 2, timeout=10_000)
+    assert all("another" in sentence and "\n" not in sentence for sentence in said)

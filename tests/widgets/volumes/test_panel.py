@@ -1,0 +1,341 @@
+"""The volumes of a layer: what the table shows, and what clicks and keys in it do to the layer and the view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
+from qtpy.QtGui import QContextMenuEvent
+from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
+
+from napari_synthseg import anatomy
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY
+from napari_synthseg.widgets.layers.labels_layer import VOLUME, labels_kwargs
+from napari_synthseg.widgets.volumes import visibility
+from napari_synthseg.widgets.volumes.model import LOW_QUALITY
+from napari_synthseg.widgets.volumes.panel import VolumesPanel
+
+LEFT = Qt.MouseButton.LeftButton
+PLACES = {17: (2, 3, 1), 53: (2, 3, 8), 16: (7, 5, 5)}
+
+
+def result(name: str = "result", **kept) -> Labels:
+    """Three structures, single voxels of 2 mm but for the brain stem."""
+    data = np.zeros((10, 10, 10), np.uint16)
+    for value, place in PLACES.items():
+        data[place] = value
+    volumes = {17: 3912.3, 53: 4050.0, 16: 21_000.0}
+    kept = {"intracranial_mm3": 1_432_100.0, "warnings": ("Too small.",)} | kept
+    kwargs = labels_kwargs(volumes, volumes, {17: 0.91, 53: LOW_QUALITY - 0.2, 16: 0.8})
+    return Labels(data, name=name, scale=(2, 2, 2), translate=(-9, -7, 5), metadata={METADATA_KEY: kept}, **kwargs)
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def panel(viewer, qtbot):
+    panel = VolumesPanel(viewer)
+    qtbot.addWidget(panel)
+    return panel
+
+
+@pytest.fixture
+def shown(panel, viewer):
+    """A panel on the screen, showing a layer of its viewer."""
+    layer = viewer.add_layer(result())
+    panel.show_layer(layer)
+    panel.resize(300, 420)
+    panel.show()
+    return panel
+
+
+def column(panel: VolumesPanel, number: int) -> list[str]:
+    model = panel.table.model()
+    return [model.index(row, number).data() for row in range(model.rowCount())]
+
+
+def index_of(panel: VolumesPanel, name: str, side: str = "", column: int = 1):
+    model = panel.table.model()
+    for row in range(model.rowCount()):
+        if model.index(row, 1).data() == name and (not side or model.index(row, 2).data() == side):
+            return model.index(row, column)
+    raise AssertionError(f"no row of {side} {name}")
+
+
+def click(qtbot, panel, index, *, twice: bool = False, place: QPoint | None = None) -> None:
+    where = place or panel.table.visualRect(index).center()
+    qtbot.mouseClick(panel.table.viewport(), LEFT, pos=where)
+    if twice:
+        qtbot.mouseDClick(panel.table.viewport(), LEFT, pos=where)
+
+
+def box_of(panel, index) -> QPoint:
+    """The middle of a row's check box, which stands first in its cell."""
+    option = QStyleOptionViewItem()
+    option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+    option.rect = panel.table.visualRect(index)
+    element = QStyle.SubElement.SE_ItemViewItemCheckIndicator
+    box = panel.table.style().subElementRect(element, option, panel.table)
+    return QPoint(option.rect.left() + box.width() // 2 + 2, option.rect.center().y())
+
+
+def drawn(layer: Labels) -> set[int]:
+    return {value for value in PLACES if layer.colormap.map(value)[3] > 0}
+
+
+# What is shown
+
+
+def test_it_is_hidden_until_there_is_something_to_show(panel):
+    assert panel.isHidden()
+    panel.show_layer(Labels(np.zeros((3, 3, 3), np.uint16)))
+    assert panel.isHidden()
+
+
+def test_the_table_has_colour_name_side_volume_and_quality(panel):
+    panel.show_layer(result())
+    assert column(panel, 1) == ["Brain-Stem", "Hippocampus", "Hippocampus"]
+    assert column(panel, 2) == ["mid", "left", "right"]
+    assert column(panel, 3) == ["21.00", "3.91", "4.05"]
+    assert column(panel, 4) == ["0.80", "0.91", "! 0.40"]
+    swatch = panel.table.model().index(1, 0).data(Qt.ItemDataRole.DecorationRole)
+    assert swatch.getRgb()[:3] == anatomy.color(17)
+
+
+def test_low_quality_is_marked_by_more_than_a_colour(panel):
+    panel.show_layer(result())
+    good, low = index_of(panel, "Hippocampus", "left", 4), index_of(panel, "Hippocampus", "right", 4)
+    assert low.data(Qt.ItemDataRole.FontRole).bold()
+    assert good.data(Qt.ItemDataRole.FontRole) is None
+    assert "look at it" in low.data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_without_any_quality_there_is_no_column_for_it(panel):
+    panel.show_layer(result())
+    assert not panel.table.isColumnHidden(4)
+    panel.show_layer(Labels(np.zeros((3, 3, 3), np.uint16), **labels_kwargs([17, 53], {17: 1.0, 53: 2.0})))
+    assert panel.table.isColumnHidden(4)
+    panel.sides.click()
+    assert not panel.table.isColumnHidden(4)  # the asymmetry
+
+
+def test_a_colour_chosen_in_napari_is_shown(panel):
+    layer = result()
+    panel.show_layer(layer)
+    layer.colormap = {**layer.colormap.color_dict, 17: (1, 0, 0, 1)}
+    swatch = index_of(panel, "Hippocampus", "left", 0).data(Qt.ItemDataRole.DecorationRole)
+    assert swatch.getRgb()[:3] == (255, 0, 0)
+
+
+def test_a_click_on_a_header_sorts(shown, qtbot):
+    header = shown.table.horizontalHeader()
+    where = QPoint(header.sectionViewportPosition(3) + header.sectionSize(3) // 2, 5)
+    qtbot.mouseClick(header.viewport(), LEFT, pos=where)
+    assert column(shown, 3) in (["3.91", "4.05", "21.00"], ["21.00", "4.05", "3.91"])
+
+
+@pytest.mark.parametrize(("typed", "names"), [("left hip", ["left"]), ("HIPPO", ["left", "right"]), ("16", ["mid"])])
+def test_typing_filters_by_name_side_and_value(shown, qtbot, typed, names):
+    qtbot.keyClicks(shown.filter, typed)
+    assert column(shown, 2) == names
+
+
+def test_left_and_right_side_by_side(shown, qtbot):
+    qtbot.mouseClick(shown.sides, LEFT)
+    assert [column(shown, number) for number in range(1, 5)] == [["Hippocampus"], ["3.91"], ["4.05"], ["-3.5"]]
+    qtbot.mouseClick(shown.sides, LEFT)
+    assert column(shown, 2) == ["mid", "left", "right"]
+
+
+def test_warnings_and_intracranial_volume_are_shown(panel):
+    panel.show_layer(result())
+    assert panel.warnings.text() == "Too small."
+    assert not panel.warnings.isHidden()
+    assert "1,432 mL" in panel.intracranial.text()
+
+
+def test_the_title_follows_the_name_of_the_layer(panel):
+    layer = result()
+    panel.show_layer(layer)
+    layer.name = "patient 7"
+    assert "patient 7" in panel.title.text()
+
+
+def test_a_removed_layer_is_forgotten(panel):
+    layer = result()
+    panel.show_layer(layer)
+    panel.forget(result("another"))
+    assert not panel.isHidden()
+    panel.forget(layer)
+    assert panel.isHidden()
+    assert panel.layer is None
+    layer.name = "still alive"
+
+
+# What a click does
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_click_centres_the_view(shown, viewer, qtbot, side):
+    viewer.scene.camera.zoom = 7.0
+    click(qtbot, shown, index_of(shown, "Hippocampus", side))
+    value = 17 if side == "left" else 53
+    assert viewer.dims.current_step == PLACES[value]
+    world = viewer.layers[0].data_to_world(PLACES[value])
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], world[-2:])
+    assert viewer.scene.camera.zoom == 7.0
+    assert viewer.layers[0].selected_label == value
+
+
+def test_a_click_centres_the_view_in_3d_and_beside_a_series(shown, viewer, qtbot):
+    viewer.add_layer(Image(np.zeros((4, 10, 10, 10))))
+    viewer.dims.ndisplay = 3
+    click(qtbot, shown, index_of(shown, "Brain-Stem"))
+    np.testing.assert_allclose(viewer.scene.camera.center, viewer.layers[0].data_to_world(PLACES[16]))
+
+
+def test_arrow_keys_go_from_structure_to_structure(shown, viewer, qtbot):
+    click(qtbot, shown, index_of(shown, "Brain-Stem"))
+    qtbot.keyClick(shown.table, Qt.Key.Key_Down)
+    assert viewer.dims.current_step == PLACES[17]
+
+
+def test_a_structure_without_voxels_is_said_to_be_empty(shown, viewer, qtbot):
+    before = viewer.dims.point
+    viewer.layers[0].data[PLACES[16]] = 0
+    click(qtbot, shown, index_of(shown, "Brain-Stem"))
+    assert "No voxel" in shown.note.text()
+    assert viewer.dims.point == before
+
+
+def test_a_cell_of_a_pair_is_its_side(shown, viewer, qtbot):
+    qtbot.mouseClick(shown.sides, LEFT)
+    click(qtbot, shown, index_of(shown, "Hippocampus", column=3))
+    assert viewer.dims.current_step == PLACES[53]
+
+
+def test_a_double_click_shows_only_one_and_again_all(shown, viewer, qtbot):
+    layer = viewer.layers[0]
+    index = index_of(shown, "Hippocampus", "left")
+    click(qtbot, shown, index, twice=True)
+    assert drawn(layer) == {17}
+    assert layer.colormap.map(9999)[3] == 0  # what has no row is hidden too
+    assert shown.all.checkState() == Qt.CheckState.PartiallyChecked
+    click(qtbot, shown, index, twice=True)
+    assert drawn(layer) == set(PLACES)
+    assert layer.colormap.map(9999)[3] == 1
+    assert shown.all.checkState() == Qt.CheckState.Checked
+
+
+def test_a_check_box_hides_and_shows_and_does_not_move_the_view(shown, viewer, qtbot):
+    layer, before = viewer.layers[0], viewer.dims.point
+    index = index_of(shown, "Hippocampus", "left", 0)
+    click(qtbot, shown, index, place=box_of(shown, index))
+    assert drawn(layer) == {53, 16}
+    assert viewer.dims.point == before
+    click(qtbot, shown, index, place=box_of(shown, index))
+    assert drawn(layer) == set(PLACES)
+
+
+def test_hidden_structures_keep_their_colour(shown, viewer):
+    layer = viewer.layers[0]
+    before = np.array(layer.colormap.map(17))
+    visibility.set_visible(layer, [17], False)
+    visibility.set_visible(layer, [17], True)
+    np.testing.assert_allclose(layer.colormap.map(17), before)
+
+
+def test_space_and_return_do_it_from_the_keyboard(shown, viewer, qtbot):
+    layer = viewer.layers[0]
+    click(qtbot, shown, index_of(shown, "Hippocampus", "right"))
+    qtbot.keyClick(shown.table, Qt.Key.Key_Space)
+    assert drawn(layer) == {17, 16}
+    qtbot.keyClick(shown.table, Qt.Key.Key_Return)
+    assert drawn(layer) == {53}
+
+
+def test_all_hides_and_shows_what_the_filter_keeps(shown, viewer, qtbot):
+    layer = viewer.layers[0]
+    qtbot.keyClicks(shown.filter, "hippo")
+    shown.all.click()
+    assert drawn(layer) == {16}
+    shown.filter.clear()
+    assert shown.all.checkState() == Qt.CheckState.PartiallyChecked
+    shown.all.click()
+    assert drawn(layer) == set(PLACES)
+    shown.all.click()
+    assert drawn(layer) == set()
+
+
+def test_two_layers_keep_their_own_visibility(shown, viewer):
+    first = viewer.layers[0]
+    other = viewer.add_layer(result("other"))
+    visibility.set_visible(first, [17], False)
+    shown.show_layer(other)
+    assert shown.all.checkState() == Qt.CheckState.Checked
+    shown.show_layer(first)
+    assert index_of(shown, "Hippocampus", "left", 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Unchecked
+
+
+def test_the_menu_asks_for_a_probability(shown, qtbot):
+    menu = shown.table.menu_at(index_of(shown, "Hippocampus", "right"))
+    action = next(action for action in menu.actions() if "Probability" in action.text())
+    with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
+        action.trigger()
+    assert asked.args == [53]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_the_menu_opens_on_the_row_that_is_meant(shown, qtbot, keyed):
+    index = index_of(shown, "Hippocampus", "left")
+    if keyed:
+        click(qtbot, shown, index)
+    reason = QContextMenuEvent.Reason.Keyboard if keyed else QContextMenuEvent.Reason.Mouse
+    place = QPoint(1, 1) if keyed else shown.table.visualRect(index).center()
+    event = QContextMenuEvent(reason, place, shown.table.viewport().mapToGlobal(place))
+    QApplication.sendEvent(shown.table.viewport(), event)
+    menu = QApplication.activePopupWidget()
+    action = next(action for action in menu.actions() if "Probability" in action.text())
+    with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
+        action.trigger()
+    menu.close()
+    assert asked.args == [17]
+
+
+def test_ctrl_c_copies_the_selected_rows(shown, qtbot):
+    rows = shown.table.selectionModel()
+    flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
+    for side in ("left", "right"):
+        rows.select(index_of(shown, "Hippocampus", side), flags)
+    qtbot.keyClick(shown.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QApplication.clipboard().text().splitlines() == [
+        "Structure\tSide\tmL\tQual",
+        "Hippocampus\tleft\t3.91\t0.91",
+        "Hippocampus\tright\t4.05\t0.40",
+    ]
+
+
+# Edited labels
+
+
+def test_edited_structures_are_counted_again_and_others_stay(shown, viewer, qtbot):
+    layer = viewer.layers[0]
+    assert shown.recount.isHidden()
+    layer.fill((2, 3, 1), 99)  # the left hippocampus becomes a lesion
+    assert shown.recount.isVisible()
+    qtbot.mouseClick(shown.recount.button, LEFT)
+    qtbot.waitUntil(shown.recount.isHidden, timeout=10_000)
+    volumes = dict(zip(layer.features["index"], layer.features[VOLUME], strict=True))
+    assert volumes[17] == 0
+    assert volumes[99] == 0.008
+    assert volumes[53] == 4.05
+    assert column(shown, 4) == ["0.80", "", "! 0.40", ""]
+
+
+def test_the_panel_stays_narrow(shown):
+    assert shown.minimumSizeHint().width() <= 270
