@@ -7,8 +7,7 @@ or to batches of tensors on any device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,19 +19,19 @@ from napari_synthseg.synthesis.acquisition import along, back_matrix, stack_matr
 from napari_synthseg.synthesis.appearance import bias_field, rescale_and_gamma
 from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.record import Plain, Triple
 from napari_synthseg.volume import Volume, same_grid, to_canonical
 
 __all__ = ["Degraded", "DegradationPriors", "DegradationRecord", "degrade", "degrade_batch", "degraded",
            "draw_degradation"]  # fmt: skip
 
-Triple = tuple[float, float, float]
 
 SLAB = 32
 """Planes deformed at once: coordinates take three times the memory of the image."""
 
 
 @dataclass(frozen=True)
-class DegradationRecord:
+class DegradationRecord(Plain):
     """Parameters of one degradation; lengths in mm, angles in degrees, intensities in [0, 255]."""
 
     rotation_deg: Triple
@@ -54,17 +53,6 @@ class DegradationRecord:
     """Standard deviation of the slice profile."""
     noise_std: float
     noise_seed: int
-
-    def to_dict(self) -> dict:
-        """Plain numbers, lists and strings."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> DegradationRecord:
-        """The inverse of `to_dict`."""
-        plain = {f.name: data[f.name] for f in fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        return cls(**values)
 
 
 @dataclass(frozen=True)

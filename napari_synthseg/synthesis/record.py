@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -19,8 +19,22 @@ from napari_synthseg.synthesis.tissues import tissue_means
 Triple = tuple[float, float, float]
 
 
+class Plain:
+    """What records of every generative model can do: become plain numbers, and come back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        plain = {f.name: data[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+
+
 @dataclass(frozen=True)
-class Record:
+class Record(Plain):
     """Parameters of one sample; lengths in mm, angles in degrees, intensities in [0, 255]."""
 
     flip: bool
@@ -57,17 +71,6 @@ class Record:
     noise_std: float
     crop: Triple
     """Where a random crop lies in the room it has, 0 to 1 along each axis."""
-
-    def to_dict(self) -> dict:
-        """Plain numbers, lists and strings."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> Record:
-        """The inverse of `to_dict`."""
-        plain = {f.name: data[f.name] for f in fields(cls)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        return cls(**values)
 
 
 def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Record:
