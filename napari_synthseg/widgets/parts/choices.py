@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg import weights
+from napari_synthseg.errors import InputError
 
 PLUGIN = "napari-synthseg"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""What every Keras file begins with."""
 KERAS = "SynthSeg's own U-Net with weights in Keras format; they are checked when they are loaded."
 
 
@@ -58,6 +61,9 @@ def weights_card(path: Path) -> dict[str, Any]:
     """
     if weights.find(path).suffix == ".safetensors":
         return {**weights.read_card(path), "path": str(path)}
+    with open(path, "rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise InputError(f"{path.name} is no SynthSeg weights file (HDF5): download it again.")
     return {"name": path.stem, "description": KERAS, "path": str(path), "bytes": path.stat().st_size}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
@@ -23,7 +24,30 @@ from qtpy.QtWidgets import (
 from napari_synthseg.widgets.parts.choices import Choice
 
 
-class Message(QLabel):
+class WrappedLabel(QLabel):
+    """Selectable text that is never cut off: a form layout gives wrapped text in it too little height."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def setText(self, text: str | None) -> None:
+        """Show a text, as high as it needs to be."""
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Another width takes another height."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(0)  # Qt takes it for a part of the height that is asked for
+        self.setMinimumHeight(self.heightForWidth(self.width()) if self.text() else 0)
+
+
+class Message(WrappedLabel):
     """Wrapped, selectable text that takes no room while it is empty.
 
     Args:
@@ -32,8 +56,6 @@ class Message(QLabel):
 
     def __init__(self, *, warning: bool = False) -> None:
         super().__init__()
-        self.setWordWrap(True)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setTextFormat(Qt.TextFormat.PlainText)
         if warning:
             self.setStyleSheet("QLabel { border-left: 3px solid #e0a030; padding-left: 6px; }")

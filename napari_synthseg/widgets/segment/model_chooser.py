@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -22,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg import weights
 from napari_synthseg.widgets.parts.choices import card_rows, card_summary, model_cards, weights_card
-from napari_synthseg.widgets.parts.controls import Message, let_shrink
+from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, let_shrink
 
 OPEN = "Open weights file…"
 FILTER = "Weights (*.safetensors *.h5)"
@@ -151,10 +150,8 @@ class ModelCard(QFrame):
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self._rows: list[tuple[str, str]] = []
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = WrappedLabel()
         self.text.setTextFormat(Qt.TextFormat.RichText)
-        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.copy = QPushButton("Copy card")
         self.copy.setToolTip("Copy the whole card, with the file's path and its full checksum.")
         self.copy.clicked.connect(self._on_copy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import napari
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QKeySequence
@@ -168,6 +168,12 @@ class SegmentWidget(QWidget):
         if not isalive(self):
             return
         active = self._viewer.layers.selection.active
+        if (
+            isinstance(active, Image)
+            and not self.queue.busy
+            and all(run.layer is not active for run in self.queue.runs)
+        ):
+            self._say("")  # what was said was about other scans
         if isinstance(active, Labels):
             self.volumes.show_layer(active)
             self._show_state()
@@ -186,6 +192,7 @@ class SegmentWidget(QWidget):
         if image not in self._viewer.layers:
             return
         if run.wanted is not None:
+            self._say("")
             self.probabilities.arrived(run.wanted, segmentation.posteriors)
             return
         result, remark = self._place(run, outcome)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_synthseg.widgets.view.view import (
@@ -69,11 +68,7 @@ def bind_keys(viewer: napari.viewer.Viewer) -> None:
     """Bind `KEYS` in a viewer; a key that the user or another plugin has bound stays theirs."""
     for key, command in KEYS.items():
         with suppress(ValueError):  # bound already
-            viewer.bind_key(key, partial(_pressed, command))
-
-
-def _pressed(command: Callable[[napari.viewer.Viewer], None], viewer: napari.viewer.Viewer) -> None:
-    command(viewer)
+            viewer.bind_key(key, command)  # a function: napari reads the name of what is bound at every key
 
 
 def _show(name: str, viewer: napari.viewer.Viewer) -> None:

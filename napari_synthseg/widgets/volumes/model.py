@@ -152,7 +152,8 @@ class VolumesModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return self.columns[section].tip
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignRight if self.columns[section].number else Qt.AlignmentFlag.AlignLeft
+            # the arrow of the sorted column is drawn at the right: numbers, narrow, have their header left of it
+            side = Qt.AlignmentFlag.AlignHCenter if self.columns[section].number else Qt.AlignmentFlag.AlignLeft
             return side | Qt.AlignmentFlag.AlignVCenter
         return None
 

@@ -169,8 +169,9 @@ class VolumesTable(QTableView):
         for number, column in enumerate(self._source.columns):
             if column.widest:
                 header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-                texts = (column.widest, column.header)
-                header.resizeSection(number, max(self.fontMetrics().horizontalAdvance(text) for text in texts) + room)
+                widths = [self.fontMetrics().horizontalAdvance(text) for text in (column.widest, column.header)]
+                arrow = 8 if column.number else 0
+                header.resizeSection(number, max(widths[0], widths[1] + arrow) + room)
             else:
                 header.setSectionResizeMode(number, QHeaderView.ResizeMode.Stretch)
 

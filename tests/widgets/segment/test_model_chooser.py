@@ -6,11 +6,12 @@ import json
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_synthseg import weights
 from napari_synthseg.widgets.parts import choices
-from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelChooser
+from napari_synthseg.widgets.parts.controls import form_layout
+from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelCard, ModelChooser
 
 CARD = {
     "name": weights.DEFAULT,
@@ -36,7 +37,7 @@ def chooser(qtbot, tmp_path, monkeypatch) -> ModelChooser:
     put(tmp_path / "known", "another", description="Another brain.")
     put(tmp_path / "elsewhere", "mine", description="My brain.")
     (tmp_path / "elsewhere" / "lonely.safetensors").touch()
-    (tmp_path / "elsewhere" / "synthseg_2.0.h5").touch()
+    (tmp_path / "elsewhere" / "synthseg_2.0.h5").write_bytes(choices.HDF5)
     monkeypatch.setattr(weights, "folders", lambda: [tmp_path / "known"])
     chooser = ModelChooser()
     qtbot.addWidget(chooser)
@@ -48,6 +49,26 @@ def chooser(qtbot, tmp_path, monkeypatch) -> ModelChooser:
 def open_file(chooser, monkeypatch, path) -> None:
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
     chooser.box.setCurrentIndex(chooser.box.findText(OPEN))
+
+
+def test_a_file_that_is_no_hdf5_is_refused_at_once(chooser, monkeypatch, tmp_path):
+    (tmp_path / "page.h5").write_text("<html>not found</html>")
+    open_file(chooser, monkeypatch, tmp_path / "page.h5")
+    assert "page.h5 is no SynthSeg weights file" in chooser.problem.text()
+    assert chooser.values()["weights"] is None
+
+
+def test_a_long_card_is_not_cut_off_in_a_form(qtbot):
+    holder, card = QWidget(), ModelCard()
+    qtbot.addWidget(holder)
+    form_layout(holder).addRow(card)
+    card.show_card(CARD | {"description": "Many words on what it is. " * 20})
+    card.show()
+    holder.show()
+    for width in (270, 400, 250):
+        holder.resize(width, 900)
+        qtbot.waitUntil(lambda: card.text.height() >= card.text.heightForWidth(card.text.width()), timeout=1000)
+    assert card.text.height() < 1.2 * card.text.heightForWidth(card.text.width())
 
 
 def test_the_default_is_chosen(chooser):

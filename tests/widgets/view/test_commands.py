@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.view import commands, view
 from tests.widgets.builders import scan_layer
@@ -51,6 +52,16 @@ def test_keys_do_not_take_what_is_bound_already(viewer):
     assert pressed == ["mine"]
     by_name["F8"](viewer)
     assert view.current_view(viewer)[0] == view.SAGITTAL
+
+
+def test_a_key_pressed_on_the_canvas_turns_the_view(window, qtbot):
+    viewer = window(show=True)
+    viewer.add_layer(scan_layer("RAS"))
+    commands.bind_keys(viewer)
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(canvas, Qt.Key.Key_F7)
+    assert view.current_view(viewer)[0] == view.CORONAL
+    qtbot.keyClick(canvas, Qt.Key.Key_Control)  # napari looks at all that is bound, whatever the key
 
 
 def test_napari_runs_the_commands_of_the_manifest(window):
