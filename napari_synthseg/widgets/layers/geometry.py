@@ -22,6 +22,7 @@ import pint
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
+    from napari.components import Dims
     from napari.layers import Layer
 
     from napari_synthseg.volume import Volume
@@ -129,6 +130,16 @@ def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
             )
         data = data[step]
     return LayerScan(layer.name, data, layer_affine(layer))
+
+
+def shown_volume(layer: Layer, dims: Dims) -> int:
+    """Which volume of a 4D layer the viewer shows.
+
+    The viewer's own step does not say it: that counts in the finest step of all layers, and the volumes of one may be
+    2 s apart where another's first axis just counts.
+    """
+    place = float(layer.world_to_data(dims.point)[0])
+    return int(np.clip(np.rint(place), 0, layer.data.shape[0] - 1))
 
 
 def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:

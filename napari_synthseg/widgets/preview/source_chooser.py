@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_synthseg.anatomy import resources
-from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan
+from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.parts.controls import let_shrink
 from napari_synthseg.widgets.preview.layer_pair import is_ours
@@ -118,15 +118,13 @@ class SourceChooser(QComboBox):
         """
         layer = self.layer()
         if layer is not None:
-            path = Path(layer.source.path) if layer.source.path and layer not in self._edited else None
-            return Source((id(layer), id(layer.data), self._edits), layer.name, path, layer_scan(layer, self._step()))
+            step = shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None
+            is_file = layer.source.path and layer not in self._edited and step is None
+            key = (id(layer), id(layer.data), step, self._edits)
+            return Source(key, layer.name, Path(layer.source.path) if is_file else None, layer_scan(layer, step))
         if isinstance(self._chosen, Path):
             return Source(self._chosen, self._chosen.name, self._chosen)
         return bundled()
-
-    def _step(self) -> int | None:
-        layer, dims = self.layer(), self._viewer.dims
-        return dims.current_step[dims.ndim - 4] if layer is not None and layer.ndim == 4 else None
 
     def _refresh(self, event: object = None) -> None:
         for layer in self._layers:

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, world_matrix
+from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.parts.choices import Choice, device_choices, preference
 from napari_synthseg.widgets.parts.controls import Message
 from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
@@ -129,9 +129,7 @@ class SegmentChoices(QWidget):
         if layer.ndim != 4:
             return None
         typed = self.form.controls["index"].value()
-        last = int(layer.data.shape[0]) - 1
-        shown = int(self._viewer.dims.current_step[self._viewer.dims.ndim - 4])
-        return min(shown if typed is None else typed, last)
+        return shown_volume(layer, self._viewer.dims) if typed is None else min(typed, int(layer.data.shape[0]) - 1)
 
     def problem(self) -> str | None:
         """Why nothing can be segmented, in one sentence; None if it can."""

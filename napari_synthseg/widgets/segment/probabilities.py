@@ -13,10 +13,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets.layers.geometry import shown_volume
 from napari_synthseg.widgets.parts.job import Job
 from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.segment.job import options_of, scan_of
 from napari_synthseg.widgets.segment.probability_layers import (
+    STACK,
     posteriors_layer,
     probability_layer,
     probability_steps,
@@ -118,8 +120,8 @@ class Probabilities(QObject):
     def _name_stacks(self, event: object = None) -> None:
         """A stack is named after the structure that is shown."""
         for layer in self._stacks:
-            if layer in self._viewer.layers:
-                step = int(self._viewer.dims.current_step[self._viewer.dims.ndim - 4])
-                name = stack_name(layer.name.rpartition(" posteriors: ")[0], layer, step)
+            scan, ours, _ = layer.name.rpartition(STACK)
+            if ours and layer in self._viewer.layers:  # a name that the user gave stays
+                name = stack_name(scan, layer, shown_volume(layer, self._viewer.dims))
                 if layer.name != name:
                     layer.name = name

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from napari_synthseg.segmentation.posteriors import Posteriors
 
 COLORMAP = "inferno"
+STACK = " posteriors: "
+"""Between the name of the scan and that of the structure in a stack's name."""
 KEPT = 3
 """Structures of a stack whose probabilities are kept in memory."""
 
@@ -75,7 +77,7 @@ def is_probability(layer: Layer) -> bool:
 def stack_name(scan: str, layer: Layer, step: int) -> str:
     """The name of a stack of probabilities while one of them is shown."""
     names = layer.metadata["structures"]
-    return f"{scan} posteriors: {names[min(max(step, 0), len(names) - 1)]}"
+    return f"{scan}{STACK}{names[min(max(step, 0), len(names) - 1)]}"
 
 
 def _geometry(result: Layer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, shown_volume
 from napari_synthseg.widgets.parts.controls import Message
 from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.view.view import look_at
@@ -217,5 +217,4 @@ def _shown_array(layer: Labels, viewer: ViewerModel) -> np.ndarray:
     """The 3D array of a layer; of a series, the volume that is shown."""
     if layer.ndim < 4:
         return np.asarray(layer.data)
-    step = viewer.dims.current_step[viewer.dims.ndim - layer.ndim]
-    return np.asarray(layer.data[min(int(step), len(layer.data) - 1)])
+    return np.asarray(layer.data[shown_volume(layer, viewer.dims)])

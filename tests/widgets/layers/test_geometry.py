@@ -6,6 +6,7 @@ import dask.array as da
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_synthseg.errors import InputError
@@ -17,6 +18,8 @@ from napari_synthseg.widgets.layers.geometry import (
     layer_problem,
     layer_scan,
     layer_to_volume,
+    series_kwargs,
+    shown_volume,
     volume_to_layer,
 )
 from napari_synthseg.widgets.layers.layer_file import layer_file
@@ -188,6 +191,18 @@ def test_what_is_no_scan_is_refused_in_one_sentence(layer, word):
     assert "\n" not in problem
     with pytest.raises(InputError, match=word):
         layer_to_volume(layer)
+
+
+def test_the_volume_shown_is_found_beside_a_series_of_other_steps():
+    """The viewer counts in the finest step of all layers: its fourth step is the third volume, 2 s apart."""
+    viewer = ViewerModel()
+    array, kwargs = volume_to_layer(volume("RAS"))
+    slow = viewer.add_layer(Image(np.stack([array] * 6), **series_kwargs(kwargs, 2.0)))
+    counted = viewer.add_layer(Image(np.stack([array] * 30), **series_kwargs(kwargs, None)))
+    viewer.dims.set_current_step(0, 4)
+    assert (shown_volume(slow, viewer.dims), shown_volume(counted, viewer.dims)) == (2, 4)
+    viewer.dims.set_current_step(0, 29)
+    assert shown_volume(slow, viewer.dims) == 5
 
 
 def test_a_series_needs_a_step():

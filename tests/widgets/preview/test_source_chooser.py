@@ -103,3 +103,18 @@ def test_a_flat_layer_is_refused_in_one_sentence(chooser, viewer):
 
 def test_the_bundled_map_has_a_file_that_recipes_can_name():
     assert Path(source_chooser.bundled().path).is_file()
+
+
+def test_another_volume_of_a_series_is_another_source(qtbot, viewer):
+    made = SourceChooser(viewer, Image, "A scan.")
+    qtbot.addWidget(made)
+    layer = viewer.add_image(np.stack([np.full((4, 4, 4), number) for number in range(3)]), name="series")
+    layer._source = Source(path="series.nii.gz")
+    made.choose(layer)
+    seen = {}
+    for number in range(3):
+        viewer.dims.set_current_step(0, number)
+        source = made.source()
+        seen[source.key] = int(source.scan.read().data.max())
+        assert source.path is None  # the command line reads no series
+    assert sorted(seen.values()) == [0, 1, 2]

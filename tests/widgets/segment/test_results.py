@@ -276,6 +276,9 @@ def test_all_posteriors_are_a_stack_named_after_the_structure_that_is_shown(view
     assert stack.name == "scan posteriors: Right-Hippocampus"
     assert np.array_equal(np.asarray(stack.data[2]) == 0.75, labels.data == 53)
     np.testing.assert_allclose(stack.extent.world[:, 1:], image.extent.world)
+    stack.name = "mine"
+    viewer.dims.set_current_step(0, 1)
+    assert stack.name == "mine"
 
 
 def test_a_result_that_is_removed_gives_its_posteriors_back(viewer, open_widget, qtbot):
