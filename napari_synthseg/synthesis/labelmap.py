@@ -86,7 +86,10 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
     values |= {known[v].target for v in present if v in known}
     ordered = tuple(sorted(values))
     if len(ordered) > 255:
-        raise InputError(f"{name or 'The label map'} holds {len(ordered)} labels: at most 255 can be used.")
+        raise InputError(
+            f"{name or 'The label map'} holds {len(ordered)} labels, and at most 255 can be used: choose a label map, "
+            "not a scan."
+        )
     slot = {v: i for i, v in enumerate(ordered)}
     free = max((s.generation_class for s in known.values()), default=0) + 1
     classes, targets, partners, removed = [], [], [], []

@@ -67,6 +67,7 @@ class BrainsTab(PreviewPage):
         self._sampling = Job(self)
         self._connect()
         self._recall()
+        self.show_problem()
 
     def _connect(self) -> None:
         self.source.changed.connect(self._on_source)
@@ -147,7 +148,9 @@ class BrainsTab(PreviewPage):
 
     def request(self) -> tuple[Any, ...]:
         """A quick look and the full size of the chosen step."""
-        self._sampling.stop()
+        if self._sampling.running:  # gives way, and is taken up again when this one is done
+            self._stale = True
+            self._sampling.stop()
         return drawn, self.wanted(), self._studio
 
     def recipe(self, *, python: bool) -> str:

@@ -37,6 +37,7 @@ from napari_synthseg.widgets.preview.redrawer import Redrawer
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+PRESS_DRAW = "Press Draw to see a sample."
 LARGEST_SEED = 2**31 - 1
 NEW_SEEDS = 10_000  # new ones stay short enough to be read out
 
@@ -245,7 +246,7 @@ class PreviewPage(QWidget):
         self.draw.setEnabled(problem is None)
         for button in (self.copy, self.save):
             button.setEnabled(problem is None)
-        self.status.say(problem or "")
+        self.status.say(problem or ("" if self._drawn else PRESS_DRAW))
 
     def copy_recipe(self, *, python: bool) -> None:
         """Copy what makes this sample."""

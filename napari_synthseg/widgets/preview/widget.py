@@ -38,7 +38,7 @@ class PreviewWidget(QWidget):
             layout.setContentsMargins(0, 0, 0, 0)
             self.tabs.setTabToolTip(self.tabs.addTab(holder, tab.title), tab.tip)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(0, 6, 0, 0)  # a dock's title hides what touches it
         layout.addWidget(self.tabs, 1)
         self.view = ViewBar(napari_viewer, self)
         self.view.layout().setContentsMargins(6, 0, 6, 6)
@@ -71,8 +71,8 @@ class PreviewWidget(QWidget):
         return page
 
     def sizeHint(self) -> QSize:
-        """Wide enough for the ranges in a fresh dock."""
-        return super().sizeHint().expandedTo(QSize(330, 0))
+        """Wide enough for the ranges in a fresh dock; tabs that are not shown yet ask for too much."""
+        return QSize(330, super().sizeHint().height())
 
     def event(self, event: QEvent) -> bool:
         """Stop what runs when the widget is taken out of its dock or closed; a window that closes only hides it."""
