@@ -3,9 +3,11 @@
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
     python benchmarks/speed.py phantom | evaluate
+    python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
 
 `pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
 the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
+`shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
 Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
 are the figure to compare where other work runs on the machine. Prints one JSON object a run.
 """
@@ -30,11 +32,11 @@ JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
 def main() -> None:
     """Starts the measured process and prints what it says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate"])
+    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate", "shapes"])
     parser.add_argument("--size", type=int)
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--label-map", type=Path)
-    parser.add_argument("--preset", default="synthseg")
+    parser.add_argument("--preset")
     parser.add_argument("--model", default="synthseg-fast")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--threads", type=int)
@@ -62,7 +64,7 @@ def make_input(args: argparse.Namespace, folder: Path) -> None:
     from napari_synthseg.files import write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
-    if args.job == "phantom" or args.scan is not None or args.label_map is not None:
+    if args.job in ("phantom", "shapes") or args.scan is not None or args.label_map is not None:
         return
     size = args.size or 256 if args.job == "pipeline" else 256
     labels = head_phantom((size, size, size))
@@ -157,7 +159,7 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     shape = (args.size or 160,) * 3
 
     def work(number: int) -> Any:
-        sample = synthesize(label_map, priors=args.preset, seed=number, shape=shape)
+        sample = synthesize(label_map, priors=args.preset or "synthseg", seed=number, shape=shape)
         return {"shape": list(sample.image.shape)}
 
     return work
@@ -182,7 +184,27 @@ def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
     return lambda _: evaluate(pred, truth)["mean"]
 
 
-JOBS.update(pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate)
+def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
+    """Synthetic scenes, from priors to image and objects."""
+    import torch
+
+    from napari_synthseg.synthesis.shape_priors import shape_preset
+    from napari_synthseg.synthesis.shape_scenes import scene
+
+    torch.set_num_threads(args.threads or 1)
+    priors, count = shape_preset(args.preset or "both"), 32
+
+    def work(number: int) -> Any:
+        before = cost()
+        for seed in range(number * count, (number + 1) * count):
+            scene(priors, seed, side=args.size or 1024)
+        wall, cpu = (now - then for now, then in zip(cost(), before, strict=True))
+        return {"scenes": count, "per_second": round(count / wall, 1), "per_cpu_second": round(count / cpu, 1)}
+
+    return work
+
+
+JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate)
 
 if __name__ == "__main__":
     main()
