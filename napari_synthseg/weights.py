@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    _Model = TypeVar("_Model", bound=nn.Module)
+
 logger = logging.getLogger(__name__)
 
 DEFAULT = "synthseg-fast"
 NEEDED = ("name", "network", "labels")
-"""What every card says."""
+"""What every card says; the labels only where there are some."""
+PROMPTABLE = "promptable"
+"""The kind of network, on a card, that answers clicks instead of segmenting labels; see `promptable_weights`."""
 
 
 def cache_folder() -> Path:
@@ -48,10 +53,13 @@ def folders() -> list[Path]:
     return [*([Path(given)] if given else []), *_own, anatomy.resources() / "weights", cache_folder() / "weights"]
 
 
-def available() -> list[dict[str, Any]]:
+def available(promptable: bool = False) -> list[dict[str, Any]]:
     """Cards of all weights found, each with its "path"; a name found twice counts where it is found first.
 
     Weights whose card cannot be used are left out, with a warning.
+
+    Args:
+        promptable: the models that answer clicks instead of those that segment whole brains.
     """
     cards: dict[str, dict[str, Any]] = {}
     for folder in folders():
@@ -61,7 +69,7 @@ def available() -> list[dict[str, Any]]:
                     cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
                 except InputError as error:
                     logger.warning("%s", error)
-    return list(cards.values())
+    return [card for card in cards.values() if (card["network"] == PROMPTABLE) == promptable]
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -100,7 +108,9 @@ def read_card(path: Path) -> dict[str, Any]:
         content = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} needs its card {card.name} beside it: copy both files.") from error
-    missing = [key for key in NEEDED if not isinstance(content, dict) or key not in content]
+    answers_clicks = isinstance(content, dict) and content.get("network") == PROMPTABLE
+    needed = [key for key in NEEDED if not (key == "labels" and answers_clicks)]
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
         raise InputError(f"The card {card.name} of {path.name} does not say its {missing[0]}: copy both files again.")
     return content
@@ -138,6 +148,8 @@ def build(card: dict[str, Any]) -> nn.Module:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.networks.unet import UNet3d
 
+    if card.get("network") == PROMPTABLE:
+        raise InputError(f"The weights {card.get('name')!r} answer clicks and segment no whole brain: choose others.")
     if card.get("network") == "locate-refine":
         return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
     if card.get("network") == "unet":
@@ -166,13 +178,22 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
 
         model, card = cast("tuple[nn.Module, dict[str, Any]]", load_unet(path))
     else:
-        model, card = _load_safetensors(path)
+        model, card = load_safetensors(path, build)
     model.labels = tuple(card["labels"])  # type: ignore[assignment]
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or sha256(path)}  # type: ignore[assignment]
     return model.to(device).eval()
 
 
-def _load_safetensors(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> tuple[_Model, dict[str, Any]]:
+    """A network with the weights of a file, float32, and its card.
+
+    Args:
+        path: .safetensors with its card beside it.
+        build: makes the untrained network that a card describes.
+
+    Raises:
+        InputError: the file or its card is missing, damaged or of another kind.
+    """
     import torch
     from safetensors.torch import load_file
 

@@ -1,0 +1,189 @@
+"""Networks that segment what is pointed at: SAM's image encoder, prompt encoder and mask decoder (SynthFM, 3.2).
+
+The ViT encoders, the prompt encoder and the mask decoder are `segment-anything`'s modules, the small encoder is timm's
+TinyViT with SAM's neck (MobileSAM). Parameters have the names of SAM's official checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg.networks.bounded_attention import BoundedAttention
+from napari_synthseg.torchvision_compat import import_torchvision
+
+import_torchvision()
+
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
+from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
+from timm.models.tiny_vit import TinyVit  # noqa: E402
+
+IMAGE_SIZE = 1024
+"""Pixels along each side of what the encoders were trained on."""
+STRIDE = 16
+"""Pixels of the image for one of the embedding."""
+WINDOW = 14
+"""Reach of the ViT encoders' local attention, in steps of the embedding."""
+CHANNELS = 256
+"""Channels of the embedding."""
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""Mean and standard deviation that SAM takes off and divides by, of red, green and blue in 0-255."""
+SINGLE = 0
+"""Which of the decoder's masks is the single answer; the others are its whole-part-subpart guesses."""
+
+
+@dataclass(frozen=True)
+class VitSize:
+    """What distinguishes SAM's ViT encoders."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    """Blocks whose attention reaches over the whole image; that of the others stays in windows."""
+
+
+@dataclass(frozen=True)
+class TinyVitSize:
+    """What distinguishes TinyViT encoders; one entry a stage."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    windows: tuple[int, ...]
+
+
+ENCODERS: dict[str, VitSize | TinyVitSize] = {
+    "mobile": TinyVitSize((64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)),
+    "vit_b": VitSize(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": VitSize(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": VitSize(1280, 32, 16, (7, 15, 23, 31)),
+}
+
+
+class TinyVitEncoder(nn.Module):
+    """MobileSAM's image encoder: TinyViT whose last down-sampling keeps its resolution, then SAM's neck.
+
+    Args:
+        size: its stages.
+    """
+
+    def __init__(self, size: TinyVitSize) -> None:
+        super().__init__()
+        trunk = TinyVit(
+            num_classes=0,
+            embed_dims=size.widths,
+            depths=size.depths,
+            num_heads=size.heads,
+            window_sizes=size.windows,
+            drop_path_rate=0.0,
+        )
+        trunk.get_submodule("stages.3.downsample.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
+        self.patch_embed, self.stages = trunk.patch_embed, trunk.stages
+        self.neck = nn.Sequential(
+            nn.Conv2d(size.widths[-1], CHANNELS, 1, bias=False),
+            LayerNorm2d(CHANNELS),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+            LayerNorm2d(CHANNELS),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised -> (B, 256, H / 16, W / 16)."""
+        return self.neck(self.stages(self.patch_embed(x)))
+
+
+class Promptable(nn.Module):
+    """An image encoder, SAM's prompt encoder and SAM's mask decoder.
+
+    Positions are (x, y) pixels of the model's frame: the image as given to `encode`, its top left pixel being (0, 0).
+
+    Args:
+        encoder: name in `ENCODERS`, or sizes of one's own.
+        image_size: pixels a side of the frame, a multiple of 16.
+    """
+
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(self, encoder: str | VitSize | TinyVitSize = "mobile", image_size: int = IMAGE_SIZE) -> None:
+        super().__init__()
+        size = ENCODERS[encoder] if isinstance(encoder, str) else encoder
+        self.encoder_name = encoder if isinstance(encoder, str) else "custom"
+        self.image_size = image_size
+        grid = image_size // STRIDE
+        self.image_encoder = TinyVitEncoder(size) if isinstance(size, TinyVitSize) else vit_encoder(size, image_size)
+        self.prompt_encoder = PromptEncoder(CHANNELS, (grid, grid), (image_size, image_size), mask_in_chans=16)
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=CHANNELS,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
+        )
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+
+    def encode(self, images: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
+        """Embeddings of images, returned as float32 whatever they were computed in.
+
+        Args:
+            images: (B, 3, H, W), red, green and blue in 0-255; the longer of H and W is `image_size`.
+                What is missing to the right and below is padded with zeros after normalisation, as SAM does.
+            precision: float32, or float16 or bfloat16 for what may be less exact (autocast: norms and softmax stay
+                float32); on a CPU float16 becomes bfloat16, since it would be slower than float32 there.
+
+        Returns:
+            (B, 256, image_size / 16, image_size / 16).
+        """
+        x = (images.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        x = F.pad(x, (0, self.image_size - x.shape[-1], 0, self.image_size - x.shape[-2]))
+        if precision == torch.float16 and x.device.type == "cpu":
+            precision = torch.bfloat16
+        with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+            return self.image_encoder(x).float()
+
+    def decode(
+        self,
+        embedding: torch.Tensor,
+        points: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masks of B prompts on one image.
+
+        Args:
+            embedding: (1, 256, h, w) from `encode`.
+            points: (B, N, 2) positions (x, y).
+            labels: (B, N), 1 inside, 0 outside, -1 a place-holder where prompts have different numbers of points.
+            boxes: (B, 4) as x0, y0, x1, y1.
+            masks: (B, 1, 4h, 4w) logits of an earlier answer.
+
+        Returns:
+            Logits (B, 4, 4h, 4w) and predicted IoU (B, 4): the single answer first, then three guesses.
+        """
+        given = None if points is None else (points, labels)
+        sparse, dense = self.prompt_encoder(given, boxes, masks)
+        return self.mask_decoder.predict_masks(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
+
+
+def vit_encoder(size: VitSize, image_size: int = IMAGE_SIZE) -> ImageEncoderViT:
+    """SAM's ViT image encoder; the memory that its attention takes is bounded."""
+    encoder = ImageEncoderViT(
+        img_size=image_size,
+        patch_size=STRIDE,
+        embed_dim=size.width,
+        depth=size.depth,
+        num_heads=size.heads,
+        mlp_ratio=4,
+        out_chans=CHANNELS,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        global_attn_indexes=size.global_blocks,
+        window_size=WINDOW,
+    )
+    for block in encoder.blocks:
+        block.attn = BoundedAttention(size.width, size.heads, block.window_size or image_size // STRIDE)
+    return encoder

@@ -1,0 +1,278 @@
+"""Weights of promptable models: our own (safetensors with a card), and SAM's and MobileSAM's official checkpoints.
+
+Checkpoints are found by path, or by name in the folders of `weights.folders()`, and are fetched only when asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_synthseg import weights
+from napari_synthseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_synthseg.networks.promptable import Promptable
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = "synthfm-mobile"
+"""Ours, shipped with the package."""
+_META = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An official checkpoint: which encoder it holds, and how its file is known."""
+
+    encoder: str
+    """Name in `networks.promptable.ENCODERS`."""
+    file: str
+    url: str
+    sha256: str
+    bytes: int
+    licence: str = "Apache-2.0"
+
+
+CHECKPOINTS: dict[str, Checkpoint] = {
+    "mobilesam": Checkpoint(
+        "mobile",
+        "mobile_sam.pt",
+        "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        40_728_226,
+    ),
+    "vit_b": Checkpoint(
+        "vit_b",
+        "sam_vit_b_01ec64.pth",
+        _META + "sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        375_042_383,
+    ),
+    "vit_l": Checkpoint(
+        "vit_l",
+        "sam_vit_l_0b3195.pth",
+        _META + "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        1_249_524_607,
+    ),
+    "vit_h": Checkpoint(
+        "vit_h",
+        "sam_vit_h_4b8939.pth",
+        _META + "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        2_564_550_879,
+    ),
+}
+
+
+def available() -> list[dict[str, Any]]:
+    """Cards of the promptable models at hand, each with its "path": ours first, then the official checkpoints."""
+    official = [
+        {
+            "name": name,
+            "network": weights.PROMPTABLE,
+            "encoder": known.encoder,
+            "licence": known.licence,
+            "path": str(path),
+        }
+        for name, known in CHECKPOINTS.items()
+        if (path := _in_folders(known.file)) is not None
+    ]
+    return [*weights.available(promptable=True), *official]
+
+
+def find(name_or_path: str | Path = DEFAULT) -> Path:
+    """The file of a promptable model.
+
+    Args:
+        name_or_path: "default", a name in `CHECKPOINTS`, the name of weights of ours, or a file
+            (.safetensors, .pt, .pth).
+
+    Raises:
+        InputError: if there is none; the message says where it is looked for.
+    """
+    name = DEFAULT if str(name_or_path) == "default" else str(name_or_path)
+    if Path(name).suffix in {".safetensors", ".pt", ".pth"}:
+        if Path(name).is_file():
+            return Path(name)
+        raise InputError(f"The weights file {name} does not exist: check its name.")
+    if name in CHECKPOINTS:
+        known = CHECKPOINTS[name]
+        found = _in_folders(known.file)
+        if found is None:
+            raise InputError(
+                f"The checkpoint of {name} is not at hand: put {known.file} from {known.url} into "
+                f"{download_folder()}, or give its path."
+            )
+        return found
+    found = _in_folders(f"{name}.safetensors")
+    if found is None:
+        names = ", ".join(card["name"] for card in available()) or "none"
+        raise InputError(f"There is no promptable model named {name!r} (at hand: {names}): give a name or a file.")
+    return found
+
+
+def download_folder() -> Path:
+    """Where `download` puts checkpoints."""
+    return weights.cache_folder() / "weights"
+
+
+def download(name: str, progressbar: bool = False) -> Path:
+    """Fetch an official checkpoint into the user's cache, unless it is at hand; its checksum is checked.
+
+    Args:
+        name: in `CHECKPOINTS`.
+        progressbar: show one in the terminal.
+
+    Raises:
+        InputError: an unknown name, or what was fetched is not the file.
+        OSError: the network or the disk fails.
+    """
+    import pooch
+
+    if name not in CHECKPOINTS:
+        raise InputError(f"There is no checkpoint named {name!r} to download: choose {', '.join(CHECKPOINTS)}.")
+    known = CHECKPOINTS[name]
+    found = _in_folders(known.file)
+    if found is not None:
+        return found
+    fetch = pooch.HTTPDownloader(progressbar=progressbar)
+    try:
+        path = pooch.retrieve(known.url, f"sha256:{known.sha256}", known.file, download_folder(), downloader=fetch)
+    except ValueError as error:  # pooch's word for a checksum that differs
+        raise InputError(
+            f"What {known.url} sent is not the official {known.file} (checksum differs): try again later."
+        ) from error
+    return Path(path)
+
+
+def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder: str | None = None) -> Promptable:
+    """A promptable model ready to use.
+
+    Args:
+        name_or_path: as for `find`.
+        device: torch device.
+        encoder: which encoder it has to have; any, if None.
+
+    Returns:
+        The model in evaluation mode, float32, with the attribute `card` (name, encoder, path, sha256).
+
+    Raises:
+        InputError: the weights are missing, damaged, or of something else.
+    """
+    path = find(name_or_path)
+    if path.suffix == ".safetensors":
+        model, card = weights.load_safetensors(path, build)
+    else:
+        model, card = _load_checkpoint(path)
+    if encoder is not None and card["encoder"] != encoder:
+        raise InputError(f"{path.name} holds the encoder {card['encoder']}, not {encoder}: choose the one it holds.")
+    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or weights.sha256(path)}  # type: ignore
+    return model.to(device).eval()  # type: ignore[return-value]
+
+
+def build(card: dict[str, Any]) -> Promptable:
+    """The untrained model that a card describes.
+
+    Raises:
+        InputError: the card is of another kind of network.
+    """
+    from napari_synthseg.networks.promptable import ENCODERS, IMAGE_SIZE, Promptable
+
+    if card.get("network") != weights.PROMPTABLE:
+        raise InputError(f"The weights {card.get('name')!r} segment whole brains and answer no clicks: choose others.")
+    if card.get("encoder") not in ENCODERS:
+        raise InputError(
+            f"The weights {card.get('name')!r} need an unknown encoder {card.get('encoder')!r}: update napari-synthseg."
+        )
+    return Promptable(card["encoder"], card.get("image_size", IMAGE_SIZE))
+
+
+def encoder_of(state: dict[str, torch.Tensor]) -> str | None:
+    """Which encoder a SAM checkpoint holds, from the shapes in it; None if it is no such checkpoint."""
+    from napari_synthseg.networks.promptable import ENCODERS, VitSize
+
+    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+        return "mobile"
+    embedding = state.get("image_encoder.patch_embed.proj.bias")
+    if embedding is None:
+        return None
+    widths = {size.width: name for name, size in ENCODERS.items() if isinstance(size, VitSize)}
+    return widths.get(len(embedding))
+
+
+def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """MobileSAM's parameters under the names of timm's TinyViT; what only classifies or is computed is left out.
+
+    A stage of MobileSAM ends with its down-sampling, one of timm begins with it.
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        if name.startswith(("image_encoder.head.", "image_encoder.norm_head.")) or name.endswith("attention_bias_idxs"):
+            continue
+        new = name.replace("patch_embed.seq.0.", "patch_embed.conv1.").replace(
+            "patch_embed.seq.2.", "patch_embed.conv2."
+        )
+        if new.startswith("image_encoder.layers."):
+            _, stage, rest = new.removeprefix("image_encoder.").split(".", 2)
+            number = int(stage) + rest.startswith("downsample.")
+            new = f"image_encoder.stages.{number}.{rest}"
+        renamed[new.replace(".c.weight", ".conv.weight")] = tensor
+    return renamed
+
+
+def _in_folders(file: str) -> Path | None:
+    return next((path for folder in weights.folders() if (path := folder / file).is_file()), None)
+
+
+def _load_checkpoint(path: Path) -> tuple[Promptable, dict[str, Any]]:
+    from napari_synthseg.networks.promptable import Promptable
+
+    state, sha256 = _read(path)
+    encoder = encoder_of(state)
+    if encoder is None:
+        raise InputError(f"{path.name} holds no SAM image encoder: give a checkpoint of SAM or MobileSAM.")
+    model = Promptable(encoder)
+    try:
+        model.load_state_dict(timm_names(state) if encoder == "mobile" else state)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} is not a whole SAM checkpoint with the encoder {encoder}: copy or download it again."
+        ) from error
+    name = next((name for name, known in CHECKPOINTS.items() if known.sha256 == sha256), path.stem)
+    return model, {"name": name, "network": weights.PROMPTABLE, "encoder": encoder, "sha256": sha256}
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors of a checkpoint and its checksum.
+
+    Raises:
+        InputError: it cannot be read, or has an official name and is not the official file.
+    """
+    import torch
+
+    known = next((known for known in CHECKPOINTS.values() if known.file == path.name), None)
+    size = path.stat().st_size
+    if known is not None and size < known.bytes:
+        raise InputError(f"{path.name} ends after {size:,} of {known.bytes:,} bytes: copy or download it again.")
+    sha256 = weights.sha256(path)
+    if known is not None and sha256 != known.sha256:
+        raise InputError(
+            f"{path.name} is not the official file of that name (checksum differs): download it again, "
+            "or rename it if it is meant to differ."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"{path.name} is no PyTorch checkpoint of plain weights, or is damaged: download it again."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise InputError(f"{path.name} holds no SAM image encoder: give a checkpoint of SAM or MobileSAM.")
+    return state, sha256

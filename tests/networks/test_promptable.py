@@ -1,0 +1,120 @@
+"""Promptable networks: SAM's parts put together, TinyViT as MobileSAM has it, bounded attention."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_synthseg.networks import bounded_attention
+from napari_synthseg.networks.bounded_attention import BoundedAttention
+from napari_synthseg.networks.promptable import Promptable, TinyVitSize, VitSize, vit_encoder
+from napari_synthseg.torchvision_compat import import_torchvision
+
+TINY = TinyVitSize((16, 16, 32, 32), (1, 1, 1, 1), (1, 1, 2, 2), (7, 7, 14, 7))
+VIT = VitSize(width=32, depth=2, heads=2, global_blocks=(1,))
+
+
+def model(encoder: TinyVitSize | VitSize = TINY, image_size: int = 128) -> Promptable:
+    torch.manual_seed(0)
+    return Promptable(encoder, image_size).eval()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)) * 255
+
+
+@pytest.mark.parametrize("encoder", [TINY, VIT])
+@torch.no_grad()
+def test_an_embedding_has_a_sixteenth_of_the_resolution(encoder, image):
+    embedding = model(encoder).encode(image)
+    assert embedding.shape == (1, 256, 8, 8)
+    assert embedding.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_what_is_missing_is_padded_with_the_mean_colour(image):
+    network = model()
+    wide = image[..., :96, :]
+    padded = torch.cat([wide, network.pixel_mean.expand(1, 3, 32, 128)], dim=2)
+    torch.testing.assert_close(network.encode(wide), network.encode(padded))
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("encoder", [TINY, VIT])
+@torch.no_grad()
+def test_half_precision_is_near_and_comes_back_as_float32(encoder, precision, image):
+    network = model(encoder)
+    exact, near = network.encode(image), network.encode(image, precision)
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).abs().max() < 0.3 * exact.std()
+
+
+@torch.no_grad()
+def test_points_boxes_and_masks_each_change_the_answer(image):
+    network = model()
+    embedding = network.encode(image)
+    points, labels = torch.tensor([[[30.0, 40.0]]]), torch.ones(1, 1)
+    answers = [
+        network.decode(embedding)[0],
+        network.decode(embedding, points, labels)[0],
+        network.decode(embedding, points, 1 - labels)[0],
+        network.decode(embedding, boxes=torch.tensor([[10.0, 10.0, 60.0, 70.0]]))[0],
+        network.decode(embedding, points, labels, masks=torch.ones(1, 1, 32, 32))[0],
+    ]
+    assert all(answer.shape == (1, 4, 32, 32) for answer in answers)
+    assert all(not torch.allclose(a, b) for i, a in enumerate(answers) for b in answers[:i])
+
+
+@torch.no_grad()
+def test_several_prompts_on_one_image_are_answered_each_for_itself(image):
+    network = model()
+    embedding = network.encode(image)
+    points = torch.tensor([[[30.0, 40.0]], [[90.0, 20.0]]])
+    together, iou = network.decode(embedding, points, torch.ones(2, 1))
+    assert iou.shape == (2, 4)
+    for i in range(2):
+        alone, _ = network.decode(embedding, points[i : i + 1], torch.ones(1, 1))
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_reach_the_encoder_and_the_decoder(image):
+    network = model().train()
+    logits, _ = network.decode(network.encode(image), torch.tensor([[[30.0, 40.0]]]), torch.ones(1, 1))
+    logits.mean().backward()
+    assert network.image_encoder.patch_embed.conv1.conv.weight.grad.abs().max() > 0
+    assert network.mask_decoder.mask_tokens.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("maps", [2**25, 2 * 3 * 8 * 64, 1])
+@torch.no_grad()
+def test_bounded_attention_is_sams_attention(monkeypatch, maps):
+    from segment_anything.modeling.image_encoder import Attention
+
+    monkeypatch.setattr(bounded_attention, "MAPS", maps)
+    torch.manual_seed(0)
+    plain = Attention(16, num_heads=2, use_rel_pos=True, input_size=(8, 8))
+    torch.nn.init.normal_(plain.rel_pos_h)
+    torch.nn.init.normal_(plain.rel_pos_w)
+    bounded = BoundedAttention(16, 2, 8)
+    bounded.load_state_dict(plain.state_dict())
+    x = torch.randn(3, 8, 8, 16)
+    torch.testing.assert_close(bounded(x), plain(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_vit_encoder_has_the_parameters_of_sams():
+    from segment_anything.modeling import ImageEncoderViT
+
+    plain = ImageEncoderViT(
+        img_size=256, patch_size=16, embed_dim=32, depth=2, num_heads=2, use_rel_pos=True, window_size=14,
+        global_attn_indexes=(1,), out_chans=256,
+    )  # fmt: skip
+    ours = vit_encoder(VIT, 256)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+
+
+def test_torchvision_can_be_imported_whichever_torch_it_was_built_for():
+    import_torchvision()
+    import torchvision
+
+    assert torchvision.transforms is not None

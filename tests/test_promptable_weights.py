@@ -1,0 +1,258 @@
+"""Weights of promptable models: found, told apart, refused in a sentence, and MobileSAM's answers met."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg import promptable_weights, weights
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.promptable_weights import CHECKPOINTS, load_model
+from tests.shared_data import shared
+
+SMALL = 64
+"""Pixels a side of the models made here."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty weights folder, the only one; the cache is empty too."""
+    monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("NAPARI_SYNTHSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights.anatomy, "resources", lambda: tmp_path / "nothing")
+    (tmp_path / "weights").mkdir()
+    return tmp_path / "weights"
+
+
+@pytest.fixture(scope="module")
+def mobile() -> Promptable:
+    torch.manual_seed(0)
+    return Promptable("mobile", SMALL).eval()
+
+
+def mobilesam_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As MobileSAM's file has them: the inverse of `timm_names`, written down independently."""
+    old = {}
+    for name, tensor in state.items():
+        new = name.replace(".conv.weight", ".c.weight")
+        new = new.replace("patch_embed.conv1.", "patch_embed.seq.0.").replace(
+            "patch_embed.conv2.", "patch_embed.seq.2."
+        )
+        for stage in (0, 1, 2, 3):
+            new = new.replace(f"stages.{stage}.downsample.", f"layers.{stage - 1}.downsample.")
+            new = new.replace(f"stages.{stage}.", f"layers.{stage}.")
+        old[new] = tensor
+    old["image_encoder.norm_head.weight"] = old["image_encoder.head.weight"] = torch.zeros(3)
+    return old
+
+
+def small_networks(monkeypatch) -> None:
+    """Let checkpoints of small models be loaded."""
+    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SMALL))
+
+
+def save_ours(path: Path, model: Promptable, **card) -> Path:
+    card = {"name": path.stem, "network": "promptable", "encoder": "mobile", "image_size": SMALL, **card}
+    weights.save(path, model.state_dict(), card)
+    return path
+
+
+# Ours
+
+
+def test_our_weights_come_back_to_half_precision(folder, mobile):
+    save_ours(folder / "synthfm-mobile.safetensors", mobile)
+    model = load_model("default")
+    assert model.card["encoder"] == "mobile" and not model.training
+    for name, tensor in mobile.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_models_that_answer_clicks_are_not_offered_for_whole_brains(folder, mobile):
+    path = save_ours(folder / "mine.safetensors", mobile)
+    assert weights.available() == []
+    assert [card["name"] for card in promptable_weights.available()] == ["mine"]
+    with pytest.raises(InputError, match="answer clicks"):
+        weights.load_model(path)
+
+
+def test_weights_for_whole_brains_answer_no_clicks(folder):
+    path = folder / "unet.safetensors"
+    weights.save(path, {"x": torch.zeros(1)}, {"name": "unet", "network": "unet", "labels": [0, 1]})
+    with pytest.raises(InputError, match="answer no clicks"):
+        load_model(path)
+
+
+def test_an_unknown_encoder_asks_for_an_update(folder, mobile):
+    path = save_ours(folder / "new.safetensors", mobile, encoder="vit_z")
+    with pytest.raises(InputError, match="unknown encoder 'vit_z': update"):
+        load_model(path)
+
+
+def test_damaged_weights_are_refused(folder, mobile):
+    path = save_ours(folder / "mine.safetensors", mobile)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        load_model("mine")
+
+
+# Official checkpoints
+
+
+def test_mobilesams_names_are_timms(tmp_path, mobile, monkeypatch):
+    small_networks(monkeypatch)
+    torch.save(mobilesam_names(mobile.state_dict()), tmp_path / "mine.pt")
+    model = load_model(tmp_path / "mine.pt")
+    assert model.card["encoder"] == "mobile"
+    for name, tensor in mobile.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_the_encoder_is_told_from_the_shapes():
+    def vit(width: int) -> dict[str, torch.Tensor]:
+        return {"image_encoder.patch_embed.proj.bias": torch.zeros(width)}
+
+    found = [promptable_weights.encoder_of(vit(width)) for width in (768, 1024, 1280, 384)]
+    assert found == ["vit_b", "vit_l", "vit_h", None]
+
+
+def test_another_encoder_than_asked_for_is_said(tmp_path, mobile, monkeypatch):
+    small_networks(monkeypatch)
+    torch.save(mobilesam_names(mobile.state_dict()), tmp_path / "mine.pt")
+    with pytest.raises(InputError, match=r"mine\.pt holds the encoder mobile, not vit_b"):
+        load_model(tmp_path / "mine.pt", encoder="vit_b")
+
+
+def test_a_checkpoint_without_some_parameters_is_refused(tmp_path, mobile):
+    state = mobilesam_names(mobile.state_dict())
+    del state["mask_decoder.iou_token.weight"]
+    torch.save(state, tmp_path / "mine.pt")
+    with pytest.raises(InputError, match="not a whole SAM checkpoint"):
+        load_model(tmp_path / "mine.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04" + bytes(100)])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.pth is no PyTorch checkpoint"):
+        load_model(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("state", [{"fc.weight": torch.zeros(2)}, [1, 2], {"epoch": 3}])
+def test_a_foreign_checkpoint_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="holds no SAM image encoder"):
+        load_model(tmp_path / "x.pth")
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    torch.save({"x": Path("/")}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="no PyTorch checkpoint of plain weights"):
+        load_model(tmp_path / "x.pth")
+
+
+def test_a_truncated_official_file_says_how_much_there_is(folder):
+    (folder / "mobile_sam.pt").write_bytes(bytes(1000))
+    with pytest.raises(InputError, match="ends after 1,000 of 40,728,226 bytes"):
+        load_model("mobilesam")
+
+
+def test_an_official_name_with_other_content_is_refused(folder, monkeypatch):
+    known = replace(CHECKPOINTS["mobilesam"], bytes=10)
+    monkeypatch.setitem(CHECKPOINTS, "mobilesam", known)
+    (folder / "mobile_sam.pt").write_bytes(bytes(10))
+    with pytest.raises(InputError, match="not the official file"):
+        load_model("mobilesam")
+
+
+def test_what_is_missing_says_where_it_belongs(folder):
+    with pytest.raises(InputError, match=r"sam_vit_b_01ec64\.pth from https://.* into .*cache"):
+        load_model("vit_b")
+    with pytest.raises(InputError, match="no promptable model named 'nothing'"):
+        load_model("nothing")
+    with pytest.raises(InputError, match="does not exist"):
+        load_model(folder / "missing.pt")
+
+
+# Downloads
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a web server that has one file, `mobile_sam.pt`."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(tmp_path / "web"))
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "mobile_sam.pt").write_bytes(b"weights")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def serve_known(monkeypatch, server: str, content: bytes) -> None:
+    known = replace(CHECKPOINTS["mobilesam"], url=f"{server}/mobile_sam.pt", sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(CHECKPOINTS, "mobilesam", known)
+
+
+def test_a_download_lands_where_it_is_found(folder, server, monkeypatch):
+    serve_known(monkeypatch, server, b"weights")
+    path = promptable_weights.download("mobilesam")
+    assert path.read_bytes() == b"weights"
+    assert promptable_weights.find("mobilesam") == path
+
+
+def test_a_download_with_another_checksum_is_not_kept(folder, server, monkeypatch):
+    serve_known(monkeypatch, server, b"others")
+    with pytest.raises(InputError, match="checksum differs"):
+        promptable_weights.download("mobilesam")
+    assert not list(promptable_weights.download_folder().iterdir())
+
+
+def test_what_is_at_hand_is_not_downloaded(folder):
+    (folder / "mobile_sam.pt").write_bytes(b"here")
+    assert promptable_weights.download("mobilesam") == folder / "mobile_sam.pt"
+
+
+# MobileSAM's own answers
+
+
+@pytest.mark.parametrize("k", [0, 1])
+@torch.no_grad()
+def test_mobilesam_is_met(k, golden_model):
+    from PIL import Image
+
+    from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
+
+    golden = np.load(shared("reference/golden_sam/mobile_sam.npz"))
+    image = np.array(Image.open(shared("data/prompts_dev") / str(golden[f"{k}_image"])))
+    frame = Frame(image.shape[:2])
+    embedding = golden_model.encode(to_tensor(to_rgb(image), frame))
+    assert embedding.shape == tuple(golden[f"{k}_embedding_shape"])
+    expected = golden[f"{k}_embedding_values"]
+    assert np.abs(embedding.flatten()[golden[f"{k}_embedding_idx"]].numpy() - expected).max() < 1e-3 * expected.std()
+
+    points = torch.from_numpy(frame.to_model(golden[f"{k}_points_xy"][:, ::-1]))[None]
+    logits, iou = golden_model.decode(embedding, points, torch.from_numpy(golden[f"{k}_labels"])[None])
+    expected = golden[f"{k}_low_res_logits"]
+    assert np.abs(logits[0, :, ::2, ::2].numpy() - expected).max() < 1e-3 * expected.std()
+    np.testing.assert_allclose(iou[0].numpy(), golden[f"{k}_iou"], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def golden_model() -> Promptable:
+    return load_model(shared("weights/mobile_sam.pt"))
