@@ -13,6 +13,10 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.volume import Volume
 
 
+ENDS = ("image.nii.gz", "labels.nii.gz", "record.json")
+"""What follows the stem in the names of a sample's files."""
+
+
 class Record(Protocol):
     """What a sample was made with."""
 
@@ -29,6 +33,15 @@ class Sample(Protocol):
     def labels(self) -> Volume | None: ...
     @property
     def record(self) -> Record: ...
+
+
+def free_stem(folder: str | os.PathLike, stem: str) -> str:
+    """The stem, or with a number behind it where a folder holds a sample of that name: other priors, the same seed."""
+    number, found = 1, stem
+    while any((Path(folder) / f"{found}_{end}").exists() for end in ENDS):
+        number += 1
+        found = f"{stem}_{number}"
+    return found
 
 
 def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Mapping[str, Any] | None = None) -> Path:

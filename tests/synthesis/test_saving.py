@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_labels, read_volume
 from napari_synthseg.synthesis.record import Record
 from napari_synthseg.synthesis.sample import Synthesized
-from napari_synthseg.synthesis.saving import save_sample
+from napari_synthseg.synthesis.saving import free_stem, save_sample
 from napari_synthseg.volume import Volume
 from tests.synthesis.builders import record
 
@@ -36,6 +36,13 @@ def test_image_labels_and_record(tmp_path) -> None:
 def test_a_sample_without_labels(tmp_path) -> None:
     save_sample(tmp_path, "one", sample(labels=False))
     assert {p.name for p in tmp_path.iterdir()} == {"one_image.nii.gz", "one_record.json"}
+
+
+def test_a_free_stem_is_of_no_sample_that_is_there(tmp_path) -> None:
+    assert free_stem(tmp_path / "none yet", "one") == "one"
+    for expected in ("one", "one_2", "one_3"):
+        assert free_stem(tmp_path, "one") == expected
+        save_sample(tmp_path, expected, sample(labels=False))
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch) -> None:

@@ -68,12 +68,13 @@ class Studio:
         return kept[1], kept[2], name
 
     def _file(self, source: Source, seed: int) -> tuple[Path | None, str]:
+        from napari_synthseg.files.paths import stem
         from napari_synthseg.synthesis.sample import label_map_files, picked
 
         if source.scan is not None or source.path is None:
             return None, source.name
         path = picked(label_map_files(source.path), seed)
-        return path, path.name.split(".")[0]
+        return path, stem(path)
 
 
 def drawn(wanted: Wanted, studio: Studio) -> Generator[Progress, None, Picture]:
@@ -112,11 +113,11 @@ def sampled(
 
 
 def saved(wanted: Wanted, folder: Path, preset: str, studio: Studio) -> Generator[Progress, None, Path]:
-    """The sample's files, at full size; the same as the command line writes."""
+    """The sample's files, at full size: those of the command line, but none that is there is replaced."""
     from napari_synthseg.synthesis.prior_settings import differences
     from napari_synthseg.synthesis.priors import preset as priors_of
     from napari_synthseg.synthesis.sample import replay
-    from napari_synthseg.synthesis.saving import save_sample
+    from napari_synthseg.synthesis.saving import free_stem, save_sample
 
     yield Progress("Drawing", 0, 2)
     label_map, affine, name = studio.ready(wanted.source, wanted.seed)
@@ -124,12 +125,12 @@ def saved(wanted: Wanted, folder: Path, preset: str, studio: Studio) -> Generato
     yield Progress("Writing", 1, 2)
     settings = differences(wanted.priors, priors_of(preset))
     facts = {"label_map": name, "preset": preset, "prior": settings, "seed": wanted.seed}
-    return save_sample(folder, f"{safe(name)}_{wanted.seed:04d}", made, facts)
+    return save_sample(folder, free_stem(folder, f"{safe(name)}_{wanted.seed:04d}"), made, facts)
 
 
 def safe(name: str) -> str:
     """A layer's name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name).strip("_") or "sample"
+    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name).strip("_.") or "sample"
 
 
 def _voxels(source: Source, path: Path | None) -> Any:

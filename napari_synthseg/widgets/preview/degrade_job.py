@@ -57,10 +57,11 @@ class ScanKeeper:
         return wanted.source.key, wanted.labels.key if wanted.labels else None
 
     def _kept(self, key: Hashable, make):
-        if key not in self._read:
-            made = make()
-            self._read = {k: v for k, v in self._read.items() if k[1:] == key[1:]} | {key: made}  # type: ignore[index]
-        return self._read[key]
+        found = self._read.get(key)  # a job that was stopped may still be at work beside the next one
+        if found is None:
+            found = make()
+            self._read = {k: v for k, v in self._read.items() if k[1:] == key[1:]} | {key: found}  # type: ignore[index]
+        return found
 
 
 def degraded_steps(wanted: WantedDegradation, keeper: ScanKeeper) -> Generator[Progress, None, Picture]:
@@ -77,16 +78,16 @@ def degraded_steps(wanted: WantedDegradation, keeper: ScanKeeper) -> Generator[P
 
 
 def saved_degraded(wanted: WantedDegradation, folder: Path, keeper: ScanKeeper) -> Generator[Progress, None, Path]:
-    """The degraded scan's files, at full size."""
+    """The degraded scan's files, at full size; none that is there is replaced."""
     from napari_synthseg.synthesis.prior_settings import differences
-    from napari_synthseg.synthesis.saving import save_sample
+    from napari_synthseg.synthesis.saving import free_stem, save_sample
 
     yield Progress("Degrading", 0, 2)
     made = _made(wanted, keeper.scan(wanted))
     yield Progress("Writing", 1, 2)
     settings = differences(wanted.priors, DegradationPriors())
     facts = {"scan": wanted.source.name, "prior": settings, "seed": wanted.seed}
-    return save_sample(folder, f"{safe(wanted.source.name)}_{wanted.seed:04d}", made, facts)
+    return save_sample(folder, free_stem(folder, f"{safe(wanted.source.name)}_{wanted.seed:04d}"), made, facts)
 
 
 def _made(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degraded:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
@@ -40,6 +41,7 @@ class VolumesExport(QWidget):
         self._job = Job(self)
         self._job.returned.connect(self._on_saved)
         self._job.failed.connect(self._on_failed)
+        self._job.stopped.connect(lambda: self.labels.setEnabled(True))  # in napari's activity bar
         self.copy = self._button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
         self.csv = self._button("CSV…", "Save all volumes in mm³ with quality and asymmetry, a row a structure.")
         self.labels = self._button("NIfTI…", "Save the labels on the scan's grid, with a table of names beside them.")
@@ -83,7 +85,8 @@ class VolumesExport(QWidget):
             return
         data, meta, _ = self._layer.as_layer_data_tuple()
         self.labels.setEnabled(False)
-        self._job.start("Save labels", _save, str(path), data, meta)
+        kept = data.copy() if isinstance(data, np.ndarray) else data  # what is painted meanwhile is not half of it
+        self._job.start("Save labels", _save, str(path), kept, meta)
 
     def _on_saved(self, files: list[str]) -> None:
         self.labels.setEnabled(True)

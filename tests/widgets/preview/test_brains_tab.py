@@ -168,6 +168,17 @@ def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
     assert record(brains)["seed"] == 41
 
 
+def test_samples_that_gave_way_to_a_click_are_drawn_to_the_end(brains, qtbot):
+    brains.sheet.set_unfolded(True)
+    brains.samples.count.setValue(8)
+    click(qtbot, brains.samples.draw)
+    qtbot.waitUntil(lambda: brains.samples.table.rowCount() >= 1, timeout=20_000)
+    assert brains._sampling.running
+    brains.samples.table.setCurrentCell(0, 0)
+    click(qtbot, brains.draw)
+    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 8, timeout=20_000)
+
+
 def test_samples_follow_the_priors(brains, qtbot):
     brains.sheet.set_unfolded(True)
     brains.samples.count.setValue(2)
@@ -198,6 +209,11 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
         np.testing.assert_array_equal(one.data, other.data)
     one, other = (json.loads(next((tmp_path / f).glob("*.json")).read_text()) for f in ("command", "saved"))
     assert one["bias_std"] == other["bias_std"] == record(brains)["bias_std"]
+    brains.form.row("bias_std").control.high.setValue(0.75)
+    settle(qtbot, brains)
+    click(qtbot, brains.save)
+    qtbot.waitUntil(lambda: "Saved" in brains.status.text(), timeout=20_000)
+    assert len(list((tmp_path / "saved").iterdir())) == 2 * len(names)  # the first one was not replaced
 
 
 def test_python_is_copied(brains):

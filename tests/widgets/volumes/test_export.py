@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.files import read_volume
+from napari_synthseg.progress import Progress
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes import export as volumes_export
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
@@ -98,6 +99,35 @@ def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
     header, row = (tmp_path / "seg.tsv").read_text().splitlines()
     assert header.split("\t") == ["index", "name", "color", "volume_mm3", "quality"]
     assert row.split("\t")[:2] + row.split("\t")[3:] == ["17", "Left-Hippocampus", "3912.0", "0.500"]
+
+
+def test_labels_can_be_saved_again_after_a_stop(export, qtbot, tmp_path, monkeypatch):
+    def endless(*args):
+        while True:
+            yield Progress("Writing")
+
+    monkeypatch.setattr(volumes_export, "_save", endless)
+    choosing(monkeypatch, tmp_path / "a.nii.gz")
+    qtbot.mouseClick(export.labels, LEFT)
+    assert not export.labels.isEnabled()
+    export._job.stop()  # as the button in napari's activity bar does
+    qtbot.waitUntil(export.labels.isEnabled, timeout=3000)
+
+
+def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot, tmp_path, monkeypatch):
+    given = []
+
+    def note(path, data, meta):
+        given.append(data)
+        yield Progress("Writing")
+        return [path]
+
+    monkeypatch.setattr(volumes_export, "_save", note)
+    choosing(monkeypatch, tmp_path / "a.nii.gz")
+    qtbot.mouseClick(export.labels, LEFT)
+    qtbot.waitUntil(lambda: bool(given), timeout=3000)
+    assert not np.shares_memory(given[0], export._layer.data)
+    qtbot.waitUntil(export.labels.isEnabled, timeout=3000)
 
 
 def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
