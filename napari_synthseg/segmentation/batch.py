@@ -272,7 +272,7 @@ def _on_grid(scan: Volume, labels: Volume) -> Volume:
 
 def _title(name: str, result: Segmentation) -> str:
     note = f"   {len(result.warnings)} warnings, see the record" if result.warnings else ""
-    return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} ml{note}"
+    return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} mL{note}"
 
 
 def result_record(result: Segmentation) -> dict:

@@ -37,7 +37,7 @@ ADULT_RANGES_ML: dict[str, tuple[float, float]] = {
     "Accumbens-area": (0.15, 1.4),
     "VentralDC": (2, 6.5),
 }
-"""Volume of one side in ml; the names are FreeSurfer's without the side."""
+"""Volume of one side in mL; the names are FreeSurfer's without the side."""
 
 FACE_MM2 = 600.0
 """Brain on a face of the image above this is a brain that was cut."""
@@ -51,7 +51,7 @@ FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 
 def adult_range(value: int) -> tuple[float, float] | None:
-    """Plausible volume of a structure in ml, or None where none is known."""
+    """Plausible volume of a structure in mL, or None where none is known."""
     name = anatomy.name(value)
     return ADULT_RANGES_ML.get(name.removeprefix("Left-").removeprefix("Right-"))
 
@@ -72,7 +72,7 @@ def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None =
         if ml < 0.05 * usual[0]:
             missing.append(name)
         elif not usual[0] <= ml <= usual[1]:
-            odd.append(f"{name} {ml:.3g} ml (usually {usual[0]:g}-{usual[1]:g})")
+            odd.append(f"{name} {ml:.3g} mL (usually {usual[0]:g}-{usual[1]:g})")
     sentences = []
     if missing:
         sentences.append(f"Missing or nearly so: {_listing(missing)}.")
@@ -83,7 +83,7 @@ def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None =
         low, high = INTRACRANIAL_ML
         if not low <= ml <= high:
             sentences.append(
-                f"The intracranial volume of {ml:.0f} ml is implausible for an adult ({low:g}-{high:g} ml)."
+                f"The intracranial volume of {ml:.0f} mL is implausible for an adult ({low:g}-{high:g} mL)."
             )
     return sentences
 

@@ -31,7 +31,7 @@ def test_missing_and_unusual_structures_are_named():
     volumes = usual_volumes() | {17: 0.0, 53: 20000.0}
     missing, odd = plausibility.check_volumes(volumes, 1.5e6)
     assert missing == "Missing or nearly so: Left-Hippocampus."
-    assert "Right-Hippocampus 20 ml (usually 1.3-6.5)" in odd
+    assert "Right-Hippocampus 20 mL (usually 1.3-6.5)" in odd
 
 
 def test_many_findings_are_shortened():
@@ -41,7 +41,7 @@ def test_many_findings_are_shortened():
 
 def test_the_total_is_judged_only_with_csf():
     volumes = usual_volumes()
-    assert "intracranial volume of 300 ml" in plausibility.check_volumes(volumes, 3e5)[-1]
+    assert "intracranial volume of 300 mL" in plausibility.check_volumes(volumes, 3e5)[-1]
     del volumes[24]
     assert plausibility.check_volumes(volumes, 3e5) == []
 

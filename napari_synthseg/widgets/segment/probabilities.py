@@ -106,7 +106,10 @@ class Probabilities(QObject):
         if value == ALL:
             layer = posteriors_layer(posteriors, result)
             self._stacks.add(layer)
+            alone = self._viewer.dims.ndim < layer.ndim
             self._viewer.add_layer(layer)
+            if alone:  # the background, which comes first, says least; another series keeps its place
+                self._viewer.dims.set_current_step(0, 1)
             self._name_stacks()
         elif not self.job.running:
             self._asked = (result, value)
