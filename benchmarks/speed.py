@@ -3,11 +3,13 @@
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
     python benchmarks/speed.py phantom | evaluate
+    python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
     python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
 
 `pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
 the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
 `shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
+`encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs afterwards.
 Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
 are the figure to compare where other work runs on the machine. Prints one JSON object a run.
 """
@@ -32,7 +34,7 @@ JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
 def main() -> None:
     """Starts the measured process and prints what it says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate", "shapes"])
+    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate", "shapes", "encode"])
     parser.add_argument("--size", type=int)
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--label-map", type=Path)
@@ -40,6 +42,8 @@ def main() -> None:
     parser.add_argument("--model", default="synthseg-fast")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--encoder", default="mobile", choices=["mobile", "vit_b", "vit_l", "vit_h"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument(
         "--random-weights",
         action="store_true",
@@ -64,7 +68,7 @@ def make_input(args: argparse.Namespace, folder: Path) -> None:
     from napari_synthseg.files import write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
-    if args.job in ("phantom", "shapes") or args.scan is not None or args.label_map is not None:
+    if args.job in ("phantom", "shapes", "encode") or args.scan is not None or args.label_map is not None:
         return
     size = args.size or 256 if args.job == "pipeline" else 256
     labels = head_phantom((size, size, size))
@@ -204,7 +208,31 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate)
+def encode(args: argparse.Namespace) -> Callable[[int], Any]:
+    """An image to its embedding; the seconds of one click on it are told."""
+    import torch
+
+    from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model = Promptable(args.encoder).eval()
+    image = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE) * 255
+    point, inside = torch.tensor([[[300.0, 400.0]]]), torch.ones(1, 1)
+
+    @torch.inference_mode()
+    def work(number: int) -> Any:
+        embedding = model.encode(image, getattr(torch, args.precision))
+        started = cost()
+        model.decode(embedding, point, inside)
+        wall, cpu = (round(now - then, 3) for now, then in zip(cost(), started, strict=True))
+        return {"click_wall_s": wall, "click_cpu_s": cpu, "threads": torch.get_num_threads()}
+
+    return work
+
+
+JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate, encode=encode)
 
 if __name__ == "__main__":
     main()

@@ -66,6 +66,25 @@ ENCODERS: dict[str, VitSize | TinyVitSize] = {
 }
 
 
+class ExactNorm(LayerNorm2d):
+    """SAM's norm over channels, in float32 always: its squares overflow float16."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H, W), float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def neck(width: int) -> nn.Sequential:
+    """SAM's way from the channels of an encoder to those of the embedding."""
+    return nn.Sequential(
+        nn.Conv2d(width, CHANNELS, 1, bias=False),
+        ExactNorm(CHANNELS),
+        nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+        ExactNorm(CHANNELS),
+    )
+
+
 class TinyVitEncoder(nn.Module):
     """MobileSAM's image encoder: TinyViT whose last down-sampling keeps its resolution, then SAM's neck.
 
@@ -85,12 +104,7 @@ class TinyVitEncoder(nn.Module):
         )
         trunk.get_submodule("stages.3.downsample.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
         self.patch_embed, self.stages = trunk.patch_embed, trunk.stages
-        self.neck = nn.Sequential(
-            nn.Conv2d(size.widths[-1], CHANNELS, 1, bias=False),
-            LayerNorm2d(CHANNELS),
-            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
-            LayerNorm2d(CHANNELS),
-        )
+        self.neck = neck(size.widths[-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised -> (B, 256, H / 16, W / 16)."""
@@ -184,6 +198,7 @@ def vit_encoder(size: VitSize, image_size: int = IMAGE_SIZE) -> ImageEncoderViT:
         global_attn_indexes=size.global_blocks,
         window_size=WINDOW,
     )
+    encoder.neck = neck(size.width)
     for block in encoder.blocks:
         block.attn = BoundedAttention(size.width, size.heads, block.window_size or image_size // STRIDE)
     return encoder
