@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from napari_synthseg.progress import checkpoint
 from napari_synthseg.synthesis.acquisition import along, back_matrix, blur_matrix, slice_matrix, stack_matrix
 from napari_synthseg.synthesis.appearance import bias_field, gaussian_mixture, rescale_and_gamma
 from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
@@ -102,6 +103,7 @@ def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
         moved = separable(u, [b.to(device) for b in back])
     index = None
     for i, size in enumerate(label_map.index.shape):
+        checkpoint()
         lines = [(matrix[i, j] * axes[j]).float().to(device) for j in range(3)]
         at = lines[0][:, None, None] + float(shift[i]) + lines[1][None, :, None] + lines[2][None, None, :]
         if moved is not None:
@@ -154,6 +156,7 @@ def target_table(record: Record, label_map: LabelMap, values: Sequence[int] | No
 
 def mixture(record: Record, label_map: LabelMap, labels: torch.Tensor, noise_scale: float = 1.0) -> torch.Tensor:
     """(X, Y, Z) image of deformed labels before anything is done to it (eq. 11-13)."""
+    checkpoint()
     shown = imaged_labels(record, label_map)
     means, stds = [record.means[s] for s in shown], [record.stds[s] for s in shown]
     return gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale)
@@ -161,6 +164,7 @@ def mixture(record: Record, label_map: LabelMap, labels: torch.Tensor, noise_sca
 
 def biased(record: Record, label_map: LabelMap, image: torch.Tensor, grid: Grid) -> torch.Tensor:
     """The image with its bias field, clipped (eq. 14-17); changed in place."""
+    checkpoint()
     if record.bias_std > 0:
         n = record.bias_grid
         at = [(grid.axis(i) / label_map.field_mm[i] + 0.5) * (n - 1) for i in range(3)]
@@ -202,7 +206,9 @@ def render(
     image = biased(record, label_map, mixture(record, label_map, labels, averaging(grid)), grid)
     if limits is None:
         limits = (image.min().item(), image.max().item())
+    checkpoint()
     image = rescale_and_gamma(image, record.gamma, limits)
+    checkpoint()
     if record.noise_std > 0:
         return resampled(record, acquired(record, image, grid), grid), limits
     return separable(image, acquisition_matrices(record, grid, device)), limits  # the same, in one go

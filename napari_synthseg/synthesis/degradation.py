@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
+from napari_synthseg.progress import checkpoint
 from napari_synthseg.synthesis.acquisition import along, back_matrix, stack_matrix
 from napari_synthseg.synthesis.appearance import bias_field, rescale_and_gamma
 from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
@@ -204,7 +205,9 @@ def _degrade(
         n = record.bias_grid
         matrices = [interpolation_matrix((torch.arange(size) + 0.5) / size * (n - 1), n).to(device) for size in shape]
         made *= bias_field(record.bias_std, n, record.bias_seed, matrices)
+    checkpoint()
     made = rescale_and_gamma(made, record.gamma)
+    checkpoint()
     axis = record.direction
     step, size = spacing[axis], shape[axis]
     made = along(made, axis, stack_matrix(size, step, record.slice_spacing_mm, record.slice_blur_mm, device))
@@ -227,13 +230,15 @@ def _deform(
     x, y, z = (interpolation_matrix((torch.arange(m) + 0.5) / m * (n - 1), n).to(device) for m in shape)
     made = torch.empty(shape, dtype=torch.float32, device=device)
     moved = None if labels is None else torch.empty(shape, dtype=labels.dtype, device=device)
+    source = None if labels is None else labels[None, None].float()
     for start in range(0, shape[0], SLAB):
+        checkpoint()
         part = slice(start, start + SLAB)
         where = separable(small, (x[part], y, z)).permute(1, 2, 3, 0)[None]
         made[part] = F.grid_sample(image[None, None], where, mode="bilinear", align_corners=True)[0, 0]
-        if labels is not None and moved is not None:
-            near = F.grid_sample(labels[None, None].float(), where, mode="nearest", align_corners=True)[0, 0]
-            moved[part] = near.to(labels.dtype)
+        if source is not None and moved is not None:
+            near = F.grid_sample(source, where, mode="nearest", align_corners=True)[0, 0]
+            moved[part] = near.to(moved.dtype)
     return made, moved
 
 

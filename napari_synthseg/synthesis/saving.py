@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from napari_synthseg.errors import InputError
 from napari_synthseg.volume import Volume
 
-
 ENDS = ("image.nii.gz", "labels.nii.gz", "record.json")
 """What follows the stem in the names of a sample's files."""
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Stopped, stoppable
 from napari_synthseg.synthesis.degradation import (
     DegradationPriors,
     DegradationRecord,
@@ -158,3 +159,8 @@ def test_devices_agree() -> None:
     r = record(replace(DegradationPriors(), noise_std=(0, 0)), 4)
     a, b = (degrade(scan(), r, device=device).image.data for device in ("cpu", "cuda"))
     assert np.abs(a - b).max() < 1e-2
+
+
+def test_a_degradation_that_nobody_waits_for_stops_in_the_middle() -> None:
+    with stoppable(lambda: True), pytest.raises(Stopped):
+        degrade(scan(), record())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Stopped, stoppable
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
 from napari_synthseg.synthesis.sample import prepared, replay
@@ -59,3 +60,8 @@ def test_a_quick_look_shows_the_same_head_as_bright(large, seed) -> None:
 def test_a_voxel_size_must_be_positive(source) -> None:
     with pytest.raises(InputError, match="positive"):
         replay(drawn(source), *source, spacing=-1.0)
+
+
+def test_a_redraw_that_nobody_waits_for_stops_in_the_middle(source) -> None:
+    with stoppable(lambda: True), pytest.raises(Stopped):
+        replay(drawn(source), *source)

@@ -25,10 +25,12 @@ class Recount(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._layer: Labels | None = None
-        self._edited: set[int] | None = set()
+        self._edited: set[int] | None = set()  # None: nobody knows what
+        self._counting: set[int] | None = set()
         self._job = Job(self)
         self._job.returned.connect(self._on_counted)
-        self._job.failed.connect(lambda error: complain(error, "Counting"))
+        self._job.failed.connect(self._on_failed)
+        self._job.stopped.connect(self._take_back)
         self.note = Message(warning=True)
         self.button = QPushButton("Count again")
         self.button.setToolTip("Measure the structures that were edited by counting their voxels; the others stay.")
@@ -45,7 +47,7 @@ class Recount(QWidget):
         if self._layer is not None:
             self._layer.events.paint.disconnect(self._on_paint)
             self._layer.events.data.disconnect(self._on_data)
-        self._layer, self._edited = layer, set()
+        self._layer, self._edited, self._counting = layer, set(), set()
         self.hide()
         if layer is not None and layer.ndim == 3:
             layer.events.paint.connect(self._on_paint)
@@ -55,6 +57,7 @@ class Recount(QWidget):
         """Count the voxels of the layer's labels in a thread."""
         if self._layer is not None and not self._job.running:
             voxel = float(abs(np.linalg.det(world_matrix(self._layer)[:3, :3])))
+            self._counting, self._edited = self._edited, set()  # what is painted from now on may not be counted
             self._job.start("Count volumes", _count, self._layer.data, voxel)
 
     def _on_paint(self, event: Any) -> None:
@@ -75,10 +78,19 @@ class Recount(QWidget):
     def _on_counted(self, counted_mm3: dict[int, float]) -> None:
         if self._layer is None:
             return
-        features = recounted(self._layer.features, counted_mm3, self._edited)
-        self._edited = set()
-        self.hide()
+        features = recounted(self._layer.features, counted_mm3, self._counting)
+        self._counting = set()
+        self.setVisible(self._edited != set())
         self._layer.features = features
+
+    def _on_failed(self, error: Exception) -> None:
+        self._take_back()
+        complain(error, "Counting")
+
+    def _take_back(self) -> None:
+        """Nothing was counted."""
+        counting, self._counting = self._counting, set()
+        self._edited = None if self._edited is None or counting is None else self._edited | counting
 
 
 def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:

@@ -337,5 +337,19 @@ def test_edited_structures_are_counted_again_and_others_stay(shown, viewer, qtbo
     assert column(shown, 4) == ["0.80", "", "! 0.40", ""]
 
 
+def test_what_is_painted_while_volumes_are_counted_is_counted_next_time(shown, viewer, qtbot):
+    layer = viewer.layers[0]
+    layer.fill((2, 3, 1), 99)
+    qtbot.mouseClick(shown.recount.button, LEFT)
+    layer.fill((2, 3, 1), 16)  # before the thread's answer is heard
+    qtbot.waitUntil(lambda: not shown.recount._job.running, timeout=10_000)
+    assert shown.recount.isVisible()
+    qtbot.mouseClick(shown.recount.button, LEFT)
+    qtbot.waitUntil(shown.recount.isHidden, timeout=10_000)
+    volumes = dict(zip(layer.features["index"], layer.features[VOLUME], strict=True))
+    assert (volumes[17], volumes[99]) == (0, 0)
+    assert volumes[16] == pytest.approx(np.count_nonzero(layer.data == 16) * 0.008)
+
+
 def test_the_panel_stays_narrow(shown):
     assert shown.minimumSizeHint().width() <= 270
