@@ -112,7 +112,7 @@ def ct(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
         at = at + torch.arange(columns, device=image.device)[None] * math.cos(turn)
         line = fractal((1, 256), 60, seed, image.device)[0]
         streak = line[((at - at.min()) / (at.max() - at.min()) * 255).long()]
-        seen = seen + 0.05 * values[4] * streak
+        seen = seen + 0.025 * values[4] * streak
     return seen.clamp(0, 1)
 
 

@@ -36,6 +36,8 @@ class ShapePriors:
     """Control points of the smooth random field of each label along the longer side: more of them, smaller regions."""
     gap: Range = (0.002, 0.01)
     """Width that is eroded from a region, so that neighbours get an artificial gap; the gap is background."""
+    ground_share: Range = (0.0, 0.6)
+    """Share of the labels that are ground rather than objects, where there are gaps: outlined objects in one tissue."""
     gap_chance: float = 0.5
     """Probability of gaps where neighbours have intensities of their own; where they are similar there always are."""
     similar: float = 0.5
@@ -125,6 +127,7 @@ class ShapePriors:
             ("region_grid", 2, 32),
             ("acquired_px", 64, 1024),
             ("aspect", 0.25, 1),
+            ("ground_share", 0, 1),
         ):
             bounds = getattr(self, name)
             if bounds[0] < low or bounds[1] > high:

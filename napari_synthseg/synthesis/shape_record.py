@@ -40,7 +40,8 @@ class ShapeRecord(Plain):
     region_grid: float
     region_seed: int
     gaps: Floats
-    """Width eroded from each label, or (one number) from each cell of a crowd."""
+    """Width eroded from each label, 0 for labels that are ground; in a crowd, one number for all cells; empty where
+    there are no gaps."""
     parts: tuple[Part, ...]
     """Shapes in the order they are painted."""
     means: Floats
@@ -102,7 +103,7 @@ def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
     body = draw_body(seeds[2], size, priors) if setting == "body" else None
     parts: tuple[Part, ...] = ()
     regions = 0
-    geometry = Dice(seeds[3], 12 + MOST_REGIONS)
+    geometry = Dice(seeds[3], 12 + 2 * MOST_REGIONS)
     region_grid = geometry(*priors.region_grid)
     warp = geometry(*priors.warp)
     warp_points = 3 + round(6 * geometry())
@@ -110,6 +111,8 @@ def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
     count = round(geometry(*priors.regions))
     three = [geometry(*priors.gap) for _ in range(3)]  # each width costs two dilations of the label map
     widths = [three[min(int(3 * geometry()), 2)] for _ in range(MOST_REGIONS)]
+    share = geometry(*priors.ground_share)
+    widths = [width if i == 0 or not geometry.chance(share) else 0.0 for i, width in enumerate(widths)]
     if boundary:
         regions = count
         gaps: Floats = tuple(widths[:count]) if similar or with_gaps else ()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis import modalities, textures
-from napari_synthseg.synthesis.shape_contrasts import FIRST, GAP, GROUND
+from napari_synthseg.synthesis.shape_contrasts import FIRST, GAP, GROUND, OUTSIDE
 from napari_synthseg.synthesis.shape_priors import ShapePriors
 from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
 from napari_synthseg.synthesis.shapes import (
@@ -85,7 +85,8 @@ def apply_scene(record: ShapeRecord, device: str | torch.device = "cpu", side: i
 
     Args:
         record: drawn by `draw_scene`.
-        device: where to compute; regions are the same everywhere, white noise is each device's own.
+        device: where to compute; regions are the same everywhere but for single pixels at borders, white noise is each
+            device's own.
         side: of the square, pixels.
 
     Raises:
@@ -102,7 +103,7 @@ def apply_scene(record: ShapeRecord, device: str | torch.device = "cpu", side: i
     large = F.interpolate(image[None, None], size=extent, mode="bilinear", antialias=longer > side)[0, 0]
     numbers = F.interpolate(found[None, None].float(), size=extent, mode="nearest")[0, 0].to(torch.int16)
     pad = (0, side - extent[1], 0, side - extent[0])
-    seen = visibility_of(image, found, count)
+    seen = visibility_of(image, found.masked_fill(regions == OUTSIDE, -1), count)
     return Scene(F.pad(large.clamp_(0, 1), pad), F.pad(numbers, pad), count, seen, extent, record)
 
 
@@ -126,7 +127,8 @@ def region_map(record: ShapeRecord, device: torch.device | str = "cpu") -> torch
         labels = touching_regions(record.regions, record.region_grid, record.region_seed, bending, shape, device)
         regions = labels + FIRST
         if record.gaps:
-            reach = torch.tensor([max(1, round(width * longer)) for width in record.gaps])
+            reach = torch.tensor([max(1, round(width * longer)) if width else 0 for width in record.gaps])
+            regions.masked_fill_((reach == 0).to(device)[labels.int()], GROUND)
             regions.masked_fill_(gaps(labels, reach), GAP)
     for index, part in enumerate(record.parts, start=FIRST):
         found = filled(part.outline, part.scale)
@@ -212,7 +214,7 @@ def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tup
 
     Args:
         image: (rows, columns).
-        objects: (rows, columns) numbers, 0 to `count`.
+        objects: (rows, columns) numbers, 0 to `count`; below 0 outside the body or the fan, whose edge does not count.
         count: how many objects there are.
 
     Returns:
@@ -227,9 +229,10 @@ def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tup
         sums, pairs = np.zeros((2, 2, count + 1))
         for a, b in ((np.s_[away:], np.s_[:-away]), (np.s_[:, away:], np.s_[:, :-away])):
             difference = (values[a] - values[b]) ** 2
+            inside = (numbers[a] >= 0) & (numbers[b] >= 0)
             across = numbers[a] != numbers[b]
             for which, ends in ((0, (a,)), (1, (a, b))):
-                chosen = across if which else ~across
+                chosen = inside & (across if which else ~across)
                 for end in ends:
                     number = numbers[end][chosen]
                     sums[which] += np.bincount(number, difference[chosen], count + 1)
@@ -239,7 +242,7 @@ def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tup
     return tuple(best.tolist())
 
 
-def pick_target(made: Scene, generator: torch.Generator, faintest: float = 1.3) -> int:
+def pick_target(made: Scene, generator: torch.Generator, faintest: float = 1.4) -> int:
     """A random object's number, from 1: small ones as often as large ones.
 
     Args:

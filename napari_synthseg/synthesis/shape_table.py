@@ -52,6 +52,8 @@ _ROWS = (
          "Control points of each label's random field: more of them, smaller regions."),
     _row("gap", REGIONS, "Gap", _SIDE, "range", (0, 0.04, 0.001),
          "Width eroded from a region where it touches another one; the gap is background."),
+    _row("ground_share", REGIONS, "Ground", "", "range", (0, 1, 0.05),
+         "Share of the labels that are ground and no objects, where there are gaps."),
     _chance("gap_chance", REGIONS, "Gaps", "How often regions of different intensity have gaps between them."),
     _chance("similar", REGIONS, "Similar", "How often regions are near-identical on both sides of their gaps."),
     _row("contrast", INTENSITIES, "Contrast", "intensity, 0-1", "range", (0.005, 1, 0.005),

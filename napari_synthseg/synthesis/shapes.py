@@ -99,15 +99,14 @@ def fill(
     r0, c0, r1, c1 = max(low[0], 0), max(low[1], 0), min(high[0], shape[0]), min(high[1], shape[1])
     if r1 <= r0 or c1 <= c0:
         return None
-    at = points.to(device)
-    end = at.roll(-1, 0)
-    rows = torch.arange(r0, r1, device=device, dtype=at.dtype)[:, None] + 0.5
+    at, end = points, points.roll(-1, 0)  # in double precision on the CPU, so that every device fills the same pixels
+    rows = torch.arange(r0, r1, dtype=at.dtype)[:, None] + 0.5
     spans = (at[:, 0] <= rows) != (end[:, 0] <= rows)
     slope = (end[:, 1] - at[:, 1]) / torch.where(end[:, 0] == at[:, 0], 1.0, end[:, 0] - at[:, 0])
     crossing = at[:, 1] + (rows - at[:, 0]) * slope
     column = (crossing - 0.5 - c0).ceil().clamp(0, c1 - c0).long()
     flips = torch.zeros(r1 - r0, c1 - c0 + 1, dtype=torch.int16, device=device)
-    flips.scatter_add_(1, column, spans.to(torch.int16))
+    flips.scatter_add_(1, column.to(device), spans.to(device, torch.int16))
     inside = flips[:, :-1].cumsum(1, dtype=torch.int16).bitwise_and_(1).bool()
     return (slice(r0, r1), slice(c0, c1)), inside
 
