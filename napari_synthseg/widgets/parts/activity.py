@@ -31,9 +31,9 @@ class Activity(QObject):
         self._report: Progress | None = None
         self._drawing = False
         self._cancel = cancel
-        self._bar: cancelable_progress | None = cancelable_progress(
-            desc=title, total=0, leave=False, bar_format=BAR_FORMAT
-        )
+        bar = cancelable_progress(desc=title, total=0, leave=False, bar_format=BAR_FORMAT)
+        self._bar: cancelable_progress | None = bar
+        self.destroyed.connect(lambda: QTimer.singleShot(0, bar.close))  # another window shows the line too
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._draw)
         self._timer.start(INTERVAL_MS)

@@ -36,11 +36,10 @@ class Job(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._worker: GeneratorWorker | None = None
+        self._worker: _Worker | None = None
         self._activity: Activity | None = None
         self._stopping = False
         self._outcome: Any = None
-        self._stop_event = threading.Event()
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.timeout.connect(self._abandon)
@@ -66,10 +65,12 @@ class Job(QObject):
         self._activity = Activity(title, self.stop, self) if title else None
         stop = threading.Event()
         worker = create_worker(_drive, stop.is_set, function, args, _worker_class=_Worker, _ignore_errors=True)
+        worker.stop_event = stop
+        self.destroyed.connect(worker.quit)  # by Qt, with its window
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
-        self._worker, self._stop_event = worker, stop
+        self._worker = worker
         worker.start()
 
     def stop(self) -> None:
@@ -77,7 +78,6 @@ class Job(QObject):
         if self._worker is None or self._stopping:
             return
         self._stopping = True
-        self._stop_event.set()
         self._worker.quit()
         self._close_activity()  # now: a window that closes does not wait for the thread
         self._patience.start(PATIENCE_MS)
@@ -106,6 +106,9 @@ class Job(QObject):
     def _on_finished(self) -> None:
         self._patience.stop()
         outcome, stopped = self._outcome, self._stopping
+        if self._worker is not None:
+            stopped |= self._worker.abort_requested  # napari ends the workers of a window that closes
+            self.destroyed.disconnect(self._worker.quit)
         self._worker, self._outcome, self._stopping = None, None, False
         self._close_activity()
         if stopped:
@@ -128,7 +131,17 @@ class _Failure:
 
 
 class _Worker(GeneratorWorker):
-    """A generator worker that closes its generator in its own thread and writes Python warnings to the log."""
+    """A generator worker that closes its generator in its own thread and writes Python warnings to the log.
+
+    Attributes:
+        stop_event: set by whoever ends the worker, so that the job hears of it in the middle of a step.
+    """
+
+    stop_event: threading.Event
+
+    def quit(self) -> None:
+        self.stop_event.set()
+        super().quit()
 
     def work(self) -> Any:
         try:

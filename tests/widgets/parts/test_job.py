@@ -7,6 +7,7 @@ import time
 
 import pytest
 from napari.utils.progress import progress
+from qtpy.QtCore import QObject
 
 from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.widgets.parts.job import Job
@@ -131,6 +132,27 @@ def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot):
     with qtbot.waitSignal(job.stopped):
         job.stop()
     assert ended and ended[0] - before < 0.5
+
+
+def test_napari_that_ends_the_worker_when_a_window_closes_stops_the_job(job, qtbot):
+    ended: list = []
+    job.start("Busy", busy, 20, ended)
+    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
+    before = time.monotonic()
+    with qtbot.waitSignal(job.stopped):
+        job._worker.quit()
+    assert ended[0] - before < 0.5
+    assert not any(name == "returned" for name, _ in job.said)
+
+
+def test_a_job_that_qt_deletes_ends_its_thread(qtbot):
+    owner, ended = QObject(), []
+    job = Job(owner)
+    job.start("Busy", busy, 20, ended)
+    qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: bool(ended), timeout=1000)
+    qtbot.waitUntil(lambda: not progress._all_instances, timeout=1000)
 
 
 def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
