@@ -13,6 +13,9 @@ DICOM = (".dcm", ".dicom", ".ima")
 READABLE = (*NIFTI, *MGH, *NRRD, *DICOM)
 """Endings of files that `read_volume` reads (DICOM: with the `dicom` extra; a folder of slices, too)."""
 
+SCANS = tuple(ending for ending in READABLE if ending not in (*DICOM, ".img", ".img.gz"))
+"""Endings of what counts as a scan in a folder; an .img goes with its .hdr."""
+
 WRITABLE = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 """Endings of files that `write_volume` and `write_labels` write."""
 

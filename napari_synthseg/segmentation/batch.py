@@ -19,7 +19,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, stem, suffix, write_labels
 from napari_synthseg.files.label_table import check_replaceable, table_path
-from napari_synthseg.files.paths import DICOM, READABLE, WRITABLE
+from napari_synthseg.files.paths import DICOM, SCANS, WRITABLE
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
@@ -28,8 +28,6 @@ from napari_synthseg.volume import Volume, resample_to, same_grid
 
 logger = logging.getLogger("napari_synthseg")
 
-SCAN_ENDINGS = tuple(end for end in READABLE if end not in (*DICOM, ".img", ".img.gz"))
-"""What counts as a scan in a folder; an .img goes with its .hdr."""
 LIST_ENDINGS = (".txt", ".lst")
 OURS = ("_dseg", "_probseg")
 """Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
@@ -186,12 +184,12 @@ def _lines(path: Path) -> list[str]:
 def _in_folder(folder: Path) -> list[Path]:
     """Scans anywhere below a folder; a folder of slices (DICOM) is itself one scan."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    scans = [path for path in files if suffix(path) in SCAN_ENDINGS and not stem(path).endswith(OURS)]
+    scans = [path for path in files if suffix(path) in SCANS and not stem(path).endswith(OURS)]
     if scans:
         return scans
     if any(suffix(path) in (*DICOM, "") for path in files if path.parent == folder):
         return [folder]
-    raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCAN_ENDINGS)} and DICOM).")
+    raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCANS)} and DICOM).")
 
 
 # --- what to write ----------------------------------------------------------------------------------------------------

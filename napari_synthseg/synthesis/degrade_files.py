@@ -16,6 +16,9 @@ from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.saving import save_sample
 
+LABELS = ("_dseg", "_probseg", "_labels")
+"""Ends of the names of what this program writes beside scans, and is none."""
+
 
 @dataclass(frozen=True)
 class DegradeOptions:
@@ -78,13 +81,15 @@ def degrade_files(
 
 
 def _scans(path: Path) -> list[Path]:
-    from napari_synthseg.files import READABLE
+    from napari_synthseg.files import stem, suffix
+    from napari_synthseg.files.paths import SCANS
 
     if not path.exists():
         raise InputError(f"The scan {path} does not exist: check its name.")
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(READABLE))
+    files = (p for p in path.iterdir() if p.is_file() and suffix(p) in SCANS)
+    found = sorted(p for p in files if not stem(p).endswith(LABELS))
     if not found:
-        raise InputError(f"The folder {path} holds no scans ({', '.join(READABLE)}): give another folder.")
+        raise InputError(f"The folder {path} holds no scans ({', '.join(SCANS)}): give another folder.")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -29,6 +30,14 @@ def test_every_scan_gets_its_own_seeds(scans, tmp_path) -> None:
     written = run(degrade_files([scans], tmp_path / "out", DegradeOptions(seed=5), count=2))
     assert [path.name for path in written] == [f"{n}_image.nii.gz" for n in ("one_0005", "one_0006", "two_0007",
                                                                             "two_0008")]  # fmt: skip
+
+
+def test_labels_and_the_other_half_of_a_pair_are_no_scans(scans, tmp_path) -> None:
+    nib.save(nib.Nifti1Pair(np.random.default_rng(1).random((12, 10, 8)), np.eye(4)), scans / "pair.hdr")
+    for name in ("one_dseg", "one_labels"):
+        write_labels(scans / f"{name}.nii.gz", Volume(np.ones((12, 10, 8), np.uint8), np.eye(4)))
+    written = run(degrade_files([scans], tmp_path / "out"))
+    assert [path.name.split("_")[0] for path in written] == ["one", "pair", "two"]
 
 
 def test_the_record_makes_it_again(scans, tmp_path) -> None:

@@ -41,7 +41,7 @@ class VolumesExport(QWidget):
         self._job = Job(self)
         self._job.returned.connect(self._on_saved)
         self._job.failed.connect(self._on_failed)
-        self._job.stopped.connect(lambda: self.labels.setEnabled(True))  # in napari's activity bar
+        self._job.stopped.connect(self._on_stopped)
         self.copy = self._button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
         self.csv = self._button("CSV…", "Save all volumes in mm³ with quality and asymmetry, a row a structure.")
         self.labels = self._button("NIfTI…", "Save the labels on the scan's grid, with a table of names beside them.")
@@ -67,7 +67,11 @@ class VolumesExport(QWidget):
         path = self._ask("Export volumes", f"{self._layer.name} volumes.csv", TABLES)
         if path is None:
             return
-        path = path if path.suffix else path.with_suffix(".csv")
+        if path.suffix.lower() not in (".csv", ".tsv"):
+            path = path.with_name(f"{path.name}.csv")
+            if path.exists():  # the dialog could not ask about it
+                complain(ValueError(f"{path} exists: give its whole name to replace it."), "Exporting")
+                return
         total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
         try:
             write_volumes(path, self._table.rows, total)
@@ -91,6 +95,10 @@ class VolumesExport(QWidget):
     def _on_saved(self, files: list[str]) -> None:
         self.labels.setEnabled(True)
         show_info(f"Labels saved to {files[0]}.")
+
+    def _on_stopped(self) -> None:
+        """By its button in napari's activity bar."""
+        self.labels.setEnabled(True)
 
     def _on_failed(self, error: Exception) -> None:
         self.labels.setEnabled(True)

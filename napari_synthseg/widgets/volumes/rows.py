@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,14 +107,19 @@ def volumes_table(rows: Sequence[VolumeRow], intracranial_mm3: float | None = No
 
 
 def write_volumes(path: Path, rows: Sequence[VolumeRow], intracranial_mm3: float | None = None) -> None:
-    """Write `volumes_table` as CSV, or with tabs where the name ends in .tsv.
+    """Write `volumes_table` as CSV, or with tabs where the name ends in .tsv; the file appears complete or not at all.
 
     Raises:
         OSError: if the file cannot be written.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows(volumes_table(rows, intracranial_mm3))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(volumes_table(rows, intracranial_mm3))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def as_tsv(lines: Sequence[Sequence[str]]) -> str:

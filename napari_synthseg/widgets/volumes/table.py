@@ -190,7 +190,8 @@ class VolumesTable(QTableView):
 
     def _toggle_selected(self) -> None:
         first = self._filtered.index(self._selection()[0].row(), 0)
-        self.toggled.emit(self.selected(), first.data(Qt.ItemDataRole.CheckStateRole) != Qt.CheckState.Checked)
+        state = Qt.CheckState(first.data(Qt.ItemDataRole.CheckStateRole))  # PySide gives a number
+        self.toggled.emit(self.selected(), state != Qt.CheckState.Checked)
 
     def _on_clicked(self, index: QModelIndex) -> None:
         if index.column() > 0 and not _modified():

@@ -58,6 +58,16 @@ def test_a_name_in_tsv_has_tabs(tmp_path):
     assert (tmp_path / "v.tsv").read_text().splitlines()[1] == "17\tLeft-Hippocampus\tleft\t3900.000\t\t"
 
 
+def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    (tmp_path / "v1.2.csv").write_text("mine")
+    choosing(monkeypatch, tmp_path / "v1.2")
+    qtbot.mouseClick(export.csv, LEFT)
+    assert "exists" in said[0]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("v1.2.csv", "mine")]
+
+
 def test_a_cancelled_export_writes_nothing(export, qtbot, tmp_path, monkeypatch):
     choosing(monkeypatch, "")
     monkeypatch.chdir(tmp_path)
