@@ -33,7 +33,7 @@ def draw_intensities(
     (without gaps: labels share a few intensities that can be told apart, and touching ones of the same intensity are
     one region).
     """
-    dice = Dice(seed, 64 + 8 * (max(regions, len(parts)) + FIRST))
+    dice = Dice(seed, 64 + 10 * (max(regions, len(parts)) + FIRST))
     common = dice()
     typical = _log_between(priors.contrast, common)
     empty = 0.0 if look == "ct" else dice(0.0, 0.12)
@@ -66,13 +66,17 @@ def draw_intensities(
     n = len(means)
     alike = dice.chance(0.4)  # one tissue: texture does not give regions away
     noise, texture = dice(*priors.region_noise), dice(*priors.texture)
-    rows, columns = dice(-1, 1) * priors.gradient[1], dice(-1, 1) * priors.gradient[1]
+
+    def slope() -> float:
+        return dice(*priors.gradient) * (1.0 if dice.chance(0.5) else -1.0)
+
+    rows, columns = slope(), slope()
     stds = [noise if alike else dice(*priors.region_noise) for _ in range(n)]
     textures = [texture if alike else dice(*priors.texture) * dice() for _ in range(n)]
     limit = 0.5 * typical + 0.005
     textures = [min(t, limit) for t in textures]
-    down = [rows if alike else 0.5 * dice(-1, 1) * priors.gradient[1] for _ in range(n)]
-    right = [columns if alike else 0.5 * dice(-1, 1) * priors.gradient[1] for _ in range(n)]
+    down = [rows if alike else 0.5 * slope() for _ in range(n)]
+    right = [columns if alike else 0.5 * slope() for _ in range(n)]
     for values in (stds, textures, down, right):
         values[OUTSIDE] = 0.0
         if kind == "levels":

@@ -167,7 +167,10 @@ def connected_objects(record: ShapeRecord, regions: torch.Tensor) -> tuple[torch
         owner[FIRST : FIRST + record.regions] = labels
     else:
         owner[FIRST : FIRST + len(record.parts)] = [part.object for part in record.parts]
-    found = cc3d.connected_components(owner[regions.cpu().numpy()], connectivity=4)
+    painted = regions.cpu().numpy()
+    if not owner[painted].any():  # all shapes lie outside the body or the fan: the body is what there is
+        owner[GROUND:] = 1
+    found = cc3d.connected_components(owner[painted], connectivity=4)
     sizes = np.bincount(found.ravel())
     sizes[0] = 0
     kept = (sizes >= SMALLEST * found.size) & (sizes <= LARGEST * found.size)

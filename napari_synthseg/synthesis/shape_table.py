@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from napari_synthseg.synthesis.prior_table import Kind, PriorInfo
+
+if TYPE_CHECKING:
+    from napari_synthseg.synthesis.shape_record import ShapeRecord
 
 MODULES, SHAPES, REGIONS, INTENSITIES = "Modules", "Shapes", "Label map", "Intensities"
 TEXTURE, ACQUISITION, LOOKS = "Noise and texture", "Acquisition", "Modalities"
@@ -16,6 +21,40 @@ _SIDE = "of the longer side"
 def shape_rows() -> tuple[PriorInfo, ...]:
     """Every field of `ShapePriors`, by group."""
     return _ROWS
+
+
+SUMMARY_TIPS: dict[str, str] = {
+    "module": "Which of SynthFM's modules: separate shapes, or a label map of touching regions (boundary).",
+    "setting": "A body with nothing around it, a ground that fills the image, or a crowd of cells.",
+    "looks like": "The modality, or plain.",
+    "shapes": "How many shapes or labels there are; objects are their connected parts.",
+    "gap (px)": "Widest gap between neighbours, pixels as acquired; 0: none.",
+    "acquired": "Rows and columns as acquired, pixels.",
+    "noise": "The noises of the library and their strengths at intensity 1.",
+    "blur (px)": "Standard deviation of the point spread, pixels as acquired.",
+    "warp": "Standard deviation of the velocity field, of the longer side.",
+    "gamma": "Exponent of the final intensities: below 1 brightens, above 1 darkens.",
+    "inverted": "Whether dark and bright were exchanged.",
+}
+"""What each column of `shape_summary` means."""
+
+
+def shape_summary(record: ShapeRecord) -> dict[str, str | float]:
+    """A record as one row of a table, numbers rounded to what is worth reading."""
+    noises = zip(record.noises, record.noise_strengths, strict=True)
+    return {
+        "module": record.module,
+        "setting": record.setting,
+        "looks like": record.look,
+        "shapes": record.regions or len({part.object for part in record.parts}),
+        "gap (px)": round(max(record.gaps, default=0.0) * max(record.rows, record.columns), 1),
+        "acquired": f"{record.rows} x {record.columns}",
+        "noise": ", ".join(f"{name} {strength:.3f}" for name, strength in noises),
+        "blur (px)": round(record.blur_px, 2),
+        "warp": round(record.warp, 3),
+        "gamma": round(record.gamma, 2),
+        "inverted": "yes" if record.inverted else "no",
+    }
 
 
 def _row(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import cc3d
@@ -25,7 +27,7 @@ from napari_synthseg.synthesis.shape_scenes import (
     scenes,
     visibility_of,
 )
-from napari_synthseg.synthesis.shape_table import SHAPE_GROUPS, shape_rows
+from napari_synthseg.synthesis.shape_table import SHAPE_GROUPS, SUMMARY_TIPS, shape_rows, shape_summary
 
 SMALL = replace(ShapePriors(), acquired_px=(96.0, 160.0))
 
@@ -58,6 +60,20 @@ def test_changing_the_noise_keeps_shapes_and_contrast() -> None:
     drawn, noisier = record(), record(replace(SMALL, noise=(0.1, 0.3)))
     assert noisier.noise_strengths != drawn.noise_strengths
     assert (noisier.parts, noisier.means, noisier.look) == (drawn.parts, drawn.means, drawn.look)
+
+
+def test_the_gradient_keeps_to_its_range() -> None:
+    priors = replace(SMALL, gradient=(0.1, 0.2))
+    slopes = np.abs([s for seed in range(20) for s in record(priors, seed).row_gradients[1:]])
+    assert slopes.min() >= 0.05  # half of it where every region has its own
+    assert slopes.max() <= 0.2
+
+
+def test_the_most_crowded_scenes_have_random_numbers_enough() -> None:
+    most = replace(SMALL, objects=(16.0, 16.0), nested=1.0, inclusions=1.0, walls=1.0, regions=(26.0, 26.0), cells=0.5)
+    drawn = [record(most, seed) for seed in range(150)]
+    assert max(len(r.parts) for r in drawn) > 80
+    assert all(len(r.means) == 3 + (r.regions or len(r.parts)) < 256 for r in drawn)
 
 
 @pytest.mark.parametrize(("preset", "modules"), [("shape-only", {"shape"}), ("boundary-only", {"boundary"}),
@@ -172,6 +188,15 @@ def test_nothing_but_crumbs_still_gives_a_target() -> None:
     assert (count, int(objects.sum())) == (1, 1)
 
 
+def test_where_no_shape_is_left_the_body_is_the_target() -> None:
+    drawn = record(replace(SMALL, boundary_aware=0.0, cells=0.0))
+    regions = torch.zeros(drawn.rows, drawn.columns, dtype=torch.uint8)
+    regions[20:40, 20:40] = 1
+    objects, count = connected_objects(drawn, regions)
+    assert count == 1
+    assert torch.equal(objects > 0, regions > 0)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("preset", ["shape-only", "boundary-only", "ultrasound"])
 def test_a_gpu_makes_the_same_regions(preset: str) -> None:
@@ -272,6 +297,24 @@ def test_every_prior_has_a_row_that_fits_it() -> None:
 def test_the_limits_of_a_row_are_accepted(row) -> None:
     for end in (row.low, row.high):
         replace(ShapePriors(), **{row.name: (float(end), float(end))})
+
+
+def test_a_record_as_a_row_of_a_table() -> None:
+    for seed in range(10):
+        drawn = record(seed=seed)
+        row = shape_summary(drawn)
+        assert list(row) == list(SUMMARY_TIPS)
+        assert row["module"] == drawn.module
+        assert row["acquired"] == f"{drawn.rows} x {drawn.columns}"
+        assert (row["gap (px)"] == 0) == (not drawn.gaps)
+
+
+def test_the_table_needs_no_torch() -> None:
+    code = "import sys, napari_synthseg.synthesis.shape_table, napari_synthseg.synthesis.shape_priors; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(
