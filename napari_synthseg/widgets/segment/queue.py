@@ -108,11 +108,13 @@ class SegmentQueue(QObject):
             self.stop(run)
 
     def stop_layer(self, layer: Layer) -> None:
-        """End the runs of a layer that is no longer there."""
+        """End the runs of a layer that is no longer there, and let go of those that ended: they hold its voxels."""
+        self.runs = [run for run in self.runs if run.layer is not layer or run.state in OPEN_STATES]
         for run in reversed(self.runs):
             if run.layer is layer and run.state in OPEN_STATES:
                 run.note = "its layer was removed"
                 self.stop(run)
+        self.changed.emit()
 
     def _next(self) -> None:
         if self._job.running:

@@ -119,6 +119,16 @@ def test_a_removed_layer_is_skipped(queue_of, qtbot):
     assert queue.runs[1].note == "its layer was removed"
 
 
+def test_a_scan_that_is_closed_after_its_run_is_let_go(queue_of, qtbot):
+    queue = queue_of(steps(1))
+    queue.add(runs("a", "b"))
+    shown = QueueList(queue)
+    qtbot.addWidget(shown)
+    finish(qtbot, queue)
+    queue.stop_layer(queue.runs[0].layer)
+    assert [run.layer.name for run in queue.runs] == ["b"] == [row.run.layer.name for row in shown.rows]
+
+
 def test_the_list_shows_every_state_and_its_buttons_cancel(queue_of, qtbot):
     queue = queue_of(steps(100, seconds=0.02))
     shown = QueueList(queue)
