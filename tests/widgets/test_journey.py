@@ -33,7 +33,7 @@ def go(name: str, folder: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     report = json.loads((folder / "report.json").read_text())
-    assert report.pop("seconds to close") < 10
+    assert report.pop("seconds to close") < 5
     assert report == {"threads": [], "pool": 0, "qt": [], "complaints": []}
     for sign in ("Traceback", "QThread", "QObject", "QTimer", "Fatal"):
         assert sign not in ended.stderr
