@@ -1,0 +1,238 @@
+"""One object a session: an image, clicks, boxes and masks on it, and the mask that answers them. No napari in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_synthseg.devices import resolve_device
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.promptable import SINGLE, Promptable
+from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.prompting.encodings import LIMIT, Encoding, Encodings
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What was pointed at so far; positions are (row, column) of the image."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    positive: tuple[bool, ...] = ()
+    """Of each point: is it inside?"""
+    box: Box | None = None
+    """row0, column0, row1, column1, in either order of the corners."""
+    mask: np.ndarray | None = field(default=None, compare=False)
+
+    @property
+    def ask(self) -> bool:
+        """Whether they ask for anything: points outside alone do not."""
+        return any(self.positive) or self.box is not None or self.mask is not None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to the prompts."""
+
+    mask: np.ndarray
+    """(rows, columns) of the image, bool."""
+    score: float
+    """The IoU with the truth that the model expects, 0-1."""
+    changed: tuple[int, int, int, int] | None
+    """row0, column0, row1, column1 (the last two exclusive) of what differs from the answer before; None if nothing."""
+
+
+class Session:
+    """Prompts on one image at a time, and their answers.
+
+    Args:
+        model: name or file of a promptable model (see `promptable_weights.find`), or a model.
+        device: auto, cpu, cuda or mps.
+        precision: of the encoder, see `Promptable.encode`.
+        memory: bytes of embeddings that are kept, so that images seen before answer at once.
+
+    Raises:
+        InputError: no such weights or device.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Promptable = "default",
+        device: str = "cpu",
+        precision: torch.dtype = torch.float32,
+        memory: int = LIMIT,
+    ) -> None:
+        self.device = resolve_device(device)
+        loaded = model if isinstance(model, Promptable) else load_model(model)
+        self.model = loaded.to(self.device).eval()
+        self._encodings = Encodings(self.model, precision, memory)
+        self._encoding: Encoding | None = None
+        self._states = [Prompts()]
+        self._now = 0
+        self._last: np.ndarray | None = None
+
+    @property
+    def prompts(self) -> Prompts:
+        """What was pointed at so far."""
+        return self._states[self._now]
+
+    @property
+    def can_undo(self) -> bool:
+        return self._now > 0
+
+    @property
+    def can_redo(self) -> bool:
+        return self._now + 1 < len(self._states)
+
+    def set_image(self, image: np.ndarray, window: tuple[float, float] | None = None) -> None:
+        """Take an image and encode it, unless it was before; prompts and their history begin anew.
+
+        Args:
+            image: (rows, columns), or (rows, columns, 3 or 4) in colour; any kind of numbers.
+            window: values that become black and white; by default percentiles (`frame.to_rgb`).
+
+        Raises:
+            InputError: it is no image; the session stays as it was.
+        """
+        self._encoding = self._encodings.get(image, window)
+        self._states, self._now, self._last = [Prompts()], 0, None
+
+    def encode_ahead(self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None) -> None:
+        """Encode images in the background, such as the neighbouring slices; replaces what was asked for before.
+
+        Raises:
+            InputError: one of them is no image.
+        """
+        self._encodings.ahead(images, window)
+
+    def add_point(self, position: tuple[float, float], positive: bool = True) -> None:
+        """Point at a (row, column) inside the thing, or outside it.
+
+        Raises:
+            InputError: there is no image, or the position is not on it.
+        """
+        row, column = (float(value) for value in position)
+        rows, columns = self._shape
+        if not (-0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5):
+            raise InputError(
+                f"The point ({row:g}, {column:g}) is not on the image of {rows} x {columns} pixels: click inside it."
+            )
+        now = self.prompts
+        self._push(replace(now, points=(*now.points, (row, column)), positive=(*now.positive, bool(positive))))
+
+    def add_box(self, box: Box) -> None:
+        """Draw a box (row0, column0, row1, column1) around the thing; it replaces an earlier one.
+
+        Raises:
+            InputError: there is no image, or nothing of it is in the box.
+        """
+        rows, columns = self._shape
+        if not np.isfinite(box).all():
+            raise InputError("The corners of the box are no numbers: drag it across the thing.")
+        (row0, row1), (column0, column1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+        clipped = (
+            max(0.0, float(row0)),
+            max(0.0, float(column0)),
+            min(rows - 1.0, float(row1)),
+            min(columns - 1.0, float(column1)),
+        )
+        if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+            raise InputError("The box holds nothing of the image: drag it across the thing.")
+        self._push(replace(self.prompts, box=clipped))
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Start from a mask of the image, to be repaired by points; it replaces an earlier one.
+
+        Raises:
+            InputError: there is no image, the mask has another shape, or is empty.
+        """
+        given = np.asarray(mask) != 0
+        if given.shape != self._shape:
+            raise InputError(f"The mask has the shape {given.shape} and the image {self._shape}: give one of its own.")
+        if not given.any():
+            raise InputError("The mask is empty: choose one with something in it.")
+        self._push(replace(self.prompts, mask=given))
+
+    def undo(self) -> bool:
+        """Take the last interaction back; False if there is none."""
+        if not self.can_undo:
+            return False
+        self._now -= 1
+        return True
+
+    def redo(self) -> bool:
+        """Do again what was taken back; False if there is nothing."""
+        if not self.can_redo:
+            return False
+        self._now += 1
+        return True
+
+    def reset(self) -> None:
+        """Forget all prompts; this too can be undone."""
+        if self.prompts != Prompts() or self.prompts.mask is not None:
+            self._push(Prompts())
+
+    def predict(self) -> np.ndarray:
+        """The mask that answers the prompts: bool, (rows, columns) of the image; empty while nothing is asked for.
+
+        Raises:
+            InputError: there is no image.
+        """
+        return self.answer().mask
+
+    def answer(self) -> Answer:
+        """The mask that answers the prompts, its score, and where it differs from the answer before.
+
+        Raises:
+            InputError: there is no image.
+        """
+        before = self._last if self._last is not None else np.zeros(self._shape, bool)
+        mask, score = self._decode() if self.prompts.ask else (np.zeros(self._shape, bool), 0.0)
+        self._last = mask
+        return Answer(mask, score, _bounds(mask != before))
+
+    def close(self) -> None:
+        """Stop encoding ahead and let go of all embeddings; the session is over."""
+        self._encodings.close()
+        self._encoding = None
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self._image.frame.shape
+
+    @property
+    def _image(self) -> Encoding:
+        if self._encoding is None:
+            raise InputError("There is no image to prompt yet: set one first.")
+        return self._encoding
+
+    def _push(self, prompts: Prompts) -> None:
+        self._states = [*self._states[: self._now + 1], prompts]
+        self._now += 1
+
+    @torch.inference_mode()
+    def _decode(self) -> tuple[np.ndarray, float]:
+        prompts, frame = self.prompts, self._image.frame
+        points = labels = boxes = masks = None
+        if prompts.points:
+            points = torch.from_numpy(frame.to_model(np.array(prompts.points)))[None].to(self.device)
+            labels = torch.tensor(prompts.positive, dtype=torch.int64, device=self.device)[None]
+        if prompts.box is not None:
+            boxes = torch.from_numpy(frame.box_to_model(prompts.box))[None].to(self.device)
+        if prompts.mask is not None:
+            masks = frame.mask_to_model(prompts.mask).to(self.device)
+        logits, scores = self.model.decode(self._image.embedding, points, labels, boxes, masks)
+        mask = frame.to_image(logits[:, SINGLE : SINGLE + 1])[0, 0] > 0
+        return mask.cpu().numpy(), float(scores[0, SINGLE].clamp(0, 1))
+
+
+def _bounds(changed: np.ndarray) -> tuple[int, int, int, int] | None:
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    if rows.size == 0:
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

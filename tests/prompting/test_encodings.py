@@ -1,0 +1,116 @@
+"""Embeddings that are kept, dropped, and computed ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.prompting.encodings import Encodings
+from tests.prompting.small import SIZE, small_model
+
+BYTES = 256 * (SIZE // 16) ** 2 * 4
+"""Of one embedding."""
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[torch.Tensor]:
+    """Every image that is really encoded."""
+    seen: list[torch.Tensor] = []
+    encode = Promptable.encode
+
+    def noting(self, images, precision):
+        seen.append(images)
+        return encode(self, images, precision)
+
+    monkeypatch.setattr(Promptable, "encode", noting)
+    return seen
+
+
+def image(grey: int) -> np.ndarray:
+    return np.full((20, 30), grey, np.uint8)
+
+
+def test_the_same_pixels_are_encoded_once(encoded):
+    encodings = Encodings(small_model())
+    first = encodings.get(image(1))
+    assert encodings.get(image(1)) is first
+    assert encodings.get(image(1).astype(float), window=(0, 255)) is first
+    assert len(encoded) == 1
+
+
+def test_the_same_numbers_in_another_shape_are_another_image(encoded):
+    encodings = Encodings(small_model())
+    shapes = [encodings.get(np.zeros(shape, np.uint8)).frame.shape for shape in ((20, 30), (30, 20))]
+    assert shapes == [(20, 30), (30, 20)]
+
+
+def test_the_least_recently_used_go_first(encoded):
+    encodings = Encodings(small_model(), limit=2 * BYTES)
+    for grey in (1, 2, 1, 3):  # 2 is the one to go
+        encodings.get(image(grey))
+    assert len(encodings) == 2 and len(encoded) == 3
+    encodings.get(image(1))
+    assert len(encoded) == 3
+    encodings.get(image(2))
+    assert len(encoded) == 4
+
+
+def test_the_last_one_is_kept_however_little_room_there_is():
+    encodings = Encodings(small_model(), limit=0)
+    encodings.get(image(1))
+    encodings.get(image(2))
+    assert len(encodings) == 1
+
+
+def test_what_was_computed_ahead_is_there(encoded):
+    encodings = Encodings(small_model())
+    encodings.ahead([image(1), image(2)])
+    encodings.wait()
+    assert len(encoded) == 2
+    encodings.get(image(2))
+    assert len(encoded) == 2
+
+
+def test_asking_for_what_is_on_its_way_does_not_encode_twice(encoded):
+    encodings = Encodings(small_model())
+    encodings.ahead([image(1)])
+    encodings.get(image(1))
+    encodings.wait()
+    assert len(encoded) == 1
+
+
+def test_what_is_asked_ahead_replaces_what_was_asked_before(encoded):
+    encodings = Encodings(small_model())
+    encodings.ahead([image(grey) for grey in range(1, 30)])
+    encodings.ahead([image(40)])
+    encodings.wait()
+    assert len(encoded) < 30
+    count = len(encoded)
+    encodings.get(image(40))
+    assert len(encoded) == count
+
+
+def test_computing_ahead_respects_the_limit():
+    encodings = Encodings(small_model(), limit=2 * BYTES)
+    encodings.ahead([image(grey) for grey in range(5)])
+    encodings.wait()
+    assert len(encodings) == 2 and not encodings._begun
+
+
+def test_a_failure_ahead_is_not_remembered(monkeypatch):
+    encodings = Encodings(small_model())
+    with monkeypatch.context() as broken:
+        broken.setattr(encodings._model, "encode", None)
+        encodings.ahead([image(1)])
+        encodings.wait()
+        assert len(encodings) == 0
+    assert encodings.get(image(1)).frame.shape == (20, 30)
+
+
+def test_closing_keeps_nothing():
+    encodings = Encodings(small_model())
+    encodings.get(image(1))
+    encodings.close()
+    assert len(encodings) == 0
