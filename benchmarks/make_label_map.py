@@ -35,7 +35,8 @@ from napari_synthseg.volume import Volume, crop, pad, to_canonical
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 LIMIT_BYTES = 400_000
 SPECK_VOXELS = 200
-SMOOTH_MM = 0.85  # standard deviation
+SMALL_VOXELS = 5000
+SMOOTH_MM = 1.4  # standard deviation
 BELOW_MM, ASIDE_MM, BEFORE_MM = 15, 5, 20  # room for the head around the grid of the template, which is 1 mm
 CHOROID = {4: 136, 43: 163}
 CSF, SINUS = 24, 514
@@ -90,12 +91,15 @@ def label_head(template: Volume, labels: Volume) -> Volume:
 
 
 def smooth(labels: np.ndarray) -> np.ndarray:
-    """Rounds the borders: every voxel takes the value that weighs most in a Gaussian around it."""
+    """Rounds the borders: every voxel takes the value that weighs most in a Gaussian around it; small structures stay."""
     best, out = np.zeros(labels.shape, np.float32), labels.copy()
     for value in np.unique(labels):
         weight = ndimage.gaussian_filter((labels == value).astype(np.float32), SMOOTH_MM)
         larger = weight > best
         best[larger], out[larger] = weight[larger], value
+    values, counts = np.unique(labels, return_counts=True)
+    small = np.isin(labels, values[counts < SMALL_VOXELS])
+    out[small] = labels[small]
     return out
 
 
