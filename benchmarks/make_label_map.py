@@ -91,7 +91,7 @@ def label_head(template: Volume, labels: Volume) -> Volume:
 
 
 def smooth(labels: np.ndarray) -> np.ndarray:
-    """Rounds the borders: every voxel takes the value that weighs most in a Gaussian around it; small structures stay."""
+    """Rounds the borders: a voxel takes the value that weighs most in a Gaussian around it; small structures stay."""
     best, out = np.zeros(labels.shape, np.float32), labels.copy()
     for value in np.unique(labels):
         weight = ndimage.gaussian_filter((labels == value).astype(np.float32), SMOOTH_MM)
