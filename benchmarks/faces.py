@@ -140,7 +140,7 @@ def cancel(count: int) -> None:
         QTest.qWait(int(1000 * moments.uniform(0.5, 5.0)))
         stage = widget.status.text()
         QTest.mouseClick(widget.cancel, Qt.MouseButton.LeftButton)
-        seconds.append(wait_for(lambda: not widget._job.running))
+        seconds.append(wait_for(lambda: not widget.queue.busy))
         say(job="cancel", during=stage, seconds=seconds[-1], layers_added=len(viewer.layers) - before)
     say(job="cancel", median=statistics.median(seconds), largest=max(seconds))
     viewer.close()
