@@ -19,12 +19,14 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_synthseg.widgets.parts import memory
+
 SIZE = (1280, 800)
 IMAGES = Path(__file__).parent / "images"
 PATIENCE_S = 600
 DOCK_WIDTH = 340
 SEED = 12
-HIPPOCAMPUS = 17
+DEGRADED_SEED = 1
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def save(viewer: napari.Viewer, name: str) -> None:
     """Take a picture of the whole window, once it has come to rest."""
     QTest.qWait(1500)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    viewer.window.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False)
+    viewer.window.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
 
 
 def press(button: QWidget) -> None:
@@ -84,7 +86,11 @@ def segment() -> None:
         press(widget.view.buttons["coronal"])
         viewer.scene.camera.zoom *= 1.5
         save(viewer, "asymmetry")
+        press(widget.volumes.sides)
+        widget.volumes.filter.setText("csf")  # it covers the brain
+        press(widget.volumes.all)
         widget.volumes.filter.setText("")
+        labels.opacity = 1.0
         press(widget.view.buttons["3d"])
         viewer.layers[0].visible = False
         viewer.fit_to_view()
@@ -121,9 +127,9 @@ def degrade() -> None:
         widget.tabs.setCurrentIndex(1)
         page = widget.degrade
         press(page.draw)
-        page.seed.setValue(SEED)
+        page.seed.setValue(DEGRADED_SEED)
         wait_for(lambda: page.pair.image is not None and not page.redrawer.running)
-        press(widget.view.buttons["sagittal"])
+        press(widget.view.buttons["axial"])
         viewer.fit_to_view()
         save(viewer, "degrade")
 
@@ -164,6 +170,7 @@ def main() -> None:
     if unknown := set(names) - set(PICTURES):
         parser.error(f"there is no picture {sorted(unknown)[0]}, but {', '.join(PICTURES)}")
     QApplication.instance() or napari.qt.get_qapp()
+    memory._path = lambda: None  # neither read nor changed: the user's own choices
     for name in names:
         PICTURES[name]()
 

@@ -58,11 +58,15 @@ def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Map
         The image's path.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or holds the labels of an earlier sample of this name while
+            this one has none: they would look like its own.
     """
     from napari_synthseg.files import write_labels, write_volume
 
     folder = Path(folder)
+    earlier = folder / f"{stem}_labels.nii.gz"
+    if sample.labels is None and earlier.exists():
+        raise InputError(f"{earlier} belongs to an earlier sample: move it away or choose another folder.")
     record = json.dumps({**(facts or {}), **sample.record.to_dict()}, indent=1) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,14 @@ def test_a_sample_without_labels(tmp_path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"one_image.nii.gz", "one_record.json"}
 
 
+def test_labels_of_an_earlier_sample_do_not_stay_beside_an_image_that_has_none(tmp_path) -> None:
+    save_sample(tmp_path, "one", sample())
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="belongs to an earlier sample"):
+        save_sample(tmp_path, "one", sample(labels=False))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
 def test_a_free_stem_is_of_no_sample_that_is_there(tmp_path) -> None:
     assert free_stem(tmp_path / "none yet", "one") == "one"
     for expected in ("one", "one_2", "one_3"):

@@ -120,7 +120,9 @@ class BrainsTab(PreviewPage):
         row = self.preset.findData(kept.get("preset"))
         if row >= 0:
             self.preset.setCurrentIndex(row)
-        self.samples.count.setValue(int(kept.get("count", self.samples.count.value())))
+        count = kept.get("count")
+        if isinstance(count, int):
+            self.samples.count.setValue(count)
 
     def choices(self) -> dict[str, Any]:
         """Preset and number of samples."""

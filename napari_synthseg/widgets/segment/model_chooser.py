@@ -85,8 +85,9 @@ class ModelChooser(QWidget):
         """Choose a weights file; one that cannot be used is told below the combo box, unless `quiet`."""
         try:
             card = weights_card(path)
-        except ValueError as error:
-            self.problem.say("" if quiet else str(error))
+        except (ValueError, OSError) as error:
+            sentence = str(error) if isinstance(error, ValueError) else f"{path} cannot be read ({error.strerror})."
+            self.problem.say("" if quiet else sentence)
             return
         self.problem.say("")
         if path not in self._opened:

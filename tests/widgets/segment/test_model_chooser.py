@@ -108,6 +108,15 @@ def test_a_file_without_its_card_is_refused_in_one_sentence(chooser, monkeypatch
     assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
 
 
+def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("napari_synthseg.widgets.segment.model_chooser.weights_card", forbidden)
+    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "secret.h5")
+    assert chooser.problem.text().endswith("secret.h5 cannot be read (Permission denied).")
+
+
 def test_nothing_changes_when_no_file_is_chosen(chooser, monkeypatch):
     open_file(chooser, monkeypatch, "")
     assert chooser.box.currentText() == weights.DEFAULT
