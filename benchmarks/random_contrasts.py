@@ -1,0 +1,43 @@
+"""Dice of weights on fixed synthetic heads of random contrast, from label maps that they were not trained on.
+
+    python benchmarks/random_contrasts.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE ...] [--seeds 1 3 4]
+
+LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen. For each seed two heads a
+held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic": no flips, no post-processing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.training import validation
+from napari_synthseg.training.synthseg import read_maps, split
+from napari_synthseg.weights import DEFAULT, load_model
+
+
+def main() -> None:
+    """Prints a line for each seed, and the mean, of each of the weights."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("label_maps", type=Path)
+    parser.add_argument("--hold-out", nargs="+", required=True)
+    parser.add_argument("--weights", nargs="+", default=[DEFAULT])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 3, 4])
+    args = parser.parse_args()
+    _, held_out = split(read_maps(args.label_maps), args.hold_out)
+    for name in args.weights:
+        model = load_model(name)
+        scores = []
+        for seed in args.seeds:
+            cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
+            scores.append(validation.score_refiner(model, cases, torch.device("cpu")))  # type: ignore[arg-type]
+            print(f"{name}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
+        print(f"{name}: mean {statistics.mean(scores):.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
