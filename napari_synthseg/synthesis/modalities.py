@@ -82,10 +82,8 @@ def ultrasound(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
     envelope = (echo.square().sum(0) / 1.2).clamp_(min=1e-4)
     decibels += (0.45 + 0.55 * values[9]) * 10 * torch.log10(envelope)
     decibels -= _shadows(angle, depth, values, seed)
-    seen = ((decibels + 62 + 6 * values[11]) / 70).clamp_(0, 1)
-    if probe is None:
-        return seen
-    return seen * ((depth >= 0) & (depth <= 1) & (angle.abs() <= 1))
+    shown = 40 + 26 * values[11]  # the dynamic range, decibels: narrow ones leave fluid black
+    return ((decibels + shown) / (shown + 6)).clamp_(0, 1)
 
 
 def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Values, seed: int) -> torch.Tensor:

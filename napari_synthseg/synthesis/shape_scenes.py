@@ -198,7 +198,10 @@ def render(record: ShapeRecord, regions: torch.Tensor) -> torch.Tensor:
     if record.look == "ultrasound":
         image = modalities.ultrasound(image, record.look_values, record.look_seed)
     elif record.look in _LOOKS:
-        image = _LOOKS[record.look](image, record.look_values, record.look_seed)
+        seen = _LOOKS[record.look](image, record.look_values, record.look_seed)
+        if record.look == "xray":  # no ribs in the air
+            seen = torch.lerp(image, seen, textures.blur((regions != OUTSIDE).float(), record.blur_px))
+        image = seen
     if record.shading > 0:
         image *= (
             record.shading * textures.smooth_field(shape, record.shading_points, record.shading_seed, device)
@@ -206,6 +209,9 @@ def render(record: ShapeRecord, regions: torch.Tensor) -> torch.Tensor:
     for i, (name, strength) in enumerate(zip(record.noises, record.noise_strengths, strict=True), start=2):
         image = textures.add_noise(image, name, strength, record.noise_seed + 2 * i, record.grain)
     image = textures.windowed(image).pow_(record.gamma)
+    if record.look == "ultrasound":  # a scanner shows nothing beside the fan, not even noise
+        fan = modalities.field_of_view(*shape, record.look_values, device)
+        return image if fan is None else image.masked_fill_(~fan, 0)
     return 1 - image if record.inverted else image
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.synthesis import textures
 from napari_synthseg.synthesis.shape_contrasts import GAP
 from napari_synthseg.synthesis.shape_priors import LOOKS, SHAPE_PRESETS, ShapePriors, shape_preset
 from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
@@ -23,6 +24,7 @@ from napari_synthseg.synthesis.shape_scenes import (
     outside_near,
     pick_target,
     region_map,
+    render,
     scene,
     scenes,
     visibility_of,
@@ -207,6 +209,26 @@ def test_a_gpu_makes_the_same_regions(preset: str) -> None:
 
 
 # Targets
+
+
+def test_beside_the_fan_there_is_nothing_not_even_noise() -> None:
+    noisy = replace(shape_preset("ultrasound"), noise=(0.2, 0.2), acquired_px=(128.0, 128.0), aspect=(1.0, 1.0))
+    drawn = next(r for seed in range(20) if (r := record(noisy, seed)).look_values[0] > 0.5 and r.body is None)
+    regions = region_map(drawn)
+    image = render(drawn, regions)
+    assert float(image[regions == 0].max()) == 0
+    assert float(image[regions > 0].mean()) > 0.1
+
+
+def test_ribs_end_with_the_body() -> None:
+    priors = replace(shape_preset("xray"), body=1.0, boundary_aware=1.0, shading=(0.0, 0.0), noise=(0.001, 0.001),
+                     acquired_px=(128.0, 128.0), blur_px=(0.5, 0.5), inverted=0.0)  # fmt: skip
+    drawn = record(priors, 3)
+    regions = region_map(drawn)
+    air = textures.blur((regions == 0).float(), 3.0) > 0.999
+    image = render(drawn, regions)
+    assert air.sum() > 200
+    assert float(image[air].std()) < 0.02 < float(image[regions > 0].std())
 
 
 def two_squares(contrast: float) -> tuple[torch.Tensor, torch.Tensor]:
