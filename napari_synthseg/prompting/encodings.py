@@ -16,6 +16,8 @@ import torch
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
 
+SQUARE = (1.0, 1.0)
+
 LIMIT = 2**28
 """Bytes of embeddings that are kept: 64 of them (a slice's takes 4 MiB)."""
 
@@ -50,18 +52,22 @@ class Encodings:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, image: np.ndarray, window: tuple[float, float] | None = None) -> Encoding:
+    def get(
+        self, image: np.ndarray, window: tuple[float, float] | None = None, pixel: tuple[float, float] = SQUARE
+    ) -> Encoding:
         """The encoding of an image, computed now unless it is kept or on its way.
 
         Args:
             image: see `to_rgb`.
             window: see `to_rgb`.
+            pixel: see `Frame`.
 
         Raises:
             InputError: it is no image.
         """
         rgb = to_rgb(image, window)
-        key = _key(rgb)
+        frame = self._frame(rgb, pixel)
+        key = _key(rgb, frame)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -69,20 +75,28 @@ class Encodings:
             begun = self._begun.get(key)
         if begun is not None and not begun.cancel():  # it is being computed at this moment
             return begun.result()
-        return self._encode(key, rgb)
+        return self._encode(key, rgb, frame)
 
-    def ahead(self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None) -> None:
+    def ahead(
+        self,
+        images: Iterable[np.ndarray],
+        window: tuple[float, float] | None = None,
+        pixel: tuple[float, float] = SQUARE,
+    ) -> None:
         """Encode images in the background, in this order; what was asked for before and has not begun is dropped.
 
         Raises:
             InputError: one of them is no image.
         """
-        wanted = {_key(rgb): rgb for rgb in (to_rgb(image, window) for image in images)}
+        wanted = {}
+        for rgb in (to_rgb(image, window) for image in images):
+            frame = self._frame(rgb, pixel)
+            wanted[_key(rgb, frame)] = (rgb, frame)
         with self._lock:
             self._begun = {key: begun for key, begun in self._begun.items() if not begun.cancel()}
-            for key, rgb in wanted.items():
+            for key, (rgb, frame) in wanted.items():
                 if key not in self._kept and key not in self._begun:
-                    self._begun[key] = self._background.submit(self._encode, key, rgb)
+                    self._begun[key] = self._background.submit(self._encode, key, rgb, frame)
 
     def wait(self) -> None:
         """Until everything asked for ahead is there, or has failed: what failed is tried again when it is needed."""
@@ -96,9 +110,9 @@ class Encodings:
         with self._lock:
             self._kept.clear()
 
-    def _encode(self, key: str, rgb: np.ndarray) -> Encoding:
+    def _encode(self, key: str, rgb: np.ndarray, frame: Frame) -> Encoding:
         try:
-            encoding = self._compute(rgb)
+            encoding = self._compute(rgb, frame)
             with self._lock:
                 self._kept[key] = encoding
                 while len(self._kept) > 1 and sum(kept.embedding.nbytes for kept in self._kept.values()) > self._limit:
@@ -108,12 +122,14 @@ class Encodings:
                 self._begun.pop(key, None)  # it would hold the embedding beyond the limit
         return encoding
 
+    def _frame(self, rgb: np.ndarray, pixel: tuple[float, float]) -> Frame:
+        return Frame((rgb.shape[0], rgb.shape[1]), self._model.image_size, pixel)
+
     @torch.inference_mode()
-    def _compute(self, rgb: np.ndarray) -> Encoding:
-        frame = Frame((rgb.shape[0], rgb.shape[1]), self._model.image_size)
+    def _compute(self, rgb: np.ndarray, frame: Frame) -> Encoding:
         image = to_tensor(rgb, frame).to(self._model.pixel_mean.device)
         return Encoding(frame, self._model.encode(image, self._precision))
 
 
-def _key(rgb: np.ndarray) -> str:
-    return f"{rgb.shape}{hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16).hexdigest()}"
+def _key(rgb: np.ndarray, frame: Frame) -> str:
+    return f"{rgb.shape}{frame.resized}{hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16).hexdigest()}"

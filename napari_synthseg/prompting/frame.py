@@ -13,11 +13,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.prompting.window import percentiles
 
 IMAGE_SIZE = 1024
 """Pixels of the longer side after resizing, if the model has no other."""
-WINDOW = (0.5, 99.5)
-"""Percentiles of an image's finite values that become black and white."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,15 @@ class Frame:
     """Rows and columns of the image."""
     size: int = IMAGE_SIZE
     """Pixels a side of the square."""
+    pixel: tuple[float, float] = (1.0, 1.0)
+    """Height and width of a pixel of the image, in any unit: things are seen in their true proportions."""
 
     @property
     def resized(self) -> tuple[int, int]:
         """Rows and columns that the image has in the square."""
-        scale = self.size / max(self.shape)
-        rows, columns = (max(1, int(length * scale + 0.5)) for length in self.shape)
+        lengths = [count * side / max(self.pixel) for count, side in zip(self.shape, self.pixel, strict=True)]
+        scale = self.size / max(lengths)
+        rows, columns = (max(1, int(length * scale + 0.5)) for length in lengths)
         return rows, columns
 
     def to_model(self, positions: np.ndarray) -> np.ndarray:
@@ -111,12 +113,6 @@ def _windowed(array: np.ndarray, window: tuple[float, float] | None) -> np.ndarr
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(array.shape, np.uint8)
-    low, high = window if window is not None else _percentiles(values[finite])
+    low, high = window if window is not None else percentiles(values[finite])
     scaled = (np.where(finite, values, low) - low) / max(high - low, float(np.finfo(np.float32).tiny))
     return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    """Black and white; where next to nothing stands out, the extremes, lest it vanish."""
-    low, high = (float(value) for value in np.percentile(values, WINDOW))
-    return (low, high) if high > low else (float(values.min()), float(values.max()))

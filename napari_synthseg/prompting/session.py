@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,8 @@ from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.promptable import SINGLE, Promptable
 from napari_synthseg.promptable_weights import load_model
-from napari_synthseg.prompting.encodings import LIMIT, Encoding, Encodings
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What was pointed at so far; positions are (row, column) of the image."""
-
-    points: tuple[tuple[float, float], ...] = ()
-    positive: tuple[bool, ...] = ()
-    """Of each point: is it inside?"""
-    box: Box | None = None
-    """row0, column0, row1, column1, in either order of the corners."""
-    mask: np.ndarray | None = field(default=None, compare=False)
-
-    @property
-    def ask(self) -> bool:
-        """Whether they ask for anything: points outside alone do not."""
-        return any(self.positive) or self.box is not None or self.mask is not None
+from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
+from napari_synthseg.prompting.prompts import Box, Prompts
 
 
 @dataclass(frozen=True)
@@ -72,9 +55,18 @@ class Session:
         self.model = loaded.to(self.device).eval()
         self._encodings = Encodings(self.model, precision, memory)
         self._encoding: Encoding | None = None
-        self._states = [Prompts()]
-        self._now = 0
         self._last: np.ndarray | None = None
+        self._states, self._now = [Prompts()], 0
+
+    def beside(self) -> Session:
+        """Another session on the same model and embeddings, with an image and prompts of its own (for another thread).
+
+        Closing either closes both.
+        """
+        other = copy(self)
+        other._encoding = other._last = None
+        other._states, other._now = [Prompts()], 0
+        return other
 
     @property
     def prompts(self) -> Prompts:
@@ -89,26 +81,40 @@ class Session:
     def can_redo(self) -> bool:
         return self._now + 1 < len(self._states)
 
-    def set_image(self, image: np.ndarray, window: tuple[float, float] | None = None) -> None:
+    def set_image(
+        self, image: np.ndarray, window: tuple[float, float] | None = None, pixel: tuple[float, float] = SQUARE
+    ) -> None:
         """Take an image and encode it, unless it was before; prompts and their history begin anew.
 
         Args:
             image: (rows, columns), or (rows, columns, 3 or 4) in colour; any kind of numbers.
-            window: values that become black and white; by default percentiles (`frame.to_rgb`).
+            window: values that become black and white; by default percentiles (`frame.to_rgb`). All slices of a
+                volume should have the same (`planes.window_of`).
+            pixel: height and width of a pixel, in any unit, so that the model sees true proportions.
 
         Raises:
             InputError: it is no image; the session stays as it was.
         """
-        self._encoding = self._encodings.get(image, window)
+        self._encoding = self._encodings.get(image, window, pixel)
         self._states, self._now, self._last = [Prompts()], 0, None
 
-    def encode_ahead(self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None) -> None:
+    def encode_ahead(
+        self,
+        images: Iterable[np.ndarray],
+        window: tuple[float, float] | None = None,
+        pixel: tuple[float, float] = SQUARE,
+    ) -> None:
         """Encode images in the background, such as the neighbouring slices; replaces what was asked for before.
+
+        Args:
+            images: as for `set_image`, in the order of their need.
+            window: as for `set_image`.
+            pixel: as for `set_image`.
 
         Raises:
             InputError: one of them is no image.
         """
-        self._encodings.ahead(images, window)
+        self._encodings.ahead(images, window, pixel)
 
     def add_point(self, position: tuple[float, float], positive: bool = True) -> None:
         """Point at a (row, column) inside the thing, or outside it.
