@@ -36,7 +36,7 @@ def draw_intensities(
     dice = Dice(seed, 64 + 10 * (max(regions, len(parts)) + FIRST))
     common = dice()
     typical = _log_between(priors.contrast, common)
-    empty = 0.0 if look == "ct" else dice(0.0, 0.12)
+    empty = -0.6 if look == "ct" else dice(0.0, 0.12)  # air is black in every CT window
     ground = dice(0.2, 0.8)
     weakest = max(priors.gap_contrast[0], min(0.15, priors.gap_contrast[1]) if look == "ultrasound" else 0.0)
     gap = _contrasted(dice, ground, dice.log(weakest, priors.gap_contrast[1]))

@@ -208,6 +208,8 @@ def render(record: ShapeRecord, regions: torch.Tensor) -> torch.Tensor:
         ).exp_()
     for i, (name, strength) in enumerate(zip(record.noises, record.noise_strengths, strict=True), start=2):
         image = textures.add_noise(image, name, strength, record.noise_seed + 2 * i, record.grain)
+    if record.look == "ct":  # the window cuts noise off as well: air stays black
+        image = image.clamp(0, 1)
     image = textures.windowed(image).pow_(record.gamma)
     if record.look == "ultrasound":  # a scanner shows nothing beside the fan, not even noise
         fan = modalities.field_of_view(*shape, record.look_values, device)

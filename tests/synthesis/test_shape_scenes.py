@@ -220,6 +220,14 @@ def test_beside_the_fan_there_is_nothing_not_even_noise() -> None:
     assert float(image[regions > 0].mean()) > 0.1
 
 
+def test_air_is_black_in_ct_whatever_the_noise() -> None:
+    priors = replace(shape_preset("ct"), body=1.0, boundary_aware=1.0, noise=(0.05, 0.05), gap_contrast=(0.2, 0.2),
+                     acquired_px=(128.0, 128.0), inverted=0.0, gamma_log_std=0.0)  # fmt: skip
+    drawn = next(r for seed in range(20) if (r := record(priors, seed)).body is not None)
+    regions = region_map(drawn)
+    assert float(render(drawn, regions)[regions == 0].median()) < 0.02
+
+
 def test_ribs_end_with_the_body() -> None:
     priors = replace(shape_preset("xray"), body=1.0, boundary_aware=1.0, shading=(0.0, 0.0), noise=(0.001, 0.001),
                      acquired_px=(128.0, 128.0), blur_px=(0.5, 0.5), inverted=0.0)  # fmt: skip
