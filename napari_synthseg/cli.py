@@ -212,6 +212,31 @@ def make_evaluate() -> Callable[..., int]:
     return evaluate
 
 
+def make_evaluate_prompts() -> Callable[..., int]:
+    """Measure how well a model segments what it is pointed at."""
+    from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, evaluate_steps, table
+
+    def evaluate_prompts(
+        manifest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MANIFEST")],
+        measuring: EvaluatePromptsOptions,
+        json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    ) -> int:
+        """Measure how well a model segments what it is pointed at: Dice with 1 and 3 points, points outside, and a box.
+
+        Args:
+            manifest: a CSV table with the columns modality, dataset, image and mask; paths are relative to it.
+            measuring: how to measure.
+            json_file: write a row for each mask and setting into this JSON file.
+        """
+        rows = follow(evaluate_steps(manifest, measuring))
+        print(table(rows))
+        if json_file is not None:
+            write_json(json_file, rows)
+        return DONE
+
+    return evaluate_prompts
+
+
 def make_synthesize() -> Callable[..., int]:
     """Make random images, with their labels, from a label map."""
     from napari_synthseg.synthesis.sample import SynthesizeOptions, synthesize_files
@@ -342,6 +367,7 @@ def make_models() -> Callable[..., int]:
 COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "segment": make_segment,
     "evaluate": make_evaluate,
+    "evaluate-prompts": make_evaluate_prompts,
     "synthesize": make_synthesize,
     "presets": make_presets,
     "degrade": make_degrade,

@@ -1,0 +1,219 @@
+"""How well a promptable model segments what it is pointed at: a manifest of images and masks in, Dice and seconds out.
+
+The settings and how points are drawn: `evaluation.prompt_protocol` (SynthFM, section 4).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.metrics import dice
+from napari_synthseg.evaluation.prompt_protocol import (
+    SETTINGS,
+    Sampling,
+    Setting,
+    generator_for,
+    prompts_for,
+    tight_box,
+)
+from napari_synthseg.progress import Progress, checkpoint, run
+from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
+from napari_synthseg.prompting.session import Session
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluatePromptsOptions:
+    """How to measure."""
+
+    model: str = "default"
+    """default (ours), mobilesam, vit_b, vit_l or vit_h (with their own decoders), or a file."""
+    sampling: Sampling = "band"
+    """Points outside lie in a band around the structure, or far from it."""
+    draws: int = 1
+    """Times that points are drawn for each mask and setting; their scores are averaged. 1 or more."""
+    seed: int = 0
+    """Another one draws other points."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        if self.draws < 1:
+            raise InputError(f"The number of draws must be 1 or more, not {self.draws}.")
+
+
+def evaluate(
+    manifest: Path | str, options: EvaluatePromptsOptions | None = None, session: Session | None = None
+) -> list[Row]:
+    """Measure a model on a manifest; see `evaluate_steps`."""
+    return run(evaluate_steps(manifest, options, session))
+
+
+def evaluate_steps(
+    manifest: Path | str, options: EvaluatePromptsOptions | None = None, session: Session | None = None
+) -> Generator[Progress, None, list[Row]]:
+    """Measure a model on a manifest, one report a mask.
+
+    Each image is encoded once. The points of a mask depend on the seed, its dataset, the names of both files and the
+    setting, not on the order of lines, so that two models always get the same ones.
+
+    Args:
+        manifest: a CSV file, see `manifest.read_manifest`.
+        options: how to measure.
+        session: one to use in place of a new one with the model and device of `options`; stays open.
+
+    Returns:
+        A row for each mask and setting, in the order of the manifest: dataset, modality, image, mask, n_pos, n_neg,
+        prompt ("points" or "box"), dsc (0-1, mean over draws), encode_s (seconds for the image, the same in all its
+        rows) and decode_s (seconds from the prompts to the mask, mean over draws).
+
+    Raises:
+        InputError: the manifest or a file that it names cannot be used (the message says which line), or there is no
+            such model or device.
+    """
+    options = options or EvaluatePromptsOptions()
+    cases = read_manifest(manifest)
+    yield from check(cases)
+    if session is not None:
+        return (yield from _measure(cases, options, session))
+    yield Progress("loading the model")
+    own = Session(options.model, options.device, memory=0)  # images come one after the other
+    try:
+        return (yield from _measure(cases, options, own))
+    finally:
+        own.close()
+
+
+def _measure(
+    cases: list[Case], options: EvaluatePromptsOptions, session: Session
+) -> Generator[Progress, None, list[Row]]:
+    of_image: dict[Path, list[int]] = {}
+    for number, case in enumerate(cases):
+        of_image.setdefault(case.image_path, []).append(number)
+    rows: dict[int, list[Row]] = {}
+    scores: list[float] = []
+    for numbers in of_image.values():
+        encode_s = _encode(cases[numbers[0]], session)
+        for number in numbers:
+            yield Progress("segmenting", len(rows), len(cases), {"dsc": statistics.fmean(scores)} if scores else {})
+            rows[number] = [_row(cases[number], setting, options, session, encode_s) for setting in SETTINGS]
+            scores += [row["dsc"] for row in rows[number]]
+    yield Progress("segmenting", len(cases), len(cases), {"dsc": statistics.fmean(scores)})
+    return [row for number in range(len(cases)) for row in rows[number]]
+
+
+def _encode(case: Case, session: Session) -> float:
+    image = read_image(case)
+    start = time.perf_counter()
+    session.set_image(image)
+    _wait(session.device)
+    return time.perf_counter() - start
+
+
+def _row(case: Case, setting: Setting, options: EvaluatePromptsOptions, session: Session, encode_s: float) -> Row:
+    truth = read_mask(case)
+    draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
+    answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]
+    return {
+        "dataset": case.dataset,
+        "modality": case.modality,
+        "image": case.image,
+        "mask": case.mask,
+        "n_pos": setting.n_pos,
+        "n_neg": setting.n_neg,
+        "prompt": setting.prompt,
+        "dsc": statistics.fmean(dsc for dsc, _ in answers),
+        "encode_s": encode_s,
+        "decode_s": statistics.fmean(seconds for _, seconds in answers),
+    }
+
+
+def _answer(
+    case: Case, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, draw: int, session: Session
+) -> tuple[float, float]:
+    """Dice, and seconds from the prompts to the mask."""
+    checkpoint()
+    session.reset()
+    if setting.prompt == "box":
+        session.add_box(tight_box(truth))
+    else:
+        names = (case.dataset, Path(case.image).name, Path(case.mask).name, setting.name, draw)
+        generator = generator_for(options.seed, *names)
+        points, positive = prompts_for(truth, setting.n_pos, setting.n_neg, generator, options.sampling)
+        for (row, column), inside in zip(points, positive, strict=True):
+            session.add_point((float(row), float(column)), bool(inside))
+    start = time.perf_counter()
+    mask = session.predict()
+    return dice(mask, truth), time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done what it was given, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+# What came out
+
+
+def dataset_means(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean Dice over the masks of each (modality, dataset), for each setting by its name."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        settings = found.setdefault((row["modality"], row["dataset"]), {})
+        settings.setdefault(setting_name(row), []).append(row["dsc"])
+    return {key: {name: statistics.fmean(dscs) for name, dscs in found[key].items()} for key in sorted(found)}
+
+
+def modality_means(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """Mean Dice over the datasets of each modality, a dataset counting the same whatever its size, for each setting."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for (modality, _), settings in dataset_means(rows).items():
+        for name, dsc in settings.items():
+            found.setdefault(modality, {}).setdefault(name, []).append(dsc)
+    return {modality: {name: statistics.fmean(d) for name, d in by.items()} for modality, by in found.items()}
+
+
+def setting_name(row: Row) -> str:
+    """The name of a row's setting."""
+    return Setting(row["n_pos"], row["n_neg"], row["prompt"]).name
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as text: Dice for each dataset and, over its datasets, each modality; median seconds below."""
+    names = [setting.name for setting in SETTINGS]
+    means, datasets = modality_means(rows), dataset_means(rows)
+    lines_of = Counter((row["modality"], row["dataset"]) for row in rows)
+    masks = {key: count // len(SETTINGS) for key, count in lines_of.items()}
+    width = max(len("mean of 99 datasets"), *(len(dataset) for _, dataset in datasets)) + 2
+    left = max(len("modality"), *(len(modality) for modality in means)) + 2
+
+    def line(modality: str, dataset: str, count: int | str, cells: Iterable[float | str]) -> str:
+        text = "".join(f"{c if isinstance(c, str) else format(c, '.3f'):>8}" for c in cells)
+        return f"{modality:<{left}}{dataset:<{width}}{count:>6}{text}"
+
+    lines = [line("modality", "dataset", "masks", names)]
+    for modality, mean in means.items():
+        own = [key for key in datasets if key[0] == modality]
+        lines += [line(*key, masks[key], [datasets[key][name] for name in names]) for key in own]
+        if len(own) > 1:
+            total = sum(masks[key] for key in own)
+            lines.append(line(modality, f"mean of {len(own)} datasets", total, [mean[name] for name in names]))
+    encode = statistics.median({row["image"]: row["encode_s"] for row in rows}.values())
+    decode = statistics.median(row["decode_s"] for row in rows)
+    lines += ["", f"median seconds: {encode:.3f} to encode an image, {decode:.3f} to answer prompts"]
+    return "\n".join(lines)
