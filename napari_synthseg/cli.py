@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def explain(words: list[str]) -> int:
     """Print what there is to choose from; an error unless help was asked for."""
-    summaries = "\n".join(f"  {name:16} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
+    summaries = "\n".join(f"  {name:17} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
     text = f"usage: {PROGRAM} COMMAND ...\n\n{summaries}\n\n{PROGRAM} COMMAND --help says more about one; --version."
     if not words or words[0] in ("-h", "--help"):
         print(text)
@@ -262,6 +262,30 @@ def make_synthesize() -> Callable[..., int]:
     return synthesize
 
 
+def make_synthesize_shapes() -> Callable[..., int]:
+    """Make random scenes of shapes, with their objects, from nothing."""
+    from napari_synthseg.synthesis.shape_files import synthesize_shapes as write
+    from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
+
+    def synthesize_shapes(
+        out: Out,
+        synthesis: SynthesizeShapesOptions,
+        count: Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")] = 1,
+    ) -> int:
+        """Make random scenes of shapes, with their objects and records, from nothing (SynthFM).
+
+        Args:
+            out: the folder to write into; nothing in it is replaced.
+            synthesis: how to draw.
+            count: how many scenes to make.
+        """
+        for written in follow(write(out, synthesis, count)):
+            print(written)
+        return DONE
+
+    return synthesize_shapes
+
+
 def make_degrade() -> Callable[..., int]:
     """Make real scans as bad as can be met: SynthSeg+'s degradation model."""
     from napari_synthseg.synthesis.degrade_files import DegradeOptions, degrade_files
@@ -288,11 +312,11 @@ def make_degrade() -> Callable[..., int]:
 
 
 def make_presets() -> Callable[..., int]:
-    """List the presets of synthesize and their priors."""
+    """List the presets of synthesize and synthesize-shapes, and their priors."""
     from napari_synthseg.synthesis.prior_settings import describe_preset, describe_presets
 
     def presets(name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = "") -> int:
-        """List the presets of synthesize by what they change, or every prior of one of them.
+        """List the presets of synthesize and synthesize-shapes by what they change, or every prior of one of them.
 
         Args:
             name: the preset to show in full.
@@ -313,6 +337,18 @@ def make_train_synthseg() -> Callable[..., int]:
         return DONE
 
     return train_synthseg
+
+
+def make_train_synthfm() -> Callable[..., int]:
+    """Train a network that answers clicks, on synthetic scenes alone."""
+    from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+
+    def train_synthfm(training: TrainSynthFMOptions) -> int:
+        """Train a network that answers clicks, on synthetic scenes alone (SynthFM)."""
+        follow(train(training))
+        return DONE
+
+    return train_synthfm
 
 
 def make_export() -> Callable[..., int]:
@@ -369,9 +405,11 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "evaluate": make_evaluate,
     "evaluate-prompts": make_evaluate_prompts,
     "synthesize": make_synthesize,
+    "synthesize-shapes": make_synthesize_shapes,
     "presets": make_presets,
     "degrade": make_degrade,
     "train synthseg": make_train_synthseg,
+    "train synthfm": make_train_synthfm,
     "export": make_export,
     "models": make_models,
 }

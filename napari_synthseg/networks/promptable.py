@@ -20,6 +20,7 @@ import_torchvision()
 
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
+from timm.models.tiny_vit import ConvNorm as ConvNorm  # noqa: E402
 from timm.models.tiny_vit import TinyVit  # noqa: E402
 
 IMAGE_SIZE = 1024

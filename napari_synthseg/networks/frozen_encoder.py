@@ -1,0 +1,62 @@
+"""An image encoder that is not trained, made fast: TinyViT with its norms folded into its convolutions, in bfloat16."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from napari_synthseg.networks.promptable import ConvNorm, Promptable, TinyVitEncoder
+
+
+class FrozenEncoder(nn.Module):
+    """The encoder of a promptable model, for embeddings that need no gradient.
+
+    Embeddings differ from those of the float32 encoder by about 3 % of their standard deviation.
+
+    Args:
+        model: whose encoder is copied.
+    """
+
+    def __init__(self, model: Promptable) -> None:
+        super().__init__()
+        encoder = copy.deepcopy(model.image_encoder).eval().requires_grad_(False)
+        if isinstance(encoder, TinyVitEncoder):
+            fold_norms(encoder)
+            encoder.patch_embed.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            encoder.stages.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder = encoder
+        self.image_size = model.image_size
+        self.register_buffer("mean", model.pixel_mean.clone(), persistent=False)
+        self.register_buffer("std", model.pixel_std.clone(), persistent=False)
+
+    @torch.inference_mode()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings of grey images.
+
+        Args:
+            images: (B, H, W) in [0, 1]; the longer of H and W is the model's image size.
+
+        Returns:
+            (B, 256, size / 16, size / 16), bfloat16.
+        """
+        x = (images[:, None] * 255 - self.mean) / self.std
+        pad = (0, self.image_size - x.shape[-1], 0, self.image_size - x.shape[-2])
+        x = nn.functional.pad(x, pad)
+        if not isinstance(self.encoder, TinyVitEncoder):
+            with torch.autocast(x.device.type, torch.bfloat16):
+                return self.encoder(x).to(torch.bfloat16)
+        x = x.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        x = self.encoder.stages(self.encoder.patch_embed(x))
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.encoder.neck(x).to(torch.bfloat16)
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Replace every convolution with a batch norm behind it by one convolution that does both."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, ConvNorm):
+            setattr(module, name, child.fuse())
+        else:
+            fold_norms(child)

@@ -1,0 +1,258 @@
+"""SynthFM's decoder on synthetic scenes: the fast recipe (many targets a step, corrections) and the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
+from napari_synthseg.synthesis.shape_scenes import pick_target
+from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.scene_encodings import EncodedScene, Pool
+from napari_synthseg.training.simulated_prompts import (
+    CELL,
+    GivenPrompts,
+    Plan,
+    Window,
+    correction,
+    draw_plan,
+    draw_prompts,
+)
+
+Validation = Callable[[nn.Module], dict[str, float]]
+
+WINDOWS = ((0.6, 32), (0.2, 48), (0.2, 64))
+"""Share of the steps that see their targets through a window so many embedding cells wide; 64 is the whole frame.
+A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
+TRIES = 8
+"""Targets looked at until one fits the window."""
+CORRECTED = 0.4
+"""Share of the steps that correct their answers too."""
+FOCUS = 2.0
+"""Exponent of the focal loss."""
+FOCAL_SHARE = 20.0
+"""Weight of the focal loss beside the Dice loss, as SAM has it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Targets of a step, each seen through its window.
+
+    Attributes:
+        embeddings: (B, 256, h, w) bfloat16.
+        positions: (B, 256, h, w), the positional encoding of the windows.
+        targets: (B, side, side) bool.
+        windows: where they lie.
+        extents: rows and columns of the frame that hold each image.
+    """
+
+    embeddings: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    windows: list[Window]
+    extents: list[tuple[int, int]]
+
+
+class PromptRecipe:
+    """The fast recipe: one encoding serves several targets, every target is prompted, then corrected.
+
+    Args:
+        model: its encoder stays as it is.
+        pool: scenes with their embeddings.
+        seed: of targets, windows and prompts.
+        batch: targets a step through the smallest window; larger ones get as many as cost the same.
+        boxes: prompt with boxes too.
+        masks: prompt with masks too.
+        device: of the training.
+        validation: scores of the averaged weights.
+    """
+
+    def __init__(
+        self,
+        model: Promptable,
+        pool: Pool,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        validation: Validation,
+        boxes: bool = True,
+        masks: bool = True,
+    ) -> None:
+        self.model = model.to(device)
+        self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
+        self.boxes, self.masks, self.validate = boxes, masks, validation
+        self.trained = nn.ModuleDict({"prompt_encoder": model.prompt_encoder, "mask_decoder": model.mask_decoder})
+        model.image_encoder.requires_grad_(False)
+        with torch.no_grad():
+            self.positions = model.prompt_encoder.get_dense_pe()[0].to(torch.bfloat16)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 11, step)
+        held = self.pool.at(step)
+        cells = min(self.window_of(float(torch.rand(1, generator=g))), self.positions.shape[-1])
+        count = max(1, round(self.batch * (WINDOWS[0][1] / cells) ** 2))
+        batch = self.draw_batch(held, cells, count, g)
+        plan = draw_plan(g, self.boxes, self.masks)
+        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
+        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
+        first, logits, dice = self.answer_loss(batch, prompts, covered)
+        figures = {"dice": float(dice)}
+        if float(torch.rand(1, generator=g)) >= CORRECTED:
+            return first, figures
+        corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
+        second, _, better = self.answer_loss(batch, corrected, covered)
+        return 0.5 * (first + second), {**figures, "corrected": float(better)}
+
+    @staticmethod
+    def window_of(u: float) -> int:
+        """Width in embedding cells of a step's windows; `u` is uniform in [0, 1)."""
+        for share, cells in WINDOWS:
+            if u < share:
+                return cells
+            u -= share
+        return WINDOWS[-1][1]
+
+    def draw_batch(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator) -> Batch:
+        """Random targets of random scenes that fit windows of `cells` x `cells`."""
+        embeddings, positions, targets, windows, extents = [], [], [], [], []
+        side = cells * STRIDE
+        for _ in range(count):
+            for _ in range(TRIES):
+                encoded = held[int(torch.randint(len(held), (1,), generator=g))]
+                target = encoded.objects == pick_target(encoded.scene, g)
+                rows, columns = target.any(1).nonzero()[:, 0], target.any(0).nonzero()[:, 0]
+                box = [int(v) for v in (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)]
+                longer = max(box[2] - box[0], box[3] - box[1])
+                # Wide windows are for large targets: the small ones are seen well enough through small windows.
+                if longer <= 0.95 * side and longer >= 0.2 * (side - WINDOWS[0][1] * STRIDE):
+                    break
+            window = self.place(box, side, g)
+            embeddings.append(window.of(encoded.embedding, STRIDE))
+            positions.append(window.of(self.positions, STRIDE))
+            targets.append(window.of(target))
+            windows.append(window)
+            extents.append(encoded.scene.extent)
+        return Batch(
+            torch.stack(embeddings).to(self.device),
+            torch.stack(positions),
+            torch.stack(targets).to(self.device),
+            windows,
+            extents,
+        )
+
+    def place(self, box: list[int], side: int, g: torch.Generator) -> Window:
+        """A random window that holds a box, or its beginning if it is too large."""
+        corner = []
+        for low, high in ((box[0], box[2]), (box[1], box[3])):
+            most = min(low // STRIDE, (self.model.image_size - side) // STRIDE)
+            least = min(max(0, -((side - high) // STRIDE)), most)
+            corner.append(STRIDE * int(torch.randint(least, most + 1, (1,), generator=g)))
+        return Window(corner[0], corner[1], side)
+
+    def corrected(
+        self,
+        batch: Batch,
+        prompts: GivenPrompts,
+        covered: torch.Tensor,
+        logits: torch.Tensor,
+        g: torch.Generator,
+    ) -> GivenPrompts:
+        """The prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
+        found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
+        offsets = torch.tensor([[w.row, w.column] for w in batch.windows], device=self.device)
+        points = (torch.stack([at for at, _ in found]) + offsets).flip(-1)
+        more = prompts.with_points(points, torch.tensor([sign for _, sign in found], device=self.device))
+        if not (self.masks and float(torch.rand(1, generator=g)) < 0.5):
+            return more
+        return GivenPrompts(more.points, more.signs, more.boxes, logits.clamp(-32, 32))
+
+    def answer_loss(
+        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, prompts)
+        logits, expected = logits.float(), expected.float()
+        with torch.no_grad():
+            answer, truth = logits > 0, covered > 0.5
+            both = (answer & truth).sum((1, 2, 3))
+            total = (answer.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)
+            iou, dice = both / (total - both).clamp(min=1), 2 * both / total
+        loss = FOCAL_SHARE * focal_loss(logits, covered) + dice_loss(logits, covered) + F.mse_loss(expected, iou)
+        return loss, logits, dice.mean()
+
+
+class PaperPromptRecipe(PromptRecipe):
+    """The paper's recipe: one image a step, one target in it, points inside and just outside, the Dice loss."""
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 11, step)
+        u = torch.rand(2, generator=g).tolist()
+        plan = Plan(inside=(1, 3)[int(2 * u[0])], outside=(0, 2)[int(2 * u[1])])
+        batch = self.draw_batch(self.pool.at(step), self.positions.shape[-1], self.batch, g)
+        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
+        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
+        logits, _ = decode_windows(self.model, batch.embeddings.float(), batch.positions.float(), prompts)
+        loss = dice_loss(logits, covered)
+        return loss, {"dice": 1.0 - float(loss.detach())}
+
+
+def decode_windows(
+    model: Promptable, embeddings: torch.Tensor, positions: torch.Tensor, prompts: GivenPrompts
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The single answers to prompts on B windows, as `Promptable.decode` gives them on whole frames.
+
+    Args:
+        model: its prompt encoder and mask decoder are used.
+        embeddings: (B, 256, h, w).
+        positions: (B, 256, h, w), cut from the prompt encoder's dense positional encoding.
+        prompts: of each window.
+
+    Returns:
+        Logits (B, 1, 4h, 4w) and predicted IoU (B,).
+    """
+    encoder, decoder = model.prompt_encoder, model.mask_decoder
+    given = None if prompts.points is None else (prompts.points, prompts.signs)
+    sparse, _ = encoder(given, prompts.boxes, None)
+    if prompts.masks is None:
+        dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    else:
+        dense = encoder.mask_downscaling(prompts.masks)
+    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(embeddings), -1, -1)
+    if sparse.shape[1]:
+        tokens = torch.cat([tokens, sparse.expand(len(embeddings), -1, -1)], 1)
+    found, source = decoder.transformer(embeddings + dense.to(embeddings.dtype), positions, tokens)
+    source = source.transpose(1, 2).reshape(embeddings.shape)
+    upscaled = decoder.output_upscaling(source)
+    weights = decoder.output_hypernetworks_mlps[SINGLE](found[:, 1 + SINGLE])
+    logits = torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
+    return logits, decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
+
+
+def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy that counts sure pixels less, averaged over pixels and masks.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: (B, 1, H, W) in [0, 1].
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    off = (logits.sigmoid() - target).abs()
+    return (off**FOCUS * entropy).mean()
+
+
+def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """One minus the soft Dice score of each mask, averaged.
+
+    Args:
+        logits: (B, 1, H, W).
+        target: (B, 1, H, W) in [0, 1].
+    """
+    p = logits.sigmoid()
+    top = 2 * (p * target).sum((1, 2, 3)) + 1
+    return 1 - (top / (p.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 1)).mean()

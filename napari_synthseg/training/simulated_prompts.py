@@ -1,0 +1,229 @@
+"""Prompts as people give them, drawn from targets: points of both signs, boxes, masks of a neighbouring slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg.synthesis.shape_scenes import outside_near
+from napari_synthseg.synthesis.shapes import widest
+
+CELL = 4
+"""Pixels of the image for one of the decoder's masks."""
+SURE = 10.0
+"""Logit of a mask prompt inside, as the session gives it."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square part of the model's frame, on the grid of the embedding.
+
+    Attributes:
+        row: first row in pixels, a multiple of 16.
+        column: first column in pixels, a multiple of 16.
+        side: in pixels, a multiple of 16.
+    """
+
+    row: int
+    column: int
+    side: int
+
+    def of(self, x: torch.Tensor, pixels: int = 1) -> torch.Tensor:
+        """The window's part of (..., H, W), one of whose cells stands for `pixels` pixels of the frame."""
+        r, c, n = self.row // pixels, self.column // pixels, self.side // pixels
+        return x[..., r : r + n, c : c + n]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which prompts a step gives for each of its targets.
+
+    Attributes:
+        inside: points inside.
+        outside: points outside.
+        box: the box around the target.
+        mask: the mask of something like the target: a neighbouring slice's, or one that needs repair.
+        tight: whether boxes touch the target; else their sides are off by some percent.
+        far: whether points outside lie anywhere, in place of a band around the target.
+    """
+
+    inside: int = 1
+    outside: int = 0
+    box: bool = False
+    mask: bool = False
+    tight: bool = True
+    far: bool = False
+
+
+@dataclass(frozen=True)
+class GivenPrompts:
+    """Prompts of B targets; positions are (x, y) pixels of the model's frame.
+
+    Attributes:
+        points: (B, N, 2) float32, or None.
+        signs: (B, N) 1 inside, 0 outside.
+        boxes: (B, 4) x0, y0, x1, y1, or None.
+        masks: (B, 1, 4h, 4w) logits on their windows, or None.
+    """
+
+    points: torch.Tensor | None
+    signs: torch.Tensor | None
+    boxes: torch.Tensor | None
+    masks: torch.Tensor | None
+
+    def with_points(self, points: torch.Tensor, signs: torch.Tensor) -> GivenPrompts:
+        """One more point for each target: (B, 2) and (B,)."""
+        points, signs = points[:, None], signs[:, None]
+        if self.points is not None and self.signs is not None:
+            points, signs = torch.cat([self.points, points], 1), torch.cat([self.signs, signs], 1)
+        return replace(self, points=points, signs=signs)
+
+
+def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True) -> Plan:
+    """What a step prompts with: mostly one to three points inside and none to two outside, else boxes and masks."""
+    u = torch.rand(6, generator=generator).tolist()
+    inside = (1, 1, 1, 1, 2, 3, 3, 3, 3, 5)[int(u[1] * 10)]
+    outside = (0, 0, 0, 0, 0, 1, 2, 2, 2, 3)[int(u[2] * 10)]
+    far = u[4] < 0.25
+    if boxes and u[0] < 0.2:
+        extra = u[3] < 0.3
+        return Plan(inside=int(extra), outside=int(extra and u[3] < 0.15), box=True, tight=u[5] < 0.5, far=far)
+    if masks and u[0] > 0.87:
+        return Plan(inside=int(u[1] * 3), outside=int(u[2] * 2), box=u[3] < 0.3, mask=True, tight=False, far=far)
+    return Plan(inside=inside, outside=outside, far=far)
+
+
+def draw_prompts(
+    targets: list[torch.Tensor],
+    windows: list[Window],
+    extents: list[tuple[int, int]],
+    plan: Plan,
+    generator: torch.Generator,
+) -> GivenPrompts:
+    """Prompts for targets, each seen through its window.
+
+    Args:
+        targets: (side, side) bool each: the window's part of the target.
+        windows: where they lie.
+        extents: rows and columns of the frame that hold each image.
+        plan: what to give.
+        generator: a CPU generator; its state moves on.
+    """
+    device = targets[0].device
+    points, signs, boxes, masks = [], [], [], []
+    for target, window, extent in zip(targets, windows, extents, strict=True):
+        offset = torch.tensor([window.row, window.column], device=device)
+        found, sign = draw_points(target, window, extent, plan, generator)
+        points.append((found + offset).flip(-1).float())
+        signs.append(sign)
+        if plan.box:
+            boxes.append(draw_box(target, plan.tight, generator) + offset.flip(0).repeat(2))
+        if plan.mask:
+            masks.append(similar_mask(target, generator))
+    given = plan.inside + plan.outside > 0
+    return GivenPrompts(
+        torch.stack(points) if given else None,
+        torch.stack(signs) if given else None,
+        torch.stack(boxes) if boxes else None,
+        torch.stack(masks)[:, None] if masks else None,
+    )
+
+
+def draw_points(
+    target: torch.Tensor, window: Window, extent: tuple[int, int], plan: Plan, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points inside, then outside.
+
+    Returns:
+        (N, 2) int64 (row, column) of the window, and (N,) 1 inside, 0 outside.
+    """
+    inside = pick(target, plan.inside, generator)
+    if not plan.outside:
+        return inside, torch.ones(plan.inside, device=target.device)
+    seen = torch.zeros_like(target)
+    seen[: max(0, extent[0] - window.row), : max(0, extent[1] - window.column)] = True
+    where = seen & ~target if plan.far else outside_near(target) & seen
+    if not where.any():
+        where = ~target
+    # A target that fills its window leaves no place outside: then points inside take their place.
+    some = bool(where.any())
+    outside = pick(where if some else target, plan.outside, generator)
+    signs = torch.ones(plan.inside + plan.outside, device=target.device)
+    signs[plan.inside :] = 0.0 if some else 1.0
+    return torch.cat([inside, outside]), signs
+
+
+def pick(where: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Random pixels of a mask: (count, 2) int64 (row, column). The mask must not be empty."""
+    index = where.flatten().nonzero()[:, 0]
+    chosen = index[(torch.rand(count, generator=generator, dtype=torch.float64) * len(index)).long().to(index.device)]
+    return torch.stack([chosen // where.shape[1], chosen % where.shape[1]], 1)
+
+
+def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> torch.Tensor:
+    """The box of a target, (4,) x0, y0, x1, y1 in pixels of its window; sides are off by up to 10 % unless tight."""
+    rows, columns = target.any(1).nonzero()[:, 0], target.any(0).nonzero()[:, 0]
+    low, high = torch.stack([columns[0], rows[0]]), torch.stack([columns[-1], rows[-1]])
+    box = torch.cat([low, high]).float()
+    if tight:
+        return box
+    off = (2 * torch.rand(4, generator=generator) - 1).to(target.device) * 0.1
+    size = (high - low).float().repeat(2)
+    moved = box + off * size
+    return torch.stack([*torch.minimum(moved[:2], moved[2:]), *torch.maximum(moved[:2], moved[2:])])
+
+
+def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A mask like the target, as logits for the prompt encoder: moved, grown or shrunk, a part missing or too much.
+
+    Args:
+        target: (side, side) bool.
+        generator: a CPU generator; its state moves on.
+
+    Returns:
+        (side / 4, side / 4) float32.
+    """
+    u = torch.rand(9, generator=generator).tolist()
+    x = F.avg_pool2d(target[None, None].float(), CELL)
+    size = float(x.sum()) ** 0.5
+    radius = round((u[0] * 2 - 1) * 0.15 * size)
+    if radius > 0:
+        x = widest(x, radius)
+    elif radius < 0:
+        smaller = -widest(-x, -radius)
+        x = smaller if bool((smaller > 0.5).any()) else x
+    shift = tuple(round((v * 2 - 1) * 0.12 * size) for v in u[1:3])
+    x = x.roll(shift, (2, 3))
+    if u[3] < 0.4:  # a part too much, or missing
+        n = x.shape[-1]
+        grid = torch.arange(n, device=x.device, dtype=torch.float32)
+        at = pick(x[0, 0] > 0.5, 1, generator)[0].tolist() if bool((x > 0.5).any()) else [n // 2, n // 2]
+        reach = (0.15 + 0.35 * u[4]) * size
+        disc = (
+            (grid[:, None] - at[0] - (u[5] - 0.5) * size) ** 2 + (grid - at[1] - (u[6] - 0.5) * size) ** 2
+        ) < reach**2
+        x = torch.where(disc, 1.0 if u[7] < 0.5 else 0.0, x)
+    return ((x * 2 - 1) * SURE)[0, 0]
+
+
+def correction(logits: torch.Tensor, target: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, float]:
+    """A point where an answer is wrong, rather amid an error than at a border.
+
+    Args:
+        logits: (h, w) of an answer.
+        target: (h, w) share of each cell that the target covers.
+        generator: a CPU generator; its state moves on.
+
+    Returns:
+        (2,) float32 (row, column) in pixels of the window, and its sign: 1 inside the target, 0 outside.
+    """
+    truth = target > 0.5
+    wrong = (logits > 0) != truth
+    amid = F.avg_pool2d(wrong[None, None].float(), 5, 1, 2)[0, 0] > 0.7
+    place = next((where for where in (wrong & amid, wrong, truth) if bool(where.any())), None)
+    if place is None:
+        place = torch.ones_like(truth)
+    at = pick(place, 1, generator)[0]
+    return at.float() * CELL + 0.5 * (CELL - 1), float(truth[at[0], at[1]])

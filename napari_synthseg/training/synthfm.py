@@ -1,0 +1,233 @@
+"""`train synthfm`: a decoder for clicks, boxes and masks from synthetic scenes alone (SynthFM, arXiv 2504.08177)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from napari_synthseg import __version__, promptable_weights, weights
+from napari_synthseg.devices import resolve_device
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.frozen_encoder import FrozenEncoder
+from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.progress import Progress
+from napari_synthseg.synthesis.shape_priors import shape_preset
+from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.prompt_recipe import PaperPromptRecipe, PromptRecipe
+from napari_synthseg.training.prompt_validation import PromptValidation
+from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
+from napari_synthseg.training.synthseg import FACTS
+
+STAGE = "prompts"
+"""Name of the run's checkpoints."""
+VALIDATION_SEED = 20_250_411
+"""Of the scenes that score a model; no training seed is near it."""
+
+
+@dataclass(frozen=True)
+class TrainSynthFMOptions:
+    """How a promptable network is trained."""
+
+    out: Path
+    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
+    encoder: str = "mobilesam"
+    """Whose image encoder: mobilesam, vit_b, vit_l, vit_h, or a checkpoint file."""
+    preset: Literal["fast", "paper"] = "fast"
+    """fast: many targets a step, corrections, focal and Dice loss, hours; paper: one target of one image a step, Dice
+    loss, a million steps."""
+    steps: int | None = None
+    """Steps in all; default 20,000 (fast) or 1,000,000 (paper)."""
+    scenes: str = "both"
+    """Preset of the scenes: both, shape-only, boundary-only, paper, or a modality."""
+    boxes: bool = True
+    """Prompt with boxes too (fast)."""
+    masks: bool = True
+    """Prompt with masks too (fast)."""
+    resume: bool = False
+    """Go on from the newest checkpoint in the run's folder."""
+    start_from: str | None = None
+    """Name or file of promptable weights whose decoder to start from, in place of a random one."""
+    seed: int = 1
+    """Seed of everything random."""
+    batch: int | None = None
+    """Targets a step: through the smallest windows (default 8, fast), or in all (default 1, paper)."""
+    pool: int = 48
+    """Scenes from which a step takes its targets (fast)."""
+    scene_steps: int = 2
+    """Steps from one new scene to the next (fast)."""
+    learning_rate: float | None = None
+    """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
+    cooldown: float = 0.3
+    """Share of the steps over which the fast recipe's rate falls to zero."""
+    validate_every: int = 500
+    """Steps between validations."""
+    save_minutes: float = 3.0
+    """Minutes between updates of the newest checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads of the decoder's training; default torch's."""
+    workers: int = 0
+    """Processes that make and encode scenes ahead, one thread each; for CPUs."""
+    name: str = "synthfm"
+    """Name of the exported weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        for name in ("steps", "batch", "threads", "pool", "scene_steps", "validate_every", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"The option {name} must be above 0, not {value}.")
+        if not 0.0 <= self.cooldown <= 1.0:
+            raise InputError(f"The option cooldown is a share from 0 to 1, not {self.cooldown}.")
+        if self.workers < 0:
+            raise InputError(f"The option workers cannot be negative, and is {self.workers}.")
+
+
+def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
+    """Train and export.
+
+    Returns:
+        The exported weights file.
+
+    Raises:
+        InputError: if the encoder or the options cannot be used.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
+    device = resolve_device(automatic if options.device == "auto" else options.device)
+    if device.type != "cpu" and options.workers:
+        raise InputError(f"Scenes for {device.type} are made there: leave workers at 0.")
+    priors = shape_preset(options.scenes)
+    yield Progress("reading the encoder")
+    model = untrained(options)
+    if not options.resume and any(options.out.glob("*.pt")):
+        raise InputError(
+            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / FACTS).write_text(json.dumps(_facts(options, model), indent=1) + "\n", encoding="utf-8")
+    fast = options.preset == "fast"
+    encoder = FrozenEncoder(model).to(device)
+    made = EncodedScenes(encoder, priors, options.seed, device)
+    size, steps = (options.pool, options.scene_steps) if fast else (1, 1)
+    pool = Pool(made, size, steps, options.workers)
+    validation = PromptValidation(
+        EncodedScenes(encoder, shape_preset("both"), VALIDATION_SEED, device), boxes=options.boxes and fast
+    )
+    common: dict[str, Any] = {"seed": options.seed, "device": device, "validation": validation}
+    if fast:
+        batch = options.batch or 8
+        recipe = PromptRecipe(model, pool, batch=batch, boxes=options.boxes, masks=options.masks, **common)
+    else:
+        recipe = PaperPromptRecipe(model, pool, batch=options.batch or 1, **common)
+    yield from fit(recipe, _loop(options), options.out, name=STAGE, resume=options.resume)
+    return export(options.out, options.out / f"{options.name}.safetensors")
+
+
+def _loop(options: TrainSynthFMOptions) -> LoopOptions:
+    common: dict[str, Any] = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
+    if options.preset == "paper":
+        return LoopOptions(steps=options.steps or 1_000_000, learning_rate=options.learning_rate or 1e-4, **common)
+    return LoopOptions(
+        steps=options.steps or 20_000,
+        learning_rate=options.learning_rate or 1e-3,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        warmup=200,
+        cooldown=options.cooldown,
+        average=0.998,
+        clip=1.0,
+        **common,
+    )
+
+
+def untrained(options: TrainSynthFMOptions) -> Promptable:
+    """The checkpoint's encoder and prompt encoder, and a decoder that knows nothing unless it starts from weights.
+
+    Raises:
+        InputError: no such checkpoint, or `start_from` has another encoder.
+    """
+    source = promptable_weights.load_model(options.encoder)
+    model = Promptable(source.encoder_name, source.image_size)
+    model.image_encoder.load_state_dict(source.image_encoder.state_dict())
+    model.prompt_encoder.load_state_dict(source.prompt_encoder.state_dict())
+    if options.start_from:
+        start = promptable_weights.load_model(options.start_from)
+        if start.encoder_name != model.encoder_name:
+            raise InputError(
+                f"Training cannot start from {options.start_from}: it has the encoder {start.encoder_name}."
+            )
+        model.load_state_dict(start.state_dict())
+    return model
+
+
+def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = None) -> Path:
+    """Write the averaged weights of a run, with their encoder, as float16 safetensors with a card.
+
+    Args:
+        run: the run's folder; it may still be going.
+        path: of the weights, ending in .safetensors.
+        best: the checkpoint with the best validation score instead of the newest.
+        scores: JSON of `evaluate-prompts`, whose means go into the card.
+
+    Raises:
+        InputError: if the run lacks its checkpoint or its facts, or the name ends otherwise.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+    checkpoint = run / f"{STAGE}{'-best' if best else ''}.pt"
+    if not (checkpoint.exists() and (run / FACTS).exists()):
+        raise InputError(f"The run {run} has no checkpoint {checkpoint.name}, or no {FACTS}: train it first.")
+    state = load_checkpoint(checkpoint)
+    facts = json.loads((run / FACTS).read_text(encoding="utf-8"))
+    encoder = promptable_weights.load_model(facts["encoder from"]).image_encoder.state_dict()
+    trained = state["average"] or state["model"]
+    card = {
+        "name": path.stem,
+        "network": weights.PROMPTABLE,
+        "summary": "any structure, by clicks, boxes or a mask",
+        "description": "Segments what is pointed at on any image: a frozen SAM encoder, and a decoder trained on "
+        "synthetic images alone.",
+        "licence": "Apache-2.0",
+        "trained with": f"napari-synthseg {__version__}",
+        **facts,
+        "steps": int(state["step"]),
+    }
+    if scores is not None:
+        card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
+    weights.save(path, {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **trained}, card)
+    return path
+
+
+def mean_scores(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean DSC of each modality over datasets and settings, from the rows of `evaluate-prompts`."""
+    sums: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for row in rows:
+        cell = (row["dataset"], f"{row['prompt']} {row['n_pos']}+{row['n_neg']}")
+        sums.setdefault(row["modality"], {}).setdefault(cell, []).append(row["dsc"])
+    return {
+        modality: round(sum(sum(v) / len(v) for v in cells.values()) / len(cells), 4)
+        for modality, cells in sums.items()
+    }
+
+
+def _facts(options: TrainSynthFMOptions, model: nn.Module) -> dict[str, Any]:
+    """What goes into the card: the encoder and the options that are not the defaults."""
+    plain = asdict(TrainSynthFMOptions(options.out))
+    chosen = {k: v for k, v in asdict(options).items() if v != plain[k] and k not in ("resume", "encoder", "threads")}
+    words = [f"train synthfm, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    return {
+        "encoder": model.encoder_name,
+        "encoder from": options.encoder,
+        "recipe": ", ".join(words),
+        "data": "synthetic scenes only; the encoder is that of " + options.encoder,
+    }
