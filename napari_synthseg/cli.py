@@ -185,6 +185,34 @@ def make_segment() -> Callable[..., int]:
     return segment
 
 
+def make_prompt() -> Callable[..., int]:
+    """Segment one object by pointing at it: points, boxes, a mask; through the slices."""
+    from napari_synthseg.prompting.one_object import prompt_file
+    from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
+
+    def prompt(
+        scan: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCAN")],
+        out: Out,
+        prompts: Annotated[PromptOptions, tyro.conf.UseAppendAction],
+        following: PropagateOptions,
+        preview: bool = False,
+    ) -> int:
+        """Segment the object that is pointed at in a scan, on one slice or through all of them, or in a picture.
+
+        Args:
+            scan: a scan (NIfTI, MGZ, NRRD), or a picture (PNG, JPEG, TIFF, BMP).
+            out: the label file to write (a PNG for a picture), else a folder.
+            prompts: what to segment.
+            following: how far to follow it.
+            preview: write a PNG picture beside the label file.
+        """
+        done = follow(prompt_file(scan, out, prompts, following, preview=preview))
+        print(f"{done.file}\t{done.size}")
+        return DONE
+
+    return prompt
+
+
 def make_evaluate() -> Callable[..., int]:
     """Compare labels with the truth: Dice and surface distances."""
     from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps, table
@@ -402,6 +430,7 @@ def make_models() -> Callable[..., int]:
 
 COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "segment": make_segment,
+    "prompt": make_prompt,
     "evaluate": make_evaluate,
     "evaluate-prompts": make_evaluate_prompts,
     "synthesize": make_synthesize,

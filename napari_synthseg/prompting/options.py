@@ -1,8 +1,9 @@
-"""How to follow an object through a volume: the options of both faces (no torch)."""
+"""What to point at and how to follow it through a volume: the options that both faces share. No torch here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from napari_synthseg.errors import InputError
@@ -34,3 +35,53 @@ class PropagateOptions:
             raise InputError(f"The most growth must be 1 or more, not {self.most_growth}.")
         if self.most_slices is not None and self.most_slices < 1:
             raise InputError(f"The number of slices must be 1 or more, not {self.most_slices}.")
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What to segment in a scan or a picture, and with which model."""
+
+    inside: tuple[tuple[float, ...], ...] = ()
+    """A point inside the object: x y z of a scan, x y (from the left, from the top) of a picture."""
+    outside: tuple[tuple[float, ...], ...] = ()
+    """A point outside the object, likewise."""
+    box: tuple[tuple[float, ...], ...] = ()
+    """A box around the object on one slice: x y z of a corner, then of the one across it. One a slice."""
+    mask: Path | None = None
+    """A label file on the scan's grid (or a picture) in which the object, or part of it, is drawn. Its slices are taken
+    as they are, but where points or a box are given too: those are repaired."""
+    mask_label: int | None = None
+    """Which label of that file; without it whatever is not 0."""
+    coordinates: Literal["voxel", "mm"] = "voxel"
+    """What positions are: voxels as the file stores them, the first being 0 0 0, or mm in the world (RAS+)."""
+    axis: Literal["auto", "sagittal", "coronal", "axial"] = "auto"
+    """Which slices are looked at; auto takes those with the smallest pixels, axial ones where all are alike."""
+    through: bool = False
+    """Follow the object through the slices beside those that are marked; without it only these are segmented."""
+    window: tuple[float, float] | None = None
+    """Values that become black and white; by default the percentiles 0.5 and 99.5 of the whole scan."""
+    label: int = 1
+    """The object's value in the file that is written, 1 or more."""
+    model: str = "default"
+    """Name or file of a promptable model."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads, 1 or more; by default as many as torch chooses."""
+    index: int | None = None
+    """Which volume of a 4D file, counted from 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        if not (self.inside or self.box or self.mask):
+            raise InputError("Nothing is pointed at: give --inside, --box or --mask.")
+        if self.mask_label is not None and self.mask is None:
+            raise InputError("A label of a mask is given, but no mask: give --mask too.")
+        if not 1 <= self.label < 2**31:
+            raise InputError(f"The label must be 1 or more, not {self.label}.")
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise InputError(
+                f"The window must go from black up to white, not {self.window[0]:g} to {self.window[1]:g}."
+            )
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")

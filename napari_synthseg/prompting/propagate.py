@@ -165,11 +165,7 @@ class _Step:
 def _step(session: Session, planes: Planes, front: _Front, options: PropagateOptions) -> _Step:
     """The answer on one slice, and whether the object is still there."""
     session.set_image(planes.image(front.index), planes.window, planes.pixel)
-    given = carried(front.mask, planes.pixel)
-    for point, positive in zip(given.points, given.positive, strict=True):
-        session.add_point(point, positive)
-    if given.mask is not None:
-        session.set_mask(given.mask)
+    session.point_at(carried(front.mask, planes.pixel))
     answer = session.answer()
     mask = connected(answer.mask, front.mask)
     area, before = int(mask.sum()), int(front.mask.sum())

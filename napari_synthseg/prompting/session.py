@@ -164,6 +164,19 @@ class Session:
             raise InputError("The mask is empty: choose one with something in it.")
         self._push(replace(self.prompts, mask=given))
 
+    def point_at(self, prompts: Prompts) -> None:
+        """Give all of these prompts, one interaction each: the mask, the box, then the points.
+
+        Raises:
+            InputError: as the single ones do.
+        """
+        if prompts.mask is not None:
+            self.set_mask(prompts.mask)
+        if prompts.box is not None:
+            self.add_box(prompts.box)
+        for position, positive in zip(prompts.points, prompts.positive, strict=True):
+            self.add_point(position, positive)
+
     def undo(self) -> bool:
         """Take the last interaction back; False if there is none."""
         if not self.can_undo:
