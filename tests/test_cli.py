@@ -290,12 +290,15 @@ def test_degrade_refuses_what_cannot_be(scan, tmp_path, capsys, words):
 
 def test_presets_are_listed_and_shown(capsys):
     from napari_synthseg.synthesis.priors import PRESETS
+    from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS
 
     assert cli.main(["presets"]) == cli.DONE
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == list(PRESETS)
+    assert [line.split()[0] for line in listed] == [*PRESETS, *SHAPE_PRESETS]
     assert cli.main(["presets", "no-bias"]) == cli.DONE
     assert "bias_std=0,0 " in capsys.readouterr().out
+    assert cli.main(["presets", "mr"]) == cli.DONE
+    assert "mr=1 " in capsys.readouterr().out
     assert cli.main(["presets", "nonsense"]) == cli.BAD_INPUT
 
 

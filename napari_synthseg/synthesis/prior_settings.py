@@ -14,8 +14,10 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_table import degradation_rows, rows
 from napari_synthseg.synthesis.priors import PRESETS, Priors, preset
+from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.synthesis.shape_table import shape_rows
 
-AnyPriors = TypeVar("AnyPriors", Priors, DegradationPriors)
+AnyPriors = TypeVar("AnyPriors", Priors, DegradationPriors, ShapePriors)
 
 BY_CLASS = ("class_means", "class_stds")
 
@@ -47,25 +49,34 @@ def differences(priors: AnyPriors, base: AnyPriors) -> list[str]:
 
 
 def describe_presets() -> str:
-    """One line for each preset: its name and how it differs from the paper's."""
+    """One line for each preset: its name and how it differs from the paper's; those of the scenes follow."""
     lines = []
     for name, priors in PRESETS.items():
         what = " ".join(differences(priors, Priors())) or "the same priors"
         lines.append(f"{name:20} {what if priors != Priors() or name != 'synthseg' else 'Table S1 of the paper'}")
+    for name, shapes in SHAPE_PRESETS.items():
+        what = " ".join(differences(shapes, ShapePriors())) or "both modules, every modality"
+        lines.append(f"{name:20} (synthesize-shapes) {what}")
     return "\n".join(lines)
 
 
 def describe_preset(name: str) -> str:
-    """One line for each prior of a preset: its setting, and what it is."""
-    priors = preset(name)
-    lines = [(f"{row.name}={_text(getattr(priors, row.name))}", row) for row in rows()]
+    """One line for each prior of a preset: its setting, and what it is.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    table, priors = (shape_rows(), SHAPE_PRESETS[name]) if name in SHAPE_PRESETS else (rows(), preset(name))
+    lines = [(f"{row.name}={_text(getattr(priors, row.name))}", row) for row in table]
     width = max(len(setting) for setting, _ in lines)
     facts = [", ".join(part for part in (row.label, row.symbol, row.unit) if part) for _, row in lines]
     return "\n".join(f"{s:{width}}  {fact}" for (s, _), fact in zip(lines, facts, strict=True))
 
 
-def _kinds(priors: Priors | DegradationPriors) -> dict[str, str]:
+def _kinds(priors: Priors | DegradationPriors | ShapePriors) -> dict[str, str]:
     """What kind of value each prior holds."""
+    if isinstance(priors, ShapePriors):
+        return {row.name: row.kind for row in shape_rows()}
     if isinstance(priors, DegradationPriors):
         return {row.name: row.kind for row in degradation_rows()}
     return {**{row.name: row.kind for row in rows()}, **dict.fromkeys(BY_CLASS, "by class")}

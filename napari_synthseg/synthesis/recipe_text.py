@@ -8,9 +8,11 @@ from pathlib import Path
 
 from napari_synthseg.files.paths import stem
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.prior_settings import differences
+from napari_synthseg.synthesis.prior_settings import AnyPriors, differences
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.priors import preset as priors_of
+from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shape_priors import shape_preset
 
 Place = str | Path
 
@@ -35,6 +37,44 @@ def degrade_command_line(source: Place, out: Place, priors: DegradationPriors, s
     """The `napari-synthseg degrade` that makes these; see `command_line`."""
     words = ["napari-synthseg", "degrade", str(source), "-o", str(out)]
     return shlex.join(words + _choices(differences(priors, DegradationPriors()), seed, count))
+
+
+def shapes_command_line(out: Place, options: SynthesizeShapesOptions, count: int = 1) -> str:
+    """The `napari-synthseg synthesize-shapes` that makes these; only what differs from the defaults is named.
+
+    Args:
+        out: the folder to write into.
+        options: all of them.
+        count: how many.
+    """
+    usual = SynthesizeShapesOptions()
+    words = ["napari-synthseg", "synthesize-shapes", "-o", str(out)]
+    for name in ("preset", "side", "bits", "device"):
+        if getattr(options, name) != getattr(usual, name):
+            words += [f"--{name}", str(getattr(options, name))]
+    return shlex.join(words + _choices(list(options.prior), options.seed, count))
+
+
+def shapes_python_code(out: Place, options: SynthesizeShapesOptions, count: int = 1) -> str:
+    """Python that makes the same files as `shapes_command_line`; arguments as there."""
+    base, priors = shape_preset(options.preset), options.priors()
+    different = _arguments(priors, base)
+    lines = ["from dataclasses import replace", ""] if different else []
+    lines += [
+        "from napari_synthseg.synthesis.shape_files import save_scene",
+        "from napari_synthseg.synthesis.shape_priors import shape_preset",
+        "from napari_synthseg.synthesis.shape_scenes import scene",
+        "",
+    ]
+    chosen = f"shape_preset({options.preset!r})"
+    lines += [f"priors = replace({chosen}, {different})" if different else f"priors = {chosen}", ""]
+    lines += [f"for seed in range({options.seed}, {options.seed + count}):" if count != 1 else f"seed = {options.seed}"]
+    indent = "    " if count != 1 else ""
+    lines += [
+        f"{indent}made = scene(priors, seed, device={options.device!r}, side={options.side})",
+        f'{indent}save_scene({str(out)!r}, f"{options.preset}_{{seed:04d}}", made, bits={options.bits})',
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _choices(settings: list[str], seed: int, count: int) -> list[str]:
@@ -100,7 +140,7 @@ def _code_for_a_folder(source: Place, out: Place, preset: str, priors: Priors, s
     return "\n".join(lines) + "\n"
 
 
-def _arguments(priors: Priors | DegradationPriors, base: Priors | DegradationPriors) -> str:
+def _arguments(priors: AnyPriors, base: AnyPriors) -> str:
     """`name=value, ...` of what differs."""
     names = (f.name for f in fields(priors))
     return ", ".join(f"{n}={getattr(priors, n)!r}" for n in names if getattr(priors, n) != getattr(base, n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -34,10 +34,10 @@ class Sample(Protocol):
     def record(self) -> Record: ...
 
 
-def free_stem(folder: str | os.PathLike, stem: str) -> str:
+def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) -> str:
     """The stem, or with a number behind it where a folder holds a sample of that name: other priors, the same seed."""
     number, found = 1, stem
-    while any((Path(folder) / f"{found}_{end}").exists() for end in ENDS):
+    while any((Path(folder) / f"{found}_{end}").exists() for end in ends):
         number += 1
         found = f"{stem}_{number}"
     return found
@@ -68,19 +68,53 @@ def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Map
     if sample.labels is None and earlier.exists():
         raise InputError(f"{earlier} belongs to an earlier sample: move it away or choose another folder.")
     record = json.dumps({**(facts or {}), **sample.record.to_dict()}, indent=1) + "\n"
+
+    def write(part: Path) -> None:
+        write_volume(part / f"{stem}_image.nii.gz", sample.image)
+        if sample.labels is not None:
+            write_labels(part / f"{stem}_labels.nii.gz", sample.labels)
+        (part / f"{stem}_record.json").write_text(record, encoding="utf-8")
+
+    save_files(folder, write)
+    return folder / f"{stem}_image.nii.gz"
+
+
+def save_files(folder: str | os.PathLike, write: Callable[[Path], None]) -> None:
+    """Put files into a folder once all of them are complete; those of the same names are replaced.
+
+    Args:
+        folder: made if missing.
+        write: writes the files into the folder it is given.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".writing-", dir=folder) as place:
-            part = Path(place)
-            write_volume(part / f"{stem}_image.nii.gz", sample.image)
-            if sample.labels is not None:
-                write_labels(part / f"{stem}_labels.nii.gz", sample.labels)
-            (part / f"{stem}_record.json").write_text(record, encoding="utf-8")
-            for file in sorted(part.iterdir()):
+            write(Path(place))
+            for file in sorted(Path(place).iterdir()):
                 os.replace(file, folder / file.name)
     except InputError:
         raise
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
         raise InputError(f"The folder {folder} cannot be written to ({reason}): choose another one.") from error
-    return folder / f"{stem}_image.nii.gz"
+
+
+def read_record_file(path: str | os.PathLike) -> dict[str, Any]:
+    """What stands in a `<stem>_record.json`: the facts and the record.
+
+    Raises:
+        InputError: it cannot be read, or is no record.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The record {path} cannot be read ({error.strerror}): check its name.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no record: it holds no JSON.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no record: choose a file that ends in _record.json.")
+    return content

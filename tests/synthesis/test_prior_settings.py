@@ -10,6 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import changed, differences
 from napari_synthseg.synthesis.priors import PRESETS, Priors
+from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS, ShapePriors
 
 GIVEN = replace(Priors(), class_means=((50.5, 1 / 3), None, (20.0, 0.0)), class_stds=((2.0, 1.0), None, (3.0, 0.0)))
 
@@ -62,3 +63,15 @@ def test_the_degradation_model_takes_settings_too() -> None:
     assert differences(milder, DegradationPriors()) == ["slice_direction=0", "noise_std=0,5"]
     with pytest.raises(InputError, match="flip"):
         changed(DegradationPriors(), ["flip=1"])
+
+
+@pytest.mark.parametrize("priors", [*SHAPE_PRESETS.values(), ShapePriors(objects=(3.0, 1 / 3 + 4), ct=0.0)])
+@pytest.mark.parametrize("base", [ShapePriors(), SHAPE_PRESETS["ultrasound"]])
+def test_shapes_take_settings_too(priors: ShapePriors, base: ShapePriors) -> None:
+    assert changed(base, differences(priors, base)) == priors
+
+
+@pytest.mark.parametrize("setting", ["mean=0,255", "objects=3", "objects=0,4", "ct=1", "regions=2,99"])
+def test_shapes_refuse_what_is_none_of_theirs(setting: str) -> None:
+    with pytest.raises(InputError, match=setting.partition("=")[0]):
+        changed(ShapePriors(), [setting])

@@ -18,8 +18,11 @@ from napari_synthseg.synthesis.recipe_text import (
     degrade_command_line,
     degrade_python_code,
     python_code,
+    shapes_command_line,
+    shapes_python_code,
 )
 from napari_synthseg.synthesis.sample import label_map_files, picked, synthesize
+from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
 from napari_synthseg.volume import Volume
 from tests.synthesis.builders import boxes
 
@@ -96,3 +99,21 @@ def test_a_degradation_can_be_repeated(tmp_path, capsys, priors) -> None:
         found = images(folder)
         assert list(found) == list(expected)
         assert all(np.array_equal(found[name], made.image.data) for name, made in expected.items())
+
+
+@pytest.mark.parametrize("options", [
+    SynthesizeShapesOptions(side=64, seed=2),
+    SynthesizeShapesOptions("xray", ("acquired_px=96,96", "noise=0.01,0.0333"), 3, side=96, bits=16),
+])  # fmt: skip
+def test_scenes_can_be_repeated(tmp_path, capsys, options) -> None:
+    assert run_command(shapes_command_line(tmp_path / "shell", options, 2)) == cli.DONE
+    exec(shapes_python_code(tmp_path / "python", options, 2), {})
+    shell, python = ({p.name: p.read_bytes() for p in (tmp_path / f).glob("*.png")} for f in ("shell", "python"))
+    assert len(shell) == 4 and shell == python
+
+
+def test_a_recipe_of_scenes_names_only_what_differs() -> None:
+    assert shapes_command_line("out", SynthesizeShapesOptions(seed=4)) == (
+        "napari-synthseg synthesize-shapes -o out --seed 4"
+    )
+    assert "replace" not in shapes_python_code("out", SynthesizeShapesOptions("ct"))
