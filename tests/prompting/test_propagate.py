@@ -1,0 +1,237 @@
+"""Through the slices: an object is followed, its end is found, and marked slices correct the way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.prompting import Anchor, Prompts, PropagateOptions, Session, SliceAnswer
+from napari_synthseg.prompting.propagate import propagate
+from tests.prompting.small import small_model
+from tests.prompting.tracer import Tracer, disc
+
+SHAPE = (30, 40)
+
+
+def moving(first: int, last: int, count: int = 16) -> np.ndarray:
+    """A disc that wanders through the slices `first` to `last` of `count`: (count, rows, columns) bool."""
+    slices = [disc(SHAPE, 12 + 0.5 * i, 30 - i, 5) & (first <= i <= last) for i in range(count)]
+    return np.stack(slices)
+
+
+def follow(job) -> tuple[list[SliceAnswer], np.ndarray]:
+    reports: list[SliceAnswer] = []
+    return reports, run(job, reports.append)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_moving_object_is_followed_to_both_of_its_ends(axis):
+    truth = moving(3, 11)
+    volume = np.moveaxis(truth.astype(np.float32), 0, axis)
+    reports, found = follow(propagate(Tracer(), volume, axis, 6, truth[6]))
+    np.testing.assert_array_equal(found, np.moveaxis(truth, 0, axis))
+    assert [report.index for report in reports] == [7, 5, 8, 4, 9, 3, 10, 2, 11, 12]
+    assert {report.index: report.ended for report in reports if report.ended} == {
+        2: "nothing is found there",
+        12: "nothing is found there",
+    }
+
+
+def test_every_report_carries_its_mask():
+    truth = moving(3, 11)
+    reports, _ = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6]))
+    for number, report in enumerate(reports, 1):
+        assert report.done == number
+        np.testing.assert_array_equal(report.mask, truth[report.index])
+
+
+def test_it_ends_with_the_volume():
+    truth = moving(0, 15)
+    reports, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 14, truth[14]))
+    np.testing.assert_array_equal(found, truth)
+    assert not any(report.ended for report in reports)
+
+
+@pytest.mark.parametrize(("direction", "slices"), [("up", [6, 7, 8]), ("down", [4, 5, 6]), ("both", [4, 5, 6, 7, 8])])
+def test_how_far_and_which_way_can_be_chosen(direction, slices):
+    truth = moving(0, 15)
+    options = PropagateOptions(direction=direction, most_slices=2)
+    _, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6], options=options))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == slices
+
+
+def test_both_branches_of_an_object_that_splits_are_followed_and_what_lies_apart_is_not():
+    truth = np.stack([disc(SHAPE, 10, 20 - i, 4) | disc(SHAPE, 10, 20 + i, 4) for i in range(12)])
+    volume = truth.astype(np.float32)
+    volume[4:, 24:, :6] = 1
+    volume[:, 0, 0] = 1
+    _, found = follow(propagate(Tracer(), volume, 0, 0, truth[0]))
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_new_parts_of_an_answer_that_touch_nothing_are_left_out():
+    truth = moving(0, 15)
+
+    class Generous(Tracer):
+        def answer(self):
+            found = super().answer()
+            found.mask[-3:, -3:] = True
+            return found
+
+    _, found = follow(propagate(Generous(), truth.astype(np.float32), 0, 6, truth[6]))
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_it_ends_where_the_model_is_unsure():
+    truth = moving(0, 15)
+    volume = truth.astype(np.float32)
+    volume[9] *= 2
+    reports, found = follow(propagate(Tracer({2.0: 0.2}), volume, 0, 6, truth[6]))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
+    assert [report.ended for report in reports if report.index == 9] == ["the model is unsure (score 0.20)"]
+    assert not next(report for report in reports if report.index == 9).mask.any()
+
+
+def test_it_ends_where_the_object_suddenly_grows():
+    truth = moving(0, 15)
+    volume = truth.astype(np.float32)
+    volume[9] = 1
+    reports, found = follow(propagate(Tracer(), volume, 0, 6, truth[6]))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
+    assert reports[-1].index == 0 and any(report.ended.startswith("the area grows") for report in reports)
+
+
+def test_it_ends_where_slices_overlap_little():
+    truth = np.stack([disc(SHAPE, 15, 10 + (9 if i > 8 else 0), 5) for i in range(12)])
+    reports, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6]))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
+    assert any(report.ended.startswith("it overlaps little") for report in reports)
+
+
+# Marked slices
+
+
+def test_a_marked_slice_is_taken_as_it_is_and_gone_on_from():
+    truth = moving(0, 15)
+    volume = truth.astype(np.float32)
+    volume[8] = 0  # nothing to see there
+    _, alone = follow(propagate(Tracer(), volume, 0, 4, truth[4]))
+    assert np.flatnonzero(alone.any((1, 2))).tolist() == list(range(8))
+    _, corrected = follow(propagate(Tracer(), volume, 0, 8, truth[8], anchors={4: Anchor(truth[4])}))
+    np.testing.assert_array_equal(corrected, truth)
+
+
+def test_between_two_marked_slices_each_is_answered_from_the_nearer_one():
+    class Copying(Tracer):
+        def answer(self):
+            return super().answer().__class__(self.given[-1].mask.copy(), 0.9, None)
+
+    one, other = disc(SHAPE, 10, 10, 4), disc(SHAPE, 20, 30, 4)
+    volume = np.zeros((12, *SHAPE), np.float32)
+    _, found = follow(propagate(Copying(), volume, 0, 2, one, anchors={9: Anchor(other)}))
+    assert [bool((mask == one).all()) for mask in found] == [True] * 6 + [False] * 6
+    assert all((mask == other).all() for mask in found[6:])
+
+
+def test_where_one_way_ends_the_other_marked_slice_takes_over():
+    truth = moving(0, 15)
+    volume = truth.astype(np.float32)
+    volume[4] *= 2  # where the way from slice 2 breaks off, and the one from slice 10 ends too
+    tracer = Tracer({2.0: 0.1})
+    _, found = follow(propagate(tracer, volume, 0, 2, truth[2], anchors={10: Anchor(truth[10])}))
+    assert np.flatnonzero(~found.any((1, 2))).tolist() == [4]
+
+
+def test_nothing_goes_past_a_slice_where_the_object_is_said_not_to_be():
+    truth = moving(0, 15)
+    gone = Anchor(np.zeros(SHAPE, bool))
+    _, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6], anchors={10: gone}))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(10))
+
+
+# Stopping
+
+
+def test_it_can_be_stopped_between_slices():
+    truth = moving(0, 15)
+    tracer, reports = Tracer(), []
+    with pytest.raises(Stopped):
+        run(
+            propagate(tracer, truth.astype(np.float32), 0, 6, truth[6]),
+            reports.append,
+            should_stop=lambda: len(reports) == 3,
+        )
+    assert len(tracer.seen) == 3
+
+
+def test_it_can_be_stopped_before_the_first_slice_is_encoded():
+    truth = moving(0, 15)
+    tracer = Tracer()
+    with pytest.raises(Stopped):
+        run(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6]), should_stop=lambda: True)
+    assert not tracer.seen
+
+
+# With a session
+
+
+def test_the_sessions_own_image_and_prompts_stay():
+    session = Session(small_model())
+    session.set_image(np.zeros((5, 7)))
+    session.add_point((1, 2))
+    volume = np.random.default_rng(0).random((4, *SHAPE))
+    options = PropagateOptions(least_score=0, least_overlap=0, most_growth=1e6)
+    follow(propagate(session, volume, 0, 1, disc(SHAPE, 10, 10, 5), options=options))
+    assert session.prompts == Prompts(((1, 2),), (True,))
+    assert session.predict().shape == (5, 7)
+
+
+def test_the_next_slices_are_encoded_ahead():
+    truth = moving(0, 15)
+    volume = truth.astype(np.float32)
+    tracer = Tracer()
+    follow(propagate(tracer, volume, 0, 6, truth[6]))
+    ahead = [
+        [
+            index
+            for index in range(16)
+            for image in asked
+            if image is not None and np.shares_memory(image, volume[index])
+        ]
+        for asked in tracer.asked
+    ]
+    assert sorted(ahead[0]) == [5, 7, 8, 9]
+
+
+def test_slices_are_seen_in_true_proportions():
+    truth = moving(0, 15)
+    tracer = Tracer()
+    follow(propagate(tracer, np.moveaxis(truth.astype(np.float32), 0, 1), 1, 6, truth[6], spacing=(0.5, 4, 3)))
+    assert set(tracer.pixels) == {(0.5, 3.0)}
+
+
+# What cannot be used
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence():
+    volume, mask = np.zeros((4, *SHAPE)), np.ones(SHAPE, bool)
+    for arguments, sentence in (
+        ((np.zeros(SHAPE), 0, 1, mask), "no slices"),
+        ((volume, 3, 1, mask), "axes 0, 1 and 2"),
+        ((volume, 0, 4, mask), "slices 0 to 3"),
+        ((volume, 1, 1, mask), "shape"),
+        ((volume, 0, 1, ~mask), "Nothing is marked"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            next(propagate(Tracer(), *arguments))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"direction": "left"}, {"least_score": 2}, {"least_overlap": -1}, {"most_growth": 0.5}, {"most_slices": 0}],
+)
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(InputError):
+        PropagateOptions(**wrong)

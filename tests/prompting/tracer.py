@@ -1,0 +1,52 @@
+"""A session without a network: what is bright and touches the prompts is the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_synthseg.prompting import Answer, Prompts
+
+
+class Tracer:
+    """Answers with the bright parts (above 0.5) that the given mask overlaps.
+
+    Attributes:
+        scores: by the greatest value of a slice; 0.9 for others.
+        seen: the images that were answered, in order.
+        asked: the images that were asked for ahead, one list a call.
+        given: the prompts of each answer.
+    """
+
+    def __init__(self, scores: dict[float, float] | None = None) -> None:
+        self.scores = scores or {}
+        self.seen: list[np.ndarray] = []
+        self.pixels: list[tuple[float, float]] = []
+        self.asked: list[list[np.ndarray]] = []
+        self.given: list[Prompts] = []
+
+    def beside(self) -> Tracer:
+        return self
+
+    def set_image(self, image, window=None, pixel=(1.0, 1.0)) -> None:
+        self.seen.append(image)
+        self.pixels.append(pixel)
+
+    def encode_ahead(self, images, window=None, pixel=(1.0, 1.0)) -> None:
+        self.asked.append(list(images))
+
+    def point_at(self, prompts: Prompts) -> None:
+        self.given.append(prompts)
+
+    def answer(self) -> Answer:
+        image, prompts = self.seen[-1], self.given[-1]
+        parts, _ = ndimage.label(image > 0.5)
+        touched = np.unique(parts[prompts.mask])
+        mask = np.isin(parts, touched[touched > 0])
+        return Answer(mask, self.scores.get(float(image.max()), 0.9), None)
+
+
+def disc(shape: tuple[int, int], row: float, column: float, radius: float) -> np.ndarray:
+    """A filled circle: bool."""
+    rows, columns = np.indices(shape)
+    return (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
