@@ -108,7 +108,8 @@ def _measure(
         encode_s = _encode(cases[numbers[0]], session)
         for number in numbers:
             yield Progress("segmenting", len(rows), len(cases), {"dsc": statistics.fmean(scores)} if scores else {})
-            rows[number] = [_row(cases[number], setting, options, session, encode_s) for setting in SETTINGS]
+            case, truth = cases[number], read_mask(cases[number])
+            rows[number] = [_row(case, truth, setting, options, session, encode_s) for setting in SETTINGS]
             scores += [row["dsc"] for row in rows[number]]
     yield Progress("segmenting", len(cases), len(cases), {"dsc": statistics.fmean(scores)})
     return [row for number in range(len(cases)) for row in rows[number]]
@@ -122,8 +123,14 @@ def _encode(case: Case, session: Session) -> float:
     return time.perf_counter() - start
 
 
-def _row(case: Case, setting: Setting, options: EvaluatePromptsOptions, session: Session, encode_s: float) -> Row:
-    truth = read_mask(case)
+def _row(
+    case: Case,
+    truth: np.ndarray,
+    setting: Setting,
+    options: EvaluatePromptsOptions,
+    session: Session,
+    encode_s: float,
+) -> Row:
     draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
     answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]
     return {

@@ -52,6 +52,8 @@ def read_manifest(path: Path | str) -> list[Case]:
         InputError: it cannot be read, a column is missing, a cell is empty, or it has no lines.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}: give a CSV table with the columns {', '.join(COLUMNS)}.")
     cases = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -69,7 +71,7 @@ def read_manifest(path: Path | str) -> list[Case]:
                     raise InputError(f"The column {empty!r} is empty in {where}: fill it in.")
                 cases.append(Case(**cells, folder=path.parent, where=where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a CSV table ({error}): check its name and content.") from error
+        raise InputError(f"{path} cannot be read as a CSV table ({error}): save it as CSV in UTF-8.") from error
     if not cases:
         raise InputError(f"{path.name} lists no images: give each mask a line below the columns' names.")
     return cases
@@ -83,7 +85,8 @@ def check(cases: list[Case]) -> Generator[Progress, None, None]:
     """
     for done, case in enumerate(cases):
         yield Progress("checking", done, len(cases))
-        columns, rows = _open(case.image_path, "image", case).size
+        with _open(case.image_path, "image", case) as image:
+            columns, rows = image.size
         mask = read_mask(case)
         if mask.shape != (rows, columns):
             raise InputError(
