@@ -43,14 +43,19 @@ def model_choices() -> list[Choice]:
 
 def model_cards() -> list[dict[str, Any]]:
     """The cards of all weights found, also in the folders that the user's preferences name."""
-    cache = preference("cache", "", group="files")
-    if cache:
-        os.environ.setdefault("NAPARI_SYNTHSEG_CACHE", cache)
-    weights.use_folder(preference("weights", "", group="files"))
+    use_folders()
     try:
         return weights.available()
     except (OSError, ValueError):  # a folder that cannot be read; choosing a model later says what is wrong
         return []
+
+
+def use_folders() -> None:
+    """Have weights looked for in the folders that the user's preferences name."""
+    cache = preference("cache", "", group="files")
+    if cache:
+        os.environ.setdefault("NAPARI_SYNTHSEG_CACHE", cache)
+    weights.use_folder(preference("weights", "", group="files"))
 
 
 def weights_card(path: Path) -> dict[str, Any]:

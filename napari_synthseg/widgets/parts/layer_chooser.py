@@ -26,6 +26,7 @@ class LayerChooser(QComboBox):
         layer_type: Image, Labels...
         parent: of the widget.
         accepts: says of a layer of the type whether it is listed; all are if None.
+        none: the text of a first entry that stands for no layer; without it there is none.
     """
 
     changed = Signal()  # another layer, or none, is chosen, or the chosen one has another name
@@ -36,12 +37,14 @@ class LayerChooser(QComboBox):
         layer_type: type[Layer],
         parent: QWidget | None = None,
         accepts: Callable[[Layer], bool] | None = None,
+        none: str = "",
     ) -> None:
         super().__init__(parent)
         self._accepts = accepts or (lambda _: True)
         self._viewer = viewer
         self._type = layer_type
-        self._layers: list[Layer] = []
+        self._none = none
+        self._layers: list[Layer | None] = []
         let_shrink(self)
         self.currentIndexChanged.connect(self._on_index_changed)
         layers = viewer.layers
@@ -56,8 +59,8 @@ class LayerChooser(QComboBox):
         index = self.currentIndex()
         return self._layers[index] if 0 <= index < len(self._layers) else None
 
-    def set_layer(self, layer: Layer) -> None:
-        """Choose a layer; one that is not listed is ignored."""
+    def set_layer(self, layer: Layer | None) -> None:
+        """Choose a layer; one that is not listed is ignored. None is the entry that stands for no layer."""
         if layer in self._layers:
             self.setCurrentIndex(self._layers.index(layer))
 
@@ -65,15 +68,17 @@ class LayerChooser(QComboBox):
         if not isalive(self):  # Qt has deleted the box; Python has not yet
             return
         chosen = self.layer()
-        for layer in self._layers:
+        for layer in filter(None, self._layers):
             layer.events.name.disconnect(self._refresh)
         ours = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
-        self._layers = [layer for layer in ours if self._accepts(layer)]
-        for layer in self._layers:
-            layer.events.name.connect(self._refresh)
+        listed = [layer for layer in ours if self._accepts(layer)]
+        self._layers = [None, *listed] if self._none else [*listed]
         self.blockSignals(True)
         self.clear()
-        for layer in self._layers:
+        if self._none:
+            self.addItem(self._none)
+        for layer in listed:
+            layer.events.name.connect(self._refresh)
             self.addItem(layer.name)
             self.setItemData(self.count() - 1, layer.name, Qt.ItemDataRole.ToolTipRole)
         if chosen in self._layers:

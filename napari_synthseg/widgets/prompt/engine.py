@@ -1,0 +1,258 @@
+"""What answers in the worker thread: the model, loaded once, and the jobs that ask it. No Qt or napari here.
+
+Torch is imported inside, since a widget opens without it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
+from napari_synthseg.prompting.options import PropagateOptions
+from napari_synthseg.prompting.prompts import Anchor, Prompts
+from napari_synthseg.widgets.prompt.draft import Place, section
+
+if TYPE_CHECKING:
+    from napari_synthseg.prompting import Answer, Session
+    from napari_synthseg.prompting.propagate import SliceAnswer
+
+LOADING, ENCODING, ANSWERING = "Loading the model", "Encoding this slice", "Answering"
+WHOLE, EACH, LAYER = "whole", "slice", "layer"
+"""Windows: percentiles of the whole image, of each slice, the layer's contrast limits."""
+SAMPLED = 16
+"""So many sections of an image that is read from a file are enough for its percentiles."""
+AHEAD = 1
+"""So many slices on either side are encoded before they are asked for."""
+
+MakeSession = Callable[[str, str], "Session"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image and how it is to be seen; taken of the layer on the main thread, read on the worker.
+
+    Attributes:
+        name: of the layer, for messages.
+        data: array-like, possibly lazy; the last axis has the colours if it is `rgb`.
+        rgb: whether it is in colour.
+        spacing: distance between voxels along each axis.
+        window: WHOLE or EACH, or the values that become black and white.
+    """
+
+    name: str
+    data: Any
+    rgb: bool
+    spacing: tuple[float, ...]
+    window: str | tuple[float, float]
+
+    def slice(self, place: Place) -> np.ndarray:
+        """The image of a slice: (rows, columns), or (rows, columns, 3 or 4).
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._read(section(place))
+
+    def pixel(self, place: Place) -> tuple[float, float]:
+        """Height and width of a pixel of a slice."""
+        height, width = (length for length, at in zip(self.spacing, place, strict=True) if at is None)
+        return height, width
+
+    def _read(self, index: tuple[int | slice, ...]) -> np.ndarray:
+        try:
+            return np.asarray(self.data[index])
+        except Exception as error:  # a file that is gone, a broken chunk
+            raise InputError(f'The data of layer "{self.name}" cannot be read ({error}); open it again.') from error
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is to be answered on one slice."""
+
+    picture: Picture
+    place: Place
+    prompts: Prompts
+    model: str
+    device: str
+    ahead: tuple[Place, ...] = ()
+    """Slices that will probably be asked for next."""
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """Through which slices an object is to be followed.
+
+    Attributes:
+        picture: the image.
+        start: the slice that is marked.
+        through: the axis that the slices lie across.
+        masks: what marked slices show, by their index; `start` among them.
+        prompts: what was pointed at on them.
+        options: fields of `PropagateOptions`.
+    """
+
+    picture: Picture
+    start: Place
+    through: int
+    masks: dict[int, np.ndarray]
+    prompts: dict[int, Prompts]
+    model: str
+    device: str
+    options: dict[str, Any]
+
+    def place(self, index: int) -> Place:
+        """The slice of that index."""
+        return tuple(index if axis == self.through else at for axis, at in enumerate(self.start))
+
+
+def make_session(model: str, device: str) -> Session:
+    """A session with the model of that name or path."""
+    from napari_synthseg.prompting import Session
+
+    return Session(model, device)
+
+
+class Engine:
+    """Holds the model and what it made of images; its jobs run on worker threads, one at a time.
+
+    Args:
+        make: loads a model; slow.
+    """
+
+    def __init__(self, make: MakeSession = make_session) -> None:
+        self._make = make
+        self._session: Session | None = None
+        self._chosen: tuple[str, str] | None = None
+        self._window: tuple[Any, tuple[float, float] | None] = (None, None)
+        self._busy = threading.Lock()  # a stopped job may still be at work when the next begins
+        self._closed = False
+
+    def answer(self, question: Question) -> Generator[Progress, None, Answer]:
+        """Answer prompts on a slice, then have its neighbours encoded in the background.
+
+        Raises:
+            InputError: no such model or device, or the image cannot be read.
+        """
+        with self._busy:
+            yield Progress(LOADING)
+            session = self._loaded(question.model, question.device)
+            image, window = self._seen(question.picture, question.place)
+            yield Progress(ENCODING)
+            session.set_image(image, window, question.picture.pixel(question.place))
+            yield Progress(ANSWERING)
+            _point(session, question.prompts)
+            answer = session.answer()
+            self._look_ahead(session, question)
+            return answer
+
+    def prepare(self, question: Question) -> Generator[Progress, None, None]:
+        """Load the model and have a slice and its neighbours encoded in the background, before anyone asks."""
+        with self._busy:
+            yield Progress(LOADING)
+            session = self._loaded(question.model, question.device)
+            yield Progress(ENCODING)
+            self._look_ahead(session, question)
+
+    def follow(self, way: Way) -> Generator[SliceAnswer | Progress, None, np.ndarray]:
+        """Follow an object through the slices; reports of slices are `SliceAnswer`s.
+
+        Raises:
+            InputError: see `propagate`.
+        """
+        yield Progress(LOADING)
+        with self._busy:
+            session = self._loaded(way.model, way.device)
+        from napari_synthseg.prompting.propagate import propagate
+
+        fixed = tuple(None if axis == way.through else at for axis, at in enumerate(way.start))
+        volume = way.picture._read(section(fixed))
+        axes = [axis for axis, at in enumerate(fixed) if at is None]
+        anchors = {index: Anchor(mask, way.prompts.get(index, Prompts())) for index, mask in way.masks.items()}
+        start = way.start[way.through]
+        assert start is not None
+        first = anchors.pop(start)
+        window = way.picture.window if isinstance(way.picture.window, tuple) else None
+        return (
+            yield from propagate(
+                session,
+                volume,
+                axes.index(way.through),
+                start,
+                first.mask,
+                prompts=first.prompts,
+                anchors=anchors,
+                options=PropagateOptions(**way.options),
+                window=window,
+                spacing=[way.picture.spacing[axis] for axis in axes],
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of the model; a job that is at work ends by itself."""
+        self._closed = True
+        session, self._session = self._session, None
+        self._window = (None, None)
+        if session is not None:
+            session.close()
+
+    def _loaded(self, model: str, device: str) -> Session:
+        if self._session is None or self._chosen != (model, device):
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+            session = self._make(model, device)
+            if self._closed:
+                session.close()
+            self._session, self._chosen = session, (model, device)
+        return self._session
+
+    def _seen(self, picture: Picture, place: Place) -> tuple[np.ndarray, tuple[float, float] | None]:
+        """A slice, and the values that become black and white in it."""
+        image = picture.slice(place)
+        if picture.rgb or picture.window == EACH:
+            return image, None
+        if isinstance(picture.window, tuple):
+            return image, picture.window
+        if self._window[0] is not picture.data:
+            self._window = (picture.data, _window_of(picture))
+        return image, self._window[1]
+
+    def _look_ahead(self, session: Session, question: Question) -> None:
+        seen = [self._seen(question.picture, place) for place in question.ahead]
+        if seen:
+            pixel = question.picture.pixel(question.place)
+            session.encode_ahead([image for image, _ in seen], seen[0][1], pixel)
+
+
+def neighbours(place: Place, through: int | None, shape: tuple[int, ...]) -> tuple[Place, ...]:
+    """The slices beside one, nearest first."""
+    at = place[through] if through is not None else None
+    if through is None or at is None:
+        return ()
+    steps = [step for distance in range(1, AHEAD + 1) for step in (at + distance, at - distance)]
+    inside = [index for index in steps if 0 <= index < shape[through]]
+    return tuple(tuple(index if axis == through else one for axis, one in enumerate(place)) for index in inside)
+
+
+def _point(session: Session, prompts: Prompts) -> None:
+    if prompts.mask is not None:
+        session.set_mask(prompts.mask)
+    if prompts.box is not None:
+        session.add_box(prompts.box)
+    for position, positive in zip(prompts.points, prompts.positive, strict=True):
+        session.add_point(position, positive)
+
+
+def _window_of(picture: Picture) -> tuple[float, float] | None:
+    from napari_synthseg.prompting.window import window_of
+
+    if not isinstance(picture.data, np.ndarray) and len(picture.spacing) > 2:
+        step = -(-picture.data.shape[0] // SAMPLED)
+        return window_of(picture._read((slice(None, None, step),)))
+    return window_of(np.asarray(picture.data))

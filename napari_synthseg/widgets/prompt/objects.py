@@ -1,0 +1,195 @@
+"""Objects as a whole: accepting one into a Labels layer, taking that back, and making a structure the object again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, Signal
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.widgets.prompt import accept as writing
+from napari_synthseg.widgets.prompt.draft import Draft
+from napari_synthseg.widgets.prompt.planes import shown
+from napari_synthseg.widgets.prompt.prompting import Prompting
+from napari_synthseg.widgets.segment.job import lock_to
+from napari_synthseg.widgets.view.view import look_at
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+NOTHING_YET = "There is no object yet; click inside the thing."
+REFINE = "Ctrl-click where it should not be, click where it should."
+
+
+class Objects(QObject):
+    """From drafts to labels and back, with a history that goes on behind the first click of an object.
+
+    Attributes:
+        target: where objects go; None for a new layer.
+        keep_others: voxels of other labels stay what they are.
+
+    Args:
+        viewer: the viewer.
+        prompting: what makes the drafts.
+    """
+
+    accepted = Signal(object)  # the Labels layer that an object went into
+    taken_back = Signal(object)  # the Labels layer, None if it went with its only object
+    begun = Signal(int, str)  # id and name of the object in the making, where they are known
+
+    def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._prompting = viewer, prompting
+        self.target: Labels | None = None
+        self.keep_others = False
+        self._done: list[tuple[Image, writing.Accepted]] = []
+        self._undone: list[tuple[Draft, int, str]] = []
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    @property
+    def can_undo(self) -> bool:
+        work = self._prompting.work
+        return (work is not None and work.draft.can_undo) or bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        work = self._prompting.work
+        return work is not None and (work.draft.can_redo or self._to_redo() is not None)
+
+    def accept(self, value: int, name: str) -> bool:
+        """Write the object into the target, or a new layer; the next click begins the next object.
+
+        Returns:
+            Whether it was done. While clicks wait for their answers it is done after them.
+        """
+        work = self._prompting.work
+        if work is None or not work.draft.steps:
+            self._prompting.say(NOTHING_YET)
+            return False
+        if self._prompting.when_answered(partial(self.accept, value, name)):
+            return False
+        self._prompting.asker.stop_following()
+        created = self.target is None
+        target = self.target or writing.new_target(work.image)
+        try:
+            done = writing.accept(
+                work.image, work.draft, target, value, name, created=created, keep_others=self.keep_others
+            )
+        except InputError as error:
+            self._prompting.say(str(error))
+            return False
+        if created:
+            self._add(target, work.image)
+        self._prompting.drop(work)
+        work.draft.put_aside()
+        self._done.append((work.image, done))
+        self.target = target
+        self.accepted.emit(target)
+        self._prompting.say(f'"{name}" is in "{target.name}". Click inside the next object.')
+        return True
+
+    def refine(self, value: int) -> None:
+        """Make a structure of the target the object in the making, to be repaired by clicks."""
+        prompting, target = self._prompting, self.target
+        if target is None:
+            prompting.say("Choose the Labels layer whose structure is to be refined.")
+            return
+        if prompting.begun:
+            prompting.say("Accept or discard the object in the making first.")
+            return
+        work = prompting.start()
+        if work is None:
+            return
+        problem = writing.grid_problem(work.image, target)
+        mask = None if problem else np.asarray(target.data) == value
+        if mask is None or not mask.any():
+            prompting.drop(work)
+            prompting.say(problem or "No voxel has this label.")
+            return
+        work.draft.value = value
+        work.draft.take(mask)
+        self._find(work.image, work.draft)
+        prompting.show(work)
+        self.begun.emit(value, writing.structures(target).get(value, ""))
+        prompting.say(REFINE)
+
+    def undo(self) -> None:
+        """Take the last interaction back; before the first of an object, the acceptance of the one before."""
+        if self._prompting.undo() or not self._done:
+            return
+        image, accepted = self._done[-1]
+        try:
+            writing.take_back(accepted)
+        except InputError as error:
+            self._prompting.say(str(error))
+            return
+        self._done.pop()
+        target: Labels | None = accepted.target
+        if accepted.created and target in self._viewer.layers and not np.asarray(accepted.target.data).any():
+            self._viewer.layers.remove(target)
+            target = None
+        self.target = target
+        self.taken_back.emit(target)
+        if image in self._viewer.layers:
+            if (work := self._prompting.work) is not None:
+                self._prompting.drop(work)
+            accepted.draft.take_up()
+            self._prompting.set_image(image)
+            self._prompting.show(self._prompting.put(image, accepted.draft))
+            self._undone.append((accepted.draft, accepted.value, accepted.name))
+            self.begun.emit(accepted.value, accepted.name)
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        again = self._to_redo()
+        if self._prompting.redo() or again is None:
+            return
+        if self.accept(again[1], again[2]):
+            self._undone.pop()
+            self._prompting.changed.emit()
+
+    def _to_redo(self) -> tuple[Draft, int, str] | None:
+        """The acceptance that was taken back last, as long as its object is as it was."""
+        work = self._prompting.work
+        if not self._undone or work is None or work.draft is not self._undone[-1][0] or work.draft.can_redo:
+            return None
+        return self._undone[-1] if len(work.draft.steps) == work.draft.accepted_steps else None
+
+    def _add(self, target: Labels, image: Image) -> None:
+        """The new layer in the viewer, fixed to its image; pointing goes on where it was."""
+        selected = set(self._viewer.layers.selection)
+        self._viewer.layers.append(target)
+        lock_to(image, target, self._viewer)
+        self._viewer.layers.selection = selected
+
+    def _find(self, image: Image, draft: Draft) -> None:
+        """Go to the middle of an object if the slice that is shown has nothing of it."""
+        from napari_synthseg.evaluation.location import middle_voxel
+
+        where = shown(image, self._viewer.dims)
+        if image.ndim < 3 or (where is not None and draft.mask(where.place).any()):
+            return
+        volume = draft.voxels
+        before: tuple[int, ...] = ()
+        while volume.ndim > 3:  # of a series, the first volume that has some of it
+            at = int(np.flatnonzero(volume.reshape(len(volume), -1).any(axis=1))[0])
+            before, volume = (*before, at), volume[at]
+        middle = middle_voxel(volume, (1,))
+        if middle is None:
+            return
+        world = np.asarray(image.data_to_world((*before, *middle)), dtype=float)
+        first = self._viewer.dims.ndim - image.ndim
+        for axis in range(len(before)):
+            self._viewer.dims.set_point(first + axis, float(world[axis]))
+        look_at(self._viewer, world[-3:])
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if not isalive(self):  # Qt has deleted it; Python has not yet
+            return
+        self._done = [one for one in self._done if one[1].target is not event.value]
+        if event.value is self.target:
+            self.target = None

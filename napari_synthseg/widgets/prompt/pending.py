@@ -1,0 +1,195 @@
+"""The layers that show an object before it is accepted: its outline, the points and the box that were drawn.
+
+What is accepted is filled, what is not is an outline; points inside are discs, those outside crosses: no colour is
+needed to tell them apart. The colours are of Okabe and Ito's set for the colour-blind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels, Points, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_synthseg.prompting.prompts import Box
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY
+from napari_synthseg.widgets.prompt.draft import Draft, Place
+from napari_synthseg.widgets.prompt.planes import image_shape
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+PENDING = (0.94, 0.89, 0.26, 1.0)  # yellow
+INSIDE, OUTSIDE = (0.0, 0.62, 0.45, 1.0), (0.84, 0.37, 0.0, 1.0)  # bluish green, vermilion
+MARK = "prompt"
+"""Key in the metadata of the layers made here."""
+POINT_PX = 13
+PER_OUTLINE_PX = 400
+"""An outline is a pixel wide for every so many pixels of the image's longer side."""
+GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+LINKED = ("scale", "translate", "rotate", "shear", "affine", "units")
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether a layer was made here."""
+    return MARK in layer.metadata.get(METADATA_KEY, {})
+
+
+def geometry_of(layer: Layer) -> dict[str, Any]:
+    """Keyword arguments that put a new layer of the same dimensions exactly where this one lies."""
+    return {name: getattr(layer, name) for name in GEOMETRY}
+
+
+class PendingLayers:
+    """Shows a draft on its image; each layer is there only while it has something to show.
+
+    Args:
+        viewer: where they are shown.
+        image: the layer that was pointed at.
+        draft: what is shown.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, draft: Draft) -> None:
+        self._viewer, self._image = viewer, image
+        self._busy = False
+        self.draft = draft
+        self.outline: Labels | None = None
+        self.points: Points | None = None
+        self.box: Shapes | None = None
+
+    def show(self, dragged: tuple[Place, Box] | None = None) -> None:
+        """Draw the draft as it is now.
+
+        Args:
+            dragged: a box that is being drawn, and on which slice.
+        """
+        self.show_outline()
+        self._show_points()
+        self._show_box(dragged)
+
+    def show_box(self, place: Place, box: Box) -> None:
+        """Draw a box that is being drawn."""
+        self._show_box((place, box))
+
+    def remove(self) -> None:
+        """Take all of them away."""
+        for name in ("outline", "points", "box"):
+            self._remove(name)
+
+    def forget(self, layer: Layer) -> bool:
+        """The user has deleted a layer; True if it was the outline of this draft."""
+        if self._busy:
+            return False
+        was_outline = layer is self.outline
+        for name in ("outline", "points", "box"):
+            if getattr(self, name) is layer:
+                setattr(self, name, None)
+        return was_outline
+
+    def show_outline(self) -> None:
+        if self.outline is None and not self.draft.steps:
+            return
+        if self.outline is None or self.outline.data is not self.draft.voxels:
+            self._remove("outline")
+            colors = {1: PENDING, None: (0, 0, 0, 0)}
+            self.outline = self._added(
+                Labels(
+                    self.draft.voxels,
+                    name="Object in the making",
+                    colormap=DirectLabelColormap(color_dict=colors),
+                    opacity=1.0,
+                    **self._kwargs(),
+                )
+            )
+            self.outline.contour = max(1, round(max(image_shape(self._image)[-2:]) / PER_OUTLINE_PX))
+        self.outline.refresh()
+
+    def _show_points(self) -> None:
+        found = [
+            (_at(place, position), inside)
+            for place in self.draft.prompted()
+            for position, inside in zip(
+                self.draft.prompts(place).points, self.draft.prompts(place).positive, strict=True
+            )
+        ]
+        if not found:
+            self._remove("points")
+            return
+        data = np.array([position for position, _ in found])
+        if self.points is None:
+            layer = Points(
+                data,
+                name="Points inside and outside",
+                ndim=self._image.ndim,
+                size=1,
+                border_width=0.04,
+                border_color="white",
+                canvas_size_limits=(POINT_PX, POINT_PX),
+                out_of_slice_display=False,
+                **self._kwargs(),
+            )
+            self.points = self._added(layer)
+        else:
+            self.points.selected_data = set()
+            self.points.data = data
+        self.points.symbol = ["disc" if inside else "x" for _, inside in found]
+        self.points.face_color = [INSIDE if inside else OUTSIDE for _, inside in found]
+
+    def _show_box(self, dragged: tuple[Place, Box] | None) -> None:
+        boxes = {place: box for place in self.draft.prompted() if (box := self.draft.prompts(place).box) is not None}
+        boxes |= {dragged[0]: dragged[1]} if dragged is not None else {}
+        if not boxes:
+            self._remove("box")
+            return
+        data = [_corners(place, box) for place, box in boxes.items()]
+        if self.box is None:
+            self.box = self._added(Shapes(ndim=self._image.ndim, name="Boxes", **self._kwargs()))
+        self.box.selected_data = set()
+        self.box.data = []
+        self.box.add_rectangles(data, edge_color=[PENDING], face_color="transparent", edge_width=self._line())
+
+    def _line(self) -> float:
+        """The width of a box's line: two pixels of the screen, as it is zoomed now."""
+        scale = float(np.mean(np.abs(np.asarray(self._image.scale)[-2:])))
+        return 2.0 / max(self._viewer.scene.camera.zoom * scale, 1e-6)
+
+    def _kwargs(self) -> dict[str, Any]:
+        return {**geometry_of(self._image), "metadata": {METADATA_KEY: {MARK: True}}}
+
+    def _added(self, layer: Layer) -> Any:
+        """The layer in the viewer; the user's selection stays as it was."""
+        selected, active = set(self._viewer.layers.selection), self._viewer.layers.selection.active
+        self._busy = True
+        try:
+            self._viewer.layers.append(layer)
+            self._viewer.layers.link_layers([self._image, layer], LINKED)
+            self._viewer.layers.selection = selected
+            if active in self._viewer.layers:
+                self._viewer.layers.selection.active = active
+        finally:
+            self._busy = False
+        return layer
+
+    def _remove(self, name: str) -> None:
+        layer = getattr(self, name)
+        setattr(self, name, None)
+        if layer is None or layer not in self._viewer.layers:
+            return
+        self._busy = True
+        try:
+            self._viewer.layers.remove(layer)
+        finally:
+            self._busy = False
+
+
+def _at(place: Place, position: tuple[float, float]) -> list[float]:
+    inside = iter(position)
+    return [next(inside) if at is None else float(at) for at in place]
+
+
+def _corners(place: Place, box: Box) -> np.ndarray:
+    row0, column0, row1, column1 = box
+    ring = ((row0, column0), (row0, column1), (row1, column1), (row1, column0))
+    return np.array([_at(place, corner) for corner in ring])

@@ -1,0 +1,430 @@
+"""What pointing at things does: clicks become prompts of a draft, and answers become its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.prompting.prompts import Box, Prompts
+from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.prompt.asker import Asker
+from napari_synthseg.widgets.prompt.draft import Draft, Place, Step
+from napari_synthseg.widgets.prompt.engine import (
+    EACH,
+    LOADING,
+    WHOLE,
+    Engine,
+    MakeSession,
+    Picture,
+    Question,
+    make_session,
+    neighbours,
+)
+from napari_synthseg.widgets.prompt.follow import stale_places, way_of
+from napari_synthseg.widgets.prompt.pending import PendingLayers
+from napari_synthseg.widgets.prompt.planes import (
+    Shown,
+    image_shape,
+    position,
+    problem_of,
+    same_grid,
+    shown,
+    spacing,
+    unclipped,
+)
+from napari_synthseg.widgets.prompt.pointer import Pointer
+from napari_synthseg.widgets.prompt.work import Asked, Following, Work
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_synthseg.prompting import Answer
+    from napari_synthseg.prompting.propagate import SliceAnswer
+
+NO_IMAGE = "Open an image first, or take one of File > Open Sample > SynthSeg."
+NO_MODEL = "There is no promptable model yet; choose Open weights file… above, such as mobile_sam.pt."
+TIP = "Click inside the thing. Ctrl-click: outside. Shift-drag: a box around it."
+CORRECT = "Click where more belongs to it, Ctrl-click where less does. Accept it when it fits."
+NOTHING = "Nothing was found there; add a point, or Shift-drag a box around the thing."
+ONLY_OUTSIDE = "Click inside the thing too; points outside only say where it ends."
+SOON_MS = 250
+"""How long a slice is looked at before it is encoded ahead."""
+PATIENCE_MS = 120
+"""What takes longer is said."""
+
+
+class Prompting(QObject):
+    """Turns what the mouse and the keys do into an object.
+
+    Attributes:
+        image: the layer that is pointed at; None if there is none.
+        positive: whether a plain click is inside.
+        window: WHOLE, EACH or LAYER, see `engine`.
+        model: name or path; empty if there is none.
+        device: auto, cpu, cuda or mps.
+
+    Args:
+        viewer: the viewer.
+        make: loads a model.
+    """
+
+    changed = Signal()  # what there is to undo, accept...
+    said = Signal(str)
+    switched = Signal(bool)  # pointing is on, or off
+
+    def __init__(self, viewer: ViewerModel, make: MakeSession = make_session, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.image: Image | None = None
+        self.positive = True
+        self.window, self.model, self.device = WHOLE, "", "auto"
+        self.works: list[Work] = []
+        self._stage = ""
+        self._then: Callable[[], None] | None = None
+        self.pointer = Pointer(viewer, self)
+        self.asker = Asker(Engine(make), self)
+        self.asker.answered.connect(self._on_answered)
+        self.asker.failed.connect(self._on_failed)
+        self.asker.staged.connect(self._on_staged)
+        self.asker.idle.connect(self._on_idle)
+        self.asker.sliced.connect(self._on_sliced)
+        self.asker.followed.connect(self._on_followed)
+        self.asker.unfollowed.connect(self._on_unfollowed)
+        self._soon = self._timer(SOON_MS, self._prepare)
+        self._patience = self._timer(PATIENCE_MS, self._say_stage)
+        for event in (viewer.dims.events.point, viewer.dims.events.order, viewer.dims.events.ndisplay):
+            event.connect(self._on_moved)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    # What there is
+
+    @property
+    def on(self) -> bool:
+        """Whether clicks are prompts."""
+        return self.pointer.on
+
+    @property
+    def work(self) -> Work | None:
+        """The object in the making on the chosen image."""
+        return next((work for work in self.works if work.image is self.image), None)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of an object."""
+        return self.work is not None and bool(self.work.draft.steps)
+
+    def problem(self) -> str | None:
+        """Why nothing can be pointed at, in one sentence; None if it can."""
+        if self.image is None:
+            return NO_IMAGE
+        return NO_MODEL if not self.model else problem_of(self.image, self._viewer.dims)
+
+    # The mode and the image
+
+    def switch(self, on: bool) -> None:
+        """Take clicks for prompts, or leave the mouse to napari."""
+        if on == self.on:
+            return
+        if on:
+            self.pointer.start()
+        else:
+            self.pointer.stop()
+        self.say(self.problem() or TIP if on else "")
+        self._on_moved()
+        self.switched.emit(on)
+
+    def set_image(self, image: Image | None) -> None:
+        """Point at another image; an object in the making stays on its own, unless the voxels are the same."""
+        if image is self.image:
+            return
+        work, self.image = self.work, image
+        if work is not None and image is not None and self.work is None and same_grid(work.image, image):
+            work.image = image
+        if self.on:
+            self.say(self.problem() or TIP)
+            self._on_moved()
+        self.changed.emit()
+
+    def say(self, text: str) -> None:
+        """Tell the user."""
+        self.said.emit(text)
+
+    # What the mouse does, see `Hand`
+
+    def busy_layer(self) -> str | None:
+        """The name of the active layer if it has a tool in hand; says so too."""
+        active = self._viewer.layers.selection.active
+        mode = str(getattr(active, "mode", "pan_zoom"))
+        if active is None or mode == "pan_zoom":
+            return None
+        self.say(f'"{active.name}" has its tool "{mode}" in hand; choose pan/zoom there to point again.')
+        return active.name
+
+    def click(self, world: Sequence[float], *, outside: bool) -> None:
+        """Point at a position of the world: inside, or outside with a modifier; vice versa with the polarity turned."""
+        found = self._ready()
+        if found is None:
+            return
+        work, where = found
+        at = position(work.image, self._viewer.dims, world)
+        if at is None:
+            self.say(f'That is beside "{work.image.name}"; click on the image.')
+            return
+        self._ask(work, work.draft.add_point(where.place, at, self.positive != outside))
+
+    def drag_box(self, first: Sequence[float], last: Sequence[float]) -> None:
+        """Show a box that is being drawn."""
+        if (found := self._ready()) is not None:
+            found[0].pending.show_box(found[1].place, self._box(found[0], first, last))
+
+    def drop_box(self, first: Sequence[float], last: Sequence[float]) -> None:
+        """Ask for what is in a box."""
+        found = self._ready()
+        if found is None:
+            return
+        work, where = found
+        box = self._box(work, first, last)
+        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            work.pending.show()
+            self.say("The box holds less than a pixel of the image; drag it across the thing.")
+            return
+        self._ask(work, work.draft.add_box(where.place, box))
+
+    # There and back
+
+    def undo(self) -> bool:
+        """Take the last interaction back; False if there is none."""
+        work = self.work
+        step = work.draft.undo() if work is not None else None
+        if work is None or step is None:
+            return False
+        if self.asker.following and self.asker.way is not None and self.asker.way.step is step:
+            self.asker.stop_following()
+        self.asker.drop(lambda token: token.step is step)
+        self._show(work)
+        return True
+
+    def redo(self) -> bool:
+        """Do again what was taken back; False if there is nothing."""
+        work = self.work
+        step = work.draft.redo() if work is not None else None
+        if work is None or step is None:
+            return False
+        if not step.answered and step.place is not None:
+            self._put(work, step, step.place)
+        self._show(work)
+        return True
+
+    def clear(self) -> None:
+        """Begin this object anew; undo brings it back."""
+        work = self.work
+        if work is None or not self.begun:
+            return
+        self.asker.drop(lambda token: token.work is work)
+        self.asker.stop_following()
+        work.draft.clear()
+        self._show(work)
+        self.say(TIP)
+
+    # An object as a whole, for `objects`
+
+    def start(self) -> Work | None:
+        """The object in the making, begun where there is none; None (and said why) where that cannot be."""
+        problem = self.problem()
+        if problem is not None or self.image is None:
+            self.say(problem or NO_IMAGE)
+            return None
+        work = self.work
+        if work is not None and work.draft.shape != image_shape(self.image):
+            self.drop(work)
+            work = None
+        return work or self.put(self.image, Draft(image_shape(self.image)))
+
+    def put(self, image: Image, draft: Draft) -> Work:
+        """Make a draft the object in the making of an image."""
+        work = Work(image, draft, PendingLayers(self._viewer, image, draft))
+        self.works.append(work)
+        return work
+
+    def drop(self, work: Work) -> None:
+        """Forget an object in the making and take its layers away."""
+        if work in self.works:
+            self.works.remove(work)
+        self.asker.drop(lambda token: token.work is work)
+        if self.asker.following and self.asker.way is not None and self.asker.way.work is work:
+            self.asker.stop_following()
+        work.pending.remove()
+        self.changed.emit()
+
+    def show(self, work: Work) -> None:
+        """Draw an object in the making."""
+        self._show(work)
+
+    def when_answered(self, then: Callable[[], None]) -> bool:
+        """Have something done once all clicks are answered; False, and nothing is, if none waits."""
+        if not self.asker.waiting:
+            return False
+        self._then = then
+        return True
+
+    # Through the slices
+
+    def follow(self, options: dict[str, Any]) -> None:
+        """Follow the object through the slices of the view that is shown.
+
+        Args:
+            options: fields of `PropagateOptions`.
+        """
+        found = self._ready() if self.begun else None
+        if found is None or self.asker.following:
+            return
+        work, where = found
+        try:
+            way = way_of(work.draft, where, self._question(work, where.place), options)
+        except InputError as error:
+            self.say(str(error))
+            return
+        self.asker.follow(Following(work, work.draft.begin_carrying(), way), way)
+        self.say("Through the slices…")
+        self.changed.emit()
+
+    def _on_sliced(self, token: Following, report: SliceAnswer) -> None:
+        if token.work not in self.works:
+            return
+        if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
+            token.work.pending.show_outline()
+        self.say(f"Through the slices: {report.done} done, now slice {report.index}.")
+
+    def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
+        if token.work in self.works and result is not None:
+            draft = token.work.draft
+            for place in stale_places(draft, token.way, result):
+                draft.carry(token.step, place, np.zeros_like(draft.mask(place)))
+            self._show(token.work)
+        end = "Stopped; the slices that came stay." if result is None else "Followed to both ends."
+        self.say(f"{end} Correct any slice by clicks and follow again.")
+        self.changed.emit()
+
+    def _on_unfollowed(self, token: Following, error: Exception) -> None:
+        self.say(complain(error, "Following through the slices"))
+        self.changed.emit()
+
+    # Questions and answers
+
+    def _ready(self) -> tuple[Work, Shown] | None:
+        work = self.start()
+        where = shown(work.image, self._viewer.dims) if work is not None else None
+        return None if work is None or where is None else (work, where)
+
+    def _box(self, work: Work, first: Sequence[float], last: Sequence[float]) -> Box:
+        corners = np.array([unclipped(work.image, self._viewer.dims, world) for world in (first, last)])
+        (row0, column0), (row1, column1) = corners.min(axis=0), corners.max(axis=0)
+        return float(row0), float(column0), float(row1), float(column1)
+
+    def _ask(self, work: Work, step: Step) -> None:
+        assert step.place is not None
+        self._show(work)
+        self._put(work, step, step.place)
+
+    def _put(self, work: Work, step: Step, place: Place) -> None:
+        self.asker.ask(Asked(work, step), self._question(work, place, step.after[place]))
+
+    def _question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
+        where = shown(work.image, self._viewer.dims)
+        through = where.through if where is not None else None
+        ahead = neighbours(place, through, image_shape(work.image))
+        return Question(self._picture(work.image), place, prompts or Prompts(), self.model, self.device, ahead)
+
+    def _picture(self, image: Image) -> Picture:
+        low, high = image.contrast_limits or (0, 1)
+        window = self.window if self.window in (WHOLE, EACH) else (float(low), float(high))
+        return Picture(image.name, image.data, bool(image.rgb), spacing(image), window)
+
+    def _on_answered(self, token: Asked, answer: Answer) -> None:
+        if token.work not in self.works or not token.work.draft.answer(token.step, answer.mask):
+            return
+        self._show(token.work)
+        if not self.asker.waiting and token.step.place is not None:
+            asked = token.step.after[token.step.place].ask
+            self.say(ONLY_OUTSIDE if not asked else CORRECT if answer.mask.any() else NOTHING)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._then, self._stage = None, ""
+        for work in self.works:
+            work.draft.drop_unanswered()
+            self._show(work)
+        self.say(complain(error, "Answering"))
+
+    def _on_staged(self, stage: str) -> None:
+        self._stage = stage
+        if not self._patience.isActive():
+            self._patience.start()
+
+    def _say_stage(self) -> None:
+        """Say what takes long enough to be noticed."""
+        waiting = self.asker.waiting
+        if self._stage == LOADING or (self._stage and waiting):
+            self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
+
+    def _on_idle(self) -> None:
+        self._patience.stop()
+        if self._stage == LOADING and self.on:  # nothing was asked that would say something now
+            self.say(self.problem() or TIP)
+        self._stage = ""
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+        self.changed.emit()
+
+    # What happens meanwhile
+
+    def _prepare(self) -> None:
+        """Have the slice that is shown encoded before it is clicked on."""
+        if not self.on or self.image is None or self.problem() is not None:
+            return
+        where = shown(self.image, self._viewer.dims)
+        if where is not None:
+            ahead = (where.place, *neighbours(where.place, where.through, image_shape(self.image)))
+            picture = self._picture(self.image)
+            self.asker.prepare(Question(picture, where.place, Prompts(), self.model, self.device, ahead))
+
+    def _on_moved(self, event: Any = None) -> None:
+        if isalive(self) and self.on:
+            self._soon.start()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if not isalive(self):  # Qt has deleted it; Python has not yet
+            return
+        for work in [*self.works]:
+            if event.value is work.image:
+                self.drop(work)
+                self.say(f'"{work.image.name}" was deleted, and with it the object that was not accepted.')
+            elif work.pending.forget(event.value):
+                self.drop(work)
+                self.say("The object in the making was deleted.")
+
+    def close(self) -> None:
+        """Leave the viewer as it was: no callbacks, no layers of ours, no model in memory."""
+        self.switch(False)
+        for work in [*self.works]:
+            self.drop(work)
+        self._soon.stop()
+        self._patience.stop()
+        self.asker.close()
+
+    def _show(self, work: Work) -> None:
+        work.pending.show()
+        self.changed.emit()
+
+    def _timer(self, milliseconds: int, then: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(then)
+        return timer

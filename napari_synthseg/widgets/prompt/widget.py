@@ -1,0 +1,323 @@
+"""The *Prompt* widget: choose an image, click on a thing, get its outline; accept it as a named label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari
+from napari.layers import Image, Labels
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QShortcut,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel, set_tab_order
+from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.prompt import accept as writing
+from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
+from napari_synthseg.widgets.prompt.keys import bind_keys, release_keys
+from napari_synthseg.widgets.prompt.model_chooser import PromptModelChooser
+from napari_synthseg.widgets.prompt.objects import Objects
+from napari_synthseg.widgets.prompt.objects_list import ObjectsList
+from napari_synthseg.widgets.prompt.options import KeysSection, PromptOptionsSection
+from napari_synthseg.widgets.prompt.pending import is_ours
+from napari_synthseg.widgets.prompt.prompting import Prompting
+from napari_synthseg.widgets.view import commands
+from napari_synthseg.widgets.view.bar import ViewBar
+
+FACE = "prompt"
+NEW = "New layer"
+OFF, ON = "&Point at things", "Pointing: click on the image"
+FOLLOW, STOP = "Follow &through slices", "S&top following"
+ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-weight: bold; }"
+
+
+class PromptWidget(QWidget):
+    """Point at things in images; what comes of it is in `prompting` and `objects`.
+
+    Args:
+        napari_viewer: the viewer.
+        make: loads a model.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, make: MakeSession = make_session) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._closed = False
+        commands.bind_keys(napari_viewer)
+        bind_keys(napari_viewer, self)
+        self.prompting = Prompting(napari_viewer, make, self)
+        self.objects = Objects(napari_viewer, self.prompting, self)
+        self._build()
+        self._restore()
+        self._connect()
+        self._on_choice()
+        self._on_target()
+
+    # The face
+
+    def _build(self) -> None:
+        self.image = LayerChooser(self._viewer, Image, self, lambda layer: not is_ours(layer))
+        self.image.setToolTip("The image to point at: a slice of a scan, a photograph, any kind of numbers.")
+        self.model = PromptModelChooser(self)
+        self.point = QPushButton(OFF)
+        self.point.setCheckable(True)
+        self.point.setStyleSheet(ACCENT)
+        self.point.setMinimumHeight(32)
+        self.point.setToolTip("Take clicks on the image for prompts. Dragging still moves the picture.")
+        self.status = Message()
+        self.inside = self._polarity("Inside", "A click says: this belongs to it. Ctrl-click says the opposite.")
+        self.outside = self._polarity("Outside", "A click says: this does not belong to it. Ctrl-click: the opposite.")
+        self._polarities = QButtonGroup(self)
+        for button in (self.inside, self.outside):
+            self._polarities.addButton(button)
+        self.inside.setChecked(True)
+        self.undo = _button("&Undo", "Take the last click, box or step back; before the first, the last acceptance.")
+        self.redo = _button("&Redo", "Do again what was taken back.")
+        self.discard = _button("&Discard", "Begin this object anew.")
+        self.follow = _button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
+        self.into = LayerChooser(self._viewer, Labels, self, lambda layer: not is_ours(layer), NEW)
+        self.into.setToolTip("Where accepted objects go, and whose structures can be refined.")
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name")
+        self.name.setToolTip("What the object is.")
+        self.id = QSpinBox()
+        self.id.setRange(1, 2**31 - 1)
+        self.id.setToolTip("Its value in the layer. With one that is in use the object is added to that one.")
+        keep_from_wheel(self.id)
+        self.accept = _button("&Accept, next object", "Write the object into the layer; the next click begins another.")
+        self.list = ObjectsList()
+        self.refine = _button("Re&fine", "Repair the selected object by clicks: it becomes the object in the making.")
+        self.options, self.keys = PromptOptionsSection(), KeysSection()
+        self.view = ViewBar(self._viewer, self)
+        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(self.prompting.asker.stop_following)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        what = form_layout()
+        what.addRow("&Image", self.image)
+        what.addRow("&Model", self.model)
+        where = form_layout()
+        where.addRow("I&nto", self.into)
+        where.addRow("Na&me", _row((self.name, 1), (self.id, 0)))
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addLayout(what)
+        layout.addWidget(self.point)
+        layout.addWidget(self.status)
+        layout.addLayout(_row((self.inside, 1), (self.outside, 1), spacing=0))
+        layout.addLayout(_row((self.undo, 1), (self.redo, 1), (self.discard, 1)))
+        layout.addWidget(self.follow)
+        layout.addSpacing(6)
+        layout.addLayout(where)
+        layout.addWidget(self.accept)
+        for part in (self.list, self.refine, self.options, self.keys):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        layout.addWidget(self.view)
+        self._scroll = QScrollArea()
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._scroll)
+        set_tab_order(inner)
+
+    def _polarity(self, text: str, tip: str) -> QPushButton:
+        button = _button(text, tip)
+        button.setCheckable(True)
+        button.setStyleSheet(ACCENT)
+        return button
+
+    def _connect(self) -> None:
+        prompting, objects = self.prompting, self.objects
+        prompting.changed.connect(self._show_state)
+        prompting.said.connect(self.status.say)
+        prompting.switched.connect(self._show_state)
+        objects.accepted.connect(self._on_objects)
+        objects.taken_back.connect(self._on_objects)
+        objects.begun.connect(self._on_begun)
+        self.image.changed.connect(self._on_choice)
+        self.model.changed.connect(self._on_choice)
+        self.options.changed.connect(self._on_choice)
+        self.options.keep_others.toggled.connect(self._on_choice)
+        self.into.changed.connect(self._on_target)
+        self.point.toggled.connect(prompting.switch)
+        self.inside.toggled.connect(self._on_polarity)
+        self.undo.clicked.connect(objects.undo)
+        self.redo.clicked.connect(objects.redo)
+        self.discard.clicked.connect(prompting.clear)
+        self.follow.clicked.connect(self._on_follow)
+        self.accept.clicked.connect(self._on_accept)
+        self.refine.clicked.connect(self._on_refine)
+        self.list.refining.connect(objects.refine)
+        self.list.renamed.connect(self._on_renamed)
+        self.list.itemSelectionChanged.connect(self._show_state)
+
+    # What the user does
+
+    def act(self, name: str) -> None:
+        """Do what a key stands for, see `keys.ACTIONS`."""
+        if name == "polarity":
+            (self.outside if self.inside.isChecked() else self.inside).setChecked(True)
+            return
+        button = {"discard": self.discard, "follow": self.follow, "accept": self.accept, "point": self.point}
+        button |= {"undo": self.undo, "redo": self.redo}
+        button[name].click()
+
+    def _on_choice(self, *_: Any) -> None:
+        """The image, the model or an option is another one."""
+        if self._closed:
+            return
+        chosen, prompting = self.options.values(), self.prompting
+        prompting.model, prompting.device, prompting.window = self.model.value(), chosen["device"], chosen["window"]
+        self.objects.keep_others = chosen["keep_others"]
+        prompting.set_image(self.image.layer())
+        self._show_state()
+
+    def _on_target(self) -> None:
+        if self._closed:
+            return
+        self.objects.target = self.into.layer()
+        self._show_objects()
+
+    def _on_polarity(self, inside: bool) -> None:
+        self.prompting.positive = inside
+
+    def _on_follow(self) -> None:
+        if self.prompting.asker.following:
+            self.prompting.asker.stop_following()
+            return
+        problem = self.options.follow.problem()
+        if problem is not None:
+            self.prompting.say(problem)
+            return
+        self.prompting.follow(self.options.follow.values())
+
+    def _on_accept(self) -> None:
+        self.objects.accept(self.id.value(), self.name.text().strip() or f"Object {self.id.value()}")
+
+    def _on_refine(self) -> None:
+        value = self.list.chosen()
+        if value is not None:
+            self.objects.refine(value)
+
+    def _on_renamed(self, value: int, name: str) -> None:
+        if self.objects.target is not None:
+            writing.rename(self.objects.target, value, name or f"Object {value}")
+
+    # What comes of it
+
+    def _on_begun(self, value: int, name: str) -> None:
+        self.id.setValue(value)
+        self.name.setText(name)
+
+    def _on_objects(self, target: Labels | None) -> None:
+        self.into.set_layer(target)
+        self._show_objects()
+
+    def _show_objects(self) -> None:
+        target = self.objects.target
+        structures = writing.structures(target) if target is not None else {}
+        self.list.show_structures(structures, target)
+        if not self.prompting.begun:
+            self.id.setValue(writing.next_value(target, structures))
+            self.name.clear()
+        self._show_state()
+
+    def _show_state(self, *_: Any) -> None:
+        """Enable what can be used now."""
+        if not isalive(self) or self._closed:
+            return
+        prompting, objects = self.prompting, self.objects
+        self.point.blockSignals(True)
+        self.point.setChecked(prompting.on)
+        self.point.blockSignals(False)
+        self.point.setText(ON if prompting.on else OFF)
+        self.point.setEnabled(prompting.on or (self.image.layer() is not None and bool(prompting.model)))
+        self.undo.setEnabled(objects.can_undo)
+        self.redo.setEnabled(objects.can_redo)
+        self.discard.setEnabled(prompting.begun)
+        self.accept.setEnabled(prompting.begun)
+        following = prompting.asker.following
+        self.follow.setText(STOP if following else FOLLOW)
+        self.follow.setEnabled(following or prompting.begun)
+        self.refine.setVisible(not self.list.isHidden())
+        self.refine.setEnabled(self.list.chosen() is not None and not prompting.begun)
+        self.name.setPlaceholderText(f"Object {self.id.value()}")
+
+    # Its life
+
+    def _restore(self) -> None:
+        kept = recall(FACE)
+        self.model.set_value(str(kept.get("model", "")))
+        self.options.set_values(kept)
+        self.keys.set_unfolded(bool(kept.get("keys", True)))
+
+    def _remember(self) -> None:
+        chosen = self.options.values() | {"keys": self.keys.unfolded}
+        remember(FACE, chosen | ({"model": self.model.value()} if self.model.value() else {}))
+
+    def close_down(self) -> None:
+        """Leave the viewer as it was: its mouse, its keys, and none of the layers of an object in the making."""
+        if self._closed:
+            return
+        self._remember()
+        self._closed = True
+        release_keys(self._viewer, self)
+        self.keys.release()
+        self.prompting.close()
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the names in a fresh dock."""
+        return super().sizeHint().expandedTo(QSize(330, 0))
+
+    def minimumSizeHint(self) -> QSize:
+        """A dock may be made narrower, as long as nothing is cut off."""
+        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
+        return QSize(max(250, needed), super().minimumSizeHint().height())
+
+    def showEvent(self, event: Any) -> None:
+        """Look for new weights whenever the widget is opened."""
+        self.model.refresh()
+        super().showEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Close down when the widget is taken out of its dock or closed; a window that closes only hides it."""
+        if event.type() == QEvent.Type.Hide and not self._closed:
+            self._remember()
+        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
+            self.close_down()
+        return super().event(event)
+
+
+def _button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    return button
+
+
+def _row(*parts: tuple[QWidget, int], spacing: int = 4) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(spacing)
+    for part, stretch in parts:
+        row.addWidget(part, stretch)
+    return row
