@@ -67,8 +67,9 @@ class Scene:
             voxel = np.array(position, np.float64)
         shape = np.array(self.array.shape[:3])
         if not ((voxel >= -0.5) & (voxel < shape - 0.5)).all():
-            size = " x ".join(str(one) for one in shape[1:][::-1] if self.scan is None) or " x ".join(map(str, shape))
-            raise InputError(f"The position {given} lies outside of {self.path}, which has {size} voxels: check it.")
+            size = " x ".join(map(str, shape if self.scan is not None else shape[:0:-1]))
+            what = "voxels" if self.scan is not None else "pixels"
+            raise InputError(f"The position {given} lies outside of {self.path}, which has {size} {what}: check it.")
         return voxel
 
     def prompts(self, options: PromptOptions) -> tuple[int, dict[int, Prompts]]:

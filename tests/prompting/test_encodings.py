@@ -46,6 +46,14 @@ def test_the_same_numbers_in_another_shape_are_another_image(encoded):
     assert shapes == [(20, 30), (30, 20)]
 
 
+def test_the_same_numbers_with_other_pixels_are_another_image(encoded):
+    encodings = Encodings(small_model())
+    encodings.ahead([image(1)], None, (2.0, 1.0))
+    encodings.wait()
+    shapes = [encodings.get(image(1), None, pixel).frame.resized for pixel in ((1.0, 1.0), (2.0, 1.0), (4.0, 2.0))]
+    assert shapes == [(43, 64), (64, 48), (64, 48)] and len(encoded) == 2
+
+
 def test_the_least_recently_used_go_first(encoded):
     encodings = Encodings(small_model(), limit=2 * BYTES)
     for grey in (1, 2, 1, 3):  # 2 is the one to go

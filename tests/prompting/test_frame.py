@@ -27,6 +27,17 @@ def test_it_resizes_and_moves_points_as_sam_does():
     np.testing.assert_allclose(frame.to_model(xy[:, ::-1]), sam.apply_coords(xy, (60, 91)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("pixel", [(1, 1), (0.9375, 0.9375), (3, 3)])
+def test_square_pixels_of_any_size_are_alike(pixel):
+    assert Frame((512, 301), pixel=pixel).resized == Frame((512, 301)).resized
+
+
+def test_things_are_seen_in_true_proportions():
+    frame = Frame((50, 200), pixel=(5.0, 1.0))
+    assert frame.resized == (1024, 819)
+    assert frame.to_model(np.array([10.0, 50.0])).tolist() == pytest.approx([50 * 819 / 200, 10 * 1024 / 50])
+
+
 def test_the_corners_of_a_box_may_come_in_any_order():
     frame = Frame((512, 256))
     assert frame.box_to_model((40, 10, 20, 30)).tolist() == [20, 40, 60, 80]

@@ -175,6 +175,43 @@ def test_an_image_encoded_ahead_is_there_at_once(session, monkeypatch):
     assert session.predict().shape == (30, 30)
 
 
+def test_all_prompts_can_be_given_at_once_and_taken_back_one_by_one(session):
+    mask = np.ones(SHAPE, bool)
+    given = Prompts(((1, 2), (3, 4)), (True, False), (1, 2, 30, 40), mask)
+    session.point_at(given)
+    assert session.prompts == given and session.prompts.mask is not None
+    session.undo()
+    assert session.prompts.points == ((1, 2),)
+
+
+def test_a_session_beside_another_has_its_own_prompts_and_the_same_embeddings(session, monkeypatch):
+    session.add_point((1, 2))
+    monkeypatch.setattr(session.model, "encode", None)  # to encode again would fail
+    other = session.beside()
+    other.set_image(np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8))
+    other.add_point((3, 4))
+    assert session.prompts.points == ((1, 2),) and other.prompts.points == ((3, 4),)
+    assert session.predict().shape == other.predict().shape == SHAPE
+
+
+def test_a_pixel_that_is_not_square_is_seen_as_it_is(session, monkeypatch):
+    given = {}
+
+    def answer(points, labels, boxes, masks):
+        given.update(points=points, masks=masks)
+        return masks.expand(1, 4, 16, 16)
+
+    decide(monkeypatch, session, answer)
+    session.set_image(np.zeros((20, 60)), pixel=(3.0, 1.0))  # as high as it is wide
+    mask = np.zeros((20, 60), bool)
+    mask[10:15, 15:45] = True
+    session.set_mask(mask)
+    session.add_point((10, 30))
+    np.testing.assert_array_equal(session.predict(), mask)
+    torch.testing.assert_close(given["points"], torch.tensor([[[32.0, 32]]]), atol=0.1, rtol=0)
+    assert given["masks"][0, 0, 9, 8] > 0 > given["masks"][0, 0, 3, 8]
+
+
 def test_an_unknown_device_is_refused():
     with pytest.raises(InputError, match="no device called"):
         Session(small_model(), device="abacus")

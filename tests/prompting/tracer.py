@@ -9,14 +9,18 @@ from napari_synthseg.prompting import Answer, Prompts
 
 
 class Tracer:
-    """Answers with the bright parts (above 0.5) that the given mask overlaps.
+    """Answers with the bright parts (above 0.5) that the mask, the points inside or the middle of the box lie on.
 
     Attributes:
         scores: by the greatest value of a slice; 0.9 for others.
         seen: the images that were answered, in order.
+        pixels: their pixels' height and width.
         asked: the images that were asked for ahead, one list a call.
         given: the prompts of each answer.
     """
+
+    model = None
+    device = "cpu"
 
     def __init__(self, scores: dict[float, float] | None = None) -> None:
         self.scores = scores or {}
@@ -27,6 +31,9 @@ class Tracer:
 
     def beside(self) -> Tracer:
         return self
+
+    def close(self) -> None:
+        pass
 
     def set_image(self, image, window=None, pixel=(1.0, 1.0)) -> None:
         self.seen.append(image)
@@ -41,7 +48,13 @@ class Tracer:
     def answer(self) -> Answer:
         image, prompts = self.seen[-1], self.given[-1]
         parts, _ = ndimage.label(image > 0.5)
-        touched = np.unique(parts[prompts.mask])
+        where = np.zeros(parts.shape, bool) if prompts.mask is None else prompts.mask.copy()
+        for (row, column), positive in zip(prompts.points, prompts.positive, strict=True):
+            where[round(row), round(column)] |= positive
+        if prompts.box is not None:
+            r0, c0, r1, c1 = prompts.box
+            where[round((r0 + r1) / 2), round((c0 + c1) / 2)] = True
+        touched = np.unique(parts[where])
         mask = np.isin(parts, touched[touched > 0])
         return Answer(mask, self.scores.get(float(image.max()), 0.9), None)
 

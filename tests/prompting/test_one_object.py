@@ -1,0 +1,159 @@
+"""The command line's job: an object in a scan or a picture, from its prompts to the files that are written."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import read_labels, write_labels, write_volume
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.prompting.one_object import prompt_file
+from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
+from napari_synthseg.volume import Volume
+from tests.prompting.tracer import Tracer, disc
+
+AFFINE = np.array([[-1.0, 0, 0, 30], [0, 0, 2, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
+"""Axes L, S, A: slices across the last one have the smallest pixels."""
+TRUTH = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(12)], -1)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    data = TRUTH + np.random.default_rng(0).uniform(-0.1, 0.1, TRUTH.shape)
+    write_volume(tmp_path / "scan.nii.gz", Volume(data.astype(np.float32), AFFINE))
+    return tmp_path / "scan.nii.gz"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(disc((20, 30), 5, 22, 4).astype(np.uint8)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def segment(scan, out, going=None, *, session=None, preview=False, **options):
+    """The label file's array."""
+    job = prompt_file(scan, out, PromptOptions(**options), going, preview=preview, session=session or Tracer())
+    return read_labels(run(job).file)
+
+
+def test_an_object_is_followed_and_written_on_the_scans_own_grid(scan, tmp_path):
+    found = segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),), through=True)
+    np.testing.assert_array_equal(found.data, TRUTH)
+    np.testing.assert_allclose(found.affine, AFFINE)
+
+
+def test_without_going_through_only_marked_slices_are_segmented(scan, tmp_path):
+    found = segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4), (10, 14, 6)), outside=((0, 0, 4),))
+    assert np.flatnonzero(found.data.any((0, 1))).tolist() == [4, 6]
+
+
+def test_the_table_and_the_record_say_what_was_found(scan, tmp_path):
+    tracer = Tracer()
+    segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),), through=True, label=17, session=tracer)
+    volume = TRUTH.sum() * 2.0
+    header, row = (line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines())
+    table = dict(zip(header, row, strict=True))
+    assert (table["index"], table["volume_mm3"]) == ("17", f"{volume:.1f}")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["volumes_mm3"] == {"Left-Hippocampus": volume}
+    assert record["slices"] == [2, 9] and set(record["scores"]) == {str(index) for index in range(2, 10)}
+    assert record["options"]["inside"] == [[10, 12, 4]] and record["options"]["least_score"] == 0.5
+
+
+def test_results_may_be_written_again(scan, tmp_path):
+    for _ in range(2):
+        segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),))
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.nii.gz", "out.nii.gz", "out.tsv", "out.json"}
+
+
+def test_a_preview_can_be_asked_for(scan, tmp_path):
+    segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),), through=True, preview=True)
+    with Image.open(tmp_path / "out.png") as shown:
+        assert shown.width > 100
+
+
+def test_a_drawn_slice_is_taken_as_it_is_and_repaired_where_one_points(scan, tmp_path):
+    drawn = np.zeros(TRUTH.shape, np.uint8)
+    drawn[9:12, 11:14, 4] = 1
+    drawn[9:12, 13:16, 6] = 1
+    write_labels(tmp_path / "mask.nii.gz", Volume(drawn, AFFINE))
+    tracer = Tracer()
+    found = segment(scan, tmp_path / "out.nii.gz", inside=((10, 14, 6),), mask=tmp_path / "mask.nii.gz", session=tracer)
+    np.testing.assert_array_equal(found.data[..., 4], drawn[..., 4])
+    np.testing.assert_array_equal(found.data[..., 6], TRUTH[..., 6])
+    np.testing.assert_array_equal(tracer.given[0].mask, drawn[..., 6] > 0)
+
+
+def test_how_far_it_goes_can_be_chosen(scan, tmp_path):
+    going = PropagateOptions(direction="up", most_slices=2)
+    found = segment(scan, tmp_path / "out.nii.gz", going, inside=((10, 12, 4),), through=True)
+    assert np.flatnonzero(found.data.any((0, 1))).tolist() == [4, 5, 6]
+
+
+def test_a_pictures_mask_is_a_picture_of_black_and_white(picture, tmp_path):
+    job = prompt_file(picture, tmp_path / "mask.png", PromptOptions(inside=((22, 5),)), session=Tracer())
+    assert run(job).size == f"{disc((20, 30), 5, 22, 4).sum()} pixels"
+    with Image.open(tmp_path / "mask.png") as mask:
+        np.testing.assert_array_equal(np.array(mask), disc((20, 30), 5, 22, 4) * 255)
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "sentence"),
+    [
+        ("out.nii.gz", {"inside": ((0, 0, 4),)}, "Nothing is found where you point"),
+        ("out.nii.gz", {"inside": ((10, 12, 4),), "outside": ((0, 0, 5),)}, "points outside only"),
+        ("scan.nii.gz", {"inside": ((10, 12, 4),)}, "is an input too"),
+    ],
+)
+def test_what_cannot_be_done_leaves_nothing_behind(scan, tmp_path, out, options, sentence):
+    before = scan.read_bytes()
+    with pytest.raises(InputError, match=sentence):
+        segment(scan, tmp_path / out, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"] and scan.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["mask.nii.gz", "picture.png"])
+def test_a_pictures_mask_must_have_a_name_of_its_own(picture, tmp_path, out):
+    with pytest.raises(InputError, match=out):
+        run(prompt_file(picture, tmp_path / out, PromptOptions(inside=((22, 5),)), session=Tracer()))
+
+
+def test_a_stopped_job_leaves_nothing_behind(scan, tmp_path):
+    reports = []
+    job = prompt_file(
+        scan, tmp_path / "out.nii.gz", PromptOptions(inside=((10, 12, 4),), through=True), session=Tracer()
+    )
+    with pytest.raises(Stopped):
+        run(job, reports.append, lambda: reports[-1].stage == "Through the slices")
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+# The command
+
+
+def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch, capsys):
+    tracer = Tracer()
+    monkeypatch.setattr("napari_synthseg.prompting.one_object.Session", lambda model, device: tracer)
+    words = "--inside 10 12 4 --inside 11 12 4 --outside 0 0 4 --box 5 5 4 16 18 4 --through --threads 1"
+    out = tmp_path / "out.nii.gz"
+    assert cli.main(["prompt", str(scan), "-o", str(out), *words.split()]) == cli.DONE
+    assert capsys.readouterr().out == f"{out}\t{TRUTH.sum() * 2:.1f} mm^3\n"
+    assert tracer.given[0].points == ((10, 12), (11, 12), (0, 0)) and tracer.given[0].box == (5, 5, 16, 18)
+
+
+def test_world_positions_may_be_negative(scan, tmp_path, capsys):
+    words = ["--inside", "-500", "-1.5", "2", "--coordinates", "mm"]
+    assert cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz"), *words]) == cli.BAD_INPUT
+    assert "-500 -1.5 2 lies outside" in capsys.readouterr().err
+
+
+def test_the_command_asks_for_something_to_point_at(scan, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz")])
+    assert end.value.code == cli.BAD_INPUT
+    assert "Nothing is pointed at" in capsys.readouterr().err

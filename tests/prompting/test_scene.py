@@ -1,0 +1,138 @@
+"""What a prompt job looks at: where positions lie in scans and pictures, and masks drawn on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.prompting import Prompts
+from napari_synthseg.prompting.options import PromptOptions
+from napari_synthseg.prompting.scene import read_mask, read_scene
+from napari_synthseg.volume import Volume
+
+AFFINE = np.array([[-2.0, 0, 0, 30], [0, 0, 3, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
+"""Axes L, S, A with spacings of 2, 1 and 3 mm."""
+SHAPE = (12, 10, 8)
+SOMETHING = PromptOptions(inside=((0, 0, 0),))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    data = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    write_volume(tmp_path / "scan.nii.gz", Volume(data, AFFINE))
+    return read_scene(tmp_path / "scan.nii.gz")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "picture.png")
+    return read_scene(tmp_path / "picture.png")
+
+
+@pytest.mark.parametrize(("name", "axis"), [("sagittal", 0), ("coronal", 2), ("axial", 1), ("auto", 2)])
+def test_slices_are_named_as_in_the_body(scene, name, axis):
+    assert scene.axis(name) == axis
+
+
+def test_where_voxels_are_cubes_slices_are_axial(tmp_path):
+    write_volume(tmp_path / "cubes.nii.gz", Volume(np.random.default_rng(0).random((4, 5, 6)), np.eye(4)))
+    assert read_scene(tmp_path / "cubes.nii.gz").axis("auto") == 2
+
+
+def test_positions_are_voxels_or_millimetres(scene):
+    millimetres = replace(SOMETHING, coordinates="mm")
+    np.testing.assert_allclose(scene.voxel((4, 5, 6), SOMETHING), (4, 5, 6))
+    np.testing.assert_allclose(scene.voxel(tuple(AFFINE[:3] @ (4, 5, 6, 1)), millimetres), (4, 5, 6))
+
+
+def test_prompts_are_gathered_by_their_slice(scene):
+    options = PromptOptions(
+        inside=((4, 5, 6), (1, 2, 3), (7.2, 1, 6.4)), outside=((0, 0, 6),), box=((1, 2, 3, 5, 6, 3),), axis="coronal"
+    )
+    axis, prompts = scene.prompts(options)
+    assert axis == 2 and set(prompts) == {3, 6}
+    assert prompts[3] == Prompts(((1, 2),), (True,), (1, 2, 5, 6))
+    assert prompts[6] == Prompts(((4, 5), (7.2, 1), (0, 0)), (True, True, False))
+
+
+def test_a_pictures_positions_are_counted_from_the_left_and_from_the_top(picture):
+    axis, prompts = picture.prompts(PromptOptions(inside=((25, 3),), box=((20, 1, 29, 10),)))
+    assert axis == 0 and prompts == {0: Prompts(((3, 25),), (True,), (1, 20, 10, 29))}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"inside": ((1, 2),)}, "give x y z"),
+        ({"inside": ((12, 0, 0),)}, "has 12 x 10 x 8 voxels"),
+        ({"inside": ((-30, 0, 0),), "coordinates": "mm"}, "lies outside"),
+        ({"box": ((1, 2, 3, 5, 6, 5),)}, "slices 3 to 5"),
+        ({"box": ((1, 2, 3, 5, 6, 3), (1, 2, 3, 4, 4, 3))}, "two boxes"),
+        ({"box": ((1, 2, 3, 5, 6),)}, "give x y z"),
+        ({"box": ((),)}, "give x y z"),
+    ],
+)
+def test_positions_that_do_not_fit_are_refused(scene, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        scene.prompts(PromptOptions(**options))
+
+
+def test_a_picture_says_its_size_as_width_and_height(picture):
+    with pytest.raises(InputError, match="30 x 20"):
+        picture.prompts(PromptOptions(inside=((3, 25),)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "I;16", "1", "CMYK"])
+def test_pictures_of_any_mode_are_read(tmp_path, mode):
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    Image.fromarray(np.eye(20, dtype=np.uint8) * 200).convert("L").convert(mode).save(path)
+    array = read_scene(path).array
+    assert array.shape[:3] == (1, 20, 20) and array.ndim in {3, 4}
+    assert (array[0, 5, 5] != array[0, 5, 6]).any()
+
+
+def test_what_is_no_picture_is_said(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    for name in ("broken.png", "missing.png"):
+        with pytest.raises(InputError, match=name):
+            read_scene(tmp_path / name)
+
+
+def test_a_mask_may_be_stored_with_other_axes(scene, tmp_path):
+    drawn = np.zeros(SHAPE, np.int16)
+    drawn[2:5, 3:6, 4] = 7
+    drawn[0, 0, 0] = 2
+    turned = Volume(drawn.transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]])
+    write_labels(tmp_path / "mask.nii.gz", turned)
+    options = replace(SOMETHING, mask=tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(read_mask(scene, options), drawn > 0)
+    np.testing.assert_array_equal(read_mask(scene, replace(options, mask_label=7)), drawn == 7)
+    with pytest.raises(InputError, match="no label 5"):
+        read_mask(scene, replace(options, mask_label=5))
+
+
+def test_a_mask_on_another_grid_is_refused(scene, tmp_path):
+    write_labels(tmp_path / "mask.nii.gz", Volume(np.ones(SHAPE, np.int16), np.eye(4)))
+    with pytest.raises(InputError, match="grid"):
+        read_mask(scene, replace(SOMETHING, mask=tmp_path / "mask.nii.gz"))
+
+
+def test_a_pictures_mask_is_a_picture(picture, tmp_path):
+    drawn = np.zeros((20, 30), np.uint8)
+    drawn[3:6, 4:9] = 255
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(picture, replace(SOMETHING, mask=tmp_path / "mask.png"))[0], drawn > 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"outside": ((1, 2, 3),)}, {"label": 0}, {"window": (5, 5)}, {"threads": 0}, {"mask_label": 3}],
+)
+def test_options_that_cannot_be_used_are_refused(wrong):
+    with pytest.raises(InputError):
+        PromptOptions(**({} if wrong in ({}, {"outside": ((1, 2, 3),)}) else {"inside": ((1, 2, 3),)}) | wrong)
