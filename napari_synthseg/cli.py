@@ -381,7 +381,7 @@ def make_train_synthfm() -> Callable[..., int]:
 
 def make_export() -> Callable[..., int]:
     """Turn a training run's checkpoints into weights that can be used."""
-    from napari_synthseg.training.synthseg import export as write
+    from napari_synthseg.training import synthfm, synthseg
 
     def export(
         run: tyro.conf.Positional[Path],
@@ -392,14 +392,20 @@ def make_export() -> Callable[..., int]:
     ) -> int:
         """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
 
+        Runs of train synthseg and of train synthfm are told apart by their files.
+
         Args:
             run: the run's folder.
             out: the weights to write (.safetensors); their card is written beside them.
             best: the checkpoints with the best validation scores instead of the newest.
-            scores: figures of `evaluate --json` on scans segmented with these weights, for their card.
+            scores: figures of `evaluate --json` on scans segmented with these weights, or of `evaluate-prompts --json`,
+                for their card.
             confident_score: how sure the first stage is on ordinary scans; below, other orientations are looked at.
         """
-        print(write(run, out, best=best, scores=scores, confident_score=confident_score))
+        if any(run.glob(f"{synthfm.STAGE}*.pt")):
+            print(synthfm.export(run, out, best=best, scores=scores))
+        else:
+            print(synthseg.export(run, out, best=best, scores=scores, confident_score=confident_score))
         return DONE
 
     return export

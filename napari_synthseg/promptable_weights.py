@@ -1,6 +1,7 @@
 """Weights of promptable models: our own (safetensors with a card), and SAM's and MobileSAM's official checkpoints.
 
 Checkpoints are found by path, or by name in the folders of `weights.folders()`, and are fetched only when asked for.
+Weights of ours with a frozen encoder hold the decoder alone; their card names the encoder, which is kept once.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
     """
     path = find(name_or_path)
     if path.suffix == ".safetensors":
-        model, card = weights.load_safetensors(path, build)
+        model, card = _load_own(path)
     else:
         model, card = _load_checkpoint(path)
     if encoder is not None and card["encoder"] != encoder:
@@ -192,6 +193,58 @@ def build(card: dict[str, Any]) -> Promptable:
             f"The weights {card.get('name')!r} need an unknown encoder {card.get('encoder')!r}: update napari-synthseg."
         )
     return Promptable(card["encoder"], card.get("image_size", IMAGE_SIZE))
+
+
+def frozen_source(model: Promptable) -> str | None:
+    """The name in `CHECKPOINTS` whose encoder a loaded model has, unchanged; None if it has one of its own."""
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    known = CHECKPOINTS.get(card["name"])
+    if known is not None and card["sha256"] == known.sha256:
+        return card["name"]
+    return card.get("encoder weights")
+
+
+def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The image encoder of an official checkpoint: from the file that holds it alone, else from the checkpoint.
+
+    Args:
+        name: in `CHECKPOINTS`.
+        sha256: what the file that holds it alone must have, if that is known.
+
+    Raises:
+        InputError: neither is at hand, or the file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = _in_folders(encoder_file(name))
+    if path is None:
+        return _load_checkpoint(find(name))[0].image_encoder.state_dict()
+    try:
+        if sha256 is not None and weights.sha256(path) != sha256:
+            raise SafetensorError("checksum differs")
+        return {k: v.float() for k, v in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path.name} is damaged or of another version: copy it again.") from error
+
+
+def encoder_file(name: str) -> str:
+    """Name of the file that holds the encoder of an official checkpoint alone."""
+    return f"{name}-encoder.safetensors"
+
+
+def _load_own(path: Path) -> tuple[Promptable, dict[str, Any]]:
+    """A model of ours; the encoder comes from where its card says, if the file holds none."""
+    card = weights.read_card(path)
+    source = card.get("encoder weights")
+    if source is None:
+        return weights.load_safetensors(path, build)
+    if source not in CHECKPOINTS:
+        raise InputError(f"{path.name} needs an unknown encoder {source!r}: update napari-synthseg.")
+    model = build(card)
+    model.image_encoder.load_state_dict(encoder_state(source, card.get("encoder sha256")))
+    parts, card = weights.load_safetensors(path, lambda _: model.parts())
+    return model, card
 
 
 def encoder_of(state: dict[str, torch.Tensor]) -> str | None:

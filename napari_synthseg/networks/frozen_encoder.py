@@ -21,7 +21,10 @@ class FrozenEncoder(nn.Module):
 
     def __init__(self, model: Promptable) -> None:
         super().__init__()
+        training = model.image_encoder.training
+        model.image_encoder.train()  # lets go of timm's cached attention biases, which cannot be copied
         encoder = copy.deepcopy(model.image_encoder).eval().requires_grad_(False)
+        model.image_encoder.train(training)
         if isinstance(encoder, TinyVitEncoder):
             fold_norms(encoder)
             encoder.patch_embed.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]

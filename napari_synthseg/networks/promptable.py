@@ -140,6 +140,10 @@ class Promptable(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 
+    def parts(self) -> nn.ModuleDict:
+        """What is trained while the image encoder stays as it is, under the names that it has in the whole."""
+        return nn.ModuleDict({"prompt_encoder": self.prompt_encoder, "mask_decoder": self.mask_decoder})
+
     def encode(self, images: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
         """Embeddings of images, returned as float32 whatever they were computed in.
 

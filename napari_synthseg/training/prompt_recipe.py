@@ -25,17 +25,20 @@ from napari_synthseg.training.simulated_prompts import (
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
-WINDOWS = ((0.6, 32), (0.2, 48), (0.2, 64))
-"""Share of the steps that see their targets through a window so many embedding cells wide; 64 is the whole frame.
+WINDOWS = ((0.6, 2), (0.2, 3), (0.2, 4))
+"""Share of the steps that see their targets through a window so many quarters of the frame wide.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
 TRIES = 8
 """Targets looked at until one fits the window."""
+POINTING = 3.0
+"""Gain of the projections with which a fast recipe's cross-attentions start."""
 CORRECTED = 0.4
 """Share of the steps that correct their answers too."""
-FOCUS = 2.0
-"""Exponent of the focal loss."""
-FOCAL_SHARE = 20.0
-"""Weight of the focal loss beside the Dice loss, as SAM has it."""
+FOCUS, FOCAL_SHARE = 2.0, 5.0
+"""Exponent of the focal loss, and its weight beside the Dice loss. It begins as plain cross-entropy of weight 1: all
+that a decoder which knows nothing learns from a focal loss is to call everything background."""
+FOCUS_STEPS = 4000
+"""Steps until then."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class PromptRecipe:
         self.model = model.to(device)
         self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
         self.boxes, self.masks, self.validate = boxes, masks, validation
-        self.trained = nn.ModuleDict({"prompt_encoder": model.prompt_encoder, "mask_decoder": model.mask_decoder})
+        self.trained: nn.Module = model.parts()
         model.image_encoder.requires_grad_(False)
         with torch.no_grad():
             self.positions = model.prompt_encoder.get_dense_pe()[0].to(torch.bfloat16)
@@ -94,28 +97,21 @@ class PromptRecipe:
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 11, step)
         held = self.pool.at(step)
-        cells = min(self.window_of(float(torch.rand(1, generator=g))), self.positions.shape[-1])
-        count = max(1, round(self.batch * (WINDOWS[0][1] / cells) ** 2))
+        quarters = window_of(float(torch.rand(1, generator=g)))
+        count = max(1, round(self.batch * (WINDOWS[0][1] / quarters) ** 2))
+        cells = self.positions.shape[-1] * quarters // 4
         batch = self.draw_batch(held, cells, count, g)
         plan = draw_plan(g, self.boxes, self.masks)
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
-        first, logits, dice = self.answer_loss(batch, prompts, covered)
+        focus = min(1.0, step / FOCUS_STEPS)
+        first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
         figures = {"dice": float(dice)}
         if float(torch.rand(1, generator=g)) >= CORRECTED:
             return first, figures
         corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
-        second, _, better = self.answer_loss(batch, corrected, covered)
+        second, _, better = self.answer_loss(batch, corrected, covered, focus)
         return 0.5 * (first + second), {**figures, "corrected": float(better)}
-
-    @staticmethod
-    def window_of(u: float) -> int:
-        """Width in embedding cells of a step's windows; `u` is uniform in [0, 1)."""
-        for share, cells in WINDOWS:
-            if u < share:
-                return cells
-            u -= share
-        return WINDOWS[-1][1]
 
     def draw_batch(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator) -> Batch:
         """Random targets of random scenes that fit windows of `cells` x `cells`."""
@@ -129,7 +125,7 @@ class PromptRecipe:
                 box = [int(v) for v in (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)]
                 longer = max(box[2] - box[0], box[3] - box[1])
                 # Wide windows are for large targets: the small ones are seen well enough through small windows.
-                if longer <= 0.95 * side and longer >= 0.2 * (side - WINDOWS[0][1] * STRIDE):
+                if longer <= 0.95 * side and longer >= 0.2 * (side - self.model.image_size // 2):
                     break
             window = self.place(box, side, g)
             embeddings.append(window.of(encoded.embedding, STRIDE))
@@ -172,9 +168,12 @@ class PromptRecipe:
         return GivenPrompts(more.points, more.signs, more.boxes, logits.clamp(-32, 32))
 
     def answer_loss(
-        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor
+        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor, focus: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score."""
+        """The loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score.
+
+        `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
+        """
         with torch.autocast(self.device.type, torch.bfloat16):
             logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, prompts)
         logits, expected = logits.float(), expected.float()
@@ -183,8 +182,8 @@ class PromptRecipe:
             both = (answer & truth).sum((1, 2, 3))
             total = (answer.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)
             iou, dice = both / (total - both).clamp(min=1), 2 * both / total
-        loss = FOCAL_SHARE * focal_loss(logits, covered) + dice_loss(logits, covered) + F.mse_loss(expected, iou)
-        return loss, logits, dice.mean()
+        focal = (1 + focus * (FOCAL_SHARE - 1)) * focal_loss(logits, covered, focus * FOCUS)
+        return focal + dice_loss(logits, covered) + F.mse_loss(expected, iou), logits, dice.mean()
 
 
 class PaperPromptRecipe(PromptRecipe):
@@ -234,16 +233,42 @@ def decode_windows(
     return logits, decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
 
 
-def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def window_of(u: float) -> int:
+    """Width of a step's windows in quarters of the frame; `u` is uniform in [0, 1)."""
+    for share, quarters in WINDOWS:
+        if u < share:
+            return quarters
+        u -= share
+    return WINDOWS[-1][1]
+
+
+def look_where_pointed(decoder: nn.Module) -> None:
+    """Start a decoder's cross-attentions so that a token sees the place with its own positional encoding.
+
+    Queries and keys get one random orthogonal projection, so that they match where positions do. A decoder that starts
+    so finds what is pointed at from its first steps; it took many hundred to learn that.
+    """
+    transformer = decoder.transformer
+    attentions = [transformer.final_attn_token_to_image]
+    for layer in transformer.layers:
+        attentions += [layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+    for attention in attentions:
+        nn.init.orthogonal_(attention.q_proj.weight, POINTING)
+        nn.init.zeros_(attention.q_proj.bias)
+        attention.k_proj.load_state_dict(attention.q_proj.state_dict())
+
+
+def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> torch.Tensor:
     """Binary cross-entropy that counts sure pixels less, averaged over pixels and masks.
 
     Args:
         logits: (B, 1, H, W).
         target: (B, 1, H, W) in [0, 1].
+        exponent: 0 is plain cross-entropy.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     off = (logits.sigmoid() - target).abs()
-    return (off**FOCUS * entropy).mean()
+    return (off**exponent * entropy).mean() if exponent else entropy.mean()
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

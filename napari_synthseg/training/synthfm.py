@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from napari_synthseg import __version__, promptable_weights, weights
 from napari_synthseg.devices import resolve_device
@@ -18,12 +17,14 @@ from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.shape_priors import shape_preset
-from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
-from napari_synthseg.training.prompt_recipe import PaperPromptRecipe, PromptRecipe
+from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
+from napari_synthseg.training.prompt_recipe import PaperPromptRecipe, PromptRecipe, look_where_pointed
 from napari_synthseg.training.prompt_validation import PromptValidation
 from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
 from napari_synthseg.training.synthseg import FACTS
 
+ENCODER = "encoder.pt"
+"""File of a run that keeps an encoder which no official checkpoint holds."""
 STAGE = "prompts"
 """Name of the run's checkpoints."""
 VALIDATION_SEED = 20_250_411
@@ -36,8 +37,8 @@ class TrainSynthFMOptions:
 
     out: Path
     """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
-    encoder: str = "mobilesam"
-    """Whose image encoder: mobilesam, vit_b, vit_l, vit_h, or a checkpoint file."""
+    encoder: str = "default"
+    """Whose image encoder: default (MobileSAM's), vit_b, vit_l, vit_h, or a checkpoint file."""
     preset: Literal["fast", "paper"] = "fast"
     """fast: many targets a step, corrections, focal and Dice loss, hours; paper: one target of one image a step, Dice
     loss, a million steps."""
@@ -115,6 +116,8 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
         )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / FACTS).write_text(json.dumps(_facts(options, model), indent=1) + "\n", encoding="utf-8")
+    if promptable_weights.frozen_source(model) is None:
+        atomic_save(model.image_encoder.state_dict(), options.out / ENCODER)
     fast = options.preset == "fast"
     encoder = FrozenEncoder(model).to(device)
     made = EncodedScenes(encoder, priors, options.seed, device)
@@ -160,18 +163,23 @@ def untrained(options: TrainSynthFMOptions) -> Promptable:
     model = Promptable(source.encoder_name, source.image_size)
     model.image_encoder.load_state_dict(source.image_encoder.state_dict())
     model.prompt_encoder.load_state_dict(source.prompt_encoder.state_dict())
+    model.card = source.card  # type: ignore[assignment]
+    if options.preset == "fast":
+        look_where_pointed(model.mask_decoder)
     if options.start_from:
         start = promptable_weights.load_model(options.start_from)
         if start.encoder_name != model.encoder_name:
             raise InputError(
                 f"Training cannot start from {options.start_from}: it has the encoder {start.encoder_name}."
             )
-        model.load_state_dict(start.state_dict())
+        model.parts().load_state_dict(start.parts().state_dict())
     return model
 
 
 def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = None) -> Path:
-    """Write the averaged weights of a run, with their encoder, as float16 safetensors with a card.
+    """Write the averaged weights of a run as float16 safetensors with a card.
+
+    The encoder is left out where it is that of an official checkpoint.
 
     Args:
         run: the run's folder; it may still be going.
@@ -189,8 +197,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         raise InputError(f"The run {run} has no checkpoint {checkpoint.name}, or no {FACTS}: train it first.")
     state = load_checkpoint(checkpoint)
     facts = json.loads((run / FACTS).read_text(encoding="utf-8"))
-    encoder = promptable_weights.load_model(facts["encoder from"]).image_encoder.state_dict()
-    trained = state["average"] or state["model"]
+    tensors = state["average"] or state["model"]
     card = {
         "name": path.stem,
         "network": weights.PROMPTABLE,
@@ -204,7 +211,10 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     }
     if scores is not None:
         card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
-    weights.save(path, {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **trained}, card)
+    if "encoder weights" not in facts:
+        encoder = load_checkpoint(run / ENCODER)
+        tensors = {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **tensors}
+    weights.save(path, tensors, card)
     return path
 
 
@@ -220,14 +230,18 @@ def mean_scores(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _facts(options: TrainSynthFMOptions, model: nn.Module) -> dict[str, Any]:
+def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     """What goes into the card: the encoder and the options that are not the defaults."""
-    plain = asdict(TrainSynthFMOptions(options.out))
-    chosen = {k: v for k, v in asdict(options).items() if v != plain[k] and k not in ("resume", "encoder", "threads")}
+    plain, hidden = asdict(TrainSynthFMOptions(options.out)), ("out", "resume", "encoder", "threads", "workers")
+    chosen = {k: v for k, v in asdict(options).items() if v != plain[k] and k not in hidden}
     words = [f"train synthfm, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
-    return {
+    source = promptable_weights.frozen_source(model)
+    facts: dict[str, Any] = {
         "encoder": model.encoder_name,
-        "encoder from": options.encoder,
         "recipe": ", ".join(words),
-        "data": "synthetic scenes only; the encoder is that of " + options.encoder,
+        "data": "synthetic scenes only",
     }
+    if source is None:
+        return facts
+    licence = promptable_weights.CHECKPOINTS[source].licence
+    return {**facts, "encoder weights": source, "encoder licence": f"{licence}, {source}"}

@@ -1,0 +1,160 @@
+"""SynthFM's recipes: windows are exact, a pool of scenes is the same again, decoders learn, encoders do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_synthseg.networks.frozen_encoder import FrozenEncoder
+from napari_synthseg.networks.promptable import SINGLE, Promptable
+from napari_synthseg.synthesis.shape_priors import ShapePriors
+from napari_synthseg.training.prompt_recipe import (
+    PaperPromptRecipe,
+    PromptRecipe,
+    decode_windows,
+    dice_loss,
+    focal_loss,
+    look_where_pointed,
+    window_of,
+)
+from napari_synthseg.training.prompt_validation import PromptValidation
+from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
+from napari_synthseg.training.simulated_prompts import GivenPrompts
+from tests.prompting.small import SIZE, small_model
+
+CPU = torch.device("cpu")
+
+
+def small_scenes(model: Promptable, seed: int = 1) -> EncodedScenes:
+    return EncodedScenes(FrozenEncoder(model), ShapePriors(acquired_px=(64, 64)), seed, CPU)
+
+
+def small_recipe(kind=PromptRecipe, seed: int = 1, **options) -> PromptRecipe:
+    model = small_model()
+    pool = Pool(small_scenes(model), 3)
+    return kind(model, pool, seed=seed, batch=4, device=CPU, validation=lambda _: {}, **options)
+
+
+def test_a_window_of_the_whole_frame_is_answered_as_the_model_answers() -> None:
+    model = small_model()
+    embedding = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255)
+    prompts = GivenPrompts(torch.tensor([[[20.0, 30.0], [5.0, 6.0]]]), torch.tensor([[1.0, 0.0]]), None, None)
+    with torch.no_grad():
+        logits, expected = decode_windows(model, embedding, model.prompt_encoder.get_dense_pe(), prompts)
+        whole, scores = model.decode(embedding, prompts.points, prompts.signs)
+    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
+    torch.testing.assert_close(expected, scores[:, SINGLE])
+
+
+def test_masks_and_boxes_are_answered_as_the_model_answers() -> None:
+    model = small_model()
+    embedding = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255)
+    masks = torch.randn(1, 1, SIZE // 4, SIZE // 4)
+    prompts = GivenPrompts(None, None, torch.tensor([[8.0, 9.0, 40.0, 50.0]]), masks)
+    with torch.no_grad():
+        logits, _ = decode_windows(model, embedding, model.prompt_encoder.get_dense_pe(), prompts)
+        whole, _ = model.decode(embedding, boxes=prompts.boxes, masks=masks)
+    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
+
+
+def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
+    model = small_model()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # norms that do something when folded
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    image = torch.rand(1, SIZE, SIZE // 2)
+    exact = model.encode(image[:, None].expand(-1, 3, -1, -1) * 255)
+    fast = FrozenEncoder(model)(image).float()
+    assert fast.shape == exact.shape
+    assert (fast - exact).std() < 0.05 * exact.std()
+
+
+def test_a_pool_holds_the_newest_scenes_and_is_the_same_after_a_jump() -> None:
+    scenes = small_scenes(small_model())
+    walked, jumped = Pool(scenes, 2, steps=2), Pool(scenes, 2, steps=2)
+    counts = [len(walked.at(step)) for step in range(6)]
+    assert counts == [1, 1, 2, 2, 2, 2]
+    for a, b in zip(walked.at(5), jumped.at(5), strict=True):
+        assert torch.equal(a.embedding, b.embedding)
+        assert torch.equal(a.objects, b.objects)
+    assert walked.at(5)[-1] is walked.at(4)[-1]
+
+
+def test_workers_make_the_same_scenes() -> None:
+    scenes = small_scenes(small_model())
+    one, other = Pool(scenes, 2).at(1), Pool(scenes, 2, workers=1).at(1)
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a.objects, b.objects)
+        torch.testing.assert_close(a.embedding, b.embedding, atol=0.05, rtol=0.05)
+
+
+def test_the_loss_depends_on_seed_and_step_alone() -> None:
+    first = [float(small_recipe().loss(step)[0].detach()) for step in (3, 4)]
+    again = [float(small_recipe().loss(step)[0].detach()) for step in (3, 4)]
+    other = float(small_recipe(seed=2).loss(3)[0].detach())
+    assert first == again
+    assert other != first[0]
+
+
+@pytest.mark.parametrize("kind", [PromptRecipe, PaperPromptRecipe])
+def test_decoder_and_prompt_encoder_learn_and_the_encoder_does_not(kind) -> None:
+    recipe = small_recipe(kind)
+    for step in range(4):
+        recipe.loss(step)[0].backward()
+    assert all(p.grad is None for p in recipe.model.image_encoder.parameters())
+    assert recipe.model.mask_decoder.mask_tokens.weight.grad.abs().sum() > 0
+    assert recipe.model.prompt_encoder.point_embeddings[1].weight.grad.abs().sum() > 0
+
+
+def test_it_learns_to_answer_a_few_scenes() -> None:
+    recipe = small_recipe()
+    look_where_pointed(recipe.model.mask_decoder)
+    recipe.pool.at(2)
+    held = recipe.pool.at(2)
+    recipe.pool.at = lambda step: held  # type: ignore[method-assign]
+    optimizer = torch.optim.AdamW(recipe.trained.parameters(), lr=1e-3)
+
+    def mean_loss() -> float:
+        with torch.no_grad():
+            return sum(float(recipe.loss(step)[0]) for step in range(20)) / 20
+
+    before = mean_loss()
+    for step in range(80):
+        optimizer.zero_grad()
+        recipe.loss(step % 20)[0].backward()
+        optimizer.step()
+    assert mean_loss() < 0.85 * before
+
+
+def test_a_decoder_that_looks_where_it_is_pointed_attends_there() -> None:
+    model = small_model()
+    look_where_pointed(model.mask_decoder)
+    attention = model.mask_decoder.transformer.layers[0].cross_attn_token_to_image
+    positions = model.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+    same = attention.q_proj(positions)[0] @ attention.k_proj(positions)[0].T
+    assert torch.equal(same.argmax(1), torch.arange(len(same)))
+
+
+def test_windows_come_in_their_shares() -> None:
+    found = [window_of(u / 100) for u in range(100)]
+    assert {q: found.count(q) for q in (2, 3, 4)} == {2: 60, 3: 20, 4: 20}
+
+
+def test_losses_are_zero_where_all_is_right_and_focus_weighs_hard_pixels() -> None:
+    target = torch.zeros(1, 1, 8, 8)
+    target[..., :4] = 1.0
+    right = (target * 2 - 1) * 30
+    assert float(dice_loss(right, target)) == pytest.approx(0.0, abs=1e-4)
+    assert float(focal_loss(right, target, 2.0)) == pytest.approx(0.0, abs=1e-6)
+    unsure = (target * 2 - 1) * 1.0
+    assert float(focal_loss(unsure, target, 2.0)) < 0.2 * float(focal_loss(unsure, target, 0.0))
+
+
+def test_validation_scores_every_setting_of_the_paper() -> None:
+    model = small_model()
+    validation = PromptValidation(small_scenes(model, 9), count=2, targets=2)
+    scores = validation(model)
+    assert set(scores) == {"dice 1+0", "dice 1+2", "dice 3+0", "dice 3+2", "dice box", "score"}
+    assert scores == validation(model)
+    assert 0 <= scores["score"] <= 1
