@@ -1,4 +1,4 @@
-"""Prompts drawn from targets: points on their side of the border, boxes around, masks alike, corrections amid errors."""
+"""Prompts drawn from targets: points on their side of the border, boxes around, masks alike, corrections."""
 
 from __future__ import annotations
 

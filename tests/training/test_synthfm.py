@@ -1,0 +1,142 @@
+"""`train synthfm` from an encoder to weights that a session can use: runs, resuming, exporting, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg import weights
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.promptable_weights import encoder_file, load_model
+from napari_synthseg.prompting import Session
+from napari_synthseg.training import prompt_validation, synthfm
+from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, train
+
+SIZE = 64
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch) -> Path:
+    """Weights of a small promptable model with an encoder of its own."""
+    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE))
+    monkeypatch.setattr(prompt_validation.PromptValidation.__init__, "__defaults__", (1, 1, True))
+    torch.manual_seed(0)
+    path = tmp_path / "small.safetensors"
+    card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
+    weights.save(path, Promptable("mobile", SIZE).state_dict(), card)
+    return path
+
+
+def options(encoder: Path, out: Path, **given) -> TrainSynthFMOptions:
+    given = {"steps": 4, "batch": 2, "pool": 2, "validate_every": 2, "device": "cpu", **given}
+    return TrainSynthFMOptions(out, str(encoder), **given)
+
+
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_a_run_ends_with_weights_that_answer_clicks(encoder, tmp_path, preset) -> None:
+    path = run(train(options(encoder, tmp_path / "run", preset=preset)))
+    session = Session(path)
+    session.set_image(np.random.default_rng(0).random((40, 60)))
+    session.add_point((20, 30))
+    assert session.predict().shape == (40, 60)
+    assert session.model.card["steps"] == 4
+    assert "synthetic scenes only" in session.model.card["data"]
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "score" in line] == [2, 4]
+
+
+def test_the_encoder_is_the_one_given_and_the_decoder_is_new(encoder, tmp_path) -> None:
+    before, after = load_model(encoder), load_model(run(train(options(encoder, tmp_path / "run"))))
+    for (name, a), b in zip(before.image_encoder.state_dict().items(), after.image_encoder.state_dict().values()):
+        torch.testing.assert_close(a, b, msg=name)
+    assert not torch.equal(before.mask_decoder.mask_tokens.weight, after.mask_decoder.mask_tokens.weight)
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(encoder, tmp_path) -> None:
+    whole = load_checkpoint_of(run(train(options(encoder, tmp_path / "whole"))).parent)
+    steps: list[int] = []
+    with pytest.raises(Stopped):
+        run(train(options(encoder, tmp_path / "two")), lambda p: steps.append(p.done), lambda: 2 in steps)
+    two = load_checkpoint_of(run(train(options(encoder, tmp_path / "two", resume=True))).parent)
+    assert two["step"] == whole["step"] == 4
+    for name, tensor in whole["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, msg=name)
+
+
+def load_checkpoint_of(folder: Path) -> dict:
+    return load_checkpoint(folder / f"{synthfm.STAGE}.pt")
+
+
+def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:
+    first = run(train(options(encoder, tmp_path / "first")))
+    second = TrainSynthFMOptions(tmp_path / "second", str(encoder), start_from=str(first), device="cpu")
+    start, trained = synthfm.untrained(second), load_model(first)
+    torch.testing.assert_close(start.mask_decoder.state_dict(), trained.mask_decoder.state_dict())
+
+
+def test_the_encoder_of_a_checkpoint_is_kept_apart(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    model = Promptable("mobile", SIZE)
+    from safetensors.torch import save_file
+
+    whole = {k: v.half().contiguous() for k, v in model.image_encoder.state_dict().items()}
+    save_file(whole, tmp_path / encoder_file("mobilesam"))
+    card = {
+        "name": "mine",
+        "network": "promptable",
+        "encoder": "mobile",
+        "image_size": SIZE,
+        "encoder weights": "mobilesam",
+        "encoder sha256": weights.sha256(tmp_path / encoder_file("mobilesam")),
+    }
+    weights.save(tmp_path / "mine.safetensors", model.parts().state_dict(), card)
+    loaded = load_model("mine")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-3, rtol=1e-3, msg=name)
+    (tmp_path / encoder_file("mobilesam")).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="mobilesam-encoder.safetensors is damaged"):
+        load_model("mine")
+
+
+def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
+    run(train(options(encoder, tmp_path / "run", steps=1)))
+    with pytest.raises(InputError, match="holds a run already"):
+        run(train(options(encoder, tmp_path / "run", steps=1)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scenes": "cats"}, "no preset 'cats'"),
+        ({"steps": 0}, "steps must be above 0"),
+        ({"workers": -1}, "workers cannot be negative"),
+        ({"cooldown": 2.0}, "cooldown is a share"),
+        ({"encoder": "nothing.pt"}, "does not exist"),
+    ],
+)
+def test_options_out_of_range_are_refused_in_a_sentence(encoder, tmp_path, given, message) -> None:
+    chosen = {"out": tmp_path / "run", "encoder": str(encoder), "device": "cpu", **given}
+    with pytest.raises(InputError, match=message):
+        run(train(TrainSynthFMOptions(**chosen)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_cannot_be_exported(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"has no checkpoint prompts.pt"):
+        export(tmp_path, tmp_path / "x.safetensors")
+
+
+def test_scores_of_a_card_are_means_over_datasets_and_settings() -> None:
+    def row(dataset: str, n_pos: int, dsc: float, modality: str = "MR") -> dict:
+        return {"modality": modality, "dataset": dataset, "prompt": "points", "n_pos": n_pos, "n_neg": 0, "dsc": dsc}
+
+    rows = [row("a", 1, 0.2), row("a", 1, 0.4), row("a", 3, 0.6), row("b", 1, 0.9), row("c", 1, 0.5, "US")]
+    assert mean_scores(rows) == {"MR": 0.6, "US": 0.5}
