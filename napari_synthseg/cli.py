@@ -413,7 +413,7 @@ def make_export() -> Callable[..., int]:
 
 def make_models() -> Callable[..., int]:
     """List the weights that are at hand."""
-    from napari_synthseg.weights import available
+    from napari_synthseg import promptable_weights, weights
 
     def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
         """List the weights that are at hand.
@@ -421,12 +421,13 @@ def make_models() -> Callable[..., int]:
         Args:
             as_json: print their cards as JSON.
         """
-        cards = available()
+        cards = [*weights.available(), *promptable_weights.available()]
         if as_json:
             print(json.dumps(cards, indent=1))
         else:
             for card in cards:
-                print(f"{card['name']:20} {card['network']:14} {len(card['labels']):3} labels  {card['path']}")
+                what = f"{len(card['labels'])} labels" if "labels" in card else "clicks"
+                print(f"{card['name']:20} {card['network']:14} {what:>10}  {card['path']}")
             if not cards:
                 print("There are no weights; the README says where they are looked for.", file=sys.stderr)
         return DONE
