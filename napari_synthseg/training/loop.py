@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -34,6 +34,14 @@ class Recipe(Protocol):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Scores of the averaged weights; higher is better, the one named "score" chooses the model."""
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A recipe whose parts learn at different rates."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups: "params", and "share", what their rate is of the loop's."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +164,8 @@ def fit(
     newest, stable, log = out / f"{name}.pt", out / f"{name}-stable.pt", out / "log.jsonl"
     parameters = list(recipe.trained.parameters())
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    optimizer = kinds[options.optimizer](
-        parameters, lr=options.learning_rate, weight_decay=options.weight_decay, eps=1e-7
-    )
+    groups = recipe.groups() if isinstance(recipe, Grouped) else [{"params": parameters}]
+    optimizer = kinds[options.optimizer](groups, lr=options.learning_rate, weight_decay=options.weight_decay, eps=1e-7)
     average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
@@ -185,7 +192,7 @@ def fit(
     try:
         while step < options.steps:
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, options)
+                group["lr"] = rate(step, options) * group.get("share", 1.0)
             if options.cooldown and step == cooling_from(options):
                 atomic_save(state(), stable)
             recipe.model.train()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -186,6 +187,38 @@ class PromptRecipe:
         return focal + dice_loss(logits, covered) + F.mse_loss(expected, iou), logits, dice.mean()
 
 
+class TunedPromptRecipe(PromptRecipe):
+    """The fast recipe with an encoder that learns too, at a smaller rate; a step takes all its targets from one scene.
+
+    Its norms keep their statistics: those of one image at a time would be noise.
+    """
+
+    encoder_share = 0.01
+    """The encoder's learning rate as a share of the decoder's."""
+
+    def __init__(self, model: Promptable, pool: Pool, **options: Any) -> None:
+        super().__init__(model, pool, **options)
+        self.trained = model
+        model.image_encoder.requires_grad_(True)
+
+    def groups(self) -> list[dict[str, Any]]:
+        encoder = list(self.model.image_encoder.parameters())
+        return [
+            {"params": list(self.model.parts().parameters())},
+            {"params": encoder, "share": self.encoder_share},
+        ]
+
+    def draw_batch(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator) -> Batch:
+        """Random targets of one random scene, which is encoded anew."""
+        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        batch = super().draw_batch([chosen], cells, count, g)
+        for module in self.model.image_encoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        embedding = self.model.encode(chosen.grey(self.device), torch.bfloat16)[0]
+        return replace(batch, embeddings=torch.stack([window.of(embedding, STRIDE) for window in batch.windows]))
+
+
 class PaperPromptRecipe(PromptRecipe):
     """The paper's recipe: one image a step, one target in it, points inside and just outside, the Dice loss."""
 
@@ -242,7 +275,7 @@ def window_of(u: float) -> int:
     return WINDOWS[-1][1]
 
 
-def look_where_pointed(decoder: nn.Module) -> None:
+def look_where_pointed(decoder: Any) -> None:
     """Start a decoder's cross-attentions so that a token sees the place with its own positional encoding.
 
     Queries and keys get one random orthogonal projection, so that they match where positions do. A decoder that starts

@@ -28,10 +28,13 @@ class PromptValidation:
         count: scenes.
         targets: of each.
         boxes: score boxes too.
+        anew: encode with the model that is scored, whose encoder learns.
     """
 
-    def __init__(self, scenes: EncodedScenes, count: int = 24, targets: int = 4, boxes: bool = True) -> None:
-        self.scenes, self.count, self.targets = scenes, count, targets
+    def __init__(
+        self, scenes: EncodedScenes, count: int = 24, targets: int = 4, boxes: bool = True, anew: bool = False
+    ) -> None:
+        self.scenes, self.count, self.targets, self.anew = scenes, count, targets, anew
         self.settings = {name: plan for name, plan in SETTINGS.items() if boxes or not plan.box}
         self._cases: list[tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]] | None = None
 
@@ -58,8 +61,10 @@ class PromptValidation:
         sums = dict.fromkeys(self.settings, 0.0)
         for encoded, targets, prompts in self.cases():
             truth = F.avg_pool2d(targets[:, None].float(), CELL) > 0.5
+            embedding = encoded.embedding[None].float()
+            if self.anew:
+                embedding = promptable.encode(encoded.grey(embedding.device))
             for name, given in prompts.items():
-                embedding = encoded.embedding[None].float()
                 logits, _ = promptable.decode(embedding, given.points, given.signs, given.boxes, given.masks)
                 answer = logits[:, SINGLE : SINGLE + 1] > 0
                 both = (answer & truth).sum((1, 2, 3)).float()

@@ -31,6 +31,11 @@ class EncodedScene:
     image: torch.Tensor
     scene: Scene
 
+    def grey(self, device: torch.device) -> torch.Tensor:
+        """The image as `Promptable.encode` takes it: (1, 3, rows, columns), 0-255, without its padding."""
+        rows, columns = self.scene.extent
+        return self.image[None, None, :rows, :columns].to(device).float().expand(-1, 3, -1, -1)
+
 
 class EncodedScenes(Dataset):
     """Scene number i is the same whoever asks, and whenever.

@@ -18,7 +18,12 @@ from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.shape_priors import shape_preset
 from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
-from napari_synthseg.training.prompt_recipe import PaperPromptRecipe, PromptRecipe, look_where_pointed
+from napari_synthseg.training.prompt_recipe import (
+    PaperPromptRecipe,
+    PromptRecipe,
+    TunedPromptRecipe,
+    look_where_pointed,
+)
 from napari_synthseg.training.prompt_validation import PromptValidation
 from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
 from napari_synthseg.training.synthseg import FACTS
@@ -50,6 +55,8 @@ class TrainSynthFMOptions:
     """Prompt with boxes too (fast)."""
     masks: bool = True
     """Prompt with masks too (fast)."""
+    train_encoder: bool = False
+    """Let the encoder learn too, at a hundredth of the rate (fast); best late, with a decoder to start from."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
     start_from: str | None = None
@@ -116,7 +123,7 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
         )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / FACTS).write_text(json.dumps(_facts(options, model), indent=1) + "\n", encoding="utf-8")
-    if promptable_weights.frozen_source(model) is None:
+    if promptable_weights.frozen_source(model) is None and not options.train_encoder:
         atomic_save(model.image_encoder.state_dict(), options.out / ENCODER)
     fast = options.preset == "fast"
     encoder = FrozenEncoder(model).to(device)
@@ -124,12 +131,15 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
     size, steps = (options.pool, options.scene_steps) if fast else (1, 1)
     pool = Pool(made, size, steps, options.workers)
     validation = PromptValidation(
-        EncodedScenes(encoder, shape_preset("both"), VALIDATION_SEED, device), boxes=options.boxes and fast
+        EncodedScenes(encoder, shape_preset("both"), VALIDATION_SEED, device),
+        boxes=options.boxes and fast,
+        anew=options.train_encoder,
     )
     common: dict[str, Any] = {"seed": options.seed, "device": device, "validation": validation}
     if fast:
         batch = options.batch or 8
-        recipe = PromptRecipe(model, pool, batch=batch, boxes=options.boxes, masks=options.masks, **common)
+        kind = TunedPromptRecipe if options.train_encoder else PromptRecipe
+        recipe = kind(model, pool, batch=batch, boxes=options.boxes, masks=options.masks, **common)
     else:
         recipe = PaperPromptRecipe(model, pool, batch=options.batch or 1, **common)
     yield from fit(recipe, _loop(options), options.out, name=STAGE, resume=options.resume)
@@ -211,7 +221,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     }
     if scores is not None:
         card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
-    if "encoder weights" not in facts:
+    if "encoder weights" not in facts and not any(k.startswith("image_encoder.") for k in tensors):
         encoder = load_checkpoint(run / ENCODER)
         tensors = {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **tensors}
     weights.save(path, tensors, card)
@@ -235,7 +245,7 @@ def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     plain, hidden = asdict(TrainSynthFMOptions(options.out)), ("out", "resume", "encoder", "threads", "workers")
     chosen = {k: v for k, v in asdict(options).items() if v != plain[k] and k not in hidden}
     words = [f"train synthfm, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
-    source = promptable_weights.frozen_source(model)
+    source = None if options.train_encoder else promptable_weights.frozen_source(model)
     facts: dict[str, Any] = {
         "encoder": model.encoder_name,
         "recipe": ", ".join(words),

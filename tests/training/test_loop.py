@@ -129,3 +129,15 @@ def test_a_finished_run_stays_as_it_is(tmp_path) -> None:
     first = finish(tmp_path)
     again = finish(tmp_path, resume=True)
     assert all(torch.equal(first[k], again[k]) for k in first)
+
+
+def test_parts_can_learn_at_rates_of_their_own(tmp_path) -> None:
+    class Slow(Line):
+        def groups(self) -> list[dict]:
+            return [{"params": [self.model.weight]}, {"params": [self.model.bias], "share": 0.0}]
+
+    recipe = Slow()
+    before = {k: v.clone() for k, v in recipe.model.state_dict().items()}
+    after = run(fit(recipe, replace(OPTIONS, average=0.0), tmp_path)).state_dict()
+    assert torch.equal(before["bias"], after["bias"])
+    assert not torch.equal(before["weight"], after["weight"])

@@ -11,6 +11,7 @@ from napari_synthseg.synthesis.shape_priors import ShapePriors
 from napari_synthseg.training.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
+    TunedPromptRecipe,
     decode_windows,
     dice_loss,
     focal_loss,
@@ -105,6 +106,19 @@ def test_decoder_and_prompt_encoder_learn_and_the_encoder_does_not(kind) -> None
     assert all(p.grad is None for p in recipe.model.image_encoder.parameters())
     assert recipe.model.mask_decoder.mask_tokens.weight.grad.abs().sum() > 0
     assert recipe.model.prompt_encoder.point_embeddings[1].weight.grad.abs().sum() > 0
+
+
+def test_an_encoder_that_learns_gets_a_small_rate_and_keeps_its_norms() -> None:
+    recipe = small_recipe(TunedPromptRecipe)
+    recipe.model.train()
+    before = recipe.model.image_encoder.patch_embed.conv1.bn.running_mean.clone()
+    recipe.loss(2)[0].backward()
+    assert all(p.grad is not None for p in recipe.model.image_encoder.neck.parameters())
+    assert recipe.model.image_encoder.patch_embed.conv1.conv.weight.grad.abs().sum() > 0
+    assert torch.equal(before, recipe.model.image_encoder.patch_embed.conv1.bn.running_mean)
+    decoder, encoder = recipe.groups()
+    assert encoder["share"] == 0.01
+    assert len(decoder["params"]) + len(encoder["params"]) == len(list(recipe.model.parameters()))
 
 
 def test_it_learns_to_answer_a_few_scenes() -> None:

@@ -26,7 +26,7 @@ SIZE = 64
 def encoder(tmp_path, monkeypatch) -> Path:
     """Weights of a small promptable model with an encoder of its own."""
     monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE))
-    monkeypatch.setattr(prompt_validation.PromptValidation.__init__, "__defaults__", (1, 1, True))
+    monkeypatch.setattr(prompt_validation.PromptValidation.__init__, "__defaults__", (1, 1, True, False))
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
     card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
@@ -78,6 +78,14 @@ def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:
     second = TrainSynthFMOptions(tmp_path / "second", str(encoder), start_from=str(first), device="cpu")
     start, trained = synthfm.untrained(second), load_model(first)
     torch.testing.assert_close(start.mask_decoder.state_dict(), trained.mask_decoder.state_dict())
+
+
+def test_an_encoder_that_learns_is_exported_with_its_decoder(encoder, tmp_path) -> None:
+    first = run(train(options(encoder, tmp_path / "first")))
+    tuned = options(encoder, tmp_path / "tuned", start_from=str(first), train_encoder=True, learning_rate=0.1)
+    model = load_model(run(train(tuned)))
+    before = load_model(encoder).image_encoder.state_dict()["neck.0.weight"]
+    assert not torch.equal(model.image_encoder.state_dict()["neck.0.weight"], before)
 
 
 def test_the_encoder_of_a_checkpoint_is_kept_apart(tmp_path, monkeypatch) -> None:
