@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_synthseg.volume import Volume
 
 ENDS = ("image.nii.gz", "labels.nii.gz", "record.json")
 """What follows the stem in the names of a sample's files."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.widgets.preview.pictures import Picture, shown_image, shown_labels
+from napari_synthseg.widgets.preview.pictures import Picture, Thumbnail, shown_image, shown_labels
 from napari_synthseg.widgets.preview.redrawer import PICTURE
 from napari_synthseg.widgets.preview.source_chooser import Source
 
@@ -37,16 +37,6 @@ class Wanted:
     """The step of Figure 3."""
     full: bool = True
     """Whether the full size follows the quick look."""
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """One sample of the grid: its seed, a slice of it, and its record as columns of a table."""
-
-    seed: int
-    picture: np.ndarray
-    """(rows, columns) uint8, the front of the head up."""
-    summary: dict[str, str | float]
 
 
 class Studio:

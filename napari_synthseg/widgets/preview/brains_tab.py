@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, QWidget
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.prior_table import rows
 from napari_synthseg.synthesis.priors import PRESETS
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.controls import Section, combo
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.memory import recall
+from napari_synthseg.synthesis.record_table import TIPS
 from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
-from napari_synthseg.widgets.preview.page import PreviewPage
+from napari_synthseg.widgets.preview.generator_page import GeneratorPage
 from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
 from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, Source, SourceChooser
@@ -25,8 +24,6 @@ from napari_synthseg.widgets.preview.stepper import Stepper
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-    from napari_synthseg.progress import Progress
 
 FACE = "preview"
 
@@ -48,10 +45,11 @@ CLASS_FILE_TIP = (
     "Means and standard deviations of each class, estimated on scans: a table (.tsv, .csv), or SynthSeg's "
     "prior_means file with its prior_stds file beside it (.npy)."
 )
+SHEET_TIP = "One axial slice of each sample, its seed below it."
 SOURCE_TIP = "The label map that scans are made of: the bundled one, a file, a folder, or a Labels layer."
 
 
-class BrainsTab(PreviewPage):
+class BrainsTab(GeneratorPage):
     """Synthetic scans from label maps."""
 
     title = "Brains"
@@ -59,37 +57,19 @@ class BrainsTab(PreviewPage):
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._studio = Studio()
-        self._stale = False
         self.source = SourceChooser(viewer, Labels, SOURCE_TIP, fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
         self.stepper = Stepper()
-        self.samples = SamplesPanel()
-        super().__init__(viewer, FACE, "Synthetic", PriorsForm(rows(), PRESETS["synthseg"]))
-        self._sampling = Job(self)
-        self._connect()
-        self._recall()
-        self.show_problem()
-
-    def _connect(self) -> None:
+        form, samples = PriorsForm(rows(), PRESETS["synthseg"]), SamplesPanel(TIPS, SHEET_TIP)
+        super().__init__(viewer, FACE, form, PRESETS, PRESET_TIPS, samples)
         self.source.changed.connect(self._on_source)
-        self.preset.currentIndexChanged.connect(self._on_preset)
         self.stepper.changed.connect(self._on_step)
-        self.samples.wanted.connect(self.draw_samples)
-        self.samples.chosen.connect(self._on_sample)
-        self.seed.valueChanged.connect(self.samples.mark)
-        self.form.changed.connect(self._on_priors)
-        self.redrawer.finished.connect(self._refresh_samples)
-        self._sampling.progressed.connect(self._on_sampled)
-        self._sampling.failed.connect(lambda error: self.status.say(complain(error, "Drawing samples")))
-        self._sampling.stopped.connect(self._refresh_samples)
+        self.recall_choices()
+        self.show_problem()
 
     # Parts
 
     def head(self, form: QFormLayout) -> None:
         """Label map and preset."""
-        self.preset = combo(
-            [Choice(name, name, PRESET_TIPS.get(name, "")) for name in PRESETS],
-            "The priors to start from; what is changed afterwards is marked and can be taken back.",
-        )
         form.addRow("Label map", self.source)
         form.addRow("Preset", self.preset)
         self.class_file = QPushButton(NO_CLASS_FILE)
@@ -105,28 +85,6 @@ class BrainsTab(PreviewPage):
     def middle(self) -> list[QWidget]:
         """The steps."""
         return [self.stepper]
-
-    def below(self) -> list[QWidget]:
-        """The samples."""
-        self.sheet = Section("Samples", "Several samples beside each other, and the record of each.")
-        layout = QFormLayout(self.sheet.body)
-        layout.setContentsMargins(0, 0, 0, 4)
-        layout.addRow(self.samples)
-        self.sheet.toggled.connect(lambda _: self._refresh_samples())
-        return [self.sheet]
-
-    def _recall(self) -> None:
-        kept = recall(FACE)
-        row = self.preset.findData(kept.get("preset"))
-        if row >= 0:
-            self.preset.setCurrentIndex(row)
-        count = kept.get("count")
-        if isinstance(count, int):
-            self.samples.count.setValue(count)
-
-    def choices(self) -> dict[str, Any]:
-        """Preset and number of samples."""
-        return {"preset": self.preset.currentData(), "count": self.samples.count.value()}
 
     # What is drawn
 
@@ -148,12 +106,13 @@ class BrainsTab(PreviewPage):
             self.full.isChecked(),
         )
 
-    def request(self) -> tuple[Any, ...]:
+    def drawing(self) -> tuple[Any, ...]:
         """A quick look and the full size of the chosen step."""
-        if self._sampling.running:  # gives way, and is taken up again when this one is done
-            self._stale = True
-            self._sampling.stop()
         return drawn, self.wanted(), self._studio
+
+    def sampling(self, seeds: Sequence[int]) -> tuple[Any, ...]:
+        """An axial slice of each."""
+        return sampled, self.source.source(), self.form.priors(), seeds, self._studio
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize`, or Python."""
@@ -167,24 +126,14 @@ class BrainsTab(PreviewPage):
         """The sample's three files."""
         return saved, self.wanted(), folder, self.preset.currentData(), self._studio
 
+    def take(self, facts: dict[str, Any]) -> None:
+        """Preset and priors of a record; its label map has to be chosen beside it."""
+        if "class_priors" in facts:
+            raise InputError(f"The record was made with the class priors {facts['class_priors']}: choose preset, this "
+                             "file and the seed by hand.")  # fmt: skip
+        super().take(facts)
+
     # What the user does
-
-    def draw_samples(self, count: int) -> None:
-        """Draw that many samples, from the present seed on."""
-        if self.problem() is None:
-            self.samples.begin(range(self.seed.value(), self.seed.value() + count))
-            self._stale = True
-            self._refresh_samples()
-
-    def close_down(self) -> None:
-        """Stop the samples too."""
-        self._stale = False
-        self._sampling.stop()
-        super().close_down()
-
-    def _on_source(self) -> None:
-        self._on_priors()
-        self.redraw()
 
     def choose_class_priors(self) -> None:
         """Ask for a file of priors for each class, and use it."""
@@ -201,46 +150,19 @@ class BrainsTab(PreviewPage):
         self.class_file.setText(Path(name).name)
         self.form.set_base(replace(PRESETS[self.preset.currentData()], class_means=means, class_stds=stds))
 
+    def _on_source(self) -> None:
+        self._on_priors()
+        self.redraw()
+
     def _on_preset(self) -> None:
-        name = self.preset.currentData()
         self.class_file.setText(NO_CLASS_FILE)
         for part in self._class_row:
-            part.setVisible(name == ONE_CONTRAST)
-        self.form.set_base(PRESETS[name])
-
-    def _on_priors(self) -> None:
-        self._stale = bool(self.samples.seeds)
-        self._sampling.stop()
-        if not self._drawn:
-            self._refresh_samples()
+            part.setVisible(self.preset.currentData() == ONE_CONTRAST)
+        super()._on_preset()
 
     def _on_step(self, letter: str) -> None:
         self.target.setEnabled(letter == "f")
         self.redraw(wait_ms=0)
-
-    def _on_sample(self, seed: int) -> None:
-        self._drawn = True
-        if seed != self.seed.value():
-            self.seed.setValue(seed)
-        elif self.pair.image is None:
-            self.redraw(wait_ms=0)
-
-    def _refresh_samples(self) -> None:
-        """Draw the samples again if the priors changed since, once the current scan is done."""
-        if not self._stale or not self.sheet.unfolded or self.redrawer.running or self._sampling.running:
-            return
-        self._stale = False
-        try:
-            source, priors = self.source.source(), self.form.priors()
-        except ValueError as error:
-            self.status.say(str(error))
-            return
-        self._sampling.start("", sampled, source, priors, list(self.samples.seeds), self._studio)
-
-    def _on_sampled(self, report: Progress) -> None:
-        if "thumbnail" in report.figures:
-            self.samples.add(report.figures["thumbnail"])
-            self.samples.mark(self.seed.value())
 
 
 def recipe_place(source: Source) -> Path:

@@ -9,6 +9,7 @@ from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.prior_table import degradation_rows
 from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
@@ -91,6 +92,10 @@ class DegradeTab(PreviewPage):
     def write(self, folder: Path) -> tuple[Any, ...]:
         """The files of the degraded scan."""
         return saved_degraded, self.wanted(), folder, self._keeper
+
+    def take(self, facts: dict[str, Any]) -> None:
+        """Priors of a record; its scan has to be chosen beside it."""
+        self.form.set_priors(DegradationPriors(), changed(DegradationPriors(), facts["prior"]))
 
     # What happens
 

@@ -33,13 +33,14 @@ class LayerPair(QObject):
         name: "Synthetic" names them "Synthetic scan" and "Synthetic labels".
     """
 
+    image_word, labels_word = "scan", "labels"
     removed = Signal()  # the user deleted one of the two
 
     def __init__(self, viewer: ViewerModel, name: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer, self._name = viewer, name
-        self.image: Layer | None = self._adopted("scan")
-        self.labels: Layer | None = self._adopted("labels")
+        self.image: Layer | None = self._adopted(self.image_word)
+        self.labels: Layer | None = self._adopted(self.labels_word)
         self._limits: tuple[float, float] | None = None
         self._values: set[int] = set()
         viewer.layers.events.removed.connect(self._on_removed)
@@ -70,14 +71,13 @@ class LayerPair(QObject):
             self.labels.visible = visible
 
     def _show_image(self, shown: Shown, record: dict[str, Any]) -> None:
-        metadata = {**shown.geometry["metadata"], MARK: f"{self._name} scan", "synthesis": record}
-        kwargs = {**shown.geometry, "metadata": metadata}
+        name = f"{self._name} {self.image_word}"
+        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name, "synthesis": record}}
         if self.image is None:
-            name = f"{self._name} scan"
             layer = Image(shown.data, name=name, colormap="gray", contrast_limits=shown.limits, **kwargs)
             self.image = self._added(layer, below=self.labels)
         else:
-            _refill(self.image, shown.data, kwargs)
+            refill(self.image, shown.data, kwargs)
         if self._limits != shown.limits:
             low, high = shown.limits
             self.image.contrast_limits_range = (low, high)
@@ -86,16 +86,17 @@ class LayerPair(QObject):
 
     def _show_labels(self, shown: Shown) -> None:
         volumes = shown.volumes_mm3 or {}
-        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: f"{self._name} labels"}}
+        name = f"{self._name} {self.labels_word}"
+        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name}}
         if self.labels is None:
-            layer = Labels(shown.data, name=f"{self._name} labels", **kwargs, **labels_kwargs(volumes, volumes))
+            layer = Labels(shown.data, name=name, **kwargs, **labels_kwargs(volumes, volumes))
             self.labels = self._added(layer)
             self._values = set(volumes)
             return
         if not set(volumes) <= self._values:
             self._values |= set(volumes)
             self.labels.colormap = label_colormap(self._values)
-        _refill(self.labels, shown.data, kwargs)
+        refill(self.labels, shown.data, kwargs)
         self.labels.features = label_features(volumes, volumes)
 
     def _added(self, layer: Layer, below: Layer | None = None) -> Layer:
@@ -125,7 +126,7 @@ class LayerPair(QObject):
         self.removed.emit()
 
 
-def _refill(layer: Layer, data: np.ndarray, kwargs: dict[str, Any]) -> None:
+def refill(layer: Layer, data: np.ndarray, kwargs: dict[str, Any]) -> None:
     """Give a layer other voxels and their place, in the order that never makes it smaller than both in between."""
     place = {key: kwargs[key] for key in ("scale", "translate")}
     coarser = bool(np.prod(place["scale"]) > np.prod(layer.scale))

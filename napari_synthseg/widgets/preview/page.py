@@ -1,4 +1,4 @@
-"""What both tabs share: a seed and its Draw button, priors, redraws that follow changes, copying and saving."""
+"""What all tabs share: a seed and its Draw button, priors, redraws that follow changes, copying, opening and saving."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QSpinBox,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_synthseg.errors import InputError
+from napari_synthseg.synthesis.saving import read_record_file
 from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel
 from napari_synthseg.widgets.parts.icons import icon_on
 from napari_synthseg.widgets.parts.job import Job
@@ -38,12 +41,13 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 PRESS_DRAW = "Press Draw to see a sample."
+RECORD_FILES = "Records (*_record.json *.json);;All files (*)"
 LARGEST_SEED = 2**31 - 1
 NEW_SEEDS = 10_000  # new ones stay short enough to be read out
 
 
 class PreviewPage(QWidget):
-    """A tab. What is drawn, and from what, is the subclass's: `prepare`, `request`, `recipe` and `write`.
+    """A tab. What is drawn, and from what, is the subclass's: `request`, `recipe`, `write` and `take`.
 
     Args:
         viewer: the viewer that pictures are shown in.
@@ -52,13 +56,15 @@ class PreviewPage(QWidget):
         form: its priors.
     """
 
+    layer_type: type[LayerPair] = LayerPair
+
     def __init__(self, viewer: ViewerModel, face: str, layers: str, form: PriorsForm) -> None:
         super().__init__()
         self._viewer, self._face = viewer, face
         self._drawn = False  # nothing is added to a viewer before it was asked for
         self._started = 0.0
         self.form = form
-        self.pair = LayerPair(viewer, layers, self)
+        self.pair = self.layer_type(viewer, layers, self)
         self.redrawer = Redrawer(self)
         self._saving = Job(self)
         self._build()
@@ -110,6 +116,25 @@ class PreviewPage(QWidget):
     def write(self, folder: Path) -> tuple[Any, ...]:
         """The function that saves into a folder, and its arguments."""
         raise NotImplementedError
+
+    def take(self, facts: dict[str, Any]) -> None:
+        """Choose what a sample was made with.
+
+        Args:
+            facts: from its record file.
+
+        Raises:
+            InputError: if they are not of this tab.
+        """
+        raise NotImplementedError
+
+    def measured(self, picture: Picture) -> str:
+        """What was drawn, in a few words."""
+        return f"{'Quick look' if picture.quick else 'Full size'}: {' × '.join(f'{s:.3g}' for s in picture.spacing)} mm"
+
+    def described(self, summary: dict[str, str | float]) -> str:
+        """A record in one line."""
+        return described(summary)
 
     # Parts
 
@@ -200,6 +225,11 @@ class PreviewPage(QWidget):
         for text, python in (("Command line", False), ("Python", True)):
             menu.addAction(text).triggered.connect(lambda _=False, python=python: self.copy_recipe(python=python))
         self.copy.setMenu(menu)
+        self.open = QToolButton()
+        self.open.setAccessibleName("Open a record")
+        self.open.setToolTip("Take seed and priors of a sample that was saved: choose its record.")
+        icon_on(self.open, "open")
+        self.open.clicked.connect(self.open_record)
         self.save = QPushButton("&Save…")
         self.save.setToolTip("Save the image, its labels and the record of what was drawn, at full size.")
         icon_on(self.save, "save")
@@ -207,6 +237,7 @@ class PreviewPage(QWidget):
         line = QHBoxLayout()
         line.setSpacing(6)
         line.addWidget(self.copy, 1)
+        line.addWidget(self.open)
         line.addWidget(self.save, 1)
         return line
 
@@ -276,6 +307,24 @@ class PreviewPage(QWidget):
         self.status.say("Saving…")
         self._saving.start("Save sample", function, *arguments)
 
+    def open_record(self) -> None:
+        """Ask for the record of a sample, and draw with its seed and priors."""
+        start = str(recall(self._face).get("folder", ""))
+        name, _ = QFileDialog.getOpenFileName(self, "Choose the record of a sample", start, RECORD_FILES)
+        if not name:
+            return
+        try:
+            facts = read_record_file(name)
+            if not isinstance(facts.get("seed"), int) or not isinstance(facts.get("prior"), list):
+                raise InputError(f"{Path(name).name} is no record of a sample: choose a file that Save… wrote.")
+            self.take(facts)
+        except ValueError as error:
+            self.status.say(str(error))
+            return
+        self._drawn = True
+        self.seed.setValue(facts["seed"])
+        self.redraw(wait_ms=0)
+
     def close_down(self) -> None:
         """Stop what runs."""
         self.redrawer.stop()
@@ -304,10 +353,9 @@ class PreviewPage(QWidget):
 
     def _on_pictured(self, picture: Picture) -> None:
         self.pair.show(picture, labels_visible=self.target.isChecked())
-        spacing = " × ".join(f"{size:.3g}" for size in picture.spacing)
-        seconds = time.monotonic() - self._started
-        self.status.say(f"{'Quick look' if picture.quick else 'Full size'}: {spacing} mm, {seconds:.1f} s.")
-        self.facts.say(described(picture.summary))
+        self.status.say(f"{self.measured(picture)}, {time.monotonic() - self._started:.1f} s.")
+        self.facts.say(self.described(picture.summary))
+        self.facts.setToolTip("\n".join(f"{name}: {value}" for name, value in picture.summary.items()))
 
     def _on_staged(self, stage: str) -> None:
         if not self.status.text():

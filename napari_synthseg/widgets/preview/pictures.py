@@ -19,16 +19,33 @@ class Shown:
     """One layer's content.
 
     Attributes:
-        data: (S, A, R)
+        data: (S, A, R), or (rows, columns) of a flat picture.
         geometry: keyword arguments of a layer: scale, translate, units, axis labels, metadata.
         limits: contrast limits of an image.
         volumes_mm3: of the values of labels.
+        table: columns of what a Labels layer says of its values, where they are no structures.
     """
 
     data: np.ndarray
     geometry: dict[str, Any]
     limits: tuple[float, float] = (0.0, 1.0)
     volumes_mm3: dict[int, float] | None = None
+    table: dict[str, list[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The object that is to be found, and the points that are given for it.
+
+    Attributes:
+        target: the object's label.
+        points: (N, 2) row and column, pixels.
+        inside: (N,) bool, whether each lies in the object or is what the object is not.
+    """
+
+    target: int
+    points: np.ndarray
+    inside: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,16 +57,28 @@ class Picture:
         labels: label values.
         record: plain numbers it was made with, kept in the image layer's metadata.
         summary: the record as columns of a table.
-        spacing: voxel size, mm.
+        spacing: voxel size, mm; of a flat picture, pixels.
         quick: whether it is only the quick look.
+        prompts: what a person might point at in it.
     """
 
     image: Shown | None
     labels: Shown | None
     record: dict[str, Any]
     summary: dict[str, str | float]
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, ...]
     quick: bool
+    prompts: Prompts | None = None
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One of several samples: its seed, a picture of it, and its record as columns of a table."""
+
+    seed: int
+    picture: np.ndarray
+    """(rows, columns) uint8."""
+    summary: dict[str, str | float]
 
 
 def shown_image(volume: Volume, limits: tuple[float, float] = (0.0, 1.0)) -> Shown:

@@ -146,6 +146,16 @@ class PriorsForm(QWidget, Generic[AnyPriors]):
             group.set_values(values)
         self.changed.emit()
 
+    def set_priors(self, base: AnyPriors, priors: AnyPriors) -> None:
+        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
+        values = {row.info.name: getattr(priors, row.info.name) for group in self.groups.values() for row in group.rows}
+        shown = {name: getattr(base, name) for name in values}
+        self._base = replace(priors, **shown)  # type: ignore[type-var]  # what has no row is the priors' own
+        for group in self.groups.values():
+            group.set_base(base)
+            group.set_values(values)
+        self.changed.emit()
+
     def unfolded(self) -> list[str]:
         """Titles of the groups that are open."""
         return [title for title, group in self.groups.items() if group.unfolded]

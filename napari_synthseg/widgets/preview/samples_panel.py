@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QKeyEvent, QKeySequence, QPixmap, QResizeEvent
+from qtpy.QtGui import QIcon, QImage, QKeyEvent, QKeySequence, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -22,9 +22,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.synthesis.record_table import TIPS
 from napari_synthseg.widgets.parts.controls import keep_from_wheel
-from napari_synthseg.widgets.preview.brains_job import Thumbnail
+from napari_synthseg.widgets.preview.pictures import Thumbnail
 
 DEFAULT_COUNT = 6
 LARGEST_COUNT = 24
@@ -33,13 +32,19 @@ LINE = 22  # of the table
 
 
 class SamplesPanel(QWidget):
-    """Shows thumbnails as they come; who owns it draws them."""
+    """Shows thumbnails as they come; who owns it draws them.
+
+    Args:
+        tips: what each column of the records means.
+        sheet_tip: what a thumbnail shows.
+    """
 
     wanted = Signal(int)  # draw that many
     chosen = Signal(int)  # this seed becomes the current one
 
-    def __init__(self) -> None:
+    def __init__(self, tips: Mapping[str, str], sheet_tip: str) -> None:
         super().__init__()
+        self._tips = tips
         self.seeds: list[int] = []
         self.count = QSpinBox()
         self.count.setRange(1, LARGEST_COUNT)
@@ -51,7 +56,7 @@ class SamplesPanel(QWidget):
         self.draw.setToolTip("Draw this many samples with the priors as they are; click one to see it in the viewer.")
         self.draw.clicked.connect(lambda: self.wanted.emit(self.count.value()))
         self.sheet = _Sheet()
-        self.sheet.setToolTip("One axial slice of each sample, its seed below it.")
+        self.sheet.setToolTip(sheet_tip)
         self.table = _Table(0, 0)
         self.table.setToolTip("What was drawn for each sample; Ctrl+C copies the current row.")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -141,7 +146,7 @@ class SamplesPanel(QWidget):
             self.table.setColumnCount(len(columns))
             for column, name in enumerate(columns):
                 head = QTableWidgetItem(name[:1].upper() + name[1:])
-                head.setToolTip(TIPS.get(name, "The seed of the sample."))
+                head.setToolTip(self._tips.get(name, "The seed of the sample."))
                 self.table.setHorizontalHeaderItem(column, head)
         self.table.setRowCount(max(self.table.rowCount(), row + 1))
         for column, value in enumerate(columns.values()):
@@ -201,6 +206,11 @@ class _Sheet(QListWidget):
 def _pixmap(sample: Thumbnail) -> QPixmap:
     rows, columns = sample.picture.shape
     image = QImage(sample.picture.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8)
-    whole = QPixmap.fromImage(image)  # a copy: the bytes may go
     keep = Qt.AspectRatioMode.KeepAspectRatio
-    return whole.scaled(SIDE, SIDE, keep, Qt.TransformationMode.SmoothTransformation)
+    small = QPixmap.fromImage(image).scaled(SIDE, SIDE, keep, Qt.TransformationMode.SmoothTransformation)
+    square = QPixmap(SIDE, SIDE)  # the sheet takes all for as large as the first
+    square.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(square)
+    painter.drawPixmap((SIDE - small.width()) // 2, (SIDE - small.height()) // 2, small)
+    painter.end()
+    return square

@@ -10,12 +10,13 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from napari_synthseg.widgets.preview.brains_tab import BrainsTab
 from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage
+from napari_synthseg.widgets.preview.shapes_tab import ShapesTab
 from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:
     import napari
 
-TABS: tuple[type[BrainsTab] | type[DegradeTab], ...] = (BrainsTab, DegradeTab)
+TABS: tuple[type[BrainsTab] | type[DegradeTab] | type[ShapesTab], ...] = (BrainsTab, DegradeTab, ShapesTab)
 """A further generative model is one more page here."""
 
 
@@ -68,6 +69,13 @@ class PreviewWidget(QWidget):
         """The second tab."""
         page = self.page(TABS.index(DegradeTab))
         assert isinstance(page, DegradeTab)
+        return page
+
+    @property
+    def shapes(self) -> ShapesTab:
+        """The third tab."""
+        page = self.page(TABS.index(ShapesTab))
+        assert isinstance(page, ShapesTab)
         return page
 
     def sizeHint(self) -> QSize:

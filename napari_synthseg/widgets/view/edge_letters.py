@@ -107,6 +107,8 @@ def _letters(viewer: ViewerModel, direction: np.ndarray) -> str:
 
 
 def _is_anatomical(viewer: ViewerModel) -> bool:
+    if any(layer.ndim == 2 and layer.visible and hasattr(layer, "contrast_limits_range") for layer in viewer.layers):
+        return False  # a flat picture, perhaps before hidden scans
     solid = [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "contrast_limits_range")]
     solid += [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "selected_label")]
     return bool(solid) and all(tuple(layer.axis_labels[-3:]) == AXIS_LABELS for layer in solid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
 from napari_synthseg.files import read_volume, write_labels
+from napari_synthseg.synthesis.prior_settings import differences
 from napari_synthseg.widgets.preview import brains_tab
 from tests.widgets.preview.conftest import blocks, click, settle
 
@@ -216,6 +218,21 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
     assert len(list((tmp_path / "saved").iterdir())) == 2 * len(names)  # the first one was not replaced
 
 
+def test_a_record_is_opened(brains, qtbot, tmp_path, monkeypatch):
+    given = ((50.0, 2.0), None)
+    priors = replace(brains_tab.PRESETS["no-bias"], mean=(10.0, 90.0), class_means=given, class_stds=given)
+    settings = differences(priors, brains_tab.PRESETS["no-bias"])
+    (tmp_path / "a_record.json").write_text(json.dumps({"preset": "no-bias", "prior": settings, "seed": 77}))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
+    brains.form.set_values({"flip": 0.1})
+    brains.open.click()
+    assert (brains.preset.currentText(), brains.seed.value()) == ("no-bias", 77)
+    assert brains.form.priors() == priors
+    assert [row for group in brains.form.groups.values() for row in group.rows if row.differs] == [
+        brains.form.row("mean")
+    ]
+
+
 def test_python_is_copied(brains):
     brains.copy_recipe(python=True)
     assert "synthesize('blocks.nii.gz', 'synthseg', seed=seed)" in QApplication.clipboard().text()
@@ -229,7 +246,7 @@ def test_choices_are_remembered(open_widget, monkeypatch):
     widget.brains.form.set_unfolded(["Labels"])
     widget.close()
     assert kept["preset"] == "fast"
-    for module in ("page", "brains_tab"):
+    for module in ("page", "generator_page"):
         monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
     again = open_widget().brains
     assert again.preset.currentText() == "fast"

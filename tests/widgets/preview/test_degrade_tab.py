@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.files import read_volume
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from tests.widgets.builders import scan_layer
 from tests.widgets.preview.conftest import click, settle
 
@@ -95,3 +96,13 @@ def test_the_command_line_is_copied(degrade):
     words = shlex.split(QApplication.clipboard().text())
     assert words[:3] == ["napari-synthseg", "degrade", "scan.nii.gz"]
     assert "noise_std=0,80" in words
+
+
+def test_a_record_is_opened(degrade, qtbot, tmp_path, monkeypatch):
+    (tmp_path / "a_record.json").write_text('{"scan": "x", "prior": ["noise_std=0,33"], "seed": 9}')
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
+    degrade.form.row("bias_std").control.high.setValue(1.25)
+    degrade.open.click()
+    settle(qtbot, degrade)
+    assert degrade.seed.value() == 9
+    assert degrade.form.priors() == DegradationPriors(noise_std=(0.0, 33.0))

@@ -47,9 +47,9 @@ def test_it_says_what_to_press_first(open_widget):
     assert "Press Draw" in widget.brains.status.text()
 
 
-def test_there_are_two_tabs_with_tips(open_widget):
+def test_there_are_three_tabs_with_tips(open_widget):
     tabs = open_widget().tabs
-    assert [tabs.tabText(index) for index in range(tabs.count())] == ["Brains", "Degrade a scan"]
+    assert [tabs.tabText(index) for index in range(tabs.count())] == ["Brains", "Degrade a scan", "Shapes"]
     assert all(tabs.tabToolTip(index) for index in range(tabs.count()))
 
 
@@ -57,7 +57,8 @@ def test_it_fits_a_narrow_dock_and_a_low_window(open_widget):
     widget = open_widget()
     for index in range(widget.tabs.count()):
         widget.tabs.setCurrentIndex(index)
-    widget.brains.form.set_unfolded(list(widget.brains.form.groups))
+    for page in widget.pages.values():
+        page.form.set_unfolded(list(page.form.groups))
     assert widget.minimumSizeHint().width() <= 270
     assert widget.minimumSizeHint().height() <= 560
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.compat import isalive
@@ -88,6 +89,15 @@ def test_letters_can_be_switched_off_and_on(bar, viewer, qtbot):
     qtbot.mouseClick(bar.letters, LEFT)
     assert shown_letters(viewer) == []
     qtbot.mouseClick(bar.letters, LEFT)
+    assert shown_letters(viewer) == ["A", "P", "R", "L"]
+
+
+def test_a_flat_picture_has_no_letters(bar, viewer, qtbot):
+    qtbot.mouseClick(bar.buttons["axial"], LEFT)
+    viewer.layers[0].visible = False
+    viewer.add_image(np.zeros((4, 4)), name="flat")
+    assert shown_letters(viewer) == []
+    viewer.layers.remove("flat")
     assert shown_letters(viewer) == ["A", "P", "R", "L"]
 
 

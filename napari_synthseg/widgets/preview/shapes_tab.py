@@ -1,0 +1,161 @@
+"""The Shapes tab: SynthFM's scenes: their priors, objects, the points that training gives, several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
+
+from napari_synthseg.synthesis.prior_settings import differences
+from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS
+from napari_synthseg.synthesis.shape_table import SUMMARY_TIPS, shape_rows
+from napari_synthseg.widgets.parts.choices import device_choices
+from napari_synthseg.widgets.parts.controls import Section
+from napari_synthseg.widgets.parts.memory import recall
+from napari_synthseg.widgets.parts.options_form import OptionsForm
+from napari_synthseg.widgets.preview.generator_page import GeneratorPage
+from napari_synthseg.widgets.preview.pictures import Picture
+from napari_synthseg.widgets.preview.priors_form import PriorsForm
+from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
+from napari_synthseg.widgets.preview.scene_layers import SceneLayers
+from napari_synthseg.widgets.preview.shapes_job import SceneKeeper, drawn_scene, sampled_scenes, saved_scene
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+FACE = "shapes"
+PRESET_TIPS = {
+    "both": "Both modules of SynthFM, every modality.",
+    "shape-only": "The shape-aware module: separate shapes from closed Bezier curves.",
+    "boundary-only": "The boundary-aware module: label maps of touching regions with gaps.",
+    "paper": "The method as the paper tells it: the noise library, no look of a modality.",
+    "ct": "What CT looks like, alone.",
+    "mr": "What MR looks like, alone.",
+    "ultrasound": "What ultrasound looks like, alone.",
+    "xray": "What X-ray looks like, alone.",
+    "microscopy": "What light microscopy looks like, alone.",
+}
+ELSEWHERE = ("preset", "prior", "seed", "record")
+"""Options that the tab has other controls for."""
+SHEET_TIP = "Each scene, its seed below it."
+OBJECTS_TIP = "Show all objects: each of them can be the target."
+TARGET_TIP = "Show one object, and the points that a step of training might give for it: discs inside, crosses outside."
+SETTINGS = {"body": "in a body", "ground": "on a ground", "cells": "a crowd of cells"}
+
+
+class ShapesTab(GeneratorPage):
+    """Synthetic images of shapes, from nothing."""
+
+    title = "Shapes"
+    tip = "SynthFM's generative model: scenes of shapes with their objects, made from no data at all."
+    layer_type = SceneLayers
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._keeper = SceneKeeper()
+        self._turn = 0
+        form = PriorsForm(shape_rows(), SHAPE_PRESETS["both"])
+        super().__init__(viewer, FACE, form, SHAPE_PRESETS, PRESET_TIPS, SamplesPanel(SUMMARY_TIPS, SHEET_TIP))
+        self.full.hide()  # a scene takes no longer than a quick look at a brain
+        self.target.setText("&Objects")
+        self.target.setToolTip(OBJECTS_TIP)
+        self._add_prompts()
+        self.seed.valueChanged.connect(self._on_seed)
+        self.output.changed.connect(self.redraw)
+        self.recall_choices()
+        self.show_problem()
+
+    # Parts
+
+    def head(self, form: QFormLayout) -> None:
+        """The preset."""
+        form.addRow("Preset", self.preset)
+
+    def _add_prompts(self) -> None:
+        self.prompts = QCheckBox("&Target and points")
+        self.prompts.setToolTip(TARGET_TIP)
+        self.prompts.toggled.connect(self._on_prompts)
+        self.another = QToolButton()
+        self.another.setText("A&nother")
+        self.another.setToolTip("Another target of the same scene, and other points.")
+        self.another.clicked.connect(self.take_another)
+        at = self.options.count() - 1  # before the room at the end
+        self.options.insertWidget(at, self.prompts)
+        self.options.insertWidget(at + 1, self.another)
+        self.prompts.setChecked(bool(recall(FACE).get("prompts", True)))
+
+    def below(self) -> list[QWidget]:
+        """The samples, and the options that are no priors."""
+        self.output = OptionsForm(SynthesizeShapesOptions, leave_out=ELSEWHERE, choices={"device": device_choices()})
+        self.output.set_values(recall(FACE).get("output", {}))
+        section = Section("Image", "Size of the image, what is saved of it, and where it is computed.")
+        layout = QVBoxLayout(section.body)
+        layout.setContentsMargins(10, 0, 0, 4)
+        layout.addWidget(self.output)
+        return [*super().below(), section]
+
+    def choices(self) -> dict[str, Any]:
+        """What the other tabs keep, the target, and the options that are no priors."""
+        return super().choices() | {"prompts": self.prompts.isChecked(), "output": self.output.differences()}
+
+    # What is drawn
+
+    def chosen(self) -> SynthesizeShapesOptions:
+        """The present choices, as the command line has them.
+
+        Raises:
+            InputError: if they cannot be used.
+        """
+        name = self.preset.currentData()
+        settings = differences(self.form.priors(), SHAPE_PRESETS[name])
+        return SynthesizeShapesOptions(name, tuple(settings), self.seed.value(), **self.output.values())
+
+    def drawing(self) -> tuple[Any, ...]:
+        """The scene with its target."""
+        return drawn_scene, self.chosen(), self._turn, self._keeper
+
+    def sampling(self, seeds: Sequence[int]) -> tuple[Any, ...]:
+        """A small image of each."""
+        return sampled_scenes, self.chosen(), seeds
+
+    def recipe(self, *, python: bool) -> str:
+        """`napari-synthseg synthesize-shapes`, or Python."""
+        from napari_synthseg.synthesis.recipe_text import shapes_command_line, shapes_python_code
+
+        return (shapes_python_code if python else shapes_command_line)(Path("scenes"), self.chosen())
+
+    def write(self, folder: Path) -> tuple[Any, ...]:
+        """The scene's three files."""
+        return saved_scene, self.chosen(), folder, self._keeper
+
+    def measured(self, picture: Picture) -> str:
+        """Pixels, and how many objects."""
+        rows, columns = picture.image.data.shape  # type: ignore[union-attr]
+        count = len(picture.labels.table["index"]) - 1  # type: ignore[union-attr,index]
+        return f"{rows} × {columns} pixels, {count} object{'s' * (count != 1)}"
+
+    def described(self, summary: dict[str, str | float]) -> str:
+        """What a scene is, in one line."""
+        shapes = f"{summary['shapes']} {'labels' if summary['module'] == 'boundary' else 'shapes'}"
+        look, setting = str(summary["looks like"]), SETTINGS[str(summary["setting"])]
+        parts = [look.upper() if look in ("ct", "mr") else look.capitalize(), shapes, setting]
+        parts += [f"acquired {summary['acquired']}", f"gamma {summary['gamma']}"]
+        return ", ".join(parts + ["inverted"] * (summary["inverted"] == "yes")) + "."
+
+    # What the user does
+
+    def take_another(self) -> None:
+        """Point at another object of the scene, and show it."""
+        self._turn += 1
+        self.prompts.setChecked(True)
+        self._drawn = True
+        self.redraw(wait_ms=0)
+
+    def _on_seed(self) -> None:
+        self._turn = 0
+
+    def _on_prompts(self, shown: bool) -> None:
+        self.pair.set_target_visible(shown)
+        self.another.setEnabled(shown)
