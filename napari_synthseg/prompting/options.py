@@ -17,10 +17,13 @@ class PropagateOptions:
     """To slices of higher numbers (up), of lower ones (down), or both."""
     least_score: float = 0.5
     """End where the model expects a smaller overlap (IoU) with the truth, 0-1."""
-    least_overlap: float = 0.4
+    least_overlap: float = 0.3
     """End where the mask overlaps less (Dice) with that of the slice before, 0-1."""
-    most_growth: float = 2.0
+    most_growth: float = 2.5
     """End where the area grows more than so many times from a slice to the next, 1 or more."""
+    most_change: float = 2.5
+    """End where the brightness inside differs by more than so many of its standard deviations from that on all marked
+    slices, 0 or more."""
     most_slices: int | None = None
     """Go no further than so many slices from a marked one, 1 or more; to the end, if not given."""
 
@@ -33,6 +36,8 @@ class PropagateOptions:
                 raise InputError(f"The {name.replace('_', ' ')} must lie between 0 and 1, not {getattr(self, name)}.")
         if not self.most_growth >= 1:
             raise InputError(f"The most growth must be 1 or more, not {self.most_growth}.")
+        if not self.most_change >= 0:
+            raise InputError(f"The most change must be 0 or more, not {self.most_change}.")
         if self.most_slices is not None and self.most_slices < 1:
             raise InputError(f"The number of slices must be 1 or more, not {self.most_slices}.")
 

@@ -7,7 +7,7 @@ as they are; between two of them each slice is answered from the nearer one. A n
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.prompting.carry import carried, connected
+from napari_synthseg.prompting.ending import Look, compare, least_change
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.planes import Planes
 from napari_synthseg.prompting.prompts import Anchor, Prompts
@@ -41,7 +42,7 @@ class SliceAnswer(Progress):
     """Why the object is followed no further this way, as a part of a sentence; "" where it is."""
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Front:
     """Where the way from an anchor in one direction has come."""
 
@@ -100,6 +101,7 @@ def propagate(
     if not any(one.any() for one in masks.values()):
         raise InputError("Nothing is marked that could be followed: mark the object on a slice.")
     own = session.beside()
+    looks = [Look.of(planes.image(index), one, planes.window) for index, one in masks.items() if one.any()]
     fronts = _fronts(masks, marked, options)
     done = 0
     while fronts:
@@ -108,16 +110,15 @@ def propagate(
             continue
         checkpoint()
         _encode_ahead(own, planes, fronts, front, set(masks))
-        step = _step(own, planes, front, options)
+        step = _step(own, planes, front, looks, options)
         checkpoint()
         done += 1
-        figures = {"slice": front.index, "score": round(step.score, 2)}
-        yield SliceAnswer(STAGE, done, 0, figures, front.index, step.mask, step.score, step.overlap, step.ended)
+        yield replace(step, done=done)
         if step.ended:
             continue
         masks[front.index] = step.mask
         if options.most_slices is None or distance < options.most_slices:
-            following = _Front(front.index + front.direction, front.direction, step.mask, front.prompts)
+            following = replace(front, index=front.index + front.direction, mask=step.mask)
             heappush(fronts, (distance + 1, done, following))
     return planes.stack(masks)
 
@@ -135,11 +136,12 @@ def _fronts(
 ) -> list[tuple[int, int, _Front]]:
     """Where it begins: a heap by the distance from the anchor."""
     directions = {"both": (1, -1), "up": (1,), "down": (-1,)}[options.direction]
-    starts = [(index, mask, way) for index, mask in sorted(masks.items()) for way in directions if mask.any()]
-    fronts = [
-        (1, number - len(starts), _Front(index + way, way, mask, marked[index].prompts))
-        for number, (index, mask, way) in enumerate(starts)
-    ]
+    fronts: list[tuple[int, int, _Front]] = []
+    for index, mask in sorted(masks.items()):
+        if mask.any():
+            for way in directions:
+                front = _Front(index + way, way, mask, marked[index].prompts)
+                fronts.append((1, len(fronts) - 2 * len(masks), front))
     heapify(fronts)
     return fronts
 
@@ -154,33 +156,19 @@ def _encode_ahead(
     session.encode_ahead([planes.image(index) for index in new[: AHEAD + 1]], planes.window, planes.pixel)
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    mask: np.ndarray
-    score: float
-    overlap: float
-    ended: str
-
-
-def _step(session: Session, planes: Planes, front: _Front, options: PropagateOptions) -> _Step:
+def _step(
+    session: Session, planes: Planes, front: _Front, looks: Sequence[Look], options: PropagateOptions
+) -> SliceAnswer:
     """The answer on one slice, and whether the object is still there."""
-    session.set_image(planes.image(front.index), planes.window, planes.pixel)
-    session.point_at(carried(front.mask, planes.pixel))
+    image = planes.image(front.index)
+    session.set_image(image, planes.window, planes.pixel)
+    given = front.prompts
+    outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
+    session.point_at(carried(front.mask, planes.pixel, planes.step, outside))
     answer = session.answer()
     mask = connected(answer.mask, front.mask)
-    area, before = int(mask.sum()), int(front.mask.sum())
-    overlap = 2 * int((mask & front.mask).sum()) / (area + before)
-    ended = _why(area / before, answer.score, overlap, options)
-    return _Step(np.zeros_like(mask) if ended else mask, answer.score, overlap, ended)
-
-
-def _why(growth: float, score: float, overlap: float, options: PropagateOptions) -> str:
-    if growth == 0:
-        return "nothing is found there"
-    if score < options.least_score:
-        return f"the model is unsure (score {score:.2f})"
-    if growth > options.most_growth:
-        return f"the area grows {growth:.1f} times"
-    if overlap < options.least_overlap:
-        return f"it overlaps little with the slice before (Dice {overlap:.2f})"
-    return ""
+    found = compare(mask, front.mask, answer.score, least_change(looks, image, mask, planes.window))
+    ended = found.ended(options)
+    kept = np.zeros_like(mask) if ended else mask
+    figures = {"slice": front.index, "score": round(answer.score, 2)}
+    return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)

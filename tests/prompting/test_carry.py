@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from napari_synthseg.prompting.carry import MOST_POINTS, carried, connected, deep_points
+from napari_synthseg.prompting import Prompts
+from napari_synthseg.prompting.carry import AROUND, MOST_INSIDE, carried, connected, deep_points, spread_points
 from tests.prompting.tracer import disc
 
 SHAPE = (30, 40)
@@ -22,7 +24,7 @@ def test_parts_each_have_their_point_the_largest_first():
 def test_there_are_only_a_few_points_however_many_parts():
     mask = np.zeros(SHAPE, bool)
     mask[::3, ::3] = True
-    assert len(deep_points(mask)) == MOST_POINTS
+    assert len(deep_points(mask)) == MOST_INSIDE
 
 
 def test_depth_is_measured_in_true_lengths():
@@ -33,10 +35,40 @@ def test_depth_is_measured_in_true_lengths():
     assert mask[int(row), int(column)] and row == 11
 
 
-def test_the_mask_itself_is_a_prompt():
+def outside(given: Prompts) -> np.ndarray:
+    return np.array([point for point, positive in zip(given.points, given.positive, strict=True) if not positive])
+
+
+def test_the_mask_itself_is_a_prompt_with_points_inside_and_all_around():
     mask = disc(SHAPE, 12, 20, 6)
     given = carried(mask)
-    assert given.mask is mask and given.ask and all(given.positive)
+    assert given.mask is mask and given.points[0] == (12, 20) and given.positive == (True,) + (False,) * AROUND
+    offsets = outside(given) - (12, 20)
+    assert (np.linalg.norm(offsets, axis=1) > 8).all() and (np.linalg.norm(offsets, axis=1) < 11).all()
+    assert len({tuple(np.sign(np.round(offset / 8))) for offset in offsets}) == AROUND
+
+
+@pytest.mark.parametrize(("step", "least"), [(1, 8), (7, 13)])
+def test_points_outside_lie_further_off_where_slices_do(step, least):
+    offsets = outside(carried(disc((60, 60), 30, 30, 6), (1, 1), step)) - 30
+    assert (np.linalg.norm(offsets, axis=1) >= least - 0.5).all()
+
+
+def test_a_mask_that_fills_the_image_has_nothing_around_it():
+    assert all(carried(np.ones(SHAPE, bool)).positive)
+
+
+def test_a_users_points_outside_are_kept_until_the_mask_comes_close():
+    mask = disc(SHAPE, 12, 20, 6)
+    assert carried(mask, outside=[(12, 35), (12, 27)]).points[-1] == (12, 35)
+
+
+def test_points_are_spread_over_a_mask():
+    line = np.zeros(SHAPE, bool)
+    line[5, 3:34] = True
+    columns = sorted(column for _, column in spread_points(line, count=3))
+    assert columns == [3, 18, 33]
+    assert spread_points(np.zeros(SHAPE, bool)) == () and len(spread_points(disc(SHAPE, 5, 5, 0))) == 1
 
 
 def test_only_what_touches_the_slice_before_goes_on():

@@ -110,6 +110,15 @@ def test_it_ends_where_slices_overlap_little():
     assert any(report.ended.startswith("it overlaps little") for report in reports)
 
 
+def test_it_ends_where_the_object_looks_different():
+    truth = moving(0, 15)
+    volume = truth * np.linspace(1, 1.2, 16, dtype=np.float32)[:, None, None]
+    volume[10:] *= 1.3
+    reports, found = follow(propagate(Tracer(), volume, 0, 6, truth[6], window=(0, 2)))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(10))
+    assert any(report.ended.startswith("it looks different") for report in reports)
+
+
 # Marked slices
 
 
@@ -230,7 +239,14 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"direction": "left"}, {"least_score": 2}, {"least_overlap": -1}, {"most_growth": 0.5}, {"most_slices": 0}],
+    [
+        {"direction": "left"},
+        {"least_score": 2},
+        {"least_overlap": -1},
+        {"most_growth": 0.5},
+        {"most_change": -1},
+        {"most_slices": 0},
+    ],
 )
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(InputError):

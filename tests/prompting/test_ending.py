@@ -1,0 +1,52 @@
+"""Where an object ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_synthseg.prompting.ending import Comparison, Look, compare
+from napari_synthseg.prompting.options import PropagateOptions
+from tests.prompting.tracer import disc
+
+SHAPE = (20, 30)
+
+
+def test_a_look_is_that_of_what_the_mask_covers():
+    image = np.full(SHAPE, 1000.0)
+    mask = disc(SHAPE, 10, 10, 6)
+    image[mask] = np.random.default_rng(0).normal(50, 5, mask.sum())
+    image[10, 10] = np.nan
+    look = Look.of(image, mask, (0, 100))
+    assert look.middle == pytest.approx(50, abs=2) and look.spread == pytest.approx(5, abs=1)
+    assert look.change(Look(60, 1)) == pytest.approx(2, abs=0.6)
+
+
+def test_flat_images_and_colours_have_a_look_too():
+    mask = disc(SHAPE, 10, 10, 6)
+    assert Look.of(np.full(SHAPE, 7.0), mask, (0, 100)) == Look(7, 2)
+    assert Look.of(np.full((*SHAPE, 4), (10, 20, 60, 255), np.uint8), mask, None) == Look(30, pytest.approx(5.1))
+    assert Look.of(np.full(SHAPE, np.nan), mask, None).spread > 0
+
+
+def test_masks_are_compared_by_area_and_overlap():
+    before, mask = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    before[:10], mask[:15] = True, True
+    found = compare(mask, before, 0.9, 1.0)
+    assert (found.growth, found.overlap) == (1.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (Comparison(0.9, 1.1, 0.9, 0.5), ""),
+        (Comparison(0.9, 0, 0, 0), "nothing"),
+        (Comparison(0.4, 1.1, 0.9, 0.5), "unsure"),
+        (Comparison(0.9, 3, 0.9, 0.5), "grows"),
+        (Comparison(0.9, 1.1, 0.1, 0.5), "overlaps little"),
+        (Comparison(0.9, 1.1, 0.9, 3), "looks different"),
+    ],
+)
+def test_the_reason_of_an_end_is_said(found, reason):
+    ended = found.ended(PropagateOptions())
+    assert reason in ended and bool(reason) == bool(ended)
