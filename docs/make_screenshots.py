@@ -27,6 +27,13 @@ PATIENCE_S = 600
 DOCK_WIDTH = 340
 SEED = 12
 DEGRADED_SEED = 1
+SCENE_SEED, SCENES = 11, 9
+CORONAL_MM = -2.0
+OBJECTS = {
+    "Left caudate": [(True, (14.0, -14.0))],
+    "Right lateral ventricle": [(True, (18.0, 8.0)), (False, (26.0, 2.0))],
+}
+"""What is pointed at on the coronal slice: inside or outside, and (S, R) in mm."""
 
 
 @contextmanager
@@ -134,6 +141,57 @@ def degrade() -> None:
         save(viewer, "degrade")
 
 
+def prompt() -> None:
+    """Prompt: an object in the making beside one that was accepted; then followed through the slices."""
+    with window("Prompt") as (viewer, widget):
+        press(widget.view.buttons["coronal"])
+        viewer.dims.set_point(1, CORONAL_MM)
+        viewer.scene.camera.zoom *= 1.5
+        press(widget.point)
+        for name, clicks in OBJECTS.items():
+            for inside, place in clicks:
+                click_at(viewer, widget, place, inside)
+            if name != [*OBJECTS][-1]:
+                widget.name.setText(name)
+                press(widget.accept)
+        save(viewer, "prompt")
+        press(widget.follow)
+        wait_for(lambda: not widget.prompting.asker.following)
+        widget.name.setText([*OBJECTS][-1])
+        press(widget.accept)
+        press(widget.point)
+        press(widget.view.buttons["3d"])
+        viewer.layers[0].visible = False
+        viewer.fit_to_view()
+        save(viewer, "prompt_follow")
+
+
+def click_at(viewer: napari.Viewer, widget: QWidget, place: tuple[float, float], inside: bool) -> None:
+    """A click on the canvas at (S, R) in mm of the coronal slice that is shown."""
+    canvas = viewer.window._qt_viewer.canvas
+    x, y, _, w = canvas.view.scene.transform.map([place[1], place[0], 0, 1])
+    modifier = Qt.KeyboardModifier.NoModifier if inside else Qt.KeyboardModifier.ControlModifier
+    QTest.mouseClick(canvas.native, Qt.MouseButton.LeftButton, modifier, QPoint(round(x / w), round(y / w)))
+    wait_for(lambda: not widget.prompting.asker.waiting)
+
+
+def shapes() -> None:
+    """The third tab of Preview synthesis: a scene with a target and its points; several scenes with their records."""
+    with window("Preview synthesis") as (viewer, widget):
+        widget.tabs.setCurrentIndex(2)
+        page = widget.shapes
+        press(page.draw)
+        page.seed.setValue(SCENE_SEED)
+        wait_for(lambda: page.pair.image is not None and not page.redrawer.running)
+        page.sheet.set_unfolded(True)
+        page.samples.count.setValue(SCENES)
+        press(page.samples.draw)
+        wait_for(lambda: page.samples.table.rowCount() == SCENES and not page._sampling.running)
+        press(page.another)
+        wait_for(lambda: not page.redrawer.running)
+        save(viewer, "shapes")
+
+
 def press_row(table: QWidget, row: int) -> None:
     """A click on a row of a table, on the name in it."""
     where = table.visualRect(table.model().index(row, 2)).center()
@@ -160,7 +218,7 @@ def point_at(viewer: napari.Viewer, labels: Labels, value: int) -> None:
         )
 
 
-PICTURES = {"segment": segment, "preview": preview, "degrade": degrade}
+PICTURES = {"segment": segment, "prompt": prompt, "preview": preview, "degrade": degrade, "shapes": shapes}
 
 
 def main() -> None:

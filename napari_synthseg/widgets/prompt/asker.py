@@ -19,6 +19,10 @@ class Asker(QObject):
     """Asks an engine; every answer comes back with the token that came with its question.
 
     Clicks are answered in their order. An object is followed through slices beside that, in a thread of its own.
+
+    Attributes:
+        token: of the question at work; None if there is none.
+        way: the token of the object that is followed, or was last.
     """
 
     answered = Signal(object, object)  # token, Answer
@@ -34,7 +38,7 @@ class Asker(QObject):
         self._engine = engine
         self._waiting: deque[tuple[Any, Question]] = deque()
         self._prepare: Question | None = None
-        self._token: Any = None
+        self.token: Any = None
         self.way: Any = None
         self._job, self._following = Job(self), Job(self)
         self._job.progressed.connect(self._on_progressed)
@@ -49,7 +53,7 @@ class Asker(QObject):
     @property
     def waiting(self) -> int:
         """How many questions have no answer yet."""
-        return len(self._waiting) + (self._token is not None)
+        return len(self._waiting) + (self.token is not None)
 
     @property
     def following(self) -> bool:
@@ -91,9 +95,9 @@ class Asker(QObject):
     def _next(self) -> None:
         if self._job.running:
             return
-        self._token = None
+        self.token = None
         if self._waiting:
-            self._token, question = self._waiting.popleft()
+            self.token, question = self._waiting.popleft()
             self._job.start("", self._engine.answer, question)
         elif self._prepare is not None:
             question, self._prepare = self._prepare, None
@@ -105,7 +109,7 @@ class Asker(QObject):
         self.staged.emit(report.stage)
 
     def _on_returned(self, answer: Any) -> None:
-        token, self._token = self._token, None
+        token, self.token = self.token, None
         if token is not None:
             self.answered.emit(token, answer)
         self._next()
@@ -113,7 +117,7 @@ class Asker(QObject):
     def _on_failed(self, error: Exception) -> None:
         self._waiting.clear()
         self._prepare = None
-        self._token = None
+        self.token = None
         self.failed.emit(error)
         self.idle.emit()
 

@@ -91,6 +91,12 @@ class Draft:
         """The slices that were pointed at, those with points outside alone too."""
         return tuple(self._prompts)
 
+    def marked(self, place: Place) -> bool:
+        """Whether the user has said what is on a slice: with something found, or with points that it is not there."""
+        prompts = self.prompts(place)
+        found = bool(prompts.points or prompts.box) and bool(self.mask(place).any())
+        return found or not all(prompts.positive)
+
     def mask(self, place: Place) -> np.ndarray:
         """The object on a slice: (rows, columns), bool."""
         return self.voxels[section(place)] != 0
@@ -135,9 +141,9 @@ class Draft:
     def carry(self, step: Step, place: Place, mask: np.ndarray) -> bool:
         """Take the mask of a slice that the object was followed to; False if it does not count.
 
-        A slice that the user has pointed at stays as it is.
+        A slice that the user has marked stays as it is.
         """
-        if step not in self.steps or self.prompts(place).ask:
+        if step not in self.steps or self.marked(place):
             return False
         self._write(step, place, mask)
         self.carried.add(place)

@@ -146,7 +146,7 @@ class Engine:
             yield Progress(ENCODING)
             session.set_image(image, window, question.picture.pixel(question.place))
             yield Progress(ANSWERING)
-            _point(session, question.prompts)
+            session.point_at(question.prompts)
             answer = session.answer()
             self._look_ahead(session, question)
             return answer
@@ -240,19 +240,12 @@ def neighbours(place: Place, through: int | None, shape: tuple[int, ...]) -> tup
     return tuple(tuple(index if axis == through else one for axis, one in enumerate(place)) for index in inside)
 
 
-def _point(session: Session, prompts: Prompts) -> None:
-    if prompts.mask is not None:
-        session.set_mask(prompts.mask)
-    if prompts.box is not None:
-        session.add_box(prompts.box)
-    for position, positive in zip(prompts.points, prompts.positive, strict=True):
-        session.add_point(position, positive)
-
-
 def _window_of(picture: Picture) -> tuple[float, float] | None:
     from napari_synthseg.prompting.window import window_of
 
-    if not isinstance(picture.data, np.ndarray) and len(picture.spacing) > 2:
+    if len(picture.spacing) < 3:
+        return None  # the image is its only slice
+    if not isinstance(picture.data, np.ndarray):
         step = -(-picture.data.shape[0] // SAMPLED)
         return window_of(picture._read((slice(None, None, step),)))
     return window_of(np.asarray(picture.data))

@@ -27,14 +27,11 @@ def way_of(draft: Draft, where: Shown, question: Question, options: dict[str, An
     """
     if where.through is None:
         raise InputError("This image has no slices to follow an object through.")
-    marked = {
-        place: draft.prompts(place)
-        for place in draft.prompted()
-        if _beside(place, where) and draft.prompts(place).ask and draft.mask(place).any()
-    }
-    if not marked and draft.mask(where.place).any():
-        marked = {where.place: Prompts()}
-    if not marked:
+    beside = [place for place in draft.prompted() if _beside(place, where) and draft.marked(place)]
+    marked = {place: draft.prompts(place) for place in beside}
+    if not any(draft.mask(place).any() for place in marked) and draft.mask(where.place).any():
+        marked[where.place] = Prompts()
+    if not any(draft.mask(place).any() for place in marked):
         raise InputError("Nothing of the object is on the slices of this view; click inside it on one of them.")
     here = [place for place in marked if place == where.place]
     start = (here or sorted(marked, key=lambda place: abs(_index(place, where) - _index(where.place, where))))[0]

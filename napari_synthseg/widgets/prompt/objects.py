@@ -139,8 +139,8 @@ class Objects(QObject):
                 self._prompting.drop(work)
             accepted.draft.take_up()
             self._prompting.set_image(image)
-            self._prompting.show(self._prompting.put(image, accepted.draft))
             self._undone.append((accepted.draft, accepted.value, accepted.name))
+            self._prompting.show(self._prompting.put(image, accepted.draft))
             self.begun.emit(accepted.value, accepted.name)
 
     def redo(self) -> None:

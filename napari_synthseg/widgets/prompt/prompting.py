@@ -85,7 +85,7 @@ class Prompting(QObject):
         self.positive = True
         self.window, self.model, self.device = WHOLE, "", "auto"
         self.works: list[Work] = []
-        self._stage = ""
+        self._stage, self._stage_said = "", False
         self._then: Callable[[], None] | None = None
         self.pointer = Pointer(viewer, self)
         self.asker = Asker(Engine(make), self)
@@ -153,6 +153,7 @@ class Prompting(QObject):
 
     def say(self, text: str) -> None:
         """Tell the user."""
+        self._stage_said = False
         self.said.emit(text)
 
     # What the mouse does, see `Hand`
@@ -302,14 +303,16 @@ class Prompting(QObject):
         self.say(f"Through the slices: {report.done} done, now slice {report.index}.")
 
     def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
-        if token.work in self.works and result is not None:
+        self.changed.emit()
+        if token.work not in self.works:
+            return
+        if result is not None:
             draft = token.work.draft
             for place in stale_places(draft, token.way, result):
                 draft.carry(token.step, place, np.zeros_like(draft.mask(place)))
             self._show(token.work)
         end = "Stopped; the slices that came stay." if result is None else "Followed to both ends."
         self.say(f"{end} Correct any slice by clicks and follow again.")
-        self.changed.emit()
 
     def _on_unfollowed(self, token: Following, error: Exception) -> None:
         self.say(complain(error, "Following through the slices"))
@@ -329,6 +332,7 @@ class Prompting(QObject):
 
     def _ask(self, work: Work, step: Step) -> None:
         assert step.place is not None
+        self._viewer.layers.selection.active = work.image  # a Labels layer would take Ctrl+Z for itself
         self._show(work)
         self._put(work, step, step.place)
 
@@ -355,7 +359,7 @@ class Prompting(QObject):
             self.say(ONLY_OUTSIDE if not asked else CORRECT if answer.mask.any() else NOTHING)
 
     def _on_failed(self, error: Exception) -> None:
-        self._then, self._stage = None, ""
+        self._then = None
         for work in self.works:
             work.draft.drop_unanswered()
             self._show(work)
@@ -368,15 +372,15 @@ class Prompting(QObject):
 
     def _say_stage(self) -> None:
         """Say what takes long enough to be noticed."""
-        waiting = self.asker.waiting
-        if self._stage == LOADING or (self._stage and waiting):
+        waiting, asked = self.asker.waiting, self.asker.token
+        if self._stage == LOADING or (asked is not None and asked.work in self.works):
             self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
+            self._stage_said = True
 
     def _on_idle(self) -> None:
         self._patience.stop()
-        if self._stage == LOADING and self.on:  # nothing was asked that would say something now
-            self.say(self.problem() or TIP)
-        self._stage = ""
+        if self._stage_said:  # there was no answer that would say something now
+            self.say((self.problem() or TIP) if self.on else "")
         then, self._then = self._then, None
         if then is not None:
             then()

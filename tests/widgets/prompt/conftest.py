@@ -1,0 +1,59 @@
+"""The widget in a viewer without a window, with a session that answers at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtTest import QTest
+
+from napari_synthseg.widgets.prompt import PromptWidget
+from tests.widgets.prompt.fakes import maker
+
+
+@pytest.fixture(autouse=True)
+def _a_model(monkeypatch):
+    """There are weights to choose, whatever this computer has."""
+    card = {"name": "mobilesam", "path": "mobile_sam.pt"}
+    monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: [card])
+
+
+@pytest.fixture
+def make():
+    return maker()
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def widget(viewer, make, qtbot):
+    """Shown, and pointing; the image of a test is added before it or after it."""
+    widget = PromptWidget(viewer, make)
+    qtbot.addWidget(widget)
+    widget.show()
+    yield widget
+    widget.close_down()
+    settle(widget)
+
+
+def settle(widget: PromptWidget) -> None:
+    """Until every click is answered and nothing is followed."""
+    for _ in range(1000):
+        asker = widget.prompting.asker
+        if not asker.waiting and not asker.following and not asker._job.running:
+            return
+        QTest.qWait(5)
+    raise AssertionError("there was no answer")
+
+
+def blobs(shape=(8, 20, 24)) -> np.ndarray:
+    """A volume with two boxes of other values, 1 and 2, on background 0; with two axes, the same without depth."""
+    data = np.zeros(shape, np.uint8)
+    depth = (slice(2, 6),) if len(shape) > 2 else ()
+    lead = (slice(None),) * (len(shape) - 3)
+    data[(*lead, *depth, slice(4, 12), slice(3, 9))] = 1
+    data[(*lead, *depth, slice(6, 16), slice(13, 20))] = 2
+    return data
