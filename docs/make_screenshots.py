@@ -27,7 +27,7 @@ PATIENCE_S = 600
 DOCK_WIDTH = 340
 SEED = 12
 DEGRADED_SEED = 1
-SCENE_SEED, SCENES = 11, 9
+SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM = -2.0
 OBJECTS = {
     "Left caudate": [(True, (14.0, -14.0))],
@@ -187,7 +187,8 @@ def shapes() -> None:
         page.samples.count.setValue(SCENES)
         press(page.samples.draw)
         wait_for(lambda: page.samples.table.rowCount() == SCENES and not page._sampling.running)
-        press(page.another)
+        for _ in range(SCENE_TARGET):
+            press(page.another)
         wait_for(lambda: not page.redrawer.running)
         save(viewer, "shapes")
 

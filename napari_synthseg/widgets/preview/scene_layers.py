@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SYMBOLS = ("cross", "disc")
 COLORS = ("#d55e00", "#009e73")
 MOST_COLORS = 64
-POINT_SIZE = 1 / 48  # of the longer side
+POINT_SIZE = 1 / 64  # of the longer side
 
 
 class SceneLayers(LayerPair):

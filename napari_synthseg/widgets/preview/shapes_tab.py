@@ -158,4 +158,3 @@ class ShapesTab(GeneratorPage):
 
     def _on_prompts(self, shown: bool) -> None:
         self.pair.set_target_visible(shown)
-        self.another.setEnabled(shown)
