@@ -192,7 +192,7 @@ def build(card: dict[str, Any]) -> Promptable:
         raise InputError(
             f"The weights {card.get('name')!r} need an unknown encoder {card.get('encoder')!r}: update napari-synthseg."
         )
-    return Promptable(card["encoder"], card.get("image_size", IMAGE_SIZE))
+    return Promptable(card["encoder"], card.get("image_size", IMAGE_SIZE), card.get("draws_prompts", False))
 
 
 def frozen_source(model: Promptable) -> str | None:

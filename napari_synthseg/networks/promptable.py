@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.networks.bounded_attention import BoundedAttention
+from napari_synthseg.networks.drawn_prompts import drawn_prompts
 from napari_synthseg.torchvision_compat import import_torchvision
 
 import_torchvision()
@@ -120,13 +121,20 @@ class Promptable(nn.Module):
     Args:
         encoder: name in `ENCODERS`, or sizes of one's own.
         image_size: pixels a side of the frame, a multiple of 16.
+        draws_prompts: whether points and boxes are drawn on the mask prompt too (`drawn_prompts`); SAM's are not.
     """
 
     pixel_mean: torch.Tensor
     pixel_std: torch.Tensor
 
-    def __init__(self, encoder: str | VitSize | TinyVitSize = "mobile", image_size: int = IMAGE_SIZE) -> None:
+    def __init__(
+        self,
+        encoder: str | VitSize | TinyVitSize = "mobile",
+        image_size: int = IMAGE_SIZE,
+        draws_prompts: bool = False,
+    ) -> None:
         super().__init__()
+        self.draws_prompts = draws_prompts
         size = ENCODERS[encoder] if isinstance(encoder, str) else encoder
         self.encoder_name = encoder if isinstance(encoder, str) else "custom"
         self.image_size = image_size
@@ -183,6 +191,8 @@ class Promptable(nn.Module):
         Returns:
             Logits (B, 4, 4h, 4w) and predicted IoU (B, 4): the single answer first, then three guesses.
         """
+        if self.draws_prompts:
+            masks = drawn_prompts(self.image_size, points, labels, boxes, masks)
         given = None if points is None else (points, labels)
         sparse, dense = self.prompt_encoder(given, boxes, masks)
         return self.mask_decoder.predict_masks(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_synthseg.networks.drawn_prompts import drawn_prompts
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
 from napari_synthseg.synthesis.shape_scenes import pick_target
 from napari_synthseg.training.fast import step_generator
@@ -59,6 +60,11 @@ class Batch:
     targets: torch.Tensor
     windows: list[Window]
     extents: list[tuple[int, int]]
+
+    @property
+    def offsets(self) -> torch.Tensor:
+        """(B, 2) x and y of the windows' first pixels."""
+        return torch.tensor([[window.column, window.row] for window in self.windows], device=self.targets.device)
 
 
 class PromptRecipe:
@@ -161,8 +167,7 @@ class PromptRecipe:
     ) -> GivenPrompts:
         """The prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
         found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
-        offsets = torch.tensor([[w.row, w.column] for w in batch.windows], device=self.device)
-        points = (torch.stack([at for at, _ in found]) + offsets).flip(-1)
+        points = torch.stack([at for at, _ in found]).flip(-1) + batch.offsets
         more = prompts.with_points(points, torch.tensor([sign for _, sign in found], device=self.device))
         if not (self.masks and float(torch.rand(1, generator=g)) < 0.5):
             return more
@@ -176,7 +181,7 @@ class PromptRecipe:
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
         with torch.autocast(self.device.type, torch.bfloat16):
-            logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, prompts)
+            logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
         logits, expected = logits.float(), expected.float()
         with torch.no_grad():
             answer, truth = logits > 0, covered > 0.5
@@ -229,13 +234,18 @@ class PaperPromptRecipe(PromptRecipe):
         batch = self.draw_batch(self.pool.at(step), self.positions.shape[-1], self.batch, g)
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
-        logits, _ = decode_windows(self.model, batch.embeddings.float(), batch.positions.float(), prompts)
+        whole = batch.embeddings.float(), batch.positions.float(), batch.offsets
+        logits, _ = decode_windows(self.model, *whole, prompts)
         loss = dice_loss(logits, covered)
         return loss, {"dice": 1.0 - float(loss.detach())}
 
 
 def decode_windows(
-    model: Promptable, embeddings: torch.Tensor, positions: torch.Tensor, prompts: GivenPrompts
+    model: Promptable,
+    embeddings: torch.Tensor,
+    positions: torch.Tensor,
+    offsets: torch.Tensor,
+    prompts: GivenPrompts,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The single answers to prompts on B windows, as `Promptable.decode` gives them on whole frames.
 
@@ -243,6 +253,7 @@ def decode_windows(
         model: its prompt encoder and mask decoder are used.
         embeddings: (B, 256, h, w).
         positions: (B, 256, h, w), cut from the prompt encoder's dense positional encoding.
+        offsets: (B, 2) x and y of the windows' first pixels.
         prompts: of each window.
 
     Returns:
@@ -251,10 +262,14 @@ def decode_windows(
     encoder, decoder = model.prompt_encoder, model.mask_decoder
     given = None if prompts.points is None else (prompts.points, prompts.signs)
     sparse, _ = encoder(given, prompts.boxes, None)
-    if prompts.masks is None:
+    masks = prompts.masks
+    if model.draws_prompts:
+        here = prompts.moved(-offsets)
+        masks = drawn_prompts(embeddings.shape[-1] * STRIDE, here.points, here.signs, here.boxes, masks)
+    if masks is None:
         dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
-        dense = encoder.mask_downscaling(prompts.masks)
+        dense = encoder.mask_downscaling(masks)
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(embeddings), -1, -1)
     if sparse.shape[1]:
         tokens = torch.cat([tokens, sparse.expand(len(embeddings), -1, -1)], 1)

@@ -73,6 +73,12 @@ class GivenPrompts:
     boxes: torch.Tensor | None
     masks: torch.Tensor | None
 
+    def moved(self, offsets: torch.Tensor) -> GivenPrompts:
+        """The prompts with other origins: (B, 2) x and y are added to points and boxes."""
+        points = None if self.points is None else self.points + offsets[:, None]
+        boxes = None if self.boxes is None else self.boxes + offsets.repeat(1, 2)
+        return replace(self, points=points, boxes=boxes)
+
     def with_points(self, points: torch.Tensor, signs: torch.Tensor) -> GivenPrompts:
         """One more point for each target: (B, 2) and (B,)."""
         points, signs = points[:, None], signs[:, None]
