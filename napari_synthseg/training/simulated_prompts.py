@@ -97,7 +97,7 @@ def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True
         extra = u[3] < 0.3
         return Plan(inside=int(extra), outside=int(extra and u[3] < 0.15), box=True, tight=u[5] < 0.5, far=far)
     if masks and u[0] > 0.87:
-        return Plan(inside=int(u[1] * 3), outside=int(u[2] * 2), box=u[3] < 0.3, mask=True, tight=False, far=far)
+        return Plan(inside=int(u[1] * 4), outside=int(u[2] * 5), box=u[3] < 0.3, mask=True, tight=False, far=far)
     return Plan(inside=inside, outside=outside, far=far)
 
 
