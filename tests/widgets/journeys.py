@@ -78,7 +78,7 @@ def _entry(menu: QMenu, text: str):
 def opened(viewer: napari.Viewer, kind: str) -> QWidget:
     """The widget that the Plugins menu opens."""
     choose(viewer.window.plugins_menu, "SynthSeg", kind)
-    name = {"Segment brain": "SegmentWidget", "Preview synthesis": "PreviewWidget"}[kind]
+    name = {"Segment brain": "SegmentWidget", "Preview synthesis": "PreviewWidget", "Prompt": "PromptWidget"}[kind]
 
     def there() -> list[QWidget]:
         window = viewer.window._qt_window
@@ -264,7 +264,33 @@ def _delete_while_drawing(viewer: napari.Viewer, page) -> None:
     assert not any(isinstance(layer, Image) for layer in viewer.layers)
 
 
-JOURNEYS = {one.__name__: one for one in (whole_way, interrupted, previewed)}
+# Prompt
+
+
+def pointed(viewer: napari.Viewer, folder: Path) -> None:
+    """Clicks on the sample, an object accepted, taken back, followed, and the window closed (by `main`) meanwhile."""
+    with_sample(viewer)
+    widget = opened(viewer, "Prompt")
+    click(widget.view.buttons["coronal"])
+    click(widget.point)
+    middle = viewer.window._qt_viewer.canvas.native.rect().center()
+    for _ in range(2):
+        QTest.mouseClick(viewer.window._qt_viewer.canvas.native, Qt.MouseButton.LeftButton, pos=middle)
+        middle += QPoint(25, 0)
+    assert widget.prompting.asker.waiting == 2
+    wait_until(lambda: not widget.prompting.asker.waiting, "the answers", 120)
+    voxels = int(widget.prompting.work.draft.voxels.sum())
+    assert voxels, widget.status.text()
+    click(widget.accept)
+    (labels,) = labels_in(viewer)
+    assert int((np.asarray(labels.data) > 0).sum()) == voxels and len(viewer.layers) == 2
+    click(widget.undo)
+    assert int(widget.prompting.work.draft.voxels.sum()) == voxels
+    click(widget.follow)
+    wait_until(lambda: int(widget.prompting.work.draft.voxels.sum()) != voxels, "the next slice", 60)
+
+
+JOURNEYS = {one.__name__: one for one in (whole_way, interrupted, previewed, pointed)}
 
 
 def main(name: str, folder: Path) -> None:

@@ -97,6 +97,8 @@ def accept(
     Raises:
         InputError: the layer cannot take it.
     """
+    if draft.shape != image_shape(image):
+        raise InputError(f'"{image.name}" has another shape than when the object was made; discard the object.')
     problem = grid_problem(image, target)
     if problem is not None:
         raise InputError(problem)
@@ -132,7 +134,8 @@ def take_back(accepted: Accepted) -> None:
         InputError: the layer was edited there meanwhile.
     """
     target = accepted.target
-    if not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
+    same = tuple(target.data.shape) == accepted.draft.shape
+    if not same or not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
         raise InputError(f'"{accepted.name}" was edited since it was accepted; undo that in its layer first.')
     _write(target, accepted.indices, accepted.before)
     target.features = accepted.features

@@ -48,6 +48,7 @@ class Asker(QObject):
         self._following.progressed.connect(self._on_slice)
         self._following.returned.connect(lambda result: self.followed.emit(self.way, result))
         self._following.failed.connect(lambda error: self.unfollowed.emit(self.way, error))
+        self.destroyed.connect(engine.close)  # by Qt, with its window
         self._following.stopped.connect(lambda: self.followed.emit(self.way, None))
 
     @property

@@ -155,6 +155,8 @@ class Engine:
         """Load the model and have a slice and its neighbours encoded in the background, before anyone asks."""
         with self._busy:
             yield Progress(LOADING)
+            import pandas  # noqa: F401  napari needs it for the first outline: now, lest the window waits then
+
             session = self._loaded(question.model, question.device)
             yield Progress(ENCODING)
             self._look_ahead(session, question)

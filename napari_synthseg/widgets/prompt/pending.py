@@ -54,6 +54,7 @@ class PendingLayers:
     def __init__(self, viewer: ViewerModel, image: Image, draft: Draft) -> None:
         self._viewer, self._image = viewer, image
         self._busy = False
+        self._drawn: list[tuple[list[float], bool]] = []
         self.draft = draft
         self.outline: Labels | None = None
         self.points: Points | None = None
@@ -117,6 +118,9 @@ class PendingLayers:
         if not found:
             self._remove("points")
             return
+        if self.points is not None and found == self._drawn:
+            return
+        self._drawn = found
         data = np.array([position for position, _ in found])
         if self.points is None:
             layer = Points(
@@ -124,8 +128,7 @@ class PendingLayers:
                 name="Points inside and outside",
                 ndim=self._image.ndim,
                 size=1,
-                border_width=0.04,
-                border_color="white",
+                border_width=0,
                 canvas_size_limits=(POINT_PX, POINT_PX),
                 out_of_slice_display=False,
                 **self._kwargs(),

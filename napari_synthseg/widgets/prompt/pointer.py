@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STILL_PX = 4
 """A press that moves less than so many pixels of the screen is a click."""
 LEFT = 1
+CROSS, STANDARD = "cross", "standard"  # of napari's cursors
 
 
 class Hand(Protocol):
@@ -45,7 +46,6 @@ class Pointer:
     def __init__(self, viewer: ViewerModel, hand: Hand) -> None:
         self._viewer, self._hand = viewer, hand
         self._zoomed_by_double_click = False
-        self._style: str | None = None
 
     @property
     def on(self) -> bool:
@@ -60,6 +60,8 @@ class Pointer:
         self._zoomed_by_double_click = double_click_to_zoom in self._viewer.mouse_double_click_callbacks
         if self._zoomed_by_double_click:
             self._viewer.mouse_double_click_callbacks.remove(double_click_to_zoom)
+        self._viewer.cursor.events.style.connect(self._on_cursor)
+        self._on_cursor()
 
     def stop(self) -> None:
         """Listen no longer."""
@@ -68,6 +70,14 @@ class Pointer:
         self._viewer.mouse_drag_callbacks.remove(self._on_press)
         if self._zoomed_by_double_click:
             self._viewer.mouse_double_click_callbacks.append(double_click_to_zoom)
+        self._viewer.cursor.events.style.disconnect(self._on_cursor)
+        if self._viewer.cursor.style == CROSS:
+            self._viewer.cursor.style = STANDARD
+
+    def _on_cursor(self, event: Any = None) -> None:
+        """A cross where napari would show its arrow; the cursors of tools stay."""
+        if self._viewer.cursor.style == STANDARD:
+            self._viewer.cursor.style = CROSS
 
     def _on_press(self, viewer: ViewerModel, event: Any) -> Generator[None, None, None]:
         if event.button != LEFT or self._hand.busy_layer() is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtTest import QTest
 
 from napari_synthseg.widgets.prompt import PromptWidget
-from tests.widgets.prompt.fakes import maker
+from tests.widgets.prompt.fakes import PATIENCE, maker
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +43,10 @@ def widget(viewer, make, qtbot):
 
 def settle(widget: PromptWidget) -> None:
     """Until every click is answered and nothing is followed."""
-    for _ in range(1000):
-        asker = widget.prompting.asker
-        if not asker.waiting and not asker.following and not asker._job.running:
-            return
+    asker, end = widget.prompting.asker, time.monotonic() + PATIENCE
+    while asker.waiting or asker.following or asker._job.running:
+        assert time.monotonic() < end, "there was no answer"
         QTest.qWait(5)
-    raise AssertionError("there was no answer")
 
 
 def blobs(shape=(8, 20, 24)) -> np.ndarray:

@@ -99,6 +99,14 @@ def test_what_cannot_take_an_object_is_said(viewer, pointing):
     says(pointing, "no object yet")
 
 
+def test_an_image_that_got_another_shape(viewer, pointing):
+    click(pointing, INSIDE_1)
+    viewer.layers["scan"].data = np.pad(FLAT, 2)
+    pointing.accept.click()
+    says(pointing, "another shape")
+    assert labels_in(viewer) == []
+
+
 def test_undo_goes_back_behind_an_acceptance_and_redo_forth(viewer, pointing):
     for number, world in enumerate((INSIDE_1, INSIDE_2), 1):
         click(pointing, world)

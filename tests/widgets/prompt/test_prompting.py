@@ -132,7 +132,7 @@ def test_the_window_lives_while_an_image_is_encoded_and_clicks_wait(viewer, qtbo
         widget.prompting.click(world, outside=False)
     assert widget.prompting.asker.waiting == 3
     assert len(widget.prompting.work.pending.points.data) == 3  # shown at once
-    qtbot.waitUntil(lambda: make.log.seen, timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
     del ticks[:]
     qtbot.waitUntil(lambda: len(ticks) > 20, timeout=20000)
     assert said[-1].startswith("Encoding this slice…") and "3 clicks" in said[-1]
@@ -182,7 +182,7 @@ def test_an_undo_before_the_answer_and_its_redo(viewer, qtbot):
     viewer.add_image(blobs((20, 24)))
     widget.prompting.switch(True)
     widget.prompting.click(INSIDE_1, outside=False)
-    qtbot.waitUntil(lambda: make.log.seen, timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
     widget.objects.undo()
     gate.set()
     settle(widget)
@@ -249,7 +249,7 @@ def test_the_image_is_deleted_meanwhile(viewer, qtbot):
     widget.prompting.switch(True)
     widget.prompting.click(INSIDE_1, outside=False)
     widget.prompting.click(INSIDE_2, outside=False)
-    qtbot.waitUntil(lambda: make.log.seen, timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
     viewer.layers.remove("scan")
     gate.set()
     settle(widget)
@@ -372,6 +372,7 @@ def test_another_image_of_the_same_grid_goes_on_with_the_object(viewer, widget):
 def test_closing_leaves_the_viewer_as_it_was(make, qtbot):
     viewer = ViewerModel()
     viewer.add_image(blobs((20, 24)))
+    assert viewer.cursor.style == "standard"
     drag, double = list(viewer.mouse_drag_callbacks), list(viewer.mouse_double_click_callbacks)
     widget = PromptWidget(viewer, make)
     qtbot.addWidget(widget)
@@ -380,10 +381,12 @@ def test_closing_leaves_the_viewer_as_it_was(make, qtbot):
     widget.prompting.drop_box((2.0, 2.0), (8.0, 8.0))
     settle(widget)
     assert len(viewer.layers) == 4
+    assert viewer.cursor.style == "cross"
     assert viewer.mouse_drag_callbacks != drag and viewer.mouse_double_click_callbacks != double
     widget.close()
     assert len(viewer.layers) == 1
     assert viewer.mouse_drag_callbacks == drag and viewer.mouse_double_click_callbacks == double
+    assert viewer.cursor.style == "standard"
     assert make.log.closed == 1
     viewer.dims.ndisplay = 3
     viewer.layers.clear()
