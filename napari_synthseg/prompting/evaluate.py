@@ -29,6 +29,7 @@ from napari_synthseg.evaluation.prompt_protocol import (
 from napari_synthseg.progress import Progress, checkpoint, run
 from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
 from napari_synthseg.prompting.session import Session
+from napari_synthseg.segmentation.one_scan import threads
 
 Row = dict[str, Any]
 
@@ -47,11 +48,15 @@ class EvaluatePromptsOptions:
     """Another one draws other points."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads, 1 or more; by default as many as torch chooses."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
         if self.draws < 1:
             raise InputError(f"The number of draws must be 1 or more, not {self.draws}.")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
 
 
 def evaluate(
@@ -86,14 +91,15 @@ def evaluate_steps(
     options = options or EvaluatePromptsOptions()
     cases = read_manifest(manifest)
     yield from check(cases)
-    if session is not None:
-        return (yield from _measure(cases, options, session))
-    yield Progress("loading the model")
-    own = Session(options.model, options.device, memory=0)  # images come one after the other
-    try:
-        return (yield from _measure(cases, options, own))
-    finally:
-        own.close()
+    with threads(options.threads):
+        if session is not None:
+            return (yield from _measure(cases, options, session))
+        yield Progress("loading the model")
+        own = Session(options.model, options.device, memory=0)  # images come one after the other
+        try:
+            return (yield from _measure(cases, options, own))
+        finally:
+            own.close()
 
 
 def _measure(

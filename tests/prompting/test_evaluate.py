@@ -141,6 +141,14 @@ def test_several_draws_are_averaged_in_the_same_rows(tmp_path):
     assert session.asked[0] != session.asked[1]
 
 
+def test_threads_are_as_many_as_asked_for_and_put_back(tmp_path):
+    seen = []
+    before = torch.get_num_threads()
+    session = FakeSession(lambda _: seen.append(torch.get_num_threads()) or square())
+    evaluate(write_manifest(tmp_path), EvaluatePromptsOptions(threads=before + 1), session)
+    assert set(seen) == {before + 1} and torch.get_num_threads() == before
+
+
 def test_a_given_session_stays_open(tmp_path):
     session = always(square())
     evaluate(write_manifest(tmp_path), session=session)
@@ -233,7 +241,8 @@ def test_models_are_found_by_name(tmp_path, model_file, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["--draws", "0"], ["--sampling", "near"], ["--device", "abacus"], ["--model", "nothing.pt"]]
+    "words",
+    [["--draws", "0"], ["--threads", "0"], ["--sampling", "near"], ["--device", "abacus"], ["--model", "nothing.pt"]],
 )
 def test_options_that_cannot_be_are_refused(tmp_path, model_file, capsys, words):
     path, out = write_manifest(tmp_path), tmp_path / "rows.json"
