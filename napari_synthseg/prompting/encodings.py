@@ -14,12 +14,16 @@ import numpy as np
 import torch
 
 from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.progress import checkpoint, stoppable
 from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
 
 SQUARE = (1.0, 1.0)
 
 LIMIT = 2**28
 """Bytes of embeddings that are kept: 64 of them (a slice's takes 4 MiB)."""
+
+PAUSE_S = 0.1
+"""Between two looks whether to go on waiting for another thread."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Encodings:
         self._begun: dict[str, Future[Encoding]] = {}
         self._lock = threading.Lock()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="encoding")
+        self._closed = False
+        for layer in model.modules():  # a request to stop does not wait for the whole encoder
+            layer.register_forward_pre_hook(lambda *_: checkpoint())
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -64,6 +71,7 @@ class Encodings:
 
         Raises:
             InputError: it is no image.
+            Stopped: the job that this thread drives was asked to stop.
         """
         rgb = to_rgb(image, window)
         frame = self._frame(rgb, pixel)
@@ -74,7 +82,7 @@ class Encodings:
                 return self._kept[key]
             begun = self._begun.get(key)
         if begun is not None and not begun.cancel():  # it is being computed at this moment
-            return begun.result()
+            return _awaited(begun)
         return self._encode(key, rgb, frame)
 
     def ahead(
@@ -96,7 +104,7 @@ class Encodings:
             self._begun = {key: begun for key, begun in self._begun.items() if not begun.cancel()}
             for key, (rgb, frame) in wanted.items():
                 if key not in self._kept and key not in self._begun:
-                    self._begun[key] = self._background.submit(self._encode, key, rgb, frame)
+                    self._begun[key] = self._background.submit(self._encode_ahead, key, rgb, frame)
 
     def wait(self) -> None:
         """Until everything asked for ahead is there, or has failed: what failed is tried again when it is needed."""
@@ -105,10 +113,15 @@ class Encodings:
         futures.wait(begun)
 
     def close(self) -> None:
-        """Drop what has not begun and keep nothing; the encoding at work ends by itself."""
+        """Drop what has not begun and keep nothing; the encoding at work ends before its next layer."""
+        self._closed = True
         self._background.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._kept.clear()
+
+    def _encode_ahead(self, key: str, rgb: np.ndarray, frame: Frame) -> Encoding:
+        with stoppable(lambda: self._closed):
+            return self._encode(key, rgb, frame)
 
     def _encode(self, key: str, rgb: np.ndarray, frame: Frame) -> Encoding:
         try:
@@ -129,6 +142,14 @@ class Encodings:
     def _compute(self, rgb: np.ndarray, frame: Frame) -> Encoding:
         image = to_tensor(rgb, frame).to(self._model.pixel_mean.device)
         return Encoding(frame, self._model.encode(image, self._precision))
+
+
+def _awaited(begun: Future[Encoding]) -> Encoding:
+    """What another thread is computing, unless the job of this one is asked to stop meanwhile."""
+    while not begun.done():
+        checkpoint()
+        futures.wait([begun], timeout=PAUSE_S)
+    return begun.result()
 
 
 def _key(rgb: np.ndarray, frame: Frame) -> str:

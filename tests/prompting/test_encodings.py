@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.progress import Stopped, stoppable
 from napari_synthseg.prompting.encodings import Encodings
 from tests.prompting.small import SIZE, small_model
 
@@ -122,3 +125,47 @@ def test_closing_keeps_nothing():
     encodings.get(image(1))
     encodings.close()
     assert len(encodings) == 0
+
+
+def test_a_request_to_stop_does_not_wait_for_the_encoder(encoded):
+    model, layers = small_model(), []
+    encodings = Encodings(model)
+    for layer in model.modules():
+        layer.register_forward_hook(lambda *_: layers.append(0))
+    with stoppable(lambda: len(layers) >= 3), pytest.raises(Stopped):
+        encodings.get(image(1))
+    assert len(layers) < 10 and len(encodings) == 0
+    encodings.get(image(1))  # nothing is left of the first attempt
+    assert len(layers) > 20 and len(encodings) == 1
+
+
+def test_closing_ends_what_is_computed_ahead():
+    model, layers = small_model(), []
+    encodings = Encodings(model)
+
+    def close(*_):
+        layers.append(0)
+        encodings.close()
+
+    for layer in model.modules():
+        layer.register_forward_hook(close)
+    encodings.ahead([image(1)])
+    encodings.wait()
+    assert len(encodings) == 0 and len(layers) < 10
+
+
+def test_waiting_for_another_thread_can_be_stopped():
+    model, gate, begun = small_model(), threading.Event(), threading.Event()
+    encodings = Encodings(model)
+
+    def pause(*_):
+        begun.set()
+        gate.wait(60)
+
+    next(model.children()).register_forward_pre_hook(pause)
+    encodings.ahead([image(1)])
+    assert begun.wait(60)
+    with stoppable(lambda: True), pytest.raises(Stopped):
+        encodings.get(image(1))
+    gate.set()
+    assert encodings.get(image(1)) is encodings.get(image(1))

@@ -293,6 +293,11 @@ def pointed(viewer: napari.Viewer, folder: Path) -> None:
 JOURNEYS = {one.__name__: one for one in (whole_way, interrupted, previewed, pointed)}
 
 
+def python_s(thread: threading.Thread) -> bool:
+    """Of Qt's threads Python keeps stand-ins, which outlive them; Qt counts them itself ("pool")."""
+    return not isinstance(thread, threading._DummyThread)
+
+
 def main(name: str, folder: Path) -> None:
     """Go one way and close the window; what was left behind is told in `report.json`, an error in a traceback."""
     memory._path = lambda: None  # nothing is remembered
@@ -314,7 +319,7 @@ def main(name: str, folder: Path) -> None:
     napari.run()  # until the last window is closed, as for a user
     report = {
         "seconds to close": time.monotonic() - closing,
-        "threads": [one.name for one in threading.enumerate() if one is not threading.main_thread()],
+        "threads": [one.name for one in threading.enumerate() if one is not threading.main_thread() and python_s(one)],
         "pool": QThreadPool.globalInstance().activeThreadCount(),
         "qt": [text for text in said if not any(part in text for part in HARMLESS)],
         "complaints": complaints,
