@@ -315,7 +315,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> t
         exponent: 0 is plain cross-entropy.
     """
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    off = (logits.sigmoid() - target).abs()
+    off = (logits.sigmoid() - target).abs().clamp(min=1e-3)  # the slope of a root is infinite at 0
     return (off**exponent * entropy).mean() if exponent else entropy.mean()
 
 

@@ -170,6 +170,14 @@ def test_losses_are_zero_where_all_is_right_and_focus_weighs_hard_pixels() -> No
     assert float(focal_loss(unsure, target, 2.0)) < 0.2 * float(focal_loss(unsure, target, 0.0))
 
 
+def test_the_slope_of_the_loss_is_finite_where_all_is_right() -> None:
+    target = torch.zeros(1, 1, 4, 4)
+    logits = torch.full((1, 1, 4, 4), -200.0, requires_grad=True)
+    focal_loss(logits, target, 0.5).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_validation_scores_every_setting_of_the_paper() -> None:
     model = small_model()
     validation = PromptValidation(small_scenes(model, 9), count=2, targets=2)
