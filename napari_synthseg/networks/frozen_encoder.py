@@ -19,6 +19,9 @@ class FrozenEncoder(nn.Module):
         model: whose encoder is copied.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, model: Promptable) -> None:
         super().__init__()
         training = model.image_encoder.training
