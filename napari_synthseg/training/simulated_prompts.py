@@ -90,8 +90,8 @@ class GivenPrompts:
 def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True) -> Plan:
     """What a step prompts with: mostly one to three points inside and none to two outside, else boxes and masks."""
     u = torch.rand(6, generator=generator).tolist()
-    inside = (1, 1, 1, 1, 2, 3, 3, 3, 3, 5)[int(u[1] * 10)]
-    outside = (0, 0, 0, 0, 0, 1, 2, 2, 2, 3)[int(u[2] * 10)]
+    inside = (1, 1, 1, 1, 1, 2, 3, 3, 3, 5)[int(u[1] * 10)]
+    outside = (0, 0, 0, 0, 1, 2, 2, 2, 2, 3)[int(u[2] * 10)]
     far = u[4] < 0.25
     if boxes and u[0] < 0.2:
         extra = u[3] < 0.3
