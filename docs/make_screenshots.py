@@ -29,7 +29,7 @@ SEED = 12
 DEGRADED_SEED = 1
 SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM = -2.0
-MOST_SLICES = 40
+MOST_SLICES = 20
 OBJECTS = {
     "Left caudate": [(True, (14.0, -14.0))],
     "Right lateral ventricle": [(True, (18.0, 8.0)), (False, (26.0, 2.0))],

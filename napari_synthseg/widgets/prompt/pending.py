@@ -25,7 +25,8 @@ PENDING = (0.94, 0.89, 0.26, 1.0)  # yellow
 INSIDE, OUTSIDE = (0.0, 0.62, 0.45, 1.0), (0.84, 0.37, 0.0, 1.0)  # bluish green, vermilion
 MARK = "prompt"
 """Key in the metadata of the layers made here."""
-POINT_PX = 13
+POINT_PX = (2, 14)
+"""Smallest and largest size of a point on the screen; the points are large, so that they have the largest."""
 PER_OUTLINE_PX = 400
 """An outline is a pixel wide for every so many pixels of the image's longer side."""
 GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -127,9 +128,10 @@ class PendingLayers:
                 data,
                 name="Points inside and outside",
                 ndim=self._image.ndim,
-                size=1,
-                border_width=0,
-                canvas_size_limits=(POINT_PX, POINT_PX),
+                size=max(image_shape(self._image)) / 10,
+                border_width=0.08,
+                border_color="white",
+                canvas_size_limits=POINT_PX,
                 out_of_slice_display=False,
                 **self._kwargs(),
             )
