@@ -10,7 +10,6 @@ from napari.layers import Image
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.prompt.asker import Asker
@@ -26,7 +25,6 @@ from napari_synthseg.widgets.prompt.engine import (
     make_session,
     neighbours,
 )
-from napari_synthseg.widgets.prompt.follow import stale_places, way_of
 from napari_synthseg.widgets.prompt.pending import PendingLayers
 from napari_synthseg.widgets.prompt.planes import (
     Shown,
@@ -39,13 +37,12 @@ from napari_synthseg.widgets.prompt.planes import (
     unclipped,
 )
 from napari_synthseg.widgets.prompt.pointer import Pointer
-from napari_synthseg.widgets.prompt.work import Asked, Following, Work
+from napari_synthseg.widgets.prompt.work import Asked, Work
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_synthseg.prompting import Answer
-    from napari_synthseg.prompting.propagate import SliceAnswer
 
 NO_IMAGE = "Open an image first, or take one of File > Open Sample > SynthSeg."
 NO_MODEL = "There is no promptable model yet; choose Open weights file… above, such as mobile_sam.pt."
@@ -93,9 +90,6 @@ class Prompting(QObject):
         self.asker.failed.connect(self._on_failed)
         self.asker.staged.connect(self._on_staged)
         self.asker.idle.connect(self._on_idle)
-        self.asker.sliced.connect(self._on_sliced)
-        self.asker.followed.connect(self._on_followed)
-        self.asker.unfollowed.connect(self._on_unfollowed)
         self._soon = self._timer(SOON_MS, self._prepare)
         self._patience = self._timer(PATIENCE_MS, self._say_stage)
         for event in (viewer.dims.events.point, viewer.dims.events.order, viewer.dims.events.ndisplay):
@@ -169,7 +163,7 @@ class Prompting(QObject):
 
     def click(self, world: Sequence[float], *, outside: bool) -> None:
         """Point at a position of the world: inside, or outside with a modifier; vice versa with the polarity turned."""
-        found = self._ready()
+        found = self.ready()
         if found is None:
             return
         work, where = found
@@ -181,12 +175,12 @@ class Prompting(QObject):
 
     def drag_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         """Show a box that is being drawn."""
-        if (found := self._ready()) is not None:
+        if (found := self.ready()) is not None:
             found[0].pending.show_box(found[1].place, self._box(found[0], first, last))
 
     def drop_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         """Ask for what is in a box."""
-        found = self._ready()
+        found = self.ready()
         if found is None:
             return
         work, where = found
@@ -274,53 +268,10 @@ class Prompting(QObject):
         self._then = then
         return True
 
-    # Through the slices
-
-    def follow(self, options: dict[str, Any]) -> None:
-        """Follow the object through the slices of the view that is shown.
-
-        Args:
-            options: fields of `PropagateOptions`.
-        """
-        found = self._ready() if self.begun else None
-        if found is None or self.asker.following:
-            return
-        work, where = found
-        try:
-            way = way_of(work.draft, where, self._question(work, where.place), options)
-        except InputError as error:
-            self.say(str(error))
-            return
-        self.asker.follow(Following(work, work.draft.begin_carrying(), way), way)
-        self.say("Through the slices…")
-        self.changed.emit()
-
-    def _on_sliced(self, token: Following, report: SliceAnswer) -> None:
-        if token.work not in self.works:
-            return
-        if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
-            token.work.pending.show_outline()
-        self.say(f"Through the slices: {report.done} done, now slice {report.index}.")
-
-    def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
-        self.changed.emit()
-        if token.work not in self.works:
-            return
-        if result is not None:
-            draft = token.work.draft
-            for place in stale_places(draft, token.way, result):
-                draft.carry(token.step, place, np.zeros_like(draft.mask(place)))
-            self._show(token.work)
-        end = "Stopped; the slices that came stay." if result is None else "Followed to both ends."
-        self.say(f"{end} Correct any slice by clicks and follow again.")
-
-    def _on_unfollowed(self, token: Following, error: Exception) -> None:
-        self.say(complain(error, "Following through the slices"))
-        self.changed.emit()
-
     # Questions and answers
 
-    def _ready(self) -> tuple[Work, Shown] | None:
+    def ready(self) -> tuple[Work, Shown] | None:
+        """The object in the making and the slice that is shown; None, and said why, where nothing can be pointed at."""
         work = self.start()
         where = shown(work.image, self._viewer.dims) if work is not None else None
         return None if work is None or where is None else (work, where)
@@ -337,9 +288,10 @@ class Prompting(QObject):
         self._put(work, step, step.place)
 
     def _put(self, work: Work, step: Step, place: Place) -> None:
-        self.asker.ask(Asked(work, step), self._question(work, place, step.after[place]))
+        self.asker.ask(Asked(work, step), self.question(work, place, step.after[place]))
 
-    def _question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
+    def question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
+        """What is asked about a slice."""
         where = shown(work.image, self._viewer.dims)
         through = where.through if where is not None else None
         ahead = neighbours(place, through, image_shape(work.image))

@@ -34,6 +34,7 @@ from napari_synthseg.widgets.prompt.objects_list import ObjectsList
 from napari_synthseg.widgets.prompt.options import KeysSection, PromptOptionsSection
 from napari_synthseg.widgets.prompt.pending import is_ours
 from napari_synthseg.widgets.prompt.prompting import Prompting
+from napari_synthseg.widgets.prompt.through import Through
 from napari_synthseg.widgets.view import commands
 from napari_synthseg.widgets.view.bar import ViewBar
 
@@ -59,7 +60,7 @@ class PromptWidget(QWidget):
         commands.bind_keys(napari_viewer)
         bind_keys(napari_viewer, self)
         self.prompting = Prompting(napari_viewer, make, self)
-        self.objects = Objects(napari_viewer, self.prompting, self)
+        self.objects, self.through = Objects(napari_viewer, self.prompting, self), Through(self.prompting, self)
         self._build()
         self._restore()
         self._connect()
@@ -104,7 +105,7 @@ class PromptWidget(QWidget):
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        escape.activated.connect(self.prompting.asker.stop_following)
+        escape.activated.connect(self.through.stop)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -203,14 +204,14 @@ class PromptWidget(QWidget):
         self.prompting.positive = inside
 
     def _on_follow(self) -> None:
-        if self.prompting.asker.following:
-            self.prompting.asker.stop_following()
+        if self.through.running:
+            self.through.stop()
             return
         problem = self.options.follow.problem()
         if problem is not None:
             self.prompting.say(problem)
             return
-        self.prompting.follow(self.options.follow.values())
+        self.through.follow(self.options.follow.values())
 
     def _on_accept(self) -> None:
         self.objects.accept(self.id.value(), self.name.text().strip() or f"Object {self.id.value()}")
@@ -257,7 +258,7 @@ class PromptWidget(QWidget):
         self.redo.setEnabled(objects.can_redo)
         self.discard.setEnabled(prompting.begun)
         self.accept.setEnabled(prompting.begun)
-        following = prompting.asker.following
+        following = self.through.running
         self.follow.setText(STOP if following else FOLLOW)
         self.follow.setEnabled(following or prompting.begun)
         self.refine.setVisible(not self.list.isHidden())

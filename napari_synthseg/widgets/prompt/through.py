@@ -1,0 +1,91 @@
+"""Following an object through the slices: they appear as they come, and what is said when it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.prompt.follow import stale_places, way_of
+from napari_synthseg.widgets.prompt.prompting import Prompting
+from napari_synthseg.widgets.prompt.work import Following
+
+if TYPE_CHECKING:
+    from napari_synthseg.prompting.propagate import SliceAnswer
+
+
+class Through(QObject):
+    """Follows the object in the making.
+
+    Args:
+        prompting: what makes it.
+    """
+
+    def __init__(self, prompting: Prompting, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._prompting, self._asker = prompting, prompting.asker
+        self._ends: list[str] = []
+        self._asker.sliced.connect(self._on_sliced)
+        self._asker.followed.connect(self._on_followed)
+        self._asker.unfollowed.connect(self._on_unfollowed)
+
+    @property
+    def running(self) -> bool:
+        """Whether an object is being followed."""
+        return self._asker.following
+
+    def stop(self) -> None:
+        """What came so far stays."""
+        self._asker.stop_following()
+
+    def follow(self, options: dict[str, Any]) -> None:
+        """Follow the object through the slices of the view that is shown.
+
+        Args:
+            options: fields of `PropagateOptions`.
+        """
+        prompting = self._prompting
+        found = prompting.ready() if prompting.begun else None
+        if found is None or self.running:
+            return
+        work, where = found
+        try:
+            way = way_of(work.draft, where, prompting.question(work, where.place), options)
+        except InputError as error:
+            prompting.say(str(error))
+            return
+        self._ends = []
+        self._asker.follow(Following(work, work.draft.begin_carrying(), way), way)
+        prompting.say("Through the slices…")
+        prompting.changed.emit()
+
+    def _on_sliced(self, token: Following, report: SliceAnswer) -> None:
+        if token.work not in self._prompting.works:
+            return
+        if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
+            token.work.pending.show_outline()
+        if report.ended:
+            self._ends.append(f"at slice {report.index} {report.ended}")
+        self._prompting.say(f"Through the slices: {report.done} done, now slice {report.index}.")
+
+    def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
+        self._prompting.changed.emit()
+        if token.work not in self._prompting.works:
+            return
+        if result is not None:
+            draft = token.work.draft
+            for place in stale_places(draft, token.way, result):
+                draft.carry(token.step, place, np.zeros_like(draft.mask(place)))
+            self._prompting.show(token.work)
+        if result is None:
+            end = "Stopped; the slices that came stay."
+        else:
+            end = f"Followed to the end: {'; '.join(self._ends)}." if self._ends else "Followed as far as was asked."
+        self._prompting.say(f"{end} Correct any slice by clicks and follow again.")
+
+    def _on_unfollowed(self, token: Following, error: Exception) -> None:
+        self._prompting.say(complain(error, "Following through the slices"))
+        self._prompting.changed.emit()
