@@ -30,6 +30,8 @@ Validation = Callable[[nn.Module], dict[str, float]]
 WINDOWS = ((0.6, 2), (0.2, 3), (0.2, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
+FAINTEST = 1.4
+"""Least visibility of a target that one or two clicks inside should find."""
 TRIES = 8
 """Targets looked at until one fits the window."""
 POINTING = 3.0
@@ -107,8 +109,8 @@ class PromptRecipe:
         quarters = window_of(float(torch.rand(1, generator=g)))
         count = max(1, round(self.batch * (WINDOWS[0][1] / quarters) ** 2))
         cells = self.positions.shape[-1] * quarters // 4
-        batch = self.draw_batch(held, cells, count, g)
         plan = draw_plan(g, self.boxes, self.masks)
+        batch = self.draw_batch(held, cells, count, g, faintest_of(plan))
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
         focus = min(1.0, step / FOCUS_STEPS)
@@ -120,14 +122,16 @@ class PromptRecipe:
         second, _, better = self.answer_loss(batch, corrected, covered, focus)
         return 0.5 * (first + second), {**figures, "corrected": float(better)}
 
-    def draw_batch(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator) -> Batch:
-        """Random targets of random scenes that fit windows of `cells` x `cells`."""
+    def draw_batch(
+        self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
+    ) -> Batch:
+        """Random targets of random scenes that fit windows of `cells` x `cells`, visible enough (see `Scene`)."""
         embeddings, positions, targets, windows, extents = [], [], [], [], []
         side = cells * STRIDE
         for _ in range(count):
             for _ in range(TRIES):
                 encoded = held[int(torch.randint(len(held), (1,), generator=g))]
-                target = encoded.objects == pick_target(encoded.scene, g)
+                target = encoded.objects == pick_target(encoded.scene, g, faintest)
                 rows, columns = target.any(1).nonzero()[:, 0], target.any(0).nonzero()[:, 0]
                 box = [int(v) for v in (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)]
                 longer = max(box[2] - box[0], box[3] - box[1])
@@ -213,10 +217,12 @@ class TunedPromptRecipe(PromptRecipe):
             {"params": encoder, "share": self.encoder_share},
         ]
 
-    def draw_batch(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator) -> Batch:
+    def draw_batch(
+        self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
+    ) -> Batch:
         """Random targets of one random scene, which is encoded anew."""
         chosen = held[int(torch.randint(len(held), (1,), generator=g))]
-        batch = super().draw_batch([chosen], cells, count, g)
+        batch = super().draw_batch([chosen], cells, count, g, faintest)
         for module in self.model.image_encoder.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -279,6 +285,16 @@ def decode_windows(
     weights = decoder.output_hypernetworks_mlps[SINGLE](found[:, 1 + SINGLE])
     logits = torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
     return logits, decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
+
+
+def faintest_of(plan: Plan) -> float:
+    """Least visibility of the targets of a step.
+
+    A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met only
+    plain borders would rather believe what it sees inside.
+    """
+    tells = plan.box or plan.mask or plan.outside or plan.inside > 2
+    return 1.0 if tells else FAINTEST
 
 
 def window_of(u: float) -> int:

@@ -14,13 +14,14 @@ from napari_synthseg.training.prompt_recipe import (
     TunedPromptRecipe,
     decode_windows,
     dice_loss,
+    faintest_of,
     focal_loss,
     look_where_pointed,
     window_of,
 )
 from napari_synthseg.training.prompt_validation import PromptValidation
 from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
-from napari_synthseg.training.simulated_prompts import GivenPrompts
+from napari_synthseg.training.simulated_prompts import GivenPrompts, Plan
 from tests.prompting.small import SIZE, small_model
 
 CPU = torch.device("cpu")
@@ -153,6 +154,11 @@ def test_a_decoder_that_looks_where_it_is_pointed_attends_there() -> None:
     positions = model.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
     same = attention.q_proj(positions)[0] @ attention.k_proj(positions)[0].T
     assert torch.equal(same.argmax(1), torch.arange(len(same)))
+
+
+def test_what_can_hardly_be_seen_is_prompted_with_more_than_a_click() -> None:
+    assert faintest_of(Plan(1, 0)) == faintest_of(Plan(2, 0)) == 1.4
+    assert faintest_of(Plan(0, 0, box=True)) == faintest_of(Plan(1, 2)) == faintest_of(Plan(3, 0)) == 1.0
 
 
 def test_windows_come_in_their_shares() -> None:
