@@ -290,8 +290,8 @@ def decode_windows(
 def faintest_of(plan: Plan) -> float:
     """Least visibility of the targets of a step.
 
-    A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met only
-    plain borders would rather believe what it sees inside.
+    A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met
+    only plain borders would rather believe what it sees inside.
     """
     tells = plan.box or plan.mask or plan.outside or plan.inside > 2
     return 1.0 if tells else FAINTEST
