@@ -1,7 +1,8 @@
 """What one slice's mask says about the next slice: the prompts for it, and which parts of the answer go on.
 
-A mask prompt alone lets an answer spread into neighbours that look alike, and a box moves outwards from slice to slice.
-Points outside, all around the mask, keep it in place (figures: docs/results.md).
+A mask with a sharp edge is copied rather than followed, one without points around it spreads into neighbours that look
+alike, and a box moves outwards from slice to slice. So the mask says little near its edge, and points outside lie all
+around it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ MOST_INSIDE = 3
 """Points inside: one for each of the largest parts."""
 AROUND = 4
 """Points outside."""
-GAP_PIXELS, GAP_RADII = 2.0, 0.3
+GAP_PIXELS, GAP_RADII = 2.0, 0.6
 """From the mask to the points outside: pixels, and radii of the disc of its area; the larger of both."""
+DOUBT_RADII = 1.0
+"""So many radii inside the mask's edge it is sure, and as far outside the contrary; at the edge nothing is said."""
 
 
 def carried(
     mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), step: float = 1.0, outside: Sequence[Point] = ()
 ) -> Prompts:
-    """Prompts for the next slice: the mask itself, points deep inside it, and points outside all around it.
+    """Prompts for the next slice: the mask, blurred, points deep inside it, and points outside all around it.
 
     Args:
         mask: (rows, columns) of the slice before, bool, not empty.
@@ -42,7 +45,10 @@ def carried(
     around = spread_points((distance >= gap) & (distance < gap + 1.5 * max(pixel)), pixel)
     given = tuple(point for point in outside if distance[round(point[0]), round(point[1])] >= gap)
     points = (*inside, *around, *given)
-    return Prompts(points, (True,) * len(inside) + (False,) * (len(points) - len(inside)), None, mask)
+    signs = (True,) * len(inside) + (False,) * (len(points) - len(inside))
+    depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
+    probable = np.clip(0.5 + (depth - distance) / (2 * DOUBT_RADII * radius), 0, 1)
+    return Prompts(points, signs, None, probable.astype(np.float32))
 
 
 def deep_points(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> tuple[Point, ...]:

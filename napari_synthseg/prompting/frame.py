@@ -62,7 +62,7 @@ class Frame:
         """A mask (rows, columns) of the image -> (1, 1, size / 4, size / 4), what the prompt encoder takes.
 
         Args:
-            mask: bool.
+            mask: bool, or how probable inside is, 0-1.
             logit: how sure inside is; outside is as sure of the contrary.
         """
         covered = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]

@@ -19,6 +19,7 @@ class Prompts:
     box: Box | None = None
     """row0, column0, row1, column1, in either order of the corners."""
     mask: np.ndarray | None = field(default=None, compare=False)
+    """(rows, columns), bool; or how probable inside is, 0-1."""
 
     @property
     def ask(self) -> bool:

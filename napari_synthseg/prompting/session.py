@@ -154,10 +154,14 @@ class Session:
     def set_mask(self, mask: np.ndarray) -> None:
         """Start from a mask of the image, to be repaired by points; it replaces an earlier one.
 
+        Args:
+            mask: (rows, columns); what is not 0 is inside. Of real numbers: how probable inside is, 0-1.
+
         Raises:
             InputError: there is no image, the mask has another shape, or is empty.
         """
-        given = np.asarray(mask) != 0
+        given = np.asarray(mask)
+        given = np.clip(given, 0, 1) if given.dtype.kind == "f" else given != 0
         if given.shape != self._shape:
             raise InputError(f"The mask has the shape {given.shape} and the image {self._shape}: give one of its own.")
         if not given.any():

@@ -85,6 +85,19 @@ def test_the_prompts_reach_the_model_in_its_own_frame(session, monkeypatch):
     assert given["masks"][0, 0, 5, 2] > 0 > given["masks"][0, 0, 5, 14]
 
 
+def test_a_mask_may_say_how_probable_inside_is(session, monkeypatch):
+    given = {}
+
+    def answer(points, labels, boxes, masks):
+        given.update(masks=masks)
+        return torch.zeros(1, 4, 16, 16)
+
+    decide(monkeypatch, session, answer)
+    session.set_mask(np.full(SHAPE, 0.75))
+    session.predict()
+    assert given["masks"][0, 0, 4, 4].item() == pytest.approx(5)
+
+
 def test_points_outside_alone_ask_for_nothing(session):
     assert not session.predict().any()
     session.add_point((10, 20), positive=False)

@@ -48,7 +48,7 @@ class Tracer:
     def answer(self) -> Answer:
         image, prompts = self.seen[-1], self.given[-1]
         parts, _ = ndimage.label(image > 0.5)
-        where = np.zeros(parts.shape, bool) if prompts.mask is None else prompts.mask.copy()
+        where = np.zeros(parts.shape, bool) if prompts.mask is None else prompts.mask > 0.5
         for (row, column), positive in zip(prompts.points, prompts.positive, strict=True):
             where[round(row), round(column)] |= positive
         if prompts.box is not None:
