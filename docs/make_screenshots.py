@@ -28,11 +28,11 @@ DOCK_WIDTH = 340
 SEED = 12
 DEGRADED_SEED = 1
 SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
-CORONAL_MM = -2.0
+CORONAL_MM, SAGITTAL_MM = 10.0, 6.0
 MOST_SLICES = 20
 OBJECTS = {
-    "Left caudate": [(True, (14.0, -14.0))],
-    "Right lateral ventricle": [(True, (18.0, 8.0)), (False, (26.0, 2.0))],
+    "Left caudate": [(True, (10, -13)), (True, (15, -15)), (False, (12, -6)), (False, (0, -22))],
+    "Right lateral ventricle": [(True, (12, 6)), (False, (20, 2)), (False, (8, 14))],
 }
 """What is pointed at on the coronal slice: inside or outside, and (S, R) in mm."""
 
@@ -143,7 +143,7 @@ def degrade() -> None:
 
 
 def prompt() -> None:
-    """Prompt: an object in the making beside one that was accepted; then followed through the slices."""
+    """Prompt: an object in the making beside one that was accepted; then followed through the slices, from the side."""
     with window("Prompt") as (viewer, widget):
         press(widget.view.buttons["coronal"])
         viewer.dims.set_point(1, CORONAL_MM)
@@ -160,11 +160,9 @@ def prompt() -> None:
         press(widget.follow)
         wait_for(lambda: not widget.prompting.asker.following)
         widget.name.setText([*OBJECTS][-1])
-        press(widget.accept)
-        press(widget.point)
-        press(widget.view.buttons["3d"])
-        viewer.layers[0].visible = False
-        viewer.fit_to_view()
+        press(widget.view.buttons["sagittal"])
+        viewer.dims.set_point(2, SAGITTAL_MM)
+        viewer.scene.camera.zoom *= 1.3
         save(viewer, "prompt_follow")
 
 

@@ -68,7 +68,7 @@ class Through(QObject):
         if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
             token.work.pending.show_outline()
         if report.ended:
-            self._ends.append(f"at slice {report.index} {report.ended}")
+            self._ends.append(f"at slice {report.index}: {report.ended}")
         self._prompting.say(f"Through the slices: {report.done} done, now slice {report.index}.")
 
     def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
@@ -83,7 +83,7 @@ class Through(QObject):
         if result is None:
             end = "Stopped; the slices that came stay."
         else:
-            end = f"Followed to the end: {'; '.join(self._ends)}." if self._ends else "Followed as far as was asked."
+            end = f"It ends {'; '.join(self._ends)}." if self._ends else "Followed as far as was asked."
         self._prompting.say(f"{end} Correct any slice by clicks and follow again.")
 
     def _on_unfollowed(self, token: Following, error: Exception) -> None:
