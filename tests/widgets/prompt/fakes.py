@@ -44,7 +44,8 @@ class FakeSession:
 
     def point_at(self, prompts):
         self.points = list(zip(prompts.points, prompts.positive, strict=True))
-        self.box, self.mask = prompts.box, prompts.mask
+        hint = prompts.mask is not None and prompts.mask.dtype.kind == "f"  # how probable inside is: of another slice
+        self.box, self.mask = prompts.box, None if hint else prompts.mask
 
     def answer(self):
         if self.error is not None:
