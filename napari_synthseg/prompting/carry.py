@@ -23,8 +23,8 @@ AROUND = 4
 """Points outside."""
 GAP_PIXELS, GAP_RADII = 2.0, 0.6
 """From the mask to the points outside: pixels, and radii of the disc of its area; the larger of both."""
-DOUBT_RADII = 1.0
-"""So many radii inside the mask's edge it is sure, and as far outside the contrary; at the edge nothing is said."""
+DOUBT_RADII = 0.5
+"""Half a radius inside the edge the mask is sure, and as far outside the contrary; at the edge it says nothing."""
 
 
 def carried(
