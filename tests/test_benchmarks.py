@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from napari_synthseg.files import read_labels
+from napari_synthseg.prompting import Planes
 from napari_synthseg.volume import Volume, to_canonical
+from tests.prompting.tracer import Tracer, disc
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -71,3 +73,11 @@ def test_a_small_file_holds_the_same_labels(tmp_path):
     read = to_canonical(read_labels(tmp_path / "labels.nii.gz"))
     assert np.array_equal(read.data, labels)
     assert np.allclose(read.affine, affine)
+
+
+def test_following_is_compared_with_prompting_every_slice():
+    truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(12)])
+    planes = Planes(truth.astype(np.float32), 0)
+    row = script("propagation").measure(Tracer(), planes, truth, (0, "scan", 17))
+    assert [row[name] for name in script("propagation").COLUMNS] == [1.0] * 5
+    assert row["slices"] == 8

@@ -58,6 +58,9 @@ class Tracer:
         mask = np.isin(parts, touched[touched > 0])
         return Answer(mask, self.scores.get(float(image.max()), 0.9), None)
 
+    def predict(self) -> np.ndarray:
+        return self.answer().mask
+
 
 def disc(shape: tuple[int, int], row: float, column: float, radius: float) -> np.ndarray:
     """A filled circle: bool."""
