@@ -31,8 +31,8 @@ SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM, SAGITTAL_MM = 10.0, 6.0
 MOST_SLICES = 20
 OBJECTS = {
-    "Left caudate": [(True, (10, -13)), (True, (15, -15)), (False, (12, -6)), (False, (0, -22))],
-    "Right lateral ventricle": [(True, (12, 6)), (False, (20, 2)), (False, (8, 14))],
+    "Left lateral ventricle": [(True, (12, -6)), (False, (12, 6)), (False, (8, -14)), (False, (20, -2))],
+    "Right lateral ventricle": [(True, (12, 6)), (False, (20, 2)), (False, (8, 14)), (False, (12, -6))],
 }
 """What is pointed at on the coronal slice: inside or outside, and (S, R) in mm."""
 

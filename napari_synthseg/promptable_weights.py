@@ -228,6 +228,12 @@ def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tenso
         raise InputError(f"{path.name} is damaged or of another version: copy it again.") from error
 
 
+def encoder_sha256(name: str) -> str | None:
+    """The checksum of the file that holds an official encoder alone; None if it is not at hand."""
+    path = _in_folders(encoder_file(name))
+    return weights.sha256(path) if path is not None else None
+
+
 def encoder_file(name: str) -> str:
     """Name of the file that holds the encoder of an official checkpoint alone."""
     return f"{name}-encoder.safetensors"

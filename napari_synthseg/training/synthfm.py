@@ -32,6 +32,8 @@ ENCODER = "encoder.pt"
 """File of a run that keeps an encoder which no official checkpoint holds."""
 STAGE = "prompts"
 """Name of the run's checkpoints."""
+HIDDEN = ("out", "resume", "encoder", "threads", "workers", "preset", "seed", "name", "validate_every", "save_minutes")
+"""Options that a card's recipe leaves out, or says apart."""
 VALIDATION_SEED = 20_250_411
 """Of the scenes that score a model; no training seed is near it."""
 
@@ -222,6 +224,8 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         **facts,
         "steps": int(state["step"]),
     }
+    if "encoder weights" in card:
+        card["encoder sha256"] = promptable_weights.encoder_sha256(card["encoder weights"])
     if scores is not None:
         card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
     if "encoder weights" not in facts and not any(k.startswith("image_encoder.") for k in tensors):
@@ -245,8 +249,10 @@ def mean_scores(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     """What goes into the card: the encoder and the options that are not the defaults."""
-    plain, hidden = asdict(TrainSynthFMOptions(options.out)), ("out", "resume", "encoder", "threads", "workers")
-    chosen = {k: v for k, v in asdict(options).items() if v != plain[k] and k not in hidden}
+    plain, hidden = asdict(TrainSynthFMOptions(options.out)), HIDDEN
+    start = Path(options.start_from).stem if options.start_from else None
+    given = {**asdict(options), "start_from": start}  # a path says nothing to others
+    chosen = {k: v for k, v in given.items() if v != plain[k] and k not in hidden}
     words = [f"train synthfm, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
     source = None if options.train_encoder else promptable_weights.frozen_source(model)
     facts: dict[str, Any] = {
