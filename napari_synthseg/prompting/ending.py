@@ -59,6 +59,8 @@ class Comparison:
     """Area by that of the slice before."""
     overlap: float
     """Dice with the slice before."""
+    size: float
+    """Area by that of the largest marked slice."""
     change: float
     """See `least_change`."""
 
@@ -70,6 +72,8 @@ class Comparison:
             return f"the model is unsure (score {self.score:.2f})"
         if self.growth > options.most_growth:
             return f"the area grows {self.growth:.1f} times"
+        if self.size > options.most_area:
+            return f"it is {self.size:.1f} times as large as on any marked slice"
         if self.overlap < options.least_overlap:
             return f"it overlaps little with the slice before (Dice {self.overlap:.2f})"
         if self.change > options.most_change:
@@ -77,8 +81,8 @@ class Comparison:
         return ""
 
 
-def compare(mask: np.ndarray, before: np.ndarray, score: float, change: float) -> Comparison:
-    """An answer (rows, columns) beside the mask of the slice before, which is not empty."""
+def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, change: float) -> Comparison:
+    """An answer (rows, columns) beside the mask of the slice before and the area of the largest marked one, not 0."""
     area, area_before = int(mask.sum()), int(before.sum())
     overlap = 2 * int((mask & before).sum()) / (area + area_before)
-    return Comparison(score, area / area_before, overlap, change)
+    return Comparison(score, area / area_before, overlap, area / largest, change)

@@ -21,6 +21,9 @@ class PropagateOptions:
     """End where the mask overlaps less (Dice) with that of the slice before, 0-1."""
     most_growth: float = 2.5
     """End where the area grows more than so many times from a slice to the next, 1 or more."""
+    most_area: float = 3.0
+    """End where the area is more than so many times that on the largest marked slice, 1 or more: what creeps into its
+    surroundings grows little at each step."""
     most_change: float = 2.5
     """End where the brightness inside differs by more than so many of its standard deviations from that on all marked
     slices, 0 or more."""
@@ -34,8 +37,9 @@ class PropagateOptions:
         for name in ("least_score", "least_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"The {name.replace('_', ' ')} must lie between 0 and 1, not {getattr(self, name)}.")
-        if not self.most_growth >= 1:
-            raise InputError(f"The most growth must be 1 or more, not {self.most_growth}.")
+        for name in ("most_growth", "most_area"):
+            if not getattr(self, name) >= 1:
+                raise InputError(f"The {name.replace('_', ' ')} must be 1 or more, not {getattr(self, name)}.")
         if not self.most_change >= 0:
             raise InputError(f"The most change must be 0 or more, not {self.most_change}.")
         if self.most_slices is not None and self.most_slices < 1:

@@ -55,6 +55,15 @@ class _Front:
     """Of the anchor."""
 
 
+@dataclass(frozen=True)
+class _MarkedLook:
+    """How the object looks where it was marked."""
+
+    looks: Sequence[Look]
+    largest: int
+    """Its area on the largest of these slices, pixels."""
+
+
 def propagate(
     session: Session,
     volume: np.ndarray,
@@ -101,7 +110,10 @@ def propagate(
     if not any(one.any() for one in masks.values()):
         raise InputError("Nothing is marked that could be followed: mark the object on a slice.")
     own = session.beside()
-    looks = [Look.of(planes.image(index), one, planes.window) for index, one in masks.items() if one.any()]
+    look = _MarkedLook(
+        [Look.of(planes.image(index), one, planes.window) for index, one in masks.items() if one.any()],
+        max(int(one.sum()) for one in masks.values()),
+    )
     fronts = _fronts(masks, marked, options)
     done = 0
     while fronts:
@@ -110,7 +122,7 @@ def propagate(
             continue
         checkpoint()
         _encode_ahead(own, planes, fronts, front, set(masks))
-        step = _step(own, planes, front, looks, options)
+        step = _step(own, planes, front, look, options)
         checkpoint()
         done += 1
         yield replace(step, done=done)
@@ -157,7 +169,7 @@ def _encode_ahead(
 
 
 def _step(
-    session: Session, planes: Planes, front: _Front, looks: Sequence[Look], options: PropagateOptions
+    session: Session, planes: Planes, front: _Front, marked: _MarkedLook, options: PropagateOptions
 ) -> SliceAnswer:
     """The answer on one slice, and whether the object is still there."""
     image = planes.image(front.index)
@@ -167,7 +179,8 @@ def _step(
     session.point_at(carried(front.mask, planes.pixel, planes.step, outside))
     answer = session.answer()
     mask = connected(answer.mask, front.mask)
-    found = compare(mask, front.mask, answer.score, least_change(looks, image, mask, planes.window))
+    change = least_change(marked.looks, image, mask, planes.window)
+    found = compare(mask, front.mask, marked.largest, answer.score, change)
     ended = found.ended(options)
     kept = np.zeros_like(mask) if ended else mask
     figures = {"slice": front.index, "score": round(answer.score, 2)}

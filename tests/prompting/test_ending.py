@@ -32,19 +32,20 @@ def test_flat_images_and_colours_have_a_look_too():
 def test_masks_are_compared_by_area_and_overlap():
     before, mask = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     before[:10], mask[:15] = True, True
-    found = compare(mask, before, 0.9, 1.0)
-    assert (found.growth, found.overlap) == (1.5, 0.8)
+    found = compare(mask, before, 600, 0.9, 1.0)
+    assert (found.growth, found.overlap, found.size) == (1.5, 0.8, 0.75)
 
 
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (Comparison(0.9, 1.1, 0.9, 0.5), ""),
-        (Comparison(0.9, 0, 0, 0), "nothing"),
-        (Comparison(0.4, 1.1, 0.9, 0.5), "unsure"),
-        (Comparison(0.9, 3, 0.9, 0.5), "grows"),
-        (Comparison(0.9, 1.1, 0.1, 0.5), "overlaps little"),
-        (Comparison(0.9, 1.1, 0.9, 3), "looks different"),
+        (Comparison(0.9, 1.1, 0.9, 1, 0.5), ""),
+        (Comparison(0.9, 0, 0, 0, 0), "nothing"),
+        (Comparison(0.4, 1.1, 0.9, 1, 0.5), "unsure"),
+        (Comparison(0.9, 3, 0.9, 1, 0.5), "grows"),
+        (Comparison(0.9, 1.1, 0.9, 4, 0.5), "4.0 times as large"),
+        (Comparison(0.9, 1.1, 0.1, 1, 0.5), "overlaps little"),
+        (Comparison(0.9, 1.1, 0.9, 1, 3), "looks different"),
     ],
 )
 def test_the_reason_of_an_end_is_said(found, reason):

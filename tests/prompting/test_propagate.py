@@ -103,6 +103,17 @@ def test_it_ends_where_the_object_suddenly_grows():
     assert reports[-1].index == 0 and any(report.ended.startswith("the area grows") for report in reports)
 
 
+def test_it_ends_where_an_object_creeps_into_its_surroundings_unless_more_is_marked():
+    truth = np.stack([disc(SHAPE, 15, 20, 4 + i) for i in range(11)])
+    volume = truth.astype(np.float32)
+    reports, found = follow(propagate(Tracer(), volume, 0, 0, truth[0]))
+    last = int(np.flatnonzero(found.any((1, 2))).max())
+    assert truth[last].sum() <= 3 * truth[0].sum() < truth[last + 1].sum()
+    assert "as large as on any marked slice" in reports[-1].ended
+    _, found = follow(propagate(Tracer(), volume, 0, 10, truth[10], anchors={0: Anchor(truth[0])}))
+    np.testing.assert_array_equal(found, truth)
+
+
 def test_it_ends_where_slices_overlap_little():
     truth = np.stack([disc(SHAPE, 15, 10 + (9 if i > 8 else 0), 5) for i in range(12)])
     reports, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6]))
@@ -244,6 +255,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         {"least_score": 2},
         {"least_overlap": -1},
         {"most_growth": 0.5},
+        {"most_area": 0.5},
         {"most_change": -1},
         {"most_slices": 0},
     ],
