@@ -25,7 +25,7 @@ SIZE = 64
 @pytest.fixture
 def encoder(tmp_path, monkeypatch) -> Path:
     """Weights of a small promptable model with an encoder of its own."""
-    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE))
+    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
     monkeypatch.setattr(prompt_validation.PromptValidation.__init__, "__defaults__", (1, 1, True, False))
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
