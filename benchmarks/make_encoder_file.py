@@ -1,6 +1,6 @@
 """Write the image encoder of an official checkpoint alone, as float16: what our promptable weights go with.
 
-    python benchmarks/make_encoder_file.py mobilesam --out resources/weights
+python benchmarks/make_encoder_file.py mobilesam --out resources/weights
 """
 
 from __future__ import annotations

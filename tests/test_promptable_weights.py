@@ -56,7 +56,9 @@ def mobilesam_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def small_networks(monkeypatch) -> None:
     """Let checkpoints of small models be loaded."""
-    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SMALL, False))
+    monkeypatch.setattr(
+        "napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SMALL, False)
+    )
 
 
 def save_ours(path: Path, model: Promptable, **card) -> Path:
