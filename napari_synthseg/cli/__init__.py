@@ -1,0 +1,11 @@
+"""The command `napari-synthseg`: one sub-command a job, options made from each job's dataclass by tyro.
+
+No logic of its own: a sub-command imports its job, follows it with a progress bar and turns its end into an exit code
+(0 done, 1 some scans failed, 2 the input or an option cannot be used, 130 stopped).
+"""
+
+from napari_synthseg.cli.ends import BAD_INPUT, DONE, SOME_FAILED, STOPPED, complain
+from napari_synthseg.cli.following import follow
+from napari_synthseg.cli.program import COMMANDS, main
+
+__all__ = ["BAD_INPUT", "COMMANDS", "DONE", "SOME_FAILED", "STOPPED", "complain", "follow", "main"]

@@ -1,0 +1,40 @@
+"""`segment`: the structures of a brain."""
+
+# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from napari_synthseg.cli.following import follow
+from napari_synthseg.cli.parts import Out
+
+
+def make_segment() -> Callable[..., int]:
+    """Label the structures of a brain in a scan, a folder of scans, or a list."""
+    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_files
+
+    def segment(
+        inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
+        out: Out,
+        segmentation: SegmentOptions,
+        volumes: Path | None = None,
+        preview: bool = False,
+    ) -> int:
+        """Label the structures of a brain in scans of any contrast and resolution.
+
+        Args:
+            inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
+            out: the label file to write for one scan (its name ends like a scan's), else a folder.
+            segmentation: how to segment.
+            volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
+            preview: write a PNG picture beside every label file.
+        """
+        report = follow(segment_files(inputs, out, segmentation, volumes_csv=volumes, preview=preview))
+        for written in report.done.values():
+            print(written)
+        return report.exit_code
+
+    return segment
