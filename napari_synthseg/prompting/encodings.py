@@ -19,8 +19,9 @@ from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
 
 SQUARE = (1.0, 1.0)
 
-LIMIT = 2**28
-"""Bytes of embeddings that are kept: 64 of them (a slice's takes 4 MiB)."""
+LIMIT = 2**30
+"""Bytes of embeddings that are kept: 256 of them (a slice's takes 4 MiB), so that an object that was followed through a
+head can be corrected without encoding its slices again."""
 
 PAUSE_S = 0.1
 """Between two looks whether to go on waiting for another thread."""

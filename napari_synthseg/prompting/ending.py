@@ -10,29 +10,35 @@ import numpy as np
 from napari_synthseg.prompting.options import PropagateOptions
 
 LEAST_SPREAD = 0.02
-"""A look spreads over no less than this share of the way from black to white: in flat images any change would count."""
+"""A look spreads over no less than this: in flat images any change would count."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How bright an object is on a slice."""
+    """How bright an object is on a slice: 0 is black, 1 white."""
 
     middle: float
-    """Median, in the image's own values."""
+    """Median."""
     spread: float
-    """Standard deviation."""
+    """Standard deviation, `LEAST_SPREAD` or more."""
 
     @classmethod
     def of(cls, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> Look:
-        """The look of what a mask (rows, columns) covers, not empty, in an image (rows, columns) or in colour."""
+        """The look of what a mask (rows, columns) covers, not empty, in an image (rows, columns) or in colour.
+
+        Args:
+            image: any kind of numbers; what is not finite does not count.
+            mask: bool.
+            window: values that are black and white; 0 and 255 if None.
+        """
         values = image[mask].astype(np.float64)
         values = values[..., :3].mean(-1) if values.ndim == 2 else values
         values = values[np.isfinite(values)]
-        low, high = window or (0.0, 255.0)
-        least = max(LEAST_SPREAD * (high - low), float(np.finfo(np.float32).tiny))
         if values.size == 0:
-            return cls(low, least)
-        return cls(float(np.median(values)), max(float(values.std()), least))
+            return cls(0.0, LEAST_SPREAD)
+        low, high = window or (0.0, 255.0)
+        values = (values - low) / max(high - low, float(np.finfo(np.float32).tiny))
+        return cls(float(np.median(values)), max(float(values.std()), LEAST_SPREAD))
 
     def change(self, other: Look) -> float:
         """How far another look's middle is, in spreads of this one."""
@@ -67,7 +73,7 @@ class Comparison:
     def ended(self, options: PropagateOptions) -> str:
         """Why the object ends here, as a part of a sentence; "" where it does not."""
         if self.growth == 0:
-            return "nothing is found there"
+            return "nothing of it is found there"
         if self.score < options.least_score:
             return f"the model is unsure (score {self.score:.2f})"
         if self.growth > options.most_growth:

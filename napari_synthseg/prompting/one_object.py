@@ -39,7 +39,7 @@ class OneObject:
     mask: np.ndarray
     """(X, Y, Z) of the scan, or (rows, columns) of a picture, bool."""
     record: dict[str, Any]
-    """What ran, on what, the object's size and the slices it has, each with its score: fit for JSON."""
+    """What ran, on what, the object's size, its slices with their scores, and why it ends where: fit for JSON."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def prompt_file(
     Raises:
         InputError: something given cannot be used; one sentence.
     """
+    if not options.through and going not in (None, PropagateOptions()):
+        raise InputError("How far the object is followed is given, but not that it is: give --through too.")
     yield Progress("Reading")
     scene = read_scene(Path(scan), options.index)
     target = _target(scene, Path(out))
@@ -101,47 +103,57 @@ def prompt_steps(
         session = session or Session(options.model, options.device)
         clock.lap("load")
         try:
-            anchors, found = yield from _marked(session, planes, prompts, _drawn_slices(drawn, axis))
+            anchors, scores = yield from _marked(session, planes, prompts, _drawn_slices(drawn, axis), options.through)
             clock.lap("marked")
             mask = planes.stack({index: anchor.mask for index, anchor in anchors.items()})
             if not mask.any():
                 raise InputError("Nothing is found where you point: add points, or give a box.")
+            ends: dict[int, str] = {}
             if options.through:
-                mask, more = yield from _through(session, planes, anchors, going)
-                found |= more
+                mask, reports = yield from _through(session, planes, anchors, going)
+                scores |= {report.index: report.score for report in reports if not report.ended}
+                ends = {report.index: report.ended for report in reports if report.ended}
                 clock.lap("through")
         finally:
             if own:
                 session.close()
-    record = _record(scene, options, going, session, mask, axis, found, clock.laps)
+    record = _record(scene, options, going, session, mask, axis, clock.laps) | _slices(mask, axis, scores, ends)
     return OneObject(mask if scene.scan is not None else mask[0], record)
 
 
 def _marked(
-    session: Session, planes: Planes, prompts: dict[int, Prompts], drawn: dict[int, np.ndarray]
+    session: Session, planes: Planes, prompts: dict[int, Prompts], drawn: dict[int, np.ndarray], through: bool
 ) -> Generator[Progress, None, tuple[dict[int, Anchor], dict[int, float]]]:
-    """The slices that are marked, and the scores of those that the model answered."""
+    """The slices that are marked, and the scores of those that the model answered.
+
+    A slice with points outside only is marked as empty: the object is followed no further. One where the model finds
+    nothing is not marked; it may be found from its neighbours.
+    """
     anchors = {index: Anchor(mask) for index, mask in drawn.items() if index not in prompts}
     scores = {}
-    session.encode_ahead([planes.image(index) for index in sorted(prompts)], planes.window, planes.pixel)
+    session.encode_ahead([planes.image(index) for index in sorted(prompts)], planes.common_window, planes.pixel)
     for done, (index, given) in enumerate(sorted(prompts.items())):
         yield Progress("Marked slices", done, len(prompts))
         given = replace(given, mask=drawn.get(index))
-        if not given.ask:
+        if not given.ask and not through:
             raise InputError(f"On slice {index} there are points outside only: point inside the object there too.")
+        if not given.ask:
+            anchors[index] = Anchor(np.zeros(planes.shape, bool), given)
+            continue
         checkpoint()
-        session.set_image(planes.image(index), planes.window, planes.pixel)
+        session.set_image(planes.image(index), planes.common_window, planes.pixel)
         session.point_at(given)
         answer = session.answer()
-        anchors[index], scores[index] = Anchor(answer.mask, given), answer.score
+        if answer.mask.any():
+            anchors[index], scores[index] = Anchor(answer.mask, given), answer.score
     yield Progress("Marked slices", len(prompts), len(prompts))
     return anchors, scores
 
 
 def _through(
     session: Session, planes: Planes, anchors: dict[int, Anchor], going: PropagateOptions | None
-) -> Generator[Progress, None, tuple[np.ndarray, dict[int, float]]]:
-    """The object in all slices, and the scores of those that it was followed to."""
+) -> Generator[Progress, None, tuple[np.ndarray, list[SliceAnswer]]]:
+    """The object in all slices, and the reports of those that it was followed to."""
     first, *rest = sorted(anchors)
     others = {index: anchors[index] for index in rest}
     way = propagate(
@@ -156,14 +168,13 @@ def _through(
         window=planes.window,
         spacing=planes.spacing,
     )
-    scores: dict[int, float] = {}
+    reports: list[SliceAnswer] = []
     while True:
         try:
-            report: SliceAnswer = next(way)
+            report = next(way)
         except StopIteration as end:
-            return end.value, scores
-        if not report.ended:
-            scores[report.index] = report.score
+            return end.value, reports
+        reports.append(replace(report, mask=report.mask[:0]))  # the object has the masks
         yield report
 
 
@@ -235,12 +246,9 @@ def _record(
     session: Session,
     mask: np.ndarray,
     axis: int,
-    scores: dict[int, float],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     card = dict(getattr(session.model, "card", None) or {})
-    areas = np.moveaxis(mask, axis, 0).sum((1, 2))
-    present = np.flatnonzero(areas)
     size: dict[str, Any] = {"pixels": int(mask.sum())}
     if scene.scan is not None:
         size = {"volumes_mm3": {_name(options.label): round(_mm3(scene.scan, mask), 1)}}
@@ -252,10 +260,18 @@ def _record(
         "options": _plain(asdict(options) | (asdict(going or PropagateOptions()) if options.through else {})),
         "device": str(session.device),
         "axis": axis,
-        "slices": [int(present[0]), int(present[-1])],
-        "scores": {str(index): round(score, 3) for index, score in sorted(scores.items())},
         **size,
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
+    }
+
+
+def _slices(mask: np.ndarray, axis: int, scores: dict[int, float], ends: dict[int, str]) -> dict[str, Any]:
+    """The first and the last slice, the scores of those that the model answered, and why it was followed no further."""
+    present = np.flatnonzero(np.moveaxis(mask, axis, 0).any((1, 2)))
+    return {
+        "slices": [int(present[0]), int(present[-1])],
+        "scores": {str(index): round(score, 3) for index, score in sorted(scores.items())},
+        "ends": {str(index): reason for index, reason in sorted(ends.items()) if index not in present},
     }
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.window import window_of
+
+Window = tuple[float, float] | Literal["each"] | None
+"""Values that become black and white in all slices; None: percentiles of the whole volume; "each": of each slice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +31,8 @@ class Planes:
     """Which axis the slices lie across, 0-2."""
     spacing: Sequence[float] = (1.0, 1.0, 1.0)
     """Distance between voxels along each axis, in any unit."""
-    window: tuple[float, float] | None = None
-    """Values that become black and white; by default those of `window_of`."""
+    window: Window = None
+    """Values that become black and white; by default those of `window_of`. "each": each slice has its own."""
 
     def __post_init__(self) -> None:
         """Refuse what has no slices, and choose the window."""
@@ -59,6 +63,15 @@ class Planes:
     def step(self) -> float:
         """From one slice to the next."""
         return float(self.spacing[self.axis])
+
+    @property
+    def common_window(self) -> tuple[float, float] | None:
+        """Values that become black and white in all slices; None where each has its own, and for bytes."""
+        return None if self.window == "each" else self.window
+
+    def window_at(self, index: int) -> tuple[float, float] | None:
+        """Values that become black and white on a slice; None for bytes, which are shown as they are."""
+        return window_of(self.image(index)) if self.window == "each" else self.window
 
     def image(self, index: int) -> np.ndarray:
         """A slice (rows, columns), or (rows, columns, 3 or 4) in colour: a view."""

@@ -17,7 +17,7 @@ from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.prompting.carry import carried, connected
 from napari_synthseg.prompting.ending import Look, compare, least_change
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.planes import Planes
+from napari_synthseg.prompting.planes import Planes, Window
 from napari_synthseg.prompting.prompts import Anchor, Prompts
 from napari_synthseg.prompting.session import Session
 
@@ -74,13 +74,14 @@ def propagate(
     prompts: Prompts | None = None,
     anchors: Mapping[int, Anchor] | None = None,
     options: PropagateOptions | None = None,
-    window: tuple[float, float] | None = None,
+    window: Window = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Generator[SliceAnswer, None, np.ndarray]:
     """Follow an object from one slice through a volume; closing the generator stops it.
 
     The session's own image and prompts stay as they are, and it may be used meanwhile. To correct a result, call it
-    again with the slices that were marked so far as `anchors`: what was encoded before is answered quickly.
+    again with the slices that were marked so far as `anchors`: slices whose embeddings the session still has are
+    answered quickly.
 
     Args:
         session: the model and its embeddings.
@@ -91,7 +92,7 @@ def propagate(
         prompts: what led to this mask.
         anchors: further slices that are marked.
         options: how far; the defaults if None.
-        window: values that become black and white; by default the same percentiles for all slices.
+        window: values that become black and white, by default the same percentiles for all slices; see `Window`.
         spacing: distances between voxels along each axis, so that the model sees true proportions.
 
     Yields:
@@ -111,10 +112,25 @@ def propagate(
         raise InputError("Nothing is marked that could be followed: mark the object on a slice.")
     own = session.beside()
     look = _MarkedLook(
-        [Look.of(planes.image(index), one, planes.window) for index, one in masks.items() if one.any()],
+        [Look.of(planes.image(index), one, planes.window_at(index)) for index, one in masks.items() if one.any()],
         max(int(one.sum()) for one in masks.values()),
     )
-    fronts = _fronts(masks, marked, options)
+    try:
+        yield from _follow(own, planes, masks, _fronts(masks, marked, options), look, options)
+    finally:
+        own.encode_ahead([])  # lest slices beyond the ends are encoded for nobody
+    return planes.stack(masks)
+
+
+def _follow(
+    own: Session,
+    planes: Planes,
+    masks: dict[int, np.ndarray],
+    fronts: list[tuple[int, int, _Front]],
+    look: _MarkedLook,
+    options: PropagateOptions,
+) -> Generator[SliceAnswer, None, None]:
+    """Go on until all ways have ended; what is found is put into `masks`."""
     done = 0
     while fronts:
         distance, _, front = heappop(fronts)
@@ -132,14 +148,13 @@ def propagate(
         if options.most_slices is None or distance < options.most_slices:
             following = replace(front, index=front.index + front.direction, mask=step.mask)
             heappush(fronts, (distance + 1, done, following))
-    return planes.stack(masks)
 
 
 def _fitting(planes: Planes, index: int, mask: np.ndarray) -> np.ndarray:
     if not 0 <= index < len(planes):
         raise InputError(f"There is no slice {index}: the volume has slices 0 to {len(planes) - 1} across this axis.")
     if mask.shape != planes.shape:
-        raise InputError(f"The mask of slice {index} has the shape {mask.shape} and the slice {planes.shape}.")
+        raise InputError(f"The mask of slice {index} has the shape {mask.shape}: give one of {planes.shape}.")
     return np.asarray(mask) != 0
 
 
@@ -165,7 +180,7 @@ def _encode_ahead(
     others = [front.index for _, _, front in sorted(fronts, key=lambda one: one[:2])]
     wanted = [now.index, *others, now.index + now.direction, now.index + 2 * now.direction]
     new = [index for index in dict.fromkeys(wanted) if 0 <= index < len(planes) and index not in known]
-    session.encode_ahead([planes.image(index) for index in new[: AHEAD + 1]], planes.window, planes.pixel)
+    session.encode_ahead([planes.image(index) for index in new[: AHEAD + 1]], planes.common_window, planes.pixel)
 
 
 def _step(
@@ -173,13 +188,13 @@ def _step(
 ) -> SliceAnswer:
     """The answer on one slice, and whether the object is still there."""
     image = planes.image(front.index)
-    session.set_image(image, planes.window, planes.pixel)
+    session.set_image(image, planes.common_window, planes.pixel)
     given = front.prompts
     outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
     session.point_at(carried(front.mask, planes.pixel, planes.step, outside))
     answer = session.answer()
     mask = connected(answer.mask, front.mask)
-    change = least_change(marked.looks, image, mask, planes.window)
+    change = least_change(marked.looks, image, mask, planes.window_at(front.index))
     found = compare(mask, front.mask, marked.largest, answer.score, change)
     ended = found.ended(options)
     kept = np.zeros_like(mask) if ended else mask

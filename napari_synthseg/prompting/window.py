@@ -20,7 +20,7 @@ def window_of(volume: np.ndarray) -> tuple[float, float] | None:
     """Values of a volume that become black and white in all of its slices: percentiles of the whole of it.
 
     Args:
-        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour; any kind of numbers.
+        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour, or a slice of one; any kind of numbers.
 
     Returns:
         None where there is nothing to choose: bytes are shown as they are.
@@ -28,6 +28,6 @@ def window_of(volume: np.ndarray) -> tuple[float, float] | None:
     if volume.dtype == np.uint8:
         return None
     step = max(1, round((volume.size / MOST_VALUES) ** (1 / 3)))
-    values = volume[::step, ::step, ::step].astype(np.float32)
+    values = volume[(slice(None, None, step),) * min(3, volume.ndim)].astype(np.float32)
     values = values[np.isfinite(values)]
     return percentiles(values) if values.size else None

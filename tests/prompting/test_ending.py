@@ -18,14 +18,14 @@ def test_a_look_is_that_of_what_the_mask_covers():
     image[mask] = np.random.default_rng(0).normal(50, 5, mask.sum())
     image[10, 10] = np.nan
     look = Look.of(image, mask, (0, 100))
-    assert look.middle == pytest.approx(50, abs=2) and look.spread == pytest.approx(5, abs=1)
-    assert look.change(Look(60, 1)) == pytest.approx(2, abs=0.6)
+    assert look.middle == pytest.approx(0.5, abs=0.02) and look.spread == pytest.approx(0.05, abs=0.01)
+    assert look.change(Look(0.6, 0.02)) == pytest.approx(2, abs=0.6)
 
 
 def test_flat_images_and_colours_have_a_look_too():
     mask = disc(SHAPE, 10, 10, 6)
-    assert Look.of(np.full(SHAPE, 7.0), mask, (0, 100)) == Look(7, 2)
-    assert Look.of(np.full((*SHAPE, 4), (10, 20, 60, 255), np.uint8), mask, None) == Look(30, pytest.approx(5.1))
+    assert Look.of(np.full(SHAPE, 7.0), mask, (0, 100)) == Look(0.07, 0.02)
+    assert Look.of(np.full((*SHAPE, 4), (10, 20, 60, 255), np.uint8), mask, None) == Look(30 / 255, 0.02)
     assert Look.of(np.full(SHAPE, np.nan), mask, None).spread > 0
 
 
@@ -40,7 +40,7 @@ def test_masks_are_compared_by_area_and_overlap():
     ("found", "reason"),
     [
         (Comparison(0.9, 1.1, 0.9, 1, 0.5), ""),
-        (Comparison(0.9, 0, 0, 0, 0), "nothing"),
+        (Comparison(0.9, 0, 0, 0, 0), "nothing of it"),
         (Comparison(0.4, 1.1, 0.9, 1, 0.5), "unsure"),
         (Comparison(0.9, 3, 0.9, 1, 0.5), "grows"),
         (Comparison(0.9, 1.1, 0.9, 4, 0.5), "4.0 times as large"),

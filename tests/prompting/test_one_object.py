@@ -95,6 +95,23 @@ def test_how_far_it_goes_can_be_chosen(scan, tmp_path):
     assert np.flatnonzero(found.data.any((0, 1))).tolist() == [4, 5, 6]
 
 
+def test_points_outside_alone_on_a_slice_say_where_the_object_ends(scan, tmp_path):
+    options = {"inside": ((10, 12, 4),), "outside": ((10, 15, 7),)}
+    found = segment(scan, tmp_path / "out.nii.gz", **options, through=True)
+    assert np.flatnonzero(found.data.any((0, 1))).tolist() == [2, 3, 4, 5, 6]
+
+
+def test_a_marked_slice_without_an_answer_is_found_from_its_neighbours(scan, tmp_path):
+    found = segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4), (0, 0, 6)), through=True)
+    np.testing.assert_array_equal(found.data, TRUTH)
+
+
+def test_the_record_says_where_and_why_the_object_ends(scan, tmp_path):
+    segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4), (10, 15, 7)), through=True)
+    ends = json.loads((tmp_path / "out.json").read_text())["ends"]
+    assert ends == {"1": "nothing of it is found there", "10": "nothing of it is found there"}
+
+
 def test_a_pictures_mask_is_a_picture_of_black_and_white(picture, tmp_path):
     job = prompt_file(picture, tmp_path / "mask.png", PromptOptions(inside=((22, 5),)), session=Tracer())
     assert run(job).size == f"{disc((20, 30), 5, 22, 4).sum()} pixels"
@@ -144,6 +161,12 @@ def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch,
     assert cli.main(["prompt", str(scan), "-o", str(out), *words.split()]) == cli.DONE
     assert capsys.readouterr().out == f"{out}\t{TRUTH.sum() * 2:.1f} mm^3\n"
     assert tracer.given[0].points == ((10, 12), (11, 12), (0, 0)) and tracer.given[0].box == (5, 5, 16, 18)
+
+
+def test_how_far_is_not_said_in_vain(scan, tmp_path, capsys):
+    words = ["--inside", "10", "12", "4", "--most-slices", "2"]
+    assert cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz"), *words]) == cli.BAD_INPUT
+    assert "--through" in capsys.readouterr().err
 
 
 def test_world_positions_may_be_negative(scan, tmp_path, capsys):

@@ -41,6 +41,15 @@ def test_the_window_is_that_of_the_whole_volume():
     assert Planes(volume, 0).window == window_of(volume) == (0, 100)
 
 
+def test_slices_may_each_have_their_own_window():
+    volume = np.random.default_rng(0).random((3, 40, 50)) * np.array([1, 10, 100])[:, None, None]
+    planes = Planes(volume, 0, window="each")
+    assert planes.common_window is None
+    assert planes.window_at(1) == pytest.approx(tuple(np.percentile(volume[1], (0.5, 99.5))))
+    assert Planes(volume, 0, window=(1, 2)).window_at(1) == Planes(volume, 0, window=(1, 2)).common_window == (1, 2)
+    assert Planes((volume > 1).astype(np.uint8), 0, window="each").window_at(1) is None
+
+
 def test_bytes_have_no_window_and_what_is_not_finite_does_not_count():
     assert window_of(np.zeros((2, 2, 2), np.uint8)) is None
     assert window_of(np.full((2, 2, 2), np.nan)) is None

@@ -34,8 +34,8 @@ def test_a_moving_object_is_followed_to_both_of_its_ends(axis):
     np.testing.assert_array_equal(found, np.moveaxis(truth, 0, axis))
     assert [report.index for report in reports] == [7, 5, 8, 4, 9, 3, 10, 2, 11, 12]
     assert {report.index: report.ended for report in reports if report.ended} == {
-        2: "nothing is found there",
-        12: "nothing is found there",
+        2: "nothing of it is found there",
+        12: "nothing of it is found there",
     }
 
 
@@ -130,6 +130,17 @@ def test_it_ends_where_the_object_looks_different():
     assert any(report.ended.startswith("it looks different") for report in reports)
 
 
+def test_slices_may_each_have_their_own_black_and_white():
+    truth = moving(0, 15)
+    volume = truth * 2.0 ** np.arange(16)[:, None, None]
+    _, found = follow(propagate(Tracer(), volume, 0, 6, truth[6], window=(0, 2**15)))
+    assert not found[12:].any()
+    tracer = Tracer()
+    _, found = follow(propagate(tracer, volume, 0, 6, truth[6], window="each"))
+    np.testing.assert_array_equal(found, truth)
+    assert set(tracer.windows) == {None}  # the session then takes percentiles of each
+
+
 # Marked slices
 
 
@@ -194,6 +205,17 @@ def test_it_can_be_stopped_before_the_first_slice_is_encoded():
     assert not tracer.seen
 
 
+def test_nothing_is_encoded_ahead_any_more_once_it_has_ended():
+    truth = moving(3, 11)
+    tracer = Tracer()
+    follow(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6]))
+    assert tracer.asked[-1] == []
+    job = propagate(tracer, truth.astype(np.float32), 0, 6, truth[6])
+    next(job)
+    job.close()
+    assert tracer.asked[-2] != [] and tracer.asked[-1] == []
+
+
 # With a session
 
 
@@ -241,7 +263,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
         ((np.zeros(SHAPE), 0, 1, mask), "no slices"),
         ((volume, 3, 1, mask), "axes 0, 1 and 2"),
         ((volume, 0, 4, mask), "slices 0 to 3"),
-        ((volume, 1, 1, mask), "shape"),
+        ((volume, 1, 1, mask), "give one of"),
         ((volume, 0, 1, ~mask), "Nothing is marked"),
     ):
         with pytest.raises(InputError, match=sentence):

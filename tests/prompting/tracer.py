@@ -15,6 +15,7 @@ class Tracer:
         scores: by the greatest value of a slice; 0.9 for others.
         seen: the images that were answered, in order.
         pixels: their pixels' height and width.
+        windows: the values that were to be black and white in them.
         asked: the images that were asked for ahead, one list a call.
         given: the prompts of each answer.
     """
@@ -26,6 +27,7 @@ class Tracer:
         self.scores = scores or {}
         self.seen: list[np.ndarray] = []
         self.pixels: list[tuple[float, float]] = []
+        self.windows: list[tuple[float, float] | None] = []
         self.asked: list[list[np.ndarray]] = []
         self.given: list[Prompts] = []
 
@@ -38,6 +40,7 @@ class Tracer:
     def set_image(self, image, window=None, pixel=(1.0, 1.0)) -> None:
         self.seen.append(image)
         self.pixels.append(pixel)
+        self.windows.append(window)
 
     def encode_ahead(self, images, window=None, pixel=(1.0, 1.0)) -> None:
         self.asked.append(list(images))

@@ -170,6 +170,8 @@ class Engine:
         yield Progress(LOADING)
         with self._busy:
             session = self._loaded(way.model, way.device)
+            own = way.picture.rgb or way.picture.window == EACH  # as clicks are answered
+            window = "each" if own else self._values(way.picture)
         from napari_synthseg.prompting.propagate import propagate
 
         fixed = tuple(None if axis == way.through else at for axis, at in enumerate(way.start))
@@ -179,7 +181,6 @@ class Engine:
         start = way.start[way.through]
         assert start is not None
         first = anchors.pop(start)
-        window = way.picture.window if isinstance(way.picture.window, tuple) else None
         return (
             yield from propagate(
                 session,
@@ -217,13 +218,15 @@ class Engine:
     def _seen(self, picture: Picture, place: Place) -> tuple[np.ndarray, tuple[float, float] | None]:
         """A slice, and the values that become black and white in it."""
         image = picture.slice(place)
-        if picture.rgb or picture.window == EACH:
-            return image, None
+        return image, None if picture.rgb or picture.window == EACH else self._values(picture)
+
+    def _values(self, picture: Picture) -> tuple[float, float] | None:
+        """Values that become black and white in all slices."""
         if isinstance(picture.window, tuple):
-            return image, picture.window
+            return picture.window
         if self._window[0] is not picture.data:
             self._window = (picture.data, _window_of(picture))
-        return image, self._window[1]
+        return self._window[1]
 
     def _look_ahead(self, session: Session, question: Question) -> None:
         seen = [self._seen(question.picture, place) for place in question.ahead]

@@ -11,6 +11,7 @@ from napari_synthseg.progress import run
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.widgets.prompt.engine import EACH, WHOLE, Engine, Picture, Question, Way, neighbours
 from tests.prompting.small import small_model
+from tests.widgets.prompt.fakes import maker
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,21 @@ def test_an_object_is_followed(engine):
     np.testing.assert_array_equal(result[:, 2], mask)
     answers = [report for report in reports if hasattr(report, "mask")]
     assert answers and all(report.mask.shape == (24, 20) for report in answers)
+
+
+@pytest.mark.parametrize("window", [WHOLE, EACH, (0.0, 3.0)])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_followed_is_seen_as_what_is_clicked_on(window, lazy):
+    data = np.zeros((2, 40, 20, 20), np.float32)
+    data[:, :, 4:12, 5:12] = 1
+    data[:, ::3, 0, 0] = 9
+    shown = picture(dask.array.from_array(data, chunks=(1, 1, 20, 20)) if lazy else data, window=window)
+    make, place, prompts = maker(), (1, 6, None, None), Prompts(((5.0, 6.0),), (True,))
+    engine = Engine(make)
+    mask = run(engine.answer(Question(shown, place, prompts, "small", "cpu"))).mask
+    result = run(engine.follow(Way(shown, place, 1, {6: mask}, {6: prompts}, "small", "cpu", {})))
+    assert result.sum() == 40 * mask.sum() > 0
+    assert len(make.log.seen) == 40 and len({values for _, values, _ in make.log.seen}) == 1
 
 
 def test_an_image_that_cannot_be_read_is_said(engine):

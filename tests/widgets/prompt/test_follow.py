@@ -29,7 +29,7 @@ def test_an_object_is_followed_to_its_ends(viewer, pointing):
     click(pointing, (6, *INSIDE_1))
     follow(pointing)
     np.testing.assert_array_equal(mask_of(pointing), blobs() == 1)
-    says(pointing, "at slice 1: nothing is found there", "at slice 6: nothing is found there")
+    says(pointing, "at slice 1: nothing of it is found there", "at slice 6: nothing of it is found there")
     pointing.undo.click()
     assert mask_of(pointing).sum() == (blobs()[3] == 1).sum()
     pointing.redo.click()
