@@ -8,6 +8,13 @@ the truth. The object that comes of following it, with the default options, is c
 what the model says when every slice is prompted from its own truth: by (3,2) and by the tight box. A slice that the
 truth does not have is then known to be empty, which following has to find out by itself. Points depend on the seed,
 the scan, the structure and the slice alone.
+
+    python benchmarks/propagation.py FOLDER --scores
+
+prints instead what the model expects of its answers along the slices, followed from the truth of the marked slice
+whatever it expects: a line a slice with the expected IoU (the score) beside the real one. Below, for each least score:
+the Dice of what comes of following with it, how many slices of the structure are cut off, and how many beyond it are
+let in. Nothing is followed again for that: with one marked slice a least score only ends the way earlier.
 """
 
 from __future__ import annotations
@@ -15,13 +22,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import generator_for, prompts_for, tight_box
 from napari_synthseg.evaluation.scans import is_label_name
@@ -36,10 +46,22 @@ VALUES = (17, 53, 11, 50, 4, 43, 12, 51, 10, 49, 16)
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 COLUMNS = ("start", "from_points", "from_truth", "each_points", "each_box")
 """Dice of the marked slice by points; of the object from there; from the true mask; of prompting every slice."""
+LEAST_SCORES = [step / 20 for step in range(20)]
 
 
-def main() -> None:
-    """Prints a line for each structure of each scan, and the means."""
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One structure of a scan."""
+
+    scan: str
+    value: int
+    planes: Planes
+    truth: np.ndarray
+    """(X, Y, Z), bool."""
+
+
+def main() -> int:
+    """Prints a line for each structure of each scan, or for each of its slices, and the means."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="default")
@@ -48,24 +70,114 @@ def main() -> None:
     parser.add_argument("--plane", choices=AXES, default="coronal")
     parser.add_argument("--values", type=int, nargs="+", default=list(VALUES))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scores", action="store_true", help="the scores along the slices, and least scores compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    session = Session(args.model, args.device, memory=2**31)
-    rows = []
-    print(f"{'':36}{''.join(f'{name:>13}' for name in COLUMNS)}{'slices':>8}{'seconds':>9}")
-    for scan, labels in pairs(args.folder)[: args.scans]:
-        image, truth = to_canonical(read_volume(scan)), to_canonical(read_labels(labels)).data
-        planes = Planes(np.ascontiguousarray(image.data), AXES[args.plane], image.spacing.tolist())
-        for value in args.values:
-            if (truth == value).any():
-                rows.append(measure(session, planes, truth == value, (args.seed, stem(scan), value)))
-                rows[-1] |= {"scan": stem(scan), "value": value, "name": anatomy.name(value)}
-                print(line(f"{stem(scan)[:10]} {rows[-1]['name']}", rows[-1]), flush=True)
-    for name in dict.fromkeys(row["name"].removeprefix("Left-").removeprefix("Right-") for row in rows):
-        print(line(f"mean {name}", mean([row for row in rows if row["name"].endswith(name)])))
-    print(line("mean", mean(rows)))
+    try:
+        session = Session(args.model, args.device, memory=2**31)
+        found = list(structures(args.folder, args.scans, args.plane, args.values))
+        if not found:
+            raise InputError(f"{args.folder} has no scan with labels of these structures beside it.")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = print_scores(session, found) if args.scores else print_dice(session, found, args.seed)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def structures(folder: Path, scans: int, plane: str, values: list[int]) -> Iterator[Structure]:
+    """The structures of the folder's first scans."""
+    for scan, labels in pairs(folder)[:scans]:
+        image, truth = to_canonical(read_volume(scan)), to_canonical(read_labels(labels)).data
+        planes = Planes(np.ascontiguousarray(image.data), AXES[plane], image.spacing.tolist())
+        for value in values:
+            if (truth == value).any():
+                yield Structure(stem(scan), value, planes, truth == value)
+
+
+def print_dice(session: Session, found: list[Structure], seed: int) -> list[dict]:
+    """The table of all ways."""
+    rows = []
+    print(f"{'':36}{''.join(f'{name:>13}' for name in COLUMNS)}{'slices':>8}{'seconds':>9}")
+    for one in found:
+        rows.append(measure(session, one.planes, one.truth, (seed, one.scan, one.value)))
+        rows[-1] |= {"scan": one.scan, "value": one.value, "name": anatomy.name(one.value)}
+        print(line(f"{one.scan[:10]} {rows[-1]['name']}", rows[-1]), flush=True)
+    for name in dict.fromkeys(one_sided(row["name"]) for row in rows):
+        print(line(f"mean {name}", mean([row for row in rows if one_sided(row["name"]) == name])))
+    print(line("mean", mean(rows)))
+    return rows
+
+
+def one_sided(name: str) -> str:
+    """A structure's name without its side."""
+    return name.removeprefix("Left-").removeprefix("Right-")
+
+
+def print_scores(session: Session, found: list[Structure]) -> list[dict]:
+    """The scores along the slices, and the table of least scores."""
+    rows = []
+    print(f"{'slice':>5}{'away':>6}{'score':>7}{'IoU':>7}  (- beyond the structure)")
+    for one in found:
+        print(f"{one.scan} {anatomy.name(one.value)}", flush=True)
+        own = sorted(along(session, one.planes, one.truth), key=lambda row: row["slice"])
+        for row in own:
+            real = f"{row['both'] / (row['area'] + row['true'] - row['both']):.2f}" if row["true"] else "-"
+            print(f"{row['slice']:5}{row['away']:+6}{row['score']:7.2f}{real:>7}  {row['ended']}".rstrip())
+        rows += [row | {"scan": one.scan, "value": one.value} for row in own]
+    print(f"\n{'least score':>11}{'Dice':>8}{'cut off':>9}{'let in':>8}  (slices a structure)")
+    by_structure = [
+        ([row for row in rows if (row["scan"], row["value"]) == (one.scan, one.value)], one) for one in found
+    ]
+    for least in LEAST_SCORES:
+        figures = np.mean([ended_at(least, own, one.planes, one.truth) for own, one in by_structure], axis=0)
+        print(f"{least:11.2f}{figures[0]:8.3f}{figures[1]:9.1f}{figures[2]:8.1f}")
+    return rows
+
+
+def along(session: Session, planes: Planes, truth: np.ndarray) -> list[dict]:
+    """What comes of following a structure both ways from its largest slice, whatever the model expects.
+
+    Returns:
+        For each slice but the marked one: its number ("slice"), its distance from the marked one with a sign ("away"),
+        the score, pixels of the answer ("area"), of the truth ("true") and of both, and why it ended there, if it did.
+    """
+    slices = np.moveaxis(truth, planes.axis, 0)
+    start = int(slices.sum((1, 2)).argmax())
+    rows = []
+    job = propagate(
+        session,
+        planes.volume,
+        planes.axis,
+        start,
+        slices[start],
+        options=PropagateOptions(least_score=0),
+        window=planes.window,
+        spacing=planes.spacing,
+    )
+    for report in job:
+        real = slices[report.index]
+        pixels = {"area": report.mask.sum(), "true": real.sum(), "both": (report.mask & real).sum()}
+        row = {"slice": report.index, "away": report.index - start, "score": report.score, "ended": report.ended}
+        rows.append(row | {name: int(count) for name, count in pixels.items()})
+    return rows
+
+
+def ended_at(least: float, rows: list[dict], planes: Planes, truth: np.ndarray) -> tuple[float, int, int]:
+    """Dice, slices cut off and slices let in, if following ends where the score is below `least`."""
+    areas = np.moveaxis(truth, planes.axis, 0).sum((1, 2))
+    kept = []
+    for sign in (1, -1):
+        for row in sorted((row for row in rows if row["away"] * sign > 0), key=lambda row: abs(row["away"])):
+            if row["ended"] or row["score"] < least:
+                break
+            kept.append(row)
+    marked = int(areas.max())
+    both, area = (marked + sum(row[name] for row in kept) for name in ("both", "area"))
+    reached = sum(row["true"] > 0 for row in kept)
+    return 2 * both / (area + int(areas.sum())), int((areas > 0).sum()) - 1 - reached, len(kept) - reached
 
 
 def pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -150,4 +262,4 @@ def line(title: str, row: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_synthseg.files import read_labels
-from napari_synthseg.prompting import Planes
+from napari_synthseg.evaluation.metrics import dice
+from napari_synthseg.files import read_labels, write_labels, write_volume
+from napari_synthseg.progress import run
+from napari_synthseg.prompting import Planes, PropagateOptions
+from napari_synthseg.prompting.propagate import propagate
 from napari_synthseg.volume import Volume, to_canonical
 from tests.prompting.tracer import Tracer, disc
 
@@ -20,8 +23,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
@@ -81,3 +85,44 @@ def test_following_is_compared_with_prompting_every_slice():
     row = script("propagation").measure(Tracer(), planes, truth, (0, "scan", 17))
     assert [row[name] for name in script("propagation").COLUMNS] == [1.0] * 5
     assert row["slices"] == 8
+
+
+@pytest.mark.parametrize("least", [0.0, 0.4, 0.6, 0.95])
+def test_what_a_least_score_gives_is_known_without_following_again(least):
+    truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(14)])
+    volume = np.stack([disc((24, 30), 10, 8 + i, 4) & (i >= 2) for i in range(14)]).astype(np.float32)
+    volume *= np.linspace(1, 1.3, 14, dtype=np.float32)[:, None, None]
+    tracer = Tracer({float(volume[index].max()): 0.3 + 0.05 * abs(index - 11) for index in range(2, 14)})
+    planes, benchmark = Planes(volume, 0, window=(0, 10)), script("propagation")
+    rows = benchmark.along(tracer, planes, truth)
+    assert {row["away"]: row["true"] > 0 for row in rows}[1] and max(row["slice"] for row in rows) == 13
+    options = PropagateOptions(least_score=least)
+    start = int(truth.sum((1, 2)).argmax())
+    found = run(propagate(tracer, volume, 0, start, truth[start], options=options, window=(0, 10)))
+    slices, real = found.any((1, 2)), truth.any((1, 2))
+    expected = (dice(found, truth), (real & ~slices).sum(), (slices & ~real).sum())
+    assert benchmark.ended_at(least, rows, planes, truth) == pytest.approx(expected)
+
+
+def test_scores_are_printed_slice_by_slice(tmp_path, monkeypatch, capsys):
+    truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(12)], 1)
+    write_volume(tmp_path / "1_t1.nii.gz", Volume(truth.astype(np.float32), np.eye(4)))
+    write_labels(tmp_path / "1_labels.nii.gz", Volume(truth.astype(np.int32) * 17, np.eye(4)))
+    benchmark = script("propagation")
+    monkeypatch.setattr(benchmark, "Session", lambda *_, **__: Tracer())
+    monkeypatch.setattr(
+        sys, "argv", ["propagation.py", str(tmp_path), "--scores", "--json", str(tmp_path / "out.json")]
+    )
+    assert benchmark.main() == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1] == "1_t1 Left-Hippocampus"
+    assert "   10    +8   0.90      -  nothing of it is found there" in printed
+    assert printed[-1].split() == ["0.95", f"{2 / 9:.3f}", "7.0", "0.0"]
+    assert {row["value"] for row in json.loads((tmp_path / "out.json").read_text())} == {17}
+
+
+def test_a_folder_without_labelled_scans_is_said(tmp_path, monkeypatch, capsys):
+    benchmark = script("propagation")
+    monkeypatch.setattr(benchmark, "Session", lambda *_, **__: Tracer())
+    monkeypatch.setattr(sys, "argv", ["propagation.py", str(tmp_path)])
+    assert benchmark.main() == 2 and "has no scan" in capsys.readouterr().err
