@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -82,3 +84,26 @@ def steps(reports: int = 3, *, seconds: float = 0.0, error: Exception | None = N
 
     run.calls, run.threads, run.ended = [], [], []
     return run
+
+
+OPENING = """
+import sys, time
+import napari.qt
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+application, viewer = QApplication([]), ViewerModel()
+before = time.process_time()
+from {module} import {name}
+widget = {name}(viewer)
+widget.show()
+application.processEvents()
+print(time.process_time() - before, "torch" in sys.modules)
+"""
+
+
+def opening(module: str, name: str) -> tuple[float, bool]:
+    """Seconds of the processor that opening a widget takes in a fresh interpreter, and whether it imports torch."""
+    code = OPENING.format(module=module, name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, torch = done.stdout.split()[-2:]
+    return float(seconds), torch == "True"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QSize
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
+from napari_synthseg.widgets.parts.face import Face
 from napari_synthseg.widgets.preview.brains_tab import BrainsTab
 from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage
@@ -20,7 +21,7 @@ TABS: tuple[type[BrainsTab] | type[DegradeTab] | type[ShapesTab], ...] = (Brains
 """A further generative model is one more page here."""
 
 
-class PreviewWidget(QWidget):
+class PreviewWidget(Face):
     """Shows what generative models make, and what each of their priors does.
 
     Args:
@@ -82,12 +83,12 @@ class PreviewWidget(QWidget):
         """Wide enough for the ranges in a fresh dock; tabs that are not shown yet ask for too much."""
         return QSize(330, super().sizeHint().height())
 
-    def event(self, event: QEvent) -> bool:
-        """Stop what runs when the widget is taken out of its dock or closed; a window that closes only hides it."""
-        if event.type() == QEvent.Type.Hide:
-            for page in self.pages.values():
-                page.remember_choices()
-        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
-            for page in self.pages.values():
-                page.close_down()
-        return super().event(event)
+    def hidden(self) -> None:
+        """Keep the choices."""
+        for page in self.pages.values():
+            page.remember_choices()
+
+    def close_down(self) -> None:
+        """Stop what runs."""
+        for page in self.pages.values():
+            page.close_down()

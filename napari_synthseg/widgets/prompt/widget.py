@@ -7,15 +7,13 @@ from typing import Any
 import napari
 from napari.layers import Image, Labels
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QFrame,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QShortcut,
     QSpinBox,
     QVBoxLayout,
@@ -23,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel, set_tab_order
+from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
 from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.prompt import accept as writing
@@ -45,7 +44,7 @@ FOLLOW, STOP = "Follow &through slices", "S&top following"
 ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-weight: bold; }"
 
 
-class PromptWidget(QWidget):
+class PromptWidget(ScrolledFace):
     """Point at things in images; what comes of it is in `prompting` and `objects`.
 
     Args:
@@ -131,15 +130,7 @@ class PromptWidget(QWidget):
             layout.addWidget(part)
         layout.addStretch(1)
         layout.addWidget(self.view)
-        self._scroll = QScrollArea()
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self._scroll)
+        self.show_inside(inner)
         set_tab_order(inner)
 
     def _polarity(self, text: str, tip: str) -> QPushButton:
@@ -287,27 +278,15 @@ class PromptWidget(QWidget):
         self.keys.release()
         self.prompting.close()
 
-    def sizeHint(self) -> QSize:
-        """Wide enough for the names in a fresh dock."""
-        return super().sizeHint().expandedTo(QSize(330, 0))
-
-    def minimumSizeHint(self) -> QSize:
-        """A dock may be made narrower, as long as nothing is cut off."""
-        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
-        return QSize(max(250, needed), super().minimumSizeHint().height())
-
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 
-    def event(self, event: QEvent) -> bool:
-        """Close down when the widget is taken out of its dock or closed; a window that closes only hides it."""
-        if event.type() == QEvent.Type.Hide and not self._closed:
+    def hidden(self) -> None:
+        """Keep the choices."""
+        if not self._closed:
             self._remember()
-        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
-            self.close_down()
-        return super().event(event)
 
 
 def _button(text: str, tip: str) -> QPushButton:

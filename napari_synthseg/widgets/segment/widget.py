@@ -7,14 +7,12 @@ from typing import Any
 import napari
 from napari.layers import Image, Labels
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QShortcut,
     QVBoxLayout,
     QWidget,
@@ -22,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg.progress import Progress
 from napari_synthseg.widgets.parts.controls import Message, set_tab_order
+from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from napari_synthseg.widgets.segment.job import (
@@ -47,13 +46,15 @@ DOING = "Segmenting"
 RUN = "&Segment brain"
 
 
-class SegmentWidget(QWidget):
+class SegmentWidget(ScrolledFace):
     """Collects the choices, runs the pipeline in a thread and adds its results to the viewer.
 
     Args:
         napari_viewer: the viewer whose layers are offered.
         steps: gets a volume and the options as keywords, yields `Progress`, returns a `Segmentation`.
     """
+
+    fresh_width = 340
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
         super().__init__()
@@ -120,15 +121,7 @@ class SegmentWidget(QWidget):
         layout.addWidget(self.posteriors)
         layout.addWidget(self.view)
         layout.addStretch(1)  # only of weight while there is no table
-        self._scroll = QScrollArea()
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self._scroll)
+        self.show_inside(inner)
         set_tab_order(inner)
         self.list.rebuilt.connect(lambda: set_tab_order(inner))
 
@@ -261,23 +254,12 @@ class SegmentWidget(QWidget):
         note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
         self._say(f"{done} of {len(self.queue.runs)} scans segmented.{note}")
 
-    def sizeHint(self) -> QSize:
-        """Wide enough for the table in a fresh dock."""
-        return super().sizeHint().expandedTo(QSize(340, 0))
-
-    def minimumSizeHint(self) -> QSize:
-        """A dock may be made narrower, as long as nothing is cut off and the names in the table can be told apart."""
-        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
-        return QSize(max(250, needed), super().minimumSizeHint().height())
-
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 
-    def event(self, event: QEvent) -> bool:
-        """Stop the jobs when the widget is taken out of its dock or closed."""
-        if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
-            self.queue.stop_all()
-            self.probabilities.job.stop()
-        return super().event(event)
+    def close_down(self) -> None:
+        """Stop the jobs."""
+        self.queue.stop_all()
+        self.probabilities.job.stop()

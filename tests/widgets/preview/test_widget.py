@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from qtpy.QtCore import QThreadPool
 
 from napari_synthseg.synthesis.prior_table import rows
 from napari_synthseg.synthesis.priors import PRESETS
 from napari_synthseg.widgets.preview import PreviewWidget
+from tests.widgets.builders import opening
 from tests.widgets.preview.conftest import click
-
-OPENING = """
-import sys, time
-import napari.qt
-from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
-application, viewer = QApplication([]), ViewerModel()
-before = time.process_time()
-from napari_synthseg.synthesis.prior_table import rows
-from napari_synthseg.synthesis.priors import PRESETS
-from napari_synthseg.widgets.preview import PreviewWidget
-widget = PreviewWidget(viewer)
-widget.show()
-application.processEvents()
-print(time.process_time() - before, "torch" in sys.modules)
-"""
 
 
 def test_opening_is_quick_and_does_without_torch():
-    done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True, check=True)
-    seconds, torch = done.stdout.split()[-2:]
-    assert torch == "False"
-    assert float(seconds) < 0.5
+    seconds, torch = opening("napari_synthseg.widgets.preview", "PreviewWidget")
+    assert not torch and seconds < 0.5
 
 
 def test_a_fresh_dock_is_no_wider_than_needed(open_widget):

@@ -7,7 +7,6 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 
@@ -17,34 +16,9 @@ from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.job import LOCKED, is_result
-from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import half_labels, scan_layer, steps
 
 VALUES = (0, 17, 53)
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
-
-
-@pytest.fixture
-def open_widget(qtbot, viewer):
-    opened = []
-
-    def make(fake=None) -> SegmentWidget:
-        widget = SegmentWidget(viewer, steps=fake or steps())
-        widget.show()
-        opened.append(widget)
-        return widget
-
-    yield make
-    for widget in opened:
-        widget.queue.stop_all()
-        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
-        qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running, timeout=5000)
-        widget.close()
-        widget.deleteLater()
 
 
 def labels_in(viewer) -> list[Labels]:

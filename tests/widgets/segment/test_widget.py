@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,34 +13,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets.segment.widget import SegmentWidget
-from tests.widgets.builders import scan_layer, steps
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
-
-
-@pytest.fixture
-def open_widget(qtbot, viewer):
-    """Opens the widget on a given pipeline, and sees that nothing still runs at the end."""
-    opened = []
-
-    def make(fake=None) -> SegmentWidget:
-        widget = SegmentWidget(
-            viewer, steps=fake or steps()
-        )  # not given to qtbot, which closes before this fixture ends
-        widget.show()
-        opened.append(widget)
-        return widget
-
-    yield make
-    for widget in opened:
-        widget.queue.stop_all()
-        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
-        widget.close()
-        widget.deleteLater()
+from tests.widgets.builders import opening, scan_layer, steps
 
 
 def click(qtbot, button) -> None:
@@ -217,23 +188,6 @@ def test_closing_the_widget_stops_the_run(viewer, open_widget, qtbot):
     assert labels_in(viewer) == []
 
 
-OPENING = """
-import sys, time
-import napari.qt
-from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
-application, viewer = QApplication([]), ViewerModel()
-before = time.process_time()
-from napari_synthseg.widgets.segment.widget import SegmentWidget
-widget = SegmentWidget(viewer)
-widget.show()
-application.processEvents()
-print(time.process_time() - before, "torch" in sys.modules)
-"""
-
-
 def test_opening_is_quick_and_does_without_torch():
-    done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True, check=True)
-    seconds, torch = done.stdout.split()[-2:]
-    assert torch == "False"
-    assert float(seconds) < 0.5
+    seconds, torch = opening("napari_synthseg.widgets.segment.widget", "SegmentWidget")
+    assert not torch and seconds < 0.5

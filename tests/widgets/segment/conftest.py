@@ -1,0 +1,34 @@
+"""A viewer without a window, and the widget in it, with a stand-in for the pipeline."""
+
+from __future__ import annotations
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_synthseg.widgets.segment.widget import SegmentWidget
+from tests.widgets.builders import steps
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot, viewer):
+    """Opens the widget on a given pipeline, and sees that nothing still runs at the end."""
+    opened = []
+
+    def make(fake=None) -> SegmentWidget:
+        widget = SegmentWidget(viewer, steps=fake or steps())  # qtbot would close it before this fixture ends
+        widget.show()
+        opened.append(widget)
+        return widget
+
+    yield make
+    for widget in opened:
+        widget.queue.stop_all()
+        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
+        qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running, timeout=5000)
+        widget.close()
+        widget.deleteLater()
