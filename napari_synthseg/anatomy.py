@@ -5,6 +5,8 @@ lists (version 2 unless named otherwise). Those version 2 lists are one entry lo
 labels: a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology
 0) and which no published label map holds, so it has no row here. The colours of 502-530 and of the choroid plexus (136,
 137, 163, 164) are ours.
+
+The parts of the cortex (`resources/parcels.tsv`) are the Desikan-Killiany atlas', with FreeSurfer's values and colours.
 """
 
 from __future__ import annotations
@@ -19,6 +21,23 @@ import numpy as np
 
 TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
 """Tissue classes of SynthSeg+; the position is the class number. Deep grey matter counts as white matter."""
+
+
+CORTEX = (3, 42)
+"""What a parcellation divides: left and right cerebral cortex."""
+
+QUALITY_GROUPS = {
+    "background": (0, 24),
+    "general white matter": (2, 11, 26, 28, 41, 50, 58, 60),
+    "general grey matter": (3, 42),
+    "general csf": (4, 5, 14, 15, 43, 44),
+    "cerebellum": (7, 8, 46, 47),
+    "brainstem": (16,),
+    "thalamus": (10, 49),
+    "putamen+pallidum": (12, 13, 51, 52),
+    "hippocampus+amygdala": (17, 18, 53, 54),
+}
+"""Groups of structures that SynthSeg's quality regressor scores, in its order, and the values in each."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,39 @@ def _structure_from_row(row: dict[str, str]) -> Structure:
     )
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """One part of the cortex."""
+
+    value: int
+    """FreeSurfer value, 1001-1035 on the left and 2001-2035 on the right."""
+    name: str
+    """FreeSurfer name, e.g. `ctx-lh-insula`."""
+    side: str
+    """`left` or `right`."""
+    contralateral: int
+    """Value of the partner on the other side."""
+    color: tuple[int, int, int]
+    """RGB, 0-255, FreeSurfer's."""
+
+
+@cache
+def parcels() -> dict[int, Parcel]:
+    """The parts of the cortex by value, sorted."""
+    found = {}
+    with open(resources() / "parcels.tsv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            red, green, blue = (int(part) for part in row["color"].split())
+            value, partner = int(row["value"]), int(row["contralateral"])
+            found[value] = Parcel(value, row["name"], row["side"], partner, (red, green, blue))
+    return found
+
+
+def parcel_values() -> tuple[int, ...]:
+    """The values a parcellation predicts, sorted, "no cortex" (0) first."""
+    return (0, *sorted(parcels()))
+
+
 @cache
 def _by_value() -> dict[int, Structure]:
     return {structure.value: structure for structure in table()}
@@ -107,12 +159,16 @@ def structure(value: int) -> Structure:
 
 
 def name(value: int) -> str:
-    """The structure's name, or `Label-<value>` for a value that the table does not have."""
+    """The name of a structure or parcel, or `Label-<value>` for a value that is neither."""
+    if int(value) in parcels():
+        return parcels()[int(value)].name
     return structure(value).name if known(value) else f"Label-{int(value)}"
 
 
 def color(value: int) -> tuple[int, int, int]:
-    """The structure's RGB colour (0-255); for a value that the table does not have, one made from the value."""
+    """The RGB colour (0-255) of a structure or parcel; for a value that is neither, one made from the value."""
+    if int(value) in parcels():
+        return parcels()[int(value)].color
     if known(value):
         return structure(value).color
     red, green, blue = np.random.default_rng(abs(int(value))).integers(48, 256, 3)

@@ -10,9 +10,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -143,20 +143,35 @@ def build(card: dict[str, Any]) -> nn.Module:
     """The untrained network that a card describes.
 
     Raises:
-        InputError: if the kind of network is unknown.
+        InputError: the kind of network is unknown, or answers clicks.
     """
-    from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.networks.unet import UNet3d
+    from napari_synthseg.networks.build import build as build_network
 
     if card.get("network") == PROMPTABLE:
         raise InputError(f"The weights {card.get('name')!r} answer clicks and segment no whole brain: choose others.")
-    if card.get("network") == "locate-refine":
-        return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
-    if card.get("network") == "unet":
-        return UNet3d(card["labels"], card.get("features", 24), card.get("levels", 5))
-    raise InputError(
-        f"The weights {card.get('name')!r} are for a network of unknown kind {card.get('network')!r}: update it."
-    )
+    return build_network(card)
+
+
+def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.Module:
+    """SynthSeg's official weights, whatever network they are of (told by the layers, not by the file's name).
+
+    Args:
+        path: a Keras `.h5` file: SynthSeg 1.0 or 2.0, a training checkpoint, robust 2.0, the parcellation (whose forward
+            takes three channels: the scan, what is no cortex, and cortex), or the quality regressor (which takes the
+            one-hot groups of `anatomy.QUALITY_GROUPS` and gives a number for each).
+        labels: the values that the network predicts, sorted, where its number of channels does not tell.
+
+    Returns:
+        The network in evaluation mode, (B, 1, X, Y, Z) float32 -> posteriors (B, K, X, Y, Z), with attributes `labels`
+        and `card`; that of a robust file also has `stages(x)`, the posteriors of its three networks.
+
+    Raises:
+        InputError: the file holds no network of SynthSeg; the sentence says what it is.
+    """
+    from napari_synthseg.keras_weights import load
+
+    model, card = load(path, labels)
+    return _with_card(model, card, Path(path))
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Module:
@@ -174,14 +189,15 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
     """
     path = find(name_or_path)
     if path.suffix == ".h5":
-        from napari_synthseg.keras_weights import load_unet
+        return load_keras_h5(path).to(device)
+    model, card = load_safetensors(path, build)
+    return _with_card(model, card, path).to(device).eval()
 
-        model, card = cast("tuple[nn.Module, dict[str, Any]]", load_unet(path))
-    else:
-        model, card = load_safetensors(path, build)
+
+def _with_card(model: nn.Module, card: dict[str, Any], path: Path) -> nn.Module:
     model.labels = tuple(card["labels"])  # type: ignore[assignment]
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or sha256(path)}  # type: ignore[assignment]
-    return model.to(device).eval()
+    return model
 
 
 def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> tuple[_Model, dict[str, Any]]:

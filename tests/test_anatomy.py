@@ -151,3 +151,27 @@ def test_left_structures_lie_on_the_left():
     for s in anatomy.table():
         if s.side == "left":
             assert mean_x[s.value] < mean_x[s.contralateral], s.name
+
+
+# Parts of the cortex, groups of structures
+
+
+def test_parcels_come_in_pairs():
+    assert len(anatomy.parcels()) == 68
+    for value, parcel in anatomy.parcels().items():
+        partner = anatomy.parcels()[parcel.contralateral]
+        assert partner.contralateral == value and partner.color == parcel.color
+        assert partner.name == parcel.name.replace(*("-lh-", "-rh-") if parcel.side == "left" else ("-rh-", "-lh-"))
+
+
+def test_parcels_have_names_and_colours():
+    assert anatomy.name(1035) == "ctx-lh-insula" and anatomy.color(2035) == (255, 192, 32)
+    assert not anatomy.known(1035)  # no structure of the generative model
+    assert anatomy.parcel_values()[:3] == (0, 1001, 1002)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_predicted_value_is_in_one_quality_group(version):
+    members = [value for values in anatomy.QUALITY_GROUPS.values() for value in values]
+    assert len(members) == len(set(members))
+    assert set(anatomy.predicted_values(version)) <= set(members)
