@@ -16,6 +16,7 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
+from napari_synthseg.training.optimizers import build_optimizer, restore
 
 
 class Recipe(Protocol):
@@ -51,8 +52,8 @@ class LoopOptions:
     Attributes:
         steps: steps in all, those of earlier stretches included.
         learning_rate: peak learning rate.
-        optimizer: "adam" (the paper's) or "adamw".
-        weight_decay: of adamw.
+        optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
+        weight_decay: of adamw and muon.
         warmup: steps over which the rate rises linearly.
         cooldown: fraction of the steps over which the rate falls to zero at the end (0: constant).
         average: decay of the running average of the weights; 0 keeps none.
@@ -163,15 +164,14 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     newest, stable, log = out / f"{name}.pt", out / f"{name}-stable.pt", out / "log.jsonl"
     parameters = list(recipe.trained.parameters())
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     groups = recipe.groups() if isinstance(recipe, Grouped) else [{"params": parameters}]
-    optimizer = kinds[options.optimizer](groups, lr=options.learning_rate, weight_decay=options.weight_decay, eps=1e-7)
+    optimizer = build_optimizer(options.optimizer, recipe.trained, groups, options.learning_rate, options.weight_decay)
     average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
         saved_state = _to_resume(newest, stable, options.steps)
         recipe.trained.load_state_dict(saved_state["model"])
-        optimizer.load_state_dict(saved_state["optimizer"])
+        restore(optimizer, saved_state["optimizer"])
         if average is not None and saved_state["average"]:
             for k, v in saved_state["average"].items():  # onto the model's own device
                 average.values[k].copy_(v)

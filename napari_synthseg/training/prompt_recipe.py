@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.drawn_prompts import drawn_prompts
-from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
+from napari_synthseg.networks.promptable import STRIDE, Promptable
 from napari_synthseg.synthesis.shape_scenes import pick_target
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.scene_encodings import EncodedScene, Pool
@@ -24,12 +23,15 @@ from napari_synthseg.training.simulated_prompts import (
     draw_plan,
     draw_prompts,
 )
+from napari_synthseg.training.window_decoding import decode_windows
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
-WINDOWS = ((0.6, 2), (0.2, 3), (0.2, 4))
+WINDOWS = ((0.35, 1), (0.35, 2), (0.1, 3), (0.2, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
+USUAL, MOST = 2, 3
+"""Width of the window through which a batch is seen, and how many batches go through a smaller one."""
 FAINTEST = 1.4
 """Least visibility of a target that one or two clicks inside should find."""
 TRIES = 8
@@ -76,11 +78,12 @@ class PromptRecipe:
         model: its encoder stays as it is.
         pool: scenes with their embeddings.
         seed: of targets, windows and prompts.
-        batch: targets a step through the smallest window; larger ones get as many as cost the same.
+        batch: targets a step through a window of half the frame; the others get as many as cost the same.
         boxes: prompt with boxes too.
         masks: prompt with masks too.
         device: of the training.
         validation: scores of the averaged weights.
+        from_nothing: the decoder knows nothing yet: its loss begins as plain cross-entropy.
     """
 
     def __init__(
@@ -94,8 +97,9 @@ class PromptRecipe:
         validation: Validation,
         boxes: bool = True,
         masks: bool = True,
+        from_nothing: bool = True,
     ) -> None:
-        self.model = model.to(device)
+        self.model, self.from_nothing = model.to(device), from_nothing
         self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
         self.boxes, self.masks, self.validate = boxes, masks, validation
         self.trained: nn.Module = model.parts()
@@ -107,20 +111,21 @@ class PromptRecipe:
         g = step_generator(self.seed + 11, step)
         held = self.pool.at(step)
         quarters = window_of(float(torch.rand(1, generator=g)))
-        count = max(1, round(self.batch * (WINDOWS[0][1] / quarters) ** 2))
+        count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
+        weight = (count / self.batch) ** 0.5  # what many targets agree on counts more
         cells = self.positions.shape[-1] * quarters // 4
         plan = draw_plan(g, self.boxes, self.masks)
         batch = self.draw_batch(held, cells, count, g, faintest_of(plan))
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
-        focus = min(1.0, step / FOCUS_STEPS)
+        focus = min(1.0, step / FOCUS_STEPS) if self.from_nothing else 1.0
         first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
         figures = {"dice": float(dice)}
         if float(torch.rand(1, generator=g)) >= CORRECTED:
-            return first, figures
+            return weight * first, figures
         corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
         second, _, better = self.answer_loss(batch, corrected, covered, focus)
-        return 0.5 * (first + second), {**figures, "corrected": float(better)}
+        return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
 
     def draw_batch(
         self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
@@ -131,9 +136,8 @@ class PromptRecipe:
         for _ in range(count):
             for _ in range(TRIES):
                 encoded = held[int(torch.randint(len(held), (1,), generator=g))]
-                target = encoded.objects == pick_target(encoded.scene, g, faintest)
-                rows, columns = target.any(1).nonzero()[:, 0], target.any(0).nonzero()[:, 0]
-                box = [int(v) for v in (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)]
+                number = pick_target(encoded.scene, g, faintest)
+                box = encoded.boxes[number - 1]
                 longer = max(box[2] - box[0], box[3] - box[1])
                 # Wide windows are for large targets: the small ones are seen well enough through small windows.
                 if longer <= 0.95 * side and longer >= 0.2 * (side - self.model.image_size // 2):
@@ -141,7 +145,7 @@ class PromptRecipe:
             window = self.place(box, side, g)
             embeddings.append(window.of(encoded.embedding, STRIDE))
             positions.append(window.of(self.positions, STRIDE))
-            targets.append(window.of(target))
+            targets.append(window.of(encoded.objects) == number)
             windows.append(window)
             extents.append(encoded.scene.extent)
         return Batch(
@@ -152,7 +156,7 @@ class PromptRecipe:
             extents,
         )
 
-    def place(self, box: list[int], side: int, g: torch.Generator) -> Window:
+    def place(self, box: tuple[int, ...], side: int, g: torch.Generator) -> Window:
         """A random window that holds a box, or its beginning if it is too large."""
         corner = []
         for low, high in ((box[0], box[2]), (box[1], box[3])):
@@ -244,47 +248,6 @@ class PaperPromptRecipe(PromptRecipe):
         logits, _ = decode_windows(self.model, *whole, prompts)
         loss = dice_loss(logits, covered)
         return loss, {"dice": 1.0 - float(loss.detach())}
-
-
-def decode_windows(
-    model: Promptable,
-    embeddings: torch.Tensor,
-    positions: torch.Tensor,
-    offsets: torch.Tensor,
-    prompts: GivenPrompts,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The single answers to prompts on B windows, as `Promptable.decode` gives them on whole frames.
-
-    Args:
-        model: its prompt encoder and mask decoder are used.
-        embeddings: (B, 256, h, w).
-        positions: (B, 256, h, w), cut from the prompt encoder's dense positional encoding.
-        offsets: (B, 2) x and y of the windows' first pixels.
-        prompts: of each window.
-
-    Returns:
-        Logits (B, 1, 4h, 4w) and predicted IoU (B,).
-    """
-    encoder, decoder = model.prompt_encoder, model.mask_decoder
-    given = None if prompts.points is None else (prompts.points, prompts.signs)
-    sparse, _ = encoder(given, prompts.boxes, None)
-    masks = prompts.masks
-    if model.draws_prompts:
-        here = prompts.moved(-offsets)
-        masks = drawn_prompts(embeddings.shape[-1] * STRIDE, here.points, here.signs, here.boxes, masks)
-    if masks is None:
-        dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    else:
-        dense = encoder.mask_downscaling(masks)
-    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(embeddings), -1, -1)
-    if sparse.shape[1]:
-        tokens = torch.cat([tokens, sparse.expand(len(embeddings), -1, -1)], 1)
-    found, source = decoder.transformer(embeddings + dense.to(embeddings.dtype), positions, tokens)
-    source = source.transpose(1, 2).reshape(embeddings.shape)
-    upscaled = decoder.output_upscaling(source)
-    weights = decoder.output_hypernetworks_mlps[SINGLE](found[:, 1 + SINGLE])
-    logits = torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
-    return logits, decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
 
 
 def faintest_of(plan: Plan) -> float:

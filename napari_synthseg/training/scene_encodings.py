@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
@@ -22,12 +23,14 @@ class EncodedScene:
     Attributes:
         embedding: (256, h, w) bfloat16.
         objects: (side, side) int16, 0 where no target is.
+        boxes: of each object, from the first on: its first row and column, and the ones after its last.
         image: (side, side) uint8.
         scene: the scene without its image and objects.
     """
 
     embedding: torch.Tensor
     objects: torch.Tensor
+    boxes: tuple[tuple[int, int, int, int], ...]
     image: torch.Tensor
     scene: Scene
 
@@ -58,7 +61,13 @@ class EncodedScenes(Dataset):
         image = (made.image * 255).round().to(torch.uint8)
         empty = torch.empty(0)
         facts = Scene(empty, empty, made.count, made.visibility, made.extent, made.record)
-        return EncodedScene(embedding.clone(), made.objects, image, facts)
+        return EncodedScene(embedding.clone(), made.objects, boxes_of(made.objects), image, facts)
+
+
+def boxes_of(objects: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
+    """Box of each object of a scene: first row and column, and the ones after the last."""
+    found = ndimage.find_objects(objects.cpu().numpy())
+    return tuple((at[0].start, at[1].start, at[0].stop, at[1].stop) for at in found)
 
 
 class Numbers(torch.utils.data.Sampler[int]):

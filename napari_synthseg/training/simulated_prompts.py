@@ -91,8 +91,8 @@ def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True
     """What a step prompts with: mostly one to three points inside and none to two outside, else boxes and masks."""
     u = torch.rand(6, generator=generator).tolist()
     inside = (1, 1, 1, 1, 1, 2, 3, 3, 3, 5)[int(u[1] * 10)]
-    outside = (0, 0, 0, 0, 1, 2, 2, 2, 2, 3)[int(u[2] * 10)]
-    far = u[4] < 0.25
+    outside = (0, 0, 0, 1, 1, 2, 2, 2, 2, 3)[int(u[2] * 10)]
+    far = u[4] < 0.2
     if boxes and u[0] < 0.2:
         extra = u[3] < 0.3
         return Plan(inside=int(extra), outside=int(extra and u[3] < 0.15), box=True, tight=u[5] < 0.5, far=far)
@@ -150,7 +150,7 @@ def draw_points(
         return inside, torch.ones(plan.inside, device=target.device)
     seen = torch.zeros_like(target)
     seen[: max(0, extent[0] - window.row), : max(0, extent[1] - window.column)] = True
-    where = seen & ~target if plan.far else outside_near(target) & seen
+    where = seen & ~target if plan.far else outside_near(target, near=CELL) & seen
     if not where.any():
         where = ~target
     # A target that fills its window leaves no place outside: then points inside take their place.

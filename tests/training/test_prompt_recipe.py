@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
-from napari_synthseg.networks.promptable import SINGLE, Promptable
+from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.synthesis.shape_priors import ShapePriors
 from napari_synthseg.training.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
     TunedPromptRecipe,
-    decode_windows,
     dice_loss,
     faintest_of,
     focal_loss,
@@ -21,11 +20,10 @@ from napari_synthseg.training.prompt_recipe import (
 )
 from napari_synthseg.training.prompt_validation import PromptValidation
 from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
-from napari_synthseg.training.simulated_prompts import GivenPrompts, Plan
+from napari_synthseg.training.simulated_prompts import Plan
 from tests.prompting.small import SIZE, small_model
 
 CPU = torch.device("cpu")
-ORIGIN = torch.zeros(1, 2)
 
 
 def small_scenes(model: Promptable, seed: int = 1) -> EncodedScenes:
@@ -36,32 +34,6 @@ def small_recipe(kind=PromptRecipe, seed: int = 1, **options) -> PromptRecipe:
     model = small_model()
     pool = Pool(small_scenes(model), 3)
     return kind(model, pool, seed=seed, batch=4, device=CPU, validation=lambda _: {}, **options)
-
-
-@pytest.mark.parametrize("drawn", [False, True])
-def test_a_window_of_the_whole_frame_is_answered_as_the_model_answers(drawn: bool) -> None:
-    model = small_model()
-    model.draws_prompts = drawn
-    embedding = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255)
-    prompts = GivenPrompts(torch.tensor([[[20.0, 30.0], [5.0, 6.0]]]), torch.tensor([[1.0, 0.0]]), None, None)
-    with torch.no_grad():
-        logits, expected = decode_windows(model, embedding, model.prompt_encoder.get_dense_pe(), ORIGIN, prompts)
-        whole, scores = model.decode(embedding, prompts.points, prompts.signs)
-    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
-    torch.testing.assert_close(expected, scores[:, SINGLE])
-
-
-@pytest.mark.parametrize("drawn", [False, True])
-def test_masks_and_boxes_are_answered_as_the_model_answers(drawn: bool) -> None:
-    model = small_model()
-    model.draws_prompts = drawn
-    embedding = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255)
-    masks = torch.randn(1, 1, SIZE // 4, SIZE // 4)
-    prompts = GivenPrompts(None, None, torch.tensor([[8.0, 9.0, 40.0, 50.0]]), masks)
-    with torch.no_grad():
-        logits, _ = decode_windows(model, embedding, model.prompt_encoder.get_dense_pe(), ORIGIN, prompts)
-        whole, _ = model.decode(embedding, boxes=prompts.boxes, masks=masks)
-    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
 
 
 def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
@@ -86,6 +58,14 @@ def test_a_pool_holds_the_newest_scenes_and_is_the_same_after_a_jump() -> None:
         assert torch.equal(a.embedding, b.embedding)
         assert torch.equal(a.objects, b.objects)
     assert walked.at(5)[-1] is walked.at(4)[-1]
+
+
+def test_each_scene_knows_where_its_objects_lie() -> None:
+    encoded = small_scenes(small_model())[2]
+    assert len(encoded.boxes) == encoded.scene.count
+    for number, (top, left, bottom, right) in enumerate(encoded.boxes, start=1):
+        rows, columns = torch.nonzero(encoded.objects == number).unbind(1)
+        assert (top, left, bottom, right) == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
 
 
 def test_workers_make_the_same_scenes() -> None:
@@ -163,7 +143,7 @@ def test_what_can_hardly_be_seen_is_prompted_with_more_than_a_click() -> None:
 
 def test_windows_come_in_their_shares() -> None:
     found = [window_of(u / 100) for u in range(100)]
-    assert {q: found.count(q) for q in (2, 3, 4)} == {2: 60, 3: 20, 4: 20}
+    assert {q: found.count(q) for q in (1, 2, 3, 4)} == {1: 35, 2: 35, 3: 10, 4: 20}
 
 
 def test_losses_are_zero_where_all_is_right_and_focus_weighs_hard_pixels() -> None:

@@ -1,0 +1,78 @@
+"""The loop's optimizers: what they move, at which rate, and that a saved state goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.training.optimizers import MUON_SHARE, build_optimizer, restore
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch is older than 2.9")
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 2), nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def stepped(network: nn.Module, optimizer, steps: int, first: int = 0) -> list[torch.Tensor]:
+    for step in range(first, first + steps):
+        g = torch.Generator().manual_seed(step)
+        optimizer.zero_grad()
+        network(torch.randn(16, 1, 4, 4, generator=g)).square().mean().backward()
+        optimizer.step()
+    return [p.detach().clone() for p in network.parameters()]
+
+
+@needs_muon
+def test_muon_moves_matrices_and_adamw_the_rest() -> None:
+    network = small_network()
+    optimizer = build_optimizer("muon", network, [{"params": list(network.parameters())}], 1e-2, 0.0)
+    kinds = {id(p): type(part).__name__ for part in optimizer.parts for g in part.param_groups for p in g["params"]}
+    assert [kinds[id(p)] for p in network.parameters()] == ["AdamW", "AdamW", "Muon", "AdamW", "Muon", "AdamW"]
+    before = [p.detach().clone() for p in network.parameters()]
+    after = stepped(network, optimizer, 1)
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@needs_muon
+def test_shares_of_the_rate_are_kept() -> None:
+    network = small_network()
+    groups = [{"params": list(network[:3].parameters()), "share": 0.1}, {"params": list(network[3:].parameters())}]
+    optimizer = build_optimizer("muon", network, groups, 1e-2, 0.0)
+    assert sorted(group.get("share", 1.0) for group in optimizer.param_groups) == [0.1, 0.1 * MUON_SHARE, 1, MUON_SHARE]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", pytest.param("muon", marks=needs_muon)])
+def test_a_saved_state_goes_on_to_the_same_numbers(name: str) -> None:
+    def made():
+        network = small_network()
+        return network, build_optimizer(name, network, [{"params": list(network.parameters())}], 1e-2, 1e-4)
+
+    whole = stepped(*made(), 6)
+    network, optimizer = made()
+    stepped(network, optimizer, 3)
+    other, resumed = made()
+    other.load_state_dict(network.state_dict())
+    restore(resumed, optimizer.state_dict())
+    for a, b in zip(whole, stepped(other, resumed, 3, first=3), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@needs_muon
+def test_the_state_of_another_optimizer_is_refused() -> None:
+    network = small_network()
+    groups = [{"params": list(network.parameters())}]
+    muon, adamw = (build_optimizer(name, network, groups, 1e-2, 0.0) for name in ("muon", "adamw"))
+    for one, other in ((muon, adamw), (adamw, muon)):
+        with pytest.raises(InputError, match="another optimizer"):
+            restore(one, other.state_dict())
+
+
+def test_an_old_torch_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    network = small_network()
+    with pytest.raises(InputError, match=r"2\.9.*adamw"):
+        build_optimizer("muon", network, [{"params": list(network.parameters())}], 1e-2, 0.0)
