@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from napari_synthseg.errors import InputError
+from napari_synthseg.synthesis.prior_checks import check_count, check_direction, check_prior
 from napari_synthseg.synthesis.priors import Range
+
+_SIGNED = ("rotation_deg", "shearing", "translation_mm")
+_POSITIVE = ("scaling", "gamma_exponent", "slice_spacing_mm")
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,12 @@ class DegradationPriors:
     """Standard deviation of white noise added to the slices, intensities in [0, 255] (sigma_E)."""
 
     def __post_init__(self) -> None:
-        for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "bias_std",
-                     "gamma_exponent", "slice_spacing_mm", "slice_blur_mm", "noise_std"):  # fmt: skip
-            low, high = getattr(self, name)
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise InputError(f"The prior {name} must be finite.")
-            if low > high:
-                raise InputError(f"The prior {name} has a lower bound ({low:g}) above its upper bound ({high:g}).")
-        for name in ("scaling", "gamma_exponent", "slice_spacing_mm"):
-            if getattr(self, name)[0] <= 0:
-                raise InputError(f"The prior {name} must be above 0.")
-        for name in ("velocity_std", "bias_std", "slice_blur_mm", "noise_std"):
-            if getattr(self, name)[0] < 0:
-                raise InputError(f"The prior {name} cannot be negative.")
-        for name in ("velocity_grid", "bias_grid"):
-            if getattr(self, name) < 1:
-                raise InputError(f"The prior {name} must be at least 1.")
-        if self.slice_direction not in (None, 0, 1, 2):
-            raise InputError("The prior slice_direction is 0 (sagittal), 1 (coronal) or 2 (axial).")
+        """Refuse priors that cannot be meant."""
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if name in ("velocity_grid", "bias_grid"):
+                check_count(name, value)
+            elif name == "slice_direction":
+                check_direction(name, value)
+            else:
+                check_prior(name, value, signed=name in _SIGNED, positive=name in _POSITIVE)

@@ -5,8 +5,8 @@ Groups and symbols are those of section 3.1 and Table S1 of the SynthSeg paper, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 Kind = Literal["range", "optional range", "number", "probability", "count", "direction"]
 
@@ -76,8 +76,12 @@ def _row(
 ) -> PriorInfo:
     """A row whose tip ends with symbol, unit and source; `limits` are lowest, highest and step."""
     low, high, step = limits
-    facts = ", ".join(part for part in (symbol, unit, source) if part)
-    return PriorInfo(name, group, label, symbol, unit, kind, low, high, step, f"{sentence}\n{facts}", start)
+    tip = _tip(sentence, symbol, unit, source)
+    return PriorInfo(name, group, label, symbol, unit, kind, low, high, step, tip, start)
+
+
+def _tip(sentence: str, *facts: str) -> str:
+    return f"{sentence}\n{', '.join(fact for fact in facts if fact)}"
 
 
 _CHANCE = (0.0, 1.0, 0.05)
@@ -148,36 +152,32 @@ _ROWS = (
          "section 4.2"),
 )
 
+
+def _again(name: str, symbol: str, source: str, sentence: str = "", **other: Any) -> PriorInfo:
+    """The row of the generative model's prior of that name, with what is different in SynthSeg+."""
+    row = next(row for row in _ROWS if row.name == name)
+    return replace(row, symbol=symbol, tip=_tip(sentence or row.tip.split("\n")[0], symbol, row.unit, source), **other)
+
+
+_PLUS = "SynthSeg+, Table S1"
+_PLUS_VARIANCE = "SynthSeg+, Table S1 (which gives its variance)"
+_PLUS_EQUATION = "SynthSeg+, eq. 2 and Table S1"
+
 _DEGRADATION_ROWS = (
-    _row("rotation_deg", SPATIAL, "Rotation", "", "degrees", "range", (-90, 90, 1),
-         "Rotation about each of the three axes.", "SynthSeg+, Table S1"),
-    _row("scaling", SPATIAL, "Scaling", "", "", "range", (0.3, 2, 0.05),
-         "Scaling along each axis; 1 keeps the size, above 1 shrinks the head.", "SynthSeg+, Table S1"),
-    _row("shearing", SPATIAL, "Shearing", "", "", "range", (-0.2, 0.2, 0.002),
-         "Shearing of each pair of axes.", "SynthSeg+, Table S1"),
-    _row("translation_mm", SPATIAL, "Translation", "", "mm", "range", (-80, 80, 1),
-         "Shift along each axis.", "SynthSeg+, Table S1"),
-    _row("velocity_std", SPATIAL, "Non-linear", "σ_v", "mm", "range", (0, 12, 0.1),
-         "Standard deviation of the random velocity field that is integrated to a smooth deformation.",
-         "SynthSeg+, Table S1 (which gives its variance)"),
-    _row("velocity_grid", SPATIAL, "Velocity grid", "", "points", "count", (2, 32, 1),
-         "Control points of the velocity field along each axis; more of them bend smaller parts.",
-         "10 in eq. 7 of SynthSeg"),
-    _row("bias_std", BIAS, "Strength", "σ_B", "log intensity", "range", (0, 3, 0.05),
-         "Standard deviation of the logarithm of the bias field at its control points.",
-         "SynthSeg+, Table S1 (which gives its variance)"),
-    _row("bias_grid", BIAS, "Grid", "", "points", "count", (2, 16, 1),
-         "Control points of the bias field along each axis; more of them make it change faster.",
-         "4 in eq. 15 of SynthSeg"),
-    _row("gamma_exponent", INTENSITY, "Gamma exponent", "γ", "", "range", (0.1, 5, 0.05),
-         "Exponent of the intensities, rescaled to 0-1: below 1 brightens, above 1 darkens.", "SynthSeg+, Table S1"),
-    _row("slice_direction", ACQUISITION, "Slice direction", "", "", "direction", (0, 2, 1),
-         "Direction of the slices: sagittal, coronal, axial, or a random one each time.", "section 3.1.4 of SynthSeg"),
-    _row("slice_spacing_mm", ACQUISITION, "Slice spacing", "r_sp", "mm", "range", (0.5, 15, 0.1),
-         "Distance between the slices.", "SynthSeg+, eq. 2 and Table S1"),
-    _row("slice_blur_mm", ACQUISITION, "Slice blur", "σ_th", "mm", "range", (0, 12, 0.1),
-         "Standard deviation of the slice profile: how thick the slices are.", "SynthSeg+, eq. 2 and Table S1"),
-    _row("noise_std", ACQUISITION, "Noise", "σ_E", "intensity, 0-255", "range", (0, 100, 1),
-         "Standard deviation of white noise added to the slices.", "SynthSeg+, eq. 2 and Table S1"),
+    _again("rotation_deg", "", _PLUS),
+    _again("scaling", "", _PLUS),
+    _again("shearing", "", _PLUS),
+    _again("translation_mm", "", _PLUS),
+    _again("velocity_std", "σ_v", _PLUS_VARIANCE),
+    _again("velocity_grid", "", "10 in eq. 7 of SynthSeg"),
+    _again("bias_std", "σ_B", _PLUS_VARIANCE, high=3),
+    _again("bias_grid", "", "4 in eq. 15 of SynthSeg"),
+    _again("gamma_exponent", "γ", _PLUS, kind="range", start=None,
+           sentence="Exponent of the intensities, rescaled to 0-1: below 1 brightens, above 1 darkens."),
+    _again("slice_direction", "", "section 3.1.4 of SynthSeg"),
+    _again("slice_spacing_mm", "r_sp", _PLUS_EQUATION),
+    _again("slice_blur_mm", "σ_th", _PLUS_EQUATION, kind="range", low=0, start=None,
+           sentence="Standard deviation of the slice profile: how thick the slices are."),
+    _again("noise_std", "σ_E", _PLUS_EQUATION),
 )
 # fmt: on

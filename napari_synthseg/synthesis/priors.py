@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.synthesis.prior_checks import check_count, check_direction, check_prior
 
 Range = tuple[float, float]
 
 _SIGNED = ("rotation_deg", "shearing", "translation_mm")
+_POSITIVE = ("scaling", "slice_spacing_mm", "gamma_exponent", "slice_thickness_mm", "slice_blur_mm")
+_CHANCES = ("skull_strip", "skull_strip_keeps_csf", "lesions", "flip", "background_zero", "background_low",
+            "tissue_contrast", "t1_order", "one_millimetre")  # fmt: skip
+_COUNTS = ("velocity_grid", "bias_grid")
 
 
 @dataclass(frozen=True)
@@ -86,36 +90,18 @@ class Priors:
     """Probability of a left/right flip with its labels swapped (section 4.2)."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(n) for n in numbers if isinstance(n, float)):
-                raise InputError(f"The prior {f.name} must be finite.")
-        for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "mean", "std", "bias_std",
-                     "slice_spacing_mm", "thickness_factor", "noise_std", "gamma_exponent", "slice_thickness_mm",
-                     "slice_blur_mm"):  # fmt: skip
-            low, high = getattr(self, name) or (0.0, 0.0)
-            if low > high:
-                raise InputError(f"The prior {name} has a lower bound ({low:g}) above its upper bound ({high:g}).")
-            if low < 0 and name not in _SIGNED:
-                raise InputError(f"The prior {name} cannot be negative.")
-        for name in ("skull_strip", "skull_strip_keeps_csf", "lesions", "flip", "background_zero", "background_low",
-                     "tissue_contrast", "t1_order", "one_millimetre"):  # fmt: skip
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"The prior {name} is a probability: give a number from 0 to 1.")
-        for name in ("scaling", "slice_spacing_mm", "gamma_exponent", "slice_thickness_mm", "slice_blur_mm"):
-            if (getattr(self, name) or (1.0, 1.0))[0] <= 0:
-                raise InputError(f"The prior {name} must be above 0.")
-        for name in ("velocity_grid", "bias_grid"):
-            if getattr(self, name) < 1:
-                raise InputError(f"The prior {name} must be at least 1.")
-        for name in ("gamma_variance", "ceiling", "in_plane_blur"):
-            if getattr(self, name) < 0:
-                raise InputError(f"The prior {name} cannot be negative.")
+        """Refuse priors that cannot be meant."""
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if name in _COUNTS:
+                check_count(name, value)
+            elif name == "slice_direction":
+                check_direction(name, value)
+            elif value is not None and not name.startswith("class_"):
+                known = {"signed": name in _SIGNED, "positive": name in _POSITIVE, "probability": name in _CHANCES}
+                check_prior(name, value, **known)
         if len(self.class_means or ()) != len(self.class_stds or ()):
             raise InputError("The priors class_means and class_stds belong together: give both, for the same classes.")
-        if self.slice_direction not in (None, 0, 1, 2):
-            raise InputError("The prior slice_direction is 0 (sagittal), 1 (coronal) or 2 (axial).")
 
 
 _PAPER = Priors()
