@@ -1,6 +1,10 @@
-"""Which device a job runs on: its name, checked."""
+"""What a job runs on: the device by its name, and how many threads of the processor."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,6 +26,40 @@ def resolve_device(name: str) -> torch.device:
     if not _has(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"This machine has no usable device {name!r}; choose cpu or auto.")
     return device
+
+
+_asked: list[tuple[object, int]] = []
+"""Numbers of threads that jobs have asked for and that still hold, the newest last."""
+_unasked = 1
+"""How many there were before the first of them."""
+_lock = threading.Lock()
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Use this many threads of the processor inside; None: as many as there are already.
+
+    The number holds for the whole process, and jobs may overlap: one that was abandoned may end after the next has
+    begun. The newest one's number holds; when the last has ended, what was set before the first.
+    """
+    global _unasked
+    if count is None:
+        yield
+        return
+    mine = object()
+    with _lock:
+        if not _asked:
+            _unasked = torch.get_num_threads()
+        _asked.append((mine, count))
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        with _lock:
+            newest = _asked[-1][0] is mine
+            _asked[:] = [one for one in _asked if one[0] is not mine]
+            if newest:
+                torch.set_num_threads(_asked[-1][1] if _asked else _unasked)
 
 
 def _has(kind: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import (
@@ -29,7 +30,6 @@ from napari_synthseg.evaluation.prompt_protocol import (
 from napari_synthseg.progress import Progress, checkpoint, run
 from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.segmentation.one_scan import threads
 
 Row = dict[str, Any]
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from napari_synthseg import __version__, anatomy
+from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import stem, write_labels
 from napari_synthseg.files.label_table import LabelName
@@ -24,7 +25,7 @@ from napari_synthseg.prompting.propagate import SliceAnswer, propagate
 from napari_synthseg.prompting.scene import Scene, read_mask, read_scene
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.segmentation.batch import plan_outputs
-from napari_synthseg.segmentation.one_scan import Clock, threads
+from napari_synthseg.segmentation.one_scan import Clock
 from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.volume import Volume
 

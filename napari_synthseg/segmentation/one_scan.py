@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from napari_synthseg import __version__
-from napari_synthseg.devices import resolve_device
+from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import plausibility, postprocess
 from napari_synthseg.segmentation.grid import Turn
@@ -202,16 +201,3 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-
-@contextmanager
-def threads(count: int | None):
-    """Use this many CPU threads inside, and what was set before afterwards."""
-    before = torch.get_num_threads()
-    try:
-        if count is not None:
-            torch.set_num_threads(count)
-        yield
-    finally:
-        if count is not None:
-            torch.set_num_threads(before)
