@@ -61,11 +61,6 @@ def asymmetries(volumes: Mapping[int, float]) -> dict[int, float]:
     return {value: index for value, index in found.items() if index is not None}
 
 
-def relative_difference(volume: float, truth: float) -> float | None:
-    """(volume - truth) / truth in percent; None where the truth is empty."""
-    return None if truth == 0 else 100.0 * (volume - truth) / truth
-
-
 def compare_volumes(
     pred: Sequence[Mapping[int, float]], truth: Sequence[Mapping[int, float]]
 ) -> dict[int, dict[str, float | int | None]]:

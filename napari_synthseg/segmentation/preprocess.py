@@ -146,16 +146,6 @@ def between_limits(image: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
     return out
 
 
-def pad_to(shape: Sequence[int], multiple: int = 32, minimum: int = 128) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How a volume is centred in the size a network takes.
-
-    Returns:
-        The size (multiples of `multiple`, at least `minimum`) and the index in it of the volume's first voxel.
-    """
-    size = tuple(max(minimum, -(-n // multiple) * multiple) for n in shape)
-    return size, tuple((big - n) // 2 for big, n in zip(size, shape, strict=True))
-
-
 def resample_coarse(
     image: np.ndarray, spacing: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, tuple[int, int, int]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.evaluation import asymmetries, asymmetry_index, compare_volumes, label_volumes
-from napari_synthseg.evaluation.volumetry import relative_difference, side_pairs
+from napari_synthseg.evaluation.volumetry import side_pairs
 from napari_synthseg.volume import Volume
 
 
@@ -39,11 +39,6 @@ def test_a_constant_volume_has_no_correlation():
 def test_lists_of_different_length_are_refused():
     with pytest.raises(ValueError, match="2 scans"):
         compare_volumes([{}, {}], [{}])
-
-
-def test_relative_difference():
-    assert relative_difference(90, 100) == pytest.approx(-10)
-    assert relative_difference(90, 0) is None
 
 
 def test_great_label_values_need_no_great_table():
