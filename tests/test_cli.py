@@ -253,6 +253,17 @@ def test_synthesize_is_seeded(label_map, tmp_path, capsys):
     assert np.array_equal(one, other)
 
 
+def test_synthesize_replaces_nothing_unless_asked(label_map, tmp_path, capsys):
+    words = ["synthesize", str(label_map), "-o", str(tmp_path / "out"), "-n", "2", "--preset", "no-bias"]
+    assert cli.main([*words, "--seed", "1"]) == cli.DONE
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert cli.main([*words, "--seed", "0"]) == cli.BAD_INPUT
+    assert "truth_labels_0001_image.nii.gz is there already" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert cli.main([*words, "--seed", "0", "--overwrite"]) == cli.DONE
+    assert len(list((tmp_path / "out").glob("*_image.nii.gz"))) == 3
+
+
 @pytest.mark.parametrize(
     "words", [["--device", "abacus"], ["--shape", "0", "9", "9"], ["--prior", "class_means=1,2"], ["--prior", "std=a"]]
 )

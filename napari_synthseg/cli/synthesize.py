@@ -22,6 +22,7 @@ def make_synthesize() -> Callable[..., int]:
         out: Out,
         synthesis: SynthesizeOptions,
         count: Count = 1,
+        overwrite: bool = False,
     ) -> int:
         """Make random images, with their labels and records, from a label map.
 
@@ -30,8 +31,9 @@ def make_synthesize() -> Callable[..., int]:
             out: the folder to write into.
             synthesis: how to draw.
             count: how many samples to make.
+            overwrite: replace files of these names; without it nothing is replaced.
         """
-        for written in follow(synthesize_files(label_map, out, synthesis, count)):
+        for written in follow(synthesize_files(label_map, out, synthesis, count, overwrite=overwrite)):
             print(written)
         return DONE
 
@@ -47,15 +49,17 @@ def make_synthesize_shapes() -> Callable[..., int]:
         out: Out,
         synthesis: SynthesizeShapesOptions,
         count: Count = 1,
+        overwrite: bool = False,
     ) -> int:
         """Make random scenes of shapes, with their objects and records, from nothing (SynthFM).
 
         Args:
-            out: the folder to write into; nothing in it is replaced.
+            out: the folder to write into.
             synthesis: how to draw.
             count: how many scenes to make.
+            overwrite: replace files of these names; without it nothing is replaced.
         """
-        for written in follow(write(out, synthesis, count)):
+        for written in follow(write(out, synthesis, count, overwrite=overwrite)):
             print(written)
         return DONE
 
@@ -71,6 +75,7 @@ def make_degrade() -> Callable[..., int]:
         out: Out,
         degradation: DegradeOptions,
         count: Count = 1,
+        overwrite: bool = False,
     ) -> int:
         """Make real scans as bad as can be met: moved, bent, biased, sliced and noisy (SynthSeg+).
 
@@ -79,8 +84,9 @@ def make_degrade() -> Callable[..., int]:
             out: the folder to write into.
             degradation: how to degrade.
             count: how many to make of each scan.
+            overwrite: replace files of these names; without it nothing is replaced.
         """
-        for written in follow(degrade_files(inputs, out, degradation, count)):
+        for written in follow(degrade_files(inputs, out, degradation, count, overwrite=overwrite)):
             print(written)
         return DONE
 

@@ -14,7 +14,7 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.degradation import degrade, draw_degradation
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import changed
-from napari_synthseg.synthesis.saving import save_sample
+from napari_synthseg.synthesis.saving import refuse_to_replace, save_sample
 
 LABELS = ("_dseg", "_probseg", "_labels")
 """Ends of the names of what this program writes beside scans, and is none."""
@@ -36,7 +36,7 @@ class DegradeOptions:
 
 
 def degrade_files(
-    inputs: Sequence[Path], out: Path, options: DegradeOptions | None = None, count: int = 1
+    inputs: Sequence[Path], out: Path, options: DegradeOptions | None = None, count: int = 1, *, overwrite: bool = False
 ) -> Generator[Progress, None, list[Path]]:
     """Write degraded scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` where given, and `_record.json` each.
 
@@ -45,12 +45,14 @@ def degrade_files(
         out: folder, made if missing.
         options: how to degrade.
         count: how many of each scan.
+        overwrite: replace files of these names.
 
     Returns:
         The images' paths.
 
     Raises:
-        InputError: something cannot be used; nothing is written then, unless it is a scan that cannot be read.
+        InputError: something cannot be used, or a file of a sample is there already; nothing is written then, unless it
+            is a scan that cannot be read.
     """
     from napari_synthseg.files import read_labels, read_volume, stem
 
@@ -65,13 +67,16 @@ def degrade_files(
     if options.labels is not None and len(scans) != 1:
         raise InputError(f"Labels belong to one scan, and {len(scans)} were given: degrade them one by one.")
     labels = None if options.labels is None else read_labels(options.labels)
+    seeds = [range(options.seed + n * count, options.seed + (n + 1) * count) for n in range(len(scans))]
+    if not overwrite:
+        stems = (f"{stem(path)}_{seed:04d}" for path, own in zip(scans, seeds, strict=True) for seed in own)
+        refuse_to_replace(out, stems)
     written: list[Path] = []
     total = count * len(scans)
     yield Progress("degrade", 0, total)
-    for path in scans:
+    for path, own in zip(scans, seeds, strict=True):
         scan = read_volume(path)
-        for _ in range(count):
-            seed = options.seed + len(written)
+        for seed in own:
             record = draw_degradation(priors, torch.Generator().manual_seed(seed))
             made = degrade(scan, record, labels, device)
             facts = {"scan": path.name, "prior": list(options.prior), "seed": seed}

@@ -27,7 +27,7 @@ from napari_synthseg.synthesis.labelmap import LabelMap, prepare
 from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.synthesis.record import Record, draw
-from napari_synthseg.synthesis.saving import save_sample
+from napari_synthseg.synthesis.saving import refuse_to_replace, save_sample
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 
 
@@ -184,7 +184,7 @@ def synthesize(
 
 
 def synthesize_files(
-    label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1
+    label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1, *, overwrite: bool = False
 ) -> Generator[Progress, None, list[Path]]:
     """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each, all or none.
 
@@ -193,12 +193,13 @@ def synthesize_files(
         out: folder, made if missing.
         options: how to draw.
         count: how many samples.
+        overwrite: replace files of these names.
 
     Returns:
         The images' paths.
 
     Raises:
-        InputError: if nothing usable is given; nothing is written then.
+        InputError: if nothing usable is given, or a file of a sample is there already; nothing is written then.
     """
     from napari_synthseg.files import stem
 
@@ -215,11 +216,13 @@ def synthesize_files(
     if options.class_priors is not None:
         choices["class_priors"] = options.class_priors.name
     sources = label_map_files(Path(label_map))
+    chosen = [(seed, picked(sources, seed)) for seed in range(options.seed, options.seed + count)]
+    if not overwrite:
+        refuse_to_replace(out, (f"{stem(path)}_{seed:04d}" for seed, path in chosen))
     written: list[Path] = []
     cache: dict[Path, tuple[LabelMap, np.ndarray]] = {}
     yield Progress("synthesize", 0, count)
-    for seed in range(options.seed, options.seed + count):
-        path = picked(sources, seed)
+    for seed, path in chosen:
         if path not in cache:
             cache.clear()
             ready, affine = prepared(path)

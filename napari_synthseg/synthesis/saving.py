@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ from napari_synthseg.errors import InputError
 if TYPE_CHECKING:
     from napari_synthseg.volume import Volume
 
-ENDS = ("image.nii.gz", "labels.nii.gz", "record.json")
+ENDS = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "record.json")
 """What follows the stem in the names of a sample's files."""
 
 
@@ -43,6 +43,17 @@ def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) 
         number += 1
         found = f"{stem}_{number}"
     return found
+
+
+def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Sequence[str] = ENDS) -> None:
+    """Look before the work, so that nothing is begun that cannot be written.
+
+    Raises:
+        InputError: the folder holds a sample of one of these names.
+    """
+    taken = next((path for stem in stems for end in ends if (path := Path(folder) / f"{stem}_{end}").exists()), None)
+    if taken is not None:
+        raise InputError(f"{taken} is there already: choose another folder or other seeds, or give --overwrite.")
 
 
 def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Mapping[str, Any] | None = None) -> Path:

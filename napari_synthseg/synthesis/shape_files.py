@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from PIL import Image
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.saving import read_record_file, save_files
+from napari_synthseg.synthesis.saving import read_record_file, refuse_to_replace, save_files
 from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
 from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
 from napari_synthseg.synthesis.shape_scenes import Scene, apply_scene
@@ -75,7 +75,7 @@ def read_shape_record(path: Path) -> ShapeRecord:
 
 
 def synthesize_shapes(
-    out: Path, options: SynthesizeShapesOptions | None = None, count: int = 1
+    out: Path, options: SynthesizeShapesOptions | None = None, count: int = 1, *, overwrite: bool = False
 ) -> Generator[Progress, None, list[Path]]:
     """Write scenes: `<preset>_<seed>_image.png`, `_objects.png` and `_record.json` each, all or none.
 
@@ -83,6 +83,7 @@ def synthesize_shapes(
         out: folder, made if missing.
         options: how to draw.
         count: how many scenes; as many as there are records where those are given.
+        overwrite: replace files of these names.
 
     Returns:
         The images' paths.
@@ -100,7 +101,10 @@ def synthesize_shapes(
     else:
         stems = [f"{options.preset}_{seed:04d}" for seed in range(options.seed, options.seed + count)]
         records = _drawn(options, count)
-    _refuse_to_replace(Path(out), stems)
+    if len(set(stems)) < len(stems):
+        raise InputError("Two records have the same name: make their scenes in two runs, into two folders.")
+    if not overwrite:
+        refuse_to_replace(out, stems, SCENE_ENDS)
     written: list[Path] = []
     yield Progress("synthesize", 0, len(stems))
     for stem, (record, facts) in zip(stems, records, strict=True):
@@ -126,11 +130,3 @@ def _replayed(options: SynthesizeShapesOptions) -> Iterator[tuple[ShapeRecord, d
     known = ("preset", "prior", "seed")
     facts = [{name: value for name, value in read_record_file(p).items() if name in known} for p in options.record]
     return zip(records, facts, strict=True)
-
-
-def _refuse_to_replace(folder: Path, stems: Sequence[str]) -> None:
-    taken = next((path for stem in stems for end in SCENE_ENDS if (path := folder / f"{stem}_{end}").exists()), None)
-    if taken is not None:
-        raise InputError(f"{taken} is there already: choose another folder or other seeds.")
-    if len(set(stems)) < len(stems):
-        raise InputError("Two records have the same name: make their scenes in two runs, into two folders.")

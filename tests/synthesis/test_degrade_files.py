@@ -48,6 +48,18 @@ def test_the_record_makes_it_again(scans, tmp_path) -> None:
     assert np.array_equal(read_volume(path).data, again.image.data)
 
 
+def test_nothing_is_replaced_unless_asked(scans, tmp_path) -> None:
+    out = tmp_path / "out"
+    run(degrade_files([scans], out, DegradeOptions(seed=1)))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InputError, match="two_0002_image.nii.gz is there already.*--overwrite"):
+        run(degrade_files([scans / "two.nii.gz"], out, DegradeOptions(seed=1, prior=("noise_std=0,0",)), count=2))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    run(degrade_files([scans], out, DegradeOptions(seed=1, prior=("noise_std=0,0",)), overwrite=True))
+    assert {path.name for path in out.iterdir()} == set(before)
+    assert (out / "two_0002_image.nii.gz").read_bytes() != before["two_0002_image.nii.gz"]
+
+
 def test_labels_come_along(scans, tmp_path) -> None:
     options = DegradeOptions(labels=tmp_path / "one_labels.nii.gz", prior=("translation_mm=0,0",))
     run(degrade_files([scans / "one.nii.gz"], tmp_path / "out", options))

@@ -69,6 +69,8 @@ def test_nothing_is_replaced_and_nothing_begun(tmp_path) -> None:
     with pytest.raises(InputError, match="mr_0007_image.png is there already"):
         run(synthesize_shapes(tmp_path, SMALL, 3))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    run(synthesize_shapes(tmp_path, SMALL, 3, overwrite=True))
+    assert len(list(tmp_path.glob("*_image.png"))) == 3
 
 
 def test_records_of_one_name_are_refused(tmp_path) -> None:
