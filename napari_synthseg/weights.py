@@ -156,9 +156,9 @@ def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.M
     """SynthSeg's official weights, whatever network they are of (told by the layers, not by the file's name).
 
     Args:
-        path: a Keras `.h5` file: SynthSeg 1.0 or 2.0, a training checkpoint, robust 2.0, the parcellation (whose forward
-            takes three channels: the scan, what is no cortex, and cortex), or the quality regressor (which takes the
-            one-hot groups of `anatomy.QUALITY_GROUPS` and gives a number for each).
+        path: a Keras `.h5` file: SynthSeg 1.0 or 2.0, a training checkpoint, robust 2.0, the parcellation (its forward
+            takes three channels: the scan, what is no cortex, and cortex), or the quality regressor (its forward takes
+            the one-hot groups of `anatomy.QUALITY_GROUPS` and gives a number for each).
         labels: the values that the network predicts, sorted, where its number of channels does not tell.
 
     Returns:

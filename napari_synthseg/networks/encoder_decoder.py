@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_synthseg.networks.upsampled import convolve_upsampled, folded
+
 
 class Level(nn.Module):
     """One or two convolutions with ELU; the batch norm that follows is applied by the caller, after the skip.
@@ -46,6 +48,20 @@ class Level(nn.Module):
         for conv in self.convolutions:
             x = F.elu(conv(x), inplace=True)
         return x
+
+    def join(self, skip: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        """The same of (skip, x upsampled by two), which is not made: for prediction, where memory counts."""
+        weight, bias, edge = self.conv0.weight, self.conv0.bias, self.conv0.kernel_size[0]
+        own = weight.shape[1] - x.shape[1]
+        out = convolve_upsampled(x, folded(weight[:, own:]))
+        if skip is not None:
+            out = F.conv3d(skip, weight[:, :own], bias, padding=edge // 2).add_(out)
+        else:
+            out = out + bias.view(1, -1, 1, 1, 1)  # type: ignore[union-attr]
+        out = F.elu(out, inplace=True)
+        for conv in self.convolutions[1:]:
+            out = F.elu(conv(out), inplace=True)
+        return out
 
 
 class EncoderDecoder(nn.Module):
@@ -125,6 +141,8 @@ class EncoderDecoder(nn.Module):
 
     @staticmethod
     def _climb(level: nn.Module, skip: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled() and len(x) == 1:
+            return level.norm(level.join(skip, x))  # type: ignore[operator]
         x = F.interpolate(x, scale_factor=2, mode="nearest")
         if skip is not None:
             x = torch.cat([skip, x], 1)

@@ -35,7 +35,7 @@ class Hierarchy(nn.Module):
         return lcm(*(int(getattr(part, "multiple", 1)) for part in (self.s1, self.denoiser, self.s2)))
 
     def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, 1, X, Y, Z) image in [0, 1] -> posteriors of S1 and of the denoiser (B, T, ...), and of S2 (B, K, ...)."""
+        """(B, 1, X, Y, Z) image in [0, 1] -> posteriors of S1 and D (B, T, ...) and of S2 (B, K, ...)."""
         tissues = self.s1(image)
         denoised = self.denoiser(one_hot(tissues))
         return tissues, denoised, self.s2(beside(image, one_hot(denoised)))

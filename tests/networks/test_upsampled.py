@@ -1,0 +1,42 @@
+"""Convolutions of upsampled images without upsampling, against upsampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg.networks.denoiser import Denoiser
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.upsampled import convolve_upsampled, folded
+
+
+def upsampled(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+@pytest.mark.parametrize("edge", [3, 5])
+@pytest.mark.parametrize("shape", [(5, 4, 7), (1, 2, 1)])
+def test_the_result_is_that_of_upsampling(edge, shape):
+    g = torch.Generator().manual_seed(edge)
+    x, weight = torch.randn(1, 6, *shape, generator=g), torch.randn(3, 6, edge, edge, edge, generator=g)
+    theirs = F.conv3d(upsampled(x), weight, padding=edge // 2)
+    torch.testing.assert_close(convolve_upsampled(x, folded(weight)), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("edge", [3, 5])
+def test_neighbours_may_come_along(edge):
+    g = torch.Generator().manual_seed(edge)
+    x, weight = torch.randn(1, 2, 6, 3, 3, generator=g), torch.randn(3, 2, edge, edge, edge, generator=g)
+    theirs = F.conv3d(upsampled(x), weight, padding=edge // 2)
+    theirs = theirs[:, :, 1:-1] if edge == 3 else theirs[:, :, 2:-2]
+    torch.testing.assert_close(convolve_upsampled(x, folded(weight), padded=True), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [UNet3d(5, 3, 3), Denoiser(4, 2, 4, growth=2, convolutions=2)])
+def test_predicting_is_what_was_trained(model):
+    model.eval()
+    image = torch.rand(1, model.in_channels, 8, 16, 8)
+    trained = model(image).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(model(image), trained, rtol=0, atol=1e-5)
