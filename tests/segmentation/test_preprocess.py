@@ -31,6 +31,16 @@ def test_input_of_the_network_matches_the_reference(case):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_padding_matches_the_reference(case):
+    golden = np.load(shared(f"reference/golden/pre_{case}_out.npz"))
+    shape = golden["net_in_unpadded"].shape
+    minimum = 32 if golden["crop_idx"].size else 128
+    size, start = preprocess.pad_to(shape, minimum=minimum)
+    assert size == tuple(golden["padded_shape"])
+    assert start == tuple(golden["pad_idx"][:3])
+
+
 @pytest.mark.parametrize("orientation", ["RAS", "LIA", "PSR"])
 def test_the_image_is_ras_and_voxels_keep_their_place(orientation):
     volume, _ = ball_scan()
