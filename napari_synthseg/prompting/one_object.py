@@ -24,8 +24,8 @@ from napari_synthseg.prompting.prompts import Anchor, Prompts
 from napari_synthseg.prompting.propagate import SliceAnswer, propagate
 from napari_synthseg.prompting.scene import Scene, read_mask, read_scene
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.segmentation.batch import plan_outputs
-from napari_synthseg.segmentation.one_scan import Clock
+from napari_synthseg.segmentation.one_scan import PROGRAM, Clock
+from napari_synthseg.segmentation.outputs import check_earlier, plan_outputs
 from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.volume import Volume
 
@@ -81,7 +81,7 @@ def prompt_file(
         raise InputError("How far the object is followed is given, but not that it is: give --through too.")
     yield Progress("Reading")
     scene = read_scene(Path(scan), options.index)
-    target = _target(scene, Path(out))
+    target = _target(scene, Path(out), preview)
     if preview and scene.scan is None:
         raise InputError("There is no preview of a picture: leave --preview out.")
     result = yield from prompt_steps(scene, options, going, session)
@@ -184,19 +184,20 @@ def _drawn_slices(drawn: np.ndarray, axis: int) -> dict[int, np.ndarray]:
     return {int(index): slices[index] for index in np.flatnonzero(slices.any((1, 2)))}
 
 
-def _target(scene: Scene, out: Path) -> Path:
+def _target(scene: Scene, out: Path, preview: bool) -> Path:
     """The file to write.
 
     Raises:
         InputError: it cannot be written there.
     """
     if scene.scan is not None:
-        return plan_outputs([scene.path], out)[0]
+        return plan_outputs([scene.path], out, preview=preview)[0]
     target = out if out.suffix else out / f"{stem(scene.path)}_mask.png"
     if target.suffix.lower() != ".png":
         raise InputError(f"{target} cannot be written: the mask of a picture is a PNG.")
     if target.resolve() == scene.path.resolve():
         raise InputError(f"{target} is the picture itself: choose another name for the mask.")
+    check_earlier(target)
     return target
 
 
@@ -254,7 +255,7 @@ def _record(
     if scene.scan is not None:
         size = {"volumes_mm3": {_name(options.label): round(_mm3(scene.scan, mask), 1)}}
     return {
-        "program": "napari-synthseg",
+        "program": PROGRAM,
         "version": __version__,
         "scan": str(scene.path),
         "weights": {key: card[key] for key in ("name", "version", "sha256", "licence") if key in card},

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,14 +14,12 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_volume, stem, suffix, write_labels
-from napari_synthseg.files.label_table import check_replaceable, table_path
-from napari_synthseg.files.paths import DICOM, SCANS, WRITABLE
+from napari_synthseg.files import read_volume, stem, suffix
+from napari_synthseg.files.paths import DICOM, SCANS
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.preview import write_preview
-from napari_synthseg.volume import Volume, resample_to, same_grid
+from napari_synthseg.segmentation.outputs import plan_outputs, write_results
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -85,11 +80,12 @@ def segment_files(
         model: a network already loaded.
 
     Raises:
-        InputError: an input does not exist, the outputs clash, or the only scan cannot be used.
+        InputError: an input does not exist, the outputs clash or would replace what is no result of an earlier run, or
+            the only scan cannot be used.
     """
     options = options or SegmentOptions()
     scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
-    targets = plan_outputs(scans, Path(out))
+    targets = plan_outputs(scans, Path(out), preview=preview, posteriors=options.posteriors)
     if volumes_csv is not None and Path(volumes_csv).is_dir():
         raise InputError(f"{volumes_csv} is a folder; give the name of a CSV or TSV file for the volumes.")
     yield Progress("Loading the network")
@@ -145,6 +141,24 @@ def _sentence(error: BaseException) -> str:
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
+def write_volumes(path: Path, rows: dict[str, Volumes]) -> None:
+    """One row a scan: its path, the intracranial volume and every structure, mm^3; rewritten as a whole, atomically."""
+    values = sorted({value for row in rows.values() for value in row.by_value})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+            writer.writerow(["scan", "intracranial", *(anatomy.name(value) for value in values)])
+            for scan, row in rows.items():
+                volumes = [f"{row.by_value[value]:.1f}" if value in row.by_value else "" for value in values]
+                writer.writerow([scan, f"{row.intracranial_mm3:.1f}", *volumes])
+        os.replace(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+
+
 # --- what to read -----------------------------------------------------------------------------------------------------
 
 
@@ -190,118 +204,3 @@ def _in_folder(folder: Path) -> list[Path]:
     if any(suffix(path) in (*DICOM, "") for path in files if path.parent == folder):
         return [folder]
     raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCANS)} and DICOM).")
-
-
-# --- what to write ----------------------------------------------------------------------------------------------------
-
-
-def plan_outputs(scans: Sequence[Path], out: Path) -> list[Path]:
-    """The label file of each scan.
-
-    Raises:
-        InputError: several scans for one file, a clash of names, an output that is an input, or a table or record
-            that would take the place of another kind of file.
-    """
-    if suffix(out) in WRITABLE:
-        if len(scans) > 1:
-            raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
-        targets = [out]
-    else:
-        if out.is_file():
-            raise InputError(f"{out} is a file without one of {', '.join(WRITABLE)}; give a folder or such a name.")
-        stems = [scan.name if scan.is_dir() else stem(scan) for scan in scans]
-        names = [
-            one if stems.count(one) == 1 else f"{scan.resolve().parent.name}_{one}"
-            for scan, one in zip(scans, stems, strict=True)
-        ]
-        targets = [out / f"{name}_dseg.nii.gz" for name in names]
-        clashes = {target.name for target in targets if targets.count(target) > 1}
-        if clashes:
-            raise InputError(f"Several scans would be written to {sorted(clashes)[0]}; segment them in separate runs.")
-    sources = {scan.resolve() for scan in scans}
-    for target in targets:
-        if target.resolve() in sources:
-            raise InputError(f"{target} is an input too; choose another name for the labels.")
-        check_replaceable(table_path(target))
-        _check_record(target.with_name(f"{stem(target)}.json"))
-    return targets
-
-
-def _check_record(path: Path) -> None:
-    """Refuses to write the record over a file that is none of ours, such as the BIDS sidecar of a scan."""
-    if not path.is_file():
-        return
-    try:
-        ours = "volumes_mm3" in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise InputError(f"{path} exists and is no record of a segmentation; choose another name for the labels.")
-
-
-def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: bool = False) -> list[Path]:
-    """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
-
-    Returns:
-        The files.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".segment-", dir=target.parent))
-    try:
-        name = stem(target)
-        write_labels(part / target.name, result.labels, result_columns(result))
-        (part / f"{name}.json").write_text(json.dumps(result_record(result), indent=1) + "\n", encoding="utf-8")
-        if preview:
-            shown = scan if same_grid(scan, result.labels) else _on_grid(scan, result.labels)
-            write_preview(part / f"{name}.png", shown, result.labels, title=_title(name, result))
-        if result.posteriors is not None:
-            result.posteriors.write(part / f"{name.removesuffix('_dseg')}_probseg.nii.gz")
-        files = sorted(part.iterdir(), key=lambda path: path.name == target.name)
-        for path in files:
-            os.replace(path, target.parent / path.name)
-        return [target.parent / path.name for path in files]
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _on_grid(scan: Volume, labels: Volume) -> Volume:
-    return resample_to(scan, labels.shape, labels.affine)
-
-
-def _title(name: str, result: Segmentation) -> str:
-    note = f"   {len(result.warnings)} warnings, see the record" if result.warnings else ""
-    return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} mL{note}"
-
-
-def result_record(result: Segmentation) -> dict:
-    """The run's record with the volumes and the quality of each structure."""
-    volumes = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
-    quality = {anatomy.name(value): round(one, 3) for value, one in result.quality.items()}
-    total = round(result.intracranial_mm3, 1)
-    return {**result.record, "intracranial_mm3": total, "volumes_mm3": volumes, "quality": quality}
-
-
-def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:
-    """What the table beside the labels says of each structure, beside its name and colour."""
-    return {
-        "volume_mm3": {value: f"{mm3:.1f}" for value, mm3 in result.volumes.items()},
-        "quality": {value: f"{one:.3f}" for value, one in result.quality.items()},
-    }
-
-
-def write_volumes(path: Path, rows: dict[str, Volumes]) -> None:
-    """One row a scan: its path, the intracranial volume and every structure, mm^3; rewritten as a whole, atomically."""
-    values = sorted({value for row in rows.values() for value in row.by_value})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-            writer.writerow(["scan", "intracranial", *(anatomy.name(value) for value in values)])
-            for scan, row in rows.items():
-                volumes = [f"{row.by_value[value]:.1f}" if value in row.by_value else "" for value in values]
-                writer.writerow([scan, f"{row.intracranial_mm3:.1f}", *volumes])
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()

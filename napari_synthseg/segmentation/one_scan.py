@@ -26,6 +26,9 @@ from napari_synthseg.segmentation.preprocess import Prepared, prepare
 from napari_synthseg.segmentation.quality import expected_dice
 from napari_synthseg.volume import Volume
 
+PROGRAM = "napari-synthseg"
+"""How records of runs are known."""
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -170,7 +173,7 @@ def make_record(
     """What ran, on what, how long; holds only what JSON knows."""
     card = dict(getattr(model, "card", None) or {})
     return {
-        "program": "napari-synthseg",
+        "program": PROGRAM,
         "version": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

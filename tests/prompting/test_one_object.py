@@ -140,6 +140,16 @@ def test_a_pictures_mask_must_have_a_name_of_its_own(picture, tmp_path, out):
         run(prompt_file(picture, tmp_path / out, PromptOptions(inside=((22, 5),)), session=Tracer()))
 
 
+def test_pictures_of_others_are_not_replaced(picture, tmp_path):
+    for name in ("mask.png", "mask.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(InputError, match=f"{name} exists and is no result"):
+            run(prompt_file(picture, tmp_path / "mask.png", PromptOptions(inside=((22, 5),)), session=Tracer()))
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        run(prompt_file(picture, tmp_path / "mask.png", PromptOptions(inside=((22, 5),)), session=Tracer()))
+
+
 def test_a_stopped_job_leaves_nothing_behind(scan, tmp_path):
     reports = []
     job = prompt_file(

@@ -10,7 +10,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, write_volume
 from napari_synthseg.progress import Stopped, run
-from napari_synthseg.segmentation import batch
+from napari_synthseg.segmentation import batch, outputs
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.pipeline import segment_files
 from tests.segmentation.fakes import LABELS, FakeLocateRefine, ball_scan
@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_nothing(scan, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(batch, "write_preview", fail)
+    monkeypatch.setattr(outputs, "write_preview", fail)
     with pytest.raises(OSError, match="disk full"):
         run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
     assert names(tmp_path / "out") == []
@@ -120,7 +120,7 @@ def test_a_folder_of_slices_is_one_scan(tmp_path):
     (tmp_path / "series.1").mkdir()
     (tmp_path / "series.1" / "0001.dcm").write_bytes(b"")
     assert batch.find_scans([tmp_path / "series.1"]) == [tmp_path / "series.1"]
-    assert batch.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
+    assert outputs.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
 
 
 @pytest.mark.parametrize(("given", "words"), [("nothing.nii", "does not exist"), ("empty", "no scan in")])
@@ -132,15 +132,15 @@ def test_what_is_not_there_is_named(tmp_path, given, words):
 
 def test_equal_names_take_their_folders_along(tmp_path):
     scans = [tmp_path / one / "t1.nii.gz" for one in ("a", "b")]
-    targets = batch.plan_outputs(scans, tmp_path / "out")
+    targets = outputs.plan_outputs(scans, tmp_path / "out")
     assert [target.name for target in targets] == ["a_t1_dseg.nii.gz", "b_t1_dseg.nii.gz"]
 
 
 def test_scans_are_never_overwritten(scan):
     with pytest.raises(InputError, match="is an input too"):
-        batch.plan_outputs([scan], scan)
+        outputs.plan_outputs([scan], scan)
     with pytest.raises(InputError, match="one file, but there are 2 scans"):
-        batch.plan_outputs([scan, scan.with_name("b.nii")], scan.with_name("c.nii.gz"))
+        outputs.plan_outputs([scan, scan.with_name("b.nii")], scan.with_name("c.nii.gz"))
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,26 @@ def test_scans_are_never_overwritten(scan):
 def test_sidecars_of_others_are_not_replaced(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"{name} exists and is no"):
-        batch.plan_outputs([tmp_path / "scan.nii"], tmp_path / "sub-01.nii.gz")
+        outputs.plan_outputs([tmp_path / "scan.nii"], tmp_path / "sub-01.nii.gz")
 
 
-def test_results_of_an_earlier_run_are_replaced(tmp_path):
-    (tmp_path / "sub-01.json").write_text('{"volumes_mm3": {}}')
-    (tmp_path / "sub-01.tsv").write_text("index\tname\tcolor\n")
-    target = tmp_path / "sub-01.nii.gz"
-    assert batch.plan_outputs([tmp_path / "scan.nii"], target) == [target]
+@pytest.mark.parametrize("name", ["sub-01_dseg.nii.gz", "sub-01_dseg.png", "sub-01_probseg.nii.gz"])
+def test_files_of_others_are_not_replaced(scan, tmp_path, name):
+    scan = scan.rename(scan.parent / "sub-01.nii.gz")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"drawn by hand")
+    with pytest.raises(InputError, match=f"{name} exists and is no result"):
+        run(segment_files(scan, out, SegmentOptions(posteriors=True), preview=True, model=FakeLocateRefine()))
+    assert names(out) == [name] and (out / name).read_bytes() == b"drawn by hand"
+    if not name.endswith("dseg.nii.gz"):  # what is not written is not in the way
+        run(segment_files(scan, out, model=FakeLocateRefine()))
+
+
+def test_results_of_an_earlier_run_are_replaced(scan, tmp_path):
+    for _ in range(2):
+        run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
+    assert len(names(tmp_path / "out")) == 4
 
 
 def test_volume_and_quality_stand_in_the_table_beside_the_labels(tmp_path):
