@@ -174,7 +174,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
         model, card = _load_checkpoint(path)
     if encoder is not None and card["encoder"] != encoder:
         raise InputError(f"{path.name} holds the encoder {card['encoder']}, not {encoder}: choose the one it holds.")
-    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or weights.sha256(path)}  # type: ignore
+    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or weights.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
 
 
@@ -197,7 +197,7 @@ def build(card: dict[str, Any]) -> Promptable:
 
 def frozen_source(model: Promptable) -> str | None:
     """The name in `CHECKPOINTS` whose encoder a loaded model has, unchanged; None if it has one of its own."""
-    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    card: dict[str, Any] = model.card
     known = CHECKPOINTS.get(card["name"])
     if known is not None and card["sha256"] == known.sha256:
         return card["name"]

@@ -85,3 +85,20 @@ def test_a_manifest_that_is_not_there_is_a_sentence(prompts, tmp_path, monkeypat
     monkeypatch.setattr("sys.argv", ["prompts", str(tmp_path / "none.csv"), "default", "mobilesam"])
     assert prompts.main() == cli.BAD_INPUT
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_ablations_are_means_over_datasets_not_over_images():
+    table = script("ablations").markdown({"all": rows([0.5, 0.5, 0.5]) + rows([0.9], dataset="B", modality="US")})
+    assert table.splitlines() == [
+        "| variant | CT | US | (1,0) | (1,2) | (3,0) | (3,2) | box | mean |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| all | 0.500 | 0.900 | 0.700 | 0.700 | 0.700 | 0.700 | 0.700 | 0.700 |",
+    ]
+
+
+def test_ablations_train_and_measure_only_what_is_not_there(tmp_path, monkeypatch, capsys):
+    ablations = script("ablations")
+    tmp_path.joinpath("all.json").write_text(json.dumps(rows([0.5])))
+    monkeypatch.setattr("sys.argv", ["ablations.py", "none.csv", str(tmp_path), "--only", "all"])
+    assert ablations.main() == cli.DONE
+    assert "| all | 0.500 |" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -135,6 +136,7 @@ class Promptable(nn.Module):
     ) -> None:
         super().__init__()
         self.draws_prompts = draws_prompts
+        self.card: dict[str, Any] = {}
         size = ENCODERS[encoder] if isinstance(encoder, str) else encoder
         self.encoder_name = encoder if isinstance(encoder, str) else "custom"
         self.image_size = image_size

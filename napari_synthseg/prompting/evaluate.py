@@ -46,6 +46,8 @@ class EvaluatePromptsOptions:
     """Times that points are drawn for each mask and setting; their scores are averaged. 1 or more."""
     seed: int = 0
     """Another one draws other points."""
+    connected: bool | None = None
+    """Keep only the parts of an answer that a prompt means; by default our decoders do, and SAM's own do not."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     threads: int | None = None
@@ -95,7 +97,9 @@ def evaluate_steps(
         if session is not None:
             return (yield from _measure(cases, options, session))
         yield Progress("loading the model")
-        own = Session(options.model, options.device, memory=0)  # images come one after the other
+        own = Session(
+            options.model, options.device, memory=0, connected=options.connected
+        )  # images come one after the other
         try:
             return (yield from _measure(cases, options, own))
         finally:

@@ -15,6 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.promptable import SINGLE, Promptable
 from napari_synthseg.promptable_weights import load_model
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
+from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Box, Prompts
 
 
@@ -38,6 +39,8 @@ class Session:
         device: auto, cpu, cuda or mps.
         precision: of the encoder, see `Promptable.encode`.
         memory: bytes of embeddings that are kept, so that images seen before answer at once.
+        connected: keep only the parts of an answer that a prompt means (`parts.pointed_at`); by default what the
+            model's card says: decoders trained here saw connected objects, SAM's own did not.
 
     Raises:
         InputError: no such weights or device.
@@ -49,10 +52,12 @@ class Session:
         device: str = "cpu",
         precision: torch.dtype = torch.float32,
         memory: int = LIMIT,
+        connected: bool | None = None,
     ) -> None:
         self.device = resolve_device(device)
         loaded = model if isinstance(model, Promptable) else load_model(model)
         self.model = loaded.to(self.device).eval()
+        self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory)
         self._encoding: Encoding | None = None
         self._last: np.ndarray | None = None
@@ -251,7 +256,8 @@ class Session:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
         logits, scores = self.model.decode(self._image.embedding, points, labels, boxes, masks)
         mask = frame.to_image(logits[:, SINGLE : SINGLE + 1])[0, 0] > 0
-        return mask.cpu().numpy(), float(scores[0, SINGLE].clamp(0, 1))
+        found = mask.cpu().numpy()
+        return pointed_at(found, prompts) if self.connected else found, float(scores[0, SINGLE].clamp(0, 1))
 
 
 def _bounds(changed: np.ndarray) -> tuple[int, int, int, int] | None:

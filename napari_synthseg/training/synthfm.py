@@ -181,7 +181,7 @@ def untrained(options: TrainSynthFMOptions) -> Promptable:
     model = Promptable(source.encoder_name, source.image_size, drawn)
     model.image_encoder.load_state_dict(source.image_encoder.state_dict())
     model.prompt_encoder.load_state_dict(source.prompt_encoder.state_dict())
-    model.card = source.card  # type: ignore[assignment]
+    model.card = source.card
     if options.preset == "fast":
         look_where_pointed(model.mask_decoder)
     if options.start_from:
@@ -261,6 +261,7 @@ def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "encoder": model.encoder_name,
         "draws_prompts": model.draws_prompts,
+        "connected": True,  # all objects of the scenes are
         "recipe": ", ".join(words),
         "data": "synthetic scenes only",
     }

@@ -1,0 +1,113 @@
+"""What each choice of SynthFM's training is worth: equal short runs that differ in one choice, on real images.
+
+    python benchmarks/ablations.py MANIFEST OUT [--steps N] [--late-steps N] [--seed N] [--only NAME ...]
+
+MANIFEST is that of `napari-synthseg evaluate-prompts`. OUT gets the run of each variant and the rows of its evaluation;
+what is there already is not done again, so that several processes can share the work (--only). Prints a Markdown table:
+mean Dice by modality (over datasets and settings) and by setting (over datasets).
+
+The first variants train a decoder from nothing; the last two go on from the default weights, once as they are and once
+with an encoder that learns too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
+from napari_synthseg.prompting.session import Session
+from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "shape-only": {"scenes": "shape-only"},
+    "boundary-only": {"scenes": "boundary-only"},
+    "no-boxes": {"boxes": False},
+    "no-masks": {"masks": False},
+    "no-drawn-prompts": {"draws_prompts": False},
+    "adamw": {"optimizer": "adamw"},
+}
+"""One choice each; the learning rate of all is the same."""
+LATE: dict[str, dict[str, Any]] = {"later": {}, "later-encoder": {"train_encoder": True}}
+"""Variants that go on from the default weights."""
+
+
+def main() -> int:
+    """Prints the table; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--late-steps", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=[*VARIANTS, *LATE], default=[*VARIANTS, *LATE])
+    args = parser.parse_args()
+    try:
+        for name in args.only:
+            rows_of(name, args)
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    files = {name: args.out / f"{name}.json" for name in [*VARIANTS, *LATE]}
+    print(markdown({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}))
+    return cli.DONE
+
+
+def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
+    """The rows of a variant, trained and measured now unless they are there."""
+    file = args.out / f"{name}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    common = TrainSynthFMOptions(
+        args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, cooldown=0.5, validate_every=10**9
+    )
+    if name in VARIANTS:
+        options = replace(common, steps=args.steps, **VARIANTS[name])
+    else:
+        late = {"start_from": "default", "learning_rate": 1e-4, "cooldown": 1.0, "pool": 24}
+        options = replace(common, steps=args.late_steps, **{**late, **LATE[name]})
+    weights = options.out / f"{options.name}.safetensors"
+    if not weights.exists():
+        torch.manual_seed(args.seed)
+        cli.follow(train(options))
+    model = load_model(weights)
+    session = Session(model, memory=0)
+    rows = cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session))
+    session.close()
+    file.write_text(json.dumps(rows))
+    return rows
+
+
+def markdown(rows: dict[str, list[Row]]) -> str:
+    """A line for each variant: mean Dice by modality, then by setting."""
+    first = next(iter(rows.values()))
+    modalities = list(dict.fromkeys(row["modality"] for row in first))
+    settings = list(dict.fromkeys(setting_name(row) for row in first))
+    lines = [
+        f"| variant | {' | '.join([*modalities, *settings])} | mean |",
+        "|---" * (len(modalities + settings) + 2) + "|",
+    ]
+    for name, of_variant in rows.items():
+        cells: dict[tuple[str, str, str], list[float]] = {}
+        for row in of_variant:
+            cells.setdefault((row["modality"], row["dataset"], setting_name(row)), []).append(row["dsc"])
+        means = {key: fmean(values) for key, values in cells.items()}
+        figures = [fmean(v for k, v in means.items() if k[0] == modality) for modality in modalities]
+        figures += [fmean(v for k, v in means.items() if k[2] == setting) for setting in settings]
+        figures.append(fmean(means.values()))
+        lines.append(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
