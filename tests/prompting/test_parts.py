@@ -54,6 +54,15 @@ def test_the_largest_part_stays_where_none_is_meant() -> None:
     assert kept(Prompts(points=((38, 2),), positive=(True,))) == [False, True, False]
 
 
+def test_noise_of_many_parts_keeps_the_one_that_is_pointed_at() -> None:
+    for seed in range(30):
+        mask = np.random.default_rng(seed).random((24, 19)) < 0.3
+        position = tuple(np.argwhere(mask)[0])
+        answer = pointed_at(mask, Prompts(points=(position,), positive=(True,)))
+        assert answer[position]
+        assert not (answer & ~mask).any()
+
+
 def test_an_empty_answer_stays_empty() -> None:
     assert not pointed_at(np.zeros((8, 9), bool), Prompts(points=((1, 1),), positive=(True,))).any()
 
