@@ -49,14 +49,18 @@ def shapes_command_line(out: Place, options: SynthesizeShapesOptions, count: int
     """
     usual = SynthesizeShapesOptions()
     words = ["napari-synthseg", "synthesize-shapes", "-o", str(out)]
-    for name in ("preset", "side", "bits", "device"):
+    for name in ("side", "bits", "device") if options.record else ("preset", "side", "bits", "device"):
         if getattr(options, name) != getattr(usual, name):
             words += [f"--{name}", str(getattr(options, name))]
+    if options.record:
+        return shlex.join([*words, "--record", *map(str, options.record)])
     return shlex.join(words + _choices(list(options.prior), options.seed, count))
 
 
 def shapes_python_code(out: Place, options: SynthesizeShapesOptions, count: int = 1) -> str:
     """Python that makes the same files as `shapes_command_line`; arguments as there."""
+    if options.record:
+        return _shapes_again(out, options)
     base, priors = shape_preset(options.preset), options.priors()
     different = _arguments(priors, base)
     lines = ["from dataclasses import replace", ""] if different else []
@@ -75,6 +79,18 @@ def shapes_python_code(out: Place, options: SynthesizeShapesOptions, count: int 
         f'{indent}save_scene({str(out)!r}, f"{options.preset}_{{seed:04d}}", made, bits={options.bits})',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shapes_again(out: Place, options: SynthesizeShapesOptions) -> str:
+    """Python that makes the scenes of records again."""
+    return (
+        "from pathlib import Path\n\n"
+        "from napari_synthseg.synthesis.shape_files import read_shape_record, save_scene, stem_of_record\n"
+        "from napari_synthseg.synthesis.shape_scenes import apply_scene\n\n"
+        f"for record in map(Path, {[str(path) for path in options.record]!r}):\n"
+        f"    made = apply_scene(read_shape_record(record), {options.device!r}, {options.side})\n"
+        f"    save_scene({str(out)!r}, stem_of_record(record), made, bits={options.bits})\n"
+    )
 
 
 def _choices(settings: list[str], seed: int, count: int) -> list[str]:

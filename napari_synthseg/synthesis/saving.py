@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from napari_synthseg.errors import InputError
 
@@ -23,6 +23,13 @@ class Record(Protocol):
 
     def to_dict(self) -> dict:
         """Plain numbers, lists and strings."""
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse."""
+
+
+Made = TypeVar("Made", bound=Record)
 
 
 class Sample(Protocol):
@@ -114,6 +121,22 @@ def save_files(folder: str | os.PathLike, write: Callable[[Path], None]) -> None
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
         raise InputError(f"The folder {folder} cannot be written to ({reason}): choose another one.") from error
+
+
+def read_record(path: str | os.PathLike, kind: type[Made]) -> Made:
+    """The record in a `<stem>_record.json`.
+
+    Args:
+        path: the file.
+        kind: of what, such as `Record` or `DegradationRecord`.
+
+    Raises:
+        InputError: it cannot be read, or holds none of that kind.
+    """
+    try:
+        return kind.from_dict(read_record_file(path))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is no complete record of such a sample: choose another one.") from error
 
 
 def read_record_file(path: str | os.PathLike) -> dict[str, Any]:

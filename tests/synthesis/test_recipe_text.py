@@ -112,6 +112,19 @@ def test_scenes_can_be_repeated(tmp_path, capsys, options) -> None:
     assert len(shell) == 4 and shell == python
 
 
+def test_scenes_of_records_can_be_repeated(tmp_path, capsys) -> None:
+    options = SynthesizeShapesOptions("mr", ("acquired_px=96,96",), 3, side=96)
+    assert run_command(shapes_command_line(tmp_path / "first", options, 2)) == cli.DONE
+    records = tuple(sorted((tmp_path / "first").glob("*_record.json")))
+    again = replace(options, preset="ct", record=records, bits=16)
+    assert run_command(shapes_command_line(tmp_path / "shell", again)) == cli.DONE
+    exec(shapes_python_code(tmp_path / "python", again), {})
+    shell, python = ({p.name: p.read_bytes() for p in (tmp_path / f).glob("*.png")} for f in ("shell", "python"))
+    assert len(shell) == 4 and shell == python
+    objects = "mr_0003_objects.png"
+    assert shell[objects] == (tmp_path / "first" / objects).read_bytes()
+
+
 def test_a_recipe_of_scenes_names_only_what_differs() -> None:
     assert shapes_command_line("out", SynthesizeShapesOptions(seed=4)) == (
         "napari-synthseg synthesize-shapes -o out --seed 4"

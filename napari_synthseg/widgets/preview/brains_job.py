@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.widgets.preview.pictures import Picture, Thumbnail, shown_image, shown_labels
@@ -37,6 +38,8 @@ class Wanted:
     """The step of Figure 3."""
     full: bool = True
     """Whether the full size follows the quick look."""
+    record: Path | None = None
+    """The file of the record that says how it is made, in place of priors and seed."""
 
 
 class Studio:
@@ -136,8 +139,14 @@ def _voxels(source: Source, path: Path | None) -> Any:
 def _record(wanted: Wanted, label_map: LabelMap) -> Record:
     import torch
 
-    from napari_synthseg.synthesis.record import draw
+    from napari_synthseg.synthesis.record import Record, draw
+    from napari_synthseg.synthesis.saving import read_record
 
+    if wanted.record is not None:
+        found = read_record(wanted.record, Record)
+        if len(found.means) != len(label_map.classes):
+            raise InputError(f"{wanted.record.name} was made from another label map: choose that one.")
+        return found
     return draw(wanted.priors, label_map, torch.Generator().manual_seed(wanted.seed))
 
 

@@ -54,6 +54,7 @@ class BrainsTab(GeneratorPage):
 
     title = "Brains"
     tip = "SynthSeg's generative model: synthetic scans from a label map."
+    recorded_by = "means"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._studio = Studio()
@@ -104,6 +105,7 @@ class BrainsTab(GeneratorPage):
             self.seed.value() if seed is None else seed,
             self.stepper.letter(),
             self.full.isChecked(),
+            self.record if seed is None else None,
         )
 
     def drawing(self) -> tuple[Any, ...]:
@@ -151,6 +153,7 @@ class BrainsTab(GeneratorPage):
         self.form.set_base(replace(PRESETS[self.preset.currentData()], class_means=means, class_stds=stds))
 
     def _on_source(self) -> None:
+        self.forget_record()
         self._on_priors()
         self.redraw()
 

@@ -33,6 +33,8 @@ class WantedDegradation:
     priors: DegradationPriors
     seed: int
     full: bool = True
+    record: Path | None = None
+    """The file of the record that says how, in place of priors and seed."""
 
 
 class ScanKeeper:
@@ -93,9 +95,13 @@ def saved_degraded(wanted: WantedDegradation, folder: Path, keeper: ScanKeeper) 
 def _made(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degraded:
     import torch
 
-    from napari_synthseg.synthesis.degradation import degrade, draw_degradation
+    from napari_synthseg.synthesis.degradation import DegradationRecord, degrade, draw_degradation
+    from napari_synthseg.synthesis.saving import read_record
 
-    record = draw_degradation(wanted.priors, torch.Generator().manual_seed(wanted.seed))
+    if wanted.record is not None:
+        record = read_record(wanted.record, DegradationRecord)
+    else:
+        record = draw_degradation(wanted.priors, torch.Generator().manual_seed(wanted.seed))
     return degrade(pair[0], record, pair[1])
 
 

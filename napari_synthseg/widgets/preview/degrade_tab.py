@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import changed
 from napari_synthseg.synthesis.prior_table import degradation_rows
@@ -34,6 +35,7 @@ class DegradeTab(PreviewPage):
 
     title = "Degrade a scan"
     tip = "The degradation model of SynthSeg+: moved, biased, thick-sliced and noisy versions of a real scan."
+    recorded_by = "noise_seed"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._keeper = ScanKeeper()
@@ -75,7 +77,7 @@ class DegradeTab(PreviewPage):
         """
         labels = self.labels.source() if self.labels.layer() is not None else None
         return WantedDegradation(
-            self.scan.source(), labels, self.form.priors(), self.seed.value(), self.full.isChecked()
+            self.scan.source(), labels, self.form.priors(), self.seed.value(), self.full.isChecked(), self.record
         )
 
     def request(self) -> tuple[Any, ...]:
@@ -95,6 +97,8 @@ class DegradeTab(PreviewPage):
 
     def take(self, facts: dict[str, Any]) -> None:
         """Priors of a record; its scan has to be chosen beside it."""
+        if "preset" in facts:
+            raise InputError("This is the record of a synthetic sample: open it in its own tab.")
         self.form.set_priors(DegradationPriors(), changed(DegradationPriors(), facts["prior"]))
 
     # What happens

@@ -133,6 +133,7 @@ class GeneratorPage(PreviewPage):
         super().close_down()
 
     def _on_preset(self) -> None:
+        self.forget_record()
         self.form.set_base(self._presets[self.preset.currentData()])
 
     def _on_priors(self) -> None:

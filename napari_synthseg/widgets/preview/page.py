@@ -57,12 +57,16 @@ class PreviewPage(QWidget):
     """
 
     layer_type: type[LayerPair] = LayerPair
+    recorded_by = ""
+    """A field that a complete record of this tab has; a file without it says no more than seed and priors."""
 
     def __init__(self, viewer: ViewerModel, face: str, layers: str, form: PriorsForm) -> None:
         super().__init__()
         self._viewer, self._face = viewer, face
         self._drawn = False  # nothing is added to a viewer before it was asked for
         self._started = 0.0
+        self.record: Path | None = None
+        """What is drawn is made as this record says; until something is chosen that a sample is drawn from."""
         self.form = form
         self.pair = self.layer_type(viewer, layers, self)
         self.redrawer = Redrawer(self)
@@ -149,6 +153,7 @@ class PreviewPage(QWidget):
         self.seed.setToolTip("Everything random follows from the seed: the same seed and priors give the same scan.")
         self.seed.setAccessibleName("Seed")
         keep_from_wheel(self.seed)
+        self.seed.valueChanged.connect(self.forget_record)
         self.seed.valueChanged.connect(self.redraw)
         self.draw = QPushButton("&Draw")
         self.draw.setToolTip("Draw another sample: a new seed, the same priors.")
@@ -195,6 +200,7 @@ class PreviewPage(QWidget):
             layout.addWidget(part)
         layout.addWidget(self._scrolled(), 1)
         layout.addLayout(self._actions())
+        self.form.changed.connect(self.forget_record)
         self.form.changed.connect(self.redraw)
         self.form.set_unfolded(kept.get("unfolded", []))
 
@@ -227,7 +233,7 @@ class PreviewPage(QWidget):
         self.copy.setMenu(menu)
         self.open = QToolButton()
         self.open.setAccessibleName("Open a record")
-        self.open.setToolTip("Take seed and priors of a sample that was saved: choose its record.")
+        self.open.setToolTip("Make a sample that was saved again: choose its record. Seed and priors become its own.")
         icon_on(self.open, "open")
         self.open.clicked.connect(self.open_record)
         self.save = QPushButton("&Save…")
@@ -246,10 +252,15 @@ class PreviewPage(QWidget):
     def draw_new(self) -> None:
         """Draw a sample with a new seed."""
         self._drawn = True
+        self.forget_record()
         self.seed.blockSignals(True)
         self.seed.setValue(int(np.random.default_rng().integers(NEW_SEEDS)))
         self.seed.blockSignals(False)
         self.redraw(wait_ms=0)
+
+    def forget_record(self, *_: Any) -> None:
+        """From now on the choices say what is drawn."""
+        self.record = None
 
     def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
         """Draw the present choices soon, if anything was drawn before."""
@@ -308,7 +319,7 @@ class PreviewPage(QWidget):
         self._saving.start("Save sample", function, *arguments)
 
     def open_record(self) -> None:
-        """Ask for the record of a sample, and draw with its seed and priors."""
+        """Ask for the record of a sample, and make it again; seed and priors are shown, to go on from there."""
         start = str(recall(self._face).get("folder", ""))
         name, _ = QFileDialog.getOpenFileName(self, "Choose the record of a sample", start, RECORD_FILES)
         if not name:
@@ -323,6 +334,7 @@ class PreviewPage(QWidget):
             return
         self._drawn = True
         self.seed.setValue(facts["seed"])
+        self.record = Path(name) if self.recorded_by in facts else None
         self.redraw(wait_ms=0)
 
     def close_down(self) -> None:
@@ -353,7 +365,8 @@ class PreviewPage(QWidget):
 
     def _on_pictured(self, picture: Picture) -> None:
         self.pair.show(picture, labels_visible=self.target.isChecked())
-        self.status.say(f"{self.measured(picture)}, {time.monotonic() - self._started:.1f} s.")
+        recorded = ", as recorded" if self.record is not None else ""
+        self.status.say(f"{self.measured(picture)}{recorded}, {time.monotonic() - self._started:.1f} s.")
         self.facts.say(self.described(picture.summary))
         self.facts.setToolTip("\n".join(f"{name}: {value}" for name, value in picture.summary.items()))
 

@@ -29,13 +29,20 @@ class SceneKeeper:
 
     def scene(self, options: SynthesizeShapesOptions) -> Scene:
         """The first scene that the options stand for."""
-        from napari_synthseg.synthesis.shape_scenes import scene
-
         key, kept = replace(options, bits=8), self._kept
         if kept is None or kept[0] != key:
-            kept = (key, scene(options.priors(), options.seed, options.device, options.side))
+            kept = (key, _made(options))
             self._kept = kept
         return kept[1]
+
+
+def _made(options: SynthesizeShapesOptions) -> Scene:
+    from napari_synthseg.synthesis.shape_files import read_shape_record
+    from napari_synthseg.synthesis.shape_scenes import apply_scene, scene
+
+    if options.record:
+        return apply_scene(read_shape_record(options.record[0]), options.device, options.side)
+    return scene(options.priors(), options.seed, options.device, options.side)
 
 
 def drawn_scene(options: SynthesizeShapesOptions, turn: int, keeper: SceneKeeper) -> Generator[Progress, None, Picture]:

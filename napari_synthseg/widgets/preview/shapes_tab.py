@@ -52,6 +52,7 @@ class ShapesTab(GeneratorPage):
     title = "Shapes"
     tip = "SynthFM's generative model: scenes of shapes with their objects, made from no data at all."
     layer_type = SceneLayers
+    recorded_by = "parts"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._keeper = SceneKeeper()
@@ -110,7 +111,8 @@ class ShapesTab(GeneratorPage):
         """
         name = self.preset.currentData()
         settings = differences(self.form.priors(), SHAPE_PRESETS[name])
-        return SynthesizeShapesOptions(name, tuple(settings), self.seed.value(), **self.output.values())
+        record = () if self.record is None else (self.record,)
+        return SynthesizeShapesOptions(name, tuple(settings), self.seed.value(), record, **self.output.values())
 
     def drawing(self) -> tuple[Any, ...]:
         """The scene with its target."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
@@ -75,3 +80,19 @@ def brains(qtbot, viewer, open_widget):
 def settle(qtbot, page) -> None:
     """Wait until the page draws nothing more."""
     qtbot.waitUntil(lambda: not page.redrawer.running, timeout=30_000)
+
+
+def open_file(tab, path, monkeypatch) -> None:
+    """Open a record, as by its button."""
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(path), ""))
+    tab.open.click()
+
+
+def save_edited(qtbot, tab, folder: Path, monkeypatch, **edited: Any) -> Path:
+    """Save the tab's sample, and change its record by hand; returns the record's file."""
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
+    tab.save.click()
+    qtbot.waitUntil(lambda: "Saved" in tab.status.text(), timeout=30_000)
+    (path,) = folder.glob("*_record.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | edited))
+    return path

@@ -16,7 +16,7 @@ from napari_synthseg.cli import main
 from napari_synthseg.files import read_volume, write_labels
 from napari_synthseg.synthesis.prior_settings import differences
 from napari_synthseg.widgets.preview import brains_tab
-from tests.widgets.preview.conftest import blocks, click, settle
+from tests.widgets.preview.conftest import blocks, click, open_file, save_edited, settle
 
 
 def record(tab) -> dict:
@@ -231,6 +231,29 @@ def test_a_record_is_opened(brains, qtbot, tmp_path, monkeypatch):
     assert [row for group in brains.form.groups.values() for row in group.rows if row.differs] == [
         brains.form.row("mean")
     ]
+
+
+def test_a_record_is_made_again_as_it_is_until_something_is_chosen(brains, viewer, qtbot, tmp_path, monkeypatch):
+    path = save_edited(qtbot, brains, tmp_path, monkeypatch, gamma=1.75)
+    drawn, seed = record(brains)["gamma"], brains.seed.value()
+    click(qtbot, brains.draw)
+    settle(qtbot, brains)
+    open_file(brains, path, monkeypatch)
+    settle(qtbot, brains)
+    assert (brains.seed.value(), record(brains)["gamma"]) == (seed, 1.75)
+    assert "as recorded" in brains.status.text()
+    brains.stepper.set_letter("c")  # another step of the same sample
+    settle(qtbot, brains)
+    assert record(brains)["gamma"] == 1.75
+    change(qtbot, brains, "noise_std", high=1)
+    assert record(brains)["gamma"] == drawn and "as recorded" not in brains.status.text()
+
+
+def test_a_record_of_another_label_map_is_one_sentence(brains, viewer, qtbot, tmp_path, monkeypatch):
+    path = save_edited(qtbot, brains, tmp_path, monkeypatch, means=[1.0, 2.0], stds=[1.0, 2.0])
+    open_file(brains, path, monkeypatch)
+    settle(qtbot, brains)
+    assert "another label map" in brains.status.text()
 
 
 def test_python_is_copied(brains):

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_synthseg.files import read_volume
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from tests.widgets.builders import scan_layer
-from tests.widgets.preview.conftest import click, settle
+from tests.widgets.preview.conftest import click, open_file, save_edited, settle
 
 
 @pytest.fixture
@@ -106,3 +106,23 @@ def test_a_record_is_opened(degrade, qtbot, tmp_path, monkeypatch):
     settle(qtbot, degrade)
     assert degrade.seed.value() == 9
     assert degrade.form.priors() == DegradationPriors(noise_std=(0.0, 33.0))
+
+
+def test_a_record_is_made_again_as_it_is_until_something_is_chosen(degrade, viewer, qtbot, tmp_path, monkeypatch):
+    path = save_edited(qtbot, degrade, tmp_path, monkeypatch, gamma=1.75)
+    made = viewer.layers["Degraded scan"]
+    drawn = made.metadata["synthesis"]["gamma"]
+    open_file(degrade, path, monkeypatch)
+    settle(qtbot, degrade)
+    assert made.metadata["synthesis"]["gamma"] == 1.75 != drawn
+    click(qtbot, degrade.draw)
+    degrade.seed.setValue(int(path.name.split("_")[-2]))
+    settle(qtbot, degrade)
+    assert made.metadata["synthesis"]["gamma"] == drawn
+
+
+def test_a_record_of_another_tab_is_refused(degrade, tmp_path, monkeypatch):
+    path = tmp_path / "a_record.json"
+    path.write_text('{"preset": "fast", "prior": [], "seed": 9, "noise_seed": 1}')
+    open_file(degrade, path, monkeypatch)
+    assert "its own tab" in degrade.status.text() and degrade.record is None

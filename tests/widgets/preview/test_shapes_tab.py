@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
 from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS
-from tests.widgets.preview.conftest import blocks_layer, click, settle
+from tests.widgets.preview.conftest import blocks_layer, click, open_file, save_edited, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]
 
@@ -150,11 +150,6 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
     assert "shape_preset('mr'), objects=(3.0, 4.0)" in QApplication.clipboard().text()
 
 
-def open_file(tab, path, monkeypatch) -> None:
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(path), ""))
-    tab.open.click()
-
-
 def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
     words = ["--preset", "xray", "--prior", "nested=1", "acquired_px=96,96", "--seed", "8", "--side", "128"]
     assert main(["synthesize-shapes", "-o", str(tmp_path), *words]) == 0
@@ -164,6 +159,20 @@ def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
     assert shapes.form.row("nested").differs and not shapes.form.row("walls").differs
     there = json.loads((tmp_path / "xray_0008_record.json").read_text())
     assert json.loads(json.dumps(record(shapes))) == there
+
+
+def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot, tmp_path, monkeypatch):
+    path = save_edited(qtbot, shapes, tmp_path, monkeypatch, gamma=1.75)
+    drawn = record(shapes)["gamma"]
+    open_file(shapes, path, monkeypatch)
+    settle(qtbot, shapes)
+    assert record(shapes)["gamma"] == 1.75 != drawn
+    shapes.copy_recipe(python=False)
+    assert shlex.split(QApplication.clipboard().text())[-2:] == ["--record", str(path)]
+    shapes.preset.setCurrentText("paper")
+    shapes.preset.setCurrentText("both")
+    settle(qtbot, shapes)
+    assert record(shapes)["gamma"] != 1.75 and "--record" not in shapes.recipe(python=False)
 
 
 @pytest.mark.parametrize(("content", "message"), [("x", "no record"), ('{"seed": 1}', "no record of a sample"), (
