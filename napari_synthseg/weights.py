@@ -1,11 +1,12 @@
 """Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
 
 Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`),
-`resources/weights`, the user's cache.
+`resources/weights`, FREESURFER_HOME/models, the user's cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT = "synthseg-fast"
+ROBUST = ("synthseg-robust", "synthseg_robust_2.0")
+"""Names of robust networks: this program's own, and FreeSurfer's."""
+ENDINGS = (".safetensors", ".h5")
+"""Of the files that a name may stand for."""
+SEGMENTERS = ("locate-refine", "unet", "robust")
+"""Kinds of network, on a card, that make labels from a scan alone."""
 NEEDED = ("name", "network", "labels")
 """What every card says; the labels only where there are some."""
 PROMPTABLE = "promptable"
@@ -49,8 +56,14 @@ def use_folder(folder: Path | str | None) -> None:
 
 def folders() -> list[Path]:
     """Folders searched for weights, first one first."""
-    given = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS")
-    return [*([Path(given)] if given else []), *_own, anatomy.resources() / "weights", cache_folder() / "weights"]
+    given, freesurfer = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS"), os.environ.get("FREESURFER_HOME")
+    return [
+        *([Path(given).expanduser()] if given else []),
+        *_own,
+        anatomy.resources() / "weights",
+        *([Path(freesurfer) / "models"] if freesurfer else []),
+        cache_folder() / "weights",
+    ]
 
 
 def available(promptable: bool = False) -> list[dict[str, Any]]:
@@ -69,7 +82,11 @@ def available(promptable: bool = False) -> list[dict[str, Any]]:
                     cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
                 except InputError as error:
                     logger.warning("%s", error)
-    return [card for card in cards.values() if (card["network"] == PROMPTABLE) == promptable]
+        for path in sorted(folder.glob("*.h5")) if folder.is_dir() and not promptable else []:
+            with contextlib.suppress(InputError):  # other programs keep their .h5 files in these folders too
+                cards.setdefault(path.stem, {**describe_keras_h5(path), "path": str(path)})
+    kinds = (PROMPTABLE,) if promptable else SEGMENTERS
+    return [card for card in cards.values() if card["network"] in kinds and card.get("in_channels", 1) == 1]
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -78,17 +95,32 @@ def find(name_or_path: str | Path) -> Path:
     Raises:
         InputError: if there is none; the message lists what there is.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.suffix in {".safetensors", ".h5", ".pt"}:
         if path.is_file():
             return path
         raise InputError(f"The weights file {path} does not exist: check its name.")
     for folder in folders():
-        candidate = folder / f"{name_or_path}.safetensors"
-        if candidate.is_file():
-            return candidate
+        for ending in ENDINGS:
+            candidate = folder / f"{name_or_path}{ending}"
+            if candidate.is_file():
+                return candidate
     names = ", ".join(card["name"] for card in available()) or "none"
     raise InputError(f"There are no weights named {str(name_or_path)!r} (available: {names}): give a name or a file.")
+
+
+def find_robust() -> Path:
+    """The first weights file of a robust network: of this program's own, else of the official ones.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in ROBUST:
+        with contextlib.suppress(InputError):
+            return find(name)
+    raise InputError(
+        f"There are no weights of a robust network: give {ROBUST[-1]}.h5, or set FREESURFER_HOME where FreeSurfer is."
+    )
 
 
 def sha256(path: Path) -> str:
@@ -150,6 +182,17 @@ def build(card: dict[str, Any]) -> nn.Module:
     if card.get("network") == PROMPTABLE:
         raise InputError(f"The weights {card.get('name')!r} answer clicks and segment no whole brain: choose others.")
     return build_network(card)
+
+
+def describe_keras_h5(path: Path | str) -> dict[str, Any]:
+    """The card of SynthSeg's official weights in a Keras file, without reading them.
+
+    Raises:
+        InputError: the file holds no network of SynthSeg; the sentence says what it is.
+    """
+    from napari_synthseg.keras_weights import describe
+
+    return describe(path)
 
 
 def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.Module:

@@ -82,7 +82,7 @@ def _fill_norm(module: nn.BatchNorm3d, layers: Layers, name: str) -> None:
 
 
 def _copy(to: torch.Tensor, layers: Layers, name: str) -> None:
-    array = layers.get(name)
+    array = torch.from_numpy(layers.get(name))
     if to.shape != array.shape:  # copy_ would broadcast
         raise InputError(
             f"{layers.path.name} has {name} of shape {tuple(array.shape)} where {tuple(to.shape)} is expected: "

@@ -1,4 +1,4 @@
-"""The arrays of a Keras weights file by layer and name, read with h5py alone: nothing of Keras is ever run."""
+"""The arrays of a Keras weights file by layer and name, read with h5py alone: no Keras is run, and no torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 
 from napari_synthseg.errors import InputError
 
@@ -93,7 +92,7 @@ class Layers:
             raise InputError(f"{self.path.name} lacks the layer {name.split('/')[0]}: it is incomplete, get it again.")
         return self.shapes[name]
 
-    def get(self, name: str) -> torch.Tensor:
+    def get(self, name: str) -> np.ndarray:
         """The array `layer/what`; kernels (X, Y, Z, in, out) come as (out, in, X, Y, Z).
 
         Raises:
@@ -107,7 +106,7 @@ class Layers:
         if not np.isfinite(array).all():
             raise InputError(f"{self.path.name} holds numbers that are not finite in {name}: download it again.")
         array = array.transpose(4, 3, 0, 1, 2) if array.ndim == 5 else array
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return np.ascontiguousarray(array)
 
 
 def _what_it_is(path: Path) -> str:

@@ -13,17 +13,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg import __version__
+from napari_synthseg import __version__, anatomy
 from napari_synthseg.devices import resolve_device, threads
+from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import plausibility, postprocess
-from napari_synthseg.segmentation.grid import Turn
+from napari_synthseg.segmentation.grid import Grid, Turn
 from napari_synthseg.segmentation.options import SegmentOptions, make_options
+from napari_synthseg.segmentation.parcellation import Parcels, divide, load_parcellation, parcellate_steps, scene_around
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
-from napari_synthseg.segmentation.preprocess import Prepared, prepare
+from napari_synthseg.segmentation.preprocess import Prepared, check, prepare
+from napari_synthseg.segmentation.presets import procedure
 from napari_synthseg.segmentation.quality import expected_dice
+from napari_synthseg.segmentation.whole_head import NO_BRAIN
 from napari_synthseg.volume import Volume
 
 PROGRAM = "napari-synthseg"
@@ -48,6 +52,8 @@ class Segmentation:
     """What ran, on what, how long: fit for JSON."""
     quality: dict[int, float] = field(default_factory=dict)
     """Expected Dice by FreeSurfer value, 0-1, not calibrated (see `quality.expected_dice`)."""
+    tissues: dict[str, Volume] = field(default_factory=dict)
+    """Of SynthSeg-robust: tissue classes (`anatomy.TISSUES`) from its inner networks, `S1` and `denoised`."""
 
 
 def segment(
@@ -74,10 +80,26 @@ def segment(
 
 
 def load(options: SegmentOptions) -> nn.Module:
-    """The network that the options name."""
-    from napari_synthseg.weights import load_model
+    """The network that the options name.
 
-    return load_model(str(options.weights) if options.weights is not None else options.model)
+    Raises:
+        InputError: there are no such weights, or they segment no scan by themselves.
+    """
+    from napari_synthseg.weights import SEGMENTERS, find_robust, load_model
+
+    if options.weights is not None:
+        name = str(options.weights)
+    else:
+        name = str(find_robust()) if options.robust else options.model
+    model = load_model(name)
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    if card["network"] not in SEGMENTERS or card.get("in_channels", 1) != 1:
+        hint = ": give it as the parcellation" if card["network"] == "parcellation" else ""
+        what = card.get("title", card["network"])
+        raise InputError(f"The weights {card.get('name')!r} ({what}) segment no scan by themselves{hint}.")
+    if options.robust and card["network"] != "robust":
+        raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
+    return model
 
 
 def segment_steps(
@@ -95,15 +117,20 @@ def segment_steps(
     device = resolve_device(options.device)
     clock = Clock()
     with threads(options.threads):
-        yield Progress("Preparing", 0, 1)
-        prepared = prepare(volume, ct=options.ct, name=name)
-        warnings = plausibility.check_intensities(volume.data, options.ct)
-        clock.lap("prepare")
-        yield Progress("Preparing", 1, 1)
+        check(volume, name)
         if model is None:
             yield Progress("Loading the network")
             model = load(options)
-            clock.lap("load")
+        divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
+        how = procedure(options, getattr(model, "card", None))
+        clock.lap("load")
+        yield Progress("Preparing", 0, 1)
+        prepared = prepare(
+            volume, ct=options.ct, crop_to_head=how.crop_to_head, reference_grid=how.reference_grid, name=name
+        )
+        warnings = plausibility.check_intensities(volume.data, options.ct)
+        clock.lap("prepare")
+        yield Progress("Preparing", 1, 1)
         turn = Turn()
         if options.fix_orientation:
             scores = yield from plausibility.orientation_steps(_locator(model), prepared.image, device)
@@ -112,16 +139,30 @@ def segment_steps(
             prepared = prepared.turned(turn)
             clock.lap("orientation")
         prediction = yield from predict_steps(
-            model, prepared.image, device=str(device), flip=options.flip, max_voxels=options.block_mm**3
+            model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
         clock.lap("predict")
-        values = prediction.values
         hard = yield from postprocess.clean_steps(
-            prediction.posteriors, values, keep_largest=options.keep_largest, holes=options.fill_holes
+            prediction.posteriors,
+            prediction.values,
+            keep_largest=how.keep_brain,
+            topology=how.topology,
+            faint=how.faint,
+            holes=how.fill_holes,
+            reach=how.reach,
         )
+        shape = prepared.image.shape
+        hard, prediction = hard[prediction.inside(shape)], prediction.within(shape)
+        if 0 in hard.shape:
+            raise InputError(NO_BRAIN)
         clock.lap("clean")
+        parcels = None
+        if divider is not None:
+            scene = prediction.scene or scene_around(prediction, prepared.image, hard, how.percentiles)
+            parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
+            clock.lap("parcellate")
         yield Progress("Measuring", 0, 1)
-        result = measure(prepared, prediction, hard, options)
+        result = measure(prepared, prediction, hard, options, parcels)
         clock.lap("measure")
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
@@ -129,12 +170,19 @@ def segment_steps(
             warnings += yield from plausibility.question_orientation(model, prepared.image, prediction.coarse, where)
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
+        record["procedure"] = asdict(how)
         record["warnings"] = warnings
         yield Progress("Measuring", 1, 1)
     return replace(result, warnings=tuple(warnings), record=record)
 
 
-def measure(prepared: Prepared, prediction: Prediction, hard: np.ndarray, options: SegmentOptions) -> Segmentation:
+def measure(
+    prepared: Prepared,
+    prediction: Prediction,
+    hard: np.ndarray,
+    options: SegmentOptions,
+    parcels: Parcels | None = None,
+) -> Segmentation:
     """Volumes, warnings and the labels on the grid asked for, of cleaned posteriors and the labels they give."""
     grid = prepared.source if options.grid == "input" else prepared.working_grid()
     soft = Posteriors(prediction.posteriors, prediction.start, prediction.values, grid)
@@ -149,7 +197,22 @@ def measure(prepared: Prepared, prediction: Prediction, hard: np.ndarray, option
     sums = {value: mm3 / prepared.voxel_mm3 for value, mm3 in volumes.items()}
     quality = expected_dice(soft.data, soft.values, hard, sums)
     kept = soft if options.posteriors else None
-    return Segmentation(soft.labels(hard), volumes, total, tuple(warnings), kept, {}, quality)
+    labels = soft.labels(hard)
+    if parcels is not None:
+        labels = divide(labels, parcels, soft)
+        volumes = volumes | parcels.volumes(sum(volumes.get(value, 0.0) for value in anatomy.CORTEX))
+    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, quality, tissues_on(grid, prediction))
+
+
+def tissues_on(grid: Grid, prediction: Prediction) -> dict[str, Volume]:
+    """Tissue classes of a hierarchy's inner networks on a grid: those of the nearest voxels."""
+    if prediction.scene is None:
+        return {}
+    found = {}
+    for name, classes in prediction.scene.tissues.items():
+        whole = Posteriors(classes[None], prediction.scene.start, (0,), grid)
+        found[name] = Volume(whole.nearest(classes.numpy()), grid.affine)
+    return found
 
 
 def _locator(model: nn.Module) -> nn.Module:

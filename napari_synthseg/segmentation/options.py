@@ -17,6 +17,14 @@ class SegmentOptions:
     """Name of the weights (`napari-synthseg models` lists them)."""
     weights: Path | None = None
     """A weights file (.safetensors with its card, or a SynthSeg .h5) in place of named weights."""
+    robust: bool = False
+    """Use SynthSeg-robust: three networks in a row, for scans of low quality. Slower."""
+    parcellation: Path | None = None
+    """Weights of SynthSeg's cortical parcellation: the cortex is divided into 68 parts (Desikan-Killiany)."""
+    preset: Literal["auto", "own", "reference"] = "auto"
+    """own: this program's way. reference: exactly what SynthSeg does. auto: reference with official weights only."""
+    fast: bool = False
+    """No flip averaging, and no components of single structures: less exact, less than half the time."""
     grid: Literal["input", "1mm"] = "input"
     """Where the labels lie: on the scan's own voxels, or at 1 mm."""
     device: str = "auto"
@@ -34,7 +42,7 @@ class SegmentOptions:
     keep_largest: bool = True
     """Keep only the largest component of every structure (topological class)."""
     fill_holes: bool = True
-    """Fill holes in structures that have none."""
+    """Fill holes in structures that have none (not with the preset reference)."""
     block_mm: int = 128
     """Edge of the largest cube predicted at once, 64-256 mm; smaller needs less memory."""
     index: int | None = None
@@ -44,6 +52,8 @@ class SegmentOptions:
         """Refuse options out of range."""
         if self.grid not in ("input", "1mm"):
             raise InputError(f"The grid {self.grid!r} is not known; choose input or 1mm.")
+        if self.preset not in ("auto", "own", "reference"):
+            raise InputError(f"The preset {self.preset!r} is not known; choose auto, own or reference.")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
         if not 64 <= self.block_mm <= 256:
@@ -56,6 +66,7 @@ def make_options(**options) -> SegmentOptions:
     for name in options:
         if name not in known:
             raise InputError(f"There is no option {name!r}; there are {', '.join(known)}.")
-    if isinstance(options.get("weights"), str):
-        options["weights"] = Path(options["weights"])
+    for name in ("weights", "parcellation"):
+        if isinstance(options.get(name), str):
+            options[name] = Path(options[name])
     return SegmentOptions(**options)

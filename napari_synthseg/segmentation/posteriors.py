@@ -25,7 +25,7 @@ class Posteriors:
     """Soft labels on a grid that reaches beyond where they are known; elsewhere all is background.
 
     Attributes:
-        data: (K, X, Y, Z) float16 at the working spacing.
+        data: (K, X, Y, Z) float16 or float32 at the working spacing.
         start: voxel of the working image where `data` begins.
         values: FreeSurfer value of each channel, background first.
         grid: the grid to give them on, as it lies in the working image.
@@ -55,6 +55,12 @@ class Posteriors:
         else:
             found = self._interpolated_labels(coordinates)
         return Volume(self.grid.place(found, where, np.dtype(np.int16)), self.grid.affine)
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """Any array on the voxels of `data` on the grid: the value of the nearest voxel, 0 beyond."""
+        where, coordinates = self._run()
+        x, y, z = (np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(coordinates, self._size, strict=True))
+        return self.grid.place(values[np.ix_(x, y, z)], where, values.dtype)
 
     def channel(self, value: int) -> Volume:
         """One structure's posteriors on the grid, float32.

@@ -212,6 +212,8 @@ def clean_steps(
     values: Sequence[int],
     *,
     keep_largest: bool = True,
+    topology: bool = True,
+    faint: float | None = None,
     holes: bool = True,
     reach: int = REACH,
 ) -> Generator[Progress, None, np.ndarray]:
@@ -220,7 +222,9 @@ def clean_steps(
     Args:
         posteriors: (K, X, Y, Z).
         values: FreeSurfer value of each channel.
-        keep_largest: keep only the largest component of the brain and of each topological class.
+        keep_largest: keep only the largest component of the brain, and of each topological class.
+        topology: with `keep_largest`, whether of each topological class too.
+        faint: posteriors of structures up to this become zero (what the reference does in place of components).
         holes: fill holes.
         reach: see `keep_classes`.
 
@@ -228,7 +232,7 @@ def clean_steps(
         (X, Y, Z) int16 FreeSurfer values.
     """
     classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
-    groups = topological_groups(classes) if keep_largest else []
+    groups = topological_groups(classes) if keep_largest and topology else []
     total = len(groups) + 4
     yield Progress("Cleaning up", 0, total)
     if keep_largest:
@@ -237,6 +241,9 @@ def clean_steps(
     for number, channels in enumerate(groups):
         keep_group(posteriors, channels, COMPONENT_THRESHOLD, reach)
         yield Progress("Cleaning up", number + 2, total)
+    if faint is not None:
+        for channel in posteriors[1:]:
+            channel.masked_fill_(channel <= faint, 0)
     normalise(posteriors)
     yield Progress("Cleaning up", total - 2, total)
     best = best_channel(posteriors)

@@ -20,7 +20,7 @@ from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation import flip_average
+from napari_synthseg.segmentation import flip_average, one_piece
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.locate import Located, locate_steps, refine_box
 from napari_synthseg.segmentation.prediction import (
@@ -32,12 +32,22 @@ from napari_synthseg.segmentation.prediction import (
     kind_of,
     values_of,
 )
-from napari_synthseg.segmentation.preprocess import between_limits
-from napari_synthseg.segmentation.whole_head import NO_BRAIN, whole_head_steps
+from napari_synthseg.segmentation.preprocess import between_limits, pad_to
+from napari_synthseg.segmentation.presets import OWN, Procedure
+from napari_synthseg.segmentation.whole_head import MULTIPLE, NO_BRAIN, whole_head_steps
+
+WHOLE_HEAD = ("unet", "robust")
+"""Kinds of networks that take the whole head at once."""
 
 
 def predict_steps(
-    model: nn.Module, image: np.ndarray, *, device: str = "auto", flip: bool = True, max_voxels: int = 128**3
+    model: nn.Module,
+    image: np.ndarray,
+    *,
+    device: str = "auto",
+    flip: bool = True,
+    max_voxels: int = 128**3,
+    how: Procedure | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Predict a prepared scan; where memory runs out, again in smaller blocks, and at last on the CPU.
 
@@ -46,17 +56,26 @@ def predict_steps(
         image: (X, Y, Z) float32, RAS, 1 mm, smallest intensity 0 (`Prepared.image`).
         device: see `resolve_device`.
         flip: average with the prediction of the mirrored scan.
-        max_voxels: voxels of the largest block.
+        max_voxels: voxels of the largest block, where the scan is not predicted in one piece.
+        how: what the presets make differently; our own by default, with `flip` as given.
     """
+    how = how or (OWN if flip else replace(OWN, flip=False))
     first = resolve_device(device)
-    attempts = [(first, max_voxels), (first, max_voxels // 4), (first, max_voxels // 12)]
+    notes: tuple[str, ...] = ()
+    attempts: list[tuple[torch.device, int | None]] = []
+    if how.whole and one_piece.can_run(model):
+        size, _ = pad_to(image.shape, MULTIPLE, how.minimum)
+        if one_piece.fits(model, size, first):
+            attempts = [(first, None)]
+        else:
+            notes = (f"There is too little memory to predict {size} voxels in one piece; blocks were used.",)
+    attempts += [(first, max_voxels), (first, max_voxels // 4), (first, max_voxels // 12)]
     if first.type != "cpu":
         attempts += [(torch.device("cpu"), max_voxels), (torch.device("cpu"), max_voxels // 8)]
-    notes: tuple[str, ...] = ()
     for number, (where, voxels) in enumerate(attempts):
         try:
             with interruptible(model):
-                result = yield from _attempt(model, image, where, flip, voxels)
+                result = yield from _attempt(model, image, where, how, voxels)
             return replace(result, notes=notes)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or number == len(attempts) - 1:
@@ -85,13 +104,14 @@ def _free(device: torch.device) -> None:
 
 
 def _attempt(
-    model: nn.Module, image: np.ndarray, device: torch.device, flip: bool, max_voxels: int
+    model: nn.Module, image: np.ndarray, device: torch.device, how: Procedure, max_voxels: int | None
 ) -> Generator[Progress, None, Prediction]:
     model = model.to(device).eval()
-    if kind_of(model) == "unet":
-        return (yield from whole_head_steps(model, image, device, flip, max_voxels))
-    located = yield from locate_steps(model, image, device, flip=flip)
-    return (yield from _refine(model, image, located, device, flip, max_voxels))
+    if kind_of(model) in WHOLE_HEAD:
+        return (yield from whole_head_steps(model, image, device, max_voxels, how))
+    assert max_voxels is not None
+    located = yield from locate_steps(model, image, device, flip=how.flip)
+    return (yield from _refine(model, image, located, device, how.flip, max_voxels))
 
 
 def _refine(

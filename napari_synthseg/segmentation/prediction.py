@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,16 +15,34 @@ from napari_synthseg.segmentation.blocks import Plan
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What a network of the whole head saw, and its first word on it, before any clean-up.
+
+    Attributes:
+        image: (X, Y, Z) float32 in [0, 1], the rescaled and padded scan, on the CPU.
+        winners: (X, Y, Z) the channel with the largest posterior.
+        start: voxel of the prepared image where both begin; may lie outside of it.
+        tissues: (X, Y, Z) uint8 tissue classes from the inner networks of a hierarchy, by name.
+    """
+
+    image: torch.Tensor
+    winners: torch.Tensor
+    start: tuple[int, int, int]
+    tissues: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Posteriors of the part of a prepared scan that holds the brain.
 
     Attributes:
-        posteriors: (K, X, Y, Z) float16 on the CPU.
+        posteriors: (K, X, Y, Z) float16 or float32 on the CPU.
         values: FreeSurfer value of each channel, background first.
         start: voxel of the prepared image where they begin.
         coarse: (K, ...) the locator's posteriors at 2 mm, where the network has a locator.
         device: where the network ran.
         notes: sentences on what had to be done differently.
+        scene: what a network of the whole head saw.
     """
 
     posteriors: torch.Tensor
@@ -33,6 +51,23 @@ class Prediction:
     coarse: torch.Tensor | None
     device: str
     notes: tuple[str, ...] = ()
+    scene: Scene | None = None
+
+    def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
+        """The part that lies inside a prepared image of this shape (posteriors may reach into its padding)."""
+        size = self.posteriors.shape[1:]
+        x, y, z = (
+            slice(max(0, -a), max(0, min(n, whole - a))) for a, n, whole in zip(self.start, size, shape, strict=True)
+        )
+        return x, y, z
+
+    def within(self, shape: Sequence[int]) -> Prediction:
+        """Without what lies outside a prepared image of this shape."""
+        box = self.inside(shape)
+        if all(side == slice(0, n) for side, n in zip(box, self.posteriors.shape[1:], strict=True)):
+            return self
+        start = tuple(a + side.start for a, side in zip(self.start, box, strict=True))
+        return replace(self, posteriors=self.posteriors[(slice(None), *box)].contiguous(), start=start)  # type: ignore[arg-type]
 
 
 def kind_of(model: nn.Module) -> str:

@@ -10,7 +10,8 @@ Tensors of the top level are (X, Y, Z, C) here, so that slabs are runs of memory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -90,9 +91,15 @@ def slab_height(shape: tuple[int, int, int], width: int, budget: int = SLAB_BYTE
     return min(shape[0], max(4, budget // (4 * width * shape[1] * shape[2]) // 2 * 2))
 
 
-def in_float32(device: torch.device):
+@contextmanager
+def in_float32() -> Iterator[None]:
     """Inside, CUDA computes convolutions in float32 and not in TF32, which has ten bits."""
-    return torch.backends.cudnn.flags(allow_tf32=False)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 class Convolution:
@@ -183,7 +190,7 @@ class JoinedRows:
         own = level.conv0.out_channels if connected else 0
         self.own = Convolution(weight[:, :own], bias) if connected else None
         self.other = UpsampledConvolution(weight[:, own:])
-        self.bias = bias
+        self.bias: torch.Tensor = bias  # type: ignore[assignment]
         self.rest = Rows(level, first=1)
 
     def add(self, skip: torch.Tensor | None, half: torch.Tensor) -> torch.Tensor:
@@ -205,7 +212,7 @@ class JoinedRows:
 def _last_layer(model: EncoderDecoder) -> tuple[torch.Tensor, torch.Tensor]:
     """The last 1^3 convolution with the batch norm before it folded in: (F, K) and (K,)."""
     norm: nn.BatchNorm3d = model.up[-1].norm  # type: ignore[assignment]
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator, union-attr]
     shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
     weight = model.likelihood.weight.flatten(1)
     bias = model.likelihood.bias + weight @ shift  # type: ignore[operator]

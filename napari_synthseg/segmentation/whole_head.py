@@ -1,4 +1,8 @@
-"""SynthSeg's own U-Net on a prepared scan: the whole head at 1 mm, smoothing, flip averaging (section 3.3)."""
+"""SynthSeg's own networks on a prepared scan: the whole head at 1 mm, smoothing, flip averaging (section 3.3).
+
+In one piece where memory allows: exactly what the reference implementation computes, slab after slab (`one_piece`).
+Else in overlapping blocks.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +15,86 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.segmentation import one_piece
 from napari_synthseg.segmentation.blocks import plan, window
-from napari_synthseg.segmentation.postprocess import bounding_box, largest_component
-from napari_synthseg.segmentation.prediction import Prediction, blend, values_of
-from napari_synthseg.segmentation.preprocess import rescale
+from napari_synthseg.segmentation.postprocess import best_channel, bounding_box, foreground, largest_component
+from napari_synthseg.segmentation.prediction import Prediction, Scene, blend, values_of
+from napari_synthseg.segmentation.preprocess import pad_to, rescale
+from napari_synthseg.segmentation.presets import OWN, Procedure
 
 NO_BRAIN = "No brain was found in the image; check that it shows a head and that its header is right."
 BRAIN_MARGIN_MM = 20
+BRAIN_THRESHOLD = 0.25
 SMOOTHING_SIGMA = 0.5
 """Of the posteriors, in voxels; the reference implementation cuts the kernel at 3 voxels."""
+MULTIPLE = 32
+"""The reference pads to multiples of this, although five levels need 16 only."""
 
 
 def whole_head_steps(
-    model: nn.Module, image: np.ndarray, device: torch.device, flip: bool, max_voxels: int
+    model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, how: Procedure = OWN
 ) -> Generator[Progress, None, Prediction]:
-    """The whole head at 1 mm, in one piece where it fits into a block, else in blocks."""
-    blocks = plan(image.shape, max_voxels=max_voxels, overlap=32, multiple=32, minimum=64)
-    source = torch.from_numpy(rescale(image, 0.5, 99.5))
+    """The whole head at 1 mm.
+
+    Args:
+        model: a U-Net or a hierarchy, with `labels`.
+        image: (X, Y, Z) float32 (`Prepared.image`).
+        device: where to run.
+        max_voxels: of a block; None for one piece.
+        how: which percentiles, flips and smoothing.
+    """
+    if max_voxels is None:
+        return (yield from whole_steps(model, image, device, how))
+    blocks = plan(image.shape, max_voxels=max_voxels, overlap=32, multiple=MULTIPLE, minimum=64)
+    source = torch.from_numpy(rescale(image, *how.percentiles))
 
     def one(first: Sequence[int]) -> torch.Tensor:
         part = window(source, first, blocks.size)[None, None].to(device)
-        return unet_posteriors(model, part, flip=flip)[0].half()
+        return unet_posteriors(model, part, flip=how.flip, smooth=how.smooth)[0].half()
 
     posteriors = yield from blend("Segmenting", one, blocks, len(model.labels))  # type: ignore[arg-type]
-    mask = (1 - posteriors[0].float() > 0.25).numpy()
-    box = bounding_box(largest_component(mask), BRAIN_MARGIN_MM)
+    scene = Scene(source, torch.from_numpy(best_channel(posteriors)), (0, 0, 0))
+    return _around_brain(posteriors, model, scene, (0, 0, 0), str(device), BRAIN_MARGIN_MM)
+
+
+def whole_steps(
+    model: nn.Module, image: np.ndarray, device: torch.device, how: Procedure
+) -> Generator[Progress, None, Prediction]:
+    """The whole head in one piece, padded as the reference pads it; float32 posteriors of the brain's box.
+
+    The box is that of the largest component of the foreground. Beyond it the reference's clean-up leaves background
+    alone, so nothing is lost. Components are looked for in the padded volume, so the box may reach into the padding
+    (`Prediction.within` cuts that off after the clean-up); where the reference looks for no components of single
+    structures, it cuts off the padding first.
+    """
+    size, first = pad_to(image.shape, MULTIPLE, how.minimum)
+    padded = torch.zeros(size)
+    inner = tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))
+    padded[inner] = torch.from_numpy(rescale(image, *how.percentiles))
+    posteriors, tissues = yield from one_piece.posteriors_steps(model, padded, device, how.flip)
+    if how.smooth:
+        for channel in posteriors:
+            channel.copy_(smooth_posteriors(channel[None, None])[0, 0])
+    start: tuple[int, ...] = tuple(-a for a in first)
+    scene = Scene(padded, torch.from_numpy(best_channel(posteriors)), start, tissues)  # type: ignore[arg-type]
+    if not how.topology:
+        posteriors, start = posteriors[(slice(None), *inner)], (0, 0, 0)
+    if not how.keep_brain:
+        return Prediction(posteriors, values_of(model), start, None, str(device), scene=scene)  # type: ignore[arg-type]
+    return _around_brain(posteriors, model, scene, start, str(device), margin=0)
+
+
+def _around_brain(
+    posteriors: torch.Tensor, model: nn.Module, scene: Scene, start: Sequence[int], device: str, margin: int
+) -> Prediction:
+    """The part of posteriors that holds the largest component of the foreground."""
+    mask = (foreground(posteriors) > BRAIN_THRESHOLD).numpy()
+    box = bounding_box(largest_component(mask), margin)
     if box is None:
         raise InputError(NO_BRAIN)
-    start = tuple(side.start for side in box)
-    inner = posteriors[(slice(None), *box)].contiguous()
-    return Prediction(inner, values_of(model), start, None, str(device))  # type: ignore[arg-type]
+    first = tuple(a + side.start for a, side in zip(start, box, strict=True))
+    inner = posteriors[(slice(None), *box)].clone()
+    return Prediction(inner, values_of(model), first, None, device, scene=scene)  # type: ignore[arg-type]
 
 
 def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True, smooth: bool = True) -> torch.Tensor:
@@ -65,8 +119,7 @@ def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True,
 
 def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
     """Gaussian of sigma 0.5 cut at 3 voxels an axis, zeros beyond the edge; (B, K, X, Y, Z)."""
-    side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
-    taps = np.array([side, 1.0, side]) / (1 + 2 * side)
+    taps = smoothing_taps()
     for axis in (2, 3, 4):
         checkpoint()
         n = posteriors.shape[axis]
@@ -75,3 +128,9 @@ def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
         blurred.narrow(axis, 0, n - 1).add_(posteriors.narrow(axis, 1, n - 1), alpha=taps[2])
         posteriors = blurred
     return posteriors
+
+
+def smoothing_taps() -> tuple[float, float, float]:
+    """Weights of a voxel's neighbour, of the voxel, and of its other neighbour."""
+    side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
+    return side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -201,3 +204,13 @@ def test_load_model_takes_keras_files_too(tmp_path):
     path, _ = written(tmp_path, files.unet_shapes("unet", 1, 33))
     model = load_model(path)
     assert model.card["name"] == "weights" and len(model.card["sha256"]) == 64
+
+
+def test_describing_needs_no_torch(tmp_path):
+    path, _ = written(tmp_path, files.unet_shapes("unet", 1, 33))
+    code = (
+        f"import sys; from napari_synthseg.weights import describe_keras_h5; describe_keras_h5({str(path)!r}); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
