@@ -12,9 +12,9 @@ from napari_synthseg import weights
 from napari_synthseg.errors import InputError
 
 PLUGIN = "napari-synthseg"
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""What every Keras file begins with."""
-KERAS = "SynthSeg's own U-Net with weights in Keras format; they are checked when they are loaded."
+CACHE = "NAPARI_SYNTHSEG_CACHE"
+_cache_of_ours: str | None = None
+"""What that variable was set to by `use_folders`; processes that are started inherit it."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,29 @@ def model_cards() -> list[dict[str, Any]]:
 
 
 def use_folders() -> None:
-    """Have weights looked for in the folders that the user's preferences name."""
-    cache = preference("cache", "", group="files")
-    if cache:
-        os.environ.setdefault("NAPARI_SYNTHSEG_CACHE", cache)
+    """Have weights looked for in the folders that the user's preferences name, as they are now."""
+    global _cache_of_ours
+    cache = str(preference("cache", "", group="files") or "")
+    if os.environ.get(CACHE) in (None, _cache_of_ours):  # a variable that the user has set goes first
+        os.environ.pop(CACHE, None)
+        if cache:
+            os.environ[CACHE] = cache
+        _cache_of_ours = cache or None
     weights.use_folder(preference("weights", "", group="files"))
 
 
 def weights_card(path: Path) -> dict[str, Any]:
-    """The card of a weights file, with its path; of a Keras file, which has none, what is known of all of them.
+    """The card of a weights file, with its path; of a Keras file, which has none, what its layers say.
 
     Raises:
-        InputError: the file or its card is missing or broken.
+        InputError: the file or its card is missing or broken, or it holds no network that segments scans.
     """
     if weights.find(path).suffix == ".safetensors":
         return {**weights.read_card(path), "path": str(path)}
-    with open(path, "rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            raise InputError(f"{path.name} is no SynthSeg weights file (HDF5): download it again.")
-    return {"name": path.stem, "description": KERAS, "path": str(path), "bytes": path.stat().st_size}
+    card = weights.describe_keras_h5(path)
+    if card["network"] not in weights.SEGMENTERS or card.get("in_channels", 1) != 1:
+        raise InputError(f"{path.name} ({card['title']}) segments no scan by itself; choose another file.")
+    return {**card, "path": str(path), "bytes": path.stat().st_size}
 
 
 def card_summary(card: dict[str, Any]) -> str:

@@ -58,6 +58,8 @@ def rgb(layer: Labels, value: int) -> tuple[int, int, int]:
 
 def _change(layer: Labels, wanted: dict[int, bool], others: bool | None = None) -> None:
     colors = _colors(layer, wanted)
+    if others is not None:  # the colormap holds structures that have no row, too
+        wanted = {value: others for value in colors if value} | wanted
     for value, visible in wanted.items():
         color = np.array(_color(layer, value), dtype=float)
         color[3] = float(visible)

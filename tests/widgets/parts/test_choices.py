@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,23 @@ def test_preferences_fall_back_to_their_defaults():
 def test_the_devices_fit_the_platform(monkeypatch, platform, gpu):
     monkeypatch.setattr(choices.sys, "platform", platform)
     assert [choice.value for choice in choices.device_choices()] == ["auto", "cpu", gpu]
+
+
+def test_the_cache_of_the_preferences_is_followed_and_a_variable_goes_first(monkeypatch):
+    kept = {"cache": "/one"}
+    monkeypatch.setattr(choices, "preference", lambda name, default, **_: kept.get(name, default))
+    monkeypatch.setattr(choices, "_cache_of_ours", None)
+    monkeypatch.setenv(choices.CACHE, "")  # so that what is set below is taken back
+    monkeypatch.delenv(choices.CACHE)
+    for folder in ("/one", "/two"):
+        kept["cache"] = folder
+        choices.use_folders()
+        assert weights.cache_folder() == Path(folder)
+    kept["cache"] = ""
+    choices.use_folders()
+    assert choices.CACHE not in os.environ
+    monkeypatch.setenv(choices.CACHE, "/mine")
+    kept["cache"] = "/three"
+    choices.use_folders()
+    assert weights.cache_folder() == Path("/mine")
+    weights.use_folder(None)

@@ -353,3 +353,13 @@ def test_what_is_painted_while_volumes_are_counted_is_counted_next_time(shown, v
 
 def test_the_panel_stays_narrow(shown):
     assert shown.minimumSizeHint().width() <= 270
+
+
+def test_a_structure_without_a_row_is_hidden_and_shown_with_the_others():
+    layer = result()
+    visibility.show_only(layer, [17], PLACES)
+    layer.data[9, 9, 9] = 2  # painted since: the colormap has it, the table not yet
+    assert visibility.visible_among(layer, [17, 53, 2, 4_000]) == {17}
+    visibility.show_all(layer, PLACES)
+    assert visibility.visible_among(layer, [17, 53, 2, 4_000]) == {17, 53, 2, 4_000}
+    assert not visibility.is_visible(layer, 0)
