@@ -148,19 +148,23 @@ def read_card(path: Path) -> dict[str, Any]:
     return content
 
 
-def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, exact: bool = False) -> None:
     """Write weights as float16 safetensors with their card, both atomically; the card gains "sha256".
 
     Args:
         path: ends in .safetensors.
         tensors: state of a network.
         card: at least "name", "network", "labels", and the sizes that build the network.
+        exact: keep the precision that the weights have.
     """
     import torch
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu() for k, v in tensors.items()}
+    half = {
+        k: (v.to(torch.float16) if v.dtype.is_floating_point and not exact else v).contiguous().cpu()
+        for k, v in tensors.items()
+    }
     part = path.with_suffix(".part")
     save_file(half, part)
     part.chmod(0o644)  # safetensors makes files that only their owner can read

@@ -13,6 +13,7 @@ import tyro
 from napari_synthseg import __version__
 from napari_synthseg.cli.ends import BAD_INPUT, DONE, PROGRAM, SOME_FAILED, STOPPED, complain
 from napari_synthseg.cli.evaluate import make_evaluate
+from napari_synthseg.cli.import_weights import make_import_weights
 from napari_synthseg.cli.models import make_models
 from napari_synthseg.cli.prompts import make_evaluate_prompts, make_prompt
 from napari_synthseg.cli.segment import make_segment
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "train synthseg": make_train_synthseg,
     "train synthfm": make_train_synthfm,
     "export": make_export,
+    "import-weights": make_import_weights,
     "models": make_models,
 }
 

@@ -38,7 +38,14 @@ def recognise(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, 
         card = _unet(layers, labels)
     else:
         raise InputError(_foreign(layers))
-    return {"name": layers.path.stem, "preset": REFERENCE, "licence": "see the file's source", **card}
+    about = f"Official weights: {card['title']}. Scans are treated exactly as SynthSeg does."
+    return {
+        "name": layers.path.stem,
+        "preset": REFERENCE,
+        "licence": "see the file's source",
+        "description": about,
+        **card,
+    }
 
 
 def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, Any]:

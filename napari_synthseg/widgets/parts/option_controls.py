@@ -183,6 +183,7 @@ class PathControl(QWidget):
 
     def setToolTip(self, text: str) -> None:
         """Say what the path is for."""
+        super().setToolTip(text)
         self.line.setToolTip(text)
 
     def _on_browse(self) -> None:

@@ -44,10 +44,20 @@ TEXTS = {
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
+    "robust": "SynthSeg-robust",
+    "parcellation": "Parcellation",
+    "preset": "Procedure",
+    "fast": "Fast",
 }
 GRIDS = [
     Choice("input", "The scan's voxels", "The labels have the scan's own voxels, so they lie on it exactly."),
     Choice("1mm", "1 mm voxels", "The labels have voxels of 1 mm, whatever the scan's are."),
+]
+
+PRESETS = [
+    Choice("auto", "As the weights ask", "SynthSeg's procedure with official weights, this program's with its own."),
+    Choice("own", "This program's", "Crop to the head, keep soft edges of structures, fill holes."),
+    Choice("reference", "SynthSeg's", "Exactly what SynthSeg's own program does; for its U-Nets only."),
 ]
 
 
@@ -74,8 +84,8 @@ class SegmentChoices(QWidget):
             usual=USUAL,
             leave_out=("model", "weights"),
             texts=TEXTS,
-            choices={"grid": GRIDS, "device": device_choices()},
-            nothing={"threads": "automatic", "index": "the one shown"},
+            choices={"grid": GRIDS, "device": device_choices(), "preset": PRESETS},
+            nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none"},
         )
         self.replace = QCheckBox("Replace the earlier &result")
         self.replace.setChecked(True)

@@ -12,6 +12,7 @@ from napari_synthseg import weights
 from napari_synthseg.widgets.parts import choices
 from napari_synthseg.widgets.parts.controls import form_layout
 from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelCard, ModelChooser
+from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 
 CARD = {
     "name": weights.DEFAULT,
@@ -37,7 +38,8 @@ def chooser(qtbot, tmp_path, monkeypatch) -> ModelChooser:
     put(tmp_path / "known", "another", description="Another brain.")
     put(tmp_path / "elsewhere", "mine", description="My brain.")
     (tmp_path / "elsewhere" / "lonely.safetensors").touch()
-    (tmp_path / "elsewhere" / "synthseg_2.0.h5").write_bytes(choices.HDF5)
+    arrays = random_arrays(unet_shapes("unet", 1, 33))
+    write_keras(tmp_path / "elsewhere" / "synthseg_2.0.h5", arrays)
     monkeypatch.setattr(weights, "folders", lambda: [tmp_path / "known"])
     chooser = ModelChooser()
     qtbot.addWidget(chooser)
@@ -54,7 +56,7 @@ def open_file(chooser, monkeypatch, path) -> None:
 def test_a_file_that_is_no_hdf5_is_refused_at_once(chooser, monkeypatch, tmp_path):
     (tmp_path / "page.h5").write_text("<html>not found</html>")
     open_file(chooser, monkeypatch, tmp_path / "page.h5")
-    assert "page.h5 is no SynthSeg weights file" in chooser.problem.text()
+    assert "page.h5 is a web page" in chooser.problem.text()
     assert chooser.values()["weights"] is None
 
 
@@ -115,6 +117,18 @@ def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeyp
     monkeypatch.setattr("napari_synthseg.widgets.segment.model_chooser.weights_card", forbidden)
     open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "secret.h5")
     assert chooser.problem.text().endswith("secret.h5 cannot be read (Permission denied).")
+
+
+def test_official_files_say_what_they_are(chooser, monkeypatch, tmp_path):
+    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "synthseg_2.0.h5")
+    chooser.about.click()
+    assert "SynthSeg 2.0" in chooser.card.text.text() and "Structures</b>: 32" in chooser.card.text.text()
+
+
+def test_a_network_that_segments_no_scan_is_refused(chooser, monkeypatch, tmp_path):
+    write_keras(tmp_path / "qc.h5", random_arrays(regressor_shapes()))
+    open_file(chooser, monkeypatch, tmp_path / "qc.h5")
+    assert "qc.h5 (SynthSeg's quality regressor) segments no scan by itself" in chooser.problem.text()
 
 
 def test_nothing_changes_when_no_file_is_chosen(chooser, monkeypatch):
