@@ -32,7 +32,7 @@ class ShapePriors:
     from the shape-aware module: separate shapes from closed Bezier curves."""
     regions: Range = (4.0, 20.0)
     """How many labels the label map has (boundary-aware)."""
-    region_grid: Range = (3.0, 9.0)
+    region_grid: Range = (2.0, 9.0)
     """Control points of the smooth random field of each label along the longer side: more of them, smaller regions."""
     gap: Range = (0.002, 0.01)
     """Width that is eroded from a region, so that neighbours get an artificial gap; the gap is background."""
@@ -46,7 +46,7 @@ class ShapePriors:
     """Standard deviation of the velocity field of the random diffeomorphism that bends everything."""
     objects: Range = (2.0, 12.0)
     """How many shapes a scene has (shape-aware)."""
-    object_size: Range = (0.02, 0.22)
+    object_size: Range = (0.02, 0.35)
     """Mean radius of a shape, log-uniform."""
     elongation: Range = (1.0, 3.0)
     """Ratio of a shape's length to its width, log-uniform."""

@@ -27,13 +27,15 @@ from napari_synthseg.training.window_decoding import decode_windows
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
-WINDOWS = ((0.35, 1), (0.35, 2), (0.1, 3), (0.2, 4))
+WINDOWS = ((0.2, 1), (0.3, 2), (0.2, 3), (0.3, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
 USUAL, MOST = 2, 3
 """Width of the window through which a batch is seen, and how many batches go through a smaller one."""
 FAINTEST = 1.4
 """Least visibility of a target that one or two clicks inside should find."""
+WIDE = 0.33
+"""Least length of a target as a share of what its window exceeds the smallest one by."""
 TRIES = 8
 """Targets looked at until one fits the window."""
 POINTING = 3.0
@@ -112,7 +114,7 @@ class PromptRecipe:
         held = self.pool.at(step)
         quarters = window_of(float(torch.rand(1, generator=g)))
         count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
-        weight = (count / self.batch) ** 0.5  # what many targets agree on counts more
+        weight = (count / self.batch) ** 0.25  # what many targets agree on counts more
         cells = self.positions.shape[-1] * quarters // 4
         plan = draw_plan(g, self.boxes, self.masks)
         batch = self.draw_batch(held, cells, count, g, faintest_of(plan))
@@ -140,7 +142,7 @@ class PromptRecipe:
                 box = encoded.boxes[number - 1]
                 longer = max(box[2] - box[0], box[3] - box[1])
                 # Wide windows are for large targets: the small ones are seen well enough through small windows.
-                if longer <= 0.95 * side and longer >= 0.2 * (side - self.model.image_size // 2):
+                if WIDE * (side - self.model.image_size // 4) <= longer <= 0.95 * side:
                     break
             window = self.place(box, side, g)
             embeddings.append(window.of(encoded.embedding, STRIDE))
