@@ -12,6 +12,7 @@ from napari_synthseg.networks.denoiser import Denoiser
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.regressor import QualityRegressor
 from napari_synthseg.networks.robust import Hierarchy
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.unet import UNet3d
 
 Card = Mapping[str, Any]
@@ -41,6 +42,10 @@ def _denoiser(card: Card) -> nn.Module:
 
 def _robust(card: Card) -> nn.Module:
     parts = card["parts"]
+    if parts["s2"]["network"] == "locate-refine":
+        s2, s1, denoiser = parts["s2"], parts["s1"], parts["denoiser"]
+        sizes = (s2["locator_features"], s2["refiner_features"], s1["features"], denoiser["features"])
+        return RobustLocateRefine(card["labels"], *sizes)
     return Hierarchy(build(parts["s1"]), build(parts["denoiser"]), build(parts["s2"]), card["labels"])
 
 

@@ -34,6 +34,7 @@ class SubvoxelUNet(nn.Module):
         features: channels at each level of the trunk, finest first.
         prior_channels: channels of an optional prior on the trunk's grid; 0 for none.
         field: trunk voxels of a fixed field of view, which then gets a learned positional term; None for any size.
+        in_channels: of the input; the image comes first.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class SubvoxelUNet(nn.Module):
         features: Sequence[int] = (32, 64, 128, 160),
         prior_channels: int = 0,
         field: tuple[int, int, int] | None = None,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
         self.n_labels = n_labels
         self.features = tuple(features)
-        self.stem = nn.Conv3d(1, features[0], 4, stride=2, padding=1)
+        self.stem = nn.Conv3d(in_channels, features[0], 4, stride=2, padding=1)
         self.prior = nn.Conv3d(prior_channels, features[0], 1, bias=False) if prior_channels else None
         self.encoders = nn.ModuleList()
         self.decoders = nn.ModuleList()
@@ -74,7 +76,7 @@ class SubvoxelUNet(nn.Module):
         return 2 ** len(self.features)
 
     def trunk(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, 1, 2X, 2Y, 2Z) image and (B, P, X, Y, Z) prior -> (B, F, X, Y, Z) features."""
+        """(B, C, 2X, 2Y, 2Z) image and (B, P, X, Y, Z) prior -> (B, F, X, Y, Z) features."""
         x = self.stem(image)
         if self.prior is not None:
             x = x + self.prior(prior)
@@ -109,7 +111,7 @@ class SubvoxelUNet(nn.Module):
         """Logits at the input's resolution.
 
         Args:
-            image: (B, 1, X, Y, Z) in [0, 1]; sizes are multiples of `multiple`.
+            image: (B, C, X, Y, Z) in [0, 1]; sizes are multiples of `multiple`.
             prior: (B, P, X/2, Y/2, Z/2) if the network takes one.
 
         Returns:

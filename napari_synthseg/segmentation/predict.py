@@ -107,7 +107,7 @@ def _attempt(
     model: nn.Module, image: np.ndarray, device: torch.device, how: Procedure, max_voxels: int | None
 ) -> Generator[Progress, None, Prediction]:
     model = model.to(device).eval()
-    if kind_of(model) in WHOLE_HEAD:
+    if kind_of(model) in WHOLE_HEAD and not isinstance(model, LocateRefine):  # a robust network may be a fast one
         return (yield from whole_head_steps(model, image, device, max_voxels, how))
     assert max_voxels is not None
     located = yield from locate_steps(model, image, device, flip=how.flip)

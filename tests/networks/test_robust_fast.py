@@ -1,0 +1,104 @@
+"""The fast hierarchy: what each of its networks sees, and that it is a locate-and-refine network to everyone else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from napari_synthseg.networks.build import build
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.robust_fast import RobustLocateRefine, fitted, with_tissues
+from napari_synthseg.segmentation.flip_average import located
+
+LABELS = (0, 2, 24, 41)
+
+
+def small(seed: int = 0) -> RobustLocateRefine:
+    torch.manual_seed(seed)
+    return RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (2, 2, 2, 2), 2).eval()
+
+
+def test_s2_sees_the_image_and_what_d_makes_of_s1() -> None:
+    model, seen = small(), []
+    model.locator.s2.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image = torch.rand(1, 1, *model.head_shape)
+    with torch.no_grad():
+        model.locate(image)
+        s1, denoised = model.locator.tissues(image)
+    torch.testing.assert_close(seen[0], torch.cat([image, denoised], 1))
+    torch.testing.assert_close(s1.sum(1), torch.ones(1, *model.head_shape))
+    torch.testing.assert_close(denoised, model.locator.denoiser.logits(s1).softmax(1))
+
+
+def test_flip_averaging_mirrors_the_whole_hierarchy() -> None:
+    model = small()
+    image = torch.rand(1, 1, *model.head_shape)
+    order = [0, 3, 2, 1]
+    with torch.no_grad():
+        direct, mirrored = model.locate(image), model.locate(image.flip(2)).flip(2)[:, order]
+        found = located(model, image, order)
+    torch.testing.assert_close(found.float(), (direct + mirrored)[0] / 2, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(192, 224, 192), (30, 41, 20)])
+def test_stages_give_posteriors_on_the_image(shape) -> None:
+    model = small()
+    with torch.no_grad():
+        s1, denoised, s2 = model.stages(torch.rand(1, 1, *shape))
+    assert s1.shape == denoised.shape == (1, 5, *shape) and s2.shape == (1, 4, *shape)
+    for one in (s1, denoised, s2):
+        torch.testing.assert_close(one.sum(1), torch.ones(1, *shape), atol=1e-4, rtol=0)
+
+
+def test_beyond_the_field_of_view_all_is_background() -> None:
+    model = small()
+    with torch.no_grad():
+        s1, _, s2 = model.stages(torch.rand(1, 1, 200, 64, 64))
+    for one in (s1, s2):
+        assert (one[:, 0, :4] == 1).all() and (one[:, 1:, :4] == 0).all()
+        assert not (one[:, 0, 4] == 1).all()
+
+
+def test_fitting_goes_there_and_back() -> None:
+    volume = torch.rand(1, 2, 7, 10, 5)
+    for shape in ((12, 13, 8), (7, 11, 6)):
+        assert torch.equal(fitted(fitted(volume, shape), (7, 10, 5)), volume)
+
+
+def test_no_gradient_reaches_s1_and_d() -> None:
+    model = small()
+    model.locator(torch.rand(1, 1, *model.head_shape)).sum().backward()
+    assert model.locator.s2.stem.weight.grad is not None
+    parts = [*model.locator.s1.parameters(), *model.locator.denoiser.parameters()]
+    assert all(p.grad is None for p in parts)
+
+
+def test_the_denoiser_keeps_its_statistics_while_others_train() -> None:
+    model = small().train()
+    norms = [m for m in model.locator.denoiser.modules() if isinstance(m, nn.BatchNorm3d)]
+    before = [m.running_mean.clone() for m in norms]
+    model.locate(torch.rand(1, 1, *model.head_shape))
+    assert all(torch.equal(a, m.running_mean) for a, m in zip(before, norms, strict=True))
+
+
+def test_it_is_built_from_its_card() -> None:
+    card = {
+        "network": "robust",
+        "labels": list(LABELS),
+        "parts": {
+            "s1": {"network": "subvoxel", "labels": [0, 1, 2, 3, 4], "features": [2, 2, 2, 2]},
+            "denoiser": {"network": "denoiser", "labels": [0, 1, 2, 3, 4], "features": 2, "kernel": 3},
+            "s2": {"network": "locate-refine", "labels": list(LABELS), "locator_features": [4, 4, 4, 4],
+                   "refiner_features": [4, 4, 4]},
+        },
+    }  # fmt: skip
+    model = build(card)
+    assert isinstance(model, RobustLocateRefine) and isinstance(model, LocateRefine)
+    model.load_state_dict(small().state_dict())
+
+
+def test_the_image_comes_first() -> None:
+    image, tissues = torch.rand(2, 1, 4, 4, 4), torch.rand(2, 5, 4, 4, 4)
+    both = with_tissues(image, tissues)
+    assert torch.equal(both[:, :1], image) and torch.equal(both[:, 1:], tissues)
