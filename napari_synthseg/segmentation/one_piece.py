@@ -65,14 +65,14 @@ def posteriors_steps(
     share = 0.5 if flip else 1.0
 
     def keep(start: int, part: torch.Tensor) -> None:
-        out[:, start : start + len(part)].add_(part.permute(3, 0, 1, 2).cpu(), alpha=share)
+        out[:, start : start + len(part)].add_(_channels_first(part), alpha=share)
 
     def keep_mirrored(start: int, part: torch.Tensor) -> None:
         stop = image.shape[0] - start
         place = out[:, stop - len(part) : stop]
-        part = part.flip(0).cpu()
+        block = _channels_first(part)
         for channel, partner in enumerate(order):
-            place[channel].add_(part[..., partner], alpha=share)
+            place[channel].add_(block[partner].flip(0), alpha=share)
 
     with torch.inference_mode(), in_float32():
         tissues = yield from _pass_steps(model, image, device, keep, "Segmenting")
@@ -121,6 +121,11 @@ def _pass_steps(
         f"{stage}: structures",
     )
     return tissues
+
+
+def _channels_first(part: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z, K) as (K, X, Y, Z) in one run of memory on the CPU: adding it up as it came is much slower."""
+    return part.view(-1, part.shape[-1]).T.contiguous().view(-1, *part.shape[:3]).cpu()
 
 
 def _parts(model: nn.Module) -> tuple[nn.Module, ...]:
