@@ -20,7 +20,7 @@ def make_import_weights() -> Callable[..., int]:
         file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")],
         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         labels: Path | None = None,
-        replace: bool = False,
+        overwrite: bool = False,
     ) -> int:
         """Turn SynthSeg's official weights (Keras .h5: 1.0, 2.0, robust, parcellation, quality) into safetensors.
 
@@ -28,9 +28,9 @@ def make_import_weights() -> Callable[..., int]:
             file: the .h5 file; what it holds is told by its layers.
             out: the .safetensors file or the folder to write; by default the cache, where segment finds it by name.
             labels: list of the values that the network predicts (.npy or text), for networks of your own training.
-            replace: replace files that are there already.
+            overwrite: replace files that are there already.
         """
-        print(write(file, out, labels=read_labels(labels) if labels is not None else None, replace=replace))
+        print(write(file, out, labels=read_labels(labels) if labels is not None else None, overwrite=overwrite))
         return DONE
 
     return import_weights

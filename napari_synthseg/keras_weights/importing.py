@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 
 
 def import_weights(
-    source: Path, out: Path | None = None, *, labels: Sequence[int] | None = None, replace: bool = False
+    source: Path, out: Path | None = None, *, labels: Sequence[int] | None = None, overwrite: bool = False
 ) -> Path:
     """Write the weights of a Keras file as safetensors with a card.
 
@@ -21,7 +21,7 @@ def import_weights(
         out: the file to write, or a folder for it; by default the folder of the user's cache, where it is then found by
             its name.
         labels: the values that the network predicts, sorted, where its number of channels does not tell.
-        replace: whether files that are there already may be replaced.
+        overwrite: whether files that are there already may be replaced.
 
     Returns:
         The file that was written.
@@ -31,8 +31,8 @@ def import_weights(
     """
     model = weights.load_keras_h5(source, labels)
     path = _target(source, out)
-    if not replace and (path.exists() or path.with_suffix(".json").exists()):
-        raise InputError(f"{path} is there already: choose another name, or allow it to be replaced.")
+    if not overwrite and (path.exists() or path.with_suffix(".json").exists()):
+        raise InputError(f"{path} is there already: choose another name, or --overwrite.")
     card = {key: value for key, value in model.card.items() if key not in ("path", "sha256")}  # type: ignore[union-attr, operator]
     made = {"name": path.stem, "source": source.name, "source_sha256": model.card["sha256"]}  # type: ignore[index]
     weights.save(path, model.state_dict(), {**card, **made}, exact=True)

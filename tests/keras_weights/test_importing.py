@@ -58,7 +58,7 @@ def test_the_command_writes_where_weights_are_found_by_name(tmp_path, capsys):
     assert weights.find("synthseg_2.0") == written
     assert main(["import-weights", str(source)]) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main(["import-weights", str(source), "--replace"]) == 0
+    assert main(["import-weights", str(source), "--overwrite"]) == 0
 
 
 def test_a_foreign_file_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
