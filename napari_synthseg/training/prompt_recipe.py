@@ -27,16 +27,16 @@ from napari_synthseg.training.window_decoding import decode_windows
 
 Validation = Callable[[nn.Module], dict[str, float]]
 
-WINDOWS = ((0.2, 1), (0.3, 2), (0.2, 3), (0.3, 4))
+WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
 USUAL, MOST = 2, 3
 """Width of the window through which a batch is seen, and how many batches go through a smaller one."""
 FAINTEST = 1.4
 """Least visibility of a target that one or two clicks inside should find."""
-WIDE = 0.33
+WIDE = 0.45
 """Least length of a target as a share of what its window exceeds the smallest one by."""
-TRIES = 8
+TRIES = 12
 """Targets looked at until one fits the window."""
 POINTING = 3.0
 """Gain of the projections with which a fast recipe's cross-attentions start."""
