@@ -6,6 +6,8 @@ only the finished logits have to be put in order, and norms and activations run 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -67,7 +69,7 @@ def as_image(x: torch.Tensor, rows: int) -> torch.Tensor:
     return x.unflatten(1, (rows, -1)).permute(0, 3, 1, 2)
 
 
-def upscaled_product(upscaling: nn.Module, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The answer's weights times the upscaled embedding, place by place.
 
     Args:
@@ -78,22 +80,23 @@ def upscaled_product(upscaling: nn.Module, source: torch.Tensor, weights: torch.
     Returns:
         (B, N, 16): at each place the 2 x 2 cells of the first step, each with the 2 x 2 cells of the second.
     """
-    first, norm, activation, second, _ = upscaling  # type: ignore[misc]
+    first, norm, activation, second, _ = upscaling
     x = patches(first, source)
     x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
     x = activation(patches(second, x))
     return torch.bmm(x.flatten(1, -2), weights.to(x.dtype)[:, :, None]).view(*source.shape[:2], 16)
 
 
-def patches(convolution: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def patches(convolution: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
     """A transposed 2 x 2 convolution of stride 2: (..., C) -> (..., 4, K), the patches row by row."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return F.linear(x, weight, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
+    bias = None if convolution.bias is None else convolution.bias.repeat(4)
+    return F.linear(x, weight, bias).unflatten(-1, (4, -1))
 
 
-def downscaled(downscaling: nn.Module, masks: torch.Tensor) -> torch.Tensor:
+def downscaled(downscaling: Any, masks: torch.Tensor) -> torch.Tensor:
     """The prompt encoder's `mask_downscaling`: (B, 1, 4h, 4w) -> (B, h * w, 256); its patches do not overlap either."""
-    first, norm, activation, second, other, _, last = downscaling  # type: ignore[misc]
+    first, norm, activation, second, other, _, last = downscaling
     n, rows, columns = len(masks), masks.shape[-2] // 4, masks.shape[-1] // 4
     x = masks.view(n, rows, 2, 2, columns, 2, 2).permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows * columns, 4, 4)
     x = F.linear(x, first.weight.flatten(1), first.bias)
