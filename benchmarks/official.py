@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--network", choices=["v1", "v2", "robust"], default="v2")
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
@@ -90,7 +91,7 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 
     scan, model = centred(args.scan, args.size), network(args.network)
-    options = SegmentOptions(device="cpu", threads=args.threads, fast=args.fast)
+    options = SegmentOptions(device="cpu", threads=args.threads, fast=args.fast, bfloat16=args.bfloat16)
     spent: dict[str, float] = {}
     last, stage = cpu_seconds(), "preparation"
 

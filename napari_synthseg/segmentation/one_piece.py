@@ -46,7 +46,11 @@ def memory_needed(model: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 
 
 def posteriors_steps(
-    model: nn.Module, image: torch.Tensor, device: torch.device, flip: bool
+    model: nn.Module,
+    image: torch.Tensor,
+    device: torch.device,
+    flip: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> Generator[Progress, None, tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """Posteriors of a volume, or the mean of those of it and of its mirror image.
 
@@ -55,6 +59,7 @@ def posteriors_steps(
         image: (X, Y, Z) in [0, 1], axis X from left to right, sizes multiples of `model.multiple`.
         device: where the network is.
         flip: average with the mirrored volume.
+        dtype: what to compute in, float32 or bfloat16.
 
     Returns:
         (K, X, Y, Z) float32 on the CPU; and of a hierarchy the tissue classes (X, Y, Z) uint8 of its first two
@@ -75,14 +80,14 @@ def posteriors_steps(
             place[channel].add_(block[partner].flip(0), alpha=share)
 
     with torch.inference_mode(), in_float32():
-        tissues = yield from _pass_steps(model, image, device, keep, "Segmenting")
+        tissues = yield from _pass_steps(model, image, device, keep, "Segmenting", dtype)
         if flip:
-            yield from _pass_steps(model, image.flip(0), device, keep_mirrored, "Segmenting the mirror image")
+            yield from _pass_steps(model, image.flip(0), device, keep_mirrored, "Segmenting the mirror image", dtype)
     return out, tissues
 
 
 def _pass_steps(
-    model: nn.Module, image: torch.Tensor, device: torch.device, sink: Sink, stage: str
+    model: nn.Module, image: torch.Tensor, device: torch.device, sink: Sink, stage: str, dtype: torch.dtype
 ) -> Generator[Progress, None, dict[str, torch.Tensor]]:
     x, y, z = image.shape
     shape = (int(x), int(y), int(z))
@@ -91,7 +96,7 @@ def _pass_steps(
         return image[start:stop, ..., None].to(device)
 
     if not isinstance(model, Hierarchy):
-        yield from slab_steps(model, scan, shape, sink, stage)  # type: ignore[arg-type]
+        yield from slab_steps(model, scan, shape, sink, stage, dtype=dtype)  # type: ignore[arg-type]
         return {}
     count = len(model.denoiser.labels)  # type: ignore[arg-type]
     tissues = {name: torch.empty(shape, dtype=torch.uint8) for name in ("S1", "denoised")}
@@ -105,13 +110,21 @@ def _pass_steps(
     def channels_of(name: str, start: int, stop: int) -> torch.Tensor:
         return as_channels(tissues[name][None, start:stop].to(device), count)[0].movedim(0, -1)
 
-    yield from slab_steps(model.s1, scan, shape, classes_to("S1"), f"{stage}: tissues")  # type: ignore[arg-type]
+    yield from slab_steps(
+        model.s1,  # type: ignore[arg-type]
+        scan,
+        shape,
+        classes_to("S1"),
+        f"{stage}: tissues",
+        dtype=dtype,
+    )
     yield from slab_steps(
         model.denoiser,  # type: ignore[arg-type]
         lambda a, b: channels_of("S1", a, b),
         shape,
         classes_to("denoised"),
         f"{stage}: denoising",
+        dtype=dtype,
     )
     yield from slab_steps(
         model.s2,  # type: ignore[arg-type]
@@ -119,6 +132,7 @@ def _pass_steps(
         shape,
         sink,
         f"{stage}: structures",
+        dtype=dtype,
     )
     return tissues
 

@@ -36,6 +36,8 @@ class Procedure:
     """Predict in one piece if memory allows, and keep float32 posteriors."""
     flip: bool
     """Average with the mirrored scan."""
+    bfloat16: bool
+    """Compute U-Nets that run in one piece in bfloat16."""
     smooth: bool
     """Smooth a U-Net's posteriors by 0.5 voxels."""
     keep_brain: bool
@@ -57,6 +59,7 @@ OWN = Procedure(
     minimum=64,
     whole=False,
     flip=True,
+    bfloat16=False,
     smooth=True,
     keep_brain=True,
     topology=True,
@@ -72,6 +75,7 @@ REFERENCE = Procedure(
     minimum=128,
     whole=True,
     flip=True,
+    bfloat16=False,
     smooth=True,
     keep_brain=True,
     topology=True,
@@ -112,4 +116,4 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
         if card.get("network") == "robust":
             chosen = fast = replace(fast, smooth=False)
     chosen = fast if options.fast else chosen
-    return chosen if options.flip else replace(chosen, flip=False)
+    return replace(chosen, flip=chosen.flip and options.flip, bfloat16=options.bfloat16)

@@ -32,7 +32,13 @@ Sink = Callable[[int, torch.Tensor], None]
 
 
 def slab_steps(
-    model: EncoderDecoder, source: Source, shape: tuple[int, int, int], sink: Sink, stage: str = "Segmenting"
+    model: EncoderDecoder,
+    source: Source,
+    shape: tuple[int, int, int],
+    sink: Sink,
+    stage: str = "Segmenting",
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Generator[Progress, None, None]:
     """Posteriors of a whole volume, handed on slab after slab; a report after each of them.
 
@@ -42,34 +48,35 @@ def slab_steps(
         shape: (X, Y, Z) of the input, multiples of `model.multiple`.
         sink: takes the posteriors.
         stage: what reports say.
+        dtype: what to compute in, float32 or bfloat16; the last layer and the softmax are float32 in any case.
     """
     height = slab_height(shape, model.widths[0])
     bounds = [(a, min(a + height, shape[0])) for a in range(0, shape[0], height)]
     total = 2 * len(bounds) + 1
     down, up = model.down[0], model.up[-1]
     with torch.inference_mode():
-        weight = model.likelihood.weight
-        skip = torch.empty((*shape, model.widths[0]), dtype=weight.dtype, device=weight.device)
+        device = model.likelihood.weight.device
+        skip = torch.empty((*shape, model.widths[0]), dtype=dtype, device=device)
     done = 0
     yield Progress(stage, done, total)
-    rows = Rows(down)  # type: ignore[arg-type]
+    rows = Rows(down, dtype)  # type: ignore[arg-type]
     at = 0
     for start, stop in [*bounds, (shape[0], shape[0])]:
         with torch.inference_mode():
-            part = rows.add(source(start, stop)) if stop > start else rows.end()
+            part = rows.add(source(start, stop).to(dtype)) if stop > start else rows.end()
             skip[at : at + len(part)] = part
         at += len(part)
         done += stop > start
         yield Progress(stage, done, total)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         half = torch.cat([_pooled(down.norm, skip[a:b]) for a, b in bounds], 2)  # type: ignore[arg-type]
-        deep = _planes_last(model.deep(half))
+        deep = _planes_last(model.deep(half)).to(dtype)
         del half
     done += 1
     yield Progress(stage, done, total)
     if 0 not in model.connected:
         del skip
-    joined = JoinedRows(up, 0 in model.connected)  # type: ignore[arg-type]
+    joined = JoinedRows(up, 0 in model.connected, dtype)  # type: ignore[arg-type]
     last, bias = _last_layer(model)
     at = 0
     for start, stop in [*bounds, (shape[0], shape[0])]:
@@ -79,7 +86,7 @@ def slab_steps(
             else:
                 part = joined.end()
             if len(part):
-                flat = torch.addmm(bias, part.view(-1, part.shape[-1]), last).softmax(1)
+                flat = torch.addmm(bias, part.view(-1, part.shape[-1]).float(), last).softmax(1)
                 sink(at, flat.view(*part.shape[:3], len(bias)))
         at += len(part)
         done += stop > start
@@ -108,10 +115,12 @@ class Convolution:
     Args:
         weight: (F, C, k, k, k).
         bias: (F,), or none.
+        dtype: of the planes.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last_3d), bias
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> None:
+        self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last_3d)
+        self.bias = None if bias is None else bias.to(dtype)
         self.reach = weight.shape[-1] // 2
         self._kept: torch.Tensor | None = None
 
@@ -134,8 +143,8 @@ class Convolution:
 class UpsampledConvolution:
     """A 'same' convolution of planes upsampled by two, which come slab after slab at half the size."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
-        self.kernels = folded(weight)
+    def __init__(self, weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.kernels = folded(weight).to(dtype)
         self.taps = self.kernels.shape[-1]
         self._kept: torch.Tensor | None = None
 
@@ -160,8 +169,8 @@ class UpsampledConvolution:
 class Rows:
     """A level's convolutions and ELUs, slab after slab."""
 
-    def __init__(self, level: Level, first: int = 0) -> None:
-        self.convolutions = [Convolution(conv.weight, conv.bias) for conv in level.convolutions[first:]]
+    def __init__(self, level: Level, dtype: torch.dtype, first: int = 0) -> None:
+        self.convolutions = [Convolution(conv.weight, conv.bias, dtype) for conv in level.convolutions[first:]]
 
     def add(self, planes: torch.Tensor) -> torch.Tensor:
         """See `Convolution.add`."""
@@ -185,13 +194,13 @@ class Rows:
 class JoinedRows:
     """A level on the way up: its first convolution of (skip, upsampled), then the others."""
 
-    def __init__(self, level: Level, connected: bool) -> None:
+    def __init__(self, level: Level, connected: bool, dtype: torch.dtype) -> None:
         weight, bias = level.conv0.weight, level.conv0.bias
         own = level.conv0.out_channels if connected else 0
-        self.own = Convolution(weight[:, :own], bias) if connected else None
-        self.other = UpsampledConvolution(weight[:, own:])
-        self.bias: torch.Tensor = bias  # type: ignore[assignment]
-        self.rest = Rows(level, first=1)
+        self.own = Convolution(weight[:, :own], bias, dtype) if connected else None
+        self.other = UpsampledConvolution(weight[:, own:], dtype)
+        self.bias = bias.to(dtype)  # type: ignore[union-attr]
+        self.rest = Rows(level, dtype, first=1)
 
     def add(self, skip: torch.Tensor | None, half: torch.Tensor) -> torch.Tensor:
         """See `Convolution.add`; `skip` (X, Y, Z, C), `half` (X/2, Y/2, Z/2, C)."""

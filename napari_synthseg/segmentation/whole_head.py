@@ -71,7 +71,9 @@ def whole_steps(
     padded = torch.zeros(size)
     inner = tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))
     padded[inner] = torch.from_numpy(rescale(image, *how.percentiles))
-    posteriors, tissues = yield from one_piece.posteriors_steps(model, padded, device, how.flip)
+    posteriors, tissues = yield from one_piece.posteriors_steps(
+        model, padded, device, how.flip, torch.bfloat16 if how.bfloat16 else torch.float32
+    )
     if how.smooth:
         for channel in posteriors:
             channel.copy_(smooth_posteriors(channel[None, None])[0, 0])

@@ -251,3 +251,28 @@ def test_memory_needed_of_the_published_sizes():
         model = UNet3d(33)
     assert sum(one_piece.memory_needed(model, (160, 160, 160))) < 5 << 30
     assert sum(one_piece.memory_needed(model, (256, 256, 256))) < 8 << 30
+
+
+def test_half_precision_is_an_option(weights):
+    exact = segment(tilted_scan(), weights=weights["unet"], device="cpu", flip=False)
+    half = segment(tilted_scan(), weights=weights["unet"], device="cpu", flip=False, bfloat16=True)
+    same = np.mean(half.labels.data == exact.labels.data)
+    assert 0.9 < same < 1  # random networks have narrow margins
+    assert half.record["procedure"]["bfloat16"] and not exact.record["procedure"]["bfloat16"]
+
+
+def test_the_command_takes_official_files(weights, tmp_path, capsys):
+    from napari_synthseg.cli import main
+    from napari_synthseg.files import read_labels, write_volume
+
+    write_volume(tmp_path / "scan.nii.gz", tilted_scan())
+    arguments = ["segment", str(tmp_path / "scan.nii.gz"), "-o", str(tmp_path / "labels.nii.gz"), "--device", "cpu"]
+    arguments += ["--weights", str(weights["unet"]), "--parcellation", str(weights["parcellation"]), "--no-flip"]
+    assert main([*arguments, "--volumes", str(tmp_path / "volumes.csv")]) == 0
+    labels = read_labels(tmp_path / "labels.nii.gz").data
+    assert labels.shape == tilted_scan().shape and np.isin(labels, list(anatomy.parcels())).any()
+    header = (tmp_path / "volumes.csv").read_text().splitlines()[0]
+    assert "Left-Cerebral-Cortex" in header and "ctx-rh-insula" in header
+    assert "ctx-" in (tmp_path / "labels.tsv").read_text()
+    assert main([*arguments[:6], "--weights", str(weights["quality"])]) == 2
+    assert "segment no scan by themselves" in capsys.readouterr().err

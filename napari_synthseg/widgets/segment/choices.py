@@ -48,6 +48,7 @@ TEXTS = {
     "parcellation": "Parcellation",
     "preset": "Procedure",
     "fast": "Fast",
+    "bfloat16": "Half precision (bfloat16)",
 }
 GRIDS = [
     Choice("input", "The scan's voxels", "The labels have the scan's own voxels, so they lie on it exactly."),
