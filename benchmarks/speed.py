@@ -192,8 +192,8 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
     """Synthetic scenes, from priors to image and objects."""
     import torch
 
-    from napari_synthseg.synthesis.shape_priors import shape_preset
-    from napari_synthseg.synthesis.shape_scenes import scene
+    from napari_synthseg.synthesis.shapes.priors import shape_preset
+    from napari_synthseg.synthesis.shapes.scenes import scene
 
     torch.set_num_threads(args.threads or 1)
     priors, count = shape_preset(args.preset or "both"), 32

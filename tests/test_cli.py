@@ -301,7 +301,7 @@ def test_degrade_refuses_what_cannot_be(scan, tmp_path, capsys, words):
 
 def test_presets_are_listed_and_shown(capsys):
     from napari_synthseg.synthesis.priors import PRESETS
-    from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS
+    from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
 
     assert cli.main(["presets"]) == cli.DONE
     listed = capsys.readouterr().out.splitlines()

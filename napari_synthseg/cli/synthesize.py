@@ -42,8 +42,8 @@ def make_synthesize() -> Callable[..., int]:
 
 def make_synthesize_shapes() -> Callable[..., int]:
     """Make random scenes of shapes, with their objects, from nothing."""
-    from napari_synthseg.synthesis.shape_files import synthesize_shapes as write
-    from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
+    from napari_synthseg.synthesis.shapes.files import synthesize_shapes as write
+    from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
 
     def synthesize_shapes(
         out: Out,

@@ -14,8 +14,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_table import degradation_rows, rows
 from napari_synthseg.synthesis.priors import PRESETS, Priors, preset
-from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS, ShapePriors
-from napari_synthseg.synthesis.shape_table import shape_rows
+from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.synthesis.shapes.table import shape_rows
 
 AnyPriors = TypeVar("AnyPriors", Priors, DegradationPriors, ShapePriors)
 

@@ -11,8 +11,8 @@ from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import AnyPriors, differences
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.priors import preset as priors_of
-from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
-from napari_synthseg.synthesis.shape_priors import shape_preset
+from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shapes.priors import shape_preset
 
 Place = str | Path
 
@@ -65,9 +65,9 @@ def shapes_python_code(out: Place, options: SynthesizeShapesOptions, count: int 
     different = _arguments(priors, base)
     lines = ["from dataclasses import replace", ""] if different else []
     lines += [
-        "from napari_synthseg.synthesis.shape_files import save_scene",
-        "from napari_synthseg.synthesis.shape_priors import shape_preset",
-        "from napari_synthseg.synthesis.shape_scenes import scene",
+        "from napari_synthseg.synthesis.shapes.files import save_scene",
+        "from napari_synthseg.synthesis.shapes.priors import shape_preset",
+        "from napari_synthseg.synthesis.shapes.scenes import scene",
         "",
     ]
     chosen = f"shape_preset({options.preset!r})"
@@ -85,8 +85,8 @@ def _shapes_again(out: Place, options: SynthesizeShapesOptions) -> str:
     """Python that makes the scenes of records again."""
     return (
         "from pathlib import Path\n\n"
-        "from napari_synthseg.synthesis.shape_files import read_shape_record, save_scene, stem_of_record\n"
-        "from napari_synthseg.synthesis.shape_scenes import apply_scene\n\n"
+        "from napari_synthseg.synthesis.shapes.files import read_shape_record, save_scene, stem_of_record\n"
+        "from napari_synthseg.synthesis.shapes.scenes import apply_scene\n\n"
         f"for record in map(Path, {[str(path) for path in options.record]!r}):\n"
         f"    made = apply_scene(read_shape_record(record), {options.device!r}, {options.side})\n"
         f"    save_scene({str(out)!r}, stem_of_record(record), made, bits={options.bits})\n"

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.networks.promptable import STRIDE, Promptable
-from napari_synthseg.synthesis.shape_scenes import pick_target
+from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.scene_encodings import EncodedScene, Pool
 from napari_synthseg.training.simulated_prompts import (

@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
-from napari_synthseg.synthesis.shape_priors import ShapePriors
-from napari_synthseg.synthesis.shape_scenes import Scene, apply_scene, draw_scene
+from napari_synthseg.synthesis.shapes.priors import ShapePriors
+from napari_synthseg.synthesis.shapes.scenes import Scene, apply_scene, draw_scene
 
 
 @dataclass(frozen=True)

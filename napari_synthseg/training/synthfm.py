@@ -16,7 +16,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.shape_priors import shape_preset
+from napari_synthseg.synthesis.shapes.priors import shape_preset
 from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
 from napari_synthseg.training.prompt_recipe import (
     PaperPromptRecipe,

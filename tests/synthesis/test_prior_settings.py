@@ -10,7 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.prior_settings import changed, differences
 from napari_synthseg.synthesis.priors import PRESETS, Priors
-from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS, ShapePriors
 
 GIVEN = replace(Priors(), class_means=((50.5, 1 / 3), None, (20.0, 0.0)), class_stds=((2.0, 1.0), None, (3.0, 0.0)))
 

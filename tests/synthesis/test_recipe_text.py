@@ -22,7 +22,7 @@ from napari_synthseg.synthesis.recipe_text import (
     shapes_python_code,
 )
 from napari_synthseg.synthesis.sample import label_map_files, picked, synthesize
-from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
 from napari_synthseg.volume import Volume
 from tests.synthesis.builders import boxes
 

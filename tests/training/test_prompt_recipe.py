@@ -7,7 +7,7 @@ import torch
 
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.synthesis.shape_priors import ShapePriors
+from napari_synthseg.synthesis.shapes.priors import ShapePriors
 from napari_synthseg.training.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,

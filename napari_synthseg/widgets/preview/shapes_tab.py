@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_synthseg.synthesis.prior_settings import differences
-from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
-from napari_synthseg.synthesis.shape_priors import SHAPE_PRESETS
-from napari_synthseg.synthesis.shape_table import SUMMARY_TIPS, shape_rows
+from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.synthesis.shapes.table import SUMMARY_TIPS, shape_rows
 from napari_synthseg.widgets.parts.choices import device_choices
 from napari_synthseg.widgets.parts.controls import Section
 from napari_synthseg.widgets.parts.memory import recall

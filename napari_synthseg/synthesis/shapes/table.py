@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_synthseg.synthesis.prior_table import Kind, PriorInfo
 
 if TYPE_CHECKING:
-    from napari_synthseg.synthesis.shape_record import ShapeRecord
+    from napari_synthseg.synthesis.shapes.record import ShapeRecord
 
 MODULES, SHAPES, REGIONS, INTENSITIES = "Modules", "Shapes", "Label map", "Intensities"
 TEXTURE, ACQUISITION, LOOKS = "Noise and texture", "Acquisition", "Modalities"

@@ -12,11 +12,11 @@ from PIL import Image
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import run
-from napari_synthseg.synthesis import shape_files
-from napari_synthseg.synthesis.shape_files import read_shape_record, save_scene, scene_arrays, synthesize_shapes
-from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
-from napari_synthseg.synthesis.shape_priors import ShapePriors
-from napari_synthseg.synthesis.shape_scenes import scene
+from napari_synthseg.synthesis.shapes import files
+from napari_synthseg.synthesis.shapes.files import read_shape_record, save_scene, scene_arrays, synthesize_shapes
+from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shapes.priors import ShapePriors
+from napari_synthseg.synthesis.shapes.scenes import scene
 
 SMALL = SynthesizeShapesOptions(preset="mr", prior=("acquired_px=96,128", "objects=3,5"), seed=5, side=128)
 
@@ -98,7 +98,7 @@ def test_a_failure_leaves_no_half_scene(tmp_path, monkeypatch) -> None:
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shape_files.Image.Image, "save", full)
+    monkeypatch.setattr(files.Image.Image, "save", full)
     with pytest.raises(InputError, match="No space left"):
         run(synthesize_shapes(tmp_path, SMALL))
     assert list(tmp_path.iterdir()) == []

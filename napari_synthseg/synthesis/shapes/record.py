@@ -9,10 +9,10 @@ from typing import Any, Self
 import torch
 
 from napari_synthseg.synthesis.record import Plain
-from napari_synthseg.synthesis.shape_contrasts import Floats, draw_intensities, draw_noises
-from napari_synthseg.synthesis.shape_layout import Dice, Part, draw_body, draw_cells, draw_objects
-from napari_synthseg.synthesis.shape_priors import LOOKS, MOST_REGIONS, ShapePriors
-from napari_synthseg.synthesis.shapes import Outline
+from napari_synthseg.synthesis.shapes.contrasts import Floats, draw_intensities, draw_noises
+from napari_synthseg.synthesis.shapes.curves import Outline
+from napari_synthseg.synthesis.shapes.layout import Dice, Part, draw_body, draw_cells, draw_objects
+from napari_synthseg.synthesis.shapes.priors import LOOKS, MOST_REGIONS, ShapePriors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.synthesis.textures import (
+from napari_synthseg.synthesis.shapes.textures import (
     NOISES,
     add_noise,
     blur,

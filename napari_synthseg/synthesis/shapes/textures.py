@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.synthesis.shapes import enlarge
+from napari_synthseg.synthesis.shapes.curves import enlarge
 
 NOISES = ("gaussian", "poisson", "perlin", "speckle", "rician")
 """The paper's library."""

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis import textures
-from napari_synthseg.synthesis.shape_contrasts import GAP
-from napari_synthseg.synthesis.shape_priors import LOOKS, SHAPE_PRESETS, ShapePriors, shape_preset
-from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
-from napari_synthseg.synthesis.shape_scenes import (
+from napari_synthseg.synthesis.shapes import textures
+from napari_synthseg.synthesis.shapes.contrasts import GAP
+from napari_synthseg.synthesis.shapes.priors import LOOKS, SHAPE_PRESETS, ShapePriors, shape_preset
+from napari_synthseg.synthesis.shapes.record import ShapeRecord, draw_scene
+from napari_synthseg.synthesis.shapes.scenes import (
     Scene,
     apply_scene,
     connected_objects,
@@ -29,7 +29,7 @@ from napari_synthseg.synthesis.shape_scenes import (
     scenes,
     visibility_of,
 )
-from napari_synthseg.synthesis.shape_table import SHAPE_GROUPS, SUMMARY_TIPS, shape_rows, shape_summary
+from napari_synthseg.synthesis.shapes.table import SHAPE_GROUPS, SUMMARY_TIPS, shape_rows, shape_summary
 
 SMALL = replace(ShapePriors(), acquired_px=(96.0, 160.0))
 
@@ -340,7 +340,7 @@ def test_a_record_as_a_row_of_a_table() -> None:
 
 
 def test_the_table_needs_no_torch() -> None:
-    code = "import sys, napari_synthseg.synthesis.shape_table, napari_synthseg.synthesis.shape_priors; "
+    code = "import sys, napari_synthseg.synthesis.shapes.table, napari_synthseg.synthesis.shapes.priors; "
     done = subprocess.run(
         [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
     )

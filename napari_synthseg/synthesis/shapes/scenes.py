@@ -16,11 +16,9 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis import modalities, textures
-from napari_synthseg.synthesis.shape_contrasts import FIRST, GAP, GROUND, OUTSIDE
-from napari_synthseg.synthesis.shape_priors import ShapePriors
-from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
-from napari_synthseg.synthesis.shapes import (
+from napari_synthseg.synthesis.shapes import modalities, textures
+from napari_synthseg.synthesis.shapes.contrasts import FIRST, GAP, GROUND, OUTSIDE
+from napari_synthseg.synthesis.shapes.curves import (
     FIELD_GRID,
     curve,
     diffeomorphism,
@@ -30,6 +28,8 @@ from napari_synthseg.synthesis.shapes import (
     touching_regions,
     widest,
 )
+from napari_synthseg.synthesis.shapes.priors import ShapePriors
+from napari_synthseg.synthesis.shapes.record import ShapeRecord, draw_scene
 
 __all__ = ["Scene", "ShapePriors", "ShapeRecord", "apply_scene", "draw_scene", "outside_near", "pick_target", "scene",
            "scenes"]  # fmt: skip

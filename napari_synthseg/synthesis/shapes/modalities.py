@@ -12,8 +12,8 @@ import math
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.synthesis.shapes import Outline, curve, fill
-from napari_synthseg.synthesis.textures import blur, fractal, smooth_field, white
+from napari_synthseg.synthesis.shapes.curves import Outline, curve, fill
+from napari_synthseg.synthesis.shapes.textures import blur, fractal, smooth_field, white
 
 Values = tuple[float, ...]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.synthesis.shape_priors import MOST_CELLS, MOST_OBJECTS, ShapePriors
-from napari_synthseg.synthesis.shapes import Outline
+from napari_synthseg.synthesis.shapes.curves import Outline
+from napari_synthseg.synthesis.shapes.priors import MOST_CELLS, MOST_OBJECTS, ShapePriors
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.path import Path as Polygon
 
-from napari_synthseg.synthesis.shapes import (
+from napari_synthseg.synthesis.shapes.curves import (
     Outline,
     curve,
     diffeomorphism,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from napari_synthseg.synthesis.shape_layout import Dice, Part
-from napari_synthseg.synthesis.shape_priors import ShapePriors
-from napari_synthseg.synthesis.textures import NOISES
+from napari_synthseg.synthesis.shapes.layout import Dice, Part
+from napari_synthseg.synthesis.shapes.priors import ShapePriors
+from napari_synthseg.synthesis.shapes.textures import NOISES
 
 OUTSIDE, GROUND, GAP, FIRST = 0, 1, 2, 3
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.prior_settings import changed
-from napari_synthseg.synthesis.shape_priors import ShapePriors, shape_preset
+from napari_synthseg.synthesis.shapes.priors import ShapePriors, shape_preset
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
 

@@ -16,9 +16,9 @@ from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.saving import read_record_file, refuse_to_replace, save_files
-from napari_synthseg.synthesis.shape_options import SynthesizeShapesOptions
-from napari_synthseg.synthesis.shape_record import ShapeRecord, draw_scene
-from napari_synthseg.synthesis.shape_scenes import Scene, apply_scene
+from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.synthesis.shapes.record import ShapeRecord, draw_scene
+from napari_synthseg.synthesis.shapes.scenes import Scene, apply_scene
 
 SCENE_ENDS = ("image.png", "objects.png", "record.json")
 """What follows the stem in the names of a scene's files."""
