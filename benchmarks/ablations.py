@@ -24,7 +24,7 @@ import torch
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.promptable_weights import frozen_source, load_model
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
@@ -41,6 +41,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """One choice each; the learning rate of all is the same."""
 LATE: dict[str, dict[str, Any]] = {"later": {}, "later-encoder": {"train_encoder": True}}
 """Variants that go on from the default weights."""
+SESSIONS: dict[str, Session] = {}
+"""By their encoder."""
 
 
 def main() -> int:
@@ -80,12 +82,21 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
     if not weights.exists():
         torch.manual_seed(args.seed)
         cli.follow(train(options))
-    model = load_model(weights)
-    session = Session(model, memory=0)
-    rows = cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session))
-    session.close()
+    rows = cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session_of(weights)))
     file.write_text(json.dumps(rows))
     return rows
+
+
+def session_of(weights: Path) -> Session:
+    """A session with these weights; those with the same frozen encoder share its embeddings."""
+    model = load_model(weights)
+    source = frozen_source(model)
+    if source is None:
+        return Session(model, memory=0)
+    session = SESSIONS.setdefault(source, Session(model, memory=2**32))
+    session.model.parts().load_state_dict(model.parts().state_dict())
+    session.model.draws_prompts = model.draws_prompts
+    return session
 
 
 def markdown(rows: dict[str, list[Row]]) -> str:
