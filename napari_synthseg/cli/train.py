@@ -1,4 +1,4 @@
-"""`train synthseg`, `train synthfm` and `export`: networks, and the weights that come of them."""
+"""`train synthseg`, `train robust`, `train synthfm` and `export`: networks, and the weights that come of them."""
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
@@ -24,6 +24,21 @@ def make_train_synthseg() -> Callable[..., int]:
     return train_synthseg
 
 
+def make_train_robust() -> Callable[..., int]:
+    """Train three networks in a row for scans of low quality."""
+    from napari_synthseg.training.robust import TrainRobustOptions, train
+
+    def train_robust(training: TrainRobustOptions) -> int:
+        """Train three networks in a row for scans of low quality (SynthSeg+).
+
+        S1 finds tissues, D corrects them, S2 finds structures knowing the tissues. Each can be resumed.
+        """
+        follow(train(training))
+        return DONE
+
+    return train_robust
+
+
 def make_train_synthfm() -> Callable[..., int]:
     """Train a network that answers clicks, on synthetic scenes alone."""
     from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
@@ -38,7 +53,7 @@ def make_train_synthfm() -> Callable[..., int]:
 
 def make_export() -> Callable[..., int]:
     """Turn a training run's checkpoints into weights that can be used."""
-    from napari_synthseg.training import synthfm, synthseg
+    from napari_synthseg.training import robust, synthfm, synthseg
 
     def export(
         run: tyro.conf.Positional[Path],
@@ -49,7 +64,7 @@ def make_export() -> Callable[..., int]:
     ) -> int:
         """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
 
-        Runs of train synthseg and of train synthfm are told apart by their files.
+        Runs of train synthseg, train robust and train synthfm are told apart by their files.
 
         Args:
             run: the run's folder.
@@ -61,6 +76,8 @@ def make_export() -> Callable[..., int]:
         """
         if any(run.glob(f"{synthfm.STAGE}*.pt")):
             print(synthfm.export(run, out, best=best, scores=scores))
+        elif robust.is_run(run):
+            print(robust.export(run, out, best=best, scores=scores))
         else:
             print(synthseg.export(run, out, best=best, scores=scores, confident_score=confident_score))
         return DONE

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
-from napari_synthseg.networks.subvoxel import subvoxel
+from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors, milder
@@ -44,14 +44,22 @@ def to_memory(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-def class_weights(maps: Sequence[LabelMap], labels: Sequence[int], power: float) -> torch.Tensor:
+def class_weights(
+    maps: Sequence[LabelMap], labels: Sequence[int], power: float, groups: torch.Tensor | None = None
+) -> torch.Tensor:
     """Weights of the cross-entropy, frequency ** -power in a head's field of view, 1 for the background.
 
+    Args:
+        maps: where labels are counted.
+        labels: the network's, sorted.
+        power: see above.
+        groups: (K,) class of each label, where classes are predicted.
+
     Returns:
-        (K,) float32.
+        (K,) float32, or one for each class.
     """
-    k = len(labels)
-    channel = {v: i for i, v in enumerate(labels)}
+    k = len(labels) if groups is None else int(groups.max()) + 1
+    channel = {v: i if groups is None else int(groups[i]) for i, v in enumerate(labels)}
     count = torch.zeros(k, dtype=torch.float64)
     for m in maps:
         lut = torch.tensor([channel.get(t, 0) for t in m.targets])
@@ -97,6 +105,10 @@ class FastRecipe:
         grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
         return record, label_map, apply(record, label_map, grid)
 
+    def channels(self, record: Record, label_map: LabelMap, sample: Sample) -> torch.Tensor:
+        """(X, Y, Z) channels of the network's labels."""
+        return target(record, label_map, sample.labels, self.model.labels)
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
@@ -105,19 +117,32 @@ class LocateRecipe(FastRecipe):
     """Stage 1: whole heads at 2 mm."""
 
     @property
-    def trained(self) -> nn.Module:
+    def net(self) -> SubvoxelUNet:
+        """The network that is trained."""
         return self.model.locator
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.net
+
+    def seen(self, image: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """What the network sees of (B, 1, X, Y, Z) images with (B, X, Y, Z) channels of labels: the images."""
+        return image
+
+    def wanted(self, channels: torch.Tensor) -> torch.Tensor:
+        """What the network is to find, given the channels of labels: these."""
+        return channels
 
     @torch.no_grad()
     def set_position(self) -> None:
         """Start the positional term from where labels lie on average, in place of zero."""
-        k, total = len(self.model.labels), 0
-        position = self.model.locator.position
+        k, total = self.net.n_labels, 0
+        position = self.net.position
         assert position is not None
         count = torch.zeros(k, *position.shape[2:], device=self.device)
         for i in range(POSITION_HEADS):
             record, label_map, sample = self.head(step_generator(self.seed + 1, i))
-            channels = target(record, label_map, sample.labels, self.model.labels)
+            channels = self.wanted(self.channels(record, label_map, sample))
             x, y, z = position.shape[2:]
             cells = channels.reshape(x, 8, y, 8, z, 8).permute(0, 2, 4, 1, 3, 5).reshape(x, y, z, 512).long()
             count += (
@@ -134,12 +159,13 @@ class LocateRecipe(FastRecipe):
         for _ in range(self.batch):
             record, label_map, sample = self.head(g, self.strength(step))
             images.append(rescaled(sample.image, percentile_limits(sample.image)))
-            targets.append(target(record, label_map, sample.labels, self.model.labels))
+            targets.append(self.channels(record, label_map, sample))
         position = int(torch.randint(8, (1,), generator=g))
-        image, channels = to_memory(torch.stack(images)[:, None]), subvoxel(torch.stack(targets), position)
+        truth = torch.stack(targets)
+        image = to_memory(self.seen(torch.stack(images)[:, None], truth, g))
         with self.autocast():
-            logits = self.model.locator.logits_at(self.model.locator.trunk(image), position)
-        entropy, dice = dice_and_cross_entropy(logits, channels, self.weights)
+            logits = self.net.logits_at(self.net.trunk(image), position)
+        entropy, dice = dice_and_cross_entropy(logits, subvoxel(self.wanted(truth), position), self.weights)
         return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
 
 
@@ -179,7 +205,7 @@ class RefineRecipe(FastRecipe):
         with self.autocast():
             posteriors = self.model.locate(image)
         appearance = self.model.appearance(image, posteriors).expand(self.batch, -1, -1)
-        channels = target(record, label_map, head.labels, self.model.labels)
+        channels = self.channels(record, label_map, head)
         inside = channels.nonzero()
         shape, half = self.model.head_shape, self.crop // 4
         images, priors, targets = [], [], []

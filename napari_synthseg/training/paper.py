@@ -45,12 +45,16 @@ class PaperRecipe:
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
         self.validate = validation
+        self.values: Sequence[int] = model.labels
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        g = step_generator(self.seed, step)
+    def sample(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`."""
         maps = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(self.batch)]
         records = [draw(self.priors, m, g) for m in maps]
         grids: list[Grid] = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
-        images, targets = apply_batch(records, maps, grids, self.model.labels)
+        return apply_batch(records, maps, grids, self.values)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        images, targets = self.sample(step_generator(self.seed, step))
         loss = soft_dice_loss(self.model(images), targets)
         return loss, {"soft_dice": 1.0 - float(loss.detach())}

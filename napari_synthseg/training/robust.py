@@ -1,0 +1,246 @@
+"""`train robust`: SynthSeg+'s S1, D and S2, one after the other, from a folder of label maps to exported weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from napari_synthseg import __version__, weights
+from napari_synthseg.anatomy import TISSUES
+from napari_synthseg.devices import resolve_device
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.robust_fast import KERNEL
+from napari_synthseg.progress import Progress
+from napari_synthseg.synthesis.priors import Priors, preset
+from napari_synthseg.training import robust_plans, validation
+from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.robust_parts import tissue_classes
+from napari_synthseg.training.synthseg import FACTS, predicted_labels, read_maps, split
+
+NOISE = (0.0, 25.0)
+"""Standard deviation of the noise in the fast plan's images, intensities in [0, 255]; Table S1 has at most 10."""
+PLACES = {
+    "fast": {"s1": "locator.s1", "d": "locator.denoiser", "s2": "locator.s2", "s2-refine": "refiner"},
+    "paper": {"s1": "s1", "d": "denoiser", "s2": "s2"},
+}
+"""Where in the whole network each stage's weights belong, by plan."""
+HIDDEN = ("label_maps", "out", "resume", "validation", "threads", "save_minutes", "validate_every", "seed", "plan",
+          "labelled", "name")  # fmt: skip
+"""Options that a card's recipe leaves out, or says apart."""
+
+
+@dataclass(frozen=True)
+class TrainRobustOptions:
+    """How the three networks of SynthSeg+ are trained."""
+
+    label_maps: Path
+    """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
+    out: Path
+    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
+    plan: Literal["fast", "paper"] = "fast"
+    """fast: at 2 mm, refined at 1 mm, for CPUs; paper: U-Nets and denoiser at 1 mm, for large GPUs."""
+    steps_s1: int | None = None
+    """Steps of S1, image to tissues; default 1,500 (fast) or 300,000 (paper)."""
+    steps_d: int | None = None
+    """Steps of D, tissues to better tissues; default 2,000 (fast) or 300,000 (paper)."""
+    steps_s2: int | None = None
+    """Steps of S2, image and tissues to structures; default 4,000 (fast) or 300,000 (paper)."""
+    refine_share: float = 0.1
+    """Share of S2's steps that the fast plan's refiner gets."""
+    labelled: Path | None = None
+    """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, that D learns from; default synthetic ones."""
+    predicted_tissues: float = 0.25
+    """Share of the steps in which S2 sees what S1 and D find, not true tissues made wrong (fast; the paper: 0)."""
+    start_from: str = "auto"
+    """Weights of a fast network to start from (fast); auto: synthseg-fast where it fits; none: random ones."""
+    resume: bool = False
+    """Go on from the newest checkpoints in the run's folder."""
+    priors: str | None = None
+    """Preset of the generative model; default fast with noise (fast) or synthseg-plus (paper)."""
+    curriculum: tuple[float, int] = (0.5, 1_000)
+    """The fast plan starts S1 and S2 with this share of the priors' ranges and reaches all so many steps later."""
+    validation: Path | None = None
+    """Folder of labelled scans as for --labelled: they are scored, besides held-out label maps."""
+    hold_out: tuple[str, ...] = ()
+    """Names of label maps kept for validation; default the last tenth."""
+    seed: int = 1
+    """Seed of everything random."""
+    batch: int | None = None
+    """Samples a step; default 2 heads, 3 crops of one head for the refiner (fast), or 1 (paper)."""
+    learning_rate: float | None = None
+    """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
+    cooldown: float = 0.25
+    """Share of the steps of each stage over which the fast plan's rate falls to zero."""
+    crop: int = 160
+    """Side of the paper plan's crops, voxels."""
+    features: int = 24
+    """Features of the paper's U-Nets at their first level."""
+    denoiser_features: int = 16
+    """Features of D at all of its levels."""
+    s1_features: tuple[int, ...] = (32, 64, 128, 160)
+    """Features of the fast S1 at each level."""
+    locator_features: tuple[int, ...] = (32, 64, 128, 160)
+    """Features of the fast S2's first stage at each level."""
+    refiner_features: tuple[int, ...] = (32, 64, 128)
+    """Features of the fast S2's second stage at each level."""
+    validate_every: int = 500
+    """Steps between validations."""
+    save_minutes: float = 3.0
+    """Minutes between updates of the newest checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads; default torch's."""
+    name: str = "robust"
+    """Name of the exported weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "crop", "features", "denoiser_features",
+                    "validate_every", "learning_rate")  # fmt: skip
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"The option {name} must be above 0, not {value}.")
+        for name in ("refine_share", "cooldown", "predicted_tissues"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(self, name)}.")
+        if not 0.0 <= self.curriculum[0] <= 1.0 or self.curriculum[1] < 1:
+            raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
+        if self.plan == "paper" and self.labelled is not None and self.crop > 192:
+            raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")
+
+
+def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
+    """Train S1, D and S2, and export them as one network.
+
+    Returns:
+        The exported weights file.
+
+    Raises:
+        InputError: the label maps, labelled scans or options cannot be used.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
+    device = resolve_device(automatic if options.device == "auto" else options.device)
+    yield Progress("reading label maps")
+    training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    labels = predicted_labels(training)
+    tissue_classes(labels)  # refuses label maps without tissues
+    if not options.resume and any(options.out.glob("*.pt")):
+        raise InputError(
+            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
+        )
+    labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
+    scans = validation.labelled_scans(options.validation, labels) if options.validation else []
+    yield Progress("drawing heads for validation")
+    heads = validation.synthetic_cases(held_out, preset("synthseg"), labels, 1, options.seed + 5)
+    data = robust_plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    facts = json.dumps(card_of(options, data, [m.name for m in held_out]), indent=1)
+    (options.out / FACTS).write_text(facts + "\n", encoding="utf-8")
+    yield from (robust_plans.paper if options.plan == "paper" else robust_plans.fast)(options, data)
+    return export(options.out, options.out / f"{options.name}.safetensors")
+
+
+def priors_of(options: TrainRobustOptions) -> Priors:
+    """Those of the generative model: the preset asked for, or the plan's own."""
+    if options.priors is not None or options.plan == "paper":
+        return preset(options.priors or "synthseg-plus")
+    return replace(preset("fast"), noise_std=NOISE)
+
+
+def card_of(options: TrainRobustOptions, data: robust_plans.Data, held_out: Sequence[str]) -> dict[str, Any]:
+    """The card of the weights to come, but for steps and scores: sizes, the options that are not the defaults, data."""
+    plain = TrainRobustOptions(options.label_maps, options.out)
+    chosen = {k: v for k, v in asdict(options).items() if v != getattr(plain, k) and k not in HIDDEN}
+    words = [f"train robust, plan {options.plan}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    images = "synthetic images only"
+    if options.labelled is not None:
+        images = (
+            f"synthetic images, and for the denoiser {len(data.labelled)} labelled scans of {options.labelled.name}"
+        )
+    held = ", ".join(held_out) or "none"
+    return {
+        "network": "robust",
+        "summary": f"whole brain, {len(data.labels)} labels, scans of low quality",
+        "description": f"Whole brain, {len(data.labels)} labels, for scans of low quality: tissues, better tissues, "
+        f"structures (SynthSeg+{', fast' if options.plan == 'fast' else ''}).",
+        "labels": list(data.labels),
+        "plan": options.plan,
+        "parts": _parts(options, data.labels),
+        "licence": "Apache-2.0" if options.labelled is None else f"that of the scans in {options.labelled.name}",
+        "trained with": f"napari-synthseg {__version__}",
+        "recipe": ", ".join(words),
+        "data": f"{len(data.maps)} label maps (held out: {held}); {images}",
+    }
+
+
+def _parts(options: TrainRobustOptions, labels: Sequence[int]) -> dict[str, Any]:
+    """Kinds and sizes of the three networks, as `networks.build` wants them."""
+    tissues = list(range(len(TISSUES)))
+    denoiser: dict[str, Any] = {"network": "denoiser", "labels": tissues, "features": options.denoiser_features}
+    if options.plan == "paper":
+        unet = {"network": "unet", "features": options.features, "levels": 5}
+        guided = {**unet, "labels": list(labels), "in_channels": 1 + len(tissues)}
+        return {"s1": {**unet, "labels": tissues}, "denoiser": denoiser, "s2": guided}
+    return {
+        "s1": {"network": "subvoxel", "labels": tissues, "features": list(options.s1_features)},
+        "denoiser": {**denoiser, "kernel": KERNEL},
+        "s2": {
+            "network": "locate-refine",
+            "labels": list(labels),
+            "locator_features": list(options.locator_features),
+            "refiner_features": list(options.refiner_features),
+        },
+    }
+
+
+def is_run(run: Path) -> bool:
+    """Whether a folder is a run of `train robust`."""
+    try:
+        return json.loads((run / FACTS).read_text(encoding="utf-8")).get("network") == "robust"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = None) -> Path:
+    """Write the (averaged) weights of a run's three networks as one file of float16 safetensors with a card.
+
+    Args:
+        run: the run's folder; its last stage may still be going.
+        path: of the weights, ending in .safetensors.
+        best: S2's checkpoints with the best validation scores instead of the newest.
+        scores: JSON of `evaluate`, whose means go into the card.
+
+    Raises:
+        InputError: the folder holds no such run, it lacks a stage's checkpoint, or the name ends otherwise.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+    if not is_run(run):
+        raise InputError(f"{run} is no run of train robust: choose a folder that holds one.")
+    card = {"name": path.stem, **json.loads((run / FACTS).read_text(encoding="utf-8"))}
+    tensors: dict[str, torch.Tensor] = {}
+    steps = {}
+    for stage, place in PLACES[card["plan"]].items():
+        checkpoint = run / f"{stage}.pt"
+        if best and stage.startswith("s2") and (run / f"{stage}-best.pt").exists():
+            checkpoint = run / f"{stage}-best.pt"
+        if not checkpoint.exists():
+            raise InputError(f"The run {run} has no checkpoint {checkpoint.name}: train that stage first.")
+        state = load_checkpoint(checkpoint)
+        tensors |= {f"{place}.{k}": v for k, v in (state["average"] or state["model"]).items()}
+        steps[stage] = int(state["step"])
+    card["steps"] = steps
+    if scores is not None:
+        card["scores"] = {k: round(v, 4) for k, v in json.loads(scores.read_text())["mean"].items() if v is not None}
+    weights.save(path, tensors, card)
+    return path

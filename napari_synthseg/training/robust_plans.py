@@ -1,0 +1,232 @@
+"""The two plans of `train robust`: which networks, which recipes, which loops, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_synthseg import weights
+from napari_synthseg.anatomy import TISSUES
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.denoiser import Denoiser
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.robust import Hierarchy
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.progress import Progress
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.training import robust_paper, validation
+from napari_synthseg.training.fast import RefineRecipe
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.robust_fast import (
+    DenoiseRecipe,
+    GuidedLocateRecipe,
+    TissueRecipe,
+    score_tissues,
+    warm_start,
+)
+from napari_synthseg.training.robust_parts import NEAR, worse, worse_cases
+from napari_synthseg.training.validation import Case
+
+if TYPE_CHECKING:
+    from napari_synthseg.training.robust import TrainRobustOptions
+
+WARM = "synthseg-fast"
+"""Weights that the fast plan starts from."""
+FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
+PAPER_STEPS = 300_000
+"""Of each network (section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the networks learn from, and what they are scored on.
+
+    Attributes:
+        labels: the sorted values that S2 predicts.
+        maps: label maps to draw images from.
+        priors: of these images.
+        labelled: real scans for D; none: drawn ones.
+        heads: synthetic heads of maps held out.
+        scans: real scans to score.
+        device: to train on.
+    """
+
+    labels: tuple[int, ...]
+    maps: list[LabelMap]
+    priors: Priors
+    labelled: list[Case]
+    heads: list[Case]
+    scans: list[Case]
+    device: torch.device
+
+
+def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, None]:
+    """The fast plan, one stage after the other."""
+    model = RobustLocateRefine(
+        data.labels, options.locator_features, options.refiner_features, options.s1_features, options.denoiser_features
+    )
+    source = starting_weights(options.start_from, model)
+    if source is not None:
+        warm_start(model, source)
+    bad = worse_cases([*data.heads, *data.scans], NEAR, options.seed + 9, model.head_spacing)
+
+    def scores_of_tissues(m: nn.Module) -> dict[str, float]:
+        s1, denoised = score_tissues(m, bad, data.device)  # type: ignore[arg-type]
+        return {"degraded_s1": s1, "degraded_d": denoised}
+
+    def scores(score: Callable[..., float]) -> Callable[[nn.Module], dict[str, float]]:
+        def validate(m: nn.Module) -> dict[str, float]:
+            synthetic = score(m, data.heads, data.device)
+            return {"synthetic": synthetic, "score": score(m, data.scans, data.device) if data.scans else synthetic}
+
+        return validate
+
+    def of_tissues(key: str) -> Callable[[nn.Module], dict[str, float]]:
+        def validate(m: nn.Module) -> dict[str, float]:
+            figures = scores_of_tissues(m)
+            return {**figures, "score": figures[key]}
+
+        return validate
+
+    common: dict[str, Any] = {"seed": options.seed, "device": data.device}
+    heads = {**common, "batch": options.batch or 2, "weight_power": 0.33}
+    steps, going = _steps(options), (options.out, options.resume)
+    first = TissueRecipe(
+        model, data.maps, data.priors, curriculum=options.curriculum, validation=of_tissues("degraded_s1"), **heads
+    )
+    if source is None and not (options.resume and (options.out / "s1.pt").exists()):
+        first.set_position()
+    yield from _stage("s1", first, steps["s1"], options, *going)
+    second = DenoiseRecipe(
+        model,
+        data.maps,
+        worse(data.priors, NEAR),
+        labelled=data.labelled,
+        validation=of_tissues("degraded_d"),
+        **heads,
+    )
+    yield from _stage("d", second, steps["d"], options, *going)
+    refine = round(options.refine_share * steps["s2"])
+    third = GuidedLocateRecipe(
+        model,
+        data.maps,
+        data.priors,
+        predicted=options.predicted_tissues,
+        curriculum=options.curriculum,
+        validation=scores(validation.score_locator),
+        **heads,
+    )
+    if source is None and not (options.resume and (options.out / "s2.pt").exists()):
+        third.set_position()
+    yield from _stage("s2", third, max(1, steps["s2"] - refine), options, *going)
+    fourth = RefineRecipe(
+        model, data.maps, data.priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common
+    )
+    yield from _stage("s2-refine", fourth, max(1, refine), options, *going)
+
+
+def _stage(name: str, recipe, steps: int, options: TrainRobustOptions, out, resume: bool):
+    """One stage of the fast plan."""
+    loop = LoopOptions(
+        steps=steps,
+        learning_rate=options.learning_rate or 1e-3,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        warmup=50,
+        cooldown=options.cooldown,
+        average=0.995,
+        clip=2.0,
+        save_minutes=options.save_minutes,
+        validate_every=options.validate_every,
+    )
+    yield from fit(recipe, loop, out, name=name, resume=resume)
+
+
+def starting_weights(name: str, model: RobustLocateRefine) -> LocateRefine | None:
+    """The plain fast network to start from, or None for random weights.
+
+    Args:
+        name: of weights, or a file; auto: those shipped, where they fit; none.
+        model: that is to start from it.
+
+    Raises:
+        InputError: there are no such weights, or their network, labels or sizes differ.
+    """
+    if name == "none":
+        return None
+    try:
+        source = weights.load_model(WARM if name == "auto" else name)
+    except InputError:
+        if name == "auto":
+            return None
+        raise
+    if isinstance(source, LocateRefine) and not isinstance(source, RobustLocateRefine):
+        theirs = (source.labels, source.locator.features, source.refiner.features)
+        if theirs == (model.labels, model.locator.s2.features, model.refiner.features):
+            return source
+    if name == "auto":
+        return None
+    raise InputError(f"Training cannot start from {name}: its network, labels or sizes differ from those asked for.")
+
+
+def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, None]:
+    """The paper's plan, one network after the other; all at 1 mm."""
+    count = len(TISSUES)
+    s1, denoiser = UNet3d(count, options.features), Denoiser(count, options.denoiser_features)
+    s2 = UNet3d(data.labels, options.features, in_channels=1 + count)
+    whole = Hierarchy(s1, denoiser, s2, data.labels)
+    if options.crop % whole.multiple:
+        raise InputError(f"The crop of {options.crop} voxels must be a multiple of {whole.multiple}.")
+    cases = [*data.heads, *data.scans]
+    plain = [(case.image[None], case.channels) for case in cases]
+    bad = worse_cases(cases, DegradationPriors(), options.seed + 9, 1.0)
+    steps, device = _steps(options), data.device
+    common: dict[str, Any] = {"seed": options.seed, "batch": options.batch or 1, "crop": options.crop, "device": device}
+    loop = LoopOptions(
+        steps=1,
+        learning_rate=options.learning_rate or 1e-4,
+        save_minutes=options.save_minutes,
+        validate_every=options.validate_every,
+    )
+
+    def stage(name: str, recipe) -> Generator[Progress, None, nn.Module]:
+        return fit(recipe, replace(loop, steps=steps[name]), options.out, name=name, resume=options.resume)
+
+    def tissues(net: nn.Module | None, some: Sequence[tuple[torch.Tensor, torch.Tensor]]):
+        return lambda m: {"score": robust_paper.score_tissues(s1, net, data.labels, some, device)}
+
+    labels = {"labels": data.labels, **common}
+    first = robust_paper.TissuePaperRecipe(s1, data.maps, data.priors, validation=tissues(None, plain), **labels)
+    yield from stage("s1", first)
+    second = robust_paper.DenoisePaperRecipe(
+        denoiser,
+        data.maps,
+        worse(data.priors, DegradationPriors()),
+        s1=s1,
+        labelled=data.labelled,
+        validation=tissues(denoiser, bad),
+        **labels,
+    )
+    yield from stage("d", second)
+    third = robust_paper.GuidedPaperRecipe(
+        s2,
+        data.maps,
+        data.priors,
+        validation=lambda m: {"score": robust_paper.score_hierarchy(whole, cases, device)},
+        **common,
+    )
+    yield from stage("s2", third)
+
+
+def _steps(options: TrainRobustOptions) -> dict[str, int]:
+    """Steps of each network."""
+    asked = {"s1": options.steps_s1, "d": options.steps_d, "s2": options.steps_s2}
+    default = FAST_STEPS if options.plan == "fast" else dict.fromkeys(asked, PAPER_STEPS)
+    return {name: steps or default[name] for name, steps in asked.items()}

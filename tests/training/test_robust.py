@@ -1,0 +1,244 @@
+"""`train robust` with tiny networks: three networks in a row, resumed exactly, exported, loaded and run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.robust import Hierarchy
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.progress import run
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.training import robust_paper
+from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, train
+from napari_synthseg.training.robust_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
+from napari_synthseg.training.robust_parts import degraded_case, tissue_classes, tissue_dice, worse
+from napari_synthseg.training.validation import labelled_scans
+from napari_synthseg.volume import Volume
+from napari_synthseg.weights import load_model
+from tests.synthesis.builders import boxes
+
+LABELS = (0, 2, 24, 41)
+SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_features": (2, 2, 2, 2),
+         "denoiser_features": 2, "features": 2, "crop": 32}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_heads(monkeypatch):
+    """Positional terms are set from one head: these tests are about what comes after."""
+    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+
+
+@pytest.fixture
+def maps(tmp_path):
+    path = tmp_path / "maps.npz"
+    save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
+    return path
+
+
+@pytest.fixture
+def label_maps():
+    return [prepare(boxes(side=24), name="boxes")]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    values = boxes((2, 41), side=40)
+    affine = np.eye(4)
+    write_labels(folder / "a_labels.nii.gz", Volume(values, affine))
+    write_volume(folder / "a_t1.nii.gz", Volume((values * 3.0 + 5.0 * (values > 0)).astype(np.float32), affine))
+    return folder
+
+
+def tiny(maps, out, **changes) -> TrainRobustOptions:
+    settings = {"steps_s1": 1, "steps_d": 1, "steps_s2": 2, "refine_share": 0.5, "batch": 1, "start_from": "none"}
+    return TrainRobustOptions(maps, out, device="cpu", **{**SMALL, **settings, **changes})
+
+
+def network(seed: int = 0) -> RobustLocateRefine:
+    torch.manual_seed(seed)
+    return RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (2, 2, 2, 2), 2)
+
+
+def options_of_recipe(**changes):
+    return {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}, **changes}
+
+
+def test_the_fast_plan_from_label_maps_to_weights_that_segment(maps, tmp_path) -> None:
+    stages: list[str] = []
+    path = run(train(tiny(maps, tmp_path / "run")), lambda p: stages.append(p.stage))
+    assert path == tmp_path / "run" / "robust.safetensors"
+    assert list(dict.fromkeys(stages))[2:] == ["s1", "d", "s2", "s2-refine"]
+    model = load_model(path)
+    assert isinstance(model, RobustLocateRefine) and model.card["network"] == "robust"
+    assert model.card["steps"] == {"s1": 1, "d": 1, "s2": 1, "s2-refine": 1}
+    trained = load_checkpoint(tmp_path / "run" / "d.pt")["average"]["likelihood.weight"]
+    torch.testing.assert_close(model.locator.denoiser.likelihood.weight.data, trained, atol=1e-3, rtol=1e-2)
+    with torch.no_grad():
+        s1, denoised, s2 = model.stages(torch.rand(1, 1, 40, 30, 20))
+    assert s1.shape[1] == denoised.shape[1] == 5 and s2.shape == (1, 33, 40, 30, 20)
+    again = export(tmp_path / "run", tmp_path / "again.safetensors")
+    assert load_model(again).card["name"] == "again"
+
+
+def test_an_interrupted_run_ends_at_the_same_weights(maps, tmp_path) -> None:
+    whole = load_model(run(train(tiny(maps, tmp_path / "whole")))).state_dict()
+    job = train(tiny(maps, tmp_path / "parts"))
+    for report in job:  # stopped where D has just begun
+        if report.stage == "d":
+            break
+    job.close()
+    assert not (tmp_path / "parts" / "s2.pt").exists()
+    parts = load_model(run(train(tiny(maps, tmp_path / "parts", resume=True)))).state_dict()
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_the_papers_plan(maps, tmp_path, labelled) -> None:
+    options = tiny(maps, tmp_path / "run", plan="paper", steps_s2=1, labelled=labelled, hold_out=("map1",))
+    model = load_model(run(train(options)))
+    assert isinstance(model, Hierarchy)
+    assert model.s2.in_channels == 6 and model.denoiser.widths == (2,) * 5 and len(model.s1.labels) == 5
+    assert "1 labelled scans of labelled" in model.card["data"] and "labelled" in model.card["licence"]
+    with torch.no_grad():
+        assert [len(one[0]) for one in model.stages(torch.rand(1, 1, 32, 32, 32))] == [5, 5, 33]
+
+
+def test_weights_of_a_run_need_all_stages(maps, tmp_path) -> None:
+    job = train(tiny(maps, tmp_path / "run"))
+    next(report for report in job if report.stage == "d")
+    job.close()
+    assert is_run(tmp_path / "run") and not is_run(tmp_path)
+    with pytest.raises(InputError, match=r"s2\.pt"):
+        export(tmp_path / "run", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="already"):
+        run(train(tiny(maps, tmp_path / "run")))
+
+
+def test_label_maps_without_tissues_are_refused(tmp_path) -> None:
+    save(tmp_path / "maps.npz", [prepare(boxes((2, 900), side=16), name="x")])
+    with pytest.raises(InputError, match="900"):
+        run(train(tiny(tmp_path / "maps.npz", tmp_path / "run")))
+
+
+def test_a_warm_start_is_the_plain_network(tmp_path) -> None:
+    torch.manual_seed(3)
+    plain, model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval(), network().eval()
+    torch.nn.init.normal_(plain.locator.position)
+    warm_start(model, plain)
+    image = torch.rand(1, 1, *model.head_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(model.locate(image), plain.locate(image))
+
+
+def test_a_warm_s1_groups_the_labels(label_maps) -> None:
+    torch.manual_seed(3)
+    plain = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
+    model = RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (4, 4, 4, 4), 2).eval()
+    torch.nn.init.normal_(plain.locator.position)
+    torch.nn.init.zeros_(plain.locator.head.weight)  # the positional term alone speaks
+    warm_start(model, plain)
+    image = torch.rand(1, 1, *model.head_shape)
+    with torch.no_grad():
+        tissues, labels = model.locator.s1(image).softmax(1), plain.locator.position.softmax(1)
+    assert tissue_classes(LABELS).tolist() == [0, 1, 0, 1]
+    here = (slice(None), slice(None), 4, 4, 4)
+    cell = tissues[:, :, 0, 0, 0]  # the corner voxel shows the corner cell
+    torch.testing.assert_close(cell[0, 1], labels[0, [1, 3], 0, 0, 0].sum())
+    assert torch.isfinite(tissues[here]).all() and (tissues[:, 2:] == 0).all()  # no label is grey matter or fluid
+
+
+@pytest.mark.parametrize("recipe", [TissueRecipe, DenoiseRecipe, GuidedLocateRecipe])
+def test_each_stage_trains_its_network_alone(recipe, label_maps, tmp_path) -> None:
+    model = network()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    made = recipe(model, label_maps, preset("fast"), **options_of_recipe())
+    run(fit(made, LoopOptions(steps=1, learning_rate=1e-2, optimizer="adamw"), tmp_path))
+    changed = {k.rsplit(".", 1)[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    part = {TissueRecipe: "locator.s1", DenoiseRecipe: "locator.denoiser", GuidedLocateRecipe: "locator.s2"}[recipe]
+    assert changed and all(k.startswith(part) for k in changed)
+
+
+def test_d_learns_from_what_s1_says(label_maps) -> None:
+    """S1 names one class everywhere: whatever the image, D's loss is the same, and the targets are the true classes."""
+    model = network()
+    recipe = DenoiseRecipe(model, label_maps, worse(preset("fast"), DegradationPriors()), **options_of_recipe())
+    torch.nn.init.zeros_(model.locator.s1.head.weight)
+    _, figures = recipe.loss(0)
+    assert figures["s1_dice"] == 0.0
+    image, channels = recipe.degraded(torch.Generator().manual_seed(0))
+    assert image.shape == (1, *model.head_shape) and set(channels.unique().tolist()) <= {0, 1, 2, 3}
+    assert set(recipe.wanted(channels).unique().tolist()) == {0, 1}
+
+
+def test_d_learns_from_labelled_scans(label_maps, labelled) -> None:
+    cases = labelled_scans(labelled, LABELS)
+    recipe = DenoiseRecipe(network(), label_maps, preset("fast"), labelled=cases, **options_of_recipe())
+    image, channels = recipe.degraded(torch.Generator().manual_seed(0))
+    assert image.shape == (1, 96, 112, 96) and channels.shape == (96, 112, 96)
+    assert recipe.wanted(channels).any()
+    assert np.isfinite(recipe.loss(0)[1]["cross_entropy"])
+
+
+def test_s2_sees_true_tissues_made_wrong_or_predicted_ones(label_maps) -> None:
+    model, g = network(), torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, *model.head_shape)
+    channels = torch.zeros(1, *model.head_shape, dtype=torch.uint8)
+    channels[:, 20:60, 20:60, 20:60] = 1
+    recipe = GuidedLocateRecipe(model, label_maps, preset("fast"), **options_of_recipe())
+    seen = recipe.seen(image, channels, g)
+    assert seen.shape[1] == 6 and torch.equal(seen[:, :1], image)
+    assert seen[0, 2, 40, 40, 40] > 0.9 and seen[0, 1, 90, 90, 90] > 0.9
+    always = GuidedLocateRecipe(model, label_maps, preset("fast"), predicted=1.0, **options_of_recipe())
+    with torch.no_grad():
+        expected = model.locator.tissues(image)[1]
+    torch.testing.assert_close(always.seen(image, channels, g)[:, 1:], expected, atol=0.02, rtol=0)
+
+
+def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
+    from napari_synthseg.networks.unet import UNet3d
+
+    model, seen = UNet3d(LABELS, 2, 2, 6), []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    recipe = robust_paper.GuidedPaperRecipe(model, label_maps, preset("synthseg-plus"), crop=16, **options_of_recipe())
+    assert np.isfinite(recipe.loss(0)[1]["soft_dice"])
+    assert seen[0].shape == (1, 6, 16, 16, 16)
+    assert set(seen[0][:, 1:].unique().tolist()) <= {0.0, 1.0} and (seen[0][:, 1:].sum(1) == 1).all()
+
+
+def test_images_are_as_bad_as_the_degradation_says() -> None:
+    priors = worse(preset("fast"), DegradationPriors())
+    assert priors.noise_std == (0.0, 50.0) and priors.slice_spacing_mm == (1.0, 12.0) and priors.one_millimetre == 0.0
+    assert priors.tissue_contrast == preset("fast").tissue_contrast
+
+
+def test_the_papers_plan_has_the_papers_priors(tmp_path) -> None:
+    options = TrainRobustOptions(tmp_path, tmp_path, plan="paper")
+    assert priors_of(options) == preset("synthseg-plus")
+    assert priors_of(replace(options, plan="fast")).noise_std == (0.0, 25.0)
+    assert priors_of(replace(options, plan="fast", priors="no-bias")) == preset("no-bias")
+
+
+def test_a_degraded_scan_keeps_its_labels_on_it(labelled) -> None:
+    case = labelled_scans(labelled, LABELS)[0]
+    still = DegradationPriors((0, 0), (1, 1), (0, 0), (0, 0), (0, 0), bias_std=(0, 0), gamma_exponent=(1, 1),
+                              slice_spacing_mm=(1, 1), slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
+    for seed in range(4):  # mirrored or not
+        image, channels = degraded_case(case, still, torch.Generator().manual_seed(seed), "cpu", 1.0)
+        assert image[0][channels == 3].min() > image[0][channels == 1].max() > image[0][channels == 0].max()
+
+
+def test_tissue_dice() -> None:
+    true = torch.tensor([0, 1, 1, 2])
+    assert tissue_dice(torch.tensor([0, 1, 0, 0]), true) == pytest.approx((2 / 3 + 0) / 2)
+    assert tissue_dice(true, true) == 1.0
