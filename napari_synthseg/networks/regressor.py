@@ -21,6 +21,11 @@ class ResidualLevel(nn.Module):
         self.expand = nn.Conv3d(inputs, outputs, kernel, padding=kernel // 2)
         self.norm = nn.BatchNorm3d(outputs, eps=1e-3, momentum=0.01)
 
+    @property
+    def reach(self) -> int:
+        """Voxels around a voxel that its value depends on."""
+        return self.conv0.kernel_size[0] // 2 + self.conv1.kernel_size[0] // 2
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         around = F.relu(self.expand(x), inplace=True)
         return self.norm(F.relu(self.conv1(F.relu(self.conv0(x), inplace=True)) + around, inplace=True))
@@ -48,7 +53,10 @@ class QualityRegressor(nn.Module):
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         """(B, G, X, Y, Z) one-hot groups -> (B, G), 0 or more; meant to be clipped at 1."""
-        x = groups
-        for level in self.down:
+        return self.below(F.max_pool3d(self.down[0](groups), 2, ceil_mode=True))
+
+    def below(self, x: torch.Tensor) -> torch.Tensor:
+        """What is left to do once the first level is done and halved: (B, F, X/2, Y/2, Z/2) -> (B, G)."""
+        for level in list(self.down)[1:]:
             x = F.max_pool3d(level(x), 2, ceil_mode=True)
         return F.relu(self.final1(F.relu(self.final0(x)))).mean((2, 3, 4))

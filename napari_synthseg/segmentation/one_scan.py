@@ -27,6 +27,7 @@ from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, check, prepare
 from napari_synthseg.segmentation.presets import procedure
 from napari_synthseg.segmentation.quality import expected_dice
+from napari_synthseg.segmentation.regressor import load_regressor, score_steps
 from napari_synthseg.segmentation.whole_head import NO_BRAIN
 from napari_synthseg.volume import Volume
 
@@ -122,6 +123,7 @@ def segment_steps(
             yield Progress("Loading the network")
             model = load(options)
         divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
+        judge = None if options.regressor is None else load_regressor(str(options.regressor))
         how = procedure(options, getattr(model, "card", None))
         clock.lap("load")
         yield Progress("Preparing", 0, 1)
@@ -156,9 +158,14 @@ def segment_steps(
         if 0 in hard.shape:
             raise InputError(NO_BRAIN)
         clock.lap("clean")
-        parcels = None
-        if divider is not None:
-            scene = prediction.scene or scene_around(prediction, prepared.image, hard, how.percentiles)
+        parcels, scores = None, {}
+        scene = prediction.scene
+        if scene is None and (judge is not None or divider is not None):
+            scene = scene_around(prediction, prepared.image, hard, how.percentiles)
+        if judge is not None and scene is not None:
+            scores = yield from score_steps(judge, scene.winners, prediction.values, device)  # type: ignore[arg-type]
+            clock.lap("score")
+        if divider is not None and scene is not None:
             parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
             clock.lap("parcellate")
         yield Progress("Measuring", 0, 1)
@@ -171,6 +178,8 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
+        if scores:
+            record["regressor"] = {name: round(score, 4) for name, score in scores.items()}
         record["warnings"] = warnings
         yield Progress("Measuring", 1, 1)
     return replace(result, warnings=tuple(warnings), record=record)

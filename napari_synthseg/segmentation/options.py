@@ -21,6 +21,8 @@ class SegmentOptions:
     """Use SynthSeg-robust: three networks in a row, for scans of low quality. Slower."""
     parcellation: Path | None = None
     """Weights of SynthSeg's cortical parcellation: the cortex is divided into 68 parts (Desikan-Killiany)."""
+    regressor: Path | None = None
+    """Weights of SynthSeg's quality regressor: the expected Dice of eight groups of structures, into the record."""
     preset: Literal["auto", "own", "reference"] = "auto"
     """own: this program's way. reference: exactly what SynthSeg does. auto: reference with official weights only."""
     fast: bool = False
@@ -68,7 +70,7 @@ def make_options(**options) -> SegmentOptions:
     for name in options:
         if name not in known:
             raise InputError(f"There is no option {name!r}; there are {', '.join(known)}.")
-    for name in ("weights", "parcellation"):
+    for name in ("weights", "parcellation", "regressor"):
         if isinstance(options.get(name), str):
             options[name] = Path(options[name])
     return SegmentOptions(**options)

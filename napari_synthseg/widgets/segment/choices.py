@@ -46,6 +46,7 @@ TEXTS = {
     "block_mm": "Largest block",
     "robust": "SynthSeg-robust",
     "parcellation": "Parcellation",
+    "regressor": "Quality regressor",
     "preset": "Procedure",
     "fast": "Fast",
     "bfloat16": "Half precision (bfloat16)",
@@ -86,7 +87,7 @@ class SegmentChoices(QWidget):
             leave_out=("model", "weights"),
             texts=TEXTS,
             choices={"grid": GRIDS, "device": device_choices(), "preset": PRESETS},
-            nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none"},
+            nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none", "regressor": "none"},
         )
         self.replace = QCheckBox("Replace the earlier &result")
         self.replace.setChecked(True)
