@@ -158,12 +158,12 @@ def segment_steps(
         if 0 in hard.shape:
             raise InputError(NO_BRAIN)
         clock.lap("clean")
-        parcels, scores = None, {}
+        parcels, groups = None, {}
         scene = prediction.scene
         if scene is None and (judge is not None or divider is not None):
             scene = scene_around(prediction, prepared.image, hard, how.percentiles)
         if judge is not None and scene is not None:
-            scores = yield from score_steps(judge, scene.winners, prediction.values, device)  # type: ignore[arg-type]
+            groups = yield from score_steps(judge, scene.winners, prediction.values, device)  # type: ignore[arg-type]
             clock.lap("score")
         if divider is not None and scene is not None:
             parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
@@ -178,8 +178,8 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
-        if scores:
-            record["regressor"] = {name: round(score, 4) for name, score in scores.items()}
+        if groups:
+            record["regressor"] = {name: round(score, 4) for name, score in groups.items()}
         record["warnings"] = warnings
         yield Progress("Measuring", 1, 1)
     return replace(result, warnings=tuple(warnings), record=record)

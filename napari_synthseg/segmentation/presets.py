@@ -103,6 +103,7 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
             keep_brain=options.keep_largest,
             topology=options.keep_largest,
             fill_holes=options.fill_holes,
+            whole=card.get("network") == "robust",  # what is denoised depends on the whole head
         )
         fast = replace(chosen, flip=False, topology=False)
     else:

@@ -83,7 +83,8 @@ def whole_steps(
         posteriors, start = posteriors[(slice(None), *inner)], (0, 0, 0)
     if not how.keep_brain:
         return Prediction(posteriors, values_of(model), start, None, str(device), scene=scene)  # type: ignore[arg-type]
-    return _around_brain(posteriors, model, scene, start, str(device), margin=0)
+    margin = BRAIN_MARGIN_MM if how.reach else 0  # soft edges beyond the component
+    return _around_brain(posteriors, model, scene, start, str(device), margin)
 
 
 def _around_brain(

@@ -136,6 +136,14 @@ def test_the_robust_hierarchy_is_fast_by_nature(weights):
     assert all(one.shape == scan.shape and one.data.max() < 5 for one in result.tissues.values())
 
 
+def test_a_robust_network_of_our_own_keeps_soft_edges(weights):
+    """Our own preset, in one piece all the same: what the denoiser says depends on the whole head."""
+    result = segment(tilted_scan(), weights=weights["robust"], preset="own", device="cpu")
+    done = result.record["procedure"]
+    assert done["whole"] and done["flip"] and done["reach"] == 2 and done["crop_to_head"]
+    assert set(result.tissues) == {"S1", "denoised"} and result.labels.data.any()
+
+
 def test_the_parcellation_divides_the_cortex(weights):
     scan = tilted_scan()
     plain = segment(scan, network=FakeLocateRefine(), device="cpu")
