@@ -45,7 +45,7 @@ def to_memory(x: torch.Tensor) -> torch.Tensor:
 
 
 def class_weights(
-    maps: Sequence[LabelMap], labels: Sequence[int], power: float, groups: torch.Tensor | None = None
+    maps: Sequence[LabelMap], labels: Sequence[int], power: float, groups: Sequence[int] = (), classes: int = 0
 ) -> torch.Tensor:
     """Weights of the cross-entropy, frequency ** -power in a head's field of view, 1 for the background.
 
@@ -54,12 +54,13 @@ def class_weights(
         labels: the network's, sorted.
         power: see above.
         groups: (K,) class of each label, where classes are predicted.
+        classes: how many there are then.
 
     Returns:
-        (K,) float32, or one for each class.
+        (K,) float32, or (classes,).
     """
-    k = len(labels) if groups is None else int(groups.max()) + 1
-    channel = {v: i if groups is None else int(groups[i]) for i, v in enumerate(labels)}
+    k = classes or len(labels)
+    channel = {v: groups[i] if groups else i for i, v in enumerate(labels)}
     count = torch.zeros(k, dtype=torch.float64)
     for m in maps:
         lut = torch.tensor([channel.get(t, 0) for t in m.targets])

@@ -37,8 +37,8 @@ class TissueRecipe(LocateRecipe):
     def __init__(self, model: RobustLocateRefine, maps, priors, **options) -> None:
         super().__init__(model, maps, priors, **options)
         self.classes = tissue_classes(model.labels).to(self.device)
-        power = options.get("weight_power", 0.25)
-        self.weights = class_weights(maps, model.labels, power, tissue_classes(model.labels)).to(self.device)
+        power, groups = options.get("weight_power", 0.25), tissue_classes(model.labels).tolist()
+        self.weights = class_weights(maps, model.labels, power, groups, len(TISSUES)).to(self.device)
 
     @property
     def net(self) -> SubvoxelUNet:
@@ -167,7 +167,8 @@ def warm_start(model: RobustLocateRefine, source: LocateRefine) -> None:
             8 * count, -1, 1, 1, 1
         ),
         "head.bias": torch.einsum("ck,pk->pc", mean, state["head.bias"].reshape(8, k)).reshape(-1),
-        "position": torch.einsum("ck,bkxyz->bcxyz", member, state["position"].exp()).log(),
+        # A class without labels is unlikely, but not impossible.
+        "position": torch.einsum("ck,bkxyz->bcxyz", member, state["position"].softmax(1)).clamp(min=1e-6).log(),
     }
     s1.load_state_dict({**state, **grouped})
 
