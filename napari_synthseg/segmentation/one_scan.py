@@ -98,6 +98,11 @@ def load(options: SegmentOptions) -> nn.Module:
         hint = ": give it as the parcellation" if card["network"] == "parcellation" else ""
         what = card.get("title", card["network"])
         raise InputError(f"The weights {card.get('name')!r} ({what}) segment no scan by themselves{hint}.")
+    if card.get("preset") == "reference" and "version" not in card and card["labels"] == [*range(len(card["labels"]))]:
+        raise InputError(
+            f"The weights {card.get('name')!r} predict {len(card['labels'])} labels that nobody has named: give their "
+            "list (napari-synthseg import-weights FILE --labels LIST), and use what that writes."
+        )
     if options.robust and card["network"] != "robust":
         raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
     return model

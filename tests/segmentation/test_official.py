@@ -218,6 +218,16 @@ def test_other_networks_are_refused_in_one_sentence(weights):
         segment(tilted_scan(), network=FakeLocateRefine(), parcellation=weights["unet"])
 
 
+def test_labels_that_nobody_has_named_are_asked_for(tmp_path):
+    from napari_synthseg.keras_weights.importing import import_weights
+
+    path = files.write_keras(tmp_path / "mine.h5", files.random_arrays(files.unet_shapes("unet", 1, 4)))
+    with pytest.raises(InputError, match="predict 4 labels that nobody has named"):
+        load(SegmentOptions(weights=path))
+    named = import_weights(path, tmp_path / "mine.safetensors", labels=(0, 17, 24, 53))
+    assert load(SegmentOptions(weights=named)).labels == (0, 17, 24, 53)
+
+
 # Presets
 
 
