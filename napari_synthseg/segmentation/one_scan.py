@@ -91,7 +91,8 @@ def load(options: SegmentOptions) -> nn.Module:
     if options.weights is not None:
         name = str(options.weights)
     else:
-        name = str(find_robust()) if options.robust else options.model
+        unnamed = options.model == SegmentOptions.model
+        name = str(find_robust()) if options.robust and unnamed else options.model
     model = load_model(name)
     card: dict[str, Any] = model.card  # type: ignore[assignment]
     if card["network"] not in SEGMENTERS or card.get("in_channels", 1) != 1:

@@ -36,7 +36,7 @@ class SegmentOptions:
     flip: bool = True
     """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
     bfloat16: bool = False
-    """Compute official networks in bfloat16: several times faster where the processor has it, no longer exact."""
+    """Compute official networks in bfloat16: less than half the time where the processor has it; not exact."""
     ct: bool = False
     """The scan is a CT: clip to 0-80 HU."""
     fix_orientation: bool = False

@@ -218,6 +218,14 @@ def test_other_networks_are_refused_in_one_sentence(weights):
         segment(tilted_scan(), network=FakeLocateRefine(), parcellation=weights["unet"])
 
 
+def test_a_named_robust_network_goes_before_the_one_that_is_found(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(weights["robust"].parent))
+    monkeypatch.setattr("napari_synthseg.weights.ROBUST", ("unet",))
+    assert load(SegmentOptions(model="robust", robust=True)).card["network"] == "robust"
+    with pytest.raises(InputError, match="'unet' are not those of a robust network"):
+        load(SegmentOptions(robust=True))
+
+
 def test_labels_that_nobody_has_named_are_asked_for(tmp_path):
     from napari_synthseg.keras_weights.importing import import_weights
 
