@@ -1,0 +1,190 @@
+"""`benchmarks/robustness.py`: what makes scans worse, the ablations, and what is said of the rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.networks.denoiser import Denoiser
+from napari_synthseg.networks.robust import Hierarchy
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.phantom import head_phantom, phantom_image
+from napari_synthseg.volume import Volume
+from tests.test_benchmarks import script
+
+LABELS = (0, 2, 3, 17, 41, 42, 53)
+bench = script("robustness")
+
+
+def blocks() -> Volume:
+    """Labels: white matter inside cortex, in a box; RAS, 1 mm."""
+    data = np.zeros((48, 40, 44), np.int16)
+    data[8:40, 8:32, 8:36] = 3
+    data[14:34, 14:26, 14:30] = 2
+    return Volume(data, np.eye(4))
+
+
+def scan_of(labels: Volume) -> Volume:
+    return labels.with_data(np.choose(labels.data.clip(0, 3), [0, 0, 200, 100]).astype(np.float32))
+
+
+def fast_network() -> RobustLocateRefine:
+    torch.manual_seed(0)
+    return RobustLocateRefine(LABELS, (2, 2, 2, 2), (2, 2, 2), (2, 2, 2, 2), 2).eval()
+
+
+@pytest.mark.parametrize("kind", list(bench.LEVELS))
+def test_the_stronger_the_farther_from_the_scan(kind) -> None:
+    scan = scan_of(blocks())
+    plain = bench.made_worse(scan, "none", 0, 0).data
+    assert plain.min() == 0 and plain.max() == 1
+    worse = [bench.made_worse(scan, kind, level, 0) for level in bench.LEVELS[kind]]
+    assert all(one.shape == scan.shape and np.allclose(one.affine, scan.affine) for one in worse)
+
+    def alike(one: np.ndarray) -> float:
+        return float(np.corrcoef(one.ravel(), plain.ravel())[0, 1])
+
+    found = [alike(one.data) for one in worse]
+    assert found == sorted(found, reverse=True) and found[-1] < found[0] - 0.01
+
+
+def test_slices_lie_in_the_direction_they_are_named_after() -> None:
+    scan = scan_of(blocks())
+    for name, axis in bench.SLICES.items():
+        moved = np.abs(np.diff(bench.made_worse(scan, f"{name} slices", 9, 0).data, axis=axis)).max()
+        others = [np.abs(np.diff(bench.made_worse(scan, f"{other} slices", 9, 0).data, axis=axis)).max()
+                  for other in bench.SLICES if other != name]  # fmt: skip
+        assert moved < 0.5 * min(others)
+
+
+def test_without_its_denoiser_s2_sees_what_s1_found() -> None:
+    model = fast_network()
+    twin = bench.without_denoiser(model)
+    image = torch.rand(1, 1, *model.head_shape)
+    with torch.no_grad():
+        s1, passed = twin.locator.tissues(image)
+        assert not torch.allclose(model.locator.tissues(image)[1], s1, atol=1e-2)
+    torch.testing.assert_close(passed, s1, atol=1e-5, rtol=0)
+    torch.manual_seed(0)
+    whole = Hierarchy(UNet3d(5, 2, 2), Denoiser(5, 2, 2), UNet3d(LABELS, 2, 2, 6)).eval()
+    with torch.no_grad():
+        first, second, _ = bench.without_denoiser(whole).stages(torch.rand(1, 1, 8, 8, 8))
+    assert torch.equal(first.argmax(1), second.argmax(1))
+    assert isinstance(whole.denoiser, Denoiser)
+
+
+class Swells(nn.Module):
+    """A denoiser that finds white matter in all cortex above the middle, and nothing else of it."""
+
+    def forward(self, tissues: torch.Tensor) -> torch.Tensor:
+        out = tissues.clone()
+        top = tissues.shape[-1] // 2
+        out[:, 1, ..., top:] += out[:, 2, ..., top:]
+        out[:, 2, ..., top:] = 0
+        return out
+
+    logits = forward
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_labels_take_the_tissue_that_the_denoiser_says(fast) -> None:
+    labels = blocks()
+    if fast:
+        model = fast_network()
+        model.locator.denoiser = Swells()
+    else:
+        model = Hierarchy(UNet3d(5, 2, 2), Swells(), UNet3d(LABELS, 2, 2, 6))
+    out = bench.corrected(labels, model).data
+    assert labels.data[20, 10, 34] == 3 and out[20, 10, 34] == 2
+    assert out[20, 10, 9] == 3 and (out[14:34, 14:26, 14:30] == 2).all()
+    assert (out[labels.data == 0] == 0).all()
+
+
+def test_a_denoiser_that_agrees_changes_nothing() -> None:
+    model = Hierarchy(UNet3d(5, 2, 2), bench.PassOn(range(5)), UNet3d(LABELS, 2, 2, 6))
+    labels = blocks()
+    assert np.array_equal(bench.corrected(labels, model).data, labels.data)
+    nothing = labels.with_data(np.zeros_like(labels.data))
+    assert not bench.corrected(nothing, model).data.any()
+
+
+def rows(*dice: tuple[float, float]) -> list[dict]:
+    return [
+        {"scan": f"s{i}", "kind": "noise", "level": 25.0, "network": name, "dice": value}
+        for i, pair in enumerate(dice)
+        for name, value in zip(("plain", "robust"), pair, strict=True)
+    ]
+
+
+def test_the_table_says_who_wins_where_plain_fails() -> None:
+    text = bench.table(rows((0.3, 0.6), (0.5, 0.4), (0.9, 0.89)))
+    assert "| noise | 25 | 0.567 | 0.630 |" in text
+    assert "better in 1 of 2, by +0.100 on average" in text
+    assert "loses +0.010 on average of 1, +0.010 at most" in text
+
+
+def test_figure(tmp_path) -> None:
+    bench.draw_figure(rows((0.3, 0.6)), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) -> None:
+    truth = blocks()
+    write_labels(tmp_path / "1_labels.nii.gz", truth)
+    write_volume(tmp_path / "1_t1.nii.gz", scan_of(truth))
+    asked: list[str] = []
+
+    def segmenters(*_, **__):
+        def right(scan: Volume) -> Volume:
+            asked.append("plain")
+            return truth
+
+        def none(scan: Volume) -> Volume:
+            asked.append("robust")
+            raise bench.InputError("No brain was found.")
+
+        return {"plain": right, "robust": none}
+
+    monkeypatch.setattr(bench, "segmenters", segmenters)
+    monkeypatch.setattr(bench, "load_model", lambda name: None)
+    words = ["robustness", str(tmp_path), "--robust", "x", "--out", str(tmp_path / "out"), "--kinds"]
+    monkeypatch.setattr(sys, "argv", [*words, "noise"])
+    assert bench.main() == 0
+    kept = json.loads((tmp_path / "out" / "rows.json").read_text())
+    assert len(kept) == 2 * 6 and {row["dice"] for row in kept} == {0.0, 1.0}
+    assert "| noise | 10 | 1.000 | 0.000 |" in (tmp_path / "out" / "table.md").read_text()
+    asked.clear()
+    monkeypatch.setattr(sys, "argv", [*words, "noise", "contrast"])
+    assert bench.main() == 0
+    assert len(asked) == 2 * 3
+    monkeypatch.setattr(sys, "argv", ["robustness", str(tmp_path / "out"), "--robust", "x"])
+    assert bench.main() == 2 and "no scan" in capsys.readouterr().err
+
+
+def test_shipped_weights_and_a_robust_twin_segment_the_phantom(tmp_path) -> None:
+    """End to end: a robust network that starts from the shipped weights is as good as they are on a clean scan."""
+    from napari_synthseg.training.robust_fast import warm_start
+    from napari_synthseg.weights import load_model, save
+
+    plain = load_model("synthseg-fast")
+    plain.card["confident_score"] = 0.0  # no look at other orientations: the phantom is no brain to be sure of
+    torch.manual_seed(0)
+    robust = RobustLocateRefine(plain.labels, denoiser_features=2)
+    warm_start(robust, plain)
+    card = {"name": "r", "network": "robust", "labels": list(plain.labels), "confident_score": 0.0, "parts": {
+        "s1": {"network": "subvoxel", "features": [32, 64, 128, 160]},
+        "denoiser": {"network": "denoiser", "features": 2},
+        "s2": {"network": "locate-refine", "locator_features": [32, 64, 128, 160],
+               "refiner_features": [32, 64, 128]}}}  # fmt: skip
+    save(tmp_path / "r.safetensors", robust.state_dict(), card)
+    truth = head_phantom((80, 96, 80), 2.0)
+    chosen = bench.segmenters(plain, load_model(tmp_path / "r.safetensors"), False, device="cpu", flip=False)
+    scan = phantom_image(truth)
+    assert np.mean(chosen["plain"](scan).data == chosen["robust"](scan).data) > 0.995
