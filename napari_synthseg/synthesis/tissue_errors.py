@@ -15,7 +15,9 @@ from napari_synthseg.synthesis.deformation import interpolation_matrix, separabl
 from napari_synthseg.synthesis.record import Plain
 
 POINTS = 12
-"""Control points of the deformation along each axis: one in about 16 mm of a head."""
+"""Control points of the deformation along each axis: one in about 15 mm of a brain."""
+MARGIN = 12.0
+"""Around the brain, mm: what may become brain by error."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,31 @@ def with_errors(classes: torch.Tensor, errors: TissueErrors, count: int, spacing
     Returns:
         (T, X, Y, Z) float32 that add up to 1.
     """
-    moved = _bent(classes, errors, spacing)
+    maps = torch.zeros(count, *classes.shape, device=classes.device)
+    maps[0] = 1.0
+    box = _box(classes > 0, round(MARGIN / spacing))
+    if box is None:
+        return maps
+    moved = _bent(classes[box], errors, spacing)
     for c, mm in errors.growth:
         steps = round(abs(mm) / spacing)
         if steps:
             moved = _grown(moved, c, steps) if mm > 0 else _shrunk(moved, c, steps, count)
-    maps = F.one_hot(moved.long(), count).movedim(-1, 0).float()
+    inner = torch.stack([moved == c for c in range(count)]).float()
     matrices = [blur_matrix(n, errors.blur / spacing, maps.device) for n in moved.shape]
-    return separable(maps.contiguous(), matrices)
+    maps[(slice(None), *box)] = separable(inner, matrices)
+    return maps
+
+
+def _box(mask: torch.Tensor, margin: int) -> tuple[slice, slice, slice] | None:
+    """The part of an array that holds a mask, and a margin around it."""
+    sides = []
+    for axis in range(3):
+        where = mask.movedim(axis, 0).flatten(1).any(1).nonzero()
+        if not len(where):
+            return None
+        sides.append(slice(max(0, int(where[0]) - margin), min(mask.shape[axis], int(where[-1]) + 1 + margin)))
+    return sides[0], sides[1], sides[2]
 
 
 def _bent(classes: torch.Tensor, errors: TissueErrors, spacing: float) -> torch.Tensor:
@@ -107,10 +126,14 @@ def _shrunk(classes: torch.Tensor, one: int, steps: int, count: int) -> torch.Te
     """One class loses its rim to whatever is most frequent around."""
     own = classes == one
     lost = own & _near(~own, steps)
-    around = F.one_hot(classes.long(), count).movedim(-1, 0).float()
-    around[one] = 0.0
-    around = F.avg_pool3d(around[None], 2 * steps + 1, stride=1, padding=steps)[0]
-    return torch.where(lost, around.argmax(0).to(classes.dtype), classes)
+    around = torch.zeros(count, int(lost.sum()), device=classes.device)
+    for c in range(count):
+        if c != one:
+            there = (classes == c)[None, None].float()
+            around[c] = F.avg_pool3d(there, 2 * steps + 1, stride=1, padding=steps)[0, 0][lost]
+    after = classes.clone()
+    after[lost] = around.argmax(0).to(classes.dtype)
+    return after
 
 
 def _near(mask: torch.Tensor, steps: int) -> torch.Tensor:
