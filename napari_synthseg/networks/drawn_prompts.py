@@ -16,6 +16,8 @@ SURE = 20.0
 """Logit of a disc: above that of any mask prompt."""
 OUTSIDE = -10.0
 """Logit beyond a box."""
+NEARER = 8.0
+"""Logit of what lies far nearer to a point inside than to any outside; 0 lies half-way."""
 
 
 def drawn_prompts(
@@ -39,15 +41,34 @@ def drawn_prompts(
     """
     given = next(x for x in (points, boxes, masks) if x is not None)
     n, device = side // CELL, given.device
-    drawn = torch.zeros(len(given), 1, n, n, device=device) if masks is None else masks.float()
     at = torch.arange(n, device=device) * CELL + 0.5 * (CELL - 1)
+    drawn = torch.zeros(len(given), 1, n, n, device=device) if masks is None else masks.float()
+    inside = outside = None
+    if points is not None and labels is not None:
+        inside, outside = (nearest(at, points, labels == sign)[:, None] for sign in (1, 0))
+        if masks is None:
+            drawn = torch.where((inside + outside).isfinite(), NEARER * (outside - inside) / (outside + inside), 0.0)
     if boxes is not None:
         x0, y0, x1, y1 = (edge[:, None] for edge in boxes.float().unbind(1))
         across, down = (at >= x0 - 2) & (at <= x1 + 2), (at >= y0 - 2) & (at <= y1 + 2)
         drawn = torch.where((down[:, :, None] & across[:, None, :])[:, None], drawn, OUTSIDE)
-    if points is not None and labels is not None:
-        for (x, y), label in zip(points.float().permute(1, 2, 0), labels.T, strict=True):
-            near = (at - x[:, None])[:, None, :] ** 2 + (at - y[:, None])[:, :, None] ** 2 < REACH**2
-            near &= (label >= 0)[:, None, None]
-            drawn = torch.where(near[:, None], (SURE * (2 * label - 1)).view(-1, 1, 1, 1).float(), drawn)
+    if inside is not None and outside is not None:
+        drawn = torch.where(inside < REACH, SURE, drawn)
+        drawn = torch.where((outside < REACH) & (outside < inside), -SURE, drawn)
     return drawn
+
+
+def nearest(at: torch.Tensor, points: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Distance of every cell from the nearest chosen point.
+
+    Args:
+        at: (n,) positions of the cells along both axes.
+        points: (B, N, 2) positions (x, y).
+        chosen: (B, N) bool.
+
+    Returns:
+        (B, n, n) pixels, never 0; infinite where no point is chosen.
+    """
+    x, y = points.float().unbind(-1)
+    squares = (at - y[..., None])[..., :, None] ** 2 + (at - x[..., None])[..., None, :] ** 2
+    return squares.masked_fill(~chosen[..., None, None], torch.inf).amin(1).sqrt().clamp(min=0.1)
