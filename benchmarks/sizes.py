@@ -1,0 +1,206 @@
+"""Which sizes of shapes and windows SynthFM's decoder should be trained with, judged on synthetic scenes alone.
+
+    python benchmarks/sizes.py OUT [--steps N] [--targets N] [--seed N] [--only NAME ...]
+
+Equal short runs from nothing differ in the priors of sizes and in the windows through which targets are seen. They are
+judged where any size counts alike, because anybody may click on anything: held-out scenes whose sizes are drawn from a
+wider range than any variant's, and the same number of targets from each of six bins of areas, even on a logarithmic
+scale from the least to the largest object that a scene may hold. No real image is looked at.
+
+The default weights are measured too, with and without `pointed_at`, which keeps of an answer the connected parts that a
+prompt means. OUT keeps the scenes, the runs and their rows: what is there is not made again. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.frozen_encoder import FrozenEncoder
+from napari_synthseg.networks.promptable import SINGLE, Promptable
+from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.prompting.parts import pointed_at
+from napari_synthseg.prompting.prompts import Prompts
+from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.synthesis.shapes.scenes import LARGEST, SMALLEST
+from napari_synthseg.training import prompt_recipe
+from napari_synthseg.training.prompt_validation import SETTINGS
+from napari_synthseg.training.scene_encodings import EncodedScenes
+from napari_synthseg.training.simulated_prompts import CELL, GivenPrompts, Window, draw_prompts
+from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+
+SMALL = {"object_size": (0.02, 0.22), "region_grid": (3.0, 9.0)}
+"""Ranges of sizes before they were widened."""
+NARROW = {"WINDOWS": ((0.6, 2), (0.2, 3), (0.2, 4)), "WIDE": 0.0}
+"""Windows before large targets got wide ones."""
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "small shapes, narrow windows": (SMALL, NARROW),
+    "small shapes": (SMALL, {}),
+    "narrow windows": ({}, NARROW),
+    "as shipped": ({}, {}),
+}
+"""Changed priors and changed constants of `prompt_recipe`."""
+JUDGES = replace(ShapePriors(), object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
+"""Priors of the scenes that judge: any size."""
+AREAS = (SMALLEST * 1024**2, LARGEST * 1024**2)
+BINS = 6
+SCENE_SEED = 77_000_003
+"""Of the scenes that judge; no training and no validation is near it."""
+MOST_SCENES = 400
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Targets of one scene: its embedding, masks (T, side, side), the bin of each, and prompts by setting."""
+
+    embedding: torch.Tensor
+    targets: torch.Tensor
+    bins: list[int]
+    prompts: dict[str, GivenPrompts]
+
+
+def main() -> int:
+    """Prints the tables; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--targets", type=int, default=24, help="in each bin of areas")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        default = load_model("default")
+        judges = list(made(default, args.targets))
+        rows = {name: scored(name, judges, args) for name in args.only}
+        shipped = {
+            "shipped, whole answers": score(default, judges, parts=False),
+            "shipped, parts that are meant": score(default, judges, parts=True),
+        }
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    print(markdown({**rows, **shipped}))
+    return cli.DONE
+
+
+def made(model: Promptable, wanted: int) -> Iterator[Judge]:
+    """Scenes until every bin has its targets."""
+    scenes = EncodedScenes(FrozenEncoder(model), JUDGES, SCENE_SEED, torch.device("cpu"))
+    missing = [wanted] * BINS
+    for index in range(MOST_SCENES):
+        if not any(missing):
+            return
+        encoded = scenes[index]
+        numbers, bins = [], []
+        for number, seen in enumerate(encoded.scene.visibility, 1):
+            where = bin_of(int((encoded.objects == number).sum()))
+            if where is not None and missing[where] and seen >= 1.0 and bins.count(where) < 2:
+                missing[where] -= 1
+                numbers.append(number)
+                bins.append(where)
+        if numbers:
+            targets = torch.stack([encoded.objects == number for number in numbers])
+            windows, extents = [Window(0, 0, targets.shape[-1])] * len(bins), [encoded.scene.extent] * len(bins)
+            g = torch.Generator().manual_seed(index)
+            prompts = {n: draw_prompts(list(targets), windows, extents, plan, g) for n, plan in SETTINGS.items()}
+            yield Judge(encoded.embedding, targets, bins, prompts)
+        if index % 10 == 9:
+            print(f"{index + 1} scenes, still to find by size: {missing}", file=sys.stderr, flush=True)
+
+
+def bin_of(area: int) -> int | None:
+    """Which bin an area in pixels belongs to, if any."""
+    low, high = (math.log(a) for a in AREAS)
+    where = math.floor(BINS * (math.log(max(area, 1)) - low) / (high - low))
+    return where if 0 <= where < BINS else None
+
+
+def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[list[float]]:
+    """Figures of a variant, trained and measured now unless they are there."""
+    file = args.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    options = TrainSynthFMOptions(
+        args.out / file.stem, seed=args.seed, learning_rate=4e-4, scene_steps=4, cooldown=0.5, validate_every=10**9,
+        steps=args.steps, scenes=file.stem,
+    )  # fmt: skip
+    weights = options.out / f"{options.name}.safetensors"
+    if not weights.exists():
+        with variant(file.stem, *VARIANTS[name]):
+            torch.manual_seed(args.seed)
+            cli.follow(train(options))
+    figures = score(load_model(weights), judges, parts=True)
+    file.write_text(json.dumps(figures))
+    return figures
+
+
+@contextmanager
+def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> Iterator[None]:
+    """Training with other priors, known under a preset's name, and other constants."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: replace(ShapePriors(), **priors)}))
+        for key, value in constants.items():
+            stack.enter_context(patch.object(prompt_recipe, key, value))
+        yield
+
+
+@torch.inference_mode()
+def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[float]]:
+    """Mean Dice by bin and setting, on the decoder's own grid."""
+    found: list[list[list[float]]] = [[[] for _ in SETTINGS] for _ in range(BINS)]
+    for judge in judges:
+        truth = F.avg_pool2d(judge.targets[:, None].float(), CELL)[:, 0] > 0.5
+        for i, given in enumerate(judge.prompts.values()):
+            embedding = judge.embedding[None].float()
+            logits, _ = model.decode(embedding, given.points, given.signs, given.boxes, given.masks)
+            for number, where in enumerate(judge.bins):
+                answer = logits[number, SINGLE] > 0
+                if parts:
+                    answer = torch.from_numpy(pointed_at(answer.numpy(), on_cells(given, number)))
+                both = 2 * (answer & truth[number]).sum().item()
+                found[where][i].append(both / max(1, (answer.sum() + truth[number].sum()).item()))
+    return [[fmean(dice) if dice else math.nan for dice in of_bin] for of_bin in found]
+
+
+def on_cells(given: GivenPrompts, number: int) -> Prompts:
+    """The prompts of one target on the decoder's grid, rows first."""
+    points, positive, box = [], [], None
+    if given.points is not None:
+        points = [(y / CELL - 0.5, x / CELL - 0.5) for x, y in given.points[number].tolist()]
+        positive = [sign > 0 for sign in given.signs[number].tolist()]
+    if given.boxes is not None:
+        x0, y0, x1, y1 = (v / CELL - 0.5 for v in given.boxes[number].tolist())
+        box = (y0, x0, y1, x1)
+    return Prompts(points=tuple(points), positive=tuple(positive), box=box)
+
+
+def markdown(rows: dict[str, list[list[float]]]) -> str:
+    """A line for each row: mean Dice by bin of areas (over settings), by setting (over bins), and of all."""
+    low, high = (math.log(a) for a in AREAS)
+    edges = [math.exp(low + i * (high - low) / BINS) for i in range(BINS + 1)]
+    names = [f"{a:,.0f}-{b:,.0f} px" for a, b in zip(edges, edges[1:], strict=False)]
+    lines = [f"| | {' | '.join([*names, *SETTINGS])} | mean |", "|---" * (BINS + len(SETTINGS) + 2) + "|"]
+    for name, figures in rows.items():
+        by_bin = [fmean(one) for one in figures]
+        by_setting = [fmean(one) for one in zip(*figures, strict=True)]
+        cells = " | ".join(f"{v:.3f}" for v in [*by_bin, *by_setting, fmean(by_bin)])
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
