@@ -1,0 +1,104 @@
+"""Images and masks for `evaluate-prompts` from labelled scans: one slice for each structure, with a manifest.
+
+    python benchmarks/make_prompt_slices.py FOLDER OUT [--labels VALUE ...] [--scans N]
+
+FOLDER holds scans with label files beside them (`1001_t1.nii.gz`, `1001_labels.nii.gz`). Of each structure the slice is
+taken in which its largest connected part is largest; axial, coronal and sagittal slices take turns. The image is the
+scan's whole slice, its 0.5 and 99.5 percentiles black and white. Nothing is random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from napari_synthseg import anatomy, cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import is_label_name
+from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.volume import to_canonical
+
+LABELS = (4, 10, 11, 12, 16, 17)
+"""Left lateral ventricle, thalamus, caudate, putamen and hippocampus, and the brain stem."""
+LEAST = 40
+"""Pixels of a structure worth pointing at."""
+
+
+def main() -> int:
+    """Writes images, masks and manifest.csv; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
+    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
+    args = parser.parse_args()
+    try:
+        rows = []
+        for number, (scan, labels) in enumerate(pairs(args.folder)[: args.scans]):
+            rows += slices(scan, labels, args.labels, number, args.out)
+    except (InputError, OSError) as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    with (args.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["modality", "dataset", "structure", "image", "mask"])
+        table.writeheader()
+        table.writerows(rows)
+    print(f"{len(rows)} structures: {args.out / 'manifest.csv'}")
+    return cli.DONE
+
+
+def pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Scans of a folder, each with the label file that shares the first part of its name.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
+    found = [(p, truths[k]) for p in files if not is_label_name(p) and (k := stem(p).split("_")[0]) in truths]
+    if not found:
+        raise InputError(f"{folder} holds no scan with a label file beside it: give another folder.")
+    return found
+
+
+def slices(scan: Path, labels: Path, values: Sequence[int], number: int, out: Path) -> list[dict[str, str]]:
+    """Lines of the manifest for one scan, whose images and masks are written."""
+    image, truth = to_canonical(read_volume(scan)).data, to_canonical(read_labels(labels)).data
+    low, high = np.percentile(image, [0.5, 99.5])
+    grey = (255 * np.clip((image - low) / max(high - low, 1e-6), 0, 1)).astype(np.uint8)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for turn, value in enumerate(values):
+        axis = (number + turn) % 3
+        planes = np.moveaxis(truth == value, axis, 0)
+        best = max(range(len(planes)), key=lambda i: planes[i].sum())
+        mask = largest(planes[best])
+        if mask.sum() < LEAST:
+            continue
+        name = f"{stem(scan)}_{value}"
+        save(np.moveaxis(grey, axis, 0)[best], out / f"{name}.image.png")
+        save(mask.astype(np.uint8) * 255, out / f"{name}.mask.png")
+        rows.append({"modality": "MRI", "dataset": "brain", "structure": anatomy.name(value),
+                     "image": f"{name}.image.png", "mask": f"{name}.mask.png"})  # fmt: skip
+    return rows
+
+
+def largest(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part."""
+    numbers, count = ndimage.label(mask)
+    return numbers == 1 + np.bincount(numbers.ravel())[1:].argmax() if count else mask
+
+
+def save(plane: np.ndarray, path: Path) -> None:
+    """Write a slice with its second axis upwards, as people look at it."""
+    Image.fromarray(np.ascontiguousarray(plane.T[::-1])).save(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
