@@ -26,6 +26,11 @@ TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
 CORTEX = (3, 42)
 """What a parcellation divides: left and right cerebral cortex."""
 
+LESION = 77
+"""White matter lesions of both sides (FreeSurfer: WM-hypointensities), which SynthSeg's own networks do not know."""
+WHITE_MATTER = (2, 41)
+"""Left and right cerebral white matter: where these lesions lie."""
+
 QUALITY_GROUPS = {
     "background": (0, 24),
     "general white matter": (2, 11, 26, 28, 41, 50, 58, 60),
@@ -101,6 +106,15 @@ def _structure_from_row(row: dict[str, str]) -> Structure:
     )
 
 
+LESIONS = Structure(
+    value=LESION, name="WM-hypointensities", side="midline", tissue="white matter", contralateral=LESION,
+    generation_class=48, target=LESION, target_v1=0, topology=0, extra_cerebral=False, evaluated=False,
+    color=(200, 70, 255),
+)  # fmt: skip
+"""The row of lesions. It stands outside the table: no label map of SynthSeg holds the value, and no list of theirs has
+it. Topology 0: there may be many of them, and none is dropped for being small."""
+
+
 @dataclass(frozen=True)
 class Parcel:
     """One part of the cortex."""
@@ -136,11 +150,11 @@ def parcel_values() -> tuple[int, ...]:
 
 @cache
 def _by_value() -> dict[int, Structure]:
-    return {structure.value: structure for structure in table()}
+    return {structure.value: structure for structure in (*table(), LESIONS)}
 
 
 def known(value: int) -> bool:
-    """Whether the table has a row for this value."""
+    """Whether this value is a structure: has a row in the table, or is that of lesions."""
     return int(value) in _by_value()
 
 

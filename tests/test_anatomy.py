@@ -175,3 +175,12 @@ def test_every_predicted_value_is_in_one_quality_group(version):
     members = [value for values in anatomy.QUALITY_GROUPS.values() for value in values]
     assert len(members) == len(set(members))
     assert set(anatomy.predicted_values(version)) <= set(members)
+
+
+def test_lesions_are_a_structure_outside_the_table():
+    lesions = anatomy.structure(anatomy.LESION)
+    assert lesions is anatomy.LESIONS and lesions not in anatomy.table() and lesions.value not in range(61)
+    assert anatomy.name(77) == "WM-hypointensities" and anatomy.color(77) == lesions.color
+    assert 77 not in anatomy.predicted_values() and 77 not in anatomy.evaluated_values()
+    assert anatomy.flip_channels([0, 2, 41, 77]) == (0, 2, 1, 3)
+    assert lesions.generation_class not in {s.generation_class for s in anatomy.table()}

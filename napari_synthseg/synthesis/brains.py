@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import torch
 
+from napari_synthseg.anatomy import LESION, WHITE_MATTER
 from napari_synthseg.progress import checkpoint
 from napari_synthseg.synthesis.acquisition import along, back_matrix, blur_matrix, slice_matrix, stack_matrix
 from napari_synthseg.synthesis.appearance import bias_field, gaussian_mixture, rescale_and_gamma
 from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
 from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.lesion_painting import OF_THE_MAP, table_with_lesions, with_lesions
 from napari_synthseg.synthesis.record import Record
 
 EXTRA_CSF = 24
-LESIONS = {25: 2, 57: 41}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Sample:
 
     Attributes:
         image: (X, Y, Z) float32 in [0, 1], the network's input.
-        labels: (X, Y, Z) uint8 indices into the label map's table after deformation, before anything is reset.
+        labels: (X, Y, Z) uint8 indices into the label map's table (`table_of`) after deformation, before anything is
+            reset.
         limits: the intensities that became 0 and 1 before gamma.
     """
 
@@ -79,12 +81,19 @@ def crop_grid(label_map: LabelMap, shape: Sequence[int], crop: Sequence[float], 
     return Grid(tuple(shape), spacing, tuple(o + r * c for o, r, c in zip(whole.origin, room, crop, strict=True)))  # type: ignore[arg-type]
 
 
+def table_of(record: Record, label_map: LabelMap) -> LabelMap:
+    """The map with the table that deformed labels point into: its own, or with the rows of painted lesions."""
+    return label_map if record.drawn_lesions is None else table_with_lesions(label_map)
+
+
 def deform(record: Record, label_map: LabelMap, grid: Grid) -> torch.Tensor:
-    """Labels of the transformed map on a grid, by nearest neighbour (eq. 10).
+    """Labels of the transformed map, with the record's lesions, on a grid, by nearest neighbour (eq. 10).
 
     Returns:
-        (X, Y, Z) uint8 indices into the label map's table.
+        (X, Y, Z) uint8 indices into the table of `table_of`.
     """
+    if record.drawn_lesions is not None:
+        label_map = with_lesions(label_map, record.drawn_lesions)
     device = label_map.index.device
     axes = [grid.axis(i) for i in range(3)]
     matrix = affine_matrix(record.rotation_deg, record.scaling, record.shearing)
@@ -122,32 +131,44 @@ def _lookup(labels: torch.Tensor, table: Sequence[int]) -> torch.Tensor:
 
 
 def imaged_labels(record: Record, label_map: LabelMap) -> list[int]:
-    """Which label's intensity each label shows: skull stripping (Table S2) and dropped lesions lend some another's."""
+    """Which label's intensity each label shows: skull stripping (Table S2) and dropped lesions lend some another's.
+
+    Where lesions are painted, those of the map look like them.
+    """
+    shown = list(range(len(table_of(record, label_map).values)))
     slot = {v: i for i, v in enumerate(label_map.values)}
-    shown = list(range(len(label_map.values)))
     if record.skull_strip != "none":
         for i, gone in enumerate(label_map.removed):
             if gone and not (record.skull_strip == "keep-csf" and label_map.values[i] == EXTRA_CSF):
                 shown[i] = 0
-    if not record.lesions:
-        for lesion, tissue in LESIONS.items():
-            if lesion in slot and tissue in slot:
-                shown[slot[lesion]] = slot[tissue]
+    for lesion, tissue in OF_THE_MAP.items():
+        if lesion in slot and not record.lesions and tissue in slot:
+            shown[slot[lesion]] = slot[tissue]
+        elif lesion in slot and record.lesions and record.drawn_lesions is not None:
+            shown[slot[lesion]] = len(label_map.values)
     return shown
 
 
 def target_table(record: Record, label_map: LabelMap, values: Sequence[int] | None = None) -> list[int]:
     """What each label becomes in the target (section 3.1.5).
 
+    Lesions that can be seen are lesions (77) for a network that knows them, or where the record paints some and
+    values are asked for; else they are white matter.
+
     Args:
         record: its skull stripping removes labels from the target too.
         label_map: the map.
         values: the network's sorted labels; the table then holds channels instead of values.
     """
-    shown = imaged_labels(record, label_map)
-    targets = [
-        label_map.targets[s] if s == 0 or label_map.removed[i] else label_map.targets[i] for i, s in enumerate(shown)
-    ]
+    shown, whole = imaged_labels(record, label_map), table_of(record, label_map)
+    targets = [whole.targets[s] if s == 0 or whole.removed[i] else whole.targets[i] for i, s in enumerate(shown)]
+    apart = record.drawn_lesions is not None if values is None else LESION in values
+    k = len(label_map.values)
+    for i, value in enumerate(label_map.values):
+        if apart and record.lesions and value in OF_THE_MAP:
+            targets[i] = LESION
+    if not apart:
+        targets[k:] = WHITE_MATTER[: len(targets) - k]
     if values is None:
         return targets
     channel = {v: i for i, v in enumerate(values)}
@@ -158,7 +179,10 @@ def mixture(record: Record, label_map: LabelMap, labels: torch.Tensor, noise_sca
     """(X, Y, Z) image of deformed labels before anything is done to it (eq. 11-13)."""
     checkpoint()
     shown = imaged_labels(record, label_map)
-    means, stds = [record.means[s] for s in shown], [record.stds[s] for s in shown]
+    means, stds = record.means, record.stds
+    if record.drawn_lesions is not None:
+        means, stds = means + (record.drawn_lesions.mean,) * 2, stds + (record.drawn_lesions.std,) * 2
+    means, stds = tuple(means[s] for s in shown), tuple(stds[s] for s in shown)
     return gaussian_mixture(labels, means, stds, record.noise_seed, noise_scale)
 
 

@@ -12,9 +12,10 @@ Kind = Literal["range", "optional range", "number", "probability", "count", "dir
 
 SPATIAL, MIXTURE, BIAS = "Spatial deformation", "Gaussian mixture", "Bias field"
 INTENSITY, ACQUISITION, LABELS = "Intensity augmentation", "Acquisition", "Labels"
+LESIONS = "White matter lesions"
 
-GROUPS = (SPATIAL, MIXTURE, BIAS, INTENSITY, ACQUISITION, LABELS)
-"""In the order of section 3.1."""
+GROUPS = (SPATIAL, MIXTURE, BIAS, INTENSITY, ACQUISITION, LABELS, LESIONS)
+"""In the order of section 3.1; lesions are not in the paper."""
 
 DIRECTIONS = ("sagittal", "coronal", "axial")
 """What the slice directions 0, 1 and 2 are called."""
@@ -150,6 +151,15 @@ _ROWS = (
     _row("lesions", LABELS, "Lesions", "", "probability", "probability", _CHANCE,
          "How often the white matter lesions of a map that has them look different from white matter.",
          "section 4.2"),
+    _row("lesion_load_ml", LESIONS, "Load", "", "ml", "range", (0, 100, 1),
+         "Volume of the lesions painted into the map; small loads are more common than large ones.",
+         "ours; none in the paper"),
+    _row("lesion_periventricular", LESIONS, "Periventricular", "", "share", "range", (0, 1, 0.05),
+         "Share of that volume in caps and bands around the lateral ventricles.", "ours"),
+    _row("lesion_size_mm3", LESIONS, "Size", "", "mm³", "range", (1, 20000, 5),
+         "Volume of single lesions farther away: as many from 10 to 100 as from 100 to 1000.", "ours, log-uniform"),
+    _row("lesion_symmetry", LESIONS, "Symmetry", "", "share", "range", (0, 1, 0.05),
+         "How alike the lesions of both sides are.", "ours"),
 )
 
 

@@ -10,9 +10,9 @@ from napari_synthseg.synthesis.prior_checks import check_count, check_direction,
 Range = tuple[float, float]
 
 _SIGNED = ("rotation_deg", "shearing", "translation_mm")
-_POSITIVE = ("scaling", "slice_spacing_mm", "gamma_exponent", "slice_thickness_mm", "slice_blur_mm")
+_POSITIVE = ("scaling", "slice_spacing_mm", "gamma_exponent", "slice_thickness_mm", "slice_blur_mm", "lesion_size_mm3")
 _CHANCES = ("skull_strip", "skull_strip_keeps_csf", "lesions", "flip", "background_zero", "background_low",
-            "tissue_contrast", "t1_order", "one_millimetre")  # fmt: skip
+            "tissue_contrast", "t1_order", "one_millimetre", "lesion_periventricular", "lesion_symmetry")  # fmt: skip
 _COUNTS = ("velocity_grid", "bias_grid")
 
 
@@ -88,6 +88,14 @@ class Priors:
     """Probability that the lesion labels of a map that has them are kept (section 4.2)."""
     flip: float = 0.5
     """Probability of a left/right flip with its labels swapped (section 4.2)."""
+    lesion_load_ml: Range = (0.0, 0.0)
+    """Volume of white matter lesions painted into each map, ml; small loads come more often (ours; paper: none)."""
+    lesion_periventricular: Range = (0.3, 0.9)
+    """Share of that volume in caps and bands around the lateral ventricles (ours)."""
+    lesion_size_mm3: Range = (5.0, 8000.0)
+    """Volume of single lesions farther away, mm^3; log-uniform (ours)."""
+    lesion_symmetry: Range = (0.2, 0.8)
+    """How alike the lesions of both sides are: 0 not at all, 1 as far as the brain is (ours)."""
 
     def __post_init__(self) -> None:
         """Refuse priors that cannot be meant."""

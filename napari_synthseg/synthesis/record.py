@@ -7,30 +7,18 @@ seed, so that changing a strength keeps the pattern. Equations are those of the 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 
 from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.lesions import LesionRecord, draw_lesions
+from napari_synthseg.synthesis.plain import Plain
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.tissues import tissue_means
 
 Triple = tuple[float, float, float]
-
-
-class Plain:
-    """What records of every generative model can do: become plain numbers, and come back."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and strings."""
-        return asdict(self)  # type: ignore[call-overload]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        plain = {f.name: data[f.name] for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
 
 
 @dataclass(frozen=True)
@@ -71,6 +59,25 @@ class Record(Plain):
     noise_std: float
     crop: Triple
     """Where a random crop lies in the room it has, 0 to 1 along each axis."""
+    drawn_lesions: LesionRecord | None = None
+    """White matter lesions beside those of the map; None where the priors ask for none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and strings; without lesions, what it was before there were any."""
+        plain = super().to_dict()
+        if self.drawn_lesions is None:
+            del plain["drawn_lesions"]
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            KeyError: a field is missing.
+        """
+        lesions = data.get("drawn_lesions")
+        return super().from_dict({**data, "drawn_lesions": lesions and LesionRecord.from_dict(lesions)})
 
 
 def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Record:
@@ -128,6 +135,7 @@ def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Rec
     by_tissue = chance(priors.tissue_contrast)
     background = next(take)
     means, stds, contrast = _contrast(priors, label_map, by_tissue, background, seeds[3])
+    drawn_lesions = draw_lesions(priors, label_map, take, seeds[4], contrast, means, stds)
     return Record(
         flip=flip,
         lesions=lesions,
@@ -155,6 +163,7 @@ def draw(priors: Priors, label_map: LabelMap, generator: torch.Generator) -> Rec
         in_plane_blur=priors.in_plane_blur * factor,
         noise_std=noise_std,
         crop=crop,
+        drawn_lesions=drawn_lesions,
     )
 
 

@@ -20,6 +20,7 @@ from napari_synthseg.synthesis.brains import (
     imaged_labels,
     intensity_limits,
     mixture,
+    table_of,
 )
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.record import Record
@@ -84,7 +85,8 @@ def step(
         return StepVolume(letter, info.title, _labels(index, label_map.values, placed), None, True)
     index = deform(record, label_map, grid)
     if letter == "b":
-        kept = [label_map.values[i] for i in imaged_labels(record, label_map)]
+        values = table_of(record, label_map).values
+        kept = [values[i] for i in imaged_labels(record, label_map)]
         return StepVolume(letter, info.title, _labels(index, kept, placed), None, True)
     image = mixture(record, label_map, index, averaging(grid))
     if letter in "de":
@@ -98,9 +100,9 @@ def step(
 
 
 def _at_rest(record: Record) -> Record:
-    """The record without its spatial transform."""
+    """The record without its spatial transform and without lesions."""
     still = {"rotation_deg": (0.0,) * 3, "scaling": (1.0,) * 3, "shearing": (0.0,) * 3, "translation_mm": (0.0,) * 3}
-    return replace(record, flip=False, velocity_std=0.0, **still)  # type: ignore[arg-type]
+    return replace(record, flip=False, velocity_std=0.0, drawn_lesions=None, **still)  # type: ignore[arg-type]
 
 
 def _labels(index: torch.Tensor, values: Sequence[int], affine: np.ndarray) -> Volume:
