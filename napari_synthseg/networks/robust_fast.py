@@ -69,10 +69,16 @@ class GuidedLocator(nn.Module):
         s1 = self.s1(image).float().softmax(1)
         return s1, self.denoiser.logits(s1).float().softmax(1)
 
-    def trunk(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1, 2X, 2Y, 2Z) image -> (B, F, X, Y, Z) features of S2, which knows the tissues."""
-        with torch.no_grad():  # each network is trained by itself
-            denoised = self.tissues(image)[1]
+    def trunk(self, image: torch.Tensor, denoised: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, 1, 2X, 2Y, 2Z) image -> (B, F, X, Y, Z) features of S2, which knows the tissues.
+
+        Args:
+            image: at 2 mm in [0, 1].
+            denoised: (B, T, 2X, 2Y, 2Z) posteriors of D, if they are known already.
+        """
+        if denoised is None:
+            with torch.no_grad():  # each network is trained by itself
+                denoised = self.tissues(image)[1]
         return self.s2.trunk(with_tissues(image, denoised))
 
     def bias(self, shape: Sequence[int]) -> torch.Tensor | float:

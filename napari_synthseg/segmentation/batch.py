@@ -67,8 +67,9 @@ def segment_files(
 ) -> Generator[Progress, None, BatchReport]:
     """Segment scans and write what came of them.
 
-    For every scan a label file with its BIDS table (.tsv) and a record of the run (.json); a picture (.png) and the
-    posteriors (`_probseg.nii.gz`) if asked for. They appear together, when the scan is finished.
+    For every scan a label file with its BIDS table (.tsv) and a record of the run (.json); a picture (.png), the
+    posteriors (`_probseg.nii.gz`) and a robust network's tissue maps (`_desc-S1_dseg.nii.gz`,
+    `_desc-denoised_dseg.nii.gz`) if asked for. They appear together, when the scan is finished.
 
     Args:
         inputs: scans, folders of scans, or text files with one path a line.
@@ -85,7 +86,7 @@ def segment_files(
     """
     options = options or SegmentOptions()
     scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
-    targets = plan_outputs(scans, Path(out), preview=preview, posteriors=options.posteriors)
+    targets = plan_outputs(scans, Path(out), preview=preview, posteriors=options.posteriors, tissues=options.tissues)
     if volumes_csv is not None and Path(volumes_csv).is_dir():
         raise InputError(f"{volumes_csv} is a folder; give the name of a CSV or TSV file for the volumes.")
     yield Progress("Loading the network")
@@ -120,7 +121,7 @@ def _segment_one(
     volume = read_volume(scan, index=options.index)
     result = yield from segment_steps(volume, options, model, name=str(scan))
     yield Progress("Writing")
-    write_results(target, volume, result, preview=preview)
+    write_results(target, volume, result, preview=preview, tissues=options.tissues)
     return replace(result, posteriors=None)
 
 

@@ -16,10 +16,19 @@ from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.progress import checkpoint
 
 
-def located(model: LocateRefine, image: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
-    """(K, X, Y, Z) float16 posteriors of the locator; `order` as from `anatomy.flip_channels`, None for one pass."""
+def located(
+    model: LocateRefine, image: torch.Tensor, order: Sequence[int] | None, denoised: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(K, X, Y, Z) float16 posteriors of the locator.
+
+    Args:
+        model: the network.
+        image: (1, 1, X, Y, Z) at 2 mm in [0, 1].
+        order: channels after a flip, as from `anatomy.flip_channels`; None for one pass without averaging.
+        denoised: (1, T, X, Y, Z) what D makes of the image, where there is a D and that is known already.
+    """
     net = model.locator
-    features = [net.trunk(image)[0]]
+    features = [net.trunk(image, *(() if denoised is None else (denoised,)))[0]]
     terms = [_bias(net, features[0])]
     if order is not None:
         features.append(net.trunk(image.flip(2))[0].flip(1))

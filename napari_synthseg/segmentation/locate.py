@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation import flip_average
 from napari_synthseg.segmentation.blocks import window
 from napari_synthseg.segmentation.postprocess import bounding_box, largest_component
 from napari_synthseg.segmentation.prediction import average, half_precision
 from napari_synthseg.segmentation.preprocess import between_limits, brain_centre, limits
+from napari_synthseg.segmentation.tissue_maps import DENOISED, S1
 
 BRAIN_MARGIN_MM = 20
 CSF_MARGIN_MM = 4
@@ -35,6 +37,7 @@ class Located:
         start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
         limits: intensities of the prepared image that became 0 and 1.
         spacing: mm.
+        tissues: (96, 112, 96) uint8 tissue classes at 2 mm of a hierarchy's inner networks (`TISSUE_MAPS`), on the CPU.
     """
 
     posteriors: torch.Tensor
@@ -42,6 +45,7 @@ class Located:
     start: np.ndarray
     limits: tuple[float, float]
     spacing: int = 2
+    tissues: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def middle(self, values: Sequence[int]) -> np.ndarray | None:
         """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
@@ -69,20 +73,24 @@ def locate_steps(
 
 def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
     """The locator's posteriors in its fixed field of view around a voxel of the image."""
-    field, start, ends = field_of_view(model, image, centre)
+    seen, start, ends = field_of_view(model, image, centre)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
-    field = field.to(device)
+    seen = seen.to(device)
     with torch.inference_mode(), half_precision(device, "locate-refine"):
-        return Located(_locate(model, field, order), field, start, ends)
+        if not isinstance(model, RobustLocateRefine):
+            return Located(_locate(model, seen, order), seen, start, ends)
+        s1, denoised = model.locator.tissues(seen)
+        classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
+        return Located(flip_average.located(model, seen, order, denoised), seen, start, ends, tissues=classes)
 
 
 def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
     """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
-    field, start, ends = field_of_view(model, image, centre)
+    seen, start, ends = field_of_view(model, image, centre)
     with torch.inference_mode(), half_precision(device, "locate-refine"):
         if isinstance(model, LocateRefine):
-            return Located(flip_average.glance(model, field.to(device)), field, start, ends, 4)
-        return Located(_locate(model, field.to(device), None), field, start, ends)
+            return Located(flip_average.glance(model, seen.to(device)), seen, start, ends, 4)
+        return Located(_locate(model, seen.to(device), None), seen, start, ends)
 
 
 def field_of_view(
@@ -94,17 +102,17 @@ def field_of_view(
     """
     shape = np.array(_head_shape(model))
     start = np.round(np.asarray(centre, float)).astype(int) - shape
-    field = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
-    field = F.avg_pool3d(field[None, None], 2)
-    ends = limits(field.numpy(), 1.0, 99.0)
-    return torch.from_numpy(between_limits(field.numpy(), ends)), start, ends
+    seen = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
+    seen = F.avg_pool3d(seen[None, None], 2)
+    ends = limits(seen.numpy(), 1.0, 99.0)
+    return torch.from_numpy(between_limits(seen.numpy(), ends)), start, ends
 
 
-def _locate(model: nn.Module, field: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+def _locate(model: nn.Module, seen: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
     if isinstance(model, LocateRefine):
-        return flip_average.located(model, field, order)
-    direct = model.locate(field)[0]  # type: ignore[operator]
-    return direct.half() if order is None else average(direct, model.locate(field.flip(2))[0], order)  # type: ignore[operator]
+        return flip_average.located(model, seen, order)
+    direct = model.locate(seen)[0]  # type: ignore[operator]
+    return direct.half() if order is None else average(direct, model.locate(seen.flip(2))[0], order)  # type: ignore[operator]
 
 
 def _head_shape(model: nn.Module) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from napari_synthseg.networks.encoder_decoder import EncoderDecoder
 from napari_synthseg.networks.robust import Hierarchy, as_channels
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.slabs import SLAB_BYTES, Sink, in_float32, slab_steps
+from napari_synthseg.segmentation.tissue_maps import DENOISED, S1, TISSUE_MAPS
 
 SPARE = 0.8
 """How much of the free memory may be used."""
@@ -99,7 +100,7 @@ def _pass_steps(
         yield from slab_steps(model, scan, shape, sink, stage, dtype=dtype)  # type: ignore[arg-type]
         return {}
     count = len(model.denoiser.labels)  # type: ignore[arg-type]
-    tissues = {name: torch.empty(shape, dtype=torch.uint8) for name in ("S1", "denoised")}
+    tissues = {name: torch.empty(shape, dtype=torch.uint8) for name in TISSUE_MAPS}
 
     def classes_to(name: str) -> Sink:
         def take(start: int, part: torch.Tensor) -> None:
@@ -114,21 +115,21 @@ def _pass_steps(
         model.s1,  # type: ignore[arg-type]
         scan,
         shape,
-        classes_to("S1"),
+        classes_to(S1),
         f"{stage}: tissues",
         dtype=dtype,
     )
     yield from slab_steps(
         model.denoiser,  # type: ignore[arg-type]
-        lambda a, b: channels_of("S1", a, b),
+        lambda a, b: channels_of(S1, a, b),
         shape,
-        classes_to("denoised"),
+        classes_to(DENOISED),
         f"{stage}: denoising",
         dtype=dtype,
     )
     yield from slab_steps(
         model.s2,  # type: ignore[arg-type]
-        lambda a, b: torch.cat([scan(a, b), channels_of("denoised", a, b)], -1),
+        lambda a, b: torch.cat([scan(a, b), channels_of(DENOISED, a, b)], -1),
         shape,
         sink,
         f"{stage}: structures",

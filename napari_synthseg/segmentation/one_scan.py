@@ -54,7 +54,7 @@ class Segmentation:
     quality: dict[int, float] = field(default_factory=dict)
     """Expected Dice by FreeSurfer value, 0-1, not calibrated (see `quality.expected_dice`)."""
     tissues: dict[str, Volume] = field(default_factory=dict)
-    """Of SynthSeg-robust: tissue classes (`anatomy.TISSUES`) from its inner networks, `S1` and `denoised`."""
+    """Of a robust network: tissue classes (`anatomy.TISSUES`) from its inner networks, by `TISSUE_MAPS`."""
 
 
 def segment(
@@ -106,6 +106,8 @@ def load(options: SegmentOptions) -> nn.Module:
         )
     if options.robust and card["network"] != "robust":
         raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
+    if options.tissues and card["network"] != "robust":
+        raise InputError(f"The weights {card.get('name')!r} find no tissues to keep: a robust network does (--robust).")
     return model
 
 
@@ -211,21 +213,24 @@ def measure(
     ]
     sums = {value: mm3 / prepared.voxel_mm3 for value, mm3 in volumes.items()}
     quality = expected_dice(soft.data, soft.values, hard, sums)
+    tissues = tissues_on(grid, prediction)
+    if options.tissues and not tissues:
+        warnings.append("There are no tissue maps: the network has none, or had to run in blocks.")
     kept = soft if options.posteriors else None
     labels = soft.labels(hard)
     if parcels is not None:
         labels = divide(labels, parcels, soft)
         volumes = volumes | parcels.volumes(sum(volumes.get(value, 0.0) for value in anatomy.CORTEX))
-    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, quality, tissues_on(grid, prediction))
+    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, quality, tissues)
 
 
 def tissues_on(grid: Grid, prediction: Prediction) -> dict[str, Volume]:
     """Tissue classes of a hierarchy's inner networks on a grid: those of the nearest voxels."""
-    if prediction.scene is None:
+    if prediction.tissues is None:
         return {}
     found = {}
-    for name, classes in prediction.scene.tissues.items():
-        whole = Posteriors(classes[None], prediction.scene.start, (0,), grid)
+    for name, classes in prediction.tissues.classes.items():
+        whole = Posteriors(classes[None], prediction.tissues.start, (0,), grid)
         found[name] = Volume(whole.nearest(classes.numpy()), grid.affine)
     return found
 

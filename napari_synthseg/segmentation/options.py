@@ -43,6 +43,8 @@ class SegmentOptions:
     """Try the 24 right-angle rotations and use the one that looks like a head, for scans with a wrong header."""
     posteriors: bool = False
     """Keep the posteriors of all structures too."""
+    tissues: bool = False
+    """Keep the two tissue maps of a robust network too: what its S1 finds, and what its denoiser makes of that."""
     keep_largest: bool = True
     """Keep only the largest component of every structure (topological class)."""
     fill_holes: bool = True

@@ -16,10 +16,13 @@ from napari_synthseg.files.label_table import check_replaceable, table_path
 from napari_synthseg.files.paths import WRITABLE
 from napari_synthseg.segmentation.one_scan import PROGRAM, Segmentation
 from napari_synthseg.segmentation.preview import write_preview
+from napari_synthseg.segmentation.tissue_maps import TISSUE_MAPS, tissue_names
 from napari_synthseg.volume import Volume, resample_to, same_grid
 
 
-def plan_outputs(scans: Sequence[Path], out: Path, *, preview: bool = False, posteriors: bool = False) -> list[Path]:
+def plan_outputs(
+    scans: Sequence[Path], out: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False
+) -> list[Path]:
     """The label file of each scan.
 
     Raises:
@@ -46,8 +49,11 @@ def plan_outputs(scans: Sequence[Path], out: Path, *, preview: bool = False, pos
     for target in targets:
         if target.resolve() in sources:
             raise InputError(f"{target} is an input too; choose another name for the labels.")
-        check_replaceable(table_path(target))
-        check_earlier(target, *([_picture(target)] if preview else []), *([_soft(target)] if posteriors else []))
+        maps = [_tissue_map(target, name) for name in TISSUE_MAPS] if tissues else []
+        for one in (target, *maps):
+            check_replaceable(table_path(one))
+        others = [*([_picture(target)] if preview else []), *([_soft(target)] if posteriors else [])]
+        check_earlier(target, *others, *maps)
     return targets
 
 
@@ -86,8 +92,21 @@ def _soft(target: Path) -> Path:
     return target.with_name(f"{stem(target).removesuffix('_dseg')}_probseg.nii.gz")
 
 
-def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: bool = False) -> list[Path]:
+def _tissue_map(target: Path, name: str) -> Path:
+    return target.with_name(f"{stem(target).removesuffix('_dseg')}_desc-{name}_dseg.nii.gz")
+
+
+def write_results(
+    target: Path, scan: Volume, result: Segmentation, *, preview: bool = False, tissues: bool = False
+) -> list[Path]:
     """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
+
+    Args:
+        target: the label file.
+        scan: what was segmented.
+        result: what came of it.
+        preview: write the picture too.
+        tissues: write the tissue maps too, where there are some.
 
     Returns:
         The files.
@@ -103,6 +122,8 @@ def write_results(target: Path, scan: Volume, result: Segmentation, *, preview: 
             write_preview(part / _picture(target).name, shown, result.labels, title=_title(name, result))
         if result.posteriors is not None:
             result.posteriors.write(part / _soft(target).name)
+        for which, classes in result.tissues.items() if tissues else ():
+            write_labels(part / _tissue_map(target, which).name, classes, names=tissue_names())
         files = sorted(part.iterdir(), key=lambda path: path.name == target.name)
         for path in files:
             os.replace(path, target.parent / path.name)

@@ -25,6 +25,7 @@ from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.locate import Located, locate_steps, refine_box
 from napari_synthseg.segmentation.prediction import (
     Prediction,
+    Tissues,
     average,
     blend,
     half_precision,
@@ -149,7 +150,22 @@ def _refine(
             return _refine_block(model, part, prior, appearance, order)
 
     posteriors = yield from blend("Refining", one, blocks, len(model.labels))  # type: ignore[arg-type]
-    return Prediction(posteriors, values_of(model), tuple(low.tolist()), coarse.cpu(), str(device))
+    tissues = Tissues({k: _doubled(v) for k, v in located.tissues.items()}, tuple(start.tolist()))
+    return Prediction(
+        posteriors,
+        values_of(model),
+        tuple(low.tolist()),
+        coarse.cpu(),
+        str(device),
+        tissues=tissues if tissues.classes else None,
+    )
+
+
+def _doubled(classes: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) classes at 2 mm -> (2X, 2Y, 2Z) at 1 mm, as the voxels of 2 mm lie."""
+    for axis in range(3):
+        classes = classes.repeat_interleave(2, axis)
+    return classes
 
 
 def _refine_block(

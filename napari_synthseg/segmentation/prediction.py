@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,13 +22,24 @@ class Scene:
         image: (X, Y, Z) float32 in [0, 1], the rescaled and padded scan, on the CPU.
         winners: (X, Y, Z) the channel with the largest posterior.
         start: voxel of the prepared image where both begin; may lie outside of it.
-        tissues: (X, Y, Z) uint8 tissue classes from the inner networks of a hierarchy, by name.
     """
 
     image: torch.Tensor
     winners: torch.Tensor
     start: tuple[int, int, int]
-    tissues: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """What the inner networks of a hierarchy say of the scan, as it is: of its mirror image nothing is kept.
+
+    Attributes:
+        classes: (X, Y, Z) uint8 tissue classes (`anatomy.TISSUES`) of S1 and of D, by `TISSUE_MAPS`.
+        start: voxel of the prepared image where both begin; may lie outside of it.
+    """
+
+    classes: Mapping[str, torch.Tensor]
+    start: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Prediction:
         device: where the network ran.
         notes: sentences on what had to be done differently.
         scene: what a network of the whole head saw.
+        tissues: what its inner networks said, where it is a hierarchy that ran in one piece.
     """
 
     posteriors: torch.Tensor
@@ -52,6 +64,7 @@ class Prediction:
     device: str
     notes: tuple[str, ...] = ()
     scene: Scene | None = None
+    tissues: Tissues | None = None
 
     def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
         """The part that lies inside a prepared image of this shape (posteriors may reach into its padding)."""

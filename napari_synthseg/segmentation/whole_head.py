@@ -7,6 +7,7 @@ Else in overlapping blocks.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.segmentation import one_piece
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.postprocess import best_channel, bounding_box, foreground, largest_component
-from napari_synthseg.segmentation.prediction import Prediction, Scene, blend, values_of
+from napari_synthseg.segmentation.prediction import Prediction, Scene, Tissues, blend, values_of
 from napari_synthseg.segmentation.preprocess import pad_to, rescale
 from napari_synthseg.segmentation.presets import OWN, Procedure
 
@@ -71,20 +72,21 @@ def whole_steps(
     padded = torch.zeros(size)
     inner = tuple(slice(a, a + n) for a, n in zip(first, image.shape, strict=True))
     padded[inner] = torch.from_numpy(rescale(image, *how.percentiles))
-    posteriors, tissues = yield from one_piece.posteriors_steps(
+    posteriors, classes = yield from one_piece.posteriors_steps(
         model, padded, device, how.flip, torch.bfloat16 if how.bfloat16 else torch.float32
     )
     if how.smooth:
         for channel in posteriors:
             channel.copy_(smooth_posteriors(channel[None, None])[0, 0])
     start: tuple[int, ...] = tuple(-a for a in first)
-    scene = Scene(padded, torch.from_numpy(best_channel(posteriors)), start, tissues)  # type: ignore[arg-type]
+    scene = Scene(padded, torch.from_numpy(best_channel(posteriors)), start)  # type: ignore[arg-type]
+    kept = Tissues(classes, start) if classes else None  # type: ignore[arg-type]
     if not how.topology:
         posteriors, start = posteriors[(slice(None), *inner)], (0, 0, 0)
     if not how.keep_brain:
-        return Prediction(posteriors, values_of(model), start, None, str(device), scene=scene)  # type: ignore[arg-type]
+        return Prediction(posteriors, values_of(model), start, None, str(device), scene=scene, tissues=kept)  # type: ignore[arg-type]
     margin = BRAIN_MARGIN_MM if how.reach else 0  # soft edges beyond the component
-    return _around_brain(posteriors, model, scene, start, str(device), margin)
+    return replace(_around_brain(posteriors, model, scene, start, str(device), margin), tissues=kept)
 
 
 def _around_brain(
