@@ -2,12 +2,14 @@
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from napari_synthseg.cli.ends import PROGRAM
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
 
@@ -21,6 +23,7 @@ def make_segment() -> Callable[..., int]:
         out: Out,
         segmentation: SegmentOptions,
         volumes: Path | None = None,
+        qc: Path | None = None,
         preview: bool = False,
     ) -> int:
         """Label the structures of a brain in scans of any contrast and resolution.
@@ -30,11 +33,15 @@ def make_segment() -> Callable[..., int]:
             out: the label file to write for one scan (its name ends like a scan's), else a folder.
             segmentation: how to segment.
             volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
+            qc: write a verdict on every scan, and the expected Dice of its structures, into this CSV or TSV table.
             preview: write a PNG picture beside every label file.
         """
-        report = follow(segment_files(inputs, out, segmentation, volumes_csv=volumes, preview=preview))
+        job = segment_files(inputs, out, segmentation, volumes_csv=volumes, quality_csv=qc, preview=preview)
+        report = follow(job)
         for written in report.done.values():
             print(written)
+        if report.summary and len(report.done) > 1:
+            print(f"{PROGRAM}: {report.summary}", file=sys.stderr)
         return report.exit_code
 
     return segment

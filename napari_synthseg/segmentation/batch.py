@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
 
-from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_volume, stem, suffix
 from napari_synthseg.files.paths import DICOM, SCANS
@@ -20,6 +16,7 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.outputs import plan_outputs, write_results
+from napari_synthseg.segmentation.tables import Quality, Volumes, write_quality, write_volumes
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -36,24 +33,27 @@ class BatchReport:
         done: label files written, by scan.
         failed: a sentence on each scan that failed.
         warnings: what looked implausible, by scan.
+        poor: expected mean Dice of the scans whose segmentation has probably failed, by scan.
     """
 
     done: dict[str, Path] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    poor: dict[str, float] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
         """0 where every scan was segmented, else 1."""
         return 1 if self.failed else 0
 
-
-@dataclass(frozen=True)
-class Volumes:
-    """The row of a scan in the table of volumes, mm^3; a batch keeps no more of a scan, so that it may be long."""
-
-    intracranial_mm3: float
-    by_value: dict[int, float]
+    @property
+    def summary(self) -> str:
+        """A sentence that names the scans whose segmentation has probably failed, worst first; empty without any."""
+        if not self.poor:
+            return ""
+        worst = sorted(self.poor, key=lambda scan: self.poor[scan])
+        names = ", ".join(f"{scan} ({self.poor[scan]:.2f})" for scan in worst)
+        return f"Probably failed, {len(worst)} of {len(self.done)} (expected mean Dice): {names}."
 
 
 def segment_files(
@@ -62,6 +62,7 @@ def segment_files(
     options: SegmentOptions | None = None,
     *,
     volumes_csv: Path | str | None = None,
+    quality_csv: Path | str | None = None,
     preview: bool = False,
     model: nn.Module | None = None,
 ) -> Generator[Progress, None, BatchReport]:
@@ -77,6 +78,7 @@ def segment_files(
             becomes `<stem>_dseg.nii.gz`.
         options: how to segment.
         volumes_csv: a table of all volumes (mm^3), one row a scan; tabs instead of commas if its name ends in .tsv.
+        quality_csv: a table of expected Dice, likewise: verdict, mean, groups and structures.
         preview: write a picture too.
         model: a network already loaded.
 
@@ -87,12 +89,14 @@ def segment_files(
     options = options or SegmentOptions()
     scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
     targets = plan_outputs(scans, Path(out), preview=preview, posteriors=options.posteriors, tissues=options.tissues)
-    if volumes_csv is not None and Path(volumes_csv).is_dir():
-        raise InputError(f"{volumes_csv} is a folder; give the name of a CSV or TSV file for the volumes.")
+    for table, what in ((volumes_csv, "volumes"), (quality_csv, "quality")):
+        if table is not None and Path(table).is_dir():
+            raise InputError(f"{table} is a folder; give the name of a CSV or TSV file for the {what}.")
     yield Progress("Loading the network")
     model = model if model is not None else load(options)
     report = BatchReport()
-    rows: dict[str, Volumes] = {}
+    volumes: dict[str, Volumes] = {}
+    qualities: dict[str, Quality] = {}
     for number, (scan, target) in enumerate(zip(scans, targets, strict=True), 1):
         title = scan.name if len(scans) == 1 else f"{number}/{len(scans)} {scan.name}"
         try:
@@ -108,9 +112,14 @@ def segment_files(
         if result.warnings:
             report.warnings[str(scan)] = result.warnings
             logger.warning("%s: %s", scan.name, " ".join(result.warnings))
-        rows[str(scan)] = Volumes(result.intracranial_mm3, result.volumes)
+        if result.verdict.failed:
+            report.poor[str(scan)] = result.verdict.mean
+        volumes[str(scan)] = Volumes(result.intracranial_mm3, result.volumes)
+        qualities[str(scan)] = Quality(result.verdict, result.quality)
         if volumes_csv is not None:
-            write_volumes(Path(volumes_csv), rows)
+            write_volumes(Path(volumes_csv), volumes)
+        if quality_csv is not None:
+            write_quality(Path(quality_csv), qualities)
     return report
 
 
@@ -140,24 +149,6 @@ def _titled(job: Generator[Progress, None, Segmentation], title: str) -> Generat
 def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-def write_volumes(path: Path, rows: dict[str, Volumes]) -> None:
-    """One row a scan: its path, the intracranial volume and every structure, mm^3; rewritten as a whole, atomically."""
-    values = sorted({value for row in rows.values() for value in row.by_value})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-            writer.writerow(["scan", "intracranial", *(anatomy.name(value) for value in values)])
-            for scan, row in rows.items():
-                volumes = [f"{row.by_value[value]:.1f}" if value in row.by_value else "" for value in values]
-                writer.writerow([scan, f"{row.intracranial_mm3:.1f}", *volumes])
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
 
 
 # --- what to read -----------------------------------------------------------------------------------------------------

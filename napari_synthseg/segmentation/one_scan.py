@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Generator
@@ -26,7 +27,10 @@ from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
 from napari_synthseg.segmentation.preprocess import Prepared, check, prepare
 from napari_synthseg.segmentation.presets import procedure
-from napari_synthseg.segmentation.quality import expected_dice
+from napari_synthseg.segmentation.quality.calibration import Calibration, calibration_of
+from napari_synthseg.segmentation.quality.evidence import Evidence, gather
+from napari_synthseg.segmentation.quality.ratings import Verdict, verdict_on
+from napari_synthseg.segmentation.quality.soft_dice import expected_dice, rough_sums
 from napari_synthseg.segmentation.regressor import load_regressor, score_steps
 from napari_synthseg.segmentation.whole_head import NO_BRAIN
 from napari_synthseg.volume import Volume
@@ -52,9 +56,14 @@ class Segmentation:
     record: dict[str, Any]
     """What ran, on what, how long: fit for JSON."""
     quality: dict[int, float] = field(default_factory=dict)
-    """Expected Dice by FreeSurfer value, 0-1, not calibrated (see `quality.expected_dice`)."""
+    """Expected Dice by FreeSurfer value, 0-1: calibrated where the weights have a calibration (`verdict` says whether),
+    else the soft Dice of `quality.soft_dice`."""
     tissues: dict[str, Volume] = field(default_factory=dict)
     """Of a robust network: tissue classes (`anatomy.TISSUES`) from its inner networks, by `TISSUE_MAPS`."""
+    verdict: Verdict = Verdict(math.nan, False)
+    """What is expected of the whole scan."""
+    evidence: Evidence | None = None
+    """What the expected Dice was made of."""
 
 
 def segment(
@@ -152,6 +161,7 @@ def segment_steps(
             model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
         clock.lap("predict")
+        before = rough_sums(prediction.posteriors, prediction.values)
         hard = yield from postprocess.clean_steps(
             prediction.posteriors,
             prediction.values,
@@ -178,6 +188,9 @@ def segment_steps(
             clock.lap("parcellate")
         yield Progress("Measuring", 0, 1)
         result = measure(prepared, prediction, hard, options, parcels)
+        result = judged(
+            result, prediction, hard, prepared, before, how.flip, calibration_of(getattr(model, "card", None))
+        )
         clock.lap("measure")
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
@@ -211,8 +224,6 @@ def measure(
         *plausibility.check_volumes(volumes, total),
         *plausibility.check_field_of_view(brain, soft.start, prepared.image.shape),
     ]
-    sums = {value: mm3 / prepared.voxel_mm3 for value, mm3 in volumes.items()}
-    quality = expected_dice(soft.data, soft.values, hard, sums)
     tissues = tissues_on(grid, prediction)
     if options.tissues and not tissues:
         warnings.append("There are no tissue maps: the network has none, or had to run in blocks.")
@@ -221,7 +232,28 @@ def measure(
     if parcels is not None:
         labels = divide(labels, parcels, soft)
         volumes = volumes | parcels.volumes(sum(volumes.get(value, 0.0) for value in anatomy.CORTEX))
-    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, quality, tissues)
+    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, {}, tissues)
+
+
+def judged(
+    result: Segmentation,
+    prediction: Prediction,
+    hard: np.ndarray,
+    prepared: Prepared,
+    before: dict[int, float],
+    flips: bool,
+    calibration: Calibration | None,
+) -> Segmentation:
+    """A result with its expected Dice, the verdict on the scan, and a warning if it has probably failed."""
+    sums = {value: result.volumes[value] / prepared.voxel_mm3 for value in map(int, prediction.values[1:])}
+    soft = expected_dice(prediction.posteriors, prediction.values, hard, sums)
+    evidence = gather(prediction, hard, prepared.image, soft, sums, before, flips)
+    expected = None if calibration is None else calibration.expected(evidence)
+    if calibration is None or expected is None:
+        return replace(result, quality=soft, verdict=verdict_on(soft, False), evidence=evidence)
+    verdict = verdict_on(expected, True, calibration.failed_below)
+    warnings = (*result.warnings, verdict.warning) if verdict.warning else result.warnings
+    return replace(result, quality=expected, verdict=verdict, evidence=evidence, warnings=warnings)
 
 
 def tissues_on(grid: Grid, prediction: Prediction) -> dict[str, Volume]:

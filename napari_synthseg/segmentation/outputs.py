@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from napari_synthseg.files.label_table import check_replaceable, table_path
 from napari_synthseg.files.paths import WRITABLE
 from napari_synthseg.segmentation.one_scan import PROGRAM, Segmentation
 from napari_synthseg.segmentation.preview import write_preview
+from napari_synthseg.segmentation.quality.ratings import rate
 from napari_synthseg.segmentation.tissue_maps import TISSUE_MAPS, tissue_names
 from napari_synthseg.volume import Volume, resample_to, same_grid
 
@@ -146,12 +148,18 @@ def result_record(result: Segmentation) -> dict:
     volumes = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
     quality = {anatomy.name(value): round(one, 3) for value, one in result.quality.items()}
     total = round(result.intracranial_mm3, 1)
-    return {**result.record, "intracranial_mm3": total, "volumes_mm3": volumes, "quality": quality}
+    mean = None if math.isnan(result.verdict.mean) else round(result.verdict.mean, 3)
+    expected = {"calibrated": result.verdict.calibrated, "verdict": result.verdict.rating.word, "mean": mean}
+    measured = {"intracranial_mm3": total, "volumes_mm3": volumes, "expected_dice": expected, "quality": quality}
+    return {**result.record, **measured}
 
 
 def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:
     """What the table beside the labels says of each structure, beside its name and colour."""
-    return {
+    columns = {
         "volume_mm3": {value: f"{mm3:.1f}" for value, mm3 in result.volumes.items()},
         "quality": {value: f"{one:.3f}" for value, one in result.quality.items()},
     }
+    if result.verdict.calibrated:
+        columns["rating"] = {value: rate(one).word for value, one in result.quality.items()}
+    return columns

@@ -158,6 +158,7 @@ def _refine(
         coarse.cpu(),
         str(device),
         tissues=tissues if tissues.classes else None,
+        coarse_start=tuple(start.tolist()),
     )
 
 

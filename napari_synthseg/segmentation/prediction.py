@@ -55,6 +55,7 @@ class Prediction:
         notes: sentences on what had to be done differently.
         scene: what a network of the whole head saw.
         tissues: what its inner networks said, where it is a hierarchy that ran in one piece.
+        coarse_start: voxel of the prepared image where `coarse` begins; may lie outside of it.
     """
 
     posteriors: torch.Tensor
@@ -65,6 +66,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     scene: Scene | None = None
     tissues: Tissues | None = None
+    coarse_start: tuple[int, int, int] | None = None
 
     def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
         """The part that lies inside a prepared image of this shape (posteriors may reach into its padding)."""

@@ -1,0 +1,188 @@
+"""Calibrates the expected Dice of weights: segments synthetic scans of all qualities and fits what is said of them.
+
+    python benchmarks/calibrate_quality.py LABEL_MAPS [--weights synthseg-fast] [--scans 120]
+        [--hold-out NAME ...] [--seed 1] [--out FILE.quality.json] [--rows FILE.jsonl] [--threads N]
+
+LABEL_MAPS is what `train synthseg` takes. A scan is drawn from one of the maps in one of four ways in turn: the presets
+`fast`, `synthseg` and `synthseg-plus`, and "degraded": preset `fast`, made worse by the degradation model with all of
+its ranges scaled by one strength, 0 to 1 (noise up to 100 of 255). Every other four are segmented with flips. Three in
+ten are drawn from the maps that are held out: nothing is fitted to them, they tell how well the calibration does.
+
+Every scan is a line of --rows; a run that was stopped goes on from there. The calibration is written beside the weights
+(or to --out), where `segment` finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.segmentation.one_scan import segment
+from napari_synthseg.segmentation.quality import fit
+from napari_synthseg.segmentation.quality.calibration import path_beside
+from napari_synthseg.synthesis.brains import Grid, apply, target_table
+from napari_synthseg.synthesis.degradation import DegradationPriors, degrade, draw_degradation
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Range, preset
+from napari_synthseg.synthesis.record import draw
+from napari_synthseg.synthesis.sample import label_map_files, placed_affine, prepared
+from napari_synthseg.training.fast import step_generator
+from napari_synthseg.volume import Volume
+from napari_synthseg.weights import DEFAULT, load_model
+
+KINDS = ("fast", "synthseg", "synthseg-plus", "degraded")
+FIELD = (192, 224, 192)
+"""Voxels of 1 mm that are drawn: the fast network's field of view."""
+NOISE = 100.0
+"""Largest standard deviation of a degraded scan's noise, intensities in [0, 255]; Table S1 of SynthSeg+ ends at 50."""
+OUTSIDE = 3
+"""So many of ten scans come from maps that are held out."""
+Row = dict[str, Any]
+
+
+def plan(scans: int, fitted: Sequence[Path], held_out: Sequence[Path]) -> list[Row]:
+    """Which map, way and flips each scan has; the first ones stay the same when there are to be more."""
+    rows, used = [], {True: 0, False: 0}
+    for number in range(scans):
+        outside = number % 10 >= 10 - OUTSIDE
+        maps = held_out if outside else fitted
+        path = maps[used[outside] % len(maps)]
+        used[outside] += 1
+        kind, flips = KINDS[number % len(KINDS)], number // len(KINDS) % 2 == 1
+        rows.append({"scan": number, "map": path.name, "held_out": outside, "kind": kind, "flips": flips})
+    return rows
+
+
+def scaled(bounds: Range, neutral: float, strength: float) -> Range:
+    """A range whose ends come as near to what changes nothing as a strength says."""
+    return (neutral + strength * (bounds[0] - neutral), neutral + strength * (bounds[1] - neutral))
+
+
+def draw_scan(label_map: LabelMap, affine: np.ndarray, kind: str, generator: torch.Generator) -> tuple[Volume, Volume]:
+    """A synthetic scan at 1 mm and its true labels."""
+    record = draw(preset("fast" if kind == "degraded" else kind), label_map, generator)
+    grid = Grid.centred(FIELD)
+    sample = apply(record, label_map, grid)
+    table = np.array(target_table(record, label_map), np.int32)
+    placed = placed_affine(grid, label_map, affine)
+    scan, truth = Volume(sample.image.numpy(), placed), Volume(table[sample.labels.numpy()], placed)
+    if kind != "degraded":
+        return scan, truth
+    strength = float(torch.rand(1, generator=generator))
+    whole, still = DegradationPriors(), (0.0, 0.0)
+    priors = replace(
+        whole,
+        rotation_deg=still,
+        scaling=(1.0, 1.0),
+        shearing=still,
+        translation_mm=still,
+        velocity_std=still,
+        bias_std=scaled(whole.bias_std, 0.0, strength),
+        gamma_exponent=scaled(whole.gamma_exponent, 1.0, strength),
+        slice_spacing_mm=scaled(whole.slice_spacing_mm, 1.0, strength),
+        slice_blur_mm=scaled(whole.slice_blur_mm, 0.5, strength),
+        noise_std=scaled((0.0, NOISE), 0.0, strength),
+    )
+    return degrade(scan, draw_degradation(priors, generator)).image, truth
+
+
+def scored(model: nn.Module, scan: Volume, truth: Volume, row: Row, threads: int | None) -> Row:
+    """A row with the true Dice of each structure, the evidence, and the seconds it took.
+
+    Where no brain was found, there is no evidence.
+    """
+    start = time.perf_counter()
+    try:
+        result = segment(scan, network=model, flip=row["flips"], device="cpu", threads=threads)
+    except InputError:
+        return {**row, "values": [], "dice": [], "evidence": {}, "seconds": round(time.perf_counter() - start, 2)}
+    assert result.evidence is not None
+    values, columns = result.evidence.values, result.evidence.columns
+    return {
+        **row,
+        "values": list(values),
+        "dice": [None if one is None else round(one, 4) for one in true_dice(result.labels.data, truth.data, values)],
+        "evidence": {name: [round(float(one), 4) for one in column] for name, column in columns.items()},
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def true_dice(labels: np.ndarray, truth: np.ndarray, values: Sequence[int]) -> list[float | None]:
+    """Dice of each value; None where the truth has none of it (fluid of a stripped head)."""
+    length = max(int(labels.max()), int(truth.max()), *values) + 1
+    a, b = (np.bincount(one.ravel(), minlength=length) for one in (labels, truth))
+    both = np.bincount(labels[labels == truth].ravel(), minlength=length)
+    return [2 * float(both[v]) / float(a[v] + b[v]) if b[v] else None for v in values]
+
+
+def collect(
+    model: nn.Module, todo: Sequence[Row], maps: dict[str, Path], seed: int, threads: int | None
+) -> Iterator[Row]:
+    """Draw, segment and score."""
+    read: dict[str, tuple[LabelMap, np.ndarray]] = {}
+    for row in todo:
+        if row["map"] not in read:
+            read[row["map"]] = prepared(maps[row["map"]])
+        scan, truth = draw_scan(*read[row["map"]], row["kind"], step_generator(seed, row["scan"]))
+        yield scored(model, scan, truth, row, threads)
+
+
+def main() -> int:
+    """Collects what is missing, fits, writes, and says how well it does."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("label_maps", type=Path)
+    parser.add_argument("--weights", default=DEFAULT)
+    parser.add_argument("--scans", type=int, default=120)
+    parser.add_argument("--hold-out", nargs="+", default=["training_seg_19", "training_seg_20"])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    try:
+        files = label_map_files(args.label_maps)
+        held_out = [path for path in files if path.name.split(".")[0] in args.hold_out]
+        fitted = [path for path in files if path not in held_out]
+        if not held_out or not fitted:
+            raise InputError(f"{args.label_maps} needs maps to fit on and maps to hold out (--hold-out).")
+        model = load_model(args.weights)
+    except (InputError, OSError) as error:
+        print(f"calibrate_quality: {error}", file=sys.stderr)
+        return 2
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    card["confident_score"] = -1  # these scans lie as they say: nobody need try other orientations
+    out = args.out or path_beside(Path(card["path"]))
+    store = args.rows or out.with_name(out.name.removesuffix(".json") + ".rows.jsonl")
+    key = {"seed": args.seed, "sha256": card["sha256"]}
+    rows = [json.loads(line) for line in store.read_text(encoding="utf-8").splitlines()] if store.exists() else []
+    rows = [row for row in rows if {name: row.get(name) for name in key} == key]
+    known = {row["scan"] for row in rows}
+    todo = [row for row in plan(args.scans, fitted, held_out) if row["scan"] not in known]
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with open(store, "a", encoding="utf-8") as file:
+        for row in collect(model, todo, {path.name: path for path in files}, args.seed, args.threads):
+            rows.append({**row, **key})
+            file.write(json.dumps(rows[-1]) + "\n")
+            file.flush()
+            mean = np.mean([one for one in row["dice"] if one is not None] or [0.0])
+            print("{scan} {map} {kind}: ".format(**row) + f"Dice {mean:.3f}, {row['seconds']} s", flush=True)
+    rows = sorted((row for row in rows if row["scan"] < args.scans), key=lambda row: row["scan"])
+    calibration = fit.calibrate(rows, sha256=card["sha256"], facts={"weights": card["name"], "seed": args.seed})
+    calibration.save(out)
+    print(json.dumps(calibration.facts, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

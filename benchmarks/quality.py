@@ -1,0 +1,231 @@
+"""Does the expected Dice tell how good a segmentation is? Expected against true Dice on labelled scans.
+
+    python benchmarks/quality.py FOLDER [--weights synthseg-fast] [--out quality] [--scans N] [--levels KIND=LEVEL ...]
+        [--flips] [--threads N]
+
+FOLDER holds scans with label files beside them, as `benchmarks/robustness.py` takes them; each is segmented as it is
+and made worse in the ways of that benchmark (`noise=25`). Nothing is fitted here: the calibration is that of the
+weights (`benchmarks/calibrate_quality.py`), made of synthetic scans alone.
+
+Writes rows.json (a segmentation each; a run that was stopped goes on from there, and another calibration is tried
+without segmenting again), table.md and figure.png to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.metrics import aligned
+from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.segmentation.one_scan import segment
+from napari_synthseg.segmentation.quality import fit
+from napari_synthseg.segmentation.quality.calibration import Calibration, calibration_of, sigmoid
+from napari_synthseg.segmentation.quality.ratings import FAILED
+from napari_synthseg.volume import Volume
+from napari_synthseg.weights import DEFAULT, load_model
+
+AS_IT_IS = "none=0"
+USUAL = (AS_IT_IS, "noise=25", "noise=75", "blur=3", "coronal slices=7", "bias=1", "contrast=0.25")
+Row = dict[str, Any]
+
+
+def beside(name: str) -> ModuleType:
+    """Another script of this folder."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", Path(__file__).with_name(f"{name}.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def parsed(level: str) -> tuple[str, float]:
+    """Kind and strength of a way to make a scan worse.
+
+    Raises:
+        InputError: there is no such way.
+    """
+    kind, _, strength = level.partition("=")
+    known = beside("robustness").LEVELS
+    try:
+        if kind not in known and kind != "none":
+            raise ValueError
+        return kind, float(strength)
+    except ValueError:
+        raise InputError(
+            f"{level!r} is no way to make a scan worse: give one of {', '.join(known)}, =, and a number."
+        ) from None
+
+
+def measured(
+    pairs: Sequence[tuple[Path, Path]], levels: Sequence[str], model: nn.Module, done: Sequence[Row], **options: Any
+) -> Iterator[Row]:
+    """A row each for every scan and level that is not among those done: true Dice and evidence of each structure."""
+    robustness = beside("robustness")
+    known = {(row["map"], row["level"], row["flips"]) for row in done}
+    for number, (scan_path, truth_path) in enumerate(pairs):
+        todo = [one for one in levels if (stem(scan_path), one, options["flip"]) not in known]
+        scan, truth = (read_volume(scan_path), read_labels(truth_path)) if todo else (None, None)
+        for level in todo:
+            row = {"map": stem(scan_path), "level": level, "flips": options["flip"], "held_out": True}
+            bad = robustness.made_worse(scan, *parsed(level), seed=number)
+            try:
+                result = segment(bad, network=model, **options)
+            except InputError:  # no brain was found
+                yield {**row, "values": [], "dice": [], "evidence": {}}
+                continue
+            assert result.evidence is not None
+            columns = {name: [round(float(x), 4) for x in one] for name, one in result.evidence.columns.items()}
+            values = list(result.evidence.values)
+            yield {**row, "values": values, "dice": true_dice(result.labels, truth, values), "evidence": columns}
+
+
+def true_dice(labels: Volume, truth: Volume, values: Sequence[int]) -> list[float | None]:
+    """Dice of each scored structure; None of the others, and where the truth has none of it."""
+    a, b, _ = aligned(labels, truth, ("the segmentation", "the ground truth"))
+    scored = set(anatomy.evaluated_values())
+    out: list[float | None] = []
+    for value in values:
+        found, true = a == value, b == value
+        total = int(found.sum()) + int(true.sum())
+        wanted = value in scored and bool(true.any())
+        out.append(round(2 * int((found & true).sum()) / total, 4) if wanted else None)
+    return out
+
+
+def report(rows: Sequence[Row], calibration: Calibration) -> str:
+    """Markdown: a line for each structure, for all of them and for scans; then which failures are named."""
+    useful = [row for row in rows if row["evidence"]]
+    table = fit.tabulated(useful)
+    expected = expectations(useful, calibration)
+    scores = fit.scored(calibration, useful)
+    lines = ["| structure | true Dice | expected | Pearson | Spearman | mean abs. error |", "|---|---|---|---|---|---|"]
+    for value in np.unique(table.value):
+        here = table.value == value
+        lines.append(_line(anatomy.name(int(value)), table.y[here], expected[here]))
+    lines.append(_line("all structures", table.y, expected))
+    lines.append(_line("all structures, soft Dice", table.y, soft_dice(table)))
+    truth, guess = (np.array([*fit.scan_means(table, one).values()]) for one in (table.y, expected))
+    lines.append(_line("means of scans", truth, guess))
+    raw = np.array([*fit.scan_means(table, soft_dice(table)).values()])
+    lines.append(_line("means of scans, soft Dice", truth, raw))
+    lost = len(rows) - len(useful)
+    says = (
+        f"{len(useful)} segmentations. {scores['failed']} failed (true mean Dice below {FAILED}): {scores['named']} of "
+        f"them are named (expected mean Dice below {calibration.failed_below:g}), and {scores['false_alarms']} others."
+    )
+    more = f" In {lost} more no brain was found, which the program says." if lost else ""
+    return "\n".join([*lines, "", says + more, "", *by_level(useful, table, expected)])
+
+
+def by_level(rows: Sequence[Row], table: fit.Table, expected: np.ndarray) -> list[str]:
+    """Markdown: mean true and expected Dice of each way to make scans worse."""
+    truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
+    lines = ["| scans | true mean Dice | expected |", "|---|---|---|"]
+    for level in dict.fromkeys(row["level"] for row in rows):
+        here = [row["scan"] for row in rows if row["level"] == level]
+        pair = (float(np.mean([one[scan] for scan in here])) for one in (truth, guess))
+        lines.append("| {} | {:.3f} | {:.3f} |".format("as they are" if level == AS_IT_IS else level, *pair))
+    return lines
+
+
+def _line(name: str, true: np.ndarray, expected: np.ndarray) -> str:
+    one = fit.agreement(expected, true)
+    figures = f"{one['pearson']:.2f} | {one['spearman']:.2f} | {one['mean_absolute_error']:.3f}"
+    return f"| {name} | {true.mean():.3f} | {expected.mean():.3f} | {figures} |"
+
+
+def soft_dice(table: fit.Table) -> np.ndarray:
+    """(n,) what is expected without a calibration."""
+    return sigmoid(table.x[:, table.columns.index(fit.FIRST)])
+
+
+def expectations(rows: Sequence[Row], calibration: Calibration) -> np.ndarray:
+    """(n,) expected Dice of every line of `fit.tabulated`."""
+    return np.concatenate([fit.expected_of(calibration, row) for row in rows])
+
+
+def draw_figure(rows: Sequence[Row], calibration: Calibration, path: Path) -> None:
+    """Expected against true Dice: of structures, and of scans' means by what was done to them."""
+    from matplotlib.figure import Figure
+
+    useful = [row for row in rows if row["evidence"]]
+    table, expected = fit.tabulated(useful), expectations(useful, calibration)
+    truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    left.plot(expected, table.y, ".", ms=3, alpha=0.5)
+    left.set_title("structures", fontsize=10)
+    for level in dict.fromkeys(row["level"] for row in useful):
+        here = [row["scan"] for row in useful if row["level"] == level]
+        right.plot([guess[s] for s in here], [truth[s] for s in here], "o", ms=4, label=level)
+    right.axvline(calibration.failed_below, color="grey", lw=0.8)
+    right.axhline(FAILED, color="grey", lw=0.8)
+    right.set_title("means of scans", fontsize=10)
+    right.legend(fontsize=7)
+    for axis in (left, right):
+        axis.plot([0, 1], [0, 1], color="black", lw=0.8)
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="expected Dice")
+    left.set_ylabel("true Dice")
+    figure.savefig(path, dpi=130)
+
+
+def main() -> int:
+    """Segments what is missing, and writes rows, table and figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", default=DEFAULT)
+    parser.add_argument("--out", type=Path, default=Path("quality"))
+    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
+    parser.add_argument("--levels", nargs="+", default=list(USUAL))
+    parser.add_argument("--flips", action="store_true", help="as segment does by default: twice the time")
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    try:
+        for level in args.levels:
+            parsed(level)
+        pairs = beside("robustness").labelled(args.folder)[: args.scans]
+        if not pairs:
+            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
+        model = load_model(args.weights)
+    except (InputError, OSError) as error:
+        print(f"quality: {error}", file=sys.stderr)
+        return 2
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    card["confident_score"] = -1  # these scans lie as they say: nobody need try other orientations
+    args.out.mkdir(parents=True, exist_ok=True)
+    store = args.out / "rows.json"
+    rows: list[Row] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else []
+    rows = [row for row in rows if row["sha256"] == card["sha256"]]
+    for row in measured(pairs, args.levels, model, tuple(rows), flip=args.flips, device="cpu", threads=args.threads):
+        rows.append({**row, "scan": len(rows), "sha256": card["sha256"]})
+        store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+        mean = np.mean([one for one in row["dice"] if one is not None] or [0.0])
+        print(f"{row['map']} {row['level']}: Dice {mean:.3f}", flush=True)
+    calibration = calibration_of(card)
+    if calibration is None:
+        print(f"quality: the weights {card['name']!r} have no calibration: make one first.", file=sys.stderr)
+        return 2
+    shown = [row for row in rows if row["flips"] == args.flips and row["level"] in args.levels]
+    text = report(shown, calibration)
+    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    draw_figure(shown, calibration, args.out / "figure.png")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

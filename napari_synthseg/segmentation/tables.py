@@ -1,0 +1,78 @@
+"""The tables of a batch: a row a scan, written anew whenever a scan is done, so that a stopped batch has them too."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_synthseg import anatomy
+from napari_synthseg.segmentation.quality.ratings import Verdict
+
+GROUPS = {name: members for name, members in anatomy.QUALITY_GROUPS.items() if name != "background"}
+"""The columns that a table of SynthSeg's own quality scores has."""
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """The row of a scan in the table of volumes, mm^3; a batch keeps no more of a scan, so that it may be long."""
+
+    intracranial_mm3: float
+    by_value: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The row of a scan in the table of quality: the verdict, and expected Dice by FreeSurfer value."""
+
+    verdict: Verdict
+    by_value: dict[int, float]
+
+
+def write_volumes(path: Path, rows: Mapping[str, Volumes]) -> None:
+    """Each scan's path, its intracranial volume and every structure's, mm^3."""
+    values = sorted({value for row in rows.values() for value in row.by_value})
+    lines = [[scan, f"{row.intracranial_mm3:.1f}", *_cells(row.by_value, values, ".1f")] for scan, row in rows.items()]
+    write_table(path, ["scan", "intracranial", *(anatomy.name(value) for value in values)], lines)
+
+
+def write_quality(path: Path, rows: Mapping[str, Quality]) -> None:
+    """Each scan's path, verdict and expected mean Dice (calibrated or not), then those of groups and of structures.
+
+    The groups are those that SynthSeg's own regressor scores, here the mean over their structures.
+    """
+    values = sorted({value for row in rows.values() for value in row.by_value})
+    header = ["scan", "verdict", "mean", "calibrated", *GROUPS, *(anatomy.name(value) for value in values)]
+    write_table(path, header, [_quality_line(scan, row, values) for scan, row in rows.items()])
+
+
+def _quality_line(scan: str, row: Quality, values: Sequence[int]) -> list[str]:
+    verdict = row.verdict
+    groups = []
+    for members in GROUPS.values():
+        known = [row.by_value[value] for value in members if value in row.by_value]
+        groups.append(f"{sum(known) / len(known):.3f}" if known else "")
+    first = [scan, verdict.rating.word, f"{verdict.mean:.3f}", "yes" if verdict.calibrated else "no"]
+    return [*first, *groups, *_cells(row.by_value, values, ".3f")]
+
+
+def _cells(by_value: Mapping[int, float], values: Iterable[int], form: str) -> list[str]:
+    return [format(by_value[value], form) if value in by_value else "" for value in values]
+
+
+def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Write a CSV, or with tabs where the name ends in .tsv; the file appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(lines)
+        os.replace(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
