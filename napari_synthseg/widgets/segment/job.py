@@ -177,6 +177,7 @@ def _result_kwargs(
         "intracranial_mm3": float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         "record": result.record,
+        "verdict": getattr(result, "verdict", None),
         "source": _source(image, index),
         "checksum": _checksum(array),
     }

@@ -32,6 +32,7 @@ class Run:
         state: one of the states above.
         note: why it ended as it did.
         warnings: what looked implausible.
+        poor: whether the segmentation has probably failed.
         seconds: how long it took.
         geometry: where the layer lay when the run started.
     """
@@ -43,6 +44,7 @@ class Run:
     state: str = WAITING
     note: str = ""
     warnings: tuple[str, ...] = ()
+    poor: bool = False
     seconds: float = 0.0
     geometry: dict[str, Any] = field(default_factory=dict)
     _data: Any = None
@@ -152,6 +154,8 @@ class SegmentQueue(QObject):
             moved = run.data_changed
             self._end(run, DONE)
             run.warnings = tuple(outcome.segmentation.warnings)
+            verdict = getattr(outcome.segmentation, "verdict", None)
+            run.poor = verdict is not None and verdict.failed
             if not moved:
                 run.geometry = {}
             self.finished.emit(run, outcome)

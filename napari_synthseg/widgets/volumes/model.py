@@ -12,14 +12,14 @@ from qtpy.QtGui import QColor, QFont, QPalette
 from qtpy.QtWidgets import QWidget
 
 from napari_synthseg import anatomy
+from napari_synthseg.segmentation.quality import ratings
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.rows import PairRow, VolumeRow
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-LOW_QUALITY = 0.6  # `segmentation.quality.LOW`, which stands beside torch
-AMBER, DARK_AMBER = "#e69f00", "#8a5a00"  # on a dark and on a light ground
+LOW_QUALITY = ratings.FAILED
 SORT_ROLE = Qt.ItemDataRole.UserRole
 
 Row = VolumeRow | PairRow
@@ -53,8 +53,9 @@ def _known(value: float) -> float:
 
 
 _QUALITY_TIP = (
-    "Quality: the Dice to expect from the network's own probabilities, 0 to 1. It is not calibrated: compare it "
-    f"between structures and scans, and look at what is below {LOW_QUALITY} (marked !) before using it."
+    f"Quality: the Dice to expect, 0 to 1. {ratings.GREEN.sign} good, {ratings.GOOD} or more; {ratings.AMBER.sign} "
+    f"doubtful; {ratings.RED.sign} likely failed, below {LOW_QUALITY}.\nWithout a sign it is not calibrated for these "
+    f"weights: compare it between structures and scans, and look at what is below {LOW_QUALITY} (marked !)."
 )
 _SHOWN = Column(
     "",
@@ -78,7 +79,7 @@ STRUCTURES = (
         lambda r: _known(r.millilitres),
         "000.0",
     ),
-    Column(QUALITY, _QUALITY_TIP, lambda r: _quality_text(r.quality), lambda r: _known(r.quality), "! 0.00"),
+    Column(QUALITY, _QUALITY_TIP, lambda r: _quality_text(r), lambda r: _known(r.quality), "▲ 0.00"),
 )
 PAIRS = (
     _SHOWN,
@@ -107,8 +108,9 @@ PAIRS = (
 )
 
 
-def _quality_text(quality: float) -> str:
-    return f"! {quality:.2f}" if quality < LOW_QUALITY else _number(quality, ".2f")
+def _quality_text(row: VolumeRow) -> str:
+    sign = row.rating.sign or ("!" if row.quality < LOW_QUALITY else "")
+    return f"{sign} {_number(row.quality, '.2f')}".lstrip()
 
 
 class VolumesModel(QAbstractTableModel):
@@ -169,9 +171,7 @@ class VolumesModel(QAbstractTableModel):
             return _tip(row)
         if index.column() == 0:
             return self._shown(row, role)
-        if column.tip == _QUALITY_TIP and row.quality < LOW_QUALITY:
-            return self._warning(role)
-        return None
+        return self._light(row, role) if column.header == QUALITY and isinstance(row, VolumeRow) else None
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
@@ -190,15 +190,23 @@ class VolumesModel(QAbstractTableModel):
             return Qt.CheckState.Checked if count else Qt.CheckState.Unchecked
         return None
 
-    def _warning(self, role: int):
-        if role == Qt.ItemDataRole.ForegroundRole:
-            ground = self._widget.palette().color(QPalette.ColorRole.Base)
-            return QColor(AMBER if ground.lightness() < 128 else DARK_AMBER)
-        if role == Qt.ItemDataRole.FontRole:
+    def _light(self, row: VolumeRow, role: int):
+        light = row.rating
+        if not row.calibrated and row.quality < LOW_QUALITY:
+            light = ratings.AMBER
+        if role == Qt.ItemDataRole.ForegroundRole and light.sign:
+            return QColor(shade(light, self._widget))
+        if role == Qt.ItemDataRole.FontRole and light in (ratings.AMBER, ratings.RED):
             font = QFont(self._widget.font())
             font.setBold(True)
             return font
         return None
+
+
+def shade(light: ratings.Rating, widget: QWidget) -> str:
+    """The colour of a light on a widget's ground."""
+    ground = widget.palette().color(QPalette.ColorRole.Base)
+    return light.on_dark if ground.lightness() < 128 else light.on_light
 
 
 class FilteredRows(QSortFilterProxyModel):
@@ -223,6 +231,9 @@ def _tip(row: Row) -> str:
     if isinstance(row, PairRow):
         return f"{row.short_name} (FreeSurfer values {row.left.value} and {row.right.value})"
     text = f"{row.name} (FreeSurfer value {row.value})"
+    if row.rating.sign:
+        text += f"\nExpected Dice {row.quality:.2f}: {row.rating.word}"
+        return text if row.rating is ratings.GREEN else f"{text}; look at it before using it."
     if row.quality < LOW_QUALITY:
-        text += f"\nQuality {row.quality:.2f}: look at it before using it."
+        text += f"\nQuality {row.quality:.2f}, not calibrated: look at it before using it."
     return text

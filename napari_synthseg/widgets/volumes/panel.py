@@ -16,6 +16,7 @@ from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.export import VolumesExport
+from napari_synthseg.widgets.volumes.light import Light
 from napari_synthseg.widgets.volumes.recount import Recount
 from napari_synthseg.widgets.volumes.rows import rows_of
 from napari_synthseg.widgets.volumes.table import VolumesTable
@@ -56,6 +57,7 @@ class VolumesPanel(QWidget):
         self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setWordWrap(True)
+        self.light = Light(self)
         self.warnings = Message(warning=True)
         self.recount = Recount(self)
         self.all = QCheckBox("All")
@@ -84,7 +86,7 @@ class VolumesPanel(QWidget):
             above.addWidget(part, stretch)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.title, self.warnings, self.recount):
+        for part in (self.title, self.light, self.warnings, self.recount):
             layout.addWidget(part)
         layout.addLayout(above)
         layout.addWidget(self.table, 1)
@@ -197,8 +199,10 @@ class VolumesPanel(QWidget):
     def _on_features(self, event: Any = None) -> None:
         if self._layer is None:
             return
-        rows = rows_of(self._layer.features)
-        total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+        ours = self._layer.metadata.get(METADATA_KEY, {})
+        verdict, total = ours.get("verdict"), ours.get("intracranial_mm3")
+        rows = rows_of(self._layer.features, verdict is not None and verdict.calibrated)
+        self.light.show_verdict(verdict)
         self.table.set_rows(rows, self._layer)
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
         self.intracranial.setVisible(total is not None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_synthseg.segmentation.quality.ratings import UNRATED, Rating, rate
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, QUALITY, SIDE, VOLUME
 
 if TYPE_CHECKING:
@@ -22,18 +23,27 @@ NOT_KNOWN = float("nan")
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """One structure: FreeSurfer value, name, side, volume in mL and quality (NaN where they are not known)."""
+    """One structure: FreeSurfer value, name, side, volume in mL and quality (NaN where they are not known).
+
+    Only a quality that is calibrated is an expected Dice, and has a light.
+    """
 
     value: int
     name: str
     side: str
     millilitres: float
     quality: float = NOT_KNOWN
+    calibrated: bool = False
 
     @property
     def values(self) -> tuple[int, ...]:
         """The labels the row stands for."""
         return (self.value,)
+
+    @property
+    def rating(self) -> Rating:
+        """The light of a calibrated quality."""
+        return rate(self.quality) if self.calibrated else UNRATED
 
     @property
     def short_name(self) -> str:
@@ -77,13 +87,20 @@ class PairRow:
         return NOT_KNOWN if index is None else index
 
 
-def rows_of(features: pd.DataFrame) -> list[VolumeRow]:
-    """The rows of a Labels layer's features table (see `labels_layer.label_features`), background left out."""
+def rows_of(features: pd.DataFrame, calibrated: bool = False) -> list[VolumeRow]:
+    """The rows of a Labels layer's features table (see `labels_layer.label_features`), background left out.
+
+    Args:
+        features: of the layer.
+        calibrated: whether its qualities are.
+    """
     if not {INDEX, NAME, SIDE, VOLUME} <= set(features.columns):
         return []
     quality = features[QUALITY] if QUALITY in features.columns else [NOT_KNOWN] * len(features)
     columns = zip(features[INDEX], features[NAME], features[SIDE], features[VOLUME], quality, strict=True)
-    return [VolumeRow(int(v), str(n), str(s), float(ml), float(q)) for v, n, s, ml, q in columns if int(v) != 0]
+    return [
+        VolumeRow(int(v), str(n), str(s), float(ml), float(q), calibrated) for v, n, s, ml, q in columns if int(v) != 0
+    ]
 
 
 def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:

@@ -14,6 +14,7 @@ from napari_synthseg.widgets.volumes.rows import VolumeRow, as_tsv, pairs_of
 if TYPE_CHECKING:
     from napari.layers import Labels
 
+SIGNS = "! ●▲■"
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
@@ -105,7 +106,7 @@ class VolumesTable(QTableView):
         lines = [[column.header for column in self._source.columns[1:]]]
         indexes = self._selection() or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
         for index in indexes:
-            lines.append([column.text(self._row(index)).lstrip("! ") for column in self._source.columns[1:]])
+            lines.append([column.text(self._row(index)).lstrip(SIGNS) for column in self._source.columns[1:]])
         QApplication.clipboard().setText(as_tsv(lines))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
