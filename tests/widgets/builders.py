@@ -76,6 +76,7 @@ def steps(reports: int = 3, *, seconds: float = 0.0, error: Exception | None = N
                 intracranial_mm3=1_432_100.0,
                 warnings=warnings,
                 posteriors=None,
+                tissues={},
                 quality={17: 0.91, 53: 0.42},
                 record={"model": options.get("model")},
             )

@@ -41,6 +41,7 @@ TEXTS = {
     "flip": "Flip averaging",
     "fix_orientation": "Fix orientation",
     "posteriors": "Keep posteriors",
+    "tissues": "Keep tissue maps",
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",

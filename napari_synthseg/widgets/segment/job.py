@@ -132,7 +132,7 @@ def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]
 
 def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = None) -> Labels | None:
     """The newest result of a scan (and volume) among layers."""
-    source = _source(image, index)
+    source = source_of(image, index)
     for layer in reversed(list(layers)):
         if isinstance(layer, Labels) and _kept(layer).get("source") == source:
             return layer
@@ -152,7 +152,7 @@ def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int |
 
 def was_edited(layer: Labels) -> bool:
     """Whether the labels of a result were changed since it was made."""
-    return _kept(layer).get("checksum") != _checksum(np.asarray(layer.data))
+    return _kept(layer).get("checksum") != checksum(np.asarray(layer.data))
 
 
 def options_of(result: Layer) -> dict[str, Any]:
@@ -171,19 +171,22 @@ def _result_kwargs(
     if outcome.on_input:
         array, geometry = outcome.array, geometry or copied_geometry(image)
     else:
-        array, geometry = volume_to_layer(result.labels)
-        array = labels_array(array)
+        array, geometry = labels_array(shown_labels(outcome, result.labels)), volume_to_layer(result.labels)[1]
     ours = {
         "intracranial_mm3": float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         "record": result.record,
-        "verdict": getattr(result, "verdict", None),
-        "source": _source(image, index),
-        "checksum": _checksum(array),
+        "source": source_of(image, index),
+        "checksum": checksum(array),
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
     return {"data": array, **geometry, "metadata": metadata, **looks}
+
+
+def shown_labels(outcome: Outcome, labels: Volume) -> np.ndarray:
+    """The (S, A, R) array that shows labels on the grid of a run's result: in the input layer's axes if it is that."""
+    return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
 
 def _neutral(name: str) -> Any:
@@ -194,9 +197,11 @@ def _kept(layer: Layer) -> Mapping[str, Any]:
     return layer.metadata.get(METADATA_KEY, {})
 
 
-def _source(image: Layer, index: int | None) -> tuple[str, int | None]:
+def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
+    """How what was made from a layer, or from one volume of it, knows what it is of."""
     return str(image.unique_id), index
 
 
-def _checksum(array: np.ndarray) -> int:
+def checksum(array: np.ndarray) -> int:
+    """Of labels as they were made, by which an edit is told."""
     return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)

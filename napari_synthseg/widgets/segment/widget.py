@@ -38,6 +38,7 @@ from napari_synthseg.widgets.segment.job import (
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.segment.queue import DONE, Run, SegmentQueue
 from napari_synthseg.widgets.segment.queue_list import QueueList, open_runs
+from napari_synthseg.widgets.segment.tissue_layers import remove_tissues, show_tissues
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.view.commands import bind_keys
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
@@ -189,6 +190,8 @@ class SegmentWidget(ScrolledFace):
             self.probabilities.arrived(run.wanted, segmentation.posteriors)
             return
         result, remark = self._place(run, outcome)
+        if run.options.get("tissues"):
+            self._place_tissues(run, outcome, result)
         self.probabilities.keep(result, segmentation.posteriors)
         self.volumes.show_layer(result)
         self._say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
@@ -204,6 +207,7 @@ class SegmentWidget(ScrolledFace):
         elif earlier is not None:
             self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan does not follow what comes now
             replace_result(earlier, outcome, image, index=run.index)
+            remove_tissues(self._viewer, image, run.index)
             lock_to(image, earlier, self._viewer)
             return earlier, remark
         layer = outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
@@ -211,6 +215,12 @@ class SegmentWidget(ScrolledFace):
         if not run.geometry:
             lock_to(image, result, self._viewer)
         return result, remark
+
+    def _place_tissues(self, run: Run, outcome: Outcome, result: Labels) -> None:
+        """Add the maps of a robust network's inner networks, which move with the scan as the result does."""
+        for layer in show_tissues(self._viewer, outcome, run.layer, result, run.index):
+            if not run.geometry:
+                lock_to(run.layer, layer, self._viewer)
 
     def _on_failed(self, run: Run, error: Exception) -> None:
         self._say(complain(error, DOING))
@@ -252,9 +262,7 @@ class SegmentWidget(ScrolledFace):
         done = sum(run.state == DONE for run in self.queue.runs)
         warned = sum(bool(run.warnings) for run in self.queue.runs)
         note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
-        poor = ", ".join(run.layer.name for run in self.queue.runs if run.poor)
-        failed = f" Probably failed: {poor}." if poor else ""
-        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{failed}{note}")
+        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{note}")
 
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""
