@@ -17,7 +17,10 @@ class DegradationPriors:
     """Hyperparameters of the degradation model; every pair is a uniform range (low, high).
 
     They are far wider than those of the generative model, so that a segmentation of the result probably goes wrong.
-    Table S1 gives variances of the velocity and bias fields: the bounds here are their square roots.
+    Table S1 gives variances of the velocity and bias fields: the bounds here are their square roots. Within them the
+    standard deviation is drawn uniformly, as by SynthSeg (its eqs. 6 and 14) and its code, whose model this is; read
+    to the letter the table has the variance uniform, which is two thirds instead of half of the largest deviation on
+    average.
     """
 
     rotation_deg: Range = (-25.0, 25.0)

@@ -132,7 +132,7 @@ PRESETS: dict[str, Priors] = {
         velocity_std=(0.0, 0.0),
     ),
     # Table S1 of the SynthSeg+ paper. It gives variances of the velocity field, the mixture and the bias field; the
-    # bounds here are their square roots.
+    # bounds here are their square roots, within which deviations are uniform (see `DegradationPriors`).
     "synthseg-plus": replace(
         _PAPER,
         velocity_std=(0.0, 1.5**0.5),
