@@ -18,6 +18,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,7 @@ USUAL = (AS_IT_IS, "noise=25", "noise=75", "blur=3", "coronal slices=7", "bias=1
 Row = dict[str, Any]
 
 
+@cache
 def beside(name: str) -> ModuleType:
     """Another script of this folder."""
     spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", Path(__file__).with_name(f"{name}.py"))
@@ -144,7 +146,8 @@ def by_level(rows: Sequence[Row], table: fit.Table, expected: np.ndarray) -> lis
 
 def _line(name: str, true: np.ndarray, expected: np.ndarray) -> str:
     one = fit.agreement(expected, true)
-    figures = f"{one['pearson']:.2f} | {one['spearman']:.2f} | {one['mean_absolute_error']:.3f}"
+    both = ["-" if one[name] is None else f"{one[name]:.2f}" for name in ("pearson", "spearman")]
+    figures = f"{both[0]} | {both[1]} | {one['mean_absolute_error']:.3f}"
     return f"| {name} | {true.mean():.3f} | {expected.mean():.3f} | {figures} |"
 
 

@@ -13,6 +13,7 @@ import torch
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import write_volume
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.progress import run
 from napari_synthseg.segmentation.batch import segment_files
 from napari_synthseg.segmentation.one_scan import segment
@@ -93,6 +94,20 @@ def test_what_is_gathered_follows_the_network(tmp_path):
     assert "tissue" not in found.columns
     assert found.columns["coarse"][0] > 2  # the locator sees the large ball too
     assert all(len(one) == len(found.values) and np.isfinite(one).all() for one in found.columns.values())
+
+
+def test_a_robust_networks_inner_networks_are_compared():
+    torch.manual_seed(3)
+    network = RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (4, 4, 4, 4), 4).eval()
+    for inner in (network.locator.s1, network.locator.s2):
+        torch.nn.init.normal_(inner.position, std=2.0)  # classes that differ from place to place
+    network.card = {"network": "robust", "name": "tiny", "confident_score": 0.0}
+    result = segment(ball_scan()[0], network=network, device="cpu", flip=False)
+    columns = result.evidence.columns
+    s1, denoised = (result.tissues[name].data for name in ("S1", "denoised"))
+    assert np.mean(s1 == denoised) < 0.9 and columns["mean tissue"][0] < 2
+    assert columns["tissue"][0] == columns["tissue"][4] != columns["tissue"][1]  # white matter on both sides, cortex
+    assert columns["flips"][0] == 0
 
 
 def test_without_a_locator_there_is_no_agreement_with_it():

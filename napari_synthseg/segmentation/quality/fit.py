@@ -240,12 +240,12 @@ def expected_of(model: Calibration, row: Row) -> np.ndarray:
     return np.array([found[v] for v, dice in zip(row["values"], row["dice"], strict=True) if dice is not None])
 
 
-def agreement(expected: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """Correlations, mean absolute error and mean error of expected against true Dice."""
+def agreement(expected: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    """Correlations (None where there is nothing to correlate), mean absolute error and mean error of expected Dice."""
     enough = len(true) > 2 and np.ptp(true) > 0 and np.ptp(expected) > 0
     return {
-        "pearson": round(float(pearsonr(expected, true)[0]), 3) if enough else float("nan"),
-        "spearman": round(float(spearmanr(expected, true)[0]), 3) if enough else float("nan"),
+        "pearson": round(float(pearsonr(expected, true)[0]), 3) if enough else None,
+        "spearman": round(float(spearmanr(expected, true)[0]), 3) if enough else None,
         "mean_absolute_error": round(float(np.mean(np.abs(expected - true))), 4),
         "mean_error": round(float(np.mean(expected - true)), 4),
     }

@@ -1,0 +1,166 @@
+"""`benchmarks/calibrate_quality.py` and `benchmarks/quality.py`: what is drawn, how it goes on, what is reported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.phantom import head_phantom
+from napari_synthseg.segmentation.quality import fit
+from napari_synthseg.segmentation.quality.calibration import calibration_of
+from napari_synthseg.synthesis.sample import prepared
+from napari_synthseg.volume import Volume
+from tests.segmentation.fakes import FakeLocateRefine, ball_scan
+from tests.segmentation.test_quality import constant, synthetic_rows
+from tests.test_benchmarks import script
+
+calibrate, quality = script("calibrate_quality"), script("quality")
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch) -> FakeLocateRefine:
+    """What both scripts load, its weights in a folder."""
+    fake = FakeLocateRefine()
+    fake.card["path"] = str(tmp_path / "fake.safetensors")
+    for bench in (calibrate, quality):
+        monkeypatch.setattr(bench, "load_model", lambda name: fake)
+    return fake
+
+
+def run(monkeypatch, bench, *words) -> int:
+    monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+    return bench.main()
+
+
+# Drawing
+
+
+def test_more_scans_leave_the_first_ones_as_they_are():
+    maps = [Path(f"{i}.nii.gz") for i in range(5)]
+    few, many = (calibrate.plan(n, maps[:4], maps[4:]) for n in (40, 80))
+    assert many[:40] == few
+    assert sum(row["held_out"] for row in few) == 12
+    assert {row["map"] for row in few if row["held_out"]} == {"4.nii.gz"}
+    assert Counter(row["kind"] for row in few) == dict.fromkeys(calibrate.KINDS, 10)
+    assert sum(row["flips"] for row in few) == 20
+
+
+@pytest.mark.parametrize("kind", calibrate.KINDS)
+def test_each_way_draws_a_scan_with_its_labels(monkeypatch, kind):
+    monkeypatch.setattr(calibrate, "FIELD", (48, 56, 48))
+    ready, affine = prepared(head_phantom((96, 112, 96), 2.0))
+    scan, truth = calibrate.draw_scan(ready, affine, kind, torch.Generator().manual_seed(3))
+    again, _ = calibrate.draw_scan(ready, affine, kind, torch.Generator().manual_seed(3))
+    assert scan.shape == truth.shape == (48, 56, 48)
+    assert np.isfinite(scan.data).all() and np.ptp(scan.data) > 0
+    assert np.array_equal(scan.data, again.data)
+    assert len(np.unique(truth.data)) > 10
+
+
+def test_no_strength_changes_nothing():
+    assert calibrate.scaled((0.3, 3.0), 1.0, 0.0) == (1.0, 1.0)
+    assert calibrate.scaled((0.3, 3.0), 1.0, 1.0) == pytest.approx((0.3, 3.0))
+    assert calibrate.scaled((0.0, 100.0), 0.0, 0.25) == (0.0, 25.0)
+
+
+def test_a_scan_is_scored_against_its_truth(model):
+    scan, truth = ball_scan()
+    row = calibrate.scored(model, scan, Volume(truth, scan.affine), {"scan": 0, "flips": False}, None)
+    dice = dict(zip(row["values"], row["dice"], strict=True))
+    assert dice[2] > 0.97 and dice[42] > 0.97
+    assert len(row["evidence"]["soft"]) == len(row["values"])
+    truth = np.where(truth == 24, 0, truth)
+    row = calibrate.scored(model, scan, Volume(truth, scan.affine), {"scan": 0, "flips": True}, None)
+    assert row["dice"][row["values"].index(24)] is None and row["evidence"]["flips"][0] == 1
+
+
+def test_a_scan_without_a_brain_has_no_evidence(model, monkeypatch):
+    def fail(*args, **options):
+        raise InputError("No brain.")
+
+    monkeypatch.setattr(calibrate, "segment", fail)
+    scan, truth = ball_scan()
+    assert calibrate.scored(model, scan, Volume(truth, scan.affine), {"flips": False}, None)["evidence"] == {}
+
+
+def test_a_calibration_goes_on_where_it_was_stopped(model, tmp_path, monkeypatch, capsys):
+    maps = tmp_path / "maps"
+    for name in "abc":
+        write_labels(maps / f"{name}.nii.gz", Volume(np.eye(3, dtype=np.int16)[None], np.eye(4)))
+    given, drawn = synthetic_rows(), []
+
+    def collect(network, todo, *rest):
+        for row in todo:
+            drawn.append(row["scan"])
+            yield {**given[row["scan"]], **row, "seconds": 0.0}
+
+    monkeypatch.setattr(calibrate, "collect", collect)
+    words = (maps, "--hold-out", "c", "--rows", tmp_path / "rows.jsonl")
+    assert run(monkeypatch, calibrate, *words, "--scans", 30) == 0
+    assert run(monkeypatch, calibrate, *words, "--scans", 60) == 0
+    assert drawn == list(range(60))
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 60
+    made = calibration_of(model.card)
+    assert made is not None and made.facts["scans"] == 60 and made.facts["weights"] == "fake"
+    assert made.facts["held_out"]["structures"]["pearson"] > 0.9
+    model.card["sha256"] = "1" * 64  # other weights: nothing of this may be used
+    assert calibration_of(model.card) is None
+    assert run(monkeypatch, calibrate, *words, "--scans", 30) == 0
+    assert len(drawn) == 90
+
+
+def test_maps_to_hold_out_are_needed(model, tmp_path, monkeypatch, capsys):
+    write_labels(tmp_path / "maps" / "a.nii.gz", Volume(np.eye(3, dtype=np.int16)[None], np.eye(4)))
+    assert run(monkeypatch, calibrate, tmp_path / "maps") == 2
+    assert "hold out" in capsys.readouterr().err
+
+
+# Reporting
+
+
+def test_a_report_has_structures_scans_and_failures():
+    rows = [
+        {**row, "level": "none=0" if i % 2 else "noise=25"} for i, row in enumerate(synthetic_rows(columns=("soft",)))
+    ]
+    lost = {**rows[0], "scan": 60, "values": [], "dice": [], "evidence": {}}
+    made = fit.calibrate(rows, sha256="")
+    text = quality.report([*rows, lost], made)
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert {"Left-Hippocampus", "all structures", "means of scans", "as they are", "noise=25"} <= lines.keys()
+    scores = fit.scored(made, rows)
+    assert f"60 segmentations. {scores['failed']} failed" in text and "In 1 more no brain was found" in text
+    assert f"{scores['structures']['mean_absolute_error']:.3f}" in lines["all structures"]
+
+
+def test_only_ways_that_exist():
+    assert quality.parsed("axial slices=5") == ("axial slices", 5.0)
+    for wrong in ("nose=3", "noise", "noise=much"):
+        with pytest.raises(InputError, match="no way to make"):
+            quality.parsed(wrong)
+
+
+def test_labelled_scans_are_measured_once(model, tmp_path, monkeypatch, capsys):
+    scan, truth = ball_scan()
+    for name in ("1", "2"):
+        write_volume(tmp_path / "scans" / f"{name}_t1.nii.gz", scan)
+        write_labels(tmp_path / "scans" / f"{name}_labels.nii.gz", Volume(truth, scan.affine))
+    words = (tmp_path / "scans", "--out", tmp_path / "out", "--levels", "none=0", "noise=75")
+    assert run(monkeypatch, quality, *words) == 2
+    assert "no calibration" in capsys.readouterr().err
+    constant(1.0).save(tmp_path / "fake.quality.json")
+    monkeypatch.setattr(quality, "segment", None)  # everything is known by now
+    assert run(monkeypatch, quality, *words) == 0
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text())
+    assert [(row["map"], row["level"]) for row in rows] == [(n, v) for n in ("1_t1", "2_t1") for v in words[4:]]
+    good, bad = (np.mean([one for one in row["dice"] if one is not None]) for row in rows[:2])
+    assert good > 0.97 > bad
+    assert "4 segmentations" in (tmp_path / "out" / "table.md").read_text()
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 1000
