@@ -17,7 +17,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,11 +37,10 @@ from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS, ShapePriors
 from napari_synthseg.synthesis.shapes.scenes import LARGEST, SMALLEST
-from napari_synthseg.training import prompt_recipe
-from napari_synthseg.training.prompt_validation import SETTINGS
-from napari_synthseg.training.scene_encodings import EncodedScenes
-from napari_synthseg.training.simulated_prompts import CELL, GivenPrompts, Window, draw_prompts
-from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+from napari_synthseg.training.synthfm import TrainSynthFMOptions, prompt_recipe, train
+from napari_synthseg.training.synthfm.prompt_validation import SETTINGS
+from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes
+from napari_synthseg.training.synthfm.simulated_prompts import CELL, GivenPrompts, Window, draw_prompts
 
 SMALL = {"object_size": (0.02, 0.22), "region_grid": (3.0, 9.0)}
 """Ranges of sizes before they were widened."""
@@ -54,6 +53,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as shipped": ({}, {}),
 }
 """Changed priors and changed constants of `prompt_recipe`."""
+SHIPPED = {"shipped, whole answers": False, "shipped, parts that are meant": True}
+"""Rows of the default weights: are parts that no prompt means left out?"""
 JUDGES = replace(ShapePriors(), object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
 """Priors of the scenes that judge: any size."""
 AREAS = (SMALLEST * 1024**2, LARGEST * 1024**2)
@@ -87,13 +88,11 @@ def main() -> int:
         default = load_model("default")
         judges = list(made(default, args.targets))
         rows = {name: scored(name, judges, args) for name in args.only}
-        shipped = {
-            "shipped, whole answers": score(default, judges, parts=False),
-            "shipped, parts that are meant": score(default, judges, parts=True),
-        }
+        for name, parts in SHIPPED.items():
+            rows[name] = kept(file_of(args.out, name), lambda parts=parts: score(default, judges, parts=parts))
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
-    print(markdown({**rows, **shipped}))
+    print(markdown(rows))
     return cli.DONE
 
 
@@ -105,7 +104,8 @@ def made(model: Promptable, wanted: int) -> Iterator[Judge]:
         if not any(missing):
             return
         encoded = scenes[index]
-        numbers, bins = [], []
+        numbers: list[int] = []
+        bins: list[int] = []
         for number, seen in enumerate(encoded.scene.visibility, 1):
             where = bin_of(int((encoded.objects == number).sum()))
             if where is not None and missing[where] and seen >= 1.0 and bins.count(where) < 2:
@@ -131,21 +131,33 @@ def bin_of(area: int) -> int | None:
 
 def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[list[float]]:
     """Figures of a variant, trained and measured now unless they are there."""
-    file = args.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    file = file_of(args.out, name)
     options = TrainSynthFMOptions(
         args.out / file.stem, seed=args.seed, learning_rate=4e-4, scene_steps=4, cooldown=0.5, validate_every=10**9,
         steps=args.steps, scenes=file.stem,
     )  # fmt: skip
     weights = options.out / f"{options.name}.safetensors"
-    if not weights.exists():
-        with variant(file.stem, *VARIANTS[name]):
-            torch.manual_seed(args.seed)
-            cli.follow(train(options))
-    figures = score(load_model(weights), judges, parts=True)
-    file.write_text(json.dumps(figures))
-    return figures
+
+    def measured() -> list[list[float]]:
+        if not weights.exists():
+            with variant(file.stem, *VARIANTS[name]):
+                torch.manual_seed(args.seed)
+                cli.follow(train(options))
+        return score(load_model(weights), judges, parts=True)
+
+    return kept(file, measured)
+
+
+def file_of(out: Path, name: str) -> Path:
+    """Where the figures of a row are kept."""
+    return out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
+
+
+def kept(file: Path, measure: Callable[[], list[list[float]]]) -> list[list[float]]:
+    """What a file says; measured now unless it is there."""
+    if not file.exists():
+        file.write_text(json.dumps(measure()))
+    return json.loads(file.read_text())
 
 
 @contextmanager
@@ -179,7 +191,7 @@ def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[f
 def on_cells(given: GivenPrompts, number: int) -> Prompts:
     """The prompts of one target on the decoder's grid, rows first."""
     points, positive, box = [], [], None
-    if given.points is not None:
+    if given.points is not None and given.signs is not None:
         points = [(y / CELL - 0.5, x / CELL - 0.5) for x, y in given.points[number].tolist()]
         positive = [sign > 0 for sign in given.signs[number].tolist()]
     if given.boxes is not None:
