@@ -18,6 +18,7 @@ from napari_synthseg.networks.robust_fast import KERNEL
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training import robust_plans, validation
+from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.loop import load_checkpoint
 from napari_synthseg.training.robust_parts import tissue_classes
 from napari_synthseg.training.synthseg import FACTS, predicted_labels, read_maps, split
@@ -68,6 +69,8 @@ class TrainRobustOptions:
     """Folder of labelled scans as for --labelled: they are scored, besides held-out label maps."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
+    lesions: bool = False
+    """White matter lesions as one more class: painted into the label maps, and predicted as label 77."""
     seed: int = 1
     """Seed of everything random."""
     batch: int | None = None
@@ -132,7 +135,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     device = resolve_device(automatic if options.device == "auto" else options.device)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
-    labels = predicted_labels(training)
+    labels = predicted_labels(training, options.lesions)
     tissue_classes(labels)  # refuses label maps without tissues
     if not options.resume and any(options.out.glob("*.pt")):
         raise InputError(
@@ -141,7 +144,9 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation")
-    heads = validation.synthetic_cases(held_out, preset("synthseg"), labels, 1, options.seed + 5)
+    heads = validation.synthetic_cases(
+        held_out, priors_with(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
+    )
     data = robust_plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
     options.out.mkdir(parents=True, exist_ok=True)
     facts = json.dumps(card_of(options, data, [m.name for m in held_out]), indent=1)
@@ -153,8 +158,8 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
 def priors_of(options: TrainRobustOptions) -> Priors:
     """Those of the generative model: the preset asked for, or the plan's own."""
     if options.priors is not None or options.plan == "paper":
-        return preset(options.priors or "synthseg-plus")
-    return replace(preset("fast"), noise_std=NOISE)
+        return priors_with(preset(options.priors or "synthseg-plus"), options.lesions)
+    return priors_with(replace(preset("fast"), noise_std=NOISE), options.lesions)
 
 
 def card_of(options: TrainRobustOptions, data: robust_plans.Data, held_out: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.training import robust_paper, validation
 from napari_synthseg.training.fast import RefineRecipe
+from napari_synthseg.training.lesions import grown
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.robust_fast import (
     DenoiseRecipe,
@@ -162,7 +163,7 @@ def starting_weights(name: str, model: RobustLocateRefine) -> LocateRefine | Non
     if name == "none":
         return None
     try:
-        source = weights.load_model(WARM if name == "auto" else name)
+        source = grown(weights.load_model(WARM if name == "auto" else name), model.labels)
     except InputError:
         if name == "auto":
             return None

@@ -18,7 +18,7 @@ from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap, load
 from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.training import validation
+from napari_synthseg.training import lesions, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
 from napari_synthseg.training.paper import PaperRecipe
@@ -53,6 +53,8 @@ class TrainSynthSegOptions:
     """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
+    lesions: bool = False
+    """White matter lesions as one more class: painted into the label maps, and predicted as label 77."""
     seed: int = 1
     """Seed of everything random."""
     batch: int | None = None
@@ -122,10 +124,11 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
 
 
 def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
-    labels = predicted_labels(training)
+    labels = predicted_labels(training, options.lesions)
     model = LocateRefine(labels, options.locator_features, options.refiner_features)
-    priors = preset(options.priors or "fast")
-    cases = validation.synthetic_cases(held_out, preset("synthseg"), labels, 2, options.seed + 5)
+    priors = lesions.priors_with(preset(options.priors or "fast"), options.lesions)
+    seen = lesions.priors_with(preset("synthseg"), options.lesions)
+    cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     steps = options.steps or 40_000
     locate = max(1, round(steps * options.locate_share))
@@ -175,13 +178,14 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
 
 
 def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
-    labels = predicted_labels(training)
+    labels = predicted_labels(training, options.lesions)
     model = UNet3d(labels, features=options.features)
     if options.crop % model.multiple:
         raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
     if options.start_from:
         start_from(model, options.start_from)
-    cases = validation.synthetic_cases(held_out, preset("synthseg"), labels, 2, options.seed + 5)
+    seen = lesions.priors_with(preset("synthseg"), options.lesions)
+    cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
 
     def validate(m):
@@ -191,7 +195,7 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
     recipe = PaperRecipe(
         model,
         training,
-        preset(options.priors or "synthseg"),
+        lesions.priors_with(preset(options.priors or "synthseg"), options.lesions),
         seed=options.seed,
         batch=options.batch or 1,
         crop=options.crop,
@@ -276,7 +280,7 @@ def start_from(model: LocateRefine | UNet3d, name: str) -> None:
     Raises:
         InputError: if there are no such weights, or they belong to another network, other labels or other sizes.
     """
-    source = weights.load_model(name)
+    source = lesions.grown(weights.load_model(name), model.labels)
     sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
     if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:  # type: ignore[arg-type]
         raise InputError(
@@ -292,17 +296,17 @@ def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out
     words = [f"train synthseg, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
     held = ", ".join(m.name for m in held_out) or "none"
     return {
-        "labels": list(predicted_labels(training)),
+        "labels": list(predicted_labels(training, options.lesions)),
         "recipe": ", ".join(words),
         "data": f"{len(training)} label maps (held out: {held}); synthetic images only",
     }
 
 
-def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
-    """Targets of the maps, sorted, background first; SynthSeg's 33 where all of them are among those."""
+def predicted_labels(maps: Sequence[LabelMap], with_lesions: bool = False) -> tuple[int, ...]:
+    """Targets of the maps, sorted, background first; SynthSeg's 33 where all of them are among those; and lesions."""
     found = {t for m in maps for t in m.targets} | {0}
     standard = anatomy.predicted_values(2)
-    return standard if found <= set(standard) else tuple(sorted(found))
+    return lesions.labels_with(standard if found <= set(standard) else sorted(found), with_lesions)
 
 
 def read_maps(path: Path) -> list[LabelMap]:
