@@ -18,7 +18,7 @@ class SegmentOptions:
     weights: Path | None = None
     """A weights file (.safetensors with its card, or a SynthSeg .h5) in place of named weights."""
     robust: bool = False
-    """Use SynthSeg-robust: three networks in a row, for scans of low quality. Slower."""
+    """Use a robust network, three in a row, for scans of low quality: synthseg-robust, or else FreeSurfer's. Slower."""
     parcellation: Path | None = None
     """Weights of SynthSeg's cortical parcellation: the cortex is divided into 68 parts (Desikan-Killiany)."""
     regressor: Path | None = None

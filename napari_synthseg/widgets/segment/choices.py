@@ -19,6 +19,7 @@ from napari_synthseg.widgets.parts.option_controls import IntegerControl
 from napari_synthseg.widgets.parts.options_form import OptionsForm
 from napari_synthseg.widgets.segment.model_chooser import ModelChooser
 from napari_synthseg.widgets.segment.probability_layers import is_probability
+from napari_synthseg.widgets.segment.robust_switch import RobustSwitch
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 FACE = "segment"
 NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
-USUAL = ("index", "grid", "ct", "device")
+USUAL = ("index", "grid", "robust", "ct", "device")
 FORGOTTEN = ("index", "ct", "fix_orientation")
 """Options that say something about one scan: remembered, they would spoil the next one."""
 PREFERRED = ("device", "threads")
@@ -45,7 +46,7 @@ TEXTS = {
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
-    "robust": "SynthSeg-robust",
+    "robust": "Ro&bust, for scans of low quality",
     "parcellation": "Parcellation",
     "regressor": "Quality regressor",
     "preset": "Procedure",
@@ -90,6 +91,7 @@ class SegmentChoices(QWidget):
             choices={"grid": GRIDS, "device": device_choices(), "preset": PRESETS},
             nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none", "regressor": "none"},
         )
+        self.robust = RobustSwitch(self.form, self.model)
         self.replace = QCheckBox("Replace the earlier &result")
         self.replace.setChecked(True)
         self.replace.setToolTip(
@@ -102,7 +104,8 @@ class SegmentChoices(QWidget):
         self.image.activated.connect(self._on_picked)
         viewer.layers.selection.events.changed.connect(self._on_scans_changed)
         self.form.changed.connect(self._on_scans_changed)
-        self.model.changed.connect(self.changed)
+        for signal in (self.model.changed, self.model.listed):
+            signal.connect(self._on_scans_changed)
         self._on_scans_changed()
 
     def _build(self) -> None:
@@ -135,7 +138,7 @@ class SegmentChoices(QWidget):
         Raises:
             InputError: something typed cannot be used.
         """
-        return self.form.values() | self.model.values() | {"index": None}
+        return self.robust.resolved(self.form.values() | self.model.values()) | {"index": None}
 
     def index_of(self, layer: Layer) -> int | None:
         """Which volume of a series to segment; None for a layer that is none."""
@@ -194,7 +197,7 @@ class SegmentChoices(QWidget):
 
     def _notes(self, layers: list[Layer]) -> str:
         """What the user should know before layers are segmented."""
-        notes = []
+        notes = [note for note in (self.robust.note(),) if note]
         if len(layers) > 1:
             notes.append(f"The {len(layers)} selected scans are segmented one after another.")
         if any(one.ndim == 4 for one in layers) and self.form.controls["index"].value() is None:

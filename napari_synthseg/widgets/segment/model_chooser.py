@@ -38,6 +38,7 @@ class ModelChooser(QWidget):
     """
 
     changed = Signal()
+    listed = Signal()  # the weights that there are may be others than before
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,11 +67,20 @@ class ModelChooser(QWidget):
 
     def values(self) -> dict[str, Any]:
         """The options `model` and `weights`."""
-        card = self._chosen()
-        own = card is not None and Path(card["path"]) in self._opened
-        if card is None or own:
-            return {"model": weights.DEFAULT, "weights": Path(card["path"]) if card else None}
+        card = self.chosen
+        return {"model": weights.DEFAULT, "weights": None} if card is None else self.values_of(card)
+
+    def values_of(self, card: dict[str, Any]) -> dict[str, Any]:
+        """The options `model` and `weights` that mean one of the cards."""
+        path = Path(card["path"])
+        if path in self._opened:
+            return {"model": weights.DEFAULT, "weights": path}
         return {"model": card["name"], "weights": None}
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards of all models that are listed."""
+        return list(self._cards)
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Choose a model by its name, or by its file; what is not there is ignored."""
@@ -99,14 +109,16 @@ class ModelChooser(QWidget):
         found = sorted(model_cards(), key=lambda card: card["name"] != weights.DEFAULT)
         known = {card["path"] for card in found}
         kept = [card for card in self._cards if Path(card["path"]) in self._opened and card["path"] not in known]
-        self._fill([*found, *kept], self._chosen())
+        self._fill([*found, *kept], self.chosen)
 
-    def _chosen(self) -> dict[str, Any] | None:
+    @property
+    def chosen(self) -> dict[str, Any] | None:
+        """The card of the chosen model; None where there are no weights."""
         row = self.box.currentIndex()
         return self._cards[row] if 0 <= row < len(self._cards) else None
 
     def _fill(self, cards: list[dict[str, Any]], chosen: dict[str, Any] | None) -> None:
-        before = self._chosen()
+        before = self.chosen
         self._cards = cards
         self.box.blockSignals(True)
         self.box.clear()
@@ -124,15 +136,16 @@ class ModelChooser(QWidget):
         self._row = paths.index(chosen["path"]) if chosen and chosen["path"] in paths else 0
         self.box.setCurrentIndex(self._row)
         self.box.blockSignals(False)
-        self.card.show_card(self._chosen())
-        if before != self._chosen():
+        self.card.show_card(self.chosen)
+        self.listed.emit()
+        if before != self.chosen:
             self.changed.emit()
 
     def _on_index(self, row: int) -> None:
         if self.box.itemText(row) != OPEN:
             self._row = row
             self.problem.say("")
-            self.card.show_card(self._chosen())
+            self.card.show_card(self.chosen)
             self.changed.emit()
             return
         self.box.setCurrentIndex(self._row)  # the entry is a command, not a choice
