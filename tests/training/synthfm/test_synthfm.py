@@ -15,9 +15,9 @@ from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Stopped, run
 from napari_synthseg.promptable_weights import encoder_file, load_model
 from napari_synthseg.prompting import Session
-from napari_synthseg.training import prompt_validation, synthfm
+from napari_synthseg.training import synthfm
 from napari_synthseg.training.loop import load_checkpoint
-from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, train
+from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, prompt_validation, train
 
 SIZE = 64
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from napari_synthseg.networks.promptable import STRIDE, Promptable
 from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.scene_encodings import EncodedScene, Pool
-from napari_synthseg.training.simulated_prompts import (
+from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool
+from napari_synthseg.training.synthfm.simulated_prompts import (
     CELL,
     GivenPrompts,
     Plan,
@@ -23,7 +23,7 @@ from napari_synthseg.training.simulated_prompts import (
     draw_plan,
     draw_prompts,
 )
-from napari_synthseg.training.window_decoding import decode_windows
+from napari_synthseg.training.synthfm.window_decoding import decode_windows
 
 Validation = Callable[[nn.Module], dict[str, float]]
 

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from napari_synthseg.networks.promptable import SINGLE, Promptable
 from napari_synthseg.synthesis.shapes.scenes import pick_target
-from napari_synthseg.training.scene_encodings import EncodedScene, EncodedScenes
-from napari_synthseg.training.simulated_prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
+from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, EncodedScenes
+from napari_synthseg.training.synthfm.simulated_prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
 
 SETTINGS = {
     "1+0": Plan(1, 0),

@@ -8,7 +8,7 @@ import torch
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.synthesis.shapes.priors import ShapePriors
-from napari_synthseg.training.prompt_recipe import (
+from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
     TunedPromptRecipe,
@@ -18,9 +18,9 @@ from napari_synthseg.training.prompt_recipe import (
     look_where_pointed,
     window_of,
 )
-from napari_synthseg.training.prompt_validation import PromptValidation
-from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
-from napari_synthseg.training.simulated_prompts import Plan
+from napari_synthseg.training.synthfm.prompt_validation import PromptValidation
+from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes, Pool
+from napari_synthseg.training.synthfm.simulated_prompts import Plan
 from tests.prompting.small import SIZE, small_model
 
 CPU = torch.device("cpu")

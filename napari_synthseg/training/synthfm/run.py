@@ -18,14 +18,14 @@ from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.shapes.priors import shape_preset
 from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
-from napari_synthseg.training.prompt_recipe import (
+from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
     TunedPromptRecipe,
     look_where_pointed,
 )
-from napari_synthseg.training.prompt_validation import PromptValidation
-from napari_synthseg.training.scene_encodings import EncodedScenes, Pool
+from napari_synthseg.training.synthfm.prompt_validation import PromptValidation
+from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes, Pool
 from napari_synthseg.training.synthseg import FACTS
 
 ENCODER = "encoder.pt"
