@@ -176,6 +176,7 @@ def _result_kwargs(
         "intracranial_mm3": float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         "record": result.record,
+        "verdict": getattr(result, "verdict", None),
         "source": source_of(image, index),
         "checksum": checksum(array),
     }

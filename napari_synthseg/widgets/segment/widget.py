@@ -262,7 +262,9 @@ class SegmentWidget(ScrolledFace):
         done = sum(run.state == DONE for run in self.queue.runs)
         warned = sum(bool(run.warnings) for run in self.queue.runs)
         note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
-        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{note}")
+        poor = ", ".join(run.layer.name for run in self.queue.runs if run.poor)
+        failed = f" Probably failed: {poor}." if poor else ""
+        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{failed}{note}")
 
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""
