@@ -17,11 +17,14 @@ class _InstanceNorm(torch.autograd.Function):
         n = x[0, 0].numel()
         y, mean, rstd = torch.native_group_norm(x, weight.to(x.dtype), bias.to(x.dtype), b, c, n, c, eps)
         ctx.save_for_backward(x, mean, rstd, weight)
+        ctx.eps = eps
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor):
         x, mean, rstd, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it will be differentiated again, which the passes below cannot be
+            return *_twice(x, weight, ctx.eps, grads[0]), None
         b, c = x.shape[:2]
         n = x[0, 0].numel()
         flat = x.permute(0, 2, 3, 4, 1).reshape(b, n, c)
@@ -36,6 +39,19 @@ class _InstanceNorm(torch.autograd.Function):
         dx.addcmul_(flat, slope.to(x.dtype)[:, None])
         dx = dx.reshape(b, *x.shape[2:], c).permute(0, 4, 1, 2, 3)
         return dx, d_weight.sum(0).to(weight.dtype), d_bias.sum(0).to(weight.dtype), None
+
+
+def _twice(x: torch.Tensor, weight: torch.Tensor, eps: float, dy: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Gradients of the norm for image, scale and shift, differentiable in their turn."""
+    axes = tuple(range(2, x.dim()))
+    centred = x - x.mean(axes, keepdim=True)
+    rstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
+    normed = centred * rstd
+    scaled = dy * weight.to(x.dtype).view(1, -1, *[1] * len(axes))
+    slope = (scaled * normed).mean(axes, keepdim=True)
+    dx = rstd * (scaled - scaled.mean(axes, keepdim=True) - normed * slope)
+    over = (0, *axes)
+    return dx, (dy * normed).sum(over).to(weight.dtype), dy.sum(over).to(weight.dtype)
 
 
 class InstanceNorm(nn.Module):
