@@ -16,7 +16,7 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
-from napari_synthseg.training.optimizers import build_optimizer, restore
+from napari_synthseg.training.optimizers import Optimizers, build_optimizer, restore
 
 
 class Recipe(Protocol):
@@ -43,6 +43,14 @@ class Grouped(Protocol):
 
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups: "params", and "share", what their rate is of the loop's."""
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """A recipe that brings the optimizer of what it trains, since it must know what the next step will do."""
+
+    def optimizer(self, options: LoopOptions) -> Optimizers:
+        """What moves the weights; the loop sets its rates."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +172,7 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     newest, stable, log = out / f"{name}.pt", out / f"{name}-stable.pt", out / "log.jsonl"
     parameters = list(recipe.trained.parameters())
-    groups = recipe.groups() if isinstance(recipe, Grouped) else [{"params": parameters}]
-    optimizer = build_optimizer(options.optimizer, recipe.trained, groups, options.learning_rate, options.weight_decay)
+    optimizer = _optimizer(recipe, options)
     average = RunningAverage(recipe.trained, options.average) if options.average else None
     step, best = 0, float("-inf")
     if resume and newest.exists():
@@ -230,6 +237,14 @@ def fit(
         recipe.trained.load_state_dict(average.values)
     recipe.model.eval()
     return recipe.model
+
+
+def _optimizer(recipe: Recipe, options: LoopOptions) -> torch.optim.Optimizer | Optimizers:
+    """The recipe's own, or the one that the options name."""
+    if isinstance(recipe, Equipped):
+        return recipe.optimizer(options)
+    groups = recipe.groups() if isinstance(recipe, Grouped) else [{"params": list(recipe.trained.parameters())}]
+    return build_optimizer(options.optimizer, recipe.trained, groups, options.learning_rate, options.weight_decay)
 
 
 def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:

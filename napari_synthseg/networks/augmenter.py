@@ -1,0 +1,158 @@
+"""Learn2Synth's augmenters A_theta: what is added to synthetic images, with parameters that real ones teach.
+
+All are residual (an image plus something), for images (B, 1, X, Y) or (B, 1, X, Y, Z) with intensities around [0, 1],
+and take what is random in them from a CPU generator: the same on every device. "Parametric" are the deviations of noise
+and of a bias field, "nonparametric" a small U-Net followed by noise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg.networks.small_unet import SmallUNet
+
+SPREAD = 0.5
+"""Where deviations vary from image to image, they start from this share below to this share above the middle."""
+LINEAR = {2: "bilinear", 3: "trilinear"}
+"""torch's name of linear interpolation, by dimensions."""
+
+
+class Strength(nn.Module):
+    """A learned standard deviation: one for all images, or one for each, uniform between two learned ends.
+
+    Its sign means nothing, since what it multiplies is as often negative as positive; so it may cross zero.
+
+    Args:
+        start: at the beginning, or the middle of the ends.
+        varying: another one for each image.
+    """
+
+    def __init__(self, start: float, varying: bool = False) -> None:
+        super().__init__()
+        self.ends = nn.Parameter(torch.tensor([start * (1 - SPREAD), start * (1 + SPREAD)] if varying else [start]))
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Deviations of a batch, (B, 1, 1, ...) as many axes as the images have."""
+        where = torch.rand(len(images), generator=generator, dtype=images.dtype).to(images.device)
+        ends = self.ends.to(images.dtype)
+        return (ends[0] + where * (ends[-1] - ends[0])).view(-1, *[1] * (images.dim() - 1))
+
+    def figures(self, name: str) -> dict[str, float]:
+        """What has been learned."""
+        ends = self.ends.detach().abs().tolist()
+        return {name: ends[0]} if len(ends) == 1 else {f"{name}_low": min(ends), f"{name}_high": max(ends)}
+
+
+class Unchanged(nn.Module):
+    """Adds nothing and learns nothing: SynthSeg as it is ("naive")."""
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images
+
+    def figures(self) -> dict[str, float]:
+        """What has been learned: nothing."""
+        return {}
+
+
+class Noise(nn.Module):
+    """White Gaussian noise of learned deviation: x + sigma e.
+
+    Args:
+        sigma: deviation at the beginning, intensities in [0, 1].
+        varying: another deviation for each image, see `Strength`.
+    """
+
+    def __init__(self, sigma: float = 0.05, varying: bool = False) -> None:
+        super().__init__()
+        self.sigma = Strength(sigma, varying)
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return images + self.sigma(images, generator) * drawn(images.shape, images, generator)
+
+    def figures(self) -> dict[str, float]:
+        """What has been learned."""
+        return self.sigma.figures("sigma")
+
+
+class NoiseAndBias(nn.Module):
+    """A smooth bias field of learned deviation, then noise: x exp(b) + sigma e.
+
+    Args:
+        sigma: of the noise at the beginning, intensities in [0, 1].
+        bias: of the logarithm of the field's control points at the beginning.
+        points: control points along each axis.
+        varying: other deviations for each image, see `Strength`.
+    """
+
+    def __init__(self, sigma: float = 0.05, bias: float = 0.1, points: int = 4, varying: bool = False) -> None:
+        super().__init__()
+        self.noise, self.bias, self.points = Noise(sigma, varying), Strength(bias, varying), points
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        strength = self.bias(images, generator)
+        dimensions = images.dim() - 2
+        knots = drawn((len(images), 1, *[self.points] * dimensions), images, generator)
+        field = F.interpolate(knots, images.shape[2:], mode=LINEAR[dimensions], align_corners=True)
+        return self.noise(images + images * torch.expm1(strength * field), generator)
+
+    def figures(self) -> dict[str, float]:
+        """What has been learned."""
+        return {**self.noise.figures(), **self.bias.figures("bias")}
+
+
+class UNetAndNoise(nn.Module):
+    """A small U-Net's residual, then noise: x + U(x) + sigma e; U is zero at the beginning.
+
+    Args:
+        dimensions: of the images, 2 or 3.
+        sigma: of the noise at the beginning, intensities in [0, 1].
+        features: channels of both scales.
+        varying: another deviation for each image, see `Strength`.
+    """
+
+    def __init__(self, dimensions: int, sigma: float = 0.05, features: int = 16, varying: bool = False) -> None:
+        super().__init__()
+        self.residual = SmallUNet(dimensions, 1, 1, (features, features))
+        nn.init.zeros_(self.residual.last.weight)
+        nn.init.zeros_(self.residual.last.bias)  # type: ignore[arg-type]
+        self.noise = Noise(sigma, varying)
+
+    def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.noise(images + self.residual(images), generator)
+
+    def figures(self) -> dict[str, float]:
+        """What has been learned, in a number: the noise, and how strongly the U-Net's last layer speaks."""
+        return {**self.noise.figures(), "residual": float(self.residual.last.weight.detach().norm())}
+
+
+Augmenter = Unchanged | Noise | NoiseAndBias | UNetAndNoise
+
+
+def drawn(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Standard normal numbers from a CPU generator, of an image's kind and on its device."""
+    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bool = False) -> Augmenter:
+    """An augmenter by name.
+
+    Args:
+        name: "none", "noise", "bias" (noise and bias field) or "unet" (small U-Net and noise).
+        dimensions: of the images, 2 or 3.
+        sigma: deviation of the noise at the beginning.
+        varying: deviations vary from image to image.
+
+    Raises:
+        ValueError: no such augmenter.
+    """
+    if name == "none":
+        return Unchanged()
+    if name == "noise":
+        return Noise(sigma, varying)
+    if name == "bias":
+        return NoiseAndBias(sigma, varying=varying)
+    if name == "unet":
+        return UNetAndNoise(dimensions, sigma, varying=varying)
+    raise ValueError(f"There is no augmenter {name!r}: choose none, noise, bias or unet.")

@@ -1,0 +1,127 @@
+"""The Learn2Synth recipe: at every step the segmenter learns from augmented synthetic images, the augmenter from real
+ones. With an augmenter that learns nothing it is plain SynthSeg on that augmenter's images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.augmenter import Augmenter
+from napari_synthseg.training.fast import Validation, step_generator
+from napari_synthseg.training.learn2synth.hypergradient import Batch, Loss, learning, two_passes, with_gradients
+from napari_synthseg.training.loop import LoopOptions
+from napari_synthseg.training.losses import soft_dice_loss
+from napari_synthseg.training.optimizers import Optimizers
+
+Batches = Callable[[torch.Generator], Batch]
+"""Draws the images and targets of a step."""
+MOMENTUM = 0.9
+"""Of SGD's inner steps."""
+
+
+class TwoOptimizers(Optimizers):
+    """The segmenter's ("inner") optimizer and, where the augmenter learns, its own.
+
+    Args:
+        inner: SGD or Adam.
+        outer: of the augmenter, or none.
+    """
+
+    def __init__(self, inner: torch.optim.Optimizer, outer: torch.optim.Optimizer | None) -> None:
+        super().__init__([inner] if outer is None else [inner, outer])
+        self.inner, self.kind = inner, type(inner).__name__
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"inner": self.kind, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state.
+
+        Raises:
+            InputError: the run had another kind of inner step, or an augmenter that learned where this one does not.
+        """
+        if state.get("inner") != self.kind or len(state["parts"]) != len(self.parts):
+            raise InputError("The run was trained with another inner step or augmenter: resume it with those.")
+        super().load_state_dict(state)
+
+
+class Learn2SynthRecipe:
+    """Two passes a step.
+
+    Args:
+        segmenter: S_phi, images (B, 1, ...) -> posteriors (B, K, ...).
+        augmenter: A_theta; its frozen parameters stay.
+        synthetic: draws synthetic images and targets.
+        real: draws labelled real ones; None only where the augmenter learns nothing.
+        seed: of everything random.
+        device: to train on; batches are on it already.
+        validation: scores the segmenter.
+        inner: "adam" or "sgd", the segmenter's steps.
+        share: the augmenter's learning rate, as a share of the segmenter's.
+        loss: of posteriors and targets.
+    """
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        augmenter: Augmenter,
+        synthetic: Batches,
+        real: Batches | None,
+        *,
+        seed: int,
+        device: torch.device | str,
+        validation: Validation,
+        inner: str = "adam",
+        share: float = 1.0,
+        loss: Loss = soft_dice_loss,
+    ) -> None:
+        self.model, self.augmenter = segmenter.to(device), augmenter.to(device)
+        self.trained = nn.ModuleDict({"segmenter": segmenter, "augmenter": augmenter})
+        self.synthetic, self.real = synthetic, real
+        self.seed, self.validate, self.criterion = seed, validation, loss
+        self.inner, self.share = inner, share
+        self.taught = list(learning(augmenter).values())
+        self.moving: TwoOptimizers | None = None
+
+    def optimizer(self, options: LoopOptions) -> TwoOptimizers:
+        """Both optimizers, over the parameters that are not frozen.
+
+        Raises:
+            ValueError: gradients are to be clipped, which the differentiated step knows nothing of.
+        """
+        if options.clip:
+            raise ValueError("Learn2Synth's inner steps cannot be clipped.")
+        weights, rate = list(learning(self.model).values()), options.learning_rate
+        inner: torch.optim.Optimizer
+        if self.inner == "sgd":
+            inner = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=options.weight_decay)
+        else:
+            inner = torch.optim.Adam(weights, lr=rate, eps=1e-7, weight_decay=options.weight_decay)
+        outer = torch.optim.Adam([{"params": self.taught, "share": self.share}], lr=rate) if self.taught else None
+        self.moving = TwoOptimizers(inner, outer)
+        return self.moving
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """The synthetic loss; its backward gives the segmenter its gradient, and the augmenter the hypergradient."""
+        if self.moving is None:
+            raise ValueError("The recipe's optimizer is asked for first: the step depends on it.")
+        noise = step_generator(self.seed + 23, step)
+        passes = two_passes(
+            self.model,
+            lambda images: self.augmenter(images, noise),
+            self.taught,
+            self.moving.inner,
+            self.synthetic(step_generator(self.seed, step)),
+            self.real(step_generator(self.seed + 11, step)) if self.taught and self.real else None,
+            self.criterion,
+        )
+        figures = {"soft_dice": 1.0 - float(passes.synthetic), **self.augmenter.figures()}
+        if passes.real is not None:
+            figures["real"] = 1.0 - float(passes.real)
+        moved = [*learning(self.model).values(), *self.taught]
+        return with_gradients(passes.synthetic, moved, [*passes.inner, *passes.outer]), figures
