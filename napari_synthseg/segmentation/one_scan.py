@@ -18,7 +18,7 @@ from napari_synthseg import __version__, anatomy
 from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, run
-from napari_synthseg.segmentation import plausibility, postprocess
+from napari_synthseg.segmentation import lesions, plausibility, postprocess
 from napari_synthseg.segmentation.grid import Grid, Turn
 from napari_synthseg.segmentation.options import SegmentOptions, make_options
 from napari_synthseg.segmentation.parcellation import Parcels, divide, load_parcellation, parcellate_steps, scene_around
@@ -139,6 +139,7 @@ def segment_steps(
         if model is None:
             yield Progress("Loading the network")
             model = load(options)
+        lesions.check(model, options.lesions)
         divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
         judge = None if options.regressor is None else load_regressor(str(options.regressor))
         how = procedure(options, getattr(model, "card", None))
@@ -160,6 +161,7 @@ def segment_steps(
         prediction = yield from predict_steps(
             model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
+        prediction = lesions.kept_or_folded(prediction, options.lesions)
         clock.lap("predict")
         before = rough_sums(prediction.posteriors, prediction.values)
         hard = yield from postprocess.clean_steps(
@@ -195,10 +197,13 @@ def segment_steps(
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
             where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
-            warnings += yield from plausibility.question_orientation(model, prepared.image, prediction.coarse, where)
+            warnings += yield from plausibility.question_orientation(
+                model, prepared.image, prediction.coarse, where, prediction.values
+            )
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
+        record |= lesions.described(model, options.lesions)
         if groups:
             record["regressor"] = {name: round(score, 4) for name, score in groups.items()}
         record["warnings"] = warnings

@@ -45,6 +45,8 @@ class SegmentOptions:
     """Keep the posteriors of all structures too."""
     tissues: bool = False
     """Keep the two tissue maps of a robust network too: what its S1 finds, and what its denoiser makes of that."""
+    lesions: bool = False
+    """Label white matter lesions (77), with weights that know them; without it they count as white matter."""
     keep_largest: bool = True
     """Keep only the largest component of every structure (topological class)."""
     fill_holes: bool = True

@@ -196,11 +196,19 @@ def choose_turn(scores: Mapping[Turn, float]) -> tuple[Turn, list[str]]:
 
 
 def question_orientation(
-    model, image: np.ndarray, coarse: torch.Tensor, device: torch.device
+    model, image: np.ndarray, coarse: torch.Tensor, device: torch.device, values: Sequence[int] | None = None
 ) -> Generator[Progress, None, list[str]]:
-    """Where the locator is unsure, look whether another orientation makes it sure: a sentence if so."""
+    """Where the locator is unsure, look whether another orientation makes it sure: a sentence if so.
+
+    Args:
+        model: a network with a locator.
+        image: (X, Y, Z), as in `Prepared`.
+        coarse: (K, X, Y, Z) what the locator said.
+        device: where to run.
+        values: FreeSurfer value of each channel of `coarse`; default the model's labels.
+    """
     card = getattr(model, "card", None) or {}
-    if score(coarse, model.labels) >= float(card.get("confident_score", CONFIDENT)):
+    if score(coarse, values or model.labels) >= float(card.get("confident_score", CONFIDENT)):
         return []
     scores = yield from orientation_steps(model, image, device)
     best = max(scores, key=lambda turn: scores[turn])

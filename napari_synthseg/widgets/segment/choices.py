@@ -43,6 +43,7 @@ TEXTS = {
     "fix_orientation": "Fix orientation",
     "posteriors": "Keep posteriors",
     "tissues": "Keep tissue maps",
+    "lesions": "White matter lesions",
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
