@@ -52,7 +52,7 @@ def gather(
         prediction: cleaned posteriors, and what else the network said.
         hard: (X, Y, Z) FreeSurfer values on the voxels of the posteriors.
         image: (X, Y, Z) the prepared scan.
-        soft: `expected_dice` by value.
+        soft: `expected_dice` by value; 0 of a structure that it leaves out.
         sums: of the cleaned posteriors, by value, voxels.
         before: of the posteriors before they were cleaned, likewise.
         flips: whether the posteriors are means with those of the mirrored scan.
@@ -64,11 +64,11 @@ def gather(
         intensities that the labels explain. coarse: agreement with what the locator saw. tissue, mean tissue: agreement
         of the inner networks S1 and D of a hierarchy. flips: 1 or 0. And means.
     """
-    values = tuple(soft)
+    values = tuple(int(v) for v in prediction.values[1:])
     counts = np.bincount(hard.ravel(), minlength=max(values, default=0) + 1)
     size = np.array([counts[v] for v in values], float)
     total = np.array([sums[v] for v in values])
-    agree = np.array([soft[v] for v in values])
+    agree = np.array([soft.get(v, 0.0) for v in values])
     shared = agree * (size + total) / 2
     spread, explained = intensities(hard, _under(image, prediction.start, hard.shape), values)
     columns = {
