@@ -1,0 +1,277 @@
+"""Does one brain get the same labels whatever the contrast? Synthetic scans of one anatomy, and real ones inverted.
+
+    python benchmarks/consistency.py LABEL_MAPS --maps NAME ... [--weights synthseg-fast] [--contrasts T1 T2 random1]
+        [--slices 1 5] [--lesions ML] [--fast] [--out consistency] [--seed 0] [--threads N]
+    python benchmarks/consistency.py FOLDER --scans [--fast] ...
+
+With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT would show it (`synthesis/sequences.py`
+says where the intensities come from), or with random contrasts; at 1 mm, or with slices (axial) of so many mm. Every
+scan is segmented as `napari-synthseg segment` does. Said are the Dice with the truth, the Dice between contrasts
+(nothing of the anatomy differs), and the coefficient of variation of each structure's volume over the contrasts. With
+--lesions the heads have lesions of that volume; weights that know them (label 77) are scored on them too.
+
+With --scans: FOLDER holds T1 scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`), or without;
+each is segmented as it is and with inverted intensities, the nearest thing to another real contrast at hand.
+
+Writes labels' scores to rows.json and pairs.json, and table.md, into --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import is_label_name
+from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.segmentation.one_scan import segment
+from napari_synthseg.segmentation.whole_head import NO_BRAIN
+from napari_synthseg.synthesis.brains import deform, target_table
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.synthesis.record import Record, draw
+from napari_synthseg.synthesis.sample import label_map_files, placed_affine, prepared, replay, sample_grid
+from napari_synthseg.synthesis.sequences import NAMES, as_sequence
+from napari_synthseg.volume import Volume, to_canonical
+from napari_synthseg.weights import DEFAULT, load_model
+
+PROFILE = 2 * np.log(10) / (2 * np.pi)
+"""Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""
+BIAS = 0.2
+"""Standard deviation of the logarithm of the MR contrasts' bias fields."""
+Row = dict[str, Any]
+
+
+def anatomy_record(label_map, seed: int, lesions_ml: float) -> Record:
+    """One deformed head with its skull, from the full priors; its intensities come later."""
+    load = {"lesion_load_ml": (lesions_ml, lesions_ml)} if lesions_ml else {}
+    priors = replace(preset("synthseg"), skull_strip=0.0, lesions=0.0, flip=0.0, bias_std=(BIAS, BIAS), **load)
+    record = draw(priors, label_map, torch.Generator().manual_seed(seed))
+    return replace(record, gamma=1.0, slice_spacing_mm=1.0, slice_thickness_mm=1.0, slice_blur_mm=record.in_plane_blur)
+
+
+def variant(record: Record, label_map, contrast: str, slices_mm: float, number: int) -> Record:
+    """The same head in another contrast, with its own noise and bias field, in axial slices of so many mm."""
+    if contrast.startswith("random"):
+        other = draw(preset("synthseg"), label_map, torch.Generator().manual_seed(1000 + int(contrast[6:] or 0)))
+        record = replace(record, means=other.means, stds=other.stds, contrast=other.contrast)
+        if record.drawn_lesions is not None:  # as bright as the cortex of that contrast
+            cortex = other.means[label_map.values.index(3)]
+            record = replace(record, drawn_lesions=replace(record.drawn_lesions, mean=cortex))
+    else:
+        record = as_sequence(record, label_map, contrast)
+    record = replace(record, noise_seed=record.noise_seed + number, bias_seed=record.bias_seed + number)
+    if slices_mm <= 1:
+        return record
+    blur = PROFILE * slices_mm
+    return replace(record, direction=2, slice_spacing_mm=slices_mm, slice_thickness_mm=slices_mm, slice_blur_mm=blur)
+
+
+def true_labels(record: Record, label_map, affine: np.ndarray) -> Volume:
+    """The labels of `replay`, without the image."""
+    grid = sample_grid(record, label_map)
+    table = np.array(target_table(record, label_map), np.int32)
+    labels = deform(record, label_map, grid)
+    return Volume(table[labels.numpy()], placed_affine(grid, label_map, affine))
+
+
+def inverted(scan: Volume) -> Volume:
+    """Dark where it was bright; what is 0 or less (no head) stays 0."""
+    data = np.asarray(scan.data, np.float32)
+    inside = data > 0
+    top = np.percentile(data[inside], 99.5)
+    return scan.with_data(np.where(inside, np.clip(top - data, 1e-3 * top, None), 0).astype(np.float32))
+
+
+def synthetic(
+    paths: Sequence[Path],
+    contrasts: Sequence[str],
+    slices: Sequence[float],
+    seed: int,
+    lesions_ml: float = 0.0,
+    lesions_apart: bool = False,
+):
+    """Yields (anatomy, truth, scans by name, made one at a time) of each label map.
+
+    Lesions are apart in the truth if asked for, else white matter.
+    """
+    for path in paths:
+        label_map, affine = prepared(path)
+        record = anatomy_record(label_map, seed, lesions_ml)
+        truth = true_labels(record if lesions_apart else replace(record, drawn_lesions=None), label_map, affine)
+        kinds = [(c, mm) for mm in slices for c in contrasts]
+
+        def scans(kinds=kinds, record=record, label_map=label_map, affine=affine) -> Iterator[tuple[str, Volume]]:
+            for number, (contrast, mm) in enumerate(kinds):
+                made = replay(variant(record, label_map, contrast, mm, number), label_map, affine)
+                yield contrast if mm <= 1 else f"{contrast} {mm:g} mm", made.image
+
+        yield stem(path), truth, scans()
+
+
+def real(folder: Path):
+    """The same of each scan in a folder: as it is, and inverted; the truth is None where there are no labels."""
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
+    for path in files:
+        if is_label_name(path):
+            continue
+        scan, truth = read_volume(path), truths.get(stem(path).split("_")[0])
+        both = iter((("as it is", scan), ("inverted", inverted(scan))))
+        yield stem(path), None if truth is None else read_labels(truth), both
+
+
+def dice_by_value(a: np.ndarray, b: np.ndarray, values: Sequence[int]) -> dict[int, float]:
+    """Dice of each value that one of two label arrays holds."""
+    top = max(int(a.max(initial=0)), int(b.max(initial=0)), *values) + 1
+    both = np.bincount(a[a == b].ravel(), minlength=top)
+    total = np.bincount(a.ravel(), minlength=top) + np.bincount(b.ravel(), minlength=top)
+    return {v: float(2 * both[v] / total[v]) for v in values if total[v]}
+
+
+def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) -> Iterator[tuple[Row, list[Row]]]:
+    """A row for each scan, with the rows of its pairs with the scans of the same anatomy before it."""
+    for name, truth, scans in anatomies:
+        true = None if truth is None else to_canonical(truth).data.astype(np.int32)
+        before: list[tuple[str, np.ndarray]] = []
+        for contrast, scan in scans:
+            start = time.process_time()
+            row: Row = {"anatomy": name, "contrast": contrast}
+            try:
+                result = segment(scan, network=model, device="cpu", **options)
+            except InputError as error:
+                if str(error) != NO_BRAIN:
+                    raise
+                yield {**row, "dice": 0.0, "by_structure": {}, "volumes_mm3": {}}, []
+                continue
+            found = to_canonical(result.labels).data.astype(np.int32)
+            row["cpu_s"] = round(time.process_time() - start, 1)
+            if true is not None:
+                row["by_structure"] = dice_by_value(true, found, values)
+                row["dice"] = statistics.mean(row["by_structure"].values())
+            row["volumes_mm3"] = {v: result.volumes.get(v, 0.0) for v in values}
+            pairs = []
+            for other, labels in before:
+                between = dice_by_value(labels, found, values)
+                pairs.append({"anatomy": name, "contrasts": [other, contrast], "by_structure": between,
+                              "dice": statistics.mean(between.values())})  # fmt: skip
+            before.append((contrast, found))
+            yield row, pairs
+
+
+def variation(volumes: Sequence[float]) -> float | None:
+    """Coefficient of variation in percent: standard deviation over mean."""
+    if len(volumes) < 2 or not statistics.mean(volumes):
+        return None
+    return 100 * statistics.stdev(volumes) / statistics.mean(volumes)
+
+
+def table(rows: Sequence[Row], pairs: Sequence[Row], values: Sequence[int]) -> str:
+    """Markdown: a line for each contrast, for each pair of them, and for each structure."""
+    contrasts = list(dict.fromkeys(row["contrast"] for row in rows))
+    lines = ["| contrast | Dice with truth | lowest | Dice with the other contrasts |", "|---|---|---|---|"]
+    for one in contrasts:
+        own = [row["dice"] for row in rows if row["contrast"] == one and "dice" in row]
+        other = [pair["dice"] for pair in pairs if one in pair["contrasts"]]
+        cells = (_mean(own), f"{min(own):.3f}" if own else "-", _mean(other))
+        lines.append(f"| {one} | {' | '.join(cells)} |")
+    lines += ["", "| pair | Dice |", "|---|---|"]
+    for pair in combinations(contrasts, 2):
+        own = [p["dice"] for p in pairs if set(p["contrasts"]) == set(pair)]
+        lines.append(f"| {' - '.join(pair)} | {_mean(own)} |")
+    lines += ["", "| structure | Dice with truth | Dice between contrasts | variation of the volume, % |"]
+    lines += ["|---|---|---|---|"]
+    spreads = []
+    for value in values:
+        spread = _variation(rows, value)
+        spreads += [] if spread is None else [spread]
+        true, between = (_mean([r["by_structure"][value] for r in some if value in r.get("by_structure", {})])
+                         for some in (rows, pairs))  # fmt: skip
+        lines.append(f"| {anatomy.name(value)} | {true} | {between} | {'-' if spread is None else f'{spread:.1f}'} |")
+    true, between = (_mean([r["dice"] for r in some if "dice" in r]) for some in (rows, pairs))
+    spread_text = f"{statistics.mean(spreads):.1f}" if spreads else "-"
+    return "\n".join([*lines, f"| mean | {true} | {between} | {spread_text} |"])
+
+
+def _variation(rows: Sequence[Row], value: int) -> float | None:
+    """Mean over anatomies of the variation of one structure's volume."""
+    by_anatomy: dict[str, list[float]] = {}
+    for row in rows:
+        if value in row["volumes_mm3"]:
+            by_anatomy.setdefault(row["anatomy"], []).append(row["volumes_mm3"][value])
+    found = [one for one in map(variation, by_anatomy.values()) if one is not None]
+    return statistics.mean(found) if found else None
+
+
+def _mean(figures: Sequence[float]) -> str:
+    return f"{statistics.mean(figures):.3f}" if figures else "-"
+
+
+def chosen_maps(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The label maps of these names in a folder; all of them for none."""
+    found: Mapping[str, Path] = {stem(path): path for path in label_map_files(folder)}
+    if unknown := [name for name in names if name not in found]:
+        raise InputError(f"{folder} holds no label map {unknown[0]!r}: there are {', '.join(found)}.")
+    return [found[name] for name in names] if names else list(found.values())
+
+
+def main() -> int:
+    """Measures, and writes rows, pairs and table as they come."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--maps", nargs="+", default=[])
+    parser.add_argument("--scans", action="store_true", help="the folder holds real scans, not label maps")
+    parser.add_argument("--weights", default=DEFAULT)
+    parser.add_argument("--contrasts", nargs="+", default=list(NAMES), help="sequences, or random1, random2 ...")
+    parser.add_argument("--slices", nargs="+", type=float, default=[1.0], metavar="MM")
+    parser.add_argument("--lesions", type=float, default=0.0, metavar="ML", help="paint lesions of this volume")
+    parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
+    parser.add_argument("--out", type=Path, default=Path("consistency"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    try:
+        model = load_model(args.weights)
+        paths = [] if args.scans else chosen_maps(args.folder, args.maps)
+    except (InputError, OSError) as error:
+        print(f"consistency: {error}", file=sys.stderr)
+        return 2
+    knows = anatomy.LESION in model.labels  # type: ignore[operator]
+    values = [*anatomy.evaluated_values(), *([anatomy.LESION] if knows else [])]
+    options = {"fast": args.fast, "threads": args.threads, **({"lesions": True} if knows else {})}
+    drawn = (args.contrasts, args.slices, args.seed, args.lesions, knows)
+    some = real(args.folder) if args.scans else synthetic(paths, *drawn)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    pairs: list[Row] = []
+    try:
+        for row, new in measure(model, some, values, **options):
+            rows.append(row)
+            pairs += new
+            said = f"Dice {row['dice']:.3f}" if "dice" in row else "no truth"
+            print(f"{row['anatomy']} {row['contrast']}: {said}, {row.get('cpu_s', 0)} CPU-s", flush=True)
+            (args.out / "rows.json").write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+            (args.out / "pairs.json").write_text(json.dumps(pairs, indent=0) + "\n", encoding="utf-8")
+    except InputError as error:
+        print(f"consistency: {error}", file=sys.stderr)
+        return 2
+    text = table(rows, pairs, values)
+    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
