@@ -241,6 +241,26 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
     return _with_card(model, card, path).to(device).eval()
 
 
+def load_kind(name_or_path: str | Path, kind: str, what: str, example: str) -> nn.Module:
+    """As `load_model`, of one kind of network that helps another.
+
+    Args:
+        name_or_path: see `load_model`.
+        kind: of the network, on its card.
+        what: how a message calls it.
+        example: a file that holds one.
+
+    Raises:
+        InputError: as `load_model`, or the weights are of another network.
+    """
+    model = load_model(name_or_path)
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    if card["network"] != kind:
+        title = card.get("title", card["network"])
+        raise InputError(f"The weights {card.get('name')!r} are not of {what} ({title}): give {example}.")
+    return model
+
+
 def _with_card(model: nn.Module, card: dict[str, Any], path: Path) -> nn.Module:
     model.labels = tuple(card["labels"])  # type: ignore[assignment]
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or sha256(path)}  # type: ignore[assignment]

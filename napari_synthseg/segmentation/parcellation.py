@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.prediction import Prediction, Scene
@@ -49,16 +48,9 @@ def load_parcellation(name_or_path: str) -> nn.Module:
     Raises:
         InputError: there is none, or the file holds another network.
     """
-    from napari_synthseg.weights import load_model
+    from napari_synthseg.weights import load_kind
 
-    model = load_model(name_or_path)
-    card: dict = model.card  # type: ignore[assignment]
-    if card["network"] != "parcellation":
-        raise InputError(
-            f"The weights {card.get('name')!r} are not of SynthSeg's cortical parcellation "
-            f"({card.get('title', card['network'])}): give synthseg_parc_2.0.h5."
-        )
-    return model
+    return load_kind(name_or_path, "parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
 
 
 def scene_around(

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.errors import InputError
 from napari_synthseg.networks.regressor import QualityRegressor, ResidualLevel
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.slabs import in_float32
@@ -31,16 +30,9 @@ def load_regressor(name_or_path: str) -> nn.Module:
     Raises:
         InputError: there is none, or the file holds another network.
     """
-    from napari_synthseg.weights import load_model
+    from napari_synthseg.weights import load_kind
 
-    model = load_model(name_or_path)
-    card: dict = model.card  # type: ignore[assignment]
-    if card["network"] != "quality":
-        raise InputError(
-            f"The weights {card.get('name')!r} are not of SynthSeg's quality regressor "
-            f"({card.get('title', card['network'])}): give synthseg_qc_2.0.h5."
-        )
-    return model
+    return load_kind(name_or_path, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5")
 
 
 def score_steps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +12,16 @@ import torch
 
 from napari_synthseg import __version__, weights
 from napari_synthseg.anatomy import TISSUES
-from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.robust_fast import KERNEL
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors, preset
-from napari_synthseg.training import robust_plans, validation
+from napari_synthseg.training import robust_plans, starting, validation
 from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.loop import load_checkpoint
 from napari_synthseg.training.robust_parts import tissue_classes
-from napari_synthseg.training.synthseg import FACTS, predicted_labels, read_maps, split
+from napari_synthseg.training.starting import FACTS
+from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
 
 NOISE = (0.0, 25.0)
 """Standard deviation of the noise in the fast plan's images, intensities in [0, 255]; Table S1 has at most 10."""
@@ -106,15 +106,9 @@ class TrainRobustOptions:
         """Refuse options out of range."""
         positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "crop", "features", "denoiser_features",
                     "validate_every", "learning_rate")  # fmt: skip
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"The option {name} must be above 0, not {value}.")
-        for name in ("refine_share", "cooldown", "predicted_tissues"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(self, name)}.")
-        if not 0.0 <= self.curriculum[0] <= 1.0 or self.curriculum[1] < 1:
-            raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
+        starting.check_positive(self, positive)
+        starting.check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
+        starting.check_curriculum(self.curriculum)
         if self.plan == "paper" and self.labelled is not None and self.crop > 192:
             raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")
 
@@ -128,19 +122,12 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     Raises:
         InputError: the label maps, labelled scans or options cannot be used.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
-    device = resolve_device(automatic if options.device == "auto" else options.device)
+    device = starting.begin(options)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     labels = predicted_labels(training, options.lesions)
     tissue_classes(labels)  # refuses label maps without tissues
-    if not options.resume and any(options.out.glob("*.pt")):
-        raise InputError(
-            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
-        )
+    starting.check_new(options.out, options.resume)
     labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation")
@@ -148,9 +135,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
         held_out, priors_with(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
     )
     data = robust_plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    facts = json.dumps(card_of(options, data, [m.name for m in held_out]), indent=1)
-    (options.out / FACTS).write_text(facts + "\n", encoding="utf-8")
+    starting.write_facts(options.out, card_of(options, data, [m.name for m in held_out]))
     yield from (robust_plans.paper if options.plan == "paper" else robust_plans.fast)(options, data)
     return export(options.out, options.out / f"{options.name}.safetensors")
 
@@ -165,8 +150,7 @@ def priors_of(options: TrainRobustOptions) -> Priors:
 def card_of(options: TrainRobustOptions, data: robust_plans.Data, held_out: Sequence[str]) -> dict[str, Any]:
     """The card of the weights to come, but for steps and scores: sizes, the options that are not the defaults, data."""
     plain = TrainRobustOptions(options.label_maps, options.out)
-    chosen = {k: v for k, v in asdict(options).items() if v != getattr(plain, k) and k not in HIDDEN}
-    words = [f"train robust, plan {options.plan}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    first = f"train robust, plan {options.plan}, seed {options.seed}"
     images = "synthetic images only"
     if options.labelled is not None:
         images = (
@@ -183,7 +167,7 @@ def card_of(options: TrainRobustOptions, data: robust_plans.Data, held_out: Sequ
         "parts": _parts(options, data.labels),
         "licence": "Apache-2.0" if options.labelled is None else f"that of the scans in {options.labelled.name}",
         "trained with": f"napari-synthseg {__version__}",
-        "recipe": ", ".join(words),
+        "recipe": starting.recipe_words(first, options, plain, HIDDEN),
         "data": f"{len(data.maps)} label maps (held out: {held}); {images}",
     }
 
@@ -228,8 +212,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     Raises:
         InputError: the folder holds no such run, it lacks a stage's checkpoint, or the name ends otherwise.
     """
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+    starting.check_weights_name(path)
     if not is_run(run):
         raise InputError(f"{run} is no run of train robust: choose a folder that holds one.")
     card = {"name": path.stem, **json.loads((run / FACTS).read_text(encoding="utf-8"))}
@@ -246,6 +229,6 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         steps[stage] = int(state["step"])
     card["steps"] = steps
     if scores is not None:
-        card["scores"] = {k: round(v, 4) for k, v in json.loads(scores.read_text())["mean"].items() if v is not None}
+        card["scores"] = starting.mean_scores(scores)
     weights.save(path, tensors, card)
     return path

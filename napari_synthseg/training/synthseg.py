@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from napari_synthseg import __version__, anatomy, weights
-from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap, load
 from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.training import lesions, validation
+from napari_synthseg.training import lesions, starting, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
 from napari_synthseg.training.paper import PaperRecipe
-
-FACTS = "run.json"
-"""File of a run that says what it is trained on and how; goes into the card of its weights."""
+from napari_synthseg.training.starting import FACTS as FACTS
 
 
 @dataclass(frozen=True)
@@ -84,15 +81,10 @@ class TrainSynthSegOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        for name in ("steps", "batch", "threads", "crop", "features", "validate_every", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"The option {name} must be above 0, not {value}.")
-        for name in ("locate_share", "cooldown"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(self, name)}.")
-        if not 0.0 <= self.curriculum[0] <= 1.0 or self.curriculum[1] < 1:
-            raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
+        names = ("steps", "batch", "threads", "crop", "features", "validate_every", "learning_rate")
+        starting.check_positive(self, names)
+        starting.check_shares(self, ("locate_share", "cooldown"))
+        starting.check_curriculum(self.curriculum)
 
 
 def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
@@ -104,20 +96,11 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     Raises:
         InputError: if the label maps or options cannot be used.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
-    device = resolve_device(automatic if options.device == "auto" else options.device)
+    device = starting.begin(options)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
-    if not options.resume and any(options.out.glob("*.pt")):
-        raise InputError(
-            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
-        )
-    options.out.mkdir(parents=True, exist_ok=True)
-    facts = json.dumps(_facts(options, training, held_out), indent=1)
-    (options.out / FACTS).write_text(facts + "\n", encoding="utf-8")
+    starting.check_new(options.out, options.resume)
+    starting.write_facts(options.out, _facts(options, training, held_out))
     if options.preset == "paper":
         return (yield from _paper(options, training, held_out, device))
     return (yield from _fast(options, training, held_out, device))
@@ -235,8 +218,7 @@ def export(
     Raises:
         InputError: if the run lacks a stage's checkpoint, or the name ends otherwise.
     """
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+    starting.check_weights_name(path)
     tensors: dict[str, torch.Tensor] = {}
     sizes, steps = {}, {}
     for stage, module in (("locate", "locator"), ("refine", "refiner")):
@@ -267,7 +249,7 @@ def export(
         **facts,
     }
     if scores is not None:
-        card["scores"] = {k: round(v, 4) for k, v in json.loads(scores.read_text())["mean"].items() if v is not None}
+        card["scores"] = starting.mean_scores(scores)
     if confident_score is not None:
         card["confident_score"] = confident_score
     weights.save(path, tensors, card)
@@ -292,12 +274,11 @@ def start_from(model: LocateRefine | UNet3d, name: str) -> None:
 def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out: Sequence[LabelMap]) -> dict[str, Any]:
     """What goes into the card: labels, the options that are not the defaults, and the data."""
     plain = TrainSynthSegOptions(options.label_maps, options.out)
-    chosen = {k: v for k, v in asdict(options).items() if v != getattr(plain, k) and k not in ("validation", "resume")}
-    words = [f"train synthseg, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    first = f"train synthseg, preset {options.preset}, seed {options.seed}"
     held = ", ".join(m.name for m in held_out) or "none"
     return {
         "labels": list(predicted_labels(training, options.lesions)),
-        "recipe": ", ".join(words),
+        "recipe": starting.recipe_words(first, options, plain, ("validation", "resume")),
         "data": f"{len(training)} label maps (held out: {held}); synthetic images only",
     }
 

@@ -19,6 +19,12 @@ from napari_synthseg.weights import load_model
 from tests.synthesis.builders import boxes
 
 
+@pytest.fixture(autouse=True)
+def few_heads(monkeypatch):
+    """Positional terms are set from one head: small networks learn nothing from more."""
+    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+
+
 @pytest.fixture
 def maps(tmp_path):
     path = tmp_path / "maps.npz"

@@ -7,14 +7,16 @@ had shown that large things came out too small; the others were chosen without l
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.synthesis.prior_checks import check_prior
 from napari_synthseg.synthesis.priors import Range
 
 LOOKS = ("ct", "mr", "ultrasound", "xray", "microscopy")
 """What a modality can look like; the rest of the images are plain, with noise from the whole library."""
+
+_POSITIVE = ("object_size", "elongation", "contrast", "gap_contrast", "texture_grid", "noise", "aspect")
 
 MOST_OBJECTS = 16
 MOST_CELLS = 64
@@ -105,23 +107,8 @@ class ShapePriors:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if not all(math.isfinite(n) for n in (value if isinstance(value, tuple) else (value,))):
-                raise InputError(f"The prior {f.name} must be finite.")
-            if isinstance(value, tuple):
-                low, high = value
-                if low > high:
-                    raise InputError(
-                        f"The prior {f.name} has a lower bound ({low:g}) above its upper bound ({high:g})."
-                    )
-                if low < 0:
-                    raise InputError(f"The prior {f.name} cannot be negative.")
-            elif value < 0:
-                raise InputError(f"The prior {f.name} cannot be negative.")
-            elif f.name != "gamma_log_std" and value > 1:
-                raise InputError(f"The prior {f.name} is a probability: give a number from 0 to 1.")
-        for name in ("object_size", "elongation", "contrast", "gap_contrast", "texture_grid", "noise", "aspect"):
-            if getattr(self, name)[0] <= 0:
-                raise InputError(f"The prior {name} must be above 0.")
+            chance = not isinstance(value, tuple) and f.name != "gamma_log_std"
+            check_prior(f.name, value, positive=f.name in _POSITIVE, probability=chance)
         for name, low, high in (
             ("regions", 2, MOST_REGIONS),
             ("objects", 1, MOST_OBJECTS),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from napari_synthseg import __version__, promptable_weights, weights
-from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.shapes.priors import shape_preset
+from napari_synthseg.training import starting
 from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
+from napari_synthseg.training.starting import FACTS
 from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
@@ -26,7 +25,6 @@ from napari_synthseg.training.synthfm.prompt_recipe import (
 )
 from napari_synthseg.training.synthfm.prompt_validation import PromptValidation
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes, Pool
-from napari_synthseg.training.synthseg import FACTS
 
 ENCODER = "encoder.pt"
 """File of a run that keeps an encoder which no official checkpoint holds."""
@@ -94,12 +92,9 @@ class TrainSynthFMOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        for name in ("steps", "batch", "threads", "pool", "scene_steps", "validate_every", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"The option {name} must be above 0, not {value}.")
-        if not 0.0 <= self.cooldown <= 1.0:
-            raise InputError(f"The option cooldown is a share from 0 to 1, not {self.cooldown}.")
+        names = ("steps", "batch", "threads", "pool", "scene_steps", "validate_every", "learning_rate")
+        starting.check_positive(self, names)
+        starting.check_shares(self, ("cooldown",))
         if self.workers < 0:
             raise InputError(f"The option workers cannot be negative, and is {self.workers}.")
 
@@ -113,22 +108,14 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
     Raises:
         InputError: if the encoder or the options cannot be used.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
-    device = resolve_device(automatic if options.device == "auto" else options.device)
+    device = starting.begin(options)
     if device.type != "cpu" and options.workers:
         raise InputError(f"Scenes for {device.type} are made there: leave workers at 0.")
     priors = shape_preset(options.scenes)
     yield Progress("reading the encoder")
     model = untrained(options)
-    if not options.resume and any(options.out.glob("*.pt")):
-        raise InputError(
-            f"The folder {options.out} holds a run already: add --resume to go on, or choose another folder."
-        )
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / FACTS).write_text(json.dumps(_facts(options, model), indent=1) + "\n", encoding="utf-8")
+    starting.check_new(options.out, options.resume)
+    starting.write_facts(options.out, _facts(options, model))
     if promptable_weights.frozen_source(model) is None and not options.train_encoder:
         atomic_save(model.image_encoder.state_dict(), options.out / ENCODER)
     fast = options.preset == "fast"
@@ -208,8 +195,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     Raises:
         InputError: if the run lacks its checkpoint or its facts, or the name ends otherwise.
     """
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+    starting.check_weights_name(path)
     checkpoint = run / f"{STAGE}{'-best' if best else ''}.pt"
     if not (checkpoint.exists() and (run / FACTS).exists()):
         raise InputError(f"The run {run} has no checkpoint {checkpoint.name}, or no {FACTS}: train it first.")
@@ -252,17 +238,15 @@ def mean_scores(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     """What goes into the card: the encoder and the options that are not the defaults."""
-    plain, hidden = asdict(TrainSynthFMOptions(options.out)), HIDDEN
     start = Path(options.start_from).stem if options.start_from else None
-    given = {**asdict(options), "start_from": start}  # a path says nothing to others
-    chosen = {k: v for k, v in given.items() if v != plain[k] and k not in hidden}
-    words = [f"train synthfm, preset {options.preset}, seed {options.seed}", *(f"{k} {v}" for k, v in chosen.items())]
+    told = replace(options, start_from=start)  # a path says nothing to others
+    first = f"train synthfm, preset {options.preset}, seed {options.seed}"
     source = None if options.train_encoder else promptable_weights.frozen_source(model)
     facts: dict[str, Any] = {
         "encoder": model.encoder_name,
         "draws_prompts": model.draws_prompts,
         "connected": True,  # all objects of the scenes are
-        "recipe": ", ".join(words),
+        "recipe": starting.recipe_words(first, told, TrainSynthFMOptions(options.out), HIDDEN),
         "data": "synthetic scenes only",
     }
     if source is None:
