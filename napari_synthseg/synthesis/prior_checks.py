@@ -35,10 +35,10 @@ def check_prior(
         raise InputError(f"The prior {name} has a lower bound ({low:g}) above its upper bound ({high:g}).")
     if probability and (low < 0 or high > 1):
         raise InputError(f"The prior {name} is a probability: give a number from 0 to 1.")
-    if positive and low <= 0:
-        raise InputError(f"The prior {name} must be above 0.")
     if low < 0 and not signed:
         raise InputError(f"The prior {name} cannot be negative.")
+    if positive and low <= 0:
+        raise InputError(f"The prior {name} must be above 0.")
 
 
 def check_count(name: str, value: int) -> None:
