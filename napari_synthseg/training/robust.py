@@ -23,8 +23,8 @@ from napari_synthseg.training.robust_parts import tissue_classes
 from napari_synthseg.training.starting import FACTS
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
 
-NOISE = (0.0, 25.0)
-"""Standard deviation of the noise in the fast plan's images, intensities in [0, 255]; Table S1 has at most 10."""
+NOISE = (0.0, 50.0)
+"""Standard deviation of the noise in the fast plan's images, intensities in [0, 255]: the degradation's (Table S1)."""
 PLACES = {
     "fast": {"s1": "locator.s1", "d": "locator.denoiser", "s2": "locator.s2", "s2-refine": "refiner"},
     "paper": {"s1": "s1", "d": "denoiser", "s2": "s2"},

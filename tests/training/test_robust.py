@@ -225,7 +225,7 @@ def test_images_are_as_bad_as_the_degradation_says() -> None:
 def test_the_papers_plan_has_the_papers_priors(tmp_path) -> None:
     options = TrainRobustOptions(tmp_path, tmp_path, plan="paper")
     assert priors_of(options) == preset("synthseg-plus")
-    assert priors_of(replace(options, plan="fast")).noise_std == (0.0, 25.0)
+    assert priors_of(replace(options, plan="fast")).noise_std == (0.0, 50.0)
     assert priors_of(replace(options, plan="fast", priors="no-bias")) == preset("no-bias")
 
 
