@@ -1,0 +1,313 @@
+"""Learn2Synth's first experiments in 2D: which noise does it infer (Table 1), and does the network gain (Table 2)?
+
+    python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...] [--start S]
+
+LABEL_MAPS is a folder of whole-head label maps. Slices through their middle, at 3 mm and without the skull, become
+images of random contrast that are the same for all but noise ("noise only"): synthetic ones have none, "real" ones a
+preset deviation, or one drawn for each image from U(0.025, 0.2). The last four maps make the test images, the three
+before them the labelled "real" ones of training.
+
+    naive    trained on noise-free images
+    oracle   trained with the very noise of the "real" images
+    learned  Learn2Synth: its noise is learned from the "real" images; starts at --start
+
+OUT gets the slices, the runs (resumable) and a JSON file of the figures of each; what is there is not done again, so
+that several processes can share the work (--only). Prints what there is, in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg import anatomy, cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.augmenter import Augmenter, Noise, Unchanged
+from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.synthesis.acquisition import blur_matrix
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.sample import label_map_files
+from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.learn2synth.hypergradient import Batch
+from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.losses import soft_dice_loss
+
+LEVELS = {"0": (0.0, 0.0), "0.05": (0.05, 0.05), "0.10": (0.1, 0.1), "0.15": (0.15, 0.15), "U": (0.025, 0.2)}
+"""Preset deviations of the "real" images' noise, intensities in [0, 1]: the same, or uniform between two ends."""
+INFERRED = {"0": 0.001, "0.05": 0.042, "0.10": 0.098, "0.15": 0.146, "U": 0.134}
+"""The paper's Table 1."""
+CLASSES = {
+    "white matter": (2, 25),
+    "cortex": (3,),
+    "deep grey matter": (10, 11, 12, 13, 17, 18, 26, 28),
+    "ventricles": (4, 5, 14, 15, 136, 137),
+}
+"""What is segmented: FreeSurfer values of the left side, to which those of the right side belong; the rest is not."""
+SHAPE, SPACING_MM = (48, 64), 3.0
+HEIGHTS_MM = range(-6, 31, 6)
+"""Of the axial slices, from the middle of the brain."""
+TEST, REAL = 4, 3
+"""How many label maps make the test images, and how many the labelled ones of training."""
+FEATURES = (8, 16, 32)
+BATCH = 8
+LEARNING_RATE = 1e-3
+
+
+def main() -> int:
+    """Prints the tables; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("label_maps", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--table", type=int, choices=[1, 2], nargs="*", default=[1, 2])
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=float, default=0.02, help="the learned deviation at the beginning")
+    parser.add_argument("--augmenter-rate", type=float, default=1e-3)
+    parser.add_argument("--only", nargs="*", choices=names())
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    wanted = [n for n in names() if 2 in args.table or n.startswith("learned")] if args.only is None else args.only
+    try:
+        slices = slices_of(args.label_maps, args.out / "slices.npz")
+        for name in wanted:
+            figures_of(name, slices, args)
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    found = {n: json.loads(f.read_text()) for n in names() if (f := args.out / f"{n}.json").exists()}
+    print("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
+    return cli.DONE
+
+
+def names() -> list[str]:
+    """Of all runs: what is trained, and on which noise."""
+    return ["naive", *(f"{kind}-{level}" for level in LEVELS for kind in ("oracle", "learned"))]
+
+
+# Images
+
+
+def slices_of(folder: Path, file: Path) -> dict[str, torch.Tensor]:
+    """Label slices of the maps for training, for "real" images and for tests, read once.
+
+    Returns:
+        "train", "real" and "test": (N, X, Y) FreeSurfer values of the brain, 0 outside; "classes": (values,)
+        channel of each.
+
+    Raises:
+        InputError: there are too few maps.
+    """
+    if not file.exists():
+        paths = label_map_files(folder)
+        if len(paths) <= TEST + REAL:
+            raise InputError(f"{folder} holds {len(paths)} label maps: at least {TEST + REAL + 1} are needed.")
+        from napari_synthseg.synthesis.sample import prepared
+
+        cut = [sections(prepared(p)[0]) for p in paths]
+        parts = {"train": cut[: -TEST - REAL], "real": cut[-TEST - REAL : -TEST], "test": cut[-TEST:]}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(file, **{k: np.concatenate(v) for k, v in parts.items()})
+    with np.load(file) as f:
+        found = {k: torch.from_numpy(f[k]) for k in f.files}
+    return {**found, "classes": channels()}
+
+
+def channels() -> torch.Tensor:
+    """(256,) channel of each FreeSurfer value below 256."""
+    table = torch.zeros(256, dtype=torch.long)
+    for channel, values in enumerate(CLASSES.values(), 1):
+        for value in values:
+            table[[value, anatomy.structure(value).contralateral]] = channel
+    return table
+
+
+def sections(label_map: LabelMap) -> np.ndarray:
+    """(N, X, Y) axial slices of a map at 3 mm, FreeSurfer values, extra-cerebral ones 0."""
+    kept = [0 if gone or v >= 256 else v for v, gone in zip(label_map.values, label_map.removed, strict=True)]
+    values = torch.tensor(kept, dtype=torch.uint8)[label_map.index.long()]
+    step = round(SPACING_MM / label_map.spacing)
+    low = [round(c - n * step / 2) for c, n in zip(label_map.centre, SHAPE, strict=False)]
+    made = []
+    for height in HEIGHTS_MM:
+        z = round(label_map.centre[2] + height / label_map.spacing)
+        x, y = (low[i] + step * torch.arange(n) for i, n in enumerate(SHAPE))
+        inside = [(at >= 0) & (at < size) for at, size in zip((x, y), values.shape, strict=False)]
+        part = values[x.clamp(0, values.shape[0] - 1)][:, y.clamp(0, values.shape[1] - 1), z]
+        made.append((part * inside[0][:, None] * inside[1][None]).numpy())
+    return np.stack(made)
+
+
+class Images:
+    """Random images of random slices: mirrored, moved and turned a little, random contrast, blurred, noisy.
+
+    Args:
+        labels: (N, X, Y) values.
+        classes: channel of each value.
+        noise: ends of the noise's deviation.
+    """
+
+    def __init__(self, labels: torch.Tensor, classes: torch.Tensor, noise: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.labels, self.classes, self.noise = labels.float(), classes, noise
+        self.blur = [blur_matrix(n, 0.4) for n in SHAPE]
+
+    def __call__(self, g: torch.Generator) -> Batch:
+        """(B, 1, X, Y) images and (B, X, Y) channels."""
+        chosen = self.labels[torch.randint(len(self.labels), (BATCH,), generator=g)]
+        labels = moved(chosen, g)
+        means = torch.rand(BATCH, 256, generator=g)
+        means[:, 0] *= torch.rand(BATCH, generator=g) < 0.5  # half of the backgrounds are black
+        image = means.gather(1, looks()[labels].flatten(1)).view(labels.shape)
+        image = self.blur[0] @ image @ self.blur[1].T
+        low, high = self.noise
+        sigma = low + (high - low) * torch.rand(BATCH, 1, 1, generator=g)
+        image = image + sigma * torch.randn(image.shape, generator=g)
+        return image[:, None], self.classes[labels]
+
+
+def looks() -> torch.Tensor:
+    """(256,) the value whose intensity each FreeSurfer value shows: that of its left side."""
+    table = torch.arange(256)
+    for s in anatomy.table():
+        if max(s.value, s.contralateral) < 256:
+            table[s.value] = min(s.value, s.contralateral)
+    return table
+
+
+def moved(labels: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """(B, X, Y) values mirrored at random, turned by up to 15 degrees, scaled by up to 15%, shifted by up to 8 mm."""
+    u = 2 * torch.rand(len(labels), 6, generator=g) - 1
+    turn, scale = 0.26 * u[:, 0], 1 + 0.15 * u[:, 1:3]
+    ratio = SHAPE[0] / SHAPE[1]
+    flip = torch.where(u[:, 3] < 0, -1.0, 1.0)
+    cos, sin = torch.cos(turn), torch.sin(turn)
+    # affine_grid's axes are (y, x) here, each from -1 to 1.
+    rows = (
+        torch.stack([cos * scale[:, 0], -sin * scale[:, 0] * ratio, 0.08 * u[:, 4]], 1),
+        torch.stack([flip * sin * scale[:, 1] / ratio, flip * cos * scale[:, 1], 0.1 * u[:, 5]], 1),
+    )
+    grid = nn.functional.affine_grid(torch.stack(rows, 1), [len(labels), 1, *SHAPE], align_corners=False)
+    return nn.functional.grid_sample(labels[:, None], grid, "nearest", align_corners=False)[:, 0].long()
+
+
+# Runs
+
+
+class Segmenter(nn.Module):
+    """A small 2D U-Net with a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = SmallUNet(2, 1, 1 + len(CLASSES), FEATURES, norm=True)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image).softmax(1)
+
+
+def slice_loss(posteriors: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Soft Dice of slices."""
+    return soft_dice_loss(posteriors[..., None], target[..., None])
+
+
+def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a run, trained and measured now unless they are there."""
+    file = args.out / f"{name}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    kind, _, level = name.partition("-")
+    torch.manual_seed(args.seed)
+    augmenter: Augmenter = Noise(args.start) if kind == "learned" else Unchanged()
+    classes = slices["classes"]
+    recipe = Learn2SynthRecipe(
+        Segmenter(),
+        augmenter,
+        Images(slices["train"], classes, LEVELS[level] if kind == "oracle" else (0.0, 0.0)),
+        Images(slices["real"], classes, LEVELS[level]) if kind == "learned" else None,
+        seed=args.seed,
+        device="cpu",
+        validation=lambda model: {},
+        share=args.augmenter_rate / LEARNING_RATE,
+        loss=slice_loss,
+    )
+    options = LoopOptions(args.steps, LEARNING_RATE, cooldown=0.2, validate_every=10**9)
+    model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
+    figures: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "dice": scores(model, slices)}
+    if kind == "learned":
+        figures |= {"start": args.start, "sigma": inferred(args.out / name / "log.jsonl", args.steps)}
+    file.write_text(json.dumps(figures, indent=1))
+    return figures
+
+
+def inferred(log: Path, steps: int) -> float:
+    """Mean learned deviation over the last tenth of the steps, which is steadier than the last one."""
+    lines = {line["step"]: line["sigma"] for line in map(json.loads, log.read_text().splitlines())}
+    last = [sigma for step, sigma in lines.items() if step > 0.9 * steps]
+    return sum(last) / len(last)
+
+
+@torch.no_grad()
+def scores(model: nn.Module, slices: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Mean Dice of the four tissues on the test maps' images, for each noise; the same images for every model."""
+    found = {}
+    for level, noise in LEVELS.items():
+        images = Images(slices["test"], slices["classes"], noise)
+        values = [dice_of(model, images, step_generator(77, i)) for i in range(8)]
+        found[level] = sum(values) / len(values)
+    return found
+
+
+def dice_of(model: nn.Module, images: Callable[[torch.Generator], Batch], g: torch.Generator) -> float:
+    """Mean over a batch's images and the tissues that are there."""
+    image, target = images(g)
+    found, values = model(image).argmax(1), []
+    for a, b in zip(found, target, strict=True):
+        for c in range(1, 1 + len(CLASSES)):
+            if (b == c).any():
+                values.append(2.0 * float(((a == c) & (b == c)).sum()) / float((a == c).sum() + (b == c).sum()))
+    return sum(values) / len(values)
+
+
+# Tables
+
+
+def title(level: str) -> str:
+    return "[0.025 0.2]" if level == "U" else level
+
+
+def table1(found: dict[str, dict[str, Any]]) -> str:
+    """Inferred deviations beside the paper's."""
+    ours = [f"{found[n]['sigma']:.3f}" if (n := f"learned-{level}") in found else "" for level in LEVELS]
+    return "\n".join(
+        [
+            f"| preset sigma | {' | '.join(map(title, LEVELS))} |",
+            "|---" * (len(LEVELS) + 1) + "|",
+            f"| inferred, ours | {' | '.join(ours)} |",
+            f"| inferred, paper | {' | '.join(f'{v:.3f}' for v in INFERRED.values())} |",
+        ]
+    )
+
+
+def table2(found: dict[str, dict[str, Any]]) -> str:
+    """Dice by noise of the "real" training images (rows) and of the test images (columns)."""
+    lines = [f"| real images | model | {' | '.join(f'test {title(v)}' for v in LEVELS)} |"]
+    lines.append("|---" * (len(LEVELS) + 2) + "|")
+    for level in LEVELS:
+        for kind in ("naive", "learned", "oracle"):
+            name = kind if kind == "naive" else f"{kind}-{level}"
+            if name in found:
+                cells = [found[name]["dice"][v] for v in LEVELS]
+                lines.append(f"| {title(level)} | {kind} | {' | '.join(f'{v:.3f}' for v in cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
