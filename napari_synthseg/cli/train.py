@@ -77,7 +77,7 @@ def make_export() -> Callable[..., int]:
         if any(run.glob(f"{synthfm.STAGE}*.pt")):
             print(synthfm.export(run, out, best=best, scores=scores))
         elif robust.is_run(run):
-            print(robust.export(run, out, best=best, scores=scores))
+            print(robust.export(run, out, best=best, scores=scores, confident_score=confident_score))
         else:
             print(synthseg.export(run, out, best=best, scores=scores, confident_score=confident_score))
         return DONE

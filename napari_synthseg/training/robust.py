@@ -55,6 +55,8 @@ class TrainRobustOptions:
     """Share of S2's steps that the fast plan's refiner gets."""
     labelled: Path | None = None
     """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, that D learns from; default synthetic ones."""
+    only: Literal["s1", "d", "s2"] | None = None
+    """Train this network alone; those before it must be in the run's folder, such as the s1.pt of another run."""
     predicted_tissues: float = 0.25
     """Share of the steps in which S2 sees what S1 and D find, not true tissues made wrong (fast; the paper: 0)."""
     start_from: str = "auto"
@@ -117,7 +119,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     """Train S1, D and S2, and export them as one network.
 
     Returns:
-        The exported weights file.
+        The exported weights file; where one network alone is trained and others are missing, its checkpoint.
 
     Raises:
         InputError: the label maps, labelled scans or options cannot be used.
@@ -127,7 +129,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     labels = predicted_labels(training, options.lesions)
     tissue_classes(labels)  # refuses label maps without tissues
-    starting.check_new(options.out, options.resume)
+    starting.check_new(options.out, options.resume, f"{options.only or ''}*.pt")
     labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation")
@@ -137,6 +139,8 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     data = robust_plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
     starting.write_facts(options.out, card_of(options, data, [m.name for m in held_out]))
     yield from (robust_plans.paper if options.plan == "paper" else robust_plans.fast)(options, data)
+    if options.only and not all((options.out / f"{stage}.pt").exists() for stage in PLACES[options.plan]):
+        return options.out / f"{options.only}.pt"
     return export(options.out, options.out / f"{options.name}.safetensors")
 
 
@@ -200,7 +204,9 @@ def is_run(run: Path) -> bool:
         return False
 
 
-def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = None) -> Path:
+def export(
+    run: Path, path: Path, *, best: bool = False, scores: Path | None = None, confident_score: float | None = None
+) -> Path:
     """Write the (averaged) weights of a run's three networks as one file of float16 safetensors with a card.
 
     Args:
@@ -208,6 +214,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         path: of the weights, ending in .safetensors.
         best: S2's checkpoints with the best validation scores instead of the newest.
         scores: JSON of `evaluate`, whose means go into the card.
+        confident_score: the locator's score (`segmentation.plausibility`) from which on a scan needs no second look.
 
     Raises:
         InputError: the folder holds no such run, it lacks a stage's checkpoint, or the name ends otherwise.
@@ -230,5 +237,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     card["steps"] = steps
     if scores is not None:
         card["scores"] = starting.mean_scores(scores)
+    if confident_score is not None:
+        card["confident_score"] = confident_score
     weights.save(path, tensors, card)
     return path

@@ -24,7 +24,7 @@ from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.training import robust_paper, validation
 from napari_synthseg.training.fast import RefineRecipe
 from napari_synthseg.training.lesions import grown
-from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.loop import LoopOptions, Recipe, fit, load_checkpoint
 from napari_synthseg.training.robust_fast import (
     DenoiseRecipe,
     GuidedLocateRecipe,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""
 FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
+STAGES = ("s1", "d", "s2", "s2-refine")
+"""In their order; the last one is the fast plan's."""
 PAPER_STEPS = 300_000
 """Of each network (section 3.2)."""
 
@@ -98,13 +100,13 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
 
     common: dict[str, Any] = {"seed": options.seed, "device": data.device}
     heads = {**common, "batch": options.batch or 2, "weight_power": 0.33}
-    steps, going = _steps(options), (options.out, options.resume)
+    steps = _steps(options)
     first = TissueRecipe(
         model, data.maps, data.priors, curriculum=options.curriculum, validation=of_tissues("degraded_s1"), **heads
     )
-    if source is None and not (options.resume and (options.out / "s1.pt").exists()):
+    if source is None and _begins("s1", options):
         first.set_position()
-    yield from _stage("s1", first, steps["s1"], options, *going)
+    yield from _stage("s1", first, steps["s1"], options)
     second = DenoiseRecipe(
         model,
         data.maps,
@@ -113,7 +115,7 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
         validation=of_tissues("degraded_d"),
         **heads,
     )
-    yield from _stage("d", second, steps["d"], options, *going)
+    yield from _stage("d", second, steps["d"], options)
     refine = round(options.refine_share * steps["s2"])
     third = GuidedLocateRecipe(
         model,
@@ -124,16 +126,16 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
         validation=scores(validation.score_locator),
         **heads,
     )
-    if source is None and not (options.resume and (options.out / "s2.pt").exists()):
+    if source is None and _begins("s2", options):
         third.set_position()
-    yield from _stage("s2", third, max(1, steps["s2"] - refine), options, *going)
+    yield from _stage("s2", third, max(1, steps["s2"] - refine), options)
     fourth = RefineRecipe(
         model, data.maps, data.priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common
     )
-    yield from _stage("s2-refine", fourth, max(1, refine), options, *going)
+    yield from _stage("s2-refine", fourth, max(1, refine), options)
 
 
-def _stage(name: str, recipe, steps: int, options: TrainRobustOptions, out, resume: bool):
+def _stage(name: str, recipe: Recipe, steps: int, options: TrainRobustOptions) -> Generator[Progress, None, None]:
     """One stage of the fast plan."""
     loop = LoopOptions(
         steps=steps,
@@ -147,7 +149,32 @@ def _stage(name: str, recipe, steps: int, options: TrainRobustOptions, out, resu
         save_minutes=options.save_minutes,
         validate_every=options.validate_every,
     )
-    yield from fit(recipe, loop, out, name=name, resume=resume)
+    yield from trained(name, recipe, loop, options)
+
+
+def trained(
+    name: str, recipe: Recipe, loop: LoopOptions, options: TrainRobustOptions
+) -> Generator[Progress, None, None]:
+    """Train a stage; where another one alone is to be trained, take those before it as they are in the run's folder.
+
+    Raises:
+        InputError: the checkpoint of such a stage is missing or damaged.
+    """
+    if options.only in (None, name.split("-")[0]):
+        yield from fit(recipe, loop, options.out, name=name, resume=options.resume)
+    elif STAGES.index(name) < STAGES.index(options.only):
+        checkpoint = options.out / f"{name}.pt"
+        if not checkpoint.exists():
+            raise InputError(f"The run {options.out} has no checkpoint {checkpoint.name}: train that stage first.")
+        state = load_checkpoint(checkpoint)
+        recipe.trained.load_state_dict(state["average"] or state["model"])
+        recipe.model.eval()
+
+
+def _begins(name: str, options: TrainRobustOptions) -> bool:
+    """Whether a stage is trained from its first step."""
+    going_on = options.resume and (options.out / f"{name}.pt").exists()
+    return options.only in (None, name) and not going_on
 
 
 def starting_weights(name: str, model: RobustLocateRefine) -> LocateRefine | None:
@@ -197,8 +224,8 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
         validate_every=options.validate_every,
     )
 
-    def stage(name: str, recipe) -> Generator[Progress, None, nn.Module]:
-        return fit(recipe, replace(loop, steps=steps[name]), options.out, name=name, resume=options.resume)
+    def stage(name: str, recipe: Recipe) -> Generator[Progress, None, None]:
+        return trained(name, recipe, replace(loop, steps=steps[name]), options)
 
     def tissues(net: nn.Module | None, some: Sequence[tuple[torch.Tensor, torch.Tensor]]):
         return lambda m: {"score": robust_paper.score_tissues(s1, net, data.labels, some, device)}

@@ -242,3 +242,39 @@ def test_tissue_dice() -> None:
     true = torch.tensor([0, 1, 1, 2])
     assert tissue_dice(torch.tensor([0, 1, 0, 0]), true) == pytest.approx((2 / 3 + 0) / 2)
     assert tissue_dice(true, true) == 1.0
+
+
+def test_one_network_alone_starts_from_those_of_another_run(maps, tmp_path, labelled) -> None:
+    run(train(tiny(maps, tmp_path / "whole")))
+    alone = tmp_path / "alone"
+    with pytest.raises(InputError, match=r"s1\.pt"):
+        run(train(tiny(maps, alone, only="d")))
+    alone.mkdir(exist_ok=True)
+    (alone / "s1.pt").write_bytes((tmp_path / "whole" / "s1.pt").read_bytes())
+    path = run(train(tiny(maps, alone, only="d", labelled=labelled)))
+    assert path == alone / "d.pt" and {one.name for one in alone.glob("*.pt")} == {"d.pt", "s1.pt"}
+    whole, other = (load_checkpoint(folder / "d.pt")["average"] for folder in (tmp_path / "whole", alone))
+    assert not all(torch.equal(whole[k], other[k]) for k in whole)  # learned from other images
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "s1.pt").write_bytes((tmp_path / "whole" / "s1.pt").read_bytes())
+    run(train(tiny(maps, again, only="d")))
+    same = load_checkpoint(again / "d.pt")["average"]
+    assert all(torch.equal(whole[k], same[k]) for k in whole)  # S1 is that of the whole run
+    with pytest.raises(InputError, match="already"):
+        run(train(tiny(maps, again, only="d")))
+
+
+def test_s2_alone_makes_the_weights_of_all(maps, tmp_path) -> None:
+    whole = load_model(run(train(tiny(maps, tmp_path / "whole")))).state_dict()
+    (tmp_path / "s2").mkdir()
+    for name in ("s1.pt", "d.pt"):
+        (tmp_path / "s2" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    again = load_model(run(train(tiny(maps, tmp_path / "s2", only="s2")))).state_dict()
+    assert all(torch.equal(whole[k], again[k]) for k in whole)
+
+
+def test_how_sure_it_must_be_stands_on_the_card(maps, tmp_path) -> None:
+    run(train(tiny(maps, tmp_path / "run")))
+    path = export(tmp_path / "run", tmp_path / "x.safetensors", confident_score=0.4)
+    assert load_model(path).card["confident_score"] == 0.4
