@@ -171,7 +171,7 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) ->
 @pytest.mark.slow
 def test_shipped_weights_and_a_robust_twin_segment_the_phantom(tmp_path) -> None:
     """End to end: a robust network that starts from the shipped weights is as good as they are on a clean scan."""
-    from napari_synthseg.training.robust_fast import warm_start
+    from napari_synthseg.training.robust.recipes_fast import warm_start
     from napari_synthseg.weights import load_model, save
 
     plain = load_model("synthseg-fast")

@@ -16,10 +16,11 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.robust_fast import KERNEL
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors, preset
-from napari_synthseg.training import robust_plans, starting, validation
+from napari_synthseg.training import starting, validation
 from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.loop import load_checkpoint
-from napari_synthseg.training.robust_parts import tissue_classes
+from napari_synthseg.training.robust import plans
+from napari_synthseg.training.robust.parts import tissue_classes
 from napari_synthseg.training.starting import FACTS
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
 
@@ -136,9 +137,9 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     heads = validation.synthetic_cases(
         held_out, priors_with(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
     )
-    data = robust_plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
+    data = plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
     starting.write_facts(options.out, card_of(options, data, [m.name for m in held_out]))
-    yield from (robust_plans.paper if options.plan == "paper" else robust_plans.fast)(options, data)
+    yield from (plans.paper if options.plan == "paper" else plans.fast)(options, data)
     if options.only and not all((options.out / f"{stage}.pt").exists() for stage in PLACES[options.plan]):
         return options.out / f"{options.only}.pt"
     return export(options.out, options.out / f"{options.name}.safetensors")
@@ -151,7 +152,7 @@ def priors_of(options: TrainRobustOptions) -> Priors:
     return priors_with(replace(preset("fast"), noise_std=NOISE), options.lesions)
 
 
-def card_of(options: TrainRobustOptions, data: robust_plans.Data, held_out: Sequence[str]) -> dict[str, Any]:
+def card_of(options: TrainRobustOptions, data: plans.Data, held_out: Sequence[str]) -> dict[str, Any]:
     """The card of the weights to come, but for steps and scores: sizes, the options that are not the defaults, data."""
     plain = TrainRobustOptions(options.label_maps, options.out)
     first = f"train robust, plan {options.plan}, seed {options.seed}"

@@ -22,7 +22,7 @@ from napari_synthseg.training.fast import (
     to_memory,
 )
 from napari_synthseg.training.losses import dice_and_cross_entropy
-from napari_synthseg.training.robust_parts import NEAR, degraded_case, tissue_classes, tissue_dice
+from napari_synthseg.training.robust.parts import NEAR, degraded_case, tissue_classes, tissue_dice
 from napari_synthseg.training.validation import Case
 
 MOMENTUM = 0.1
@@ -54,7 +54,7 @@ class DenoiseRecipe(TissueRecipe):
     Args:
         model: whose S1 is trained.
         maps: label maps to draw images from.
-        priors: those of such images, already as bad as they are to be (`robust_parts.worse`).
+        priors: those of such images, already as bad as they are to be (`parts.worse`).
         labelled: labelled images that are degraded in place of drawn ones.
         degradation: how.
         options: of `FastRecipe`.
@@ -177,7 +177,7 @@ def warm_start(model: RobustLocateRefine, source: LocateRefine) -> None:
 def score_tissues(
     model: RobustLocateRefine, cases: Sequence[tuple[torch.Tensor, torch.Tensor]], device: torch.device
 ) -> tuple[float, float]:
-    """Mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`robust_parts.worse_cases`)."""
+    """Mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`parts.worse_cases`)."""
     classes, before, after = tissue_classes(model.labels).long(), [], []
     for image, channels in cases:
         true = classes[channels.long()]

@@ -16,7 +16,7 @@ from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_erro
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.paper import PaperRecipe
-from napari_synthseg.training.robust_parts import degraded_case, tissue_classes, tissue_dice
+from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice
 from napari_synthseg.training.validation import Case, dice
 
 MIDDLE = (slice(None), slice(16, 176), slice(32, 192), slice(16, 176))
@@ -48,7 +48,7 @@ class DenoisePaperRecipe(TissuePaperRecipe):
 
     Args:
         model: the denoiser.
-        arguments: of `PaperRecipe`; the priors are already as bad as they are to be (`robust_parts.worse`).
+        arguments: of `PaperRecipe`; the priors are already as bad as they are to be (`parts.worse`).
         s1: a trained network of tissue classes.
         labelled: labelled images that are degraded in place of drawn ones.
         degradation: how.

@@ -17,11 +17,10 @@ from napari_synthseg.progress import run
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.training import robust_paper
 from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
-from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, train
-from napari_synthseg.training.robust_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
-from napari_synthseg.training.robust_parts import degraded_case, tissue_classes, tissue_dice, worse
+from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, recipes_paper, train
+from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice, worse
+from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
 from napari_synthseg.training.validation import labelled_scans
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model
@@ -36,7 +35,7 @@ SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_fe
 def few_heads(monkeypatch):
     """Positional terms are set from one head, and little of the others is scored: small networks know nothing."""
     monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
-    monkeypatch.setattr(robust_paper, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
+    monkeypatch.setattr(recipes_paper, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
 
 
 @pytest.fixture
@@ -210,7 +209,7 @@ def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
 
     model, seen = UNet3d(LABELS, 2, 2, 6), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    recipe = robust_paper.GuidedPaperRecipe(model, label_maps, preset("synthseg-plus"), crop=16, **options_of_recipe())
+    recipe = recipes_paper.GuidedPaperRecipe(model, label_maps, preset("synthseg-plus"), crop=16, **options_of_recipe())
     assert np.isfinite(recipe.loss(0)[1]["soft_dice"])
     assert seen[0].shape == (1, 6, 16, 16, 16)
     assert set(seen[0][:, 1:].unique().tolist()) <= {0.0, 1.0} and (seen[0][:, 1:].sum(1) == 1).all()

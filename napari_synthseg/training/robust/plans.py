@@ -21,22 +21,23 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.training import robust_paper, validation
+from napari_synthseg.training import validation
 from napari_synthseg.training.fast import RefineRecipe
 from napari_synthseg.training.lesions import grown
 from napari_synthseg.training.loop import LoopOptions, Recipe, fit, load_checkpoint
-from napari_synthseg.training.robust_fast import (
+from napari_synthseg.training.robust import recipes_paper
+from napari_synthseg.training.robust.parts import NEAR, worse, worse_cases
+from napari_synthseg.training.robust.recipes_fast import (
     DenoiseRecipe,
     GuidedLocateRecipe,
     TissueRecipe,
     score_tissues,
     warm_start,
 )
-from napari_synthseg.training.robust_parts import NEAR, worse, worse_cases
 from napari_synthseg.training.validation import Case
 
 if TYPE_CHECKING:
-    from napari_synthseg.training.robust import TrainRobustOptions
+    from napari_synthseg.training.robust.run import TrainRobustOptions
 
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""
@@ -228,12 +229,12 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
         return trained(name, recipe, replace(loop, steps=steps[name]), options)
 
     def tissues(net: nn.Module | None, some: Sequence[tuple[torch.Tensor, torch.Tensor]]):
-        return lambda m: {"score": robust_paper.score_tissues(s1, net, data.labels, some, device)}
+        return lambda m: {"score": recipes_paper.score_tissues(s1, net, data.labels, some, device)}
 
     labels = {"labels": data.labels, **common}
-    first = robust_paper.TissuePaperRecipe(s1, data.maps, data.priors, validation=tissues(None, plain), **labels)
+    first = recipes_paper.TissuePaperRecipe(s1, data.maps, data.priors, validation=tissues(None, plain), **labels)
     yield from stage("s1", first)
-    second = robust_paper.DenoisePaperRecipe(
+    second = recipes_paper.DenoisePaperRecipe(
         denoiser,
         data.maps,
         worse(data.priors, DegradationPriors()),
@@ -243,11 +244,11 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
         **labels,
     )
     yield from stage("d", second)
-    third = robust_paper.GuidedPaperRecipe(
+    third = recipes_paper.GuidedPaperRecipe(
         s2,
         data.maps,
         data.priors,
-        validation=lambda m: {"score": robust_paper.score_hierarchy(whole, cases, device)},
+        validation=lambda m: {"score": recipes_paper.score_hierarchy(whole, cases, device)},
         **common,
     )
     yield from stage("s2", third)
