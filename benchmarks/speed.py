@@ -2,12 +2,14 @@
 
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
+    python benchmarks/speed.py training  [--label-map FILE] [--lesions] [--threads 1] [-n 6]
     python benchmarks/speed.py phantom | evaluate
     python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
     python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
 
 `pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
 the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
+`training` takes steps of `train synthseg`: the first half of them the locator's, the others the refiner's.
 `shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
 `encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs afterwards.
 Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
@@ -34,7 +36,7 @@ JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
 def main() -> None:
     """Starts the measured process and prints what it says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("job", choices=["pipeline", "generator", "phantom", "evaluate", "shapes", "encode"])
+    parser.add_argument("job", choices=["pipeline", "generator", "training", "phantom", "evaluate", "shapes", "encode"])
     parser.add_argument("--size", type=int)
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--label-map", type=Path)
@@ -49,6 +51,7 @@ def main() -> None:
         action="store_true",
         help="an untrained network; as costly, but for the orientation it doubts",
     )
+    parser.add_argument("--lesions", action="store_true", help="train with white matter lesions, from --model")
     parser.add_argument("-n", type=int, default=1)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -169,6 +172,42 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
+def training(args: argparse.Namespace) -> Callable[[int], Any]:
+    """A prepared label map in memory to a step of the optimiser, from the weights of --model."""
+    from dataclasses import replace
+
+    import torch
+
+    from napari_synthseg.files import read_labels
+    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.synthesis.priors import preset
+    from napari_synthseg.synthesis.sample import prepared
+    from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
+    from napari_synthseg.training.lesions import priors_with
+    from napari_synthseg.training.synthseg import predicted_labels, start_from
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
+    model = LocateRefine(predicted_labels(maps, args.lesions))
+    start_from(model, args.model)
+    priors = priors_with(preset(args.preset or "fast"), args.lesions)
+    common: dict[str, Any] = {"seed": 1, "device": "cpu", "validation": lambda m: {}}
+    recipes: list[Any] = [LocateRecipe(model, maps, priors, batch=2, **common)]
+    recipes.append(RefineRecipe(model, maps, priors, batch=3, **common))
+    optimizers = [torch.optim.AdamW(recipe.trained.parameters(), 1e-5) for recipe in recipes]
+
+    def work(number: int) -> Any:
+        stage = int(number >= args.n / 2)
+        optimizers[stage].zero_grad()
+        loss, figures = recipes[stage].loss(number)
+        loss.backward()
+        optimizers[stage].step()
+        return {"stage": ("locate", "refine")[stage], **{k: round(v, 3) for k, v in figures.items()}}
+
+    return work
+
+
 def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
     """The analytic head at 1 mm."""
     from napari_synthseg.phantom import head_phantom
@@ -232,7 +271,8 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, phantom=phantom, evaluate=evaluate, encode=encode)
+JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, training=training)
+JOBS.update(phantom=phantom, evaluate=evaluate, encode=encode)
 
 if __name__ == "__main__":
     main()

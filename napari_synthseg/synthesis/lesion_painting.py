@@ -122,7 +122,7 @@ class Places:
     spacing: float
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=20)
 def _places(label_map: LabelMap) -> Places | None:
     """Where lesions may lie in a map; None where nowhere."""
     whole, spacing = label_map.index.cpu().numpy(), label_map.spacing
