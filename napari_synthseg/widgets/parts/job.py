@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_synthseg.progress import Progress, stoppable
 from napari_synthseg.widgets.parts.activity import Activity
@@ -23,6 +23,8 @@ logger = logging.getLogger("napari_synthseg")
 
 PATIENCE_MS = 800
 """How long a stopped job's thread is waited for."""
+SPARE = 4
+"""Threads that are free when a job starts."""
 
 
 class Job(QObject):
@@ -71,6 +73,7 @@ class Job(QObject):
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
         self._worker = worker
+        _have_a_thread()
         worker.start()
 
     def stop(self) -> None:
@@ -123,6 +126,13 @@ class Job(QObject):
             self._activity.close()
             self._activity.deleteLater()
             self._activity = None
+
+
+def _have_a_thread() -> None:
+    """Let the pool grow: it has a thread a core, and jobs that run, or are left to end alone, may have them all."""
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    pool.setMaxThreadCount(max(pool.maxThreadCount(), pool.activeThreadCount() + SPARE))
 
 
 @dataclass(frozen=True)

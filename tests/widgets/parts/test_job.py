@@ -7,7 +7,7 @@ import time
 
 import pytest
 from napari.utils.progress import progress
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QThreadPool
 
 from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.widgets.parts.job import Job
@@ -49,6 +49,23 @@ def test_a_job_reports_and_returns_from_another_thread(job, qtbot):
     assert result.args[0] is not threading.main_thread()
     assert [value.done for name, value in job.said if name == "progressed" and value.stage == "Counting"] == [1, 2, 3]
     assert not job.running
+
+
+def test_a_job_starts_while_others_have_every_thread(job, qtbot):
+    """On a computer of one or two cores, which is how many threads the pool has."""
+    pool, release = QThreadPool.globalInstance(), threading.Event()
+    most = pool.maxThreadCount()
+    pool.setMaxThreadCount(1)
+    try:
+        pool.start(lambda: release.wait(60))
+        qtbot.waitUntil(lambda: pool.activeThreadCount() == 1, timeout=5000)
+        with qtbot.waitSignal(job.returned, timeout=10_000):
+            job.start("Count", counting, 3)
+        assert not release.is_set()
+    finally:
+        release.set()
+        pool.waitForDone(5000)
+        pool.setMaxThreadCount(most)
 
 
 def test_an_error_is_told_not_raised(job, qtbot):

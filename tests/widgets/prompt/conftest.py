@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import QThreadPool
 from qtpy.QtTest import QTest
 
 from napari_synthseg.widgets.prompt import PromptWidget
@@ -39,6 +40,8 @@ def widget(viewer, make, qtbot):
     yield widget
     widget.close_down()
     settle(widget)
+    # The thread of a stopped job, which waits for it a moment only, must not be at work while Qt deletes the widget.
+    assert QThreadPool.globalInstance().waitForDone(1000 * PATIENCE), "a thread did not end"
 
 
 def settle(widget: PromptWidget) -> None:
