@@ -1,0 +1,136 @@
+"""The denoisers of several runs of `train robust` (fast plan) on degraded scans: tissue Dice by kind of degradation.
+
+    python benchmarks/denoisers.py RUN [RUN ...] --labelled FOLDER [--draws 4] [--seed 1] [--out FILE.json]
+
+FOLDER holds scans that no run has learned from, `<id>_t1.nii.gz` of 1 mm with `<id>_labels.nii.gz`. Each is degraded
+`--draws` times in every way: as D's training does it (everything at once, section 2.3 of SynthSeg+), and by one thing
+at a time from the same ranges. All runs see the same images. A row says the Dice of tissue classes at 2 mm that S1
+reaches and what each D makes of that. To compare a D trained on real scans with one trained on synthetic images:
+
+    mkdir real && cp run/s1.pt real/
+    napari-synthseg train robust --label-maps MAPS --out real --only d --labelled REAL [what else run was trained with]
+    python benchmarks/denoisers.py run real --labelled FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.build import build
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.robust.parts import NEAR, degraded_case
+from napari_synthseg.training.robust.recipes_fast import score_tissues
+from napari_synthseg.training.starting import FACTS
+from napari_synthseg.training.validation import Case, labelled_scans
+
+STILL: dict[str, Any] = {
+    "rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "shearing": (0.0, 0.0), "translation_mm": (0.0, 0.0),
+    "velocity_std": (0.0, 0.0), "bias_std": (0.0, 0.0), "gamma_exponent": (1.0, 1.0), "slice_spacing_mm": (1.0, 1.0),
+    "slice_blur_mm": (0.5, 0.5), "noise_std": (0.0, 0.0),
+}  # fmt: skip
+"""Ranges of a degradation that changes next to nothing."""
+PARTS = {
+    "deformation": ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std"),
+    "bias field": ("bias_std",),
+    "contrast (gamma)": ("gamma_exponent",),
+    "thick slices": ("slice_spacing_mm", "slice_blur_mm"),
+    "noise": ("noise_std",),
+}
+"""What is left of D's own ranges for each single kind."""
+
+
+def kinds() -> dict[str, DegradationPriors]:
+    """The ways to degrade: none, one thing at a time, and everything at once as D's training does it."""
+    still = replace(DegradationPriors(), **STILL)
+    single = {kind: replace(still, **{name: getattr(NEAR, name) for name in names}) for kind, names in PARTS.items()}
+    return {"none": still, **single, "all at once": NEAR}
+
+
+def inner_networks(run: Path) -> RobustLocateRefine:
+    """The network of a run with its S1 and D; S2 may be untrained.
+
+    Raises:
+        InputError: the folder holds no run of the fast plan, or lacks S1's or D's checkpoint.
+    """
+    try:
+        card = json.loads((run / FACTS).read_text(encoding="utf-8"))
+        model = build(card)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{run} is no run of train robust: give another folder.") from error
+    if not isinstance(model, RobustLocateRefine):
+        raise InputError(f"{run} is no run of the fast plan: give another folder.")
+    for stage, part in (("s1", model.locator.s1), ("d", model.locator.denoiser)):
+        if not (run / f"{stage}.pt").exists():
+            raise InputError(f"The run {run} has no checkpoint {stage}.pt: train that stage first.")
+        state = load_checkpoint(run / f"{stage}.pt")
+        part.load_state_dict(state["average"] or state["model"])
+    return model.eval()
+
+
+def compare(
+    models: dict[str, RobustLocateRefine], cases: Sequence[Case], draws: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """A row for each kind, with the mean Dice of each run's S1 and D over cases and draws."""
+    device = torch.device("cpu")
+    for kind, priors in kinds().items():
+        images = [
+            degraded_case(case, priors, step_generator(seed, 100 * i + j), device, RobustLocateRefine.head_spacing)
+            for i, case in enumerate(cases)
+            for j in range(1 if kind == "none" else draws)
+        ]
+        scores = {name: score_tissues(model, images, device) for name, model in models.items()}
+        yield {"kind": kind, "images": len(images), **{name: list(one) for name, one in scores.items()}}
+
+
+def table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Markdown: a line for each kind, S1 and D of each run."""
+    heads = [f"S1, {name} | D, {name}" for name in names]
+    lines = [f"| degradation | images | {' | '.join(heads)} |", f"|---|---|{'---|---|' * len(names)}"]
+    for row in rows:
+        cells = " | ".join(f"{s1:.3f} | {d:.3f}" for s1, d in (row[name] for name in names))
+        lines.append(f"| {row['kind']} | {row['images']} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Prints the table, and keeps the rows if asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--labelled", type=Path, required=True)
+    parser.add_argument("--draws", type=int, default=4, help="degraded images of each scan and kind")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path, help="JSON of the rows")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        models = {str(run): inner_networks(run) for run in args.runs}
+        first = next(iter(models.values()))
+        if any(model.labels != first.labels for model in models.values()):
+            raise InputError("The runs predict other labels than one another: compare runs of the same label maps.")
+        cases = labelled_scans(args.labelled, first.labels)
+    except InputError as error:
+        print(f"denoisers: {error}", file=sys.stderr)
+        return 2
+    rows = list(compare(models, cases, args.draws, args.seed))
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(table(rows, list(models)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
