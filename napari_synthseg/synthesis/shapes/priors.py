@@ -1,9 +1,9 @@
 """The priors of the synthetic images for promptable segmentation: SynthFM's two modules, and what images look like.
 
 SynthFM (arXiv 2504.08177) gives its method in words and hardly any numbers: the ranges are ours. No real image enters a
-scene. Two ranges, `object_size` and `region_grid`, were widened after answers on real images had shown that large things
-came out too small; `benchmarks/sizes.py` chooses the same on synthetic scenes alone. The others were chosen without
-looking at any. No torch here.
+scene. Two ranges, `object_size` and `region_grid`, were widened after answers on real images had shown that large
+things came out too small; `benchmarks/sizes.py` chooses the same on synthetic scenes alone. The others were chosen
+without looking at any. No torch here.
 """
 
 from __future__ import annotations
