@@ -9,7 +9,7 @@ before them the labelled "real" ones of training.
 
     naive    trained on noise-free images
     oracle   trained with the very noise of the "real" images
-    learned  Learn2Synth: its noise is learned from the "real" images; starts at --start
+    learned  Learn2Synth: its noise is learned from the "real" images, from --teach-from on; starts at --start
 
 OUT gets the slices, the runs (resumable) and a JSON file of the figures of each; what is there is not done again, so
 that several processes can share the work (--only). Prints what there is, in Markdown.
@@ -68,9 +68,10 @@ def main() -> int:
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--table", type=int, choices=[1, 2], nargs="*", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=float, default=0.02, help="the learned deviation at the beginning")
+    parser.add_argument("--teach-from", type=int, default=600, help="steps before the deviation begins to be learned")
     parser.add_argument("--augmenter-rate", type=float, default=1e-3)
     parser.add_argument("--only", nargs="*", choices=names())
     parser.add_argument("--threads", type=int)
@@ -236,6 +237,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
         device="cpu",
         validation=lambda model: {},
         share=args.augmenter_rate / LEARNING_RATE,
+        teach_from=args.teach_from,
         loss=slice_loss,
     )
     options = LoopOptions(args.steps, LEARNING_RATE, cooldown=0.2, validate_every=10**9)

@@ -87,7 +87,9 @@ def test_moved_labels_stay_themselves(monkeypatch) -> None:
 
 
 def run(folder, out, monkeypatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["learn2synth.py", str(folder), str(out), "--steps", "3", *words])
+    monkeypatch.setattr(
+        sys, "argv", ["learn2synth.py", str(folder), str(out), "--steps", "3", "--teach-from", "1", *words]
+    )
     return bench.main()
 
 

@@ -18,7 +18,13 @@ from napari_synthseg.cli.models import make_models
 from napari_synthseg.cli.prompts import make_evaluate_prompts, make_prompt
 from napari_synthseg.cli.segment import make_segment
 from napari_synthseg.cli.synthesize import make_degrade, make_presets, make_synthesize, make_synthesize_shapes
-from napari_synthseg.cli.train import make_export, make_train_robust, make_train_synthfm, make_train_synthseg
+from napari_synthseg.cli.train import (
+    make_export,
+    make_train_learn2synth,
+    make_train_robust,
+    make_train_synthfm,
+    make_train_synthseg,
+)
 from napari_synthseg.progress import Stopped
 
 LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
@@ -36,6 +42,7 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "train synthseg": make_train_synthseg,
     "train robust": make_train_robust,
     "train synthfm": make_train_synthfm,
+    "train learn2synth": make_train_learn2synth,
     "export": make_export,
     "import-weights": make_import_weights,
     "models": make_models,

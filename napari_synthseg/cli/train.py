@@ -1,4 +1,4 @@
-"""`train synthseg`, `train robust`, `train synthfm` and `export`: networks, and the weights that come of them."""
+"""`train synthseg`, `robust`, `synthfm`, `learn2synth`, and `export`: networks, and the weights that come of them."""
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
@@ -51,9 +51,22 @@ def make_train_synthfm() -> Callable[..., int]:
     return train_synthfm
 
 
+def make_train_learn2synth() -> Callable[..., int]:
+    """Train a segmentation network while labelled scans teach how its images are made."""
+    from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, train
+
+    def train_learn2synth(training: TrainLearn2SynthOptions) -> int:
+        """Train a segmentation network while labelled scans teach how its images are made (Learn2Synth)."""
+        follow(train(training))
+        return DONE
+
+    return train_learn2synth
+
+
 def make_export() -> Callable[..., int]:
     """Turn a training run's checkpoints into weights that can be used."""
     from napari_synthseg.training import robust, synthfm, synthseg
+    from napari_synthseg.training.learn2synth import train as learn2synth
 
     def export(
         run: tyro.conf.Positional[Path],
@@ -64,7 +77,7 @@ def make_export() -> Callable[..., int]:
     ) -> int:
         """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
 
-        Runs of train synthseg, train robust and train synthfm are told apart by their files.
+        Runs of the different recipes are told apart by their files.
 
         Args:
             run: the run's folder.
@@ -78,6 +91,8 @@ def make_export() -> Callable[..., int]:
             print(synthfm.export(run, out, best=best, scores=scores))
         elif robust.is_run(run):
             print(robust.export(run, out, best=best, scores=scores, confident_score=confident_score))
+        elif learn2synth.is_run(run):
+            print(learn2synth.export(run, out, best=best, scores=scores))
         else:
             print(synthseg.export(run, out, best=best, scores=scores, confident_score=confident_score))
         return DONE
