@@ -5,10 +5,13 @@
 
 FOLDER holds scans of 1 mm with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`). Each is degraded in
 one way at a time, at growing strength, with fixed seeds: noise, blur, thick slices in three directions, a bias field,
-low contrast with a little noise. Every network segments it as `napari-synthseg segment` does. Where the robust network
-shows its stages, the ablations of SynthSeg+'s Figure 5 run too: "S1+S2" hands on S1's tissues as they are; "plain+D"
-corrects the plain network's labels by the denoiser: where their tissue is not the one that D makes of all of them, the
-nearest label of that tissue takes their place. (The paper has a denoiser of all labels for it; none is trained here.)
+low contrast with a little noise; and then in several ways at once, as scans from the clinic are. Every network segments
+it as `napari-synthseg segment` does.
+
+Where the robust network shows its stages, the ablations of SynthSeg+'s Figure 5 run too: "S1+S2" hands on S1's tissues
+as they are; "plain+D" corrects the plain network's labels by the denoiser: where their tissue is not the one that D
+makes of all of them, the nearest label of that tissue takes their place. (The paper has a denoiser of all labels for
+it; none is trained here.)
 
 Writes rows.json (a segmentation each; a run that was stopped goes on from there), table.md and figure.png to --out.
 """
@@ -54,14 +57,18 @@ SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
 PROFILE = 2 * np.log(10) / (2 * np.pi)
 """Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""
 LEVELS: dict[str, tuple[float, ...]] = {
-    "noise": (10, 25, 50, 75, 100),
-    "blur": (1, 2, 3, 4),
+    "noise": (10, 25, 50, 75, 100, 200),
+    "blur": (1, 2, 3, 4, 6, 8),
     **{f"{name} slices": (3, 5, 7, 9) for name in SLICES},
     "bias": (0.3, 0.6, 1.0, 1.5),
     "contrast": (0.5, 0.25, 0.1),
+    "all at once": (1, 2, 3, 4),
 }
 """Standard deviation of noise (intensities in [0, 255]); of a blur in all directions, mm; spacing and thickness of
-slices, mm; standard deviation of the logarithm of a bias field; share of the contrast left, with noise of 10."""
+slices, mm; standard deviation of the logarithm of a bias field; share of the contrast left, with noise of 10; number of
+the combination."""
+COMBINED = {1: (0.7, 0.3, 3, 10), 2: (0.5, 0.6, 5, 20), 3: (0.35, 1.0, 7, 30), 4: (0.25, 1.5, 9, 40)}
+"""Share of the contrast left, bias field, slices (in a direction that takes turns over scans) and noise of each."""
 AS_IT_IS = ("none", 0.0)
 FAILED, GOOD = 0.6, 0.8
 """Below, a plain network has failed; from here on it does well."""
@@ -92,12 +99,22 @@ def made_worse(scan: Volume, kind: str, level: float, seed: int) -> Volume:
             image = along(image, axis, blur_matrix(n, level / float(mm)))
         return scan.with_data(image.numpy())
     if kind == "contrast":
-        image = normalised(scan.data)
-        middle = image[image > 0].mean()
-        squeezed = np.where(image > 0, middle + level * (image - middle), 0).astype(np.float32)
-        noise = np.random.default_rng(seed).normal(0, 10, image.shape).astype(np.float32)
-        return scan.with_data(np.clip(squeezed + noise, 0, 255))
+        noise = np.random.default_rng(seed).normal(0, 10, scan.shape).astype(np.float32)
+        return scan.with_data(np.clip(_squeezed(scan, level) + noise, 0, 255))
+    if kind == "all at once":
+        contrast, bias, slices, noise_std = COMBINED[round(level)]
+        thick = {"direction": seed % 3, "slice_spacing_mm": slices, "slice_blur_mm": PROFILE * slices}
+        return _degraded(
+            scan.with_data(_squeezed(scan, contrast)), bias_std=bias, noise_std=noise_std, **thick, **seeded
+        )
     return _degraded(scan)
+
+
+def _squeezed(scan: Volume, share: float) -> np.ndarray:
+    """A scan with so much of its contrast, [0, 255]; what is 0 stays so."""
+    image = normalised(scan.data)
+    middle = image[image > 0].mean()
+    return np.where(image > 0, middle + share * (image - middle), 0).astype(np.float32)
 
 
 def _degraded(scan: Volume, **changes: Any) -> Volume:

@@ -158,7 +158,7 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) ->
     monkeypatch.setattr(sys, "argv", [*words, "noise"])
     assert bench.main() == 0
     kept = json.loads((tmp_path / "out" / "rows.json").read_text())
-    assert len(kept) == 2 * 6 and {row["dice"] for row in kept} == {0.0, 1.0}
+    assert len(kept) == 2 * (1 + len(bench.LEVELS["noise"])) and {row["dice"] for row in kept} == {0.0, 1.0}
     assert "| noise | 10 | 1.000 | 0.000 |" in (tmp_path / "out" / "table.md").read_text()
     asked.clear()
     monkeypatch.setattr(sys, "argv", [*words, "noise", "contrast"])
