@@ -52,14 +52,14 @@ CLASSES = {
     "ventricles": (4, 5, 14, 15, 136, 137),
 }
 """What is segmented: FreeSurfer values of the left side, to which those of the right side belong; the rest is not."""
-SHAPE, SPACING_MM = (48, 64), 3.0
+SHAPE, SPACING_MM = (32, 48), 3.0
 HEIGHTS_MM = range(-6, 31, 6)
 """Of the axial slices, from the middle of the brain."""
 TEST, REAL = 4, 3
 """How many label maps make the test images, and how many the labelled ones of training."""
 FEATURES = (8, 16, 32)
 BATCH = 8
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 
 
 def main() -> int:
@@ -68,10 +68,10 @@ def main() -> int:
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--table", type=int, choices=[1, 2], nargs="*", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=float, default=0.02, help="the learned deviation at the beginning")
-    parser.add_argument("--teach-from", type=int, default=600, help="steps before the deviation begins to be learned")
+    parser.add_argument("--teach-from", type=int, default=1000, help="steps before the deviation begins to be learned")
     parser.add_argument("--augmenter-rate", type=float, default=1e-3)
     parser.add_argument("--only", nargs="*", choices=names())
     parser.add_argument("--threads", type=int)
@@ -244,16 +244,16 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
     figures: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "dice": scores(model, slices)}
     if kind == "learned":
-        figures |= {"start": args.start, "sigma": inferred(args.out / name / "log.jsonl", args.steps)}
+        figures |= {"start": args.start, "sigma": inferred(args.out / name / "log.jsonl", args.teach_from, args.steps)}
     file.write_text(json.dumps(figures, indent=1))
     return figures
 
 
-def inferred(log: Path, steps: int) -> float:
-    """Mean learned deviation over the last tenth of the steps, which is steadier than the last one."""
+def inferred(log: Path, teach_from: int, steps: int) -> float:
+    """Mean learned deviation over the second half of the steps that learn it, which is steadier than the last one."""
     lines = {line["step"]: line["sigma"] for line in map(json.loads, log.read_text().splitlines())}
-    last = [sigma for step, sigma in lines.items() if step > 0.9 * steps]
-    return sum(last) / len(last)
+    late = [sigma for step, sigma in lines.items() if step > (teach_from + steps) / 2]
+    return sum(late) / len(late)
 
 
 @torch.no_grad()

@@ -23,6 +23,9 @@ Batches = Callable[[torch.Generator], Batch]
 MOMENTUM = 0.9
 """Of SGD's inner steps."""
 
+OUTER_BETAS = (0.9, 0.99)
+"""Of the augmenter's Adam: hypergradients are large at first, and are to be forgotten sooner than by default."""
+
 
 class TwoOptimizers(Optimizers):
     """The segmenter's ("inner") optimizer and, where the augmenter learns, its own.
@@ -105,7 +108,8 @@ class Learn2SynthRecipe:
             inner = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=options.weight_decay)
         else:
             inner = torch.optim.Adam(weights, lr=rate, eps=1e-7, weight_decay=options.weight_decay)
-        outer = torch.optim.Adam([{"params": self.taught, "share": self.share}], lr=rate) if self.taught else None
+        groups = [{"params": self.taught, "share": self.share}]
+        outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.taught else None
         self.moving = TwoOptimizers(inner, outer)
         return self.moving
 
@@ -127,5 +131,6 @@ class Learn2SynthRecipe:
         figures = {"soft_dice": 1.0 - float(passes.synthetic), **self.augmenter.figures()}
         if passes.real is not None:
             figures["real"] = 1.0 - float(passes.real)
+            figures["hypergradient"] = float(torch.stack([g.norm() for g in passes.outer]).norm())
         moved = [*learning(self.model).values(), *taught]
         return with_gradients(passes.synthetic, moved, [*passes.inner, *passes.outer]), figures
