@@ -60,20 +60,21 @@ def write_mgh(path: Path, data: np.ndarray, affine: np.ndarray, header: FileHead
     """MGH, or MGZ by the ending of the name; its header holds 32 bits of the affine.
 
     Raises:
-        InputError: a type or a sheared grid that the format does not have.
+        InputError: a type that the format does not have, or a sheared grid that is not the header's own.
     """
     if data.dtype not in MGH_TYPES:
         raise InputError(f"{path.name} cannot hold {data.dtype} voxels: write NIfTI, or choose another type.")
-    if _is_sheared(affine):
-        raise InputError(f"{path.name} cannot hold a sheared grid: write NIfTI.")
     kept = header is not None and header.form == "mgh"
     out: Any = header.parsed() if kept and header else nib.freesurfer.mghformat.MGHHeader()
     before = out.get_affine() if kept and out.get_data_shape()[:3] == data.shape[:3] else None
+    as_before = before is not None and np.abs(before - affine).max() <= _SAME_MM
+    if _is_sheared(affine) and not as_before:  # a file that came with axes askew is given back as it was
+        raise InputError(f"{path.name} cannot hold a sheared grid: write NIfTI.")
     spacing = np.array(out["delta"])
     out.set_data_dtype(data.dtype)
     out.set_data_shape(data.shape)  # forgets the spacing
     out["delta"], out["goodRASFlag"] = spacing, 1
-    if before is None or np.abs(before - affine).max() > _SAME_MM:
+    if not as_before:
         out["delta"] = spacing = np.linalg.norm(affine[:3, :3], axis=0)
         out["Mdc"] = (affine[:3, :3] / spacing).T
         out["Pxyz_c"] = (affine @ [*(n / 2 for n in data.shape[:3]), 1])[:3]

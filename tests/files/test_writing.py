@@ -51,6 +51,14 @@ def test_a_sheared_grid_does_not_fit_mgh(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_mgh_file_whose_axes_are_askew_is_given_back_as_it_was(tmp_path):
+    askew = np.array([[1, 0.3, 0, -5], [0, 1, 0, 2], [0, 0, 2, 7], [0, 0, 0, 1.0]])
+    nib.save(nib.MGHImage(image_data(), askew), tmp_path / "a.mgh")
+    (scan,) = read_scans(tmp_path / "a.mgh")
+    write_exactly(tmp_path / "b.mgh", np.asarray(scan.data), scan.affine, header=scan.header)
+    assert np.allclose(nib.load(tmp_path / "b.mgh").affine, askew, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"), [(np.float64, "f4"), (np.float16, "f4"), (np.int64, "u1"), (bool, "u1"), (np.uint16, "u2")]
 )
