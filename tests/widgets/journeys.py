@@ -290,12 +290,19 @@ def pointed(viewer: napari.Viewer, folder: Path) -> None:
     wait_until(lambda: int(widget.prompting.work.draft.voxels.sum()) != voxels, "the next slice", 60)
 
 
+STOPPED_S = 3.0
+"""An encoder that is asked to stop does so after the layer it is at, which takes a while on a busy computer."""
 JOURNEYS = {one.__name__: one for one in (whole_way, interrupted, previewed, pointed)}
 
 
 def python_s(thread: threading.Thread) -> bool:
     """Of Qt's threads Python keeps stand-ins, which outlive them; Qt counts them itself ("pool")."""
     return not isinstance(thread, threading._DummyThread)
+
+
+def working() -> list[str]:
+    """Threads beside the main one."""
+    return [one.name for one in threading.enumerate() if one is not threading.main_thread() and python_s(one)]
 
 
 def main(name: str, folder: Path) -> None:
@@ -317,9 +324,12 @@ def main(name: str, folder: Path) -> None:
     closing = time.monotonic()
     QTimer.singleShot(0, window.close)
     napari.run()  # until the last window is closed, as for a user
+    seconds = time.monotonic() - closing
+    while working() and time.monotonic() - closing < seconds + STOPPED_S:
+        time.sleep(0.05)
     report = {
-        "seconds to close": time.monotonic() - closing,
-        "threads": [one.name for one in threading.enumerate() if one is not threading.main_thread() and python_s(one)],
+        "seconds to close": seconds,
+        "threads": working(),
         "pool": QThreadPool.globalInstance().activeThreadCount(),
         "qt": [text for text in said if not any(part in text for part in HARMLESS)],
         "complaints": complaints,

@@ -3,8 +3,8 @@
 `run` is the whole of it, from label maps to exported weights; `plans` has the stages of both plans in their order.
 """
 
+from napari_synthseg.training.robust.options import TrainRobustOptions
 from napari_synthseg.training.robust.run import (
-    TrainRobustOptions,
     card_of,
     export,
     is_run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from napari_synthseg.training.fast import RefineRecipe
 from napari_synthseg.training.lesions import grown
 from napari_synthseg.training.loop import LoopOptions, Recipe, fit, load_checkpoint
 from napari_synthseg.training.robust import recipes_paper
+from napari_synthseg.training.robust.options import TrainRobustOptions
 from napari_synthseg.training.robust.parts import NEAR, worse, worse_cases
 from napari_synthseg.training.robust.recipes_fast import (
     DenoiseRecipe,
@@ -35,9 +36,6 @@ from napari_synthseg.training.robust.recipes_fast import (
     warm_start,
 )
 from napari_synthseg.training.validation import Case
-
-if TYPE_CHECKING:
-    from napari_synthseg.training.robust.run import TrainRobustOptions
 
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -20,6 +20,7 @@ from napari_synthseg.training import starting, validation
 from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.loop import load_checkpoint
 from napari_synthseg.training.robust import plans
+from napari_synthseg.training.robust.options import TrainRobustOptions
 from napari_synthseg.training.robust.parts import tissue_classes
 from napari_synthseg.training.starting import FACTS
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
@@ -34,86 +35,6 @@ PLACES = {
 HIDDEN = ("label_maps", "out", "resume", "validation", "threads", "save_minutes", "validate_every", "seed", "plan",
           "labelled", "name")  # fmt: skip
 """Options that a card's recipe leaves out, or says apart."""
-
-
-@dataclass(frozen=True)
-class TrainRobustOptions:
-    """How the three networks of SynthSeg+ are trained."""
-
-    label_maps: Path
-    """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
-    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
-    plan: Literal["fast", "paper"] = "fast"
-    """fast: at 2 mm, refined at 1 mm, for CPUs; paper: U-Nets and denoiser at 1 mm, for large GPUs."""
-    steps_s1: int | None = None
-    """Steps of S1, image to tissues; default 1,500 (fast) or 300,000 (paper)."""
-    steps_d: int | None = None
-    """Steps of D, tissues to better tissues; default 2,000 (fast) or 300,000 (paper)."""
-    steps_s2: int | None = None
-    """Steps of S2, image and tissues to structures; default 4,000 (fast) or 300,000 (paper)."""
-    refine_share: float = 0.1
-    """Share of S2's steps that the fast plan's refiner gets."""
-    labelled: Path | None = None
-    """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, that D learns from; default synthetic ones."""
-    only: Literal["s1", "d", "s2"] | None = None
-    """Train this network alone; those before it must be in the run's folder, such as the s1.pt of another run."""
-    predicted_tissues: float = 0.25
-    """Share of the steps in which S2 sees what S1 and D find, not true tissues made wrong (fast; the paper: 0)."""
-    start_from: str = "auto"
-    """Weights of a fast network to start from (fast); auto: synthseg-fast where it fits; none: random ones."""
-    resume: bool = False
-    """Go on from the newest checkpoints in the run's folder."""
-    priors: str | None = None
-    """Preset of the generative model; default fast with noise (fast) or synthseg-plus (paper)."""
-    curriculum: tuple[float, int] = (0.5, 1_000)
-    """The fast plan starts S1 and S2 with this share of the priors' ranges and reaches all so many steps later."""
-    validation: Path | None = None
-    """Folder of labelled scans as for --labelled: they are scored, besides held-out label maps."""
-    hold_out: tuple[str, ...] = ()
-    """Names of label maps kept for validation; default the last tenth."""
-    lesions: bool = False
-    """White matter lesions as one more class: painted into the label maps, and predicted as label 77."""
-    seed: int = 1
-    """Seed of everything random."""
-    batch: int | None = None
-    """Samples a step; default 2 heads, 3 crops of one head for the refiner (fast), or 1 (paper)."""
-    learning_rate: float | None = None
-    """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.25
-    """Share of the steps of each stage over which the fast plan's rate falls to zero."""
-    crop: int = 160
-    """Side of the paper plan's crops, voxels."""
-    features: int = 24
-    """Features of the paper's U-Nets at their first level."""
-    denoiser_features: int = 16
-    """Features of D at all of its levels."""
-    s1_features: tuple[int, ...] = (32, 64, 128, 160)
-    """Features of the fast S1 at each level."""
-    locator_features: tuple[int, ...] = (32, 64, 128, 160)
-    """Features of the fast S2's first stage at each level."""
-    refiner_features: tuple[int, ...] = (32, 64, 128)
-    """Features of the fast S2's second stage at each level."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_minutes: float = 3.0
-    """Minutes between updates of the newest checkpoint."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads; default torch's."""
-    name: str = "robust"
-    """Name of the exported weights."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "crop", "features", "denoiser_features",
-                    "validate_every", "learning_rate")  # fmt: skip
-        starting.check_positive(self, positive)
-        starting.check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
-        starting.check_curriculum(self.curriculum)
-        if self.plan == "paper" and self.labelled is not None and self.crop > 192:
-            raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")
 
 
 def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
