@@ -105,7 +105,7 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     found = run(segment_steps(scan, options, model), follow)
     spent[stage] = spent.get(stage, 0.0) + cpu_seconds() - last
-    return {**figures(spent, started), "warnings": len(found.warnings), "threads": found.record["threads"]}
+    return {**figures(spent, started), "warnings": list(found.warnings), "threads": found.record["threads"]}
 
 
 def plain(args: argparse.Namespace) -> dict[str, Any]:
