@@ -21,8 +21,8 @@ from scipy import ndimage
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.files import read_labels, read_volume, stem
 from napari_synthseg.volume import to_canonical
 
 LABELS = (4, 10, 11, 12, 16, 17)
@@ -41,7 +41,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         rows = []
-        for number, (scan, labels) in enumerate(pairs(args.folder)[: args.scans]):
+        found = labelled_scans(args.folder)[: args.scans]
+        if not found:
+            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
+        for number, (scan, labels) in enumerate(found):
             rows += slices(scan, labels, args.labels, number, args.out)
     except (InputError, OSError) as error:
         return cli.complain(error, cli.BAD_INPUT)
@@ -51,20 +54,6 @@ def main() -> int:
         table.writerows(rows)
     print(f"{len(rows)} structures: {args.out / 'manifest.csv'}")
     return cli.DONE
-
-
-def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Scans of a folder, each with the label file that shares the first part of its name.
-
-    Raises:
-        InputError: there are none.
-    """
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
-    truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    found = [(p, truths[k]) for p in files if not is_label_name(p) and (k := stem(p).split("_")[0]) in truths]
-    if not found:
-        raise InputError(f"{folder} holds no scan with a label file beside it: give another folder.")
-    return found
 
 
 def slices(scan: Path, labels: Path, values: Sequence[int], number: int, out: Path) -> list[dict[str, str]]:

@@ -34,8 +34,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import generator_for, prompts_for, tight_box
-from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.files import read_labels, read_volume, stem
 from napari_synthseg.progress import run
 from napari_synthseg.prompting import Planes, Prompts, PropagateOptions, Session
 from napari_synthseg.prompting.propagate import propagate
@@ -89,7 +89,7 @@ def main() -> int:
 
 def structures(folder: Path, scans: int, plane: str, values: list[int]) -> Iterator[Structure]:
     """The structures of the folder's first scans."""
-    for scan, labels in pairs(folder)[:scans]:
+    for scan, labels in labelled_scans(folder)[:scans]:
         image, truth = to_canonical(read_volume(scan)), to_canonical(read_labels(labels)).data
         planes = Planes(np.ascontiguousarray(image.data), AXES[plane], image.spacing.tolist())
         for value in values:
@@ -178,14 +178,6 @@ def ended_at(least: float, rows: list[dict], planes: Planes, truth: np.ndarray) 
     both, area = (marked + sum(row[name] for row in kept) for name in ("both", "area"))
     reached = sum(row["true"] > 0 for row in kept)
     return 2 * both / (area + int(areas.sum())), int((areas > 0).sum()) - 1 - reached, len(kept) - reached
-
-
-def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Scans and the label files that share the first part of their names."""
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
-    labels = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    scans = [path for path in files if not is_label_name(path)]
-    return [(path, labels[key]) for path in scans if (key := stem(path).split("_")[0]) in labels]
 
 
 def measure(session: Session, planes: Planes, truth: np.ndarray, names: tuple[int, str, int]) -> dict[str, float]:

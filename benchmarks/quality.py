@@ -29,6 +29,7 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
+from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.files import read_labels, read_volume, stem
 from napari_synthseg.segmentation.one_scan import segment
 from napari_synthseg.segmentation.quality import fit
@@ -200,7 +201,7 @@ def main() -> int:
     try:
         for level in args.levels:
             parsed(level)
-        pairs = beside("robustness").labelled(args.folder)[: args.scans]
+        pairs = labelled_scans(args.folder)[: args.scans]
         if not pairs:
             raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
         model = load_model(args.weights)

@@ -37,8 +37,8 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
-from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.files import read_labels, read_volume, stem
 from napari_synthseg.networks.robust import as_channels
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, fitted
 from napari_synthseg.segmentation.one_scan import segment
@@ -301,13 +301,6 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def labelled(folder: Path) -> list[tuple[Path, Path]]:
-    """Scans of a folder, each with the label file that shares the first part of its name."""
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
-    truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    return [(p, truths[k]) for p in files if not is_label_name(p) and (k := stem(p).split("_")[0]) in truths]
-
-
 def main() -> int:
     """Compares, and writes rows, table and figure as they come."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -322,7 +315,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     try:
-        pairs = labelled(args.folder)[: args.scans]
+        pairs = labelled_scans(args.folder)[: args.scans]
         if not pairs:
             raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
         plain, robust = load_model(args.plain), load_model(args.robust)

@@ -115,6 +115,14 @@ def is_label_name(path: Path | str) -> bool:
     return stem(path).split("_")[-1].lower() in _LABEL_ENDINGS
 
 
+def labelled_scans(folder: Path) -> list[tuple[Path, Path]]:
+    """Scans of a folder, each with the label file that shares the first part of its name (`1002_t1`, `1002_labels`)."""
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    labels = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
+    scans = [path for path in files if not is_label_name(path)]
+    return [(path, labels[key]) for path in scans if (key := stem(path).split("_")[0]) in labels]
+
+
 def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str, list[str]]]:
     """Pairs of files to compare, sorted by name, and the names of the files without a partner.
 
