@@ -4,7 +4,8 @@ The rows live in `resources/labels.tsv`. `target`, `topology`, `generation_class
 lists (version 2 unless named otherwise). Those version 2 lists are one entry longer than the published generation
 labels: a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology
 0) and which no published label map holds, so it has no row here. The colours of 502-530 and of the choroid plexus (136,
-137, 163, 164) are ours.
+137, 163, 164) are ours. `coarse` is ours too: the four structures of coarse segmentations, whose members no list of
+SynthSeg names (deep grey matter as FreeSurfer counts it, cerebellum and brain stem by what they consist of).
 
 The parts of the cortex (`resources/parcels.tsv`) are the Desikan-Killiany atlas', with FreeSurfer's values and colours.
 """
@@ -57,6 +58,8 @@ class Structure:
     """`left`, `right` or `midline`."""
     tissue: str
     """Tissue class of SynthSeg+, one of `TISSUES`."""
+    coarse: str
+    """Which of the four coarse structures (`COARSE`) it belongs to, or `background`."""
     contralateral: int
     """Value of the partner on the other side; the value itself on the midline."""
     generation_class: int
@@ -95,6 +98,7 @@ def _structure_from_row(row: dict[str, str]) -> Structure:
         name=row["name"],
         side=row["side"],
         tissue=row["tissue"],
+        coarse=row["coarse"],
         contralateral=int(row["contralateral"]),
         generation_class=int(row["generation_class"]),
         target=int(row["target"]),
@@ -107,12 +111,33 @@ def _structure_from_row(row: dict[str, str]) -> Structure:
 
 
 LESIONS = Structure(
-    value=LESION, name="WM-hypointensities", side="midline", tissue="white matter", contralateral=LESION,
-    generation_class=48, target=LESION, target_v1=0, topology=0, extra_cerebral=False, evaluated=False,
-    color=(200, 70, 255),
+    value=LESION, name="WM-hypointensities", side="midline", tissue="white matter", coarse="white matter",
+    contralateral=LESION, generation_class=48, target=LESION, target_v1=0, topology=0, extra_cerebral=False,
+    evaluated=False, color=(200, 70, 255),
 )  # fmt: skip
 """The row of lesions. It stands outside the table: no label map of SynthSeg holds the value, and no list of theirs has
 it. Topology 0: there may be many of them, and none is dropped for being small."""
+
+
+def _group(value: int, name: str, coarse: str, color: tuple[int, int, int]) -> Structure:
+    """The row of a group of structures: both sides of it, and no part of SynthSeg's lists."""
+    return Structure(
+        value=value, name=name, side="midline", tissue="background", coarse=coarse, contralateral=value,
+        generation_class=0, target=value, target_v1=0, topology=0, extra_cerebral=False, evaluated=False, color=color,
+    )  # fmt: skip
+
+
+BRAIN = _group(461, "Brain", "background", (230, 190, 150))
+"""All structures of the brain as one, ventricles included, the CSF around it left out: what skull stripping keeps."""
+COARSE = (
+    _group(471, "White-Matter", "white matter", (245, 245, 245)),
+    _group(472, "Subcortical-Grey-Matter", "subcortical grey matter", (0, 118, 14)),
+    _group(473, "Cortex", "cortex", (205, 62, 78)),
+    _group(474, "CSF-and-Ventricles", "CSF", (60, 60, 250)),
+)
+"""The four structures of coarse segmentations. These values are ours: FreeSurfer's table has none for them."""
+TASKS = ("brain", "four", "all")
+"""What may be segmented: the brain as a whole (skull stripping), four coarse structures, all that SynthSeg knows."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +175,7 @@ def parcel_values() -> tuple[int, ...]:
 
 @cache
 def _by_value() -> dict[int, Structure]:
-    return {structure.value: structure for structure in (*table(), LESIONS)}
+    return {structure.value: structure for structure in (*table(), LESIONS, BRAIN, *COARSE)}
 
 
 def known(value: int) -> bool:
@@ -206,6 +231,42 @@ def predicted_values(version: int = 2) -> tuple[int, ...]:
 def evaluated_values() -> tuple[int, ...]:
     """The values that are scored, sorted."""
     return tuple(s.value for s in table() if s.evaluated)
+
+
+def task_values(task: str) -> tuple[int, ...]:
+    """The values a network of a task (`TASKS`) predicts, sorted, background first.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if task not in TASKS:
+        raise ValueError(f"There is no task {task!r}: there are {', '.join(TASKS)}.")
+    if task == "all":
+        return predicted_values(2)
+    return (0, BRAIN.value) if task == "brain" else (0, *(group.value for group in COARSE))
+
+
+def in_task(value: int, task: str) -> int:
+    """What a structure or parcel counts as in a task: a value of `task_values`; 0 where it is none of its business.
+
+    Values of the task itself stay, so that label maps that have been grouped before are understood too. Lesions stay
+    lesions where all structures are wanted: their value says no side.
+
+    Raises:
+        ValueError: the table has no such value, it is a group too coarse for the task, or there is no such task.
+    """
+    if value in task_values(task):
+        return value
+    whole = structure(CORTEX[parcels()[value].side == "right"] if value in parcels() else value)
+    if whole in COARSE and task == "brain":
+        return BRAIN.value if whole.coarse != "CSF" else 0
+    if whole in (BRAIN, *COARSE):
+        raise ValueError(f"{value} ({whole.name}) is no single structure.")
+    if task == "all":
+        return whole.target
+    if task == "brain":
+        return BRAIN.value if whole.target and not whole.extra_cerebral else 0
+    return next((group.value for group in COARSE if group.coarse == whole.coarse), 0)
 
 
 def flip_channels(values: Sequence[int]) -> tuple[int, ...]:

@@ -184,3 +184,48 @@ def test_lesions_are_a_structure_outside_the_table():
     assert 77 not in anatomy.predicted_values() and 77 not in anatomy.evaluated_values()
     assert anatomy.flip_channels([0, 2, 41, 77]) == (0, 2, 1, 3)
     assert lesions.generation_class not in {s.generation_class for s in anatomy.table()}
+
+
+def test_coarse_structures_are_those_of_what_a_label_becomes():
+    for s in anatomy.table():
+        assert s.coarse == anatomy.structure(s.target).coarse == anatomy.structure(s.contralateral).coarse
+        assert (s.coarse == "background") == (s.target == 0)
+    assert {g.coarse for g in anatomy.COARSE} == {s.coarse for s in anatomy.table()} - {"background"}
+
+
+def test_groups_have_values_that_nothing_else_has():
+    values = [g.value for g in (anatomy.BRAIN, *anatomy.COARSE)]
+    assert not {*values} & {*anatomy.parcels(), anatomy.LESION, *(s.value for s in anatomy.table())}
+    assert anatomy.name(values[0]) == "Brain" and anatomy.flip_channels((0, *values)) == tuple(range(6))
+    assert max(values) < len(anatomy.mapping("topology"))
+
+
+@pytest.mark.parametrize(
+    ("value", "all_of_it", "four", "brain"),
+    [
+        (17, 17, "Subcortical-Grey-Matter", True),
+        (57, 41, "White-Matter", True),
+        (163, 43, "CSF-and-Ventricles", True),
+        (24, 24, "CSF-and-Ventricles", False),
+        (47, 47, "Cortex", True),
+        (2035, 42, "Cortex", True),
+        (77, 77, "White-Matter", True),
+        (511, 0, None, False),
+    ],
+)
+def test_what_a_structure_counts_as(value, all_of_it, four, brain):
+    assert anatomy.in_task(value, "all") == all_of_it
+    found = anatomy.in_task(value, "four")
+    assert (anatomy.name(found) if found else None) == four
+    assert anatomy.in_task(value, "brain") == (anatomy.BRAIN.value if brain else 0)
+    if found:  # grouped before
+        assert anatomy.in_task(found, "four") == found
+
+
+def test_what_cannot_be_told_apart_is_refused():
+    for value, task in ((999, "brain"), (461, "four"), (471, "all")):
+        with pytest.raises(ValueError, match=str(value)):
+            anatomy.in_task(value, task)
+    with pytest.raises(ValueError, match="brain, four, all"):
+        anatomy.task_values("skull")
+    assert len(anatomy.task_values("all")) == 33
