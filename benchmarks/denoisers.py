@@ -7,7 +7,7 @@ FOLDER holds scans that no run has learned from, `<id>_t1.nii.gz` of 1 mm with `
 at a time from the same ranges. All runs see the same images. A row says the Dice of tissue classes at 2 mm that S1
 reaches and what each D makes of that. To compare a D trained on real scans with one trained on synthetic images:
 
-    mkdir real && cp run/s1.pt real/
+    mkdir -p real/checkpoints && cp run/checkpoints/s1.pt real/checkpoints/
     napari-synthseg train robust --label-maps MAPS --out real --only d --labelled REAL [what else run was trained with]
     python benchmarks/denoisers.py run real --labelled FOLDER
 """
@@ -29,10 +29,10 @@ from napari_synthseg.networks.build import build
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.robust.parts import NEAR, degraded_case
 from napari_synthseg.training.robust.recipes_fast import score_tissues
-from napari_synthseg.training.starting import FACTS
+from napari_synthseg.training.starting import trained_state
 from napari_synthseg.training.validation import Case, labelled_scans
 
 STILL: dict[str, Any] = {
@@ -65,16 +65,13 @@ def inner_networks(run: Path) -> RobustLocateRefine:
         InputError: the folder holds no run of the fast plan, or lacks S1's or D's checkpoint.
     """
     try:
-        card = json.loads((run / FACTS).read_text(encoding="utf-8"))
-        model = build(card)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        model = build(read_config(run)["card"])
+    except (ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{run} is no run of train robust: give another folder.") from error
     if not isinstance(model, RobustLocateRefine):
         raise InputError(f"{run} is no run of the fast plan: give another folder.")
     for stage, part in (("s1", model.locator.s1), ("d", model.locator.denoiser)):
-        if not (run / f"{stage}.pt").exists():
-            raise InputError(f"The run {run} has no checkpoint {stage}.pt: train that stage first.")
-        state = load_checkpoint(run / f"{stage}.pt")
+        state = trained_state(run, stage)
         part.load_state_dict(state["average"] or state["model"])
     return model.eval()
 

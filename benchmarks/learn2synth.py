@@ -35,6 +35,7 @@ from napari_synthseg.networks.small_unet import SmallUNet
 from napari_synthseg.synthesis.acquisition import blur_matrix
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.sample import label_map_files
+from napari_synthseg.training.events import read_events, steps_that_count
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.learn2synth.hypergradient import Batch
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
@@ -244,15 +245,15 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
     figures: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "dice": scores(model, slices)}
     if kind == "learned":
-        figures |= {"start": args.start, "sigma": inferred(args.out / name / "log.jsonl", args.teach_from, args.steps)}
+        figures |= {"start": args.start, "sigma": inferred(args.out / name, args.teach_from, args.steps)}
     file.write_text(json.dumps(figures, indent=1))
     return figures
 
 
-def inferred(log: Path, teach_from: int, steps: int) -> float:
+def inferred(run: Path, teach_from: int, steps: int) -> float:
     """Mean learned deviation over the second half of the steps that learn it, which is steadier than the last one."""
-    lines = {line["step"]: line["sigma"] for line in map(json.loads, log.read_text().splitlines())}
-    late = [sigma for step, sigma in lines.items() if step > (teach_from + steps) / 2]
+    lines = steps_that_count(read_events(run))
+    late = [line["sigma"] for line in lines if line["step"] > (teach_from + steps) / 2]
     return sum(late) / len(late)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,3 +102,15 @@ def _has(kind: str) -> bool:
     if kind == "mps":
         return torch.backends.mps.is_available()
     return kind == "cpu"
+
+
+def memory_used(device: torch.device) -> int | None:
+    """Most bytes this process has taken so far, on a GPU or of the machine's memory; None where it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else 1024 * peak)

@@ -12,7 +12,7 @@ import torch
 from napari_synthseg.files import write_labels, write_volume
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.training.robust.run import TrainRobustOptions, _parts
-from napari_synthseg.training.starting import write_facts
+from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.volume import Volume
 from tests.synthesis.builders import boxes
 from tests.test_benchmarks import script
@@ -25,14 +25,16 @@ def a_run(folder, seed: int, passing: bool):
     """A run's facts and checkpoints; its denoiser says the background everywhere, or passes S1's word on."""
     options = TrainRobustOptions(folder, folder, s1_features=(2,) * 4, locator_features=(4,) * 4,
                                  refiner_features=(4,) * 3, denoiser_features=2)  # fmt: skip
-    write_facts(folder, {"network": "robust", "name": "tiny", "labels": list(LABELS), "parts": _parts(options, LABELS)})
+    card = {"network": "robust", "name": "tiny", "labels": list(LABELS), "parts": _parts(options, LABELS)}
+    write_config(folder, recipe="robust", options={}, card=card)
+    checkpoint(folder, "s1").parent.mkdir()
     torch.manual_seed(seed)
     model = RobustLocateRefine(LABELS, (4,) * 4, (4,) * 3, (2,) * 4, 2)
     if not passing:
         torch.nn.init.zeros_(model.locator.denoiser.likelihood.weight)
         model.locator.denoiser.likelihood.bias.data = torch.tensor([9.0, 0, 0, 0, 0])
     for name, part in (("s1", model.locator.s1), ("d", model.locator.denoiser)):
-        torch.save({"model": part.state_dict(), "average": {}}, folder / f"{name}.pt")
+        torch.save({"model": part.state_dict(), "average": {}}, checkpoint(folder, name))
     return folder
 
 
@@ -68,7 +70,7 @@ def test_runs_are_compared_on_the_same_images(tmp_path, labelled, monkeypatch, c
 
 def test_what_is_no_run_is_told_in_one_sentence(tmp_path, labelled, monkeypatch, capsys) -> None:
     folder = a_run(tmp_path / "run", 0, True)
-    (folder / "d.pt").unlink()
+    checkpoint(folder, "d").unlink()
     for given, said in ((folder, "no checkpoint d.pt"), (tmp_path, "no run of train robust")):
         monkeypatch.setattr(sys, "argv", ["denoisers.py", str(given), "--labelled", str(labelled)])
         assert bench.main() == 2

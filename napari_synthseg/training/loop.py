@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
-import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -14,9 +13,18 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from napari_synthseg.errors import InputError
+from napari_synthseg.devices import memory_used
 from napari_synthseg.progress import Progress
+from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.optimizers import Optimizers, build_optimizer, restore
+from napari_synthseg.training.watching import Pictured, save_picture, watch
+
+logger = logging.getLogger(__name__)
+
+TELL_MEMORY = 5.0
+"""Seconds between two lines that say how much memory is used."""
 
 
 class Recipe(Protocol):
@@ -33,8 +41,11 @@ class Recipe(Protocol):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Draw the samples of a step, run the network; everything random depends on the seed and the step alone."""
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores of the averaged weights; higher is better, the one named "score" chooses the model."""
+    def validate(self, model: nn.Module) -> dict[str, Any]:
+        """Scores of the averaged weights; higher is better, the one named "score" chooses the model.
+
+        One named "dice" may be a dictionary of structures' names and Dice.
+        """
 
 
 @runtime_checkable
@@ -99,34 +110,6 @@ def cooling_from(options: LoopOptions) -> int:
     return round(options.steps * (1.0 - options.cooldown))
 
 
-def atomic_save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a reader never sees half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(path.suffix + ".part")
-    torch.save(state, part)
-    os.replace(part, path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing is unpickled but tensors and plain numbers.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a checkpoint of this program or is damaged: start the run anew or pick another."
-        ) from error
-
-
-def append_log(path: Path, line: dict[str, Any]) -> None:
-    """Append one JSON line."""
-    with path.open("a", encoding="utf-8") as f:
-        f.write(json.dumps(line) + "\n")
-
-
 class RunningAverage:
     """Exponential moving average of a model's parameters, with a warm-up so that early steps do not linger."""
 
@@ -145,6 +128,14 @@ class RunningAverage:
                 self.values[k].copy_(v)
 
 
+@runtime_checkable
+class Contented(Protocol):
+    """A recipe that knows when more steps are of no use (early stopping)."""
+
+    def enough(self) -> bool:
+        """Whether to end now; asked after every validation."""
+
+
 def fit(
     recipe: Recipe,
     options: LoopOptions,
@@ -159,8 +150,8 @@ def fit(
     Args:
         recipe: what is trained and on what.
         options: how.
-        out: folder of the run; gets `<name>.pt` (newest checkpoint), `<name>-<step>.pt`, `<name>-best.pt`,
-            `<name>-stable.pt` (from before the rate began to fall) and `log.jsonl`.
+        out: folder of the run; gets `events.jsonl`, and in `checkpoints/` `<name>.pt` (the newest),
+            `<name>-<step>.pt`, `<name>-best.pt`, `<name>-stable.pt` (from before the rate began to fall).
         name: of this stage.
         resume: go on from the newest checkpoint if there is one; from the stable one if the run was finished and is
             now to be longer.
@@ -168,75 +159,147 @@ def fit(
 
     Returns:
         The model with its averaged weights (or its own where none are averaged).
+
+    Raises:
+        OSError: the last checkpoint cannot be written; one in between only leaves a warning and is tried again.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    newest, stable, log = out / f"{name}.pt", out / f"{name}-stable.pt", out / "log.jsonl"
-    parameters = list(recipe.trained.parameters())
-    optimizer = _optimizer(recipe, options)
-    average = RunningAverage(recipe.trained, options.average) if options.average else None
-    step, best = 0, float("-inf")
-    if resume and newest.exists():
-        saved_state = _to_resume(newest, stable, options.steps)
-        recipe.trained.load_state_dict(saved_state["model"])
-        restore(optimizer, saved_state["optimizer"])
-        if average is not None and saved_state["average"]:
-            for k, v in saved_state["average"].items():  # onto the model's own device
-                average.values[k].copy_(v)
-        step, best = saved_state["step"], saved_state["best"]
-
-    def state() -> dict[str, Any]:
-        return {
-            "model": recipe.trained.state_dict(),
-            "average": average.values if average is not None else {},
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "steps": options.steps,
-            "best": best,
-            "card": card() if card else {},
-        }
-
-    saved, began = time.monotonic(), time.monotonic()
+    stage = _Stage(recipe, options, out, name, card or dict)
+    if resume and checkpoint(out, name).exists():
+        stage.take_up()
+    asked = watch()
+    steps = options.steps if asked.trial is None else min(options.steps, stage.step + asked.trial)
     try:
-        while step < options.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = rate(step, options) * group.get("share", 1.0)
-            if options.cooldown and step == cooling_from(options):
-                atomic_save(state(), stable)
-            recipe.model.train()
-            optimizer.zero_grad(set_to_none=True)
-            loss, figures = recipe.loss(step)
-            loss.backward()
-            if options.clip:
-                figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(parameters, options.clip))
-            if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):
-                figures["skipped"] = 1.0
-            else:
-                optimizer.step()
-                if average is not None:
-                    average.update(recipe.trained, step)
-            step += 1
-            figures = {"loss": float(loss.detach()), "rate": rate(step - 1, options), **figures}
-            line = {"stage": name, "step": step, "seconds": round(time.monotonic() - began, 1), **figures}
-            if step % options.validate_every == 0 or step == options.steps:
-                scores = _validate(recipe, average)
-                line.update(scores)
-                figures.update(scores)
-                if scores.get("score", float("-inf")) > best:
-                    best = scores["score"]
-                    atomic_save(state(), out / f"{name}-best.pt")
-            append_log(log, line)
-            if step % options.checkpoint_every == 0:
-                atomic_save(state(), out / f"{name}-{step}.pt")
-            if time.monotonic() - saved > 60 * options.save_minutes:
-                atomic_save(state(), newest)
-                saved = time.monotonic()
-            yield Progress(name, step, options.steps, figures)
+        while stage.step < steps and not stage.enough:
+            figures = stage.forward()
+            if stage.step % options.validate_every == 0 or stage.step == steps:
+                figures |= stage.validate()
+            stage.note(figures)
+            if (every := asked.pictures()) and stage.step % every == 0:
+                stage.show()
+            stage.save_now_and_then()
+            yield Progress(name, stage.step, options.steps, figures)
     finally:
-        atomic_save(state(), newest)
-    if average is not None:
-        recipe.trained.load_state_dict(average.values)
+        atomic_save(stage.state(), checkpoint(out, name))
+    stage.use_average()
     recipe.model.eval()
     return recipe.model
+
+
+class _Stage:
+    """A stage of a run between two of its steps."""
+
+    def __init__(
+        self, recipe: Recipe, options: LoopOptions, out: Path, name: str, card: Callable[[], dict[str, Any]]
+    ) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.recipe, self.options, self.out, self.name, self.card = recipe, options, out, name, card
+        self.parameters = list(recipe.trained.parameters())
+        self.optimizer = _optimizer(recipe, options)
+        self.average = RunningAverage(recipe.trained, options.average) if options.average else None
+        self.events = EventLog(out)
+        self.step, self.best, self.enough = 0, float("-inf"), False
+        self.began = self.saved = time.monotonic()
+        self.told = -math.inf
+
+    def take_up(self) -> None:
+        """Go on from the newest checkpoint."""
+        newest, stable = checkpoint(self.out, self.name), checkpoint(self.out, self.name, "stable")
+        saved = _to_resume(newest, stable, self.options.steps)
+        self.recipe.trained.load_state_dict(saved["model"])
+        restore(self.optimizer, saved["optimizer"])
+        if self.average is not None and saved["average"]:
+            for k, v in saved["average"].items():  # onto the model's own device
+                self.average.values[k].copy_(v)
+        self.step, self.best, self.enough = saved["step"], saved["best"], saved.get("enough", False)
+        self.events.append({"event": "resumed", "stage": self.name, "step": self.step})
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "model": self.recipe.trained.state_dict(),
+            "average": self.average.values if self.average is not None else {},
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "steps": self.options.steps,
+            "best": self.best,
+            "enough": self.enough,
+            "card": self.card(),
+        }
+
+    def forward(self) -> dict[str, Any]:
+        """One step; its figures."""
+        options, recipe, began = self.options, self.recipe, time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.step, options) * group.get("share", 1.0)
+        if options.cooldown and self.step == cooling_from(options):
+            self.keep("stable")
+        recipe.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, figures = recipe.loss(self.step)
+        loss.backward()
+        if options.clip:
+            figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.parameters, options.clip))
+        if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):
+            figures["skipped"] = 1.0
+        else:
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(recipe.trained, self.step)
+        self.step += 1
+        took = round(time.monotonic() - began, 4)
+        return {"loss": float(loss.detach()), "rate": rate(self.step - 1, options), "took": took, **figures}
+
+    def validate(self) -> dict[str, Any]:
+        """Score the averaged weights; keep them where they are the best so far."""
+        began = time.monotonic()
+        scores: dict[str, Any] = dict(_validate(self.recipe, self.average))
+        if scores.get("score", float("-inf")) > self.best:
+            self.best = scores["score"]
+            self.keep("best")
+        if isinstance(self.recipe, Contented) and self.recipe.enough():
+            self.enough = True
+        return {**scores, "validating": round(time.monotonic() - began, 3)}
+
+    def note(self, figures: dict[str, Any]) -> None:
+        """Write a line of the log."""
+        now = time.monotonic()
+        if now - self.told > TELL_MEMORY:
+            figures["memory"] = memory_used(self.parameters[0].device if self.parameters else torch.device("cpu"))
+            self.told = now
+        line = {"stage": self.name, "step": self.step, "steps": self.options.steps}
+        self.events.append({**line, "seconds": round(now - self.began, 1), **figures})
+
+    def show(self) -> None:
+        """Keep a picture of what is learned from, where the recipe has one."""
+        if not isinstance(self.recipe, Pictured):
+            return
+        self.recipe.model.eval()
+        try:
+            with torch.no_grad():
+                save_picture(self.out, self.name, self.step, self.recipe.picture(self.step))
+        except OSError as error:
+            logger.warning("No picture of the run could be kept: %s", error)
+
+    def save_now_and_then(self) -> None:
+        """Update the newest checkpoint when it is time, and keep one of every so many steps."""
+        if self.step % self.options.checkpoint_every == 0:
+            self.keep(str(self.step))
+        if time.monotonic() - self.saved > 60 * self.options.save_minutes:
+            self.keep("")
+            self.saved = time.monotonic()
+
+    def keep(self, kind: str) -> None:
+        """Write a checkpoint; a full disk does not end the run yet."""
+        try:
+            atomic_save(self.state(), checkpoint(self.out, self.name, kind))
+        except OSError as error:
+            logger.warning("A checkpoint could not be written, and will be tried again: %s", error)
+            self.events.append({"event": "trouble", "stage": self.name, "step": self.step, "why": str(error)})
+
+    def use_average(self) -> None:
+        """Give the model its averaged weights."""
+        if self.average is not None:
+            self.recipe.trained.load_state_dict(self.average.values)
 
 
 def _optimizer(recipe: Recipe, options: LoopOptions) -> torch.optim.Optimizer | Optimizers:
@@ -258,7 +321,7 @@ def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
     return state
 
 
-def _validate(recipe: Recipe, average: RunningAverage | None) -> dict[str, float]:
+def _validate(recipe: Recipe, average: RunningAverage | None) -> dict[str, Any]:
     """Score the averaged weights, then put the trained ones back."""
     own = {k: v.clone() for k, v in recipe.trained.state_dict().items()} if average is not None else None
     if average is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,9 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-
-FACTS = "run.json"
-"""File of a run that says what it is trained on and how; goes into the card of its weights."""
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint, write_config
+from napari_synthseg.training.options.as_json import options_to_json
 
 
 class RunOptions(Protocol):
@@ -33,39 +33,6 @@ class RunOptions(Protocol):
         """CPU threads; None: torch's."""
 
 
-def check_positive(options: object, names: Sequence[str]) -> None:
-    """Refuse options that are not above 0; None is left alone.
-
-    Raises:
-        InputError: one of them is 0 or less.
-    """
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise InputError(f"The option {name} must be above 0, not {value}.")
-
-
-def check_shares(options: object, names: Sequence[str]) -> None:
-    """Refuse shares out of range.
-
-    Raises:
-        InputError: one of them does not lie between 0 and 1.
-    """
-    for name in names:
-        if not 0.0 <= getattr(options, name) <= 1.0:
-            raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(options, name)}.")
-
-
-def check_curriculum(curriculum: tuple[float, int]) -> None:
-    """Refuse a curriculum that cannot be meant.
-
-    Raises:
-        InputError: its share does not lie between 0 and 1, or it has no step.
-    """
-    if not 0.0 <= curriculum[0] <= 1.0 or curriculum[1] < 1:
-        raise InputError("The curriculum is a share from 0 to 1 and a number of steps of at least 1.")
-
-
 def begin(options: RunOptions) -> torch.device:
     """Set threads and seed; where to train."""
     if options.threads:
@@ -75,20 +42,31 @@ def begin(options: RunOptions) -> torch.device:
     return resolve_device(automatic if options.device == "auto" else options.device)
 
 
-def check_new(out: Path, resume: bool, checkpoints: str = "*.pt") -> None:
+def check_new(out: Path, resume: bool, stages: str = "*") -> None:
     """Refuse to start over in the folder of a run.
+
+    Args:
+        out: the run's folder.
+        resume: whether the run is to be resumed.
+        stages: pattern of the stages that are to be trained.
 
     Raises:
         InputError: there are checkpoints, and the run is not to be resumed.
     """
-    if not resume and any(out.glob(checkpoints)):
+    if not resume and any(checkpoint(out, stages).parent.glob(checkpoint(out, stages).name)):
         raise InputError(f"The folder {out} holds a run already: add --resume to go on, or choose another folder.")
 
 
-def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
-    """Keep what is to stand on the card of the weights; makes the run's folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+def describe(recipe: str, options: Any, stages: Mapping[str, int], card: Mapping[str, Any]) -> None:
+    """Keep in the run's folder what is trained and how, and what is to stand on the card of its weights.
+
+    Args:
+        recipe: name of the recipe.
+        options: its options; their folder is made.
+        stages: steps of each stage.
+        card: of the weights to come.
+    """
+    write_config(options.out, recipe=recipe, options=options_to_json(options), stages=dict(stages), card=dict(card))
 
 
 def recipe_words(first: str, options: Any, plain: Any, hidden: Collection[str]) -> str:
@@ -113,6 +91,23 @@ def check_weights_name(path: Path) -> None:
     """
     if path.suffix != ".safetensors":
         raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
+
+
+def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any]:
+    """A stage's checkpoint, to make weights of.
+
+    Args:
+        run: the run's folder.
+        stage: such as "locate".
+        best: the one with the best validation score, not the newest.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = checkpoint(run, stage, "best" if best else "")
+    if not path.exists():
+        raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
+    return load_checkpoint(path)
 
 
 def mean_scores(scores: Path) -> dict[str, float]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -19,72 +18,10 @@ from napari_synthseg.synthesis.labelmap import LabelMap, load
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import lesions, starting, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
-from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.folder import card_of, checkpoint
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.options.synthseg import TrainSynthSegOptions, stages
 from napari_synthseg.training.paper import PaperRecipe
-from napari_synthseg.training.starting import FACTS as FACTS
-
-
-@dataclass(frozen=True)
-class TrainSynthSegOptions:
-    """How a SynthSeg network is trained."""
-
-    label_maps: Path
-    """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
-    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
-    preset: Literal["fast", "paper"] = "fast"
-    """fast: locate and refine, hours on a GPU or days on a CPU; paper: SynthSeg's own U-Net and schedule."""
-    steps: int | None = None
-    """Steps in all; default 40,000 (fast) or 300,000 (paper)."""
-    locate_share: float = 0.4
-    """Share of the steps that the fast recipe's first stage gets."""
-    curriculum: tuple[float, int] = (0.4, 20_000)
-    """The fast recipe starts each stage with this share of the priors' ranges and reaches all so many steps later."""
-    resume: bool = False
-    """Go on from the newest checkpoint in the run's folder."""
-    start_from: str | None = None
-    """Name or file of weights to start from, in place of random ones; of the same sizes and labels."""
-    priors: str | None = None
-    """Preset of the generative model; default fast (fast) or synthseg (paper)."""
-    validation: Path | None = None
-    """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: they choose the best checkpoint."""
-    hold_out: tuple[str, ...] = ()
-    """Names of label maps kept for validation; default the last tenth."""
-    lesions: bool = False
-    """White matter lesions as one more class: painted into the label maps, and predicted as label 77."""
-    seed: int = 1
-    """Seed of everything random."""
-    batch: int | None = None
-    """Samples a step; default 2 heads, then 3 crops of one head (fast), or 1 (paper)."""
-    learning_rate: float | None = None
-    """Peak learning rate; default 2e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.25
-    """Share of the steps over which the fast recipe's rate falls to zero."""
-    crop: int = 160
-    """Side of the paper recipe's crops, voxels."""
-    features: int = 24
-    """Features of the paper's network at its first level."""
-    locator_features: tuple[int, ...] = (32, 64, 128, 160)
-    """Features of the fast network's first stage at each level."""
-    refiner_features: tuple[int, ...] = (32, 64, 128)
-    """Features of the fast network's second stage at each level."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_minutes: float = 3.0
-    """Minutes between updates of the newest checkpoint."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads; default torch's."""
-    name: str = "synthseg-fast"
-    """Name of the exported weights."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "crop", "features", "validate_every", "learning_rate")
-        starting.check_positive(self, names)
-        starting.check_shares(self, ("locate_share", "cooldown"))
-        starting.check_curriculum(self.curriculum)
 
 
 def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
@@ -100,7 +37,7 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     starting.check_new(options.out, options.resume)
-    starting.write_facts(options.out, _facts(options, training, held_out))
+    starting.describe("synthseg", options, stages(options), _facts(options, training, held_out))
     if options.preset == "paper":
         return (yield from _paper(options, training, held_out, device))
     return (yield from _fast(options, training, held_out, device))
@@ -113,10 +50,9 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
     seen = lesions.priors_with(preset("synthseg"), options.lesions)
     cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
-    steps = options.steps or 40_000
-    locate = max(1, round(steps * options.locate_share))
+    steps = stages(options)
     loop = LoopOptions(
-        steps=locate,
+        steps=steps["locate"],
         learning_rate=options.learning_rate or 2e-3,
         optimizer="adamw",
         weight_decay=1e-4,
@@ -149,13 +85,13 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
         weight_power=0.33,
         **common,
     )
-    if not (options.start_from or (options.resume and (options.out / "locate.pt").exists())):
+    if not (options.start_from or (options.resume and checkpoint(options.out, "locate").exists())):
         first.set_position()
     yield from fit(first, loop, options.out, name="locate", resume=options.resume)
     second = RefineRecipe(
         model, training, priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common
     )
-    fine = replace(loop, steps=max(1, steps - locate))
+    fine = replace(loop, steps=steps["refine"])
     yield from fit(second, fine, options.out, name="refine", resume=options.resume)
     return export(options.out, options.out / f"{options.name}.safetensors")
 
@@ -186,7 +122,7 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
         validation=validate,
     )
     loop = LoopOptions(
-        steps=options.steps or 300_000,
+        steps=stages(options)["unet"],
         learning_rate=options.learning_rate or 1e-4,
         checkpoint_every=10_000,
         save_minutes=options.save_minutes,
@@ -197,8 +133,8 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
             **_facts(options, training, held_out)}  # fmt: skip
     path = options.out / f"{options.name}.safetensors"
     # "The retained model is then selected relatively to a validation set" (section 3.2), if there is one.
-    best = options.out / "unet-best.pt"
-    chosen = load_checkpoint(best if best.exists() else options.out / "unet.pt")
+    best = checkpoint(options.out, "unet", "best").exists()
+    chosen = starting.trained_state(options.out, "unet", best=best)
     weights.save(path, chosen["model"], {**card, "steps": chosen["step"]})
     return path
 
@@ -222,10 +158,7 @@ def export(
     tensors: dict[str, torch.Tensor] = {}
     sizes, steps = {}, {}
     for stage, module in (("locate", "locator"), ("refine", "refiner")):
-        checkpoint = run / f"{stage}{'-best' if best else ''}.pt"
-        if not checkpoint.exists():
-            raise InputError(f"The run {run} has no checkpoint {checkpoint.name}: train that stage first.")
-        state = load_checkpoint(checkpoint)
+        state = starting.trained_state(run, stage, best=best)
         part = state["average"] or state["model"]
         tensors |= {f"{module}.{k}": v for k, v in part.items()}
         steps[stage] = int(state["step"])
@@ -234,7 +167,6 @@ def export(
             sizes[module].append(part[key].shape[0])
     k = tensors["locator.head.bias"].shape[0] // 8
     labels = anatomy.predicted_values(2)
-    facts = json.loads((run / FACTS).read_text(encoding="utf-8")) if (run / FACTS).exists() else {}
     card = {
         "name": path.stem,
         "network": "locate-refine",
@@ -246,7 +178,7 @@ def export(
         "steps": steps,
         "licence": "Apache-2.0",
         "trained with": f"napari-synthseg {__version__}",
-        **facts,
+        **card_of(run),
     }
     if scores is not None:
         card["scores"] = starting.mean_scores(scores)

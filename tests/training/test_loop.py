@@ -12,7 +12,9 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Stopped, run
-from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint, rate
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.loop import LoopOptions, fit, rate
 
 
 class Line:
@@ -45,16 +47,16 @@ def test_it_learns_and_keeps_what_it_promises(tmp_path) -> None:
     )
     weights = finish(tmp_path, options)
     assert weights["weight"].item() == pytest.approx(3.0, abs=0.05)
-    assert {p.name for p in tmp_path.iterdir()} == {
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints", "events.jsonl"}
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {
         "train.pt",
         "train-stable.pt",
         "train-best.pt",
         "train-100.pt",
         "train-200.pt",
         "train-300.pt",
-        "log.jsonl",
     }
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 301))
     assert [line["step"] for line in lines if "score" in line] == [100, 200, 300]
 
@@ -68,7 +70,7 @@ def test_a_resumed_run_ends_at_the_same_numbers(tmp_path) -> None:
 
     with pytest.raises(Stopped):
         run(fit(Line(), OPTIONS, tmp_path / "parts"), should_stop=stop)
-    assert load_checkpoint(tmp_path / "parts" / "train.pt")["step"] == 17
+    assert load_checkpoint(checkpoint(tmp_path / "parts", "train"))["step"] == 17
     resumed = finish(tmp_path / "parts", resume=True)
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
@@ -88,7 +90,8 @@ def test_the_rate_rises_stays_and_falls() -> None:
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path) -> None:
-    (tmp_path / "train.pt").write_bytes(b"\x80broken")
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint(tmp_path, "train").write_bytes(b"\x80broken")
     with pytest.raises(InputError, match=r"train\.pt"):
         run(fit(Line(), OPTIONS, tmp_path, resume=True))
 
@@ -107,11 +110,11 @@ def test_checkpoints_hold_no_pickled_code(tmp_path) -> None:
 
 def test_a_finished_run_made_longer_goes_on_from_before_its_rate_fell(tmp_path) -> None:
     finish(tmp_path / "short")
-    best = load_checkpoint(tmp_path / "short" / "train.pt")["best"]
+    best = load_checkpoint(checkpoint(tmp_path / "short", "train"))["best"]
     longer = replace(OPTIONS, steps=80)
     went_on = finish(tmp_path / "short", longer, resume=True)
     at_once = finish(tmp_path / "long", longer)
-    assert load_checkpoint(tmp_path / "short" / "train.pt")["best"] >= best
+    assert load_checkpoint(checkpoint(tmp_path / "short", "train"))["best"] >= best
     assert all(torch.equal(went_on[k], at_once[k]) for k in went_on)
 
 
@@ -119,9 +122,10 @@ def test_a_run_never_goes_back_behind_a_fall_that_it_has_gone_back_on(tmp_path) 
     finish(tmp_path)
     constant = replace(OPTIONS, steps=80, cooldown=0.0)
     finish(tmp_path, constant, resume=True)
-    (tmp_path / "log.jsonl").unlink()
+    (tmp_path / "events.jsonl").unlink()
     finish(tmp_path, replace(constant, steps=90), resume=True)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "event" not in line]
     assert steps == list(range(81, 91))
 
 

@@ -14,6 +14,7 @@ from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.progress import run
 from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
+from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.synthseg import TrainSynthSegOptions, split, train
 from napari_synthseg.weights import load_model
 from tests.synthesis.builders import boxes
@@ -80,7 +81,7 @@ def test_paper_recipe(maps, tmp_path) -> None:
     model = load_model(path)
     assert isinstance(model, UNet3d)
     assert model.features == 2 and len(model.labels) == 33
-    assert (tmp_path / "run" / "unet.pt").exists()
+    assert checkpoint(tmp_path / "run", "unet").exists()
 
 
 def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
@@ -158,11 +159,11 @@ def test_holding_out() -> None:
 
 
 def test_a_run_is_not_overwritten(maps, tmp_path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "locate.pt").write_bytes(b"days of work")
+    checkpoint(tmp_path / "run", "locate").parent.mkdir(parents=True)
+    checkpoint(tmp_path / "run", "locate").write_bytes(b"days of work")
     with pytest.raises(InputError, match="--resume"):
         run(train(tiny(maps, tmp_path / "run", steps=2)))
-    assert (tmp_path / "run" / "locate.pt").read_bytes() == b"days of work"
+    assert checkpoint(tmp_path / "run", "locate").read_bytes() == b"days of work"
 
 
 def test_training_starts_from_given_weights(maps, tmp_path) -> None:

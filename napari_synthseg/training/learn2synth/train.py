@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -18,102 +17,28 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import validation
+from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.options.learn2synth import STAGE, TrainLearn2SynthOptions, stages
 from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.starting import (
-    FACTS,
     begin,
     check_new,
-    check_positive,
     check_weights_name,
+    describe,
     mean_scores,
     recipe_words,
-    write_facts,
+    trained_state,
 )
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, start_from
 
-STAGE = "learn2synth"
-"""Name of the run's checkpoints."""
 RECIPE = "train learn2synth"
 """How the recipe on a card begins."""
-LARGEST = 192
-"""Voxels along the shortest side of a labelled scan's field of view."""
 HIDDEN = ("label_maps", "out", "resume", "labelled", "validation", "threads", "save_minutes", "validate_every", "seed",
           "name", "augmenter")  # fmt: skip
 """Options that a card's recipe leaves out, or says apart."""
-
-
-@dataclass(frozen=True)
-class TrainLearn2SynthOptions:
-    """How a network and what augments its images are trained together."""
-
-    label_maps: Path
-    """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
-    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
-    labelled: Path | None = None
-    """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, from which the augmenter learns."""
-    augmenter: Literal["noise", "bias", "unet", "none"] = "noise"
-    """noise; noise and bias field; small U-Net and noise; or none: SynthSeg as it is, to compare with."""
-    varying: bool = False
-    """The augmenter's deviations vary from image to image between two ends, and both are learned."""
-    sigma: float = 0.05
-    """Deviation of the augmenter's noise at the beginning, intensities in [0, 1]."""
-    inner: Literal["adam", "sgd"] = "adam"
-    """How the segmentation network steps, and what is differentiated through."""
-    steps: int = 20_000
-    """Steps in all."""
-    resume: bool = False
-    """Go on from the newest checkpoint in the run's folder."""
-    start_from: str | None = None
-    """Name or file of a U-Net's weights to start from, in place of random ones; of the same sizes and labels."""
-    priors: str = "synthseg"
-    """Preset of the generative model."""
-    validation: Path | None = None
-    """Folder of labelled scans as for --labelled: they choose the best checkpoint."""
-    hold_out: tuple[str, ...] = ()
-    """Names of label maps kept for validation; default the last tenth."""
-    seed: int = 1
-    """Seed of everything random."""
-    batch: int = 1
-    """Synthetic images, and real ones, a step."""
-    crop: int = 96
-    """Side of all crops, voxels of 1 mm."""
-    features: int = 24
-    """Features of the network at its first level."""
-    learning_rate: float | None = None
-    """Learning rate of the network; default 1e-3 (adam) or 1e-2 (sgd)."""
-    augmenter_rate: float = 1e-3
-    """Learning rate of the augmenter."""
-    teach_from: int = 500
-    """Steps before the augmenter begins to learn; they take a quarter of the time of the others."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_minutes: float = 3.0
-    """Minutes between updates of the newest checkpoint."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads; default torch's."""
-    name: str = "learn2synth"
-    """Name of the exported weights."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        check_positive(self, ("steps", "batch", "crop", "features", "learning_rate", "augmenter_rate",
-                              "validate_every", "threads"))  # fmt: skip
-        if self.teach_from < 0:
-            raise InputError(f"The option teach_from cannot be negative, and is {self.teach_from}.")
-        if not self.sigma >= 0:
-            raise InputError(f"The option sigma cannot be negative, and is {self.sigma}.")
-        if self.augmenter != "none" and self.labelled is None:
-            raise InputError("The augmenter learns from labelled scans: give their folder with --labelled.")
-        if self.augmenter != "none" and self.teach_from >= self.steps:
-            raise InputError("The augmenter would never learn: ask for more steps, or let it begin earlier.")
-        if self.crop > LARGEST:
-            raise InputError(f"Crops of labelled scans have at most {LARGEST} voxels along a side, not {self.crop}.")
 
 
 def train(options: TrainLearn2SynthOptions) -> Generator[Progress, None, Path]:
@@ -139,14 +64,15 @@ def train(options: TrainLearn2SynthOptions) -> Generator[Progress, None, Path]:
     if options.start_from:
         start_from(model, options.start_from)
     recipe, scans = _recipe(options, model, training, held_out, device)
-    write_facts(options.out, card_of(options, labels, len(training), [m.name for m in held_out], scans))
+    card = card_of(options, labels, len(training), [m.name for m in held_out], scans)
+    describe("learn2synth", options, stages(options), card)
 
     def learned() -> dict[str, Any]:
         return {"augmenter": {"kind": options.augmenter, **recipe.augmenter.figures()}}
 
     yield from fit(recipe, loop_of(options), options.out, name=STAGE, resume=options.resume, card=learned)
     # The model is selected by its validation scans, where there are some; synthetic heads know nothing of real ones.
-    best = options.validation is not None and (options.out / f"{STAGE}-best.pt").exists()
+    best = options.validation is not None and checkpoint(options.out, STAGE, "best").exists()
     return export(options.out, options.out / f"{options.name}.safetensors", best=best)
 
 
@@ -234,10 +160,7 @@ def card_of(
 
 def is_run(run: Path) -> bool:
     """Whether a folder is a run of `train learn2synth`."""
-    try:
-        return str(json.loads((run / FACTS).read_text(encoding="utf-8")).get("recipe")).startswith(RECIPE)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return recipe_of(run) == "learn2synth"
 
 
 def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = None) -> Path:
@@ -253,11 +176,10 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
     """
     check_weights_name(path)
-    checkpoint = run / f"{STAGE}{'-best' if best else ''}.pt"
-    if not (is_run(run) and checkpoint.exists()):
-        raise InputError(f"The folder {run} is no run of train learn2synth with a checkpoint {checkpoint.name}.")
-    state = load_checkpoint(checkpoint)
-    card = {"name": path.stem, **json.loads((run / FACTS).read_text(encoding="utf-8")), "steps": int(state["step"])}
+    if not is_run(run):
+        raise InputError(f"{run} is no run of train learn2synth: choose a folder that holds one.")
+    state = trained_state(run, STAGE, best=best)
+    card = {"name": path.stem, **read_config(run)["card"], "steps": int(state["step"])}
     if scores is not None:
         card["scores"] = mean_scores(scores)
     kept = {k.removeprefix("segmenter."): v for k, v in state["model"].items() if k.startswith("segmenter.")}

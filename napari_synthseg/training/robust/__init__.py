@@ -3,7 +3,7 @@
 `run` is the whole of it, from label maps to exported weights; `plans` has the stages of both plans in their order.
 """
 
-from napari_synthseg.training.robust.options import TrainRobustOptions
+from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.robust.run import (
     card_of,
     export,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +23,11 @@ from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.training import validation
 from napari_synthseg.training.fast import RefineRecipe
+from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.lesions import grown
-from napari_synthseg.training.loop import LoopOptions, Recipe, fit, load_checkpoint
+from napari_synthseg.training.loop import LoopOptions, Recipe, fit
+from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import recipes_paper
-from napari_synthseg.training.robust.options import TrainRobustOptions
 from napari_synthseg.training.robust.parts import NEAR, worse, worse_cases
 from napari_synthseg.training.robust.recipes_fast import (
     DenoiseRecipe,
@@ -35,15 +36,13 @@ from napari_synthseg.training.robust.recipes_fast import (
     score_tissues,
     warm_start,
 )
+from napari_synthseg.training.starting import trained_state
 from napari_synthseg.training.validation import Case
 
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""
-FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
 STAGES = ("s1", "d", "s2", "s2-refine")
 """In their order; the last one is the fast plan's."""
-PAPER_STEPS = 300_000
-"""Of each network (section 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,13 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
 
     common: dict[str, Any] = {"seed": options.seed, "device": data.device}
     heads = {**common, "batch": options.batch or 2, "weight_power": 0.33}
-    steps = _steps(options)
+    steps = stages(options)
     first = TissueRecipe(
         model, data.maps, data.priors, curriculum=options.curriculum, validation=of_tissues("degraded_s1"), **heads
     )
     if source is None and _begins("s1", options):
         first.set_position()
-    yield from _stage("s1", first, steps["s1"], options)
+    yield from _stage("s1", first, _of(steps, "s1"), options)
     second = DenoiseRecipe(
         model,
         data.maps,
@@ -114,8 +113,7 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
         validation=of_tissues("degraded_d"),
         **heads,
     )
-    yield from _stage("d", second, steps["d"], options)
-    refine = round(options.refine_share * steps["s2"])
+    yield from _stage("d", second, _of(steps, "d"), options)
     third = GuidedLocateRecipe(
         model,
         data.maps,
@@ -127,11 +125,11 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
     )
     if source is None and _begins("s2", options):
         third.set_position()
-    yield from _stage("s2", third, max(1, steps["s2"] - refine), options)
+    yield from _stage("s2", third, _of(steps, "s2"), options)
     fourth = RefineRecipe(
         model, data.maps, data.priors, batch=options.batch or 3, validation=scores(validation.score_refiner), **common
     )
-    yield from _stage("s2-refine", fourth, max(1, refine), options)
+    yield from _stage("s2-refine", fourth, _of(steps, "s2-refine"), options)
 
 
 def _stage(name: str, recipe: Recipe, steps: int, options: TrainRobustOptions) -> Generator[Progress, None, None]:
@@ -162,17 +160,14 @@ def trained(
     if options.only in (None, name.split("-")[0]):
         yield from fit(recipe, loop, options.out, name=name, resume=options.resume)
     elif STAGES.index(name) < STAGES.index(options.only):
-        checkpoint = options.out / f"{name}.pt"
-        if not checkpoint.exists():
-            raise InputError(f"The run {options.out} has no checkpoint {checkpoint.name}: train that stage first.")
-        state = load_checkpoint(checkpoint)
+        state = trained_state(options.out, name)
         recipe.trained.load_state_dict(state["average"] or state["model"])
         recipe.model.eval()
 
 
 def _begins(name: str, options: TrainRobustOptions) -> bool:
     """Whether a stage is trained from its first step."""
-    going_on = options.resume and (options.out / f"{name}.pt").exists()
+    going_on = options.resume and checkpoint(options.out, name).exists()
     return options.only in (None, name) and not going_on
 
 
@@ -214,7 +209,7 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
     cases = [*data.heads, *data.scans]
     plain = [(case.image[None], case.channels) for case in cases]
     bad = worse_cases(cases, DegradationPriors(), options.seed + 9, 1.0)
-    steps, device = _steps(options), data.device
+    steps, device = stages(options), data.device
     common: dict[str, Any] = {"seed": options.seed, "batch": options.batch or 1, "crop": options.crop, "device": device}
     loop = LoopOptions(
         steps=1,
@@ -224,7 +219,7 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
     )
 
     def stage(name: str, recipe: Recipe) -> Generator[Progress, None, None]:
-        return trained(name, recipe, replace(loop, steps=steps[name]), options)
+        return trained(name, recipe, replace(loop, steps=_of(steps, name)), options)
 
     def tissues(net: nn.Module | None, some: Sequence[tuple[torch.Tensor, torch.Tensor]]):
         return lambda m: {"score": recipes_paper.score_tissues(s1, net, data.labels, some, device)}
@@ -252,8 +247,6 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
     yield from stage("s2", third)
 
 
-def _steps(options: TrainRobustOptions) -> dict[str, int]:
-    """Steps of each network."""
-    asked = {"s1": options.steps_s1, "d": options.steps_d, "s2": options.steps_s2}
-    default = FAST_STEPS if options.plan == "fast" else dict.fromkeys(asked, PAPER_STEPS)
-    return {name: steps or default[name] for name, steps in asked.items()}
+def _of(steps: Mapping[str, int], stage: str) -> int:
+    """Steps of a stage; 1 where it is not trained, and only read."""
+    return steps.get(stage, 1)

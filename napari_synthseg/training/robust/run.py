@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,11 @@ from napari_synthseg.networks.robust_fast import KERNEL
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training import starting, validation
+from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
 from napari_synthseg.training.lesions import priors_with
-from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import plans
-from napari_synthseg.training.robust.options import TrainRobustOptions
 from napari_synthseg.training.robust.parts import tissue_classes
-from napari_synthseg.training.starting import FACTS
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
 
 NOISE = (0.0, 50.0)
@@ -51,7 +49,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     labels = predicted_labels(training, options.lesions)
     tissue_classes(labels)  # refuses label maps without tissues
-    starting.check_new(options.out, options.resume, f"{options.only or ''}*.pt")
+    starting.check_new(options.out, options.resume, f"{options.only or ''}*")
     labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation")
@@ -59,10 +57,11 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
         held_out, priors_with(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
     )
     data = plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
-    starting.write_facts(options.out, card_of(options, data, [m.name for m in held_out]))
+    card = card_of(options, data, [m.name for m in held_out])
+    starting.describe("robust", options, stages(options), card)
     yield from (plans.paper if options.plan == "paper" else plans.fast)(options, data)
-    if options.only and not all((options.out / f"{stage}.pt").exists() for stage in PLACES[options.plan]):
-        return options.out / f"{options.only}.pt"
+    if options.only and not all(checkpoint(options.out, stage).exists() for stage in PLACES[options.plan]):
+        return checkpoint(options.out, options.only)
     return export(options.out, options.out / f"{options.name}.safetensors")
 
 
@@ -120,10 +119,7 @@ def _parts(options: TrainRobustOptions, labels: Sequence[int]) -> dict[str, Any]
 
 def is_run(run: Path) -> bool:
     """Whether a folder is a run of `train robust`."""
-    try:
-        return json.loads((run / FACTS).read_text(encoding="utf-8")).get("network") == "robust"
-    except (OSError, ValueError, AttributeError):
-        return False
+    return recipe_of(run) == "robust"
 
 
 def export(
@@ -144,16 +140,12 @@ def export(
     starting.check_weights_name(path)
     if not is_run(run):
         raise InputError(f"{run} is no run of train robust: choose a folder that holds one.")
-    card = {"name": path.stem, **json.loads((run / FACTS).read_text(encoding="utf-8"))}
+    card = {"name": path.stem, **read_config(run)["card"]}
     tensors: dict[str, torch.Tensor] = {}
     steps = {}
     for stage, place in PLACES[card["plan"]].items():
-        checkpoint = run / f"{stage}.pt"
-        if best and stage.startswith("s2") and (run / f"{stage}-best.pt").exists():
-            checkpoint = run / f"{stage}-best.pt"
-        if not checkpoint.exists():
-            raise InputError(f"The run {run} has no checkpoint {checkpoint.name}: train that stage first.")
-        state = load_checkpoint(checkpoint)
+        scored = best and stage.startswith("s2") and checkpoint(run, stage, "best").exists()
+        state = starting.trained_state(run, stage, best=scored)
         tensors |= {f"{place}.{k}": v for k, v in (state["average"] or state["model"]).items()}
         steps[stage] = int(state["step"])
     card["steps"] = steps

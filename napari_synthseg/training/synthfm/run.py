@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from napari_synthseg import __version__, promptable_weights, weights
 from napari_synthseg.errors import InputError
@@ -15,8 +15,10 @@ from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.shapes.priors import shape_preset
 from napari_synthseg.training import starting
-from napari_synthseg.training.loop import LoopOptions, atomic_save, fit, load_checkpoint
-from napari_synthseg.training.starting import FACTS
+from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.folder import checkpoint, read_config
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.options.synthfm import STAGE, TrainSynthFMOptions, stages
 from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,
@@ -26,77 +28,12 @@ from napari_synthseg.training.synthfm.prompt_recipe import (
 from napari_synthseg.training.synthfm.prompt_validation import PromptValidation
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes, Pool
 
-ENCODER = "encoder.pt"
-"""File of a run that keeps an encoder which no official checkpoint holds."""
-STAGE = "prompts"
-"""Name of the run's checkpoints."""
+ENCODER = "encoder"
+"""Checkpoint of a run that keeps an encoder which no official checkpoint holds."""
 HIDDEN = ("out", "resume", "encoder", "threads", "workers", "preset", "seed", "name", "validate_every", "save_minutes")
 """Options that a card's recipe leaves out, or says apart."""
 VALIDATION_SEED = 20_250_411
 """Of the scenes that score a model; no training seed is near it."""
-
-
-@dataclass(frozen=True)
-class TrainSynthFMOptions:
-    """How a promptable network is trained."""
-
-    out: Path
-    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
-    encoder: str = "default"
-    """Whose image encoder: default (MobileSAM's), vit_b, vit_l, vit_h, or a checkpoint file."""
-    preset: Literal["fast", "paper"] = "fast"
-    """fast: many targets a step, corrections, focal and Dice loss, hours; paper: one target of one image a step, Dice
-    loss, a million steps."""
-    steps: int | None = None
-    """Steps in all; default 20,000 (fast) or 1,000,000 (paper)."""
-    scenes: str = "both"
-    """Preset of the scenes: both, shape-only, boundary-only, paper, or a modality."""
-    boxes: bool = True
-    """Prompt with boxes too (fast)."""
-    masks: bool = True
-    """Prompt with masks too (fast)."""
-    draws_prompts: bool = True
-    """Draw points and boxes on the mask prompt too, which is learned faster than SAM's tokens alone (fast)."""
-    train_encoder: bool = False
-    """Let the encoder learn too, at a hundredth of the rate (fast); best late, with a decoder to start from."""
-    resume: bool = False
-    """Go on from the newest checkpoint in the run's folder."""
-    start_from: str | None = None
-    """Name or file of promptable weights whose decoder to start from, in place of a random one."""
-    seed: int = 1
-    """Seed of everything random."""
-    batch: int | None = None
-    """Targets a step: through windows of half the frame (default 8, fast), or in all (default 1, paper)."""
-    pool: int = 48
-    """Scenes from which a step takes its targets (fast)."""
-    scene_steps: int = 2
-    """Steps from one new scene to the next (fast)."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """muon learns more from each step, and needs torch 2.9; the paper's preset uses Adam (fast)."""
-    learning_rate: float | None = None
-    """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.3
-    """Share of the steps over which the fast recipe's rate falls to zero."""
-    validate_every: int = 500
-    """Steps between validations."""
-    save_minutes: float = 3.0
-    """Minutes between updates of the newest checkpoint."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads of the decoder's training; default torch's."""
-    workers: int = 0
-    """Processes that make and encode scenes ahead, one thread each; for CPUs."""
-    name: str = "synthfm"
-    """Name of the exported weights."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "pool", "scene_steps", "validate_every", "learning_rate")
-        starting.check_positive(self, names)
-        starting.check_shares(self, ("cooldown",))
-        if self.workers < 0:
-            raise InputError(f"The option workers cannot be negative, and is {self.workers}.")
 
 
 def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
@@ -115,9 +52,9 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
     yield Progress("reading the encoder")
     model = untrained(options)
     starting.check_new(options.out, options.resume)
-    starting.write_facts(options.out, _facts(options, model))
+    starting.describe("synthfm", options, stages(options), _facts(options, model))
     if promptable_weights.frozen_source(model) is None and not options.train_encoder:
-        atomic_save(model.image_encoder.state_dict(), options.out / ENCODER)
+        atomic_save(model.image_encoder.state_dict(), checkpoint(options.out, ENCODER))
     fast = options.preset == "fast"
     encoder = FrozenEncoder(model).to(device)
     made = EncodedScenes(encoder, priors, options.seed, device)
@@ -142,10 +79,10 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
 
 def _loop(options: TrainSynthFMOptions) -> LoopOptions:
     common: dict[str, Any] = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
+    common["steps"] = stages(options)[STAGE]
     if options.preset == "paper":
-        return LoopOptions(steps=options.steps or 1_000_000, learning_rate=options.learning_rate or 1e-4, **common)
+        return LoopOptions(learning_rate=options.learning_rate or 1e-4, **common)
     return LoopOptions(
-        steps=options.steps or 20_000,
         learning_rate=options.learning_rate or 1e-3,
         optimizer=options.optimizer,
         weight_decay=1e-4,
@@ -196,11 +133,8 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         InputError: if the run lacks its checkpoint or its facts, or the name ends otherwise.
     """
     starting.check_weights_name(path)
-    checkpoint = run / f"{STAGE}{'-best' if best else ''}.pt"
-    if not (checkpoint.exists() and (run / FACTS).exists()):
-        raise InputError(f"The run {run} has no checkpoint {checkpoint.name}, or no {FACTS}: train it first.")
-    state = load_checkpoint(checkpoint)
-    facts = json.loads((run / FACTS).read_text(encoding="utf-8"))
+    state = starting.trained_state(run, STAGE, best=best)
+    facts = read_config(run)["card"]
     tensors = state["average"] or state["model"]
     card = {
         "name": path.stem,
@@ -218,7 +152,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     if scores is not None:
         card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
     if "encoder weights" not in facts and not any(k.startswith("image_encoder.") for k in tensors):
-        encoder = load_checkpoint(run / ENCODER)
+        encoder = load_checkpoint(checkpoint(run, ENCODER))
         tensors = {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **tensors}
     weights.save(path, tensors, card)
     return path

@@ -14,9 +14,10 @@ from napari_synthseg.files import write_labels, write_volume
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.progress import Stopped, run
 from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, export, is_run, train
-from napari_synthseg.training.loop import load_checkpoint
 from napari_synthseg.training.validation import Case
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model, read_card
@@ -77,9 +78,9 @@ def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, inner) -> Non
     parts, reports = replace(options, out=tmp_path / "parts"), []
     with pytest.raises(Stopped):
         run(train(parts), reports.append, lambda: sum(r.stage == "learn2synth" for r in reports) == 2)
-    assert 0 < load_checkpoint(parts.out / "learn2synth.pt")["step"] < 4
+    assert 0 < load_checkpoint(checkpoint(parts.out, "learn2synth"))["step"] < 4
     run(train(replace(parts, resume=True)))
-    whole, resumed = (load_checkpoint(o.out / "learn2synth.pt") for o in (options, parts))
+    whole, resumed = (load_checkpoint(checkpoint(o.out, "learn2synth")) for o in (options, parts))
     assert whole["step"] == resumed["step"] == 4
     assert len(whole["optimizer"]["parts"]) == 2 and whole["card"] == resumed["card"]
     for k, v in whole["model"].items():
@@ -88,17 +89,17 @@ def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, inner) -> Non
 
 def test_the_augmenter_waits_until_it_is_to_learn(options) -> None:
     run(train(replace(options, teach_from=2, steps=3)))
-    lines = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (options.out / "events.jsonl").read_text().splitlines()]
     assert ["real" in line for line in lines] == [False, False, True]
     assert [line["sigma"] == pytest.approx(0.1) for line in lines] == [True] * 3
-    assert load_checkpoint(options.out / "learn2synth.pt")["card"]["augmenter"]["sigma"] != pytest.approx(0.1)
+    assert load_checkpoint(checkpoint(options.out, "learn2synth"))["card"]["augmenter"]["sigma"] != pytest.approx(0.1)
 
 
 def test_without_an_augmenter_it_is_synthseg_and_needs_no_scans(options) -> None:
     path = run(train(replace(options, augmenter="none", labelled=None, steps=2, teach_from=500)))
     card = read_card(path)
     assert card["licence"] == "Apache-2.0" and card["data"].endswith("synthetic images only")
-    lines = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (options.out / "events.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and "real" not in lines[0]
 
 
@@ -112,7 +113,7 @@ def test_the_segmenter_learns_from_synthetic_images_alone(options, tmp_path) -> 
     made = []
     for folder, out in ((options.labelled, "a"), (other, "b")):
         run(train(replace(options, labelled=folder, out=tmp_path / out, steps=1, inner="sgd")))
-        made.append(load_checkpoint(tmp_path / out / "learn2synth.pt"))
+        made.append(load_checkpoint(checkpoint(tmp_path / out, "learn2synth")))
     one, two = (m["model"] for m in made)
     assert all(torch.equal(one[k], two[k]) for k in one if k.startswith("segmenter."))
     one, two = (m["optimizer"]["parts"][1]["state"][0]["exp_avg"] for m in made)

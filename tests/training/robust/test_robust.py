@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from napari_synthseg.progress import run
 from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.training.loop import LoopOptions, fit, load_checkpoint
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, recipes_paper, train
 from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice, worse
 from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
@@ -83,7 +86,7 @@ def test_the_fast_plan_from_label_maps_to_weights_that_segment(maps, tmp_path) -
     model = load_model(path)
     assert isinstance(model, RobustLocateRefine) and model.card["network"] == "robust"
     assert model.card["steps"] == {"s1": 1, "d": 1, "s2": 1, "s2-refine": 1}
-    trained = load_checkpoint(tmp_path / "run" / "d.pt")["average"]["likelihood.weight"]
+    trained = load_checkpoint(checkpoint(tmp_path / "run", "d"))["average"]["likelihood.weight"]
     torch.testing.assert_close(model.locator.denoiser.likelihood.weight.data, trained, atol=1e-3, rtol=1e-2)
     with torch.no_grad():
         s1, denoised, s2 = model.stages(torch.rand(1, 1, 40, 30, 20))
@@ -99,7 +102,7 @@ def test_an_interrupted_run_ends_at_the_same_weights(maps, tmp_path) -> None:
         if report.stage == "d":
             break
     job.close()
-    assert not (tmp_path / "parts" / "s2.pt").exists()
+    assert not checkpoint(tmp_path / "parts", "s2").exists()
     parts = load_model(run(train(tiny(maps, tmp_path / "parts", resume=True)))).state_dict()
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
 
@@ -243,22 +246,26 @@ def test_tissue_dice() -> None:
     assert tissue_dice(true, true) == 1.0
 
 
+def carry(stage: str, source: Path, target: Path) -> None:
+    """Copy a stage's checkpoint from one run to another."""
+    checkpoint(target, stage).parent.mkdir(parents=True, exist_ok=True)
+    checkpoint(target, stage).write_bytes(checkpoint(source, stage).read_bytes())
+
+
 def test_one_network_alone_starts_from_those_of_another_run(maps, tmp_path, labelled) -> None:
     run(train(tiny(maps, tmp_path / "whole")))
     alone = tmp_path / "alone"
     with pytest.raises(InputError, match=r"s1\.pt"):
         run(train(tiny(maps, alone, only="d")))
-    alone.mkdir(exist_ok=True)
-    (alone / "s1.pt").write_bytes((tmp_path / "whole" / "s1.pt").read_bytes())
+    carry("s1", tmp_path / "whole", alone)
     path = run(train(tiny(maps, alone, only="d", labelled=labelled)))
-    assert path == alone / "d.pt" and {one.name for one in alone.glob("*.pt")} == {"d.pt", "s1.pt"}
-    whole, other = (load_checkpoint(folder / "d.pt")["average"] for folder in (tmp_path / "whole", alone))
+    assert path == checkpoint(alone, "d") and {one.name for one in path.parent.iterdir()} == {"d.pt", "s1.pt"}
+    whole, other = (load_checkpoint(checkpoint(folder, "d"))["average"] for folder in (tmp_path / "whole", alone))
     assert not all(torch.equal(whole[k], other[k]) for k in whole)  # learned from other images
     again = tmp_path / "again"
-    again.mkdir()
-    (again / "s1.pt").write_bytes((tmp_path / "whole" / "s1.pt").read_bytes())
+    carry("s1", tmp_path / "whole", again)
     run(train(tiny(maps, again, only="d")))
-    same = load_checkpoint(again / "d.pt")["average"]
+    same = load_checkpoint(checkpoint(again, "d"))["average"]
     assert all(torch.equal(whole[k], same[k]) for k in whole)  # S1 is that of the whole run
     with pytest.raises(InputError, match="already"):
         run(train(tiny(maps, again, only="d")))
@@ -266,9 +273,8 @@ def test_one_network_alone_starts_from_those_of_another_run(maps, tmp_path, labe
 
 def test_s2_alone_makes_the_weights_of_all(maps, tmp_path) -> None:
     whole = load_model(run(train(tiny(maps, tmp_path / "whole")))).state_dict()
-    (tmp_path / "s2").mkdir()
-    for name in ("s1.pt", "d.pt"):
-        (tmp_path / "s2" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    for name in ("s1", "d"):
+        carry(name, tmp_path / "whole", tmp_path / "s2")
     again = load_model(run(train(tiny(maps, tmp_path / "s2", only="s2")))).state_dict()
     assert all(torch.equal(whole[k], again[k]) for k in whole)
 

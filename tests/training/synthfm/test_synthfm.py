@@ -16,7 +16,8 @@ from napari_synthseg.progress import Stopped, run
 from napari_synthseg.promptable_weights import encoder_file, load_model
 from napari_synthseg.prompting import Session
 from napari_synthseg.training import synthfm
-from napari_synthseg.training.loop import load_checkpoint
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, prompt_validation, train
 
 SIZE = 64
@@ -48,7 +49,7 @@ def test_a_run_ends_with_weights_that_answer_clicks(encoder, tmp_path, preset) -
     assert session.predict().shape == (40, 60)
     assert session.model.card["steps"] == 4
     assert "synthetic scenes only" in session.model.card["data"]
-    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "score" in line] == [2, 4]
 
 
@@ -70,7 +71,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(encoder, tmp_path) -> None:
 
 
 def load_checkpoint_of(folder: Path) -> dict:
-    return load_checkpoint(folder / f"{synthfm.STAGE}.pt")
+    return load_checkpoint(checkpoint(folder, synthfm.STAGE))
 
 
 def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:

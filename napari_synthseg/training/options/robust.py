@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training import starting
+from napari_synthseg.training.options.checks import check_curriculum, check_positive, check_shares
+
+FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
+PAPER_STEPS = 300_000
+"""Of each network (section 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class TrainRobustOptions:
     label_maps: Path
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
     out: Path
-    """Folder of the run: log.jsonl, checkpoints, and the exported weights."""
+    """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
     plan: Literal["fast", "paper"] = "fast"
     """fast: at 2 mm, refined at 1 mm, for CPUs; paper: U-Nets and denoiser at 1 mm, for large GPUs."""
     steps_s1: int | None = None
@@ -31,7 +35,7 @@ class TrainRobustOptions:
     labelled: Path | None = None
     """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, that D learns from; default synthetic ones."""
     only: Literal["s1", "d", "s2"] | None = None
-    """Train this network alone; those before it must be in the run's folder, such as the s1.pt of another run."""
+    """Train this network alone; those before it must be in the run's folder, such as checkpoints/s1.pt of another."""
     predicted_tissues: float = 0.25
     """Share of the steps in which S2 sees what S1 and D find, not true tissues made wrong (fast; the paper: 0)."""
     start_from: str = "auto"
@@ -83,8 +87,24 @@ class TrainRobustOptions:
         """Refuse options out of range."""
         positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "crop", "features", "denoiser_features",
                     "validate_every", "learning_rate")  # fmt: skip
-        starting.check_positive(self, positive)
-        starting.check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
-        starting.check_curriculum(self.curriculum)
+        check_positive(self, positive)
+        check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
+        check_curriculum(self.curriculum)
         if self.plan == "paper" and self.labelled is not None and self.crop > 192:
             raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")
+
+
+def steps_of(options: TrainRobustOptions) -> dict[str, int]:
+    """Steps of each network."""
+    asked = {"s1": options.steps_s1, "d": options.steps_d, "s2": options.steps_s2}
+    default = FAST_STEPS if options.plan == "fast" else dict.fromkeys(asked, PAPER_STEPS)
+    return {name: steps or default[name] for name, steps in asked.items()}
+
+
+def stages(options: TrainRobustOptions) -> dict[str, int]:
+    """Steps of each stage that is trained, in their order; the fast plan's S2 has two."""
+    steps = steps_of(options)
+    if options.plan == "fast":
+        refine = round(options.refine_share * steps["s2"])
+        steps = {**steps, "s2": max(1, steps["s2"] - refine), "s2-refine": max(1, refine)}
+    return {name: count for name, count in steps.items() if options.only in (None, name.split("-")[0])}

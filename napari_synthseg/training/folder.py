@@ -1,0 +1,89 @@
+"""The folder of a run: where its parts lie, and `config.json`, which says what is trained and how. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg import __version__
+from napari_synthseg.errors import InputError
+
+CONFIG = "config.json"
+EVENTS = "events.jsonl"
+CHECKPOINTS = "checkpoints"
+REQUESTS = "requests.json"
+PICTURE = "picture.npz"
+OUTPUT = "output.txt"
+"""What a run in the background prints."""
+LOCK = "running.lock"
+"""Locked by the process that trains, as long as it lives."""
+
+
+def checkpoint(run: Path, stage: str, kind: str = "") -> Path:
+    """Path of a stage's checkpoint.
+
+    Args:
+        run: the run's folder.
+        stage: such as "locate".
+        kind: "" for the newest, "best", "stable" (from before the rate began to fall), or a number of steps.
+    """
+    return run / CHECKPOINTS / (f"{stage}-{kind}.pt" if kind else f"{stage}.pt")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader never sees half of it; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; an empty one where there is none or it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_config(run: Path, **parts: Any) -> None:
+    """Set parts of a run's `config.json` and leave the others; a new one says when and by which version it was made.
+
+    Args:
+        run: the run's folder; made if need be.
+        parts: "recipe", "options", "stages", "card".
+    """
+    new = {"created": round(time.time(), 1), "version": __version__}
+    write_text(run / CONFIG, json.dumps({**new, **read_json(run / CONFIG), **parts}, indent=1) + "\n")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's `config.json`.
+
+    Raises:
+        InputError: the folder holds none, or a damaged one.
+    """
+    content = read_json(run / CONFIG)
+    if not isinstance(content.get("recipe"), str) or not isinstance(content.get("options"), dict):
+        raise InputError(f"The folder {run} holds no training run: it has no {CONFIG} that can be read.")
+    return content
+
+
+def recipe_of(run: Path) -> str | None:
+    """Name of the recipe that a folder is a run of, such as "synthseg"; None where it is no run."""
+    name = read_json(run / CONFIG).get("recipe")
+    return name if isinstance(name, str) else None
+
+
+def card_of(run: Path) -> dict[str, Any]:
+    """What the run's config holds for the card of its weights; empty where there is nothing."""
+    card = read_json(run / CONFIG).get("card")
+    return card if isinstance(card, Mapping) else {}

@@ -1,0 +1,87 @@
+"""The options of `train finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.training.options.checks import check_positive, check_shares
+
+ANEW = ("unetr", "swin-unetr")
+"""Networks that can be trained from random weights."""
+
+
+@dataclass(frozen=True)
+class TrainFinetuneOptions:
+    """How a network is trained on labelled scans."""
+
+    scans: Path
+    """Folder of scans with label files beside them, such as 1002_t1.nii.gz with 1002_labels.nii.gz."""
+    out: Path
+    """Folder of the run: events.jsonl, checkpoints, and the exported weights."""
+    start_from: str = "synthseg-fast"
+    """Name or file of weights: a segmentation network or a pre-trained encoder; unetr, swin-unetr: random weights."""
+    task: Literal["all", "four", "brain"] = "all"
+    """all structures; four (white matter, subcortical grey matter, cortex, CSF); brain: skull stripping."""
+    steps: int = 1000
+    """Steps at most; fewer where early stopping ends them."""
+    patience: int = 8
+    """End after so many validations without a better score; 0: never."""
+    resume: bool = False
+    """Go on from the newest checkpoint in the run's folder."""
+    validation: Path | None = None
+    """Folder of labelled scans that choose the best checkpoint; by default some of --scans are held out."""
+    hold_out: tuple[str, ...] = ()
+    """Beginnings of names (1002) of scans held out for validation; default the last fifth, at least one of two."""
+    synthetic: float = 0.5
+    """Share of synthetic samples, so that a SynthSeg network forgets no contrast; 0 for UNETR, Swin UNETR."""
+    label_maps: Path | None = None
+    """Label maps to make synthetic images from (folder, or .npz); default those of the scans, which show no skull."""
+    priors: str | None = None
+    """Preset of the generative model; default fast for the fast networks, else synthseg."""
+    unlabelled: tuple[int, ...] = ()
+    """Labels of the network that the scans do not show completely (24): nothing is learned from scans about them."""
+    unknown: Literal["refuse", "ignore"] = "refuse"
+    """What to do with values in the scans' labels that nobody knows: refuse, or learn nothing where they stand."""
+    augmentation: float = 1.0
+    """How much scans are turned, bent, mirrored and changed in brightness at random; 0: crops alone, as in the paper."""
+    locate_share: float = 0.4
+    """Share of the steps that a fast network's first stage (2 mm) gets."""
+    seed: int = 1
+    """Seed of everything random."""
+    batch: int | None = None
+    """Samples a step; default 2 heads, then 2 crops of one head (fast networks), or 1."""
+    crop: int | None = None
+    """Side of the crops, voxels of 1 mm; default what the network was made for (UNETR 160, Swin UNETR 96, U-Net 160)."""
+    size: Literal["paper", "small"] = "paper"
+    """UNETR and Swin UNETR from random weights: as published, or small enough for a CPU."""
+    learning_rate: float | None = None
+    """Peak learning rate; default 1e-4, and 3e-4 for fast networks."""
+    encoder_share: float | None = None
+    """Learning rate of UNETR's or Swin UNETR's encoder, as a share of the rate; default 0.1 if pre-trained, else 1."""
+    weight_decay: float = 1e-5
+    """Weight decay of AdamW."""
+    cooldown: float = 0.3
+    """Share of the steps over which the rate falls to zero."""
+    validate_every: int = 50
+    """Steps between validations."""
+    save_minutes: float = 3.0
+    """Minutes between updates of the newest checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int | None = None
+    """CPU threads; default torch's."""
+    name: str = "finetuned"
+    """Name of the exported weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        names = ("steps", "batch", "crop", "learning_rate", "validate_every", "threads")
+        check_positive(self, names)
+        check_shares(self, ("synthetic", "locate_share", "cooldown"))
+        for name in ("patience", "augmentation", "weight_decay", "encoder_share"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"The option {name} cannot be negative, and is {value}.")

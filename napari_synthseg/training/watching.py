@@ -1,0 +1,68 @@
+"""What somebody who watches a run asks of its loop: a trial of a few steps, pictures now and then. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from napari_synthseg.training.folder import PICTURE
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """A recipe that can show what it learns from."""
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """One training sample of a step: "image", and where there are some "truth" and "prediction" (label values).
+
+        Called without gradients; the model is in evaluation mode and holds the weights being trained.
+        """
+
+
+@dataclass
+class Watch:
+    """What is asked of a loop.
+
+    Attributes:
+        trial: steps of each stage to try, where only time and memory are wanted; None: all of them.
+        pictures: called with nothing; says every how many steps a picture is wanted, None for none.
+    """
+
+    trial: int | None = None
+    pictures: Callable[[], int | None] = lambda: None
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+NOBODY = Watch()
+
+
+def watch() -> Watch:
+    """Who watches the loop of this thread."""
+    return _watch.get() or NOBODY
+
+
+@contextmanager
+def watched(by: Watch) -> Iterator[None]:
+    """Inside, in this thread, loops do what is asked of them."""
+    token = _watch.set(by)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def save_picture(run: Path, stage: str, step: int, arrays: dict[str, Any]) -> None:
+    """Keep a picture in the run's folder, in place of the one before."""
+    part = run / f"{PICTURE}.part"
+    try:
+        with part.open("wb") as f:
+            np.savez_compressed(f, stage=np.array(stage), step=np.array(step), **arrays)
+        part.replace(run / PICTURE)
+    finally:
+        part.unlink(missing_ok=True)
