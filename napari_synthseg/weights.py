@@ -31,7 +31,7 @@ ROBUST = ("synthseg-robust", "synthseg_robust_2.0")
 """Names of robust networks: this program's own, and FreeSurfer's."""
 ENDINGS = (".safetensors", ".h5")
 """Of the files that a name may stand for."""
-SEGMENTERS = ("locate-refine", "unet", "robust")
+SEGMENTERS = ("locate-refine", "unet", "robust", "unetr", "swin-unetr")
 """Kinds of network, on a card, that make labels from a scan alone."""
 NEEDED = ("name", "network", "labels")
 """What every card says; the labels only where there are some."""

@@ -13,6 +13,7 @@ from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.regressor import QualityRegressor
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.transformers import SwinUnetr, Transformer, Unetr
 from napari_synthseg.networks.unet import UNet3d
 
 Card = Mapping[str, Any]
@@ -57,6 +58,25 @@ def _locate_refine(card: Card) -> nn.Module:
     return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
 
 
+def _transformer(card: Card) -> Transformer:
+    kind, names = TRANSFORMERS[card["network"].removesuffix(ENCODER)]
+    sizes = {name: card[name] for name in names if name in card}
+    return kind(card["labels"] or 1, **sizes)
+
+
+def _encoder(card: Card) -> nn.Module:
+    return _transformer(card).encoder
+
+
+ENCODER = "-encoder"
+"""Ends the kind of network, on the card of an encoder alone, that was trained to be fine-tuned."""
+
+TRANSFORMERS: dict[str, tuple[Callable[..., Transformer], tuple[str, ...]]] = {
+    "unetr": (Unetr, ("edge", "hidden", "mlp", "heads", "layers", "features", "field", "spacing")),
+    "swin-unetr": (SwinUnetr, ("edge", "features", "depths", "heads", "window", "field", "spacing")),
+}
+"""Networks of transformers: their class, and the sizes that their card may say (the paper's where it does not)."""
+
 BUILDERS: dict[str, Callable[[Card], nn.Module]] = {
     "locate-refine": _locate_refine,
     "unet": _unet,
@@ -64,4 +84,6 @@ BUILDERS: dict[str, Callable[[Card], nn.Module]] = {
     "robust": _robust,
     "parcellation": _unet,
     "quality": _quality,
+    **dict.fromkeys(TRANSFORMERS, _transformer),
+    **dict.fromkeys((kind + ENCODER for kind in TRANSFORMERS), _encoder),
 }

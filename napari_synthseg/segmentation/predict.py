@@ -1,7 +1,8 @@
 """Running the networks on a prepared scan: devices, blocks, and what to do when memory runs out.
 
-Two kinds of network: the fast one locates at 2 mm in a fixed field of view and refines at 1 mm in blocks around the
-brain; SynthSeg's own U-Net takes the whole head at 1 mm (section 3.3). Jobs are generators of `Progress`; every yield
+Three kinds of network: the fast one locates at 2 mm in a fixed field of view and refines at 1 mm in blocks around the
+brain; SynthSeg's own U-Net takes the whole head at 1 mm (section 3.3); those of transformers take a box around the
+brain in windows of one size. Jobs are generators of `Progress`; every yield
 is a place where they may be stopped, at most one block apart.
 """
 
@@ -19,6 +20,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation import flip_average, one_piece
 from napari_synthseg.segmentation.blocks import plan, window
@@ -36,6 +38,7 @@ from napari_synthseg.segmentation.prediction import (
 from napari_synthseg.segmentation.preprocess import between_limits, pad_to
 from napari_synthseg.segmentation.presets import OWN, Procedure
 from napari_synthseg.segmentation.whole_head import MULTIPLE, NO_BRAIN, whole_head_steps
+from napari_synthseg.segmentation.windows import windowed_steps
 
 WHOLE_HEAD = ("unet", "robust")
 """Kinds of networks that take the whole head at once."""
@@ -63,16 +66,13 @@ def predict_steps(
     how = how or (OWN if flip else replace(OWN, flip=False))
     first = resolve_device(device)
     notes: tuple[str, ...] = ()
-    attempts: list[tuple[torch.device, int | None]] = []
+    attempts = _attempts(model, first, max_voxels)
     if how.whole and one_piece.can_run(model):
         size, _ = pad_to(image.shape, MULTIPLE, how.minimum)
         if one_piece.fits(model, size, first):
-            attempts = [(first, None)]
+            attempts = [(first, None), *attempts]
         else:
             notes = (f"There is too little memory to predict {size} voxels in one piece; blocks were used.",)
-    attempts += [(first, max_voxels), (first, max_voxels // 4), (first, max_voxels // 12)]
-    if first.type != "cpu":
-        attempts += [(torch.device("cpu"), max_voxels), (torch.device("cpu"), max_voxels // 8)]
     for number, (where, voxels) in enumerate(attempts):
         try:
             with interruptible(model):
@@ -86,6 +86,15 @@ def predict_steps(
         _free(where)
         yield Progress("Out of memory, trying again in smaller blocks" if after == where else "Continuing on the CPU")
     raise AssertionError("unreachable")
+
+
+def _attempts(model: nn.Module, first: torch.device, max_voxels: int) -> list[tuple[torch.device, int | None]]:
+    """Devices and voxels of a block, in the order in which they are tried."""
+    cpu = torch.device("cpu")
+    if isinstance(model, Transformer):  # its windows have the size it was trained on
+        return [(one, model.edge**3) for one in dict.fromkeys((first, cpu))]
+    on_cpu = [] if first.type == "cpu" else [(cpu, max_voxels), (cpu, max_voxels // 8)]
+    return [(first, max_voxels), (first, max_voxels // 4), (first, max_voxels // 12), *on_cpu]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -108,6 +117,8 @@ def _attempt(
     model: nn.Module, image: np.ndarray, device: torch.device, how: Procedure, max_voxels: int | None
 ) -> Generator[Progress, None, Prediction]:
     model = model.to(device).eval()
+    if isinstance(model, Transformer):
+        return (yield from windowed_steps(model, image, device, how))
     if kind_of(model) in WHOLE_HEAD and not isinstance(model, LocateRefine):  # a robust network may be a fast one
         return (yield from whole_head_steps(model, image, device, max_voxels, how))
     assert max_voxels is not None

@@ -55,7 +55,7 @@ def whole_head_steps(
 
     posteriors = yield from blend("Segmenting", one, blocks, len(model.labels))  # type: ignore[arg-type]
     scene = Scene(source, torch.from_numpy(best_channel(posteriors)), (0, 0, 0))
-    return _around_brain(posteriors, model, scene, (0, 0, 0), str(device), BRAIN_MARGIN_MM)
+    return around_brain(posteriors, model, scene, (0, 0, 0), str(device), BRAIN_MARGIN_MM)
 
 
 def whole_steps(
@@ -86,10 +86,10 @@ def whole_steps(
     if not how.keep_brain:
         return Prediction(posteriors, values_of(model), start, None, str(device), scene=scene, tissues=kept)  # type: ignore[arg-type]
     margin = BRAIN_MARGIN_MM if how.reach else 0  # soft edges beyond the component
-    return replace(_around_brain(posteriors, model, scene, start, str(device), margin), tissues=kept)
+    return replace(around_brain(posteriors, model, scene, start, str(device), margin), tissues=kept)
 
 
-def _around_brain(
+def around_brain(
     posteriors: torch.Tensor, model: nn.Module, scene: Scene, start: Sequence[int], device: str, margin: int
 ) -> Prediction:
     """The part of posteriors that holds the largest component of the foreground."""

@@ -184,7 +184,7 @@ def cleaned(z, values, how) -> tuple[Prediction, np.ndarray]:
     scene = whole_head.Scene(posteriors[0], posteriors[0], (0, 0, 0))
     found = Prediction(posteriors, values, start, None, "cpu")
     if how.keep_brain:
-        found = whole_head._around_brain(posteriors, model, scene, start, "cpu", 0)
+        found = whole_head.around_brain(posteriors, model, scene, start, "cpu", 0)
     hard = postprocess.clean(
         found.posteriors,
         values,
