@@ -115,12 +115,35 @@ def is_label_name(path: Path | str) -> bool:
     return stem(path).split("_")[-1].lower() in _LABEL_ENDINGS
 
 
-def labelled_scans(folder: Path) -> list[tuple[Path, Path]]:
-    """Scans of a folder, each with the label file that shares the first part of its name (`1002_t1`, `1002_labels`)."""
+def labelled_scans(folder: Path, labels: Path | None = None) -> list[tuple[Path, Path]]:
+    """Scans of a folder, each with its label file; scans without one are left out.
+
+    A label file belongs to the scans whose names begin with its own, its ending (`_labels`, `_label`, ...) aside:
+    `1002_labels` to `1002_t1`, `mr_train_1001_label` to `mr_train_1001_image`. The longest such name wins. In BIDS names
+    (`sub-01_desc-x_dseg`) the same subject is enough where it has one label file only.
+
+    Args:
+        folder: of scans.
+        labels: folder of the label files, whose names then need no ending (`la_003` to `la_003_0000`); default the same.
+    """
     files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
-    labels = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    scans = [path for path in files if not is_label_name(path)]
-    return [(path, labels[key]) for path in scans if (key := stem(path).split("_")[0]) in labels]
+    if labels is None or labels.resolve() == folder.resolve():
+        found, scans = [p for p in files if is_label_name(p)], [p for p in files if not is_label_name(p)]
+    else:
+        found, scans = _label_files(labels), files
+    pairs = [(scan, _labels_of(scan, found)) for scan in scans]
+    return [(scan, path) for scan, path in pairs if path is not None]
+
+
+def _labels_of(scan: Path, labels: Sequence[Path]) -> Path | None:
+    """The label file of a scan, see `labelled_scans`."""
+    own = _parts(scan)
+    names = {path: _parts(path)[:-1] if is_label_name(path) else _parts(path) for path in labels}
+    fitting = [path for path, name in names.items() if name and own[: len(name)] == name]
+    if fitting:
+        return max(fitting, key=lambda path: len(names[path]))
+    same = [path for path in labels if "-" in own[0] and _parts(path)[0] == own[0]]
+    return same[0] if len(same) == 1 else None
 
 
 def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str, list[str]]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import EvaluateOptions, evaluate_files, evaluate_steps, table
-from napari_synthseg.evaluation.scans import pair_up
+from napari_synthseg.evaluation.scans import labelled_scans, pair_up
 from napari_synthseg.files import write_volume
 from napari_synthseg.progress import Progress
 from napari_synthseg.volume import Volume
@@ -123,3 +124,32 @@ def test_manual_labels_agree_with_themselves():
     result = evaluate_files(path, path)
     assert result["mean"]["dice"] == 1
     assert result["scans"][0]["mean"]["structures"] == 25
+
+
+def touched(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}.nii.gz").write_bytes(b"")
+    return folder
+
+
+def paired(folder: Path, labels: Path | None = None) -> dict[str, str]:
+    return {a.name.split(".")[0]: b.name.split(".")[0] for a, b in labelled_scans(folder, labels)}
+
+
+def test_label_files_go_with_the_scans_whose_names_begin_with_theirs(tmp_path):
+    brains = touched(tmp_path / "a", "1002_t1", "1002_t2", "1002_labels", "1003_t1")
+    assert paired(brains) == {"1002_t1": "1002_labels", "1002_t2": "1002_labels"}
+    hearts = touched(
+        tmp_path / "b", "ct_train_1001_image", "ct_train_1001_label", "ct_train_1002_image", "ct_train_1002_label",
+        "ct_train_1009_image",
+    )  # fmt: skip
+    assert paired(hearts) == {f"ct_train_100{i}_image": f"ct_train_100{i}_label" for i in (1, 2)}
+    bids = touched(tmp_path / "c", "sub-01_T1w", "sub-01_desc-manual_dseg", "sub-02_T1w", "sub-02_a_dseg", "sub-02_dseg")
+    assert paired(bids) == {"sub-01_T1w": "sub-01_desc-manual_dseg", "sub-02_T1w": "sub-02_dseg"}
+
+
+def test_label_files_may_lie_in_a_folder_of_their_own(tmp_path):
+    images = touched(tmp_path / "imagesTr", "la_003_0000", "la_004_0000", "la_030_0000")
+    labels = touched(tmp_path / "labelsTr", "la_003", "la_004")
+    assert paired(images, labels) == {"la_003_0000": "la_003", "la_004_0000": "la_004"}
