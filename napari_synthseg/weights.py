@@ -1,7 +1,7 @@
 """Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
 
-Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`),
-`resources/weights`, FREESURFER_HOME/models, the user's cache.
+Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`), what
+the user trained (`data_folder`), `resources/weights`, FREESURFER_HOME/models, the user's cache.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ PROMPTABLE = "promptable"
 """The kind of network, on a card, that answers clicks instead of segmenting labels; see `promptable_weights`."""
 
 
+def data_folder() -> Path:
+    """Where the user's own runs and the weights that came of them are kept; NAPARI_SYNTHSEG_DATA overrides it."""
+    import platformdirs
+
+    return Path(os.environ.get("NAPARI_SYNTHSEG_DATA") or platformdirs.user_data_dir("napari-synthseg", False))
+
+
 def cache_folder() -> Path:
     """Where downloaded weights are kept; NAPARI_SYNTHSEG_CACHE overrides it."""
     import pooch
@@ -60,6 +67,7 @@ def folders() -> list[Path]:
     return [
         *([Path(given).expanduser()] if given else []),
         *_own,
+        data_folder() / "weights",
         anatomy.resources() / "weights",
         *([Path(freesurfer) / "models"] if freesurfer else []),
         cache_folder() / "weights",

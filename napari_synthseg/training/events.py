@@ -17,7 +17,7 @@ from typing import Any
 from napari_synthseg.training.folder import EVENTS
 
 TAIL = 65_536
-"""Bytes at the end of the file that `last` looks at first."""
+"""Bytes at the end of the file that `tail` looks at first."""
 
 
 def plain(value: Any) -> Any:
@@ -111,8 +111,8 @@ def steps_that_count(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(kept.values())
 
 
-def last(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The newest line of a step, and the newest one of the run's life if it came later; empty where there is none.
+def tail(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The newest lines of steps, and the newest one of the run's life if it came later; empty where there is none.
 
     The time this takes does not depend on the length of the run.
     """
@@ -124,18 +124,19 @@ def last(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f.seek(max(0, size - span))
                 text = f.read()
         except OSError:
-            return {}, {}
+            return [], {}
         if span < size:
             text = text[text.find(b"\n") + 1 :]
-        step: dict[str, Any] = {}
+        steps: list[dict[str, Any]] = []
         life: dict[str, Any] = {}
         for event in _parsed(text):
             if "event" in event:
                 life = event
             elif "step" in event:
-                step, life = event, {}
-        if step or span >= size:
-            return step, life
+                steps.append(event)
+                life = {}
+        if steps or span >= size:
+            return steps, life
         span *= 16
 
 

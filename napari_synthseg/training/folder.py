@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +85,4 @@ def recipe_of(run: Path) -> str | None:
 def card_of(run: Path) -> dict[str, Any]:
     """What the run's config holds for the card of its weights; empty where there is nothing."""
     card = read_json(run / CONFIG).get("card")
-    return card if isinstance(card, Mapping) else {}
+    return card if isinstance(card, dict) else {}

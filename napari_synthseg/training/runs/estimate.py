@@ -1,0 +1,167 @@
+"""What a training will cost, measured: a few steps of every stage in a process of their own, in a temporary folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress, run
+from napari_synthseg.training import folder
+from napari_synthseg.training.events import EventReader, read_events
+from napari_synthseg.training.options.as_json import options_from_json, options_to_json
+from napari_synthseg.training.runs.launch import _detached, _last_line
+from napari_synthseg.training.runs.recipes import recipe
+from napari_synthseg.training.runs.work import in_words
+from napari_synthseg.training.watching import Watch, watched
+
+STEPS = 3
+"""Steps of a stage that are tried; the first is not counted, for it warms up."""
+THIS = "napari_synthseg.training.runs.estimate"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will cost on this machine, as busy as it is now.
+
+    Attributes:
+        seconds: of the whole training.
+        seconds_per_step: of each stage.
+        validation_seconds: of one validation of each stage.
+        start_seconds: until the first step.
+        memory: most bytes taken of the machine's memory, or of the GPU's if it trains there.
+        device: that was tried.
+    """
+
+    seconds: float
+    seconds_per_step: dict[str, float]
+    validation_seconds: dict[str, float]
+    start_seconds: float
+    memory: int | None
+    device: str
+
+    @property
+    def words(self) -> str:
+        """A sentence for people."""
+        memory = f", {self.memory / 2**30:.1f} GiB of memory" if self.memory else ""
+        return f"About {in_hours(self.seconds)} on {self.device}{memory}."
+
+
+def in_hours(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress, None, Estimate]:
+    """Measure what a training will cost, before it is started.
+
+    Args:
+        name: of the recipe.
+        options: of the recipe; nothing is written into their folder.
+        steps: of each stage to try, at least 2.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: the training cannot be started, such as for lack of data; says why.
+    """
+    entry = recipe(name)
+    wanted = entry.stages(options)
+    with tempfile.TemporaryDirectory(prefix="napari-synthseg-") as temporary:
+        out = Path(temporary) / "trial"
+        trial = replace(options, out=out, resume=False)
+        folder.write_config(out, recipe=name, options=options_to_json(trial), stages=wanted)
+        if (options.out / folder.CHECKPOINTS).is_dir():  # a stage may stand on another one
+            _lend(options.out, out, set(wanted))
+        began = time.time()
+        command = [sys.executable, "-m", THIS, str(out), str(max(2, steps))]
+        process = _detached(command, out / folder.OUTPUT)
+        try:
+            yield from _follow(process, out, list(wanted), max(2, steps))
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            raise InputError(_last_line(out / folder.OUTPUT))
+        return _sum_up(out, wanted, options.validate_every, began)
+
+
+def _lend(source: Path, target: Path, tried: set[str]) -> None:
+    """Copy the checkpoints of stages that are not tried themselves."""
+    for path in (source / folder.CHECKPOINTS).glob("*.pt"):
+        if path.stem not in tried and not path.stem.endswith(("-best", "-stable")):
+            (target / folder.CHECKPOINTS).mkdir(exist_ok=True)
+            shutil.copy(path, target / folder.CHECKPOINTS / path.name)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], out: Path, stages: list[str], steps: int
+) -> Generator[Progress, None, None]:
+    """Reports while the trial goes on."""
+    reader, done = EventReader(out), 0
+    while process.poll() is None:
+        done += sum("event" not in event for event in reader.read())
+        yield Progress("trying a few steps", done, steps * len(stages))
+        time.sleep(0.2)
+
+
+def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
+    """The figures of a trial, scaled up."""
+    lines = [event for event in read_events(out) if "event" not in event]
+    device = str(folder.read_json(out / "trial.json").get("device", ""))
+    per_step: dict[str, float] = {}
+    validation: dict[str, float] = {}
+    for stage in wanted:
+        mine = [line for line in lines if line.get("stage") == stage]
+        if not mine:
+            raise InputError(f"The trial never came to the stage {stage}: {_last_line(out / folder.OUTPUT)}")
+        warm = mine[1:] or mine
+        per_step[stage] = sum(line["took"] for line in warm) / len(warm)
+        validation[stage] = float(mine[-1].get("validating", 0.0))
+    start = max(0.0, lines[0]["time"] - began - lines[0]["took"])
+    seconds = start + sum(
+        count * per_step[stage] + (count // validate_every + 1) * validation[stage] for stage, count in wanted.items()
+    )
+    memory = folder.read_json(out / "trial.json").get("memory")
+    return Estimate(seconds, per_step, validation, start, memory, device)
+
+
+def main(arguments: list[str]) -> int:
+    """Try a run's config in this process, and leave figures beside it."""
+    import json
+
+    from napari_synthseg.devices import memory_used
+    from napari_synthseg.training.runs.queue import fit_for
+
+    path, steps = Path(arguments[0]), int(arguments[1])
+    try:
+        config = folder.read_config(path)
+        entry = recipe(config["recipe"])
+        options = options_from_json(entry.options_type(), config["options"])
+        device = fit_for(options.device)[0]
+        with watched(Watch(trial=steps)):
+            run(entry.train(replace(options, device=device)))
+    except Exception as error:
+        print(in_words(error), file=sys.stderr)
+        return 1
+    import torch
+
+    facts = {"device": device, "memory": memory_used(torch.device(device))}
+    folder.write_text(path / "trial.json", json.dumps(facts))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The recipes that can be run, by name. Nothing of a recipe is imported before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A recipe and where its parts are.
+
+    Attributes:
+        name: on the command line, as in `train NAME`.
+        title: for people.
+        summary: one line on what it is for.
+        options: "module:Class" of its options; the module has `stages(options)` too, and needs no torch.
+        module: has `train(options)` and `export(run, path, best=..., scores=...)`.
+    """
+
+    name: str
+    title: str
+    summary: str
+    options: str
+    module: str
+
+    def options_type(self) -> type[Any]:
+        """The dataclass of its options."""
+        module, _, name = self.options.partition(":")
+        return getattr(import_module(module), name)
+
+    def stages(self, options: Any) -> dict[str, int]:
+        """Steps of each stage, in their order."""
+        return import_module(self.options.partition(":")[0]).stages(options)
+
+    def train(self, options: Any) -> Generator[Progress, None, Path]:
+        """The training job; returns the exported weights. Imports torch."""
+        return import_module(self.module).train(options)
+
+    def export(self, run: Path, path: Path, **wanted: Any) -> Path:
+        """Make weights of a run's checkpoints: `best`, `scores`, and what else this recipe's export takes."""
+        return import_module(self.module).export(run, path, **wanted)
+
+
+HERE = "napari_synthseg.training"
+RECIPES: dict[str, RecipeEntry] = {
+    entry.name: entry
+    for entry in (
+        RecipeEntry(
+            "synthseg",
+            "SynthSeg",
+            "A segmentation network for any contrast, from label maps alone.",
+            f"{HERE}.options.synthseg:TrainSynthSegOptions",
+            f"{HERE}.synthseg",
+        ),
+        RecipeEntry(
+            "robust",
+            "SynthSeg+",
+            "Three networks in a row, for clinical scans of low quality.",
+            f"{HERE}.options.robust:TrainRobustOptions",
+            f"{HERE}.robust",
+        ),
+        RecipeEntry(
+            "synthfm",
+            "SynthFM",
+            "A network that answers clicks, from synthetic scenes alone.",
+            f"{HERE}.options.synthfm:TrainSynthFMOptions",
+            f"{HERE}.synthfm",
+        ),
+        RecipeEntry(
+            "learn2synth",
+            "Learn2Synth",
+            "A segmentation network, its synthesis tuned by a few labelled scans.",
+            f"{HERE}.options.learn2synth:TrainLearn2SynthOptions",
+            f"{HERE}.learn2synth.train",
+        ),
+    )
+}
+
+
+def recipe(name: str) -> RecipeEntry:
+    """A recipe by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        raise InputError(f"There is no recipe {name!r}: choose {', '.join(RECIPES)}.")
+    return RECIPES[name]

@@ -1,0 +1,240 @@
+"""Doing the work of a run: from its config to its weights, its life written down, requests obeyed.
+
+`python -m napari_synthseg.training.runs.work RUN` is what a run in the background is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress, Stopped, run
+from napari_synthseg.training import folder
+from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.options.as_json import options_from_json, options_to_json
+from napari_synthseg.training.runs.life import lock, write_process
+from napari_synthseg.training.runs.places import remember
+from napari_synthseg.training.runs.queue import free_device, wait_for_device
+from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
+from napari_synthseg.training.runs.requests import Listener, ask
+from napari_synthseg.training.watching import Watch, watched
+
+NAP = 0.1
+"""Seconds between two looks at the requests of a run that is paused."""
+PATIENCE = 3.0
+"""Seconds to wait for the lock of a run, which somebody may be probing."""
+
+
+def work(path: Path, *, wait: bool = False) -> Generator[Progress, None, Path]:
+    """Train a run as its config says, from its newest checkpoints if there are any.
+
+    Args:
+        path: the run's folder.
+        wait: for its device, behind those that came before.
+
+    Returns:
+        The exported weights.
+
+    Raises:
+        InputError: the folder holds no run, it is going already, or its data or options cannot be used.
+    """
+    config = folder.read_config(path)
+    entry = recipe(config["recipe"])
+    options = options_from_json(entry.options_type(), {**config["options"], "out": str(path)})
+    begun = any((path / folder.CHECKPOINTS).glob("*.pt"))
+    return (yield from recorded(entry, replace(options, resume=begun), wait=wait, keep_config=True))
+
+
+def recorded(
+    entry: RecipeEntry, options: Any, *, wait: bool = False, keep_config: bool = False
+) -> Generator[Progress, None, Path]:
+    """Train, with a record of the run's life in its folder, obeying what is asked of it there.
+
+    Args:
+        entry: the recipe.
+        options: of the recipe; `out` is the run's folder.
+        wait: for its device, behind those that came before.
+        keep_config: leave the options in the run's config as they are.
+
+    Returns:
+        The exported weights.
+
+    Raises:
+        InputError: the run is going already, or its data or options cannot be used.
+    """
+    out: Path = options.out
+    new = not out.exists()
+    _check_new(out, options.resume)
+    with _alone(out):
+        if not keep_config:
+            stages = entry.stages(options)
+            folder.write_config(out, recipe=entry.name, options=options_to_json(options), stages=stages)
+        remember(out)
+        ask(out, do="go")
+        log = EventLog(out)
+        try:
+            result = yield from _living(entry, options, log, wait)
+        except (GeneratorExit, Stopped, KeyboardInterrupt):
+            log.append({"event": "end", "how": "stopped"})
+            raise
+        except Exception as error:
+            log.append({"event": "end", "how": "failed", "why": in_words(error)})
+            if new:
+                _leave_no_litter(out)
+            raise
+        log.append({"event": "end", "how": "finished", "weights": result.name})
+    return result
+
+
+def _check_new(out: Path, resume: bool) -> None:
+    """Refuse to start over before anything in the folder is touched."""
+    if not resume and any((out / folder.CHECKPOINTS).glob("*.pt")) and folder.recipe_of(out) != "robust":
+        raise InputError(f"The folder {out} holds a run already: add --resume to go on, or choose another folder.")
+
+
+def _living(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
+    """Wait for the device, then train on it."""
+    out, listener = options.out, Listener(options.out)
+    held: FileLock | None
+    if wait:
+        queued = _noted(wait_for_device(out, options.device), log)
+        device, held = yield from _obeying(queued, listener, log)
+    else:
+        device, held = free_device(options.device)
+    try:
+        write_process(out, device)
+        log.append({"event": "start", "device": device})
+        begin = Watch(pictures=lambda: listener.now().pictures)
+        job = entry.train(replace(options, device=device) if device != options.device else options)
+        with contextlib.closing(job):
+            return (yield from _obeying(_watched(job, begin), listener, log))
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _noted(job: Generator[Progress, None, Any], log: EventLog) -> Generator[Progress, None, Any]:
+    """A job that waits, with what it waits for in the run's record."""
+    said = None
+    with contextlib.closing(job):
+        while True:
+            try:
+                report = next(job)
+            except StopIteration as end:
+                return end.value
+            if report.stage != said:
+                said = report.stage
+                log.append({"event": "waiting", "why": said})
+            yield report
+
+
+def _watched(job: Generator[Progress, None, Any], by: Watch) -> Generator[Progress, None, Any]:
+    """A job whose loops do what the watcher asks."""
+    with contextlib.closing(job):
+        while True:
+            with watched(by):
+                try:
+                    report = next(job)
+                except StopIteration as end:
+                    return end.value
+            yield report
+
+
+def _obeying(job: Generator[Progress, None, Any], listener: Listener, log: EventLog) -> Generator[Progress, None, Any]:
+    """A job that is paused and stopped as is asked in the run's folder.
+
+    Raises:
+        Stopped: it was asked to.
+    """
+    with contextlib.closing(job):
+        while True:
+            try:
+                report = next(job)
+            except StopIteration as end:
+                return end.value
+            yield report
+            if listener.now().do == "pause":
+                log.append({"event": "paused"})
+                while listener.now().do == "pause":
+                    time.sleep(NAP)
+                    yield replace(report, stage="paused")
+                if listener.now().do == "go":
+                    log.append({"event": "continued"})
+            if listener.now().do == "stop":
+                job.close()
+                raise Stopped("stopped as was asked")
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the run's lock.
+
+    Raises:
+        InputError: another process trains this run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    mine = lock(out)
+    try:
+        mine.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise InputError(f"The run {out} is going already: stop it first, or follow it with `runs show`.") from None
+    try:
+        yield
+    finally:
+        mine.release()
+
+
+def _leave_no_litter(out: Path) -> None:
+    """Take away the folder of a run that failed before its first step, and that nobody had made before."""
+    from napari_synthseg.training.runs.manage import remove_folder
+
+    if not (out / folder.CHECKPOINTS).exists():
+        remove_folder(out)
+
+
+def in_words(error: BaseException) -> str:
+    """Why a run failed, as a sentence."""
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"The GPU ran out of memory: choose a smaller batch, crop or network. ({text[:200]})"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "The machine ran out of memory: choose a smaller batch, crop or network."
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text or 'no reason was given'}"
+
+
+def main(arguments: list[str]) -> int:
+    """Train the run that is named; the exit code is 0 (finished), 1 (failed) or 130 (stopped)."""
+    path, wait = Path(arguments[0]), "--wait" in arguments
+    logging.basicConfig(level=logging.WARNING)
+    asked = False
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal asked
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        run(work(path, wait=wait), should_stop=lambda: asked)
+    except Stopped:
+        return 130
+    except Exception as error:
+        print(in_words(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
