@@ -1,0 +1,139 @@
+"""Labelled scans of any organ, size and spacing, brought to the voxels that a network works at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.volume import Volume, resample_image, resample_labels_to, to_canonical
+
+LONGEST = 192
+"""Voxels a scan has along a side at most, on average, where nobody says how large they are to be."""
+SAME_SPACING = 0.05
+"""Relative difference up to which voxels stay as they are, as at prediction."""
+LARGEST_LABEL = 32_767
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A labelled scan.
+
+    Attributes:
+        image: (X, Y, Z) float32, in the scan's own unit.
+        labels: (X, Y, Z) int32.
+        name: of the scan's file, without its ending.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan and its label file, and what is known of them before they are resampled.
+
+    Attributes:
+        scan: path of the image.
+        labels: path of the label file.
+        shape: voxels of the scan.
+        spacing: their size, mm.
+    """
+
+    scan: Path
+    labels: Path
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+    @property
+    def name(self) -> str:
+        return stem(self.scan)
+
+
+def find(folder: Path, labels: Path | None = None) -> list[Found]:
+    """The labelled scans of a folder.
+
+    Args:
+        folder: of scans.
+        labels: of their label files, if these lie elsewhere.
+
+    Raises:
+        InputError: there is no such folder, or no labelled scan in it.
+    """
+    for one in (folder, labels):
+        if one is not None and not one.is_dir():
+            raise InputError(f"{one} is no folder: give one with scans and their label files.")
+    found = []
+    for scan, labelled in labelled_scans(folder, labels):
+        volume = read_volume(scan)
+        shape, spacing = volume.shape, tuple(float(s) for s in volume.spacing)
+        found.append(Found(scan, labelled, shape, spacing))  # type: ignore[arg-type]
+    if not found:
+        raise InputError(
+            f"{folder} holds no scan with a label file: name them alike, such as 01_image.nii.gz and 01_labels.nii.gz."
+        )
+    return found
+
+
+def usual_spacing(found: Sequence[Found]) -> float:
+    """Voxel size in mm to work at: the scans' own (the median of their mean edges), but not so fine that they are huge.
+
+    Rounded to a twentieth of a millimetre where it is above a fifth of one.
+    """
+    edges = [float(np.prod(one.spacing)) ** (1 / 3) for one in found]
+    sides = [float(np.prod(np.multiply(one.shape, one.spacing))) ** (1 / 3) for one in found]
+    spacing = max(float(np.median(edges)), float(np.median(sides)) / LONGEST)
+    return round(20 * spacing) / 20 if spacing > 0.2 else float(f"{spacing:.2g}")
+
+
+def usual_crop(shapes: Sequence[Sequence[int]]) -> int:
+    """Voxels of a crop: the multiple of 32 next below the scans' usual shortest side, from 64 to 160."""
+    shortest = float(np.median([min(shape) for shape in shapes]))
+    return int(min(160, max(64, shortest // 32 * 32)))
+
+
+def read(found: Found, spacing: float) -> Pair:
+    """A scan at a voxel size, axes pointing right, anterior, superior, and its labels on the same voxels.
+
+    Raises:
+        InputError: one of the files cannot be read, or its labels are negative, too large or none.
+    """
+    scan, drawn = to_canonical(read_volume(found.scan)), to_canonical(read_labels(found.labels))
+    scan = Volume(np.nan_to_num(np.asarray(scan.data, np.float32), posinf=0, neginf=0), scan.affine)
+    if np.any(np.abs(np.asarray(scan.spacing) / spacing - 1) > SAME_SPACING):
+        scan = resample_image(scan, spacing)
+    labels = resample_labels_to(drawn, scan.shape, scan.affine).data.astype(np.int32)
+    if labels.min() < 0 or labels.max() > LARGEST_LABEL:
+        raise InputError(f"{found.labels.name} holds labels outside of 0 to {LARGEST_LABEL}: give others.")
+    if not labels.any():
+        raise InputError(f"{found.labels.name} holds no label on the voxels of {found.scan.name}: is it the right one?")
+    return Pair(np.asarray(scan.data, np.float32), labels, found.name)
+
+
+def split(found: Sequence[Found], hold_out: Sequence[str]) -> tuple[list[Found], list[Found]]:
+    """Scans for training and held-out ones: those named (or whose names begin so), by default the last tenth.
+
+    Raises:
+        InputError: a name fits no scan, or nothing is left to train on.
+    """
+    for name in hold_out:
+        if not any(one.name.startswith(name) for one in found):
+            raise InputError(f"There is no scan named {name!r} to hold out: there are "
+                             f"{', '.join(one.name for one in found)}.")  # fmt: skip
+    last = {one.name for one in found[len(found) - len(found) // 10 :]}
+    held = [one for one in found if (one.name.startswith(tuple(hold_out)) if hold_out else one.name in last)]
+    rest = [one for one in found if one not in held]
+    if not rest:
+        raise InputError("No scan is left to train on: hold out fewer of them.")
+    return rest, held
+
+
+def with_labels(pair: Pair, labels: Sequence[int]) -> Pair:
+    """The scan with labels that a network does not know set to background."""
+    return replace(pair, labels=np.where(np.isin(pair.labels, labels), pair.labels, 0))
