@@ -16,16 +16,12 @@ from napari_synthseg.cli.evaluate import make_evaluate
 from napari_synthseg.cli.import_weights import make_import_weights
 from napari_synthseg.cli.models import make_models
 from napari_synthseg.cli.prompts import make_evaluate_prompts, make_prompt
+from napari_synthseg.cli.runs import RUNS
 from napari_synthseg.cli.segment import make_segment
 from napari_synthseg.cli.synthesize import make_degrade, make_presets, make_synthesize, make_synthesize_shapes
-from napari_synthseg.cli.train import (
-    make_export,
-    make_train_learn2synth,
-    make_train_robust,
-    make_train_synthfm,
-    make_train_synthseg,
-)
+from napari_synthseg.cli.train import make_export, make_train
 from napari_synthseg.progress import Stopped
+from napari_synthseg.training.runs import RECIPES
 
 LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
 """No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
@@ -39,10 +35,8 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "synthesize-shapes": make_synthesize_shapes,
     "presets": make_presets,
     "degrade": make_degrade,
-    "train synthseg": make_train_synthseg,
-    "train robust": make_train_robust,
-    "train synthfm": make_train_synthfm,
-    "train learn2synth": make_train_learn2synth,
+    **{f"train {name}": make_train(name) for name in RECIPES},
+    **RUNS,
     "export": make_export,
     "import-weights": make_import_weights,
     "models": make_models,

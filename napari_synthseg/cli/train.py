@@ -1,72 +1,74 @@
-"""`train synthseg`, `robust`, `synthfm`, `learn2synth`, and `export`: networks, and the weights that come of them."""
+"""`train RECIPE` for every recipe, and `export`: networks, and the weights that come of them."""
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from napari_synthseg.cli.ends import DONE
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
+from napari_synthseg.errors import InputError
+from napari_synthseg.training import runs
+from napari_synthseg.training.options.as_json import options_to_json
+from napari_synthseg.training.runs import RECIPES
+
+SURE = ("synthseg", "robust")
+"""Recipes whose weights say from which score on a scan needs no second look."""
 
 
-def make_train_synthseg() -> Callable[..., int]:
-    """Train a segmentation network on images made from label maps."""
-    from napari_synthseg.training.synthseg import TrainSynthSegOptions, train
+def make_train(name: str) -> Callable[[], Callable[..., int]]:
+    """What makes the sub-command `train NAME`."""
+    entry = RECIPES[name]
 
-    def train_synthseg(training: TrainSynthSegOptions) -> int:
-        """Train a segmentation network on images made from label maps."""
-        follow(train(training))
-        return DONE
+    def make() -> Callable[..., int]:
+        options_type = entry.options_type()
 
-    return train_synthseg
+        def train(
+            training: options_type,  # type: ignore[valid-type]
+            estimate: bool = False,
+            background: bool = False,
+        ) -> int:
+            if estimate:
+                print(follow(runs.estimate(name, training)).words)
+            elif background:
+                print(start_in_background(name, training))
+            else:
+                follow(runs.recorded(entry, training))
+            return DONE
 
+        train.__doc__ = f"""{entry.summary}
 
-def make_train_robust() -> Callable[..., int]:
-    """Train three networks in a row for scans of low quality."""
-    from napari_synthseg.training.robust import TrainRobustOptions, train
-
-    def train_robust(training: TrainRobustOptions) -> int:
-        """Train three networks in a row for scans of low quality (SynthSeg+).
-
-        S1 finds tissues, D corrects them, S2 finds structures knowing the tissues. Each can be resumed.
+        Args:
+            estimate: only try a few steps, and say what time and memory the whole training would take.
+            background: train in a process of its own, behind other runs on this device; `runs list` shows it.
         """
-        follow(train(training))
-        return DONE
+        return train
 
-    return train_robust
-
-
-def make_train_synthfm() -> Callable[..., int]:
-    """Train a network that answers clicks, on synthetic scenes alone."""
-    from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
-
-    def train_synthfm(training: TrainSynthFMOptions) -> int:
-        """Train a network that answers clicks, on synthetic scenes alone (SynthFM)."""
-        follow(train(training))
-        return DONE
-
-    return train_synthfm
+    make.__doc__ = entry.summary
+    return make
 
 
-def make_train_learn2synth() -> Callable[..., int]:
-    """Train a segmentation network while labelled scans teach how its images are made."""
-    from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, train
+def start_in_background(name: str, options: Any) -> str:
+    """Make a run, or take up the one in the folder with these options, and start it; says where it is.
 
-    def train_learn2synth(training: TrainLearn2SynthOptions) -> int:
-        """Train a segmentation network while labelled scans teach how its images are made (Learn2Synth)."""
-        follow(train(training))
-        return DONE
-
-    return train_learn2synth
+    Raises:
+        InputError: the folder holds a run and it is not to be resumed, or it cannot be started.
+    """
+    out = options.out.expanduser().absolute()
+    if options.resume and runs.recipe_of(out) == name:
+        runs.change(out, **{k: v for k, v in options_to_json(options).items() if k not in ("out", "resume")})
+    else:
+        runs.create(name, options)
+    runs.launch(out)
+    return f"{out} is being trained; `runs show {out.name}` tells how it goes."
 
 
 def make_export() -> Callable[..., int]:
     """Turn a training run's checkpoints into weights that can be used."""
-    from napari_synthseg.training import robust, synthfm, synthseg
-    from napari_synthseg.training.learn2synth import train as learn2synth
 
     def export(
         run: tyro.conf.Positional[Path],
@@ -75,9 +77,7 @@ def make_export() -> Callable[..., int]:
         scores: Path | None = None,
         confident_score: float | None = None,
     ) -> int:
-        """Turn the checkpoints of a fast training run, finished or not, into weights that can be used.
-
-        Runs of the different recipes are told apart by their files.
+        """Turn the checkpoints of a training run, finished or not, into weights that can be used.
 
         Args:
             run: the run's folder.
@@ -87,14 +87,22 @@ def make_export() -> Callable[..., int]:
                 for their card.
             confident_score: how sure the first stage is on ordinary scans; below, other orientations are looked at.
         """
-        if any(run.glob(f"{synthfm.STAGE}*.pt")):
-            print(synthfm.export(run, out, best=best, scores=scores))
-        elif robust.is_run(run):
-            print(robust.export(run, out, best=best, scores=scores, confident_score=confident_score))
-        elif learn2synth.is_run(run):
-            print(learn2synth.export(run, out, best=best, scores=scores))
-        else:
-            print(synthseg.export(run, out, best=best, scores=scores, confident_score=confident_score))
+        print(exported(run, out, best, scores, confident_score))
         return DONE
 
     return export
+
+
+def exported(run: Path, out: Path, best: bool, scores: Path | None, confident_score: float | None = None) -> Path:
+    """Make weights of a run's checkpoints.
+
+    Raises:
+        InputError: the folder holds no run, a checkpoint is missing, or the recipe knows no `confident_score`.
+    """
+    entry = runs.recipe(runs.read_config(run).recipe)
+    wanted: dict[str, Any] = {"best": best, "scores": scores}
+    if confident_score is not None:
+        if entry.name not in SURE:
+            raise InputError(f"Weights of the recipe {entry.name} have no confident score: leave that option out.")
+        wanted["confident_score"] = confident_score
+    return entry.export(run, out, **wanted)
