@@ -274,7 +274,8 @@ def test_manifest_points_at_things_that_exist(manifest):
 
 def test_manifest_is_complete(manifest):
     parts = manifest.contributions
-    assert [widget.display_name for widget in parts.widgets] == ["Segment brain", "Preview synthesis", "Prompt"]
+    names = [widget.display_name for widget in parts.widgets]
+    assert names == ["Segment brain", "Preview synthesis", "Prompt", "Train"]
     assert {sample.key for sample in parts.sample_data} == {"mni152", "synthetic_head", "label_map"}
     assert "napari/layers/segment" in parts.menus
     settings = {name: set(group.properties) for name, group in parts.configurations.items()}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_synthseg import promptable_weights
 from napari_synthseg.widgets.parts.choices import card_summary, use_folders
 from napari_synthseg.widgets.parts.controls import Message, let_shrink
+from napari_synthseg.widgets.parts.weights_news import NEWS
 
 OPEN = "Open weights file…"
 FILTER = "Promptable weights (*.safetensors *.pt *.pth)"
@@ -37,6 +39,7 @@ class PromptModelChooser(QWidget):
         self.setFocusProxy(self.box)
         self.refresh()
         self.box.currentIndexChanged.connect(self._on_index)
+        NEWS.made.connect(self._on_made)
 
     def value(self) -> str:
         """The name or the path of the chosen model; empty if there is none."""
@@ -87,6 +90,11 @@ class PromptModelChooser(QWidget):
             "No promptable weights were found: put mobile_sam.pt or a checkpoint of SAM into "
             f"{promptable_weights.download_folder()}, or choose {OPEN}"
         )
+
+    def _on_made(self, path: str) -> None:
+        """Weights were made in this window, by a training for example."""
+        if isalive(self):
+            self.refresh()
 
     def _on_index(self, row: int) -> None:
         if self.box.itemText(row) != OPEN:

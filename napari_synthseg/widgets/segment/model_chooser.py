@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QApplication,
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_synthseg import weights
 from napari_synthseg.widgets.parts.choices import card_rows, card_summary, model_cards, weights_card
 from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, let_shrink
+from napari_synthseg.widgets.parts.weights_news import NEWS
 
 OPEN = "Open weights file…"
 FILTER = "Weights (*.safetensors *.h5)"
@@ -64,6 +66,7 @@ class ModelChooser(QWidget):
         self.refresh()
         self.box.currentIndexChanged.connect(self._on_index)
         self.about.toggled.connect(self._on_about)
+        NEWS.made.connect(self._on_made)
 
     def values(self) -> dict[str, Any]:
         """The options `model` and `weights`."""
@@ -152,6 +155,11 @@ class ModelChooser(QWidget):
         chosen, _ = QFileDialog.getOpenFileName(self, "Open weights file", "", FILTER)
         if chosen:
             self.open(Path(chosen))
+
+    def _on_made(self, path: str) -> None:
+        """Weights were made in this window, by a training for example."""
+        if isalive(self):
+            self.refresh()
 
     def _on_about(self, shown: bool) -> None:
         self.card.setVisible(shown)

@@ -1,0 +1,201 @@
+"""The page *New run*: which recipe, on which data, with which options; an estimate; and the button that starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.widgets.parts.choices import Choice, preference
+from napari_synthseg.widgets.parts.controls import Message, combo, form_layout, set_tab_order
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.train.estimating import EstimatePanel
+from napari_synthseg.widgets.train.recipe_form import RecipeForm
+from napari_synthseg.widgets.train.request import Request
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+FACE = "train"
+START = "&Start training"
+
+
+class NewRunPage(QWidget):
+    """Collects what a run is to be; `started` says what was asked for.
+
+    Args:
+        viewer: whose layers are offered.
+        recipes: `training.runs.RECIPES`.
+    """
+
+    started = Signal(object)  # Request
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, recipes: Mapping[str, Any], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._recipes = viewer, recipes
+        self.forms: dict[str, RecipeForm] = {}
+        choices = [Choice(name, entry.title, entry.summary) for name, entry in recipes.items()]
+        self.recipe = combo(choices, "What is trained, and how.")
+        self.summary = Message()
+        self.here = QCheckBox("Train in this &window")
+        self.here.setToolTip(
+            "Train in a thread of napari, not in a process of its own: nothing else is started, "
+            "but the window may stutter, and closing napari stops the run (it can be continued)."
+        )
+        self.estimate = EstimatePanel(self)
+        self.hint = Message()
+        self.status = Message()
+        self.start = QPushButton(START)
+        self.start.setToolTip("Start the run, or queue it behind those that hold the same device.")
+        self.start.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.start.clicked.connect(self._on_start)
+        self.estimate.button.clicked.connect(self._on_estimate)
+        self.estimate.measured.connect(self._on_measured)
+        self._busy = False
+        self._build()
+        self.recipe.currentIndexChanged.connect(lambda _: self._show_recipe())
+        kept = recall(FACE)
+        row = self.recipe.findData(kept.get("recipe"))
+        self.recipe.setCurrentIndex(max(row, 0))
+        self._show_recipe()
+
+    def _build(self) -> None:
+        form = form_layout()
+        label = QLabel("&Recipe")
+        label.setBuddy(self.recipe)
+        form.addRow(label, self.recipe)
+        self._place = QVBoxLayout()
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.estimate.button)
+        buttons.addWidget(self.start, 1)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(6)
+        layout.addLayout(form)
+        layout.addWidget(self.summary)
+        layout.addLayout(self._place)
+        layout.addWidget(self.here)
+        layout.addWidget(self.hint)
+        layout.addLayout(buttons)
+        layout.addWidget(self.estimate)
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+        self._inner = inner
+        scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    @property
+    def form(self) -> RecipeForm:
+        """The form of the chosen recipe."""
+        return self.forms[self.recipe.currentData()]
+
+    def fill(self, recipe: str, values: Mapping[str, Any]) -> None:
+        """Show a recipe with these options, as of another run."""
+        row = self.recipe.findData(recipe)
+        if row >= 0:
+            self.recipe.setCurrentIndex(row)
+            self._show_recipe()
+            self.form.fill(values)
+            self.say("The options are those of the other run: change what is to be different, and start.")
+
+    def request(self) -> Request:
+        """What is asked for.
+
+        Raises:
+            InputError: something is missing or cannot be used.
+        """
+        return self.form.request(here=self.here.isChecked())
+
+    def say(self, text: str) -> None:
+        """A sentence below the buttons."""
+        self.status.say(text)
+
+    def set_devices(self, names: list[str]) -> None:
+        """Offer the devices that there are, once they are known."""
+        for form in self.forms.values():
+            form.set_devices(names)
+
+    def set_busy(self, busy: bool) -> None:
+        """A run is being started."""
+        self._busy = busy
+        self._show_state()
+
+    def remember_choices(self) -> None:
+        """Keep the choices for the next time the widget is opened."""
+        kept = {name: form.kept() for name, form in self.forms.items()}
+        remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
+
+    def close_down(self) -> None:
+        """Stop what runs."""
+        self.estimate.stop()
+
+    def _show_recipe(self) -> None:
+        name = self.recipe.currentData()
+        if name is None:
+            return
+        if name not in self.forms:
+            form = RecipeForm(self._viewer, self._recipes[name])
+            form.changed.connect(self._on_changed)
+            form.recall(recall(FACE).get("forms", {}).get(name, {}), str(preference("device", "auto")))
+            self.forms[name] = form
+            self._place.addWidget(form)
+        for other, form in self.forms.items():
+            form.setVisible(other == name)
+        self.summary.say(self._recipes[name].summary)
+        set_tab_order(self._inner)
+        self._on_changed()
+
+    def _on_changed(self) -> None:
+        self.say("")
+        self.estimate.forget()
+        self._show_state()
+        self.changed.emit()
+
+    def _show_state(self) -> None:
+        problem = self.form.problem()
+        self.hint.say(problem or "")
+        self.start.setEnabled(problem is None and not self._busy)
+        self.start.setText("Starting…" if self._busy else START)
+        self.estimate.set_possible(problem is None and not self._busy)
+
+    def _on_start(self) -> None:
+        try:
+            request = self.request()
+        except ValueError as error:
+            self.hint.say(str(error))
+            return
+        self.remember_choices()
+        self.started.emit(request)
+
+    def _on_estimate(self) -> None:
+        if self.estimate.running:
+            self.estimate.stop()
+            return
+        try:
+            self.estimate.begin(self.request())
+        except ValueError as error:
+            self.hint.say(str(error))
+
+    def _on_measured(self, pace: Mapping[str, float]) -> None:
+        self.form.set_pace(pace)

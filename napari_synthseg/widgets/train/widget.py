@@ -1,0 +1,96 @@
+"""The *Train* widget: one page asks what to train, the other shows all runs and follows the chosen one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout
+
+from napari_synthseg.training.runs import RECIPES
+from napari_synthseg.widgets.parts.face import Face
+from napari_synthseg.widgets.train.actions import RunActions
+from napari_synthseg.widgets.train.new_run import NewRunPage
+from napari_synthseg.widgets.train.request import Request
+from napari_synthseg.widgets.train.run_page import RunPage
+from napari_synthseg.widgets.view.bar import ViewBar
+
+if TYPE_CHECKING:
+    import napari
+
+NEW, RUNS = "New run", "Runs"
+FRESH_WIDTH = 380
+
+
+class TrainWidget(Face):
+    """Starts runs and follows them; a run outlives the widget, and another widget shows it again.
+
+    Args:
+        napari_viewer: the viewer whose layers can be trained on, and that samples are shown in.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.new = NewRunPage(napari_viewer, RECIPES)
+        self.runs = RunPage(napari_viewer, {name: entry.title for name, entry in RECIPES.items()})
+        self.actions = RunActions(self)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setTabToolTip(self.tabs.addTab(self.new, NEW), "Choose what to train and on what, and start it.")
+        self.tabs.setTabToolTip(self.tabs.addTab(self.runs, RUNS), "All runs, and live what the chosen one does.")
+        self.view = ViewBar(napari_viewer, self)
+        self.view.layout().setContentsMargins(6, 0, 6, 6)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 0)  # a dock's title hides what touches it
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.view)
+        self.new.started.connect(self._on_started)
+        self.runs.asked.connect(self.actions.act)
+        self.runs.pictures_wanted.connect(self.actions.ask_pictures)
+        self.runs.counted.connect(self._on_counted)
+        self.actions.said.connect(self.runs.say)
+        self.actions.refused.connect(self.new.say)
+        self.actions.made.connect(self._on_made)
+        self.actions.used.connect(self.runs.show_card)
+        self.actions.filled.connect(self._on_filled)
+        self.actions.changed.connect(self._on_busy)
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for curves in a fresh dock."""
+        return QSize(FRESH_WIDTH, super().sizeHint().height())
+
+    def showEvent(self, event: Any) -> None:
+        """Look at the runs while they can be seen."""
+        self.runs.watcher.start()
+        super().showEvent(event)
+
+    def hidden(self) -> None:
+        """Look no longer, and keep the choices."""
+        self.runs.watcher.stop()
+        self.new.remember_choices()
+
+    def close_down(self) -> None:
+        """Stop what belongs to the window; runs in processes of their own go on."""
+        self.runs.close_down()
+        self.new.close_down()
+        self.actions.close_down()
+
+    def _on_started(self, request: Request) -> None:
+        self.new.say("")
+        self.actions.start(request)
+
+    def _on_made(self, run: Path) -> None:
+        self.runs.choose(run)
+        self.tabs.setCurrentWidget(self.runs)
+
+    def _on_filled(self, recipe: str, values: Any) -> None:
+        self.tabs.setCurrentWidget(self.new)
+        self.new.fill(recipe, values)
+
+    def _on_busy(self) -> None:
+        self.new.set_busy(self.actions.starting.busy)
+        self.runs.set_busy(self.actions.busy)
+
+    def _on_counted(self, going: int) -> None:
+        self.tabs.setTabText(1, f"{RUNS} ({going} going)" if going else RUNS)
