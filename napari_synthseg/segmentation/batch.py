@@ -114,8 +114,9 @@ def segment_files(
             logger.warning("%s: %s", scan.name, " ".join(result.warnings))
         if result.verdict.failed:
             report.poor[str(scan)] = result.verdict.mean
-        volumes[str(scan)] = Volumes(result.intracranial_mm3, result.volumes)
-        qualities[str(scan)] = Quality(result.verdict, result.quality)
+        names = {value: one.name for value, one in result.names.items()}
+        volumes[str(scan)] = Volumes(result.intracranial_mm3, result.volumes, names)
+        qualities[str(scan)] = Quality(result.verdict, result.quality, names)
         if volumes_csv is not None:
             write_volumes(Path(volumes_csv), volumes)
         if quality_csv is not None:

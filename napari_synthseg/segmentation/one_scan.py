@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from torch import nn
 from napari_synthseg import __version__, anatomy
 from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
+from napari_synthseg.files.label_table import LabelName
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import lesions, plausibility, postprocess
 from napari_synthseg.segmentation.grid import Grid, Turn
 from napari_synthseg.segmentation.options import SegmentOptions, make_options
+from napari_synthseg.segmentation.organs import NOTHING, names_of
 from napari_synthseg.segmentation.parcellation import Parcels, divide, load_parcellation, parcellate_steps, scene_around
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.predict import predict_steps
@@ -48,7 +50,7 @@ class Segmentation:
     volumes: dict[int, float]
     """mm^3 by FreeSurfer value: sums of posteriors, background left out."""
     intracranial_mm3: float
-    """Sum over all structures, CSF included where the network predicts it."""
+    """Sum over all structures, CSF included where the network predicts it; NaN for another organ than the brain."""
     warnings: tuple[str, ...]
     """Sentences on what looks implausible."""
     posteriors: Posteriors | None
@@ -64,6 +66,8 @@ class Segmentation:
     """What is expected of the whole scan."""
     evidence: Evidence | None = None
     """What the expected Dice was made of."""
+    names: Mapping[int, LabelName] = field(default_factory=dict)
+    """What the labels are called where they are those of another organ, not FreeSurfer's."""
 
 
 def segment(
@@ -139,16 +143,23 @@ def segment_steps(
         if model is None:
             yield Progress("Loading the network")
             model = load(options)
+        card = getattr(model, "card", None)
+        names = names_of(card)
         lesions.check(model, options.lesions)
         divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
         judge = None if options.regressor is None else load_regressor(str(options.regressor))
-        how = procedure(options, getattr(model, "card", None))
+        how = procedure(options, card)
         clock.lap("load")
         yield Progress("Preparing", 0, 1)
         prepared = prepare(
-            volume, ct=options.ct, crop_to_head=how.crop_to_head, reference_grid=how.reference_grid, name=name
+            volume,
+            ct=options.ct,
+            crop_to_head=how.crop_to_head,
+            reference_grid=how.reference_grid,
+            spacing_mm=how.spacing_mm,
+            name=name,
         )
-        warnings = plausibility.check_intensities(volume.data, options.ct)
+        warnings = plausibility.check_intensities(volume.data, options.ct) if how.brain else []
         clock.lap("prepare")
         yield Progress("Preparing", 1, 1)
         turn = Turn()
@@ -161,7 +172,7 @@ def segment_steps(
         prediction = yield from predict_steps(
             model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
-        prediction = lesions.kept_or_folded(prediction, options.lesions)
+        prediction = lesions.kept_or_folded(prediction, options.lesions or not how.brain)
         clock.lap("predict")
         before = rough_sums(prediction.posteriors, prediction.values)
         hard = yield from postprocess.clean_steps(
@@ -172,6 +183,7 @@ def segment_steps(
             faint=how.faint,
             holes=how.fill_holes,
             reach=how.reach,
+            one_piece=None if how.brain else how.one_piece if how.topology else (),
         )
         shape = prepared.image.shape
         hard, prediction = hard[prediction.inside(shape)], prediction.within(shape)
@@ -189,10 +201,11 @@ def segment_steps(
             parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
             clock.lap("parcellate")
         yield Progress("Measuring", 0, 1)
-        result = measure(prepared, prediction, hard, options, parcels)
-        result = judged(
-            result, prediction, hard, prepared, before, how.flip, calibration_of(getattr(model, "card", None))
-        )
+        result = measure(prepared, prediction, hard, options, parcels, names)
+        if how.brain:
+            result = judged(result, prediction, hard, prepared, before, how.flip, calibration_of(card))
+        else:
+            result = with_soft_dice(result, prediction, hard)
         clock.lap("measure")
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
@@ -203,7 +216,7 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
-        record |= lesions.described(model, options.lesions)
+        record |= lesions.described(model, options.lesions) if how.brain else {"organ": dict(card or {}).get("organ")}
         if groups:
             record["regressor"] = {name: round(score, 4) for name, score in groups.items()}
         record["warnings"] = warnings
@@ -217,18 +230,23 @@ def measure(
     hard: np.ndarray,
     options: SegmentOptions,
     parcels: Parcels | None = None,
+    names: Mapping[int, LabelName] | None = None,
 ) -> Segmentation:
-    """Volumes, warnings and the labels on the grid asked for, of cleaned posteriors and the labels they give."""
+    """Volumes, warnings and the labels on the grid asked for, of cleaned posteriors and the labels they give.
+
+    Where the labels have names of their own, they are not of a brain: there is no intracranial volume (NaN).
+    """
     grid = prepared.source if options.grid == "input" else prepared.working_grid()
     soft = Posteriors(prediction.posteriors, prediction.start, prediction.values, grid)
     volumes = postprocess.soft_volumes(soft.data, soft.values, prepared.voxel_mm3)
-    total = float(sum(volumes.values()))
-    brain = (hard > 0) & (hard != 24)
-    warnings = [
-        *prediction.notes,
-        *plausibility.check_volumes(volumes, total),
-        *plausibility.check_field_of_view(brain, soft.start, prepared.image.shape),
-    ]
+    total = math.nan if names else float(sum(volumes.values()))
+    warnings = [*prediction.notes]
+    if names:
+        warnings += [] if (hard > 0).any() else [NOTHING]
+    else:
+        brain = (hard > 0) & (hard != 24)
+        warnings += plausibility.check_volumes(volumes, total)
+        warnings += plausibility.check_field_of_view(brain, soft.start, prepared.image.shape)
     tissues = tissues_on(grid, prediction)
     if options.tissues and not tissues:
         warnings.append("There are no tissue maps: the network has none, or had to run in blocks.")
@@ -237,7 +255,13 @@ def measure(
     if parcels is not None:
         labels = divide(labels, parcels, soft)
         volumes = volumes | parcels.volumes(sum(volumes.get(value, 0.0) for value in anatomy.CORTEX))
-    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, {}, tissues)
+    return Segmentation(labels, volumes, total, tuple(warnings), kept, {}, {}, tissues, names=names or {})
+
+
+def with_soft_dice(result: Segmentation, prediction: Prediction, hard: np.ndarray) -> Segmentation:
+    """A result of another organ: nothing is calibrated for it, so the soft Dice is all that is known."""
+    soft = expected_dice(prediction.posteriors, prediction.values, hard)
+    return replace(result, quality=soft, verdict=Verdict(float(np.mean([*soft.values()])) if soft else math.nan, False))
 
 
 def judged(

@@ -117,7 +117,7 @@ def write_results(
     part = Path(tempfile.mkdtemp(prefix=".segment-", dir=target.parent))
     try:
         name = stem(target)
-        write_labels(part / target.name, result.labels, result_columns(result))
+        write_labels(part / target.name, result.labels, result_columns(result), names=result.names or None)
         (part / f"{name}.json").write_text(json.dumps(result_record(result), indent=1) + "\n", encoding="utf-8")
         if preview:
             shown = scan if same_grid(scan, result.labels) else _on_grid(scan, result.labels)
@@ -140,18 +140,25 @@ def _on_grid(scan: Volume, labels: Volume) -> Volume:
 
 def _title(name: str, result: Segmentation) -> str:
     note = f"   {len(result.warnings)} warnings, see the record" if result.warnings else ""
+    if math.isnan(result.intracranial_mm3):
+        return f"{name}{note}"
     return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} mL{note}"
 
 
 def result_record(result: Segmentation) -> dict:
     """The run's record with the volumes and the quality of each structure."""
-    volumes = {anatomy.name(value): round(mm3, 1) for value, mm3 in result.volumes.items()}
-    quality = {anatomy.name(value): round(one, 3) for value, one in result.quality.items()}
-    total = round(result.intracranial_mm3, 1)
+    volumes = {name_of(result, value): round(mm3, 1) for value, mm3 in result.volumes.items()}
+    quality = {name_of(result, value): round(one, 3) for value, one in result.quality.items()}
+    total = None if math.isnan(result.intracranial_mm3) else round(result.intracranial_mm3, 1)
     mean = None if math.isnan(result.verdict.mean) else round(result.verdict.mean, 3)
     expected = {"calibrated": result.verdict.calibrated, "verdict": result.verdict.rating.word, "mean": mean}
     measured = {"intracranial_mm3": total, "volumes_mm3": volumes, "expected_dice": expected, "quality": quality}
     return {**result.record, **measured}
+
+
+def name_of(result: Segmentation, value: int) -> str:
+    """What a structure of a result is called."""
+    return result.names[value].name if value in result.names else anatomy.name(value)
 
 
 def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:

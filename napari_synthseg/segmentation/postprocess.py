@@ -216,6 +216,7 @@ def clean_steps(
     faint: float | None = None,
     holes: bool = True,
     reach: int = REACH,
+    one_piece: Sequence[int] | None = None,
 ) -> Generator[Progress, None, np.ndarray]:
     """All of the post-processing, in place and in the reference's order; filling holes is the paper's.
 
@@ -227,12 +228,16 @@ def clean_steps(
         faint: posteriors of structures up to this become zero (what the reference does in place of components).
         holes: fill holes.
         reach: see `keep_classes`.
+        one_piece: values of which only the largest component is kept, each on its own, in place of the topological
+            classes and whatever `keep_largest` says; for values that are not FreeSurfer's.
 
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
     """
     classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
     groups = topological_groups(classes) if keep_largest and topology else []
+    if one_piece is not None:
+        groups = [[k] for k, value in enumerate(values) if value in one_piece]
     total = len(groups) + 4
     yield Progress("Cleaning up", 0, total)
     if keep_largest:

@@ -33,7 +33,7 @@ class Prepared:
     """A scan as the networks see it.
 
     Attributes:
-        image: (X, Y, Z) float32, about 1 mm, axes pointing right, anterior, superior; the smallest intensity is 0, the
+        image: (X, Y, Z) float32, about 1 mm (or what else its network works at), axes pointing right, anterior, superior; the smallest intensity is 0, the
             scale still the scan's (`rescale` is left to the network's own rule).
         affine: (4, 4) voxel index of `image` -> RAS mm of the scan's header.
         source: the grid the scan came on.
@@ -80,6 +80,7 @@ def prepare(
     ct: bool = False,
     crop_to_head: bool = True,
     reference_grid: bool = False,
+    spacing_mm: float = 1.0,
     name: str = "The image",
 ) -> Prepared:
     """Prepare a scan for a network.
@@ -89,6 +90,7 @@ def prepare(
         ct: clip to [0, 80] HU.
         crop_to_head: whether to cut away what lies beyond the head.
         reference_grid: resample as the reference implementation does, see `resample_as_reference`.
+        spacing_mm: voxel size that the network works at.
         name: how messages call the scan.
 
     Raises:
@@ -101,8 +103,8 @@ def prepare(
         start, stop = head_box(*low, shape=volume.data.shape, spacing=volume.spacing)
         part = crop(volume, start, stop)
     part = Volume(np.nan_to_num(np.asarray(part.data, np.float32), posinf=0, neginf=0), part.affine)
-    if np.any(np.abs(part.spacing - 1) > SPACING_TOLERANCE_MM):
-        part = resample_as_reference(part) if reference_grid else resample_image(part, 1.0)
+    if np.any(np.abs(part.spacing / spacing_mm - 1) > SPACING_TOLERANCE_MM):
+        part = resample_as_reference(part) if reference_grid else resample_image(part, spacing_mm)
     image = np.clip(part.data, *CT_WINDOW_HU) if ct else part.data
     part = to_canonical(Volume(image, part.affine))
     source = Grid.between(part.affine, volume.affine, volume.data.shape)

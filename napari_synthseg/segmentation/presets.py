@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.segmentation.organs import check_options, names_of
 
 REACH = 2
 """Voxels around a component within which its soft edge stays, with our own preset."""
@@ -50,6 +51,12 @@ class Procedure:
     """Voxels around a component within which its soft edge stays."""
     fill_holes: bool
     """Fill holes in structures that have none."""
+    spacing_mm: float = 1.0
+    """Voxel size that the network works at."""
+    brain: bool = True
+    """Whether the labels are FreeSurfer's, and what is usual of brains can be expected."""
+    one_piece: tuple[int, ...] = ()
+    """With `topology`, labels of which only the largest component is kept, where there are no topological classes."""
 
 
 OWN = Procedure(
@@ -96,6 +103,8 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
         InputError: the reference's preset is asked for with a network that it does not have.
     """
     card = card or {}
+    if names_of(card):
+        return _of_organ(options, card)
     preset = card.get("preset", "own") if options.preset == "auto" else options.preset
     if preset == "own":
         chosen = replace(
@@ -119,3 +128,24 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
             chosen = fast = replace(fast, smooth=False)
     chosen = fast if options.fast else chosen
     return replace(chosen, flip=chosen.flip and options.flip, bfloat16=options.bfloat16)
+
+
+def _of_organ(options: SegmentOptions, card: Mapping[str, Any]) -> Procedure:
+    """Our own way for a network of another organ: nothing is cropped or mirrored, pieces are kept as its scans had them.
+
+    Raises:
+        InputError: an option is made for brains.
+    """
+    check_options(options, card)
+    return replace(
+        OWN,
+        crop_to_head=False,
+        flip=False,
+        keep_brain=False,
+        topology=options.keep_largest and not options.fast,
+        fill_holes=False,
+        bfloat16=options.bfloat16,
+        spacing_mm=float(card.get("spacing_mm", 1.0)),
+        brain=False,
+        one_piece=tuple(int(value) for value in card.get("one_piece", ())),
+    )

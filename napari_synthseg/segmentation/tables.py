@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_synthseg import anatomy
@@ -21,7 +22,10 @@ class Volumes:
     """The row of a scan in the table of volumes, mm^3; a batch keeps no more of a scan, so that it may be long."""
 
     intracranial_mm3: float
+    """NaN for another organ than the brain."""
     by_value: dict[int, float]
+    names: Mapping[int, str] = field(default_factory=dict)
+    """What values are called that are not FreeSurfer's."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Quality:
 
     verdict: Verdict
     by_value: dict[int, float]
+    names: Mapping[int, str] = field(default_factory=dict)
+    """What values are called that are not FreeSurfer's."""
 
 
 def write_volumes(path: Path, rows: Mapping[str, Volumes]) -> None:
     """Each scan's path, its intracranial volume and every structure's, mm^3."""
     values = sorted({value for row in rows.values() for value in row.by_value})
-    lines = [[scan, f"{row.intracranial_mm3:.1f}", *_cells(row.by_value, values, ".1f")] for scan, row in rows.items()]
-    write_table(path, ["scan", "intracranial", *(anatomy.name(value) for value in values)], lines)
+    totals = {scan: "" if math.isnan(mm3 := row.intracranial_mm3) else f"{mm3:.1f}" for scan, row in rows.items()}
+    lines = [[scan, totals[scan], *_cells(row.by_value, values, ".1f")] for scan, row in rows.items()]
+    write_table(path, ["scan", "intracranial", *_names(rows, values)], lines)
 
 
 def write_quality(path: Path, rows: Mapping[str, Quality]) -> None:
@@ -45,7 +52,7 @@ def write_quality(path: Path, rows: Mapping[str, Quality]) -> None:
     The groups are those that SynthSeg's own regressor scores, here the mean over their structures.
     """
     values = sorted({value for row in rows.values() for value in row.by_value})
-    header = ["scan", "verdict", "mean", "calibrated", *GROUPS, *(anatomy.name(value) for value in values)]
+    header = ["scan", "verdict", "mean", "calibrated", *GROUPS, *_names(rows, values)]
     write_table(path, header, [_quality_line(scan, row, values) for scan, row in rows.items()])
 
 
@@ -57,6 +64,11 @@ def _quality_line(scan: str, row: Quality, values: Sequence[int]) -> list[str]:
         groups.append(f"{sum(known) / len(known):.3f}" if known else "")
     first = [scan, verdict.rating.word, f"{verdict.mean:.3f}", "yes" if verdict.calibrated else "no"]
     return [*first, *groups, *_cells(row.by_value, values, ".3f")]
+
+
+def _names(rows: Mapping[str, Volumes] | Mapping[str, Quality], values: Sequence[int]) -> list[str]:
+    own = {value: name for row in rows.values() for value, name in row.names.items()}
+    return [own.get(value, anatomy.name(value)) for value in values]
 
 
 def _cells(by_value: Mapping[int, float], values: Iterable[int], form: str) -> list[str]:

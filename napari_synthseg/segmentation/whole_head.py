@@ -55,6 +55,8 @@ def whole_head_steps(
 
     posteriors = yield from blend("Segmenting", one, blocks, len(model.labels))  # type: ignore[arg-type]
     scene = Scene(source, torch.from_numpy(best_channel(posteriors)), (0, 0, 0))
+    if not how.keep_brain:
+        return Prediction(posteriors, values_of(model), (0, 0, 0), None, str(device), scene=scene)
     return around_brain(posteriors, model, scene, (0, 0, 0), str(device), BRAIN_MARGIN_MM)
 
 

@@ -286,7 +286,9 @@ def _heart(c: _Chest) -> None:
     c.paint(1, inside & (h[0] > base))
     root = c.in_body(moved(-22, 8, 8))
     top = (root[0] + 10, root[1] - 6, c.near(74))
-    c.paint(6, _tube(c.body, [root, ((root[0] + top[0]) / 2 + 6, root[1] + 2, (root[2] + top[2]) / 2), top], c.near(14)))
+    c.paint(
+        6, _tube(c.body, [root, ((root[0] + top[0]) / 2 + 6, root[1] + 2, (root[2] + top[2]) / 2), top], c.near(14))
+    )
     outflow = c.in_body(moved(-20, 26, 26))
     fork = (outflow[0] - 16, outflow[1] - 30, outflow[2] + c.near(22))
     c.paint(7, _tube(c.body, [outflow, fork], c.near(12.5)))

@@ -145,7 +145,9 @@ def test_label_files_go_with_the_scans_whose_names_begin_with_theirs(tmp_path):
         "ct_train_1009_image",
     )  # fmt: skip
     assert paired(hearts) == {f"ct_train_100{i}_image": f"ct_train_100{i}_label" for i in (1, 2)}
-    bids = touched(tmp_path / "c", "sub-01_T1w", "sub-01_desc-manual_dseg", "sub-02_T1w", "sub-02_a_dseg", "sub-02_dseg")
+    bids = touched(
+        tmp_path / "c", "sub-01_T1w", "sub-01_desc-manual_dseg", "sub-02_T1w", "sub-02_a_dseg", "sub-02_dseg"
+    )
     assert paired(bids) == {"sub-01_T1w": "sub-01_desc-manual_dseg", "sub-02_T1w": "sub-02_dseg"}
 
 
