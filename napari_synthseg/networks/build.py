@@ -77,6 +77,12 @@ TRANSFORMERS: dict[str, tuple[Callable[..., Transformer], tuple[str, ...]]] = {
 }
 """Networks of transformers: their class, and the sizes that their card may say (the paper's where it does not)."""
 
+SMALL: dict[str, dict[str, Any]] = {
+    "unetr": {"edge": 96, "field": 96, "spacing": 2, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8},
+    "swin-unetr": {"edge": 96, "field": 96, "spacing": 2, "features": 12, "depths": [2, 2, 2, 2]},
+}
+"""Sizes of networks of transformers for a CPU, which see whole heads of 192 mm at 2 mm."""
+
 BUILDERS: dict[str, Callable[[Card], nn.Module]] = {
     "locate-refine": _locate_refine,
     "unet": _unet,

@@ -131,7 +131,7 @@ class Unetr(Transformer):
         if layers != len(net.vit.blocks):  # type: ignore[arg-type, union-attr]
             net.vit = vision_transformer(edge, hidden, mlp, heads, layers)
         super().__init__(net, labels, edge, field, spacing)
-        self.layers, self.multiple = layers, edge
+        self.hidden, self.layers, self.multiple = hidden, layers, edge
 
     @property
     def depths(self) -> tuple[int, int, int]:

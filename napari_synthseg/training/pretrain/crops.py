@@ -1,0 +1,174 @@
+"""What is learned from: crops of standardised scans without labels, and of synthetic scans made of label maps."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import is_label_name
+from napari_synthseg.files import read_volume, stem
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.batch import find_scans
+from napari_synthseg.synthesis.brains import Grid, apply
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.record import draw
+from napari_synthseg.training.fast import percentile_limits, rescaled
+from napari_synthseg.training.standardise import PERCENTILES, standardise
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "standardised"
+"""Of a run: the scans as they are learned from, so that they are standardised once."""
+
+
+class Crops(Protocol):
+    """Where crops come from."""
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        """A random crop (edge, edge, edge), float32 in [0, 1]; it depends on the generator alone."""
+
+
+class ScanCrops:
+    """Crops of standardised scans, which stay in their files but for what is looked at.
+
+    Args:
+        files: what `standardised_steps` wrote.
+        edge: voxels along each side of the crops.
+        device: where they go.
+    """
+
+    def __init__(self, files: Sequence[Path], edge: int, device: torch.device | str = "cpu") -> None:
+        self.files, self.edge, self.device = list(files), edge, device
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        whole = np.load(self.files[_pick(len(self.files), g)], mmap_mode="r")
+        start = _start(whole.shape[0], self.edge, g)
+        part = whole[tuple(slice(a, a + self.edge) for a in start)]
+        return torch.from_numpy(np.array(part, np.float32)).to(self.device)
+
+
+class SyntheticCrops:
+    """Crops of heads that the generative model makes; every crop is of another head.
+
+    Args:
+        maps: label maps.
+        priors: of the generative model.
+        field: voxels along each side of the box around the brain that crops are taken from.
+        edge: voxels along each side of the crops.
+        spacing: of the voxels, mm.
+        device: where they are made.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        field: int,
+        edge: int,
+        spacing: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.maps, self.priors = [m.to(device) for m in maps], priors
+        self.field, self.edge, self.spacing = field, edge, float(spacing)
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        label_map = self.maps[_pick(len(self.maps), g)]
+        record = draw(self.priors, label_map, g)
+        box = Grid.centred((self.field,) * 3, self.spacing)
+        start = _start(self.field, self.edge, g)
+        origin = tuple(o + a * self.spacing for o, a in zip(box.origin, start, strict=True))
+        image = apply(record, label_map, Grid((self.edge,) * 3, self.spacing, origin)).image  # type: ignore[arg-type]
+        low, high = (p / 100 for p in PERCENTILES)
+        return rescaled(image, percentile_limits(image, low, high))
+
+
+class MixedCrops:
+    """Of two kinds.
+
+    Args:
+        scans: crops of scans.
+        synthetic: crops of synthetic ones.
+        share: how many are synthetic.
+    """
+
+    def __init__(self, scans: Crops, synthetic: Crops, share: float) -> None:
+        self.scans, self.synthetic, self.share = scans, synthetic, share
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        made = float(torch.rand((), generator=g)) < self.share
+        return (self.synthetic if made else self.scans).draw(g)
+
+
+def _pick(count: int, g: torch.Generator) -> int:
+    return int(torch.randint(count, (1,), generator=g))
+
+
+def _start(field: int, edge: int, g: torch.Generator) -> list[int]:
+    return torch.randint(field - edge + 1, (3,), generator=g).tolist()
+
+
+def unlabelled(folder: Path) -> list[Path]:
+    """The scans below a folder, without what is named as labels.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = [path for path in find_scans([folder]) if not is_label_name(path)]
+    if not found:
+        raise InputError(f"{folder} holds files of labels alone, by their names: give a folder of scans.")
+    return found
+
+
+def held_apart(names: Sequence[str], hold_out: Sequence[str]) -> list[bool]:
+    """Which of some names are kept for validation: those asked for, or the last tenth, one of two at least."""
+    asked = [name in hold_out for name in names]
+    if any(asked) or len(names) < 2:
+        return asked
+    last = max(1, len(names) // 10)
+    return [i >= len(names) - last for i in range(len(names))]
+
+
+def standardised_steps(
+    scans: Sequence[Path], folder: Path, field: int, spacing: int
+) -> Generator[Progress, None, list[Path]]:
+    """Standardise scans once, into files of float16 that crops are read from; those that are there already stay.
+
+    Args:
+        scans: files of scans; what cannot be read is left out, with a warning.
+        folder: for the files.
+        field: see `standardise`.
+        spacing: see `standardise`.
+
+    Raises:
+        InputError: none of them can be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done: list[Path] = []
+    for number, scan in enumerate(scans):
+        yield Progress("standardising scans", number, len(scans))
+        mark = hashlib.sha256(str(scan.absolute()).encode()).hexdigest()[:8]
+        file = folder / f"{stem(scan)}-{mark}-{field}-{spacing}mm.npy"
+        if not file.exists():
+            try:
+                made = standardise(read_volume(scan), field=field, spacing=spacing, name=scan.name)
+            except InputError as error:
+                logger.warning("%s", error)
+                continue
+            part = file.with_suffix(".part")
+            with part.open("wb") as opened:
+                np.save(opened, made.image.astype(np.float16))
+            os.replace(part, file)
+        done.append(file)
+    if not done:
+        raise InputError("None of the scans can be used: look at the warnings above.")
+    yield Progress("standardising scans", len(scans), len(scans))
+    return done

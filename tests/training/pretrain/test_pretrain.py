@@ -1,0 +1,229 @@
+"""`train pretrain` with tiny networks: from scans and label maps to an encoder that a network starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.networks.build import SMALL
+from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
+from napari_synthseg.networks.transformers import SwinUnetr, Unetr
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
+from napari_synthseg.training.pretrain.crops import (
+    MixedCrops,
+    ScanCrops,
+    SyntheticCrops,
+    held_apart,
+    standardised_steps,
+    unlabelled,
+)
+from napari_synthseg.training.pretrain.masked import MaskedRecipe
+from napari_synthseg.training.pretrain.recipe import Explained
+from napari_synthseg.training.pretrain.start import load_pretrained
+from napari_synthseg.training.pretrain.train import export, is_run, train
+from napari_synthseg.volume import Volume
+from napari_synthseg.weights import read_card
+from tests.segmentation.fakes import ball_scan
+from tests.synthesis.builders import boxes
+
+pytest.importorskip("monai")
+
+TINY = {"edge": 32, "field": 48, "spacing": 2, "hidden": 24, "mlp": 32, "heads": 2, "layers": 4, "features": 4}
+TINY_SWIN = {"edge": 64, "field": 64, "spacing": 2, "features": 12, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2],
+             "window": 4}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch) -> None:
+    monkeypatch.setitem(SMALL, "unetr", TINY)
+    monkeypatch.setitem(SMALL, "swin-unetr", TINY_SWIN)
+    monkeypatch.setattr("napari_synthseg.training.pretrain.recipe.VALIDATED", 2)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder of three scans, the labels of one, and a file that is none."""
+    folder = tmp_path / "scans" / "inside"
+    folder.mkdir(parents=True)
+    volume, labels = ball_scan()
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 10, volume.shape)
+        write_volume(folder / f"s{number}_t1.nii.gz", Volume((volume.data + noise).astype(np.float32), volume.affine))
+    write_labels(folder / "s0_labels.nii.gz", Volume(labels, volume.affine))
+    (folder / "s9_t1.nii.gz").write_bytes(b"nothing")
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def maps(tmp_path):
+    save(tmp_path / "maps.npz", [prepare(boxes((2, 41), side=24), name=f"map{i}") for i in range(3)])
+    return tmp_path / "maps.npz"
+
+
+@pytest.fixture
+def options(tmp_path, maps) -> TrainPretrainOptions:
+    return TrainPretrainOptions(tmp_path / "run", label_maps=maps, size="small", steps=4, batch=2, device="cpu",
+                                validate_every=2, warmup=0)  # fmt: skip
+
+
+class Same:
+    """The same crop again and again: bright below, dark above."""
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        return (torch.arange(32) < 16).float()[None, None].expand(32, 32, 32).clone()
+
+
+def recipe(**changes) -> MaskedRecipe:
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(Unetr(1, **TINY), 16)
+    return MaskedRecipe(model, Same(), Same(), **{"seed": 1, "batch": 2, "device": "cpu", **changes})
+
+
+def test_a_trivial_image_is_reconstructed_better_and_better() -> None:
+    one = recipe()
+    optimizer = torch.optim.Adam(one.model.parameters(), 1e-2)
+    scores = []
+    for step in range(61):
+        if step % 30 == 0:
+            with torch.no_grad():
+                scores.append(one.validate(one.model)["score"])
+        loss, figures = one.loss(step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert scores[0] < scores[1] < scores[2] and scores[2] > 0.9 and figures["explained"] > 0.9
+
+
+def test_a_step_depends_on_its_number_alone() -> None:
+    one = recipe(ratio=0.5)
+    losses = [float(one.loss(step)[0].detach()) for step in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_the_picture_shows_what_is_seen() -> None:
+    for normalise in (False, True):
+        row = recipe(normalise=normalise).picture(0)["image"]
+        given, seen = row[:32], row[32:64]
+        assert row.shape == (96, 32, 32)
+        assert (seen == 0.5).mean() == 0.75 and (given == Same().draw(torch.Generator()).numpy()).all()
+
+
+def test_explained_is_of_the_variance() -> None:
+    explained = Explained()
+    truth = torch.rand(1000)
+    for part in truth.split(300):
+        explained.add(torch.full_like(part, float(truth.mean())), part)
+    assert explained.share == pytest.approx(0, abs=1e-9) and explained.error == pytest.approx(
+        float(truth.var(correction=0))
+    )
+    perfect = Explained()
+    perfect.add(truth, truth)
+    assert perfect.share == 1
+
+
+def test_scans_are_standardised_once(scans, tmp_path, caplog) -> None:
+    found = unlabelled(scans)
+    assert [path.name for path in found] == [*(f"s{n}_t1.nii.gz" for n in range(3)), "s9_t1.nii.gz"]
+    files = run(standardised_steps(found, tmp_path / "made", 32, 2))
+    assert len(files) == 3 and "s9_t1" in caplog.text
+    stamp = files[0].stat().st_mtime_ns
+    assert run(standardised_steps(found, tmp_path / "made", 32, 2)) == files and files[0].stat().st_mtime_ns == stamp
+    crops = ScanCrops(files, 24)
+    first, again, other = (crops.draw(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert first.shape == (24, 24, 24) and 0 <= float(first.min()) < float(first.max()) <= 1
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    with pytest.raises(InputError, match="None of the scans"):
+        run(standardised_steps(found[3:], tmp_path / "made", 32, 2))
+
+
+def test_synthetic_crops_and_mixtures(scans) -> None:
+    maps = [prepare(boxes((2, 41), side=24), name="map")]
+    made = SyntheticCrops(maps, preset("synthseg"), 40, 32, 2)
+    first, other = (made.draw(torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    assert first.shape == (32, 32, 32) and float(first.max()) == 1 and not torch.equal(first, other)
+    mixed = MixedCrops(Same(), made, 0.5)
+    drawn = [mixed.draw(torch.Generator().manual_seed(seed)) for seed in range(12)]
+    same = sum(torch.equal(one, Same().draw(torch.Generator())) for one in drawn)
+    assert 2 <= same <= 10
+
+
+def test_what_is_held_out() -> None:
+    assert held_apart(["a"], ()) == [False]
+    assert held_apart(["a", "b", "c"], ()) == [False, False, True]
+    assert held_apart(["a", "b", "c"], ("a",)) == [True, False, False]
+    assert sum(held_apart([str(n) for n in range(40)], ())) == 4
+
+
+def test_from_scans_and_label_maps_to_an_encoder(options, scans) -> None:
+    reports = []
+    path = run(train(replace(options, scans=scans)), reports.append)
+    card = read_card(path)
+    assert card["network"] == "unetr-encoder" and card["labels"] == [] and card["steps"] in (2, 4)
+    assert card["data"] == "2 scans without labels (held out: 1); synthetic scans of 2 label maps (held out: 1)"
+    assert card["licence"] == "that of the scans in scans"
+    assert card["recipe"] == "train pretrain, network unetr, size small, seed 1, batch 2, steps 4, warmup 0"
+    figures = [r.figures for r in reports if r.stage == STAGE]
+    assert len(figures) == 4 and "score" in figures[1] and "explained" in figures[0]
+    assert is_run(options.out) and stages(options) == {STAGE: 4}
+
+    model = Unetr((0, 2), **TINY)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert load_pretrained(model, path)["name"] == "pretrained"
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed and all(key.startswith("net.vit.") for key in changed)
+    trained = load_checkpoint(checkpoint(options.out, STAGE, "best"))["model"]
+    for key, value in model.encoder.state_dict().items():
+        torch.testing.assert_close(value, trained[f"encoder.{key}"].half().float())
+    second = Unetr((0, 2), **TINY)
+    load_pretrained(second, options.out)  # the run will do as well
+    assert torch.equal(second.encoder.norm.weight, model.encoder.norm.weight)
+    with pytest.raises(InputError, match="of a unetr, not of the network"):
+        load_pretrained(SwinUnetr(2, **TINY_SWIN), path)
+
+
+def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path) -> None:
+    run(train(options))
+    parts, reports = replace(options, out=tmp_path / "parts"), []
+    with pytest.raises(Stopped):
+        run(train(parts), reports.append, lambda: sum(r.stage == STAGE for r in reports) == 2)
+    with pytest.raises(InputError, match="--resume"):
+        run(train(parts))
+    run(train(replace(parts, resume=True)))
+    whole, resumed = (load_checkpoint(checkpoint(out, STAGE)) for out in (options.out, parts.out))
+    assert whole["step"] == resumed["step"] == 4 and whole["best"] == resumed["best"]
+    for key, value in whole["model"].items():
+        torch.testing.assert_close(value, resumed["model"][key], rtol=0, atol=0)
+
+
+def test_a_swin_unetrs_encoder(options, monkeypatch) -> None:
+    monkeypatch.setattr("napari_synthseg.training.pretrain.recipe.VALIDATED", 1)
+    path = run(train(replace(options, network="swin-unetr", steps=1, validate_every=1)))
+    assert read_card(path)["network"] == "swin-unetr-encoder"
+    model = SwinUnetr(2, **TINY_SWIN)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    load_pretrained(model, path)
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed and all(key.startswith("net.swinViT.") for key in changed)
+
+
+def test_refusals(options, tmp_path) -> None:
+    with pytest.raises(InputError, match="nothing to learn from"):
+        TrainPretrainOptions(tmp_path)
+    with pytest.raises(InputError, match="mask_ratio"):
+        replace(options, mask_ratio=1.0)
+    with pytest.raises(InputError, match="larger batch"):
+        replace(options, network="swin-unetr", batch=1)
+    with pytest.raises(InputError, match="named 'nobody'"):
+        run(train(replace(options, hold_out=("nobody",))))
+    with pytest.raises(InputError, match="no run of train pretrain"):
+        export(tmp_path, tmp_path / "x.safetensors")
