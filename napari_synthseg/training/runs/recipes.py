@@ -80,6 +80,13 @@ RECIPES: dict[str, RecipeEntry] = {
             f"{HERE}.options.learn2synth:TrainLearn2SynthOptions",
             f"{HERE}.learn2synth.train",
         ),
+        RecipeEntry(
+            "pretrain",
+            "Pre-train",
+            "An encoder of transformers, trained on scans without labels.",
+            f"{HERE}.options.pretrain:TrainPretrainOptions",
+            f"{HERE}.pretrain.train",
+        ),
     )
 }
 
