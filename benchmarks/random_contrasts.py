@@ -34,7 +34,7 @@ def main() -> None:
         scores = []
         for seed in args.seeds:
             cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
-            scores.append(validation.score_refiner(model, cases, torch.device("cpu")))  # type: ignore[arg-type]
+            scores.append(validation.score_refiner(model, cases, torch.device("cpu")).mean)  # type: ignore[arg-type]
             print(f"{name}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
         print(f"{name}: mean {statistics.mean(scores):.3f}", flush=True)
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -52,7 +52,8 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 def figures_for_a_bar(report: Progress) -> dict[str, str]:
     """The figures of a report, short."""
-    return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in report.figures.items()}
+    simple = {name: value for name, value in report.figures.items() if not isinstance(value, Mapping)}
+    return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in simple.items()}
 
 
 @contextlib.contextmanager

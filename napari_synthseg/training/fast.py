@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from napari_synthseg.synthesis.priors import Priors, milder
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.training.lesions import TYPICAL_MM3
 from napari_synthseg.training.losses import dice_and_cross_entropy
+from napari_synthseg.training.pictures import labelled_picture
 
 POSITION_HEADS = 48
 """Heads drawn to set the locator's positional term before training."""
@@ -138,6 +140,20 @@ class LocateRecipe(FastRecipe):
         """What the network is to find, given the channels of labels: these."""
         return channels
 
+    @property
+    def shown(self) -> Sequence[int]:
+        """The label that each class stands for."""
+        return self.model.labels
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        g = step_generator(self.seed, step)
+        record, label_map, sample = self.head(g, self.strength(step))
+        truth = self.channels(record, label_map, sample)
+        image = rescaled(sample.image, percentile_limits(sample.image))
+        with self.autocast():
+            found = self.net(to_memory(self.seen(image[None, None], truth[None], g)))
+        return labelled_picture(image, self.wanted(truth), found[0].argmax(0), self.shown)
+
     @torch.no_grad()
     def set_position(self) -> None:
         """Start the positional term from where labels lie on average, in place of zero."""
@@ -229,6 +245,12 @@ class RefineRecipe(FastRecipe):
         return Crops(
             to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets)
         )
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        crops = self.crops(step_generator(self.seed + 7, step), self.strength(step))
+        with self.autocast():
+            found = self.model.refine(crops.image[:1], crops.prior[:1], crops.appearance[:1])
+        return labelled_picture(crops.image[0, 0], crops.targets[0], found[0].argmax(0), self.model.labels)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)

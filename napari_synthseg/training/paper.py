@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from napari_synthseg.networks.unet import UNet3d
@@ -13,6 +14,7 @@ from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.losses import soft_dice_loss
+from napari_synthseg.training.pictures import labelled_picture
 
 
 class PaperRecipe:
@@ -54,7 +56,21 @@ class PaperRecipe:
         grids: list[Grid] = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
         return apply_batch(records, maps, grids, self.values)
 
+    def seen(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images, what the network sees of them, and the (B, X, Y, Z) channels that it is to find."""
+        images, targets = self.sample(g)
+        return images, images, targets
+
+    @property
+    def shown(self) -> Sequence[int]:
+        """The label that each channel stands for."""
+        return self.values
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        images, seen, truth = self.seen(step_generator(self.seed, step))
+        return labelled_picture(images[0, 0], truth[0], self.model(seen[:1])[0].argmax(0), self.shown)
+
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        images, targets = self.sample(step_generator(self.seed, step))
-        loss = soft_dice_loss(self.model(images), targets)
+        _, seen, truth = self.seen(step_generator(self.seed, step))
+        loss = soft_dice_loss(self.model(seen), truth)
         return loss, {"soft_dice": 1.0 - float(loss.detach())}

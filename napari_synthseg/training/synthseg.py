@@ -66,12 +66,7 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
     )
 
     def scores(score):
-        def validate(m):
-            figures = {"synthetic": score(m, cases, device)}
-            real = score(m, scans, device) if scans else None
-            return {**figures, "score": figures["synthetic"] if real is None else real}
-
-        return validate
+        return lambda m: validation.figures(score, m, cases, scans, device)
 
     if options.start_from:
         start_from(model, options.start_from)
@@ -107,10 +102,6 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
     cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
 
-    def validate(m):
-        synthetic = validation.score_unet(m, cases, device)
-        return {"synthetic": synthetic, "score": validation.score_unet(m, scans, device) if scans else synthetic}
-
     recipe = PaperRecipe(
         model,
         training,
@@ -119,7 +110,7 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
         batch=options.batch or 1,
         crop=options.crop,
         device=device,
-        validation=validate,
+        validation=lambda m: validation.figures(validation.score_unet, m, cases, scans, device),
     )
     loop = LoopOptions(
         steps=stages(options)["unet"],

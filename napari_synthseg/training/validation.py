@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -85,8 +87,52 @@ def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.
     return out
 
 
-def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> list[float]:
-    """Dice of each evaluated structure present in the truth."""
+@dataclass(frozen=True)
+class Scores:
+    """Dice of a network on some cases.
+
+    Attributes:
+        mean: over cases of the mean over structures; NaN without cases.
+        structures: by name, mean over the cases in whose truth it is.
+    """
+
+    mean: float
+    structures: dict[str, float]
+
+
+def gathered(each: Sequence[dict[int, float]]) -> Scores:
+    """The scores of several cases, given what each structure (by its label) scored in each."""
+    found: dict[int, list[float]] = {}
+    for one in each:
+        for value, score in one.items():
+            found.setdefault(value, []).append(score)
+    mean = float(np.mean([np.mean(list(one.values())) for one in each])) if each else float("nan")
+    return Scores(mean, {anatomy.name(value): float(np.mean(scores)) for value, scores in found.items()})
+
+
+def figures(
+    score: Callable[[Any, Sequence[Case], torch.device], Scores],
+    model: nn.Module,
+    heads: Sequence[Case],
+    scans: Sequence[Case],
+    device: torch.device,
+) -> dict[str, Any]:
+    """What a recipe's `validate` returns: the score of synthetic heads, and that of real scans where there are some.
+
+    Args:
+        score: of a network on cases.
+        model: the network.
+        heads: drawn from label maps that are held out.
+        scans: real ones; they choose the model then.
+        device: to predict on.
+    """
+    synthetic = score(model, heads, device)
+    chosen = score(model, scans, device) if scans else synthetic
+    return {"synthetic": synthetic.mean, "score": chosen.mean, "dice": chosen.structures}
+
+
+def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> dict[int, float]:
+    """Dice of each evaluated structure present in the truth, by its label."""
     k = len(labels)
     both = torch.bincount(prediction[prediction == truth].long(), minlength=k)
     a, b = (
@@ -94,7 +140,7 @@ def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -
         torch.bincount(truth.reshape(-1).long(), minlength=k),
     )
     scored = set(anatomy.evaluated_values())
-    return [float(2 * both[i] / (a[i] + b[i])) for i, v in enumerate(labels) if v in scored and b[i] > 0]
+    return {v: float(2 * both[i] / (a[i] + b[i])) for i, v in enumerate(labels) if v in scored and b[i] > 0}
 
 
 def pooled(image: torch.Tensor) -> torch.Tensor:
@@ -103,19 +149,19 @@ def pooled(image: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> float:
-    """Mean Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
+def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
+    """Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
     for case in cases:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
-        scores += [np.mean(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))]
-    return float(np.mean(scores)) if scores else float("nan")
+        scores.append(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))
+    return gathered(scores)
 
 
 @torch.no_grad()
-def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> float:
-    """Mean Dice of both stages at 1 mm, without flips or post-processing."""
+def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
+    """Dice of both stages at 1 mm, without flips or post-processing."""
     scores = []
     for case in cases:
         image = case.image.float().to(device)
@@ -123,7 +169,7 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             prior = model.locate(to_memory(pooled(image)))
             inside = prior[0].argmax(0).nonzero()
             if not len(inside):  # nothing was located, as happens at the start
-                scores.append(0.0)
+                scores.append(dice(torch.zeros_like(case.channels), case.channels, model.labels))
                 continue
             low = ((inside.amin(0) - 3).clamp(min=0) // 4 * 4).tolist()
             high = [
@@ -137,16 +183,16 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             posteriors = model.refine(to_memory(image[fine][None, None]), near, appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
-        scores.append(float(np.mean(dice(prediction, case.channels, model.labels))))
-    return float(np.mean(scores)) if scores else float("nan")
+        scores.append(dice(prediction, case.channels, model.labels))
+    return gathered(scores)
 
 
 @torch.no_grad()
-def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> float:
-    """Mean Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
+def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> Scores:
+    """Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
     middle = (slice(16, 176), slice(32, 192), slice(16, 176))
     scores = []
     for case in cases:
         prediction = model.logits(case.image[middle].float()[None, None].to(device))[0].argmax(0).cpu()
-        scores.append(np.mean(dice(prediction, case.channels[middle], model.labels)))
-    return float(np.mean(scores)) if scores else float("nan")
+        scores.append(dice(prediction, case.channels[middle], model.labels))
+    return gathered(scores)

@@ -4,9 +4,10 @@ ones. With an augmenter that learns nothing it is plain SynthSeg on that augment
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from napari_synthseg.training.learn2synth.hypergradient import Batch, Loss, lear
 from napari_synthseg.training.loop import LoopOptions
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.optimizers import Optimizers
+from napari_synthseg.training.pictures import labelled_picture
 
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""
@@ -112,6 +114,13 @@ class Learn2SynthRecipe:
         outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.taught else None
         self.moving = TwoOptimizers(inner, outer)
         return self.moving
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        images, truth = self.synthetic(step_generator(self.seed, step))
+        seen = self.augmenter(images, step_generator(self.seed + 23, step))
+        found = self.model(seen[:1])[0]
+        values: Sequence[int] = getattr(self.model, "labels", range(len(found)))
+        return labelled_picture(seen[0, 0], truth[0], found.argmax(0), values)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """The synthetic loss; its backward gives the segmenter its gradient, and the augmenter the hypergradient."""

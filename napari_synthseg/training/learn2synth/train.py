@@ -90,10 +90,8 @@ def _recipe(
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     heads = validation.synthetic_cases(held_out, preset("synthseg"), labels, 1, options.seed + 5)
 
-    def validate(m) -> dict[str, float]:
-        figures = {"synthetic": validation.score_unet(m, heads, device)}
-        score = validation.score_unet(m, scans, device) if scans else figures["synthetic"]
-        return {**figures, "score": score}
+    def validate(m) -> dict[str, Any]:
+        return validation.figures(validation.score_unet, m, heads, scans, device)
 
     crop, batch, rate = options.crop, options.batch, loop_of(options).learning_rate
     synthetic = PaperRecipe(

@@ -82,12 +82,8 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
         s1, denoised = score_tissues(m, bad, data.device)  # type: ignore[arg-type]
         return {"degraded_s1": s1, "degraded_d": denoised}
 
-    def scores(score: Callable[..., float]) -> Callable[[nn.Module], dict[str, float]]:
-        def validate(m: nn.Module) -> dict[str, float]:
-            synthetic = score(m, data.heads, data.device)
-            return {"synthetic": synthetic, "score": score(m, data.scans, data.device) if data.scans else synthetic}
-
-        return validate
+    def scores(score: Callable[..., validation.Scores]) -> Callable[[nn.Module], dict[str, Any]]:
+        return lambda m: validation.figures(score, m, data.heads, data.scans, data.device)
 
     def of_tissues(key: str) -> Callable[[nn.Module], dict[str, float]]:
         def validate(m: nn.Module) -> dict[str, float]:
@@ -241,7 +237,7 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
         s2,
         data.maps,
         data.priors,
-        validation=lambda m: {"score": recipes_paper.score_hierarchy(whole, cases, device)},
+        validation=lambda _: validation.figures(recipes_paper.score_hierarchy, whole, data.heads, data.scans, device),
         **common,
     )
     yield from stage("s2", third)

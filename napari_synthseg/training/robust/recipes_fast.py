@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +23,7 @@ from napari_synthseg.training.fast import (
     to_memory,
 )
 from napari_synthseg.training.losses import dice_and_cross_entropy
+from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.robust.parts import NEAR, degraded_case, tissue_classes, tissue_dice
 from napari_synthseg.training.validation import Case
 
@@ -43,6 +45,10 @@ class TissueRecipe(LocateRecipe):
     @property
     def net(self) -> SubvoxelUNet:
         return self.model.locator.s1
+
+    @property
+    def shown(self) -> Sequence[int]:
+        return range(len(TISSUES))
 
     def wanted(self, channels: torch.Tensor) -> torch.Tensor:
         return self.classes[channels.long()]
@@ -87,6 +93,12 @@ class DenoiseRecipe(TissueRecipe):
             return sample.image[None], self.channels(record, label_map, sample)
         case = self.labelled[int(torch.randint(len(self.labelled), (1,), generator=generator))]
         return degraded_case(case, self.degradation, generator, self.device, self.model.head_spacing)
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        image, channels = self.degraded(step_generator(self.seed + 3, step))
+        with self.autocast():
+            found = self.model.locator.tissues(to_memory(rescaled(image, percentile_limits(image))[None]))[1]
+        return labelled_picture(image[0], self.wanted(channels), found[0].argmax(0), self.shown)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 3, step)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +16,7 @@ from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice
-from napari_synthseg.training.validation import Case, dice
+from napari_synthseg.training.validation import Case, Scores, dice, gathered
 
 MIDDLE = (slice(None), slice(16, 176), slice(32, 192), slice(16, 176))
 """Of (C, 192, 224, 192), what is scored."""
@@ -37,10 +36,13 @@ class TissuePaperRecipe(PaperRecipe):
         self.values = tuple(labels)
         self.classes = tissue_classes(labels).to(options["device"])
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        images, channels = self.sample(step_generator(self.seed, step))
-        loss = soft_dice_loss(self.model(images), self.classes[channels.long()])
-        return loss, {"soft_dice": 1.0 - float(loss.detach())}
+    @property
+    def shown(self) -> Sequence[int]:
+        return range(len(TISSUES))
+
+    def seen(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        images, channels = self.sample(g)
+        return images, images, self.classes[channels.long()]
 
 
 class DenoisePaperRecipe(TissuePaperRecipe):
@@ -87,11 +89,13 @@ class DenoisePaperRecipe(TissuePaperRecipe):
             where.append(slice(low, low + self.crop))
         return image[(slice(None), *where)], channels[tuple(where)]
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        images, channels = self.degraded(step_generator(self.seed + 3, step))
-        truth = self.classes[channels.long()]
+    def seen(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        images, channels = self.degraded(g)
         with torch.no_grad():
-            before = one_hot(self.s1(images))
+            return images, one_hot(self.s1(images)), self.classes[channels.long()]
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        _, before, truth = self.seen(step_generator(self.seed + 3, step))
         loss = soft_dice_loss(self.model(before), truth)
         return loss, {"soft_dice": 1.0 - float(loss.detach()), "s1_dice": tissue_dice(before.argmax(1), truth)}
 
@@ -113,13 +117,11 @@ class GuidedPaperRecipe(PaperRecipe):
         self.classes = tissue_classes(model.labels).to(options["device"])
         self.errors = errors or TissueErrorPriors()
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        g = step_generator(self.seed, step)
+    def seen(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         images, channels = self.sample(g)
         count, true = len(TISSUES), self.classes[channels.long()]
         maps = [with_errors(one, draw_errors(self.errors, count, g), count).argmax(0) for one in true]
-        loss = soft_dice_loss(self.model(beside(images, as_channels(torch.stack(maps), count))), channels)
-        return loss, {"soft_dice": 1.0 - float(loss.detach())}
+        return images, beside(images, as_channels(torch.stack(maps), count)), channels
 
 
 @torch.no_grad()
@@ -141,10 +143,10 @@ def score_tissues(
 
 
 @torch.no_grad()
-def score_hierarchy(model: Hierarchy, cases: Sequence[Case], device: torch.device) -> float:
-    """Mean Dice of all labels in the middle 160^3 voxels, without flips or post-processing."""
+def score_hierarchy(model: Hierarchy, cases: Sequence[Case], device: torch.device) -> Scores:
+    """Dice of all labels in the middle 160^3 voxels, without flips or post-processing."""
     scores = []
     for case in cases:
         found = model.eval()(case.image[MIDDLE[1:]].float()[None, None].to(device))[0].argmax(0).cpu()
-        scores.append(float(np.mean(dice(found, case.channels[MIDDLE[1:]], model.labels))))
-    return float(np.mean(scores)) if scores else float("nan")
+        scores.append(dice(found, case.channels[MIDDLE[1:]], model.labels))
+    return gathered(scores)

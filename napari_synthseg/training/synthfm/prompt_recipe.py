@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from napari_synthseg.networks.promptable import STRIDE, Promptable
 from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool
 from napari_synthseg.training.synthfm.simulated_prompts import (
     CELL,
@@ -128,6 +130,21 @@ class PromptRecipe:
         corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
         second, _, better = self.answer_loss(batch, corrected, covered, focus)
         return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """A scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
+        g = step_generator(self.seed + 11, step)
+        held = self.pool.at(max(0, step - 1))  # what the step before used: no scene is made for this
+        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        plan = draw_plan(g, self.boxes, False)
+        batch = PromptRecipe.draw_batch(self, [chosen], self.positions.shape[-1], 1, g, faintest_of(plan))
+        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits, _ = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
+        rows, columns = chosen.scene.extent
+        found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
+        part = (slice(0, rows), slice(0, columns))
+        return labelled_picture(chosen.image[part], batch.targets[0][part].long(), found[part].long(), (0, 1))
 
     def draw_batch(
         self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST

@@ -18,7 +18,7 @@ from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, export, is_run, train
-from napari_synthseg.training.validation import Case
+from napari_synthseg.training.validation import Case, Scores
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model, read_card
 from tests.synthesis.builders import boxes
@@ -26,7 +26,7 @@ from tests.synthesis.builders import boxes
 
 @pytest.fixture(autouse=True)
 def nothing_is_scored(monkeypatch):
-    monkeypatch.setattr("napari_synthseg.training.validation.score_unet", lambda *_: 0.5)
+    monkeypatch.setattr("napari_synthseg.training.validation.score_unet", lambda *_: Scores(0.5, {}))
     monkeypatch.setattr("napari_synthseg.training.validation.synthetic_cases", lambda *_: [])
 
 

@@ -1,0 +1,64 @@
+"""Curves, Dice and pictures of a run, as a window takes them in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_synthseg.progress import run
+from napari_synthseg.training import runs
+from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.watching import save_picture
+
+
+def test_curves_grow_and_forget_what_is_done_again(tmp_path) -> None:
+    log, follower = EventLog(tmp_path), runs.Follower(tmp_path)
+    assert not follower.read()
+    for at in (1, 2, 3):
+        log.append({"stage": "s1", "step": at, "loss": 4.0 - at, "rate": 0.1})
+    log.append({"stage": "s1", "step": 4, "loss": 0.5, "score": 0.7, "dice": {"thalamus": 0.8, "none": None}})
+    assert follower.read() and not follower.read()
+    steps, values = follower.curves["s1"].series("loss")
+    assert steps.tolist() == [1, 2, 3, 4] and values.tolist() == [3, 2, 1, 0.5]
+    assert follower.dice == {"thalamus": 0.8} and follower.figures["score"] == 0.7
+    log.append({"event": "resumed", "stage": "s1", "step": 2})
+    log.append({"stage": "s1", "step": 3, "loss": 9.0})
+    follower.read()
+    assert follower.curves["s1"].series("loss")[1].tolist() == [3, 2, 9]
+    assert follower.dice_history == [] and len(follower.curves["s1"].series("score")[0]) == 0
+
+
+def test_long_curves_are_thinned_by_means(tmp_path) -> None:
+    log, follower = EventLog(tmp_path), runs.Follower(tmp_path)
+    log.waiting = [f'{{"stage": "a", "step": {i + 1}, "loss": {i % 2}}}' for i in range(10_000)]
+    log.append({"stage": "a", "step": 10_001, "loss": 0.5})
+    while follower.read():
+        pass
+    steps, values = follower.curves["a"].series("loss", points=1_000)
+    assert len(steps) == 1_000 and np.all(np.diff(steps) > 0)
+    assert abs(values.mean() - 0.5) < 0.01 and values.std() < 0.1
+
+
+def test_pictures(tmp_path) -> None:
+    assert runs.pictures(tmp_path) is None
+    save_picture(
+        tmp_path, "refine", 12, {"image": np.zeros((2, 3, 4), np.float32), "truth": np.ones((2, 3, 4), np.uint8)}
+    )
+    picture = runs.pictures(tmp_path)
+    assert (picture.stage, picture.step, picture.image.shape) == ("refine", 12, (2, 3, 4))
+    assert picture.truth.max() == 1 and picture.prediction is None
+    (tmp_path / "picture.npz").write_bytes(b"broken")
+    assert runs.pictures(tmp_path) is None
+
+
+def test_a_run_shows_what_it_learns_from_when_asked(tiny) -> None:
+    path = runs.create("synthseg", tiny(steps=3))
+    job = runs.work(path)
+    for report in job:
+        if report.stage == "unet":
+            break
+    runs.ask_pictures(path, 1)
+    run(job)
+    picture = runs.pictures(path)
+    assert picture.stage == "unet" and picture.step == 3
+    assert picture.image.shape == picture.truth.shape == picture.prediction.shape == (32, 32, 32)
+    assert set(np.unique(picture.truth)) <= set(range(100)) and picture.image.std() > 0

@@ -1,0 +1,112 @@
+"""Where runs are, what they are made of, and what becomes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.training import runs
+
+
+def test_a_run_is_found_where_it_was_made(tiny, home) -> None:
+    assert runs.all_runs() == []
+    run = runs.create("synthseg", tiny("first"))
+    assert run == home / "runs" / "first" and runs.all_runs() == [run]
+    assert runs.find_run("first") == run == runs.find_run(run)
+    assert runs.recipe_of(run) == "synthseg" and runs.state(run).kind == "new"
+
+
+def test_a_run_elsewhere_is_found_until_it_is_gone(tiny, tmp_path) -> None:
+    run = runs.create("synthseg", tiny(out=tmp_path / "far" / "away"))
+    assert runs.all_runs() == [run]
+    runs.delete(run)
+    assert runs.all_runs() == [] and not run.exists()
+
+
+def test_names_are_made_different(tiny) -> None:
+    assert runs.new_folder("synthseg", "My run / 1").name == "My-run---1"
+    runs.create("synthseg", tiny("a"))
+    assert runs.new_folder("synthseg", "a").name == "a-2"
+    with pytest.raises(InputError, match="holds a run already"):
+        runs.create("synthseg", tiny(out=runs.runs_folder() / "a"))
+
+
+def test_options_survive_the_config(tiny) -> None:
+    options = tiny(locator_features=(4, 4, 4, 4), learning_rate=1e-3, curriculum=(0.5, 7))
+    config = runs.read_config(runs.create("synthseg", options))
+    assert config.options == options
+    assert config.stages == {"unet": 4} and config.created > 1e9
+
+
+def test_options_can_be_changed_before_the_next_start(tiny) -> None:
+    run = runs.create("synthseg", tiny())
+    runs.change(run, steps=9)
+    assert runs.read_config(run).options.steps == 9 and runs.state(run).total == 9
+    with pytest.raises(InputError, match="above 0"):
+        runs.change(run, steps=-1)
+    with pytest.raises(InputError, match="no option 'stepz'"):
+        runs.change(run, stepz=1)
+    assert runs.read_config(run).options.steps == 9
+
+
+def test_a_duplicate_takes_its_layers_along(tiny, home) -> None:
+    first = home / "runs" / "first"
+    (first / "data").mkdir(parents=True)
+    (first / "data" / "maps.npz").write_bytes(b"layers")
+    options = tiny(out=first)
+    run = runs.create("synthseg", type(options)(first / "data" / "maps.npz", first, steps=4))
+    twin = runs.duplicate(run, seed=5)
+    config = runs.read_config(twin)
+    assert twin.name == "first-2" and config.options.seed == 5 and config.options.steps == 4
+    assert config.options.label_maps == twin / "data" / "maps.npz" and config.options.label_maps.is_file()
+
+
+def test_deleting_leaves_what_is_not_the_runs(tiny) -> None:
+    run = runs.create("synthseg", tiny())
+    (run / "notes.txt").write_text("mine")
+    (run / "mine.safetensors").write_bytes(b"")
+    runs.delete(run)
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+    with pytest.raises(InputError, match="no training run"):
+        runs.delete(run)
+
+
+def test_unknown_runs_are_one_sentence(tmp_path) -> None:
+    with pytest.raises(InputError, match="no run 'x'"):
+        runs.find_run("x")
+    with pytest.raises(InputError, match="no training run"):
+        runs.launch(tmp_path)
+    (tmp_path / "config.json").write_text("{broken")
+    assert runs.state(tmp_path).kind == "failed" and "config.json" in runs.state(tmp_path).words
+
+
+def test_importing_runs_and_options_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from napari_synthseg.training import runs\n"
+        "for one in runs.RECIPES.values(): one.options_type()\n"
+        "assert 'torch' not in sys.modules, 'torch'"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("name", list(runs.RECIPES))
+def test_every_recipe_has_what_the_window_and_the_command_line_need(name, tmp_path) -> None:
+    from dataclasses import MISSING, fields
+    from pathlib import Path
+
+    from napari_synthseg.training.options.as_json import options_from_json, options_to_json
+
+    kind = runs.RECIPES[name].options_type()
+    needed = {one.name for one in fields(kind)}
+    assert {"out", "resume", "seed", "device", "threads", "validate_every", "save_minutes", "name"} <= needed
+    paths = {one.name: tmp_path for one in fields(kind) if one.default is MISSING}
+    try:
+        options = kind(**paths)
+    except InputError:  # learn2synth wants labelled scans, fine-tuning something to start from
+        options = kind(**paths, **{n: Path(tmp_path) for n in ("labelled", "scans") if n in needed and n not in paths})
+    assert options_from_json(kind, options_to_json(options)) == options
+    stages = runs.RECIPES[name].stages(options)
+    assert stages and all(count > 0 for count in stages.values())

@@ -1,0 +1,227 @@
+"""A run's life: recorded, paused, stopped, queued, killed and taken up again, without losing anything or lying."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Stopped, run
+from napari_synthseg.training import runs
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.events import read_events
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.runs.life import lock
+from napari_synthseg.weights import load_model
+
+PATIENCE = 90.0
+
+
+def until(true, what: str) -> None:
+    """Wait for something, as long as a busy machine may need."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def life(path: Path) -> list[str]:
+    return [event["event"] for event in read_events(path) if "event" in event]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = (load_checkpoint(checkpoint(path, "unet"))["model"] for path in (a, b))
+    return all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_from_options_to_weights_in_use(tiny) -> None:
+    path = runs.create("synthseg", tiny())
+    weights = run(runs.work(path))
+    state = runs.state(path)
+    assert weights == path / "mine.safetensors" == state.weights
+    assert state.kind == "finished" and (state.done, state.total) == (4, 4) and not state.going
+    assert life(path) == ["start", "end"]
+    lines = [event for event in read_events(path) if "event" not in event]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all({"time", "loss", "rate", "took"} <= set(line) for line in lines)
+    used = runs.use(path)
+    assert load_model("mine").card["path" if "path" in load_model("mine").card else "name"] in (str(used), "mine")
+    assert runs.use(path).stem == "mine-2"
+
+
+def test_a_failure_says_why_and_an_untouched_folder_goes_away(tiny, tmp_path) -> None:
+    from dataclasses import replace
+
+    options = replace(tiny(), label_maps=tmp_path / "nowhere")
+    with pytest.raises(InputError):
+        run(runs.recorded(runs.recipe("synthseg"), options))
+    assert not options.out.exists()
+    path = runs.create("synthseg", options)
+    with pytest.raises(InputError):
+        run(runs.work(path))
+    assert runs.state(path).kind == "failed" and "nowhere" in runs.state(path).words
+
+
+def test_a_run_does_not_start_twice_or_over(tiny) -> None:
+    path = runs.create("synthseg", tiny())
+    job = runs.work(path)
+    for report in job:
+        if report.stage == "unet":
+            break
+    assert runs.is_going(path) and runs.state(path).kind == "running"
+    for again in (lambda: run(runs.work(path)), lambda: runs.launch(path), lambda: runs.delete(path)):
+        with pytest.raises(InputError, match="going"):
+            again()
+    job.close()
+    assert runs.state(path).kind == "stopped" and not runs.is_going(path)
+    with pytest.raises(InputError, match="--resume"):
+        run(runs.recorded(runs.recipe("synthseg"), runs.read_config(path).options))
+
+
+def test_pause_go_on_and_stop(tiny) -> None:
+    path = runs.create("synthseg", tiny(steps=500))
+    thread = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.work(path)))
+    thread.start()
+    until(lambda: runs.state(path).step > 1, "no step")
+    runs.pause(path)
+    until(lambda: runs.state(path).kind == "paused", "no pause")
+    at = runs.state(path).step
+    time.sleep(0.5)
+    assert runs.state(path).step == at
+    runs.go_on(path)
+    until(lambda: runs.state(path).step > at, "did not go on")
+    runs.stop(path)
+    thread.join(PATIENCE)
+    assert not thread.is_alive() and runs.state(path).kind == "stopped"
+    assert life(path) == ["start", "paused", "continued", "end"]
+    assert load_checkpoint(checkpoint(path, "unet"))["step"] == runs.state(path).step
+
+
+def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny) -> None:
+    whole = runs.create("synthseg", tiny("whole", steps=12))
+    run(runs.work(whole))
+    path = runs.create("synthseg", tiny("killed", steps=12, save_minutes=1e-9))
+    pid = runs.launch(path)
+    until(lambda: runs.state(path).step >= 3, "no steps")
+    assert runs.state(path).pid == pid
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not runs.is_going(path), "the dead hold their lock")
+    state = runs.state(path)
+    if state.kind == "finished":
+        pytest.skip("it was done before it could be killed")
+    assert state.kind == "interrupted" and "checkpoint" in state.words
+    runs.launch(path)
+    until(lambda: not runs.state(path).going and runs.state(path).kind == "finished", "did not finish")
+    assert same_weights(whole, path)
+    assert (path / "mine.safetensors").read_bytes() == (whole / "mine.safetensors").read_bytes()
+    follower = runs.Follower(path)
+    follower.read()
+    assert follower.curves["unet"].series("loss")[0].tolist() == list(range(1, 13))
+
+
+def test_runs_wait_for_their_device_in_order(tiny) -> None:
+    first, second = (runs.create("synthseg", tiny(name, steps=2)) for name in ("first", "second"))
+    hold = threading.Event()
+    busy = runs.create("synthseg", tiny("busy", steps=400))
+    job = threading.Thread(target=lambda: run(runs.work(busy, wait=True), should_stop=hold.is_set), daemon=True)
+    job = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.work(busy, wait=True), None, hold.is_set))
+    job.start()
+    until(lambda: runs.state(busy).step > 0, "no step")
+    order: list[str] = []
+
+    def wait_for(path: Path) -> None:
+        run(runs.work(path, wait=True), lambda report: order.append(path.name) if report.stage == "unet" else None)
+
+    waiting = []
+    for path in (first, second):
+        waiting.append(threading.Thread(target=wait_for, args=(path,)))
+        waiting[-1].start()
+        until(lambda path=path: runs.state(path).kind == "waiting", "does not wait")
+    assert "Another run is on cpu" in runs.state(first).words and "1 run before it" in runs.state(second).words
+    hold.set()
+    for thread in (job, *waiting):
+        thread.join(PATIENCE)
+    assert order == ["first", "first", "second", "second"]
+    assert [runs.state(path).kind for path in (busy, first, second)] == ["stopped", "finished", "finished"]
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(tiny, monkeypatch) -> None:
+    from napari_synthseg.training import checkpoints, loop
+
+    path = runs.create("synthseg", tiny(steps=6, save_minutes=1e-9))
+    real, calls = checkpoints.atomic_save, []
+
+    def full_now_and_then(state, where) -> None:
+        calls.append(state["step"])
+        if state["step"] in (2, 3):
+            raise OSError(28, "No space left on device")
+        real(state, where)
+
+    monkeypatch.setattr(loop, "atomic_save", full_now_and_then)
+    run(runs.work(path))
+    assert life(path).count("trouble") == 2 and runs.state(path).kind == "finished"
+    assert load_checkpoint(checkpoint(path, "unet"))["step"] == 6
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
+    from napari_synthseg.training.checkpoints import atomic_save
+
+    where = tmp_path / "checkpoints" / "unet.pt"
+    atomic_save({"step": 1}, where)
+
+    def full(state, file) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="space"):
+        atomic_save({"step": 2}, where)
+    assert [one.name for one in where.parent.iterdir()] == ["unet.pt"] and load_checkpoint(where)["step"] == 1
+
+
+def test_what_ran_out_of_memory_says_so(tiny, monkeypatch) -> None:
+    from napari_synthseg.training import synthseg
+
+    path = runs.create("synthseg", tiny())
+
+    def hungry(options):
+        yield from ()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(synthseg, "train", hungry)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(runs.work(path))
+    assert "smaller batch" in runs.state(path).words
+
+
+def test_the_lock_of_a_process_that_died_is_free(tiny) -> None:
+    path = runs.create("synthseg", tiny())
+    held = lock(path)
+    held.acquire()
+    assert runs.is_going(path)
+    held.release()
+    assert not runs.is_going(path)
+
+
+def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny) -> None:
+    options = tiny(steps=1_000, validate_every=100)
+    reports = []
+    result = run(runs.estimate("synthseg", options), reports.append)
+    assert set(result.seconds_per_step) == {"unet"} and result.device == "cpu"
+    pace, check = result.seconds_per_step["unet"], result.validation_seconds["unet"]
+    assert result.seconds == pytest.approx(result.start_seconds + 1_000 * pace + 11 * check)
+    assert result.memory and result.memory > 50 << 20 and "cpu" in result.words
+    assert reports[-1].total == 3 and not options.out.exists() and runs.all_runs() == []
+
+
+def test_an_estimate_of_what_cannot_start_says_why(tiny, tmp_path) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="nowhere"):
+        run(runs.estimate("synthseg", replace(tiny(), label_maps=tmp_path / "nowhere")))
