@@ -119,12 +119,13 @@ def labelled_scans(folder: Path, labels: Path | None = None) -> list[tuple[Path,
     """Scans of a folder, each with its label file; scans without one are left out.
 
     A label file belongs to the scans whose names begin with its own, its ending (`_labels`, `_label`, ...) aside:
-    `1002_labels` to `1002_t1`, `mr_train_1001_label` to `mr_train_1001_image`. The longest such name wins. In BIDS names
-    (`sub-01_desc-x_dseg`) the same subject is enough where it has one label file only.
+    `1002_labels` to `1002_t1`, `mr_train_1001_label` to `mr_train_1001_image`. The longest such name wins. In names of
+    BIDS (`sub-01_desc-x_dseg`) the same subject is enough where it has one label file only.
 
     Args:
         folder: of scans.
-        labels: folder of the label files, whose names then need no ending (`la_003` to `la_003_0000`); default the same.
+        labels: folder of the label files, whose names then need no ending (`la_003` to `la_003_0000`); by default they
+            lie beside the scans.
     """
     files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
     if labels is None or labels.resolve() == folder.resolve():

@@ -33,8 +33,9 @@ class Prepared:
     """A scan as the networks see it.
 
     Attributes:
-        image: (X, Y, Z) float32, about 1 mm (or what else its network works at), axes pointing right, anterior, superior; the smallest intensity is 0, the
-            scale still the scan's (`rescale` is left to the network's own rule).
+        image: (X, Y, Z) float32, about 1 mm (or what else its network works at), axes pointing right, anterior,
+            superior; the smallest intensity is 0, the scale still the scan's (`rescale` is left to the network's own
+            rule).
         affine: (4, 4) voxel index of `image` -> RAS mm of the scan's header.
         source: the grid the scan came on.
     """

@@ -131,7 +131,7 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
 
 
 def _of_organ(options: SegmentOptions, card: Mapping[str, Any]) -> Procedure:
-    """Our own way for a network of another organ: nothing is cropped or mirrored, pieces are kept as its scans had them.
+    """Our own way for a network of another organ: no crop, no mirror; as many pieces as its labels had in training.
 
     Raises:
         InputError: an option is made for brains.

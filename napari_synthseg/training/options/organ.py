@@ -24,7 +24,7 @@ class TrainOrganOptions:
     labels: Path | None = None
     """Folder of the label files, if they do not lie beside the scans."""
     label_names: Path | None = None
-    """What the labels are called: a text file, JSON, or ITK-SNAP's or FreeSurfer's table; default "label 1" and so on."""
+    """What the labels are called: a text file, JSON, or ITK-SNAP's or FreeSurfer's table; default "label 1" etc."""
     organ: str = "organ"
     """What the scans show, in a word or two, for the card: heart, prostate."""
     spacing: float | None = None
@@ -46,7 +46,7 @@ class TrainOrganOptions:
     priors: str = "synthseg"
     """Preset of the generative model; lengths count in voxels, and shrink with scans smaller than 160 voxels."""
     validation: Path | None = None
-    """Folder of labelled scans as for --pairs, of other contrasts if there are some: they choose the best checkpoint."""
+    """Folder of labelled scans as for --pairs, best of other contrasts: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
     """Names of scans (or the beginnings) kept for validation; default the last tenth."""
     seed: int = 1
