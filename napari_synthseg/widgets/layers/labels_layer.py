@@ -74,7 +74,9 @@ def recounted(features: pd.DataFrame, counted_mm3: Mapping[int, float], edited: 
     volumes = {value: old[VOLUME][value] * 1000 for value in kept} | {v: counted_mm3.get(v, 0.0) for v in touched}
     quality = {value: old[QUALITY][value] for value in kept} if QUALITY in old.columns else {}
     new = label_features({*old.index, *touched} - {0}, volumes, quality)
-    new[NAME] = [old[NAME].get(value, name) for value, name in zip(new[INDEX], new[NAME], strict=True)]
+    for column in (NAME, SIDE):  # a result of another organ than the brain has its own
+        if column in old.columns:
+            new[column] = [old[column].get(value, now) for value, now in zip(new[INDEX], new[column], strict=True)]
     return new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, copied_geometry, volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
+from napari_synthseg.widgets.layers.layer_file import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,7 +175,7 @@ def _result_kwargs(
     else:
         array, geometry = labels_array(shown_labels(outcome, result.labels)), volume_to_layer(result.labels)[1]
     ours = {
-        "intracranial_mm3": float(result.intracranial_mm3),
+        "intracranial_mm3": None if math.isnan(result.intracranial_mm3) else float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         "record": result.record,
         "verdict": getattr(result, "verdict", None),
@@ -182,6 +184,7 @@ def _result_kwargs(
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
+    looks = renamed(looks, getattr(result, "names", {}))
     return {"data": array, **geometry, "metadata": metadata, **looks}
 
 

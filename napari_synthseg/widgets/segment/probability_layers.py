@@ -23,8 +23,13 @@ KEPT = 3
 """Structures of a stack whose probabilities are kept in memory."""
 
 
-def structure_name(value: int) -> str:
-    """What the probability of a value is the probability of."""
+def structure_name(value: int, result: Layer | None = None) -> str:
+    """What the probability of a value is the probability of: what its result calls it, where that is known."""
+    features = getattr(result, "features", None)
+    if features is not None and {"index", "name"} <= set(features.columns):
+        named = dict(zip(features["index"], features["name"], strict=True))
+        if value in named:
+            return str(named[value])
     return "Background" if value == 0 else anatomy.name(value)
 
 
@@ -41,7 +46,7 @@ def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress,
 def probability_layer(array: np.ndarray, value: int, result: Layer) -> Image:
     """A layer of one structure's probability, lying on its result."""
     geometry = _geometry(result)
-    return Image(array, name=f"{_scan_name(result)} {structure_name(value)} probability", **geometry, **_look())
+    return Image(array, name=f"{_scan_name(result)} {structure_name(value, result)} probability", **geometry, **_look())
 
 
 def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
@@ -64,7 +69,7 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
     geometry["rotate"], geometry["affine"] = _widened(geometry["rotate"], 4), _widened(_matrix(geometry["affine"]), 5)
     geometry["shear"] = (0.0, 0.0, 0.0, *geometry["shear"])
     layer = Image(da.stack(lazy), **geometry, **_look())
-    layer.metadata["structures"] = [structure_name(value) for value in posteriors.values]
+    layer.metadata["structures"] = [structure_name(value, result) for value in posteriors.values]
     layer.name = stack_name(_scan_name(result), layer, 0)
     return layer
 

@@ -230,7 +230,7 @@ class FilteredRows(QSortFilterProxyModel):
 def _tip(row: Row) -> str:
     if isinstance(row, PairRow):
         return f"{row.short_name} (FreeSurfer values {row.left.value} and {row.right.value})"
-    text = f"{row.name} (FreeSurfer value {row.value})"
+    text = f"{row.name} ({'FreeSurfer value' if row.side else 'label'} {row.value})"
     if row.rating.sign:
         text += f"\nExpected Dice {row.quality:.2f}: {row.rating.word}"
         return text if row.rating is ratings.GREEN else f"{text}; look at it before using it."

@@ -107,7 +107,7 @@ def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:
     """The structures of which both sides are among the rows."""
     from napari_synthseg.evaluation.volumetry import side_pairs
 
-    by_value = {row.value: row for row in rows}
+    by_value = {row.value: row for row in rows if row.side}  # what has no side may have such a value all the same
     return [PairRow(by_value[left], by_value[right]) for left, right in side_pairs(by_value)]
 
 
