@@ -31,7 +31,7 @@ LEVELS = 1024
 CLIPPED = (0.1, 99.9)
 FEWEST = 20
 """Voxels that a label needs for each of its classes; with fewer it gets fewer classes, at last one."""
-SAMPLE = 20_000
+SAMPLE = 10_000
 """Voxels of a label at most that a mixture is fitted to."""
 MANY_VALUES = 1_000_000
 """Where the values of sub-regions begin: far from FreeSurfer's, which mean something to the generator."""
@@ -189,7 +189,7 @@ def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
         chosen = rng.choice(chosen, SAMPLE, replace=False)
         room = min(room, len(np.unique(chosen)))
     # Half a level is how well intensities are known: classes are not narrower, and constant regions do no harm.
-    mixture = GaussianMixture(room, reg_covar=0.25, tol=1e-2, max_iter=200, random_state=start)
+    mixture = GaussianMixture(room, reg_covar=0.25, tol=1e-2, max_iter=100, random_state=start)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that goes on for long has classes enough by then
         mixture.fit(chosen[:, None].astype(np.float64))
