@@ -21,7 +21,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.volumetry import compare_volumes
-from napari_synthseg.files import READABLE, read_labels, stem, suffix
+from napari_synthseg.files import READABLE, read_label_table, read_labels, stem, suffix
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.volume import Volume
 
@@ -33,7 +33,7 @@ class EvaluateOptions:
     """What to score."""
 
     values: tuple[int, ...] = ()
-    """FreeSurfer values to score; without any, all that a network predicts, with means over those of the paper."""
+    """Values to score; without any, all that a network of the brain predicts, with means over those of the paper."""
     reduce: bool = False
     """Reduce the truth to what a network predicts first (lesions to white matter, extra-cerebral labels to background):
     for label maps made for training."""
@@ -81,6 +81,9 @@ def evaluate_steps(
             options.values or None,
             names=(pred_path.name, truth_path.name),
         )
+        for value, label in {**read_label_table(truth_path), **read_label_table(pred_path)}.items():
+            if str(value) in result["structures"]:  # of another organ than the brain, perhaps
+                result["structures"][str(value)]["name"] = label.name
         scans.append({"pred": str(pred_path), "truth": str(truth_path), **result})
     yield Progress("evaluating", len(pairs), len(pairs))
     return {"mean": _overall(scans), "structures": _by_structure(scans), "scans": scans, "unmatched": unmatched}

@@ -155,3 +155,12 @@ def test_label_files_may_lie_in_a_folder_of_their_own(tmp_path):
     images = touched(tmp_path / "imagesTr", "la_003_0000", "la_004_0000", "la_030_0000")
     labels = touched(tmp_path / "labelsTr", "la_003", "la_004")
     assert paired(images, labels) == {"la_003_0000": "la_003", "la_004_0000": "la_004"}
+
+
+def test_structures_are_called_as_their_table_says(tmp_path):
+    pred, truth = tmp_path / "a" / "1_seg.nii.gz", tmp_path / "b" / "1_labels.nii.gz"
+    write(pred, 1, values=(2, 7)), write(truth, values=(2, 7))
+    (tmp_path / "b" / "1_labels.tsv").write_text("index\tname\n2\tkidney\n7\tstone\n")
+    result = evaluate_files(pred, truth, options=EvaluateOptions(values=(2, 7)))
+    assert [s["name"] for s in result["structures"].values()] == ["kidney", "stone"]
+    assert "kidney *" in table(result)

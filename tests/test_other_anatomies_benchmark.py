@@ -1,0 +1,56 @@
+"""`benchmarks/other_anatomies.py`: what the network of the images sees, what is printed; and the script of phantoms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.synthesis.heart_phantom import STRUCTURES, contrasts, heart_image, heart_phantom
+from napari_synthseg.synthesis.subregions import split
+from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.organ.recipe import organ_priors
+from tests.synthesis.builders import STILL
+from tests.test_benchmarks import script
+
+
+def test_the_network_of_the_images_sees_the_images(tmp_path):
+    benchmark = script("other_anatomies")
+    labels, tissues = heart_phantom((32, 32, 32), 5.0, 1)
+    scan = split(heart_image(tissues, "ct", 1).data, labels.data, parts=1, backgrounds=(1,))
+    priors = replace(STILL, background_zero=organ_priors("synthseg", 32, 5.0, False).background_zero)
+    recipe = benchmark.Pictures(
+        UNet3d(tuple(range(8)), features=2), [scan], priors, seed=1, batch=2, crop=32, around_labels=0.0, device="cpu",
+        bfloat16=False, validation=lambda m: {},
+    )  # fmt: skip
+    images, targets = recipe.sample(step_generator(1, 0))
+    assert images.shape == (2, 1, 32, 32, 32) and np.array_equal(targets[0].numpy(), labels.data)
+    blood, muscle, lung = (images[0, 0][torch.from_numpy(tissues.data) == t].mean() for t in (1, 5, 11))
+    assert blood > muscle > lung  # as on CT, whatever is drawn
+    assert not torch.equal(images[0], images[1])
+
+
+def test_tables_hold_every_network_and_contrast(tmp_path, monkeypatch, capsys):
+    benchmark = script("other_anatomies")
+    for i, name in enumerate(("subregions", "images")):
+        dice = {c: [dict.fromkeys(STRUCTURES.values(), 0.5 + 0.1 * i)] * 2 for c in contrasts()}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"steps": 1, "seed": 1, "dice": dice}))
+    monkeypatch.setattr(sys, "argv", ["other_anatomies.py", str(tmp_path), "--only", "images"])
+    assert benchmark.main() == 0
+    printed = capsys.readouterr().out
+    assert "| subregions | 0.500 (0.000) | 0.500 (0.000) | 0.500 (0.000) |" in printed
+    assert "| images | black-blood | 0.60 | " in printed and "ct (seen)" in printed
+
+
+def test_phantoms_are_written(tmp_path, monkeypatch, capsys):
+    benchmark = script("make_heart_phantoms")
+    words = [str(tmp_path), "--count", "1", "--contrast", "mr", "--shape", "16", "16", "16", "--spacing", "8"]
+    monkeypatch.setattr(sys, "argv", ["make_heart_phantoms.py", *words])
+    assert benchmark.main() == 0
+    assert (tmp_path / "heart000_mr.nii.gz").exists() and (tmp_path / "heart000_labels.nii.gz").exists()
+    monkeypatch.setattr(sys, "argv", ["make_heart_phantoms.py", str(tmp_path), "--spacing", "1", "2"])
+    assert benchmark.main() == 2 and "spacing" in capsys.readouterr().err
