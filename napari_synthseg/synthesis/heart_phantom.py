@@ -136,8 +136,7 @@ def heart_image(tissues: Volume, contrast: str = "ct", seed: int = 0) -> Volume:
     rng = np.random.default_rng((seed, len(contrast)))
     table = np.zeros(256, np.float32)
     for tissue, (mean, spread) in _CONTRASTS[contrast].items():
-        drawn = rng.normal(mean, spread)
-        table[list(_LEFT if tissue == "left" else _RIGHT if tissue == "right" else (tissue,))] = drawn  # type: ignore[arg-type]
+        table[_alike(tissue)] = rng.normal(mean, spread)
     image = gaussian_filter(table[tissues.data], 0.5)
     noise = _NOISE[contrast] * rng.uniform(0.6, 1.4)
     texture = gaussian_filter(rng.standard_normal(tissues.shape, dtype=np.float32), 1.5)
@@ -173,6 +172,13 @@ def write_heart_pairs(
         write_volume(written[-1], heart_image(tissues, contrast, one))
         write_labels(folder / f"heart{one:03d}_labels.nii.gz", labels, names=names)
     return written
+
+
+def _alike(tissue: str | int) -> list[int]:
+    """The tissues that look like a key of `_CONTRASTS`."""
+    if isinstance(tissue, int):
+        return [tissue]
+    return list(_LEFT if tissue == "left" else _RIGHT)
 
 
 # Space

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ class Split:
         return replace(self.label_map, index=index, **self._rows[backgrounds])
 
     @cached_property
-    def _rows(self) -> dict[int, dict[str, tuple]]:
+    def _rows(self) -> dict[int, dict[str, Any]]:
         """What stands in the table of each number of classes, by the fields of `LabelMap`."""
         rows = {}
         for n, table in self.tables.items():
@@ -84,7 +85,7 @@ class Split:
         return rows
 
 
-def rows_of(targets: Sequence[int]) -> dict[str, tuple]:
+def rows_of(targets: Sequence[int]) -> dict[str, Any]:
     """The table of a label map in which every index has a class of its own and no partner, by fields of `LabelMap`.
 
     Args:

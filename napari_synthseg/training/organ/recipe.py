@@ -48,8 +48,8 @@ def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
     thickest = max(1.0, min(priors.slice_spacing_mm[1], THICKEST_MM / spacing))
     return replace(
         priors,
-        translation_mm=tuple(scale * t for t in priors.translation_mm),
-        velocity_std=tuple(scale * v for v in priors.velocity_std),
+        translation_mm=(scale * priors.translation_mm[0], scale * priors.translation_mm[1]),
+        velocity_std=(scale * priors.velocity_std[0], scale * priors.velocity_std[1]),
         slice_spacing_mm=(min(priors.slice_spacing_mm[0], thickest), thickest),
         flip=0.5 if flip else 0.0,
         skull_strip=0.0,

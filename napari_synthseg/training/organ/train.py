@@ -76,8 +76,8 @@ def train(
     scored = [pairs.with_labels(pairs.read(one, spacing), labels) for one in others] or held
     cases = [validation.real_case(pair) for pair in scored]
     for i, pair in enumerate(held if not others else ()):
-        one = divided(pair, options, options.seed + 7)
-        cases.append(validation.synthetic_case(one, priors, labels, options.seed + 1000 + i))
+        kept = divided(pair, options, options.seed + 7)
+        cases.append(validation.synthetic_case(kept, priors, labels, options.seed + 1000 + i))
     crop = options.crop or pairs.usual_crop([pair.image.shape for pair in read])
     card = card_for(options, labels, names, read, held_out, spacing, crop)
     describe(RECIPE, options, stages(options), card)
