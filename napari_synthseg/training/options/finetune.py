@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from napari_synthseg import weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.training.options.checks import check_positive, check_shares
 
+STAGES = ("locate", "refine")
+"""Of the fast networks, whose two parts are trained one after the other."""
+STAGE = "finetune"
+"""Of all others."""
 ANEW = ("unetr", "swin-unetr")
 """Networks that can be trained from random weights."""
 
@@ -21,8 +26,10 @@ class TrainFinetuneOptions:
     """Folder of scans with label files beside them, such as 1002_t1.nii.gz with 1002_labels.nii.gz."""
     out: Path
     """Folder of the run: events.jsonl, checkpoints, and the exported weights."""
+    labels: Path | None = None
+    """Folder of the label files, where they do not lie beside the scans."""
     start_from: str = "synthseg-fast"
-    """Name or file of weights: a segmentation network or a pre-trained encoder; unetr, swin-unetr: random weights."""
+    """Weights (name, file, run): a segmentation network or a pre-trained encoder; unetr, swin-unetr: random ones."""
     task: Literal["all", "four", "brain"] = "all"
     """all structures; four (white matter, subcortical grey matter, cortex, CSF); brain: skull stripping."""
     steps: int = 1000
@@ -34,9 +41,9 @@ class TrainFinetuneOptions:
     validation: Path | None = None
     """Folder of labelled scans that choose the best checkpoint; by default some of --scans are held out."""
     hold_out: tuple[str, ...] = ()
-    """Beginnings of names (1002) of scans held out for validation; default the last fifth, at least one of two."""
-    synthetic: float = 0.5
-    """Share of synthetic samples, so that a SynthSeg network forgets no contrast; 0 for UNETR, Swin UNETR."""
+    """Names (1002) of scans held out for validation; default the last fifth, one at least where there are two."""
+    synthetic: float | None = None
+    """Share of synthetic samples, so that no contrast is forgotten; default 0.5, and 0 for UNETR and Swin UNETR."""
     label_maps: Path | None = None
     """Label maps to make synthetic images from (folder, or .npz); default those of the scans, which show no skull."""
     priors: str | None = None
@@ -46,7 +53,7 @@ class TrainFinetuneOptions:
     unknown: Literal["refuse", "ignore"] = "refuse"
     """What to do with values in the scans' labels that nobody knows: refuse, or learn nothing where they stand."""
     augmentation: float = 1.0
-    """How much scans are turned, bent, mirrored and changed in brightness at random; 0: crops alone, as in the paper."""
+    """How much scans are turned, bent, mirrored, shaded at random; 0: random crops alone, as in the paper."""
     locate_share: float = 0.4
     """Share of the steps that a fast network's first stage (2 mm) gets."""
     seed: int = 1
@@ -54,9 +61,9 @@ class TrainFinetuneOptions:
     batch: int | None = None
     """Samples a step; default 2 heads, then 2 crops of one head (fast networks), or 1."""
     crop: int | None = None
-    """Side of the crops, voxels of 1 mm; default what the network was made for (UNETR 160, Swin UNETR 96, U-Net 160)."""
+    """Side of the crops, voxels of 1 mm; default 160; UNETR and Swin UNETR have their own (160 and 96)."""
     size: Literal["paper", "small"] = "paper"
-    """UNETR and Swin UNETR from random weights: as published, or small enough for a CPU."""
+    """UNETR and Swin UNETR from random weights: as published, or small and at 2 mm, for a CPU."""
     learning_rate: float | None = None
     """Peak learning rate; default 1e-4, and 3e-4 for fast networks."""
     encoder_share: float | None = None
@@ -80,8 +87,31 @@ class TrainFinetuneOptions:
         """Refuse options out of range."""
         names = ("steps", "batch", "crop", "learning_rate", "validate_every", "threads")
         check_positive(self, names)
-        check_shares(self, ("synthetic", "locate_share", "cooldown"))
+        check_shares(self, ("locate_share", "cooldown", *(("synthetic",) if self.synthetic is not None else ())))
         for name in ("patience", "augmentation", "weight_decay", "encoder_share"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise InputError(f"The option {name} cannot be negative, and is {value}.")
+
+
+def stages(options: TrainFinetuneOptions) -> dict[str, int]:
+    """Steps of each stage, in order.
+
+    Raises:
+        InputError: there are no weights to start from.
+    """
+    if not has_two_stages(options.start_from):
+        return {STAGE: options.steps}
+    first = min(max(1, round(options.steps * options.locate_share)), max(options.steps - 1, 1))
+    return dict(zip(STAGES, (first, max(options.steps - first, 1)), strict=True))
+
+
+def has_two_stages(start_from: str) -> bool:
+    """Whether weights are of a fast network, told by their card alone."""
+    if start_from in ANEW:
+        return False
+    if Path(start_from).expanduser().is_dir():  # a run of pre-training
+        return False
+    path = weights.find(start_from)
+    card = {} if path.suffix == ".h5" else weights.read_card(path)
+    return card.get("parts", {}).get("s2", card).get("network") == "locate-refine"

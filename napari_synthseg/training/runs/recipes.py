@@ -94,6 +94,13 @@ RECIPES: dict[str, RecipeEntry] = {
             f"{HERE}.options.pretrain:TrainPretrainOptions",
             f"{HERE}.pretrain.train",
         ),
+        RecipeEntry(
+            "finetune",
+            "Fine-tune",
+            "A network trained further, or anew, on labelled scans.",
+            f"{HERE}.options.finetune:TrainFinetuneOptions",
+            f"{HERE}.finetune.train",
+        ),
     )
 }
 

@@ -1,0 +1,394 @@
+"""Pre-training and fine-tuning at a scale that fits a CPU: how many labelled scans, how long, and what is forgotten.
+
+    python benchmarks/finetuning.py masks TRAINING VALIDATION OUT [--label-maps DIR --maps NAME ...] [--counts 1 2 4 8]
+    python benchmarks/finetuning.py forgetting TRAINING VALIDATION OUT --label-maps DIR --maps NAME ... [--heads NAME]
+    python benchmarks/finetuning.py tables - - OUT
+
+TRAINING and VALIDATION are folders of labelled scans (`1002_t1.nii.gz`, `1002_labels.nii.gz`).
+
+masks       the question of Table III of "Pretrain Once and Finetune Many Times": a UNETR, with and without an encoder
+            that was pre-trained on TRAINING's scans without their labels (and on synthetic scans of the label maps), is
+            trained on the first 1, 2, 4, 8 labelled scans of it. A small UNETR sees whole heads at 3 mm. Dice on
+            VALIDATION's scans at 3 mm is followed; at the end the same scans are segmented at 1 mm.
+forgetting  a network of SynthSeg's kinds is trained on the same scans for a few steps, mixed with synthetic images and
+            without: Dice before and after on VALIDATION's scans as they are, on the same with their intensities
+            inverted, and on synthetic whole heads (--heads).
+
+No figure chooses a checkpoint: all are of the last step. Cells that OUT holds already are not done again; several
+processes can share the work (--only). CPU-seconds are those of the process: give it one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.networks.build import SMALL
+from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.segmentation.blocks import window
+from napari_synthseg.segmentation.preprocess import brain_centre, rescale
+from napari_synthseg.segmentation.windows import field_start, pooled
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.synthesis.sample import label_map_files
+from napari_synthseg.training import validation
+from napari_synthseg.training.finetune.material import Material, gather
+from napari_synthseg.training.finetune.networks import look_of, starting_network
+from napari_synthseg.training.finetune.recipe_crops import CropRecipe
+from napari_synthseg.training.finetune.scores import ScoredScan, dice_of, score
+from napari_synthseg.training.finetune.train import train as finetune
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.options.finetune import TrainFinetuneOptions
+from napari_synthseg.training.options.pretrain import TrainPretrainOptions
+from napari_synthseg.training.pretrain.train import train as pretrain
+from napari_synthseg.training.synthseg import read_maps
+from napari_synthseg.weights import load_model
+
+SIZES: dict[str, Any] = {
+    "edge": 64,
+    "field": 64,
+    "spacing": 3,
+    "hidden": 192,
+    "mlp": 768,
+    "heads": 6,
+    "layers": 8,
+    "features": 8,
+}
+"""Of the UNETR: whole heads of 192 mm at 3 mm, 64 patches of 48 mm."""
+CPU = torch.device("cpu")
+Row = dict[str, Any]
+
+
+def main() -> int:
+    """Measures what is missing, writes it, and prints the tables; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["masks", "forgetting", "tables"])
+    parser.add_argument("training", type=Path)
+    parser.add_argument("validation", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--label-maps", type=Path)
+    parser.add_argument("--maps", nargs="*", default=[], help="names of the label maps to learn from; default all")
+    parser.add_argument("--heads", nargs="*", default=[], help="names of label maps that make synthetic heads to score")
+    parser.add_argument("--counts", nargs="*", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--task", default="four", choices=["all", "four", "brain"], help="of masks")
+    parser.add_argument("--steps", type=int, default=200, help="of fine-tuning")
+    parser.add_argument("--every", type=int, default=20, help="steps between scores at 3 mm")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of masks; the encoder's is the same")
+    parser.add_argument("--pretrain-steps", type=int, default=400)
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.0], help="of synthetic samples")
+    parser.add_argument("--start", default="synthseg-fast", help="what forgetting starts from")
+    parser.add_argument("--unlabelled", nargs="*", type=int, default=[24], help="labels that the scans show in part")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", help="names of cells")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    try:
+        if args.what == "masks":
+            masks(args)
+        elif args.what == "forgetting":
+            forgetting(args)
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    print(tables(args.out))
+    return cli.DONE
+
+
+def some_scans(folder: Path, count: int, out: Path) -> Path:
+    """A folder with links to the first labelled scans of another one."""
+    pairs = labelled_scans(folder)
+    if len(pairs) < count:
+        raise InputError(f"{folder} holds {len(pairs)} labelled scans: {count} are needed.")
+    return linked([file for pair in pairs[:count] for file in pair], out / f"scans-{count}")
+
+
+def some_maps(folder: Path, names: list[str], out: Path) -> Path:
+    """A folder with links to label maps."""
+    files = [f for f in label_map_files(folder) if not names or f.name.split(".")[0] in names]
+    if len(files) < len(names):
+        raise InputError(f"{folder} lacks some of the label maps {', '.join(names)}.")
+    return linked(files, out)
+
+
+def linked(files: list[Path], out: Path) -> Path:
+    """A folder with links to files."""
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        link = out / file.name
+        if not link.exists():
+            link.symlink_to(file.resolve())
+    return out
+
+
+def missing(args: argparse.Namespace, name: str) -> bool:
+    """Whether a cell is to be measured now."""
+    return (args.only is None or name in args.only) and not (args.out / f"{name}.json").exists()
+
+
+def keep(out: Path, name: str, row: Row) -> None:
+    """Write a cell's figures."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    print(f"{name}: {json.dumps({k: v for k, v in row.items() if k != 'curve'})}", flush=True)
+
+
+# With and without pre-training
+
+
+def masks(args: argparse.Namespace) -> None:
+    """All cells of the table of labelled scans."""
+    SMALL["unetr"].clear()
+    SMALL["unetr"].update(SIZES)  # what both recipes build as small
+    encoder = args.out / "encoder" / "pretrained.safetensors"
+    if missing(args, "pretraining") and not encoder.exists():
+        began = time.process_time()
+        maps = some_maps(args.label_maps, args.maps, args.out / "maps") if args.label_maps else None
+        options = TrainPretrainOptions(
+            args.out / "encoder",
+            args.training,
+            maps,
+            size="small",
+            steps=args.pretrain_steps,
+            warmup=20,
+            learning_rate=args.rate,
+            synthetic=0.25,
+            validate_every=50,
+            seed=args.seed,
+            threads=args.threads,
+            device="cpu",
+            resume=(args.out / "encoder").exists(),
+        )
+        cli.follow(pretrain(options))
+        row = {"steps": args.pretrain_steps, "cpu_s": round(time.process_time() - began), "losses": losses(options.out)}
+        keep(args.out, "pretraining", row)
+    for count in args.counts:
+        for kind in ("without", "with"):
+            name = f"{args.task}-{kind}-{count}"
+            if missing(args, name):
+                keep(args.out, name, trained(args, count, str(encoder) if kind == "with" else "unetr", name))
+
+
+def losses(run: Path) -> dict[str, float]:
+    """Mean loss of the first and of the last tenth of a run's steps."""
+    found = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    values = [line["loss"] for line in found if "loss" in line]
+    n = max(1, len(values) // 10)
+    return {"first": round(float(np.mean(values[:n])), 4), "last": round(float(np.mean(values[-n:])), 4)}
+
+
+def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
+    """Train a UNETR on some scans, and score it."""
+    torch.manual_seed(args.seed)
+    run = args.out / name
+    shutil.rmtree(run, ignore_errors=True)
+    scans = some_scans(args.training, count, args.out)
+    options = TrainFinetuneOptions(
+        scans,
+        run,
+        start_from=start,
+        task=args.task,
+        size="small",
+        validation=args.validation,
+        unlabelled=tuple(args.unlabelled) if args.task == "all" else (),
+        seed=args.seed,
+        device="cpu",
+    )
+    model, card = starting_network(start, args.task, "small")
+    assert isinstance(model, Transformer)
+    material = gather(options, model, look_of(model, card), CPU)
+    boxes = [boxed(scan, model) for scan in material.scored]
+    curve: list[tuple[int, float, float]] = []
+    spent, began = 0.0, time.process_time()
+
+    def follow(network) -> dict[str, float]:
+        nonlocal spent, began
+        spent += time.process_time() - began
+        dice = float(np.mean([coarse_dice(network, box, material) for box in boxes]))
+        curve.append((args.every * (len(curve) + 1), round(spent, 1), round(dice, 4)))
+        began = time.process_time()
+        return {"score": dice}
+
+    recipe = CropRecipe(
+        model, material.sampler, seed=args.seed, batch=1, crop=model.edge, device=CPU, validation=follow
+    )
+    loop = LoopOptions(
+        args.steps,
+        args.rate,
+        optimizer="adamw",
+        weight_decay=1e-5,
+        warmup=10,
+        cooldown=0.3,
+        average=0.99,
+        clip=2.0,
+        validate_every=args.every,
+    )
+    network = cli.follow(fit(recipe, loop, run, name="masks"))
+    with torch.no_grad():
+        fine = score(network, material.scored, material.targets, material.look, CPU)
+    return {
+        "count": count,
+        "start": "random" if start == "unetr" else "pre-trained",
+        "steps": args.steps,
+        "cpu_s": curve[-1][1],
+        "dice_3mm": curve[-1][2],
+        "dice_1mm": round(fine["score"], 4),
+        "structures": fine["dice"],
+        "curve": curve,
+    }
+
+
+def boxed(scan: ScoredScan, model: Transformer) -> tuple[torch.Tensor, np.ndarray]:
+    """A scan as the network sees it whole: (1, 1, X, Y, Z) image at its spacing, and the targets there."""
+    s = model.spacing
+    start = field_start(brain_centre(scan.image), s, model.field)
+    size = (model.field,) * 3
+    image = window(pooled(torch.from_numpy(rescale(scan.image, 0.5, 99.5)), s), start, size)
+    middle = torch.from_numpy(scan.targets)[s // 2 :: s, s // 2 :: s, s // 2 :: s]
+    return image[None, None].clone(), window(middle, start, size).numpy()
+
+
+def coarse_dice(network, box: tuple[torch.Tensor, np.ndarray], material: Material) -> float:
+    """Mean Dice of the scored structures at the network's own spacing."""
+    found = network.logits(box[0])[0].argmax(0).numpy().astype(np.uint8)
+    groups = np.array(material.targets.groups, np.uint8)
+    row = dice_of(groups[found], box[1], material.targets)
+    return float(np.mean([d for i, d in row.items() if material.targets.scored[i]]))
+
+
+# What is forgotten
+
+
+def forgetting(args: argparse.Namespace) -> None:
+    """Scores of the network as it is, and of what becomes of it."""
+    if args.label_maps is None:
+        raise InputError("Synthetic images need label maps: give their folder with --label-maps.")
+    maps = some_maps(args.label_maps, args.maps, args.out / "maps")
+    heads = some_maps(args.label_maps, args.heads, args.out / "heads") if args.heads else None
+    if missing(args, "forgetting-before"):
+        keep(args.out, "forgetting-before", {"count": 0, "share": None, **scored(args, args.start, heads)})
+    for count in args.counts:
+        for share in args.shares:
+            name = f"forgetting-{count}-{share:g}"
+            if missing(args, name):
+                keep(args.out, name, continued(args, count, share, maps, heads, name))
+
+
+def continued(args: argparse.Namespace, count: int, share: float, maps: Path, heads: Path | None, name: str) -> Row:
+    """Train the network further on some scans, and score it."""
+    run, began = args.out / name, time.process_time()
+    options = TrainFinetuneOptions(
+        some_scans(args.training, count, args.out),
+        run,
+        start_from=args.start,
+        steps=args.steps,
+        validation=args.validation,
+        synthetic=share,
+        label_maps=maps if share else None,
+        unlabelled=tuple(args.unlabelled),
+        seed=args.seed,
+        patience=0,
+        validate_every=10**6,
+        device="cpu",
+        threads=args.threads,
+        resume=run.exists(),
+        name=name,
+    )
+    path = cli.follow(finetune(options))
+    spent = round(time.process_time() - began)
+    return {"count": count, "share": share, "steps": args.steps, "cpu_s": spent, **scored(args, str(path), heads)}
+
+
+def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
+    """Dice on the validation scans, on the same inverted, and on synthetic heads."""
+    model, card = starting_network(weights, "all")
+    options = TrainFinetuneOptions(
+        args.validation, args.out, validation=args.validation, synthetic=0.0, unlabelled=tuple(args.unlabelled)
+    )
+    material = gather(options, model, look_of(model, card), CPU)
+    wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
+    found: Row = {}
+    with torch.no_grad():
+        for name, scans in (("scans", material.scored), ("inverted", wrong)):
+            result = score(model, scans, material.targets, material.look, CPU)
+            found |= {name: round(result["score"], 4), f"{name}_each": result["by_scan"]}
+        if heads is not None:
+            cases = validation.synthetic_cases(read_maps(heads), preset("synthseg"), model.labels, 2, 77)  # type: ignore[arg-type]
+            found["synthetic"] = round(validation.score_refiner(load_model(weights), cases, CPU), 4)  # type: ignore[arg-type]
+    return found
+
+
+def inverted(image: np.ndarray) -> np.ndarray:
+    """Dark where it was bright; what is 0 (no head) stays 0."""
+    inside = image > 0
+    top = np.percentile(image[inside], 99.5)
+    return np.where(inside, np.clip(top - image, 1e-3 * top, None), 0).astype(np.float32)
+
+
+# Tables
+
+
+def tables(out: Path) -> str:
+    """What there is, in Markdown."""
+    rows = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(out.glob("*.json"))}
+    parts = [masks_table(rows, task) for task in ("four", "all", "brain")]
+    before = rows.get("forgetting-before")
+    after = [row for name, row in rows.items() if name.startswith("forgetting-") and name != "forgetting-before"]
+    if before:
+        parts.append(forgetting_table(before, sorted(after, key=lambda row: (row["count"], -row["share"]))))
+    return "\n\n".join(part for part in parts if part)
+
+
+def masks_table(rows: dict[str, Row], task: str) -> str:
+    """A line for each number of labelled scans; when the pre-trained one reaches the final Dice of the other."""
+    counts = sorted({row["count"] for name, row in rows.items() if name.startswith(f"{task}-")})
+    lines = []
+    for n in counts:
+        pair = [rows.get(f"{task}-{kind}-{n}") for kind in ("without", "with")]
+        cells = ["" if r is None else f"{r['dice_3mm']:.3f} ({r['dice_1mm']:.3f})" for r in pair]
+        first, second = pair
+        reached = "" if first is None or second is None else _reached(second["curve"], first["dice_3mm"])
+        spent = "" if first is None else f"{first['steps']} steps, {first['cpu_s']:.0f} s"
+        lines.append(f"| {n} | {cells[0]} | {spent} | {cells[1]} | {reached} |")
+    if not lines:
+        return ""
+    head = [
+        f"Task {task}: Dice at 3 mm (segmented at 1 mm)",
+        "",
+        "| labelled scans | random weights | time | pre-trained | when it reaches the Dice of random weights |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *lines])
+
+
+def _reached(curve: list[list[float]], dice: float) -> str:
+    for step, spent, found in curve:
+        if found >= dice:
+            return f"step {step}, {spent:.0f} s"
+    return "not"
+
+
+def forgetting_table(before: Row, after: list[Row]) -> str:
+    """Dice before and after."""
+    columns = [name for name in ("scans", "inverted", "synthetic") if name in before]
+    lines = [f"| labelled scans | synthetic share | steps | CPU-s | {' | '.join(columns)} |"]
+    lines.append("|---" * (4 + len(columns)) + "|")
+    lines.append(f"| 0 (as it is) | | | | {' | '.join(f'{before[c]:.3f}' for c in columns)} |")
+    for row in after:
+        cells = " | ".join(f"{row[c]:.3f}" if c in row else "" for c in columns)
+        lines.append(f"| {row['count']} | {row['share']:g} | {row['steps']} | {row['cpu_s']} | {cells} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

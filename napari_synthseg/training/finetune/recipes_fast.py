@@ -1,0 +1,213 @@
+"""Fine-tuning of the fast networks, robust or not: as they are trained, but some heads are labelled scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
+from napari_synthseg.synthesis.brains import Grid
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.training.fast import (
+    Crops,
+    LocateRecipe,
+    RefineRecipe,
+    Validation,
+    percentile_limits,
+    rescaled,
+    step_generator,
+    to_memory,
+)
+from napari_synthseg.training.finetune.patience import Patience
+from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
+from napari_synthseg.training.finetune.targets import IGNORED, grouped, target_losses
+
+LOCATE_POWER, REFINE_POWER = 0.33, 0.25
+"""Of the cross-entropy's weights, as in `train synthseg`."""
+
+
+class _Mixed:
+    """What both stages share: now a labelled scan, now a synthetic head."""
+
+    model: LocateRefine
+    device: torch.device
+    sampler: ScanSampler
+    weights: torch.Tensor
+    scan_weights: torch.Tensor
+    share: float
+    validate: Validation
+
+    def mix(self, sampler: ScanSampler, share: float, power: float) -> None:
+        """Take up the scans.
+
+        Args:
+            sampler: draws them.
+            share: of synthetic samples.
+            power: of the cross-entropy's weights.
+        """
+        self.sampler, self.share = sampler, share
+        self.scan_weights = group_weights(sampler.scans, sampler.targets.count, power).to(self.device)
+
+    def synthetic(self, g: torch.Generator) -> bool:
+        """Whether a sample is to be synthetic."""
+        return torch.rand(1, generator=g).item() < self.share
+
+    def losses(self, logits: torch.Tensor, truth: torch.Tensor, real: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy and Dice loss of (B, K, ...) logits: of targets for scans, of channels for synthetic heads."""
+        if real:
+            return target_losses(logits, truth, self.sampler.targets.groups, self.scan_weights)
+        return target_losses(logits, truth, range(logits.shape[1]), self.weights)
+
+    def enough(self) -> bool:
+        """Whether the scores have not risen for long enough."""
+        return isinstance(self.validate, Patience) and self.validate.over()
+
+    def pictured(self, image: torch.Tensor, truth: torch.Tensor, logits: torch.Tensor) -> dict[str, np.ndarray]:
+        """A real sample for people: (X, Y, Z) image, targets and (K, X, Y, Z) logits."""
+        targets = self.sampler.targets
+        return targets.picture(image, truth, grouped(logits[None].float(), targets.groups)[0].argmax(0))
+
+
+class ScanLocateRecipe(_Mixed, LocateRecipe):
+    """Stage 1: whole heads at 2 mm, scans among them.
+
+    Args:
+        model: a trained fast network; of a robust one S2's locator is trained, S1 and D stay.
+        maps: label maps of synthetic heads; none where the share is 0.
+        priors: of the generative model.
+        sampler: draws scans.
+        share: of synthetic heads.
+        options: of `FastRecipe`.
+    """
+
+    def __init__(
+        self,
+        model: LocateRefine,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        *,
+        sampler: ScanSampler,
+        share: float,
+        **options,
+    ) -> None:
+        super().__init__(model, maps, priors, weight_power=LOCATE_POWER, **options)
+        self.mix(sampler, share if maps else 0.0, LOCATE_POWER)
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.model.locator.s2 if isinstance(self.model, RobustLocateRefine) else self.model.locator
+
+    def real_head(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A scan at 2 mm in the locator's field of view: image in [0, 1] and targets."""
+        grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
+        image, targets, _ = self.sampler.on(self.sampler.draw(g), grid)
+        return image, targets
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 31, step)
+        images, truths, real = [], [], []
+        for _ in range(self.batch):
+            real.append(not self.synthetic(g))
+            if real[-1]:
+                image, truth = self.real_head(g)
+            else:
+                record, label_map, sample = self.head(g)
+                image, truth = (
+                    rescaled(sample.image, percentile_limits(sample.image)),
+                    self.channels(record, label_map, sample),
+                )
+            images.append(image)
+            truths.append(truth)
+        position = int(torch.randint(8, (1,), generator=g))
+        net: SubvoxelUNet = self.model.locator
+        with self.autocast():
+            logits = net.logits_at(net.trunk(to_memory(torch.stack(images)[:, None])), position)
+        truth, total, figures = subvoxel(torch.stack(truths), position), torch.zeros((), device=self.device), {}
+        for kind, name in ((True, "scans"), (False, "synthetic")):
+            chosen = [i for i, one in enumerate(real) if one == kind]
+            if chosen:
+                entropy, dice = self.losses(logits[chosen], truth[chosen], kind)
+                total = total + len(chosen) / self.batch * (entropy + dice)
+                figures[f"soft_dice_{name}"] = 1.0 - float(dice.detach())
+        return total, figures
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """A scan of a step at 2 mm."""
+        image, truth = self.real_head(step_generator(self.seed + 31, step))
+        with self.autocast():
+            logits = self.model.locator(to_memory(image[None, None]))[0]
+        return self.pictured(image, truth, logits)
+
+
+class ScanRefineRecipe(_Mixed, RefineRecipe):
+    """Stage 2: crops at 1 mm of scans, or of synthetic heads, that the locator has just seen.
+
+    Args: as `ScanLocateRecipe`.
+    """
+
+    def __init__(
+        self,
+        model: LocateRefine,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        *,
+        sampler: ScanSampler,
+        share: float,
+        **options,
+    ) -> None:
+        super().__init__(model, maps, priors, weight_power=REFINE_POWER, **options)
+        self.mix(sampler, share if maps else 0.0, REFINE_POWER)
+
+    @torch.no_grad()
+    def real_crops(self, g: torch.Generator) -> Crops:
+        """Crops of one scan, as `crops` makes them of a synthetic head; their targets are the scans'."""
+        drawn, model = self.sampler.draw(g), self.model
+        image, coarse, limits = self.sampler.on(drawn, Grid.centred(model.head_shape, model.head_spacing))
+        seen = to_memory(image[None, None])
+        with self.autocast():
+            posteriors = model.locate(seen)
+        appearance = model.appearance(seen, posteriors).expand(self.batch, -1, -1)
+        inside, half = ((coarse > 0) & (coarse != IGNORED)).nonzero(), self.crop // 4
+        if not len(inside):
+            inside = torch.tensor([[n // 2 for n in model.head_shape]])
+        images, priors, targets = [], [], []
+        for _ in range(self.batch):
+            at = inside[int(torch.randint(len(inside), (1,), generator=g))].tolist()
+            low = [min(max(c - half, 0), n - 2 * half) for c, n in zip(at, model.head_shape, strict=True)]
+            origin = tuple((a - 0.5 * (n - 1)) * 2.0 - 0.5 for a, n in zip(low, model.head_shape, strict=True))
+            fine, truth, _ = self.sampler.on(drawn, Grid((self.crop,) * 3, 1.0, origin), limits)  # type: ignore[arg-type]
+            images.append(fine)
+            targets.append(truth)
+            x, y, z = (slice(a, a + 2 * half) for a in low)
+            priors.append(posteriors[0, :, x, y, z])
+        return Crops(
+            to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets)
+        )
+
+    def logits(self, crops: Crops, position: int) -> torch.Tensor:
+        """(B, K, 48, 48, 48) logits of one sub-voxel position."""
+        net = self.model.refiner
+        with self.autocast():
+            features = net.trunk(crops.image, net.hints(crops.image, crops.prior, crops.appearance))
+            logits = net.logits_at(features, position)
+        return logits.float() + net.term(crops.image, log_prior(crops.prior), crops.appearance, position)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 37, step)
+        real = not self.synthetic(g)
+        crops = self.real_crops(g) if real else self.crops(g)
+        position = int(torch.randint(8, (1,), generator=g))
+        entropy, dice = self.losses(self.logits(crops, position), subvoxel(crops.targets, position), real)
+        return entropy + dice, {f"soft_dice_{'scans' if real else 'synthetic'}": 1.0 - float(dice.detach())}
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """A crop of a scan: every second voxel of what the network sees."""
+        crops = self.real_crops(step_generator(self.seed + 37, step))
+        logits = self.logits(crops, 0)
+        return self.pictured(subvoxel(crops.image[0, 0], 0), subvoxel(crops.targets[0], 0), logits[0])

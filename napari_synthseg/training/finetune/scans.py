@@ -1,0 +1,225 @@
+"""Labelled scans for fine-tuning: read, brought to 1 mm as prediction does, their labels turned into targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
+from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.segmentation.preprocess import brain_centre, prepare, rescale
+from napari_synthseg.segmentation.presets import Procedure
+from napari_synthseg.training.finetune.targets import IGNORED, Targets, counted, make_targets
+from napari_synthseg.volume import resample_labels_to
+
+NAMED = 8
+"""Unknown labels that a sentence names at most."""
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """A scan and its labels at 1 mm, axes pointing right, anterior, superior.
+
+    Attributes:
+        name: the beginning of its file's name, up to the first underscore.
+        file: its label file's name.
+        image: (X, Y, Z) float32 from 0 on, as `segmentation.preprocess.prepare` gives it.
+        values: (X, Y, Z) label values.
+    """
+
+    name: str
+    file: str
+    image: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelledScan:
+    """A scan with targets.
+
+    Attributes:
+        name: see `RawScan`.
+        image: (X, Y, Z) float32 at 1 mm, from 0 on, or in [0, 1] for networks that look at the whole scan.
+        targets: (X, Y, Z) uint8.
+        centre: (3,) voxel around which the scan is looked at.
+        pooled: (X/p, Y/p, Z/p), means over p^3 voxels.
+        pool: p.
+    """
+
+    name: str
+    image: torch.Tensor
+    targets: torch.Tensor
+    centre: tuple[float, float, float]
+    pooled: torch.Tensor
+    pool: int
+
+    def to(self, device: torch.device | str) -> LabelledScan:
+        """The same scan on a device."""
+        moved: dict[str, Any] = {k: getattr(self, k).to(device) for k in ("image", "targets", "pooled")}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a network looks at scans.
+
+    Attributes:
+        how: whether prediction cuts out the head, how it makes voxels of 1 mm, which percentiles become 0 and 1.
+        whole: whether these percentiles are those of the whole scan (a fast network has its own rule).
+        pool: voxels of 1 mm that the network's voxels, or those of its first stage, are wide.
+        guess: whether it looks around the middle of the brain as the outline of the head tells it, as prediction does.
+    """
+
+    how: Procedure
+    whole: bool = True
+    pool: int = 1
+    guess: bool = False
+
+
+def read_scans(folder: Path, how: Procedure, labels: Path | None = None) -> list[RawScan]:
+    """Read the labelled scans of a folder (see `evaluation.scans.labelled_scans`).
+
+    Args:
+        folder: of scans, and of their label files unless these lie elsewhere.
+        labels: folder of the label files.
+        how: of the network: whether the head is cut out, and how voxels become 1 mm.
+
+    Raises:
+        InputError: there is no such folder or pair, a file cannot be read, or labels and scan lie apart.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: give one of scans with label files beside them.")
+    pairs = labelled_scans(folder, labels)
+    if not pairs:
+        raise InputError(
+            f"{folder} holds no scan with a label file beside it: name them alike, such as 1002_t1.nii.gz and "
+            "1002_labels.nii.gz."
+        )
+    return [_read(scan, found, how) for scan, found in pairs]
+
+
+def _read(scan: Path, labels: Path, how: Procedure) -> RawScan:
+    made = prepare(read_volume(scan), crop_to_head=how.crop_to_head, reference_grid=how.reference_grid, name=scan.name)
+    values = resample_labels_to(read_labels(labels), made.image.shape, made.affine).data
+    if not values.any():
+        raise InputError(f"{labels.name} holds no label within {scan.name}: check that they belong together.")
+    return RawScan(_name(labels), labels.name, np.ascontiguousarray(made.image), values)
+
+
+def _name(labels: Path) -> str:
+    """What a scan is called: its label file's name without the ending that says what it holds."""
+    parts = stem(labels).split("_")
+    return "_".join(parts[:-1] if is_label_name(labels) and len(parts) > 1 else parts)
+
+
+def known_values(
+    scans: Sequence[RawScan], labels: Sequence[int], task: str, unknown: str = "refuse"
+) -> dict[int, int | None]:
+    """What each value in the scans counts as (`targets.counted`).
+
+    Args:
+        scans: where values are looked for.
+        labels: the network's.
+        task: one of `anatomy.TASKS`.
+        unknown: "refuse", or "ignore": they count as None.
+
+    Raises:
+        InputError: there are unknown values, and they are to be refused; the sentence names them.
+    """
+    found: dict[int, int | None] = {}
+    strangers: dict[int, str] = {}
+    for scan in scans:
+        for value in map(int, np.unique(scan.values)):
+            try:
+                found.setdefault(value, counted(value, labels, task))
+            except ValueError:
+                found[value] = None
+                strangers.setdefault(value, scan.file)
+    if strangers and unknown == "refuse":
+        some = ", ".join(map(str, sorted(strangers)[:NAMED])) + (" and others" if len(strangers) > NAMED else "")
+        raise InputError(
+            f"{next(iter(strangers.values()))} holds labels that the task {task!r} does not know ({some}): change them "
+            "to values of the label table (resources/labels.tsv), or leave them out with --unknown ignore."
+        )
+    return found
+
+
+def targets_for(
+    training: Sequence[RawScan],
+    others: Sequence[RawScan],
+    labels: Sequence[int],
+    task: str,
+    *,
+    unlabelled: Sequence[int] = (),
+    unknown: str = "refuse",
+) -> tuple[Targets, dict[int, int]]:
+    """Targets of a network for scans, and the target of each value they hold.
+
+    Args:
+        training: their labels say what can be learned.
+        others: scans that are only scored.
+        labels: the network's.
+        task: one of `anatomy.TASKS`.
+        unlabelled: labels of the network that the scans do not show completely.
+        unknown: "refuse" or "ignore" values that nobody knows.
+
+    Raises:
+        InputError: see `known_values` and `make_targets`.
+    """
+    known = known_values([*training, *others], labels, task, unknown)
+    present = {known[int(v)] for scan in training for v in np.unique(scan.values)}
+    targets = make_targets(labels, task, {v for v in present if v is not None}, unlabelled)
+    place = {v: targets.groups[i] for i, v in enumerate(labels)} if task == "all" else _task_places(targets)
+    return targets, {value: IGNORED if means is None else place[means] for value, means in known.items()}
+
+
+def _task_places(targets: Targets) -> dict[int, int]:
+    """Target of each value of a task."""
+    places = {v: i for i, v in enumerate(targets.values)}
+    return {v: places.get(v, 0) for v in anatomy.task_values(targets.task)}
+
+
+def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: Look) -> LabelledScan:
+    """A scan ready to be learned from.
+
+    Raises:
+        InputError: it holds no label of the task.
+    """
+    made = targets.of_values(scan.values, places)
+    inside = np.argwhere((made > 0) & (made != IGNORED))
+    if not len(inside):
+        raise InputError(f"{scan.file} holds no label that the network could learn for the task {targets.task!r}.")
+    centre = brain_centre(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
+    image = torch.from_numpy(rescale(scan.image, *look.how.percentiles) if look.whole else scan.image)
+    return LabelledScan(
+        scan.name,
+        image,
+        torch.from_numpy(made),
+        tuple(centre.tolist()),
+        F.avg_pool3d(image[None, None], look.pool)[0, 0] if look.pool > 1 else image,
+        look.pool,
+    )
+
+
+def held_out(scans: Sequence[RawScan], names: Sequence[str]) -> tuple[list[RawScan], list[RawScan]]:
+    """Scans to learn from, and scans that choose the best checkpoint: those named, or the last fifth (one at least).
+
+    Raises:
+        InputError: a name belongs to no scan, or nothing is left to learn from.
+    """
+    there = [scan.name for scan in scans]
+    if unknown := set(names) - set(there):
+        raise InputError(f"There is no scan {min(unknown)!r} to hold out: there are {', '.join(there)}.")
+    kept = set(names) or (set(there[-max(1, len(there) // 5) :]) if len(there) > 1 else set())
+    rest = [scan for scan in scans if scan.name not in kept]
+    if not rest:
+        raise InputError("No labelled scan is left to learn from: hold out fewer of them.")
+    return rest, [scan for scan in scans if scan.name in kept]

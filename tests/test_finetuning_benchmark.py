@@ -1,0 +1,69 @@
+"""`benchmarks/finetuning.py`: its scans, its inverted contrast, its cells and its tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from tests.test_benchmarks import script
+from tests.training.finetune.builders import write_scans
+
+bench = script("finetuning")
+
+
+def row(count: int, dice: float, curve: list) -> dict:
+    return {"count": count, "steps": 20, "cpu_s": 9.0, "dice_3mm": dice, "dice_1mm": dice - 0.1, "curve": curve}
+
+
+def test_scans_are_linked_not_copied(tmp_path) -> None:
+    folder = write_scans(tmp_path / "scans", 3)
+    out = bench.some_scans(folder, 2, tmp_path / "out")
+    assert sorted(p.name for p in out.iterdir()) == ["0_labels.nii.gz", "0_t1.nii.gz", "1_labels.nii.gz", "1_t1.nii.gz"]
+    assert all(p.is_symlink() for p in out.iterdir()) and bench.some_scans(folder, 2, tmp_path / "out") == out
+    with pytest.raises(bench.InputError, match="4 are needed"):
+        bench.some_scans(folder, 4, tmp_path / "out")
+
+
+def test_inverted_scans_are_dark_where_they_were_bright() -> None:
+    image = np.array([0.0, 1.0, 50.0, 100.0])
+    made = bench.inverted(image)
+    assert made[0] == 0 and made[1] > made[2] > made[3] > 0
+
+
+def test_tables_say_when_the_same_dice_was_reached(tmp_path) -> None:
+    bench.keep(tmp_path, "four-without-1", row(1, 0.5, [[10, 4.0, 0.3], [20, 9.0, 0.5]]))
+    bench.keep(tmp_path, "four-with-1", row(1, 0.7, [[10, 4.5, 0.55], [20, 9.0, 0.7]]))
+    bench.keep(tmp_path, "four-without-8", row(8, 0.6, [[20, 9.0, 0.6]]))
+    bench.keep(tmp_path, "four-with-8", row(8, 0.4, [[20, 9.0, 0.4]]))
+    text = bench.tables(tmp_path)
+    assert "| 1 | 0.500 (0.400) | 20 steps, 9 s | 0.700 (0.600) | step 10, 4 s |" in text
+    assert "| 8 | 0.600 (0.500) | 20 steps, 9 s | 0.400 (0.300) | not |" in text and "as it is" not in text
+    bench.keep(tmp_path, "forgetting-before", {"count": 0, "share": None, "scans": 0.8, "inverted": 0.6})
+    after = {"count": 2, "share": 0.0, "steps": 9, "cpu_s": 5, "scans": 0.9, "inverted": 0.1}
+    bench.keep(tmp_path, "forgetting-2-0", after)
+    text = bench.tables(tmp_path)
+    assert "| 0 (as it is) | | | | 0.800 | 0.600 |" in text and "| 2 | 0 | 9 | 5 | 0.900 | 0.100 |" in text
+
+
+def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
+    pytest.importorskip("monai")
+    sizes = {"edge": 32, "field": 32, "spacing": 2, "hidden": 12, "mlp": 12, "heads": 2, "layers": 4, "features": 2}
+    monkeypatch.setattr(bench, "SIZES", sizes)
+    monkeypatch.setattr(bench, "SMALL", {"unetr": {}})
+    monkeypatch.setattr("napari_synthseg.training.finetune.networks.SMALL", bench.SMALL)
+    monkeypatch.setattr(bench, "score", lambda *_: {"score": 0.25, "dice": {"Cortex": 0.25}})
+    folder, out = write_scans(tmp_path / "scans", 1), tmp_path / "out"
+    words = ["finetuning.py", "masks", str(folder), str(folder), str(out), "--counts", "1", "--steps", "2", "--every",
+             "1", "--only", "four-without-1"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    assert bench.main() == 0
+    found = json.loads((out / "four-without-1.json").read_text())
+    assert [step for step, *_ in found["curve"]] == [1, 2] and found["dice_1mm"] == 0.25
+    assert found["dice_3mm"] == found["curve"][-1][2] and found["start"] == "random"
+    first = capsys.readouterr().out
+    monkeypatch.setattr(bench, "trained", None)
+    assert bench.main() == 0
+    assert capsys.readouterr().out.strip() in first

@@ -1,0 +1,134 @@
+"""Labelled scans: read, paired, held out; changed at random on any grid; made into label maps and crops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import write_labels
+from napari_synthseg.segmentation.presets import OWN
+from napari_synthseg.synthesis.brains import Grid
+from napari_synthseg.training.finetune.changes import draw_change, mild, shown
+from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
+from napari_synthseg.training.finetune.scans import Look, held_out, read_scans, targets_for, with_targets
+from napari_synthseg.training.finetune.synthetic import SyntheticCrops, maps_of_scans, single_structures
+from napari_synthseg.volume import Volume
+from tests.synthesis.builders import STILL
+from tests.training.finetune.builders import LABELS, write_scans
+
+
+def g(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return read_scans(write_scans(tmp_path / "scans"), OWN)
+
+
+@pytest.fixture
+def sampler(raw):
+    targets, places = targets_for(raw, [], LABELS, "all")
+    return ScanSampler([with_targets(s, targets, places, Look(OWN, pool=2)) for s in raw], targets, 0.0)
+
+
+def test_scans_and_labels_are_brought_to_one_grid(raw) -> None:
+    assert [scan.name for scan in raw] == ["0", "1", "2"]
+    for scan in raw:
+        assert scan.image.shape == scan.values.shape and scan.image.min() == 0
+        assert set(np.unique(scan.values)) == {*LABELS}
+        assert scan.image[scan.values == 42].mean() > scan.image[scan.values == 2].mean() + 80
+
+
+def test_what_cannot_be_paired_is_said(tmp_path) -> None:
+    with pytest.raises(InputError, match="is no folder"):
+        read_scans(tmp_path / "none", OWN)
+    with pytest.raises(InputError, match="no scan with a label file"):
+        read_scans(tmp_path, OWN)
+    folder = write_scans(tmp_path / "apart", 1)
+    labels = np.zeros((9, 9, 9), np.int16)
+    labels[4, 4, 4] = 2
+    far = np.eye(4)
+    far[:3, 3] = 900
+    write_labels(folder / "0_labels.nii.gz", Volume(labels, far))
+    with pytest.raises(InputError, match=r"0_labels.nii.gz holds no label within 0_t1.nii.gz"):
+        read_scans(folder, OWN)
+
+
+def test_holding_out(raw) -> None:
+    assert [[s.name for s in part] for part in held_out(raw, ())] == [["0", "1"], ["2"]]
+    assert [[s.name for s in part] for part in held_out(raw, ("0",))] == [["1", "2"], ["0"]]
+    assert held_out(raw[:1], ())[1] == []
+    with pytest.raises(InputError, match="no scan 'x'"):
+        held_out(raw, ("x",))
+    with pytest.raises(InputError, match="is left"):
+        held_out(raw, ("0", "1", "2"))
+
+
+def test_without_changes_a_scan_is_shown_as_it_is(sampler) -> None:
+    scan, drawn = sampler.scans[0], sampler.draw(g())
+    scan = drawn.scan
+    shape = scan.targets.shape
+    middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
+    image, targets = shown(scan, drawn.change, Grid.centred(shape, 1.0, middle), sampler.targets.partners)
+    torch.testing.assert_close(image, scan.image, atol=2e-3, rtol=0)
+    assert torch.equal(targets, scan.targets)
+
+
+def test_a_mirrored_scan_has_its_sides_swapped(sampler) -> None:
+    scan = sampler.scans[0]
+    still = replace(draw_change(mild(0.0), False, g()), flip=True)
+    shape = scan.targets.shape
+    middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
+    middle[0] = -middle[0]
+    _, targets = shown(scan, still, Grid.centred(shape, 1.0, middle), sampler.targets.partners)
+    partners = torch.tensor(sampler.targets.partners)
+    assert torch.equal(targets.long(), partners[scan.targets.flip(0).long()])
+    assert [sampler.targets.names[p] for p in sampler.targets.partners[1:]] == [
+        "Right-Cerebral-White-Matter", "Right-Cerebral-Cortex", "Left-Cerebral-White-Matter", "Left-Cerebral-Cortex"
+    ]  # fmt: skip
+
+
+def test_the_same_change_is_seen_at_both_spacings(sampler) -> None:
+    scan, change = sampler.scans[0], draw_change(mild(1.0), True, g(5))
+    coarse, few = shown(scan, change, Grid.centred((30, 16, 16), 2.0), sampler.targets.partners)
+    fine, many = shown(scan, change, Grid.centred((60, 32, 32), 1.0), sampler.targets.partners)
+    pooled = torch.nn.functional.avg_pool3d(fine[None, None], 2)[0, 0]
+    assert torch.corrcoef(torch.stack([coarse.flatten(), pooled.flatten()]))[0, 1] > 0.98
+    assert (few == many[::2, ::2, ::2]).float().mean() > 0.8
+    again, _ = shown(scan, change, Grid.centred((60, 32, 32), 1.0), sampler.targets.partners)
+    assert torch.equal(fine, again)
+
+
+def test_crops_lie_around_labels_and_within_the_field(sampler) -> None:
+    for seed in range(6):
+        image, targets = sampler.crop(16, g(seed), 1.0, 60.0)
+        assert image.shape == targets.shape == (16, 16, 16) and image.min() >= 0 and image.max() <= 1
+        drawn = sampler.draw(g(seed))
+        assert all(abs(v) <= 22 for v in sampler.place(drawn, 16.0, 22.0, g(seed)))
+    assert group_weights(sampler.scans, 5, 0.25)[0] == 1
+
+
+def test_label_maps_of_scans(raw) -> None:
+    maps = maps_of_scans(raw, LABELS)
+    assert [m.name for m in maps] == ["0", "1", "2"] and {2, 3, 41, 42} <= set(maps[0].values)
+    with pytest.raises(InputError, match="--label-maps"):
+        maps_of_scans(raw, anatomy.predicted_values(2))
+    with pytest.raises(InputError, match="--label-maps"):
+        single_structures(np.array([[[0, 471]]]), LABELS)
+    sides = single_structures(np.array([[[77]], [[2]], [[2]], [[1012]], [[77]]]), LABELS)
+    assert sides.ravel().tolist() == [25, 2, 2, 3, 57]
+
+
+def test_synthetic_crops_have_the_network_s_channels(raw) -> None:
+    maps = maps_of_scans(raw, LABELS)
+    image, truth = SyntheticCrops(maps, STILL, LABELS, "all", 32, 1.0, "cpu")(g())
+    assert image.shape == (1, 1, 32, 32, 32) and truth.shape == (1, 32, 32, 32)
+    assert set(truth.unique().tolist()) <= set(range(5)) and truth.max() > 0
+    four = SyntheticCrops(maps, STILL, anatomy.task_values("four"), "four", 32, 2.0, "cpu")(g())[1]
+    assert set(four.unique().tolist()) <= {0, 1, 3} and four.max() == 3  # white matter and cortex
