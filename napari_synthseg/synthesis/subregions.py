@@ -124,7 +124,7 @@ def split(
         backgrounds: numbers of classes of the background, one of which is drawn for each image.
 
     Raises:
-        InputError: shapes differ, there is no label, or there are too many.
+        InputError: shapes differ, there is no label, there are too many, or scikit-learn is missing.
     """
     if image.shape != labels.shape or image.ndim != 3:
         raise InputError(f"{name or 'The scan'} and its labels differ in shape: {image.shape} and {labels.shape}.")
@@ -182,8 +182,13 @@ def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
     room = min(n, int(count.sum()) // FEWEST, int(np.count_nonzero(count)))
     if room < 2:
         return np.zeros(LEVELS, np.uint8)
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+    except ImportError as error:
+        raise InputError(
+            "Splitting labels by intensity needs scikit-learn: pip install 'napari-synthseg[train]'."
+        ) from error
 
     chosen = np.repeat(np.arange(LEVELS), count)
     if len(chosen) > SAMPLE:
