@@ -51,6 +51,8 @@ class MaskedAutoencoder(nn.Module):
         self.norm, self.head = nn.LayerNorm(hidden), nn.Linear(hidden, PATCH**3)
         nn.init.normal_(self.mask_token, std=0.02)
         nn.init.normal_(self.position, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.002)  # what is predicted at first is about nothing
+        nn.init.zeros_(self.head.bias)
 
     @property
     def count(self) -> int:

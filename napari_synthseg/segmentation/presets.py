@@ -117,7 +117,7 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
         fast = replace(chosen, flip=False, topology=False)
     else:
         last = card.get("parts", {}).get("s2", card)  # of a hierarchy
-        if last.get("network") == "locate-refine":
+        if last.get("network") in ("locate-refine", "unetr", "swin-unetr"):
             raise InputError(
                 f"The weights {card.get('name')!r} are no SynthSeg U-Net, so the preset reference does not fit; "
                 "leave it at auto."

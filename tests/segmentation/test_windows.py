@@ -89,6 +89,8 @@ def test_a_tiny_unetr_is_listed_and_segments_onto_the_scans_grid(tmp_path, monke
         scan.data[:, ::-1].astype(np.float32),
         scan.affine @ np.array([[1, 0, 0, 0], [0, -1, 0, 55], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
     )
+    with pytest.raises(InputError, match="preset reference does not fit"):
+        run(segment_steps(scan, SegmentOptions(model="tiny", preset="reference")))
     reports = []
     result = run(segment_steps(scan, SegmentOptions(model="tiny", device="cpu", threads=1)), reports.append)
     assert result.labels.shape == scan.shape
