@@ -18,10 +18,11 @@ from napari_synthseg.synthesis.labelmap import LabelMap, load
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import lesions, starting, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
-from napari_synthseg.training.folder import card_of, checkpoint
+from napari_synthseg.training.folder import card_of, checkpoint, read_config
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions, stages
 from napari_synthseg.training.paper import PaperRecipe
+from napari_synthseg.training.parallel import team
 
 
 def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
@@ -80,7 +81,8 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
         weight_power=0.33,
         **common,
     )
-    if not (options.start_from or (options.resume and checkpoint(options.out, "locate").exists())):
+    begun = options.start_from or (options.resume and checkpoint(options.out, "locate").exists())
+    if team().leads and not begun:  # the others get what the first process has
         first.set_position()
     yield from fit(first, loop, options.out, name="locate", resume=options.resume)
     second = RefineRecipe(
@@ -120,23 +122,18 @@ def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: li
         validate_every=options.validate_every,
     )
     yield from fit(recipe, loop, options.out, name="unet", resume=options.resume)
-    card = {"name": options.name, "network": "unet", "labels": list(labels), "features": options.features, "levels": 5,
-            **_facts(options, training, held_out)}  # fmt: skip
-    path = options.out / f"{options.name}.safetensors"
     # "The retained model is then selected relatively to a validation set" (section 3.2), if there is one.
     best = checkpoint(options.out, "unet", "best").exists()
-    chosen = starting.trained_state(options.out, "unet", best=best)
-    weights.save(path, chosen["model"], {**card, "steps": chosen["step"]})
-    return path
+    return export(options.out, options.out / f"{options.name}.safetensors", best=best)
 
 
 def export(
     run: Path, path: Path, *, best: bool = False, scores: Path | None = None, confident_score: float | None = None
 ) -> Path:
-    """Write the averaged weights of a fast run as float16 safetensors with a card.
+    """Write the weights of a run as float16 safetensors with a card; those of a fast run are averaged.
 
     Args:
-        run: the run's folder; its second stage may still be going.
+        run: the run's folder; its last stage may still be going.
         path: of the weights, ending in .safetensors.
         best: the checkpoints with the best validation scores instead of the newest.
         scores: JSON of `evaluate`, whose means go into the card.
@@ -146,6 +143,38 @@ def export(
         InputError: if the run lacks a stage's checkpoint, or the name ends otherwise.
     """
     starting.check_weights_name(path)
+    if checkpoint(run, "unet").exists() and not checkpoint(run, "locate").exists():
+        tensors, card = _paper_weights(run, path.stem, best)
+    else:
+        tensors, card = _fast_weights(run, path.stem, best)
+    card |= {"licence": "Apache-2.0", "trained with": f"napari-synthseg {__version__}", **card_of(run)}
+    if scores is not None:
+        card["scores"] = starting.mean_scores(scores)
+    if confident_score is not None:
+        card["confident_score"] = confident_score
+    weights.save(path, tensors, card)
+    return path
+
+
+def _paper_weights(run: Path, name: str, best: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights of SynthSeg's U-Net, and what their card says of them."""
+    state = starting.trained_state(run, "unet", best=best)
+    options = read_config(run)["options"]
+    k = len(card_of(run).get("labels") or ())
+    card = {
+        "name": name,
+        "network": "unet",
+        "summary": f"whole brain, {k} labels, any contrast; SynthSeg's U-Net",
+        "description": f"{k} labels, scans of any contrast, at 1 mm: SynthSeg's U-Net.",
+        "features": int(options.get("features", 24)),
+        "levels": 5,
+        "steps": int(state["step"]),
+    }
+    return state["average"] or state["model"], card
+
+
+def _fast_weights(run: Path, name: str, best: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Averaged weights of both stages of the fast network, and what their card says of them."""
     tensors: dict[str, torch.Tensor] = {}
     sizes, steps = {}, {}
     for stage, module in (("locate", "locator"), ("refine", "refiner")):
@@ -159,7 +188,7 @@ def export(
     k = tensors["locator.head.bias"].shape[0] // 8
     labels = anatomy.predicted_values(2)
     card = {
-        "name": path.stem,
+        "name": name,
         "network": "locate-refine",
         "summary": f"whole brain, {k} labels, any contrast; fast",
         "description": f"Whole brain, {k} labels, scans of any contrast: locates at 2 mm, refines at 1 mm. Fast.",
@@ -167,16 +196,8 @@ def export(
         "locator_features": sizes["locator"],
         "refiner_features": sizes["refiner"],
         "steps": steps,
-        "licence": "Apache-2.0",
-        "trained with": f"napari-synthseg {__version__}",
-        **card_of(run),
     }
-    if scores is not None:
-        card["scores"] = starting.mean_scores(scores)
-    if confident_score is not None:
-        card["confident_score"] = confident_score
-    weights.save(path, tensors, card)
-    return path
+    return tensors, card
 
 
 def start_from(model: LocateRefine | UNet3d, name: str) -> None:

@@ -15,7 +15,7 @@ from napari_synthseg.progress import run
 from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.synthseg import TrainSynthSegOptions, split, train
+from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train
 from napari_synthseg.weights import load_model
 from tests.synthesis.builders import boxes
 
@@ -82,6 +82,16 @@ def test_paper_recipe(maps, tmp_path) -> None:
     assert isinstance(model, UNet3d)
     assert model.features == 2 and len(model.labels) == 33
     assert checkpoint(tmp_path / "run", "unet").exists()
+
+
+def test_weights_of_a_paper_run_that_is_not_finished(maps, tmp_path) -> None:
+    job = train(tiny(maps, tmp_path / "run", preset="paper", steps=50, validate_every=100))
+    while next(job).done < 2:
+        pass
+    job.close()
+    model = load_model(export(tmp_path / "run", tmp_path / "mine.safetensors"))
+    assert isinstance(model, UNet3d) and model.features == 2
+    assert model.card["steps"] == 2 and "label maps" in model.card["data"]
 
 
 def test_a_crop_s_prior_lies_on_its_image(maps) -> None:

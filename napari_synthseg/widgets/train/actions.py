@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
 from napari_synthseg import weights
 from napari_synthseg.widgets.parts.choices import use_folders
-from napari_synthseg.widgets.parts.option_fields import option_fields
 from napari_synthseg.widgets.parts.weights_news import NEWS
 from napari_synthseg.widgets.train.buttons import CONTINUE, GO_ON, LONGER, PAUSE, START
 from napari_synthseg.widgets.train.commands import Commands
-from napari_synthseg.widgets.train.presets import step_fields
+from napari_synthseg.widgets.train.presets import scaled
 from napari_synthseg.widgets.train.request import Request, make_run
 from napari_synthseg.widgets.train.words import run_name
 
@@ -192,32 +191,10 @@ class RunActions(QObject):
     def _train_longer(self, run: Path, config: Any, steps: int) -> None:
         from napari_synthseg.training import runs
 
-        changes = longer(config.options, config.stages, steps)
+        changes = scaled(config.options, config.stages, steps)
 
         def go() -> None:
             runs.change(run, **changes)
             runs.launch(run)
 
         self.commands.do("Training longer", go)
-
-
-def longer(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
-    """The options that ask for so many steps in all, in the same proportions as before.
-
-    Args:
-        options: of a run.
-        stages: steps of each of its stages.
-        steps: in all.
-    """
-    total = sum(stages.values())
-    names = step_fields({one.name: one for one in option_fields(type(options))})
-    if len(names) < 2:
-        return dict.fromkeys(names, steps)
-    own = {name: getattr(options, name) or _steps_of(name, stages) for name in names}
-    return {name: round(value * steps / total) for name, value in own.items() if value}
-
-
-def _steps_of(name: str, stages: Mapping[str, int]) -> int:
-    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"."""
-    word = name.partition("_")[2]
-    return sum(steps for stage, steps in stages.items() if stage.startswith(word))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -24,7 +25,7 @@ class EstimatePanel(QFrame):
         button: starts and stops it; placed by the page.
     """
 
-    measured = Signal(object)  # seconds a step, by stage
+    measured = Signal(object)  # training.runs.Estimate
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,6 +40,7 @@ class EstimatePanel(QFrame):
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(2)
         self._possible = False
+        self._kept = False
         self._job = Job(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
@@ -59,7 +61,6 @@ class EstimatePanel(QFrame):
     def begin(self, request: Request) -> None:
         """Try a run that is not made yet."""
         self._clear()
-        self._stages = None
         self.bar.setRange(0, 0)
         self.bar.show()
         self.show()
@@ -73,8 +74,14 @@ class EstimatePanel(QFrame):
 
     def forget(self) -> None:
         """Other options are chosen: what was found holds no more."""
-        if not self.running:
+        if not self.running and not self._kept:
             self.hide()
+
+    def keep(self, change: Callable[[], None]) -> None:
+        """Change options because of what was found, which stays in sight."""
+        self._kept = True
+        change()
+        self._kept = False
 
     def set_possible(self, possible: bool) -> None:
         """Whether there is something to estimate."""
@@ -93,7 +100,7 @@ class EstimatePanel(QFrame):
     def _on_returned(self, found: Any) -> None:
         self._end(found.words)
         self._show_table(found)
-        self.measured.emit(dict(found.seconds_per_step))
+        self.measured.emit(found)
 
     def _on_failed(self, error: Exception) -> None:
         self._end(complain(error, "Estimating"))

@@ -65,6 +65,8 @@ class NewRunPage(QWidget):
         self.estimate.button.clicked.connect(self._on_estimate)
         self.estimate.measured.connect(self._on_measured)
         self._busy = False
+        self._night = False
+        self._devices: Mapping[str, str] = {}
         self._build()
         self.recipe.currentIndexChanged.connect(lambda _: self._show_recipe())
         kept = recall(FACE)
@@ -131,8 +133,9 @@ class NewRunPage(QWidget):
         """A sentence below the buttons."""
         self.status.say(text)
 
-    def set_devices(self, names: list[str]) -> None:
-        """Offer the devices that there are, once they are known."""
+    def set_devices(self, names: Mapping[str, str]) -> None:
+        """Offer the GPUs that there are, by device, once they are known."""
+        self._devices = names
         for form in self.forms.values():
             form.set_devices(names)
 
@@ -157,6 +160,8 @@ class NewRunPage(QWidget):
         if name not in self.forms:
             form = RecipeForm(self._viewer, self._recipes[name])
             form.changed.connect(self._on_changed)
+            form.night_wanted.connect(self._on_night)
+            form.set_devices(self._devices)
             form.recall(recall(FACE).get("forms", {}).get(name, {}), str(preference("device", "auto")))
             self.forms[name] = form
             self._place.addWidget(form)
@@ -168,6 +173,7 @@ class NewRunPage(QWidget):
 
     def _on_changed(self) -> None:
         self.say("")
+        self._night = False
         self.estimate.forget()
         self._show_state()
         self.changed.emit()
@@ -197,5 +203,13 @@ class NewRunPage(QWidget):
         except ValueError as error:
             self.hint.say(str(error))
 
-    def _on_measured(self, pace: Mapping[str, float]) -> None:
-        self.form.set_pace(pace)
+    def _on_night(self) -> None:
+        """Measure how long the options take; then as many steps are asked for as fit into a night."""
+        if self.form.problem() is None and not self.estimate.running:
+            self._night = True
+            self.estimate.begin(self.request())
+
+    def _on_measured(self, found: Any) -> None:
+        wanted, self._night = self._night, False
+        if wanted:
+            self.estimate.keep(lambda: self.form.set_night(found.seconds))

@@ -1,6 +1,6 @@
 """A few sets of options that make sense together: to try a recipe, for a night, and as in the paper. No Qt here.
 
-They are derived from a recipe's options: what it calls its steps, and whether it has a plan of the paper.
+They are derived from a recipe's options: what it calls its steps, and which option chooses what the paper has.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any
 
 from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
 
+TRY, NIGHT, PAPER = "Try it", "Overnight", "As in the paper"
 TRY_STEPS = 60
 """Steps in all of a first try: a few minutes on a processor, enough to see curves and a validation."""
 NIGHT_SECONDS = 9 * 3600.0
-SWITCHES = ("preset", "plan")
-"""Options that choose between a quick way and the paper's."""
+SWITCHES = ("preset", "plan", "size")
+"""Options that choose between a quick way and the paper's; the first one that there is counts."""
 STEPS = "steps"
 
 
@@ -34,31 +35,72 @@ class Preset:
     values: Mapping[str, Any]
 
 
-def presets(options: type, pace: Mapping[str, float] | None = None, stages: Mapping[str, int] | None = None):
-    """The presets of a recipe.
+def presets(options: type) -> list[Preset]:
+    """The presets of a recipe; how many steps fit into a night has to be measured (see `scaled`).
 
     Args:
         options: its dataclass.
-        pace: seconds a step of each stage, if they were measured: the night's steps follow from them.
-        stages: steps of each stage as the options are now.
     """
     fields = {one.name: one for one in option_fields(options)}
+    quick, paper = _ways(fields)
     found = [
-        Preset("Try it", f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.", _trial(fields)),
-        Preset("Overnight", *_night(fields, pace or {}, stages or {})),
+        Preset(TRY, f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.", quick | _trial(fields)),
+        Preset(NIGHT, "As many steps as fit into nine hours here; a few are tried first, to know.", quick),
     ]
-    if paper := _paper(fields):
-        found.append(Preset("As in the paper", "The published network and schedule: for a large GPU and days.", paper))
+    if paper is not None:
+        found.append(Preset(PAPER, "The published network and schedule: for a large GPU and days.", paper))
     return found
 
 
-def step_fields(fields: Mapping[str, OptionField]) -> list[str]:
+def step_fields(options: type) -> list[str]:
     """The options that say how long is trained: "steps", or one for each stage."""
-    return [name for name, one in fields.items() if one.kind == "integer" and name.split("_")[0] == STEPS]
+    return [one.name for one in option_fields(options) if _says_steps(one)]
+
+
+def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
+    """The options that ask for so many steps in all, in the same proportions as now.
+
+    Args:
+        options: of a run.
+        stages: steps of each of its stages.
+        steps: in all.
+    """
+    names, total = step_fields(type(options)), sum(stages.values())
+    if len(names) < 2:
+        return dict.fromkeys(names, steps)
+    own = {name: getattr(options, name) or _steps_of(name, stages) for name in names}
+    return {name: max(1, round(value * steps / total)) for name, value in own.items() if value}
+
+
+def night_steps(seconds: float, steps: int) -> int:
+    """How many steps fit into a night, as two digits that count: 13,000 and not 13,214.
+
+    Args:
+        seconds: that `steps` take, validations included.
+        steps: see there.
+    """
+    fit = steps * NIGHT_SECONDS / max(seconds, 1e-9)
+    unit = 10 ** max(0, len(str(int(fit))) - 2)
+    return max(1, int(fit // unit * unit))
+
+
+def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
+    """Name of the preset whose values are exactly what differs from the defaults; empty where there is none."""
+    return next((one.name for one in found if dict(one.values) == dict(changed)), "")
+
+
+def _ways(fields: Mapping[str, OptionField]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What makes a recipe quick, and what makes it the paper's (None: it has no such way), where that is no default."""
+    name = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), None)
+    if name is None or (name == "size" and "network" not in fields):  # of fine-tuning, size concerns few networks
+        return {}, None
+    quick = next(value for value in fields[name].choices if value != "paper")
+    default = fields[name].default
+    return ({name: quick} if default != quick else {}), ({name: "paper"} if default != "paper" else {})
 
 
 def _trial(fields: Mapping[str, OptionField]) -> dict[str, Any]:
-    names = step_fields(fields)
+    names = [name for name, one in fields.items() if _says_steps(one)]
     each = max(1, TRY_STEPS // max(1, len(names)))
     values: dict[str, Any] = dict.fromkeys(names, each)
     if "validate_every" in fields:
@@ -68,28 +110,11 @@ def _trial(fields: Mapping[str, OptionField]) -> dict[str, Any]:
     return values
 
 
-def _night(
-    fields: Mapping[str, OptionField], pace: Mapping[str, float], stages: Mapping[str, int]
-) -> tuple[str, dict[str, Any]]:
-    seconds = sum(pace.get(stage, 0.0) * steps for stage, steps in stages.items())
-    names = step_fields(fields)
-    if not seconds or names != [STEPS]:
-        return "The quick way of this program with its usual number of steps. Estimate says how long it takes.", {}
-    total = sum(stages.values())
-    steps = _rounded(total * NIGHT_SECONDS / seconds)
-    return f"As many steps as fit into nine hours, as estimated: {steps:,}.", {STEPS: steps}
+def _says_steps(field: OptionField) -> bool:
+    return field.kind == "integer" and field.name.split("_")[0] == STEPS
 
 
-def _rounded(steps: float) -> int:
-    """Two digits that count: 13,000 and not 13,214."""
-    unit = 10 ** max(0, len(str(int(steps))) - 2)
-    return max(1, int(steps // unit * unit))
-
-
-def _paper(fields: Mapping[str, OptionField]) -> dict[str, Any]:
-    return {name: "paper" for name in SWITCHES if name in fields and "paper" in fields[name].choices}
-
-
-def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
-    """Name of the preset whose values are exactly what differs from the defaults; empty where there is none."""
-    return next((one.name for one in found if dict(one.values) == dict(changed)), "")
+def _steps_of(name: str, stages: Mapping[str, int]) -> int:
+    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"."""
+    word = name.partition("_")[2]
+    return sum(steps for stage, steps in stages.items() if stage.startswith(word))

@@ -15,19 +15,34 @@ from napari_synthseg.widgets.parts.option_controls import ChoiceControl
 from napari_synthseg.widgets.parts.option_fields import option_fields
 from napari_synthseg.widgets.parts.options_form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
-from napari_synthseg.widgets.train.presets import Preset, matching, presets, step_fields
+from napari_synthseg.widgets.train.presets import NIGHT, Preset, matching, night_steps, presets, scaled, step_fields
 from napari_synthseg.widgets.train.request import LATER, Request
-from napari_synthseg.widgets.train.sources import data_fields
+from napari_synthseg.widgets.train.sources import PAIRS, data_fields
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 HIDDEN = ("out", "resume")
 """Options that the page answers itself: a run has its folder, and is continued with a button."""
-USUAL = ("preset", "plan", "task", "architecture", "network", "steps", "seed", "name", "device")
+USUAL = (
+    "start_from",
+    "task",
+    "network",
+    "size",
+    "preset",
+    "plan",
+    "augmenter",
+    "organ",
+    "steps",
+    "seed",
+    "name",
+    "device",
+)
 """Options shown at once, where a recipe has them; and those that say how long is trained."""
 TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps", "label_maps": "&Label maps",
-         "labelled": "Labelled scans", "validation": "Validation scans"}  # fmt: skip
+         "validation": "Validation scans", "start_from": "Start from"}  # fmt: skip
+OWN = ("seed", "name", "device", "threads", "start_from")
+"""Options that a preset leaves as they are."""
 FORGOTTEN = ("name",)
 
 
@@ -40,17 +55,18 @@ class RecipeForm(QWidget):
     """
 
     changed = Signal()
+    night_wanted = Signal()  # how long the options take is to be measured
 
     def __init__(self, viewer: ViewerModel, entry: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._entry = entry
         self.options = entry.options_type()
-        self._pace: Mapping[str, float] = {}
         self._filling = False
+        self._night: dict[str, int] = {}
         fields = {one.name: one for one in option_fields(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
-        usual = [name for name in USUAL if name in fields and name not in self.data]
-        steps = [name for name in step_fields(fields) if name not in usual]
+        usual = [name for name in USUAL if name in fields and name not in self.data and _is_usual(name, fields)]
+        steps = [name for name in step_fields(self.options) if name not in usual]
         at = usual.index("seed") if "seed" in usual else len(usual)
         devices = {"device": device_choices()} if "device" in fields else {}
         self.form = OptionsForm(
@@ -59,7 +75,7 @@ class RecipeForm(QWidget):
             leave_out=(*HIDDEN, *self.data),
             texts=TEXTS,
             choices=devices,
-            nothing={"threads": "automatic", **dict.fromkeys(step_fields(fields), "as usual")},
+            nothing={"threads": "automatic", **dict.fromkeys(step_fields(self.options), "as usual")},
         )
         self.presets = QWidget()
         self._preset_row = QHBoxLayout(self.presets)
@@ -77,8 +93,8 @@ class RecipeForm(QWidget):
 
     def _build(self) -> None:
         form = self.form.usual
-        for row, (name, chooser) in enumerate(self.data.items()):
-            label = QLabel(TEXTS.get(name, chooser.field.field.text))
+        for row, chooser in enumerate(self.data.values()):
+            label = QLabel(_data_text(chooser))
             label.setBuddy(chooser)
             label.setToolTip(chooser.field.field.doc)
             form.insertRow(row, label, chooser)
@@ -141,26 +157,32 @@ class RecipeForm(QWidget):
         self._filling = False
         self._mark_preset()
 
-    def set_pace(self, pace: Mapping[str, float]) -> None:
-        """Seconds a step of each stage, as measured: a night's steps follow from them."""
-        self._pace = pace
-        self._make_presets()
+    def set_night(self, seconds: float) -> None:
+        """Ask for as many steps as fit into a night.
 
-    def set_devices(self, names: list[str]) -> None:
-        """Offer the devices that this machine has, each of several GPUs apart."""
+        Args:
+            seconds: that the options as they are take, as measured.
+        """
+        stages = self._stages()
+        options = self._options()
+        if options is not None and sum(stages.values()):
+            self._night = scaled(options, stages, night_steps(seconds, sum(stages.values())))
+            self.form.set_values(self._night)
+
+    def set_devices(self, names: Mapping[str, str]) -> None:
+        """Offer each of several GPUs apart.
+
+        Args:
+            names: of the GPUs, by device.
+        """
         control = self.form.controls.get("device")
-        if not isinstance(control, ChoiceControl):
-            return
-        known = {control.itemData(row) for row in range(control.count())}
-        for name in names:
-            if name not in known and name != "cuda:0":
-                control.addItem(name, name)
+        if isinstance(control, ChoiceControl) and len(names) > 1:
+            for device, name in names.items():
+                if control.findData(device) < 0:
+                    control.addItem(f"{name} ({device})", device)
 
     def _make_presets(self) -> None:
-        for button in self.preset_buttons.values():
-            button.deleteLater()
-        self.preset_buttons = {}
-        self._presets = presets(self.options, self._pace, self._stages())
+        self._presets = presets(self.options)
         for one in self._presets:
             button = QPushButton(one.name)
             button.setCheckable(True)
@@ -170,24 +192,32 @@ class RecipeForm(QWidget):
             self.preset_buttons[one.name] = button
         self._mark_preset()
 
+    def _options(self) -> Any:
+        """The options as they are, with data that is chosen later; None where they cannot be used."""
+        data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.field.required}
+        try:
+            return self.options(**self.form.values(), **data, out=LATER)
+        except (TypeError, ValueError):
+            return None
+
     def _stages(self) -> dict[str, int]:
         """Steps of each stage with the options as they are; empty where they cannot be used."""
         try:
-            chosen = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.field.required}
-            return dict(self._entry.stages(self.options(**self.form.values(), **chosen, out=LATER)))
-        except (TypeError, ValueError):
+            options = self._options()
+            return dict(self._entry.stages(options)) if options is not None else {}
+        except ValueError:
             return {}
 
     def _choose_preset(self, preset: Preset) -> None:
-        kept = {name: value for name, value in self._readable().items() if name in ("seed", "name", "device")}
+        kept = {name: value for name, value in self.form.differences().items() if name in OWN}
         self._filling = True
         self.form.set_defaults()
         self.form.set_values({**kept, **preset.values})
         self._filling = False
+        self._night = {}
         self._on_changed()
-
-    def _readable(self) -> dict[str, Any]:
-        return self.form.differences()
+        if preset.name == NIGHT:
+            self.night_wanted.emit()
 
     def _on_changed(self) -> None:
         if not self._filling:
@@ -195,8 +225,9 @@ class RecipeForm(QWidget):
             self.changed.emit()
 
     def _mark_preset(self) -> None:
-        changed = {k: v for k, v in self._readable().items() if k not in ("seed", "name", "device")}
-        chosen = matching(self._presets, changed)
+        changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
+        night = [Preset(NIGHT, "", {**one.values, **self._night}) for one in self._presets if one.name == NIGHT]
+        chosen = matching([*(night if self._night else ()), *self._presets], changed)
         for name, button in self.preset_buttons.items():
             button.setChecked(name == chosen)
         stages = self._stages()
@@ -205,3 +236,15 @@ class RecipeForm(QWidget):
 
 def _is_something(chooser: DataChooser) -> bool:
     return chooser.chosen() != "nothing" and chooser.problem() is None
+
+
+def _data_text(chooser: DataChooser) -> str:
+    """The label of a data row."""
+    if chooser.name in TEXTS:
+        return TEXTS[chooser.name]
+    return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.text
+
+
+def _is_usual(name: str, fields: Mapping[str, Any]) -> bool:
+    """Whether an option is shown at once: what weights to start from only where some must be named."""
+    return name != "start_from" or not fields[name].optional

@@ -6,12 +6,13 @@ They are made once and then given other voxels, so that the camera, the slices a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 from napari_synthseg.widgets.layers.geometry import AXIS_LABELS, UNITS
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_array
@@ -49,8 +50,18 @@ class Sample:
     values: dict[str, frozenset[int]]
 
 
+@cache
+def warm_up() -> None:
+    """Make layers that nobody sees: the first ones of a session take a second, and this is not the window's thread."""
+    small = np.zeros((2, 2, 2), np.uint16)
+    Image(small, units=UNITS, axis_labels=AXIS_LABELS)
+    labels = Labels(small, units=UNITS, axis_labels=AXIS_LABELS, features=label_features([2]))
+    labels.colormap = label_colormap([2])
+
+
 def prepared(picture: Picture, run: str) -> Sample:
     """A run's picture made ready for layers; 3D arrays are in (X, Y, Z) RAS order."""
+    warm_up()
     arrays: dict[str, np.ndarray] = {}
     for part in NAMES:
         array = getattr(picture, part)
@@ -85,21 +96,33 @@ class SampleLayers(QObject):
             str(one.metadata[MARK]): one for one in viewer.layers if one.metadata.get(MARK) in NAMES
         }
         viewer.layers.events.removed.connect(self._on_removed)
+        self._fresh = False
+        self._waiting: list[tuple[str, Sample]] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._show_next)
 
     def show(self, sample: Sample) -> None:
-        """Show a sample in place of the one before."""
-        fresh = not self._viewer.layers
-        for part, array in sample.arrays.items():
-            facts = {MARK: part, "run": sample.run, "stage": sample.stage, "step": sample.step}
-            layer = self.layers.get(part)
-            if layer is not None and layer.ndim != array.ndim:
-                self._viewer.layers.remove(layer)
-                layer = None
-            if layer is None:
-                self._add(part, sample, facts)
-            else:
-                self._refill(part, layer, sample, facts)
-        if fresh:
+        """Show a sample in place of the one before, one layer at a time: the window is drawn in between."""
+        self._fresh |= not self._viewer.layers
+        self._waiting = [(part, sample) for part in sample.arrays]
+        self._timer.start()
+
+    def _show_next(self) -> None:
+        part, sample = self._waiting.pop(0)
+        array, layer = sample.arrays[part], self.layers.get(part)
+        facts = {MARK: part, "run": sample.run, "stage": sample.stage, "step": sample.step}
+        if layer is not None and layer.ndim != array.ndim:
+            self._viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            self._add(part, sample, facts)
+        else:
+            self._refill(part, layer, sample, facts)
+        if self._waiting:
+            self._timer.start()
+        elif self._fresh:
+            self._fresh = False
             anatomical_view(self._viewer)
 
     def _add(self, part: str, sample: Sample, facts: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def data_fields(options: type) -> list[DataField]:
 def _kind(field: OptionField) -> str:
     """What an option's folder holds, from what its docstring says; empty where it is no folder."""
     doc = field.doc.lower()
-    if "folder" not in doc:
+    if "folder" not in doc or doc.startswith("folder of the label files"):
         return ""
     if "_labels" in doc or "labelled" in doc:
         return PAIRS

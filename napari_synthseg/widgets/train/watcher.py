@@ -23,6 +23,8 @@ from napari_synthseg.widgets.train.samples import Sample, prepared
 logger = logging.getLogger("napari_synthseg")
 
 INTERVAL_S = 0.7
+RESTING = ("new", "stopped", "finished", "failed", "interrupted")
+"""Kinds of states that do not change unless something is written into the folder."""
 SMOOTH = 0.02
 """Share of the shown part of a curve over which it is smoothed."""
 Series = tuple[np.ndarray, np.ndarray]
@@ -112,6 +114,7 @@ class _Looking:
         self._run: Path | None = None
         self._picture: float | None = None
         self._logged: set[str] = set()
+        self._rows: dict[Path, tuple[Any, Listed]] = {}
         self._scores: dict[Path, float | None] = {}
 
     def run(self) -> None:
@@ -147,7 +150,12 @@ class _Looking:
         fresh = self._config is None
         if fresh:
             self._config = runs.read_config(self._run)
-        if self._follower.read() or fresh:
+        news = False
+        while self._follower.read():  # some megabytes at a time
+            news = True
+            if self._ended.is_set() or self._watcher._wanted[0] != self._run:
+                return
+        if news or fresh:
             detail = detail_of(self._run, self._config, self._follower)
             self._tell(lambda: self._watcher.followed.emit(detail))
         if pictures:
@@ -163,14 +171,20 @@ class _Looking:
             self._tell(lambda: self._watcher.pictured.emit(run, sample))
 
     def _listed(self, run: Path) -> Listed:
+        """A run's row; of a run that rests it is looked at again only when something was written."""
         from napari_synthseg.training import runs
 
+        stamp = _stamp(run)
+        known = self._rows.get(run)
+        if known is not None and known[0] == stamp and known[1].state.kind in RESTING:
+            return known[1]
         seen = runs.state(run)
         dice = seen.score if seen.score is not None else self._scores.get(run)
         if dice is None and run not in self._scores:
             dice = last_score(run)
         self._scores[run] = dice
-        return Listed(run, runs.recipe_of(run) or "", seen, dice)
+        self._rows[run] = (stamp, Listed(run, runs.recipe_of(run) or "", seen, dice))
+        return self._rows[run][1]
 
     def _tell(self, emit: Callable[[], None]) -> None:
         if not self._ended.is_set():
@@ -195,6 +209,20 @@ def detail_of(run: Path, config: Any, follower: Any) -> Detail:
         before = stage
     history = {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}
     return Detail(run, stages, series, detail.figures, detail.dice, history)
+
+
+def _stamp(run: Path) -> tuple[float, ...]:
+    """When what says how a run fares was last written."""
+    from napari_synthseg.training.runs import EVENTS
+
+    found = []
+    for name in ("config.json", EVENTS, "process.json", "requests.json"):
+        try:
+            stat = (run / name).stat()
+            found += [stat.st_mtime, float(stat.st_size)]
+        except OSError:
+            found.append(0.0)
+    return tuple(found)
 
 
 def last_score(run: Path) -> float | None:

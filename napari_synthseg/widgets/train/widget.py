@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.widgets.parts.face import Face
 from napari_synthseg.widgets.train.actions import RunActions
+from napari_synthseg.widgets.train.gpus import gpus
 from napari_synthseg.widgets.train.new_run import NewRunPage
 from napari_synthseg.widgets.train.request import Request
 from napari_synthseg.widgets.train.run_page import RunPage
@@ -32,6 +33,7 @@ class TrainWidget(Face):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        self._asked = False
         self.new = NewRunPage(napari_viewer, RECIPES)
         self.runs = RunPage(napari_viewer, {name: entry.title for name, entry in RECIPES.items()})
         self.actions = RunActions(self)
@@ -63,6 +65,9 @@ class TrainWidget(Face):
     def showEvent(self, event: Any) -> None:
         """Look at the runs while they can be seen."""
         self.runs.watcher.start()
+        if not self._asked:
+            self._asked = True
+            self.actions.here.do("Looking for GPUs", gpus, then=self.new.set_devices)
         super().showEvent(event)
 
     def hidden(self) -> None:

@@ -1,0 +1,63 @@
+"""A home for runs, label maps of a few boxes, and the widget in a viewer without a window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.training import runs
+from napari_synthseg.widgets.train.widget import TrainWidget
+from tests.synthesis.builders import boxes
+
+TINY = {"preset": "paper", "crop": 32, "features": 2, "hold_out": ("map1",), "device": "cpu", "threads": 1,
+        "validate_every": 100_000, "name": "tiny"}  # fmt: skip
+"""Options of a training of a few tenths of a second a step."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    """Where runs and weights of these tests go."""
+    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
+    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
+    monkeypatch.delenv("NAPARI_SYNTHSEG_WEIGHTS", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def maps(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("maps") / "maps.npz"
+    save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
+    return path
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot, viewer):
+    """Opens the widget, and sees that nothing still runs at the end."""
+    opened = []
+
+    def make() -> TrainWidget:
+        widget = TrainWidget(viewer)
+        widget.show()
+        opened.append(widget)
+        return widget
+
+    yield make
+    going = [run for run in runs.all_runs() if runs.is_going(run)]
+    for run in going:
+        runs.stop(run)
+    for widget in opened:
+        widget.close_down()
+        widget.actions.commands.stop_all()
+        for commands in (widget.actions.commands, widget.actions.starting, widget.actions.here):
+            qtbot.waitUntil(lambda commands=commands: not commands.busy, timeout=20_000)
+        widget.close()
+        widget.deleteLater()
+    qtbot.waitUntil(lambda: not any(runs.is_going(run) for run in going), timeout=30_000)

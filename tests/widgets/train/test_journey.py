@@ -1,0 +1,134 @@
+"""A training from the first click to its weights: started, watched, paused, killed, taken up again, used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from qtpy.QtCore import Qt, QTimer
+
+from napari_synthseg.training import runs
+from napari_synthseg.widgets.segment.model_chooser import ModelChooser
+from tests.widgets.train.conftest import TINY
+
+PATIENCE = 90_000
+"""Milliseconds: processes start slowly where the machine is busy."""
+
+
+def click(qtbot, button) -> None:
+    qtbot.waitUntil(button.isEnabled, timeout=PATIENCE)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+@pytest.fixture
+def started(open_widget, maps, qtbot):
+    """Fills the form, presses Start, and waits for the first curve."""
+
+    def start(*, here: bool = False, **changes):
+        widget = open_widget()
+        widget.new.here.setChecked(here)
+        widget.new.form.data["label_maps"].choose(maps)
+        widget.new.form.form.set_values(TINY | changes)
+        click(qtbot, widget.new.start)
+        qtbot.waitUntil(lambda: widget.runs.run is not None, timeout=PATIENCE)
+        return widget
+
+    return start
+
+
+def state(widget):
+    one = widget.runs.list.current()
+    return None if one is None else one.state
+
+
+def wait_for(qtbot, widget, *kinds: str) -> None:
+    qtbot.waitUntil(lambda: state(widget) is not None and state(widget).kind in kinds, timeout=PATIENCE)
+
+
+def points(widget) -> int:
+    """Of the loss curve."""
+    return sum(len(values) for values in widget.runs.curves.plot.drawn().values())
+
+
+class Stalls:
+    """The most processor time that the window's thread spends between two ticks: other programs do not count."""
+
+    def __init__(self) -> None:
+        self.worst, self._before = 0.0, time.thread_time()
+        self.timer = QTimer()
+        self.timer.timeout.connect(self._tick)
+        self.timer.start(10)
+
+    def _tick(self) -> None:
+        now = time.thread_time()
+        self.worst, self._before = max(self.worst, now - self._before), now
+
+
+def test_started_watched_paused_killed_taken_up_again_and_used(started, open_widget, qtbot, viewer):
+    pytest.importorskip("pyqtgraph")
+    widget = started(steps=5_000)
+    run = widget.runs.run
+    assert widget.tabs.currentWidget() is widget.runs
+    qtbot.waitUntil(lambda: points(widget) > 1, timeout=PATIENCE)
+    stalls = Stalls()
+    before = points(widget)
+    qtbot.waitUntil(lambda: points(widget) > before, timeout=PATIENCE)
+    assert widget.runs.head.values["Loss"].text() != "–"
+
+    widget.runs.every.setValue(1)
+    widget.runs.show_samples.click()
+    qtbot.waitUntil(lambda: "Training sample" in viewer.layers, timeout=PATIENCE)
+    layer = viewer.layers["Training sample"]
+    shown = layer.metadata["step"]
+    qtbot.waitUntil(lambda: layer.metadata["step"] > shown, timeout=PATIENCE)
+    assert viewer.layers["Training sample"] is layer
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=PATIENCE)
+
+    click(qtbot, widget.runs.buttons.main)
+    wait_for(qtbot, widget, "paused")
+    assert widget.runs.buttons.main.text() == "Go on"
+    click(qtbot, widget.runs.buttons.main)
+    wait_for(qtbot, widget, "running")
+    assert stalls.worst < 0.5
+
+    widget.close_down()
+    widget.close()
+    at = runs.state(run).done
+    deadline = time.monotonic() + PATIENCE / 1000
+    while runs.state(run).done <= at and time.monotonic() < deadline:  # without a window
+        time.sleep(0.1)
+    assert runs.state(run).done > at
+
+    again = open_widget()
+    wait_for(qtbot, again, "running")
+    assert again.runs.run == run
+    again.tabs.setCurrentWidget(again.runs)
+    click(qtbot, again.runs.buttons.stop)
+    wait_for(qtbot, again, "stopped")
+    kept = state(again).done
+
+    click(qtbot, again.runs.buttons.main)  # continue
+    wait_for(qtbot, again, "running")
+    qtbot.waitUntil(lambda: state(again).done > kept, timeout=PATIENCE)
+    os.kill(runs.state(run).pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    wait_for(qtbot, again, "interrupted")
+    assert "Resuming" in again.runs.head.trouble.text()
+    assert again.runs.buttons.main.text() == "Continue"
+
+    chooser = ModelChooser()
+    qtbot.addWidget(chooser)
+    names = [card["name"] for card in chooser.cards]
+    click(qtbot, again.runs.buttons.use)
+    qtbot.waitUntil(lambda: not again.runs.card.isHidden(), timeout=PATIENCE)
+    assert "tiny" in {card["name"] for card in chooser.cards} - set(names)
+    assert "Segment brain" in again.runs.status.text()
+    assert "label map" in again.runs.card.text.text()
+
+
+def test_in_this_window_and_to_the_end(started, qtbot):
+    widget = started(here=True, steps=2, validate_every=1)
+    wait_for(qtbot, widget, "finished")
+    assert state(widget).weights is not None
+    assert widget.runs.buttons.main.text() == "Train longer…"
