@@ -60,7 +60,7 @@ def _quality_line(scan: str, row: Quality, values: Sequence[int]) -> list[str]:
     verdict = row.verdict
     groups = []
     for members in GROUPS.values():
-        known = [row.by_value[value] for value in members if value in row.by_value]
+        known = [row.by_value[value] for value in members if value in row.by_value and value not in row.names]
         groups.append(f"{sum(known) / len(known):.3f}" if known else "")
     first = [scan, verdict.rating.word, f"{verdict.mean:.3f}", "yes" if verdict.calibrated else "no"]
     return [*first, *groups, *_cells(row.by_value, values, ".3f")]

@@ -98,7 +98,7 @@ def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_pat
     scan = folder / "mr_train_1002_image.nii.gz"
     out, table = tmp_path / "out_dseg.nii.gz", tmp_path / "volumes.csv"
     words = ["segment", str(scan), "-o", str(out), "--weights", str(trained), "--device", "cpu"]
-    assert cli.main([*words, "--volumes", str(table), "--preview"]) == 0
+    assert cli.main([*words, "--volumes", str(table), "--qc", str(tmp_path / "qc.csv"), "--preview"]) == 0
     labels = read_labels(out)
     assert labels.shape == read_volume(scan).shape and set(np.unique(labels.data)) <= {0, TWINS, BALL}
     record = json.loads((tmp_path / "out_dseg.json").read_text())
@@ -106,6 +106,8 @@ def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_pat
     assert record["organ"] == "kidney" and not any("brain" in w or "adult" in w for w in record["warnings"])
     assert table.read_text().splitlines()[0] == "scan,intracranial,kidneys,tumour"
     assert "Cortex" not in (tmp_path / "out_dseg.tsv").read_text()
+    header, row = ((tmp_path / "qc.csv").read_text().splitlines()[i].split(",") for i in (0, 1))
+    assert header[-2:] == ["kidneys", "tumour"] and row[header.index("general grey matter")] == ""
 
 
 @pytest.mark.parametrize("option", ["ct", "fix_orientation", "lesions"])
