@@ -6,6 +6,8 @@ Without a screen: `xvfb-run -a -s "-screen 0 1600x1200x24" python docs/make_scre
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_synthseg.files import write_labels
+from napari_synthseg.phantom import head_phantom
 from napari_synthseg.widgets.parts import memory
 
 SIZE = (1280, 800)
@@ -30,6 +34,10 @@ DEGRADED_SEED = 1
 SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM, SAGITTAL_MM = 10.0, 6.0
 MOST_SLICES = 20
+TRAINED = {"preset": "paper", "crop": 64, "features": 8, "learning_rate": 1e-3, "steps": 2_000, "validate_every": 20,
+           "hold_out": ("head3",), "device": "cpu", "threads": 1, "name": "heads"}  # fmt: skip
+"""Options of the training that is shown."""
+TRAINED_MAPS, TRAINED_VALIDATIONS = 4, 6
 OBJECTS = {
     "Left lateral ventricle": [(True, (12, -6)), (False, (12, 6)), (False, (8, -14)), (False, (20, -2))],
     "Right lateral ventricle": [(True, (12, 6)), (False, (20, 2)), (False, (8, 14)), (False, (12, -6))],
@@ -193,6 +201,43 @@ def shapes() -> None:
         save(viewer, "shapes")
 
 
+def train() -> None:
+    """Train: a run that goes on, with its curves and a sample in the viewer; and the form, in the light theme."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        os.environ["NAPARI_SYNTHSEG_DATA"] = home
+        maps = Path(home) / "maps"
+        for seed in range(TRAINED_MAPS):
+            write_labels(maps / f"head{seed}.nii.gz", head_phantom(seed=seed))
+        with window("Train") as (viewer, widget):
+            widget.new.form.data["label_maps"].choose(maps)
+            widget.new.form.form.set_values(TRAINED)
+            press(widget.new.start)
+            wait_for(lambda: widget.runs.list.current() is not None)
+            viewer.layers.clear()
+            widget.runs.every.setValue(TRAINED["validate_every"])
+            press_box(widget.runs.show_samples)
+            wait_for(lambda: widget.runs.list.current().state.done > TRAINED["validate_every"] * TRAINED_VALIDATIONS)
+            wait_for(lambda: len(viewer.layers) == 3)
+            widget.runs.dice.table.selectRow(2)
+            press(widget.view.buttons["axial"])
+            viewer.fit_to_view()
+            save(viewer, "train")
+            press(widget.runs.buttons.stop)
+            wait_for(lambda: widget.runs.list.current().state.kind == "stopped")
+        with window("Train", theme="light") as (viewer, widget):
+            viewer.open_sample("napari-synthseg", "label_map")
+            widget.new.form.data["label_maps"].choose("layers")
+            press(widget.new.estimate.button)
+            wait_for(lambda: not widget.new.estimate.running)
+            press(widget.view.buttons["axial"])
+            save(viewer, "train_new")
+
+
+def press_box(box: QWidget) -> None:
+    """A click on a check box, on its square."""
+    QTest.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(10, box.height() // 2))
+
+
 def press_row(table: QWidget, row: int) -> None:
     """A click on a row of a table, on the name in it."""
     where = table.visualRect(table.model().index(row, 2)).center()
@@ -219,7 +264,14 @@ def point_at(viewer: napari.Viewer, labels: Labels, value: int) -> None:
         )
 
 
-PICTURES = {"segment": segment, "prompt": prompt, "preview": preview, "degrade": degrade, "shapes": shapes}
+PICTURES = {
+    "segment": segment,
+    "prompt": prompt,
+    "preview": preview,
+    "degrade": degrade,
+    "shapes": shapes,
+    "train": train,
+}
 
 
 def main() -> None:

@@ -1,0 +1,144 @@
+"""What the page *New run* asks for, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import read_labels, read_volume
+from napari_synthseg.progress import run
+from napari_synthseg.training.runs import RECIPES
+from napari_synthseg.widgets.layers.geometry import volume_to_layer
+from napari_synthseg.widgets.train import presets
+from napari_synthseg.widgets.train.data_chooser import LAYERS
+from napari_synthseg.widgets.train.new_run import NewRunPage
+from napari_synthseg.widgets.train.request import make_run
+from napari_synthseg.widgets.train.sources import LABELS, PAIRS, SCANS, data_fields, unique_names
+from tests.widgets.builders import half_labels, scan_layer, volume
+
+
+@pytest.fixture
+def page(qtbot, viewer):
+    page = NewRunPage(viewer, RECIPES)
+    qtbot.addWidget(page)
+    return page
+
+
+def labels_layer(kind: str = "LIA", name: str = "truth") -> Labels:
+    array, kwargs = volume_to_layer(half_labels(volume(kind)))
+    return Labels(array, name=name, **kwargs)
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_recipe_has_a_form(page, recipe):
+    page.recipe.setCurrentIndex(page.recipe.findData(recipe))
+    form = page.form
+    shown = {*form.form.controls, *form.data}
+    assert {"seed", "name", "device"} <= set(form.form.controls)
+    assert "out" not in shown and "resume" not in shown
+    assert page.summary.text() == RECIPES[recipe].summary
+    assert page.start.isEnabled() == (page.hint.text() == "")
+
+
+def test_what_data_an_option_means_is_told_by_its_words():
+    kinds = {name: {one.name: one.kind for one in data_fields(RECIPES[name].options_type())} for name in RECIPES}
+    assert kinds["synthseg"] == {"label_maps": LABELS, "validation": PAIRS}
+    assert kinds["robust"]["labelled"] == PAIRS
+    assert kinds["synthfm"] == {}
+    for name, kind in (("finetune", PAIRS), ("pretrain", SCANS)):
+        if name in kinds:
+            assert kinds[name]["scans"] == kind and "labels" not in kinds[name]
+
+
+def test_bad_options_are_told_in_one_sentence_and_stay(page):
+    page.form.form.controls["locate_share"].set_value(1.5)
+    assert not page.start.isEnabled() and not page.estimate.button.isEnabled()
+    assert "locate_share" in page.hint.text() and page.hint.text().count(".") <= 3
+    assert page.form.form.controls["locate_share"].value() == 1.5
+    with pytest.raises(InputError):
+        page.request()
+    page.form.form.controls["locate_share"].set_value(0.4)
+    assert page.start.isEnabled() and page.hint.text() == ""
+
+
+def test_layers_become_files_in_the_folder_of_the_run(page, viewer, tmp_path):
+    chooser = page.form.data["label_maps"]
+    chooser.choose(LAYERS)
+    assert "no 3D Labels layer" in page.hint.text() and not page.start.isEnabled()
+    viewer.add_layer(labels_layer(name="first map"))
+    viewer.add_layer(labels_layer("RAS", name="second map"))
+    assert page.start.isEnabled() and chooser.layers.count() == 2
+    chooser.layers.item(0).setCheckState(chooser.layers.item(0).checkState().Unchecked)
+    path = run(make_run(page.request()))
+    folder = path / "data" / "label_maps"
+    assert [one.name for one in sorted(folder.glob("*.nii.gz"))] == ["first_map.nii.gz"]
+    read, wanted = read_labels(folder / "first_map.nii.gz"), half_labels(volume("LIA"))
+    assert np.allclose(read.affine @ [0, 0, 0, 1], wanted.affine @ [0, 0, 0, 1]) or read.data.shape == wanted.data.shape
+    assert sorted(np.unique(read.data)) == [0, 17, 53]
+    config = json.loads((path / "config.json").read_text())
+    assert config["options"]["label_maps"] == str(folder) and config["recipe"] == "synthseg"
+
+
+def test_scans_go_with_the_labels_on_their_grid(page, viewer):
+    viewer.add_layer(scan_layer("LIA", name="sub_1"))
+    viewer.add_layer(Image(np.zeros((4, 4, 4)), name="other"))
+    viewer.add_layer(labels_layer(name="truth"))
+    chooser = page.form.data["validation"]
+    chooser.choose(LAYERS)
+    assert [chooser.layers.item(row).text() for row in range(chooser.layers.count())] == ["sub_1 + truth"]
+    path = run(make_run(page.request()))
+    names = sorted(one.name for one in (path / "data" / "validation").glob("*.nii.gz"))
+    assert names == ["sub-1_labels.nii.gz", "sub-1_t1.nii.gz"]
+    assert read_volume(path / "data" / "validation" / "sub-1_t1.nii.gz").data.std() > 0
+
+
+def test_nothing_stays_of_a_run_that_cannot_be_made(page, maps, home, monkeypatch):
+    page.form.data["label_maps"].choose(maps)
+    request = page.request()
+    maps_gone = maps.with_suffix(".gone")
+    maps.rename(maps_gone)
+    try:
+        with pytest.raises(InputError, match=r"maps\.npz does not exist"):
+            run(make_run(request))
+    finally:
+        maps_gone.rename(maps)
+    assert not list((home / "runs").glob("*")) if (home / "runs").exists() else True
+
+
+def test_a_duplicate_takes_the_data_of_the_first_along(page, viewer):
+    viewer.add_layer(labels_layer())
+    page.form.data["label_maps"].choose(LAYERS)
+    first = run(make_run(page.request()))
+    page.fill("synthseg", {"label_maps": first / "data" / "label_maps", "steps": 7, "seed": 5})
+    assert page.form.form.values()["steps"] == 7
+    second = run(make_run(page.request()))
+    assert second != first and (second / "data" / "label_maps" / "truth.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_presets_are_options_that_the_recipe_takes(page, recipe, tmp_path):
+    options = RECIPES[recipe].options_type()
+    page.recipe.setCurrentIndex(page.recipe.findData(recipe))
+    found = {one.name: one for one in presets.presets(options)}
+    assert {presets.TRY, presets.NIGHT} <= set(found)
+    page.form.preset_buttons[presets.TRY].click()
+    assert page.form.preset_buttons[presets.TRY].isChecked()
+    changed = page.form.form.differences()
+    assert sum(changed[name] for name in presets.step_fields(options)) <= presets.TRY_STEPS
+
+
+def test_the_steps_of_a_night_follow_from_what_was_measured():
+    assert presets.night_steps(100.0, 50) == 16_000
+    options = RECIPES["robust"].options_type()("maps", "out")
+    stages = RECIPES["robust"].stages(options)
+    scaled = presets.scaled(options, stages, 2 * sum(stages.values()))
+    assert list(scaled) == ["steps_s1", "steps_d", "steps_s2"]
+    assert sum(scaled.values()) == pytest.approx(2 * sum(stages.values()), rel=0.01)
+
+
+def test_names_of_files_differ():
+    assert unique_names(["a b", "a/b", "a_b"], plain_id=True) == ["a-b", "a-b-2", "a-b-3"]

@@ -1,0 +1,160 @@
+"""The page *Runs*, on folders as trainings leave them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QMessageBox
+
+from napari_synthseg.training import runs
+from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.watching import save_picture
+from napari_synthseg.widgets.train import curves as curves_module
+from napari_synthseg.widgets.train.gpus import parsed
+from napari_synthseg.widgets.train.watcher import smoothed
+from napari_synthseg.widgets.train.words import duration, pace
+from tests.widgets.builders import opening
+from tests.widgets.train.builders import STRUCTURES, made, step, trained
+
+
+def shown(widget) -> dict[str, str]:
+    return {name: label.text() for name, label in widget.runs.head.values.items()}
+
+
+def test_without_runs_it_says_what_to_do(open_widget, qtbot):
+    widget = open_widget()
+    widget.tabs.setCurrentWidget(widget.runs)
+    assert "New run" in widget.runs.empty.text()
+    assert not widget.runs.empty.isHidden() and widget.runs.about.isHidden()
+
+
+def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtbot, maps):
+    pytest.importorskip("pyqtgraph")
+    trained("done", maps, end={"how": "finished"})
+    widget = open_widget()
+    page = widget.runs
+    qtbot.waitUntil(lambda: page.dice.table.rowCount() == len(STRUCTURES), timeout=10_000)
+    assert page.list.runs.line(page.list.current()).startswith("finished · Dice 0.890 ·")
+    assert shown(widget)["Dice"] == "0.890" and shown(widget)["Loss"] == "0.2845"
+    assert page.dice.table.names() == sorted(STRUCTURES)
+    assert page.dice.table.item(0, 2).text() == "+0.100"
+    lines = page.curves.plot.drawn()
+    assert set(lines) == {"locate", "refine"} and len(lines["refine"]) == 20
+    page.dice.table.selectRow(0)
+    assert "Brain-Stem" in page.dice.plot.drawn()
+    assert page.buttons.main.text() == "Train longer…" and not page.buttons.stop.isEnabled()
+
+
+def test_curves_move_while_events_come(open_widget, qtbot, maps):
+    pytest.importorskip("pyqtgraph")
+    run = trained("moving", maps, steps=5)
+    widget = open_widget()
+    plot = widget.runs.curves.plot
+    qtbot.waitUntil(lambda: len(plot.drawn().get("locate", ())) == 5, timeout=10_000)
+    log = EventLog(run)
+    for at in range(5, 9):
+        step(log, at)
+    qtbot.waitUntil(lambda: len(plot.drawn()["locate"]) == 9, timeout=10_000)
+    widget.runs.curves.log.click()
+    assert plot.plot.getPlotItem().ctrl.logYCheck.isChecked()
+
+
+def test_a_run_that_ended_without_a_word_is_called_interrupted(open_widget, qtbot, maps):
+    trained("killed", maps, steps=5)
+    widget = open_widget()
+    qtbot.waitUntil(lambda: widget.runs.list.current() is not None, timeout=10_000)
+    assert widget.runs.list.current().state.kind == "interrupted"
+    assert widget.runs.buttons.main.text() == "Continue" and widget.runs.buttons.main.isEnabled()
+
+
+def test_a_failure_says_why(open_widget, qtbot, maps):
+    trained("broken", maps, steps=5, end={"how": "failed", "why": "The disk is full."})
+    widget = open_widget()
+    qtbot.waitUntil(lambda: widget.runs.head.trouble.text() == "The disk is full.", timeout=10_000)
+
+
+def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkeypatch):
+    monkeypatch.setattr(curves_module.importlib.util, "find_spec", lambda name: None)
+    trained("done", maps, end={"how": "finished"})
+    widget = open_widget()
+    qtbot.waitUntil(lambda: widget.runs.dice.table.rowCount() == len(STRUCTURES), timeout=10_000)
+    assert "pip install pyqtgraph" in widget.runs.curves.missing.text()
+    assert widget.runs.curves.plot.isHidden() and shown(widget)["Dice"] == "0.890"
+
+
+def test_samples_fill_the_same_layers(open_widget, qtbot, maps, viewer):
+    run = trained("seen", maps, steps=5)
+    widget = open_widget()
+    qtbot.waitUntil(lambda: widget.runs.run == run, timeout=10_000)
+    widget.runs.show_samples.click()
+    image, labels = np.random.default_rng(0).random((6, 7, 8), np.float32), np.full((6, 7, 8), 17, np.int16)
+    save_picture(run, "locate", 5, {"image": image, "truth": labels, "prediction": labels})
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
+    layers = list(viewer.layers)
+    assert viewer.layers["Training sample"].data.shape == (8, 7, 6)
+    save_picture(run, "locate", 6, {"image": 2 * image, "truth": labels, "prediction": labels + 36})
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53, timeout=10_000)
+    assert list(viewer.layers) == layers
+    qtbot.waitUntil(lambda: not widget.actions.commands.busy, timeout=10_000)
+    assert runs.pictures(run).step == 6
+
+
+def test_delete_asks_first(open_widget, qtbot, maps):
+    run = trained("old", maps, end={"how": "finished"})
+    widget = open_widget()
+    page = widget.runs
+    qtbot.waitUntil(page.buttons.delete.isEnabled, timeout=10_000)
+    for word, left in (("Cancel", True), ("Delete", False)):
+        qtbot.mouseClick(page.buttons.delete, Qt.MouseButton.LeftButton)
+        box = widget.actions.dialog
+        assert isinstance(box, QMessageBox) and "old" in box.text() and run.exists()
+        button = next(one for one in box.buttons() if one.text().replace("&", "") == word)
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: not widget.actions.commands.busy, timeout=10_000)
+        assert run.exists() == left
+    qtbot.waitUntil(lambda: page.about.isHidden(), timeout=10_000)
+
+
+def test_duplicate_fills_the_form(open_widget, qtbot, maps):
+    made("first", maps, seed=77)
+    widget = open_widget()
+    qtbot.waitUntil(widget.runs.buttons.duplicate.isEnabled, timeout=10_000)
+    qtbot.mouseClick(widget.runs.buttons.duplicate, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.tabs.currentWidget() is widget.new, timeout=10_000)
+    assert widget.new.form.form.values()["seed"] == 77
+    assert widget.new.form.data["label_maps"].chosen() == maps
+
+
+def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
+    for number in range(6):
+        trained(f"run{number}", maps, steps=3)
+    (home / "runs" / "run3" / "config.json").write_text("{")
+    widget = open_widget()
+    qtbot.waitUntil(lambda: len(widget.runs.list.runs.rows) == 6, timeout=10_000)
+    damaged = next(one for one in widget.runs.list.runs.rows if one.run.name == "run3")
+    assert damaged.state.kind == "failed"
+    widget.runs.list.choose(damaged.run)
+    qtbot.waitUntil(lambda: "config.json" in widget.runs.head.trouble.text(), timeout=10_000)
+
+
+def test_opening_is_quick_and_imports_no_torch():
+    seconds, torch = opening("napari_synthseg.widgets.train", "TrainWidget")
+    assert not torch
+    assert seconds < 4
+
+
+def test_words():
+    assert [duration(s) for s in (None, 12, 150, 3 * 3600 + 720, 80 * 3600)] == [
+        "", "12 s", "2 min", "3 h 12 min", "3 days 8 h"]  # fmt: skip
+    assert [pace(v) for v in (None, 3.21, 0.25)] == ["", "3.21 steps/s", "4 s/step"]
+    assert parsed("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)\n") == {
+        "cuda:0": "NVIDIA H200", "cuda:1": "NVIDIA H200"}  # fmt: skip
+
+
+def test_a_smoothed_curve_keeps_its_mean_and_passes_over_gaps():
+    values = np.random.default_rng(0).normal(size=500)
+    values[10] = np.nan
+    smooth = smoothed(values, 0.1)
+    assert len(smooth) == 500 and np.isfinite(smooth).all()
+    assert smooth.std() < 0.5 * np.nanstd(values)
