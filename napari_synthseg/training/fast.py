@@ -18,6 +18,7 @@ from napari_synthseg.synthesis.priors import Priors, milder
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.training.lesions import TYPICAL_MM3
 from napari_synthseg.training.losses import dice_and_cross_entropy
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
 
 POSITION_HEADS = 48
@@ -79,6 +80,8 @@ def class_weights(
 class FastRecipe:
     """What both stages share: label maps, priors, network, validation."""
 
+    shared = True
+
     def __init__(
         self,
         model: LocateRefine,
@@ -105,12 +108,19 @@ class FastRecipe:
         start, steps = self.curriculum
         return min(1.0, start + (1.0 - start) * step / steps)
 
-    def head(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap, Sample]:
-        """A random head at 2 mm on the locator's field of view."""
+    def drawn(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap]:
+        """What makes a random head."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
-        record = draw(milder(self.priors, strength), label_map, generator)
+        return draw(milder(self.priors, strength), label_map, generator), label_map
+
+    def made(self, record: Record, label_map: LabelMap) -> tuple[Record, LabelMap, Sample]:
+        """A head at 2 mm on the locator's field of view."""
         grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
         return record, label_map, apply(record, label_map, grid)
+
+    def head(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap, Sample]:
+        """A random head at 2 mm on the locator's field of view."""
+        return self.made(*self.drawn(generator, strength))
 
     def channels(self, record: Record, label_map: LabelMap, sample: Sample) -> torch.Tensor:
         """(X, Y, Z) channels of the network's labels."""
@@ -177,8 +187,8 @@ class LocateRecipe(FastRecipe):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)
         images, targets = [], []
-        for _ in range(self.batch):
-            record, label_map, sample = self.head(g, self.strength(step))
+        drawn = [self.drawn(g, self.strength(step)) for _ in range(self.batch * team().size)]
+        for record, label_map, sample in (self.made(*one) for one in team().mine(drawn)):
             images.append(rescaled(sample.image, percentile_limits(sample.image)))
             targets.append(self.channels(record, label_map, sample))
         position = int(torch.randint(8, (1,), generator=g))
@@ -232,8 +242,8 @@ class RefineRecipe(FastRecipe):
         images, priors, targets = [], [], []
         if not len(inside):  # a head of background alone: any place will do
             inside = torch.tensor([[n // 2 for n in self.model.head_shape]])
-        for _ in range(self.batch):
-            at = inside[int(torch.randint(len(inside), (1,), generator=g))].tolist()
+        chosen = [int(torch.randint(len(inside), (1,), generator=g)) for _ in range(self.batch * team().size)]
+        for at in (inside[one].tolist() for one in team().mine(chosen)):
             low = [min(max(c - half, 0), n - 2 * half) for c, n in zip(at, shape, strict=True)]
             # Voxel i of the 2 mm grid covers voxels 2i and 2i + 1 of the 1 mm grid.
             origin = tuple((a - 0.5 * (n - 1)) * 2.0 - 0.5 for a, n in zip(low, shape, strict=True))

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from napari_synthseg.devices import memory_used
-from napari_synthseg.progress import Progress
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress, Stopped
 from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.optimizers import Optimizers, build_optimizer, restore
+from napari_synthseg.training.parallel import Team, team
 from napari_synthseg.training.watching import Pictured, save_picture, watch
 
 logger = logging.getLogger(__name__)
@@ -166,23 +168,53 @@ def fit(
     stage = _Stage(recipe, options, out, name, card or dict)
     if resume and checkpoint(out, name).exists():
         stage.take_up()
+    together = team()
+    if together.size > 1:
+        _check_shared(recipe)
+        stage.take(together.from_leader(stage.state()))
     asked = watch()
     steps = options.steps if asked.trial is None else min(options.steps, stage.step + asked.trial)
     try:
-        while stage.step < steps and not stage.enough:
+        while _goes_on(together, stage.step < steps and not stage.enough):
             figures = stage.forward()
-            if stage.step % options.validate_every == 0 or stage.step == steps:
+            if together.leads and (stage.step % options.validate_every == 0 or stage.step == steps):
                 figures |= stage.validate()
             stage.note(figures)
             if (every := asked.pictures()) and stage.step % every == 0:
                 stage.show()
             stage.save_now_and_then()
             yield Progress(name, stage.step, options.steps, figures)
+    except GeneratorExit:
+        if together.leads:
+            together.from_leader("stop")  # the others wait to be told whether to go on
+        raise
     finally:
         atomic_save(stage.state(), checkpoint(out, name))
     stage.use_average()
     recipe.model.eval()
     return recipe.model
+
+
+def _goes_on(together: Team, wanted: bool) -> bool:
+    """Whether there is another step, as the first process says.
+
+    Raises:
+        Stopped: it was asked to stop.
+    """
+    word = together.from_leader("go" if wanted else "over")
+    if word == "stop":
+        raise Stopped("stopped with the first process")
+    return word == "go"
+
+
+def _check_shared(recipe: Recipe) -> None:
+    """Refuse recipes whose steps cannot be shared.
+
+    Raises:
+        InputError: this one's cannot.
+    """
+    if not getattr(recipe, "shared", False):
+        raise InputError(f"{type(recipe).__name__} trains in one process only: ask for one device.")
 
 
 class _Stage:
@@ -204,14 +236,17 @@ class _Stage:
     def take_up(self) -> None:
         """Go on from the newest checkpoint."""
         newest, stable = checkpoint(self.out, self.name), checkpoint(self.out, self.name, "stable")
-        saved = _to_resume(newest, stable, self.options.steps)
+        self.take(_to_resume(newest, stable, self.options.steps))
+        self.events.append({"event": "resumed", "stage": self.name, "step": self.step})
+
+    def take(self, saved: dict[str, Any]) -> None:
+        """Take up a state."""
         self.recipe.trained.load_state_dict(saved["model"])
         restore(self.optimizer, saved["optimizer"])
         if self.average is not None and saved["average"]:
             for k, v in saved["average"].items():  # onto the model's own device
                 self.average.values[k].copy_(v)
         self.step, self.best, self.enough = saved["step"], saved["best"], saved.get("enough", False)
-        self.events.append({"event": "resumed", "stage": self.name, "step": self.step})
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -237,6 +272,7 @@ class _Stage:
         self.optimizer.zero_grad(set_to_none=True)
         loss, figures = recipe.loss(self.step)
         loss.backward()
+        team().sum_gradients(self.parameters)
         if options.clip:
             figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.parameters, options.clip))
         if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from napari_synthseg.training.parallel import team
+
 
 def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
     """Average soft Dice loss with squares in the denominator (eq. 27), over all labels, background included.
@@ -17,7 +19,7 @@ def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 
     dims = (2, 3, 4)
     top = 2.0 * (posteriors * onehot).sum(dims)
     bottom = posteriors.square().sum(dims) + onehot.sum(dims)
-    return 1.0 - ((top + eps) / (bottom + eps)).mean()
+    return team().total((1.0 - ((top + eps) / (bottom + eps)).mean()) / team().size)
 
 
 def dice_and_cross_entropy(
@@ -37,12 +39,25 @@ def dice_and_cross_entropy(
     flat = logits.float().movedim(1, -1).reshape(-1, k)
     index = target.reshape(-1).long()
     log_p = F.log_softmax(flat, -1)
-    entropy = F.nll_loss(log_p, index, weights)
+    entropy = mean_of_all(F.nll_loss(log_p, index, weights, reduction="sum"), index, weights)
     p = log_p.exp()
     own = p.gather(1, index[:, None])[:, 0]
     size = torch.bincount(index, minlength=k).to(p.dtype)
     overlap = torch.zeros(k, dtype=p.dtype, device=p.device).index_add(0, index, own)
-    dice = (2.0 * overlap + 1.0) / (p.sum(0) + size + 1.0)
+    size, overlap, predicted = team().total(torch.stack([size, overlap, p.sum(0)]))
+    dice = (2.0 * overlap + 1.0) / (predicted + size + 1.0)
     present = size > 0
     present[0] = False
     return entropy, 1.0 - dice[present].mean() if bool(present.any()) else flat.sum() * 0.0
+
+
+def mean_of_all(own: torch.Tensor, index: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """The weighted mean over all voxels of all processes, of a sum over the own ones.
+
+    Args:
+        own: sum over the voxels of this process.
+        index: (N,) their classes.
+        weights: (K,) of the classes.
+    """
+    count = torch.tensor(float(len(index)), device=own.device) if weights is None else weights[index].sum()
+    return team().total(own) / team().total(count)

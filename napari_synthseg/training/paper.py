@@ -14,6 +14,7 @@ from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.losses import soft_dice_loss
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
 
 
@@ -30,6 +31,8 @@ class PaperRecipe:
         device: to generate and train on.
         validation: scores the model.
     """
+
+    shared = True
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class PaperRecipe:
         self.values: Sequence[int] = model.labels
 
     def sample(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`."""
-        maps = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(self.batch)]
-        records = [draw(self.priors, m, g) for m in maps]
+        """(B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`; where several processes train, its own ones."""
+        count = self.batch * team().size
+        drawn = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(count)]
+        records = team().mine([draw(self.priors, m, g) for m in drawn])
+        maps = team().mine(drawn)
         grids: list[Grid] = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
         return apply_batch(records, maps, grids, self.values)
 

@@ -78,6 +78,8 @@ class TrainRobustOptions:
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    devices: int = 1
+    """GPUs of this machine (or processes on the CPU) that share the work: each has a batch, and all learn from them."""
     threads: int | None = None
     """CPU threads; default torch's."""
     name: str = "robust"
@@ -85,8 +87,8 @@ class TrainRobustOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "crop", "features", "denoiser_features",
-                    "validate_every", "learning_rate")  # fmt: skip
+        positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "devices", "crop", "features",
+                    "denoiser_features", "validate_every", "learning_rate")  # fmt: skip
         check_positive(self, positive)
         check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
         check_curriculum(self.curriculum)

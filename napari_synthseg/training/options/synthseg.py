@@ -59,6 +59,8 @@ class TrainSynthSegOptions:
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    devices: int = 1
+    """GPUs of this machine (or processes on the CPU) that share the work: each has a batch, and all learn from them."""
     threads: int | None = None
     """CPU threads; default torch's."""
     name: str = "synthseg-fast"
@@ -66,7 +68,7 @@ class TrainSynthSegOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "crop", "features", "validate_every", "learning_rate")
+        names = ("steps", "batch", "threads", "devices", "crop", "features", "validate_every", "learning_rate")
         check_positive(self, names)
         check_shares(self, ("locate_share", "cooldown"))
         check_curriculum(self.curriculum)

@@ -27,6 +27,7 @@ from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.lesions import grown
 from napari_synthseg.training.loop import LoopOptions, Recipe, fit
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.robust import recipes_paper
 from napari_synthseg.training.robust.parts import NEAR, worse, worse_cases
 from napari_synthseg.training.robust.recipes_fast import (
@@ -164,6 +165,8 @@ def trained(
 def _begins(name: str, options: TrainRobustOptions) -> bool:
     """Whether a stage is trained from its first step."""
     going_on = options.resume and checkpoint(options.out, name).exists()
+    if not team().leads:  # it gets what the first process has
+        return False
     return options.only in (None, name) and not going_on
 
 

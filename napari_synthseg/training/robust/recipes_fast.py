@@ -23,6 +23,7 @@ from napari_synthseg.training.fast import (
     to_memory,
 )
 from napari_synthseg.training.losses import dice_and_cross_entropy
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.robust.parts import NEAR, degraded_case, tissue_classes, tissue_dice
 from napari_synthseg.training.validation import Case
@@ -81,6 +82,8 @@ class DenoiseRecipe(TissueRecipe):
         for module in model.locator.denoiser.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.momentum = MOMENTUM
+
+    shared = False  # its batch norms want all samples in one process
 
     @property
     def trained(self) -> nn.Module:
@@ -143,7 +146,7 @@ class GuidedLocateRecipe(LocateRecipe):
 
     def seen(self, image: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         count = len(TISSUES)
-        draws = [draw_errors(self.errors, count, generator) for _ in channels]
+        draws = team().mine([draw_errors(self.errors, count, generator) for _ in range(len(channels) * team().size)])
         if torch.rand(1, generator=generator).item() < self.predicted:
             with torch.no_grad(), self.autocast():
                 return with_tissues(image, self.model.locator.tissues(to_memory(image))[1])

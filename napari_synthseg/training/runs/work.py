@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs.life import lock, write_process
 from napari_synthseg.training.runs.places import remember
-from napari_synthseg.training.runs.queue import free_device, wait_for_device
+from napari_synthseg.training.runs.queue import fit_for, free_device, wait_for_device
 from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
 from napari_synthseg.training.runs.requests import Listener, ask
 from napari_synthseg.training.watching import Watch, watched
@@ -73,6 +74,11 @@ def recorded(
         InputError: the run is going already, or its data or options cannot be used.
     """
     out: Path = options.out
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from napari_synthseg.training import parallel
+
+        if parallel.seat().rank:  # started by torchrun or a cluster: the first process keeps the record
+            return (yield from parallel.along(entry, options, fit_for(options.device)[0]))
     new = not out.exists()
     _check_new(out, options.resume)
     with _alone(out):
@@ -115,12 +121,23 @@ def _living(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Gene
         write_process(out, device)
         log.append({"event": "start", "device": device})
         begin = Watch(pictures=lambda: listener.now().pictures)
-        job = entry.train(replace(options, device=device) if device != options.device else options)
-        with contextlib.closing(job):
-            return (yield from _obeying(_watched(job, begin), listener, log))
+        with _helped(options, device):
+            job = entry.train(replace(options, device=device) if device != options.device else options)
+            with contextlib.closing(job):
+                return (yield from _obeying(_watched(job, begin), listener, log))
     finally:
         if held is not None:
             held.release()
+
+
+def _helped(options: Any, device: str) -> contextlib.AbstractContextManager[Any]:
+    """The other processes that the run is to have, or was started with by torchrun."""
+    from napari_synthseg.training import parallel
+
+    count = getattr(options, "devices", 1)
+    if count == 1 and parallel.seat().size == 1:
+        return contextlib.nullcontext()
+    return parallel.gathered(device, count, [str(options.out.absolute()), device])
 
 
 def _noted(job: Generator[Progress, None, Any], log: EventLog) -> Generator[Progress, None, Any]:

@@ -1,0 +1,126 @@
+"""Several processes learn what one does from a batch so many times as large, and end together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import run
+from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.training import parallel, runs
+from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.events import read_events, steps_that_count
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.losses import dice_and_cross_entropy, soft_dice_loss
+from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from tests.synthesis.builders import boxes
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
+    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+
+
+@pytest.fixture
+def options(tmp_path) -> TrainSynthSegOptions:
+    save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
+    small = {"locator_features": (4,) * 4, "refiner_features": (4,) * 3, "threads": 1, "device": "cpu"}
+    return TrainSynthSegOptions(
+        tmp_path / "maps.npz",
+        tmp_path / "one",
+        steps=5,
+        locate_share=0.6,
+        hold_out=("map1",),
+        learning_rate=1e-2,
+        **small,
+    )
+
+
+def losses(folder) -> list[float]:
+    return [line["loss"] for line in steps_that_count(read_events(folder))]
+
+
+def weights_of(folder, stage: str) -> torch.Tensor:
+    state = load_checkpoint(checkpoint(folder, stage))["model"]
+    return torch.cat([v.flatten().float() for k, v in state.items() if v.dtype.is_floating_point and k != "position"])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_from_the_doubled_batch(options, tmp_path) -> None:
+    entry = runs.recipe("synthseg")
+    run(runs.recorded(entry, replace(options, batch=2)))
+    together = replace(options, batch=1, devices=2, out=tmp_path / "two")
+    run(runs.recorded(entry, together))
+    assert losses(together.out) == pytest.approx(losses(options.out), rel=5e-3)
+    for stage in ("locate", "refine"):
+        one, two = weights_of(options.out, stage), weights_of(together.out, stage)
+        assert (one - two).norm() < 0.02 * one.norm()
+    assert runs.state(together.out).kind == "finished" and (together.out / "synthseg-fast.safetensors").exists()
+    assert parallel.team() is parallel.ALONE and not torch.distributed.is_initialized()
+
+
+def test_asked_to_stop_all_end(options, tmp_path) -> None:
+    together = replace(options, batch=1, devices=2, steps=1_000, out=tmp_path / "two")
+    job = runs.recorded(runs.recipe("synthseg"), together)
+    for report in job:
+        if report.stage == "locate":
+            break
+    job.close()  # waits for the other process
+    assert runs.state(together.out).kind == "stopped" and not runs.is_going(together.out)
+    assert load_checkpoint(checkpoint(together.out, "locate"))["step"] == 1
+    assert not torch.distributed.is_initialized()
+
+
+def test_recipes_that_cannot_be_shared_say_so(tmp_path, monkeypatch) -> None:
+    from napari_synthseg.training.loop import LoopOptions, fit
+    from tests.training.test_loop import Line
+
+    class Two(parallel.Team):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size = 2
+
+    with parallel.in_team(Two()), pytest.raises(InputError, match="one process only"):
+        run(fit(Line(), LoopOptions(steps=1), tmp_path))
+
+
+class Half(parallel.Team):
+    """One of two processes whose sums are known: `others` are handed out in the order they are asked for."""
+
+    def __init__(self, rank: int, others: list[torch.Tensor] | None = None) -> None:
+        super().__init__()
+        self.rank, self.size, self.sent, self.others = rank, 2, [], others
+
+    def total(self, own: torch.Tensor) -> torch.Tensor:
+        self.sent.append(own.detach())
+        return own if self.others is None else own + self.others[len(self.sent) - 1]
+
+
+@pytest.mark.parametrize("kind", ["fast", "paper"])
+def test_losses_are_those_of_all_samples(kind) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(4, 3, 5, 5, 5), torch.randint(3, (4, 5, 5, 5))
+    weights = torch.tensor([1.0, 2.0, 3.0])
+
+    def loss(part: slice) -> torch.Tensor:
+        if kind == "paper":
+            return soft_dice_loss(logits[part].softmax(1), target[part])
+        return torch.stack(dice_and_cross_entropy(logits[part], target[part], weights)).sum()
+
+    whole = loss(slice(None))
+    with parallel.in_team(Half(1)) as _:
+        sent = parallel.team().sent
+        loss(slice(2, 4))
+    with parallel.in_team(Half(0, sent)):
+        first = loss(slice(0, 2))
+    assert first.item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_everybody_has_a_part_of_the_samples() -> None:
+    items = list(range(6))
+    assert [list(Half(rank).mine(items)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert parallel.ALONE.mine(items) == items
