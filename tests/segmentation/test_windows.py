@@ -13,7 +13,7 @@ from napari_synthseg.networks.transformers import Transformer, Unetr
 from napari_synthseg.progress import Stopped, run
 from napari_synthseg.segmentation.one_scan import load, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.predict import predict_steps
+from napari_synthseg.segmentation.predict import _attempts, predict_steps
 from napari_synthseg.segmentation.windows import flip_order, windowed_steps, windows
 from tests.segmentation.fakes import GREY, SCALP, ball_scan
 
@@ -109,6 +109,12 @@ def test_an_encoder_alone_is_not_listed_and_segments_nothing(tmp_path, monkeypat
     assert "pre" not in [one["name"] for one in weights.available()]
     with pytest.raises(InputError, match="pre-trained encoder"):
         load(SegmentOptions(model="pre"))
+
+
+def test_short_of_memory_the_cpu_takes_windows_of_the_same_size() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert _attempts(Reader(32, 64), gpu, 128**3) == [(gpu, 32**3), (cpu, 32**3)]
+    assert _attempts(Reader(32, 64), cpu, 128**3) == [(cpu, 32**3)]
 
 
 def test_a_stop_ends_within_a_window() -> None:

@@ -67,6 +67,8 @@ class TrainPretrainOptions:
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    devices: int = 1
+    """GPUs of this machine (or processes on the CPU) that share the work: each has a batch, and all learn from them."""
     threads: int | None = None
     """CPU threads; default torch's."""
     name: str = "pretrained"
@@ -74,8 +76,8 @@ class TrainPretrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "decoder_blocks", "learning_rate", "temperature", "validate_every")
-        check_positive(self, names)
+        check_positive(self, ("steps", "batch", "threads", "devices", "decoder_blocks", "learning_rate", "temperature",
+                              "validate_every"))  # fmt: skip
         check_shares(self, ("synthetic", "cooldown"))
         for name in ("mask_ratio", "cut_out"):
             if not 0.0 < getattr(self, name) < 1.0:
@@ -86,6 +88,8 @@ class TrainPretrainOptions:
             raise InputError("There is nothing to learn from: give a folder of scans, or of label maps, or both.")
         if self.network == "swin-unetr" and self.batch < 2:
             raise InputError("The contrast between crops needs at least 2 of them a step: ask for a larger batch.")
+        if self.network == "swin-unetr" and self.devices > 1:
+            raise InputError("A Swin UNETR's crops are contrasted with each other in one process: ask for one device.")
 
 
 def stages(options: TrainPretrainOptions) -> dict[str, int]:

@@ -15,6 +15,7 @@ from napari_synthseg.networks.masked_autoencoder import (
     whole,
 )
 from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pretrain.crops import Crops
 from napari_synthseg.training.pretrain.recipe import Explained, PretextRecipe, beside
 
@@ -30,6 +31,8 @@ class MaskedRecipe(PretextRecipe):
         normalise: reconstruct patches with mean 0 and variance 1.
         options: seed, batch and device of `PretextRecipe`.
     """
+
+    shared = True
 
     def __init__(
         self,
@@ -56,10 +59,11 @@ class MaskedRecipe(PretextRecipe):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)
         images = self.drawn(g)
-        mask, wanted = self.mask(len(images), g), self.wanted(images)
+        mask = torch.stack(list(team().mine(list(self.mask(self.batch * team().size, g)))))
+        wanted = self.wanted(images)
         with self.autocast():
             found = self.autoencoder(images, mask)
-        error, explained = masked_error(found, wanted, mask), Explained()
+        error, explained = team().total(masked_error(found, wanted, mask) / team().size), Explained()
         explained.add(found[mask], wanted[mask])
         return error, {"explained": explained.share}
 

@@ -45,6 +45,8 @@ class SwinRecipe(PretextRecipe):
         options: seed, batch and device of `PretextRecipe`.
     """
 
+    shared = False  # crops are contrasted with all others, so that they have to be in one process
+
     def __init__(
         self,
         model: SwinPretexts,

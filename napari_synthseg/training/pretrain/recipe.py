@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pretrain.crops import Crops
 
 VALIDATED = 8
@@ -62,8 +63,10 @@ class PretextRecipe:
         self.fixed = [held_out.draw(g)[None, None].half().cpu() for g in generators]
 
     def drawn(self, g: torch.Generator) -> torch.Tensor:
-        """(B, 1, edge, edge, edge) crops of a step."""
-        return torch.stack([self.crops.draw(g) for _ in range(self.batch)])[:, None].to(self.device)
+        """(B, 1, edge, edge, edge) crops of a step; where several processes train, this one's."""
+        seeds = torch.randint(2**62, (self.batch * team().size,), generator=g).tolist()
+        crops = [self.crops.draw(torch.Generator().manual_seed(seed)) for seed in team().mine(seeds)]
+        return torch.stack(crops)[:, None].to(self.device)
 
     def validated(self, number: int) -> tuple[torch.Tensor, torch.Generator]:
         """One of the crops to validate on, and the randomness that goes with it."""

@@ -46,8 +46,8 @@ from napari_synthseg.training.starting import (
 from napari_synthseg.training.synthseg import read_maps
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
-HIDDEN = ("out", "scans", "label_maps", "resume", "network", "size", "hold_out", "device", "threads", "save_minutes",
-          "validate_every", "seed", "name")  # fmt: skip
+HIDDEN = ("out", "scans", "label_maps", "resume", "network", "size", "hold_out", "device", "devices", "threads",
+          "save_minutes", "validate_every", "seed", "name")  # fmt: skip
 """Options that a card's recipe leaves out, or says apart."""
 
 

@@ -19,6 +19,7 @@ from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
+from napari_synthseg.training.parallel import Team, in_team
 from napari_synthseg.training.pretrain.crops import (
     MixedCrops,
     ScanCrops,
@@ -86,7 +87,8 @@ class Same:
 def recipe(**changes) -> MaskedRecipe:
     torch.manual_seed(0)
     model = MaskedAutoencoder(Unetr(1, **TINY), 16)
-    return MaskedRecipe(model, Same(), Same(), **{"seed": 1, "batch": 2, "device": "cpu", **changes})
+    given = {"crops": Same(), "held_out": Same(), "seed": 1, "batch": 2, "device": "cpu", **changes}
+    return MaskedRecipe(model, **given)
 
 
 def test_a_trivial_image_is_reconstructed_better_and_better() -> None:
@@ -108,6 +110,35 @@ def test_a_step_depends_on_its_number_alone() -> None:
     one = recipe(ratio=0.5)
     losses = [float(one.loss(step)[0].detach()) for step in (0, 1, 0)]
     assert losses[0] == losses[2] != losses[1]
+
+
+class Blocks:
+    """Random crops."""
+
+    def draw(self, g: torch.Generator) -> torch.Tensor:
+        return (
+            torch.rand(2, 2, 2, generator=g).repeat_interleave(16, 0).repeat_interleave(16, 1).repeat_interleave(16, 2)
+        )
+
+
+class Half(Team):
+    """One of two processes that only pretends to know the other."""
+
+    def __init__(self, rank: int) -> None:
+        self.fabric, self.rank, self.size = None, rank, 2
+
+    def total(self, own: torch.Tensor) -> torch.Tensor:
+        return own
+
+
+def test_two_processes_share_the_crops_of_a_step() -> None:
+    own = {"crops": Blocks(), "held_out": Blocks()}
+    losses = []
+    for rank in range(2):
+        with in_team(Half(rank)):
+            losses.append(float(recipe(**own).loss(0)[0].detach()))
+    assert losses[0] != losses[1]
+    assert sum(losses) == pytest.approx(float(recipe(batch=4, **own).loss(0)[0].detach()), rel=1e-5)
 
 
 def test_the_picture_shows_what_is_seen() -> None:
@@ -221,6 +252,8 @@ def test_refusals(options, tmp_path) -> None:
         TrainPretrainOptions(tmp_path)
     with pytest.raises(InputError, match="mask_ratio"):
         replace(options, mask_ratio=1.0)
+    with pytest.raises(InputError, match="one device"):
+        replace(options, network="swin-unetr", devices=2)
     with pytest.raises(InputError, match="larger batch"):
         replace(options, network="swin-unetr", batch=1)
     with pytest.raises(InputError, match="named 'nobody'"):
