@@ -58,6 +58,8 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
     found = model.card  # type: ignore[assignment]
     if not isinstance(model, LocateRefine | UNet3d | Hierarchy | Transformer) or found["network"] == "parcellation":
         raise InputError(f"The weights {found.get('name')!r} segment no scan by themselves: start from others.")
+    if "organ" in found:  # its labels are not those of the label table
+        raise InputError(f"The weights {found.get('name')!r} are not of the brain: go on with `train organ` instead.")
     if isinstance(model, Transformer) and task != "all" and tuple(model.labels) != anatomy.task_values(task):
         raise InputError(f"The weights {found.get('name')!r} segment something else than the task {task!r}.")
     return model, {k: v for k, v in found.items() if k not in KEPT}

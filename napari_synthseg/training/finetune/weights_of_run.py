@@ -78,19 +78,22 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     card = {"name": path.stem, **folder.card_of(run)}
     start = str(config["options"]["start_from"])
     two = list(config["stages"]) == list(STAGES)
-    kind = "best" if best and checkpoint(run, next(iter(config["stages"])), "best").exists() else ""
     whole = _whole(start, card, two)
     steps: dict[str, int] = {}
     for stage, part in _parts(whole, two).items():
-        file = checkpoint(run, stage, kind)
-        if not file.exists() and (not steps or checkpoint(run, stage).exists()):
+        file = checkpoint(run, stage, "best")
+        chosen = best and file.exists()  # nothing is scored where no scans choose
+        if not chosen:
+            file = checkpoint(run, stage)
+        if not file.exists():
+            if steps:
+                break  # of the network it started from
             raise InputError(f"The run {run} has no checkpoint {file.name}: train that stage first.")
-        if file.exists():
-            state = load_checkpoint(file)
-            part.load_state_dict(state["average"] or state["model"])
-            steps[stage] = int(state["step"])
-            if kind:
-                card["scores"] = {"dice": round(float(state["best"]), 4)}
+        state = load_checkpoint(file)
+        part.load_state_dict(state["average"] or state["model"])
+        steps[stage] = int(state["step"])
+        if chosen:
+            card["scores"] = {"dice": round(float(state["best"]), 4)}
     card["steps"] = steps if two else steps[STAGE]
     if scores is not None:
         card["scores"] = starting.mean_scores(scores)

@@ -125,7 +125,7 @@ def test_transformers_from_random_weights(options, monkeypatch, few_scores, name
                       "features": 2},
             "swin-unetr": {"edge": 64, "field": 64, "spacing": 1, "features": 12, "depths": [1, 1, 1, 1]}}  # fmt: skip
     monkeypatch.setattr("napari_synthseg.training.finetune.networks.SMALL", tiny)
-    options = replace(options, start_from=name, task=task, size="small", crop=None, steps=2)
+    options = replace(options, start_from=name, task=task, size="small", crop=None, steps=1)
     model = weights.load_model(run(train(options)))
     assert model.labels == anatomy.task_values(task) and model.edge == tiny[name]["edge"]
     assert model.card["licence"] == "that of the scans in scans" and "random weights" in model.card["summary"]
@@ -189,6 +189,9 @@ def test_what_cannot_be_done_is_said(options, tmp_path) -> None:
         stages(replace(options, start_from="nothing-of-that-name"))
     with pytest.raises(InputError, match="--synthetic 0"):
         run(train(replace(options, scans=write_scans(tmp_path / "mask", 1, (461,)), task="brain")))
+    heart = unet_weights(tmp_path / "heart.safetensors", organ="heart")
+    with pytest.raises(InputError, match="train organ"):
+        run(train(replace(options, start_from=heart)))
     for wrong in ({"steps": 0}, {"synthetic": 1.5}, {"patience": -1}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             replace(options, **wrong)
