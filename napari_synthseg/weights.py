@@ -1,7 +1,7 @@
 """Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
 
-Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`), what
-the user trained (`data_folder`), `resources/weights`, FREESURFER_HOME/models, the user's cache.
+Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`),
+what the user trained (`data_folder`), `resources/weights`, FREESURFER_HOME/models, the user's cache.
 """
 
 from __future__ import annotations

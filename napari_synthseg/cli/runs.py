@@ -248,6 +248,25 @@ def make_use() -> Callable[..., int]:
     return use
 
 
+def make_tensorboard() -> Callable[..., int]:
+    """Write a run's curves as event files of TensorBoard."""
+
+    def tensorboard(run: Run, out: Out, watch: bool = False) -> int:
+        """Write a run's curves as event files of TensorBoard.
+
+        Args:
+            run: its folder, or the folder's name.
+            out: folder for the files; `tensorboard --logdir` takes it.
+            watch: go on until the run has ended.
+        """
+        from napari_synthseg.training.runs.tensorboard import to_tensorboard
+
+        print(f"{follow(to_tensorboard(runs.find_run(run), out, follow=watch)):,} figures in {out}")
+        return DONE
+
+    return tensorboard
+
+
 RUNS: dict[str, Callable[[], Callable[..., int]]] = {
     "runs list": make_list,
     "runs show": make_show,
@@ -258,6 +277,7 @@ RUNS: dict[str, Callable[[], Callable[..., int]]] = {
     "runs delete": make_delete,
     "runs export": make_export,
     "runs use": make_use,
+    "runs tensorboard": make_tensorboard,
 }
 
 

@@ -66,8 +66,8 @@ def new_folder(recipe: str, wish: str = "") -> Path:
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in wish).strip("-.")
     name = plain or f"{recipe}-{time.strftime('%Y-%m-%d')}"
     folder = runs_folder() / name
-    count = 1
-    while folder.exists():
+    count, names = 1, {run.name for run in all_runs()}  # those elsewhere too: a run is found by its name
+    while folder.exists() or folder.name in names:
         count += 1
         folder = folder.with_name(f"{name}-{count}")
     return folder
