@@ -26,6 +26,9 @@ TICK_MS = 10
 LIMIT_S = 0.1
 WARM_UP_S = 5.0
 PATIENCE_S = 600.0
+OPTIONS = {"preset": "paper", "crop": 32, "features": 4, "steps": 1_000_000, "validate_every": 50,
+           "hold_out": ("head1",), "device": "cpu", "name": "window"}  # fmt: skip
+"""Of the training that goes on meanwhile."""
 SLEEPER = """
 import sys, time
 worst, before, end = 0.0, time.perf_counter(), time.perf_counter() + float(sys.argv[1])
@@ -126,8 +129,7 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
 
     form = widget.new.form
     form.data["label_maps"].choose(maps)
-    form.form.set_values({"preset": "paper", "crop": 32, "features": 4, "steps": 1_000_000, "validate_every": 50,
-                          "hold_out": ("head1",), "device": "cpu", "threads": wanted.threads, "name": "window"})  # fmt: skip
+    form.form.set_values({**OPTIONS, "threads": wanted.threads})
     widget.new.start.click()
     wait_for(lambda: (one := widget.runs.list.current()) is not None and one.state.kind == "running")
     run = widget.runs.run

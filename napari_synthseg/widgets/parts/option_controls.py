@@ -51,15 +51,17 @@ class ChoiceControl(QComboBox):
 
     Args:
         field: the option.
-        choices: what to offer; the field's own values if None.
+        choices: what to offer; the field's own values if None, and that there is none where None is a value.
+        nothing: how None is shown.
     """
 
     changed = Signal()
 
-    def __init__(self, field: OptionField, choices: list[Choice] | None = None) -> None:
+    def __init__(self, field: OptionField, choices: list[Choice] | None = None, nothing: str = DEFAULT_TEXT) -> None:
         super().__init__()
         let_shrink(self)
-        for row, choice in enumerate(choices or [Choice(value, str(value)) for value in field.choices]):
+        own = [Choice(None, nothing)] * field.optional + [Choice(value, str(value)) for value in field.choices]
+        for row, choice in enumerate(choices or own):
             self.addItem(choice.text, choice.value)
             self.setItemData(row, choice.tip or field.doc, Qt.ItemDataRole.ToolTipRole)
         self.currentIndexChanged.connect(lambda _: self.changed.emit())
@@ -70,7 +72,7 @@ class ChoiceControl(QComboBox):
 
     def set_value(self, value: Any) -> None:
         """Choose a value; one that is not offered is ignored."""
-        row = self.findData(value)
+        row = next((row for row in range(self.count()) if self.itemData(row) == value), -1)  # findData finds no None
         if row >= 0:
             self.setCurrentIndex(row)
 
@@ -208,7 +210,7 @@ def make_control(field: OptionField, choices: list[Choice] | None = None, nothin
     """
     control: Control
     if choices is not None or field.kind == "choice":
-        control = ChoiceControl(field, choices)
+        control = ChoiceControl(field, choices, nothing)
     elif field.kind == "flag":
         control = FlagControl(field)
     elif field.kind == "integer":

@@ -122,8 +122,7 @@ class RunActions(QObject):
         def used(path: Path) -> None:
             NEWS.made.emit(str(path))
             card = {**weights.read_card(path), "path": str(path)}
-            where = "Prompt" if card.get("network") == weights.PROMPTABLE else "Segment brain"
-            self.said.emit(f"{path.stem} can be chosen in {where} now.")
+            self.said.emit(f"{path.stem} {_where(card)} now.")
             self.used.emit(card)
 
         self.said.emit("Writing the weights…")
@@ -198,3 +197,11 @@ class RunActions(QObject):
             runs.launch(run)
 
         self.commands.do("Training longer", go)
+
+
+def _where(card: dict[str, Any]) -> str:
+    """Where weights can be used."""
+    if card.get("network") == weights.PROMPTABLE:
+        return "can be chosen in Prompt"
+    segments = card.get("network") in weights.SEGMENTERS
+    return "can be chosen in Segment brain" if segments else "can be given to another training to start from"

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QSizePolicy, QVBox
 
 from napari_synthseg.widgets.parts.controls import Message
 from napari_synthseg.widgets.train.watcher import Detail
-from napari_synthseg.widgets.train.words import duration, pace, share, size
+from napari_synthseg.widgets.train.words import duration, pace, score_word, share, size
 
 FIELDS = ("Loss", "Dice", "Learning rate", "Speed", "Memory", "Time left")
 LOUD = ("failed", "interrupted")
@@ -29,6 +29,7 @@ class RunHead(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.words, self.trouble = Message(), Message(warning=True)
+        self.names: dict[str, QLabel] = {}
         self.values: dict[str, QLabel] = {}
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
@@ -41,7 +42,7 @@ class RunHead(QWidget):
             grid.addWidget(text, row, 2 * column)
             grid.addWidget(value, row, 2 * column + 1)
             grid.setColumnStretch(2 * column + 1, 1)
-            self.values[name] = value
+            self.names[name], self.values[name] = text, value
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -49,8 +50,9 @@ class RunHead(QWidget):
             layout.addWidget(part)
         layout.addLayout(grid)
 
-    def show_state(self, state: Any) -> None:
-        """Show where a run stands."""
+    def show_state(self, state: Any, recipe: str = "") -> None:
+        """Show where a run of a recipe stands."""
+        self.names["Dice"].setText(score_word(recipe))
         step = f", step {state.step:,} of {state.steps:,}" if state.steps else ""
         where = f"{state.stage}{step}" if state.stage else state.kind
         self.where.setText(f"{where} · {state.device}" if state.device else where)

@@ -41,6 +41,7 @@ USUAL = (
 """Options shown at once, where a recipe has them; and those that say how long is trained."""
 TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps", "label_maps": "&Label maps",
          "validation": "Validation scans", "start_from": "Start from"}  # fmt: skip
+NOTHING = {"threads": "automatic", "only": "all three"}
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""
 FORGOTTEN = ("name",)
@@ -75,7 +76,11 @@ class RecipeForm(QWidget):
             leave_out=(*HIDDEN, *self.data),
             texts=TEXTS,
             choices=devices,
-            nothing={"threads": "automatic", **dict.fromkeys(step_fields(self.options), "as usual")},
+            nothing={
+                "threads": "automatic",
+                "only": "all three",
+                **dict.fromkeys(step_fields(self.options), "as usual"),
+            },
         )
         self.presets = QWidget()
         self._preset_row = QHBoxLayout(self.presets)

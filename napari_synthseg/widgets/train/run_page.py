@@ -142,7 +142,7 @@ class RunPage(QWidget):
         self.counted.emit(sum(one.state.kind in ("waiting", "starting", "running", "paused") for one in rows))
         one = self.list.current()
         if one is not None:
-            self.head.show_state(one.state)
+            self.head.show_state(one.state, one.recipe)
         self._show_buttons()
 
     def _on_chosen(self, run: Path | None) -> None:
@@ -153,7 +153,7 @@ class RunPage(QWidget):
             part.show_detail(None)
         one = self.list.current()
         if one is not None:
-            self.head.show_state(one.state)
+            self.head.show_state(one.state, one.recipe)
         self._show_buttons()
         self.watcher.look_at(run)
 

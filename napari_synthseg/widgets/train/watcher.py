@@ -195,7 +195,7 @@ def detail_of(run: Path, config: Any, follower: Any) -> Detail:
     """What a follower knows, in arrays that nobody changes any more."""
     series: dict[str, dict[str, Series]] = {}
     for stage, curves in follower.curves.items():
-        series[stage] = {name: curves.series(name) for name in curves.names}
+        series[stage] = {name: _series(curves, name) for name in curves.names}
     stages = dict(config.stages)
     detail = Detail(run, stages, series, dict(follower.figures), dict(follower.dice))
     places: dict[str, list[tuple[float, float]]] = {}
@@ -209,6 +209,11 @@ def detail_of(run: Path, config: Any, follower: Any) -> Detail:
         before = stage
     history = {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}
     return Detail(run, stages, series, detail.figures, detail.dice, history)
+
+
+def _series(curves: Any, name: str) -> Series:
+    steps, values = curves.series(name)
+    return steps, values / 1e9 if name == "memory" else values
 
 
 def _stamp(run: Path) -> tuple[float, ...]:

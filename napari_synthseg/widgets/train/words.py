@@ -63,11 +63,20 @@ def moment(when: float | None, now: float | None = None) -> str:
     return time.strftime("%H:%M" if same else "%d %b %H:%M", then)
 
 
+FIGURES = {
+    "lr": "Learning rate", "rate": "Learning rate", "score": "Score", "took": "Seconds a step", "memory": "Memory, GB",
+    "validating": "Seconds a validation", "gradient": "Norm of the gradient",
+}  # fmt: skip
+
+
 def plain(name: str) -> str:
-    """A figure's or stage's name as people read it."""
-    return {"lr": "Learning rate", "rate": "Learning rate", "score": "Dice (score)", "dice": "Dice"}.get(
-        name, name.replace("_", " ").capitalize()
-    )
+    """A figure's name as people read it."""
+    return FIGURES.get(name, name.replace("_", " ").capitalize())
+
+
+def score_word(recipe: str) -> str:
+    """What a recipe's score is: a Dice, but where nothing is segmented."""
+    return "Score" if recipe == "pretrain" else "Dice"
 
 
 def share(state: State) -> float:
@@ -83,7 +92,7 @@ def status_line(state: State, titles: Mapping[str, str], recipe: str, dice: floa
     parts = [
         state.kind,
         f"{left} left" if left else "",
-        f"Dice {dice:.3f}" if dice is not None else "",
+        f"{score_word(recipe)} {dice:.3f}" if dice is not None else "",
         f"since {moment(state.started)}" if state.kind in GOING and state.started else moment(state.started),
         titles.get(recipe, recipe),
     ]

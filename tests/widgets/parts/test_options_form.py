@@ -11,7 +11,8 @@ from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.training.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.options.robust import TrainRobustOptions
+from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.parts.option_fields import option_fields
 from napari_synthseg.widgets.parts.options_form import OptionsForm
@@ -62,7 +63,7 @@ def typed(qtbot, line, text: str) -> None:
     qtbot.keyClicks(line, text)
 
 
-@pytest.mark.parametrize("options", [SegmentOptions, TrainSynthSegOptions])
+@pytest.mark.parametrize("options", [SegmentOptions, TrainSynthSegOptions, TrainRobustOptions])
 def test_every_field_of_our_options_has_a_control_that_gives_its_default_back(qtbot, options):
     form = OptionsForm(options)
     qtbot.addWidget(form)

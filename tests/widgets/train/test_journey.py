@@ -128,7 +128,7 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
 
 
 def test_in_this_window_and_to_the_end(started, qtbot):
-    widget = started(here=True, steps=2, validate_every=1)
+    widget = started(here=True, steps=2)
     wait_for(qtbot, widget, "finished")
     assert state(widget).weights is not None
     assert widget.runs.buttons.main.text() == "Train longer…"

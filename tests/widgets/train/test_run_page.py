@@ -119,10 +119,11 @@ def test_delete_asks_first(open_widget, qtbot, maps):
 def test_duplicate_fills_the_form(open_widget, qtbot, maps):
     made("first", maps, seed=77)
     widget = open_widget()
+    widget.tabs.setCurrentWidget(widget.runs)
     qtbot.waitUntil(widget.runs.buttons.duplicate.isEnabled, timeout=10_000)
     qtbot.mouseClick(widget.runs.buttons.duplicate, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.tabs.currentWidget() is widget.new, timeout=10_000)
-    assert widget.new.form.form.values()["seed"] == 77
+    qtbot.waitUntil(lambda: widget.new.form.form.values()["seed"] == 77, timeout=10_000)
+    assert widget.tabs.currentWidget() is widget.new
     assert widget.new.form.data["label_maps"].chosen() == maps
 
 
