@@ -47,7 +47,7 @@ class LabelledScan:
 
     Attributes:
         name: see `RawScan`.
-        image: (X, Y, Z) float32 at 1 mm, from 0 on, or in [0, 1] for networks that look at the whole scan.
+        image: (X, Y, Z) float16 at 1 mm, in [0, 1]: by the largest intensity, or by the percentiles of the whole scan.
         targets: (X, Y, Z) uint8.
         centre: (3,) voxel around which the scan is looked at.
         pooled: (X/p, Y/p, Z/p), means over p^3 voxels.
@@ -198,13 +198,15 @@ def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: 
     if not len(inside):
         raise InputError(f"{scan.file} holds no label that the network could learn for the task {targets.task!r}.")
     centre = brain_centre(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
-    image = torch.from_numpy(rescale(scan.image, *look.how.percentiles) if look.whole else scan.image)
+    image = torch.from_numpy(
+        rescale(scan.image, *look.how.percentiles) if look.whole else scan.image / scan.image.max()
+    )
     return LabelledScan(
         scan.name,
-        image,
+        image.half(),
         torch.from_numpy(made),
         tuple(centre.tolist()),
-        F.avg_pool3d(image[None, None], look.pool)[0, 0] if look.pool > 1 else image,
+        F.avg_pool3d(image[None, None], look.pool)[0, 0].half(),
         look.pool,
     )
 

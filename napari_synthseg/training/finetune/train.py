@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_synthseg import anatomy
+from napari_synthseg import anatomy, weights
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.transformers import Transformer
@@ -34,6 +35,8 @@ from napari_synthseg.training.options.finetune import ANEW, STAGE, TrainFinetune
 from napari_synthseg.training.options.finetune import has_two_stages as has_two_stages
 from napari_synthseg.training.robust.run import NOISE
 from napari_synthseg.training.watching import watch
+
+logger = logging.getLogger(__name__)
 
 AVERAGE = 0.99
 """Decay of the running average of the weights: fine-tuning is short."""
@@ -65,8 +68,23 @@ def train(options: TrainFinetuneOptions) -> Generator[Progress, None, Path]:
         yield from _fast(options, model, material, device)
     else:
         yield from _crops(options, model, material, device)
-    best = bool(material.scored)
-    return export(options.out, options.out / f"{options.name}.safetensors", best=best)
+    path = export(options.out, options.out / f"{options.name}.safetensors", best=bool(material.scored))
+    _warn_if_worse(path)
+    return path
+
+
+def _warn_if_worse(path: Path) -> None:
+    """Say so where the network was better on the validation scans before anything was learned."""
+    card = weights.read_card(path)
+    before, after = card.get("before", {}).get("dice"), card.get("scores", {}).get("dice")
+    if before is not None and after is not None and after < before:
+        logger.warning(
+            "%s does worse on the validation scans than what it started from (Dice %.3f, before %.3f): keep that, or "
+            "try a lower --learning-rate or more scans.",
+            path.name,
+            after,
+            before,
+        )
 
 
 def first_scores(

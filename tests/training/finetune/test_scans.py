@@ -76,7 +76,7 @@ def test_without_changes_a_scan_is_shown_as_it_is(sampler) -> None:
     shape = scan.targets.shape
     middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
     image, targets = shown(scan, drawn.change, Grid.centred(shape, 1.0, middle), sampler.targets.partners)
-    torch.testing.assert_close(image, scan.image, atol=2e-3, rtol=0)
+    torch.testing.assert_close(image, scan.image.float(), atol=2e-3, rtol=0)
     assert torch.equal(targets, scan.targets)
 
 

@@ -141,13 +141,14 @@ def test_the_encoder_learns_at_a_rate_of_its_own() -> None:
     assert len(second["params"]) == 2 and "share" not in second
 
 
-def test_it_ends_when_nothing_improves(options, monkeypatch) -> None:
-    told = iter([0.1, 0.5, 0.6, 0.4, 0.6, 0.9, 0.9])
+def test_it_ends_when_nothing_improves(options, monkeypatch, caplog) -> None:
+    told = iter([0.7, 0.5, 0.6, 0.4, 0.6, 0.9, 0.9])
     monkeypatch.setattr(module, "score", lambda *_: {"score": next(told), "dice": {}})
     run(train(replace(options, steps=8, validate_every=1, patience=2)))
     assert max(line.get("step", 0) for line in events(options.out)) == 4
     assert weights.read_card(options.out / "finetuned.safetensors")["scores"] == {"dice": 0.6}
     assert weights.read_card(options.out / "finetuned.safetensors")["steps"] == 2
+    assert "does worse on the validation scans than what it started from (Dice 0.600, before 0.700)" in caplog.text
 
 
 def test_patience_counts_on_after_an_interruption(tmp_path) -> None:
