@@ -42,9 +42,8 @@ from napari_synthseg.segmentation.preprocess import brain_centre, rescale
 from napari_synthseg.segmentation.windows import field_start, pooled
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.synthesis.sample import label_map_files
-from napari_synthseg.training import validation
 from napari_synthseg.training.finetune.material import Material, gather
-from napari_synthseg.training.finetune.networks import look_of, starting_network
+from napari_synthseg.training.finetune.networks import labels_of, look_of, starting_network
 from napari_synthseg.training.finetune.recipe_crops import CropRecipe
 from napari_synthseg.training.finetune.scores import ScoredScan, dice_of, score
 from napari_synthseg.training.finetune.train import train as finetune
@@ -53,7 +52,7 @@ from napari_synthseg.training.options.finetune import TrainFinetuneOptions
 from napari_synthseg.training.options.pretrain import TrainPretrainOptions
 from napari_synthseg.training.pretrain.train import train as pretrain
 from napari_synthseg.training.synthseg import read_maps
-from napari_synthseg.weights import load_model
+from napari_synthseg.training.validation import synthetic_cases
 
 SIZES: dict[str, Any] = {
     "edge": 64,
@@ -317,14 +316,17 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     )
     material = gather(options, model, look_of(model, card), CPU)
     wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
+    groups = {"scans": material.scored, "inverted": wrong}
+    if heads is not None:
+        cases = synthetic_cases(read_maps(heads), preset("synthseg"), labels_of(model), 2, 77)
+        groups["synthetic"] = [
+            ScoredScan(c.name, c.image.float().numpy(), material.targets.of_channels(c.channels).numpy()) for c in cases
+        ]
     found: Row = {}
     with torch.no_grad():
-        for name, scans in (("scans", material.scored), ("inverted", wrong)):
+        for name, scans in groups.items():
             result = score(model, scans, material.targets, material.look, CPU)
             found |= {name: round(result["score"], 4), f"{name}_each": result["by_scan"]}
-        if heads is not None:
-            cases = validation.synthetic_cases(read_maps(heads), preset("synthseg"), model.labels, 2, 77)  # type: ignore[arg-type]
-            found["synthetic"] = round(validation.score_refiner(load_model(weights), cases, CPU), 4)  # type: ignore[arg-type]
     return found
 
 
