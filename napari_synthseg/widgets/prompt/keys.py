@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
@@ -13,10 +13,14 @@ from napari.utils.action_manager import action_manager
 from napari.utils.interactions import Shortcut
 from napari.utils.key_bindings import coerce_keybinding
 
-if TYPE_CHECKING:
-    from napari_synthseg.widgets.prompt.widget import PromptWidget
-
 PACKAGE = "napari-synthseg"
+
+
+class Acts(Protocol):
+    """A widget that keys act on."""
+
+    def act(self, name: str) -> None:
+        """Do what the action of this name stands for."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,17 @@ ACTIONS = (
     Action("accept", "A", "Accept, next object"),
 )
 
-_open: WeakKeyDictionary[ViewerModel, list[PromptWidget]] = WeakKeyDictionary()
+_open: WeakKeyDictionary[ViewerModel, list[Acts]] = WeakKeyDictionary()
 
 
-def bind_keys(viewer: ViewerModel, widget: PromptWidget) -> None:
+def bind_keys(viewer: ViewerModel, widget: Acts) -> None:
     """Let the keys act on a widget; of several in one viewer, on the one that was opened last."""
     for action in ACTIONS:
         _register(action)
     _open.setdefault(viewer, []).append(widget)
 
 
-def release_keys(viewer: ViewerModel, widget: PromptWidget) -> None:
+def release_keys(viewer: ViewerModel, widget: Acts) -> None:
     """The widget is closed; without any the keys do nothing."""
     if widget in _open.get(viewer, []):
         _open[viewer].remove(widget)
