@@ -32,6 +32,7 @@ from napari_synthseg.training.pretrain.masked import MaskedRecipe
 from napari_synthseg.training.pretrain.recipe import Explained
 from napari_synthseg.training.pretrain.start import load_pretrained
 from napari_synthseg.training.pretrain.train import export, is_run, train
+from napari_synthseg.training.watching import Watch, watched
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import read_card
 from tests.segmentation.fakes import ball_scan
@@ -220,6 +221,14 @@ def test_from_scans_and_label_maps_to_an_encoder(options, scans) -> None:
     assert torch.equal(second.encoder.norm.weight, model.encoder.norm.weight)
     with pytest.raises(InputError, match="of a unetr, not of the network"):
         load_pretrained(SwinUnetr(2, **TINY_SWIN), path)
+
+
+def test_an_estimate_standardises_a_few_scans(options, scans, monkeypatch) -> None:
+    monkeypatch.setattr("napari_synthseg.training.pretrain.train.TRIED", 2)
+    with watched(Watch(trial=1)):
+        run(train(replace(options, scans=scans, label_maps=None, hold_out=("s2_t1",))))
+    assert len(list((options.out / "standardised").iterdir())) == 2
+    assert load_checkpoint(checkpoint(options.out, STAGE))["step"] == 1
 
 
 def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path) -> None:
