@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.test_benchmarks import script
-from tests.training.finetune.builders import write_scans
+from tests.training.finetune.builders import unet_weights, write_scans
 
 bench = script("finetuning")
 
@@ -67,3 +68,19 @@ def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(bench, "trained", None)
     assert bench.main() == 0
     assert capsys.readouterr().out.strip() in first
+
+
+def test_a_network_is_scored_on_scans_and_on_their_negatives(tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def score(model, scans, targets, look, device) -> dict:
+        seen.append([scan.image for scan in scans])
+        return {"score": 0.1 * len(seen), "by_scan": {scan.name: 0.5 for scan in scans}}
+
+    monkeypatch.setattr(bench, "score", score)
+    folder = write_scans(tmp_path / "scans", 2)
+    weights = unet_weights(tmp_path / "start.safetensors")
+    args = argparse.Namespace(validation=folder, out=tmp_path / "out", unlabelled=[])
+    found = bench.scored(args, weights, None)
+    assert found["scans"] == 0.1 and found["inverted"] == 0.2 and found["scans_each"] == {"0": 0.5, "1": 0.5}
+    assert all(np.corrcoef(a[a > 0], b[a > 0])[0, 1] < -0.9 for a, b in zip(*seen, strict=True))
