@@ -11,7 +11,8 @@ from napari_synthseg.widgets.parts.controls import Message
 from napari_synthseg.widgets.train.watcher import Detail
 from napari_synthseg.widgets.train.words import duration, pace, score_word, share, size
 
-FIELDS = ("Loss", "Dice", "Learning rate", "Speed", "Memory", "Time left")
+FIELDS = ("Loss", "Dice", "Rate", "Speed", "Memory", "Time left")
+TIPS = {"Rate": "Learning rate", "Memory": "Most that was taken, of the GPU or of the machine"}
 LOUD = ("failed", "interrupted")
 """States whose words are drawn as a warning."""
 
@@ -37,6 +38,7 @@ class RunHead(QWidget):
         for number, name in enumerate(FIELDS):
             text, value = QLabel(name), QLabel()
             text.setEnabled(False)  # softer
+            text.setToolTip(TIPS.get(name, ""))
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             row, column = divmod(number, 2)
             grid.addWidget(text, row, 2 * column)
@@ -70,7 +72,7 @@ class RunHead(QWidget):
         self._say("Loss", _number(figures.get("loss")))
         self._say("Dice", _dice(detail))
         rate = figures.get("lr", figures.get("rate"))
-        self._say("Learning rate", "" if rate is None else f"{rate:.2e}")
+        self._say("Rate", "" if rate is None else f"{rate:.2e}")
 
     def _say(self, name: str, text: str) -> None:
         self.values[name].setText(text or "–")

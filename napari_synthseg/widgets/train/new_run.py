@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -24,6 +22,7 @@ from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.train.estimating import EstimatePanel
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
 from napari_synthseg.widgets.train.request import Request
+from napari_synthseg.widgets.train.scrolled import fill_scrolled, least_size
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -97,15 +96,7 @@ class NewRunPage(QWidget):
         layout.addWidget(self.status)
         layout.addStretch(1)
         self._inner = inner
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        fill_scrolled(self, inner)
 
     @property
     def form(self) -> RecipeForm:
@@ -148,6 +139,10 @@ class NewRunPage(QWidget):
         """Keep the choices for the next time the widget is opened."""
         kept = {name: form.kept() for name, form in self.forms.items()}
         remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
+
+    def minimumSizeHint(self) -> QSize:
+        """Nothing is cut off."""
+        return least_size(self)
 
     def close_down(self) -> None:
         """Stop what runs."""

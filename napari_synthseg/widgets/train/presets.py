@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
 
-TRY, NIGHT, PAPER = "Try it", "Overnight", "As in the paper"
+TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
 TRY_STEPS = 60
 """Steps in all of a first try: a few minutes on a processor, enough to see curves and a validation."""
 NIGHT_SECONDS = 9 * 3600.0

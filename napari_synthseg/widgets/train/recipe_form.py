@@ -40,7 +40,7 @@ USUAL = (
 )
 """Options shown at once, where a recipe has them; and those that say how long is trained."""
 TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps", "label_maps": "&Label maps",
-         "validation": "Validation scans", "start_from": "Start from"}  # fmt: skip
+         "validation": "Validation", "start_from": "Start from"}  # fmt: skip
 NOTHING = {"threads": "automatic", "only": "all three"}
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, keep_from_wheel
 from napari_synthseg.widgets.segment.model_chooser import ModelCard
@@ -17,6 +17,7 @@ from napari_synthseg.widgets.train.dice_table import DicePanel
 from napari_synthseg.widgets.train.figures import RunHead
 from napari_synthseg.widgets.train.runs_list import RunsList
 from napari_synthseg.widgets.train.samples import SampleLayers
+from napari_synthseg.widgets.train.scrolled import fill_scrolled, least_size
 from napari_synthseg.widgets.train.watcher import Detail, Listed, Watcher
 
 if TYPE_CHECKING:
@@ -94,15 +95,7 @@ class RunPage(QWidget):
         layout.addWidget(self.list)
         layout.addWidget(self.about)
         layout.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        fill_scrolled(self, inner)
         self._show_emptiness()
 
     @property
@@ -110,6 +103,10 @@ class RunPage(QWidget):
         """The chosen run."""
         one = self.list.current()
         return None if one is None else one.run
+
+    def minimumSizeHint(self) -> QSize:
+        """Nothing is cut off."""
+        return least_size(self)
 
     def choose(self, run: Path) -> None:
         """Look at a run, as soon as it is listed."""
