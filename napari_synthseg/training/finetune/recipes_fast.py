@@ -86,6 +86,8 @@ class ScanLocateRecipe(_Mixed, LocateRecipe):
         options: of `FastRecipe`.
     """
 
+    shared = False  # steps are drawn whole
+
     def __init__(
         self,
         model: LocateRefine,
@@ -150,6 +152,8 @@ class ScanRefineRecipe(_Mixed, RefineRecipe):
 
     Args: as `ScanLocateRecipe`.
     """
+
+    shared = False  # steps are drawn whole
 
     def __init__(
         self,
