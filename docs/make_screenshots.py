@@ -34,10 +34,11 @@ DEGRADED_SEED = 1
 SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM, SAGITTAL_MM = 10.0, 6.0
 MOST_SLICES = 20
-TRAINED = {"preset": "paper", "crop": 64, "features": 8, "learning_rate": 1e-3, "steps": 2_000, "validate_every": 20,
+TRAINED = {"preset": "paper", "crop": 32, "features": 4, "learning_rate": 3e-3, "steps": 60, "validate_every": 5,
            "hold_out": ("head3",), "device": "cpu", "threads": 1, "name": "heads"}  # fmt: skip
-"""Options of the training that is shown."""
-TRAINED_MAPS, TRAINED_VALIDATIONS = 4, 6
+"""Options of the training that is shown: small heads, so that it comes along while one looks."""
+TRAINED_MAPS, TRAINED_VALIDATIONS = 4, 3
+TRAINED_SHAPE, TRAINED_MM = (48, 60, 60), 4.0
 OBJECTS = {
     "Left lateral ventricle": [(True, (12, -6)), (False, (12, 6)), (False, (8, -14)), (False, (20, -2))],
     "Right lateral ventricle": [(True, (12, 6)), (False, (20, 2)), (False, (8, 14)), (False, (12, -6))],
@@ -207,7 +208,7 @@ def train() -> None:
         os.environ["NAPARI_SYNTHSEG_DATA"] = home
         maps = Path(home) / "maps"
         for seed in range(TRAINED_MAPS):
-            write_labels(maps / f"head{seed}.nii.gz", head_phantom(seed=seed))
+            write_labels(maps / f"head{seed}.nii.gz", head_phantom(TRAINED_SHAPE, TRAINED_MM, seed))
         with window("Train") as (viewer, widget):
             widget.new.form.data["label_maps"].choose(maps)
             widget.new.form.form.set_values(TRAINED)
@@ -216,7 +217,9 @@ def train() -> None:
             viewer.layers.clear()
             widget.runs.every.setValue(TRAINED["validate_every"])
             press_box(widget.runs.show_samples)
-            wait_for(lambda: widget.runs.list.current().state.done > TRAINED["validate_every"] * TRAINED_VALIDATIONS)
+            for number in range(TRAINED_VALIDATIONS):
+                steps = (number + 1) * TRAINED["validate_every"]
+                wait_for(lambda steps=steps: widget.runs.list.current().state.done > steps)
             wait_for(lambda: len(viewer.layers) == 3)
             widget.runs.dice.table.selectRow(2)
             press(widget.view.buttons["axial"])
