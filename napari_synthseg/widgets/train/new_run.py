@@ -193,6 +193,7 @@ class NewRunPage(QWidget):
         if self.estimate.running:
             self.estimate.stop()
             return
+        self._night = False
         try:
             self.estimate.begin(self.request())
         except ValueError as error:

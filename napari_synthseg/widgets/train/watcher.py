@@ -22,7 +22,7 @@ from napari_synthseg.widgets.train.samples import Sample, prepared
 
 logger = logging.getLogger("napari_synthseg")
 
-INTERVAL_S = 0.7
+INTERVAL_S, LONGEST_S = 0.7, 3.0
 RESTING = ("new", "stopped", "finished", "failed", "interrupted")
 """Kinds of states that do not change unless something is written into the folder."""
 SMOOTH = 0.02
@@ -120,15 +120,15 @@ class _Looking:
     def run(self) -> None:
         while not self._ended.is_set():
             self._watcher._wake.clear()
-            began = time.monotonic()
+            began = time.thread_time()
             try:
                 self._look()
             except RuntimeError:  # Qt has deleted the watcher
                 return
             except Exception as error:  # whatever lies in a folder of runs must not end the looking
                 self._log(error)
-            spent = time.monotonic() - began
-            self._watcher._wake.wait(max(INTERVAL_S, 3 * spent))  # many runs, slow disks: look less often
+            spent = time.thread_time() - began
+            self._watcher._wake.wait(min(max(INTERVAL_S, 3 * spent), LONGEST_S))  # many runs: look less often
 
     def _log(self, error: Exception) -> None:
         """Say once what is wrong, not every second."""

@@ -7,9 +7,12 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
+from napari_synthseg import promptable_weights
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.watching import save_picture
+from napari_synthseg.widgets.parts.weights_news import NEWS
+from napari_synthseg.widgets.prompt.model_chooser import PromptModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.gpus import parsed
 from napari_synthseg.widgets.train.watcher import smoothed
@@ -143,6 +146,17 @@ def test_opening_is_quick_and_imports_no_torch():
     seconds, torch = opening("napari_synthseg.widgets.train", "TrainWidget")
     assert not torch
     assert seconds < 4
+
+
+def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):
+    cards: list[dict] = []
+    monkeypatch.setattr(promptable_weights, "available", lambda: list(cards))
+    chooser = PromptModelChooser()
+    qtbot.addWidget(chooser)
+    assert chooser.value() == ""
+    cards.append({"name": "mine"})
+    NEWS.made.emit("mine.safetensors")
+    assert chooser.value() == "mine"
 
 
 def test_words():
