@@ -17,8 +17,11 @@ that several processes can share the work (--only). Prints what there is, in Mar
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import shutil
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +111,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
     if weights.exists():
         return weights
     if not pairs.exists():
-        write_heart_pairs(pairs, TRAINING + HELD_OUT, SEEN, SHAPE, SPACING_MM, seed=100)
+        _made(pairs, TRAINING + HELD_OUT, SEEN, 100)
     options = TrainOrganOptions(
         pairs=pairs,
         out=run,
@@ -141,7 +144,7 @@ def scores_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
     for contrast in contrasts():
         folder = args.out / f"test-{contrast}"
         if len(list(folder.glob(f"*_{contrast}.nii.gz"))) < args.test:
-            write_heart_pairs(folder, args.test, contrast, SHAPE, SPACING_MM, seed=500)
+            _made(folder, args.test, contrast, 500)
         found["dice"][contrast] = [
             dice_on(network, path) for path in sorted(folder.glob(f"*_{contrast}.nii.gz"))[: args.test]
         ]
@@ -154,6 +157,15 @@ def dice_on(network: torch.nn.Module, scan: Path) -> dict[str, float]:
     labels = segment(read_volume(scan), network=network, device="cpu").labels.data
     truth = read_labels(scan.with_name(f"{scan.name.split('_')[0]}_labels.nii.gz")).data
     return {text: dice(labels == value, truth == value) for value, text in STRUCTURES.items()}
+
+
+def _made(folder: Path, count: int, contrast: str, seed: int) -> None:
+    """Phantoms in a folder that appears when they are all there, since another process may want them too."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
+        write_heart_pairs(Path(made) / "pairs", count, contrast, SHAPE, SPACING_MM, seed=seed)
+        shutil.rmtree(folder, ignore_errors=True)  # fewer than are wanted now
+        with contextlib.suppress(OSError):  # the other process was first
+            (Path(made) / "pairs").rename(folder)
 
 
 def by_contrast(found: dict[str, dict[str, Any]]) -> str:

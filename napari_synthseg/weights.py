@@ -159,6 +159,8 @@ def read_card(path: Path) -> dict[str, Any]:
 def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, exact: bool = False) -> None:
     """Write weights as float16 safetensors with their card, both atomically; the card gains "sha256".
 
+    A tensor with values that float16 cannot hold keeps its precision.
+
     Args:
         path: ends in .safetensors.
         tensors: state of a network.
@@ -169,10 +171,13 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, 
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {
-        k: (v.to(torch.float16) if v.dtype.is_floating_point and not exact else v).contiguous().cpu()
-        for k, v in tensors.items()
-    }
+
+    def stored(v: torch.Tensor) -> torch.Tensor:
+        """As float16, unless that is too small for it: variances of batch norms may be millions."""
+        half = v.to(torch.float16) if v.dtype.is_floating_point and not exact else v
+        return half if bool(torch.isfinite(half).all()) else v
+
+    half = {k: stored(v).contiguous().cpu() for k, v in tensors.items()}
     part = path.with_suffix(".part")
     save_file(half, part)
     part.chmod(0o644)  # safetensors makes files that only their owner can read

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import cli
+from napari_synthseg import cli, weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.files import read_labels, read_volume, write_labels, write_volume
@@ -133,6 +133,14 @@ def test_names_default_to_numbers_and_must_fit(folder, tmp_path) -> None:
     (tmp_path / "names.txt").write_text("1 liver\n")
     with pytest.raises(InputError, match="names none of the labels 3, 41"):
         run(train(tiny(folder, tmp_path / "other", steps=1, label_names=tmp_path / "names.txt")))
+
+
+def test_large_variances_survive_the_export(tmp_path) -> None:
+    network = UNet3d((0, 1), features=2)
+    network.down[0].norm.running_var.fill_(2.8e6)  # beyond float16
+    card = {"name": "a", "network": "unet", "labels": [0, 1], "features": 2, "levels": 5}
+    weights.save(tmp_path / "a.safetensors", network.state_dict(), card)
+    assert load_model(tmp_path / "a.safetensors").down[0].norm.running_var.tolist() == [2.8e6, 2.8e6]
 
 
 # Scans
