@@ -87,11 +87,10 @@ def share(state: State) -> float:
 
 
 def status_line(state: State, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
-    """What stands below a run's name: state, time left, Dice, recipe, start."""
+    """What stands below a run's name: time left or state, Dice, start, recipe."""
     left = duration(state.seconds_left) if state.kind == "running" else ""
     parts = [
-        state.kind,
-        f"{left} left" if left else "",
+        f"{left} left" if left else state.kind,
         f"{score_word(recipe)} {dice:.3f}" if dice is not None else "",
         f"since {moment(state.started)}" if state.kind in GOING and state.started else moment(state.started),
         titles.get(recipe, recipe),
