@@ -16,8 +16,6 @@ from napari_synthseg.errors import InputError
 PATCH = 16
 """Edge of the patches that UNETR's transformer takes for words, voxels."""
 MONAI_NEEDED = "UNETR and Swin UNETR are built by MONAI, which is not installed: pip install 'napari-synthseg[train]'."
-    "Networks of transformers are built by MONAI, which is not installed: pip install 'napari-synthseg[train]'."
-)
 
 
 class Transformer(nn.Module):
