@@ -83,7 +83,8 @@ def main() -> int:
     parser.add_argument("--task", default="four", choices=["all", "four", "brain"], help="of masks")
     parser.add_argument("--steps", type=int, default=200, help="of fine-tuning")
     parser.add_argument("--every", type=int, default=20, help="steps between scores at 3 mm")
-    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of masks; the encoder's is the same")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of masks")
+    parser.add_argument("--encoder-share", type=float, default=0.1, help="of that rate, for a pre-trained encoder")
     parser.add_argument("--pretrain-steps", type=int, default=400)
     parser.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.0], help="of synthetic samples")
     parser.add_argument("--start", default="synthseg-fast", help="what forgetting starts from")
@@ -219,8 +220,9 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
         return {"score": dice}
 
     recipe = CropRecipe(
-        model, material.sampler, seed=args.seed, batch=1, crop=model.edge, device=CPU, validation=follow
-    )
+        model, material.sampler, seed=args.seed, batch=1, crop=model.edge, device=CPU, validation=follow,
+        encoder=list(model.encoder_parameters()), encoder_share=1.0 if start == "unetr" else args.encoder_share,
+    )  # fmt: skip
     loop = LoopOptions(
         args.steps,
         args.rate,
