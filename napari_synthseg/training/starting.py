@@ -13,7 +13,7 @@ import torch
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.training.checkpoints import load_checkpoint
-from napari_synthseg.training.folder import checkpoint, write_config
+from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
 from napari_synthseg.training.options.as_json import options_to_json
 
 
@@ -108,6 +108,32 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
     if not path.exists():
         raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
     return load_checkpoint(path)
+
+
+def state_and_card(
+    run: Path, path: Path, recipe: str, stage: str, *, best: bool, scores: Path | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What weights are made of in recipes of one stage: its checkpoint, and the card with name, steps and scores.
+
+    Args:
+        run: the run's folder; it may still be going.
+        path: of the weights, ending in .safetensors.
+        recipe: that the folder must be a run of.
+        stage: its only one.
+        best: the checkpoint with the best validation score instead of the newest.
+        scores: JSON of `evaluate`, whose means go into the card.
+
+    Raises:
+        InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
+    """
+    check_weights_name(path)
+    if recipe_of(run) != recipe:
+        raise InputError(f"{run} is no run of train {recipe}: choose a folder that holds one.")
+    state = trained_state(run, stage, best=best)
+    card = {**card_of(run), "name": path.stem, "steps": int(state["step"])}
+    if scores is not None:
+        card["scores"] = mean_scores(scores)
+    return state, card
 
 
 def mean_scores(scores: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import validation
-from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
+from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
 from napari_synthseg.training.loop import LoopOptions, fit
@@ -26,11 +26,9 @@ from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.starting import (
     begin,
     check_new,
-    check_weights_name,
     describe,
-    mean_scores,
     recipe_words,
-    trained_state,
+    state_and_card,
 )
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, start_from
 
@@ -173,13 +171,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     Raises:
         InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
     """
-    check_weights_name(path)
-    if not is_run(run):
-        raise InputError(f"{run} is no run of train learn2synth: choose a folder that holds one.")
-    state = trained_state(run, STAGE, best=best)
-    card = {"name": path.stem, **read_config(run)["card"], "steps": int(state["step"])}
-    if scores is not None:
-        card["scores"] = mean_scores(scores)
+    state, card = state_and_card(run, path, "learn2synth", STAGE, best=best, scores=scores)
     kept = {k.removeprefix("segmenter."): v for k, v in state["model"].items() if k.startswith("segmenter.")}
     weights.save(path, kept, {**card, **state["card"]})
     return path

@@ -18,7 +18,7 @@ from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.postprocess import largest_component
 from napari_synthseg.synthesis import subregions
-from napari_synthseg.training.folder import card_of, checkpoint, recipe_of
+from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.organ import STAGE, TrainOrganOptions, stages
 from napari_synthseg.training.organ import pairs, validation
@@ -26,11 +26,9 @@ from napari_synthseg.training.organ.recipe import OrganRecipe, organ_priors
 from napari_synthseg.training.starting import (
     begin,
     check_new,
-    check_weights_name,
     describe,
-    mean_scores,
     recipe_words,
-    trained_state,
+    state_and_card,
 )
 from napari_synthseg.training.synthseg import start_from
 
@@ -192,13 +190,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     Raises:
         InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
     """
-    check_weights_name(path)
-    if not is_run(run):
-        raise InputError(f"The folder {run} is no run of train organ.")
-    state = trained_state(run, STAGE, best=best)
-    card = {**card_of(run), "name": path.stem, "steps": int(state["step"])}
-    if scores is not None:
-        card["scores"] = mean_scores(scores)
+    state, card = state_and_card(run, path, RECIPE, STAGE, best=best, scores=scores)
     tensors: dict[str, torch.Tensor] = state["average"] or state["model"]
     weights.save(path, tensors, card)
     return path

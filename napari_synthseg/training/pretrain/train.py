@@ -19,7 +19,7 @@ from napari_synthseg.networks.transformers import SwinUnetr, Transformer, Unetr
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
+from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions
 from napari_synthseg.training.pretrain.crops import (
@@ -37,11 +37,9 @@ from napari_synthseg.training.pretrain.pretexts import SwinRecipe
 from napari_synthseg.training.starting import (
     begin,
     check_new,
-    check_weights_name,
     describe,
-    mean_scores,
     recipe_words,
-    trained_state,
+    state_and_card,
 )
 from napari_synthseg.training.synthseg import read_maps
 from napari_synthseg.training.watching import watch
@@ -206,14 +204,8 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     Raises:
         InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
     """
-    check_weights_name(path)
-    if not is_run(run):
-        raise InputError(f"{run} is no run of train pretrain: choose a folder that holds one.")
-    state = trained_state(run, STAGE, best=best)
-    card = {"name": path.stem, **read_config(run)["card"], "steps": int(state["step"])}
-    if scores is not None:
-        card["scores"] = mean_scores(scores)
-    elif best:
+    state, card = state_and_card(run, path, "pretrain", STAGE, best=best, scores=scores)
+    if best and scores is None:
         card["scores"] = {"explained variance of what was hidden": round(float(state["best"]), 4)}
     prefix = "encoder."
     kept = {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
