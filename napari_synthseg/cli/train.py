@@ -14,6 +14,7 @@ from napari_synthseg.cli.parts import Out
 from napari_synthseg.errors import InputError
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.as_json import options_to_json
+from napari_synthseg.training.options.checks import check_weights_name
 from napari_synthseg.training.runs import RECIPES
 
 SURE = ("synthseg", "robust")
@@ -99,6 +100,7 @@ def exported(run: Path, out: Path, best: bool, scores: Path | None, confident_sc
     Raises:
         InputError: the folder holds no run, a checkpoint is missing, or the recipe knows no `confident_score`.
     """
+    check_weights_name(out)
     entry = runs.recipe(runs.read_config(run).recipe)
     wanted: dict[str, Any] = {"best": best, "scores": scores}
     if confident_score is not None:

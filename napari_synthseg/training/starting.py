@@ -15,6 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
 from napari_synthseg.training.options.as_json import options_to_json
+from napari_synthseg.training.options.checks import check_weights_name as check_weights_name
 
 
 class RunOptions(Protocol):
@@ -81,16 +82,6 @@ def recipe_words(first: str, options: Any, plain: Any, hidden: Collection[str]) 
     defaults = asdict(plain)
     chosen = {k: v for k, v in asdict(options).items() if v != defaults[k] and k not in hidden}
     return ", ".join([first, *(f"{k} {v}" for k, v in chosen.items())])
-
-
-def check_weights_name(path: Path) -> None:
-    """Refuse names of weights that end otherwise.
-
-    Raises:
-        InputError: the name does not end in .safetensors.
-    """
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
 
 
 def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any]:
