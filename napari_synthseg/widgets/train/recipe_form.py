@@ -64,6 +64,7 @@ class RecipeForm(QWidget):
         self.options = entry.options_type()
         self._filling = False
         self._night: dict[str, int] = {}
+        self._measured = False  # defaults are no night: how many steps fit into one has to be measured
         fields = {one.name: one for one in option_fields(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data and _is_usual(name, fields)]
@@ -219,7 +220,7 @@ class RecipeForm(QWidget):
         self.form.set_defaults()
         self.form.set_values({**kept, **preset.values})
         self._filling = False
-        self._night = {}
+        self._night, self._measured = {}, preset.name == NIGHT
         self._on_changed()
         if preset.name == NIGHT:
             self.night_wanted.emit()
@@ -232,7 +233,8 @@ class RecipeForm(QWidget):
     def _mark_preset(self) -> None:
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
         night = [Preset(NIGHT, "", {**one.values, **self._night}) for one in self._presets if one.name == NIGHT]
-        chosen = matching([*(night if self._night else ()), *self._presets], changed)
+        known = [one for one in self._presets if one.name != NIGHT or self._measured]
+        chosen = matching([*(night if self._night else ()), *known], changed)
         for name, button in self.preset_buttons.items():
             button.setChecked(name == chosen)
         stages = self._stages()

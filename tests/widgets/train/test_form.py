@@ -144,3 +144,12 @@ def test_the_steps_of_a_night_follow_from_what_was_measured():
 
 def test_names_of_files_differ():
     assert unique_names(["a b", "a/b", "a_b"], plain_id=True) == ["a-b", "a-b-2", "a-b-3"]
+
+
+def test_defaults_are_not_called_a_night_before_one_is_measured(page):
+    night = page.form.preset_buttons[presets.NIGHT]
+    assert not night.isChecked()
+    night.click()
+    assert night.isChecked()
+    page.form.preset_buttons[presets.TRY].click()
+    assert not night.isChecked()
