@@ -16,6 +16,7 @@ from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
 from napari_synthseg.training.options.as_json import options_to_json
 from napari_synthseg.training.options.checks import check_weights_name as check_weights_name
+from napari_synthseg.training.watching import watch
 
 
 class RunOptions(Protocol):
@@ -67,6 +68,9 @@ def describe(recipe: str, options: Any, stages: Mapping[str, int], card: Mapping
         stages: steps of each stage.
         card: of the weights to come.
     """
+    if watch().recorded:  # the options that got here have a device of this machine in place of "auto"
+        write_config(options.out, card=dict(card))
+        return
     write_config(options.out, recipe=recipe, options=options_to_json(options), stages=dict(stages), card=dict(card))
 
 

@@ -31,10 +31,12 @@ class Watch:
 
     Attributes:
         trial: steps of each stage to try, where only time and memory are wanted; None: all of them.
+        recorded: whether the run's options stand in its config already, as they were asked for.
         pictures: called with nothing; says every how many steps a picture is wanted, None for none.
     """
 
     trial: int | None = None
+    recorded: bool = False
     pictures: Callable[[], int | None] = lambda: None
 
 

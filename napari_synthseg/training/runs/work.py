@@ -120,7 +120,7 @@ def _living(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Gene
     try:
         write_process(out, device)
         log.append({"event": "start", "device": device})
-        begin = Watch(pictures=lambda: listener.now().pictures)
+        begin = Watch(recorded=True, pictures=lambda: listener.now().pictures)
         with _helped(options, device):
             job = entry.train(replace(options, device=device) if device != options.device else options)
             with contextlib.closing(job):

@@ -55,6 +55,13 @@ def test_from_options_to_weights_in_use(tiny) -> None:
     assert runs.use(path).stem == "mine-2"
 
 
+def test_the_device_that_was_asked_for_stays_in_the_config(tiny) -> None:
+    path = runs.create("synthseg", tiny(device="auto"))
+    run(runs.work(path))
+    assert runs.read_config(path).options.device == "auto" and runs.state(path).device in runs.devices()
+    assert runs.read_config(path).card["labels"]
+
+
 def test_a_failure_says_why_and_an_untouched_folder_goes_away(tiny, tmp_path) -> None:
     from dataclasses import replace
 
