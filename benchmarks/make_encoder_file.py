@@ -22,7 +22,8 @@ def main(name: str = "mobilesam", out: Path = Path("resources/weights")) -> None
         out: folder to write into.
     """
     model = promptable_weights.load_model(name)
-    state = {k: v.to(torch.float16).contiguous() for k, v in model.image_encoder.state_dict().items()}
+    tensors = model.image_encoder.state_dict()  # counters of batches are no fractions
+    state = {k: (v.half() if v.dtype.is_floating_point else v).contiguous() for k, v in tensors.items()}
     path = out / promptable_weights.encoder_file(name)
     save_file(state, path)
     path.chmod(0o644)
