@@ -16,7 +16,6 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, copied_geometry, volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
-from napari_synthseg.widgets.layers.layer_file import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,6 +183,8 @@ def _result_kwargs(
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
+    from napari_synthseg.widgets.layers.layer_file import renamed  # it loads what reads files: not when a window opens
+
     looks = renamed(looks, getattr(result, "names", {}))
     return {"data": array, **geometry, "metadata": metadata, **looks}
 
