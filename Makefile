@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo_output
 SETUP := pyproject.toml hatch_build.py constraints.txt .ci/setup
-# Two processes with one thread each use two cores well; more processes where there are more cores.
+# Two processes with one thread each use two cores well; more processes where there are more cores. One that crashes is
+# not replaced: with tests shared out by file the rest would wait for it without end.
 JOBS ?= auto
 TEST_ENV := OMP_NUM_THREADS=1 NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 QT_LOGGING_RULES="*.debug=false"
 # A window needs a screen: a virtual one on Linux.
@@ -17,7 +18,7 @@ demo: $(VENV)/.demo-ready
 
 test: $(VENV)/.test-ready
 	@.ci/packages
-	$(TEST_ENV) $(SCREEN) $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(TEST_ENV) $(SCREEN) $(BIN)/python -m pytest -q -n $(JOBS) --maxprocesses=4 --dist=loadfile --max-worker-restart=0 $(ARGS)
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

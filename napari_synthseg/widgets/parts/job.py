@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_synthseg.progress import Progress, stoppable
@@ -66,9 +67,12 @@ class Job(QObject):
         self._stopping, self._outcome = False, None
         self._activity = Activity(title, self.stop, self) if title else None
         stop = threading.Event()
-        worker = create_worker(_drive, stop.is_set, function, args, _worker_class=_Worker, _ignore_errors=True)
-        worker.stop_event = stop
-        self.destroyed.connect(worker.quit)  # by Qt, with its window
+
+        def should_stop() -> bool:
+            return stop.is_set() or not isalive(self)  # deleted by Qt, with its window
+
+        worker = create_worker(_drive, should_stop, function, args, _worker_class=_Worker, _ignore_errors=True)
+        worker.stop_event, worker.owner = stop, self
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
@@ -111,7 +115,6 @@ class Job(QObject):
         outcome, stopped = self._outcome, self._stopping
         if self._worker is not None:
             stopped |= self._worker.abort_requested  # napari ends the workers of a window that closes
-            self.destroyed.disconnect(self._worker.quit)
         self._worker, self._outcome, self._stopping = None, None, False
         self._close_activity()
         if stopped:
@@ -124,7 +127,6 @@ class Job(QObject):
     def _close_activity(self) -> None:
         if self._activity is not None:
             self._activity.close()
-            self._activity.deleteLater()
             self._activity = None
 
 
@@ -145,9 +147,15 @@ class _Worker(GeneratorWorker):
 
     Attributes:
         stop_event: set by whoever ends the worker, so that the job hears of it in the middle of a step.
+        owner: the worker ends when Qt has deleted it. (Not by its signal `destroyed`, see `Activity`.)
     """
 
     stop_event: threading.Event
+    owner: QObject
+
+    @property
+    def abort_requested(self) -> bool:
+        return super().abort_requested or not isalive(self.owner)
 
     def quit(self) -> None:
         self.stop_event.set()

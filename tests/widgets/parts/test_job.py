@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -187,3 +188,18 @@ def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
     assert ended
     assert result.args[0] is not None
     assert {value.stage for name, value in job.said[said:] if name == "progressed"} <= {"Starting", "Counting"}
+
+
+def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
+    """Python's collector empties functions that only Qt holds; if Qt calls one afterwards, Python crashes."""
+    ended: list = []
+    owner = QObject()
+    owner.itself = owner
+    owner.job = Job(owner)
+    owner.job.start("Busy", busy, 20, ended)
+    qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
+    owner.deleteLater()
+    del owner
+    gc.collect()
+    qtbot.waitUntil(lambda: bool(ended), timeout=1000)
+    qtbot.waitUntil(lambda: not progress._all_instances, timeout=1000)
