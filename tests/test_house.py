@@ -164,15 +164,15 @@ def test_only_widgets_import_qt_or_napari():
     assert outside == []
 
 
-# What an import loads
-
-
 def test_no_function_hears_that_qt_deleted_something():
-    """The garbage collector may have emptied it by then, and calling it ends the process; a method is left out instead."""
+    """The garbage collector may have emptied it by then, and calling it ends the process; a method is just left out."""
     for module, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("destroyed.connect"):
                 assert isinstance(node.args[0], ast.Attribute), f"{module}:{node.lineno}"
+
+
+# What an import loads
 
 
 @pytest.mark.parametrize("module", ["napari_synthseg", "napari_synthseg.cli", "napari_synthseg.anatomy"])
