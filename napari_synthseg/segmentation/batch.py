@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
 
-from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_volume, stem, suffix
-from napari_synthseg.files.paths import DICOM, SCANS
+from napari_synthseg.errors import InputError, in_a_sentence
+from napari_synthseg.files import read_volume
 from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.inputs import find_scans
 from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.outputs import plan_outputs, write_results
 from napari_synthseg.segmentation.tables import Quality, Volumes, write_quality, write_volumes
 
 logger = logging.getLogger("napari_synthseg")
-
-LIST_ENDINGS = (".txt", ".lst")
-OURS = ("_dseg", "_probseg")
-"""Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
 
 
 @dataclass
@@ -105,8 +101,8 @@ def segment_files(
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if len(scans) == 1:
                 raise
-            report.failed[str(scan)] = _sentence(error)
-            logger.warning("%s failed: %s", scan, _sentence(error))
+            report.failed[str(scan)] = in_a_sentence(error)
+            logger.warning("%s failed: %s", scan, in_a_sentence(error))
             continue
         report.done[str(scan)] = target
         if result.warnings:
@@ -145,55 +141,3 @@ def _titled(job: Generator[Progress, None, Segmentation], title: str) -> Generat
         return end.value
     finally:
         job.close()
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-# --- what to read -----------------------------------------------------------------------------------------------------
-
-
-def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
-    """The scans that the inputs name, each once, in order.
-
-    Raises:
-        InputError: a path does not exist, or nothing was found.
-    """
-    found: dict[Path, None] = {}
-    for one in map(Path, inputs):
-        for scan in _expand(one):
-            found[scan] = None
-    if not found:
-        raise InputError("No scan was given.")
-    return list(found)
-
-
-def _expand(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path.")
-    if path.is_dir():
-        return _in_folder(path)
-    if path.name.lower().endswith(LIST_ENDINGS):
-        return [scan for line in _lines(path) for scan in _expand(path.parent / line)]
-    return [path]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file with one path a line.") from None
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    """Scans anywhere below a folder; a folder of slices (DICOM) is itself one scan."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    scans = [path for path in files if suffix(path) in SCANS and not stem(path).endswith(OURS)]
-    if scans:
-        return scans
-    if any(suffix(path) in (*DICOM, "") for path in files if path.parent == folder):
-        return [folder]
-    raise InputError(f"There is no scan in {folder} (looked for {', '.join(SCANS)} and DICOM).")

@@ -34,11 +34,9 @@ from napari_synthseg.segmentation.quality.evidence import Evidence, gather
 from napari_synthseg.segmentation.quality.ratings import Verdict, verdict_on
 from napari_synthseg.segmentation.quality.soft_dice import expected_dice, rough_sums
 from napari_synthseg.segmentation.regressor import load_regressor, score_steps
+from napari_synthseg.segmentation.targets import PROGRAM
 from napari_synthseg.segmentation.whole_head import NO_BRAIN
 from napari_synthseg.volume import Volume
-
-PROGRAM = "napari-synthseg"
-"""How records of runs are known."""
 
 
 @dataclass(frozen=True)
