@@ -117,12 +117,14 @@ def focus(viewer: ViewerModel) -> np.ndarray:
     """The point looked at, (3,): where the slices meet, or on the canvas its middle where they meet outside of it."""
     space = _space(viewer)
     point = np.array([viewer.dims.point[axis] for axis in space], dtype=float)
-    displayed = [axis for axis in viewer.dims.displayed if axis in space]
-    center = np.array(viewer.scene.camera.center[-viewer.dims.ndisplay :], dtype=float)[-len(displayed) :]
+    displayed, ndisplay = viewer.dims.displayed, viewer.dims.ndisplay
+    center = np.array(viewer.scene.camera.center[-ndisplay:], dtype=float)
     half = np.array(viewer.canvas.viewbox_size(viewer.layers), dtype=float) / 2 / viewer.scene.camera.zoom
-    reach = half if viewer.dims.ndisplay == 2 else [half.min()] * 3
-    if any(abs(point[a - space[0]] - c) > r for a, c, r in zip(displayed, center, reach, strict=True)):
-        for axis, middle in zip(displayed, center, strict=True):
+    reach = half if ndisplay == 2 else [half.min()] * 3
+    # Time may be among the displayed axes, after napari's button that rolls them.
+    seen = [one for one in zip(displayed, center, reach, strict=True) if one[0] in space]
+    if any(abs(point[axis - space[0]] - middle) > far for axis, middle, far in seen):
+        for axis, middle, _ in seen:
             point[axis - space[0]] = middle
     return point
 

@@ -209,6 +209,18 @@ def test_time_stays_in_front(viewer):
     assert viewer.dims.current_step[0] == 2
 
 
+@pytest.mark.parametrize("rolls", [1, 2, 3])
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_a_view_can_be_chosen_while_time_is_on_the_canvas(viewer, rolls, ndisplay):
+    viewer.add_image(np.zeros((5, 8, 9, 10)))
+    viewer.dims.ndisplay = ndisplay
+    for _ in range(rolls):
+        viewer.dims.roll()
+    view.set_view(viewer, view.CORONAL)
+    assert view.current_view(viewer)[0] == view.CORONAL
+    assert viewer.dims.order[0] == 0
+
+
 def test_a_flat_picture_is_left_alone():
     viewer = ViewerModel()
     viewer.add_image(np.zeros((8, 8)))
