@@ -31,3 +31,11 @@ def stem(path: str | Path) -> str:
     """The name without folder and format ending: `sub-01_T1w` of `scans/sub-01_T1w.nii.gz`."""
     name = Path(path).name
     return name[: len(name) - len(suffix(path))] if suffix(path) else name
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there; False also for a name that no file system takes, where pathlib raises."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long; a NUL in it
+        return False

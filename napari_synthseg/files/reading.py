@@ -102,11 +102,13 @@ def _read(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _form(path: Path) -> str:
     """The format of what is there: DICOM, NIfTI, MGH or NRRD."""
-    if not path.exists():
+    if not paths.exists(path):
         raise InputError(f"{path} does not exist: check the path.")
     ending = paths.suffix(path)
     if path.is_dir() or ending in paths.DICOM:
         return "DICOM"
+    if not path.is_file():  # a pipe would be waited for, a device never ends
+        raise InputError(f"{path} is a pipe, a device or a socket: give a file.")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is an empty file: copy or download it again.")
     for form, endings in (("NIfTI", paths.NIFTI), ("MGH", paths.MGH), ("NRRD", paths.NRRD)):

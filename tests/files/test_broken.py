@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 
 import nibabel as nib
@@ -41,6 +42,35 @@ def test_empty_file(tmp_path):
     path = tmp_path / "a.nii.gz"
     path.touch()
     assert "empty file" in refusal(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    assert "pipe" in refusal(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there are no such devices")
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mgh", ".nrrd"])
+def test_a_device_that_never_ends(tmp_path, ending):
+    (tmp_path / f"scan{ending}").symlink_to("/dev/zero")
+    assert "device" in refusal(tmp_path / f"scan{ending}")
+
+
+def test_a_link_to_itself(tmp_path):
+    (tmp_path / "scan.nii").symlink_to("scan.nii")
+    assert "does not exist" in refusal(tmp_path / "scan.nii")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "/".join(["y" * 200] * 30) + ".nii", "a\0b.nii"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    assert "does not exist" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["äö 脳 😀.nii.gz", "a b\tc.mgz", "-o.nii", "'$(x)`.nrrd", "z" * 240 + ".nii.gz"])
+def test_names_of_any_letters(tmp_path, name):
+    write_volume(tmp_path / name, Volume(image_data(np.int16), AFFINE))
+    np.testing.assert_array_equal(read_volume(tmp_path / name).data, image_data(np.int16))
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.nii.bz2", "noending"])
