@@ -1,17 +1,18 @@
-"""How well one label map agrees with another: Dice overlap and surface distance, structure by structure.
+"""How well one label map agrees with another: Dice overlap, surface distances and volume, structure by structure.
 
-Both are the scores of the SynthSeg paper (section 4.3). SD95 is the 95th percentile of the distances (mm) from every
-surface voxel of either segmentation to the surface of the other one, both directions pooled. Surface voxels are those
-with a face neighbour outside the structure; beyond the field of view counts as outside.
+Dice and SD95 are the scores of the SynthSeg paper (section 4.3). SD95 is the 95th percentile of the distances (mm) from
+every surface voxel of either segmentation to the surface of the other one, both directions pooled; the mean surface
+distance is their mean. Surface voxels are those with a face neighbour outside the structure; beyond the field of view
+counts as outside. The volume difference is 100 (segmentation - truth) / truth, in percent.
 
-A structure that only one of the two label maps holds scores a Dice of 0 and has no SD95 (None); one that neither
-holds has no scores and enters no mean. So the mean Dice punishes a missing structure while the mean SD95 cannot: the
+A structure that only one of the two label maps holds scores a Dice of 0 and has no distances (None); one that neither
+holds has no scores and enters no mean. So the mean Dice punishes a missing structure while mean distances cannot: the
 missing ones are listed beside the means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import edt
@@ -22,6 +23,7 @@ from scipy.ndimage import find_objects
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.interpolation import ranks
+from napari_synthseg.progress import Progress, run
 from napari_synthseg.volume import Volume, same_grid, to_canonical
 
 PERCENTILE = 95.0
@@ -44,9 +46,11 @@ def evaluate(
         names: What to call the two in error messages.
 
     Returns:
-        `structures`: by value (as text), `name`, `dice`, `sd95_mm`, `volume_mm3`, `truth_volume_mm3`, `scored`;
-        `mean`: `dice` and `sd95_mm` over the scored structures that either holds, `structures` (how many those are),
-        `missing` and `extra` (scored values that only the truth, only the segmentation holds).
+        `structures`: by value (as text), `name`, `dice`, `sd95_mm`, `msd_mm` (mean surface distance), `volume_mm3`,
+        `truth_volume_mm3`, `difference_percent`, `scored`;
+        `mean`: `dice`, `sd95_mm`, `msd_mm` and `absolute_difference_percent` over the scored structures that either
+        holds, `structures` (how many those are), `missing` and `extra` (scored values that only the truth, only the
+        segmentation holds).
 
     Raises:
         InputError: The grids differ, or one of the two is no label map.
@@ -59,23 +63,39 @@ def evaluate(
 
 def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]) -> dict[str, Any]:
     """The result of `evaluate` for two integer arrays (X, Y, Z) on one grid of a given spacing (mm)."""
+    return run(scores_steps(a, b, spacing, values, scored))
+
+
+def scores_steps(
+    a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]
+) -> Generator[Progress, None, dict[str, Any]]:
+    """`scores`, with a report a structure."""
     boxes = _boxes(a, b, values)
-    voxel = float(np.prod(np.asarray(spacing)))
     structures: dict[str, dict[str, Any]] = {}
-    for value in values:
-        in_a, in_b = (
-            (a[boxes[value]] == value, b[boxes[value]] == value) if value in boxes else (np.zeros(0, bool),) * 2
-        )
-        size_a, size_b = int(in_a.sum()), int(in_b.sum())
+    for done, value in enumerate(values):
+        yield Progress("Comparing", done, len(values))
+        box = boxes.get(value)
+        masks = (np.zeros(0, bool),) * 2 if box is None else (a[box] == value, b[box] == value)
         structures[str(value)] = {
             "name": anatomy.name(value),
-            "dice": dice(in_a, in_b) if size_a or size_b else None,
-            "sd95_mm": surface_distance(in_a, in_b, spacing) if size_a and size_b else None,
-            "volume_mm3": size_a * voxel,
-            "truth_volume_mm3": size_b * voxel,
+            **_scores_of_masks(*masks, spacing),
             "scored": value in scored,
         }
     return {"structures": structures, "mean": _mean(structures)}
+
+
+def _scores_of_masks(in_a: np.ndarray, in_b: np.ndarray, spacing: ArrayLike) -> dict[str, float | None]:
+    voxel = float(np.prod(np.asarray(spacing)))
+    size_a, size_b = int(in_a.sum()), int(in_b.sum())
+    distances = surface_distances(in_a, in_b, spacing) if size_a and size_b else None
+    return {
+        "dice": dice(in_a, in_b) if size_a or size_b else None,
+        "sd95_mm": None if distances is None else float(np.percentile(distances, PERCENTILE)),
+        "msd_mm": None if distances is None else float(distances.mean(dtype=np.float64)),
+        "volume_mm3": size_a * voxel,
+        "truth_volume_mm3": size_b * voxel,
+        "difference_percent": 100.0 * (size_a - size_b) / size_b if size_b else None,
+    }
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -98,13 +118,22 @@ def surface_distance(
     Raises:
         ValueError: One of the masks is empty, so that it has no surface.
     """
+    return float(np.percentile(surface_distances(a, b, spacing), percentile))
+
+
+def surface_distances(a: np.ndarray, b: np.ndarray, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> np.ndarray:
+    """(N,) distances in mm from every surface voxel of either mask (X, Y, Z) to the surface of the other one.
+
+    Raises:
+        ValueError: One of the masks is empty, so that it has no surface.
+    """
     if not a.any() or not b.any():
         raise ValueError("A surface distance needs two masks that are not empty.")
     surfaces = [_surface(mask) for mask in (a, b)]
     to_a, to_b = (
         edt.edt(~s, anisotropy=tuple(np.asarray(spacing, dtype=float).tolist()), black_border=False) for s in surfaces
     )
-    return float(np.percentile(np.concatenate([to_b[surfaces[0]], to_a[surfaces[1]]]), percentile))
+    return np.concatenate([to_b[surfaces[0]], to_a[surfaces[1]]])
 
 
 def aligned(pred: Volume, truth: Volume, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,11 +193,19 @@ def _boxes(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple[s
 def _mean(structures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Means over the scored structures that either label map holds, and which of them one does not hold."""
     scored = {v: s for v, s in structures.items() if s["scored"] and s["dice"] is not None}
-    distances = [s["sd95_mm"] for s in scored.values() if s["sd95_mm"] is not None]
+    differences = [abs(s["difference_percent"]) for s in scored.values() if s["difference_percent"] is not None]
     return {
-        "dice": float(np.mean([s["dice"] for s in scored.values()])) if scored else None,
-        "sd95_mm": float(np.mean(distances)) if distances else None,
+        "dice": mean_known(s["dice"] for s in scored.values()),
+        "sd95_mm": mean_known(s["sd95_mm"] for s in scored.values()),
+        "msd_mm": mean_known(s["msd_mm"] for s in scored.values()),
+        "absolute_difference_percent": mean_known(differences),
         "structures": len(scored),
         "missing": [int(v) for v, s in scored.items() if s["volume_mm3"] == 0],
         "extra": [int(v) for v, s in scored.items() if s["truth_volume_mm3"] == 0],
     }
+
+
+def mean_known(figures: Iterable[float | None]) -> float | None:
+    """The mean of those that are known; None without any."""
+    known = [one for one in figures if one is not None]
+    return float(np.mean(known)) if known else None

@@ -10,6 +10,7 @@ those files are taken, so that scans may lie beside them.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ import numpy as np
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
+from napari_synthseg.evaluation.metrics import mean_known
 from napari_synthseg.evaluation.volumetry import compare_volumes
 from napari_synthseg.files import READABLE, read_label_table, read_labels, stem, suffix
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.volume import Volume
+
+logger = logging.getLogger("napari_synthseg")
 
 _LABEL_ENDINGS = ("dseg", "labels", "label", "seg", "aseg", "synthseg", "segmentation")
 
@@ -60,57 +64,78 @@ def evaluate_steps(
         truth: The true label file, or a folder of them (matched as the module says).
         options: What to score.
 
+    A pair of a folder that cannot be scored (unreadable, another grid) is reported and stops no other.
+
     Returns:
-        A dictionary ready for JSON: `mean` (`dice`, `sd95_mm`: means over scans of each scan's means; `scans`;
-        `missing`: structures missing, all scans together), `structures` (by value: means over scans of `dice` and
-        `sd95_mm`, and the agreement of volumes of `volumetry.compare_volumes`), `scans` (the paths and what
-        `metrics.evaluate` says, for each) and `unmatched` (`pred`, `truth`: files without a partner).
+        A dictionary ready for JSON: `mean` (`dice`, `sd95_mm`, `msd_mm`, `absolute_difference_percent`: means over
+        scans of each scan's means; `scans`; `missing`: structures missing, all scans together), `structures` (by value:
+        means over scans of `dice`, `sd95_mm` and `msd_mm`, and the agreement of volumes of
+        `volumetry.compare_volumes`), `scans` (the paths and what `metrics.evaluate` says, for each), `failed` (paths
+        and `reason` of pairs that could not be scored) and `unmatched` (`pred`, `truth`: files without a partner).
 
     Raises:
-        InputError: A file cannot be read or is no label map, grids differ, nothing matches, or a match is ambiguous.
+        InputError: Nothing matches, a match is ambiguous, or the only pair cannot be scored: a file that cannot be read
+            or is no label map, grids that differ.
     """
     options = options or EvaluateOptions()
     pairs, unmatched = pair_up(Path(pred), Path(truth))
     scans: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
     for done, (pred_path, truth_path) in enumerate(pairs):
         yield Progress("evaluating", done, len(pairs), {"scan": pred_path.name})
-        true = read_labels(truth_path)
-        result = metrics.evaluate(
-            read_labels(pred_path),
-            _reduced(true, truth_path.name) if options.reduce else true,
-            options.values or None,
-            names=(pred_path.name, truth_path.name),
-        )
-        for value, label in {**read_label_table(truth_path), **read_label_table(pred_path)}.items():
-            if str(value) in result["structures"]:  # of another organ than the brain, perhaps
-                result["structures"][str(value)]["name"] = label.name
-        scans.append({"pred": str(pred_path), "truth": str(truth_path), **result})
+        paths = {"pred": str(pred_path), "truth": str(truth_path)}
+        try:
+            scans.append({**paths, **_scored(pred_path, truth_path, options)})
+        except (ValueError, OSError, MemoryError) as error:
+            if len(pairs) == 1:
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            failed.append({**paths, "reason": reason})
+            logger.warning("%s was not scored: %s", pred_path.name, reason)
     yield Progress("evaluating", len(pairs), len(pairs))
-    return {"mean": _overall(scans), "structures": _by_structure(scans), "scans": scans, "unmatched": unmatched}
+    found = {"mean": _overall(scans), "structures": _by_structure(scans)}
+    return {**found, "scans": scans, "failed": failed, "unmatched": unmatched}
+
+
+def _scored(pred: Path, truth: Path, options: EvaluateOptions) -> dict[str, Any]:
+    """What `metrics.evaluate` says of two files, its structures called as their tables say."""
+    true = read_labels(truth)
+    result = metrics.evaluate(
+        read_labels(pred),
+        _reduced(true, truth.name) if options.reduce else true,
+        options.values or None,
+        names=(pred.name, truth.name),
+    )
+    for value, label in {**read_label_table(truth), **read_label_table(pred)}.items():
+        if str(value) in result["structures"]:  # of another organ than the brain, perhaps
+            result["structures"][str(value)]["name"] = label.name
+    return result
 
 
 def table(result: dict[str, Any]) -> str:
-    """A result of `evaluate_files` as text: one line a structure, one a scan, and the mean last."""
-    lines = [f"{'structure':<28}{'Dice':>7}{'SD95 mm':>9}{'vol. %':>8}{'r':>7}   (* enters the mean)"]
+    """A result of `evaluate_steps` as text: one line a structure, one a scan, the mean, and what was left out."""
+    header = f"{'structure':<28}{'Dice':>7}{'SD95 mm':>9}{'mean mm':>9}{'vol. %':>8}{'r':>7}"
+    lines = [f"{header}   (* enters the mean)"]
     for s in result["structures"].values():
         if s["dice"] is not None:
-            figures = f"{_text(s['dice'], 7, 3)}{_text(s['sd95_mm'], 9, 2)}"
             volume = f"{_text(s['difference_percent'], 8, 1)}{_text(s['correlation'], 7, 2)}"
-            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<28}{figures}{volume}")
-    if len(result["scans"]) > 1:
-        lines.append("")
-        for scan in result["scans"]:
-            mean = scan["mean"]
-            name = stem(scan["pred"])[:27]
-            lines.append(f"{name:<28}{_text(mean['dice'], 7, 3)}{_text(mean['sd95_mm'], 9, 2)}")
-    mean = result["mean"]
+            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<28}{_scores_text(s)}{volume}")
     lines.append("")
-    lines.append(
-        f"{'mean of ' + str(mean['scans']) + ' scan(s)':<28}{_text(mean['dice'], 7, 3)}{_text(mean['sd95_mm'], 9, 2)}"
-    )
+    if len(result["scans"]) > 1:
+        lines += [f"{stem(scan['pred'])[:27]:<28}{_mean_text(scan['mean'])}" for scan in result["scans"]] + [""]
+    mean = result["mean"]
+    lines.append(f"{'mean of ' + str(mean['scans']) + ' scan(s)':<28}{_mean_text(mean)}")
     if mean["missing"]:
-        lines.append(f"{mean['missing']} scored structure(s) missing: Dice 0, not in the mean SD95")
-    return "\n".join(lines)
+        lines.append(f"{mean['missing']} scored structure(s) missing: Dice 0, not in the mean distances")
+    return "\n".join([*lines, *left_out(result)])
+
+
+def left_out(result: dict[str, Any]) -> list[str]:
+    """A line on every file that was not scored, and why."""
+    lines = [f"not scored: {Path(one['pred']).name}: {one['reason']}" for one in result["failed"]]
+    for side, other in (("pred", "truth"), ("truth", "segmentation")):
+        lines += [f"no {other} for {name}" for name in result["unmatched"][side]]
+    return lines
 
 
 def is_label_name(path: Path | str) -> bool:
@@ -221,16 +246,11 @@ def _reduced(labels: Volume, name: str) -> Volume:
     return Volume(lookup[values], labels.affine)
 
 
-def _average(figures: list[float | None]) -> float | None:
-    known = [f for f in figures if f is not None]
-    return float(np.mean(known)) if known else None
-
-
 def _overall(scans: list[dict[str, Any]]) -> dict[str, Any]:
     means = [scan["mean"] for scan in scans]
+    scores = ("dice", "sd95_mm", "msd_mm", "absolute_difference_percent")
     return {
-        "dice": _average([m["dice"] for m in means]),
-        "sd95_mm": _average([m["sd95_mm"] for m in means]),
+        **{score: mean_known(m[score] for m in means) for score in scores},
         "scans": len(scans),
         "missing": sum(len(m["missing"]) for m in means),
     }
@@ -243,17 +263,24 @@ def _by_structure(scans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     agreement = compare_volumes(volumes("volume_mm3"), volumes("truth_volume_mm3"))
     nothing = {"difference_percent": None, "absolute_difference_percent": None, "correlation": None}
     out = {}
-    for value, first in scans[0]["structures"].items():
+    for value, first in scans[0]["structures"].items() if scans else ():
         of_scans = [scan["structures"][value] for scan in scans]
         out[value] = {
             "name": first["name"],
             "scored": first["scored"],
-            "dice": _average([s["dice"] for s in of_scans]),
-            "sd95_mm": _average([s["sd95_mm"] for s in of_scans]),
+            **{score: mean_known(s[score] for s in of_scans) for score in ("dice", "sd95_mm", "msd_mm")},
             "scans": sum(s["dice"] is not None for s in of_scans),
             **{k: v for k, v in agreement.get(int(value), nothing).items() if k != "scans"},
         }
     return out
+
+
+def _scores_text(s: dict[str, Any]) -> str:
+    return f"{_text(s['dice'], 7, 3)}{_text(s['sd95_mm'], 9, 2)}{_text(s['msd_mm'], 9, 2)}"
+
+
+def _mean_text(mean: dict[str, Any]) -> str:
+    return f"{_scores_text(mean)}{_text(mean['absolute_difference_percent'], 8, 1)}"
 
 
 def _text(figure: float | None, width: int, digits: int) -> str:

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 from napari_synthseg import interpolation
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import dice, evaluate, surface_distance
+from napari_synthseg.evaluation.metrics import surface_distances
 from napari_synthseg.volume import Volume
 
 
@@ -83,6 +84,22 @@ def test_a_shifted_cube_has_analytic_scores(shift, spacing):
     assert surface_distance(a, b, spacing, 100) == pytest.approx(shift * spacing[0])
 
 
+def test_the_mean_distance_is_over_both_surfaces():
+    """A cube one voxel further along x: only the faces across x lie apart, 36 voxels of each cube on either end."""
+    result = evaluate(volume(cube((5, 4, 4))), volume(cube()))["structures"]["17"]
+    distances = surface_distances(cube((5, 4, 4)) > 0, cube() > 0)
+    assert len(distances) == 2 * 152
+    assert result["msd_mm"] == pytest.approx(distances.mean())
+    assert 0 < result["msd_mm"] < result["sd95_mm"]
+
+
+def test_the_volume_difference_is_a_share_of_the_truth():
+    larger = np.maximum(cube(), cube((4, 4, 10), 3))  # 27 voxels more than 216
+    structure = evaluate(volume(larger), volume(cube()))["structures"]["17"]
+    assert structure["difference_percent"] == pytest.approx(100 * 27 / 216)
+    assert evaluate(volume(cube(value=53)), volume(cube()))["structures"]["53"]["difference_percent"] is None
+
+
 def test_the_edge_of_the_field_of_view_is_a_surface():
     whole = np.ones((4, 4, 4), bool)
     half = whole.copy()
@@ -108,6 +125,8 @@ def test_evaluate_scores_every_structure_and_averages_the_scored_ones():
     assert result["mean"] == {
         "dice": hippocampus["dice"],
         "sd95_mm": hippocampus["sd95_mm"],
+        "msd_mm": hippocampus["msd_mm"],
+        "absolute_difference_percent": 0.0,
         "structures": 1,
         "missing": [],
         "extra": [],
@@ -119,7 +138,10 @@ def test_a_missing_structure_costs_dice_and_is_named():
     result = evaluate(volume(cube()), volume(truth))
     assert result["structures"]["53"]["dice"] == 0
     assert result["structures"]["53"]["sd95_mm"] is None
-    assert result["mean"] == {"dice": 0.5, "sd95_mm": 0.0, "structures": 2, "missing": [53], "extra": []}
+    assert result["mean"] == {
+        "dice": 0.5, "sd95_mm": 0.0, "msd_mm": 0.0, "absolute_difference_percent": 50.0, "structures": 2,
+        "missing": [53], "extra": [],
+    }  # fmt: skip
 
 
 def test_an_extra_structure_costs_dice_and_is_named():
@@ -144,6 +166,8 @@ def test_given_values_are_all_scored():
     assert evaluate(labels, labels, [507, 26])["mean"] == {
         "dice": 1.0,
         "sd95_mm": 0.0,
+        "msd_mm": 0.0,
+        "absolute_difference_percent": 0.0,
         "structures": 1,
         "missing": [],
         "extra": [],

@@ -87,7 +87,10 @@ def test_a_file_against_a_folder_is_refused(tmp_path):
 def test_a_pair_of_files_gives_scores_and_a_json(tmp_path):
     pred, truth = write(tmp_path / "p.nii.gz", 1), write(tmp_path / "t.nii.gz")
     result = evaluate_files(pred, truth, tmp_path / "out" / "scores.json")
-    assert result["mean"] == {"dice": 0.75, "sd95_mm": 1.0, "scans": 1, "missing": 0}
+    msd = pytest.approx(result["scans"][0]["mean"]["msd_mm"])
+    assert result["mean"] == {
+        "dice": 0.75, "sd95_mm": 1.0, "msd_mm": msd, "absolute_difference_percent": 0.0, "scans": 1, "missing": 0,
+    }  # fmt: skip
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == result
 
 
@@ -106,9 +109,10 @@ def test_folders_report_each_scan_and_the_agreement_of_volumes(tmp_path):
     assert [scan["mean"]["dice"] for scan in result["scans"]] == [1, 0.75, 0.5]
     assert result["structures"]["17"]["dice"] == 0.75
     assert result["structures"]["17"]["difference_percent"] == 0
+    msd = f"{np.mean([scan['mean']['msd_mm'] for scan in result['scans']]):.2f}"
     text = table(result)
     assert "Left-Hippocampus *" in text
-    assert text.splitlines()[-1].split() == ["mean", "of", "3", "scan(s)", "0.750", "1.00"]
+    assert text.splitlines()[-1].split() == ["mean", "of", "3", "scan(s)", "0.750", "1.00", msd, "0.0"]
 
 
 def test_the_truth_can_be_reduced_to_predicted_values(tmp_path):

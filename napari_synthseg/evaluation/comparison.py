@@ -1,0 +1,172 @@
+"""Several methods on the same scans: their scores side by side, and whether they differ (SynthSeg, Table 2).
+
+A method is a folder of label files (or one file). Each is scored against the same truth by `scans.evaluate_steps`; then
+every two of them are compared on the scans that both have, by `paired.compare_pairs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.paired import PairedTest, compare_pairs
+from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps
+from napari_synthseg.files import stem
+from napari_synthseg.progress import Progress
+
+SCORES = {
+    "dice": "Dice",
+    "sd95_mm": "SD95 (mm)",
+    "msd_mm": "mean distance (mm)",
+    "absolute_difference_percent": "volume off (%)",
+}
+"""Scores of a scan, means over its scored structures; what they are called."""
+HIGHER_IS_BETTER = ("dice",)
+OF_STRUCTURES = ("dice", "sd95_mm")
+"""Scores that are tested structure by structure, too."""
+
+
+def named_methods(words: Sequence[str], first: Path | None = None) -> dict[str, Path]:
+    """Methods by name, from `NAME=FOLDER` or `FOLDER`, which is called as the folder is.
+
+    Args:
+        words: as typed.
+        first: a folder or file before them.
+
+    Raises:
+        InputError: a name is empty or given twice, or there is no method.
+    """
+    pairs = [] if first is None else [(stem(first), first)]
+    for word in words:
+        name, mark, path = word.partition("=")
+        pairs.append((name.strip(), Path(path)) if mark and not Path(word).exists() else (stem(word), Path(word)))
+    if not pairs:
+        raise InputError("There is nothing to evaluate: give a folder of label files, or --pred NAME=FOLDER.")
+    methods: dict[str, Path] = {}
+    for name, path in pairs:
+        if not name:
+            raise InputError(f"{path} has no name: write --pred NAME={path}.")
+        if name in methods:
+            raise InputError(f"Two methods are called {name}: write --pred NAME=FOLDER with another name for one.")
+        methods[name] = path
+    return methods
+
+
+def compare_steps(
+    methods: Mapping[str, Path], truth: Path | str, options: EvaluateOptions | None = None
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Scores several methods against one truth.
+
+    Args:
+        methods: folders of label files (or files) by name.
+        truth: the true label files.
+        options: what to score.
+
+    Returns:
+        A dictionary ready for JSON: `truth`; `methods` (by name, what `evaluate_steps` says); `summary` (by score and
+        method: `mean`, `std`, `median`, `scans`); `best` (by score: the method with the best mean over the scans that
+        all have, and whether it is `significantly` better than every other one); `tests` (of each score and two
+        methods, with `structure` None) and `structure_tests` (likewise, by structure); `common_scans`.
+
+    Raises:
+        InputError: as `evaluate_steps`.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for name, path in methods.items():
+        job = evaluate_steps(path, truth, options)
+        try:
+            while True:
+                report = next(job)
+                yield replace(report, stage=f"{report.stage} {name}" if len(methods) > 1 else report.stage)
+        except StopIteration as end:
+            results[name] = end.value
+    return {
+        "truth": str(truth),
+        "methods": results,
+        "summary": {score: {name: _summary(one, score) for name, one in results.items()} for score in SCORES},
+        "best": {score: _best(results, score) for score in SCORES},
+        "tests": [_as_json(test, score) for score in SCORES for test in tests_of_means(results, score)],
+        "structure_tests": [_as_json(test, s, v) for s in OF_STRUCTURES for v, test in tests_of_structures(results, s)],
+        "common_scans": len(_common(results)),
+    }
+
+
+def tests_of_means(results: Mapping[str, dict[str, Any]], score: str) -> list[PairedTest]:
+    """Every two methods by a scan's mean score, corrected for the number of pairs of methods."""
+    of_scans = {name: _means_by_scan(one, score) for name, one in results.items()}
+    return _tests(of_scans, len(results) * (len(results) - 1) // 2)
+
+
+def tests_of_structures(results: Mapping[str, dict[str, Any]], score: str) -> list[tuple[str, PairedTest]]:
+    """The same of single structures, by value; corrected for the pairs of methods and the structures too."""
+    values = _scored_values(results)
+    pairs = len(results) * (len(results) - 1) // 2
+    found = []
+    for value in values:
+        of_scans = {name: _structure_by_scan(one, value, score) for name, one in results.items()}
+        found += [(value, test) for test in _tests(of_scans, pairs * len(values))]
+    return found
+
+
+def _tests(of_scans: Mapping[str, Mapping[str, float]], comparisons: int) -> list[PairedTest]:
+    tests = []
+    for first, second in combinations(of_scans, 2):
+        both = [scan for scan in of_scans[first] if scan in of_scans[second]]
+        a, b = ([of_scans[name][scan] for scan in both] for name in (first, second))
+        tests.append(compare_pairs(first, second, a, b, comparisons))
+    return tests
+
+
+def _best(results: Mapping[str, dict[str, Any]], score: str) -> dict[str, Any] | None:
+    """The method with the best mean over the scans that all have; None where there is nothing to choose from."""
+    of_scans = {name: _means_by_scan(one, score) for name, one in results.items()}
+    shared = [scan for scan in next(iter(of_scans.values()), {}) if all(scan in one for one in of_scans.values())]
+    if len(of_scans) < 2 or not shared:
+        return None
+    sign = 1 if score in HIGHER_IS_BETTER else -1
+    name = max(of_scans, key=lambda name: sign * float(np.mean([of_scans[name][scan] for scan in shared])))
+    against = [test for test in tests_of_means(results, score) if name in (test.first, test.second)]
+    ahead = [sign * (test.median_difference or 0) * (1 if test.first == name else -1) > 0 for test in against]
+    better = all(test.significant and wins for test, wins in zip(against, ahead, strict=True))
+    return {"method": name, "significantly": better}
+
+
+def _summary(result: dict[str, Any], score: str) -> dict[str, Any]:
+    known = list(_means_by_scan(result, score).values())
+    if not known:
+        return {"mean": None, "std": None, "median": None, "scans": 0}
+    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return {"mean": float(np.mean(known)), "std": std, "median": float(np.median(known)), "scans": len(known)}
+
+
+def _means_by_scan(result: dict[str, Any], score: str) -> dict[str, float]:
+    return {scan["truth"]: scan["mean"][score] for scan in result["scans"] if scan["mean"][score] is not None}
+
+
+def _structure_by_scan(result: dict[str, Any], value: str, score: str) -> dict[str, float]:
+    found = {scan["truth"]: scan["structures"].get(value, {}).get(score) for scan in result["scans"]}
+    return {scan: figure for scan, figure in found.items() if figure is not None}
+
+
+def _scored_values(results: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Structures that enter the means of some method, and that some scan holds."""
+    found: dict[str, None] = {}
+    for one in results.values():
+        found |= {v: None for v, s in one["structures"].items() if s["scored"] and s["dice"] is not None}
+    return sorted(found, key=int)
+
+
+def _common(results: Mapping[str, dict[str, Any]]) -> set[str]:
+    scans: Iterable[set[str]] = ({scan["truth"] for scan in one["scans"]} for one in results.values())
+    return set.intersection(*scans) if results else set()
+
+
+def _as_json(test: PairedTest, score: str, structure: str | None = None) -> dict[str, Any]:
+    extra = {"corrected_p": test.corrected_p, "significant": test.significant, "possible": test.possible}
+    return {"score": score, "structure": structure, **asdict(test), **extra}

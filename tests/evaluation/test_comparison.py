@@ -1,0 +1,186 @@
+"""Several methods: names, what is compared with what, the report, the table and the picture; folders with bad files."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import EvaluateOptions
+from napari_synthseg.evaluation.comparison import compare_steps, named_methods
+from napari_synthseg.evaluation.plots import draw_boxes, scores_of_structures
+from napari_synthseg.evaluation.reports import TSV_HEADER, as_markdown, as_text, rows_of_scans
+from napari_synthseg.files import write_volume
+from napari_synthseg.progress import run
+from napari_synthseg.volume import Volume
+
+SCANS = 7
+
+
+def labels(shift=0, values=(17, 53), size=4):
+    data = np.zeros((14, 10, 8), np.int16)
+    data[2 + shift : 2 + shift + size, 2:6, 2:6] = values[0]
+    data[2 + shift : 2 + shift + size, 6:9, 2:6] = values[1]
+    return Volume(data, np.eye(4))
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Truths of seven scans, a perfect method and one that is off by a voxel or two."""
+    for n in range(SCANS):
+        for folder, shift in (("truth", 0), ("good", 0), ("poor", 1 + n % 2)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_volume(tmp_path / folder / f"{n}_dseg.nii.gz", labels(shift))
+    return tmp_path
+
+
+def compared(study, *names, options=None):
+    return run(compare_steps({name: study / name for name in names}, study / "truth", options))
+
+
+def test_methods_are_named_by_hand_or_by_their_folders(tmp_path):
+    (tmp_path / "x=1").mkdir()
+    found = named_methods(["new=out/b", "old", str(tmp_path / "x=1")], tmp_path / "first")
+    assert {name: path.name for name, path in found.items()} == {
+        "first": "first",
+        "new": "b",
+        "old": "old",
+        "x=1": "x=1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"), [([], "nothing to evaluate"), (["a=x", "a=y"], "called a"), (["=x"], "has no name")]
+)
+def test_names_that_cannot_be_used(words, sentence):
+    with pytest.raises(InputError, match=sentence):
+        named_methods(words)
+
+
+def test_the_better_method_is_found_by_paired_tests(study):
+    found = compared(study, "good", "poor")
+    assert found["summary"]["dice"]["good"] == {"mean": 1.0, "std": 0.0, "median": 1.0, "scans": SCANS}
+    assert found["summary"]["dice"]["poor"]["mean"] == pytest.approx((4 * 0.75 + 3 * 0.5) / 7)
+    test = next(t for t in found["tests"] if t["score"] == "dice")
+    assert (test["first"], test["second"], test["scans"]) == ("good", "poor", SCANS)
+    assert test["p"] == pytest.approx(2 * 2.0**-SCANS) and test["significant"]
+    assert found["best"]["dice"] == found["best"]["sd95_mm"] == {"method": "good", "significantly": True}
+    assert found["best"]["absolute_difference_percent"]["significantly"] is False
+    by_structure = [t for t in found["structure_tests"] if t["score"] == "dice"]
+    assert [t["structure"] for t in by_structure] == ["17", "53"]
+    assert all(t["corrected_p"] == pytest.approx(4 * 2.0**-SCANS) for t in by_structure)
+    json.dumps(found)
+
+
+def test_three_methods_are_corrected_for_three_comparisons(study):
+    found = run(compare_steps({"a": study / "good", "b": study / "poor", "c": study / "poor"}, study / "truth"))
+    tests = [t for t in found["tests"] if t["score"] == "dice"]
+    assert [(t["first"], t["second"], t["comparisons"]) for t in tests] == [("a", "b", 3), ("a", "c", 3), ("b", "c", 3)]
+    assert tests[2]["p"] is None and tests[2]["equal"] == SCANS
+
+
+def test_a_scan_that_one_method_lacks_is_paired_with_nothing(study):
+    (study / "poor" / "3_dseg.nii.gz").unlink()
+    found = compared(study, "good", "poor")
+    assert found["common_scans"] == SCANS - 1
+    assert {t["scans"] for t in found["tests"]} == {SCANS - 1}
+    assert found["methods"]["poor"]["unmatched"]["truth"] == ["3_dseg.nii.gz"]
+    assert "not the same scans" in as_text(found) and "no segmentation for 3_dseg.nii.gz" in as_text(found)
+
+
+def test_bad_files_are_reported_and_stop_no_other(study):
+    (study / "poor" / "0_dseg.nii.gz").write_bytes(b"no gzip")
+    (study / "poor" / "1_dseg.nii.gz").write_bytes(b"")
+    write_volume(study / "poor" / "2_dseg.nii.gz", Volume(labels().data, np.diag([2.0, 1, 1, 1])))
+    write_volume(study / "poor" / "3_dseg.nii.gz", labels().with_data(labels().data + np.float32(0.4)))
+    poor = compared(study, "good", "poor")["methods"]["poor"]
+    assert [scan["truth"][-13] for scan in poor["scans"]] == ["4", "5", "6"]
+    reasons = [one["reason"] for one in poor["failed"]]
+    for said, reason in zip(("damaged", "empty", "different grids", "no label map"), reasons, strict=True):
+        assert said in reason
+
+
+def test_an_empty_label_map_is_scored_as_all_missing(study):
+    write_volume(study / "poor" / "0_dseg.nii.gz", labels().with_data(np.zeros((14, 10, 8), np.int16)))
+    scan = compared(study, "poor")["methods"]["poor"]["scans"][0]
+    assert scan["mean"]["dice"] == 0 and scan["mean"]["sd95_mm"] is None
+    assert scan["mean"]["missing"] == [17, 53]
+
+
+def test_the_report_stars_what_is_significant(study):
+    text = as_markdown(compared(study, "good", "poor"))
+    assert "| good | 7 | **1.000 (0.000)** * | **0.00 (0.00)** * |" in text
+    assert "| Dice | good - poor | 7 | 0 | +0.2500 | 0.016 | 0.016 | significant |" in text
+    assert "| Left-Hippocampus * | 1.000 | 0.00 | +0.0 | 0.643 |" in text
+
+
+def test_few_scans_are_said_to_be_few(study):
+    for n in range(4, SCANS):
+        (study / "truth" / f"{n}_dseg.nii.gz").unlink()
+    assert "4 or fewer unequal scans cannot show a difference" in as_markdown(compared(study, "good", "poor"))
+
+
+def test_the_table_has_every_scan_and_structure(study):
+    header, *rows = rows_of_scans(compared(study, "good", "poor"))
+    assert tuple(header) == TSV_HEADER
+    assert len(rows) == 2 * SCANS * 3
+    row = dict(zip(header, next(r for r in rows if r[0] == "poor" and r[2] == "53"), strict=True))
+    assert (row["scan"], row["name"], float(row["dice"])) == ("0_dseg", "Right-Hippocampus", 0.75)
+    assert float(row["msd_mm"]) > 0
+
+
+def test_boxes_hold_both_sides_of_a_structure(study):
+    found = compared(study, "good", "poor")
+    assert {name: {m: len(d) for m, d in one.items()} for name, one in scores_of_structures(found, "dice").items()} == {
+        "Hippocampus": {"good": 2 * SCANS, "poor": 2 * SCANS}
+    }
+
+
+def test_what_cannot_be_drawn(study, tmp_path):
+    found = compared(study, "good")
+    with pytest.raises(InputError, match=r"must end with one of \.png"):
+        draw_boxes(found, tmp_path / "boxes.gif")
+    found["methods"]["good"]["scans"] = []
+    with pytest.raises(InputError, match="no scan was scored"):
+        draw_boxes(found, tmp_path / "boxes.png")
+
+
+def test_the_command_writes_every_file(study, tmp_path, capsys):
+    (study / "poor" / "0_dseg.nii.gz").write_bytes(b"no gzip")
+    out = tmp_path / "out"
+    words = ["evaluate", str(study / "truth"), "--pred", f"good={study / 'good'}", "--pred", f"poor={study / 'poor'}"]
+    files = {"--json": "a.json", "--tsv": "a.tsv", "--markdown": "a.md", "--plot": "a.svg"}
+    words += [word for option, name in files.items() for word in (option, str(out / name))]
+    assert cli.main(words) == cli.SOME_FAILED
+    said = capsys.readouterr().out
+    assert "good - poor" in said and "poor: not scored: 0_dseg.nii.gz" in said
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.md", "a.svg", "a.tsv"]
+    assert set(json.loads((out / "a.json").read_text())["methods"]) == {"good", "poor"}
+    rows = list(csv.DictReader((out / "a.tsv").open(), delimiter="\t"))
+    assert {row["method"] for row in rows} == {"good", "poor"}
+    assert "<svg" in (out / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["{truth}"], "nothing to evaluate"),
+        (["{truth}", "{good}", "{poor}"], "Give PRED and TRUTH"),
+        (["{good}", "{truth}", "--plot", "a.bmp"], "must end with"),
+        (["{good}", "{truth}", "--tsv", "{good}"], "is a folder"),
+        (["{truth}", "--pred", "a=nowhere"], "does not exist"),
+    ],
+)
+def test_wrong_words_are_one_sentence(study, capsys, words, sentence):
+    places = {name: study / name for name in ("truth", "good", "poor")}
+    assert cli.main(["evaluate", *(word.format(**places) for word in words)]) == cli.BAD_INPUT
+    assert sentence in capsys.readouterr().err
+
+
+def test_given_values_are_compared_too(study):
+    found = compared(study, "good", "poor", options=EvaluateOptions(values=(53,)))
+    assert {t["structure"] for t in found["structure_tests"]} == {"53"}
