@@ -67,6 +67,13 @@ RECIPES: dict[str, RecipeEntry] = {
             f"{HERE}.robust",
         ),
         RecipeEntry(
+            "lesions",
+            "White matter lesions",
+            "A small network that marks lesions after the segmentation, from label maps alone.",
+            f"{HERE}.options.lesions:TrainLesionsOptions",
+            f"{HERE}.lesion_stage.train",
+        ),
+        RecipeEntry(
             "organ",
             "Any organ",
             "A segmentation network for any organ and contrast, from scans with labels.",

@@ -1,0 +1,192 @@
+"""Crops of synthetic heads with and without lesions, seen as the lesion network sees a segmented scan.
+
+Where tissues are comes from a trained network that segments the drawn head, with its real mistakes, or from the label
+map with random errors (`synthesis.tissue_errors`), among them lesions taken for grey matter or fluid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg.anatomy import LESION, WHITE_MATTER
+from napari_synthseg.networks.lesion_inputs import GROUPS, group_of, lesion_inputs, tissue_channels
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.segmentation.prediction import half_precision
+from napari_synthseg.synthesis.brains import Grid, Sample, apply, deform, render, target_table
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.lesion_confounders import with_perivascular_spaces, with_texture
+from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.synthesis.record import Record, draw
+from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
+from napari_synthseg.training.fast import percentile_limits, rescaled, to_memory
+
+ERRORS = TissueErrorPriors(displacement_std=(0.0, 1.5), change=0.4, reach=3.0, blur=(0.3, 1.5))
+"""Of tissue maps made from the label map; a crop has control points twice as near to each other as a head."""
+MISTAKEN = 0.5
+"""Probability that some of a crop's lesions are taken for another tissue."""
+TAKEN_FOR = (1, 2, 3, 4)
+"""Tissue groups that they are taken for, alike often: cortex, deep nuclei, ventricles, CSF."""
+PATCH = 12
+"""Voxels between the control points of the noise that says which lesions those are."""
+SPACES = 0.5
+"""Probability of perivascular spaces."""
+TEXTURED = 0.7
+"""Probability of texture in white matter."""
+SHIFT_MM = 16.0
+"""How far a crop's middle lies from the voxel it was chosen for, at most, along each axis."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of one head at 1 mm.
+
+    Attributes:
+        inputs: (B, CHANNELS, X, Y, Z) of `lesion_inputs`.
+        lesions: (B, X, Y, Z) bool.
+        images: (B, X, Y, Z), to be looked at.
+    """
+
+    inputs: torch.Tensor
+    lesions: torch.Tensor
+    images: torch.Tensor
+
+
+class Sampler:
+    """Draws heads and crops of them.
+
+    Args:
+        maps: label maps, on the device to work on.
+        priors: of the generative model, with a load of lesions.
+        free: share of heads that have none.
+        segmenter: a trained fast network.
+        segmented: share of heads whose tissues it finds.
+        crop: voxels along each side, a multiple of 4.
+        around: share of the crops of heads with lesions that lie around one; the others lie around white matter.
+    """
+
+    shape, spacing = LocateRefine.head_shape, LocateRefine.head_spacing
+
+    def __init__(
+        self,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        *,
+        free: float = 0.25,
+        segmenter: LocateRefine | None = None,
+        segmented: float = 0.6,
+        crop: int = 80,
+        around: float = 0.6,
+    ) -> None:
+        self.maps, self.priors, self.free = maps, priors, free
+        self.segmenter, self.segmented = segmenter, segmented if segmenter is not None else 0.0
+        self.crop, self.around = crop, around
+        self.device = maps[0].index.device
+
+    def drawn(self, g: torch.Generator) -> tuple[Record, LabelMap]:
+        """What makes a random head."""
+        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
+        record = draw(self.priors, label_map, g)
+        if float(torch.rand(1, generator=g)) < self.free:
+            record = replace(record, drawn_lesions=None, lesions=False)
+        return record, label_map
+
+    @torch.no_grad()
+    def crops(self, g: torch.Generator, count: int) -> Crops:
+        """Some crops of one random head."""
+        record, label_map = self.drawn(g)
+        by_network = float(torch.rand(1, generator=g)) < self.segmented
+        spaces = float(torch.rand(1, generator=g)) < SPACES
+        head = Grid.centred(self.shape, self.spacing)
+        eyes: _Eyes | None = None
+        if by_network and self.segmenter is not None:
+            whole = apply(record, label_map, head)
+            eyes = _Eyes(self.segmenter, whole)
+            labels = whole.labels
+        else:
+            labels = deform(record, label_map, head)
+        table = torch.tensor(target_table(record, label_map, None), device=self.device)
+        found = [
+            self._crop(record, label_map, low, eyes, table, spaces, g)
+            for low in self._places(table[labels.long()], count, g)
+        ]
+        return Crops(*(torch.stack(one) for one in zip(*found, strict=True)))
+
+    def _places(self, values: torch.Tensor, count: int, g: torch.Generator) -> list[list[int]]:
+        """First voxels, on the 2 mm grid, of crops around lesions and white matter."""
+        lesions = (values == LESION).nonzero()
+        white = sum((values == value for value in WHITE_MATTER), torch.zeros_like(values, dtype=torch.bool)).nonzero()
+        half, found = self.crop // 4, []
+        for around, at, *shift in torch.rand(count, 5, generator=g).tolist():
+            some = lesions if len(lesions) and around < self.around else white
+            voxel = some[int(at * len(some))].tolist() if len(some) else [n // 2 for n in self.shape]
+            moved = [v + round((2 * s - 1) * SHIFT_MM / self.spacing) for v, s in zip(voxel, shift, strict=True)]
+            found.append([min(max(v - half, 0), n - 2 * half) for v, n in zip(moved, self.shape, strict=True)])
+        return found
+
+    def _crop(
+        self,
+        record: Record,
+        label_map: LabelMap,
+        low: Sequence[int],
+        eyes: _Eyes | None,
+        table: torch.Tensor,
+        spaces: bool,
+        g: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """One crop: what the network sees of it, its lesions, and its image."""
+        # Voxel i of the 2 mm grid covers voxels 2i and 2i + 1 of the 1 mm grid.
+        origin = tuple((a - 0.5 * (n - 1)) * self.spacing - 0.5 for a, n in zip(low, self.shape, strict=True))
+        grid = Grid((self.crop,) * 3, 1.0, origin)  # type: ignore[arg-type]
+        labels = deform(record, label_map, grid)
+        values = table[labels.long()]
+        lesions = values == LESION
+        white = (values == WHITE_MATTER[0]) | (values == WHITE_MATTER[1])
+        if spaces:
+            labels = with_perivascular_spaces(labels, label_map, white, 1.0, g)
+        image, _ = render(record, label_map, labels, grid, None if eyes is None else eyes.limits)
+        if float(torch.rand(1, generator=g)) < TEXTURED:
+            image = with_texture(image, white | lesions, g)
+        tissues = wrong_tissues(values, g) if eyes is None else eyes.tissues(image, low)
+        return lesion_inputs(image, tissues), lesions, image
+
+
+class _Eyes:
+    """A trained network's view of a head, asked for crop by crop."""
+
+    def __init__(self, model: LocateRefine, head: Sample) -> None:
+        self.model, self.limits = model, head.limits
+        self.seen = percentile_limits(head.image)
+        image = to_memory(rescaled(head.image, self.seen)[None, None])
+        with half_precision(head.image.device, "locate-refine"):
+            self.posteriors = model.locate(image)
+        self.appearance = model.appearance(image, self.posteriors)
+
+    def tissues(self, image: torch.Tensor, low: Sequence[int]) -> torch.Tensor:
+        """(len(GROUPS), X, Y, Z) of a crop at 1 mm that begins at a voxel of the 2 mm grid."""
+        near = (slice(None), slice(None), *(slice(a, a + n // 2) for a, n in zip(low, image.shape, strict=True)))
+        fine = to_memory(rescaled(image, self.seen)[None, None])
+        with half_precision(image.device, "locate-refine"):
+            posteriors = self.model.refine(fine, to_memory(self.posteriors[near]), self.appearance)
+        return tissue_channels(posteriors[0], self.model.labels)
+
+
+def wrong_tissues(values: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+    """(len(GROUPS), X, Y, Z) tissues of true FreeSurfer values, with errors; lesions are white matter, or mistaken."""
+    classes = torch.zeros_like(values)
+    for value in values.unique().tolist():
+        group = group_of(value)
+        if group is not None:
+            classes[values == value] = group + 1
+    mistaken, what, share = torch.rand(3, generator=g).tolist()
+    points = [max(2, n // PATCH) for n in values.shape]
+    knots = torch.rand(1, 1, *points, generator=g).to(values.device)
+    if mistaken < MISTAKEN:
+        patches = F.interpolate(knots, size=values.shape, mode="trilinear", align_corners=True)[0, 0]
+        taken = TAKEN_FOR[int(what * len(TAKEN_FOR))]
+        classes[(values == LESION) & (patches < share)] = taken + 1
+    errors = draw_errors(ERRORS, len(GROUPS) + 1, g)
+    return with_errors(classes, errors, len(GROUPS) + 1)[1:]

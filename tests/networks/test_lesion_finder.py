@@ -1,0 +1,69 @@
+"""The lesion network and what it sees."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_synthseg.networks.build import build
+from napari_synthseg.networks.lesion_finder import LesionFinder, _shuffled
+from napari_synthseg.networks.lesion_inputs import CHANNELS, GROUPS, group_of, lesion_inputs, tissue_channels
+
+
+def scene(n: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
+    """White matter of 100 with noise, a lesion of 130 in it, cortex of 60 around; and the tissues."""
+    g = torch.Generator().manual_seed(0)
+    tissues = torch.zeros(len(GROUPS), n, n, n)
+    tissues[1, 2:-2, 2:-2, 2:-2] = 1
+    tissues[0, 4:-4, 4:-4, 4:-4] = 1
+    tissues[1] -= tissues[0]
+    image = 100 * tissues[0] + 60 * tissues[1] + 2 * torch.randn(n, n, n, generator=g)
+    image[10:13, 10:13, 10:13] += 30
+    return image, tissues
+
+
+def test_a_change_of_scale_or_offset_changes_nothing() -> None:
+    image, tissues = scene()
+    first = lesion_inputs(image, tissues)
+    assert first.shape == (CHANNELS, *image.shape)
+    torch.testing.assert_close(lesion_inputs(3.5 * image - 400, tissues), first, atol=1e-3, rtol=1e-3)
+
+
+def test_lesions_stand_out_by_the_noise_of_white_matter_even_under_a_bias_field() -> None:
+    image, tissues = scene(48)
+    image = image * (1 + torch.linspace(0, 0.4, 48))[:, None, None]
+    near = lesion_inputs(image, tissues)[0]
+    white = tissues[0] > 0.5
+    white[10:13, 10:13, 10:13] = False
+    assert near[10:13, 10:13, 10:13].min() > 3 * near[white].std()
+    left, right = near[8:18][white[8:18]].mean(), near[30:40][white[30:40]].mean()
+    assert abs(left - right) < 0.6  # standard deviations / 3; the field alone is far more
+
+
+@pytest.mark.parametrize("image", [torch.zeros(8, 8, 8), torch.full((8, 8, 8), 7.0)])
+def test_an_empty_image_or_no_white_matter_is_no_reason_to_fail(image) -> None:
+    for tissues in (torch.zeros(len(GROUPS), 8, 8, 8), torch.ones(len(GROUPS), 8, 8, 8)):
+        assert torch.isfinite(lesion_inputs(image, tissues)).all()
+
+
+def test_posteriors_are_summed_by_tissue() -> None:
+    posteriors = torch.rand(5, 2, 2, 2).softmax(0)
+    out = tissue_channels(posteriors, (0, 2, 3, 41, 77))
+    torch.testing.assert_close(out[0], posteriors[1] + posteriors[3] + posteriors[4])
+    torch.testing.assert_close(out[1], posteriors[2])
+    assert group_of(0) is None and group_of(16) == 5
+
+
+def test_sub_voxel_positions_land_where_they_belong() -> None:
+    x = torch.arange(8.0).reshape(1, 8, 1, 1, 1)
+    assert _shuffled(x)[0, 0, 1, 0, 1] == 5 and _shuffled(x)[0, 0, 0, 1, 0] == 2
+
+
+def test_what_it_says_does_not_depend_on_the_block() -> None:
+    torch.manual_seed(0)
+    model = build({"network": "lesions", "features": [2, 2, 2]}).eval()
+    assert isinstance(model, LesionFinder) and model.multiple == 8
+    x = torch.randn(1, CHANNELS, 8, 8, 2 * model.reach + 16)
+    whole = model(x)
+    part = model(x[..., : model.reach + 16])
+    torch.testing.assert_close(part[..., :16], whole[..., :16], atol=1e-5, rtol=1e-4)
