@@ -1,4 +1,4 @@
-"""White matter lesions of networks that know them (label 77): kept, or counted as the white matter they lie in.
+"""White matter lesions (label 77): who finds them, and what becomes of those of networks that know them.
 
 Without the option they are white matter, so that volumes compare with those of networks that know no lesions.
 """
@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import cc3d
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
-from napari_synthseg.errors import InputError
+from napari_synthseg.segmentation.lesion_stage import NAME, Marked, load_lesions
+from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.postprocess import bounding_box
 from napari_synthseg.segmentation.prediction import Prediction, values_of
 
@@ -27,15 +29,15 @@ MARGIN = 16
 """Voxels around lesions within which white matter is looked for."""
 
 
-def check(model: nn.Module, wanted: bool) -> None:
-    """Refuse to look for lesions with a network that knows none.
+def stage_for(model: nn.Module, options: SegmentOptions) -> nn.Module | None:
+    """The lesion network to run after a segmentation; None where none is wanted or the network knows lesions itself.
 
     Raises:
-        InputError: with a sentence that names the weights.
+        InputError: there are no such weights, or they are of another network.
     """
-    if wanted and LESION not in values_of(model):
-        name = (getattr(model, "card", None) or {}).get("name", "given")
-        raise InputError(f"The weights {name!r} know no white matter lesions: choose others, or turn lesions off.")
+    if not options.lesions or (LESION in values_of(model) and options.lesion_weights is None):
+        return None
+    return load_lesions(str(options.lesion_weights or NAME))
 
 
 def kept_or_folded(prediction: Prediction, wanted: bool) -> Prediction:
@@ -55,11 +57,23 @@ def kept_or_folded(prediction: Prediction, wanted: bool) -> Prediction:
     )
 
 
-def described(model: nn.Module, wanted: bool) -> dict[str, Any]:
-    """What a run's record says of lesions: nothing where the network knows none."""
+def described(model: nn.Module, options: SegmentOptions, marked: Marked | None, hard: np.ndarray) -> dict[str, Any]:
+    """What a run's record says of lesions: nothing where they are neither known nor wanted.
+
+    Args:
+        model: what segmented.
+        options: what was asked for.
+        marked: what the lesion network found, if it ran.
+        hard: (X, Y, Z) FreeSurfer values at the end.
+    """
+    if marked is not None:
+        return {"lesions": f"label {LESION}", "lesion_count": marked.count, "lesion_weights": marked.weights}
     if LESION not in values_of(model):
         return {}
-    return {"lesions": f"label {LESION}" if wanted else "counted as the white matter of their side"}
+    if not options.lesions:
+        return {"lesions": "counted as the white matter of their side"}
+    _, count = cc3d.connected_components(np.ascontiguousarray(hard == LESION), connectivity=26, return_N=True)
+    return {"lesions": f"label {LESION}", "lesion_count": int(count)}
 
 
 def folded(posteriors: torch.Tensor, values: Sequence[int]) -> torch.Tensor:

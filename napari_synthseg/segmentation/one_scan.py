@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from napari_synthseg import __version__, anatomy
+from napari_synthseg.anatomy import LESION
 from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.files.label_table import LabelName
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import lesions, plausibility, postprocess
 from napari_synthseg.segmentation.grid import Grid, Turn
+from napari_synthseg.segmentation.lesion_stage import mark_steps
 from napari_synthseg.segmentation.options import SegmentOptions, make_options
 from napari_synthseg.segmentation.organs import NOTHING, names_of
 from napari_synthseg.segmentation.parcellation import Parcels, divide, load_parcellation, parcellate_steps, scene_around
@@ -143,7 +145,7 @@ def segment_steps(
             model = load(options)
         card = getattr(model, "card", None)
         names = names_of(card)
-        lesions.check(model, options.lesions)
+        finder = lesions.stage_for(model, options)
         divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
         judge = None if options.regressor is None else load_regressor(str(options.regressor))
         how = procedure(options, card)
@@ -170,7 +172,7 @@ def segment_steps(
         prediction = yield from predict_steps(
             model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
-        prediction = lesions.kept_or_folded(prediction, options.lesions or not how.brain)
+        prediction = lesions.kept_or_folded(prediction, (options.lesions and finder is None) or not how.brain)
         clock.lap("predict")
         before = rough_sums(prediction.posteriors, prediction.values)
         hard = yield from postprocess.clean_steps(
@@ -198,12 +200,29 @@ def segment_steps(
         if divider is not None and scene is not None:
             parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
             clock.lap("parcellate")
+        marked = None
+        if finder is not None:
+            where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
+            marked = yield from mark_steps(
+                finder,
+                prediction,
+                hard,
+                prepared.image,
+                where,
+                flip=how.flip,
+                max_voxels=options.block_mm**3,
+                voxel_mm3=prepared.voxel_mm3,
+            )
+            clock.lap("lesions")
         yield Progress("Measuring", 0, 1)
-        result = measure(prepared, prediction, hard, options, parcels, names)
+        found, final = (prediction, hard) if marked is None else (marked.prediction, marked.hard)
+        result = measure(prepared, found, final, options, parcels, names)
         if how.brain:
             result = judged(result, prediction, hard, prepared, before, how.flip, calibration_of(card))
         else:
             result = with_soft_dice(result, prediction, hard)
+        if marked is not None and marked.soft_dice is not None:
+            result = replace(result, quality={**result.quality, LESION: marked.soft_dice})
         clock.lap("measure")
         warnings += list(result.warnings)
         if not options.fix_orientation and prediction.coarse is not None:
@@ -214,7 +233,9 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
-        record |= lesions.described(model, options.lesions) if how.brain else {"organ": dict(card or {}).get("organ")}
+        record |= (
+            lesions.described(model, options, marked, final) if how.brain else {"organ": dict(card or {}).get("organ")}
+        )
         if groups:
             record["regressor"] = {name: round(score, 4) for name, score in groups.items()}
         record["warnings"] = warnings
@@ -273,6 +294,8 @@ def judged(
 ) -> Segmentation:
     """A result with its expected Dice, the verdict on the scan, and a warning if it has probably failed."""
     sums = {value: result.volumes[value] / prepared.voxel_mm3 for value in map(int, prediction.values[1:])}
+    if LESION in result.volumes and LESION not in prediction.values:  # marked later: what is judged is without them
+        sums = postprocess.soft_volumes(prediction.posteriors, prediction.values, 1.0)
     soft = expected_dice(prediction.posteriors, prediction.values, hard, sums)
     evidence = gather(prediction, hard, prepared.image, soft, sums, before, flips)
     expected = None if calibration is None else calibration.expected(evidence)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.lesions import check, folded, kept_or_folded, winners_folded
+from napari_synthseg.segmentation.lesions import folded, kept_or_folded, stage_for, winners_folded
 from napari_synthseg.segmentation.one_scan import segment
+from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.outputs import result_columns, write_results
 from napari_synthseg.segmentation.plausibility import score
 from napari_synthseg.segmentation.prediction import Prediction, Scene
@@ -72,9 +72,16 @@ def test_else_they_are_the_white_matter_of_their_side(scan) -> None:
 def test_networks_without_lesions_say_nothing_of_them(scan) -> None:
     volume, _, _ = scan
     assert "lesions" not in segment(volume, network=FakeLocateRefine(), device="cpu").record
-    with pytest.raises(InputError, match="'fake' know no white matter lesions"):
-        segment(volume, network=FakeLocateRefine(), lesions=True, device="cpu")
-    check(FakeWithLesions(), True)
+
+
+def test_who_looks_for_lesions(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("napari_synthseg.segmentation.lesions.load_lesions", lambda name: name)
+    with_them, without = FakeWithLesions(), FakeLocateRefine()
+    assert stage_for(without, SegmentOptions()) is None and stage_for(with_them, SegmentOptions()) is None
+    wanted = SegmentOptions(lesions=True)
+    assert stage_for(with_them, wanted) is None and stage_for(without, wanted) == "lesions"
+    own = SegmentOptions(lesions=True, lesion_weights=tmp_path)
+    assert stage_for(with_them, own) == str(tmp_path)
 
 
 def test_their_row_stands_in_table_and_record(scan, tmp_path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FACE = "segment"
 NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
-USUAL = ("index", "grid", "robust", "ct", "device")
+USUAL = ("index", "grid", "robust", "lesions", "ct", "device")
 FORGOTTEN = ("index", "ct", "fix_orientation")
 """Options that say something about one scan: remembered, they would spoil the next one."""
 PREFERRED = ("device", "threads")
@@ -43,7 +43,8 @@ TEXTS = {
     "fix_orientation": "Fix orientation",
     "posteriors": "Keep posteriors",
     "tissues": "Keep tissue maps",
-    "lesions": "White matter lesions",
+    "lesions": "White &matter lesions",
+    "lesion_weights": "Lesion network",
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
@@ -90,7 +91,13 @@ class SegmentChoices(QWidget):
             leave_out=("model", "weights"),
             texts=TEXTS,
             choices={"grid": GRIDS, "device": device_choices(), "preset": PRESETS},
-            nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none", "regressor": "none"},
+            nothing={
+                "threads": "automatic",
+                "index": "the one shown",
+                "parcellation": "none",
+                "regressor": "none",
+                "lesion_weights": "the one that comes along",
+            },
         )
         self.robust = RobustSwitch(self.form, self.model)
         self.replace = QCheckBox("Replace the earlier &result")
