@@ -354,10 +354,11 @@ def main(seed: int, actions: int, folder: Path) -> None:
         monkey.tidy()
         sizes.append(megabytes())
         opened += monkey.opened
-    raised = [str(one.exception) for one in notification_manager.records if hasattr(one, "exception")]
+    told = [one.exception for one in notification_manager.records if hasattr(one, "exception")]
+    errors += ["".join(traceback.format_exception(one)) for one in told]
     report = {
-        "errors": errors,
-        "raised": raised,
+        "errors": [one for one in errors if "napari_synthseg" in one],
+        "napari's own": [one for one in errors if "napari_synthseg" not in one],
         "qt": [text for text in said if not any(part in text for part in HARMLESS)],
         "threads": [one.name for one in threading.enumerate() if one is not threading.main_thread() and python_s(one)],
         "pool": QThreadPool.globalInstance().activeThreadCount(),
