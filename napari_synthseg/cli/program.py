@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from napari_synthseg import __version__
+from napari_synthseg.cli.batch import make_batch
 from napari_synthseg.cli.ends import BAD_INPUT, DONE, PROGRAM, SOME_FAILED, STOPPED, complain
 from napari_synthseg.cli.evaluate import make_evaluate
 from napari_synthseg.cli.import_weights import make_import_weights
@@ -28,6 +29,7 @@ LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
 
 COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "segment": make_segment,
+    "batch": make_batch,
     "prompt": make_prompt,
     "evaluate": make_evaluate,
     "evaluate-prompts": make_evaluate_prompts,

@@ -36,33 +36,47 @@ class Quality:
     by_value: dict[int, float]
     names: Mapping[int, str] = field(default_factory=dict)
     """What values are called that are not FreeSurfer's."""
+    word: str = ""
+    """The verdict's word where it was given before, by limits that are not known any more."""
 
 
-def write_volumes(path: Path, rows: Mapping[str, Volumes]) -> None:
+Columns = Mapping[str, Mapping[str, str]]
+"""Further columns after the first, by name: what each scan has in it."""
+
+
+def write_volumes(path: Path, rows: Mapping[str, Volumes], more: Columns | None = None) -> None:
     """Each scan's path, its intracranial volume and every structure's, mm^3."""
     values = sorted({value for row in rows.values() for value in row.by_value})
     totals = {scan: "" if math.isnan(mm3 := row.intracranial_mm3) else f"{mm3:.1f}" for scan, row in rows.items()}
-    lines = [[scan, totals[scan], *_cells(row.by_value, values, ".1f")] for scan, row in rows.items()]
-    write_table(path, ["scan", "intracranial", *_names(rows, values)], lines)
+    lines = [[totals[scan], *_cells(row.by_value, values, ".1f")] for scan, row in rows.items()]
+    _write(path, rows, ["intracranial", *_names(rows, values)], lines, more or {})
 
 
-def write_quality(path: Path, rows: Mapping[str, Quality]) -> None:
+def write_quality(path: Path, rows: Mapping[str, Quality], more: Columns | None = None) -> None:
     """Each scan's path, verdict and expected mean Dice (calibrated or not), then those of groups and of structures.
 
     The groups are those that SynthSeg's own regressor scores, here the mean over their structures.
     """
     values = sorted({value for row in rows.values() for value in row.by_value})
-    header = ["scan", "verdict", "mean", "calibrated", *GROUPS, *_names(rows, values)]
-    write_table(path, header, [_quality_line(scan, row, values) for scan, row in rows.items()])
+    header = ["verdict", "mean", "calibrated", *GROUPS, *_names(rows, values)]
+    _write(path, rows, header, [_quality_line(row, values) for row in rows.values()], more or {})
 
 
-def _quality_line(scan: str, row: Quality, values: Sequence[int]) -> list[str]:
+def _write(
+    path: Path, scans: Iterable[str], header: Sequence[str], lines: Iterable[Sequence[str]], more: Columns
+) -> None:
+    """A table whose first columns are the scan and what is known of it."""
+    first = [[scan, *(column.get(scan, "") for column in more.values())] for scan in scans]
+    write_table(path, ["scan", *more, *header], [[*a, *b] for a, b in zip(first, lines, strict=True)])
+
+
+def _quality_line(row: Quality, values: Sequence[int]) -> list[str]:
     verdict = row.verdict
     groups = []
     for members in GROUPS.values():
         known = [row.by_value[value] for value in members if value in row.by_value and value not in row.names]
         groups.append(f"{sum(known) / len(known):.3f}" if known else "")
-    first = [scan, verdict.rating.word, f"{verdict.mean:.3f}", "yes" if verdict.calibrated else "no"]
+    first = [row.word or verdict.rating.word, f"{verdict.mean:.3f}", "yes" if verdict.calibrated else "no"]
     return [*first, *groups, *_cells(row.by_value, values, ".3f")]
 
 

@@ -1,0 +1,232 @@
+"""The job: many scans in; labels, tables and a report out. A generator of `Progress`, as all jobs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from napari_synthseg.batch import bids, identity, outliers, page
+from napari_synthseg.batch.lock import alone
+from napari_synthseg.batch.options import BatchOptions
+from napari_synthseg.batch.plan import Task, plan
+from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry, write_text
+from napari_synthseg.batch.schedule import Ending, Schedule
+from napari_synthseg.batch.sources import absolute, find
+from napari_synthseg.batch.work import Load, Settings
+from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Workers
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
+from napari_synthseg.segmentation.options import SegmentOptions
+
+logger = logging.getLogger("napari_synthseg")
+
+TICK = 0.3
+"""Seconds between two reports at most: a request to stop is seen that soon."""
+LOOKERS, AT_ONCE = 8, 64
+"""Threads that look what is done, and scans between two reports of that: a network's disk answers slowly."""
+MOST_FALSE_STARTS = 5
+"""Processes in a row that may end before they have a network."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch went.
+
+    Attributes:
+        entries: one a scan, in order.
+        report: the JSON file.
+        page: the HTML page; None for one part of a batch.
+    """
+
+    entries: tuple[Entry, ...]
+    report: Path
+    page: Path | None
+
+    def count(self, status: str) -> int:
+        """Scans of a status."""
+        return sum(one.status == status for one in self.entries)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every scan has its labels, else 1."""
+        return 1 if self.count("failed") else 0
+
+    @property
+    def summary(self) -> str:
+        """A sentence on all of them."""
+        doubtful = sum(one.verdict == "likely failed" for one in self.entries)
+        said = f"{self.count('ok')} segmented, {self.count('skipped')} done before, {self.count('failed')} failed"
+        return f"{said}; {doubtful} of the segmentations have probably failed." if doubtful else f"{said}."
+
+
+def segment_many(
+    inputs: Path | str | Sequence[Path | str],
+    out: Path | str,
+    segmentation: SegmentOptions | None = None,
+    options: BatchOptions | None = None,
+    *,
+    load: Load | None = None,
+    workers: Callable[[Settings], Workers] | None = None,
+) -> Generator[Progress, None, BatchResult]:
+    """Segment scans in several processes or on several machines; what is done already is left as it is.
+
+    Stopped or killed at any moment, it loses at most the scans in work, and goes on when it is called again.
+
+    Args:
+        inputs: scans, folders of scans, BIDS datasets, or text files with one path a line.
+        out: the folder of the results, a dataset of BIDS derivatives.
+        segmentation: how to segment.
+        options: how to share out the scans.
+        load: gives the network, instead of the one that the options name; a function that other processes can import.
+        workers: gives what segments, instead of what the options say.
+
+    Raises:
+        InputError: an input or option cannot be used, names clash, or another batch is at it.
+        RuntimeError: there is nothing left to segment with.
+    """
+    segmentation, options = segmentation or SegmentOptions(), options or BatchOptions()
+    out, share = absolute(out), options.share()
+    bids.check_free(out)
+    made = identity.made_with(segmentation)
+    yield Progress("Looking for scans")
+    sources = find([inputs] if isinstance(inputs, (str, Path)) else list(inputs), out, options)
+    tasks = plan(sources, out, segmentation.grid)[share[0] - 1 :: share[1]]
+    settings = Settings(uuid.uuid4().hex, segmentation, made, options.redo, load)
+    with alone(out, share):
+        datasets = sorted({source.dataset for source in sources if source.dataset is not None})
+        write_text(out / bids.DESCRIPTION, json.dumps(bids.description(datasets, made["weights"]), indent=1) + "\n")
+        write_text(out / ".bidsignore", bids.IGNORED)
+        report = Report(_report_path(out, share), tasks)
+        started = time.monotonic()
+        try:
+            todo = tasks if options.redo else (yield from _not_done(tasks, made, report))
+            if todo:
+                with closing((workers or _workers(options, out, len(todo)))(settings)) as lanes:
+                    yield from _segment(todo, lanes, options, report)
+        finally:
+            written = _write_page(out, report, segmentation, options, time.monotonic() - started)
+    return BatchResult(tuple(report.entries), report.path, written)
+
+
+def _report_path(out: Path, share: tuple[int, int]) -> Path:
+    number, count = share
+    return out / NAME if count == 1 else out / "parts" / f"{number}of{count}.json"
+
+
+def _workers(options: BatchOptions, out: Path, scans: int) -> Callable[[Settings], Workers]:
+    """What segments: a cluster's workers, or processes here, no more than there are scans."""
+    address = options.scheduler
+    if address is not None:
+        from napari_synthseg.batch.cluster import Cluster
+
+        return lambda settings: Cluster(address, settings, out)
+    from napari_synthseg.batch.processes import Processes
+
+    return lambda settings: Processes(min(options.jobs, scans), settings)
+
+
+def _not_done(tasks: Sequence[Task], made: dict, report: Report) -> Generator[Progress, None, list[Task]]:
+    """The scans that have no labels yet, or no longer the right ones; the others are reported as skipped."""
+    todo = []
+    with ThreadPoolExecutor(LOOKERS) as pool:
+        for first in range(0, len(tasks), AT_ONCE):
+            yield Progress("Looking what is done", first, len(tasks))
+            some = tasks[first : first + AT_ONCE]
+            records = pool.map(lambda task: identity.done(task.scan, task.target, made), some)
+            for task, record in zip(some, records, strict=True):
+                if record:
+                    report.add(task.number, entry(task, "skipped", record))
+                else:
+                    todo.append(task)
+    return todo
+
+
+def _segment(
+    tasks: Sequence[Task], workers: Workers, options: BatchOptions, report: Report
+) -> Generator[Progress, None, None]:
+    """Share the scans out until all are over."""
+    schedule = Schedule(tasks, retries=options.retries, deaths=options.deaths)
+    over, failed, false_starts, began = 0, 0, 0, 0.0
+    while schedule.going:
+        for lane, task, then in list(schedule.assign()):
+            began = began or time.monotonic()
+            workers.give(lane, task, then)
+        for event in workers.poll(TICK):
+            early = isinstance(event, Lost) and event.lane not in schedule.lanes
+            false_starts = 0 if isinstance(event, Joined) else false_starts + early
+            if false_starts >= MOST_FALSE_STARTS and isinstance(event, Lost):
+                raise RuntimeError(f"the processes end before they have loaded the network ({event.why})")
+            ending = _take(event, schedule, workers)
+            if ending is not None:
+                over, failed = over + 1, failed + bool(ending.outcome.reason)
+                report.add(ending.task.number, _entry(ending))
+        pace = over / (time.monotonic() - began) if began and over else 0.0
+        left = {"left": page.in_words((len(tasks) - over) / pace)} if pace else {}
+        stage = "Segmenting" if schedule.lanes or began else workers.waiting_for
+        yield Progress(stage, over, len(tasks), {"failed": failed, "at once": len(schedule.lanes), **left})
+
+
+def _take(event: Event, schedule: Schedule, workers: Workers) -> Ending | None:
+    """Let the schedule know; gives a scan that is over.
+
+    Raises:
+        InputError: no lane can segment.
+    """
+    if isinstance(event, Joined):
+        schedule.join(event.lane)
+        return None
+    if isinstance(event, Lost):
+        return schedule.leave(event.lane, event.why)
+    if isinstance(event, Finished):
+        ending = schedule.finish(event.lane, event.task, event.outcome)
+        if event.outcome.shaken and event.lane in schedule.lanes:
+            schedule.release(event.lane)
+            workers.renew(event.lane)
+        return ending
+    if event.for_all or (workers.hopeless and not schedule.lanes):
+        raise InputError(event.sentence if event.for_all else f"Nothing here can segment: {event.sentence}.")
+    logger.warning("%s cannot segment: %s", event.lane, event.sentence)
+    return None
+
+
+def _entry(ending: Ending) -> Entry:
+    task, outcome = ending.task, ending.outcome
+    if outcome.reason:
+        named = str(task.scan) in outcome.reason
+        logger.warning("%s", outcome.reason if named else f"{task.scan} failed: {outcome.reason}")
+    status: Status = "failed" if outcome.reason else "ok"
+    more = {"reason": outcome.reason, "seconds": round(outcome.seconds, 2), "attempts": ending.attempts}
+    return entry(task, status, outcome.record, **more)
+
+
+def _write_page(
+    out: Path, report: Report, segmentation: SegmentOptions, options: BatchOptions, seconds: float
+) -> Path | None:
+    """Write report, tables and page, of what is over; the report alone for one part of a batch."""
+    if not report.entries:
+        return None
+    report.write()
+    if options.share()[1] > 1:
+        return None
+    labelled = [one for one in report.entries if one.status != "failed"]
+    unusual = outliers.find(
+        {one.input: one.volumes_mm3 for one in labelled}, {one.input: one.intracranial_mm3 for one in labelled}
+    )
+    report.mark(unusual)
+    report.write()
+    report.write_tables(out / "volumes.tsv", out / "quality.tsv")
+    changed = {
+        one.name: value for one in fields(segmentation) if (value := asdict(segmentation)[one.name]) != one.default
+    }
+    done = sum(one.status == "ok" for one in report.entries)
+    facts = page.facts(changed or {"": "as they come"}, seconds, done)
+    text = page.page(report.entries, unusual, facts, out, options.pictures)
+    write_text(out / page.NAME, text)
+    return out / page.NAME

@@ -1,0 +1,88 @@
+"""What is to be done: a task for every scan, with the name of its labels."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg.batch import bids
+from napari_synthseg.batch.sources import Source, absolute
+from napari_synthseg.errors import InputError
+from napari_synthseg.files import stem
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scan to segment.
+
+    Attributes:
+        number: its place in the batch, from 0.
+        scan: what is read.
+        target: the label file.
+        sidecar: what BIDS wants its record to say.
+        name: of BIDS, where the scan has one.
+    """
+
+    number: int
+    scan: Path
+    target: Path
+    sidecar: dict[str, Any] = field(default_factory=dict)
+    name: bids.Name | None = None
+
+
+def plan(sources: Sequence[Source], out: Path, grid: str) -> list[Task]:
+    """A task for every scan.
+
+    A scan with a BIDS name gets one of BIDS's derivatives. Others keep their names and folders: `<folders>/<name>` of a
+    folder that was given becomes `<folders>/<name>_dseg.nii.gz`, below the folder's own name if several were given.
+
+    Raises:
+        InputError: two scans would be written to one file.
+    """
+    out = absolute(out)
+    roots = {source.root for source in sources if source.root is not None}
+    alone = Counter(_name(source.scan) for source in sources if source.root is None)
+    tasks = []
+    for number, source in enumerate(sources):
+        name = bids.parse(source.scan)
+        if name is not None and name.suffix not in ("dseg", "probseg"):
+            target = out / bids.derivative(name, grid)
+        elif source.root is not None:
+            folders = source.scan.parent.relative_to(source.root)
+            above = Path(source.root.name) if len(roots) > 1 else Path()
+            target = out / above / folders / f"{_name(source.scan)}_dseg.nii.gz"
+        else:
+            own = _name(source.scan)
+            label = own if alone[own] == 1 else f"{source.scan.parent.name}_{own}"
+            target = out / f"{label}_dseg.nii.gz"
+        tasks.append(Task(number, source.scan, target, bids.sidecar(source.scan, grid) if name else {}, name))
+    _check_apart(tasks)
+    return tasks
+
+
+def _name(scan: Path) -> str:
+    return scan.name if scan.is_dir() else stem(scan)
+
+
+def _check_apart(tasks: Sequence[Task]) -> None:
+    """Refuse names that clash: nobody could tell later whose labels those are.
+
+    Raises:
+        InputError: two scans would be written to one file, or over a scan.
+    """
+    by_target: dict[str, list[Path]] = defaultdict(list)
+    for task in tasks:
+        by_target[str(task.target).casefold()].append(task.scan)  # some disks do not tell a from A
+    for target, scans in by_target.items():
+        if len(scans) > 1:
+            raise InputError(
+                f"{scans[0]} and {scans[1]} would both be written to {Path(target).name}: give them different output "
+                "folders, in batches of their own."
+            )
+    scans_given = {task.scan for task in tasks}
+    for task in tasks:
+        if task.target in scans_given:
+            raise InputError(f"{task.target} is an input too: choose another folder for the labels.")
