@@ -19,6 +19,7 @@ from napari_synthseg.cli.models import make_models
 from napari_synthseg.cli.prompts import make_evaluate_prompts, make_prompt
 from napari_synthseg.cli.runs import RUNS
 from napari_synthseg.cli.segment import make_segment
+from napari_synthseg.cli.study import STUDIES
 from napari_synthseg.cli.synthesize import make_degrade, make_presets, make_synthesize, make_synthesize_shapes
 from napari_synthseg.cli.train import make_export, make_train
 from napari_synthseg.progress import Stopped
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "prompt": make_prompt,
     "evaluate": make_evaluate,
     "evaluate-prompts": make_evaluate_prompts,
+    **STUDIES,
     "synthesize": make_synthesize,
     "synthesize-shapes": make_synthesize_shapes,
     "presets": make_presets,

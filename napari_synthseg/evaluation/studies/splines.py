@@ -1,0 +1,122 @@
+"""The ageing model of SynthSeg+ (section 3.4): B-splines of age with a soft constraint of monotonicity, linear terms
+for slice spacing, a bias for sex; least squares by L-BFGS-B.
+
+    volume = sum_k c_k B_k(age) + sum_j b_j z_j + noise
+
+minimises mean squared residuals + softness * sum_k max(0, s (c_{k+1} - c_k))^2, with volumes in standard deviations and
+s = 1 for a curve that should fall, -1 for one that should rise. With equally spaced knots, coefficients that fall make
+a curve that falls. The paper fixes neither degree (here cubic) nor weight of the constraint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DEGREE = 3
+_SMOOTH = 1e-6
+"""Weight of squared second differences: only makes the coefficients unique where there are no scans."""
+_RIDGE = 1e-9
+_SEARCH = {"maxiter": 2000, "ftol": 1e-10, "gtol": 1e-7, "maxcor": 20}
+
+
+@dataclass(frozen=True)
+class Knots:
+    """Equally spaced knots over a range of ages, continued beyond both ends so that the splines sum to 1 inside."""
+
+    low: float
+    high: float
+    count: int
+    """Knots from `low` to `high`, both included."""
+
+    @property
+    def size(self) -> int:
+        """Number of splines."""
+        return self.count + DEGREE - 1
+
+    def basis(self, age: np.ndarray) -> np.ndarray:
+        """(ages, size) values of the splines; ages beyond the range count as its ends."""
+        from scipy.interpolate import BSpline
+
+        step = (self.high - self.low) / (self.count - 1)
+        places = self.low + step * np.arange(-DEGREE, self.count + DEGREE)
+        inside = np.clip(age, self.low, self.high - 1e-9 * step)  # the last piece is open to the right
+        return BSpline.design_matrix(inside, places, DEGREE).toarray()
+
+    def centres(self) -> np.ndarray:
+        """(size,) where each spline is highest: coefficients equal to these give the straight line through 0."""
+        step = (self.high - self.low) / (self.count - 1)
+        return self.low + step * (np.arange(self.size) - (DEGREE - 1) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Mean squares of one structure: all that the fit needs of the scans."""
+
+    gram: np.ndarray
+    """(K, K) mean of products of the design's columns, splines first."""
+    moment: np.ndarray
+    """(K,) mean of products of the columns with the volumes."""
+    square: float
+    """Mean of squared volumes."""
+    splines: int
+    """How many columns are splines."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted model."""
+
+    coefficients: np.ndarray
+    """(K,) splines first."""
+    error: float
+    """Mean squared residual."""
+    converged: bool
+
+
+def fit(problem: Problem, direction: int, softness: float, start: np.ndarray | None = None) -> Fit:
+    """Least squares with the soft constraint by L-BFGS-B.
+
+    Args:
+        problem: the mean squares.
+        direction: 1 for a curve that should rise, -1 for one that should fall, 0 without the constraint.
+        softness: weight of the constraint.
+        start: (K,) where to begin.
+    """
+    from scipy.linalg import solve_triangular
+    from scipy.optimize import minimize
+
+    k, size = problem.splines, len(problem.gram)
+    bend = np.diff(np.eye(size)[:k], 2, axis=0)
+    scale = np.trace(problem.gram) / size
+    quadratic = problem.gram + _SMOOTH * bend.T @ bend + _RIDGE * scale * np.eye(size)
+    # In coordinates u of which the squared residuals are a round bowl, the search needs tens of steps, not hundreds.
+    root = np.linalg.cholesky(quadratic)
+    back = solve_triangular(root, np.eye(size), lower=True).T  # theta = back @ u
+    lowest = back.T @ problem.moment
+    steps = direction * np.diff(back[:k], axis=0)
+    weight = softness if direction else 0.0
+
+    def objective(u: np.ndarray) -> tuple[float, np.ndarray]:
+        away = u - lowest
+        against = np.minimum(steps @ u, 0.0)  # the wrong way
+        value = away @ away + weight * against @ against
+        return value, 2 * away + 2 * weight * against @ steps
+
+    first = lowest if start is None else root.T @ start
+    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=_SEARCH)
+    theta = back @ found.x
+    error = float(problem.square - 2 * problem.moment @ theta + theta @ problem.gram @ theta)
+    return Fit(theta, error, bool(found.success))
+
+
+def fit_direction(problem: Problem, monotonic: str, softness: float) -> tuple[int, Fit]:
+    """The fit in the direction asked for; `auto` takes the one of both that leaves the smaller residuals."""
+    if monotonic == "none":
+        return 0, fit(problem, 0, softness)
+    if monotonic != "auto":
+        direction = 1 if monotonic == "increasing" else -1
+        return direction, fit(problem, direction, softness)
+    both = {direction: fit(problem, direction, softness) for direction in (-1, 1)}
+    return min(both.items(), key=lambda one: one[1].error)
