@@ -283,7 +283,7 @@ def test_manifest_points_at_things_that_exist(manifest):
 def test_manifest_is_complete(manifest):
     parts = manifest.contributions
     names = [widget.display_name for widget in parts.widgets]
-    assert names == ["Segment brain", "Preview synthesis", "Prompt", "Train"]
+    assert names == ["Segment brain", "Preview synthesis", "Prompt", "Train", "Evaluate"]
     assert {sample.key for sample in parts.sample_data} == {"mni152", "synthetic_head", "label_map"}
     assert "napari/layers/segment" in parts.menus
     settings = {name: set(group.properties) for name, group in parts.configurations.items()}

@@ -44,8 +44,8 @@ def named_methods(words: Sequence[str], first: Path | None = None) -> dict[str, 
     """
     pairs = [] if first is None else [(stem(first), first)]
     for word in words:
-        name, mark, path = word.partition("=")
-        pairs.append((name.strip(), Path(path)) if mark and not Path(word).exists() else (stem(word), Path(word)))
+        name, mark, rest = word.partition("=")
+        pairs.append((name.strip(), Path(rest)) if mark and not Path(word).exists() else (stem(word), Path(word)))
     if not pairs:
         raise InputError("There is nothing to evaluate: give a folder of label files, or --pred NAME=FOLDER.")
     methods: dict[str, Path] = {}

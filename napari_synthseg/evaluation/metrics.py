@@ -70,15 +70,16 @@ def scores_steps(
     a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]
 ) -> Generator[Progress, None, dict[str, Any]]:
     """`scores`, with a report a structure."""
-    boxes = _boxes(a, b, values)
+    boxes = boxes_of(a, b, values)
     structures: dict[str, dict[str, Any]] = {}
     for done, value in enumerate(values):
         yield Progress("Comparing", done, len(values))
         box = boxes.get(value)
-        masks = (np.zeros(0, bool),) * 2 if box is None else (a[box] == value, b[box] == value)
+        empty = np.zeros(0, bool)
+        in_a, in_b = (empty, empty) if box is None else (a[box] == value, b[box] == value)
         structures[str(value)] = {
             "name": anatomy.name(value),
-            **_scores_of_masks(*masks, spacing),
+            **_scores_of_masks(in_a, in_b, spacing),
             "scored": value in scored,
         }
     return {"structures": structures, "mean": _mean(structures)}
@@ -176,7 +177,7 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     return mask & ~core[1:-1, 1:-1, 1:-1]
 
 
-def _boxes(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple[slice, ...]]:
+def boxes_of(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple[slice, ...]]:
     """For each value in either array, the slices of its bounding box over both."""
     boxes: dict[int, tuple[slice, ...]] = {}
     for labels in (a, b):

@@ -50,7 +50,8 @@ def draw_boxes(found: dict[str, Any], path: Path) -> None:
     groups = scores_of_structures(found, "dice")
     width = max(9.0, 0.34 * len(groups) * max(1, len(found["methods"]) * 0.6))
     figure = Figure(figsize=(width, 7.5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1)
+    halves = figure.subfigures(2, 1, squeeze=False)
+    top, bottom = halves[0, 0], halves[1, 0]
     for axis, score in zip(top.subplots(1, len(SCORES)), SCORES, strict=True):
         _draw_methods(axis, found, score)
     _draw_structures(bottom.subplots(), groups, list(found["methods"]))

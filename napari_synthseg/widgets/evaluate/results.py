@@ -1,0 +1,184 @@
+"""What a comparison found: the means, the table, and what a click in it does to the viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_synthseg.widgets.evaluate.highlight import Highlight
+from napari_synthseg.widgets.evaluate.job import Outcome
+from napari_synthseg.widgets.evaluate.rows import names_of, rows_of, summary, write
+from napari_synthseg.widgets.evaluate.table import ScoresTable
+from napari_synthseg.widgets.parts.controls import Message
+from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.view.view import look_at
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Labels, Layer
+
+FACE = "evaluate"
+TABLES = "Table (*.tsv *.csv)"
+EDITED = "Edited since it was evaluated; evaluate again."
+GONE = "The layer of the truth was removed: there is no place to go to."
+TOO_FLAT = "The viewer shows fewer than three dimensions; nothing to go to."
+
+
+class Results(QWidget):
+    """Hidden until there is something to show.
+
+    Args:
+        viewer: the viewer that a click in the table moves.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._outcome: Outcome | None = None
+        self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
+        self._truth: Labels | None = None
+        self._chosen: int | None = None
+        self.highlight = Highlight()
+        self._build()
+        self.table.chosen.connect(self.go_to)
+        self.filter.textChanged.connect(self.table.set_filter)
+        self.alone.toggled.connect(self._on_alone)
+        self.copy.clicked.connect(lambda: self.table.copy())
+        self.save.clicked.connect(lambda: self._on_save())
+        self.hide()
+
+    def _build(self) -> None:
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.means = Message()
+        self.note = Message(warning=True)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("Filter, such as left hip")
+        self.filter.setToolTip("Keep the structures with these words in their name, side or label.")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.setMinimumWidth(60)
+        self.table = ScoresTable(self)
+        self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
+        self.alone = QCheckBox("&Only the chosen structure")
+        self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers.")
+        self.alone.setChecked(bool(recall(FACE).get("alone", True)))
+        self.copy = QPushButton("Copy")
+        self.copy.setToolTip("Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
+        self.save = QPushButton("&Save…")
+        self.save.setToolTip("Save all scores and volumes, a row a structure, as TSV or CSV.")
+        buttons = QHBoxLayout()
+        for button in (self.copy, self.save):
+            buttons.addWidget(button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (self.title, self.means, self.note, self.filter):
+            layout.addWidget(part)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.alone)
+        layout.addLayout(buttons)
+
+    @property
+    def layers(self) -> list[Labels]:
+        """The layers whose scores are shown, as long as they live."""
+        return self._pair
+
+    def show_outcome(self, outcome: Outcome, pred: Labels, truth: Labels, note: str = "") -> None:
+        """Show what came of comparing two layers."""
+        self.let_go()
+        self._outcome, self._pair, self._truth = outcome, [pred, truth], truth
+        for layer in self._pair:
+            layer.events.name.connect(self._on_name)
+            layer.events.data.connect(self._on_edited)
+            layer.events.paint.connect(self._on_edited)
+        self._on_name()
+        self.means.say(summary(outcome.scores))
+        self.note.say(note)
+        self.table.set_rows(rows_of(outcome.scores, names_of(truth, pred)), truth)
+        self.show()
+
+    def forget(self, layer: Layer) -> None:
+        """A layer was removed: the figures stay as long as one of the two is there."""
+        if layer not in self._pair:
+            return
+        self._release(layer)
+        if layer is self._truth:
+            self._truth = None
+            self.table.set_rows(self.table.rows, None)
+        if not self._pair:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Show nothing, and leave the layers as they were."""
+        for layer in list(self._pair):
+            self._release(layer)
+        self._outcome, self._truth, self._chosen = None, None, None
+        self.table.set_rows([])
+        self.hide()
+
+    def go_to(self, value: int) -> None:
+        """Show the slice in which a structure is worst, across the axis that is sliced now."""
+        if self._outcome is None or value not in self._outcome.worst:
+            return
+        self._chosen = value
+        self.highlight.show(self._pair, value, self.alone.isChecked())
+        where = self._truth
+        if where is None or self._viewer.dims.ndim < 3:
+            self.note.say(GONE if where is None else TOO_FLAT)
+            return
+        index = np.zeros(where.ndim)
+        index[-3:] = self._outcome.worst[value][self._sliced_axis()]
+        look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
+
+    def _sliced_axis(self) -> int:
+        """Which of the last three axes is not on the canvas; the first in three dimensions."""
+        first = self._viewer.dims.ndim - 3
+        hidden = [axis - first for axis in self._viewer.dims.not_displayed if axis >= first]
+        return hidden[-1] if hidden else 0
+
+    def _release(self, layer: Layer) -> None:
+        self._pair.remove(layer)
+        self.highlight.forget(layer)
+        layer.events.name.disconnect(self._on_name)
+        layer.events.data.disconnect(self._on_edited)
+        layer.events.paint.disconnect(self._on_edited)
+
+    def _on_name(self, event: Any = None) -> None:
+        names = [layer.name for layer in self._pair]
+        self.title.setText(" against ".join(names))
+
+    def _on_edited(self, event: Any = None) -> None:
+        self.note.say(EDITED)
+
+    def _on_alone(self, alone: bool) -> None:
+        remember(FACE, {"alone": alone})
+        if not alone:
+            self.highlight.clear()
+        elif self._chosen is not None:
+            self.highlight.show(self._pair, self._chosen, True)
+
+    def _on_save(self) -> None:
+        if self._outcome is None:
+            return
+        folder = Path(recall(FACE).get("folder", ""))
+        name = f"{self.title.text()} scores.tsv".replace("/", "-")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save scores", str(folder / name), TABLES)
+        if not chosen:
+            return
+        path = Path(chosen)
+        if path.suffix.lower() not in (".csv", ".tsv"):
+            path = path.with_name(f"{path.name}.tsv")
+            if path.exists():  # the dialog could not ask about it
+                complain(ValueError(f"{path} exists: give its whole name to replace it."), "Saving")
+                return
+        remember(FACE, {"folder": str(path.parent)})
+        try:
+            write(path, self.table.rows, self._outcome.scores)
+        except ValueError as error:
+            complain(error, "Saving")
+            return
+        show_info(f"Scores saved to {path}.")
