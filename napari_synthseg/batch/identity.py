@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg import weights
+from napari_synthseg.errors import InputError
 from napari_synthseg.files import suffix
 from napari_synthseg.files.label_table import table_path
 from napari_synthseg.segmentation.options import SegmentOptions
@@ -36,7 +38,11 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
     for key, value in fields.items():
         if isinstance(value, Path) and key not in NOT_ASKED:
             sums[key] = weights.sha256(weights.find(value))
-    kept = {key: value for key, value in fields.items() if key not in (*NOT_ASKED, *sums)}
+    if options.lesions and "lesion_weights" not in sums:
+        with suppress(InputError):  # a network that knows lesions itself needs no other
+            sums["lesion_weights"] = weights.sha256(weights.find("lesions"))
+    files = [key for key, value in fields.items() if isinstance(value, Path)]
+    kept = {key: value for key, value in fields.items() if key not in (*NOT_ASKED, *files)}
     return json.loads(json.dumps({"options": kept, "weights": sums}))
 
 

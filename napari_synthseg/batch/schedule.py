@@ -57,7 +57,8 @@ class Schedule:
     @property
     def going(self) -> bool:
         """Whether anything is left to do."""
-        return bool(self._fresh or self._again or self._alone or any(lane.doing for lane in self.lanes.values()))
+        busy = any(lane.doing or lane.then for lane in self.lanes.values())
+        return busy or bool(self._fresh or self._again or self._alone)
 
     def join(self, lane: Hashable) -> None:
         """A lane is there."""
@@ -65,7 +66,7 @@ class Schedule:
 
     def assign(self) -> Iterator[tuple[Hashable, Task, Task | None]]:
         """What to give to lanes that are idle: lane, scan, and the scan to read ahead."""
-        for name, lane in self.lanes.items():
+        for name, lane in list(self.lanes.items()):
             if lane.doing is not None:
                 continue
             lane.doing, lane.then = lane.then or self._next() or self._read_by_another(), None

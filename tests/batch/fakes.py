@@ -1,11 +1,90 @@
-"""Networks for processes that the tests start: importable by name, and quick."""
+"""Small scans, networks that other processes can import by name, and a lane that works in this process."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Hashable
+from pathlib import Path
+
+import numpy as np
+
+from napari_synthseg.batch import work
+from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch.work import Segmenter, Settings
+from napari_synthseg.batch.workers import Event, Finished, Joined
+from napari_synthseg.files import write_volume
+from napari_synthseg.segmentation import one_scan
 from napari_synthseg.segmentation.options import SegmentOptions
-from tests.segmentation.fakes import FakeUNet
+from tests.segmentation.fakes import FakeUNet, ball_scan
+
+QUICK = SegmentOptions(threads=1, flip=False, device="cpu")
+DEADLY_TO_READ, DEADLY_TO_SEGMENT, BREAKS = "deadlyread", "deadlysegment", "breaks"
+"""In names of scans: what kills the process, or fails for a reason that is not the file's."""
+
+
+def write_scan(path: Path, seed: int = 0, size: int = 32) -> Path:
+    """A small head of balls, each seed's a little different."""
+    scan, _ = ball_scan(size)
+    noise = np.random.default_rng(seed).normal(0, 4, scan.shape).astype(np.float32)
+    write_volume(path, scan.with_data(scan.data + noise * (scan.data > 0)))
+    return path
 
 
 def load_fake(options: SegmentOptions) -> FakeUNet:
     """A network that reads structures off intensities."""
     return FakeUNet()
+
+
+def load_deadly(options: SegmentOptions) -> FakeUNet:
+    """The same in a process that does not survive certain scans."""
+    read, segment = work.read_volume, one_scan.segment_steps
+
+    def deadly_read(path, **more):
+        if DEADLY_TO_READ in str(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(path, **more)
+
+    def deadly_segment(volume, options, model, *, name):
+        if DEADLY_TO_SEGMENT in name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if BREAKS in name:
+            raise RuntimeError("the device is gone")
+        return segment(volume, options, model, name=name)
+
+    work.read_volume, one_scan.segment_steps = deadly_read, deadly_segment
+    return FakeUNet()
+
+
+class Here:
+    """One lane in this process."""
+
+    waiting_for = "Loading"
+    hopeless = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.segmenter = Segmenter(settings)
+        self.given: list[str] = []
+        self.renewed = 0
+        self._joined = False
+        self._doing: tuple[Task, Task | None] | None = None
+
+    def poll(self, seconds: float) -> list[Event]:
+        if not self._joined:
+            self._joined = True
+            return [Joined("here")]
+        if self._doing is None:
+            return []
+        (task, then), self._doing = self._doing, None
+        return [Finished("here", task, self.segmenter.do(task, then))]
+
+    def give(self, lane: Hashable, task: Task, then: Task | None) -> None:
+        self.given.append(task.scan.name)
+        self._doing = task, then
+
+    def renew(self, lane: Hashable) -> None:
+        self.renewed += 1
+        self._joined = False
+
+    def close(self) -> None:
+        self.segmenter.close()
