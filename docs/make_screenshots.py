@@ -23,6 +23,8 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_synthseg.files import write_labels
 from napari_synthseg.phantom import head_phantom
+from napari_synthseg.widgets.layers.geometry import layer_to_volume
+from napari_synthseg.widgets.layers.samples import synthetic_head
 from napari_synthseg.widgets.parts import memory
 
 SIZE = (1280, 800)
@@ -31,6 +33,7 @@ PATIENCE_S = 600
 DOCK_WIDTH = 340
 SEED = 12
 DEGRADED_SEED = 1
+HEAD_SEED, DICE_COLUMN, LOOKED_AT = 3, 1, 8
 SCENE_SEED, SCENE_TARGET, SCENES = 11, 4, 9
 CORONAL_MM, SAGITTAL_MM = 10.0, 6.0
 MOST_SLICES = 20
@@ -236,6 +239,30 @@ def train() -> None:
             save(viewer, "train_new")
 
 
+def evaluate() -> None:
+    """Evaluate: the labels of a synthetic head against those it was drawn from, and the slice where one is worst."""
+    from napari_synthseg import segment as segmented
+    from napari_synthseg.widgets.layers.reader import labels_layer
+
+    with window("Evaluate") as (viewer, widget):
+        viewer.layers.clear()
+        (labels, truth_kwargs, _), (image, image_kwargs, _) = synthetic_head(HEAD_SEED)
+        scan = viewer.add_image(image, **image_kwargs)
+        viewer.add_labels(labels, **truth_kwargs | {"visible": True})
+        found, found_kwargs, _ = labels_layer(segmented(layer_to_volume(scan)).labels, "synthseg-fast")
+        viewer.add_labels(found, **found_kwargs)
+        press(widget.run)
+        wait_for(lambda: not widget.job.running)
+        press(widget.view.buttons["coronal"])
+        viewer.fit_to_view()
+        viewer.scene.camera.zoom *= 1.4
+        header = widget.results.table.horizontalHeader()
+        where = QPoint(header.sectionViewportPosition(DICE_COLUMN) + 8, header.height() // 2)
+        QTest.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=where)
+        press_row(widget.results.table, LOOKED_AT)
+        save(viewer, "evaluate")
+
+
 def press_box(box: QWidget) -> None:
     """A click on a check box, on its square."""
     QTest.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(10, box.height() // 2))
@@ -274,6 +301,7 @@ PICTURES = {
     "degrade": degrade,
     "shapes": shapes,
     "train": train,
+    "evaluate": evaluate,
 }
 
 

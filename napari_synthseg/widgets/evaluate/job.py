@@ -26,12 +26,16 @@ class Outcome:
     Attributes:
         scores: what `metrics.scores` says.
         errors: (S, A, R) uint8 on the voxels of the true layer, see `differences.ERRORS`.
+        found: (N,) what the segmentation says in the voxels that are wrong, in the order of `errors`.
+        true: (N,) what the truth says there.
         worst: by value, the index in the true layer's array to look at across each of its three axes.
         resampled: whether the segmentation had to be put on the grid of the truth.
     """
 
     scores: dict[str, Any]
     errors: np.ndarray
+    found: np.ndarray
+    true: np.ndarray
     worst: dict[int, tuple[tuple[int, int, int], ...]]
     resampled: bool
 
@@ -59,7 +63,18 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     worst = yield from worst_voxels(a, b, values)
     in_layer = {value: tuple(v[::-1] for v in reversed(voxels)) for value, voxels in worst.items()}
     errors = np.ascontiguousarray(error_map(a, b).transpose(2, 1, 0))
-    return Outcome(scores, errors, in_layer, resampled)
+    wrong = errors > 0
+    return Outcome(scores, errors, a.transpose(2, 1, 0)[wrong], b.transpose(2, 1, 0)[wrong], in_layer, resampled)
+
+
+def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:
+    """(S, A, R) errors of one structure: where it was missed, or added, whatever the other layer has there."""
+    from napari_synthseg.evaluation.differences import ADDED, MISSED
+
+    errors = np.zeros_like(outcome.errors)
+    kinds = np.where(outcome.true == value, MISSED, np.where(outcome.found == value, ADDED, 0))
+    errors[outcome.errors > 0] = kinds
+    return errors
 
 
 def _on_grid_of(true: Volume, pred: LayerScan) -> Generator[Progress, None, tuple[Volume, bool]]:

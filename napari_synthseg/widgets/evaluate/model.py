@@ -27,10 +27,8 @@ def _known(value: float) -> float:
 
 
 COLUMNS = (
-    Column("", "The colour in the layer of the truth. Sorts by label.", lambda r: "", lambda r: r.value, "☑", False),
-    Column("Structure", "Name without its side; bold: enters the means", lambda r: r.short_name, lambda r: r.short_name,
-           number=False),
-    Column("Side", "Side of the body", lambda r: r.side[:1].upper(), lambda r: r.side, "L", False),
+    Column("Structure", "Left or right, and name; bold: enters the means", lambda r: f"{r.mark}{r.short_name}",
+           lambda r: f"{r.short_name} {r.side}", number=False),
     Column("Dice", "Overlap, 0 to 1", lambda r: _number(r.dice, ".3f"), lambda r: _known(r.dice), "0.000"),
     Column("SD95", "95th percentile of the distances between the surfaces, mm", lambda r: _number(r.sd95_mm, ".1f"),
            lambda r: _known(r.sd95_mm), "00.0"),
@@ -39,7 +37,7 @@ COLUMNS = (
     Column("Vol %", "Volume: 100 (labels - truth) / truth, percent. Sorts by its size.",
            lambda r: _number(r.difference_percent, "+.0f"), lambda r: _known(abs(r.difference_percent)), "+000"),
 )  # fmt: skip
-NAME_COLUMN = 1
+NAME_COLUMN = 0
 
 
 class ScoresModel(QAbstractTableModel):
@@ -91,7 +89,7 @@ class ScoresModel(QAbstractTableModel):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
             return _tip(row)
-        if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
+        if role == Qt.ItemDataRole.DecorationRole and index.column() == NAME_COLUMN:
             color = anatomy.color(row.value) if self.layer is None else visibility.rgb(self.layer, row.value)
             return QColor(*color)
         if role == Qt.ItemDataRole.FontRole and index.column() == NAME_COLUMN and row.scored:

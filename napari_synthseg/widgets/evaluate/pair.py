@@ -84,11 +84,13 @@ class LayerPair(QWidget):
         return layer_problem(pred) or layer_problem(truth)
 
     def _part(self) -> None:
-        """Let the second chooser have another layer than the first, if there is another."""
-        if self.truth.layer() is self.pred.layer() and self.truth.count() > 1:
-            self.truth.blockSignals(True)
-            self.truth.setCurrentIndex(1 if self.truth.currentIndex() == 0 else 0)
-            self.truth.blockSignals(False)
+        """Where both have the same layer and there are others: the newest against the one before it."""
+        if self.truth.layer() is not self.pred.layer() or self.truth.count() < 2:
+            return
+        for place, chooser in enumerate((self.pred, self.truth)):
+            chooser.blockSignals(True)
+            chooser.setCurrentIndex(place)
+            chooser.blockSignals(False)
 
     def _on_swap(self) -> None:
         pred, truth = self.pred.layer(), self.truth.layer()

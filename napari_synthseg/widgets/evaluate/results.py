@@ -10,7 +10,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets.evaluate.highlight import Highlight
-from napari_synthseg.widgets.evaluate.job import Outcome
+from napari_synthseg.widgets.evaluate.job import Outcome, errors_of_structure
 from napari_synthseg.widgets.evaluate.rows import names_of, rows_of, summary, write
 from napari_synthseg.widgets.evaluate.table import ScoresTable
 from napari_synthseg.widgets.parts.controls import Message
@@ -42,6 +42,7 @@ class Results(QWidget):
         self._outcome: Outcome | None = None
         self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
         self._truth: Labels | None = None
+        self._errors: Labels | None = None
         self._chosen: int | None = None
         self.highlight = Highlight()
         self._build()
@@ -65,7 +66,7 @@ class Results(QWidget):
         self.table = ScoresTable(self)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
         self.alone = QCheckBox("&Only the chosen structure")
-        self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers.")
+        self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers, and its errors.")
         self.alone.setChecked(bool(recall(FACE).get("alone", True)))
         self.copy = QPushButton("Copy")
         self.copy.setToolTip("Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
@@ -87,10 +88,12 @@ class Results(QWidget):
         """The layers whose scores are shown, as long as they live."""
         return self._pair
 
-    def show_outcome(self, outcome: Outcome, pred: Labels, truth: Labels, note: str = "") -> None:
-        """Show what came of comparing two layers."""
+    def show_outcome(
+        self, outcome: Outcome, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
+    ) -> None:
+        """Show what came of comparing two layers, of which there may be a layer of errors."""
         self.let_go()
-        self._outcome, self._pair, self._truth = outcome, [pred, truth], truth
+        self._outcome, self._pair, self._truth, self._errors = outcome, [pred, truth], truth, errors
         for layer in self._pair:
             layer.events.name.connect(self._on_name)
             layer.events.data.connect(self._on_edited)
@@ -103,6 +106,8 @@ class Results(QWidget):
 
     def forget(self, layer: Layer) -> None:
         """A layer was removed: the figures stay as long as one of the two is there."""
+        if layer is self._errors:
+            self._errors = None
         if layer not in self._pair:
             return
         self._release(layer)
@@ -114,9 +119,10 @@ class Results(QWidget):
 
     def let_go(self) -> None:
         """Show nothing, and leave the layers as they were."""
+        self.show_all()
         for layer in list(self._pair):
             self._release(layer)
-        self._outcome, self._truth, self._chosen = None, None, None
+        self._outcome, self._truth, self._errors, self._chosen = None, None, None, None
         self.table.set_rows([])
         self.hide()
 
@@ -125,7 +131,7 @@ class Results(QWidget):
         if self._outcome is None or value not in self._outcome.worst:
             return
         self._chosen = value
-        self.highlight.show(self._pair, value, self.alone.isChecked())
+        self._show_chosen()
         where = self._truth
         if where is None or self._viewer.dims.ndim < 3:
             self.note.say(GONE if where is None else TOO_FLAT)
@@ -133,6 +139,22 @@ class Results(QWidget):
         index = np.zeros(where.ndim)
         index[-3:] = self._outcome.worst[value][self._sliced_axis()]
         look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
+
+    def show_all(self) -> None:
+        """Show every structure and every error."""
+        self.highlight.clear()
+        if self._errors is not None and self._outcome is not None and self._chosen is not None:
+            self._errors.data = self._outcome.errors.copy()
+
+    def _show_chosen(self) -> None:
+        if self._outcome is None or self._chosen is None:
+            return
+        alone = self.alone.isChecked()
+        self.highlight.show(self._pair, self._chosen, alone)
+        if self._errors is not None:
+            self._errors.data = (
+                errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
+            )
 
     def _sliced_axis(self) -> int:
         """Which of the last three axes is not on the canvas; the first in three dimensions."""
@@ -156,10 +178,7 @@ class Results(QWidget):
 
     def _on_alone(self, alone: bool) -> None:
         remember(FACE, {"alone": alone})
-        if not alone:
-            self.highlight.clear()
-        elif self._chosen is not None:
-            self.highlight.show(self._pair, self._chosen, True)
+        self._show_chosen()
 
     def _on_save(self) -> None:
         if self._outcome is None:

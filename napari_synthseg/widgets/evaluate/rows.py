@@ -47,6 +47,11 @@ class ScoreRow:
         return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
 
     @property
+    def mark(self) -> str:
+        """L or R before the name of what has sides."""
+        return f"{self.side[0].upper()} " if self.side in ("left", "right") else ""
+
+    @property
     def searched(self) -> str:
         """What a filter looks in."""
         return f"{self.name} {self.side} {self.value}".lower()

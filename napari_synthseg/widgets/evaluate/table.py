@@ -38,7 +38,7 @@ class ScoresTable(QTableView):
 
     def _look(self) -> None:
         self.setSortingEnabled(True)
-        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # by label, as they come
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTabKeyNavigation(False)
@@ -49,7 +49,7 @@ class ScoresTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(22)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
-        header, room = self.horizontalHeader(), self.fontMetrics().horizontalAdvance("00")
+        header, room = self.horizontalHeader(), self.fontMetrics().horizontalAdvance("0") + 4
         header.setMinimumSectionSize(24)
         for number, column in enumerate(COLUMNS):
             if column.widest:
@@ -79,11 +79,11 @@ class ScoresTable(QTableView):
 
     def copy(self) -> None:
         """Put the selected rows (all, if none is) on the clipboard, with the header, as text with tabs."""
-        lines = [[column.header for column in COLUMNS[1:]]]
+        lines = [[column.header for column in COLUMNS]]
         chosen = sorted(self.selectionModel().selectedRows(), key=lambda index: index.row())
         indexes = chosen or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
         for index in indexes:
-            lines.append([column.text(self._row(index)) for column in COLUMNS[1:]])
+            lines.append([column.text(self._row(index)) for column in COLUMNS])
         QApplication.clipboard().setText(as_tsv(lines))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

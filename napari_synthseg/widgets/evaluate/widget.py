@@ -149,18 +149,18 @@ class EvaluateWidget(ScrolledFace):
             return
         notes = [RESAMPLED] if outcome.resampled else []
         notes += [CHANGED] if self._edited else []
-        if self.errors.isChecked():
-            self._place_errors(outcome, pred, truth)
-        self.results.show_outcome(outcome, pred, truth, " ".join(notes))
+        self.results.let_go()
+        errors = self._place_errors(outcome, pred, truth) if self.errors.isChecked() else None
+        self.results.show_outcome(outcome, pred, truth, errors, " ".join(notes))
 
-    def _place_errors(self, outcome: Outcome, pred: Labels, truth: Labels) -> None:
+    def _place_errors(self, outcome: Outcome, pred: Labels, truth: Labels) -> Labels:
         """Add the layer of errors, in place of an earlier one of the same two layers."""
         earlier = errors_of(self._viewer.layers, pred, truth)
-        layer = error_layer(outcome.errors, pred, truth, self._geometry, self._voxel_mm3)
+        layer = error_layer(outcome.errors.copy(), pred, truth, self._geometry, self._voxel_mm3)
         if earlier is not None:
             layer.name, layer.visible, layer.opacity = earlier.name, earlier.visible, earlier.opacity
             self._viewer.layers.remove(earlier)
-        self._viewer.add_layer(layer)
+        return self._viewer.add_layer(layer)
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
@@ -193,4 +193,4 @@ class EvaluateWidget(ScrolledFace):
     def close_down(self) -> None:
         """Stop the job, and show what was hidden."""
         self.job.stop()
-        self.results.highlight.clear()
+        self.results.show_all()
