@@ -11,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 QT_LOGGING_RULE
 # A window needs a screen: a virtual one on Linux.
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1200x24")
 
-.PHONY: demo test lint format app screenshots clean
+.PHONY: demo test lint docs format app screenshots clean
 
 demo: $(VENV)/.demo-ready
 	VENV="$(VENV)" .ci/demo "$(OUT)"
@@ -24,6 +24,10 @@ lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.test-ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "The site is build/docs/index.html"
 
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .

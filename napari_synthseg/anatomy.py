@@ -276,7 +276,7 @@ def flip_channels(values: Sequence[int]) -> tuple[int, ...]:
         values: the value of each channel; values not in the table are their own partners.
 
     Returns:
-        For each channel, the position of its contralateral partner; `posteriors[:, flip_channels(values)]` swaps sides.
+        The position of each channel's contralateral partner: `posteriors[:, flip_channels(values)]` swaps sides.
 
     Raises:
         ValueError: a structure is there without its partner.

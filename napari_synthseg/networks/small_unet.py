@@ -57,7 +57,7 @@ class SmallUNet(nn.Module):
         return 2 ** len(self.up)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, *sizes) -> (B, outputs, *sizes)."""
+        """`(B, inputs, *sizes) -> (B, outputs, *sizes)`."""
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d
         skips, x = [], self.down[0](image)
         for level in list(self.down)[1:]:

@@ -120,7 +120,7 @@ def values_of(model: nn.Module) -> tuple[int, ...]:
 def blend(
     stage: str, predict: Callable[[Sequence[int]], torch.Tensor], blocks: Plan, channels: int
 ) -> Generator[Progress, None, torch.Tensor]:
-    """Run `predict(start)` -> (K, *blocks.size) float16 on every block and blend the results on the CPU."""
+    """Run `predict(start)`, which gives `(K, *blocks.size)` float16, on every block; blend the results on the CPU."""
     out = torch.zeros((channels, *blocks.shape), dtype=torch.float16)
     yield Progress(stage, 0, len(blocks))
     for number, (start, weights) in enumerate(blocks, 1):

@@ -82,7 +82,7 @@ def unknown(wanted: str, columns: Sequence[str], where: str, hint: str = "") -> 
 
 
 def side_and_rest(column: str) -> tuple[str, str]:
-    """(`left`, `right` or ``, the name without its side): (`left`, `Hippocampus`) of `Left-Hippocampus`."""
+    """(`left`, `right` or nothing, the name without its side): `left`, `Hippocampus` of `Left-Hippocampus`."""
     for side, start in (("left", r"(left[-_ ]|lh[-_ ]|ctx-lh-)"), ("right", r"(right[-_ ]|rh[-_ ]|ctx-rh-)")):
         rest = re.sub(f"^{start}", "", column, flags=re.IGNORECASE)
         if rest != column:

@@ -13,7 +13,7 @@ import numpy as np
 
 
 def symmetrised_difference(volumes: np.ndarray) -> np.ndarray:
-    """(people,) absolute symmetrised volume difference, %: 200 |a - b| / (a + b), mean over pairs of one's scans."""
+    """(people,) absolute symmetrised volume difference, %: `200 |a - b| / (a + b)`, mean over pairs of one's scans."""
     pairs = [200 * np.abs(a - b) / (a + b) for a, b in combinations(volumes.T, 2)]
     known = np.isfinite(pairs)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -122,7 +122,7 @@ def sizes(values: Sequence[int], total: np.ndarray) -> np.ndarray:
 
 
 def sides(values: Sequence[int], total: np.ndarray) -> np.ndarray:
-    """|log(left / right)| of each structure's volume, at most 2; 0 on the midline and where a side is not predicted."""
+    """`|log(left / right)|` of each structure's volume, at most 2; 0 on the midline and where a side is missing."""
     by_value = dict(zip(values, total, strict=True))
     partners = [anatomy.structure(v).contralateral if anatomy.known(v) else v for v in values]
     ratio = [

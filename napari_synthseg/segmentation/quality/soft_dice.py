@@ -14,7 +14,7 @@ from napari_synthseg.progress import checkpoint
 def expected_dice(
     posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray, sums: Mapping[int, float] | None = None
 ) -> dict[int, float]:
-    """Dice between the labels and the probabilities they were taken from: 2 sum_{hard=k} p_k / (|hard=k| + sum p_k).
+    """Dice between the labels and the probabilities they were taken from: `2 sum_{hard=k} p_k / (|hard=k| + sum p_k)`.
 
     It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
     and scans of one network, and do not read it as a score.
