@@ -153,8 +153,11 @@ class Cluster:
     def close(self) -> None:
         """Cancel what has not begun; a worker ends the scan that it is at, and writes it."""
         with suppress(Exception):
-            self._client.cancel(list(self._futures.values()))
-            self._client.run(forget, self._settings.token, wait=False)
+            from distributed import fire_and_forget
+
+            self._client.cancel([future for future in self._futures.values() if not future.done()])
+            for lane in self._futures:
+                fire_and_forget(self._client.submit(forget, self._settings.token, workers=[lane], pure=False))
         with suppress(Exception):
             self._client.close(timeout=5)
 

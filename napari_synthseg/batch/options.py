@@ -26,7 +26,7 @@ class BatchOptions:
     retries: int = 1
     """How often a scan that failed is tried again, after all others: 0 or more."""
     deaths: int = 2
-    """Processes that a scan may take down (memory, crash) before it is given up, 1 or more."""
+    """Processes that a scan may take down (memory, crash), alone in them, before it is given up, 1 or more."""
     redo: bool = False
     """Segment scans again that are done, and replace results of other scans of the same name."""
     suffixes: tuple[str, ...] = ()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from napari_synthseg.files import stem
-from napari_synthseg.segmentation.outputs import resampled
-from napari_synthseg.segmentation.preview import mosaic
-from napari_synthseg.volume import Volume, same_grid
+
+if TYPE_CHECKING:
+    from napari_synthseg.volume import Volume
 
 COLUMNS = 3
 """Slices of each plane."""
@@ -24,21 +24,20 @@ def thumbnail_path(target: Path) -> Path:
 
 
 def write_thumbnail(path: Path, scan: Volume, labels: Volume) -> None:
-    """Write a JPEG of slices in three planes, left on the left; it appears complete or not at all.
+    """Write a JPEG of slices in three planes, left on the left.
 
     Args:
         path: the file.
         scan: what was segmented.
         labels: on the scan's grid, or another.
     """
+    from napari_synthseg.segmentation.outputs import resampled
+    from napari_synthseg.segmentation.preview import mosaic
+    from napari_synthseg.volume import same_grid
+
     shown = scan if same_grid(scan, labels) else resampled(scan, labels)
     picture, _ = mosaic(shown, labels, COLUMNS)
     image = Image.fromarray(picture)
     if image.width > WIDTH:
         image = image.resize((WIDTH, max(1, round(image.height * WIDTH / image.width))), Image.Resampling.LANCZOS)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        image.save(part, format="JPEG", quality=80, optimize=True)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    image.save(path, format="JPEG", quality=80, optimize=True)

@@ -1,7 +1,7 @@
 """Which scan goes to which lane, what is tried again, and what is given up. Knows nothing of processes or machines.
 
-A lane does one scan and reads the next one ahead. When it dies, either of the two may be why: the one that was computed
-is blamed, and both are tried again without company, so that the next death has one culprit.
+A lane does one scan and reads the next one ahead. When it dies, either of the two may be why, or something else: nobody
+is blamed, and both are tried again without company. Whoever is alone in a lane that dies is.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Schedule:
         Args:
             tasks: the scans.
             retries: how often one that failed is tried again.
-            deaths: how many lanes one may take down.
+            deaths: how many lanes one may take down when it is alone there.
         """
         self._retries, self._most_deaths = retries, deaths
         self._fresh, self._again = deque(tasks), deque[Task]()
         self._alone, self._suspects = deque[Task](), set[int]()
-        self._failures, self._deaths = Counter[int](), Counter[int]()
+        self._attempts, self._failures, self._deaths = Counter[int](), Counter[int](), Counter[int]()
         self.lanes: dict[Hashable, Lane] = {}
 
     @property
@@ -74,6 +74,7 @@ class Schedule:
                 continue
             if lane.doing.number not in self._suspects and self._fresh:
                 lane.then = self._fresh.popleft()
+            self._attempts[lane.doing.number] += 1
             yield name, lane.doing, lane.then
 
     def _next(self) -> Task | None:
@@ -112,7 +113,7 @@ class Schedule:
             self._suspect(gone.then)
         if gone.doing is None:
             return None
-        self._deaths[gone.doing.number] += 1
+        self._deaths[gone.doing.number] += gone.then is None
         count = self._deaths[gone.doing.number]
         if count < self._most_deaths:
             self._suspect(gone.doing)
@@ -121,8 +122,7 @@ class Schedule:
         return self._over(gone.doing, Outcome(f"It took down {times} that tried it ({why}).", 0.0, {}))
 
     def _over(self, task: Task, outcome: Outcome) -> Ending:
-        attempts = self._failures[task.number] + self._deaths[task.number] + (not outcome.reason)
-        return Ending(task, outcome, attempts)
+        return Ending(task, outcome, self._attempts[task.number])
 
     def release(self, lane: Hashable) -> None:
         """A lane is replaced while it does nothing: what it has read ahead goes to others."""

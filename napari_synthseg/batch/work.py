@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg.batch.identity import MADE_FROM, done, fingerprint
+from napari_synthseg.batch.pictures import thumbnail_path, write_thumbnail
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.errors import InputError, in_a_sentence
 from napari_synthseg.files import read_volume
@@ -110,7 +111,6 @@ class Segmenter:
         return Outcome("", time.perf_counter() - started, record, found=found)
 
     def _do(self, task: Task, then: Task | None, should_stop: Callable[[], bool] | None) -> tuple[dict[str, Any], bool]:
-        from napari_synthseg.batch.pictures import thumbnail_path, write_thumbnail
         from napari_synthseg.segmentation.one_scan import segment_steps
         from napari_synthseg.segmentation.outputs import remove_unfinished, write_results
 
@@ -128,9 +128,11 @@ class Segmenter:
         result = run(segment_steps(volume, options, self.model, name=str(task.scan)), None, should_stop)
         facts = {"input": made_from, **self.settings.made, BATCH: self.settings.token}
         more = {**task.sidecar, MADE_FROM: facts}
-        task.target.parent.mkdir(parents=True, exist_ok=True)
-        write_thumbnail(thumbnail_path(task.target), volume, result.labels)
-        write_results(task.target, volume, result, tissues=options.tissues, more=more)
+
+        def picture(folder: Path) -> None:
+            write_thumbnail(folder / thumbnail_path(task.target).name, volume, result.labels)
+
+        write_results(task.target, volume, result, tissues=options.tissues, more=more, also=picture)
         return read_record(task.target), False
 
     def _read(self, task: Task) -> tuple[dict[str, Any], Volume]:
@@ -150,8 +152,6 @@ def check_place(task: Task, options: SegmentOptions, redo: bool) -> None:
     Raises:
         InputError: that is what would happen.
     """
-    from napari_synthseg.batch.pictures import thumbnail_path
-
     check_target(task.target, posteriors=options.posteriors, tissues=options.tissues)
     check_earlier(task.target, thumbnail_path(task.target), picture_path(task.target))
     before = read_record(task.target).get("scan", str(task.scan))

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def write_results(
     preview: bool = False,
     tissues: bool = False,
     more: Mapping[str, Any] | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
 
@@ -50,6 +51,7 @@ def write_results(
         preview: write the picture too.
         tissues: write the tissue maps too, where there are some.
         more: what else the record says.
+        also: writes further files into the folder that it is given.
 
     Returns:
         The files, the label file last.
@@ -68,7 +70,11 @@ def write_results(
             result.posteriors.write(part / posteriors_path(target).name)
         for which, classes in result.tissues.items() if tissues else ():
             write_labels(part / tissue_path(target, which).name, classes, names=tissue_names())
-        files = sorted(part.iterdir(), key=lambda path: path.name == target.name)
+        if also is not None:
+            also(part)
+        # The record first, so that what an interruption leaves is known as ours; the labels last: they complete it.
+        order = {record_path(target).name: 0, target.name: 2}
+        files = sorted(part.iterdir(), key=lambda path: order.get(path.name, 1))
         for path in files:
             os.replace(path, target.parent / path.name)
         return [target.parent / path.name for path in files]

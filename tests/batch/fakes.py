@@ -14,13 +14,12 @@ from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.work import Segmenter, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined
 from napari_synthseg.files import write_volume
-from napari_synthseg.segmentation import one_scan
 from napari_synthseg.segmentation.options import SegmentOptions
 from tests.segmentation.fakes import FakeUNet, ball_scan
 
 QUICK = SegmentOptions(threads=1, flip=False, device="cpu")
-DEADLY_TO_READ, DEADLY_TO_SEGMENT, BREAKS = "deadlyread", "deadlysegment", "breaks"
-"""In names of scans: what kills the process, or fails for a reason that is not the file's."""
+DEADLY_TO_READ = "deadly"
+"""In the name of a scan: reading it kills the process."""
 
 
 def write_scan(path: Path, seed: int = 0, size: int = 32) -> Path:
@@ -37,22 +36,15 @@ def load_fake(options: SegmentOptions) -> FakeUNet:
 
 
 def load_deadly(options: SegmentOptions) -> FakeUNet:
-    """The same in a process that does not survive certain scans."""
-    read, segment = work.read_volume, one_scan.segment_steps
+    """The same in a process that does not survive reading certain scans."""
+    read = work.read_volume
 
     def deadly_read(path, **more):
         if DEADLY_TO_READ in str(path):
             os.kill(os.getpid(), signal.SIGKILL)
         return read(path, **more)
 
-    def deadly_segment(volume, options, model, *, name):
-        if DEADLY_TO_SEGMENT in name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if BREAKS in name:
-            raise RuntimeError("the device is gone")
-        return segment(volume, options, model, name=name)
-
-    work.read_volume, one_scan.segment_steps = deadly_read, deadly_segment
+    work.read_volume = deadly_read
     return FakeUNet()
 
 

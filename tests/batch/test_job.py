@@ -171,6 +171,7 @@ def test_leftovers_of_a_killed_process_go(scans, tmp_path):
 
 
 def test_two_batches_in_one_folder_are_refused(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_synthseg.batch.lock.PATIENCE", 0.05)
     out = tmp_path / "out"
     first = segment_many(scans, out, QUICK, load=load_fake, workers=Here)
     while next(first).stage != "Segmenting":

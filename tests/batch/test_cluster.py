@@ -1,0 +1,94 @@
+"""A dask.distributed cluster of real processes: a worker is killed in the middle, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from napari_synthseg.batch import cluster
+from napari_synthseg.batch.job import segment_many
+from napari_synthseg.batch.options import BatchOptions
+from napari_synthseg.batch.work import Settings
+from napari_synthseg.errors import InputError
+from napari_synthseg.progress import run
+from tests.batch.fakes import QUICK, Here, load_fake, write_scan
+
+BROKEN = (3, 11, 19, 27, 35)
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """40 scans, 5 of them broken in one way or another."""
+    folder = tmp_path / "scans"
+    for number in range(40):
+        path = write_scan(folder / f"sub-{number:02}/anat/sub-{number:02}_T1w.nii.gz", number)
+        if number in BROKEN:
+            content = path.read_bytes()
+            path.write_bytes((b"", b"junk", content[:2000], content[:-300], content[5:])[BROKEN.index(number)])
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_a_killed_worker_loses_nothing(scans, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        killed: list[int] = []
+
+        def kill_one(report):
+            if report.done >= 8 and not killed:
+                killed.append(next(iter(client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        options = BatchOptions(scheduler=local.scheduler_address)
+        job = segment_many(scans, tmp_path / "cluster", QUICK, options, load=load_fake)
+        result = run(job, kill_one)
+    assert killed
+    alone = run(segment_many(scans, tmp_path / "alone", QUICK, load=load_fake, workers=Here))
+    for one in (result, alone):
+        failed = {int(Path(entry.input).parts[-3][4:]) for entry in one.entries if entry.status == "failed"}
+        assert failed == set(BROKEN) and one.count("ok") == 35 and one.exit_code == 1
+        assert all(entry.reason for entry in one.entries if entry.status == "failed")
+    labels = Counter(path.name for path in (tmp_path / "cluster").rglob("*_dseg.nii.gz"))
+    assert len(labels) == 35 and set(labels.values()) == {1}
+    for path in (tmp_path / "alone").rglob("*_dseg.*"):
+        if path.suffix != ".json":  # which says how long it took
+            assert path.read_bytes() == (tmp_path / "cluster" / path.relative_to(tmp_path / "alone")).read_bytes()
+    assert not list((tmp_path / "cluster").rglob(".segment-*"))
+
+
+def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(*args, **more):
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    with pytest.raises(InputError, match="No dask.distributed scheduler answers at 'tcp://127.0.0.1:1'"):
+        cluster.Cluster("tcp://127.0.0.1:1", Settings("t", QUICK, {}), tmp_path)
+
+
+def test_without_distributed_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match="cluster"):
+        cluster.Cluster("tcp://127.0.0.1:1", Settings("t", QUICK, {}), tmp_path)
+
+
+def test_a_worker_that_cannot_segment_says_why(tmp_path):
+    settings = Settings("t", QUICK, {}, load=load_fake)
+    assert "not there" in cluster.begin(settings, cluster.__version__, str(tmp_path / "none"), 1)[0]
+    assert "install the same" in cluster.begin(settings, "0.0.0", str(tmp_path), 1)[0]
+    assert isinstance(cluster.begin(settings, cluster.__version__, str(tmp_path), 1), str)
+    with pytest.raises(cluster.NotBegun):
+        cluster.segment_one("another", None, None)
+    cluster.forget("t")
+    assert not cluster._segmenters
