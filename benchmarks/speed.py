@@ -100,9 +100,13 @@ def cost() -> tuple[float, float]:
 def report(name: str, started: tuple[float, float], about: Any = None) -> None:
     """Prints the cost since `started`, and the peak memory of the process so far."""
     now = cost()
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     figures = {"wall_s": round(now[0] - started[0], 2), "cpu_s": round(now[1] - started[1], 2)}
-    print(json.dumps({"what": name, **figures, "peak_gib": round(kilobytes / 2**20, 2), "about": about}), flush=True)
+    print(json.dumps({"what": name, **figures, "peak_gib": round(peak_gib(), 2), "about": about}), flush=True)
+
+
+def peak_gib() -> float:
+    """The most memory that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 class Meter:

@@ -1,0 +1,217 @@
+"""How cost grows: with the voxels of a scan, with labels, with the batch, with the number of scans.
+
+    python benchmarks/growth.py [OUT.json] [--threads 1] [--only NAME ...]
+
+Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and the peak memory of
+the whole process. Scans are phantoms at 1 mm. Prints Markdown tables; the last column says how the seconds grow, as the power
+of what grows, fitted over the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from speed import cost, peak_gib
+
+SERIES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "fast": ("segment with synthseg-fast, side of the scan in voxels", (128, 160, 192, 224, 256)),
+    "paper": ("the paper's U-Net with flips (random weights), side of the scan in voxels", (96, 128, 160)),
+    "generator": ("one synthetic sample, side in voxels", (64, 96, 128, 160, 192)),
+    "evaluate": ("scores of a pair of label maps, side in voxels", (96, 128, 192, 256)),
+    "labels drawn": ("one synthetic sample of 128 voxels a side, labels in its map", (5, 10, 20, 40)),
+    "labels found": ("the paper's U-Net on 96 voxels a side, without flips, labels", (5, 17, 33, 65, 129)),
+    "batch": ("a training step of the locator, images in the batch", (1, 2, 4, 8)),
+    "scans": ("segment with synthseg-fast, 160 voxels a side, scans one after another", (1, 2, 4, 8)),
+}
+CUBES = ("fast", "paper", "generator", "evaluate")
+"""Series whose number is the side of a cube; they grow with its third power."""
+
+
+def main() -> None:
+    """Runs the series and prints their tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=list(SERIES), default=list(SERIES))
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measured(args.one[0], int(args.one[1]), args.threads)))
+        return
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name in args.only:
+        title, numbers = SERIES[name]
+        rows[name] = [in_a_process(name, number, args.threads) for number in numbers]
+        print(table(title, rows[name], name in CUBES), flush=True)
+        if args.out is not None:
+            args.out.write_text(json.dumps(rows, indent=1))
+
+
+def in_a_process(name: str, number: int, threads: int) -> dict[str, Any]:
+    """One row, measured where nothing else has grown before."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--one", name, str(number)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def measured(name: str, number: int, threads: int) -> dict[str, Any]:
+    """Seconds of the work and the peak of the process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    work = JOBS[name](number, threads)
+    started = cost()
+    work()
+    now = cost()
+    return {"n": number, "wall_s": now[0] - started[0], "cpu_s": now[1] - started[1], "peak_gib": peak_gib()}
+
+
+def table(title: str, rows: list[dict[str, Any]], cubes: bool) -> str:
+    """Rows in Markdown, and the power."""
+    power = np.polyfit(np.log([row["n"] for row in rows]), np.log([row["cpu_s"] for row in rows]), 1)[0]
+    power, of = (power / 3, "voxels") if cubes else (power, "n")
+    lines = [
+        f"\n{title} (CPU seconds grow with {of}^{power:.2f})\n",
+        "| n | CPU s | wall s | peak GiB |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {row['n']} | {row['cpu_s']:.2f} | {row['wall_s']:.2f} | {row['peak_gib']:.2f} |" for row in rows]
+    return "\n".join(lines)
+
+
+# What is measured: each makes its input and gives the work
+
+
+def head(side: int) -> Any:
+    """A T1-like phantom of side^3 voxels of 1 mm."""
+    from napari_synthseg.phantom import head_phantom, phantom_image
+
+    return phantom_image(head_phantom((side,) * 3))
+
+
+def segmentation(side: int, threads: int, model: Any = None, scans: int = 1, **options: Any) -> Callable[[], Any]:
+    """Scans in memory to labels in memory."""
+    from napari_synthseg.progress import run
+    from napari_synthseg.segmentation.one_scan import load, segment_steps
+    from napari_synthseg.segmentation.options import SegmentOptions
+
+    chosen = SegmentOptions(threads=threads, **options)
+    model = model if model is not None else load(chosen)
+    scan = head(side)
+
+    def work() -> None:
+        for _ in range(scans):
+            run(segment_steps(scan, chosen, model))
+
+    return work
+
+
+def unet(labels: int) -> Any:
+    """The paper's network, untrained."""
+    from napari_synthseg.networks.unet import UNet3d
+
+    return UNet3d(labels, features=24).eval()
+
+
+def paper(side: int, threads: int) -> Callable[[], Any]:
+    """The network and its flips alone, on a cube."""
+    import torch
+
+    from napari_synthseg.anatomy import predicted_values
+    from napari_synthseg.segmentation.whole_head import unet_posteriors
+
+    values = predicted_values()
+    model = unet(len(values))
+    model.labels = values
+    image = torch.rand(1, 1, side, side, side)
+    return lambda: unet_posteriors(model, image)
+
+
+def found(labels: int, threads: int) -> Callable[[], Any]:
+    """A forward pass."""
+    import torch
+
+    model, image = unet(labels), torch.rand(1, 1, 96, 96, 96)
+
+    def work() -> None:
+        with torch.inference_mode():
+            model(image)
+
+    return work
+
+
+def generator(side: int, threads: int, labels: int | None = None) -> Callable[[], Any]:
+    """A sample from a label map of 192^3 voxels."""
+    from napari_synthseg import synthesize
+    from napari_synthseg.phantom import head_phantom
+    from napari_synthseg.synthesis.sample import prepared
+
+    volume = head_phantom((192,) * 3)
+    if labels is not None:
+        there = np.unique(volume.data)
+        kept = np.array([there[min(i, labels - 1)] for i in range(len(there))], volume.data.dtype)
+        volume = volume.with_data(kept[np.searchsorted(there, volume.data)])
+    label_map, _ = prepared(volume)
+    return lambda: synthesize(label_map, seed=1, shape=(side,) * 3)
+
+
+def evaluated(side: int, threads: int) -> Callable[[], Any]:
+    """Dice and surface distances."""
+    from napari_synthseg.evaluation import evaluate
+    from napari_synthseg.phantom import head_phantom
+
+    truth, other = head_phantom((side,) * 3), head_phantom((side,) * 3, seed=1)
+    return lambda: evaluate(other, truth)
+
+
+def batched(images: int, threads: int) -> Callable[[], Any]:
+    """A step of the locator: images drawn, forward, backward, optimiser."""
+    from dataclasses import replace
+
+    import torch
+
+    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.phantom import head_phantom
+    from napari_synthseg.synthesis.priors import preset
+    from napari_synthseg.synthesis.sample import prepared
+    from napari_synthseg.training.fast import LocateRecipe
+    from napari_synthseg.training.synthseg import predicted_labels
+
+    maps = [replace(prepared(head_phantom((192,) * 3))[0], name="map")]
+    model = LocateRefine(predicted_labels(maps, False))
+    recipe = LocateRecipe(model, maps, preset("fast"), batch=images, seed=1, device="cpu", validation=lambda m: {})
+    optimizer = torch.optim.AdamW(recipe.trained.parameters(), 1e-5)
+
+    def work() -> None:
+        optimizer.zero_grad()
+        loss, _ = recipe.loss(1)
+        loss.backward()
+        optimizer.step()
+
+    return work
+
+
+JOBS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
+    "fast": segmentation,
+    "paper": paper,
+    "generator": generator,
+    "evaluate": evaluated,
+    "labels drawn": lambda labels, threads: generator(128, threads, labels),
+    "labels found": found,
+    "batch": batched,
+    "scans": lambda scans, threads: segmentation(160, threads, scans=scans),
+}
+
+if __name__ == "__main__":
+    main()
