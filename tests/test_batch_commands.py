@@ -1,0 +1,91 @@
+"""`batch` as it is typed: exit codes, one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from napari_synthseg import cli
+from napari_synthseg.batch import job
+from napari_synthseg.cli import batch as command
+from napari_synthseg.progress import Progress, run
+from tests.batch.fakes import Here, load_fake, write_scan
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """Two scans, and lanes in this process."""
+    monkeypatch.setattr(job, "_workers", lambda *_: lambda settings: Here(settings))
+    monkeypatch.setattr("napari_synthseg.segmentation.one_scan.load", load_fake)
+    for number in range(2):
+        write_scan(tmp_path / "in" / f"{number}.nii.gz", number)
+    return tmp_path / "in"
+
+
+def typed(*words) -> int:
+    return cli.main(["batch", *map(str, words), "--device", "cpu", "--threads", "1"])
+
+
+def test_all_went_well(scans, tmp_path, capsys):
+    assert typed(scans, "-o", tmp_path / "out", "--jobs", "2") == cli.DONE
+    printed = capsys.readouterr()
+    assert printed.out.strip() == str(tmp_path / "out/report.html")
+    assert "2 segmented, 0 done before, 0 failed." in printed.err
+    assert typed(scans, "-o", tmp_path / "out") == cli.DONE
+    assert "0 segmented, 2 done before" in capsys.readouterr().err
+
+
+def test_some_failed(scans, tmp_path, capsys):
+    (scans / "bad.nii.gz").write_bytes(b"")
+    assert typed(scans, "-o", tmp_path / "out") == cli.SOME_FAILED
+    entries = json.loads((tmp_path / "out/report.json").read_text())
+    assert {"input", "output", "status", "reason", "seconds"} <= set(entries[0])
+    assert [one["status"] for one in entries] == ["ok", "ok", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["gone", "-o", "out"], "does not exist"),
+        (["empty", "-o", "out"], "no scan in"),
+        (["in", "-o", "in/0.nii.gz"], "is a file"),
+        (["in", "-o", "out", "--weights", "none.safetensors"], "does not exist"),
+        (["in", "-o", "foreign"], "has not made"),
+    ],
+)
+def test_wrong_inputs_are_one_sentence(scans, tmp_path, capsys, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/dataset_description.json").write_text("{}")
+    assert typed(*words) == cli.BAD_INPUT
+    printed = capsys.readouterr().err
+    assert sentence in printed and len(printed.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--jobs", "0"], "processes must be 1 or more"),
+        (["--part", "3"], "give it as k/n"),
+        (["--scheduler", "tcp://x:1", "--slurm"], "Choose one"),
+    ],
+)
+def test_wrong_options_are_said_as_in_every_command(scans, tmp_path, capsys, words, sentence):
+    with pytest.raises(SystemExit) as end:
+        typed(scans, "-o", tmp_path / "out", *words)
+    assert end.value.code == cli.BAD_INPUT
+    assert sentence in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
+def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(command, "EVERY", 0.0)
+
+    def work():
+        yield Progress("Segmenting", 3, 10, {"failed": 1, "left": "2 min"})
+        return "done"
+
+    assert run(command.with_lines(work())) == "done"
+    assert capsys.readouterr().err == "Segmenting: 3 of 10, failed 1, left 2 min\n"
