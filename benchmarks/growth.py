@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [OUT.json] [--threads 1] [--only NAME ...]
 
-Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and the peak memory of
-the whole process. Scans are phantoms at 1 mm. Prints Markdown tables; the last column says how the seconds grow, as the power
-of what grows, fitted over the rows.
+Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and the peak memory
+of the whole process. Scans are phantoms at 1 mm. Prints Markdown tables; the titles say how the seconds grow, as the
+power of what grows, fitted over the rows.
 """
 
 from __future__ import annotations
