@@ -220,15 +220,17 @@ def _fit_some(cohort: Cohort, ages: np.ndarray, model: _Model, rows: np.ndarray,
     if model.options.resamples:
         rng = np.random.default_rng(model.options.seed)
         resampled = [part for (part,) in bootstrap.drawn([of_people], model.options.resamples, rng)]
+    spread = np.sqrt(len(people) / max(1, len(people) - x.shape[1]))
     all_sums = np.concatenate([of_people.sum(0)[None], *resampled])
     for number, place in enumerate(places):
-        problems = _problems(all_sums, x.shape[1], len(places), number, model.knots.size)
-        direction, fitted = splines.fit_direction(problems[0], model.options.monotonic, model.options.softness)
-        samples = []
-        for problem in problems[1:]:
-            checkpoint()
-            samples.append(splines.fit(problem, direction, model.options.softness, fitted.coefficients).coefficients)
-        thetas = np.array([fitted.coefficients, *samples]) * scale[number]
+        grams, moments, squares = _mean_squares(all_sums, x.shape[1], len(places), number)
+        first = splines.Problem(grams[0], moments[0], float(squares[0]), model.knots.size)
+        direction, fitted = splines.fit_direction(first, model.options.monotonic, model.options.softness)
+        checkpoint()
+        again = splines.fit_many(grams[1:], moments[1:], model.knots.size, direction, model.options.softness)
+        # Resamples vary less than samples do: the model takes as many degrees of freedom as it has columns.
+        again = fitted.coefficients + (again - fitted.coefficients) * spread
+        thetas = np.concatenate([fitted.coefficients[None], again]) * scale[number]
         residuals = y[:, number] - centre[number] - x @ thetas[0]
         yield _trajectory(
             cohort,
@@ -245,14 +247,14 @@ def _fit_some(cohort: Cohort, ages: np.ndarray, model: _Model, rows: np.ndarray,
         )
 
 
-def _problems(sums: np.ndarray, columns: int, structures: int, number: int, count: int) -> list[splines.Problem]:
-    """The least squares problems of one structure, one a resample."""
+def _mean_squares(
+    sums: np.ndarray, columns: int, structures: int, number: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean products of columns, of columns and volumes, and of volumes: of one structure, for each resample."""
     shapes = (1, columns, structures, columns**2, columns * structures, structures)
     n, _, _, xx, xy, yy = np.split(sums, np.cumsum(shapes)[:-1], 1)
-    gram = (xx / n).reshape(-1, columns, columns)
-    moment = (xy / n).reshape(-1, columns, structures)[:, :, number]
-    square = (yy / n)[:, number]
-    return [splines.Problem(g, m, float(s), count) for g, m, s in zip(gram, moment, square, strict=True)]
+    moments = (xy / n).reshape(-1, columns, structures)[:, :, number]
+    return (xx / n).reshape(-1, columns, columns), moments, (yy / n)[:, number]
 
 
 def _trajectory(

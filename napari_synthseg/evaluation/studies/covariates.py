@@ -94,7 +94,11 @@ def _category(cell: str) -> str:
 
 
 def complete(cohort: Cohort, covariates: list[Covariate], notes: Notes) -> np.ndarray:
-    """(scans,) bool: for whom all covariates are known, those in tiny categories left out; what is lost is noted."""
+    """(scans,) bool: for whom all covariates are known, those in tiny categories left out; what is lost is noted.
+
+    Raises:
+        InputError: a column of text has nearly as many categories as there are scans.
+    """
     keep = np.ones(len(cohort), bool)
     for one in covariates:
         lost = ~one.known
@@ -102,6 +106,7 @@ def complete(cohort: Cohort, covariates: list[Covariate], notes: Notes) -> np.nd
         keep &= ~lost
     for one in covariates:
         if one.is_category:
+            _check_categories(one, keep)
             people: Counter[str] = Counter()
             for _, value in {(s, v) for s, v, k in zip(cohort.subjects, one.values, keep, strict=True) if k}:
                 people[str(value)] += 1
@@ -112,6 +117,16 @@ def complete(cohort: Cohort, covariates: list[Covariate], notes: Notes) -> np.nd
                     notes.add(one.name, what, who(cohort, rare))
                     keep &= ~rare
     return keep
+
+
+def _check_categories(one: Covariate, keep: np.ndarray) -> None:
+    """Refuse a column of text that says something else of nearly everybody."""
+    levels = sorted(set(one.values[keep].tolist()))
+    if len(levels) > max(10, int(keep.sum()) // 4):
+        raise InputError(
+            f"The column {one.name!r} holds text with {len(levels)} different values ({', '.join(levels[:3])}, ...) "
+            f"for {int(keep.sum())} scans: give a column of numbers or of few categories."
+        )
 
 
 def who(cohort: Cohort, rows: np.ndarray) -> list[str]:
@@ -126,9 +141,6 @@ def make_design(covariates: list[Covariate], keep: np.ndarray, notes: Notes) -> 
         covariates: without missing values where `keep`.
         keep: (scans,) bool.
         notes: what was left out is noted here.
-
-    Raises:
-        InputError: a column of text has nearly as many categories as there are scans.
     """
     titles: list[str] = []
     columns: list[np.ndarray] = []
@@ -149,11 +161,6 @@ def _columns_of(one: Covariate, keep: np.ndarray) -> list[tuple[str, np.ndarray]
         spread = np.ptp(values) if len(values) else 0.0
         return [(one.name, values)] if spread > _TOLERANCE * max(1.0, float(np.abs(values).max(initial=0))) else []
     levels = sorted(set(values.tolist()))
-    if len(levels) > max(10, len(values) // 4):
-        raise InputError(
-            f"The covariate {one.name!r} holds text with {len(levels)} different values ({', '.join(levels[:3])}, ...) "
-            "for so few scans: give a column of numbers or of few categories."
-        )
     return [(f"{one.name}={level}", (values == level).astype(float)) for level in levels[1:]]
 
 

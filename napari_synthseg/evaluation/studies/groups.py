@@ -46,8 +46,9 @@ class Effect:
     hedges_g: float
     """d, made unbiased for small groups."""
     p: float
-    p_robust: float
-    """For groups that vary unequally (HC3)."""
+    """Of the difference, also where groups vary unequally (HC3)."""
+    p_student: float
+    """The same for groups that vary alike."""
     p_holm: float = float("nan")
     """p corrected for the number of structures."""
     q: float = float("nan")
@@ -120,9 +121,15 @@ def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Prog
         rows = np.array([cell in (reference, group) for cell in cells])
         other = np.array([cell == group for cell in cells])[rows]
         own = [Covariate(c.name, c.values[rows]) for c in covariates]
-        comparisons.append(
-            (yield from _compare(people.take(np.flatnonzero(rows)), other, own, (reference, group), options, notes))
-        )
+        own_people = people.take(np.flatnonzero(rows))
+        try:
+            comparisons.append((yield from _compare(own_people, other, own, (reference, group), options, notes)))
+        except InputError as error:
+            if len(others) == 1:
+                raise
+            notes.add(options.group, f"groups could not be compared with {reference}: {error}", [group])
+    if not comparisons:
+        raise InputError(f"No group can be compared with {reference}: {notes.all[-1].what}")
     return GroupStudy(options, tuple(comparisons), notes, read)
 
 
@@ -259,7 +266,7 @@ def _figures(
             "ci": (float(ends[0][i]), float(ends[1][i])),
             "hedges_g": float(d[i] * factor),
             "p": float(test.p[i]),
-            "p_robust": float(test.p_robust[i]),
+            "p_student": float(test.p_student[i]),
         }
         for i in range(y.shape[1])
     ]

@@ -88,7 +88,7 @@ class AgeingOptions(TableOptions):
     softness: float = 0.1
     """Weight of the soft constraint, 0 or more: squared wrong steps (in standard deviations) against mean squared
     residuals."""
-    resamples: int = 200
+    resamples: int = 1000
     """How often the bootstrap draws the people anew for the band about the curve, 0 (no band) to 100000."""
 
     def __post_init__(self) -> None:

@@ -14,13 +14,13 @@ class GroupTest:
     difference: np.ndarray
     """Other group less the reference, at equal covariates, in the unit of the volumes."""
     error: np.ndarray
-    """Its standard error, for groups that vary alike."""
+    """Its standard error (HC3), which holds when one group varies more than the other."""
     freedom: int
     """Degrees of freedom."""
     p: np.ndarray
-    """Two-sided p-values of Student's t."""
-    p_robust: np.ndarray
-    """The same from HC3 standard errors, which hold when one group varies more than the other."""
+    """Two-sided p-values from it, by the t distribution."""
+    p_student: np.ndarray
+    """The same for groups that vary alike: Student's t-test, or analysis of covariance."""
     reference_mean: np.ndarray
     """Of the reference group, at the covariates' means over both groups."""
 
@@ -28,7 +28,8 @@ class GroupTest:
 def group_test(y: np.ndarray, x: np.ndarray, other: np.ndarray) -> GroupTest:
     """Least squares of volumes on the group and covariates (analysis of covariance).
 
-    The standard errors that are robust to unequal variances are HC3: MacKinnon and White (1985), J Econometrics 29.
+    Patients often vary more than controls, which Student's test takes for a difference where their group is the smaller
+    one; HC3 errors do not (MacKinnon and White, 1985, J Econometrics 29; Long and Ervin, 2000, Am Stat 54).
 
     Args:
         y: (people, S) volumes.
@@ -44,7 +45,7 @@ def group_test(y: np.ndarray, x: np.ndarray, other: np.ndarray) -> GroupTest:
     residuals = y - design @ beta
     freedom = len(y) - design.shape[1]
     row = inverse[1] @ q.T  # the difference is this row times y
-    error = np.sqrt((residuals**2).sum(0) / freedom * (row**2).sum())
+    student = np.sqrt((residuals**2).sum(0) / freedom * (row**2).sum())
     leverage = np.minimum((q**2).sum(1), 1 - 1e-9)
     robust = np.sqrt((((row / (1 - leverage))[:, None] * residuals) ** 2).sum(0))
 
@@ -52,7 +53,7 @@ def group_test(y: np.ndarray, x: np.ndarray, other: np.ndarray) -> GroupTest:
         with np.errstate(invalid="ignore", divide="ignore"):
             return 2 * stdtr(freedom, -np.abs(beta[1] / one))
 
-    return GroupTest(beta[1], error, freedom, p_value(error), p_value(robust), beta[0])
+    return GroupTest(beta[1], robust, freedom, p_value(robust), p_value(student), beta[0])
 
 
 def holm(p: np.ndarray) -> np.ndarray:

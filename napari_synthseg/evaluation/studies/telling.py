@@ -94,14 +94,14 @@ def group_rows(study: GroupStudy) -> Rows:
     header = [
         "structure", "reference", "group", "n_reference", "n_group", "mean_reference", "mean_group", "difference",
         "difference_low", "difference_high", "difference_percent", "cohens_d", "d_low", "d_high", "hedges_g", "p",
-        "p_robust", "p_holm", "q",
+        "p_student", "p_holm", "q",
     ]  # fmt: skip
     rows: list[list[object]] = []
     for one in study.comparisons:
         for e in one.effects:
             rows.append([
                 e.structure, one.reference, one.group, *e.n, *e.means, e.difference, *e.difference_ci, _percent(e),
-                e.cohens_d, *e.ci, e.hedges_g, e.p, e.p_robust, e.p_holm, e.q,
+                e.cohens_d, *e.ci, e.hedges_g, e.p, e.p_student, e.p_holm, e.q,
             ])  # fmt: skip
     return header, rows
 

@@ -1,0 +1,200 @@
+"""Reading tables of any making: numbers, delimiters, encodings, whose scan a row is."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import names
+from napari_synthseg.evaluation.studies.cohort import load_cohort
+from napari_synthseg.evaluation.studies.identity import identities
+from napari_synthseg.evaluation.studies.notes import Notes
+from napari_synthseg.evaluation.studies.numerals import decimal_mark, parse_number, parse_numbers
+from napari_synthseg.evaluation.studies.options import TableOptions
+from napari_synthseg.evaluation.studies.text_table import read_text_table
+from tests.evaluation.studies.tables import VOLUMES, cohort, write, write_cohort
+
+
+def load(tables, wanted=(), **options):
+    notes = Notes()
+    made = load_cohort(tables, TableOptions(**options), list(wanted), notes)
+    return made, [str(note) for note in notes.all]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("cell", "mark", "number"),
+    [
+        ("12.5", None, 12.5), ("12,5", None, 12.5), ("1.234,5", None, 1234.5), ("1,234.5", None, 1234.5),
+        ("-3", None, -3),
+        ("1e3", None, 1000), ("1,234", ".", 1234), ("1,234", ",", 1.234), ("1.234", ",", 1234), ("1.234", None, 1.234),
+        (" 7 ", None, 7), ("\u22125", None, -5), ("0,125", None, 0.125), (".5", None, 0.5),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(cell, mark, number):
+    assert parse_number(cell, mark) == pytest.approx(number)
+
+
+@pytest.mark.parametrize(
+    "cell", ["1,234", "45y", "unknown", "inf", "1e999", "1_000", "0x10", "1,2,3", "12.5.6", "nan?"]
+)
+def test_no_numbers(cell):
+    assert parse_number(cell) is None
+
+
+def test_missing_is_not_wrong():
+    parsed = parse_numbers(["", "n/a", "NaN", "-", "3", "three"])
+    assert parsed.wrong == (5,) and np.isfinite(parsed.values).tolist() == [False] * 4 + [True, False]
+
+
+def test_a_column_shows_its_decimal_mark():
+    assert decimal_mark(["1,234", "12,5"]) == "," and decimal_mark(["1,234", "12.5"]) == "."
+    assert decimal_mark(["1,234", "1.234"]) is None and decimal_mark(["12,5", "12.5"]) is None
+    assert parse_numbers(["1,234", "0,5"]).values.tolist() == [1.234, 0.5]
+
+
+# Files
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_delimiters_and_encodings(tmp_path, delimiter, encoding):
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"näme{delimiter}age\n\nä{delimiter}3\n".encode(encoding))
+    table = read_text_table(path, Notes())
+    assert table.columns == ("näme", "age") and table.rows == (("ä", "3"),)
+
+
+def test_ragged_rows_are_noted(tmp_path):
+    notes = Notes()
+    table = read_text_table(write(tmp_path / "t.csv", ["a", "b"], [["1"], ["1", "2", "3"], ["1", "2", ""]]), notes)
+    assert table.rows == (("1", ""), ("1", "2"))
+    assert [note.examples for note in notes.all] == [("line 3",), ("line 2",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no columns"), (b"a,b\n", "no rows"), (b"one\n1\n", "no columns"), (b"PK\x03\x04abc", "Excel"),
+        (b"\0\1\2", "no text"), (b"a,a\n1,2\n", "two columns called 'a'"), (b'a,b\n"' + b"x" * 200000, "no table"),
+    ],
+)  # fmt: skip
+def test_what_is_no_table(tmp_path, content, says):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_text_table(path, Notes())
+
+
+def test_places_that_hold_no_table(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "none.csv", tmp_path / "pipe"):
+        with pytest.raises(InputError, match=path.name):
+            read_text_table(path, Notes())
+
+
+# Whose scan
+
+
+def test_identities_from_paths_and_columns(tmp_path):
+    table = write(
+        tmp_path / "t.csv", ["scan", "x"], [["/a/sub-01/ses-2/sub-01_ses-2_T1w.nii.gz", 1], ["b/OAS_7_dseg.nii", 1]]
+    )
+    found = identities(read_text_table(table, Notes()))
+    assert [(one.subject, one.session) for one in found] == [("sub-01", "ses-2"), ("OAS_7", "")]
+    own = write(tmp_path / "u.csv", ["subject", "total intracranial"], [["sub-01_T1w.nii.gz", 1]])  # SynthSeg's own
+    assert identities(read_text_table(own, Notes()))[0].subject == "sub-01"
+
+
+@pytest.mark.parametrize("people", ["01", "sub-01", "SUB-01", "1"])
+def test_people_are_found_however_they_are_written(tmp_path, people):
+    table = write(tmp_path / "v.csv", ["scan", "Brain-Stem"], [["x/sub-01_T1w.nii.gz", 5], ["x/sub-02_T1w.nii.gz", 6]])
+    other = write(tmp_path / "p.tsv", ["participant_id", "age"], [[people, 70], ["none", 3]], "\t")
+    made, notes = load([table], ["age"], participants=other)
+    assert made.cells["age"] == ["70"] and any("nobody" in note and "sub-02" in note for note in notes)
+
+
+def test_people_are_found_by_folder_or_the_beginning_of_a_name(tmp_path):
+    table = write(tmp_path / "v.csv", ["scan", "Brain-Stem"], [["d/OAS1_0001_MR1.nii", 5], ["d/P7/t1.nii", 6]])
+    other = write(tmp_path / "p.csv", ["id", "age"], [["OAS1_0001", 70], ["P7", 60]])
+    assert load([table], ["age"], participants=other)[0].cells["age"] == ["70", "60"]
+
+
+def test_sessions_have_their_own_rows(tmp_path):
+    scans = [["sub-1_ses-a_T1w.nii", 5], ["sub-1_ses-b_T1w.nii", 6], ["sub-2_T1w.nii", 7]]
+    table = write(tmp_path / "v.csv", ["scan", "Brain-Stem"], scans)
+    rows = [["sub-1", "ses-a", 70], ["sub-1", "ses-b", 72], ["sub-2", "ses-a", 50], ["sub-2", "ses-b", 52]]
+    other = write(tmp_path / "p.tsv", ["participant_id", "session_id", "age"], rows, "\t")
+    made, notes = load([table], ["age"], participants=other)
+    assert made.cells["age"] == ["70", "72"] and any("says different things" in note for note in notes)
+
+
+def test_rows_that_repeat_or_disagree(tmp_path):
+    rows, people = cohort(6)
+    wrong = [rows[1][0], rows[1][1], "1", *rows[1][3:]]
+    table, other = write_cohort(tmp_path, [*rows, rows[0], wrong], [*people, people[0]])
+    made, notes = load([table], ["age"], participants=other)
+    assert len(made) == 5 and "sub-001" not in made.subjects
+    assert any("twice: the second" in note for note in notes) and any(
+        "different values (Left-Hip" in note for note in notes
+    )
+
+
+def test_tables_are_put_together_scan_by_scan(tmp_path):
+    rows, _ = cohort(4)
+    one = write(tmp_path / "a.csv", VOLUMES[:3], [row[:3] for row in rows])
+    two = write(tmp_path / "b.tsv", ["scan", *VOLUMES[3:]], [[row[0], *row[3:]] for row in rows[:3]], "\t")
+    three = write(tmp_path / "c.csv", ["participant_id", "age"], [["sub-000", 80]])
+    made, _ = load([one, two, three], ["age"])
+    assert made.structures == tuple(VOLUMES[1:]) and np.isnan(made.volumes).sum() == 2
+    assert made.cells["age"] == ["80", "", "", ""]
+
+
+# Structures
+
+
+def test_only_structures_are_volumes(tmp_path):
+    table = write(tmp_path / "v.csv", ["scan", "left hippocampus", "mmse"], [["a", 4000, 30], ["b", 4100, 29]])
+    made, notes = load([table])
+    assert made.structures == ("left hippocampus",) and any("mmse" in note for note in notes)
+    assert load([table], structures="mmse,hippo")[0].structures == ("left hippocampus", "mmse")
+    with pytest.raises(InputError, match="did you mean 'left hippocampus'"):
+        load([table], structures="left hippocampas")
+
+
+def test_other_organs_are_volumes_too(tmp_path):
+    table = write(tmp_path / "v.csv", ["scan", "spleen", "site"], [["a", "1,5", "x"], ["b", "2,5", "y"]], ";")
+    made, notes = load([table])
+    assert made.structures == ("spleen",) and made.volumes[:, 0].tolist() == [1.5, 2.5]
+    assert any("site" in note for note in notes)
+
+
+def test_impossible_volumes_are_missing(tmp_path):
+    header = ["scan", "Brain-Stem", "WM-hypointensities"]
+    table = write(tmp_path / "v.csv", header, [["a", 0, 0], ["b", -3, 5], ["c", "big", 5], ["d", 9, 5], ["e", 8, 5]])
+    made, notes = load([table])
+    assert np.isnan(made.volumes[:, 0]).tolist() == [True] * 3 + [False] * 2 and made.volumes[0, 1] == 0
+    assert len([note for note in notes if note.startswith("Brain-Stem: 1 ")]) == 3
+
+
+def test_both_sides_together(tmp_path):
+    table, _ = write_cohort(tmp_path, n=4)
+    apart, together = load([table])[0], load([table], sides="together")[0]
+    assert together.structures == ("intracranial", "Hippocampus", "Brain-Stem")
+    assert together.volumes[:, 1] == pytest.approx(apart.volumes[:, 1:3].sum(1))
+    assert names.side_and_rest("ctx-rh-insula") == ("right", "ctx-insula")
+
+
+def test_scans_that_failed_are_left_out(tmp_path):
+    table, _ = write_cohort(tmp_path, n=4)
+    rows = [["/in/sub-000/anat/sub-000_T1w.nii.gz", "likely failed"], ["sub-001_T1w.nii.gz", "good"]]
+    made, notes = load([table], quality=write(tmp_path / "q.csv", ["scan", "verdict"], rows))
+    assert made.subjects == ("sub-001", "sub-002", "sub-003")
+    assert any("likely failed" in note for note in notes) and any("kept" in note for note in notes)
+    with pytest.raises(InputError, match="verdict"):
+        load([table], quality=table)
