@@ -2,7 +2,7 @@
 
     python benchmarks/growth.py [OUT.json] [--threads 1] [--only NAME ...]
 
-Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and the peak memory
+Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and peak memory
 of the whole process. Scans are phantoms at 1 mm. Prints Markdown tables; the titles say how the seconds grow, as the
 power of what grows, fitted over the rows.
 """
