@@ -4,6 +4,7 @@
     python benchmarks/studies.py ageing [--cohorts 40]
     python benchmarks/studies.py retest [--cohorts 300]
     python benchmarks/studies.py example FOLDER      (tables of one cohort, which the tutorial uses)
+    python benchmarks/studies.py figures FOLDER      (its figures: docs/images)
 
 Every cohort is written as tables and read by the same job as `napari-synthseg study`, `study ageing` and `study
 retest`. Volumes depend on age, sex and head size, with noise of 9 % of the mean; the groups differ by known Cohen's d.
@@ -155,7 +156,8 @@ def groups_table(names: Sequence[str], cohorts: int, seed: int) -> str:
     """A line for each setting."""
     columns = {
         "coverage of d": "coverage", "width": "width", "coverage of the difference": "difference",
-        "bias of d = 1.2": "d 1.2", "bias of g": "g", "power, d = 0.5": "power", "false p": "false", "false p (Student)": "false student",
+        "bias of d = 1.2": "d 1.2", "bias of g": "g", "power, d = 0.5": "power", "false p": "false",
+        "false p (Student)": "false student",
         "any false by Holm": "any false, Holm", "false discoveries": "false discoveries",
     }  # fmt: skip
     lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
@@ -400,6 +402,25 @@ def write_example(folder: Path, seed: int = 7) -> None:
     write_retest(folder / "retest", replace(RETEST["40 people"]), rng)
 
 
+def write_figures(folder: Path) -> None:
+    """The figures of the tutorial."""
+    from napari_synthseg.evaluation.studies import figures
+
+    with tempfile.TemporaryDirectory() as made:
+        example = Path(made)
+        write_example(example)
+        people = {kind: example / kind / "participants.tsv" for kind in ("groups", "ageing")}
+        found = study_groups(
+            [example / "groups/volumes.csv"], GroupOptions(group="diagnosis", participants=people["groups"])
+        )
+        ages = study_ageing([example / "ageing/volumes.csv"], AgeingOptions(participants=people["ageing"]))
+        again = study_retest([example / "retest/volumes.csv"])
+    figures.save(figures.effects_figure(found.comparisons[0], 0.95), folder, "study_effects", "png")
+    figures.save(figures.volumes_figure(found.comparisons[0], 3), folder, "study_volumes", "png")
+    figures.save(figures.trajectories_figure(ages.trajectories[:3]), folder, "study_trajectories", "png")
+    figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest", "png")
+
+
 def main() -> int:
     """Measures one kind of study, or writes the example."""
     kinds = {
@@ -408,14 +429,14 @@ def main() -> int:
         "retest": (RETEST, retest_table, 300),
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=[*kinds, "example"])
+    parser.add_argument("what", choices=[*kinds, "example", "figures"])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("example"))
     parser.add_argument("--cohorts", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="names of cohorts")
     args = parser.parse_args()
-    if args.what == "example":
-        write_example(args.folder)
+    if args.what in ("example", "figures"):
+        {"example": write_example, "figures": write_figures}[args.what](args.folder)
         return 0
     settings, table, usual = kinds[args.what]
     names = args.only or list(settings)

@@ -86,7 +86,8 @@ def test_what_is_missing_or_wrong_is_left_out_and_told(tmp_path):
     assert sum(one.sizes) == 34 and sum(one.effects[0].n) == 32 and sum(one.effects[1].n) == 33
     text = "\n".join(said(found))
     for part in ("Left-Hippocampus: 1 cells are no numbers", "(broken)", "negative", "age: 1 cells are no numbers",
-                 "(old)", "between 0 and 120", "age: 3 scans lack it", "sex: 1 scans lack it", "diagnosis: 1 scans lack it",
+                 "(old)", "between 0 and 120", "age: 3 scans lack it", "sex: 1 scans lack it",
+                 "diagnosis: 1 scans lack it",
                  "only ones with 'X'"):  # fmt: skip
         assert part in text
 
