@@ -206,6 +206,33 @@ def means(rows: Sequence[Row], score: str = "dice") -> dict[tuple[str, float], d
     return {key: {name: statistics.mean(one) for name, one in by.items()} for key, by in found.items()}
 
 
+def complete(rows: Sequence[Row], what: str) -> list[Row]:
+    """The rows of one experiment, of the scans that every model which took part has all variants of."""
+    wanted = {(v["kind"], v["level"]) for v in variants([what])}
+    taken = [row for row in rows if (row["kind"], row["level"]) in wanted]
+    models = {row["model"] for row in taken if row["what"] == what}  # none of another experiment alone
+    done: dict[tuple[str, str], set[tuple[str, float]]] = {}
+    for row in taken:
+        done.setdefault((row["scan"], row["model"]), set()).add((row["kind"], row["level"]))
+    scans = {scan for scan, _ in done if all(done.get((scan, model)) == wanted for model in models)}
+    return [row for row in taken if row["scan"] in scans and row["model"] in models]
+
+
+def scans_of(rows: Sequence[Row]) -> int:
+    """How many scans there are."""
+    return len({row["scan"] for row in rows})
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Both experiments, each with its number of scans."""
+    tables = {"resolution": resolution_table, "contrast": contrast_table}
+    names = {"resolution": "Resolution", "contrast": "Contrast"}
+    parts = {what: complete(rows, what) for what in tables}
+    return "\n\n".join(
+        f"{names[what]}, {scans_of(part)} scan(s):\n\n{tables[what](part)}" for what, part in parts.items() if part
+    )
+
+
 def models_of(rows: Sequence[Row]) -> list[str]:
     """The models, in order of appearance."""
     return list(dict.fromkeys(row["model"] for row in rows))
@@ -291,20 +318,22 @@ def _said(number: float | None, digits: int = 3) -> str:
 
 
 def draw_figure(rows: Sequence[Row], path: Path) -> None:
-    """Dice against slice spacing (lines: mean of the directions; points: each), and against the curves of contrast."""
+    """Dice against slice spacing (lines: mean of the directions; marks: each), and against the curves of contrast."""
     from matplotlib.figure import Figure
 
-    values, names = means(rows), models_of(rows)
-    panels = [what for what in ("resolution", "contrast") if any(row["what"] == what for row in rows)]
+    draw = {"resolution": (_draw_resolution, 1.0), "contrast": (_draw_contrast, 1.7)}
+    panels = {what: part for what in draw if (part := complete(rows, what))}
     if not panels:
         return
-    widths = {"resolution": 1, "contrast": 1.7}
-    figure = Figure(figsize=(sum(4.2 * widths[p] for p in panels), 3.6), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True, width_ratios=[widths[p] for p in panels]))
-    for axis, panel in zip(axes, panels, strict=True):
-        (_draw_resolution if panel == "resolution" else _draw_contrast)(axis, rows, values, names)
+    widths = [draw[what][1] for what in panels]
+    figure = Figure(figsize=(4.2 * sum(widths), 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True, width_ratios=widths))
+    colors = {name: f"C{number}" for number, name in enumerate(models_of(rows))}
+    for axis, (what, part) in zip(axes, panels.items(), strict=True):
+        draw[what][0](axis, part, colors)
+        axis.set_title(f"{what}, {scans_of(part)} scan(s)", fontsize=10)
         axis.grid(alpha=0.3)
-    low = min(dice for one in values.values() for dice in one.values())
+    low = min(dice for part in panels.values() for one in means(part).values() for dice in one.values())
     axes[0].set_ylim(min(0.6, np.floor(10 * low) / 10), 0.9)
     axes[0].set_ylabel("mean Dice")
     axes[0].legend(fontsize=8, loc="lower left")
@@ -314,26 +343,26 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
 MARKS = {"sagittal": "|", "coronal": "x", "axial": "_"}
 
 
-def _draw_resolution(axis: Any, rows: Sequence[Row], values: Mapping, names: Sequence[str]) -> None:
-    by_spacing = over_directions(rows)
-    for number, name in enumerate(names):
-        axis.plot(
-            [*by_spacing], [one.get(name, np.nan) for one in by_spacing.values()], "o-", color=f"C{number}", label=name
-        )
+def _draw_resolution(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
+    by_spacing, values, names = over_directions(rows), means(rows), models_of(rows)
+    for name in names:
+        dice = [one.get(name, np.nan) for one in by_spacing.values()]
+        axis.plot([*by_spacing], dice, "o-", color=colors[name], label=name)
         for direction, mark in MARKS.items():
-            dice = [values.get((direction, s), {}).get(name, np.nan) for s in THICKNESS]
-            label = direction if number == 0 else None
-            axis.plot([*THICKNESS], dice, mark, color=f"C{number}", alpha=0.7, ms=6, label=label)
+            dice = [values.get((direction, spacing), {}).get(name, np.nan) for spacing in THICKNESS]
+            label = direction if name == names[0] else None
+            axis.plot([*THICKNESS], dice, mark, color=colors[name], alpha=0.7, ms=6, label=label)
     axis.set_xticks([1, *THICKNESS])
     axis.set_xlabel("slice spacing (mm)")
 
 
-def _draw_contrast(axis: Any, rows: Sequence[Row], values: Mapping, names: Sequence[str]) -> None:
+def _draw_contrast(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
+    values = means(rows)
     sweep = [*(("gamma", g) for g in GAMMAS), None, *(("white", w) for w in WHITE), None, ("inverted", -1.0)]
     places = [(NOT_CHANGED, 1.0), None, *sweep]
-    for number, name in enumerate(names):
+    for name in models_of(rows):
         dice = [values.get(place, {}).get(name, np.nan) if place else np.nan for place in places]
-        axis.plot(range(len(places)), dice, "o-", color=f"C{number}", label=name)
+        axis.plot(range(len(places)), dice, "o-", color=colors[name], label=name)
     words = {"gamma": "γ {:g}", "white": "w {:g}", NOT_CHANGED: "as it is", "inverted": "inverted"}
     ticks = [(i, words[p[0]].format(p[1])) for i, p in enumerate(places) if p]
     axis.set_xticks([i for i, _ in ticks], [text for _, text in ticks], rotation=60, fontsize=8)
@@ -368,8 +397,7 @@ def main() -> int:
         rows.append(row)
         store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
         print("{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s".format(**row), flush=True)
-    tables = {"resolution": resolution_table, "contrast": contrast_table}
-    text = "\n\n".join(tables[what](rows) for what in args.what)
+    text = as_markdown(rows)
     (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
     draw_figure(rows, args.out / "figure.png")
     print(text)

@@ -1,7 +1,7 @@
 """Dice on labelled scans made worse and worse, of a plain network against a robust one.
 
     python benchmarks/robustness.py FOLDER [--plain synthseg-fast] --robust MODEL [--out robustness] [--scans N]
-        [--kinds noise blur ...] [--no-ablations] [--fast] [--threads N]
+        [--only NAME ...] [--kinds noise blur ...] [--no-ablations] [--fast] [--threads N]
 
 FOLDER holds scans of 1 mm with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`). Each is degraded in
 one way at a time, at growing strength, with fixed seeds: noise, blur, thick slices in three directions, a bias field,
@@ -309,13 +309,17 @@ def main() -> int:
     parser.add_argument("--robust", required=True)
     parser.add_argument("--out", type=Path, default=Path("robustness"))
     parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only scans whose names begin so")
     parser.add_argument("--kinds", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--no-ablations", action="store_true")
     parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     try:
-        pairs = labelled_scans(args.folder)[: args.scans]
+        pairs = labelled_scans(args.folder)
+        if args.only:
+            pairs = [pair for pair in pairs if stem(pair[0]).startswith(tuple(args.only))]
+        pairs = pairs[: args.scans]
         if not pairs:
             raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
         plain, robust = load_model(args.plain), load_model(args.robust)

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import tyro
 
 from napari_synthseg.cli.ends import DONE, SOME_FAILED
 from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import JsonFile, write_json
+from napari_synthseg.cli.parts import JsonFile
 from napari_synthseg.errors import InputError
 
 
@@ -54,7 +55,8 @@ def make_evaluate() -> Callable[..., int]:
         methods = named_methods(pred, paths[0] if len(paths) == 2 else None)
         found = follow(compare_steps(methods, paths[-1], scoring))
         if json_file is not None:
-            write_json(json_file, found if pred else next(iter(found["methods"].values())))
+            content = found if pred else next(iter(found["methods"].values()))
+            write_text(json_file, json.dumps(content, indent=1) + "\n")
         if tsv is not None:
             write_rows(tsv, rows_of_scans(found))
         if markdown is not None:
