@@ -250,8 +250,19 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
     path = find(name_or_path)
     if path.suffix == ".h5":
         return load_keras_h5(path).to(device)
-    model, card = load_safetensors(path, build)
+    model, card = load_safetensors(path, lambda card: _build_no_larger(card, path))
     return _with_card(model, card, path).to(device).eval()
+
+
+def _build_no_larger(card: dict[str, Any], path: Path) -> nn.Module:
+    """The network that a card describes, made only if its file can hold the weights: cards may claim anything."""
+    import torch
+
+    with torch.device("meta"):  # shapes without memory
+        numbers = sum(tensor.numel() for tensor in build(card).state_dict().values())
+    if numbers > path.stat().st_size:  # two bytes each in float16, four in float32
+        raise InputError(f"{path.name} is too small for the network its card describes: copy both again.")
+    return build(card)
 
 
 def load_kind(name_or_path: str | Path, kind: str, what: str, example: str) -> nn.Module:

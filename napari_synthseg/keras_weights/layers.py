@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,10 @@ FOREIGN = (
 """How files that h5py cannot open begin, and what to say of them."""
 
 
+MOST_TIMES, SPARE = 4, 1 << 20
+"""The arrays of a file together are at most this many times its size (they may be compressed), and some bytes."""
+
+
 class Layers:
     """Arrays of a Keras file, whether saved as weights, as a whole model or as a training checkpoint.
 
@@ -40,6 +45,7 @@ class Layers:
         import h5py
 
         self.path = Path(path)
+        self._claimed = 0  # bytes
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._places: dict[str, str] = {}
         try:
@@ -52,6 +58,9 @@ class Layers:
         except (OSError, RuntimeError) as error:
             self.close()
             raise InputError(f"{self.path.name} is damaged or was cut short: download it again.") from error
+        except InputError:
+            self.close()
+            raise
 
     def __enter__(self) -> Layers:
         return self
@@ -65,10 +74,22 @@ class Layers:
 
     def _keep(self, key: str, item: Any) -> None:
         if hasattr(item, "shape"):
+            self._check(item)
             parts = key.split("/")
             name = f"{parts[-2] if len(parts) > 1 else ''}/{parts[-1].split(':')[0]}"
             self.shapes[name] = tuple(item.shape)
             self._places[name] = item.name
+
+    def _check(self, array: Any) -> None:
+        """Nothing is read from other files, and no more than the file can hold."""
+        if getattr(array, "external", None) or getattr(array, "is_virtual", False):
+            raise InputError(f"{self.path.name} takes its numbers from other files: give one that holds them itself.")
+        self._claimed += math.prod(array.shape) * array.dtype.itemsize
+        if self._claimed > MOST_TIMES * self.path.stat().st_size + SPARE:
+            raise InputError(
+                f"{self.path.name} claims {self._claimed / 2**30:.0f} GiB of numbers, which a file of its size "
+                "cannot hold: download it again."
+            )
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
