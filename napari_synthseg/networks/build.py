@@ -56,7 +56,7 @@ def _quality(card: Card) -> nn.Module:
 
 
 def _lesions(card: Card) -> nn.Module:
-    return LesionFinder(card["features"])
+    return LesionFinder(card["hidden"])
 
 
 def _locate_refine(card: Card) -> nn.Module:

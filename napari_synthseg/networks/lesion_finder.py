@@ -1,7 +1,7 @@
 """The lesion network: white matter lesions, given a scan relative to its white matter and a segmentation (ours).
 
-A U-Net at half the resolution looks at the surroundings; a few features of it and the input itself, at full resolution,
-say where a lesion ends. There is no normalisation inside: what it says of a voxel does not depend on the block.
+A small classifier of voxels on what surrounds them at several scales (`lesion_features`). What it says of a voxel does
+not depend on the block that is looked at.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION
-from napari_synthseg.networks.lesion_inputs import CHANNELS
-from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.networks.lesion_features import FEATURES, REACH, lesion_features
 
-FINE = 8
-"""Features of the trunk that reach full resolution."""
-RARE = -4.0
+RARE = -3.0
 """Logit of a lesion before anything is learned."""
 
 
@@ -26,41 +22,34 @@ class LesionFinder(nn.Module):
     """Logits of lesions.
 
     Args:
-        features: channels of the trunk at each level, the finest (2 mm) first.
+        hidden: widths of the hidden layers.
     """
 
     labels = (0, LESION)
+    multiple = 2
+    """Input sizes must be multiples of this."""
+    reach = REACH
+    """Voxels to each side that the answer for a voxel depends on."""
 
-    def __init__(self, features: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(self, hidden: Sequence[int] = (48, 48)) -> None:
         super().__init__()
-        self.features = tuple(features)
-        self.stem = nn.Conv3d(CHANNELS, features[0], 4, stride=2, padding=1)
-        self.trunk = SmallUNet(3, features[0], 8 * FINE, features)
-        self.fine = nn.Conv3d(FINE + CHANNELS, FINE, 3, padding=1)
-        self.last = nn.Conv3d(FINE, 1, 1)
-        nn.init.constant_(self.last.bias, RARE)  # type: ignore[arg-type]
+        self.hidden = tuple(hidden)
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((FEATURES, *hidden), hidden, strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
+        last = nn.Linear(hidden[-1], 1)
+        nn.init.constant_(last.bias, RARE)
+        self.layers = nn.Sequential(*layers, last)
 
-    @property
-    def multiple(self) -> int:
-        """Input sizes must be multiples of this."""
-        return 2 * self.trunk.multiple
-
-    @property
-    def reach(self) -> int:
-        """Voxels around a block that its answers depend on, at most, rounded up to `multiple`."""
-        levels = len(self.features)
-        trunk = sum(2 * 2**i for i in range(levels)) + sum(2 * 2**i + 2**i for i in range(levels - 1))
-        return -(-(2 * trunk + 4) // self.multiple) * self.multiple
+    def voxels(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, FEATURES) -> (N,) logits."""
+        return self.layers(features)[:, 0]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, CHANNELS, X, Y, Z) of `lesion_inputs` -> (B, 1, X, Y, Z) logits."""
-        coarse = self.trunk(F.elu(self.stem(inputs)))
-        fine = _shuffled(coarse)
-        return self.last(F.elu(self.fine(torch.cat([fine, inputs], 1))))
-
-
-def _shuffled(x: torch.Tensor) -> torch.Tensor:
-    """(B, 8F, X, Y, Z) -> (B, F, 2X, 2Y, 2Z), a feature of each of the eight sub-voxel positions."""
-    b, c, i, j, k = x.shape
-    x = x.reshape(b, c // 8, 2, 2, 2, i, j, k).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c // 8, 2 * i, 2 * j, 2 * k)
+        """(B, CHANNELS, X, Y, Z) of `lesion_inputs` -> (B, 1, X, Y, Z) logits, plane by plane to save memory."""
+        features = lesion_features(inputs)
+        out = features.new_empty(len(inputs), 1, *inputs.shape[2:])
+        for x in range(out.shape[2]):
+            plane = features[:, :, x].movedim(1, -1)
+            out[:, 0, x] = self.voxels(plane.reshape(-1, FEATURES)).reshape(plane.shape[:-1])
+        return out

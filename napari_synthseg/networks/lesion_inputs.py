@@ -22,8 +22,12 @@ GROUPS: tuple[tuple[int, ...], ...] = (
     (7, 8, 15, 16, 46, 47),
 )
 """FreeSurfer values of each tissue channel: white matter, cortex, deep nuclei, ventricles, CSF outside, hindbrain."""
-CHANNELS = 2 + len(GROUPS)
+INTENSITIES = 4
+"""Channels of the input that intensities make; they come first."""
+CHANNELS = INTENSITIES + len(GROUPS)
 """Of the network's input."""
+CORTEX, VENTRICLES = 1, 3
+"""Their places among the tissues."""
 POOL = 4
 """Voxels of 1 mm across one of the coarse grid on which the local mean is found."""
 SIGMA = 3.0
@@ -73,8 +77,8 @@ def lesion_inputs(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
         tissues: (len(GROUPS), X, Y, Z) probabilities.
 
     Returns:
-        (CHANNELS, X, Y, Z) float32: standard deviations of white matter from the mean of that around, as a third; those
-        of the brain from the median of white matter, halved; the tissues.
+        (CHANNELS, X, Y, Z) float32: standard deviations of white matter from the mean of that around, as their asinh;
+        those of the brain from the medians of white matter, of cortex and of ventricles; the tissues.
     """
     image, white = image.float(), tissues[0]
     median, own, whole = _statistics(image, tissues)
@@ -83,9 +87,15 @@ def lesion_inputs(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
     relative = image - median - local
     sure = relative[(white > SURE) & (inlier > 0)]
     spread = max(_deviation(sure), LEAST_SPREAD * whole) if len(sure) > 1 else own
-    near = (relative / spread).clamp(-6, 6) / 3
-    far = ((image - median) / whole).clamp(-4, 4) / 2
-    return torch.cat([near[None], far[None], tissues.float()])
+    near = torch.asinh(relative / spread)
+    others = [_median(image[tissues[group] > SURE], median) for group in (CORTEX, VENTRICLES)]
+    far = [((image - middle) / whole).clamp(-4, 4) for middle in (median, *others)]
+    return torch.cat([torch.stack([near, *far]), tissues.float()])
+
+
+def _median(values: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+    """The median of some voxels, or another figure where there are next to none."""
+    return _some(values).median() if len(values) > 20 else otherwise
 
 
 def _statistics(image: torch.Tensor, tissues: torch.Tensor) -> tuple[torch.Tensor, float, float]:

@@ -20,7 +20,7 @@ from napari_synthseg.networks.lesion_inputs import GROUPS, lesion_inputs, tissue
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.blocks import plan, window
 from napari_synthseg.segmentation.postprocess import Box, bounding_box, dilated
-from napari_synthseg.segmentation.prediction import Prediction, blend, half_precision, interruptible
+from napari_synthseg.segmentation.prediction import Prediction, blend, interruptible
 
 NAME = "lesions"
 """Of the weights that are used unless others are named, and of their kind of network on a card."""
@@ -35,7 +35,9 @@ OVERLAP = 32
 RIM = 1
 """Voxels around a lesion within which its soft edge stays."""
 SURE = 0.5
-"""Probability from which on a voxel is a lesion."""
+"""Probability from which on a voxel is a lesion, after the shift that the card's threshold asks for."""
+BLOCK = 96**3
+"""Voxels of a block at most: each has some forty features."""
 HINDBRAIN = next(values for values in GROUPS if 16 in values)
 """Brain stem and cerebellum, whose white matter nothing was learned of."""
 
@@ -94,7 +96,7 @@ def mark_steps(
         voxel_mm3: volume of a voxel.
     """
     card: dict[str, Any] = getattr(model, "card", None) or {}
-    weights = {key: card[key] for key in ("name", "sha256") if key in card}
+    weights: dict[str, Any] = {key: card[key] for key in ("name", "sha256") if key in card}
     box = bounding_box(np.isin(hard, WHITE_MATTER), MARGIN)
     if box is None:
         return Marked(prediction, hard, 0, weights, None)
@@ -126,14 +128,17 @@ def probability_steps(
     inputs = lesion_inputs(torch.from_numpy(np.ascontiguousarray(image[under])), tissues)
     del tissues
     model = model.to(device).eval()
-    blocks = plan(inputs.shape[1:], max_voxels=max_voxels, overlap=OVERLAP, multiple=model.multiple)  # type: ignore[arg-type]
+    size = min(max_voxels, BLOCK)
+    blocks = plan(inputs.shape[1:], max_voxels=size, overlap=OVERLAP, multiple=model.multiple)  # type: ignore[arg-type]
+    card: dict[str, Any] = getattr(model, "card", None) or {}
+    shift = float(torch.logit(torch.tensor(card.get("threshold", SURE))))
 
     def one(first: Sequence[int]) -> torch.Tensor:
         part = window(inputs, first, blocks.size)[None].to(device)
-        with torch.inference_mode(), half_precision(device, "locate-refine"), interruptible(model):
-            found = model(part)[0].float().sigmoid()
+        with torch.inference_mode(), interruptible(model):
+            found = (model(part)[0] - shift).sigmoid()
             if flip:
-                found = (found + model(part.flip(2))[0].float().sigmoid().flip(1)) / 2
+                found = (found + (model(part.flip(2))[0] - shift).sigmoid().flip(1)) / 2
         return found.half()
 
     found = yield from blend("Finding lesions", one, blocks, 1)

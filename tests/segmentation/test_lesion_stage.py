@@ -26,7 +26,7 @@ BRIGHT = 1.25
 class FakeFinder(nn.Module):
     """What is far brighter than white matter is a lesion, wherever it lies."""
 
-    multiple = 8
+    multiple = 2
     labels = (0, 77)
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class FakeFinder(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         self.blocks.append(tuple(inputs.shape[2:]))
-        return 40 * (inputs[:, 1:2] - 0.2)
+        return 40 * (inputs[:, 1:2] - 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,8 @@ def test_weights_of_another_kind_are_refused(scan, tmp_path) -> None:
 
 def test_own_weights_are_used(scan, tmp_path) -> None:
     volume, _ = scan
-    model = LesionFinder((2, 2))
-    card = {"name": "mine", "network": "lesions", "labels": [0, 77], "features": [2, 2]}
+    model = LesionFinder((2,))
+    card = {"name": "mine", "network": "lesions", "labels": [0, 77], "hidden": [2]}
     save(tmp_path / "mine.safetensors", model.state_dict(), card)
     path = tmp_path / "mine.safetensors"
     result = segment(volume, network=FakeLocateRefine(), lesions=True, lesion_weights=str(path), device="cpu")

@@ -1,134 +1,164 @@
-"""Steps of the lesion network: crops of recent heads, each used a few times, mirrored and inverted at random."""
+"""Steps of the lesion network: voxels of crops of recent heads, lesions and what is around white matter alike."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION
+from napari_synthseg.networks.lesion_features import box_mean, inverted, lesion_features
 from napari_synthseg.networks.lesion_finder import LesionFinder
-from napari_synthseg.training.fast import Validation, step_generator, to_memory
+from napari_synthseg.networks.lesion_inputs import INTENSITIES
+from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.lesion_stage.sampler import Crops, Sampler
 from napari_synthseg.training.pictures import labelled_picture
 
-RECENT = 24
-"""Heads whose crops are kept at hand."""
-INTENSITIES = 2
-"""Channels of the input that are intensities; they come first."""
-STRETCH = 0.2
-"""Intensities are stretched or shrunk by up to this share."""
+RECENT = 400
+"""Heads whose voxels are kept at hand, 2 MB each."""
+LESIONS, OTHERS = 1500, 4000
+"""Voxels kept of a crop, at most."""
+AROUND = 5
+"""Voxels are taken where there is white matter in a cube with this edge."""
+LEAST_WHITE = 0.02
+"""How much of it."""
+HEAVIEST = 60.0
+"""A voxel stands for so many of its crop at most."""
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Probabilities that are tried at validation."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Some voxels of a head.
+
+    Attributes:
+        features: (N, FEATURES) float16.
+        truth: (N,) float32, 1 for lesions.
+        weight: (N,) float32, how many voxels each stands for.
+    """
+
+    features: torch.Tensor
+    truth: torch.Tensor
+    weight: torch.Tensor
 
 
 class LesionRecipe:
-    """Crops of synthetic heads.
+    """Voxels of synthetic heads.
 
     Args:
         model: the network.
         sampler: makes the crops.
         seed: of everything random.
-        batch: crops a step, and crops made of each head.
-        reuse: steps to a new head; drawing heads takes longer than learning from them.
-        bfloat16: compute in bfloat16.
+        crops: made of each head.
+        batch: voxels a step.
+        reuse: steps to a new head; drawing heads takes far longer than learning from them.
         validation: scores the model.
     """
 
     def __init__(
-        self, model: LesionFinder, sampler: Sampler, *, seed: int, batch: int, reuse: int, bfloat16: bool,
+        self, model: LesionFinder, sampler: Sampler, *, seed: int, crops: int, batch: int, reuse: int,
         validation: Validation,
     ) -> None:  # fmt: skip
         self.device = sampler.device
-        self.model = self.trained = model.to(self.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.sampler, self.seed, self.batch, self.reuse, self.bfloat16 = sampler, seed, batch, reuse, bfloat16
+        self.model = self.trained = model.to(self.device)
+        self.sampler, self.seed, self.crops, self.batch, self.reuse = sampler, seed, crops, batch, reuse
         self.validate = validation
-        self._recent: OrderedDict[int, Crops] = OrderedDict()
+        self._recent: OrderedDict[int, Voxels] = OrderedDict()
 
-    def head(self, number: int) -> Crops:
-        """The crops of a head, made when they are first asked for (and again by a run that is resumed)."""
+    def made(self, number: int) -> Crops:
+        """The crops of a head."""
+        return self.sampler.crops(step_generator(self.seed, number), self.crops)
+
+    def head(self, number: int) -> Voxels:
+        """Voxels of a head, made when they are first asked for (and again by a run that is resumed)."""
         if number not in self._recent:
-            made = self.sampler.crops(step_generator(self.seed, number), self.batch)
-            self._recent[number] = Crops(made.inputs.half(), made.lesions, made.images.half())
+            self._recent[number] = some_voxels(self.made(number), step_generator(self.seed + 2, number))
             while len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
         return self._recent[number]
 
-    def chosen(self, step: int, g: torch.Generator) -> list[tuple[int, int]]:
-        """Heads and which of their crops a step learns from; the first is of the newest head."""
-        newest = step // self.reuse
-        oldest = max(0, newest - RECENT + 1)
-        heads = [newest, *torch.randint(oldest, newest + 1, (self.batch - 1,), generator=g).tolist()]
-        return list(zip(heads, torch.randint(self.batch, (self.batch,), generator=g).tolist(), strict=True))
-
-    def samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, CHANNELS, X, Y, Z) inputs, (B, X, Y, Z) lesions and images of a step."""
+    def voxels(self, step: int) -> Voxels:
+        """The batch of a step: from every head at hand alike; every other batch is of inverted scans."""
         g = step_generator(self.seed + 1, step)
-        found = []
-        for number, which in self.chosen(step, g):
-            head = self.head(number)
-            found.append(varied(head.inputs[which].float(), head.lesions[which], head.images[which], g))
-        inputs, lesions, images = (torch.stack(one) for one in zip(*found, strict=True))
-        return to_memory(inputs), lesions, images
+        newest = step // self.reuse
+        heads = [self.head(number) for number in range(max(0, newest - RECENT + 1), newest + 1)]
+        which = torch.randint(len(heads), (self.batch,), generator=g)
+        at = torch.rand(self.batch, generator=g)
+        parts = []
+        for i, count in enumerate(torch.bincount(which, minlength=len(heads)).tolist()):
+            if count and (n := len(heads[i].truth)):
+                chosen = (at[which == i] * n).long().clamp(max=n - 1).to(self.device)
+                parts.append((heads[i].features[chosen], heads[i].truth[chosen], heads[i].weight[chosen]))
+        features, truth, weight = (torch.cat(one) for one in zip(*parts, strict=True))
+        features = features.float()
+        return Voxels(inverted(features) if step % 2 else features, truth, weight)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        inputs, lesions, _ = self.samples(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = self.model(inputs)[:, 0]
-        entropy, dice = entropy_and_dice(logits.float(), lesions)
-        return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+        batch = self.voxels(step)
+        logits = self.model.voxels(batch.features)
+        entropy = F.binary_cross_entropy_with_logits(logits, batch.truth, weight=batch.weight, reduction="sum")
+        entropy = entropy / batch.weight.sum()
+        p = logits.detach().sigmoid()
+        both = 2 * float((batch.weight * batch.truth * p).sum())
+        dice = both / max(float((batch.weight * (p + batch.truth)).sum()), 1e-6)
+        return entropy, {"cross_entropy": float(entropy.detach()), "soft_dice": dice}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """One training sample: image, truth and prediction."""
-        inputs, lesions, images = self.samples(step)
-        found = (self.model(inputs[:1])[0, 0] > 0).long()
-        return labelled_picture(images[0], lesions[0].long(), found, (0, LESION))
+        """One crop: image, truth and prediction."""
+        crops = self.made(step // self.reuse)
+        found = (self.model(crops.inputs[:1])[0, 0] > 0).long()
+        return labelled_picture(crops.images[0], crops.lesions[0].long(), found, (0, LESION))
 
 
-def varied(
-    inputs: torch.Tensor, lesions: torch.Tensor, image: torch.Tensor, g: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A crop mirrored or not, inverted or not (lesions are dark as often as bright), a little stretched."""
-    mirror, invert, stretch = torch.rand(3, generator=g).tolist()
-    factor = (1 + STRETCH * (2 * stretch - 1)) * (-1 if invert < 0.5 else 1)
-    inputs = inputs.clone()
-    inputs[:INTENSITIES] *= factor
-    if mirror < 0.5:
-        inputs, lesions, image = inputs.flip(1), lesions.flip(0), image.flip(0)
-    return inputs, lesions, image
+def region(inputs: torch.Tensor) -> torch.Tensor:
+    """(B, X, Y, Z) bool: in or near white matter, given (B, CHANNELS, X, Y, Z) inputs."""
+    return box_mean(inputs[:, INTENSITIES : INTENSITIES + 1].float(), AROUND)[:, 0] > LEAST_WHITE
 
 
-def entropy_and_dice(logits: torch.Tensor, lesions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of each lesion voxel and the background, and one minus the soft Dice over the batch.
-
-    Args:
-        logits: (B, X, Y, Z).
-        lesions: (B, X, Y, Z) bool.
-    """
-    truth = lesions.to(logits.dtype)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth)
-    p = logits.sigmoid()
-    smooth = 50.0  # voxels: a batch with next to no lesions says next to nothing here
-    dice = (2 * (p * truth).sum() + smooth) / (p.sum() + truth.sum() + smooth)
-    return 4 * entropy, 1 - dice
+def some_voxels(crops: Crops, g: torch.Generator) -> Voxels:
+    """Some lesion voxels of each crop, and some others near white matter."""
+    features, truth, weight = [], [], []
+    for inputs, lesions in zip(crops.inputs, crops.lesions, strict=True):
+        every = lesion_features(inputs[None])[0].flatten(1).T
+        near = (region(inputs[None])[0] | lesions).flatten()
+        mine = lesions.flatten()
+        for wanted, count, value in ((mine, LESIONS, 1.0), (near & ~mine, OTHERS, 0.0)):
+            where = wanted.nonzero()[:, 0]
+            kept = where[torch.randperm(len(where), generator=g)[:count].to(where.device)]
+            features.append(every[kept].half())
+            truth.append(torch.full((len(kept),), value, device=where.device))
+            share = min(len(where) / max(len(kept), 1), HEAVIEST)
+            weight.append(torch.full((len(kept),), share, device=where.device))
+    return Voxels(torch.cat(features), torch.cat(truth), torch.cat(weight))
 
 
 def scores_on(cases: Sequence[Crops]) -> Validation:
-    """What validates: the mean Dice over fixed heads with lesions, and false positives in those without."""
+    """What validates: the Dice of fixed crops with lesions, at the best of some thresholds, and what is false."""
 
     @torch.no_grad()
     def score(model: torch.nn.Module) -> dict[str, float]:
-        dice, false = [], []
-        for case in cases:
-            found = torch.cat([model(to_memory(one[None].float()))[:, 0] > 0 for one in case.inputs])
-            truth = case.lesions
-            if truth.any():
-                dice.append(float(2 * (found & truth).sum() / (found.sum() + truth.sum())))
-            else:
-                false.append(float(found.float().mean()))
-        mean = float(np.mean(dice)) if dice else 0.0
-        figures = {"score": mean, "lesion_dice": mean}
+        probability = [model(case.inputs.float())[:, 0].sigmoid() * region(case.inputs) for case in cases]
+        means = {t: _mean_dice(probability, cases, t) for t in THRESHOLDS}
+        best = max(means, key=lambda t: means[t])
+        false = [
+            float((p > best).float().mean()) for p, c in zip(probability, cases, strict=True) if not c.lesions.any()
+        ]
+        figures = {"score": means[best], "lesion_dice": means[best], "threshold": best}
         return figures | ({"false_per_million": 1e6 * float(np.mean(false))} if false else {})
 
     return score
+
+
+def _mean_dice(probability: Sequence[torch.Tensor], cases: Sequence[Crops], threshold: float) -> float:
+    """Mean over heads that have lesions."""
+    found = []
+    for p, case in zip(probability, cases, strict=True):
+        if case.lesions.any():
+            mask = p > threshold
+            found.append(float(2 * (mask & case.lesions).sum() / (mask.sum() + case.lesions.sum())))
+    return float(np.mean(found)) if found else 0.0

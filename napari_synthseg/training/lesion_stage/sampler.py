@@ -24,7 +24,7 @@ from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.training.fast import percentile_limits, rescaled, to_memory
 
-ERRORS = TissueErrorPriors(displacement_std=(0.0, 1.5), change=0.4, reach=3.0, blur=(0.3, 1.5))
+ERRORS = TissueErrorPriors(displacement_std=(0.0, 1.5), change=0.25, reach=3.0, blur=(0.3, 1.5))
 """Of tissue maps made from the label map; a crop has control points twice as near to each other as a head."""
 MISTAKEN = 0.5
 """Probability that some of a crop's lesions are taken for another tissue."""
@@ -32,6 +32,8 @@ TAKEN_FOR = (1, 2, 3, 4)
 """Tissue groups that they are taken for, alike often: cortex, deep nuclei, ventricles, CSF."""
 PATCH = 12
 """Voxels between the control points of the noise that says which lesions those are."""
+VISIBLE = 2.5
+"""Standard deviations of white matter that lesions lie from it, at least."""
 SPACES = 0.5
 """Probability of perivascular spaces."""
 TEXTURED = 0.7
@@ -89,7 +91,7 @@ class Sampler:
     def drawn(self, g: torch.Generator) -> tuple[Record, LabelMap]:
         """What makes a random head."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
-        record = draw(self.priors, label_map, g)
+        record = visible(draw(self.priors, label_map, g), label_map)
         if float(torch.rand(1, generator=g)) < self.free:
             record = replace(record, drawn_lesions=None, lesions=False)
         return record, label_map
@@ -152,6 +154,21 @@ class Sampler:
             image = with_texture(image, white | lesions, g)
         tissues = wrong_tissues(values, g) if eyes is None else eyes.tissues(image, low)
         return lesion_inputs(image, tissues), lesions, image
+
+
+def visible(record: Record, label_map: LabelMap) -> Record:
+    """A record whose lesions differ from white matter by more than its noise: what nobody can see nobody can learn."""
+    lesions = record.drawn_lesions
+    if lesions is None:
+        return record
+    slots = [label_map.values.index(value) for value in WHITE_MATTER if value in label_map.values]
+    white = sum(record.means[i] for i in slots) / len(slots)
+    least = VISIBLE * max(record.stds[i] for i in slots)
+    if abs(lesions.mean - white) >= least:
+        return record
+    away = least if lesions.mean > white else -least
+    mean = white + away if 0 <= white + away <= 255 else white - away
+    return replace(record, drawn_lesions=replace(lesions, mean=min(max(mean, 0.0), 255.0)))
 
 
 class _Eyes:

@@ -28,6 +28,12 @@ RECIPE = "lesions"
 HIDDEN = ("label_maps", "out", "resume", "threads", "save_minutes", "validate_every", "seed", "name", "hold_out",
           "start_from", "segmenter")  # fmt: skip
 """Options that a card's recipe leaves out, or says apart."""
+THICKEST_MM = 6.0
+"""Slices are not thicker than this."""
+ONE_MILLIMETRE = 0.7
+"""Share of the images with voxels of 1 mm, at least."""
+BY_TISSUE = 0.9
+"""Share of the images whose structures look like the tissue that they are of, at least."""
 CASES = 4
 """Heads drawn of each held-out map for validation; every other one has no lesions."""
 
@@ -46,7 +52,7 @@ def train(options: TrainLesionsOptions) -> Generator[Progress, None, Path]:
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
     segmenter = load_segmenter(options, device)
-    model = LesionFinder(options.features)
+    model = LesionFinder(options.hidden)
     if options.start_from:
         start_from(model, options.start_from)
     describe(RECIPE, options, stages(options), card_for(options, training, held_out))
@@ -66,9 +72,9 @@ def train(options: TrainLesionsOptions) -> Generator[Progress, None, Path]:
         model,
         sampler,
         seed=options.seed,
+        crops=options.crops,
         batch=options.batch,
         reuse=options.reuse,
-        bfloat16=options.bfloat16,
         validation=scores_on(cases),
     )
     yield from fit(recipe, loop_of(options), options.out, name=STAGE, resume=options.resume)
@@ -76,8 +82,16 @@ def train(options: TrainLesionsOptions) -> Generator[Progress, None, Path]:
 
 
 def priors_of(options: TrainLesionsOptions) -> Priors:
-    """The preset with the load of lesions asked for."""
-    return replace(preset(options.priors), lesion_load_ml=options.load_ml)
+    """The preset with the load of lesions asked for, without the slices and contrasts that hide most of them."""
+    given = preset(options.priors)
+    low, high = given.slice_spacing_mm
+    return replace(
+        given,
+        lesion_load_ml=options.load_ml,
+        slice_spacing_mm=(low, min(high, max(low, THICKEST_MM))),
+        one_millimetre=max(given.one_millimetre, ONE_MILLIMETRE),
+        tissue_contrast=max(given.tissue_contrast, BY_TISSUE),
+    )
 
 
 def loop_of(options: TrainLesionsOptions) -> LoopOptions:
@@ -90,7 +104,7 @@ def loop_of(options: TrainLesionsOptions) -> LoopOptions:
         warmup=min(50, options.steps // 10),
         cooldown=options.cooldown,
         average=0.99,
-        clip=1.0,
+        clip=2.0,
         save_minutes=options.save_minutes,
         validate_every=options.validate_every,
     )
@@ -119,8 +133,8 @@ def start_from(model: LesionFinder, name: str) -> None:
         InputError: there are no such weights, or they are of another network or of other sizes.
     """
     source = weights.load_kind(name, "lesions", "a lesion network", "those that train lesions wrote")
-    if source.features != model.features:
-        raise InputError(f"Training cannot start from {name}: its sizes are {source.features}, not {model.features}.")
+    if source.hidden != model.hidden:
+        raise InputError(f"Training cannot start from {name}: its layers are {source.hidden}, not {model.hidden}.")
     model.load_state_dict(source.state_dict())
 
 
@@ -138,7 +152,7 @@ def drawn_cases(
             segmented=1.0,
             crop=options.crop,
         )
-        made = sampler.crops(step_generator(1000, i), options.batch)
+        made = sampler.crops(step_generator(1000, i), options.crops)
         found.append(Crops(made.inputs.half(), made.lesions, made.images.half()))
     return found
 
@@ -158,7 +172,7 @@ def card_for(
         "summary": "white matter lesions in segmented scans of any contrast",
         "description": "Marks white matter lesions (label 77) in scans that another network has segmented.",
         "labels": [0, 77],
-        "features": list(options.features),
+        "hidden": list(options.hidden),
         "licence": "Apache-2.0",
         "trained with": f"napari-synthseg {__version__}",
         "recipe": recipe_words(first, options, plain, HIDDEN),

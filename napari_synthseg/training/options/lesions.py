@@ -40,20 +40,20 @@ class TrainLesionsOptions:
     """Names of label maps kept for validation; default the last tenth."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int = 4
-    """Crops a step, and crops made of each head."""
+    batch: int = 8192
+    """Voxels a step."""
+    crops: int = 4
+    """Crops made of each head."""
     crop: int = 64
-    """Side of the crops, mm; a multiple of 8."""
-    reuse: int = 3
-    """Steps to a new head: crops of the last 24 heads are learned from, mirrored and inverted at random."""
-    features: tuple[int, ...] = (24, 48, 96)
-    """Features of the network at each level."""
+    """Side of the crops, mm; a multiple of 4."""
+    reuse: int = 10
+    """Steps to a new head; each is kept for the steps after it, 400 at most."""
+    hidden: tuple[int, ...] = (48, 48)
+    """Widths of the network's hidden layers."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
-    cooldown: float = 0.4
+    cooldown: float = 0.5
     """Share of the steps over which the rate falls to zero."""
-    bfloat16: bool = True
-    """Compute in bfloat16: several times faster on processors that have it."""
     validate_every: int = 500
     """Steps between validations."""
     save_minutes: float = 3.0
@@ -67,11 +67,10 @@ class TrainLesionsOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        check_positive(self, ("steps", "batch", "crop", "reuse", "learning_rate", "validate_every", "threads"))
+        check_positive(self, ("steps", "batch", "crops", "crop", "reuse", "learning_rate", "validate_every", "threads"))
         check_shares(self, ("free", "segmented", "cooldown"))
-        multiple = 2 ** max(len(self.features), 3)
-        if self.crop % multiple or self.crop > 160:
-            raise InputError(f"The crop must be a multiple of {multiple}, and at most 160, not {self.crop}.")
+        if self.crop % 4 or not 32 <= self.crop <= 160:
+            raise InputError(f"The crop must be a multiple of 4, from 32 to 160, not {self.crop}.")
         low, high = self.load_ml
         if not 0 <= low <= high or high <= 0:
             raise InputError(f"The load must go from 0 or more to more than 0, not from {low:g} to {high:g} ml.")
