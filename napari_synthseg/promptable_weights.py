@@ -132,8 +132,7 @@ def download(name: str, progressbar: bool = False) -> Path:
         progressbar: show one in the terminal.
 
     Raises:
-        InputError: an unknown name, or what was fetched is not the file.
-        OSError: the network or the disk fails.
+        InputError: an unknown name, what was fetched is not the file, or the network or the disk fails.
     """
     import pooch
 
@@ -149,6 +148,11 @@ def download(name: str, progressbar: bool = False) -> Path:
     except ValueError as error:  # pooch's word for a checksum that differs
         raise InputError(
             f"What {known.url} sent is not the official {known.file} (checksum differs): try again later."
+        ) from error
+    except OSError as error:  # requests' errors are among them
+        raise InputError(
+            f"{known.file} could not be fetched from {known.url} ({type(error).__name__}): try again, or copy the file "
+            f"into {download_folder()} yourself."
         ) from error
     return Path(path)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,6 +230,54 @@ def test_a_download_with_another_checksum_is_not_kept(folder, server, monkeypatc
 def test_what_is_at_hand_is_not_downloaded(folder):
     (folder / "mobile_sam.pt").write_bytes(b"here")
     assert promptable_weights.download("mobilesam") == folder / "mobile_sam.pt"
+
+
+def left_over() -> list[Path]:
+    there = promptable_weights.download_folder()
+    return sorted(there.iterdir()) if there.is_dir() else []
+
+
+def test_without_a_network_it_says_where_the_file_belongs(folder, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens: connections are refused
+        serve_known(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}", b"weights")
+        with pytest.raises(InputError, match="could not be fetched .* copy the file into"):
+            promptable_weights.download("mobilesam")
+    assert left_over() == []
+
+
+def test_a_download_that_breaks_off_leaves_nothing(folder, monkeypatch):
+    """A server that promises more than it sends, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        serve_known(monkeypatch, f"http://127.0.0.1:{listening.getsockname()[1]}", b"weights")
+        with pytest.raises(InputError):
+            promptable_weights.download("mobilesam")
+        thread.join()
+    assert left_over() == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(folder, server, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    serve_known(monkeypatch, server, b"weights")
+    with pytest.raises(InputError, match="could not be fetched"):
+        promptable_weights.download("mobilesam")
+
+
+def test_several_fill_one_cache_at_the_same_time(folder, server, monkeypatch):
+    serve_known(monkeypatch, server, b"weights")
+    with ThreadPoolExecutor(6) as pool:
+        paths = set(pool.map(lambda _: promptable_weights.download("mobilesam"), range(6)))
+    assert [path.read_bytes() for path in paths] == [b"weights"]
+    assert left_over() == list(paths)
 
 
 # MobileSAM's own answers
