@@ -117,8 +117,7 @@ SECTIONS: dict[str, Section] = {
         "robustness.png",
     ),
     "resolution": Section(
-        f"python benchmarks/resolution.py SHARED/{VALIDATION} --models synthseg-fast synthseg-robust --what resolution "
-        "--fast --threads 1 --out OUT",
+        f"python benchmarks/resolution.py SHARED/{VALIDATION} --what resolution --fast --threads 1 --out OUT",
         "rows.json",
         lambda rows: benchmark("resolution").as_markdown(rows),
         lambda rows: benchmark("resolution").complete(rows, "resolution"),

@@ -318,7 +318,7 @@ def _said(number: float | None, digits: int = 3) -> str:
 
 
 def draw_figure(rows: Sequence[Row], path: Path) -> None:
-    """Dice against slice spacing (lines: mean of the directions; marks: each), and against the curves of contrast."""
+    """Dice against slice spacing (thick: mean of the directions; thin: each), and against the curves of contrast."""
     from matplotlib.figure import Figure
 
     draw = {"resolution": (_draw_resolution, 1.0), "contrast": (_draw_contrast, 1.7)}
@@ -340,7 +340,7 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-MARKS = {"sagittal": "|", "coronal": "x", "axial": "_"}
+LINES = {"sagittal": ":", "coronal": "--", "axial": "-."}
 
 
 def _draw_resolution(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
@@ -348,10 +348,11 @@ def _draw_resolution(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) 
     for name in names:
         dice = [one.get(name, np.nan) for one in by_spacing.values()]
         axis.plot([*by_spacing], dice, "o-", color=colors[name], label=name)
-        for direction, mark in MARKS.items():
-            dice = [values.get((direction, spacing), {}).get(name, np.nan) for spacing in THICKNESS]
+        for direction, line in LINES.items():
+            places = [(NOT_CHANGED, 1.0), *((direction, spacing) for spacing in THICKNESS)]
+            dice = [values.get(place, {}).get(name, np.nan) for place in places]
             label = direction if name == names[0] else None
-            axis.plot([*THICKNESS], dice, mark, color=colors[name], alpha=0.7, ms=6, label=label)
+            axis.plot([1, *THICKNESS], dice, line, color=colors[name], alpha=0.7, lw=1, label=label)
     axis.set_xticks([1, *THICKNESS])
     axis.set_xlabel("slice spacing (mm)")
 
