@@ -1,0 +1,68 @@
+"""Tries what an extra is for, in the environment it was installed into: `python try_extra.py EXTRA`."""
+
+import sys
+
+
+def none():
+    """The command line alone: a head made of formulas, segmented from file to file."""
+    from napari_synthseg.cli import main
+    from napari_synthseg.files import read_labels, write_volume
+    from napari_synthseg.phantom import head_phantom, phantom_image
+
+    write_volume("head.nii.gz", phantom_image(head_phantom((160, 160, 160))))
+    assert main(["segment", "head.nii.gz", "-o", "labels.nii.gz", "--fast"]) == 0
+    assert len(set(read_labels("labels.nii.gz").data.ravel())) > 20
+    assert not {"napari", "qtpy", "monai"} & set(sys.modules)
+
+
+def gui():
+    """The manifest and every command in it."""
+    import npe2
+
+    npe2.PluginManifest.from_distribution("napari-synthseg").validate_imports()
+
+
+def samples():
+    from napari_synthseg.widgets.layers.samples import mni152
+
+    assert mni152()
+
+
+def train():
+    import lightning.fabric  # noqa: F401
+    import sklearn.mixture  # noqa: F401
+
+    from napari_synthseg.networks.transformers import vision_transformer
+
+    vision_transformer(4, 12, 24, 3, 1)
+
+
+def tensorboard():
+    from torch.utils.tensorboard import SummaryWriter
+
+    SummaryWriter("curves").add_scalar("loss", 1.0)
+
+
+def cluster():
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(1, processes=False, dashboard_address=None) as here, Client(here) as client:
+        assert client.submit(sum, (1, 2)).result() == 3
+
+
+def dicom():
+    import pydicom  # noqa: F401
+
+    from napari_synthseg.files import dicom as reader
+
+    assert reader
+
+
+def docs():
+    import furo  # noqa: F401
+    import myst_parser  # noqa: F401
+    import sphinx  # noqa: F401
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
