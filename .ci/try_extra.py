@@ -29,7 +29,7 @@ def samples():
 
 
 def train():
-    import lightning.fabric  # noqa: F401
+    import lightning_fabric  # noqa: F401
     import sklearn.mixture  # noqa: F401
 
     from napari_synthseg.networks.transformers import vision_transformer
