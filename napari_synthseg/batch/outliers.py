@@ -53,7 +53,8 @@ def find(rows: Mapping[str, Mapping[str, float]], totals: Mapping[str, float | N
     scans = list(rows)
     whole = np.array([_whole(rows[scan], totals.get(scan)) for scan in scans])
     found: dict[str, list[Outlier]] = {}
-    columns = {name: np.array([rows[scan].get(name, 0.0) for scan in scans]) for row in rows.values() for name in row}
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    columns = {name: np.array([rows[scan].get(name, 0.0) for scan in scans]) for name in names}
     judged = {INTRACRANIAL: (whole, np.ones_like(whole))} | {name: (mm3, whole) for name, mm3 in columns.items()}
     for name, (volumes, of) in judged.items():
         for index, z in enumerate(modified_z(volumes, of)):

@@ -1,0 +1,244 @@
+"""What many scans cost: throughput and memory of `batch`, its book-keeping at ten thousand scans, and an estimate.
+
+    python benchmarks/batch.py throughput  [SCAN ...] [-n 4] [--size 256] [--curves FILE.json]
+    python benchmarks/batch.py bookkeeping [--scans 10520]
+    python benchmarks/batch.py estimate    --cpu-seconds S [--scans 10520] [--gpu-seconds 0.5] [--megabytes 8]
+
+`throughput` runs the real command over N phantom heads of SIZE^3 (or the scans given) with 1 process of 1 thread, 1 of
+2 and 2 of 1, each time into a new folder, and watches all of its processes: wall and CPU seconds, scans a minute, and
+the memory of the whole tree and of its largest process (resident; pages that processes share count in each), sampled 5
+times a second; FILE.json keeps the samples. Where other work runs on the machine the CPU seconds are the figure to compare.
+`bookkeeping` measures what the number of scans costs apart from segmenting them: looking what is done, the report.
+`estimate` is arithmetic, not a measurement: what so many scans would cost elsewhere, by the assumptions that it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+WAYS = ((1, 1), (1, 2), (2, 1))
+"""Processes, and threads of each."""
+EVERY = 0.2
+"""Seconds between two looks at the memory."""
+PAPER = 10_520
+"""Scans that SynthSeg+ was run on (its section 3.4)."""
+
+
+def main() -> None:
+    """Runs one of the three and prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["throughput", "bookkeeping", "estimate"])
+    parser.add_argument("scan", type=Path, nargs="*")
+    parser.add_argument("-n", type=int, default=4)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--curves", type=Path)
+    parser.add_argument("--scans", type=int, default=PAPER)
+    parser.add_argument("--cpu-seconds", type=float, help="a scan, all stages; from `throughput`")
+    parser.add_argument("--gpu-seconds", type=float, default=0.5, help="a scan on one GPU: a goal, not a measurement")
+    parser.add_argument("--megabytes", type=float, default=8.0, help="read of one scan")
+    args = parser.parse_args()
+    {"throughput": throughput, "bookkeeping": bookkeeping, "estimate": estimate}[args.what](args)
+
+
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+
+def throughput(args: argparse.Namespace) -> None:
+    """The command, once for each way to share the scans out."""
+    with tempfile.TemporaryDirectory() as folder:
+        scans = [one.resolve() for one in args.scan] or list(phantoms(Path(folder) / "in", args.n, args.size))
+        listing = Path(folder) / "scans.txt"
+        listing.write_text("".join(f"{one}\n" for one in scans))
+        heads = "processes x threads|wall s|first done after s|CPU s a scan|scans a minute|peak GiB|largest process GiB"
+        print(f"| {' | '.join(heads.split('|'))} |")
+        print("|---|---|---|---|---|---|---|")
+        curves = {}
+        for jobs, threads in WAYS:
+            row, curve = one_way(listing, Path(folder) / f"out-{jobs}-{threads}", jobs, threads, len(scans))
+            curves[f"{jobs} x {threads}"] = curve
+            print(row, flush=True)
+        if args.curves:
+            args.curves.write_text(json.dumps(curves))
+
+
+def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
+    """Heads that differ; written once, not measured."""
+    from napari_synthseg.files import write_volume
+    from napari_synthseg.phantom import head_phantom, phantom_image
+
+    for seed in range(count):
+        path = folder / f"sub-{seed:02}_T1w.nii.gz"
+        write_volume(path, phantom_image(head_phantom((size, size, size), seed=seed), seed))
+        yield path
+
+
+def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tuple[str, list[dict[str, float]]]:
+    """Runs the command and watches it; the row of the table, and the samples."""
+    words = ["batch", str(listing), "-o", str(out), "--jobs", str(jobs), "--threads", str(threads), "--device", "cpu"]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "napari_synthseg.cli", *words], stdout=subprocess.DEVNULL)
+    curve = []
+    while process.poll() is None:
+        sizes = resident(process.pid)
+        done = sum(1 for _ in out.rglob("*_dseg.nii.gz"))
+        curve.append({
+            "s": round(time.perf_counter() - started, 2),
+            "all_gib": round(sum(sizes) / 2**30, 3),
+            "largest_gib": round(max(sizes, default=0) / 2**30, 3),
+            "done": done,
+        })  # fmt: skip
+        time.sleep(EVERY)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise SystemExit(f"the command ended with {process.returncode}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    first = next((one["s"] for one in curve if one["done"]), wall)
+    most = [max(one[key] for one in curve) for key in ("all_gib", "largest_gib")]
+    row = (
+        f"| {jobs} x {threads} | {wall:.1f} | {first:.1f} | {cpu / count:.1f} | {60 * count / wall:.2f} | "
+        f"{most[0]:.2f} | {most[1]:.2f} |"
+    )
+    return row, curve
+
+
+def resident(root: int) -> list[int]:
+    """Bytes that a process and all its descendants hold (Linux)."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(folder.name))
+    sizes, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
+        waiting += children.get(pid, [])
+        try:
+            sizes.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        except OSError:
+            continue
+    return sizes
+
+
+# --- what the number of scans costs ---------------------------------------------------------------------------------
+
+
+def bookkeeping(args: argparse.Namespace) -> None:
+    """Names, records, report and page of so many scans, none of which is segmented."""
+    import numpy as np
+
+    from napari_synthseg import anatomy
+    from napari_synthseg.batch import identity, outliers, page
+    from napari_synthseg.batch.plan import plan
+    from napari_synthseg.batch.report import Report, entry
+    from napari_synthseg.batch.sources import Source
+    from napari_synthseg.segmentation.options import SegmentOptions
+    from napari_synthseg.segmentation.outputs import checksum
+
+    rows: list[tuple[str, float, str]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = [Source(folder / f"sub-{n:05}_T1w.nii.gz") for n in range(args.scans)]
+        started = time.perf_counter()
+        tasks = plan(sources, folder / "out", "input")
+        rows.append(("naming", time.perf_counter() - started, ""))
+        made = identity.made_with(SegmentOptions())
+        few = tasks[:200]
+        record = an_entry(np, anatomy)
+        content = np.random.default_rng(0).bytes(8_000_000)
+        labels = np.random.default_rng(1).bytes(300_000)
+        few[0].scan.write_bytes(content)
+        for task in few:
+            if task is not few[0]:
+                os.link(few[0].scan, task.scan)
+            task.target.parent.mkdir(parents=True)
+            task.target.write_bytes(labels)
+            task.target.with_name(task.target.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n")
+            facts = {"input": identity.fingerprint(task.scan), **made}
+            whole = {**record, "program": "napari-synthseg", "labels": checksum(task.target), "made_from": facts}
+            task.target.with_name(task.target.name.replace(".nii.gz", ".json")).write_text(json.dumps(whole))
+        started = time.perf_counter()
+        if not all(identity.done(task.scan, task.target, made) for task in few):
+            raise SystemExit("a done scan was not known as one")
+        each = (time.perf_counter() - started) / len(few)
+        rows.append(("looking what is done, one thread", each * args.scans, f"{1000 * each:.1f} ms a scan"))
+        report = Report(folder / "report.json", tasks)
+        rng = np.random.default_rng(2)
+        for task in tasks:
+            report._entries[task.number] = replace(
+                entry(task, "ok", record),
+                volumes_mm3={key: value * rng.lognormal(0, 0.1) for key, value in record["volumes_mm3"].items()},
+            )
+        started = time.perf_counter()
+        report.write()
+        size = f"{(folder / 'report.json').stat().st_size / 1e6:.1f} MB"
+        rows.append(("one writing of report.json", time.perf_counter() - started, size))
+        started = time.perf_counter()
+        report.write_tables(folder / "volumes.tsv", folder / "quality.tsv")
+        rows.append(("both tables", time.perf_counter() - started, ""))
+        started = time.perf_counter()
+        entries = report.entries
+        found = outliers.find({one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries})
+        text = page.page(entries, found, {}, folder, 0)
+        rows.append(("report.html, pictures apart", time.perf_counter() - started, f"{len(text) / 1e6:.1f} MB"))
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"| {args.scans} scans | s | |\n|---|---|---|")
+    for what, seconds, remark in rows:
+        print(f"| {what} | {seconds:.2f} | {remark} |")
+
+
+def an_entry(np: Any, anatomy: Any) -> dict[str, Any]:
+    """A record like that of a whole brain."""
+    names = [anatomy.name(value) for value in anatomy.predicted_values() if value]
+    volumes = np.random.default_rng(3).uniform(500, 3e5, len(names))
+    return {
+        "intracranial_mm3": 1.4e6,
+        "volumes_mm3": dict(zip(names, map(float, volumes), strict=True)),
+        "quality": dict.fromkeys(names, 0.8),
+        "expected_dice": {"calibrated": True, "verdict": "good", "mean": 0.82},
+    }
+
+
+# --- elsewhere ------------------------------------------------------------------------------------------------------
+
+
+def estimate(args: argparse.Namespace) -> None:
+    """Hours and gigabytes of so many scans, by stated assumptions."""
+    if args.cpu_seconds is None:
+        raise SystemExit("give --cpu-seconds, as `throughput` measured them")
+    n, cpu, gpu = args.scans, args.cpu_seconds, args.gpu_seconds
+    print("An estimate on paper. Assumed:")
+    print(
+        f"- {cpu:g} CPU seconds a scan (measured with `throughput` on this machine), the same on every core elsewhere;"
+    )
+    print("- a core is busy 80 % of the time (reading, unequal scans, the last scans of a batch);")
+    print(
+        f"- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, with enough processes beside"
+    )
+    print("  it that reading, cleaning and writing go on while it computes;")
+    print("- nodes do not wait for each other or for the disk.\n")
+    print("| on | hours | |\n|---|---|---|")
+    for label, cores in (("this machine, 2 cores", 2), ("one node of 32 cores", 32), ("ten nodes of 32 cores", 320)):
+        print(f"| {label} | {n * cpu / cores / 0.8 / 3600:.1f} | {n * cpu / 3600:.0f} core-hours |")
+    for label, gpus in (("one GPU", 1), ("ten nodes with a GPU each", 10)):
+        rate = gpus / gpu * args.megabytes
+        print(f"| {label} | {n * gpu / gpus / 3600:.2f} | reads {rate:.0f} MB/s |")
+    print(f"\nScans of {args.megabytes:g} MB: {n * args.megabytes / 1000:.0f} GB are read.")
+
+
+if __name__ == "__main__":
+    main()
