@@ -34,7 +34,7 @@ def train():
 
     from napari_synthseg.networks.transformers import vision_transformer
 
-    vision_transformer(4, 12, 24, 3, 1)
+    vision_transformer(32, 12, 24, 3, 1)
 
 
 def tensorboard():
