@@ -118,9 +118,8 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     sex = names_of(options.sex)
     columns = columns_of(options.spacing, _all_columns(tables, options))
     linear = [*sex, *columns, *names_of(options.covariates)]
-    cohort = load_cohort(
-        tables, options, list(dict.fromkeys([options.age, *linear])), notes, " (--sex none leaves it out)"
-    )
+    hints = {**dict.fromkeys(linear, ""), **dict.fromkeys(sex, " (--sex none leaves it out)"), options.age: ""}
+    cohort = load_cohort(tables, options, hints, notes)
     read = len(cohort)
     age = read_covariate(cohort, options.age, notes)
     if age.is_category:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,16 +55,16 @@ class Cohort:
 
 
 def load_cohort(
-    tables: Sequence[Path], options: TableOptions, wanted: Sequence[str], notes: Notes, hint: str = ""
+    tables: Sequence[Path], options: TableOptions, wanted: Mapping[str, str] | Sequence[str], notes: Notes
 ) -> Cohort:
     """Reads tables of volumes and of people, and puts them together.
 
     Args:
         tables: tables of volumes; several are put together scan by scan.
         options: what belongs together.
-        wanted: columns that are needed beside the volumes; looked for among the people first.
+        wanted: columns that are needed beside the volumes; looked for among the people first. As a mapping: with
+            the end of the sentence to be said where they are not there.
         notes: what was left out is noted here.
-        hint: the end of the sentence about a column that is not there.
 
     Raises:
         InputError: a table cannot be used, a column is not there, no scan is of anybody known, or nothing is left.
@@ -74,9 +74,10 @@ def load_cohort(
     read = [read_text_table(Path(table), notes) for table in tables]
     records = records_of(read, options.id, notes)
     if options.quality is not None:
-        records = without_failed(records, read_text_table(options.quality, notes), notes)
-    people = None if options.participants is None else read_text_table(options.participants, notes)
-    sources = _sources(wanted, read, people, hint)
+        records = without_failed(records, read_text_table(Path(options.quality), notes), notes)
+    people = None if options.participants is None else read_text_table(Path(options.participants), notes)
+    hints = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, "")
+    sources = _sources(hints, read, people)
     cells, records, subjects = _with_people(records, sources, people, notes)
     if not records:
         raise InputError(f"No scan of {read[0].path.name} can be used: {'; '.join(map(str, notes.all[-2:]))}.")
@@ -101,12 +102,12 @@ def load_cohort(
 
 
 def _sources(
-    wanted: Sequence[str], tables: list[TextTable], people: TextTable | None, hint: str
+    wanted: Mapping[str, str], tables: list[TextTable], people: TextTable | None
 ) -> dict[str, tuple[bool, str]]:
     """For each column that is wanted: whether the table of people has it, and what it is called there."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     found: dict[str, tuple[bool, str]] = {}
-    for name in wanted:
+    for name, hint in wanted.items():
         own = names.find(name, people.columns) if people is not None else None
         column = own or names.find(name, columns)
         if column is None:
@@ -159,7 +160,7 @@ def _with_people(
         notes.add(
             "rows", f"scans are of people about whom {where} says different things, so left out", examples_of(unclear)
         )
-        notes.add(where, "people have no scan", [name for name in directory.rows if name not in seen])
+        notes.add(where, "people have no scan", [name for name in directory.names.values() if name not in seen])
     return cells, kept, subjects
 
 

@@ -119,10 +119,14 @@ class People:
         session = names.find_any(names.SESSION, table.columns)
         self.columns = {subject} | ({session} if session else set())
         self.rows: dict[str, list[int]] = {}
+        self.names: dict[str, str] = {}
+        """How people are written in the table."""
         self.sessions = [normal(cell, "ses-") for cell in table.cells(session)] if session else []
         for row, cell in enumerate(table.cells(subject)):
             if not is_missing(cell):
-                self.rows.setdefault(normal(_identity("", cell, "").subject), []).append(row)
+                name = normal(_identity("", cell, "").subject)
+                self.rows.setdefault(name, []).append(row)
+                self.names.setdefault(name, cell)
         if not self.rows:
             raise InputError(f"{table.path} names nobody: its column {subject!r} is empty.")
         self._numbers = _without_zeros(self.rows)
@@ -139,7 +143,7 @@ class People:
             wanted = normal(identity.session, "ses-")
             own = [row for row in rows if self.sessions[row] == wanted]
             rows = own or [row for row in rows if is_missing(self.sessions[row])]
-        return name, rows
+        return self.names[name], rows
 
 
 def _without_zeros(rows: dict[str, list[int]]) -> dict[str, str]:
