@@ -13,6 +13,8 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from napari_synthseg.progress import checkpoint
+
 GRID_TOLERANCE = 1e-3
 """Two grids count as parallel, or the same, when no voxel centre is further off than this (voxels)."""
 
@@ -107,6 +109,7 @@ def _lerp(data: np.ndarray, lower: np.ndarray, upper: np.ndarray, weight: np.nda
 def _slabs(shape: Sequence[int]) -> Iterator[slice]:
     thickness = max(1, _SLAB_VOXELS // max(1, shape[1] * shape[2]))
     for start in range(0, shape[0], thickness):
+        checkpoint()
         yield slice(start, min(start + thickness, shape[0]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from napari_synthseg.evaluation.metrics import boxes_of
-from napari_synthseg.progress import Progress
+from napari_synthseg.progress import Progress, checkpoint
 
 MISSED, ADDED, OTHER = 1, 2, 3
 ERRORS = {MISSED: "missed", ADDED: "added", OTHER: "other label"}
@@ -20,6 +20,7 @@ def error_map(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(X, Y, Z) uint8: 0 where two label arrays agree, else one of `ERRORS`."""
     errors = np.zeros(truth.shape, np.uint8)
     for plane, a, b in zip(errors, pred, truth, strict=True):  # a plane at a time: masks of a head take memory
+        checkpoint()
         plane[a != b] = OTHER
         plane[(a == 0) & (b != 0)] = MISSED
         plane[(a != 0) & (b == 0)] = ADDED

@@ -120,7 +120,8 @@ def _scores(scores: Any) -> str:
 
 
 def _score_name(name: str) -> str:
-    return {"dice": "Dice", "sd95_mm": "SD95"}.get(name, name)
+    names = {"dice": "Dice", "sd95_mm": "SD95", "msd_mm": "mean distance"}
+    return {**names, "absolute_difference_percent": "volumes off (%)"}.get(name, name)
 
 
 def preference(name: str, default: Any, *, group: str = "computing") -> Any:

@@ -10,8 +10,8 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.progress import Progress
-from napari_synthseg.volume import Volume
+from napari_synthseg.progress import Progress, Stopped, stoppable
+from napari_synthseg.volume import Volume, resample_labels_to
 from napari_synthseg.widgets.evaluate import results as results_module
 from napari_synthseg.widgets.evaluate.error_layer import COLORS, is_errors
 from napari_synthseg.widgets.evaluate.pair import NO_LAYERS, SAME
@@ -330,6 +330,19 @@ def test_a_layer_removed_meanwhile_stops_it(made, viewer, qtbot, name):
     viewer.layers.remove(viewer.layers[name])
     qtbot.waitUntil(lambda: not widget.job.running, timeout=3000)
     assert widget.results.isHidden() and not errors_in(viewer)
+
+
+def test_putting_labels_on_another_grid_can_be_stopped():
+    """In the middle of the resampling, which has no report of its own."""
+    volume = Volume(true_array(), np.eye(4))
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    with stoppable(should_stop), pytest.raises(Stopped):
+        resample_labels_to(volume, (300, 300, 300), np.diag([0.1, 0.1, 0.1, 1]))
 
 
 def test_renamed_and_edited_meanwhile(made, viewer, qtbot):
