@@ -40,7 +40,7 @@ def test_groups(example, tmp_path, capsys):
         "--out", tmp_path / "g.tsv", "--figures", tmp_path / "figures", "--corrected", tmp_path / "c.csv",
     )  # fmt: skip
     assert code == cli.DONE and "CN (90 people, the reference) against AD (60 people)" in out
-    assert out.index("Left-Hippocampus") < out.index("Left-Pallidum") and "What was left out or changed:" not in out
+    assert out.index("Left-Hippocampus") < out.index("Left-Pallidum") and "- Left-Putamen: 1 volumes are missing" in out
     found = json.loads((tmp_path / "g.json").read_text())
     one = found["structures"]["Left-Hippocampus"]
     assert one["ci"][0] < 1.2 < one["ci"][1] and one["ci"][0] < one["cohens_d"] < one["ci"][1]

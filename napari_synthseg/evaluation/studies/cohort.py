@@ -195,6 +195,8 @@ def _volumes(
         if not is_numeric(parsed):
             text.append(column)
             continue
+        gone = [records[row].who for row, cell in enumerate(cells) if is_missing(cell)]
+        notes.add(column, "volumes are missing, so left out of this structure", examples_of(gone))
         notes.add(column, "cells are no numbers, so taken as missing", [cells[row] for row in parsed.wrong])
         structures.append(column)
         volumes.append(_possible(column, parsed.values, records, notes))
