@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def recorded(
         if parallel.seat().rank:  # started by torchrun or a cluster: the first process keeps the record
             return (yield from parallel.along(entry, options, fit_for(options.device)[0]))
     new = not out.exists()
-    _check_new(out, options.resume)
+    if not options.resume:
+        _check_new(out, entry, entry.stages(options))
     with _alone(out):
         if not keep_config:
             stages = entry.stages(options)
@@ -102,9 +103,10 @@ def recorded(
     return result
 
 
-def _check_new(out: Path, resume: bool) -> None:
-    """Refuse to start over before anything in the folder is touched."""
-    if not resume and any((out / folder.CHECKPOINTS).glob("*.pt")) and folder.recipe_of(out) != "robust":
+def _check_new(out: Path, entry: RecipeEntry, stages: Iterable[str]) -> None:
+    """Refuse to start over before anything in the folder is touched; a stage that is not there yet may be added."""
+    there = {path.stem for path in (out / folder.CHECKPOINTS).glob("*.pt")}
+    if there and (folder.recipe_of(out) != entry.name or there.intersection(stages)):
         raise InputError(f"The folder {out} holds a run already: add --resume to go on, or choose another folder.")
 
 

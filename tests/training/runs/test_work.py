@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from napari_synthseg.progress import Stopped, run
 from napari_synthseg.training import runs
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.events import read_events
-from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.runs.life import lock
+from napari_synthseg.training.runs.work import _check_new
 from napari_synthseg.weights import load_model
 
 PATIENCE = 90.0
@@ -231,3 +233,16 @@ def test_an_estimate_of_what_cannot_start_says_why(tiny, tmp_path) -> None:
 
     with pytest.raises(InputError, match="nowhere"):
         run(runs.estimate("synthseg", replace(tiny(), label_maps=tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "refused"),
+    [("synthseg", "train", True), ("robust", "s1", True), ("robust", "s2", False), ("synthseg", "s2", True)],
+)
+def test_a_folder_takes_a_stage_that_it_lacks_of_the_same_recipe_only(tmp_path, recipe, stage, refused):
+    entry = runs.RECIPES["robust"]
+    write_config(tmp_path, recipe=recipe, options={}, stages={})
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / f"{stage}.pt").touch()
+    with pytest.raises(InputError, match="holds a run already") if refused else nullcontext():
+        _check_new(tmp_path, entry, ("s1", "d"))
