@@ -7,7 +7,7 @@
 `throughput` runs the real command over N phantom heads of SIZE^3 (or the scans given) with 1 process of 1 thread, 1 of
 2 and 2 of 1, each time into a new folder, and watches all of its processes: wall and CPU seconds, scans a minute, and
 the memory of the whole tree and of its largest process (resident; pages that processes share count in each), sampled 5
-times a second; FILE.json keeps the samples. Where other work runs on the machine the CPU seconds are the figure to compare.
+times a second; FILE.json keeps the samples. Where other work runs on the machine, compare the CPU seconds.
 `bookkeeping` measures what the number of scans costs apart from segmenting them: looking what is done, the report.
 `estimate` is arithmetic, not a measurement: what so many scans would cost elsewhere, by the assumptions that it prints.
 """

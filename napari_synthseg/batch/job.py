@@ -101,9 +101,7 @@ def segment_many(
     settings = Settings(uuid.uuid4().hex, segmentation, made, options.redo, load)
     with alone(out, share):
         datasets = sorted({source.dataset for source in sources if source.dataset is not None})
-        write_text(out / bids.DESCRIPTION, json.dumps(bids.description(datasets, made["weights"]), indent=1) + "\n")
-        write_text(out / ".bidsignore", bids.IGNORED)
-        report = Report(_report_path(out, share), tasks)
+        report = Report(_report_path(out, share), tasks, lambda: _describe(out, datasets, made["weights"]))
         started = time.monotonic()
         try:
             todo = tasks if options.redo else (yield from _not_done(tasks, made, report))
@@ -113,6 +111,12 @@ def segment_many(
         finally:
             written = _write_page(out, report, segmentation, options, time.monotonic() - started)
     return BatchResult(tuple(report.entries), report.path, written)
+
+
+def _describe(out: Path, datasets: list[Path], weights: dict[str, str]) -> None:
+    """Write what makes the folder a dataset of BIDS."""
+    write_text(out / bids.DESCRIPTION, json.dumps(bids.description(datasets, weights), indent=1) + "\n")
+    write_text(out / ".bidsignore", bids.IGNORED)
 
 
 def _report_path(out: Path, share: tuple[int, int]) -> Path:

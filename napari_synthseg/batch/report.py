@@ -7,8 +7,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Entry:
     """Whether the expected Dice is calibrated; likewise."""
 
 
-_IN_TABLES = ("volumes_mm3", "quality", "calibrated")
+_IN_REPORT = [one.name for one in fields(Entry) if one.name not in ("volumes_mm3", "quality", "calibrated")]
 
 
 def entry(task: Task, status: Status, record: Mapping[str, Any], **more: Any) -> Entry:
@@ -82,14 +82,15 @@ def entry(task: Task, status: Status, record: Mapping[str, Any], **more: Any) ->
 class Report:
     """Entries of the scans that are over, in the order of the batch."""
 
-    def __init__(self, path: Path, tasks: Sequence[Task]) -> None:
+    def __init__(self, path: Path, tasks: Sequence[Task], describe: Callable[[], None] = lambda: None) -> None:
         """An empty one.
 
         Args:
             path: of the JSON file.
             tasks: all scans.
+            describe: called before the first entry: there are results now.
         """
-        self.path, self.tasks = path, tasks
+        self.path, self.tasks, self._describe = path, tasks, describe
         self._entries: dict[int, Entry] = {}
         self._next = 0.0
 
@@ -100,6 +101,8 @@ class Report:
 
     def add(self, number: int, one: Entry) -> None:
         """A scan is over; the file is written now and then."""
+        if not self._entries:
+            self._describe()
         self._entries[number] = one
         if time.monotonic() >= self._next:
             started = time.monotonic()
@@ -140,7 +143,7 @@ class Report:
 
 
 def _plain(one: Entry) -> dict[str, Any]:
-    return {key: value for key, value in asdict(one).items() if key not in _IN_TABLES}
+    return {key: getattr(one, key) for key in _IN_REPORT}
 
 
 def _values(entries: Any) -> tuple[dict[str, int], dict[int, str]]:
