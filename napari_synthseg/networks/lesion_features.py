@@ -96,6 +96,8 @@ _KINDS = [
 ]
 """What an inversion makes of each feature, in their order."""
 FEATURES = len(_KINDS)
+WHITE_AROUND = FEATURES - len(TISSUE_MEANS) * (len(GROUPS) - 1)
+"""Which feature says how much white matter there is in the smallest cube of `TISSUE_MEANS`."""
 _SWAPPED = {UP: DOWN, DOWN: UP}
 _ORDER = [_KINDS.index(_SWAPPED[kind]) if kind in _SWAPPED else i for i, kind in enumerate(_KINDS)]
 _SIGNS = [-1.0 if kind == SIGNED else 1.0 for kind in _KINDS]

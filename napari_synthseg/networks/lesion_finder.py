@@ -12,10 +12,14 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import LESION
-from napari_synthseg.networks.lesion_features import FEATURES, REACH, lesion_features
+from napari_synthseg.networks.lesion_features import FEATURES, REACH, WHITE_AROUND, lesion_features
 
 RARE = -3.0
 """Logit of a lesion before anything is learned."""
+NOWHERE = -12.0
+"""Logit where there is no white matter around."""
+LEAST_WHITE = 0.02
+"""How much white matter there must be around a voxel."""
 
 
 class LesionFinder(nn.Module):
@@ -48,8 +52,9 @@ class LesionFinder(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(B, CHANNELS, X, Y, Z) of `lesion_inputs` -> (B, 1, X, Y, Z) logits, plane by plane to save memory."""
         features = lesion_features(inputs)
-        out = features.new_empty(len(inputs), 1, *inputs.shape[2:])
+        out = features.new_full((len(inputs), 1, *inputs.shape[2:]), NOWHERE)
+        near = features[:, WHITE_AROUND] > LEAST_WHITE
         for x in range(out.shape[2]):
-            plane = features[:, :, x].movedim(1, -1)
-            out[:, 0, x] = self.voxels(plane.reshape(-1, FEATURES)).reshape(plane.shape[:-1])
+            wanted = near[:, x]
+            out[:, 0, x][wanted] = self.voxels(features[:, :, x].movedim(1, -1)[wanted])
         return out

@@ -28,7 +28,7 @@ REACH = 2
 """Lesions lie in white matter or at most so many voxels from it: some of them were taken for another tissue."""
 LEAST_MM3 = 5.0
 """Smaller ones are noise more often than lesions."""
-MARGIN = 24
+MARGIN = 8
 """Voxels around white matter that the network sees."""
 OVERLAP = 32
 """Voxels that neighbouring blocks share."""
@@ -36,7 +36,7 @@ RIM = 1
 """Voxels around a lesion within which its soft edge stays."""
 SURE = 0.5
 """Probability from which on a voxel is a lesion, after the shift that the card's threshold asks for."""
-BLOCK = 96**3
+BLOCK = 128**3
 """Voxels of a block at most: each has some forty features."""
 HINDBRAIN = next(values for values in GROUPS if 16 in values)
 """Brain stem and cerebellum, whose white matter nothing was learned of."""

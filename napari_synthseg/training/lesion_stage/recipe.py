@@ -11,9 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION
-from napari_synthseg.networks.lesion_features import box_mean, inverted, lesion_features
-from napari_synthseg.networks.lesion_finder import LesionFinder
-from napari_synthseg.networks.lesion_inputs import INTENSITIES
+from napari_synthseg.networks.lesion_features import WHITE_AROUND, inverted, lesion_features
+from napari_synthseg.networks.lesion_finder import LEAST_WHITE, LesionFinder
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.lesion_stage.sampler import Crops, Sampler
 from napari_synthseg.training.pictures import labelled_picture
@@ -22,10 +21,6 @@ RECENT = 400
 """Heads whose voxels are kept at hand, 2 MB each."""
 LESIONS, OTHERS = 1500, 4000
 """Voxels kept of a crop, at most."""
-AROUND = 5
-"""Voxels are taken where there is white matter in a cube with this edge."""
-LEAST_WHITE = 0.02
-"""How much of it."""
 HEAVIEST = 60.0
 """A voxel stands for so many of its crop at most."""
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -115,17 +110,12 @@ class LesionRecipe:
         return labelled_picture(crops.images[0], crops.lesions[0].long(), found, (0, LESION))
 
 
-def region(inputs: torch.Tensor) -> torch.Tensor:
-    """(B, X, Y, Z) bool: in or near white matter, given (B, CHANNELS, X, Y, Z) inputs."""
-    return box_mean(inputs[:, INTENSITIES : INTENSITIES + 1].float(), AROUND)[:, 0] > LEAST_WHITE
-
-
 def some_voxels(crops: Crops, g: torch.Generator) -> Voxels:
     """Some lesion voxels of each crop, and some others near white matter."""
     features, truth, weight = [], [], []
     for inputs, lesions in zip(crops.inputs, crops.lesions, strict=True):
         every = lesion_features(inputs[None])[0].flatten(1).T
-        near = (region(inputs[None])[0] | lesions).flatten()
+        near = (every[:, WHITE_AROUND] > LEAST_WHITE) | lesions.flatten()
         mine = lesions.flatten()
         for wanted, count, value in ((mine, LESIONS, 1.0), (near & ~mine, OTHERS, 0.0)):
             where = wanted.nonzero()[:, 0]
@@ -142,7 +132,7 @@ def scores_on(cases: Sequence[Crops]) -> Validation:
 
     @torch.no_grad()
     def score(model: torch.nn.Module) -> dict[str, float]:
-        probability = [model(case.inputs.float())[:, 0].sigmoid() * region(case.inputs) for case in cases]
+        probability = [model(case.inputs.float())[:, 0].sigmoid() for case in cases]
         means = {t: _mean_dice(probability, cases, t) for t in THRESHOLDS}
         best = max(means, key=lambda t: means[t])
         false = [

@@ -34,6 +34,9 @@ PATCH = 12
 """Voxels between the control points of the noise that says which lesions those are."""
 VISIBLE = 2.5
 """Standard deviations of white matter that lesions lie from it, at least."""
+ANY_INTENSITY = 0.5
+"""Share of the heads whose lesions are of any intensity. By tissue they are at most twice as far from white matter as
+cortex or fluid is: on FLAIR, where cortex and white matter are alike, real ones are far brighter."""
 SPACES = 0.5
 """Probability of perivascular spaces."""
 TEXTURED = 0.7
@@ -91,7 +94,13 @@ class Sampler:
     def drawn(self, g: torch.Generator) -> tuple[Record, LabelMap]:
         """What makes a random head."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
-        record = visible(draw(self.priors, label_map, g), label_map)
+        record = draw(self.priors, label_map, g)
+        anew, where = torch.rand(2, generator=g).tolist()
+        if record.drawn_lesions is not None and anew < ANY_INTENSITY:
+            low, high = self.priors.mean
+            mean = low + (high - low) * where
+            record = replace(record, drawn_lesions=replace(record.drawn_lesions, mean=mean))
+        record = visible(record, label_map)
         if float(torch.rand(1, generator=g)) < self.free:
             record = replace(record, drawn_lesions=None, lesions=False)
         return record, label_map
