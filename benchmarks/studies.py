@@ -5,6 +5,7 @@
     python benchmarks/studies.py retest [--cohorts 300]
     python benchmarks/studies.py example FOLDER      (tables of one cohort, which the tutorial uses)
     python benchmarks/studies.py figures FOLDER      (its figures: docs/images)
+    python benchmarks/studies.py cost                (CPU-seconds and memory for 10,000 scans with 101 volumes)
 
 Every cohort is written as tables and read by the same job as `napari-synthseg study`, `study ageing` and `study
 retest`. Volumes depend on age, sex and head size, with noise of 9 % of the mean; the groups differ by known Cohen's d.
@@ -16,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import resource
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -421,6 +424,37 @@ def write_figures(folder: Path) -> None:
     figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest", "png")
 
 
+def measure_cost(people: int = 2500, scans: int = 4) -> str:
+    """CPU-seconds of a group study and of trajectories of many scans with all structures, and the peak memory, GiB."""
+    from napari_synthseg import anatomy
+
+    rng = np.random.default_rng(0)
+    values = [*anatomy.predicted_values()[1:], *anatomy.parcels()]
+    names = ["intracranial", *(anatomy.name(value) for value in values)]
+    rows, persons = [], []
+    for person in range(people):
+        age, own = rng.uniform(18, 90), rng.normal(size=len(names))
+        persons.append([f"sub-{person:05d}", f"{age:.1f}", "FM"[person % 2], ("CN", "AD")[person // 2 % 2]])
+        for scan in range(scans):
+            volumes = 5000 * (1.2 - 0.003 * age + 0.08 * own + 0.04 * rng.normal(size=len(names)))
+            rows.append([f"sub-{person:05d}_run-{scan}_T1w.nii.gz", *rng.choice([1, 3, 5], 3), *volumes.round(1)])
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        table, list_of = Path(folder) / "volumes.csv", Path(folder) / "participants.tsv"
+        write_csv(table, ["scan", "spacing_x", "spacing_y", "spacing_z", *names], rows)
+        write_csv(list_of, ["participant_id", "age", "sex", "diagnosis"], persons)
+        del rows
+        for name, job in (
+            ("groups", lambda: study_groups([table], GroupOptions(group="diagnosis", participants=list_of))),
+            ("trajectories", lambda: study_ageing([table], AgeingOptions(participants=list_of))),
+        ):
+            start = time.process_time()
+            job()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            lines.append(f"{name}: {time.process_time() - start:.1f} CPU-seconds, peak so far {peak:.2f} GiB")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Measures one kind of study, or writes the example."""
     kinds = {
@@ -429,7 +463,7 @@ def main() -> int:
         "retest": (RETEST, retest_table, 300),
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=[*kinds, "example", "figures"])
+    parser.add_argument("what", choices=[*kinds, "example", "figures", "cost"])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("example"))
     parser.add_argument("--cohorts", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -437,6 +471,9 @@ def main() -> int:
     args = parser.parse_args()
     if args.what in ("example", "figures"):
         {"example": write_example, "figures": write_figures}[args.what](args.folder)
+        return 0
+    if args.what == "cost":
+        print(measure_cost())
         return 0
     settings, table, usual = kinds[args.what]
     names = args.only or list(settings)

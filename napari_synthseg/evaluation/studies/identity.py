@@ -17,6 +17,13 @@ _SUBJECT = re.compile(r"(?:^|[/\\_])sub-([A-Za-z0-9+]+)")
 _SESSION = re.compile(r"(?:^|[/\\_])ses-([A-Za-z0-9+]+)")
 _LAST_PARTS = re.compile(r"_(dseg|labels?|seg|aseg|synthseg|segmentation)$")
 
+_ENTITY = re.compile(r"(ses|run|acq|rec|desc|dir|echo|part|ce|space|res|task)-", re.IGNORECASE)
+_KINDS = frozenset((
+    "t1", "t1w", "t2", "t2w", "flair", "pd", "pdw", "ct", "mr", "mri", "mprage", "t1mprage", "mp2rage", "brain", "head",
+    "anat", "image", "scan", "scans", "orig", "nu", "norm", "raw", "nii", "nifti", "dicom", "data", "/", ".",
+))  # fmt: skip
+"""What files and folders are called that name nobody."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -92,12 +99,24 @@ def _identity(scan: str, subject: str, session: str) -> Identity:
     scan = "" if is_missing(scan) else scan
     if not named and scan:
         match = _SUBJECT.search(scan)
-        named = f"sub-{match[1]}" if match else bare(scan)
+        named = f"sub-{match[1]}" if match else person_of(scan)
     elif match := _SUBJECT.search(named):
         named = f"sub-{match[1]}"
     if not visit and (match := _SESSION.search(scan or subject)):
         visit = f"ses-{match[1]}"
     return Identity(scan, named, visit)
+
+
+def person_of(scan: str) -> str:
+    """Whose scan a path without the names of BIDS is likely to be: what is left of the file's name, else of a folder's.
+
+    Left out are the kind of scan and entities: `1002` of `1002_run-2_t1.nii.gz`, `P7` of `P7/mri/orig.mgz`.
+    """
+    for part in reversed(PurePosixPath(scan.replace("\\", "/")).parts):
+        pieces = [one for one in bare(part).split("_") if not _ENTITY.match(one) and one.lower() not in _KINDS]
+        if any(pieces):
+            return "_".join(pieces)
+    return bare(scan)
 
 
 def bare(scan: str) -> str:

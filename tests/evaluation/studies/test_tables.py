@@ -10,7 +10,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import names
 from napari_synthseg.evaluation.studies.cohort import load_cohort
-from napari_synthseg.evaluation.studies.identity import identities
+from napari_synthseg.evaluation.studies.identity import identities, person_of
 from napari_synthseg.evaluation.studies.notes import Notes
 from napari_synthseg.evaluation.studies.numerals import decimal_mark, parse_number, parse_numbers
 from napari_synthseg.evaluation.studies.options import TableOptions
@@ -109,6 +109,18 @@ def test_identities_from_paths_and_columns(tmp_path):
     assert [(one.subject, one.session) for one in found] == [("sub-01", "ses-2"), ("OAS_7", "")]
     own = write(tmp_path / "u.csv", ["subject", "total intracranial"], [["sub-01_T1w.nii.gz", 1]])  # SynthSeg's own
     assert identities(read_text_table(own, Notes()))[0].subject == "sub-01"
+
+
+@pytest.mark.parametrize(
+    ("scan", "person"),
+    [
+        ("/d/1002_t1.nii.gz", "1002"), ("/d/1002_run-2_T1w.nii.gz", "1002"), ("P7/mri/orig.mgz", "P7"),
+        ("/data/P8/t1.nii", "P8"), ("OAS1_0001_MR1.nii", "OAS1_0001_MR1"), ("t1.nii", "t1"),
+        ("C:\\x\\Ann_dseg.nii", "Ann"),
+    ],
+)  # fmt: skip
+def test_people_of_other_names(scan, person):
+    assert person_of(scan) == person
 
 
 @pytest.mark.parametrize("people", ["01", "sub-01", "SUB-01", "1"])
