@@ -61,9 +61,6 @@ Row = dict[str, Any]
 Segmenter = Callable[[Volume], Volume]
 
 
-# What is done to scans
-
-
 def sliced(scan: Volume, direction: str, spacing_mm: float, thickness_mm: float) -> Volume:
     """The scan as it would have been acquired in slices: coarse along one direction, on its own coarse grid (RAS).
 
@@ -160,9 +157,6 @@ def changed(scan: Volume, truth: Volume, variant: Mapping[str, Any]) -> Volume:
     return scan
 
 
-# Measuring
-
-
 def compare(
     pairs: Sequence[tuple[Path, Path]], models: Mapping[str, Segmenter], what: Sequence[str], done: Sequence[Row] = ()
 ) -> Iterator[Row]:
@@ -186,15 +180,10 @@ def scored(by: Segmenter, scan: Volume, truth: Volume) -> dict[str, Any]:
     except InputError:  # no brain was found
         return {"dice": 0.0, "sd95_mm": None, "structures": {}}
     found = evaluate(resample_labels_to(labels, truth.shape, truth.affine), truth)
-    structures = {
-        v: round(s["dice"], 4) for v, s in found["structures"].items() if s["scored"] and s["dice"] is not None
-    }
-    mean = found["mean"]
-    sd95 = None if mean["sd95_mm"] is None else round(mean["sd95_mm"], 3)
-    return {"dice": round(mean["dice"], 4), "sd95_mm": sd95, "structures": structures}
-
-
-# Telling
+    known = {value: s["dice"] for value, s in found["structures"].items() if s["scored"] and s["dice"] is not None}
+    dice, sd95 = found["mean"]["dice"] or 0.0, found["mean"]["sd95_mm"]
+    structures = {value: round(one, 4) for value, one in known.items()}
+    return {"dice": round(dice, 4), "sd95_mm": None if sd95 is None else round(sd95, 3), "structures": structures}
 
 
 def means(rows: Sequence[Row], score: str = "dice") -> dict[tuple[str, float], dict[str, float]]:
@@ -258,11 +247,8 @@ def resolution_table(rows: Sequence[Row]) -> str:
     for spacing, one in dice.items():
         cells = " | ".join(f"{_said(one.get(n))} | {_said(sd95.get(spacing, {}).get(n), 2)}" for n in names)
         lines.append(f"| {_slices(spacing)} | {cells} |")
-    lines += [
-        "",
-        f"| direction, Dice | {' | '.join(f'{s:g} mm' for s in THICKNESS)} |",
-        f"|---|{'---|' * len(THICKNESS)}",
-    ]
+    spacings = " | ".join(f"{spacing:g} mm" for spacing in THICKNESS)
+    lines += ["", f"| direction, Dice | {spacings} |", f"|---|{'---|' * len(THICKNESS)}"]
     for name in names:
         for direction in DIRECTIONS:
             cells = " | ".join(_said(single.get((direction, spacing), {}).get(name)) for spacing in THICKNESS)
@@ -284,10 +270,9 @@ def contrast_table(rows: Sequence[Row]) -> str:
 
 def losses(rows: Sequence[Row]) -> list[str]:
     """Sentences: Dice lost between 1 and 7 mm, and the structures that lose most."""
-    says = []
-    for name, (first, last) in (
-        (n, [over_directions(rows).get(s, {}).get(n) for s in (1.0, 7.0)]) for n in models_of(rows)
-    ):
+    says, dice = [], over_directions(rows)
+    for name in models_of(rows):
+        first, last = (dice.get(spacing, {}).get(name) for spacing in (1.0, 7.0))
         if first is None or last is None:
             continue
         lost = sorted(_lost_by_structure(rows, name).items(), key=lambda one: -one[1])[:3]
@@ -394,10 +379,14 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     store = args.out / "rows.json"
     rows: list[Row] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else []
-    for row in compare(pairs, models, args.what, tuple(rows)):
-        rows.append(row)
-        store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-        print("{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s".format(**row), flush=True)
+    try:
+        for row in compare(pairs, models, args.what, tuple(rows)):
+            rows.append(row)
+            store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+            print("{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s".format(**row), flush=True)
+    except InputError as error:
+        print(f"resolution: {error}", file=sys.stderr)
+        return 2
     text = as_markdown(rows)
     (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
     draw_figure(rows, args.out / "figure.png")

@@ -143,6 +143,10 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
     assert bench.main() == 0
     assert len(asked) == 16
     assert (tmp_path / "out" / "figure.png").stat().st_size > 1000
+    monkeypatch.setattr(sys, "argv", [*words[:2], "--what", "contrast", *words[4:]])
+    write_volume(tmp_path / "1_t1.nii.gz", bench.with_contrast(scan_of(labels), "inverted", -1, MEDIANS))
+    assert bench.main() == 2
+    assert "give T1 scans" in capsys.readouterr().err
 
 
 def test_a_folder_without_scans_is_one_sentence(tmp_path, monkeypatch, capsys):
