@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
+from napari_synthseg.errors import InputError
 from napari_synthseg.networks.lesion_inputs import GROUPS, lesion_inputs, tissue_channels
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.blocks import plan, window
@@ -61,14 +62,22 @@ class Marked:
     soft_dice: float | None
 
 
-def load_lesions(name_or_path: str) -> nn.Module:
+def load_lesions(name_or_path: str = NAME) -> nn.Module:
     """The lesion network of a weights file or name.
 
     Raises:
         InputError: there is none, or the file holds another network.
     """
-    from napari_synthseg.weights import load_kind
+    from napari_synthseg.weights import find, load_kind
 
+    if name_or_path == NAME:
+        try:
+            find(NAME)
+        except InputError:
+            raise InputError(
+                "The weights know no white matter lesions, and no lesion network was found: give one (lesion weights; "
+                "napari-synthseg train lesions makes them), choose weights that know lesions, or turn lesions off."
+            ) from None
     return load_kind(name_or_path, NAME, "a lesion network", "weights that train lesions wrote")
 
 

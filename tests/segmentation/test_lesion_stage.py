@@ -143,6 +143,12 @@ def test_weights_of_another_kind_are_refused(scan, tmp_path) -> None:
         segment(volume, network=FakeLocateRefine(), lesions=True, lesion_weights=Path("none.safetensors"))
 
 
+def test_where_there_is_no_lesion_network_one_sentence_says_so(scan, monkeypatch) -> None:
+    monkeypatch.setattr("napari_synthseg.weights.folders", lambda: [])
+    with pytest.raises(InputError, match="no lesion network was found: give one"):
+        segment(scan[0], network=FakeLocateRefine(), lesions=True)
+
+
 def test_own_weights_are_used(scan, tmp_path) -> None:
     volume, _ = scan
     model = LesionFinder((2,))

@@ -16,6 +16,7 @@ from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.progress import Progress
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors, preset
+from napari_synthseg.training.events import read_events
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.lesion_stage.recipe import LesionRecipe, scores_on
 from napari_synthseg.training.lesion_stage.sampler import Crops, Sampler
@@ -193,6 +194,15 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         InputError: the folder holds no such run, it lacks the checkpoint, or the name ends otherwise.
     """
     state, card = state_and_card(run, path, RECIPE, STAGE, best=best, scores=scores)
+    threshold = last_threshold(run)
+    if threshold is not None:
+        card["threshold"] = threshold
     tensors: dict[str, torch.Tensor] = state["average"] or state["model"]
     weights.save(path, tensors, card)
     return path
+
+
+def last_threshold(run: Path) -> float | None:
+    """The probability from which on a voxel counted as a lesion at the last validation; None before there was one."""
+    lines = [line for line in read_events(run) if "threshold" in line]
+    return float(lines[-1]["threshold"]) if lines else None

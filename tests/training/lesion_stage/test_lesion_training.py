@@ -126,6 +126,7 @@ def test_training_writes_weights_that_load_and_is_resumed_exactly(maps, tmp_path
     model = load_model(whole)
     assert model.card["network"] == "lesions" and model.labels == (0, 77) and model.card["hidden"] == [4]
     assert "2 label maps (held out: map2)" in model.card["data"] and model.card["steps"] == 4
+    assert 0 < model.card["threshold"] < 1
     job = train(options(maps, tmp_path / "parts"))
     while not checkpoint(tmp_path / "parts", "lesions").exists():
         progress = next(job)
