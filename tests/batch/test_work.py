@@ -1,0 +1,53 @@
+"""What a process does: one network for all of its scans, and the next one read while one is computed."""
+
+from __future__ import annotations
+
+import threading
+
+from napari_synthseg.batch import identity, work
+from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch.work import Segmenter, Settings
+from tests.batch.fakes import QUICK, load_fake, write_scan
+
+
+def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, monkeypatch):
+    loads, reads, next_is_read = [], [], threading.Event()
+    read = work.read_volume
+
+    def counted_load(options):
+        loads.append(options)
+        model = load_fake(options)
+        forward = model.forward
+
+        def waits(image):
+            assert next_is_read.wait(60) or len(reads) == 3  # computing goes on only when the other was read
+            return forward(image)
+
+        model.forward = waits
+        return model
+
+    def counted_read(path, **more):
+        volume = read(path, **more)
+        reads.append(path.name)
+        if len(reads) > 1:
+            next_is_read.set()
+        return volume
+
+    monkeypatch.setattr(work, "read_volume", counted_read)
+    segmenter = Segmenter(Settings("t", QUICK, identity.made_with(QUICK), load=counted_load))
+    tasks = [Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz") for n in range(3)]
+    for task, then in zip(tasks, [*tasks[1:], None], strict=True):
+        outcome = segmenter.do(task, then)
+        assert outcome.reason == "" and outcome.record["scan"] == str(task.scan)
+    segmenter.close()
+    assert reads == ["0.nii.gz", "1.nii.gz", "2.nii.gz"] and len(loads) == 1
+
+
+def test_what_another_process_finished_in_this_batch_is_not_done_twice(tmp_path):
+    settings = Settings("t", QUICK, identity.made_with(QUICK), load=load_fake)
+    task = Task(0, write_scan(tmp_path / "0.nii.gz"), tmp_path / "0_dseg.nii.gz")
+    first = Segmenter(settings).do(task)
+    changed = task.target.stat().st_mtime_ns
+    again = Segmenter(settings).do(task)
+    assert not first.found and again.found and again.record == first.record
+    assert task.target.stat().st_mtime_ns == changed
