@@ -76,6 +76,16 @@ def test_the_minimum_is_found():
         assert all(total(found.coefficients + size * rng.normal(size=12)) > best - 1e-9 for _ in range(200))
 
 
+@pytest.mark.parametrize("seed", [6, 15, 22, 45])
+def test_the_search_does_not_give_up(seed):
+    """With line searches of 20 steps it did on these, well above the minimum."""
+    one, knots, _ = problem(lambda age: 2.5 * np.exp((age - 90) / 22), n=500, seed=seed)
+    found = fit(one, 1, 1.0)
+    exact = fit_many(one.gram[None], one.moment[None], 12, 1, 1.0)[0]
+    assert found.converged
+    assert np.abs(knots.basis(np.linspace(20, 90, 30)) @ (found.coefficients - exact)).max() < 0.01
+
+
 @pytest.mark.parametrize("direction", [-1, 0, 1])
 def test_resamples_are_fitted_alike(direction):
     many = [problem(lambda age: np.sin(age / 10), n=80, seed=seed)[0] for seed in range(8)]
