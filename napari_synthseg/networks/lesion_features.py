@@ -67,7 +67,8 @@ def wide_mean(array: torch.Tensor, edge: int) -> torch.Tensor:
     mean = box_mean(half, edge // 2 // 2 * 2 + 1)
     size = [2 * n for n in half.shape[2:]]
     fine = F.interpolate(mean, size=size, mode="trilinear", align_corners=False)
-    return fine[(..., *(slice(0, n) for n in array.shape[2:]))]
+    x, y, z = array.shape[2:]
+    return fine[..., :x, :y, :z]
 
 
 def box_mean(array: torch.Tensor, edge: int) -> torch.Tensor:
