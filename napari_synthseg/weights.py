@@ -316,5 +316,6 @@ def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> t
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path.name} does not hold the weights its card describes: copy it again.") from error
+        why = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+        raise InputError(f"{path.name} does not hold the weights its card describes ({why}): copy it again.") from error
     return model, card

@@ -25,6 +25,7 @@ FLOORS = {
     "progress": 1,
     "anatomy": 1,
     "interpolation": 1,
+    "placing": 1,
     "volume": 1,
     "networks": 1,
     "torchvision_compat": 1,

@@ -16,12 +16,13 @@ from napari_synthseg.batch import bids, identity, outliers, page
 from napari_synthseg.batch.lock import alone
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import Task, plan
-from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry, write_text
+from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry
 from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.sources import absolute, find
 from napari_synthseg.batch.work import Load, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Workers
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import write_text
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.options import SegmentOptions
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,6 +13,7 @@ from typing import Any, Literal
 from napari_synthseg import anatomy
 from napari_synthseg.batch.outliers import Outlier
 from napari_synthseg.batch.plan import Task
+from napari_synthseg.placing import write_text
 from napari_synthseg.segmentation.quality.ratings import Verdict
 from napari_synthseg.segmentation.tables import Quality, Volumes, write_quality, write_volumes
 
@@ -157,14 +156,3 @@ def _values(entries: Any) -> tuple[dict[str, int], dict[int, str]]:
                 known[name] = 1_000_000 + len(own)
                 own[known[name]] = name
     return known, own
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; it appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

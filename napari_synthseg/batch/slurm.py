@@ -20,9 +20,9 @@ from napari_synthseg.batch import bids
 from napari_synthseg.batch.identity import made_with
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import plan
-from napari_synthseg.batch.report import write_text
 from napari_synthseg.batch.sources import absolute, find
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import write_text
 from napari_synthseg.segmentation.options import SegmentOptions
 
 FOLDER = "slurm"

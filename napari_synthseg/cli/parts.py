@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from napari_synthseg.placing import write_text
+
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")]
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json")]
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, making the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write `content` as JSON, all or nothing, making the folder."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def explain(words: list[str]) -> int:
     """Print what there is to choose from; an error unless help was asked for."""
-    summaries = "\n".join(f"  {name:17} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    summaries = "\n".join(f"  {name:{width}} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
     text = f"usage: {PROGRAM} COMMAND ...\n\n{summaries}\n\n{PROGRAM} COMMAND --help says more about one; --version."
     if not words or words[0] in ("-h", "--help"):
         print(text)

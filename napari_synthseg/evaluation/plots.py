@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import SCORES
-from napari_synthseg.evaluation.reports import placed
+from napari_synthseg.evaluation.reports import place_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def draw_boxes(found: dict[str, Any], path: Path) -> None:
     for axis, score in zip(top.subplots(1, len(SCORES)), SCORES, strict=True):
         _draw_methods(axis, found, score)
     _draw_structures(bottom.subplots(), groups, list(found["methods"]))
-    with placed(path) as part:
+    with place_for(path) as part:
         figure.savefig(part, dpi=130)
 
 

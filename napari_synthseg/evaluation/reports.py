@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from napari_synthseg.evaluation.comparison import SCORES
 from napari_synthseg.evaluation.paired import LEVEL, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
 from napari_synthseg.files import stem
+from napari_synthseg.placing import placed
 
 DIGITS = {"dice": 3, "sd95_mm": 2, "msd_mm": 2, "absolute_difference_percent": 1}
 TSV_HEADER = (
@@ -152,27 +152,22 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with placed(path) as part:
+    with place_for(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def placed(path: Path) -> Iterator[Path]:
+def place_for(path: Path) -> Iterator[Path]:
     """A file to write beside its place, moved there at the end.
 
     Raises:
         InputError: the place cannot be written to.
     """
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, path)
+        with placed(path) as part:
+            yield part
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _tests_table(found: dict[str, Any]) -> str:

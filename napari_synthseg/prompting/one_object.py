@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import stem, write_labels
 from napari_synthseg.files.label_table import LabelName
+from napari_synthseg.placing import placed, write_text
 from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.prompting.planes import Planes
@@ -205,10 +205,11 @@ def _write(target: Path, scene: Scene, result: OneObject, label: int, preview: b
     """The record, the picture and, last of all, the mask."""
     target.parent.mkdir(parents=True, exist_ok=True)
     record = json.dumps(result.record, indent=1) + "\n"
-    _placed(target.with_name(f"{stem(target)}.json"), lambda part: part.write_text(record, encoding="utf-8"))
+    write_text(target.with_name(f"{stem(target)}.json"), record)
     if scene.scan is None:
         picture = Image.fromarray(result.mask.astype(np.uint8) * 255)
-        _placed(target, lambda part: picture.save(part, format="PNG"))
+        with placed(target) as part:
+            picture.save(part, format="PNG")
         return
     values = result.mask.astype(np.int32) * label
     labels = scene.scan.with_data(values)
@@ -217,16 +218,6 @@ def _write(target: Path, scene: Scene, result: OneObject, label: int, preview: b
         write_preview(target.with_name(f"{stem(target)}.png"), scene.scan, labels, title=title)
     volume = {label: f"{_mm3(scene.scan, result.mask):.1f}"}
     write_labels(target, labels, {"volume_mm3": volume}, names={label: LabelName(_name(label))})
-
-
-def _placed(path: Path, write: Any) -> None:
-    """Let a file be written beside its place, and move it there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _mm3(scan: Volume, mask: np.ndarray) -> float:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from napari_synthseg.placing import placed
 from napari_synthseg.progress import checkpoint
 from napari_synthseg.segmentation.grid import Grid, inside, interpolate, is_exact
 from napari_synthseg.segmentation.postprocess import Box, bounding_box, hard_labels
@@ -123,19 +123,13 @@ class Posteriors:
         header.set_data_offset(352)
         header.set_slope_inter(1 / 255, 0)
         header["magic"] = b"n+1"
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         level = 3 if path.name.endswith(".gz") else None
-        try:
-            with open(part, "wb") as plain, _compressing(plain, level) as file:
-                file.write(header.binaryblock)
-                file.write(bytes(4))
-                for value in self.values:
-                    channel = self.channel(value).data
-                    file.write(np.rint(channel * 255).astype(np.uint8).tobytes(order="F"))
-            os.replace(part, path)
-        finally:
-            with suppress(FileNotFoundError):
-                part.unlink()
+        with placed(path) as part, part.open("wb") as plain, _compressing(plain, level) as file:
+            file.write(header.binaryblock)
+            file.write(bytes(4))
+            for value in self.values:
+                channel = self.channel(value).data
+                file.write(np.rint(channel * 255).astype(np.uint8).tobytes(order="F"))
 
 
 def _compressing(file: BinaryIO, level: int | None) -> AbstractContextManager[BinaryIO]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.placing import placed
 from napari_synthseg.segmentation.postprocess import bounding_box
 from napari_synthseg.volume import Volume, to_canonical
 
@@ -44,15 +43,8 @@ def write_preview(path: Path | str, image: Volume, labels: Volume, *, columns: i
     figure.text(0.005, 1 - head / 2 / (height + head), title, ha="left", **style)
     for letter, x, y in places:
         figure.text(x / width, (height - y) / (height + head), letter, ha="center", **style)
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            canvas.print_png(file)
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+    with placed(path) as part, part.open("wb") as file:
+        canvas.print_png(file)
 
 
 def mosaic(image: Volume, labels: Volume, columns: int = 6) -> tuple[np.ndarray, list[tuple[str, float, float]]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_synthseg import anatomy
+from napari_synthseg.placing import placed
 from napari_synthseg.segmentation.quality.ratings import Verdict
 
 GROUPS = {name: members for name, members in anatomy.QUALITY_GROUPS.items() if name != "background"}
@@ -91,14 +90,7 @@ def _cells(by_value: Mapping[int, float], values: Iterable[int], form: str) -> l
 
 def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """Write a CSV, or with tabs where the name ends in .tsv; the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(lines)
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+    with placed(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)

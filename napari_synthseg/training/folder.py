@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import write_text
 
 CONFIG = "config.json"
 EVENTS = "events.jsonl"
@@ -31,17 +31,6 @@ def checkpoint(run: Path, stage: str, kind: str = "") -> Path:
         kind: "" for the newest, "best", "stable" (from before the rate began to fall), or a number of steps.
     """
     return run / CHECKPOINTS / (f"{stage}-{kind}.pt" if kind else f"{stage}.pt")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader never sees half of it; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,13 +6,12 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import placed
 
 TABLES = (".tsv", ".csv", ".md")
 
@@ -29,17 +28,11 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: the place cannot be written to.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with placed(path) as part, part.open("wb") as file:
             fill(file)
-        os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import write_text
 from napari_synthseg.segmentation.quality.evidence import Evidence
 from napari_synthseg.segmentation.quality.ratings import FAILED
 
@@ -69,10 +69,7 @@ class Calibration:
             "own": {str(value): _rounded(one) for value, one in self.own.items()},
         }
         lines = ",\n".join(f" {json.dumps(key)}: {_text(one)}" for key, one in content.items())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, f"{{\n{lines}\n}}\n")
 
 
 def sigmoid(score: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
 from napari_synthseg.files import read_volume, stem
+from napari_synthseg.placing import placed
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.batch import find_scans
 from napari_synthseg.synthesis.brains import Grid, apply
@@ -163,10 +163,8 @@ def standardised_steps(
             except InputError as error:
                 logger.warning("%s", error)
                 continue
-            part = file.with_suffix(".part")
-            with part.open("wb") as opened:
+            with placed(file) as part, part.open("wb") as opened:
                 np.save(opened, made.image.astype(np.float16))
-            os.replace(part, file)
         done.append(file)
     if not done:
         raise InputError("None of the scans can be used: look at the warnings above.")

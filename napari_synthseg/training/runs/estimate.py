@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import write_text
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventReader, read_events
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     facts = {"device": device, "memory": memory_used(torch.device(device))}
-    folder.write_text(path / "trial.json", json.dumps(facts))
+    write_text(path / "trial.json", json.dumps(facts))
     return 0
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from napari.settings import get_settings
+
+from napari_synthseg.placing import write_text
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -28,11 +29,8 @@ def remember(face: str, choices: dict[str, Any]) -> None:
         return
     kept = _read()
     kept[face] = recall(face) | choices
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, json.dumps(kept, indent=1))
     except OSError as error:  # choices are a comfort: losing them stops nobody
         logger.info("Choices are not remembered: %s", error)
 

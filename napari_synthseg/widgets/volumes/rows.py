@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_synthseg.placing import placed
 from napari_synthseg.segmentation.quality.ratings import UNRATED, Rating, rate
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, QUALITY, SIDE, VOLUME
 
@@ -130,13 +130,8 @@ def write_volumes(path: Path, rows: Sequence[VolumeRow], intracranial_mm3: float
         OSError: if the file cannot be written.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, delimiter=delimiter).writerows(volumes_table(rows, intracranial_mm3))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with placed(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(volumes_table(rows, intracranial_mm3))
 
 
 def as_tsv(lines: Sequence[Sequence[str]]) -> str:
