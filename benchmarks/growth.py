@@ -24,16 +24,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from speed import cost, peak_gib
 
 SERIES: dict[str, tuple[str, tuple[int, ...]]] = {
-    "fast": ("segment with synthseg-fast, side of the scan in voxels", (128, 160, 192, 224, 256)),
+    "field of view": (
+        "segment with synthseg-fast, one head in more and more voxels a side",
+        (192, 224, 256, 320),
+    ),
+    "spacing": ("segment with synthseg-fast, the same head at a spacing of so many tenths of a mm", (20, 15, 10, 7)),
     "paper": ("the paper's U-Net with flips (random weights), side of the scan in voxels", (96, 128, 160)),
     "generator": ("one synthetic sample, side in voxels", (64, 96, 128, 160, 192)),
     "evaluate": ("scores of a pair of label maps, side in voxels", (96, 128, 192, 256)),
     "labels drawn": ("one synthetic sample of 128 voxels a side, labels in its map", (5, 10, 20, 40)),
     "labels found": ("the paper's U-Net on 96 voxels a side, without flips, labels", (5, 17, 33, 65, 129)),
     "batch": ("a training step of the locator, images in the batch", (1, 2, 4, 8)),
-    "scans": ("segment with synthseg-fast, 160 voxels a side, scans one after another", (1, 2, 4, 8)),
+    "scans": ("segment with synthseg-fast, scans one after another", (1, 2, 4)),
 }
-CUBES = ("fast", "paper", "generator", "evaluate")
+CUBES = ("field of view", "paper", "generator", "evaluate")
 """Series whose number is the side of a cube; they grow with its third power."""
 
 
@@ -93,22 +97,29 @@ def table(title: str, rows: list[dict[str, Any]], cubes: bool) -> str:
 # What is measured: each makes its input and gives the work
 
 
-def head(side: int) -> Any:
-    """A T1-like phantom of side^3 voxels of 1 mm."""
+HEAD = 192
+"""Voxels of 1 mm a side of a phantom as large as a head; smaller ones are doubted, and turned this way and that."""
+
+
+def head(side: int = HEAD, spacing: float = 1.0) -> Any:
+    """A T1-like phantom in a field of view of side^3 mm."""
     from napari_synthseg.phantom import head_phantom, phantom_image
+    from napari_synthseg.volume import pad, resample_image
 
-    return phantom_image(head_phantom((side,) * 3))
+    image = phantom_image(head_phantom((HEAD,) * 3))
+    if side > HEAD:
+        image = pad(image, ((side - HEAD) // 2,) * 3, ((side - HEAD) // 2,) * 3)
+    return image if spacing == 1.0 else resample_image(image, spacing)
 
 
-def segmentation(side: int, threads: int, model: Any = None, scans: int = 1, **options: Any) -> Callable[[], Any]:
+def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
     """Scans in memory to labels in memory."""
     from napari_synthseg.progress import run
     from napari_synthseg.segmentation.one_scan import load, segment_steps
     from napari_synthseg.segmentation.options import SegmentOptions
 
-    chosen = SegmentOptions(threads=threads, **options)
-    model = model if model is not None else load(chosen)
-    scan = head(side)
+    chosen = SegmentOptions(threads=threads)
+    model = load(chosen)
 
     def work() -> None:
         for _ in range(scans):
@@ -203,14 +214,15 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
 
 
 JOBS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
-    "fast": segmentation,
+    "field of view": lambda side, threads: segmentation(head(side), threads),
+    "spacing": lambda tenths, threads: segmentation(head(spacing=tenths / 10), threads),
     "paper": paper,
     "generator": generator,
     "evaluate": evaluated,
     "labels drawn": lambda labels, threads: generator(128, threads, labels),
     "labels found": found,
     "batch": batched,
-    "scans": lambda scans, threads: segmentation(160, threads, scans=scans),
+    "scans": lambda scans, threads: segmentation(head(), threads, scans),
 }
 
 if __name__ == "__main__":
