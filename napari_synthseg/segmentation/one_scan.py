@@ -145,10 +145,10 @@ def segment_steps(
             model = load(options)
         card = getattr(model, "card", None)
         names = names_of(card)
+        how = procedure(options, card)
         finder = lesions.stage_for(model, options)
         divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
         judge = None if options.regressor is None else load_regressor(str(options.regressor))
-        how = procedure(options, card)
         clock.lap("load")
         yield Progress("Preparing", 0, 1)
         prepared = prepare(
