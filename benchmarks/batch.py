@@ -3,12 +3,14 @@
     python benchmarks/batch.py throughput  [SCAN ...] [-n 4] [--size 256] [--curves FILE.json]
     python benchmarks/batch.py bookkeeping [--scans 10520]
     python benchmarks/batch.py estimate    --cpu-seconds S [--scans 10520] [--gpu-seconds 0.5] [--megabytes 8]
+    python benchmarks/batch.py curves      --curves FILE.json --figure FILE.png
 
 `throughput` runs the real command over N phantom heads of SIZE^3 (or the scans given) with 1 process of 1 thread, 1 of
 2 and 2 of 1, each time into a new folder, and watches all of its processes: wall and CPU seconds, scans a minute, and
 the memory of the whole tree and of its largest process (resident; pages that processes share count in each), sampled 5
 times a second; FILE.json keeps the samples. Where other work runs on the machine, compare the CPU seconds.
 `bookkeeping` measures what the number of scans costs apart from segmenting them: looking what is done, the report.
+`curves` draws the samples that `throughput` kept: scans done and memory against time.
 `estimate` is arithmetic, not a measurement: what so many scans would cost elsewhere, by the assumptions that it prints.
 """
 
@@ -37,19 +39,20 @@ PAPER = 10_520
 
 
 def main() -> None:
-    """Runs one of the three and prints a Markdown table."""
+    """Runs one of the four; prints a Markdown table, or draws."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["throughput", "bookkeeping", "estimate"])
+    parser.add_argument("what", choices=list(PARTS))
     parser.add_argument("scan", type=Path, nargs="*")
     parser.add_argument("-n", type=int, default=4)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--curves", type=Path)
+    parser.add_argument("--figure", type=Path)
     parser.add_argument("--scans", type=int, default=PAPER)
     parser.add_argument("--cpu-seconds", type=float, help="a scan, all stages; from `throughput`")
     parser.add_argument("--gpu-seconds", type=float, default=0.5, help="a scan on one GPU: a goal, not a measurement")
     parser.add_argument("--megabytes", type=float, default=8.0, help="read of one scan")
     args = parser.parse_args()
-    {"throughput": throughput, "bookkeeping": bookkeeping, "estimate": estimate}[args.what](args)
+    PARTS[args.what](args)
 
 
 # --- throughput -----------------------------------------------------------------------------------------------------
@@ -111,6 +114,28 @@ def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tu
         f"{most[0]:.2f} | {most[1]:.2f} |"
     )
     return row, curve
+
+
+def curves(args: argparse.Namespace) -> None:
+    """Scans done, and memory of all processes, against time: a line for each way to share the scans out."""
+    from matplotlib.figure import Figure
+
+    if args.curves is None or args.figure is None:
+        raise SystemExit("give --curves, which `throughput` wrote, and --figure")
+    kept = json.loads(args.curves.read_text())
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    done, memory = figure.subplots(1, 2)
+    for name, curve in kept.items():
+        seconds = [one["s"] for one in curve]
+        done.step(seconds, [one["done"] for one in curve], where="post", label=name)
+        memory.plot(seconds, [one["all_gib"] for one in curve], label=name, linewidth=1)
+    done.set_ylabel("scans done")
+    memory.set_ylabel("memory of all processes (GiB)")
+    for axis in (done, memory):
+        axis.set_xlabel("seconds")
+        axis.grid(alpha=0.3)
+    done.legend(title="processes x threads", fontsize=8, title_fontsize=8)
+    figure.savefig(args.figure, dpi=130)
 
 
 def resident(root: int) -> list[int]:
@@ -239,6 +264,9 @@ def estimate(args: argparse.Namespace) -> None:
         print(f"| {label} | {n * gpu / gpus / 3600:.2f} | reads {rate:.0f} MB/s |")
     print(f"\nScans of {args.megabytes:g} MB: {n * args.megabytes / 1000:.0f} GB are read.")
 
+
+PARTS = {"throughput": throughput, "bookkeeping": bookkeeping, "estimate": estimate, "curves": curves}
+"""What can be asked for."""
 
 if __name__ == "__main__":
     main()
