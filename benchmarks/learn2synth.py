@@ -1,11 +1,12 @@
 """Learn2Synth's first experiments in 2D: which noise does it infer (Table 1), and does the network gain (Table 2)?
 
-    python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...] [--start S]
+    python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...] [--teachers others]
 
 LABEL_MAPS is a folder of whole-head label maps. Slices through their middle, at 3 mm and without the skull, become
 images of random contrast that are the same for all but noise ("noise only"): synthetic ones have none, "real" ones a
-preset deviation, or one drawn for each image from U(0.025, 0.2). The last four maps make the test images, the three
-before them the labelled "real" ones of training.
+preset deviation, or one drawn for each image from U(0.025, 0.2). The last four maps make the test images. The labelled
+"real" ones of training are made from the very maps that the synthetic ones are made from, so that nothing but noise
+tells them apart, or (--teachers others) from three more maps: other anatomies.
 
     naive    trained on noise-free images
     oracle   trained with the very noise of the "real" images
@@ -53,6 +54,8 @@ CLASSES = {
     "ventricles": (4, 5, 14, 15, 136, 137),
 }
 """What is segmented: FreeSurfer values of the left side, to which those of the right side belong; the rest is not."""
+TEACHERS = {"same": "train", "others": "real"}
+"""Which slices "real" images are made from."""
 SHAPE, SPACING_MM = (32, 48), 3.0
 HEIGHTS_MM = range(-6, 31, 6)
 """Of the axial slices, from the middle of the brain."""
@@ -74,6 +77,7 @@ def main() -> int:
     parser.add_argument("--start", type=float, default=0.02, help="the learned deviation at the beginning")
     parser.add_argument("--teach-from", type=int, default=1000, help="steps before the deviation begins to be learned")
     parser.add_argument("--augmenter-rate", type=float, default=1e-3)
+    parser.add_argument("--teachers", choices=["same", "others"], default="same", help='maps of the "real" images')
     parser.add_argument("--only", nargs="*", choices=names())
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
@@ -233,7 +237,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
         Segmenter(),
         augmenter,
         Images(slices["train"], classes, LEVELS[level] if kind == "oracle" else (0.0, 0.0)),
-        Images(slices["real"], classes, LEVELS[level]) if kind == "learned" else None,
+        Images(slices[TEACHERS[args.teachers]], classes, LEVELS[level]) if kind == "learned" else None,
         seed=args.seed,
         device="cpu",
         validation=lambda model: {},
@@ -243,7 +247,12 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
     )
     options = LoopOptions(args.steps, LEARNING_RATE, cooldown=0.2, validate_every=10**9)
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
-    figures: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "dice": scores(model, slices)}
+    figures: dict[str, Any] = {
+        "steps": args.steps,
+        "seed": args.seed,
+        "teachers": args.teachers,
+        "dice": scores(model, slices),
+    }
     if kind == "learned":
         figures |= {"start": args.start, "sigma": inferred(args.out / name, args.teach_from, args.steps)}
     file.write_text(json.dumps(figures, indent=1))
