@@ -1,0 +1,250 @@
+"""Learn2Synth in 3D, on real scans: does a network gain when a few labelled ones tune its synthesis?
+
+    python benchmarks/learn2synth_3d.py LABEL_MAPS TRAINING VALIDATION OUT [--only NAME ...] [--first N] [--then N]
+
+LABEL_MAPS is a folder (or a prepared .npz) of whole-head label maps, of which the last two are held out; TRAINING and
+VALIDATION hold labelled T1 scans (`1002_t1.nii.gz`, `1002_labels.nii.gz`). At a size that a CPU can do: whole brains at
+3 mm, four tissues, a small U-Net. It learns from synthetic images (preset `synthseg`) for --first steps; from there on,
+in --then more steps each,
+
+    naive       goes on as before (SynthSeg)
+    noise       learns from images to which noise of a learned deviation is added
+    bias        noise, and a bias field, of learned deviations
+    unet        noise, and what a small network adds
+    supervised  learns from the labelled scans themselves, mirrored at random: what they are worth by the usual way
+
+The three in the middle are Learn2Synth: TRAINING's scans teach the augmenter alone. Dice (mean of the tissues, at 3 mm)
+on VALIDATION's scans, on the same with inverted intensities, and on synthetic heads of the maps held out. OUT gets the
+runs (resumable) and a JSON file of the figures of each; what is there is not done again. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg import anatomy, cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.augmenter import build_augmenter
+from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.synthesis.brains import Grid, apply, target
+from napari_synthseg.synthesis.labelmap import LabelMap
+from napari_synthseg.synthesis.priors import Priors, preset
+from napari_synthseg.synthesis.record import draw
+from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.learn2synth.hypergradient import Batch
+from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
+from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.synthseg import read_maps
+from napari_synthseg.training.validation import Case, labelled_scans
+
+TISSUES = {
+    "white matter": (2, 7, 16, 25, 28),
+    "cortex": (3, 8),
+    "deep grey matter": (10, 11, 12, 13, 17, 18, 26),
+    "ventricles": (4, 5, 14, 15),
+}
+"""FreeSurfer values of the left side and the middle, to which those of the right side belong; the rest is not."""
+SHAPE, SPACING_MM = (48, 64, 48), 3
+FEATURES = (8, 16, 32)
+LEARNING_RATE = 1e-3
+HELD_OUT, HEADS = 2, 4
+"""Label maps kept back, and heads drawn from each of them."""
+KINDS = ("naive", "noise", "bias", "unet", "supervised")
+
+
+def main() -> int:
+    """Prints the table; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("label_maps", type=Path)
+    parser.add_argument("training", type=Path)
+    parser.add_argument("validation", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--first", type=int, default=1200, help="steps before the ways part")
+    parser.add_argument("--then", type=int, default=800, help="steps of each way")
+    parser.add_argument("--teach-from", type=int, default=100, help="of these, before the augmenter learns")
+    parser.add_argument("--augmenter-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        data = Data(args)
+        for name in ("start", *args.only):
+            figures_of(name, data, args)
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
+    found = {n: json.loads(f.read_text()) for n in ("start", *KINDS) if (f := args.out / f"{n}.json").exists()}
+    print(table(found))
+    return cli.DONE
+
+
+# Images
+
+
+class Data:
+    """All that is trained and judged on, at 3 mm.
+
+    Args:
+        args: of the command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        maps = read_maps(args.label_maps)
+        self.maps, held = maps[:-HELD_OUT], maps[-HELD_OUT:]
+        self.values = anatomy.predicted_values(2)
+        self.teachers = [coarse(c, self.values) for c in labelled_scans(args.training, self.values)]
+        scans = [coarse(c, self.values) for c in labelled_scans(args.validation, self.values)]
+        inverted = [(torch.where(image > 0, 1 - image, image), truth) for image, truth in scans]
+        drawn = Heads(held, preset("synthseg"), self.values)
+        heads = [drawn(step_generator(77, i)) for i in range(HELD_OUT * HEADS)]
+        self.tests: dict[str, Sequence[Batch]] = {"scans": scans, "inverted": inverted, "synthetic": heads}
+        self.synthetic = Heads(self.maps, preset("synthseg"), self.values)
+
+    def real(self, g: torch.Generator) -> Batch:
+        """One of the labelled scans."""
+        return self.teachers[int(torch.randint(len(self.teachers), (1,), generator=g))]
+
+    def mirrored(self, g: torch.Generator) -> Batch:
+        """One of the labelled scans, or its mirror image."""
+        image, truth = self.real(g)
+        return (image.flip(2), truth.flip(1)) if torch.rand((), generator=g) < 0.5 else (image, truth)
+
+
+class Heads:
+    """Random synthetic brains of random label maps.
+
+    Args:
+        maps: their label maps.
+        priors: of the generative model.
+        values: labels that are grouped to tissues.
+    """
+
+    def __init__(self, maps: Sequence[LabelMap], priors: Priors, values: Sequence[int]) -> None:
+        self.maps, self.priors, self.values = maps, priors, values
+        self.tissue = tissues(values)
+
+    def __call__(self, g: torch.Generator) -> Batch:
+        """(1, 1, X, Y, Z) images and (1, X, Y, Z) tissues."""
+        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
+        record = draw(self.priors, label_map, g)
+        sample = apply(record, label_map, Grid.centred(SHAPE, SPACING_MM))
+        image = rescaled(sample.image, percentile_limits(sample.image))
+        channels = target(record, label_map, sample.labels, self.values)
+        return image[None, None], self.tissue[channels.long()][None]
+
+
+def tissues(values: Sequence[int]) -> torch.Tensor:
+    """(K,) number of each label's tissue; 0 is none."""
+    number = {v: n for n, group in enumerate(TISSUES.values(), 1) for v in group}
+    return torch.tensor([number.get(v, number.get(anatomy.structure(v).contralateral, 0)) for v in values])
+
+
+def coarse(case: Case, values: Sequence[int]) -> Batch:
+    """A scan at 3 mm: means of its voxels, tissues of the middle ones."""
+    room = [(have - SPACING_MM * want) // 2 for have, want in zip(case.image.shape, SHAPE, strict=True)]
+    where = tuple(slice(low, low + SPACING_MM * n) for low, n in zip(room, SHAPE, strict=True))
+    image = F.avg_pool3d(case.image[where].float()[None, None], SPACING_MM)
+    middle = tuple(
+        slice(low + SPACING_MM // 2, low + SPACING_MM * n, SPACING_MM) for low, n in zip(room, SHAPE, strict=True)
+    )
+    return rescaled(image, percentile_limits(image)), tissues(values)[case.channels[middle].long()][None]
+
+
+# Runs
+
+
+class Segmenter(nn.Module):
+    """A small 3D U-Net with a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = SmallUNet(3, 1, 1 + len(TISSUES), FEATURES, norm=True).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image).softmax(1)
+
+
+def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a run, trained and measured now unless they are there."""
+    file = args.out / f"{name}.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    torch.manual_seed(args.seed)
+    first = name == "start"
+    learns = name in ("noise", "bias", "unet")
+    model = Segmenter()
+    if not first:
+        model.load_state_dict(torch.load(args.out / "start.pt", weights_only=True))
+    augmenter = build_augmenter(name if learns else "none", 3, 0.02)
+    batches: Callable[[torch.Generator], Batch] = data.mirrored if name == "supervised" else data.synthetic
+    recipe = Learn2SynthRecipe(
+        model,
+        augmenter,
+        batches,
+        data.real if learns else None,
+        seed=args.seed if first else args.seed + 1,
+        device="cpu",
+        validation=lambda model: {},
+        share=args.augmenter_rate / LEARNING_RATE,
+        teach_from=args.teach_from,
+    )
+    options = LoopOptions(
+        args.first if first else args.then, LEARNING_RATE, cooldown=0.0 if first else 0.3, validate_every=10**9
+    )
+    trained = cli.follow(fit(recipe, options, args.out / name, name="brains", resume=True))
+    if first:
+        torch.save(trained.state_dict(), args.out / "start.pt")
+    figures = {"steps": options.steps, "seed": args.seed, "learned": augmenter.figures(), "dice": scores(trained, data)}
+    file.write_text(json.dumps(figures, indent=1))
+    return figures
+
+
+@torch.no_grad()
+def scores(model: nn.Module, data: Data) -> dict[str, dict[str, float]]:
+    """Mean Dice of each tissue, by kind of images."""
+    model.eval()
+    found = {}
+    for kind, cases in data.tests.items():
+        each = [dice_of(model(image).argmax(1), truth) for image, truth in cases]
+        found[kind] = {name: statistics.fmean(one[name] for one in each) for name in TISSUES}
+    return found
+
+
+def dice_of(found: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+    """Dice of each tissue."""
+    dice = {}
+    for number, name in enumerate(TISSUES, 1):
+        a, b = found == number, truth == number
+        dice[name] = 2.0 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
+    return dice
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Means of the tissues, and each tissue on the scans."""
+    lines = [
+        f"| network | scans | {' | '.join(TISSUES)} | inverted | synthetic | learned |",
+        "|---" * (len(TISSUES) + 5) + "|",
+    ]
+    for name, one in found.items():
+        means = {kind: statistics.fmean(values.values()) for kind, values in one["dice"].items()}
+        own = " | ".join(f"{v:.3f}" for v in one["dice"]["scans"].values())
+        learned = ", ".join(f"{k} {v:.3f}" for k, v in one["learned"].items())
+        others = f"{means['inverted']:.3f} | {means['synthetic']:.3f}"
+        lines.append(f"| {name} | {means['scans']:.3f} | {own} | {others} | {learned} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
