@@ -1,6 +1,6 @@
 """Learn2Synth's first experiments in 2D: which noise does it infer (Table 1), and does the network gain (Table 2)?
 
-    python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...] [--teachers others]
+    python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...]
 
 LABEL_MAPS is a folder of whole-head label maps. Slices through their middle, at 3 mm and without the skull, become
 images of random contrast that are the same for all but noise ("noise only"): synthetic ones have none, "real" ones a
