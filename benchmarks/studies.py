@@ -1,6 +1,6 @@
 """Are studies right? Simulated cohorts with known effects: how often is the truth inside the interval?
 
-    python benchmarks/studies.py groups [--cohorts 300] [--seed 0] [--only NAME ...]
+    python benchmarks/studies.py groups [--cohorts 300] [--seed 0] [--only NAME ...] [--json FILE]
     python benchmarks/studies.py ageing [--cohorts 40]
     python benchmarks/studies.py retest [--cohorts 300]
     python benchmarks/studies.py example FOLDER      (tables of one cohort, which the tutorial uses)
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import resource
 import sys
 import tempfile
@@ -46,6 +47,7 @@ EFFECTS = {
     "Left-Pallidum": (1900, 0.0), "Left-Lateral-Ventricle": (12000, -0.8),
 }  # fmt: skip
 """Mean volume, mm^3, and Cohen's d between the groups."""
+Figures = dict[str, dict[str, float]]
 
 
 # Groups
@@ -155,8 +157,8 @@ def measure_groups(setting: GroupSetting, cohorts: int, seed: int, resamples: in
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
-def groups_table(names: Sequence[str], cohorts: int, seed: int) -> str:
-    """A line for each setting."""
+def groups_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
+    """A line for each setting, and their figures."""
     columns = {
         "coverage of d": "coverage", "width": "width", "coverage of the difference": "difference",
         "bias of d = 1.2": "d 1.2", "bias of g": "g", "power, d = 0.5": "power", "false p": "false",
@@ -164,11 +166,12 @@ def groups_table(names: Sequence[str], cohorts: int, seed: int) -> str:
         "any false by Holm": "any false, Holm", "false discoveries": "false discoveries",
     }  # fmt: skip
     lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    figures: Figures = {}
     for name in names:
-        found = measure_groups(GROUPS[name], cohorts, seed)
+        found = figures[name] = measure_groups(GROUPS[name], cohorts, seed)
         lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns.values())} |")
         print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines)
+    return "\n".join(lines), figures
 
 
 # Ageing
@@ -264,8 +267,8 @@ def measure_ageing(setting: AgeingSetting, cohorts: int, seed: int) -> dict[str,
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
-def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> str:
-    """A line for each setting."""
+def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
+    """A line for each setting, and their figures."""
     columns = [
         *SHAPES,
         "curve coverage",
@@ -276,11 +279,12 @@ def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> str:
         "converged",
     ]
     lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    figures: Figures = {}
     for name in names:
-        found = measure_ageing(AGEING[name], cohorts, seed)
+        found = figures[name] = measure_ageing(AGEING[name], cohorts, seed)
         lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns)} |")
         print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines)
+    return "\n".join(lines), figures
 
 
 # Test-retest
@@ -370,18 +374,19 @@ def measure_retest(setting: RetestSetting, cohorts: int, seed: int, resamples: i
     return {name: float(np.mean(values)) for name, values in figures.items()}
 
 
-def retest_table(names: Sequence[str], cohorts: int, seed: int) -> str:
-    """A line for each setting."""
+def retest_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
+    """A line for each setting, and their figures."""
     columns = {
         "difference %": "difference", "CV": "variation", "error": "error", "ICC(1,1)": "icc", "bias": "bias",
         "upper limit": "upper", "mean error of the ICC": "icc error",
     }  # fmt: skip
     lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    figures: Figures = {}
     for name in names:
-        found = measure_retest(RETEST[name], cohorts, seed)
+        found = figures[name] = measure_retest(RETEST[name], cohorts, seed)
         lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns.values())} |")
         print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines)
+    return "\n".join(lines), figures
 
 
 # All of it
@@ -424,7 +429,13 @@ def write_figures(folder: Path) -> None:
     figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest", "png")
 
 
-def measure_cost(people: int = 2500, scans: int = 4) -> str:
+def keep(path: Path | None, found: Figures) -> None:
+    """Write figures, if a file is asked for."""
+    if path is not None:
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def measure_cost(people: int = 2500, scans: int = 4) -> Figures:
     """CPU-seconds of a group study and of trajectories of many scans with all structures, and the peak memory, GiB."""
     from napari_synthseg import anatomy
 
@@ -438,7 +449,7 @@ def measure_cost(people: int = 2500, scans: int = 4) -> str:
         for scan in range(scans):
             volumes = 5000 * (1.2 - 0.003 * age + 0.08 * own + 0.04 * rng.normal(size=len(names)))
             rows.append([f"sub-{person:05d}_run-{scan}_T1w.nii.gz", *rng.choice([1, 3, 5], 3), *volumes.round(1)])
-    lines = []
+    found: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         table, list_of = Path(folder) / "volumes.csv", Path(folder) / "participants.tsv"
         write_csv(table, ["scan", "spacing_x", "spacing_y", "spacing_z", *names], rows)
@@ -451,8 +462,8 @@ def measure_cost(people: int = 2500, scans: int = 4) -> str:
             start = time.process_time()
             job()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            lines.append(f"{name}: {time.process_time() - start:.1f} CPU-seconds, peak so far {peak:.2f} GiB")
-    return "\n".join(lines)
+            found[name] = {"cpu_s": round(time.process_time() - start, 1), "peak_gib": round(peak, 2)}
+    return found
 
 
 def main() -> int:
@@ -468,12 +479,16 @@ def main() -> int:
     parser.add_argument("--cohorts", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="names of cohorts")
+    parser.add_argument("--json", type=Path, help="the figures of the table")
     args = parser.parse_args()
     if args.what in ("example", "figures"):
         {"example": write_example, "figures": write_figures}[args.what](args.folder)
         return 0
     if args.what == "cost":
-        print(measure_cost())
+        found = measure_cost()
+        for name, row in found.items():
+            print(f"{name}: {row['cpu_s']:.1f} CPU-seconds, peak so far {row['peak_gib']:.2f} GiB")
+        keep(args.json, found)
         return 0
     settings, table, usual = kinds[args.what]
     names = args.only or list(settings)
@@ -483,7 +498,9 @@ def main() -> int:
     except InputError as error:
         print(f"studies: {error}", file=sys.stderr)
         return 2
-    print(table(names, args.cohorts or usual, args.seed))
+    text, found = table(names, args.cohorts or usual, args.seed)
+    print(text)
+    keep(args.json, found)
     return 0
 
 
