@@ -47,19 +47,23 @@ def with_evidence(
     return start.float() + evidence.clamp_(min=LEAST)
 
 
+def sampled(volume: torch.Tensor) -> torch.Tensor:
+    """Every `STRIDE`-th voxel of (B, C, X, Y, Z) along each axis, float32."""
+    return volume[..., ::STRIDE, ::STRIDE, ::STRIDE].float()
+
+
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
     """Fit a Gaussian to each label by expectation-maximisation with a spatial prior.
 
     Args:
-        image: (B, 1, X, Y, Z) in [0, 1].
-        log_prior: (B, K, X, Y, Z), logarithms of the locator's posteriors.
+        image: (B, 1, X, Y, Z) in [0, 1], the voxels to learn from (`sampled`).
+        log_prior: (B, K, X, Y, Z), logarithms of the locator's posteriors there.
         iterations: of EM; the first uses the prior alone.
 
     Returns:
         (B, K, 2) means and variances.
     """
-    some = (..., slice(None, None, STRIDE), slice(None, None, STRIDE), slice(None, None, STRIDE))
-    x, prior = image[some].float(), log_prior[some].float()
+    x, prior = image.float(), log_prior.float()
     posteriors = prior.softmax(1)
     appearance = _moments(x.flatten(2), posteriors.flatten(2))
     for _ in range(iterations - 1):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.appearance import fit_appearance, with_evidence
+from napari_synthseg.networks.appearance import fit_appearance, sampled, with_evidence
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
 PRIOR_FLOOR = 1e-4
@@ -91,7 +91,7 @@ class LocateRefine(nn.Module):
         Returns:
             (B, K, 2) means and variances.
         """
-        return fit_appearance(image, log_prior(posteriors.float()))
+        return fit_appearance(sampled(image), log_prior(sampled(posteriors)))
 
     def refine(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
         """Posteriors at 1 mm.

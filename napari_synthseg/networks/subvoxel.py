@@ -78,8 +78,10 @@ class SubvoxelUNet(nn.Module):
     def trunk(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:
         """(B, C, 2X, 2Y, 2Z) image and (B, P, X, Y, Z) prior -> (B, F, X, Y, Z) features."""
         x = self.stem(image)
-        if self.prior is not None:
-            x = x + self.prior(prior)
+        return self.body(x if self.prior is None else x + self.prior(prior))
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        """The trunk behind its stem: (B, F, X, Y, Z), what stem and prior give together -> the same shape."""
         x = F.relu(x)
         skips = []
         for i, encoder in enumerate(self.encoders):

@@ -34,7 +34,7 @@ from napari_synthseg.segmentation.presets import procedure
 from napari_synthseg.segmentation.quality.calibration import Calibration, calibration_of
 from napari_synthseg.segmentation.quality.evidence import Evidence, gather
 from napari_synthseg.segmentation.quality.ratings import Verdict, verdict_on
-from napari_synthseg.segmentation.quality.soft_dice import expected_dice, rough_sums
+from napari_synthseg.segmentation.quality.soft_dice import expected_dice
 from napari_synthseg.segmentation.regressor import load_regressor, score_steps
 from napari_synthseg.segmentation.targets import PROGRAM
 from napari_synthseg.segmentation.whole_head import NO_BRAIN
@@ -174,7 +174,7 @@ def segment_steps(
         )
         prediction = lesions.kept_or_folded(prediction, (options.lesions and finder is None) or not how.brain)
         clock.lap("predict")
-        before = rough_sums(prediction.posteriors, prediction.values)
+        before = postprocess.soft_volumes(prediction.posteriors, prediction.values, 1.0)
         hard = yield from postprocess.clean_steps(
             prediction.posteriors,
             prediction.values,

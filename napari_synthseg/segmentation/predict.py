@@ -122,6 +122,8 @@ def _attempt(
     if kind_of(model) in WHOLE_HEAD and not isinstance(model, LocateRefine):  # a robust network may be a fast one
         return (yield from whole_head_steps(model, image, device, max_voxels, how))
     assert max_voxels is not None
+    if isinstance(model, LocateRefine) and device.type != "mps":
+        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     located = yield from locate_steps(model, image, device, flip=how.flip)
     return (yield from _refine(model, image, located, device, how.flip, max_voxels))
 

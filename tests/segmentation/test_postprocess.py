@@ -159,6 +159,22 @@ def test_volumes_add_up_exactly_over_many_small_posteriors():
     assert volume == pytest.approx(2e6 * float(np.float16(0.1)), rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+def test_volumes_are_exact_to_six_digits(kind):
+    posteriors = torch.rand(3, 40, 41, 42, generator=torch.Generator().manual_seed(0)).to(kind)
+    exact = {value: float(posteriors[k].sum(dtype=torch.float64)) for k, value in ((1, 17), (2, 53))}
+    assert postprocess.soft_volumes(posteriors, (0, 17, 53), 1.0) == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32])
+@pytest.mark.parametrize("channels", [2, 33, 70])
+def test_the_best_channel_is_that_of_argmax(kind, channels):
+    posteriors = torch.rand(channels, 21, 22, 23, generator=torch.Generator().manual_seed(1)).to(kind)
+    posteriors[:, 3:9] = 0  # where all are equal, the first one wins
+    posteriors[channels // 2, 12:15] = posteriors.amax(0)[12:15]
+    assert (postprocess.best_channel(posteriors) == posteriors.float().argmax(0).numpy()).all()
+
+
 def test_the_soft_edge_of_a_structure_stays():
     values = (0, 2, 17, 41, 53)
     labels = np.zeros((20, 20, 20), np.int16)

@@ -42,11 +42,3 @@ def expected_dice(
         if size + total > 0:
             out[value] = min(1.0, 2 * shared / (size + total))
     return out
-
-
-def rough_sums(posteriors: torch.Tensor, values: Sequence[int]) -> dict[int, float]:
-    """Sum of the posteriors of each value, background left out, to float32's precision: seven times as fast."""
-    return {
-        int(value): float(channel.sum(dtype=torch.float32))
-        for value, channel in zip(values[1:], posteriors[1:], strict=True)
-    }
