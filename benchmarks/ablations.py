@@ -1,6 +1,6 @@
 """What each choice of SynthFM's training is worth: equal short runs that differ in one choice, on real images.
 
-    python benchmarks/ablations.py MANIFEST OUT [--steps N] [--late-steps N] [--seed N] [--only NAME ...]
+    python benchmarks/ablations.py MANIFEST OUT [--steps N] [--late-steps N] [--seed N] [--only NAME ...] [--json FILE]
 
 MANIFEST is that of `napari-synthseg evaluate-prompts`. OUT gets the run of each variant and the rows of its evaluation;
 what is there already is not done again, so that several processes can share the work (--only). Prints a Markdown table:
@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--late-steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=[*VARIANTS, *LATE], default=[*VARIANTS, *LATE])
+    parser.add_argument("--json", type=Path, help="the figures of the table")
     args = parser.parse_args()
     try:
         for name in args.only:
@@ -61,7 +62,10 @@ def main() -> int:
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
     files = {name: args.out / f"{name}.json" for name in [*VARIANTS, *LATE]}
-    print(markdown({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}))
+    found = means({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()})
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(markdown(found))
     return cli.DONE
 
 
@@ -99,24 +103,27 @@ def session_of(weights: Path) -> Session:
     return session
 
 
-def markdown(rows: dict[str, list[Row]]) -> str:
-    """A line for each variant: mean Dice by modality, then by setting."""
-    first = next(iter(rows.values()))
-    modalities = list(dict.fromkeys(row["modality"] for row in first))
-    settings = list(dict.fromkeys(setting_name(row) for row in first))
-    lines = [
-        f"| variant | {' | '.join([*modalities, *settings])} | mean |",
-        "|---" * (len(modalities + settings) + 2) + "|",
-    ]
+def means(rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
+    """Of each variant: mean Dice by modality (over datasets and settings), by setting (over datasets), and of all."""
+    found: dict[str, dict[str, float]] = {}
     for name, of_variant in rows.items():
+        modalities = list(dict.fromkeys(row["modality"] for row in of_variant))
+        settings = list(dict.fromkeys(setting_name(row) for row in of_variant))
         cells: dict[tuple[str, str, str], list[float]] = {}
         for row in of_variant:
             cells.setdefault((row["modality"], row["dataset"], setting_name(row)), []).append(row["dsc"])
-        means = {key: fmean(values) for key, values in cells.items()}
-        figures = [fmean(v for k, v in means.items() if k[0] == modality) for modality in modalities]
-        figures += [fmean(v for k, v in means.items() if k[2] == setting) for setting in settings]
-        figures.append(fmean(means.values()))
-        lines.append(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
+        dice = {key: fmean(values) for key, values in cells.items()}
+        found[name] = {modality: fmean(v for k, v in dice.items() if k[0] == modality) for modality in modalities}
+        found[name] |= {setting: fmean(v for k, v in dice.items() if k[2] == setting) for setting in settings}
+        found[name]["mean"] = fmean(dice.values())
+    return found
+
+
+def markdown(found: dict[str, dict[str, float]]) -> str:
+    """A line for each variant."""
+    columns = list(next(iter(found.values()), {}))
+    lines = [f"| variant | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(f'{row[c]:.3f}' for c in columns)} |" for name, row in found.items()]
     return "\n".join(lines)
 
 

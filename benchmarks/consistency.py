@@ -13,7 +13,7 @@ scan is segmented as `napari-synthseg segment` does. Said are the Dice with the 
 With --scans: FOLDER holds T1 scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`), or without;
 each is segmented as it is and with inverted intensities, the nearest thing to another real contrast at hand.
 
-Writes labels' scores to rows.json and pairs.json, and table.md, into --out.
+Writes labels' scores to rows.json and pairs.json, both to scores.json, and table.md, into --out.
 """
 
 from __future__ import annotations
@@ -267,6 +267,8 @@ def main() -> int:
     except InputError as error:
         print(f"consistency: {error}", file=sys.stderr)
         return 2
+    scores = {"rows": rows, "pairs": pairs}
+    (args.out / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
     text = table(rows, pairs, values)
     (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)

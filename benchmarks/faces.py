@@ -1,6 +1,6 @@
 """How quick the napari faces are: opening each widget, a redraw of the preview, a cancelled run.
 
-    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [-n 5]
+    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [-n 5] [--json FILE]
 
 `opening` is measured in a fresh process for each widget of the manifest, from the click to the dock being drawn, in a
 napari window that is already open. `preview` is the time from a changed prior to the half-size image in the layer, and
@@ -18,8 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 JOBS = ("opening", "preview", "cancel")
+SAID: list[dict[str, object]] = []
+"""All that this process has said."""
 
 
 def main() -> None:
@@ -27,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("jobs", nargs="*", default=[*JOBS], metavar="JOB")
     parser.add_argument("-n", type=int, default=5, help="repetitions of preview and cancel")
+    parser.add_argument("--json", type=Path, help="all that is said, in one file")
     parser.add_argument("--widget", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.jobs) - set(JOBS):
@@ -36,11 +40,16 @@ def main() -> None:
         return
     if "opening" in args.jobs:
         for name in widget_names():
-            subprocess.run([sys.executable, __file__, "opening", "--widget", name], check=True)
+            command = [sys.executable, __file__, "opening", "--widget", name]
+            line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+            print(line, flush=True)
+            SAID.append(json.loads(line))
     if "preview" in args.jobs:
         preview(args.n)
     if "cancel" in args.jobs:
         cancel(args.n)
+    if args.json:
+        args.json.write_text(json.dumps(SAID, indent=1) + "\n", encoding="utf-8")
 
 
 def widget_names() -> list[str]:
@@ -84,6 +93,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300) -> float:
 def say(**figures: object) -> None:
     """One line of JSON."""
     rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
+    SAID.append(rounded)
     print(json.dumps(rounded), flush=True)
 
 

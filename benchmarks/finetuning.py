@@ -92,6 +92,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="names of cells")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="the figures of all cells in one file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     try:
@@ -101,6 +102,8 @@ def main() -> int:
             forgetting(args)
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
+    if args.json:
+        args.json.write_text(json.dumps(cells(args.out), indent=1) + "\n", encoding="utf-8")
     print(tables(args.out))
     return cli.DONE
 
@@ -342,9 +345,18 @@ def inverted(image: np.ndarray) -> np.ndarray:
 # Tables
 
 
+def cells(out: Path) -> dict[str, Row]:
+    """The figures of every cell that there is, by its name."""
+    return {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(out.glob("*.json"))
+        if file.stem == "pretraining" or file.stem.startswith(("all-", "four-", "brain-", "forgetting-"))
+    }
+
+
 def tables(out: Path) -> str:
     """What there is, in Markdown."""
-    rows = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(out.glob("*.json"))}
+    rows = cells(out)
     parts = [masks_table(rows, task) for task in ("four", "all", "brain")]
     before = rows.get("forgetting-before")
     after = [row for name, row in rows.items() if name.startswith("forgetting-") and name != "forgetting-before"]

@@ -83,8 +83,7 @@ def measured(name: str, number: int, threads: int) -> dict[str, Any]:
 
 def table(title: str, rows: list[dict[str, Any]], cubes: bool) -> str:
     """Rows in Markdown, and the power."""
-    power = np.polyfit(np.log([row["n"] for row in rows]), np.log([row["cpu_s"] for row in rows]), 1)[0]
-    power, of = (power / 3, "voxels") if cubes else (power, "n")
+    power, of = growing(rows, cubes)
     lines = [
         f"\n{title} (CPU seconds grow with {of}^{power:.2f})\n",
         "| n | CPU s | wall s | peak GiB |",
@@ -92,6 +91,25 @@ def table(title: str, rows: list[dict[str, Any]], cubes: bool) -> str:
     ]
     lines += [f"| {row['n']} | {row['cpu_s']:.2f} | {row['wall_s']:.2f} | {row['peak_gib']:.2f} |" for row in rows]
     return "\n".join(lines)
+
+
+def compact(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """A line for each series, in Markdown: seconds in the order of what grows, least and most memory, and the power."""
+    lines = ["| what grows | CPU s | peak GiB | CPU seconds grow with |", "|---|---|---|---|"]
+    for name, one in rows.items():
+        numbers = ", ".join(f"{row['n']:g}" for row in one)
+        seconds = ", ".join(f"{row['cpu_s']:.2f}" if row["cpu_s"] < 1 else f"{row['cpu_s']:.1f}" for row in one)
+        low, high = (f"{end(row['peak_gib'] for row in one):.1f}" for end in (min, max))
+        memory = low if low == high else f"{low} to {high}"
+        power, of = growing(one, name in CUBES)
+        lines.append(f"| {SERIES[name][0]}: {numbers} | {seconds} | {memory} | {of}^{power:.2f} |")
+    return "\n".join(lines)
+
+
+def growing(rows: list[dict[str, Any]], cubes: bool) -> tuple[float, str]:
+    """The power with which CPU seconds grow, and of what."""
+    power = float(np.polyfit(np.log([row["n"] for row in rows]), np.log([row["cpu_s"] for row in rows]), 1)[0])
+    return (power / 3, "voxels") if cubes else (power, "n")
 
 
 # What is measured: each makes its input and gives the work

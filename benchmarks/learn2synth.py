@@ -1,6 +1,7 @@
 """Learn2Synth's first experiments in 2D: which noise does it infer (Table 1), and does the network gain (Table 2)?
 
     python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...]
+        [--json FILE]
 
 LABEL_MAPS is a folder of whole-head label maps. Slices through their middle, at 3 mm and without the skull, become
 images of random contrast that are the same for all but noise ("noise only"): synthetic ones have none, "real" ones a
@@ -79,6 +80,7 @@ def main() -> int:
     parser.add_argument("--augmenter-rate", type=float, default=1e-3)
     parser.add_argument("--teachers", choices=["same", "others"], default="same", help='maps of the "real" images')
     parser.add_argument("--only", nargs="*", choices=names())
+    parser.add_argument("--json", type=Path, help="the figures of all runs in one file")
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     if args.threads:
@@ -91,6 +93,8 @@ def main() -> int:
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
     found = {n: json.loads(f.read_text()) for n in names() if (f := args.out / f"{n}.json").exists()}
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
     return cli.DONE
 

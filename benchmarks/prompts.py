@@ -1,6 +1,7 @@
 """Two promptable models on the same images and the same prompts, side by side.
 
     python benchmarks/prompts.py MANIFEST MODEL OTHER [--draws N] [--sampling band|far] [--seed N] [--device auto]
+        [--json FILE]
 
 MANIFEST, MODEL and the options are those of `napari-synthseg evaluate-prompts`; in place of a model, rows that it wrote
 with --json will do. Prints a Markdown table: mean Dice of each modality and setting (a dataset counts the same whatever
@@ -26,6 +27,8 @@ REPETITIONS = 2000
 POINTS = ("(1,0)", "(1,2)", "(3,0)", "(3,2)")
 SUMMARIES = {"mean of points": POINTS, "mean of all": (*POINTS, "box")}
 """Means over settings, below them in the table."""
+Comparison = dict[str, dict[str, tuple[float, float, float, float]]]
+"""By modality and setting: both means, and the ends of the interval of their difference."""
 
 
 def main() -> int:
@@ -37,13 +40,17 @@ def main() -> int:
     parser.add_argument("--sampling", choices=["band", "far"], default="band")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="the figures of the table")
     args = parser.parse_args()
     options = {"draws": args.draws, "sampling": args.sampling, "seed": args.seed, "device": args.device}
     try:
         rows, others = (rows_of(model, args.manifest, options) for model in args.models)
-        print(markdown(rows, others, [Path(model).stem for model in args.models]))
+        found = compare(rows, others)
+        print(markdown(found, [Path(model).stem for model in args.models]))
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return cli.DONE
 
 
@@ -54,21 +61,17 @@ def rows_of(model: str, manifest: Path, options: dict) -> list[Row]:
     return cli.follow(evaluate_steps(manifest, EvaluatePromptsOptions(model, **options)))
 
 
-def markdown(rows: list[Row], others: list[Row], names: list[str]) -> str:
-    """The comparison as a Markdown table.
-
-    Raises:
-        InputError: the rows are not of the same masks and settings.
-    """
+def markdown(found: Comparison, names: list[str]) -> str:
+    """A comparison as a Markdown table."""
     lines = [f"| modality | prompts | {names[0]} | {names[1]} | difference | 95 % |", "|---|---|---|---|---|---|"]
-    for modality, settings in compare(rows, others).items():
+    for modality, settings in found.items():
         for name, (first, second, low, high) in settings.items():
             figures = f"{first:.3f} | {second:.3f} | {first - second:+.3f} | {low:+.3f} to {high:+.3f}"
             lines.append(f"| {modality} | {name} | {figures} |")
     return "\n".join(lines)
 
 
-def compare(rows: list[Row], others: list[Row]) -> dict[str, dict[str, tuple[float, float, float, float]]]:
+def compare(rows: list[Row], others: list[Row]) -> Comparison:
     """By modality and setting: both means, and the interval of their difference.
 
     Raises:
@@ -79,7 +82,7 @@ def compare(rows: list[Row], others: list[Row]) -> dict[str, dict[str, tuple[flo
         raise InputError(
             "The two models were not measured on the same masks and settings: measure both on one manifest."
         )
-    found = {}
+    found: Comparison = {}
     for modality in sorted({row["modality"] for row in rows}):
         pairs = [(row, theirs[key(row)]) for row in rows if row["modality"] == modality]
         settings = dict.fromkeys(setting_name(row) for row, _ in pairs)

@@ -8,7 +8,7 @@ and made worse in the ways of that benchmark (`noise=25`). Nothing is fitted her
 weights (`benchmarks/calibrate_quality.py`), made of synthetic scans alone.
 
 Writes rows.json (a segmentation each; a run that was stopped goes on from there, and another calibration is tried
-without segmenting again), table.md and figure.png to --out.
+without segmenting again), summary.json, table.md and figure.png to --out.
 """
 
 from __future__ import annotations
@@ -134,6 +134,28 @@ def report(rows: Sequence[Row], calibration: Calibration) -> str:
     return "\n".join([*lines, "", says + more, "", *by_level(useful, table, expected)])
 
 
+def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
+    """The figures of `report` that docs/results.md shows: agreement over structures and scans, and failures."""
+    useful = [row for row in rows if row["evidence"]]
+    table = fit.tabulated(useful)
+    ways = {"": expectations(useful, calibration), ", soft Dice": soft_dice(table)}
+    truth = fit.scan_means(table, table.y)
+    found: dict[str, Any] = {}
+    for name, guess in ways.items():
+        means = fit.scan_means(table, guess)
+        found[f"structures{name}"] = fit.agreement(guess, table.y)
+        found[f"scans{name}"] = fit.agreement(np.array([*means.values()]), np.array([*truth.values()]))
+    means, levels = fit.scan_means(table, ways[""]), {}
+    for level in dict.fromkeys(row["level"] for row in useful):
+        here = [row["scan"] for row in useful if row["level"] == level]
+        name = "as they are" if level == AS_IT_IS else level.replace("=", " ")
+        levels[name] = [float(np.mean([one[scan] for scan in here])) for one in (truth, means)]
+    scores = fit.scored(calibration, useful)
+    failures = {"failed": scores["failed"], "named": scores["named"], "false alarms": scores["false_alarms"]}
+    counts = {"segmentations": len(useful), "no brain": len(rows) - len(useful), "failed below": FAILED}
+    return {**found, **counts, **failures, "levels": levels}
+
+
 def by_level(rows: Sequence[Row], table: fit.Table, expected: np.ndarray) -> list[str]:
     """Markdown: mean true and expected Dice of each way to make scans worse."""
     truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
@@ -226,6 +248,7 @@ def main() -> int:
     shown = [row for row in rows if row["flips"] == args.flips and row["level"] in args.levels]
     text = report(shown, calibration)
     (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    (args.out / "summary.json").write_text(json.dumps(summary(shown, calibration), indent=1) + "\n", encoding="utf-8")
     draw_figure(shown, calibration, args.out / "figure.png")
     print(text)
     return 0

@@ -1,6 +1,7 @@
 """Dice of weights on fixed synthetic heads of random contrast, from label maps that they were not trained on.
 
-    python benchmarks/random_contrasts.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE ...] [--seeds 1 3 4]
+    python benchmarks/random_contrasts.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE ...]
+        [--seeds 1 3 4] [--json FILE]
 
 LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen. For each seed two heads a
 held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic": no flips, no post-processing.
@@ -9,6 +10,7 @@ held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic": 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from pathlib import Path
 
@@ -27,16 +29,21 @@ def main() -> None:
     parser.add_argument("--hold-out", nargs="+", required=True)
     parser.add_argument("--weights", nargs="+", default=[DEFAULT])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 3, 4])
+    parser.add_argument("--json", type=Path, help="the Dice of each seed, by weights")
     args = parser.parse_args()
     _, held_out = split(read_maps(args.label_maps), args.hold_out)
+    found: dict[str, dict[int, float]] = {}
     for name in args.weights:
         model = load_model(name)
-        scores = []
+        scores: list[float] = []
         for seed in args.seeds:
             cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
             scores.append(validation.score_refiner(model, cases, torch.device("cpu")).mean)  # type: ignore[arg-type]
             print(f"{name}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
         print(f"{name}: mean {statistics.mean(scores):.3f}", flush=True)
+        found[name] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,204 +2,147 @@
 
     python benchmarks/report.py [SECTION ...]                     tables and figures from docs/results/*.json
     python benchmarks/report.py [SECTION ...] --measure SHARED    run the benchmarks first; SHARED holds data/real_t1
+    python benchmarks/report.py --list                            what there is, and with which weights it was measured
+    python benchmarks/report.py --stale --measure SHARED          only what was measured with other weights
+    python benchmarks/report.py --weights synthseg-fast ...       only what hangs on these weights
     python benchmarks/report.py --check                           exit code 1 where the page says something else
 
 A section of the page stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`, and nothing else is touched. Its
 rows lie in docs/results/NAME.json, as its benchmark wrote them; the benchmark's own functions make the table and the
-figure of them. A new section: a line in `SECTIONS`, its rows, and the two marks in the page.
+figure of them. Where weights were replaced since, the page says so below the command. A new section: an entry in one of
+`benchmarks/reporting/*.py`, its rows, and the two marks in the page.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-BENCHMARKS = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import brains, clicks, costs, learning, stored
+from reporting.page import rendered, with_section
+from reporting.sections import BENCHMARKS, Section, measure
+
 DOCS = BENCHMARKS.parent / "docs"
-VALIDATION = "data/real_t1/validation"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        command: of the benchmark, from the top of a checkout; SHARED and OUT stand for folders.
-        made: the file it leaves in OUT.
-        table: Markdown from the rows.
-        rows: what is kept of that file.
-        figure: draws the rows into a path, if there is a figure.
-        picture: its name in docs/images.
-    """
-
-    command: str
-    made: str
-    table: Callable[[Any], str]
-    rows: Callable[[Any], Any] = lambda rows: rows
-    figure: Callable[[Any, Path], None] | None = None
-    picture: str = ""
-
-
-def benchmark(name: str) -> ModuleType:
-    """One of the scripts beside this one."""
-    module_name = f"benchmarks_{name}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, BENCHMARKS / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[module_name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[module_name])
-    return sys.modules[module_name]
-
-
-def accuracy_table(scores: dict[str, Any]) -> str:
-    """Means over scans, and every structure."""
-    mean = scores["mean"]
-    lines = [
-        f"Mean of {mean['scans']} scans: Dice {mean['dice']:.3f}, SD95 {mean['sd95_mm']:.2f} mm, mean surface distance "
-        f"{mean['msd_mm']:.2f} mm, volumes {mean['absolute_difference_percent']:.0f} % off. Single scans: "
-        f"{', '.join(format(scan['dice'], '.3f') for scan in scores['scans'])}.",
-        "",
-        "| structure | Dice | SD95 (mm) | mean distance (mm) | volume, % off | in the mean |",
-        "|---|---|---|---|---|---|",
-    ]
-    for s in scores["structures"].values():
-        figures = f"{s['dice']:.3f} | {s['sd95_mm']:.2f} | {s['msd_mm']:.2f} | {s['difference_percent']:+.0f}"
-        lines.append(f"| {s['name']} | {figures} | {'yes' if s['scored'] else 'no'} |")
-    return "\n".join(lines)
-
-
-def accuracy_rows(scores: dict[str, Any]) -> dict[str, Any]:
-    """What of `evaluate --json` the table needs: no paths, and no structures of single scans."""
-    scans = [{"scan": Path(scan["truth"]).name.split(".")[0], **scan["mean"]} for scan in scores["scans"]]
-    structures = {v: s for v, s in scores["structures"].items() if None not in (s["dice"], s["sd95_mm"])}
-    return {"mean": scores["mean"], "structures": structures, "scans": scans}
-
-
-def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of benchmarks/robustness.py in the order of its kinds and levels."""
-    kinds = ["none", *benchmark("robustness").LEVELS]
-    return sorted(rows, key=lambda row: (kinds.index(row["kind"]), _place(row)))
-
-
-def _place(row: dict[str, Any]) -> int:
-    levels = benchmark("robustness").LEVELS.get(row["kind"], (0.0,))
-    return [float(level) for level in levels].index(row["level"])
-
-
-SECTIONS: dict[str, Section] = {
-    "accuracy": Section(
-        f"python benchmarks/accuracy.py SHARED/{VALIDATION} --out OUT", "scores.json", accuracy_table, accuracy_rows
-    ),
-    "robustness-all": Section(
-        f'python benchmarks/robustness.py SHARED/{VALIDATION} --robust synthseg-robust --kinds "all at once" --fast '
-        "--threads 1 --out OUT",
-        "rows.json",
-        lambda rows: benchmark("robustness").table(rows),
-        in_order,
-    ),
-    "robustness-kinds": Section(
-        f"python benchmarks/robustness.py SHARED/{VALIDATION} --robust synthseg-robust --kinds noise blur "
-        '"sagittal slices" "coronal slices" "axial slices" bias contrast --only 1002 1110 --fast --threads 1 --out OUT',
-        "rows.json",
-        lambda rows: benchmark("robustness").table(rows),
-        in_order,
-        lambda rows, path: benchmark("robustness").draw_figure(rows, path),
-        "robustness.png",
-    ),
-    "resolution": Section(
-        f"python benchmarks/resolution.py SHARED/{VALIDATION} --what resolution --fast --threads 1 --out OUT",
-        "rows.json",
-        lambda rows: benchmark("resolution").as_markdown(rows),
-        lambda rows: benchmark("resolution").complete(rows, "resolution"),
-        lambda rows, path: benchmark("resolution").draw_figure(rows, path),
-        "resolution.png",
-    ),
-    "contrast": Section(
-        f"python benchmarks/resolution.py SHARED/{VALIDATION} --what contrast --fast --threads 1 --out OUT",
-        "rows.json",
-        lambda rows: benchmark("resolution").as_markdown(rows),
-        lambda rows: benchmark("resolution").complete(rows, "contrast"),
-        lambda rows, path: benchmark("resolution").draw_figure(rows, path),
-        "contrast.png",
-    ),
-}
-
-
-def measure(section: Section, shared: Path) -> Any:
-    """Run a section's benchmark in a folder of its own; returns the rows to keep."""
-    with tempfile.TemporaryDirectory() as out:
-        words = re.findall(r'"[^"]*"|\S+', section.command)
-        places = {"SHARED": str(shared), "OUT": out}
-        command = [re.sub("SHARED|OUT", lambda found: places[found[0]], word.strip('"')) for word in words]
-        subprocess.run([sys.executable, *command[1:]], check=True, cwd=BENCHMARKS.parent)
-        return section.rows(json.loads((Path(out) / section.made).read_text(encoding="utf-8")))
-
-
-def rendered(name: str, section: Section, rows: Any) -> str:
-    """What stands between the marks of a section."""
-    command = section.command.replace(" --out OUT", "")
-    text = f"\n    {command}\n\n{section.table(rows)}\n\n"
-    return f"{text}![mean Dice, {name}](images/{section.picture})\n\n" if section.picture else text
-
-
-def with_section(page: str, name: str, text: str) -> str:
-    """The page with another text between the marks of a section.
-
-    Raises:
-        ValueError: the page has no such marks.
-    """
-    begin, end = (f"<!-- {name}: {what} -->\n" for what in ("begin", "end"))
-    before, found, rest = page.partition(begin)
-    inside, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"The page has no {begin.strip()} and {end.strip()}: put both where the section shall stand.")
-    return f"{before}{begin}{text}{end}{after}"
+SECTIONS: dict[str, Section] = {**brains.SECTIONS, **learning.SECTIONS, **clicks.SECTIONS, **costs.SECTIONS}
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measures if asked to, and writes the page and its figures; returns 1 where --check finds a difference."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; by default all")
-    parser.add_argument("--measure", type=Path, metavar="SHARED", help="run the benchmarks on the data of this folder")
-    parser.add_argument("--check", action="store_true", help="change nothing; say whether the page is up to date")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of results.md, results/ and images/")
-    args = parser.parse_args(words)
+    """Measures if asked to, and writes the page and its figures; returns 1 where something is amiss."""
+    parser = arguments()
+    args = parser.parse_intermixed_args(words)
     if unknown := set(args.sections) - set(SECTIONS):
         parser.error(f"there is no section {sorted(unknown)[0]}, but {', '.join(SECTIONS)}")
-    page_path = args.docs / "results.md"
-    page = written = page_path.read_text(encoding="utf-8")
-    for name in args.sections or SECTIONS:
-        section, store = SECTIONS[name], args.docs / "results" / f"{name}.json"
-        if args.measure is not None:
-            store.parent.mkdir(parents=True, exist_ok=True)
-            store.write_text(json.dumps(measure(section, args.measure), indent=0) + "\n", encoding="utf-8")
-        if not store.exists():
-            print(f"report: {store} is not there yet: measure it with --measure SHARED.", file=sys.stderr)
-            continue
-        rows = json.loads(store.read_text(encoding="utf-8"))
-        try:
-            page = with_section(page, name, rendered(name, section, rows))
-        except ValueError as error:
-            print(f"report: {name}: {error}", file=sys.stderr)
-            return 2
-        if section.figure is not None and not args.check:
-            section.figure(rows, args.docs / "images" / section.picture)
+    names = chosen(args)
+    if args.list:
+        print("\n".join(told(name, args.docs) for name in names) or "Nothing.")
+        return 0
+    failed = [name for name in names if not measured(name, args)] if args.measure is not None else []
+    try:
+        page, written = anew(names, args)
+    except ValueError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
     if args.check:
         same = page == written
-        print(f"{page_path}: {'up to date' if same else 'says something else than docs/results/*.json'}")
+        print(f"{args.docs / 'results.md'}: {'up to date' if same else 'says something else than docs/results/*.json'}")
         return 0 if same else 1
-    page_path.write_text(page, encoding="utf-8")
-    return 0
+    if page != written:
+        (args.docs / "results.md").write_text(page, encoding="utf-8")
+    return 1 if failed else 0
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The words of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; by default all")
+    parser.add_argument(
+        "--weights", metavar="NAME", help="only sections that hang on these weights: synthseg-fast, ..."
+    )
+    parser.add_argument("--stale", action="store_true", help="only sections that the shipped weights have left behind")
+    parser.add_argument("--list", action="store_true", help="say what was measured when, with what, and what is stale")
+    parser.add_argument("--measure", type=Path, metavar="SHARED", help="run the benchmarks on the data of this folder")
+    parser.add_argument("--given", nargs="+", default=[], metavar="WORD=PATH", help="what a command needs besides")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a benchmark's runs here, and go on with them")
+    parser.add_argument("--check", action="store_true", help="change nothing; say whether the page is up to date")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of results.md, results/ and images/")
+    return parser
+
+
+def chosen(args: argparse.Namespace) -> list[str]:
+    """Names of the sections that are meant."""
+    names = [name for name in SECTIONS if not args.sections or name in args.sections]
+    if args.weights:
+        names = [n for n in names if any(file.startswith(f"{args.weights}.") for file in SECTIONS[n].weights)]
+    return [name for name in names if reasons(name, args.docs)] if args.stale else names
+
+
+def reasons(name: str, docs: Path) -> list[str]:
+    """Why a section is stale."""
+    found = stored.read(docs, name)
+    return stored.stale(SECTIONS[name], found["about"]) if found else ["never measured"]
+
+
+def told(name: str, docs: Path) -> str:
+    """A line about a section."""
+    section, found = SECTIONS[name], stored.read(docs, name)
+    about = found["about"] if found else {}
+    state = "; ".join(reasons(name, docs))
+    files = ", ".join(file.removesuffix(".safetensors") for file in section.weights) or "no weights"
+    needs = "".join(f"; needs --given {word}=PATH ({what})" for word, what in section.given.items())
+    quiet = "; wants a quiet machine" if section.times else ""
+    line = f"{name}: {about.get('date', '-')}, {files}, about {section.minutes:g} CPU-minutes{quiet}{needs}"
+    return f"{line}\n    STALE: {state}" if state else line
+
+
+def measured(name: str, args: argparse.Namespace) -> bool:
+    """Measure a section and store its rows; says so where that cannot be."""
+    section = SECTIONS[name]
+    given = dict(pair.split("=", 1) for pair in args.given if "=" in pair)
+    if lacking := set(section.given) - set(given):
+        word = sorted(lacking)[0]
+        print(f"report: {name} is not measured: it needs --given {word}=PATH, {section.given[word]}.", file=sys.stderr)
+        return False
+    print(f"report: {name}, about {section.minutes:g} CPU-minutes", file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory())) if args.keep is None else args.keep / name
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            rows = measure(section, args.measure.resolve(), out.resolve(), given)
+        except (subprocess.CalledProcessError, OSError, ValueError, KeyError) as error:
+            print(f"report: {name} was not measured: {error!r}", file=sys.stderr)
+            return False
+    stored.write(args.docs, name, section, rows)
+    return True
+
+
+def anew(names: Sequence[str], args: argparse.Namespace) -> tuple[str, str]:
+    """The page with its sections anew, and as it was; draws their figures unless only asked to check.
+
+    Raises:
+        ValueError: the page lacks the marks of a section.
+    """
+    page = written = (args.docs / "results.md").read_text(encoding="utf-8")
+    for name, section in SECTIONS.items():
+        parts = (name, *section.beside)
+        if section.table is None or not set(parts) & set(names):
+            continue
+        found = {part: stored.read(args.docs, part) for part in parts}
+        if lacking := [part for part, one in found.items() if one is None]:
+            path = stored.file_of(args.docs, lacking[0])
+            print(f"report: {path} is not there yet: measure it with --measure SHARED.", file=sys.stderr)
+            continue
+        rows = [one["rows"] for one in found.values() if one is not None]
+        replaced = {f: None for p in parts for f in stored.other_weights(SECTIONS[p], (found[p] or {})["about"])}
+        page = with_section(page, name, rendered(name, section, rows[0], rows[1:], list(replaced)))
+        if section.figure is not None and not args.check:
+            section.figure(rows[0], args.docs / "images" / section.picture)
+    return page, written
 
 
 if __name__ == "__main__":

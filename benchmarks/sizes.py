@@ -1,6 +1,6 @@
 """Which sizes of shapes and windows SynthFM's decoder should be trained with, judged on synthetic scenes alone.
 
-    python benchmarks/sizes.py OUT [--steps N] [--targets N] [--seed N] [--only NAME ...]
+    python benchmarks/sizes.py OUT [--steps N] [--targets N] [--seed N] [--only NAME ...] [--json FILE]
 
 Equal short runs from nothing differ in the priors of sizes and in the windows through which targets are seen. They are
 judged where any size counts alike, because anybody may click on anything: held-out scenes whose sizes are drawn from a
@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument("--targets", type=int, default=24, help="in each bin of areas")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--json", type=Path, help="the figures: by bin of areas, then by setting")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -92,6 +93,8 @@ def main() -> int:
             rows[name] = kept(file_of(args.out, name), lambda parts=parts: score(default, judges, parts=parts))
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(markdown(rows))
     return cli.DONE
 

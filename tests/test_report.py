@@ -1,9 +1,11 @@
-"""`benchmarks/report.py`: only what stands between the marks changes, and the page says what was measured."""
+"""`benchmarks/report.py`: only what stands between the marks changes; the page says what was measured, with what."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,22 +13,37 @@ import pytest
 from tests.test_benchmarks import script
 
 report = script("report")
-PAGE = "# Results\n\nWords.\n\n<!-- robustness-all: begin -->\nold\n<!-- robustness-all: end -->\n\nMore words.\n"
+stored = report.stored
+brains = report.brains
+NAME = "robustness-all"
+PAGE = f"# Results\n\nWords.\n\n<!-- {NAME}: begin -->\nold\n<!-- {NAME}: end -->\n\nMore words.\n"
 SCAN = {"scan": "1_t1", "kind": "none", "level": 0.0}
 ROWS = [{**SCAN, "network": "plain", "dice": 0.9}, {**SCAN, "network": "robust", "dice": 0.8}]
 
 
 @pytest.fixture
-def docs(tmp_path) -> Path:
-    (tmp_path / "results").mkdir()
-    (tmp_path / "images").mkdir()
-    (tmp_path / "results.md").write_text(PAGE)
-    (tmp_path / "results" / "robustness-all.json").write_text(json.dumps(ROWS))
-    return tmp_path
+def weights(tmp_path, monkeypatch) -> Path:
+    """The shipped weights, in name."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for section in report.SECTIONS.values():
+        for file in section.weights:
+            (folder / file).write_text(f"first {file}")
+    monkeypatch.setattr(stored, "WEIGHTS", folder)
+    return folder
+
+
+@pytest.fixture
+def docs(tmp_path, weights) -> Path:
+    folder = tmp_path / "docs"
+    (folder / "images").mkdir(parents=True)
+    (folder / "results.md").write_text(PAGE)
+    stored.write(folder, NAME, report.SECTIONS[NAME], ROWS)
+    return folder
 
 
 def test_only_the_section_changes(docs):
-    words = ["robustness-all", "--docs", str(docs)]
+    words = [NAME, "--docs", str(docs)]
     assert report.main([*words, "--check"]) == 1
     assert report.main(words) == 0
     page = (docs / "results.md").read_text()
@@ -38,30 +55,116 @@ def test_only_the_section_changes(docs):
 
 def test_marks_that_are_missing_are_said(docs, capsys):
     (docs / "results.md").write_text("# Results\n")
-    assert report.main(["robustness-all", "--docs", str(docs)]) == 2
-    assert "The page has no <!-- robustness-all: begin -->" in capsys.readouterr().err
+    assert report.main([NAME, "--docs", str(docs)]) == 2
+    assert f"The page has no <!-- {NAME}: begin -->" in capsys.readouterr().err
     assert (docs / "results.md").read_text() == "# Results\n"
 
 
 def test_what_was_not_measured_is_left_as_it_is(docs, capsys):
-    (docs / "results" / "robustness-all.json").unlink()
-    assert report.main(["robustness-all", "--docs", str(docs)]) == 0
+    stored.file_of(docs, NAME).unlink()
+    assert report.main([NAME, "--docs", str(docs)]) == 0
     assert "is not there yet" in capsys.readouterr().err and (docs / "results.md").read_text() == PAGE
 
 
-def test_measuring_runs_the_command_in_words_of_its_own(docs, monkeypatch, tmp_path):
+# Weights
+
+
+def test_other_weights_make_a_section_stale(docs, weights, capsys):
+    words = ["--docs", str(docs), "--stale", "--list", NAME]
+    assert report.main(words) == 0 and capsys.readouterr().out == "Nothing.\n"
+    (weights / "synthseg-fast.safetensors").write_text("second")
+    assert report.main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{NAME}: ") and "STALE: synthseg-fast.safetensors was " in said
+    assert "synthseg-robust.safetensors was" not in said
+
+
+def test_the_page_says_where_weights_were_replaced(docs, weights):
+    words = [NAME, "--docs", str(docs)]
+    report.main(words)
+    (weights / "synthseg-robust.safetensors").write_text("second")
+    assert report.main([*words, "--check"]) == 1
+    report.main(words)
+    said = "*Measured with an earlier `synthseg-robust.safetensors` than the one shipped now.*"
+    assert said in (docs / "results.md").read_text()
+
+
+def test_another_command_makes_a_section_stale(docs):
+    path = stored.file_of(docs, NAME)
+    path.write_text(path.read_text().replace("--threads 1", "--threads 2"))
+    assert report.reasons(NAME, docs) == ["the command was another one"]
+
+
+def test_sections_of_some_weights_can_be_chosen(docs, capsys):
+    assert report.main(["--docs", str(docs), "--weights", "synthfm-mobile", "--list"]) == 0
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert lines and set(lines) == {n for n, s in report.SECTIONS.items() if report.clicks.CLICKS[1] in s.weights}
+    assert "accuracy" not in lines and "prompts" in lines
+
+
+# Measuring
+
+
+def test_measuring_runs_the_command_in_words_of_its_own(docs, weights, monkeypatch, tmp_path):
     ran = []
 
     def run(command, **options):
         ran.append(command)
-        Path(command[command.index("--out") + 1], "rows.json").write_text(json.dumps(ROWS))
+        Path(command[command.index("--out") + 1], "rows.json").write_text(json.dumps(ROWS[:1]))
 
-    monkeypatch.setattr(report.subprocess, "run", run)
-    assert report.main(["robustness-all", "--docs", str(docs), "--measure", str(tmp_path / "my data")]) == 0
+    monkeypatch.setattr(subprocess, "run", run)
+    (weights / "synthseg-fast.safetensors").write_text("second")
+    words = ["--docs", str(docs), "--stale", "--measure", str(tmp_path / "my data"), NAME]
+    assert report.main(words) == 0
     (command,) = ran
     assert command[1:3] == ["benchmarks/robustness.py", f"{tmp_path / 'my data'}/data/real_t1/validation"]
     assert command[command.index("--kinds") + 1] == "all at once"
-    assert json.loads((docs / "results" / "robustness-all.json").read_text()) == ROWS
+    found = stored.read(docs, NAME)
+    assert found["rows"] == ROWS[:1] and found["about"]["machine"]
+    assert not stored.stale(report.SECTIONS[NAME], found["about"])
+    assert report.main(words) == 0 and len(ran) == 1  # nothing is stale any more
+
+
+def test_a_benchmark_that_fails_leaves_the_rows(docs, monkeypatch, capsys):
+    def run(command, **options):
+        raise subprocess.CalledProcessError(2, command)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert report.main(["--docs", str(docs), "--measure", "nowhere", NAME]) == 1
+    assert f"{NAME} was not measured" in capsys.readouterr().err
+    assert stored.read(docs, NAME)["rows"] == ROWS
+
+
+def test_what_a_person_must_name_is_asked_for(docs, capsys):
+    assert report.main(["--docs", str(docs), "--measure", "nowhere", "denoisers"]) == 1
+    assert "denoisers is not measured: it needs --given" in capsys.readouterr().err
+
+
+def test_words_before_the_command_are_its_environment():
+    words, environment = sys.modules["reporting.sections"].words_of(
+        'WEIGHTS=SHARED/weights run -s "1 x 2" python x.py OUT/y', {"SHARED": "/data here", "OUT": "/out"}
+    )
+    assert environment == {"WEIGHTS": "/data here/weights"}
+    assert words[:3] == ["run", "-s", "1 x 2"] and words[4:] == ["x.py", "/out/y"]
+
+
+def test_every_command_leaves_its_rows_where_they_are_looked_for():
+    for name, section in report.SECTIONS.items():
+        last = section.command.splitlines()[-1]
+        assert "--out OUT" in last or f"OUT/{section.made}" in last, name
+        assert "OUT" not in section.shown_command().replace("OUT/slices", "").replace(" OUT ", " "), name
+        assert all(part in report.SECTIONS for part in section.beside), name
+        assert all(word in section.command for word in section.given), name
+
+
+def test_stored_rows_are_read_back(tmp_path):
+    value = {"about": {"long": "x" * 200}, "rows": [{"a": 1.5, "b": [1, 2, None]}] * 20, "none": []}
+    text = stored.as_text(value)
+    assert json.loads(text) == value
+    assert '  {"a": 1.5, "b": [1, 2, null]},\n' in text
+
+
+# Tables
 
 
 def test_scores_are_kept_without_paths():
@@ -70,18 +173,66 @@ def test_scores_are_kept_without_paths():
     mean = {"dice": 0.8, "sd95_mm": 2.0, "msd_mm": 0.5, "absolute_difference_percent": 3.0, "scans": 1}
     scores = {"mean": mean, "structures": {"12": structure, "13": {**structure, "dice": None}},
               "scans": [{"truth": "/my/place/1_labels.nii.gz", "mean": {"dice": 0.8}, "structures": {}}]}  # fmt: skip
-    kept = report.accuracy_rows(scores)
+    kept = brains.accuracy_rows(scores)
     assert "/my/place" not in json.dumps(kept)
-    text = report.accuracy_table(kept)
+    text = brains.accuracy_table(kept)
     assert "Mean of 1 scans: Dice 0.800" in text and "| Left-Putamen | 0.800 | 2.00 | 0.50 | -3 | yes |" in text
-    assert text.count("Left-Putamen") == 1
+    assert text.count("| Left-Putamen |") == 1 and "Volumes farthest off: Left-Putamen -3 %" in text
+
+
+def test_where_an_interval_leaves_no_doubt_is_said():
+    found = {
+        "CT": {"(1,0)": (0.7, 0.6, 0.01, 0.2), "box": (0.8, 0.9, -0.2, -0.01), "mean of all": (0.7, 0.6, 0.1, 0.2)}
+    }
+    said = report.clicks.comparison_table(found).splitlines()[-1]
+    assert said == "Better where the interval leaves no doubt: CT (1,0). Worse: CT box."
+
+
+def test_costs_are_ranges_of_what_counts():
+    cost = script("cost")
+    runs = [{"wall_s": w, "cpu_s": 2 * w, "peak_gib": 1.0, "about": {"stage": s}} for w, s in
+            ((9.0, "locate"), (1.26, "locate"), (0.125, "refine"))]  # fmt: skip
+    found = {"pipeline": {"machine": "2 CPU cores", "runs": runs}, "training": {"machine": "busy", "runs": runs}}
+    lines = cost.table(found).splitlines()
+    assert "| 9.0 | 18.0 | 1 |" in lines[2] and "| 0.12-1.3 | 0.25-2.5 |" in lines[3]
+    assert "refiner | 0.12 | 0.25 | 1 |" in lines[5] and lines[5].endswith("| busy |")
+    assert "3 % of its time" in lines[-1]
+
+
+def test_growth_says_the_power():
+    rows = [{"n": n, "cpu_s": 1e-6 * n**3, "peak_gib": 0.5} for n in (64, 96, 128)]
+    line = script("growth").compact({"generator": rows, "batch": rows}).splitlines()
+    assert line[2].endswith("64, 96, 128 | 0.26, 0.88, 2.1 | 0.5 | voxels^1.00 |") and line[3].endswith("| n^3.00 |")
+
+
+# The committed page
 
 
 def test_the_page_says_what_was_measured(tmp_path):
-    """The committed page, its rows and its tables agree."""
+    """The committed page, its rows and its tables agree, and every section that was measured stands on it."""
     shutil.copytree(report.DOCS / "results", tmp_path / "results")
     page = (report.DOCS / "results.md").read_text(encoding="utf-8")
     (tmp_path / "results.md").write_text(page, encoding="utf-8")
-    marked = [name for name in report.SECTIONS if f"<!-- {name}: begin -->" in page]
-    assert marked
-    assert report.main([*marked, "--docs", str(tmp_path), "--check"]) == 0
+    shown = [name for name, section in report.SECTIONS.items() if section.table is not None]
+    assert all(f"<!-- {name}: begin -->" in page for name in shown)
+    assert report.main(["--docs", str(tmp_path), "--check"]) == 0
+
+
+def test_every_table_of_the_page_has_rows():
+    """No figure of a table is typed by hand."""
+    inside, table, typed = False, False, []
+    for line in (report.DOCS / "results.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("<!--"):
+            inside = line.endswith("begin -->")
+        elif line.startswith("|") and not inside and not table:
+            typed.append(line)
+        table = line.startswith("|")
+    assert typed == []
+
+
+def test_stored_rows_say_what_they_were_measured_with():
+    for path in sorted((report.DOCS / "results").glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        section = report.SECTIONS[path.stem]
+        assert set(found["about"]["weights"]) == set(section.weights), path.stem
+        assert found["about"]["date"] and found["about"]["machine"] and found["about"]["command"], path.stem

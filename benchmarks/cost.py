@@ -1,0 +1,166 @@
+"""The costs of docs/results.md: runs of benchmarks/speed.py, each in a process of its own.
+
+    python benchmarks/cost.py SHARED --json FILE [--only NAME ...]
+
+SHARED holds the development data. The file gets, by name of a run, what speed.py said of each repetition and what the
+machine was; runs that it holds already and that are not wanted now stay in it. Where other processes are at work, the
+machine is called busy: CPU seconds are the figure to look at then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Report = dict[str, Any]
+RUNS = {
+    "pipeline": "pipeline --scan SHARED/data/scans/t1_crop.nii.gz -n 3",
+    "generator": "generator --threads 1 -n 10 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
+    "scenes": "shapes --threads 1 --preset both -n 2",
+    "encode": "encode --threads 2 -n 3",
+    "evaluate": "evaluate",
+    "training": "training --threads 1 -n 6 --label-map SHARED/data/label_maps/training_seg_18.nii.gz",
+    "training, lesions": "training --lesions --threads 1 -n 6 "
+    "--label-map SHARED/data/label_maps/training_seg_18.nii.gz",
+    "phantom": "phantom",
+}
+"""Words for speed.py."""
+SCENES = 32
+"""Of a run of `shapes`."""
+BUSY = 0.5
+"""Average number of other processes at work from which on a machine is called busy."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: what it is, the run it comes from, and what of its repetitions counts.
+
+    Attributes:
+        kept: of the repetitions in order, those that count.
+        figures: (wall, CPU) seconds of one.
+    """
+
+    title: str
+    run: str
+    kept: Callable[[list[Report]], list[Report]] = lambda reports: reports
+    figures: Callable[[Report], tuple[float, float]] = lambda report: (report["wall_s"], report["cpu_s"])
+
+
+def first(reports: list[Report]) -> list[Report]:
+    """The repetition that pays for imports."""
+    return reports[:1]
+
+
+def later(reports: list[Report]) -> list[Report]:
+    """Those that find everything ready."""
+    return reports[1:]
+
+
+def of_stage(name: str) -> Callable[[list[Report]], list[Report]]:
+    """The repetitions of one stage of training."""
+    return lambda reports: [one for one in reports if one["about"]["stage"] == name]
+
+
+def a_scene(report: Report) -> tuple[float, float]:
+    """Seconds of one scene, of the many that a run makes."""
+    return report["wall_s"] / SCENES, report["cpu_s"] / SCENES
+
+
+def a_click(report: Report) -> tuple[float, float]:
+    """Seconds of the click on an embedded image."""
+    return report["about"]["click_wall_s"], report["about"]["click_cpu_s"]
+
+
+LINES = (
+    Line("segment one head of 256^3 with skull, flips, file to file; first run, with imports", "pipeline", first),
+    Line("the same, a later run", "pipeline", later),
+    Line("one synthetic sample of 160^3, one thread", "generator"),
+    Line("a synthetic scene of 1024^2 for prompts, one thread", "scenes", figures=a_scene),
+    Line("an embedding of the mobile SAM encoder (float32)", "encode"),
+    Line("a click on it", "encode", figures=a_click),
+    Line("scores of one pair of 256^3 label maps", "evaluate"),
+    Line("a step of `train synthseg`, one thread: locator", "training", of_stage("locate")),
+    Line("the same: refiner", "training", of_stage("refine")),
+    Line("with lesions: locator", "training, lesions", of_stage("locate")),
+    Line("with lesions: refiner", "training, lesions", of_stage("refine")),
+    Line("an analytic head at 1 mm", "phantom"),
+)  # fmt: skip
+REFERENCE = {"generator": 8.5, "pipeline": 40.0}
+"""CPU seconds of the reference implementation on this kind of machine, a sample of 160^3 and a head cropped to it."""
+
+
+def main() -> int:
+    """Runs what is wanted, one after the other; returns an exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    args = parser.parse_args()
+    found: dict[str, Any] = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
+    for name in args.only:
+        found[name] = measured(name, args.shared)
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table(found))
+    return 0
+
+
+def measured(name: str, shared: Path) -> dict[str, Any]:
+    """The machine, and the reports of a run's repetitions."""
+    busy = ", busy" if os.getloadavg()[0] > BUSY else ""
+    words = RUNS[name].replace("SHARED", str(shared.resolve())).split()
+    command = [sys.executable, str(Path(__file__).with_name("speed.py")), *words]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    reports = [json.loads(line) for line in said.splitlines()]
+    print(f"{name}: {len(reports) - 1} repetitions", file=sys.stderr, flush=True)
+    return {
+        "machine": f"{os.cpu_count()} CPU cores{busy}",
+        "runs": [one for one in reports if one["what"] != "prepare"],
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown: a line for each thing that was measured."""
+    lines = ["| what | wall s | CPU s | peak GiB | command | machine |", "|---|---|---|---|---|---|"]
+    for line in LINES:
+        if line.run in found:
+            lines.append(f"| {line.title} | {' | '.join(cells(line, found[line.run]))} |")
+    said = []
+    if "generator" in found:
+        times = REFERENCE["generator"] / _mean(found["generator"]["runs"])
+        said.append(f"a synthetic sample takes {times:.0f} times less CPU time than the reference's")
+    if "pipeline" in found:
+        share = _mean(found["pipeline"]["runs"][1:]) / REFERENCE["pipeline"]
+        said.append(f"a scan {100 * share:.0f} % of its time")
+    return "\n".join(lines) + (f"\n\nThat is: {', '.join(said)}." if said else "")
+
+
+def cells(line: Line, run: dict[str, Any]) -> list[str]:
+    """Wall and CPU seconds, peak memory, command and machine."""
+    kept = line.kept(run["runs"])
+    wall, cpu = zip(*map(line.figures, kept), strict=True)
+    peak = max(one["peak_gib"] for one in kept)
+    return [spread(wall), spread(cpu), f"{peak:.3g}", f"`python benchmarks/speed.py {RUNS[line.run]}`", run["machine"]]
+
+
+def spread(figures: Sequence[float | None]) -> str:
+    """The least and the most of some figures, two digits each; nothing where they are not known."""
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return ""
+    low, high = (f"{figure:.2f}" if figure < 1 else f"{figure:.1f}" for figure in (min(known), max(known)))
+    return low if low == high else f"{low}-{high}"
+
+
+def _mean(reports: list[Report]) -> float:
+    return sum(one["cpu_s"] for one in reports) / len(reports)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""Sections about segmentations of brains: accuracy, scans made worse, resolution and contrast, consistency, quality."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from reporting.sections import FAST, MAPS, ROBUST, VALIDATION, Section, benchmark
+
+CALIBRATION = ("synthseg-fast.quality.json",)
+HELD_OUT = "training_seg_19 training_seg_20"
+KINDS = 'noise blur "sagittal slices" "coronal slices" "axial slices" bias contrast'
+QUALITY = 'none=0 noise=75 noise=200 blur=3 blur=8 "coronal slices=7" contrast=0.25 contrast=0.1 bias=1.5'
+
+# Accuracy
+
+
+def accuracy_rows(scores: dict[str, Any]) -> dict[str, Any]:
+    """What of `evaluate --json` the table needs: no paths, and no structures of single scans."""
+    scans = [{"scan": Path(scan["truth"]).name.split(".")[0], **scan["mean"]} for scan in scores["scans"]]
+    structures = {v: s for v, s in scores["structures"].items() if None not in (s["dice"], s["sd95_mm"])}
+    return {"mean": scores["mean"], "structures": structures, "scans": scans}
+
+
+def methods_table(plain: dict[str, Any], flips: dict[str, Any], robust: dict[str, Any]) -> str:
+    """A line for each way to segment the same scans."""
+    lines = ["| method | Dice | SD95 (mm) | command |", "|---|---|---|---|"]
+    for name, options, scores in (
+        ("synthseg-fast, flips (the default)", "", flips),
+        ("synthseg-fast, no flips", " --no-flip", plain),
+        ("synthseg-robust, flips", " --robust", robust),
+    ):
+        mean, command = scores["mean"], f"`python benchmarks/accuracy.py {VALIDATION}{options}`"
+        lines.append(f"| {name} | {mean['dice']:.3f} | {mean['sd95_mm']:.2f} | {command} |")
+    return "\n".join(lines)
+
+
+def accuracy_table(scores: dict[str, Any]) -> str:
+    """Means over scans, and every structure."""
+    mean = scores["mean"]
+    lines = [
+        f"Mean of {mean['scans']} scans: Dice {mean['dice']:.3f}, SD95 {mean['sd95_mm']:.2f} mm, mean surface distance "
+        f"{mean['msd_mm']:.2f} mm, volumes {mean['absolute_difference_percent']:.0f} % off. Single scans: "
+        f"{', '.join(format(scan['dice'], '.3f') for scan in scores['scans'])}. {weakest(scores)}",
+        "",
+        "| structure | Dice | SD95 (mm) | mean distance (mm) | volume, % off | in the mean |",
+        "|---|---|---|---|---|---|",
+    ]
+    for s in scores["structures"].values():
+        figures = f"{s['dice']:.3f} | {s['sd95_mm']:.2f} | {s['msd_mm']:.2f} | {s['difference_percent']:+.0f}"
+        lines.append(f"| {s['name']} | {figures} | {'yes' if s['scored'] else 'no'} |")
+    return "\n".join(lines)
+
+
+def weakest(scores: dict[str, Any], count: int = 5) -> str:
+    """Which scored structures overlap least, and which volumes are farthest off."""
+    scored = [s for s in scores["structures"].values() if s["scored"]]
+    least = sorted(scored, key=lambda s: s["dice"])[:count]
+    off = sorted(scored, key=lambda s: -abs(s["difference_percent"]))[:count]
+    overlap = ", ".join("{name} {dice:.3f}".format(**s) for s in least)
+    volumes = ", ".join("{name} {difference_percent:+.0f} %".format(**s) for s in off)
+    return f"Least overlap: {overlap}. Volumes farthest off: {volumes}."
+
+
+def random_contrasts_table(found: dict[str, dict[str, float]]) -> str:
+    """Mean Dice by seed."""
+    seeds = list(next(iter(found.values())))
+    lines = [f"| weights | {' | '.join(f'seed {s}' for s in seeds)} | mean |", "|---" * (len(seeds) + 2) + "|"]
+    for name, by_seed in found.items():
+        cells = [*by_seed.values(), statistics.mean(by_seed.values())]
+        lines.append(f"| {name} | {' | '.join(f'{v:.3f}' for v in cells)} |")
+    return "\n".join(lines)
+
+
+# Scans made worse
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of benchmarks/robustness.py in the order of its kinds and levels."""
+    kinds = ["none", *benchmark("robustness").LEVELS]
+    return sorted(rows, key=lambda row: (kinds.index(row["kind"]), _place(row)))
+
+
+def _place(row: dict[str, Any]) -> int:
+    levels = benchmark("robustness").LEVELS.get(row["kind"], (0.0,))
+    return [float(level) for level in levels].index(row["level"])
+
+
+def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the names of folders: Dice of S1, of the denoiser from synthetic images and of that from real scans."""
+    kept = []
+    for row in rows:
+        (s1, synthetic), (_, real) = (pair for name, pair in row.items() if name not in ("kind", "images"))
+        figures = {"s1": s1, "synthetic": synthetic, "real": real}
+        kept.append({"kind": row["kind"], "images": row["images"], **{k: round(v, 6) for k, v in figures.items()}})
+    return kept
+
+
+def denoiser_table(rows: list[dict[str, Any]]) -> str:
+    """A line for each kind of degradation."""
+    lines = ["| degradation | S1 | D from synthetic images | D from real scans |", "|---|---|---|---|"]
+    for row in rows:
+        lines.append(f"| {row['kind']} | {row['s1']:.3f} | {row['synthetic']:.3f} | {row['real']:.3f} |")
+    return "\n".join(lines)
+
+
+# One brain in several contrasts
+
+
+def consistency_rows(scores: dict[str, Any]) -> dict[str, Any]:
+    """Without times; figures to six digits."""
+
+    def rounded(by_structure: dict[str, float], digits: int) -> dict[str, float]:
+        return {value: round(figure, digits) for value, figure in by_structure.items()}
+
+    rows = [
+        {
+            "anatomy": row["anatomy"],
+            "contrast": row["contrast"],
+            "dice": round(row["dice"], 6),
+            "by_structure": rounded(row["by_structure"], 6),
+            "volumes_mm3": rounded(row["volumes_mm3"], 1),
+        }
+        for row in scores["rows"]
+    ]
+    pairs = [
+        {**pair, "dice": round(pair["dice"], 6), "by_structure": rounded(pair["by_structure"], 6)}
+        for pair in scores["pairs"]
+    ]
+    return {"rows": rows, "pairs": pairs}
+
+
+def consistency_table(scores: dict[str, Any]) -> str:
+    """A line for each contrast, their mean, and by how much volumes vary."""
+    rows, pairs = scores["rows"], scores["pairs"]
+    lines = ["| contrast | Dice with truth | lowest | Dice with the other contrasts |", "|---|---|---|---|"]
+    for contrast in dict.fromkeys(row["contrast"] for row in rows):
+        own = [row["dice"] for row in rows if row["contrast"] == contrast]
+        other = statistics.mean(pair["dice"] for pair in pairs if contrast in pair["contrasts"])
+        lines.append(f"| {contrast} | {statistics.mean(own):.3f} | {min(own):.3f} | {other:.3f} |")
+    truth, between = (statistics.mean(one["dice"] for one in some) for some in (rows, pairs))
+    lines += [f"| mean | {truth:.3f} | | {between:.3f} |", ""]
+    return "\n".join([*lines, f"Volumes vary by {volume_variation(rows):.1f} % over the contrasts (coefficient of "
+                      "variation, mean over structures)."])  # fmt: skip
+
+
+def volume_variation(rows: list[dict[str, Any]]) -> float:
+    """Coefficient of variation of volumes over the contrasts, mean over anatomies and then structures, percent."""
+    of_one = benchmark("consistency")._variation
+    values = dict.fromkeys(value for row in rows for value in row["volumes_mm3"])
+    found = [of_one(rows, value) for value in values]
+    return statistics.mean(one for one in found if one is not None)
+
+
+# Expected Dice
+
+
+def quality_table(found: dict[str, Any]) -> str:
+    """Agreement of the expected with the true Dice, and which failures are named."""
+    head = "| | Pearson | Spearman | mean absolute error | the same for the soft Dice alone |"
+    lines = [head, "|---|---|---|---|---|"]
+    for name, expected, soft in (
+        ("structures", found["structures"], found["structures, soft Dice"]),
+        ("means of scans", found["scans"], found["scans, soft Dice"]),
+    ):
+        lines.append(f"| {name} | {' | '.join(_agreement(expected))} | {', '.join(_agreement(soft))} |")
+    said = (
+        f"{found['segmentations']} segmentations, of which {found['failed']} failed (true mean Dice below "
+        f"{found['failed below']:g}): {found['named']} of these are named, and {found['false alarms']} others."
+    )
+    if found["no brain"]:
+        said += f" In {found['no brain']} more no brain was found, which the program says."
+    lines += ["", said, "", "| scans | true mean Dice | expected |", "|---|---|---|"]
+    lines += [f"| {level} | {true:.3f} | {guess:.3f} |" for level, (true, guess) in found["levels"].items()]
+    return "\n".join(lines)
+
+
+def _agreement(one: dict[str, float | None]) -> list[str]:
+    pearson, spearman = ("-" if one[k] is None else f"{one[k]:.2f}" for k in ("pearson", "spearman"))
+    return [pearson, spearman, f"{one['mean_absolute_error']:.3f}"]
+
+
+SECTIONS: dict[str, Section] = {
+    "accuracy": Section(
+        f"python benchmarks/accuracy.py {VALIDATION} --out OUT", "scores.json", 1.5, FAST, accuracy_table, accuracy_rows
+    ),
+    "accuracy-no-flip": Section(
+        f"python benchmarks/accuracy.py {VALIDATION} --no-flip --out OUT",
+        "scores.json", 1, FAST, methods_table, accuracy_rows, ("accuracy", "accuracy-robust"), says=False,
+    ),
+    "accuracy-robust": Section(
+        f"python benchmarks/accuracy.py {VALIDATION} --robust --out OUT", "scores.json", 3, ROBUST, rows=accuracy_rows
+    ),
+    "random-contrasts": Section(
+        f"python benchmarks/random_contrasts.py {MAPS} --hold-out {HELD_OUT} --json OUT/dice.json",
+        "dice.json", 2, FAST, random_contrasts_table,
+    ),
+    "robustness-all": Section(
+        f'python benchmarks/robustness.py {VALIDATION} --robust synthseg-robust --kinds "all at once" --fast '
+        "--threads 1 --out OUT",
+        "rows.json", 20, FAST + ROBUST, lambda rows: benchmark("robustness").table(rows), in_order,
+    ),
+    "robustness-kinds": Section(
+        f"python benchmarks/robustness.py {VALIDATION} --robust synthseg-robust --kinds {KINDS} --only 1002 1110 "
+        "--fast --threads 1 --out OUT",
+        "rows.json", 60, FAST + ROBUST, lambda rows: benchmark("robustness").table(rows), in_order,
+        figure=lambda rows, path: benchmark("robustness").draw_figure(rows, path), picture="robustness.png",
+    ),
+    "denoisers": Section(
+        f"python benchmarks/denoisers.py RUN REAL --labelled {VALIDATION} --out OUT/rows.json",
+        "rows.json", 10, (), denoiser_table, denoiser_rows,
+        given={"RUN": "a run of `train robust` on synthetic images", "REAL": "the same with its D from real scans"},
+    ),
+    "resolution": Section(
+        f"python benchmarks/resolution.py {VALIDATION} --what resolution --fast --threads 1 --out OUT",
+        "rows.json", 10, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
+        lambda rows: benchmark("resolution").complete(rows, "resolution"),
+        figure=lambda rows, path: benchmark("resolution").draw_figure(rows, path), picture="resolution.png",
+    ),
+    "contrast": Section(
+        f"python benchmarks/resolution.py {VALIDATION} --what contrast --fast --threads 1 --out OUT",
+        "rows.json", 12, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
+        lambda rows: benchmark("resolution").complete(rows, "contrast"),
+        figure=lambda rows, path: benchmark("resolution").draw_figure(rows, path), picture="contrast.png",
+    ),
+    "consistency": Section(
+        f"python benchmarks/consistency.py {MAPS} --maps {HELD_OUT} --fast --threads 1 --out OUT",
+        "scores.json", 2, FAST, consistency_table, consistency_rows,
+    ),
+    "consistency-inverted": Section(
+        f"python benchmarks/consistency.py {VALIDATION} --scans --fast --threads 1 --out OUT",
+        "scores.json", 2, FAST, consistency_table, consistency_rows,
+    ),
+    "consistency-lesions": Section(
+        f"python benchmarks/consistency.py {MAPS} --maps {HELD_OUT} --lesions 15 --threads 1 --out OUT",
+        "scores.json", 3, FAST, consistency_table, consistency_rows,
+    ),
+    "quality": Section(
+        f"python benchmarks/quality.py {VALIDATION} --levels {QUALITY} --threads 1 --out OUT",
+        "summary.json", 8, FAST + CALIBRATION, quality_table,
+    ),
+}  # fmt: skip

@@ -1,0 +1,100 @@
+"""Sections about clicks and boxes: SynthFM's decoder against MobileSAM's, and the choices of its training."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from reporting.sections import CLICKS, TRAINING, VALIDATION, Section, benchmark
+
+PROMPTS = "NAPARI_SYNTHSEG_WEIGHTS=SHARED/weights python benchmarks/prompts.py"
+IMAGES = "SHARED/data/prompts_dev/manifest.csv"
+OUTSIDE = ("(1,2)", "(3,2)")
+"""Settings with points outside."""
+Comparison = dict[str, dict[str, tuple[float, float, float, float]]]
+
+
+def comparison_rows(found: Comparison) -> dict[str, dict[str, list[float]]]:
+    """Figures to five digits."""
+    return {
+        modality: {name: [round(figure, 5) for figure in figures] for name, figures in settings.items()}
+        for modality, settings in found.items()
+    }
+
+
+def far_rows(found: Comparison) -> dict[str, dict[str, list[float]]]:
+    """The settings that have points outside: the others do not depend on where these are drawn."""
+    kept = {m: {k: v for k, v in settings.items() if k in OUTSIDE} for m, settings in found.items()}
+    return comparison_rows(kept)
+
+
+def comparison_table(found: Comparison) -> str:
+    """A line for each modality and setting, and where the interval leaves no doubt."""
+    table = benchmark("prompts").markdown(found, ["ours", "MobileSAM"])
+    settings = [
+        (f"{m} {name}", figures) for m, one in found.items() for name, figures in one.items() if "mean" not in name
+    ]
+    better = [name for name, (_, _, low, _) in settings if low > 0]
+    worse = [name for name, (_, _, _, high) in settings if high < 0]
+    said = f"Better where the interval leaves no doubt: {', '.join(better) or 'nowhere'}. Worse: "
+    return f"{table}\n\n{said}{', '.join(worse) or 'nowhere'}."
+
+
+def ablation_rows(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Figures to six digits."""
+    return {name: {column: round(v, 6) for column, v in row.items()} for name, row in found.items()}
+
+
+def sizes_rows(found: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:
+    """Figures to six digits."""
+    return {name: [[round(v, 6) for v in one] for one in figures] for name, figures in found.items()}
+
+
+def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures to six digits."""
+    return [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+
+
+def propagation_table(rows: list[dict[str, Any]]) -> str:
+    """A line for each structure, and the means."""
+    heads = {
+        "start": "marked slice by (3,2)",
+        "from_points": "followed from it",
+        "from_truth": "followed from its true mask",
+        "each_points": "each slice prompted by (3,2) of its truth",
+        "each_box": "each slice by the tight box of its truth",
+    }
+    lines = [f"| structure | {' | '.join(heads.values())} |", "|---" * (len(heads) + 1) + "|"]
+    lines += [f"| {row['name']} | {' | '.join(f'{row[c]:.3f}' for c in heads)} |" for row in rows]
+    means = [statistics.mean(row[c] for row in rows) for c in heads]
+    return "\n".join([*lines, f"| mean | {' | '.join(f'{v:.3f}' for v in means)} |"])
+
+
+SECTIONS: dict[str, Section] = {
+    "prompts": Section(
+        f"{PROMPTS} {IMAGES} default mobilesam --draws 4 --json OUT/rows.json",
+        "rows.json", 20, CLICKS, comparison_table, comparison_rows,
+    ),
+    "prompts-far": Section(
+        f"{PROMPTS} {IMAGES} default mobilesam --sampling far --draws 2 --json OUT/rows.json",
+        "rows.json", 12, CLICKS, comparison_table, far_rows,
+    ),
+    "sizes": Section(
+        'python benchmarks/sizes.py OUT --steps 300 --targets 20 --only "small shapes, narrow windows" "as shipped" '
+        "--json OUT/figures.json",
+        "figures.json", 90, CLICKS, lambda rows: benchmark("sizes").markdown(rows), sizes_rows,
+    ),
+    "prompts-brains": Section(
+        f"python benchmarks/make_prompt_slices.py {TRAINING} OUT/slices\n"
+        f"{PROMPTS} OUT/slices/manifest.csv default mobilesam --draws 2 --json OUT/rows.json",
+        "rows.json", 10, CLICKS, comparison_table, comparison_rows,
+    ),
+    "ablations": Section(
+        f"python benchmarks/ablations.py {IMAGES} OUT --steps 400 --late-steps 40 --json OUT/figures.json",
+        "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").markdown(rows), ablation_rows,
+    ),
+    "propagation": Section(
+        f"python benchmarks/propagation.py {VALIDATION} --values 4 17 11 51 10 16 --json OUT/rows.json",
+        "rows.json", 90, CLICKS, propagation_table, propagation_rows,
+    ),
+}  # fmt: skip

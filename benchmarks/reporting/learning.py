@@ -1,0 +1,106 @@
+"""Sections about training: synthesis that learns, fine-tuning and pre-training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reporting.sections import FAST, MAPS, TRAINING, VALIDATION, Section, benchmark
+
+Figures = dict[str, dict[str, Any]]
+
+# Learn2Synth in 2D
+
+
+def learn2synth_rows(found: Figures) -> Figures:
+    """Figures to six digits."""
+    for one in found.values():
+        one["dice"] = {level: round(dice, 6) for level, dice in one["dice"].items()}
+        if "sigma" in one:
+            one["sigma"] = round(one["sigma"], 6)
+    return found
+
+
+def learn2synth_table(found: Figures) -> str:
+    """What was inferred, and the Dice of each network where the test has the noise of the "real" images."""
+    script = benchmark("learn2synth")
+    lines = [script.table1(found), "", "| noise of the real images, and of the test | naive | learned | oracle |"]
+    lines.append("|---|---|---|---|")
+    dice = {level: [_name(found, kind, level) for kind in ("naive", "learned", "oracle")] for level in script.LEVELS}
+    for level, names in dice.items():
+        cells = " | ".join(format(found[name]["dice"][level], ".3f") for name in names)
+        lines.append(f"| {script.title(level)} | {cells} |")
+    return "\n".join([*lines, "", learn2synth_verdict(found, dice)])
+
+
+def _name(found: Figures, kind: str, level: str) -> str:
+    return kind if kind in found else f"{kind}-{level}"
+
+
+def learn2synth_verdict(found: Figures, names: dict[str, list[str]]) -> str:
+    """How far the deviations are off, and how far the learned networks are behind the oracles."""
+    levels = benchmark("learn2synth").LEVELS
+    off = {level: found[f"learned-{level}"]["sigma"] - low for level, (low, high) in levels.items() if low == high}
+    dice = {level: [found[name]["dice"][level] for name in three] for level, three in names.items()}
+    gains = [learned - naive for level, (naive, learned, _) in dice.items() if levels[level] != (0.0, 0.0)]
+    behind = max(oracle - learned for _, learned, oracle in dice.values())
+    return (
+        f"The fixed deviations are off by {', '.join(f'{v:+.3f} ({level})' for level, v in off.items())}. Where there "
+        f"is noise, the learned networks gain {min(gains):.2f} to {max(gains):.2f} on those without any, and come "
+        f"within {behind:.3f} of those that were given it."
+    )
+
+
+# Fine-tuning
+
+
+def forgetting_table(rows: Figures) -> str:
+    """The network as it was, and what became of it."""
+    columns = {"scans": "T1 scans", "inverted": "inverted", "synthetic": "synthetic heads"}
+    names = {None: "nothing (as shipped)", 0.5: "scans and synthetic images, half and half", 0.0: "scans alone"}
+    ordered = sorted(rows.values(), key=lambda row: list(names).index(row["share"]))
+    lines = [f"| learned from | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {names[row['share']]} | {' | '.join(f'{row[c]:.3f}' for c in columns)} |" for row in ordered]
+    before, *after = ordered
+    said = [
+        f"{names[row['share']]}: {', '.join(f'{text} {row[c] - before[c]:+.3f}' for c, text in columns.items())}"
+        for row in after
+    ]
+    return "\n".join([*lines, "", f"Gained or lost in {after[0]['steps']} steps, from {'; from '.join(said)}."])
+
+
+def masks_rows(rows: Figures) -> Figures:
+    """Without what a cell scored on its way."""
+    return {name: {k: v for k, v in row.items() if k != "curve"} for name, row in rows.items()}
+
+
+def masks_table(rows: Figures) -> str:
+    """Dice by number of labelled scans, at 3 mm and segmented at 1 mm."""
+    lines = ["| labelled scans | random weights | pre-trained |", "|---|---|---|"]
+    for count in sorted({row["count"] for row in rows.values() if "count" in row}):
+        pair = (rows[f"four-{kind}-{count}"] for kind in ("without", "with"))
+        lines.append(f"| {count} | {' | '.join('{dice_3mm:.3f} ({dice_1mm:.3f})'.format(**row) for row in pair)} |")
+    seconds = [row["cpu_s"] for name, row in rows.items() if name != "pretraining"]
+    said = f"Fine-tuning took {min(seconds):.0f} to {max(seconds):.0f} CPU-seconds"
+    if "pretraining" in rows:
+        said += f", pre-training {rows['pretraining']['cpu_s']:.0f}"
+    return "\n".join([*lines, "", f"{said}."])
+
+
+SECTIONS: dict[str, Section] = {
+    "learn2synth": Section(
+        f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --threads 1 --json OUT/figures.json",
+        "figures.json", 35, (), learn2synth_table, learn2synth_rows,
+    ),
+    "finetuning-forgetting": Section(
+        f"python benchmarks/finetuning.py forgetting {TRAINING} {VALIDATION} OUT --counts 8 --steps 40 --threads 1 "
+        f"--label-maps {MAPS} --maps training_seg_01 training_seg_02 training_seg_03 --heads training_seg_19 "
+        "--json OUT/cells.json",
+        "cells.json", 12, FAST, forgetting_table,
+    ),
+    "finetuning-masks": Section(
+        f"python benchmarks/finetuning.py masks {TRAINING} {VALIDATION} OUT --counts 8 1 2 4 --steps 150 --every 15 "
+        f"--pretrain-steps 300 --threads 1 --label-maps {MAPS} --maps training_seg_01 training_seg_02 "
+        "--json OUT/cells.json",
+        "cells.json", 20, (), masks_table, masks_rows,
+    ),
+}  # fmt: skip
