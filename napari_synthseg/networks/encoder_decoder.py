@@ -154,5 +154,6 @@ class EncoderDecoder(nn.Module):
         return self.leave(skip, self.deep(half))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, C, X, Y, Z) -> (B, K, X, Y, Z) posteriors."""
-        return self.logits(image).softmax(1)
+        """(B, C, X, Y, Z) -> (B, K, X, Y, Z) posteriors, float32 also under autocast."""
+        logits = self.logits(image)
+        return (logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits).softmax(1)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from napari_synthseg.devices import bfloat16_where_quick, quick_in_bfloat16
 from napari_synthseg.progress import Progress, checkpoint
 from napari_synthseg.segmentation.blocks import Plan
 
@@ -96,9 +97,8 @@ def half_precision(device: torch.device, kind: str):
     if kind != "locate-refine" or device.type == "mps":
         return nullcontext()
     if device.type == "cpu":
-        fast = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
-        return torch.autocast("cpu", torch.bfloat16) if fast else nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+        return bfloat16_where_quick(device)
+    return torch.autocast(device.type, torch.bfloat16 if quick_in_bfloat16(device) else torch.float16)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import LESION
+from napari_synthseg.devices import bfloat16_where_quick
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
@@ -127,7 +128,7 @@ class FastRecipe:
         return target(record, label_map, sample.labels, self.model.labels)
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return bfloat16_where_quick(self.device)
 
 
 class LocateRecipe(FastRecipe):

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from napari_synthseg.devices import bfloat16_where_quick
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply_batch, crop_grid
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
-from napari_synthseg.training.fast import Validation, step_generator
+from napari_synthseg.training.fast import Validation, step_generator, to_memory
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
@@ -46,7 +47,10 @@ class PaperRecipe:
         device: torch.device | str,
         validation: Validation,
     ) -> None:
+        self.device = torch.device(device)
         self.model = self.trained = model.to(device)
+        if self.device.type != "mps":
+            self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
         self.validate = validation
@@ -71,11 +75,16 @@ class PaperRecipe:
         """The label that each channel stands for."""
         return self.values
 
+    def found(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the network finds in (B, C, X, Y, Z), (B, K, X, Y, Z) float32 posteriors."""
+        with bfloat16_where_quick(self.device):
+            return self.model(seen if self.device.type == "mps" else to_memory(seen))
+
     def picture(self, step: int) -> dict[str, np.ndarray]:
         images, seen, truth = self.seen(step_generator(self.seed, step))
         return labelled_picture(images[0, 0], truth[0], self.model(seen[:1])[0].argmax(0), self.shown)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         _, seen, truth = self.seen(step_generator(self.seed, step))
-        loss = soft_dice_loss(self.model(seen), truth)
+        loss = soft_dice_loss(self.found(seen), truth)
         return loss, {"soft_dice": 1.0 - float(loss.detach())}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_synthseg.devices import bfloat16_where_quick
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pretrain.crops import Crops
@@ -74,7 +75,7 @@ class PretextRecipe:
 
     def autocast(self) -> AbstractContextManager:
         """Half precision on a GPU."""
-        return torch.autocast("cuda", dtype=torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        return bfloat16_where_quick(self.device) if self.device.type == "cuda" else nullcontext()
 
 
 def beside(*images: torch.Tensor) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import TISSUES
+from napari_synthseg.devices import bfloat16_where_quick
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
@@ -197,7 +198,7 @@ def score_tissues(
     for image, channels in cases:
         true = classes[channels.long()]
         seen = rescaled(image, percentile_limits(image))[None].to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with bfloat16_where_quick(device):
             s1, denoised = model.locator.tissues(to_memory(seen))
         before.append(tissue_dice(s1[0].argmax(0).cpu(), true))
         after.append(tissue_dice(denoised[0].argmax(0).cpu(), true))

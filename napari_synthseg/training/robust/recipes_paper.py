@@ -96,7 +96,7 @@ class DenoisePaperRecipe(TissuePaperRecipe):
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         _, before, truth = self.seen(step_generator(self.seed + 3, step))
-        loss = soft_dice_loss(self.model(before), truth)
+        loss = soft_dice_loss(self.found(before), truth)
         return loss, {"soft_dice": 1.0 - float(loss.detach()), "s1_dice": tissue_dice(before.argmax(1), truth)}
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.networks.promptable import STRIDE, Promptable
 from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.fast import step_generator
@@ -56,7 +57,7 @@ class Batch:
     """Targets of a step, each seen through its window.
 
     Attributes:
-        embeddings: (B, 256, h, w) bfloat16.
+        embeddings: (B, 256, h, w) bfloat16, or float32 where the device is not quick at that.
         positions: (B, 256, h, w), the positional encoding of the windows.
         targets: (B, side, side) bool.
         windows: where they lie.
@@ -109,7 +110,7 @@ class PromptRecipe:
         self.trained: nn.Module = model.parts()
         model.image_encoder.requires_grad_(False)
         with torch.no_grad():
-            self.positions = model.prompt_encoder.get_dense_pe()[0].to(torch.bfloat16)
+            self.positions = model.prompt_encoder.get_dense_pe()[0].to(quick_kind(device))
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 11, step)
@@ -139,7 +140,7 @@ class PromptRecipe:
         plan = draw_plan(g, self.boxes, False)
         batch = PromptRecipe.draw_batch(self, [chosen], self.positions.shape[-1], 1, g, faintest_of(plan))
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with bfloat16_where_quick(self.device):
             logits, _ = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
         rows, columns = chosen.scene.extent
         found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
@@ -207,7 +208,7 @@ class PromptRecipe:
 
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with bfloat16_where_quick(self.device):
             logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
         logits, expected = logits.float(), expected.float()
         with torch.no_grad():
@@ -249,7 +250,7 @@ class TunedPromptRecipe(PromptRecipe):
         for module in self.model.image_encoder.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-        embedding = self.model.encode(chosen.grey(self.device), torch.bfloat16)[0]
+        embedding = self.model.encode(chosen.grey(self.device), quick_kind(self.device))[0]
         return replace(batch, embeddings=torch.stack([window.of(embedding, STRIDE) for window in batch.windows]))
 
 

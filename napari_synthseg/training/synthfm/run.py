@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg import __version__, promptable_weights, weights
+from napari_synthseg.devices import quick_kind
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
@@ -56,7 +57,7 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
     if promptable_weights.frozen_source(model) is None and not options.train_encoder:
         atomic_save(model.image_encoder.state_dict(), checkpoint(options.out, ENCODER))
     fast = options.preset == "fast"
-    encoder = FrozenEncoder(model).to(device)
+    encoder = FrozenEncoder(model, quick_kind(device)).to(device)
     made = EncodedScenes(encoder, priors, options.seed, device)
     size, steps = (options.pool, options.scene_steps) if fast else (1, 1)
     pool = Pool(made, size, steps, options.workers)

@@ -49,6 +49,19 @@ def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
     assert (fast - exact).std() < 0.05 * exact.std()
 
 
+@pytest.mark.parametrize("kind", [PromptRecipe, TunedPromptRecipe])
+def test_a_processor_without_bfloat16_trains_in_float32(kind, monkeypatch) -> None:
+    monkeypatch.setattr("napari_synthseg.devices.quick_in_bfloat16", lambda device: False)
+    seen = []
+    recipe = small_recipe(kind)
+    for module in recipe.model.modules():
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    recipe.loss(0)[0].backward()
+    kinds = {one.dtype for one in seen if isinstance(one, torch.Tensor)}
+    assert kinds == {torch.float32}
+    assert recipe.pool.at(0)[0].embedding.dtype == torch.float32
+
+
 def test_a_pool_holds_the_newest_scenes_and_is_the_same_after_a_jump() -> None:
     scenes = small_scenes(small_model())
     walked, jumped = Pool(scenes, 2, steps=2), Pool(scenes, 2, steps=2)

@@ -1,0 +1,68 @@
+"""Recipes compute in bfloat16 where the processor has it, and in float32 where that would be imitated."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_synthseg import devices
+from napari_synthseg.networks.denoiser import Denoiser
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.synthesis.labelmap import prepare
+from napari_synthseg.synthesis.priors import preset
+from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
+from napari_synthseg.training.paper import PaperRecipe
+from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe
+from tests.synthesis.builders import boxes
+
+LABELS = (0, 2, 17, 41, 53)
+CPU = torch.device("cpu")
+
+
+def kinds_of_convolutions(recipe) -> set[torch.dtype]:
+    """What the convolutions of a step give."""
+    seen = set()
+    for module in recipe.trained.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    loss, _ = recipe.loss(1)
+    loss.backward()
+    assert torch.isfinite(loss)
+    return seen
+
+
+def recipe_of(kind: type):
+    maps = [prepare(boxes(side=24), name="map")]
+    common = {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}}
+    torch.manual_seed(0)
+    if kind is PaperRecipe:
+        return PaperRecipe(UNet3d(LABELS, features=2), maps, preset("synthseg"), crop=32, **common)
+    if kind is DenoisePaperRecipe:
+        s1 = UNet3d(5, features=2)
+        return kind(Denoiser(5), maps, preset("synthseg"), s1=s1, labels=LABELS, crop=32, **common)
+    return kind(LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)), maps, preset("fast"), **common)
+
+
+@pytest.mark.parametrize("kind", [LocateRecipe, RefineRecipe, PaperRecipe, DenoisePaperRecipe])
+@pytest.mark.parametrize("quick", [True, False])
+def test_convolutions_compute_in_what_the_processor_is_quick_at(kind, quick, monkeypatch) -> None:
+    monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: quick)
+    assert kinds_of_convolutions(recipe_of(kind)) == {torch.bfloat16 if quick else torch.float32}
+
+
+def test_bfloat16_changes_the_papers_loss_little(monkeypatch) -> None:
+    losses = []
+    for quick in (True, False):
+        monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device, quick=quick: quick)
+        losses.append(float(recipe_of(PaperRecipe).loss(1)[0].detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
+
+
+@pytest.mark.parametrize(("flags", "quick"), [((), False), (("amx_tile",), True), (("avx512_bf16",), True)])
+def test_a_processor_is_quick_if_it_says_so(flags, quick, monkeypatch) -> None:
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in flags, raising=False)
+    assert devices.quick_in_bfloat16(CPU) is quick
+    assert devices.quick_kind(CPU) == (torch.bfloat16 if quick else torch.float32)
+    assert devices.bfloat16_where_quick(CPU)._enabled is quick
