@@ -1,5 +1,7 @@
 """One run at a time on a device: a lock for each device, and tickets of those that wait for one, in their order.
 
+A run on several GPUs takes those of the lowest numbers, as its processes do, and holds the locks of all or of none.
+
 There is no server: a waiting run is a process that sleeps and looks again, so the queue outlives every window.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.placing import write_text
 from napari_synthseg.progress import Progress
 from napari_synthseg.training.folder import read_json
@@ -38,6 +41,24 @@ def fit_for(wish: str) -> list[str]:
     if wish not in ("auto", "cuda"):
         return [wish]
     return [name for name in devices() if name.startswith("cuda")] or (["cpu"] if wish == "auto" else ["cuda"])
+
+
+def sets_for(wish: str, count: int = 1) -> list[tuple[str, ...]]:
+    """Sets of devices of which a run may take one, the best first.
+
+    Args:
+        wish: what the run's options ask for.
+        count: processes that the run has on this machine; those on the CPU share it.
+
+    Raises:
+        InputError: several GPUs and the number of one of them are asked for.
+    """
+    wished = fit_for(wish)
+    if count == 1 or not wished[0].startswith("cuda"):
+        return [(device,) for device in wished]
+    if wish not in ("auto", "cuda", "cuda:0"):
+        raise InputError(f"A training on {count} GPUs takes the first ones: choose cuda instead of {wish}.")
+    return [tuple(f"cuda:{number}" for number in range(count))]
 
 
 def device_lock(device: str) -> FileLock:
@@ -78,39 +99,54 @@ class Ticket:
         self.path.unlink(missing_ok=True)
 
 
-def free_device(wish: str) -> tuple[str, FileLock | None]:
-    """A device for a run that does not wait: a free one if there is one, else the first that will do (no lock then)."""
-    wished = fit_for(wish)
-    for device in wished:
-        with contextlib.suppress(Timeout):
-            held = device_lock(device)
-            held.acquire(timeout=0)
-            return device, held
-    return wished[0], None
+def hold(devices: tuple[str, ...]) -> contextlib.ExitStack | None:
+    """Take all of these devices until the stack is closed; None, and none taken, where one of them is not free."""
+    with contextlib.ExitStack() as held:
+        for device in devices:
+            one = device_lock(device)
+            try:
+                one.acquire(timeout=0)
+            except Timeout:
+                return None
+            held.callback(one.release)
+        return held.pop_all()
+    return None
 
 
-def wait_for_device(run: Path, wish: str) -> Generator[Progress, None, tuple[str, FileLock]]:
-    """Wait until a device is free and nobody who came before wants it.
+def free_device(wish: str, count: int = 1) -> tuple[str, contextlib.ExitStack | None]:
+    """The (first) device for a run that does not wait: free if there is one, else the first that will do, unlocked."""
+    wished = sets_for(wish, count)
+    for devices in wished:
+        if (held := hold(devices)) is not None:
+            return devices[0], held
+    return wished[0][0], None
+
+
+def wait_for_device(
+    run: Path, wish: str, count: int = 1
+) -> Generator[Progress, None, tuple[str, contextlib.ExitStack]]:
+    """Wait until a device, or as many as a run needs, are free and nobody who came before wants one of them.
 
     Yields:
         Reports that say why it waits, at least every `LOOK_AGAIN` seconds.
 
     Returns:
-        The device, and its lock, held.
+        The first device, and the locks of all, held.
+
+    Raises:
+        InputError: several GPUs and the number of one of them are asked for.
     """
-    wished = fit_for(wish)
-    ticket = Ticket(run, wished)
+    wished = sets_for(wish, count)
+    ticket = Ticket(run, sorted({device for devices in wished for device in devices}))
     try:
         while True:
-            why = f"Another run is on {wished[0]}."
-            for device in wished:
-                if before := ticket.ahead(device):
-                    why = f"{len(before)} {'run' if len(before) == 1 else 'runs'} before it on {device}."
-                    continue
-                held = device_lock(device)
-                with contextlib.suppress(Timeout):
-                    held.acquire(timeout=0)
-                    return device, held
+            why = f"Another run is on {' or '.join(wished[0])}."
+            for devices in wished:
+                if before := {name: device for device in reversed(devices) for name in ticket.ahead(device)}:
+                    where = next(iter(before.values()))
+                    why = f"{len(before)} {'run' if len(before) == 1 else 'runs'} before it on {where}."
+                elif (held := hold(devices)) is not None:
+                    return devices[0], held
             yield Progress(why)
             time.sleep(LOOK_AGAIN)
     finally:

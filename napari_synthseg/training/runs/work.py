@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, Stopped, run
@@ -113,13 +113,13 @@ def _check_new(out: Path, entry: RecipeEntry, stages: Iterable[str]) -> None:
 def _living(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
     """Wait for the device, then train on it."""
     out, listener = options.out, Listener(options.out)
-    held: FileLock | None
+    held: contextlib.ExitStack | None
     if wait:
-        queued = _noted(wait_for_device(out, options.device), log)
+        queued = _noted(wait_for_device(out, options.device, _processes_here(options)), log)
         device, held = yield from _obeying(queued, listener, log)
     else:
-        device, held = free_device(options.device)
-    try:
+        device, held = free_device(options.device, _processes_here(options))
+    with held or contextlib.nullcontext():
         write_process(out, device)
         log.append({"event": "start", "device": device})
         begin = Watch(recorded=True, pictures=lambda: listener.now().pictures)
@@ -127,9 +127,13 @@ def _living(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Gene
             job = entry.train(replace(options, device=device) if device != options.device else options)
             with contextlib.closing(job):
                 return (yield from _obeying(_watched(job, begin), listener, log))
-    finally:
-        if held is not None:
-            held.release()
+
+
+def _processes_here(options: Any) -> int:
+    """How many processes of this machine the run has, each with a GPU of its own where there are any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or a cluster
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(getattr(options, "devices", 1))
 
 
 def _helped(options: Any, device: str) -> contextlib.AbstractContextManager[Any]:
