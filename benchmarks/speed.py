@@ -3,6 +3,7 @@
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
     python benchmarks/speed.py training  [--label-map FILE] [--lesions] [--threads 1] [-n 6]
+    python benchmarks/speed.py paper     [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 3]
     python benchmarks/speed.py phantom | evaluate
     python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
     python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
@@ -10,6 +11,8 @@
 `pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
 the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
 `training` takes steps of `train synthseg`: the first half of them the locator's, the others the refiner's.
+`paper` takes steps of `train synthseg --preset paper`: a crop of SIZE^3 is drawn, and the 24-feature U-Net learns from
+it in bfloat16 where the processor has it, or (--float32) as on one that has not.
 `shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
 `encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs afterwards.
 Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
@@ -36,7 +39,9 @@ JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
 def main() -> None:
     """Starts the measured process and prints what it says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("job", choices=["pipeline", "generator", "training", "phantom", "evaluate", "shapes", "encode"])
+    parser.add_argument(
+        "job", choices=["pipeline", "generator", "training", "paper", "phantom", "evaluate", "shapes", "encode"]
+    )
     parser.add_argument("--size", type=int)
     parser.add_argument("--scan", type=Path)
     parser.add_argument("--label-map", type=Path)
@@ -52,6 +57,7 @@ def main() -> None:
         help="an untrained network; as costly, but for the orientation it doubts",
     )
     parser.add_argument("--lesions", action="store_true", help="train with white matter lesions, from --model")
+    parser.add_argument("--float32", action="store_true", help="train as on a processor without bfloat16")
     parser.add_argument("-n", type=int, default=1)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -212,6 +218,40 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
+def paper(args: argparse.Namespace) -> Callable[[int], Any]:
+    """A prepared label map in memory to a step of the paper's recipe, generator included."""
+    from dataclasses import replace
+
+    import torch
+
+    from napari_synthseg import devices
+    from napari_synthseg.files import read_labels
+    from napari_synthseg.networks.unet import UNet3d
+    from napari_synthseg.synthesis.priors import preset
+    from napari_synthseg.synthesis.sample import prepared
+    from napari_synthseg.training.paper import PaperRecipe
+    from napari_synthseg.training.synthseg import predicted_labels
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.float32:
+        devices.quick_in_bfloat16 = lambda device: False
+    maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
+    model = UNet3d(predicted_labels(maps))
+    common: dict[str, Any] = {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}}
+    recipe = PaperRecipe(model, maps, preset(args.preset or "synthseg"), crop=args.size or 96, **common)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+
+    def work(number: int) -> Any:
+        optimizer.zero_grad()
+        loss, figures = recipe.loss(number)
+        loss.backward()
+        optimizer.step()
+        return {key: round(value, 3) for key, value in figures.items()}
+
+    return work
+
+
 def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
     """The analytic head at 1 mm."""
     from napari_synthseg.phantom import head_phantom
@@ -275,7 +315,7 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, training=training)
+JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, training=training, paper=paper)
 JOBS.update(phantom=phantom, evaluate=evaluate, encode=encode)
 
 if __name__ == "__main__":
