@@ -55,15 +55,8 @@ from napari_synthseg.training.synthseg import read_maps
 from napari_synthseg.training.validation import synthetic_cases
 
 SIZES: dict[str, Any] = {
-    "edge": 64,
-    "field": 64,
-    "spacing": 3,
-    "hidden": 192,
-    "mlp": 768,
-    "heads": 6,
-    "layers": 8,
-    "features": 8,
-}
+    "edge": 64, "field": 64, "spacing": 3, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8,
+}  # fmt: skip
 """Of the UNETR: whole heads of 192 mm at 3 mm, 64 patches of 48 mm."""
 CPU = torch.device("cpu")
 Row = dict[str, Any]
@@ -227,16 +220,9 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
         encoder=list(model.encoder_parameters()), encoder_share=1.0 if start == "unetr" else args.encoder_share,
     )  # fmt: skip
     loop = LoopOptions(
-        args.steps,
-        args.rate,
-        optimizer="adamw",
-        weight_decay=1e-5,
-        warmup=10,
-        cooldown=0.3,
-        average=0.99,
-        clip=2.0,
+        args.steps, args.rate, optimizer="adamw", weight_decay=1e-5, warmup=10, cooldown=0.3, average=0.99, clip=2.0,
         validate_every=args.every,
-    )
+    )  # fmt: skip
     network = cli.follow(fit(recipe, loop, run, name="masks"))
     with torch.no_grad():
         fine = score(network, material.scored, material.targets, material.look, CPU)

@@ -30,6 +30,7 @@ def weights(tmp_path, monkeypatch) -> Path:
         for file in section.weights:
             (folder / file).write_text(f"first {file}")
     monkeypatch.setattr(stored, "WEIGHTS", folder)
+    monkeypatch.setattr(stored, "commit", lambda: "abc1234")
     return folder
 
 
@@ -120,7 +121,7 @@ def test_measuring_runs_the_command_in_words_of_its_own(docs, weights, monkeypat
     assert command[1:3] == ["benchmarks/robustness.py", f"{tmp_path / 'my data'}/data/real_t1/validation"]
     assert command[command.index("--kinds") + 1] == "all at once"
     found = stored.read(docs, NAME)
-    assert found["rows"] == ROWS[:1] and found["about"]["machine"]
+    assert found["rows"] == ROWS[:1] and found["about"]["machine"] and found["about"]["commit"] == "abc1234"
     assert not stored.stale(report.SECTIONS[NAME], found["about"])
     assert report.main(words) == 0 and len(ran) == 1  # nothing is stale any more
 

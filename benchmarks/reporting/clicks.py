@@ -50,6 +50,24 @@ def sizes_rows(found: dict[str, list[list[float]]]) -> dict[str, list[list[float
     return {name: [[round(v, 6) for v in one] for one in figures] for name, figures in found.items()}
 
 
+def sizes_table(found: dict[str, list[list[float]]]) -> str:
+    """A line for each variant, and what larger shapes and leaving out parts change."""
+    bins = {name: [statistics.mean(one) for one in figures] for name, figures in found.items()}
+
+    def gain(name: str, other: str) -> list[float]:
+        return [a - b for a, b in zip(bins[name], bins[other], strict=True)]
+
+    larger, parts = gain("as shipped", "small shapes, narrow windows"), gain(*reversed(benchmark("sizes").SHIPPED))
+    half = len(larger) // 2
+    low, high = (f"{min(some):+.2f} to {max(some):+.2f}" for some in (larger[:half], larger[half:]))
+    said = (
+        f"As shipped against small shapes with narrow windows: {low} on the smaller half of the sizes, {high} on the "
+        f"larger half, {statistics.mean(larger):+.3f} in the mean. Without parts that no prompt means: "
+        f"{statistics.mean(parts):+.3f}."
+    )
+    return f"{benchmark('sizes').markdown(found)}\n\n{said}"
+
+
 def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Figures to six digits."""
     return [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
@@ -82,7 +100,7 @@ SECTIONS: dict[str, Section] = {
     "sizes": Section(
         'python benchmarks/sizes.py OUT --steps 300 --targets 20 --only "small shapes, narrow windows" "as shipped" '
         "--json OUT/figures.json",
-        "figures.json", 90, CLICKS, lambda rows: benchmark("sizes").markdown(rows), sizes_rows,
+        "figures.json", 90, CLICKS, sizes_table, sizes_rows,
     ),
     "prompts-brains": Section(
         f"python benchmarks/make_prompt_slices.py {TRAINING} OUT/slices\n"

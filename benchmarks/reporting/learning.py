@@ -91,6 +91,11 @@ SECTIONS: dict[str, Section] = {
         f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --threads 1 --json OUT/figures.json",
         "figures.json", 35, (), learn2synth_table, learn2synth_rows,
     ),
+    "learn2synth-long": Section(
+        f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --steps 9000 --teach-from 6000 "
+        "--only learned-0.10 learned-0.15 --threads 1 --json OUT/figures.json",
+        "figures.json", 25, (), lambda found: benchmark("learn2synth").table1(found), learn2synth_rows,
+    ),
     "finetuning-forgetting": Section(
         f"python benchmarks/finetuning.py forgetting {TRAINING} {VALIDATION} OUT --counts 8 --steps 40 --threads 1 "
         f"--label-maps {MAPS} --maps training_seg_01 training_seg_02 training_seg_03 --heads training_seg_19 "
@@ -102,5 +107,11 @@ SECTIONS: dict[str, Section] = {
         f"--pretrain-steps 300 --threads 1 --label-maps {MAPS} --maps training_seg_01 training_seg_02 "
         "--json OUT/cells.json",
         "cells.json", 20, (), masks_table, masks_rows,
+    ),
+    "finetuning-same-rate": Section(
+        f"python benchmarks/finetuning.py masks {TRAINING} {VALIDATION} OUT --counts 8 --steps 150 --every 15 "
+        f"--pretrain-steps 300 --encoder-share 1 --threads 1 --label-maps {MAPS} --maps training_seg_01 "
+        "training_seg_02 --json OUT/cells.json",
+        "cells.json", 6, (), masks_table, masks_rows,
     ),
 }  # fmt: skip

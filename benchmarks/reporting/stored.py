@@ -1,8 +1,9 @@
 """Rows as they were measured, in docs/results/NAME.json, and what they were measured with.
 
-A file holds {"about": {...}, "rows": ...}. `about` says the command, the day, the machine, and the SHA-256 of every
-file of weights that the figures hang on: where a shipped file has another content now, the section is stale. So is one
-whose command has changed. A "note" says what else a reader should know, such as that rows come from an earlier run.
+A file holds {"about": {...}, "rows": ...}. `about` says the command, the day, the machine, the commit, and the SHA-256
+of every file of weights that the figures hang on: where a shipped file has another content now, the section is stale.
+So is one whose command has changed. A "note" says what else a reader should know, such as that rows come from an
+earlier run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def write(docs: Path, name: str, section: Section, rows: Any) -> None:
         "command": section.command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
+        "commit": commit(),
         "weights": {file: shipped(file) for file in section.weights},
     }
     waiting = path.with_suffix(".part")
@@ -57,6 +60,17 @@ def machine() -> str:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     return f"{os.cpu_count()} CPU cores, {model}"
+
+
+def commit() -> str:
+    """The version of the code; empty outside a checkout."""
+    try:
+        said = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=BENCHMARKS, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return said.stdout.strip()
 
 
 def shipped(file: str, folder: Path | None = None) -> str:
