@@ -24,6 +24,7 @@ from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.metrics import mean_known
 from napari_synthseg.evaluation.volumetry import compare_volumes
 from napari_synthseg.files import READABLE, read_label_table, read_labels, stem, suffix
+from napari_synthseg.files.paths import exists
 from napari_synthseg.progress import Progress, run
 from napari_synthseg.volume import Volume
 
@@ -182,7 +183,7 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
         InputError: A path does not exist, a file is set against a folder, nothing matches, or a match is ambiguous.
     """
     for path in (pred, truth):
-        if not path.exists():
+        if not exists(path):
             raise InputError(f"{path} does not exist: give a label file or a folder of label files.")
     if pred.is_dir() != truth.is_dir():
         raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import stem, suffix
-from napari_synthseg.files.paths import DICOM, SCANS
+from napari_synthseg.files.paths import DICOM, SCANS, exists
 
 LIST_ENDINGS = (".txt", ".lst")
 OURS = ("_dseg", "_probseg")
@@ -32,7 +32,7 @@ def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
 def _expand(path: Path, lists: tuple[Path, ...] = ()) -> list[Path]:
     if path in lists:
         raise InputError(f"The list {path} names itself; take that line out.")
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
         return in_folder(path)

@@ -16,6 +16,7 @@ from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.processes import Processes
 from napari_synthseg.progress import Stopped, run
 from tests.batch.fakes import DEADLY_TO_READ, QUICK, load_deadly, load_fake, write_scan
+from tests.sockets import listening
 
 
 def gone(pid: int) -> bool:
@@ -24,24 +25,6 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def listening(pids: list[int]) -> set[str]:
-    """Sockets on which processes wait for somebody from outside."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                inodes.add(os.readlink(link))
-            except OSError:
-                continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            parts = line.split()
-            if parts[3] == "0A" and f"socket:[{parts[9]}]" in inodes:
-                found.add(parts[1])
-    return found
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
