@@ -40,6 +40,16 @@ LEAST_SPREAD = 0.03
 """The deviation of white matter is at least this share of that of the brain: images without noise exist."""
 FEW = 0.02
 """Weight of the scan's median in the local mean, which counts where there is little white matter around."""
+DEGREE = 4
+"""Of the polynomial that bias is taken to be."""
+_POWERS = [(i, j, k) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i) for k in range(DEGREE + 1 - i - j)]
+TERMS = len(_POWERS)
+FITTED = 20_000
+"""Voxels that the polynomial is fitted to."""
+ROUNDS = 6
+"""Of the fit; outliers of one weigh less in the next."""
+RIDGE = 1e-4
+"""Keeps the polynomial's terms small where little white matter tells them."""
 MOST = 200_000
 """Voxels that a median is taken over."""
 
@@ -80,7 +90,8 @@ def lesion_inputs(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
         (CHANNELS, X, Y, Z) float32: standard deviations of white matter from the mean of that around, as their asinh;
         those of the brain from the medians of white matter, of cortex and of ventricles; the tissues.
     """
-    image, white = image.float(), tissues[0]
+    white = tissues[0]
+    image = without_bias(image.float(), white)
     median, own, whole = _statistics(image, tissues)
     inlier = white * ((image - median).abs() < OUTLIER * own)
     local = _local_mean(image - median, inlier)
@@ -91,6 +102,53 @@ def lesion_inputs(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
     others = [_median(image[tissues[group] > SURE], median) for group in (CORTEX, VENTRICLES)]
     far = [((image - middle) / whole).clamp(-4, 4) for middle in (median, *others)]
     return torch.cat([torch.stack([near, *far]), tissues.float()])
+
+
+def without_bias(image: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
+    """The image without the smooth change that white matter shows: a polynomial, lesions weighing little.
+
+    Under a strong bias field most white matter of some region lies beyond any threshold that the whole head gives.
+    """
+    where = (white > SURE).nonzero()
+    where = where[:: max(1, len(where) // FITTED)]
+    if len(where) < 10 * TERMS:
+        return image
+    middle, half = [0.5 * (n - 1) for n in image.shape], 0.5 * max(image.shape)
+    axes = [(torch.arange(n, device=image.device) - m) / half for n, m in zip(image.shape, middle, strict=True)]
+    terms = _terms(*(axis[at] for axis, at in zip(axes, where.T, strict=True)))
+    values = image[tuple(where.T)]
+    level = values.median()
+    values = values - level
+    weight = torch.ones_like(values)
+    for _ in range(ROUNDS):
+        weighted = terms * weight[:, None]
+        ridge = RIDGE * len(values) * torch.eye(TERMS, device=image.device)
+        solved = torch.linalg.solve((terms.T @ weighted + ridge).double(), (weighted.T @ values).double()).float()
+        rest = values - terms @ solved
+        scale = 1.4826 * float(rest.abs().median()) * OUTLIER
+        weight = 1 / (1 + (rest / max(scale, 1e-6 * float(values.abs().max()) + 1e-12)) ** 2) ** 2
+    fitted = terms @ solved
+    coarse = [
+        axis[: len(axis) // POOL * POOL].reshape(-1, POOL).mean(1) if len(axis) >= POOL else axis[:1] for axis in axes
+    ]
+    field = _terms(coarse[0][:, None, None], coarse[1][:, None], coarse[2]) @ solved
+    return image - _finer(field.clamp(fitted.min(), fitted.max())[None, None], image.shape)
+
+
+def _finer(coarse: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """(X, Y, Z) of what was found on every `POOL`th voxel."""
+    size = [POOL * n for n in coarse.shape[2:]]
+    fine = F.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
+    missing = [max(0, n - m) for n, m in zip(shape, size, strict=True)]
+    if any(missing):
+        pads = [pad for one in reversed(missing) for pad in (0, one)]
+        fine = F.pad(fine[None, None], pads, mode="replicate")[0, 0]
+    return fine[tuple(slice(0, n) for n in shape)]
+
+
+def _terms(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """(..., TERMS) powers of three coordinates that broadcast, up to `DEGREE` in all."""
+    return torch.stack(torch.broadcast_tensors(*(x**i * y**j * z**k for i, j, k in _POWERS)), -1)
 
 
 def _median(values: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
@@ -133,6 +191,4 @@ def _local_mean(offset: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         padding = [reach if i == axis else 0 for i in range(3)]
         pair = F.conv3d(pair, kernel.reshape(shape), padding=padding, groups=2)
     mean = pair[:, :1] / (pair[:, 1:] + FEW)
-    size = [POOL * n for n in mean.shape[2:]]
-    fine = F.interpolate(mean, size=size, mode="trilinear", align_corners=False)[0, 0]
-    return fine[tuple(slice(0, n) for n in offset.shape)]
+    return _finer(mean, offset.shape)

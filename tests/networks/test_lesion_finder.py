@@ -15,6 +15,7 @@ from napari_synthseg.networks.lesion_inputs import (
     group_of,
     lesion_inputs,
     tissue_channels,
+    without_bias,
 )
 
 
@@ -46,6 +47,19 @@ def test_lesions_stand_out_by_the_noise_of_white_matter_even_under_a_bias_field(
     assert near[10:13, 10:13, 10:13].min() > 2 * near[white].std()
     left, right = near[8:18][white[8:18]].mean(), near[30:40][white[30:40]].mean()
     assert abs(left - right) < 1.5  # asinh of standard deviations; the field alone makes more than 2.5 of them
+
+
+def test_a_strong_bias_field_is_taken_out_and_lesions_stay() -> None:
+    image, tissues = scene(48)
+    x, y = torch.linspace(-1, 1, 48)[:, None, None], torch.linspace(-1, 1, 48)[None, :, None]
+    image *= torch.exp(0.4 * x - 0.3 * x * y + 0.2 * y**2)
+    white = tissues[0] > 0.5
+    white[9:14, 9:14, 9:14] = False
+    before, after = image[white].std(), without_bias(image, tissues[0])
+    assert after[white].std() < 0.2 * before and after[white].std() < 4
+    assert after[10:13, 10:13, 10:13].mean() - after[white].mean() > 15
+    few = torch.zeros_like(tissues[0])
+    assert torch.equal(without_bias(image, few), image)
 
 
 @pytest.mark.parametrize("image", [torch.zeros(8, 8, 8), torch.full((8, 8, 8), 7.0)])

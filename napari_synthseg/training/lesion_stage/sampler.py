@@ -19,6 +19,7 @@ from napari_synthseg.segmentation.prediction import half_precision
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, deform, render, target_table
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.lesion_confounders import with_perivascular_spaces, with_texture
+from napari_synthseg.synthesis.lesion_sequences import as_random_sequence
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
@@ -41,6 +42,8 @@ SPACES = 0.5
 """Probability of perivascular spaces."""
 TEXTURED = 0.7
 """Probability of texture in white matter."""
+AROUND = 5
+"""Voxels of the 2 mm grid around white matter that are drawn at 1 mm."""
 SHIFT_MM = 16.0
 """How far a crop's middle lies from the voxel it was chosen for, at most, along each axis."""
 
@@ -70,6 +73,7 @@ class Sampler:
         segmenter: a trained fast network.
         segmented: share of heads whose tissues it finds.
         crop: voxels along each side, a multiple of 4.
+        scanner: share of heads that look as on T1, T2, PD, FLAIR or CT; the others have random intensities.
         around: share of the crops of heads with lesions that lie around one; the others lie around white matter.
     """
 
@@ -85,18 +89,21 @@ class Sampler:
         segmented: float = 0.6,
         crop: int = 80,
         around: float = 0.6,
+        scanner: float = 0.0,
     ) -> None:
         self.maps, self.priors, self.free = maps, priors, free
         self.segmenter, self.segmented = segmenter, segmented if segmenter is not None else 0.0
-        self.crop, self.around = crop, around
+        self.crop, self.around, self.scanner = crop, around, scanner
         self.device = maps[0].index.device
 
     def drawn(self, g: torch.Generator) -> tuple[Record, LabelMap]:
         """What makes a random head."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
         record = draw(self.priors, label_map, g)
-        anew, where = torch.rand(2, generator=g).tolist()
-        if record.drawn_lesions is not None and anew < ANY_INTENSITY:
+        anew, where, scanner = torch.rand(3, generator=g).tolist()
+        if scanner < self.scanner:
+            record = as_random_sequence(record, label_map, g)
+        elif record.drawn_lesions is not None and anew < ANY_INTENSITY:
             low, high = self.priors.mean
             mean = low + (high - low) * where
             record = replace(record, drawn_lesions=replace(record.drawn_lesions, mean=mean))
@@ -107,62 +114,85 @@ class Sampler:
 
     @torch.no_grad()
     def crops(self, g: torch.Generator, count: int) -> Crops:
-        """Some crops of one random head."""
+        """Some crops of one random head, whose intensities are relative to those of the whole head, as in a scan."""
         record, label_map = self.drawn(g)
         by_network = float(torch.rand(1, generator=g)) < self.segmented
         spaces = float(torch.rand(1, generator=g)) < SPACES
         head = Grid.centred(self.shape, self.spacing)
         eyes: _Eyes | None = None
         if by_network and self.segmenter is not None:
-            whole = apply(record, label_map, head)
-            eyes = _Eyes(self.segmenter, whole)
-            labels = whole.labels
+            coarse = apply(record, label_map, head)
+            eyes, labels = _Eyes(self.segmenter, coarse), coarse.labels
         else:
             labels = deform(record, label_map, head)
         table = torch.tensor(target_table(record, label_map, None), device=self.device)
-        found = [
-            self._crop(record, label_map, low, eyes, table, spaces, g)
-            for low in self._places(table[labels.long()], count, g)
-        ]
-        return Crops(*(torch.stack(one) for one in zip(*found, strict=True)))
+        coarse_values = table[labels.long()]
+        low, size = _box_around(_white(coarse_values), self.crop // 2)
+        image, values = self._image(record, label_map, low, size, eyes, table, spaces, g)
+        places = self._places(coarse_values, low, size, count, g)
+        tissues = wrong_tissues(values, g) if eyes is None else eyes.tissues(image, low, places, self.crop)
+        inputs, lesions = lesion_inputs(image, tissues), values == LESION
+        cuts = [tuple(slice(2 * a, 2 * a + self.crop) for a in place) for place in places]
+        return Crops(
+            torch.stack([inputs[(slice(None), *cut)] for cut in cuts]),
+            torch.stack([lesions[cut] for cut in cuts]),
+            torch.stack([image[cut] for cut in cuts]),
+        )
 
-    def _places(self, values: torch.Tensor, count: int, g: torch.Generator) -> list[list[int]]:
-        """First voxels, on the 2 mm grid, of crops around lesions and white matter."""
-        lesions = (values == LESION).nonzero()
-        white = sum((values == value for value in WHITE_MATTER), torch.zeros_like(values, dtype=torch.bool)).nonzero()
+    def _image(
+        self,
+        record: Record,
+        label_map: LabelMap,
+        low: Sequence[int],
+        size: Sequence[int],
+        eyes: _Eyes | None,
+        table: torch.Tensor,
+        spaces: bool,
+        g: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A part of a head at 1 mm, given on the 2 mm grid, with what looks like lesions and is none; its labels."""
+        # Voxel i of the 2 mm grid covers voxels 2i and 2i + 1 of the 1 mm grid.
+        origin = tuple((a - 0.5 * (n - 1)) * self.spacing - 0.5 for a, n in zip(low, self.shape, strict=True))
+        grid = Grid(tuple(2 * n for n in size), 1.0, origin)  # type: ignore[arg-type]
+        labels = deform(record, label_map, grid)
+        values = table[labels.long()]
+        white = _white(values)
+        if spaces:
+            labels = with_perivascular_spaces(labels, label_map, white, 1.0, g)
+        image, _ = render(record, label_map, labels, grid, None if eyes is None else eyes.limits)
+        if float(torch.rand(1, generator=g)) < TEXTURED:
+            image = with_texture(image, white | (values == LESION), g)
+        return image, values
+
+    def _places(
+        self, values: torch.Tensor, first: Sequence[int], size: Sequence[int], count: int, g: torch.Generator
+    ) -> list[list[int]]:
+        """First voxels, on the 2 mm grid of a box, of crops around lesions and white matter."""
+        lesions, white = (values == LESION).nonzero(), _white(values).nonzero()
         half, found = self.crop // 4, []
         for around, at, *shift in torch.rand(count, 5, generator=g).tolist():
             some = lesions if len(lesions) and around < self.around else white
             voxel = some[int(at * len(some))].tolist() if len(some) else [n // 2 for n in self.shape]
             moved = [v + round((2 * s - 1) * SHIFT_MM / self.spacing) for v, s in zip(voxel, shift, strict=True)]
-            found.append([min(max(v - half, 0), n - 2 * half) for v, n in zip(moved, self.shape, strict=True)])
+            inside = zip(moved, first, size, strict=True)
+            found.append([min(max(v - half - a, 0), n - 2 * half) for v, a, n in inside])
         return found
 
-    def _crop(
-        self,
-        record: Record,
-        label_map: LabelMap,
-        low: Sequence[int],
-        eyes: _Eyes | None,
-        table: torch.Tensor,
-        spaces: bool,
-        g: torch.Generator,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One crop: what the network sees of it, its lesions, and its image."""
-        # Voxel i of the 2 mm grid covers voxels 2i and 2i + 1 of the 1 mm grid.
-        origin = tuple((a - 0.5 * (n - 1)) * self.spacing - 0.5 for a, n in zip(low, self.shape, strict=True))
-        grid = Grid((self.crop,) * 3, 1.0, origin)  # type: ignore[arg-type]
-        labels = deform(record, label_map, grid)
-        values = table[labels.long()]
-        lesions = values == LESION
-        white = (values == WHITE_MATTER[0]) | (values == WHITE_MATTER[1])
-        if spaces:
-            labels = with_perivascular_spaces(labels, label_map, white, 1.0, g)
-        image, _ = render(record, label_map, labels, grid, None if eyes is None else eyes.limits)
-        if float(torch.rand(1, generator=g)) < TEXTURED:
-            image = with_texture(image, white | lesions, g)
-        tissues = wrong_tissues(values, g) if eyes is None else eyes.tissues(image, low)
-        return lesion_inputs(image, tissues), lesions, image
+
+def _white(values: torch.Tensor) -> torch.Tensor:
+    """Where white matter without lesions is."""
+    return (values == WHITE_MATTER[0]) | (values == WHITE_MATTER[1])
+
+
+def _box_around(mask: torch.Tensor, least: int) -> tuple[list[int], list[int]]:
+    """First voxel and size of what lies around the voxels of a mask, at least so large; of the whole around none."""
+    where, low, size = mask.nonzero(), [], []
+    for axis, n in enumerate(mask.shape):
+        along = where[:, axis] if len(where) else torch.tensor([0, n - 1])
+        first, last = max(int(along.min()) - AROUND, 0), min(int(along.max()) + AROUND + 1, n)
+        size.append(min(max(last - first, least), n))
+        low.append(min(first, n - size[-1]))
+    return low, size
 
 
 def visible(record: Record, label_map: LabelMap) -> Record:
@@ -191,13 +221,28 @@ class _Eyes:
             self.posteriors = model.locate(image)
         self.appearance = model.appearance(image, self.posteriors)
 
-    def tissues(self, image: torch.Tensor, low: Sequence[int]) -> torch.Tensor:
-        """(len(GROUPS), X, Y, Z) of a crop at 1 mm that begins at a voxel of the 2 mm grid."""
-        near = (slice(None), slice(None), *(slice(a, a + n // 2) for a, n in zip(low, image.shape, strict=True)))
-        fine = to_memory(rescaled(image, self.seen)[None, None])
-        with half_precision(image.device, "locate-refine"):
-            posteriors = self.model.refine(fine, to_memory(self.posteriors[near]), self.appearance)
-        return tissue_channels(posteriors[0], self.model.labels)
+    def tissues(
+        self, image: torch.Tensor, low: Sequence[int], places: Sequence[Sequence[int]], crop: int
+    ) -> torch.Tensor:
+        """(len(GROUPS), X, Y, Z) of a part at 1 mm that begins at a voxel of the 2 mm grid; fine only in the crops.
+
+        Elsewhere the coarse ones do: they count in the statistics of the whole head alone, and refining takes time.
+        """
+        box = (slice(None), slice(None), *(slice(a, a + n // 2) for a, n in zip(low, image.shape, strict=True)))
+        coarse = tissue_channels(self.posteriors[box][0], self.model.labels)
+        found = F.interpolate(coarse[None], scale_factor=2, mode="trilinear", align_corners=False)[0]
+        for place in places:
+            near = (
+                slice(None),
+                slice(None),
+                *(slice(a + b, a + b + crop // 2) for a, b in zip(low, place, strict=True)),
+            )
+            cut = tuple(slice(2 * b, 2 * b + crop) for b in place)
+            fine = to_memory(rescaled(image[cut], self.seen)[None, None])
+            with half_precision(image.device, "locate-refine"):
+                posteriors = self.model.refine(fine, to_memory(self.posteriors[near]), self.appearance)
+            found[(slice(None), *cut)] = tissue_channels(posteriors[0], self.model.labels)
+        return found
 
 
 def wrong_tissues(values: torch.Tensor, g: torch.Generator) -> torch.Tensor:

@@ -18,8 +18,8 @@ from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training.events import read_events
 from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.lesion_stage.recipe import LesionRecipe, scores_on
-from napari_synthseg.training.lesion_stage.sampler import Crops, Sampler
+from napari_synthseg.training.lesion_stage.recipe import Heads, LesionRecipe, Voxels, some_voxels
+from napari_synthseg.training.lesion_stage.sampler import Sampler
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.lesions import STAGE, TrainLesionsOptions, stages
 from napari_synthseg.training.starting import begin, check_new, describe, recipe_words, state_and_card
@@ -27,7 +27,7 @@ from napari_synthseg.training.synthseg import read_maps, split
 
 RECIPE = "lesions"
 HIDDEN = ("label_maps", "out", "resume", "threads", "save_minutes", "validate_every", "seed", "name", "hold_out",
-          "start_from", "segmenter")  # fmt: skip
+          "start_from", "segmenter", "heads", "device")  # fmt: skip
 """Options that a card's recipe leaves out, or says apart."""
 THICKEST_MM = 6.0
 """Slices are not thicker than this."""
@@ -35,7 +35,7 @@ ONE_MILLIMETRE = 0.7
 """Share of the images with voxels of 1 mm, at least."""
 BY_TISSUE = 0.9
 """Share of the images whose structures look like the tissue that they are of, at least."""
-CASES = 4
+CASES = 2
 """Heads drawn of each held-out map for validation; every other one has no lesions."""
 
 
@@ -57,26 +57,18 @@ def train(options: TrainLesionsOptions) -> Generator[Progress, None, Path]:
     if options.start_from:
         start_from(model, options.start_from)
     describe(RECIPE, options, stages(options), card_for(options, training, held_out))
-    cases: list[Crops] = []
+    cases: list[Voxels] = []
     for number, label_map in enumerate(held_out):
         yield Progress("drawing heads to validate on", number, len(held_out))
         cases += drawn_cases(label_map, options, segmenter, device)
-    sampler = Sampler(
-        [m.to(device) for m in training],
-        priors_of(options),
-        free=options.free,
-        segmenter=segmenter,
-        segmented=options.segmented,
-        crop=options.crop,
-    )
+    sampler = sampler_of(training, options, segmenter, device)
     recipe = LesionRecipe(
         model,
-        sampler,
-        seed=options.seed,
-        crops=options.crops,
+        Heads(sampler, options.seed, options.crops, options.heads),
         batch=options.batch,
         reuse=options.reuse,
-        validation=scores_on(cases),
+        inverted_share=options.inverted,
+        held_out=cases,
     )
     yield from fit(recipe, loop_of(options), options.out, name=STAGE, resume=options.resume)
     return export(options.out, options.out / f"{options.name}.safetensors")
@@ -139,22 +131,33 @@ def start_from(model: LesionFinder, name: str) -> None:
     model.load_state_dict(source.state_dict())
 
 
+def sampler_of(
+    maps: Sequence[LabelMap],
+    options: TrainLesionsOptions,
+    segmenter: LocateRefine | None,
+    device: torch.device,
+    **changes: float,
+) -> Sampler:
+    """What draws heads of some label maps as the options say, but for some changes."""
+    given = {"free": options.free, "segmented": options.segmented, "scanner": options.scanner}
+    return Sampler(
+        [m.to(device) for m in maps],
+        priors_of(options),
+        segmenter=segmenter,
+        crop=options.crop,
+        **{**given, **changes},
+    )
+
+
 def drawn_cases(
     label_map: LabelMap, options: TrainLesionsOptions, segmenter: LocateRefine | None, device: torch.device
-) -> list[Crops]:
+) -> list[Voxels]:
     """Fixed heads to validate on: every other one without lesions."""
     found = []
     for i in range(CASES):
-        sampler = Sampler(
-            [label_map.to(device)],
-            priors_of(options),
-            free=float(i % 2),
-            segmenter=segmenter,
-            segmented=1.0,
-            crop=options.crop,
-        )
+        sampler = sampler_of([label_map], options, segmenter, device, free=float(i % 2), segmented=1.0)
         made = sampler.crops(step_generator(1000, i), options.crops)
-        found.append(Crops(made.inputs.half(), made.lesions, made.images.half()))
+        found.append(some_voxels(made, step_generator(1001, i)))
     return found
 
 

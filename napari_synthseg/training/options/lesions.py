@@ -20,7 +20,7 @@ class TrainLesionsOptions:
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps; lesions are painted into them."""
     out: Path
     """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
-    steps: int = 10_000
+    steps: int = 4_000
     """Steps in all."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
@@ -30,25 +30,32 @@ class TrainLesionsOptions:
     """Preset of the generative model."""
     load_ml: tuple[float, float] = (0.5, 60.0)
     """Volume of the lesions painted into a head, ml; small loads come more often."""
-    free: float = 0.25
+    free: float = 0.35
     """Share of the heads without any lesion."""
     segmenter: str = "synthseg-fast"
     """Name or file of a fast network: its segmentations of drawn heads, with their mistakes, are learned from."""
     segmented: float = 0.5
     """Share of the heads that it segments; for the others true tissues get random errors. 0 needs no network."""
+    scanner: float = 0.6
+    """Share of the heads that look as on T1, T2, PD, FLAIR or CT with random settings; others are of any intensity."""
+    inverted: float = 0.0
+    """Share of the batches that are of inverted scans."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
     seed: int = 1
     """Seed of everything random."""
     batch: int = 8192
     """Voxels a step."""
-    crops: int = 4
+    crops: int = 2
     """Crops made of each head."""
-    crop: int = 64
+    crop: int = 80
     """Side of the crops, mm; a multiple of 4."""
-    reuse: int = 10
+    heads: Path | None = None
+    """Folder where drawn heads are kept (3 MB each): a run that is resumed, or another one with the same label maps and
+    options but for the network's, need not draw them again."""
+    reuse: int = 25
     """Steps to a new head; each is kept for the steps after it, 400 at most."""
-    hidden: tuple[int, ...] = (48, 48)
+    hidden: tuple[int, ...] = (64, 64)
     """Widths of the network's hidden layers."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
@@ -68,7 +75,7 @@ class TrainLesionsOptions:
     def __post_init__(self) -> None:
         """Refuse options out of range."""
         check_positive(self, ("steps", "batch", "crops", "crop", "reuse", "learning_rate", "validate_every", "threads"))
-        check_shares(self, ("free", "segmented", "cooldown"))
+        check_shares(self, ("free", "segmented", "scanner", "inverted", "cooldown"))
         if self.crop % 4 or not 32 <= self.crop <= 160:
             raise InputError(f"The crop must be a multiple of 4, from 32 to 160, not {self.crop}.")
         low, high = self.load_ml

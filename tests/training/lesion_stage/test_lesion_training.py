@@ -20,7 +20,16 @@ from napari_synthseg.synthesis.lesion_confounders import with_perivascular_space
 from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.lesion_stage.recipe import LesionRecipe, some_voxels
+from napari_synthseg.training.lesion_stage.recipe import (
+    EDGE,
+    SPARED,
+    THRESHOLDS,
+    Heads,
+    LesionRecipe,
+    Voxels,
+    best_threshold,
+    some_voxels,
+)
 from napari_synthseg.training.lesion_stage.sampler import VISIBLE, Sampler, visible, wrong_tissues
 from napari_synthseg.training.lesion_stage.train import export, priors_of, train
 from napari_synthseg.training.options.lesions import TrainLesionsOptions
@@ -105,20 +114,48 @@ def test_confounders_stay_in_white_matter(label_map) -> None:
     assert (textured != image)[white].any() and (textured == image)[:3].all()
 
 
-def test_a_batch_holds_what_a_head_has_and_heads_are_used_again(label_map) -> None:
-    model = LesionFinder((4,))
-    made = sampler(label_map, free=0.0)
-    recipe = LesionRecipe(model, made, seed=1, crops=2, batch=500, reuse=2, validation=lambda m: {})
-    head = recipe.head(0)
+def test_a_batch_holds_what_a_head_has_and_heads_are_used_again(label_map, tmp_path) -> None:
+    made = sampler(label_map, free=0.0, around=1.0)
+    heads = Heads(made, 1, 2, tmp_path)
+    recipe = LesionRecipe(LesionFinder((4,)), heads, batch=500, reuse=2)
+    head = heads[0]
     assert head.features.shape[1] == FEATURES and 0 < head.truth.mean() < 1
-    crops = made.crops(step_generator(1, 0), 2)
-    expected = float(crops.lesions.sum())
-    assert float((head.weight * head.truth).sum()) == pytest.approx(expected, rel=0.01)
+    crops = heads.made(0)
+    inner = (slice(None), *[slice(EDGE, -EDGE)] * 3)
+    assert float((head.weight * head.truth).sum()) == pytest.approx(float(crops.lesions[inner].sum()), rel=0.01)
     assert some_voxels(crops, step_generator(3, 0)).features.shape == head.features.shape
     loss, figures = recipe.loss(1)
     loss.backward()
-    assert recipe.head(0) is head and 0 <= figures["soft_dice"] <= 1
+    assert heads[0] is head and 0 <= figures["soft_dice"] <= 1
     assert set(recipe.picture(0)) == {"image", "truth", "prediction"}
+    kept = Heads(made, 1, 2, tmp_path)[0]
+    assert all(torch.equal(getattr(kept, name), getattr(head, name)) for name in vars(head))
+
+
+def test_heads_that_choose_the_threshold_are_not_learned_from(label_map) -> None:
+    heads = Heads(sampler(label_map), 1, 1)
+    recipe = LesionRecipe(LesionFinder((4,)), heads, batch=50, reuse=1)
+    asked = []
+    one = Voxels(torch.zeros(5, FEATURES), torch.ones(5), torch.ones(5))
+    heads._drawn = lambda number: asked.append(number) or one
+    recipe.loss(SPARED)
+    assert asked == [n for n in range(SPARED + 1) if n != SPARED - 1]
+
+
+def test_the_threshold_keeps_what_is_false_low_and_the_dice_high() -> None:
+    class Told(torch.nn.Module):
+        def voxels(self, features: torch.Tensor) -> torch.Tensor:
+            return features[:, 0]
+
+    def head(probabilities: list[float], truth: list[float]) -> Voxels:
+        features = torch.zeros(len(truth), FEATURES)
+        features[:, 0] = torch.logit(torch.tensor(probabilities))
+        return Voxels(features, torch.tensor(truth), torch.ones(len(truth)))
+
+    sick = head([0.9, 0.66, 0.55, 0.1], [1.0, 1.0, 0.0, 0.0])
+    assert best_threshold(Told(), [sick]) == 0.6
+    assert best_threshold(Told(), [sick, head([0.82, 0.1], [0.0, 0.0])]) == 0.85
+    assert best_threshold(Told(), [sick, head([0.99, 0.1], [0.0, 0.0])]) == THRESHOLDS[-1]
 
 
 def test_training_writes_weights_that_load_and_is_resumed_exactly(maps, tmp_path) -> None:
