@@ -12,18 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import torch
 
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import validation
 from napari_synthseg.training.synthseg import read_maps, split
 from napari_synthseg.weights import DEFAULT, load_model
 
 
-def main() -> None:
-    """Prints a line for each seed, and the mean, of each of the weights."""
+def main() -> int:
+    """Prints a line for each seed, and the mean, of each of the weights; returns an exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("--hold-out", nargs="+", required=True)
@@ -31,10 +34,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 3, 4])
     parser.add_argument("--json", type=Path, help="the Dice of each seed, by weights")
     args = parser.parse_args()
-    _, held_out = split(read_maps(args.label_maps), args.hold_out)
+    try:
+        _, held_out = split(read_maps(args.label_maps), args.hold_out)
+        models = {name: load_model(name) for name in args.weights}
+    except InputError as error:
+        return cli.complain(error, cli.BAD_INPUT)
     found: dict[str, dict[int, float]] = {}
-    for name in args.weights:
-        model = load_model(name)
+    for name, model in models.items():
         scores: list[float] = []
         for seed in args.seeds:
             cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
@@ -44,7 +50,8 @@ def main() -> None:
         found[name] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return cli.DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

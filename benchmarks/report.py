@@ -38,6 +38,10 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(words)
     if unknown := set(args.sections) - set(SECTIONS):
         parser.error(f"there is no section {sorted(unknown)[0]}, but {', '.join(SECTIONS)}")
+    if args.measure is not None and not args.measure.is_dir():
+        parser.error(f"there is no folder {args.measure}")
+    if wrong := [pair for pair in args.given if "=" not in pair]:
+        parser.error(f"{wrong[0]} is no WORD=PATH")
     names = chosen(args)
     if args.list:
         print("\n".join(told(name, args.docs) for name in names) or "Nothing.")
@@ -103,7 +107,7 @@ def told(name: str, docs: Path) -> str:
 def measured(name: str, args: argparse.Namespace) -> bool:
     """Measure a section and store its rows; says so where that cannot be."""
     section = SECTIONS[name]
-    given = dict(pair.split("=", 1) for pair in args.given if "=" in pair)
+    given = dict(pair.split("=", 1) for pair in args.given)
     if lacking := set(section.given) - set(given):
         word = sorted(lacking)[0]
         print(f"report: {name} is not measured: it needs --given {word}=PATH, {section.given[word]}.", file=sys.stderr)
@@ -114,7 +118,10 @@ def measured(name: str, args: argparse.Namespace) -> bool:
         out.mkdir(parents=True, exist_ok=True)
         try:
             rows = measure(section, args.measure.resolve(), out.resolve(), given)
-        except (subprocess.CalledProcessError, OSError, ValueError, KeyError) as error:
+        except subprocess.CalledProcessError as error:
+            print(f"report: {name} was not measured: its benchmark ended with {error.returncode}.", file=sys.stderr)
+            return False
+        except (OSError, ValueError, KeyError) as error:
             print(f"report: {name} was not measured: {error!r}", file=sys.stderr)
             return False
     stored.write(args.docs, name, section, rows)

@@ -116,6 +116,7 @@ def test_measuring_runs_the_command_in_words_of_its_own(docs, weights, monkeypat
     monkeypatch.setattr(subprocess, "run", run)
     (weights / "synthseg-fast.safetensors").write_text("second")
     words = ["--docs", str(docs), "--stale", "--measure", str(tmp_path / "my data"), NAME]
+    (tmp_path / "my data").mkdir()
     assert report.main(words) == 0
     (command,) = ran
     assert command[1:3] == ["benchmarks/robustness.py", f"{tmp_path / 'my data'}/data/real_t1/validation"]
@@ -131,14 +132,28 @@ def test_a_benchmark_that_fails_leaves_the_rows(docs, monkeypatch, capsys):
         raise subprocess.CalledProcessError(2, command)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert report.main(["--docs", str(docs), "--measure", "nowhere", NAME]) == 1
-    assert f"{NAME} was not measured" in capsys.readouterr().err
+    assert report.main(["--docs", str(docs), "--measure", str(docs), NAME]) == 1
+    assert f"{NAME} was not measured: its benchmark ended with 2." in capsys.readouterr().err
     assert stored.read(docs, NAME)["rows"] == ROWS
 
 
 def test_what_a_person_must_name_is_asked_for(docs, capsys):
-    assert report.main(["--docs", str(docs), "--measure", "nowhere", "denoisers"]) == 1
+    assert report.main(["--docs", str(docs), "--measure", str(docs), "denoisers"]) == 1
     assert "denoisers is not measured: it needs --given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--measure", "/nowhere"], "there is no folder /nowhere"),
+        (["--given", "RUN"], "RUN is no WORD=PATH"),
+        (["nothing"], "there is no section nothing"),
+    ],
+)
+def test_wrong_words_are_said(words, said, docs, capsys):
+    with pytest.raises(SystemExit):
+        report.main(["--docs", str(docs), *words])
+    assert f"error: {said}" in capsys.readouterr().err
 
 
 def test_words_before_the_command_are_its_environment():

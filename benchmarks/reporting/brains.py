@@ -214,13 +214,13 @@ SECTIONS: dict[str, Section] = {
     ),
     "resolution": Section(
         f"python benchmarks/resolution.py {VALIDATION} --what resolution --fast --threads 1 --out OUT",
-        "rows.json", 10, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
+        "rows.json", 25, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
         lambda rows: benchmark("resolution").complete(rows, "resolution"),
         figure=lambda rows, path: benchmark("resolution").draw_figure(rows, path), picture="resolution.png",
     ),
     "contrast": Section(
         f"python benchmarks/resolution.py {VALIDATION} --what contrast --fast --threads 1 --out OUT",
-        "rows.json", 12, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
+        "rows.json", 27, FAST, lambda rows: benchmark("resolution").as_markdown(rows),
         lambda rows: benchmark("resolution").complete(rows, "contrast"),
         figure=lambda rows, path: benchmark("resolution").draw_figure(rows, path), picture="contrast.png",
     ),
