@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +29,31 @@ def placed(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def placed_files(
+    folder: str | os.PathLike[str], *, prefix: str = ".writing-", rank: Callable[[str], int] = lambda name: 0
+) -> Iterator[Path]:
+    """A folder to write several files to, which are moved into `folder` at the end; after an error none of them is.
+
+    Args:
+        folder: made if missing; files of the same names are replaced.
+        prefix: how the name of the folder in between begins.
+        rank: of a file by its name; the lowest are moved first.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+    try:
+        yield part
+        for path in sorted(part.iterdir(), key=lambda path: (rank(path.name), path.name)):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import placed_files
 
 if TYPE_CHECKING:
     import torch
@@ -170,22 +171,19 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, 
     import torch
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-
     def stored(v: torch.Tensor) -> torch.Tensor:
         """As float16, unless that is too small for it: variances of batch norms may be millions."""
         half = v.to(torch.float16) if v.dtype.is_floating_point and not exact else v
         return half if bool(torch.isfinite(half).all()) else v
 
     half = {k: stored(v).contiguous().cpu() for k, v in tensors.items()}
-    part = path.with_suffix(".part")
-    save_file(half, part)
-    part.chmod(0o644)  # safetensors makes files that only their owner can read
-    full = {**card, "sha256": sha256(part), "bytes": part.stat().st_size}
-    text = path.with_suffix(".json.part")
-    text.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
-    os.replace(text, path.with_suffix(".json"))
+    card_file = path.with_suffix(".json").name
+    with placed_files(path.parent, rank=lambda name: int(name == card_file)) as folder:
+        part = folder / path.name
+        save_file(half, part)
+        part.chmod(0o644)  # safetensors makes files that only their owner can read
+        full = {**card, "sha256": sha256(part), "bytes": part.stat().st_size}
+        (folder / card_file).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
 
 
 def build(card: dict[str, Any]) -> nn.Module:

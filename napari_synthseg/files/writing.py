@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,6 +14,7 @@ from napari_synthseg.files import checks, paths
 from napari_synthseg.files.formats import MGH_TYPES, WRITERS
 from napari_synthseg.files.headers import FileHeader, labels_header
 from napari_synthseg.files.label_table import LabelName, check_replaceable, labels_table, table_path
+from napari_synthseg.placing import placed_files
 from napari_synthseg.volume import Volume
 
 _MGH = (".mgz", ".mgh")
@@ -202,21 +201,10 @@ def _as_type(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
 @contextmanager
 def _placed(*targets: Path) -> Iterator[tuple[Path, ...]]:
     """Files to write in a temporary folder beside the targets, moved to them once all are complete."""
-    folder = targets[0].parent
-    temporary: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(mkdtemp(prefix=".writing-", dir=folder))
-        files = tuple(temporary / target.name for target in targets)
-        yield files
-        for file, target in zip(files, targets, strict=True):
-            os.replace(file, target)
+        with placed_files(targets[0].parent) as folder:
+            yield tuple(folder / target.name for target in targets)
     except InputError:
         raise
     except OSError as error:
         raise InputError(f"{targets[0]} cannot be written ({checks.one_line(error)}): choose another place.") from error
-    finally:
-        if temporary is not None:
-            for file in temporary.iterdir():
-                file.unlink()
-            temporary.rmdir()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from napari_synthseg import anatomy
 from napari_synthseg.files import stem, write_labels
+from napari_synthseg.placing import placed_files
 from napari_synthseg.segmentation.one_scan import Segmentation
 from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.segmentation.quality.ratings import rate
@@ -56,9 +55,13 @@ def write_results(
     Returns:
         The files, the label file last.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=_part_prefix(target), dir=target.parent))
-    try:
+    # The record first, so that what an interruption leaves is known as ours; the labels last: they complete it.
+    order = {record_path(target).name: 0, target.name: 2}
+
+    def rank(name: str) -> int:
+        return order.get(name, 1)
+
+    with placed_files(target.parent, prefix=_part_prefix(target), rank=rank) as part:
         name = stem(target)
         write_labels(part / target.name, result.labels, result_columns(result), names=result.names or None)
         content = {**result_record(result), "labels": checksum(part / target.name), **(more or {})}
@@ -72,14 +75,8 @@ def write_results(
             write_labels(part / tissue_path(target, which).name, classes, names=tissue_names())
         if also is not None:
             also(part)
-        # The record first, so that what an interruption leaves is known as ours; the labels last: they complete it.
-        order = {record_path(target).name: 0, target.name: 2}
-        files = sorted(part.iterdir(), key=lambda path: order.get(path.name, 1))
-        for path in files:
-            os.replace(path, target.parent / path.name)
-        return [target.parent / path.name for path in files]
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        written = sorted((path.name for path in part.iterdir()), key=lambda name: (rank(name), name))
+    return [target.parent / name for name in written]
 
 
 def _part_prefix(target: Path) -> str:

@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.placing import placed_files
 
 if TYPE_CHECKING:
     from napari_synthseg.volume import Volume
@@ -109,13 +109,9 @@ def save_files(folder: str | os.PathLike, write: Callable[[Path], None]) -> None
     Raises:
         InputError: the folder cannot be written to.
     """
-    folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".writing-", dir=folder) as place:
-            write(Path(place))
-            for file in sorted(Path(place).iterdir()):
-                os.replace(file, folder / file.name)
+        with placed_files(folder) as place:
+            write(place)
     except InputError:
         raise
     except OSError as error:
