@@ -17,7 +17,7 @@ from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.progress import checkpoint
 
 IN_CACHE = 2**18
-"""Logits that are worked on at a time on a CPU: 1 MiB of float32."""
+"""Logits that each thread of a CPU works on at a time: 1 MiB of float32."""
 
 
 def located(
@@ -129,7 +129,7 @@ def _posteriors(
         rows, mirrored = list(order), [position ^ 4 for position in range(8)]
         heads.append((weight[mirrored][:, rows], offset[mirrored][:, rows]))
     out = torch.empty(k, 2 * x, 2 * y, 2 * z, dtype=torch.float16, device=features[0].device)
-    slices = x if out.device.type != "cpu" else max(1, IN_CACHE // (k * y * z))
+    slices = x if out.device.type != "cpu" else max(1, IN_CACHE * torch.get_num_threads() // (k * y * z))
     for low in range(0, x, slices):
         checkpoint()
         part = slice(low, min(low + slices, x))

@@ -26,7 +26,7 @@ WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49
 """Structures without holes (Euler characteristic 2); white matter, cortex and cerebellum enclose others."""
 
 AT_A_TIME = 8192
-"""Voxels whose channels are worked on together. Sums over as many are exact enough in float32."""
+"""Voxels whose channels each thread works on at a time. Sums over some of these are exact enough in float32."""
 
 Box = tuple[slice, slice, slice]
 
@@ -294,9 +294,10 @@ def best_channel(posteriors: torch.Tensor) -> np.ndarray:
 
 def _pieces(voxels: int) -> Generator[slice, None, None]:
     """Runs of voxels of which all channels fit into a cache; at each the job may be stopped."""
-    for low in range(0, voxels, AT_A_TIME):
+    size = AT_A_TIME * torch.get_num_threads()
+    for low in range(0, voxels, size):
         checkpoint()
-        yield slice(low, low + AT_A_TIME)
+        yield slice(low, low + size)
 
 
 def hard_labels(posteriors: torch.Tensor, values: Sequence[int]) -> np.ndarray:
