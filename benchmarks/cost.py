@@ -29,6 +29,10 @@ RUNS = {
     "training": "training --threads 1 -n 6 --label-map SHARED/data/label_maps/training_seg_18.nii.gz",
     "training, lesions": "training --lesions --threads 1 -n 6 "
     "--label-map SHARED/data/label_maps/training_seg_18.nii.gz",
+    "paper, 96": "paper --size 96 --threads 1 -n 3 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
+    "paper, 96, float32": "paper --size 96 --float32 --threads 1 -n 2 "
+    "--label-map SHARED/data/label_maps/training_seg_01.nii.gz",
+    "paper, 160": "paper --size 160 --threads 1 -n 2 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
     "phantom": "phantom",
 }
 """Words for speed.py."""
@@ -90,10 +94,13 @@ LINES = (
     Line("the same: refiner", "training", of_stage("refine")),
     Line("with lesions: locator", "training, lesions", of_stage("locate")),
     Line("with lesions: refiner", "training, lesions", of_stage("refine")),
+    Line("a step of `train synthseg --preset paper`, one thread: crop of 96^3, bfloat16", "paper, 96", later),
+    Line("the same in float32", "paper, 96, float32", later),
+    Line("the same: crop of 160^3, bfloat16", "paper, 160", later),
     Line("an analytic head at 1 mm", "phantom"),
 )  # fmt: skip
-REFERENCE = {"generator": 8.5, "pipeline": 40.0}
-"""CPU seconds of the reference implementation on this kind of machine, a sample of 160^3 and a head cropped to it."""
+REFERENCE = {"generator": 8.5, "pipeline": 40.0, "paper, 96": 13.6, "paper, 96, float32": 13.6, "paper, 160": 43.3}
+"""CPU seconds of the reference implementation on this kind of machine: a sample of 160^3, a head of that, a step."""
 
 
 def main() -> int:
@@ -138,6 +145,10 @@ def table(found: dict[str, Any]) -> str:
     if "pipeline" in found:
         share = _mean(found["pipeline"]["runs"][1:]) / REFERENCE["pipeline"]
         said.append(f"a scan {100 * share:.0f} % of its time")
+    shares = {name: _mean(found[name]["runs"][1:]) / REFERENCE[name] for name in found if name.startswith("paper")}
+    if shares:
+        words = ", ".join(f"{100 * share:.0f} % ({name.partition(', ')[2]})" for name, share in shares.items())
+        said.append(f"a step of the paper's recipe {words}")
     return "\n".join(lines) + (f"\n\nThat is: {', '.join(said)}." if said else "")
 
 
