@@ -20,6 +20,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.lesion_inputs import GROUPS, lesion_inputs, tissue_channels
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.blocks import plan, window
+from napari_synthseg.segmentation.lesion_doubts import doubts
 from napari_synthseg.segmentation.postprocess import Box, bounding_box, dilated
 from napari_synthseg.segmentation.prediction import Prediction, blend, interruptible
 
@@ -53,6 +54,7 @@ class Marked:
         count: lesions, each connected (faces, edges or corners).
         weights: name and checksum of the network's.
         soft_dice: of the lesions' labels and probabilities; None where there are none.
+        warnings: sentences about a contrast on which lesions are found badly.
     """
 
     prediction: Prediction
@@ -60,6 +62,7 @@ class Marked:
     count: int
     weights: dict[str, Any]
     soft_dice: float | None
+    warnings: tuple[str, ...] = ()
 
 
 def load_lesions(name_or_path: str = NAME) -> nn.Module:
@@ -119,7 +122,14 @@ def mark_steps(
     if count:
         inside = float(soft[torch.from_numpy(lesions)].sum(dtype=torch.float64))
         agreement = 2 * inside / (float(lesions.sum()) + float(soft.sum(dtype=torch.float64)))
-    return Marked(replace(prediction, posteriors=posteriors, values=values), marked, count, weights, agreement)
+    under = inside_image(prediction, box)
+    doubted = doubts(image[under], hard[box])
+    return Marked(replace(prediction, posteriors=posteriors, values=values), marked, count, weights, agreement, doubted)
+
+
+def inside_image(prediction: Prediction, box: Box) -> Box:
+    """A box of the prediction as one of the image it was made from."""
+    return tuple(slice(a + side.start, a + side.stop) for a, side in zip(prediction.start, box, strict=True))  # type: ignore[return-value]
 
 
 def probability_steps(
@@ -132,7 +142,7 @@ def probability_steps(
     max_voxels: int,
 ) -> Generator[Progress, None, np.ndarray]:
     """(X, Y, Z) float32 probability of a lesion in a box of the prediction, block by block."""
-    under = tuple(slice(a + side.start, a + side.stop) for a, side in zip(prediction.start, box, strict=True))
+    under = inside_image(prediction, box)
     tissues = tissue_channels(prediction.posteriors[(slice(None), *box)], prediction.values)
     inputs = lesion_inputs(torch.from_numpy(np.ascontiguousarray(image[under])), tissues)
     del tissues

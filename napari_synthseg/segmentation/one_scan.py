@@ -224,7 +224,7 @@ def segment_steps(
         if marked is not None and marked.soft_dice is not None:
             result = replace(result, quality={**result.quality, LESION: marked.soft_dice})
         clock.lap("measure")
-        warnings += list(result.warnings)
+        warnings += list(result.warnings) + ([] if marked is None else list(marked.warnings))
         if not options.fix_orientation and prediction.coarse is not None:
             where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
             warnings += yield from plausibility.question_orientation(

@@ -12,7 +12,9 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.lesion_finder import LesionFinder
+from napari_synthseg.segmentation import lesion_stage
 from napari_synthseg.segmentation import lesions as lesions_module
+from napari_synthseg.segmentation.lesion_doubts import doubts
 from napari_synthseg.segmentation.lesion_stage import plausible, with_channel
 from napari_synthseg.segmentation.one_scan import segment
 from napari_synthseg.segmentation.outputs import write_results
@@ -95,11 +97,16 @@ def test_without_white_matter_or_lesions_nothing_is_marked(finder) -> None:
     assert result.record["lesion_count"] == 0 and result.volumes[77] < 1 and not (result.labels.data == 77).any()
 
 
-def test_files_say_how_many_there_are(scan, finder, tmp_path) -> None:
+def test_files_say_how_many_there_are_and_what_is_doubted(scan, finder, tmp_path, monkeypatch) -> None:
     volume, _ = scan
+    seen = []
+    monkeypatch.setattr(
+        lesion_stage, "doubts", lambda image, hard: seen.append((image.shape, hard.shape)) or ("Doubt.",)
+    )
     result = segment(volume, network=FakeLocateRefine(), device="cpu", lesions=True)
     write_results(tmp_path / "a_dseg.nii.gz", volume, result)
     record = json.loads((tmp_path / "a_dseg.json").read_text())
+    assert "Doubt." in result.warnings and "Doubt." in record["warnings"] and seen[0][0] == seen[0][1]
     assert record["lesion_count"] == 2 and record["volumes_mm3"]["WM-hypointensities"] > 100
     assert "77\tWM-hypointensities" in (tmp_path / "a_dseg.tsv").read_text()
 
@@ -115,6 +122,18 @@ def test_only_near_white_matter_and_not_too_small() -> None:
     assert count == 2 and found.sum() == 8 + 12
     assert found[6:8, 6:8, 6:8].all() and found[9:12, 12:14, 12:14].all()
     assert plausible(p, hard, 0.25)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("white", "grey", "fluid", "expected"),
+    [(100, 70, 20, "as on T1"), (80, 100, 200, "as on T2"), (80, 95, 20, None), (100, 80, 120, "as on T2")],
+)
+def test_a_contrast_on_which_lesions_are_missed_is_named(white, grey, fluid, expected) -> None:
+    hard = np.repeat(np.array([0, 2, 3, 4], np.int16), 250).reshape(4, 5, 50)
+    image = np.array([0, white, grey, fluid], np.float32)[np.searchsorted([0, 2, 3, 4], hard)]
+    found = doubts(image, hard)
+    assert (expected is None and not found) or (len(found) == 1 and expected in found[0])
+    assert doubts(image, np.zeros_like(hard)) == ()
 
 
 def test_lesions_win_where_they_are_and_nowhere_else() -> None:
