@@ -295,12 +295,14 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
     """An image to its embedding; the seconds of one click on it are told."""
     import torch
 
+    from napari_synthseg.networks.frozen_encoder import quicken
     from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable
 
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     model = Promptable(args.encoder).eval()
+    quicken(model)  # as sessions do
     image = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE) * 255
     point, inside = torch.tensor([[[300.0, 400.0]]]), torch.ones(1, 1)
 

@@ -1,4 +1,4 @@
-"""An image encoder that is not trained, made fast: TinyViT with its norms folded into its convolutions."""
+"""Image encoders that are not trained, made fast: TinyViT with its norms folded into its convolutions."""
 
 from __future__ import annotations
 
@@ -63,6 +63,18 @@ class FrozenEncoder(nn.Module):
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.kind == torch.bfloat16)
+
+
+def quicken(model: Promptable) -> None:
+    """Make a model that is not trained any more encode in two thirds of the time, in place; its embeddings stay.
+
+    TinyViT's norms go into its convolutions, whose numbers are laid channels last. Other encoders stay as they are.
+    """
+    encoder = model.image_encoder.eval()
+    if isinstance(encoder, TinyVitEncoder):
+        fold_norms(encoder)
+        for part in (encoder.patch_embed, encoder.stages):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def fold_norms(module: nn.Module) -> None:

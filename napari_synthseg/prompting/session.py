@@ -12,6 +12,7 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.frozen_encoder import quicken
 from napari_synthseg.networks.promptable import SINGLE, Promptable
 from napari_synthseg.promptable_weights import load_model
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
@@ -55,7 +56,10 @@ class Session:
         connected: bool | None = None,
     ) -> None:
         self.device = resolve_device(device)
-        loaded = model if isinstance(model, Promptable) else load_model(model)
+        if isinstance(model, Promptable):
+            loaded = model
+        else:
+            quicken(loaded := load_model(model))
         self.model = loaded.to(self.device).eval()
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks.frozen_encoder import FrozenEncoder
+from napari_synthseg.networks.frozen_encoder import FrozenEncoder, quicken
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.synthesis.shapes.priors import ShapePriors
 from napari_synthseg.training.synthfm.prompt_recipe import (
@@ -47,6 +47,22 @@ def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
     fast = FrozenEncoder(model)(image).float()
     assert fast.shape == exact.shape
     assert (fast - exact).std() < 0.05 * exact.std()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_quickened_model_says_what_it_said(layout) -> None:
+    model = small_model().eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    image = (torch.rand(1, 3, SIZE, SIZE // 2) * 255).contiguous(memory_format=layout)
+    with torch.no_grad():
+        before = model.encode(image)
+        quicken(model)
+        after = model.encode(image)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.image_encoder.modules())
+    torch.testing.assert_close(after, before, atol=1e-4 * float(before.std()), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [PromptRecipe, TunedPromptRecipe])
