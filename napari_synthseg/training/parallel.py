@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,8 +30,10 @@ Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
 MEMBER = "napari_synthseg.training.runs.member"
-PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What Fabric reads of the environment where processes were started by somebody else, as torchrun does too."""
+MEETING = "NAPARI_SYNTHSEG_MEETING"
+"""The file by which the processes of one machine meet: torch's own way is a port that any machine reaches."""
+PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", MEETING)
+"""What Fabric reads of the environment where somebody else started the processes, as torchrun does too; and ours."""
 
 
 class Team:
@@ -131,10 +134,11 @@ def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team
         raise InputError(f"There are {torch.cuda.device_count()} GPUs here, not {count}: ask for fewer devices.")
     others: list[subprocess.Popen[bytes]] = []
     before = {name: os.environ.get(name) for name in PLACE}
+    folder = tempfile.mkdtemp(prefix="napari-synthseg-")
     try:
         if seat().size == 1:
             place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-            os.environ.update({**place, "LOCAL_RANK": "0"})
+            os.environ.update({**place, "LOCAL_RANK": "0", MEETING: os.path.join(folder, "meeting")})
             command = [sys.executable, "-m", MEMBER, *arguments]
             others = [
                 subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
@@ -149,6 +153,7 @@ def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team
             else:
                 os.environ[name] = value
         dismiss(others)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def dismiss(others: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -178,6 +183,9 @@ def connected(kind: str, size: int) -> Team:
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     backend = "nccl" if kind == "cuda" else "gloo"
+    if meeting := os.environ.get(MEETING):
+        place = Path(meeting).as_uri()
+        torch.distributed.init_process_group(backend, place, rank=seat().rank, world_size=size)
     nodes = max(1, size // int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     fabric = Fabric(
         accelerator="gpu" if kind == "cuda" else "cpu",
