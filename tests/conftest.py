@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
+
+os.environ.setdefault("NAPARI_SYNTHSEG_NICE", "0")  # runs in the background must not wait behind other tests
 
 
 @pytest.fixture

@@ -54,7 +54,8 @@ def _detached(command: list[str], output: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     apart: dict[str, object] = {"start_new_session": True}
     if sys.platform == "win32":
-        apart = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        apart = {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     with output.open("ab") as f:
         return subprocess.Popen(
             command,
