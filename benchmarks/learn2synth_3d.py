@@ -1,6 +1,6 @@
 """Learn2Synth in 3D, on real scans: does a network gain when a few labelled ones tune its synthesis?
 
-    python benchmarks/learn2synth_3d.py LABEL_MAPS TRAINING VALIDATION OUT [--only NAME ...] [--first N] [--then N]
+    python benchmarks/learn2synth_3d.py LABEL_MAPS TRAINING VALIDATION OUT [--only NAME ...] [--json FILE]
 
 LABEL_MAPS is a folder (or a prepared .npz) of whole-head label maps, of which the last two are held out; TRAINING and
 VALIDATION hold labelled T1 scans (`1002_t1.nii.gz`, `1002_labels.nii.gz`). At a size that a CPU can do: whole brains at
@@ -76,6 +76,7 @@ def main() -> int:
     parser.add_argument("--augmenter-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path, help="file for the figures of all")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -86,6 +87,8 @@ def main() -> int:
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)
     found = {n: json.loads(f.read_text()) for n in ("start", *KINDS) if (f := args.out / f"{n}.json").exists()}
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))
     return cli.DONE
 

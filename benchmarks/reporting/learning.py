@@ -88,6 +88,10 @@ def masks_table(rows: Figures) -> str:
 
 SECTIONS: dict[str, Section] = {
     "learn2synth": Section(
+        f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --threads 1 --json OUT/figures.json",
+        "figures.json", 35, (), learn2synth_table, learn2synth_rows,
+    ),
+    "learn2synth-others": Section(
         f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --threads 1 --json OUT/figures.json",
         "figures.json", 35, (), learn2synth_table, learn2synth_rows,
     ),
