@@ -104,7 +104,7 @@ class LesionRecipe:
 
     Args:
         model: the network.
-        heads: that it learns from; every `SPARED`th chooses the threshold instead.
+        heads: that it learns from; one of every `SPARED` chooses the threshold instead.
         batch: voxels a step.
         reuse: steps to a new head; drawing heads takes far longer than learning from them.
         inverted_share: share of the batches that are of inverted scans.
