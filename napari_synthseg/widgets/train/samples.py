@@ -28,6 +28,8 @@ MARK = "napari_synthseg_training"
 """Key in the metadata of layers made here; its value says which part of a sample it is."""
 CLOSE = 0.01
 """Share of an image's range by which its limits may differ from those it is drawn with."""
+BETWEEN_MS = 60
+"""From one layer of a sample to the next: long enough for the window to be drawn in between."""
 NAMES = {"image": "Training sample", "truth": "Training truth", "prediction": "Training prediction"}
 
 
@@ -102,6 +104,7 @@ class SampleLayers(QObject):
         self._waiting: list[tuple[str, Sample]] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
+        self._timer.setInterval(BETWEEN_MS)
         self._timer.timeout.connect(self._show_next)
 
     def show(self, sample: Sample) -> None:
