@@ -100,6 +100,11 @@ SECTIONS: dict[str, Section] = {
         "--only learned-0.10 learned-0.15 --threads 1 --json OUT/figures.json",
         "figures.json", 25, (), lambda found: benchmark("learn2synth").table1(found), learn2synth_rows,
     ),
+    "learn2synth-3d": Section(
+        f"python benchmarks/learn2synth_3d.py {MAPS} {TRAINING} {VALIDATION} OUT --only naive noise supervised "
+        "--threads 1 --json OUT/figures.json",
+        "figures.json", 45, (), lambda found: benchmark("learn2synth_3d").table(found),
+    ),
     "finetuning-forgetting": Section(
         f"python benchmarks/finetuning.py forgetting {TRAINING} {VALIDATION} OUT --counts 8 --steps 40 --threads 1 "
         f"--label-maps {MAPS} --maps training_seg_01 training_seg_02 training_seg_03 --heads training_seg_19 "
