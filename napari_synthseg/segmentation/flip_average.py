@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
+from napari_synthseg.devices import to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.progress import checkpoint
@@ -85,11 +86,6 @@ def refined(
         return [net.term(seen, start[:, :, part], appearance, position)[0]] * len(features)
 
     return _posteriors(net, features, terms, order)
-
-
-def to_memory(x: torch.Tensor) -> torch.Tensor:
-    """Channels last, which convolutions like best, where the device knows it."""
-    return x if x.device.type == "mps" else x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def _as_computed(x: torch.Tensor) -> torch.Tensor:

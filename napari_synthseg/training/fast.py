@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import LESION
-from napari_synthseg.devices import bfloat16_where_quick
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
@@ -43,11 +43,6 @@ def percentile_limits(image: torch.Tensor, low: float = 0.01, high: float = 0.99
 def rescaled(image: torch.Tensor, limits: tuple[float, float]) -> torch.Tensor:
     """The image with its limits at 0 and 1, clipped."""
     return ((image - limits[0]) / (limits[1] - limits[0])).clamp_(0, 1)
-
-
-def to_memory(x: torch.Tensor) -> torch.Tensor:
-    """Channels last, which convolutions like best."""
-    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def class_weights(

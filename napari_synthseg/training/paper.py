@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from napari_synthseg.devices import bfloat16_where_quick
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.synthesis.brains import Grid, apply_batch, crop_grid
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
-from napari_synthseg.training.fast import Validation, step_generator, to_memory
+from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
@@ -78,7 +78,7 @@ class PaperRecipe:
     def found(self, seen: torch.Tensor) -> torch.Tensor:
         """What the network finds in (B, C, X, Y, Z), (B, K, X, Y, Z) float32 posteriors."""
         with bfloat16_where_quick(self.device):
-            return self.model(seen if self.device.type == "mps" else to_memory(seen))
+            return self.model(to_memory(seen))
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         images, seen, truth = self.seen(step_generator(self.seed, step))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from napari_synthseg import anatomy
+from napari_synthseg.devices import to_memory
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
@@ -19,7 +20,7 @@ from napari_synthseg.synthesis.brains import Grid, apply, target
 from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import draw
-from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator, to_memory
+from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator
 
 
 @dataclass(frozen=True)

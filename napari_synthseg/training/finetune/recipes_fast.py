@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_synthseg.devices import to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
@@ -22,7 +23,6 @@ from napari_synthseg.training.fast import (
     percentile_limits,
     rescaled,
     step_generator,
-    to_memory,
 )
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
+from napari_synthseg.devices import to_memory
 from napari_synthseg.networks.lesion_inputs import GROUPS, group_of, lesion_inputs, tissue_channels
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.segmentation.prediction import half_precision
@@ -23,7 +24,7 @@ from napari_synthseg.synthesis.lesion_sequences import as_random_sequence
 from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
-from napari_synthseg.training.fast import percentile_limits, rescaled, to_memory
+from napari_synthseg.training.fast import percentile_limits, rescaled
 
 ERRORS = TissueErrorPriors(displacement_std=(0.0, 1.5), change=0.25, reach=3.0, blur=(0.3, 1.5))
 """Of tissue maps made from the label map; a crop has control points twice as near to each other as a head."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import TISSUES
-from napari_synthseg.devices import bfloat16_where_quick
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
@@ -21,7 +21,6 @@ from napari_synthseg.training.fast import (
     percentile_limits,
     rescaled,
     step_generator,
-    to_memory,
 )
 from napari_synthseg.training.losses import dice_and_cross_entropy
 from napari_synthseg.training.parallel import team
