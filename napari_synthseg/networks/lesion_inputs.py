@@ -123,7 +123,9 @@ def without_bias(image: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
     for _ in range(ROUNDS):
         weighted = terms * weight[:, None]
         ridge = RIDGE * len(values) * torch.eye(TERMS, device=image.device)
-        solved = torch.linalg.solve((terms.T @ weighted + ridge).double(), (weighted.T @ values).double()).float()
+        # On the CPU, since Apple's GPUs know no float64; a system of TERMS unknowns is nothing to it.
+        sides = [one.cpu().double() for one in (terms.T @ weighted + ridge, weighted.T @ values)]
+        solved = torch.linalg.solve(*sides).float().to(image.device)
         rest = values - terms @ solved
         scale = 1.4826 * float(rest.abs().median()) * OUTLIER
         weight = 1 / (1 + (rest / max(scale, 1e-6 * float(values.abs().max()) + 1e-12)) ** 2) ** 2
