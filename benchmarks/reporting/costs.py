@@ -110,6 +110,10 @@ SECTIONS: dict[str, Section] = {
         "python benchmarks/cost.py SHARED --json OUT/rows.json", "rows.json", 3, (),
         lambda found: benchmark("cost").table(found), times=True,
     ),
+    "compiled": Section(
+        "python benchmarks/compiled.py --threads 1 --json OUT/rows.json", "rows.json", 3, (),
+        lambda rows: benchmark("compiled").table(rows), times=True,
+    ),
     "growth": Section(
         "python benchmarks/growth.py OUT/rows.json --threads 1", "rows.json", 8, (),
         lambda rows: benchmark("growth").compact(rows), growth_rows, times=True,

@@ -1,0 +1,124 @@
+"""Whether `torch.compile` pays: networks as they are and compiled, one after the other in one process.
+
+    python benchmarks/compiled.py [--device cpu] [--threads N] [-n 5] [--only NAME ...] [--json FILE]
+
+For each network: seconds of a forward pass as the program runs it, seconds of the compiled one, seconds that compiling
+takes, and after how many scans it has paid for itself. Channels last; bfloat16 where the device is quick in it, and
+always float32 for the paper's U-Net. Weights are random: they cost the same. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.segmentation.prediction import half_precision
+
+LABELS = tuple(range(33))
+CROP = (96, 112, 96)
+"""What the locator sees, at 2 mm; and the block that the refiner and the U-Net get here, at 1 mm."""
+Forward = Callable[[], torch.Tensor]
+
+
+def locator(device: torch.device, compiled: Callable[[nn.Module], nn.Module]) -> Forward:
+    """The fast network's locator on its field of view, both directions in one batch as for flips."""
+    network = compiled(placed(LocateRefine(LABELS).locator, device))
+    image = torch.rand(2, 1, *CROP, device=device)
+    return lambda: network(image)
+
+
+def refiner(device: torch.device, compiled: Callable[[nn.Module], nn.Module]) -> Forward:
+    """The trunk of the fast network's refiner, which is most of its work."""
+    model = placed(LocateRefine(LABELS), device)
+    trunk = compiled(model.refiner.trunk)
+    image = torch.rand(1, 1, *CROP, device=device)
+    prior = torch.rand(1, len(LABELS), *(n // 2 for n in CROP), device=device).softmax(1)
+    seen = torch.rand(1, len(LABELS), 2, device=device) + 0.1
+    hints = model.refiner.hints(image, prior, seen)
+    return lambda: trunk(image, hints)
+
+
+def unet(device: torch.device, compiled: Callable[[nn.Module], nn.Module]) -> Forward:
+    """The paper's U-Net."""
+    network = compiled(placed(UNet3d(len(LABELS)), device))
+    image = torch.rand(1, 1, *CROP, device=device)
+    return lambda: network(image)
+
+
+NETWORKS = {"locator": (locator, "locate-refine"), "refiner": (refiner, "locate-refine"), "unet": (unet, "unet")}
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, as the program keeps it."""
+    return model.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def main() -> None:
+    """Times every network both ways and prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu", type=torch.device)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-n", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = {}
+    for name in args.only:
+        with tempfile.TemporaryDirectory() as folder:  # a second run would find what the first has compiled
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+            rows[name] = measured(name, args.device, args.n)
+    if args.json is not None:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+
+
+def measured(name: str, device: torch.device, repetitions: int) -> dict[str, float]:
+    """Seconds of a network both ways, timed in turn, so that what else the machine does meets both."""
+    torch.manual_seed(0)
+    make, kind = NETWORKS[name]
+    with torch.inference_mode(), half_precision(device, kind):
+        plain, quick = make(device, lambda model: model), make(device, torch.compile)  # type: ignore[arg-type]
+        seconds(plain, device)
+        compiling = seconds(quick, device)
+        pairs = [(seconds(plain, device), seconds(quick, device)) for _ in range(repetitions)]
+    before, after = (median(times) for times in zip(*pairs, strict=True))
+    return {"plain": round(before, 4), "compiled": round(after, 4), "compiling": round(compiling, 1)}
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Markdown: a line for each network."""
+    lines = [
+        "| network | as it is, s | compiled, s | ratio | compiling, s | pays after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        before, after, compiling = row["plain"], row["compiled"], row["compiling"]
+        pays = f"{compiling / (before - after):.0f} passes" if after < before else "never"
+        lines.append(f"| {name} | {before:.3f} | {after:.3f} | {after / before:.2f} | {compiling:.0f} | {pays} |")
+    return "\n".join(lines)
+
+
+def seconds(forward: Forward, device: torch.device) -> float:
+    """Of one pass, to its end."""
+    started = time.perf_counter()
+    forward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
