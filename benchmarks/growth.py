@@ -133,7 +133,8 @@ def head(side: int = HEAD, spacing: float = 1.0) -> Any:
 def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
     """Scans in memory to labels in memory."""
     from napari_synthseg.progress import run
-    from napari_synthseg.segmentation.one_scan import load, segment_steps
+    from napari_synthseg.segmentation.networks import load
+    from napari_synthseg.segmentation.one_scan import segment_steps
     from napari_synthseg.segmentation.options import SegmentOptions
 
     chosen = SegmentOptions(threads=threads)

@@ -1,4 +1,4 @@
-"""Segmenting one scan after the other in one process: the network is loaded once, the next scan read meanwhile."""
+"""Segmenting one scan after the other in one process: networks are loaded once, the next scan read meanwhile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Settings:
         options: how to segment.
         made: `identity.made_with` of the options.
         redo: replace results of other scans.
-        load: gives the network; None: the one that the options name.
+        load: gives the segmenter; None: the one that the options name.
     """
 
     token: str
@@ -69,23 +69,23 @@ class Outcome:
 
 
 class Segmenter:
-    """A network, and the scan that is read ahead."""
+    """Networks, and the scan that is read ahead."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the network.
+        """Load the networks.
 
         Raises:
-            InputError: there are no such weights, or they segment no scan by themselves.
+            InputError: there are no such weights, or they are of another network.
         """
-        from napari_synthseg.segmentation.one_scan import load
+        from napari_synthseg.segmentation.networks import load_all
 
         self.settings = settings
-        self.model = (settings.load or load)(settings.options)
+        self.networks = load_all(settings.options, settings.load(settings.options) if settings.load else None)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._ahead: dict[Path, Future[tuple[dict[str, Any], Volume]]] = {}
 
     def close(self) -> None:
-        """Forget the network and what was read."""
+        """Forget the networks and what was read."""
         self._ahead.clear()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
@@ -125,7 +125,7 @@ class Segmenter:
         del current
         if record := self._finished_before(task):
             return record, True
-        result = run(segment_steps(volume, options, self.model, name=str(task.scan)), None, should_stop)
+        result = run(segment_steps(volume, options, self.networks, name=str(task.scan)), None, should_stop)
         facts = {"input": made_from, **self.settings.made, BATCH: self.settings.token}
         more = {**task.sidecar, MADE_FROM: facts}
 

@@ -13,7 +13,8 @@ from napari_synthseg.errors import InputError, in_a_sentence
 from napari_synthseg.files import read_volume
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.inputs import find_scans
-from napari_synthseg.segmentation.one_scan import Segmentation, load, segment_steps
+from napari_synthseg.segmentation.networks import Networks, load_all
+from napari_synthseg.segmentation.one_scan import Segmentation, segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.outputs import plan_outputs, write_results
 from napari_synthseg.segmentation.tables import Quality, Volumes, write_quality, write_volumes
@@ -89,14 +90,14 @@ def segment_files(
         if table is not None and Path(table).is_dir():
             raise InputError(f"{table} is a folder; give the name of a CSV or TSV file for the {what}.")
     yield Progress("Loading the network")
-    model = model if model is not None else load(options)
+    networks = load_all(options, model)
     report = BatchReport()
     volumes: dict[str, Volumes] = {}
     qualities: dict[str, Quality] = {}
     for number, (scan, target) in enumerate(zip(scans, targets, strict=True), 1):
         title = scan.name if len(scans) == 1 else f"{number}/{len(scans)} {scan.name}"
         try:
-            for_one = _segment_one(scan, target, options, model, preview)
+            for_one = _segment_one(scan, target, options, networks, preview)
             result = yield from _titled(for_one, title)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if len(scans) == 1:
@@ -121,11 +122,11 @@ def segment_files(
 
 
 def _segment_one(
-    scan: Path, target: Path, options: SegmentOptions, model: nn.Module, preview: bool
+    scan: Path, target: Path, options: SegmentOptions, networks: Networks, preview: bool
 ) -> Generator[Progress, None, Segmentation]:
     yield Progress("Reading")
     volume = read_volume(scan, index=options.index)
-    result = yield from segment_steps(volume, options, model, name=str(scan))
+    result = yield from segment_steps(volume, options, networks, name=str(scan))
     yield Progress("Writing")
     write_results(target, volume, result, preview=preview, tissues=options.tissues)
     return replace(result, posteriors=None)

@@ -23,9 +23,10 @@ from napari_synthseg.progress import Progress, run
 from napari_synthseg.segmentation import lesions, plausibility, postprocess
 from napari_synthseg.segmentation.grid import Grid, Turn
 from napari_synthseg.segmentation.lesion_stage import mark_steps
+from napari_synthseg.segmentation.networks import Networks, load_all
 from napari_synthseg.segmentation.options import SegmentOptions, make_options
 from napari_synthseg.segmentation.organs import NOTHING, names_of
-from napari_synthseg.segmentation.parcellation import Parcels, divide, load_parcellation, parcellate_steps, scene_around
+from napari_synthseg.segmentation.parcellation import Parcels, divide, parcellate_steps, scene_around
 from napari_synthseg.segmentation.posteriors import Posteriors
 from napari_synthseg.segmentation.predict import predict_steps
 from napari_synthseg.segmentation.prediction import Prediction, kind_of
@@ -35,7 +36,7 @@ from napari_synthseg.segmentation.quality.calibration import Calibration, calibr
 from napari_synthseg.segmentation.quality.evidence import Evidence, gather
 from napari_synthseg.segmentation.quality.ratings import Verdict, verdict_on
 from napari_synthseg.segmentation.quality.soft_dice import expected_dice
-from napari_synthseg.segmentation.regressor import load_regressor, score_steps
+from napari_synthseg.segmentation.regressor import score_steps
 from napari_synthseg.segmentation.targets import PROGRAM
 from napari_synthseg.segmentation.whole_head import NO_BRAIN
 from napari_synthseg.volume import Volume
@@ -93,46 +94,19 @@ def segment(
     return run(segment_steps(volume, chosen, network, name=str(scan)), on_progress)
 
 
-def load(options: SegmentOptions) -> nn.Module:
-    """The network that the options name.
-
-    Raises:
-        InputError: there are no such weights, or they segment no scan by themselves.
-    """
-    from napari_synthseg.weights import SEGMENTERS, find_robust, load_model
-
-    if options.weights is not None:
-        name = str(options.weights)
-    else:
-        unnamed = options.model == SegmentOptions.model
-        name = str(find_robust()) if options.robust and unnamed else options.model
-    model = load_model(name)
-    card: dict[str, Any] = model.card  # type: ignore[assignment]
-    if card["network"] not in SEGMENTERS or card.get("in_channels", 1) != 1:
-        hint = ": give it as the parcellation" if card["network"] == "parcellation" else ""
-        what = card.get("title", card["network"])
-        raise InputError(f"The weights {card.get('name')!r} ({what}) segment no scan by themselves{hint}.")
-    if card.get("preset") == "reference" and "version" not in card and card["labels"] == [*range(len(card["labels"]))]:
-        raise InputError(
-            f"The weights {card.get('name')!r} predict {len(card['labels'])} labels that nobody has named: give their "
-            "list (napari-synthseg import-weights FILE --labels LIST), and use what that writes."
-        )
-    if options.robust and card["network"] != "robust":
-        raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
-    if options.tissues and card["network"] != "robust":
-        raise InputError(f"The weights {card.get('name')!r} find no tissues to keep: a robust network does (--robust).")
-    return model
-
-
 def segment_steps(
-    volume: Volume, options: SegmentOptions | None = None, model: nn.Module | None = None, *, name: str = "The image"
+    volume: Volume,
+    options: SegmentOptions | None = None,
+    model: nn.Module | Networks | None = None,
+    *,
+    name: str = "The image",
 ) -> Generator[Progress, None, Segmentation]:
     """Segment a volume, reporting at least once a block; closing the generator stops the work.
 
     Args:
         volume: the scan.
         options: how; the defaults if None.
-        model: a network already loaded, in place of the one the options name.
+        model: a network already loaded, in place of the one the options name; or all that they ask for.
         name: how messages call the scan.
     """
     options = options or SegmentOptions()
@@ -140,15 +114,14 @@ def segment_steps(
     clock = Clock()
     with threads(options.threads):
         check(volume, name)
-        if model is None:
+        if not isinstance(model, Networks):
             yield Progress("Loading the network")
-            model = load(options)
+            model = load_all(options, model)
+        networks, model = model, model.segmenter
         card = getattr(model, "card", None)
         names = names_of(card)
         how = procedure(options, card)
-        finder = lesions.stage_for(model, options)
-        divider = None if options.parcellation is None else load_parcellation(str(options.parcellation))
-        judge = None if options.regressor is None else load_regressor(str(options.regressor))
+        finder, divider, judge = networks.lesions, networks.parcellation, networks.regressor
         clock.lap("load")
         yield Progress("Preparing", 0, 1)
         prepared = prepare(
@@ -163,8 +136,8 @@ def segment_steps(
         clock.lap("prepare")
         yield Progress("Preparing", 1, 1)
         turn = Turn()
-        if options.fix_orientation:
-            scores = yield from plausibility.orientation_steps(_locator(model), prepared.image, device)
+        if networks.locator is not None:
+            scores = yield from plausibility.orientation_steps(networks.locator, prepared.image, device)
             turn, sentence = plausibility.choose_turn(scores)
             warnings += sentence
             prepared = prepared.turned(turn)
@@ -315,15 +288,6 @@ def tissues_on(grid: Grid, prediction: Prediction) -> dict[str, Volume]:
         whole = Posteriors(classes[None], prediction.tissues.start, (0,), grid)
         found[name] = Volume(whole.nearest(classes.numpy()), grid.affine)
     return found
-
-
-def _locator(model: nn.Module) -> nn.Module:
-    """A network that can locate: the given one, or the default one."""
-    if hasattr(model, "locate"):
-        return model
-    from napari_synthseg.weights import load_model
-
-    return load_model(SegmentOptions().model)
 
 
 def make_record(

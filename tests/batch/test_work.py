@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
+import pytest
+
+from napari_synthseg import weights
 from napari_synthseg.batch import identity, work
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.work import Segmenter, Settings
+from napari_synthseg.errors import InputError
 from tests.batch.fakes import QUICK, load_fake, write_scan
 
 
@@ -41,6 +46,24 @@ def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, m
         assert outcome.reason == "" and outcome.record["scan"] == str(task.scan)
     segmenter.close()
     assert reads == ["0.nii.gz", "1.nii.gz", "2.nii.gz"] and len(loads) == 1
+
+
+def test_networks_that_help_are_loaded_once_too(tmp_path, monkeypatch):
+    loaded, load_model = [], weights.load_model
+    monkeypatch.setattr(weights, "load_model", lambda name, *rest: loaded.append(name) or load_model(name, *rest))
+    options = replace(QUICK, lesions=True)
+    segmenter = Segmenter(Settings("t", options, identity.made_with(options), load=load_fake))
+    for n in range(2):
+        task = Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz")
+        assert segmenter.do(task).reason == ""
+    segmenter.close()
+    assert loaded == ["lesions"]
+
+
+def test_weights_that_are_missing_are_missed_before_the_first_scan():
+    options = replace(QUICK, parcellation="nowhere.h5")
+    with pytest.raises(InputError, match=r"nowhere\.h5"):
+        Segmenter(Settings("t", options, {}, load=load_fake))
 
 
 def test_what_another_process_finished_in_this_batch_is_not_done_twice(tmp_path):

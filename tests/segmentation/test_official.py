@@ -12,7 +12,8 @@ from scipy import ndimage
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.segmentation import one_piece, predict, presets
-from napari_synthseg.segmentation.one_scan import load, segment
+from napari_synthseg.segmentation.networks import load
+from napari_synthseg.segmentation.one_scan import segment
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.presets import OWN, procedure
 from napari_synthseg.volume import Volume

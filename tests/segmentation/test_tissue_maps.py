@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_label_table, read_volume, write_volume
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.progress import run
-from napari_synthseg.segmentation import one_scan
+from napari_synthseg.segmentation import networks
 from napari_synthseg.segmentation.locate import locate
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.pipeline import segment, segment_files
@@ -69,7 +69,7 @@ def test_maps_that_there_are_not_are_told(monkeypatch) -> None:
     assert any("no tissue maps" in sentence for sentence in result.warnings)
     monkeypatch.setattr("napari_synthseg.weights.load_model", lambda _: FakeLocateRefine())
     with pytest.raises(InputError, match="find no tissues"):
-        one_scan.load(SegmentOptions(tissues=True))
+        networks.load(SegmentOptions(tissues=True))
 
 
 def test_files_of_the_maps_stand_beside_the_labels(model, tmp_path) -> None:

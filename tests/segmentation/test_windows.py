@@ -11,7 +11,8 @@ from napari_synthseg import weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.transformers import Transformer, Unetr
 from napari_synthseg.progress import Stopped, run
-from napari_synthseg.segmentation.one_scan import load, segment_steps
+from napari_synthseg.segmentation.networks import load
+from napari_synthseg.segmentation.one_scan import segment_steps
 from napari_synthseg.segmentation.options import SegmentOptions
 from napari_synthseg.segmentation.predict import _attempts, predict_steps
 from napari_synthseg.segmentation.windows import flip_order, windowed_steps, windows
