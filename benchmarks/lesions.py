@@ -237,13 +237,14 @@ def main() -> int:
     parser.add_argument("--loads", nargs="+", type=float, default=[0.0, 5.0, 15.0], metavar="ML")
     parser.add_argument("--contrasts", nargs="+", default=["T1", "T2", "PD", "FLAIR", "CT"])
     parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
-    parser.add_argument("--out", type=Path, default=Path("lesions"))
+    parser.add_argument("--out", type=Path, help="folder for rows.json and table.md")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     try:
         options: dict[str, Any] = {"network": load_model(args.weights), "fast": args.fast, "threads": args.threads}
@@ -253,12 +254,14 @@ def main() -> int:
             rows.append(row)
             shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
             print(row["anatomy"], row["contrast"], shown, flush=True)
-            (args.out / "rows.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")
+            if args.out is not None:
+                (args.out / "rows.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")
     except (InputError, OSError) as error:
         print(f"lesions: {error}", file=sys.stderr)
         return 2
     text = scans_table(rows) if args.scans else table(rows)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    if args.out is not None:
+        (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     return 0
 

@@ -85,7 +85,7 @@ def available() -> list[dict[str, Any]]:
         for name, known in CHECKPOINTS.items()
         if (path := _in_folders(known.file)) is not None
     ]
-    return [*weights.available(promptable=True), *official]
+    return [*weights.available([weights.PROMPTABLE]), *official]
 
 
 def find(name_or_path: str | Path = DEFAULT) -> Path:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,8 @@ ENDINGS = (".safetensors", ".h5")
 """Of the files that a name may stand for."""
 SEGMENTERS = ("locate-refine", "unet", "robust", "unetr", "swin-unetr")
 """Kinds of network, on a card, that make labels from a scan alone."""
+HELPERS = {"lesions": "lesion-weights", "parcellation": "parcellation", "quality": "regressor"}
+"""Kinds that work on what a segmenter found, and the option of `segment` that takes them."""
 NEEDED = ("name", "network", "labels")
 """What every card says; the labels only where there are some."""
 PROMPTABLE = "promptable"
@@ -75,13 +77,13 @@ def folders() -> list[Path]:
     ]
 
 
-def available(promptable: bool = False) -> list[dict[str, Any]]:
+def available(kinds: Collection[str] = SEGMENTERS) -> list[dict[str, Any]]:
     """Cards of all weights found, each with its "path"; a name found twice counts where it is found first.
 
     Weights whose card cannot be used are left out, with a warning.
 
     Args:
-        promptable: the models that answer clicks instead of those that segment whole brains.
+        kinds: of networks, as their cards say: those that segment by themselves, `HELPERS`, or `PROMPTABLE`.
     """
     cards: dict[str, dict[str, Any]] = {}
     for folder in folders():
@@ -91,11 +93,11 @@ def available(promptable: bool = False) -> list[dict[str, Any]]:
                     cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
                 except InputError as error:
                     logger.warning("%s", error)
-        for path in sorted(folder.glob("*.h5")) if folder.is_dir() and not promptable else []:
+        for path in sorted(folder.glob("*.h5")) if folder.is_dir() and PROMPTABLE not in kinds else []:
             with contextlib.suppress(InputError):  # other programs keep their .h5 files in these folders too
                 cards.setdefault(path.stem, {**describe_keras_h5(path), "path": str(path)})
-    kinds = (PROMPTABLE,) if promptable else SEGMENTERS
-    return [card for card in cards.values() if card["network"] in kinds and card.get("in_channels", 1) == 1]
+    guided = {name for name, card in cards.items() if card["network"] in SEGMENTERS and card.get("in_channels", 1) != 1}
+    return [card for name, card in cards.items() if card["network"] in kinds and name not in guided]
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.evaluation.studies.tables import cohort, write_cohort
 from tests.test_benchmarks import script
 
 bench = script("studies")
+groups, ageing, retest = (importlib.import_module(f"cohorts.{name}") for name in ("groups", "ageing", "retest"))
 
 
 @pytest.fixture(scope="module")
@@ -134,25 +136,25 @@ def test_studies_load_no_torch():
 
 
 def test_intervals_of_effects_hold_the_truth_as_often_as_they_say():
-    found = bench.measure_groups(bench.GroupSetting(40, 40, older=5), 25, 3, resamples=300)
+    found = groups.measure_groups(groups.GroupSetting(40, 40, older=5), 25, 3, resamples=300)
     assert 0.90 < found["coverage"] < 0.99 and abs(found["g"]) < 0.05 and found["power"] > 0.4
     assert found["false"] < 0.15
 
 
 def test_a_model_of_everybody_hides_effects():
-    bad = bench.measure_groups(bench.GroupSetting(40, 40, older=10, fit="all"), 10, 3, resamples=100)
-    good = bench.measure_groups(bench.GroupSetting(40, 40, older=10), 10, 3, resamples=100)
+    bad = groups.measure_groups(groups.GroupSetting(40, 40, older=10, fit="all"), 10, 3, resamples=100)
+    good = groups.measure_groups(groups.GroupSetting(40, 40, older=10), 10, 3, resamples=100)
     assert bad["d 1.2"] < -0.3 < good["d 1.2"]
 
 
 def test_bands_of_curves_hold_the_truth():
-    found = bench.measure_ageing(bench.AgeingSetting(300, resamples=150), 3, 1)
+    found = ageing.measure_ageing(ageing.AgeingSetting(300, resamples=150), 3, 1)
     assert found["curve coverage"] > 0.8 and found["spacing coverage"] > 0.75 and found["converged"] > 0.9
-    assert max(found[name] for name in bench.SHAPES) < 0.25
+    assert max(found[name] for name in ageing.SHAPES) < 0.25
 
 
 def test_intervals_of_reproducibility_hold_the_truth():
-    found = bench.measure_retest(bench.RetestSetting(30), 30, 2, resamples=200)
+    found = retest.measure_retest(retest.RetestSetting(30), 30, 2, resamples=200)
     assert all(found[name] > 0.85 for name in ("difference", "variation", "error", "icc", "bias", "upper"))
 
 

@@ -49,11 +49,13 @@ BY_DESIGN = "the same, model of everybody"
 
 def studies_table(groups: Figures, ageing: Figures, retest: Figures, cost: Figures) -> str:
     """A line for each kind of study: how often the truth is inside, and what else there is to say."""
+    from cohorts.ageing import SHAPES  # not above: it takes the program's imports, which few sections need
+
     usual = {name: row for name, row in groups.items() if name != BY_DESIGN}
     skewed = {name: row for name, row in retest.items() if "skewed" in name}
     normal = {name: row for name, row in retest.items() if name not in skewed}
     curves = {
-        name: [row[shape] for shape in benchmark("studies").SHAPES]
+        name: [row[shape] for shape in SHAPES]
         for name, row in ageing.items()
         if name in ("500 people", "500 people, no constraint")
     }

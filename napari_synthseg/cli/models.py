@@ -5,11 +5,21 @@
 import json
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from napari_synthseg.cli.ends import DONE
+
+
+def purpose(card: dict[str, Any]) -> str:
+    """What weights are for: how many labels they find, or the option of `segment` that uses them."""
+    from napari_synthseg import weights
+
+    kind = card["network"]
+    if kind in weights.HELPERS:
+        return f"--{weights.HELPERS[kind]}"
+    return "clicks" if kind == weights.PROMPTABLE else f"{len(card['labels'])} labels"
 
 
 def make_models() -> Callable[..., int]:
@@ -22,13 +32,12 @@ def make_models() -> Callable[..., int]:
         Args:
             as_json: print their cards as JSON.
         """
-        cards = [*weights.available(), *promptable_weights.available()]
+        cards = [*weights.available(), *weights.available(weights.HELPERS), *promptable_weights.available()]
         if as_json:
             print(json.dumps(cards, indent=1))
         else:
             for card in cards:
-                what = f"{len(card['labels'])} labels" if "labels" in card else "clicks"
-                print(f"{card['name']:20} {card['network']:14} {what:>10}  {card['path']}")
+                print(f"{card['name']:20} {card['network']:14} {purpose(card):16}  {card['path']}")
             if not cards:
                 print("There are no weights; the README says where they are looked for.", file=sys.stderr)
         return DONE

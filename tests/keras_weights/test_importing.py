@@ -102,6 +102,8 @@ def test_freesurfers_weights_are_found_and_listed(tmp_path):
     cards = {card["name"]: card for card in weights.available()}
     assert cards["synthseg_2.0"]["title"] == "SynthSeg 2.0"
     assert not {"synthseg_parc_2.0", "other"} & set(cards)  # they segment no scan by themselves
+    helpers = {card["name"]: card["network"] for card in weights.available(weights.HELPERS)}
+    assert helpers["synthseg_parc_2.0"] == "parcellation" and not {"synthseg_2.0", "other"} & set(helpers)
 
 
 def test_robust_weights_are_ours_before_freesurfers(tmp_path, monkeypatch):
