@@ -1,7 +1,7 @@
 """How well are white matter lesions marked, and what does it cost the other structures?
 
     python benchmarks/lesions.py LABEL_MAPS --maps NAME ... [--loads 0 5 15] [--contrasts T1 T2 FLAIR random1]
-        [--weights synthseg-fast] [--lesion-weights FILE] [--fast] [--out lesions] [--seed 0] [--threads N]
+        [--weights synthseg-fast] [--lesion-weights FILE] [--fast] [--out FOLDER] [--seed 0] [--threads N]
     python benchmarks/lesions.py FOLDER --scans [--fast] ...
 
 With label maps: heads drawn as `consistency.py` does, with lesions of so many ml painted (0: none), segmented as

@@ -48,6 +48,19 @@ def load_deadly(options: SegmentOptions) -> FakeUNet:
     return FakeUNet()
 
 
+def load_shaken(options: SegmentOptions) -> FakeUNet:
+    """The same in a process that something other than a scan breaks, at the scans that are deadly."""
+    read = work.read_volume
+
+    def shaken_read(path, **more):
+        if DEADLY_TO_READ in str(path):
+            raise MemoryError(f"process {os.getpid()} has no memory left")
+        return read(path, **more)
+
+    work.read_volume = shaken_read
+    return FakeUNet()
+
+
 class Here:
     """One lane in this process."""
 

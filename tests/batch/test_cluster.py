@@ -16,7 +16,8 @@ from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.work import Settings
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import run
-from tests.batch.fakes import QUICK, Here, load_fake, write_scan
+from tests.batch.fakes import QUICK, Here, load_fake, load_shaken, write_scan
+from tests.sockets import listening, needs_linux
 
 BROKEN = (3, 11, 19, 27, 35)
 
@@ -64,6 +65,30 @@ def test_a_killed_worker_loses_nothing(scans, tmp_path):
         if path.suffix != ".json":  # which says how long it took
             assert path.read_bytes() == (tmp_path / "cluster" / path.relative_to(tmp_path / "alone")).read_bytes()
     assert not list((tmp_path / "cluster").rglob(".segment-*"))
+
+
+@needs_linux
+def test_a_worker_that_is_shaken_is_renewed_and_nobody_listens_here(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    names = ("1_deadly.nii.gz", "2.nii.gz", "3.nii.gz")
+    scans = [write_scan(tmp_path / name, number) for number, name in enumerate(names)]
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        first = next(iter(client.run(os.getpid).values()))
+        before, heard = listening([os.getpid()]), set()
+        options = BatchOptions(scheduler=local.scheduler_address, retries=1)
+        job = segment_many(scans, tmp_path / "out", QUICK, options, load=load_shaken)
+        result = run(job, lambda report: heard.update(listening([os.getpid()])))
+        last = next(iter(client.run(os.getpid).values()))
+    assert result.count("ok") == 2
+    reasons = [entry.reason for entry in result.entries if entry.status == "failed"]
+    assert len(reasons) == 1 and "no memory left" in reasons[0]
+    assert last != first and f"process {first} " not in reasons[0]  # tried again in another process
+    assert before and heard == before  # the scheduler's own port, which is there on purpose
 
 
 def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatch):
