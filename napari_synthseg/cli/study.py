@@ -20,7 +20,7 @@ Form = Literal["png", "svg"]
 
 def make_study() -> Callable[..., int]:
     """Compare groups: correction for age, sex and head size, effect sizes of structures."""
-    from napari_synthseg.evaluation.studies import groups, telling
+    from napari_synthseg.evaluation.studies import groups
     from napari_synthseg.evaluation.studies.options import GroupOptions
 
     def study(
@@ -45,14 +45,12 @@ def make_study() -> Callable[..., int]:
         """
         _check(out, corrected)
         result = follow(groups.group_steps(tables, comparing))
-        _finish(telling.group_text(result), telling.group_rows(result), out)
+        _finish("group", result, out, json_file)
         if corrected is not None:
             from napari_synthseg.evaluation.studies.corrected import write_corrected
 
             write_corrected(corrected, result)
-        if json_file is not None:
-            _write_json(json_file, telling.group_json(result))
-        return _draw("group_figures", result, figures, form)
+        return _draw("group", result, figures, form)
 
     return study
 
@@ -60,7 +58,6 @@ def make_study() -> Callable[..., int]:
 def make_ageing() -> Callable[..., int]:
     """Fit trajectories of volumes over age (SynthSeg+)."""
     from napari_synthseg.evaluation.studies import ageing as job
-    from napari_synthseg.evaluation.studies import telling
     from napari_synthseg.evaluation.studies.options import AgeingOptions
 
     def ageing(
@@ -83,10 +80,8 @@ def make_ageing() -> Callable[..., int]:
         """
         _check(out)
         result = follow(job.ageing_steps(tables, fitting))
-        _finish(telling.ageing_text(result), telling.ageing_rows(result), out)
-        if json_file is not None:
-            _write_json(json_file, telling.ageing_json(result))
-        return _draw("ageing_figures", result, figures, form)
+        _finish("ageing", result, out, json_file)
+        return _draw("ageing", result, figures, form)
 
     return ageing
 
@@ -94,7 +89,6 @@ def make_ageing() -> Callable[..., int]:
 def make_retest() -> Callable[..., int]:
     """Measure how well volumes are reproduced in repeated scans."""
     from napari_synthseg.evaluation.studies import retest as job
-    from napari_synthseg.evaluation.studies import telling
     from napari_synthseg.evaluation.studies.options import RetestOptions
 
     def retest(
@@ -117,10 +111,8 @@ def make_retest() -> Callable[..., int]:
         """
         _check(out)
         result = follow(job.retest_steps(tables, measuring))
-        _finish(telling.retest_text(result), telling.retest_rows(result), out)
-        if json_file is not None:
-            _write_json(json_file, telling.retest_json(result))
-        return _draw("retest_figures", result, figures, form)
+        _finish("retest", result, out, json_file)
+        return _draw("retest", result, figures, form)
 
     return retest
 
@@ -134,25 +126,22 @@ def _check(*tables: Path | None) -> None:
             check_table_name(table)
 
 
-def _finish(text: str, rows: tuple[list[str], list[list[object]]], out: Path | None) -> None:
-    from napari_synthseg.evaluation.studies.saving import write_table
+def _finish(kind: str, result: Any, out: Path | None, json_file: Path | None) -> None:
+    from napari_synthseg.evaluation.studies import telling
+    from napari_synthseg.evaluation.studies.saving import write_json, write_table
 
-    print(text)
+    print(getattr(telling, f"{kind}_text")(result))
     if out is not None:
-        write_table(out, *rows)
+        write_table(out, *getattr(telling, f"{kind}_rows")(result))
+    if json_file is not None:
+        write_json(json_file, getattr(telling, f"{kind}_json")(result))
 
 
-def _write_json(path: Path, content: Any) -> None:
-    from napari_synthseg.evaluation.studies.saving import write_json
-
-    write_json(path, content)
-
-
-def _draw(name: str, result: Any, folder: Path | None, form: str) -> int:
+def _draw(kind: str, result: Any, folder: Path | None, form: str) -> int:
     if folder is not None:
         from napari_synthseg.evaluation.studies import figures
 
-        for path in getattr(figures, name)(result, folder, form):
+        for path in getattr(figures, f"{kind}_figures")(result, folder, form):
             print(path, file=sys.stderr)
     return DONE
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QPalette
+from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QWidget
 
 from napari_synthseg import anatomy
 from napari_synthseg.segmentation.quality import ratings
+from napari_synthseg.widgets.parts.table_model import SORT_ROLE, Column, TableModel, known
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.rows import PairRow, VolumeRow
 
@@ -20,24 +19,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 LOW_QUALITY = ratings.FAILED
-SORT_ROLE = Qt.ItemDataRole.UserRole
 
 Row = VolumeRow | PairRow
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its header and tooltip, its text and what it is sorted by, and a text it must have room for.
-
-    Numbers stand on the right; without a `widest` the column takes the room that is left.
-    """
-
-    header: str
-    tip: str
-    text: Callable[[Any], str]
-    key: Callable[[Any], Any]
-    widest: str = ""
-    number: bool = True
 
 
 def _number(value: float, form: str) -> str:
@@ -46,10 +29,6 @@ def _number(value: float, form: str) -> str:
 
 def _millilitres(value: float) -> str:
     return _number(value, ",.2f" if value < 100 else ",.1f")
-
-
-def _known(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 _QUALITY_TIP = (
@@ -76,10 +55,10 @@ STRUCTURES = (
         "mL",
         "Volume in millilitres; of a result, the sum of the network's probabilities",
         lambda r: _millilitres(r.millilitres),
-        lambda r: _known(r.millilitres),
+        lambda r: known(r.millilitres),
         "000.0",
     ),
-    Column(QUALITY, _QUALITY_TIP, lambda r: _quality_text(r), lambda r: _known(r.quality), "▲ 0.00"),
+    Column(QUALITY, _QUALITY_TIP, lambda r: _quality_text(r), lambda r: known(r.quality), "▲ 0.00"),
 )
 PAIRS = (
     _SHOWN,
@@ -88,21 +67,21 @@ PAIRS = (
         "Left",
         "Volume of the left side in millilitres",
         lambda r: _millilitres(r.left.millilitres),
-        lambda r: _known(r.left.millilitres),
+        lambda r: known(r.left.millilitres),
         "000.0",
     ),
     Column(
         "Right",
         "Volume of the right side in millilitres",
         lambda r: _millilitres(r.right.millilitres),
-        lambda r: _known(r.right.millilitres),
+        lambda r: known(r.right.millilitres),
         "000.0",
     ),
     Column(
         "L−R %",
         "Asymmetry: 200 (L − R) / (L + R) in percent; positive where the left is larger. Sorts by its size.",
         lambda r: _number(r.asymmetry, "+.1f"),
-        lambda r: _known(abs(r.asymmetry)),
+        lambda r: known(abs(r.asymmetry)),
         "+00.0",
     ),
 )
@@ -113,65 +92,37 @@ def _quality_text(row: VolumeRow) -> str:
     return f"{sign} {_number(row.quality, '.2f')}".lstrip()
 
 
-class VolumesModel(QAbstractTableModel):
+class VolumesModel(TableModel):
     """Rows of a Labels layer; a row's check box is whether the layer draws its labels."""
 
     toggled = Signal(tuple, bool)  # labels, whether they shall be drawn
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._widget = parent
-        self.columns = STRUCTURES
-        self.rows: list[Row] = []
-        self.layer: Labels | None = None
+        super().__init__(parent, STRUCTURES)
 
     def set_rows(self, columns: tuple[Column, ...], rows: list[Row], layer: Labels | None) -> None:
         """Show other rows."""
-        self.beginResetModel()
-        self.columns, self.rows, self.layer = columns, list(rows), layer
-        self.endResetModel()
+        self.show_rows(columns, rows, layer)
 
     def refresh_shown(self) -> None:
         """The layer's colours have changed."""
         if self.rows:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, 0))
 
-    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
-        return 0 if parent.isValid() else len(self.columns)
-
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         flags = super().flags(index)
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole):
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return self.columns[section].header
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return self.columns[section].tip
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            # the arrow of the sorted column is drawn at the right: numbers, narrow, have their header left of it
-            side = Qt.AlignmentFlag.AlignHCenter if self.columns[section].number else Qt.AlignmentFlag.AlignLeft
-            return side | Qt.AlignmentFlag.AlignVCenter
-        return None
+    def tip(self, row: Row) -> str:
+        """Its whole name, and what to think of its quality."""
+        return _tip(row)
 
-    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole):
-        row, column = self.rows[index.row()], self.columns[index.column()]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return column.text(row)
-        if role == SORT_ROLE:
-            return column.key(row)
-        if role == Qt.ItemDataRole.TextAlignmentRole and column.number:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return _tip(row)
-        if index.column() == 0:
+    def cell(self, row: Row, column: int, role: int) -> Any:
+        """The first column shows and switches the colour; the quality has a light."""
+        if column == 0:
             return self._shown(row, role)
-        return self._light(row, role) if column.header == QUALITY and isinstance(row, VolumeRow) else None
+        of_quality = self.columns[column].header == QUALITY and isinstance(row, VolumeRow)
+        return self._light(row, role) if of_quality else None
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
@@ -197,9 +148,7 @@ class VolumesModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and light.sign:
             return QColor(shade(light, self._widget))
         if role == Qt.ItemDataRole.FontRole and light in (ratings.AMBER, ratings.RED):
-            font = QFont(self._widget.font())
-            font.setBold(True)
-            return font
+            return self.bold()
         return None
 
 
