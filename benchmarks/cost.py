@@ -1,10 +1,10 @@
 """The costs of docs/results.md: runs of benchmarks/speed.py, each in a process of its own.
 
-    python benchmarks/cost.py SHARED --json FILE [--only NAME ...]
+    python benchmarks/cost.py SHARED --json FILE [--only NAME ...] [--device cuda]
 
-SHARED holds the development data. The file gets, by name of a run, what speed.py said of each repetition and what the
-machine was; runs that it holds already and that are not wanted now stay in it. Where other processes are at work, the
-machine is called busy: CPU seconds are the figure to look at then.
+With a GPU as the device, only what runs there. SHARED holds the development data. The file gets, by name of a run, what
+speed.py said of each repetition and what the machine was; runs that it holds already and that are not wanted now stay
+in it. Where other processes are at work, the machine is called busy: CPU seconds are the figure to look at then.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RUNS = {
     "phantom": "phantom",
 }
 """Words for speed.py."""
+ON_A_GPU = ("pipeline", "generator", "training", "paper, 96", "paper, 160")
 SCENES = 32
 """Of a run of `shapes`."""
 BUSY = 0.8
@@ -108,26 +109,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="+", choices=RUNS)
     args = parser.parse_args()
     found: dict[str, Any] = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
     busy = ", busy" if os.getloadavg()[0] > BUSY else ""  # before the first run, which is work too
-    for name in args.only:
-        found[name] = measured(name, args.shared, busy)
+    for name in args.only or (RUNS if args.device == "cpu" else ON_A_GPU):
+        found[name] = measured(name, args.shared, busy, args.device)
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))
     return 0
 
 
-def measured(name: str, shared: Path, busy: str) -> dict[str, Any]:
+def measured(name: str, shared: Path, busy: str, device: str = "cpu") -> dict[str, Any]:
     """The machine, and the reports of a run's repetitions."""
     words = RUNS[name].replace("SHARED", str(shared.resolve())).split()
+    words += [] if device == "cpu" else ["--device", device]
     command = [sys.executable, str(Path(__file__).with_name("speed.py")), *words]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     reports = [json.loads(line) for line in said.splitlines()]
     print(f"{name}: {len(reports) - 1} repetitions", file=sys.stderr, flush=True)
+    gpu = reports[-1].get("gpu")
     return {
-        "machine": f"{os.cpu_count()} CPU cores{busy}",
+        "machine": (f"{gpu}, " if gpu else "") + f"{os.cpu_count()} CPU cores{busy}",
         "runs": [one for one in reports if one["what"] != "prepare"],
     }
 
@@ -146,6 +150,8 @@ def table(found: dict[str, Any]) -> str:
         share = _mean(found["pipeline"]["runs"][1:]) / REFERENCE["pipeline"]
         said.append(f"a scan {100 * share:.0f} % of its time")
     shares = {name: _mean(found[name]["runs"][1:]) / REFERENCE[name] for name in found if name.startswith("paper")}
+    if any("gpu" in run["runs"][-1] for run in found.values()):  # the reference was measured on a CPU
+        return "\n".join(lines)
     if shares:
         words = ", ".join(f"{100 * share:.0f} % ({name.partition(', ')[2]})" for name, share in shares.items())
         said.append(f"a step of the paper's recipe {words}")
@@ -156,7 +162,7 @@ def cells(line: Line, run: dict[str, Any]) -> list[str]:
     """Wall and CPU seconds, peak memory, command and machine."""
     kept = line.kept(run["runs"])
     wall, cpu = zip(*map(line.figures, kept), strict=True)
-    peak = max(one["peak_gib"] for one in kept)
+    peak = max(float(one.get("gpu_gib") or one["peak_gib"]) for one in kept)
     return [spread(wall), spread(cpu), f"{peak:.3g}", f"`python benchmarks/speed.py {RUNS[line.run]}`", run["machine"]]
 
 

@@ -1,6 +1,6 @@
 """What one scan and one generated sample cost: wall seconds, CPU seconds and peak memory, each in a process of its own.
 
-    python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--random-weights] [-n 1]
+    python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--device cpu] [--random-weights]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
     python benchmarks/speed.py training  [--label-map FILE] [--lesions] [--threads 1] [-n 6]
     python benchmarks/speed.py paper     [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 3]
@@ -16,7 +16,9 @@ it in bfloat16 where the processor has it, or (--float32) as on one that has not
 `shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
 `encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs afterwards.
 Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
-are the figure to compare where other work runs on the machine. Prints one JSON object a run.
+are the figure to compare where other work runs on the machine. `pipeline`, `generator`, `training` and `paper` run on
+--device cuda too: wall seconds until the GPU is done, and its peak memory, are the figures then. Prints one JSON object
+a run.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ def main() -> None:
     )
     parser.add_argument("--lesions", action="store_true", help="train with white matter lesions, from --model")
     parser.add_argument("--float32", action="store_true", help="train as on a processor without bfloat16")
+    parser.add_argument("--device", default="cpu", help="of pipeline, generator, training and paper")
     parser.add_argument("-n", type=int, default=1)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -94,7 +97,8 @@ def measure(args: argparse.Namespace) -> None:
     for run in range(args.n):
         started = cost()
         about = work(run)
-        report(f"run {run}", started, about)
+        gpu = settled() if args.device.startswith("cuda") else {}
+        report(f"run {run}", started, about, gpu)
 
 
 def cost() -> tuple[float, float]:
@@ -103,11 +107,20 @@ def cost() -> tuple[float, float]:
     return time.perf_counter(), usage.ru_utime + usage.ru_stime
 
 
-def report(name: str, started: tuple[float, float], about: Any = None) -> None:
+def report(name: str, started: tuple[float, float], about: Any = None, gpu: dict[str, Any] | None = None) -> None:
     """Prints the cost since `started`, and the peak memory of the process so far."""
     now = cost()
-    figures = {"wall_s": round(now[0] - started[0], 2), "cpu_s": round(now[1] - started[1], 2)}
-    print(json.dumps({"what": name, **figures, "peak_gib": round(peak_gib(), 2), "about": about}), flush=True)
+    figures = {"wall_s": round(now[0] - started[0], 3), "cpu_s": round(now[1] - started[1], 3)}
+    memory = {"peak_gib": round(peak_gib(), 2), **(gpu or {})}
+    print(json.dumps({"what": name, **figures, **memory, "about": about}), flush=True)
+
+
+def settled() -> dict[str, Any]:
+    """Waits until the GPU has done its work; its name, and the most memory that was in use there."""
+    import torch
+
+    torch.cuda.synchronize()
+    return {"gpu": torch.cuda.get_device_name(), "gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2)}
 
 
 def peak_gib() -> float:
@@ -142,7 +155,7 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.progress import run
     from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 
-    options = SegmentOptions(model=args.model, weights=args.weights, threads=args.threads)
+    options = SegmentOptions(model=args.model, weights=args.weights, threads=args.threads, device=args.device)
     model = None
     if args.random_weights:
         from napari_synthseg.networks.locate_refine import LocateRefine
@@ -176,7 +189,7 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     shape = (args.size or 160,) * 3
 
     def work(number: int) -> Any:
-        sample = synthesize(label_map, priors=args.preset or "synthseg", seed=number, shape=shape)
+        sample = synthesize(label_map, priors=args.preset or "synthseg", seed=number, shape=shape, device=args.device)
         return {"shape": list(sample.image.shape)}
 
     return work
@@ -202,7 +215,7 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     model = LocateRefine(predicted_labels(maps, args.lesions))
     start_from(model, args.model)
     priors = priors_with(preset(args.preset or "fast"), args.lesions)
-    common: dict[str, Any] = {"seed": 1, "device": "cpu", "validation": lambda m: {}}
+    common: dict[str, Any] = {"seed": 1, "device": args.device, "validation": lambda m: {}}
     recipes: list[Any] = [LocateRecipe(model, maps, priors, batch=2, **common)]
     recipes.append(RefineRecipe(model, maps, priors, batch=3, **common))
     optimizers = [torch.optim.AdamW(recipe.trained.parameters(), 1e-5) for recipe in recipes]
@@ -238,7 +251,7 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
         devices.quick_in_bfloat16 = lambda device: False
     maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
     model = UNet3d(predicted_labels(maps))
-    common: dict[str, Any] = {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}}
+    common: dict[str, Any] = {"seed": 1, "batch": 1, "device": args.device, "validation": lambda m: {}}
     recipe = PaperRecipe(model, maps, preset(args.preset or "synthseg"), crop=args.size or 96, **common)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
