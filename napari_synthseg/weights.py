@@ -257,12 +257,17 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
 def _build_no_larger(card: dict[str, Any], path: Path) -> nn.Module:
     """The network that a card describes, made only if its file can hold the weights: cards may claim anything."""
     import torch
+    from torch.overrides import TorchFunctionMode
 
-    try:
-        with torch.device("meta"):  # shapes without memory
-            numbers = sum(tensor.numel() for tensor in build(card).state_dict().values())
-    except (NotImplementedError, RuntimeError):  # MONAI's Swin computes while it is made, which needs numbers
-        return build(card)
+    class NumbersAreReal(TorchFunctionMode):
+        """MONAI's Swin reads numbers from a `linspace` while it is made."""
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            real = {"device": "cpu"} if func is torch.linspace else {}
+            return func(*args, **{**(kwargs or {}), **real})
+
+    with torch.device("meta"), NumbersAreReal():  # shapes without memory
+        numbers = sum(tensor.numel() for tensor in build(card).state_dict().values())
     if numbers > path.stat().st_size:  # two bytes each in float16, four in float32
         raise InputError(f"{path.name} is too small for the network its card describes: copy both again.")
     return build(card)

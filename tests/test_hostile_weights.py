@@ -154,6 +154,17 @@ def test_a_card_of_a_network_that_no_memory_holds(tmp_path, bounded, changed):
 
 
 @pytest.mark.parametrize(
+    "network", [{"network": "unetr", "hidden": 76800}, {"network": "swin-unetr", "features": 24000}]
+)
+def test_a_card_of_a_transformer_that_no_memory_holds(tmp_path, request, network):
+    pytest.importorskip("monai")
+    import monai.networks.nets.swin_unetr  # noqa: F401 - not what is bounded
+
+    request.getfixturevalue("bounded")
+    assert "too small" in refused(safetensors_file(tmp_path, network=kind, edge=96, field=96, spacing=1, **size))
+
+
+@pytest.mark.parametrize(
     "changed", [{"features": -1}, {"features": "many"}, {"labels": []}, {"labels": None}, {"network": "os.system"},
                 {"network": None}, {"levels": 0}],
 )  # fmt: skip
