@@ -153,10 +153,8 @@ def test_a_card_of_a_network_that_no_memory_holds(tmp_path, bounded, changed):
     assert "too small" in refused(safetensors_file(tmp_path, **changed))
 
 
-@pytest.mark.parametrize(
-    "network", [{"network": "unetr", "hidden": 76800}, {"network": "swin-unetr", "features": 24000}]
-)
-def test_a_card_of_a_transformer_that_no_memory_holds(tmp_path, request, network):
+@pytest.mark.parametrize("kind, size", [("unetr", {"hidden": 76800}), ("swin-unetr", {"features": 24000})])
+def test_a_card_of_a_transformer_that_no_memory_holds(tmp_path, request, kind, size):
     pytest.importorskip("monai")
     import monai.networks.nets.swin_unetr  # noqa: F401 - not what is bounded
 
