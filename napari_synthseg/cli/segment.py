@@ -38,8 +38,10 @@ def make_segment() -> Callable[..., int]:
         """
         job = segment_files(inputs, out, segmentation, volumes_csv=volumes, quality_csv=qc, preview=preview)
         report = follow(job)
-        for written in report.done.values():
+        for scan, written in report.done.items():
             print(written)
+            if report.verdicts[scan]:
+                print(f"{PROGRAM}: {written.name}: {report.verdicts[scan]}", file=sys.stderr)
         if report.summary and len(report.done) > 1:
             print(f"{PROGRAM}: {report.summary}", file=sys.stderr)
         return report.exit_code

@@ -179,6 +179,8 @@ def _labels_of(scan: Path, labels: Sequence[Path]) -> Path | None:
 def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str, list[str]]]:
     """Pairs of files to compare, sorted by name, and the names of the files without a partner.
 
+    Folders are looked through with all that is in them, as `batch` writes them.
+
     Raises:
         InputError: A path does not exist, a file is set against a folder, nothing matches, or a match is ambiguous.
     """
@@ -189,25 +191,28 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
         raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")
     if not pred.is_dir():
         return [(pred, truth)], {"pred": [], "truth": []}
-    truths = _label_files(truth)
+    truths = _label_files(truth, deep=True)
     pairs: dict[Path, Path] = {}
     alone = []
-    for path in _label_files(pred):
-        partner = _partner(path, truths)
+    for path in _label_files(pred, deep=True):
+        partner = _partner(path, truths, pred, truth)
         if partner is None:
-            alone.append(path.name)
+            alone.append(path.relative_to(pred).as_posix())
         elif partner in pairs:
             raise InputError(f"{pairs[partner].name} and {path.name} both match {partner.name}: keep one in {pred}.")
         else:
             pairs[partner] = path
     if not pairs:
         raise InputError(f"No label file in {pred} shares the beginning of its name with one in {truth}: rename them.")
-    left = [path.name for path in truths if path not in pairs]
+    left = [path.relative_to(truth).as_posix() for path in truths if path not in pairs]
     return sorted((p, t) for t, p in pairs.items()), {"pred": alone, "truth": left}
 
 
-def _label_files(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.iterdir() if suffix(p) in READABLE and not p.name.startswith("."))
+def _label_files(folder: Path, *, deep: bool = False) -> list[Path]:
+    """The label files of a folder, and (deep) of those in it; hidden ones aside."""
+    found = sorted(folder.rglob("*") if deep else folder.iterdir())
+    shown = [p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    files = [p for p in shown if suffix(p) in READABLE]
     named = [p for p in files if is_label_name(p)]
     return named or files
 
@@ -216,16 +221,20 @@ def _parts(path: Path) -> list[str]:
     return stem(path).split("_")
 
 
-def _partner(path: Path, candidates: Sequence[Path]) -> Path | None:
-    """The candidate that shares most leading parts of its name with a path, or None."""
+def _partner(path: Path, candidates: Sequence[Path], root: Path, other_root: Path) -> Path | None:
+    """The candidate that shares most leading parts of its name with a path, or None.
+
+    Of several that share as many, the one in the folder of the same name below its root.
+    """
     ranks = [_rank(_parts(path), _parts(candidate)) for candidate in candidates]
     best = max(ranks, default=(0, False))
     if best[0] == 0:
         return None
     found = [c for c, rank in zip(candidates, ranks, strict=True) if rank == best]
-    if len(found) > 1:
+    beside = [c for c in found if c.parent.relative_to(other_root) == path.parent.relative_to(root)]
+    if len(found) > 1 and len(beside) != 1:
         raise InputError(f"{path.name} matches {found[0].name} as well as {found[1].name}: rename them apart.")
-    return found[0]
+    return found[0] if len(found) == 1 else beside[0]
 
 
 def _rank(a: list[str], b: list[str]) -> tuple[int, bool]:

@@ -30,12 +30,14 @@ class BatchReport:
         done: label files written, by scan.
         failed: a sentence on each scan that failed.
         warnings: what looked implausible, by scan.
+        verdicts: a few words on the quality to expect, by scan.
         poor: expected mean Dice of the scans whose segmentation has probably failed, by scan.
     """
 
     done: dict[str, Path] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    verdicts: dict[str, str] = field(default_factory=dict)
     poor: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -109,6 +111,7 @@ def segment_files(
         if result.warnings:
             report.warnings[str(scan)] = result.warnings
             logger.warning("%s: %s", scan.name, " ".join(result.warnings))
+        report.verdicts[str(scan)] = result.verdict.told
         if result.verdict.failed:
             report.poor[str(scan)] = result.verdict.mean
         names = {value: one.name for value, one in result.names.items()}

@@ -132,7 +132,10 @@ def segment_steps(
             spacing_mm=how.spacing_mm,
             name=name,
         )
-        warnings = plausibility.check_intensities(volume.data, options.ct) if how.brain else []
+        warnings, partial = plausibility.check_values(volume.data), []
+        if how.brain:
+            warnings += plausibility.check_intensities(volume.data, options.ct)
+            partial = plausibility.check_coverage(prepared.image.shape, prepared.voxel_mm3 ** (1 / 3))
         clock.lap("prepare")
         yield Progress("Preparing", 1, 1)
         turn = Turn()
@@ -197,8 +200,9 @@ def segment_steps(
         if marked is not None and marked.soft_dice is not None:
             result = replace(result, quality={**result.quality, LESION: marked.soft_dice})
         clock.lap("measure")
-        warnings += list(result.warnings) + ([] if marked is None else list(marked.warnings))
-        if not options.fix_orientation and prediction.coarse is not None:
+        failed = [result.verdict.warning] if result.verdict.warning else []
+        warnings = [*failed, *partial, *warnings, *result.warnings, *([] if marked is None else marked.warnings)]
+        if not options.fix_orientation and not partial and prediction.coarse is not None:
             where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
             warnings += yield from plausibility.question_orientation(
                 model, prepared.image, prediction.coarse, where, prediction.values
@@ -275,8 +279,7 @@ def judged(
     if calibration is None or expected is None:
         return replace(result, quality=soft, verdict=verdict_on(soft, False), evidence=evidence)
     verdict = verdict_on(expected, True, calibration.failed_below)
-    warnings = (*result.warnings, verdict.warning) if verdict.warning else result.warnings
-    return replace(result, quality=expected, verdict=verdict, evidence=evidence, warnings=warnings)
+    return replace(result, quality=expected, verdict=verdict, evidence=evidence)
 
 
 def tissues_on(grid: Grid, prediction: Prediction) -> dict[str, Volume]:

@@ -47,6 +47,12 @@ CONFIDENT = 0.22
 ordinary scans depends on its training: its card may hold a `confident_score` of its own."""
 BETTER_BY = 0.1
 
+LIKE_LABELS = 0.8
+"""Share of voxels with the value of their neighbour from which on an image looks like labels; in scans it is less."""
+
+BRAIN_MM = (120.0, 145.0, 100.0)
+"""An adult's brain is longer than this from left to right, back to front, bottom to top."""
+
 FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 
@@ -111,6 +117,39 @@ def check_field_of_view(mask: np.ndarray, start: Sequence[int], shape: Sequence[
     if not cut:
         return []
     return [f"The brain reaches the edge of the scan ({', '.join(cut)}): what lies beyond is missing from the volumes."]
+
+
+def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
+    """A sentence where a scan is too short to show a whole brain.
+
+    Args:
+        shape: (3,) voxels, in RAS.
+        spacing_mm: of them.
+    """
+    short = [
+        f"{n * spacing_mm:.0f} mm from {' to '.join(faces)}"
+        for n, usual, faces in zip(shape, BRAIN_MM, FACES, strict=True)
+        if n * spacing_mm < usual
+    ]
+    if not short:
+        return []
+    return [
+        f"The scan covers only {', '.join(short)}, less than an adult's brain: the networks know whole heads, so look "
+        "at the result; volumes of what is cut mean little."
+    ]
+
+
+def check_values(image: np.ndarray) -> list[str]:
+    """A sentence where a scan looks like a label map: whole numbers, few, and nearly all like their neighbours'."""
+    some = np.asarray(image)[::4, ::4]
+    inside, same = some[..., 1:] != some.min(), some[..., 1:] == some[..., :-1]
+    count = np.count_nonzero(inside)
+    if count < 1000 or np.count_nonzero(same & inside) < LIKE_LABELS * count:
+        return []
+    values = np.unique(some)
+    if len(values) > 300 or not np.array_equal(values, np.round(values)):
+        return []
+    return ["This looks like a label map, not a scan: give the scan itself."]
 
 
 def check_intensities(image: np.ndarray, ct: bool) -> list[str]:

@@ -58,7 +58,7 @@ def mosaic(image: Volume, labels: Volume, columns: int = 6) -> tuple[np.ndarray,
         margin = int(np.ceil(MARGIN_MM / mm))
         view.append(slice(max(0, side.start - margin), min(n, side.stop + margin)))
     inner = image.data[tuple(view)]
-    low, high = np.percentile(inner, (1, 99.5))
+    low, high = _window(inner, mask[tuple(view)])
     rows, places, top = [], [], 0
     for _, across, right, up, letter in PLANES:
         tiles = [
@@ -73,6 +73,13 @@ def mosaic(image: Volume, labels: Volume, columns: int = 6) -> tuple[np.ndarray,
         top += row.shape[0]
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]), places
+
+
+def _window(image: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Intensities shown as black and white: those of what is labelled (on CT, the skull has many times the range)."""
+    low, high = np.percentile(image[mask] if mask.any() else image, (1, 99.5))
+    spare = 0.1 * (high - low)
+    return float(low - spare), float(high + spare)
 
 
 def _slices(side: slice, count: int) -> np.ndarray:

@@ -57,6 +57,28 @@ def test_bids_entities_keep_sessions_apart(tmp_path):
     assert unmatched["pred"] == [preds[1]]
 
 
+def test_folders_are_looked_through(tmp_path):
+    for name in ("a/sub-01/anat/sub-01_T1w_dseg.nii.gz", "a/sub-02/anat/sub-02_T1w_dseg.nii.gz", "b/sub-01_dseg.nii.gz",
+                 "b/sub-03_dseg.nii.gz", "a/.segment-1/sub-03_dseg.nii.gz"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pairs, alone = pair_up(tmp_path / "a", tmp_path / "b")
+    assert [(p.name, t.name) for p, t in pairs] == [("sub-01_T1w_dseg.nii.gz", "sub-01_dseg.nii.gz")]
+    assert alone == {"pred": ["sub-02/anat/sub-02_T1w_dseg.nii.gz"], "truth": ["sub-03_dseg.nii.gz"]}
+
+
+def test_equal_names_belong_together_by_their_folders(tmp_path):
+    for name in ("a/one/aseg.mgz", "a/two/aseg.mgz", "b/one/aseg.mgz", "b/two/aseg.mgz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pairs, _ = pair_up(tmp_path / "a", tmp_path / "b")
+    assert [(p.parent.name, t.parent.name) for p, t in pairs] == [("one", "one"), ("two", "two")]
+    (tmp_path / "b/one").rename(tmp_path / "b/three")
+    (tmp_path / "b/two").rename(tmp_path / "b/four")
+    with pytest.raises(InputError, match="matches aseg.mgz as well as aseg.mgz"):
+        pair_up(tmp_path / "a", tmp_path / "b")
+
+
 def test_equal_names_match(tmp_path):
     preds = ["head.nii.gz", "head_2.nii.gz"]
     pairs, _ = pair_up(*folders(tmp_path, preds, preds))

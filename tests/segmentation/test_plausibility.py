@@ -129,3 +129,24 @@ def test_a_sure_network_is_not_asked_about_other_orientations():
     job.close()
     model.card["confident_score"] = 0.0
     assert run(plausibility.question_orientation(model, ball_scan()[0].data, coarse, torch.device("cpu"))) == []
+
+
+# What is no whole scan
+
+
+def test_a_slab_is_not_said_to_be_a_head() -> None:
+    assert plausibility.check_coverage((180, 200, 160), 1.0) == []
+    (sentence,) = plausibility.check_coverage((180, 200, 80), 1.0)
+    assert "80 mm from bottom to top" in sentence and "left" not in sentence
+    assert plausibility.check_coverage((90, 100, 80), 2.0) == []
+
+
+def test_a_label_map_is_told_from_a_scan() -> None:
+    labels = np.zeros((64, 64, 64), np.uint8)
+    labels[16:48, 16:48, 16:32], labels[16:48, 16:48, 32:48] = 2, 3
+    assert "label map" in plausibility.check_values(labels)[0]
+    assert "label map" in plausibility.check_values(labels.astype(np.float32))[0]
+    noise = np.random.default_rng(0).integers(0, 20, labels.shape)
+    assert plausibility.check_values(10 * labels + noise) == []
+    assert plausibility.check_values(labels * np.float32(0.3)) == []
+    assert plausibility.check_values(np.zeros((8, 8, 8))) == []

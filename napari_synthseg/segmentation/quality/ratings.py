@@ -53,6 +53,14 @@ class Verdict:
         return self.rating is RED
 
     @property
+    def told(self) -> str:
+        """A few words on it: the light and the expected Dice."""
+        if math.isnan(self.mean):
+            return ""
+        word = self.rating.word
+        return f"{word}, expected mean Dice {self.mean:.2f}" if self.calibrated else f"quality {self.mean:.2f}, {word}"
+
+    @property
     def warning(self) -> str:
         """A sentence on a scan that has probably failed, else an empty one."""
         if not self.failed:
