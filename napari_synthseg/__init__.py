@@ -13,6 +13,9 @@ __all__ = ["__version__", "segment", "synthesize"]
 
 # Read when torch is imported: what Apple's GPUs lack runs on the processor instead of failing.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+# Likewise: threads that wait for others sleep. If they spin, as they do by default, everything takes five times as long
+# and more as soon as another program uses a core (benchmarks/waiting.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from napari_synthseg.segmentation.pipeline import segment
