@@ -21,13 +21,6 @@ NO_LAYERS = "Open two label layers of one scan: a segmentation, and the labels i
 SAME = "Choose two different layers."
 
 
-class SteadyChooser(LayerChooser):
-    """A chooser that does not follow what is selected in the layer list: two of them would choose the same layer."""
-
-    def _follow_active(self, event: object = None) -> None:
-        return
-
-
 class LayerPair(QWidget):
     """Two choosers and a button that exchanges them.
 
@@ -39,9 +32,9 @@ class LayerPair(QWidget):
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.pred = SteadyChooser(viewer, Labels, self, lambda layer: not is_errors(layer))
+        self.pred = _chooser(viewer, self)
         self.pred.setToolTip("The labels to be measured, such as a result of Segment brain.")
-        self.truth = SteadyChooser(viewer, Labels, self, lambda layer: not is_errors(layer))
+        self.truth = _chooser(viewer, self)
         self.truth.setToolTip("The labels they are measured by, such as those drawn by hand.")
         self.swap = QPushButton("⇅")
         self.swap.setToolTip("Exchange the two.")
@@ -107,3 +100,8 @@ class LayerPair(QWidget):
             self._part()
         self.hint.say(self.problem() or "")
         self.changed.emit()
+
+
+def _chooser(viewer: ViewerModel, parent: QWidget) -> LayerChooser:
+    """It does not follow what is selected in the layer list: two of them would choose the same layer."""
+    return LayerChooser(viewer, Labels, parent, lambda layer: not is_errors(layer), follows=lambda _: False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class LayerChooser(QComboBox):
     """Lists the layers of `layer_type`, newest first; keeps its choice while that layer lives.
 
-    A layer that the user selects in the layer list becomes the choice.
+    A layer that the user selects in the layer list becomes the choice, where the chooser follows it.
 
     Args:
         viewer: whose layers are listed.
@@ -27,6 +27,7 @@ class LayerChooser(QComboBox):
         parent: of the widget.
         accepts: says of a layer of the type whether it is listed; all are if None.
         none: the text of a first entry that stands for no layer; without it there is none.
+        follows: says of a listed layer whether selecting it chooses it; it always does if None.
     """
 
     changed = Signal()  # another layer, or none, is chosen, or the chosen one has another name
@@ -38,9 +39,11 @@ class LayerChooser(QComboBox):
         parent: QWidget | None = None,
         accepts: Callable[[Layer], bool] | None = None,
         none: str = "",
+        follows: Callable[[Layer], bool] | None = None,
     ) -> None:
         super().__init__(parent)
         self._accepts = accepts or (lambda _: True)
+        self._follows = follows or (lambda _: True)
         self._viewer = viewer
         self._type = layer_type
         self._none = none
@@ -90,7 +93,7 @@ class LayerChooser(QComboBox):
         if not isalive(self):
             return
         active = self._viewer.layers.selection.active
-        if active is not None:
+        if active is not None and self._follows(active):
             self.set_layer(active)
 
     def _on_index_changed(self, index: int) -> None:

@@ -20,8 +20,10 @@ from napari_synthseg.widgets.prompt.planes import image_shape, same_grid
 
 if TYPE_CHECKING:
     import pandas as pd
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
+MARK = "made by prompting"
+"""Key in the metadata of the layers that were made for accepted objects."""
 MOST_VOXELS = 2**28
 """Larger layers are not searched for the labels in them; those that are named are known anyway."""
 _COUNTABLE = 2**24
@@ -75,9 +77,16 @@ def new_target(image: Image) -> Labels:
         np.zeros(image_shape(image), np.uint16),
         name=f"{image.name} objects",
         opacity=OPACITY,
-        metadata={METADATA_KEY: {key: exact[key] for key in ("affine", "shape", "header") if key in exact}},
+        metadata={
+            METADATA_KEY: {MARK: True} | {key: exact[key] for key in ("affine", "shape", "header") if key in exact}
+        },
         **geometry_of(image),
     )
+
+
+def is_made(layer: Layer) -> bool:
+    """Whether a layer was made here in this session; a file does not keep that."""
+    return MARK in layer.metadata.get(METADATA_KEY, {})
 
 
 def accept(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import napari
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_synthseg.widgets.evaluate.error_layer import is_errors
 from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel, set_tab_order
 from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
@@ -88,8 +89,11 @@ class PromptWidget(ScrolledFace):
         self.redo = _button("&Redo", "Do again what was taken back.")
         self.discard = _button("&Discard", "Begin this object anew.")
         self.follow = _button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
-        self.into = LayerChooser(self._viewer, Labels, self, lambda layer: not is_ours(layer), NEW)
-        self.into.setToolTip("Where accepted objects go, and whose structures can be refined.")
+        self.into = LayerChooser(self._viewer, Labels, self, _may_be_target, NEW, writing.is_made)
+        self.into.setToolTip(
+            "Where accepted objects go: a new layer, unless you choose one here. Choose a segmentation to refine its "
+            "structures."
+        )
         self.name = QLineEdit()
         self.name.setPlaceholderText("name")
         self.name.setToolTip("What the object is.")
@@ -287,6 +291,10 @@ class PromptWidget(ScrolledFace):
         """Keep the choices."""
         if not self._closed:
             self._remember()
+
+
+def _may_be_target(layer: Layer) -> bool:
+    return not is_ours(layer) and not is_errors(layer)
 
 
 def _button(text: str, tip: str) -> QPushButton:

@@ -60,6 +60,17 @@ def test_the_selected_layer_becomes_the_choice(viewer, chooser):
     assert chooser.layer() is a
 
 
+def test_a_chooser_that_does_not_follow_keeps_its_choice(viewer, qtbot):
+    a, b = add(viewer, "a"), add(viewer, "b")
+    chooser = LayerChooser(viewer, Image, none="New", follows=lambda layer: layer is a)
+    qtbot.addWidget(chooser)
+    assert chooser.layer() is None  # though b is selected
+    viewer.layers.selection.active = a
+    assert chooser.layer() is a
+    viewer.layers.selection.active = b
+    assert chooser.layer() is a
+
+
 def test_renamed_layers_are_listed_by_their_new_names(viewer, chooser, qtbot):
     a = add(viewer, "a")
     with qtbot.waitSignal(chooser.changed):

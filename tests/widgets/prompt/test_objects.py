@@ -7,10 +7,14 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_synthseg.widgets.evaluate.error_layer import MARK, is_errors
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
+from napari_synthseg.widgets.prompt import PromptWidget
 from napari_synthseg.widgets.prompt import accept as writing
+from napari_synthseg.widgets.prompt.widget import NEW
 from tests.widgets.builders import scan_layer
-from tests.widgets.prompt.conftest import blobs
+from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.test_prompting import INSIDE_1, INSIDE_2, click, mask_of, says
 
 FLAT = blobs((20, 24))
@@ -18,6 +22,14 @@ FLAT = blobs((20, 24))
 
 def labels_in(viewer: ViewerModel) -> list[Labels]:
     return [layer for layer in viewer.layers if isinstance(layer, Labels) and "making" not in layer.name]
+
+
+def opened(viewer: ViewerModel, make, qtbot) -> PromptWidget:
+    """A widget that is opened after the layers."""
+    widget = PromptWidget(viewer, make)
+    qtbot.addWidget(widget, before_close_func=lambda one: (one.close_down(), settle(one)))
+    widget.show()
+    return widget
 
 
 @pytest.fixture
@@ -65,6 +77,7 @@ def test_a_new_layer_lies_exactly_on_its_image(viewer, widget):
 def test_an_object_goes_into_an_existing_layer_with_the_next_id(viewer, pointing):
     before = np.where(FLAT == 2, 17, 0).astype(np.uint16)
     layer = viewer.add_labels(before.copy(), **labels_kwargs([17]))
+    pointing.into.set_layer(layer)
     assert pointing.into.layer() is layer
     assert pointing.id.value() == 19  # 18 is a structure of the table
     assert pointing.list.item(0, 1).text() == "Left-Hippocampus"
@@ -74,8 +87,40 @@ def test_an_object_goes_into_an_existing_layer_with_the_next_id(viewer, pointing
     assert layer.colormap.map(19)[3] == 1
 
 
+def test_a_segmentation_that_is_open_is_not_written_into_unless_it_is_chosen(viewer, make, qtbot):
+    before = np.where(FLAT == 1, 17, 0).astype(np.uint16)
+    viewer.add_image(FLAT, name="scan")
+    labels = viewer.add_labels(before.copy(), name="scan_dseg", **labels_kwargs([17]))  # and it is selected
+    widget = opened(viewer, make, qtbot)
+    for layer in (viewer.layers["scan"], labels):
+        viewer.layers.selection.active = layer
+        assert widget.into.layer() is None and widget.into.currentText() == NEW
+    widget.point.click()
+    click(widget, INSIDE_1)
+    widget.accept.click()
+    np.testing.assert_array_equal(labels.data, before)
+    made = widget.into.layer()
+    assert made is not None and made is not labels
+    np.testing.assert_array_equal(made.data, FLAT == 1)
+    widget.into.set_layer(labels)  # the user's own choice, which selecting another layer does not change
+    viewer.layers.selection.active = viewer.layers["scan"]
+    assert widget.into.layer() is labels
+    viewer.layers.selection.active = made  # what was made by prompting is followed
+    assert widget.into.layer() is made
+
+
+def test_a_layer_of_errors_takes_no_objects(viewer, make, qtbot):
+    viewer.add_image(FLAT, name="scan")
+    mark = {METADATA_KEY: {MARK: ("one", "other")}}
+    errors = viewer.add_labels(FLAT.astype(np.uint8), name="labels errors", metadata=mark)
+    assert is_errors(errors)
+    widget = opened(viewer, make, qtbot)
+    assert [widget.into.itemText(row) for row in range(widget.into.count())] == [NEW]
+
+
 def test_other_labels_are_kept_if_wished(viewer, pointing):
     layer = viewer.add_labels(np.where(np.arange(24) < 6, 5, 0) * np.ones((20, 1), int))
+    pointing.into.set_layer(layer)
     pointing.options.keep_others.setChecked(True)
     click(pointing, INSIDE_1)
     pointing.accept.click()
@@ -84,6 +129,7 @@ def test_other_labels_are_kept_if_wished(viewer, pointing):
 
 def test_what_cannot_take_an_object_is_said(viewer, pointing):
     other = viewer.add_labels(np.zeros((20, 24), int), scale=(2, 2), name="other")
+    pointing.into.set_layer(other)
     click(pointing, INSIDE_1)
     pointing.accept.click()
     says(pointing, "does not have the voxels", "new layer")
@@ -155,6 +201,7 @@ def test_a_structure_is_refined_and_goes_back_where_it_was(viewer, widget, make)
     wrong = np.where(volume > 0, 17, 0).astype(np.uint16)  # both things are one structure
     wrong[0, 0, 0] = 53
     layer = viewer.add_labels(wrong.copy(), **labels_kwargs([17, 53]))
+    widget.into.set_layer(layer)
     widget.point.click()
     viewer.dims.set_point(0, 7)
     widget.list.choose(17)
@@ -178,10 +225,11 @@ def test_a_structure_is_refined_and_goes_back_where_it_was(viewer, widget, make)
 
 def test_refining_is_refused_in_a_sentence(viewer, pointing):
     layer = viewer.add_labels(np.ones((20, 24), int), scale=(3, 3))
+    pointing.into.set_layer(layer)
     pointing.objects.refine(1)
     says(pointing, "does not have the voxels")
     viewer.layers.remove(layer)
-    viewer.add_labels((FLAT == 1).astype(int))
+    pointing.into.set_layer(viewer.add_labels((FLAT == 1).astype(int)))
     pointing.objects.refine(9)
     says(pointing, "No voxel has this label")
     click(pointing, INSIDE_2)
