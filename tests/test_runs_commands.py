@@ -7,8 +7,13 @@ import json
 import pytest
 
 from napari_synthseg import cli
+from napari_synthseg.errors import InputError
 from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.training import runs
+from napari_synthseg.training.options.as_json import options_from_json, options_to_json
+from napari_synthseg.training.options.robust import TrainRobustOptions
+from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.runs.work import recorded
 from tests.synthesis.builders import boxes
 
 
@@ -60,8 +65,6 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(words, tmp_path, capsys, command, sentence) -> None:
-    from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
-
     runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first"))
     assert cli.main(command) == cli.BAD_INPUT
     told = capsys.readouterr().err
@@ -74,3 +77,80 @@ def test_a_folder_that_holds_a_run_is_not_started_over(words, tmp_path, capsys) 
     before = (out / "events.jsonl").read_text()
     assert cli.main([*words, str(out)]) == cli.BAD_INPUT
     assert "--resume" in capsys.readouterr().err and (out / "events.jsonl").read_text() == before
+
+
+# Going on
+
+
+def test_a_run_that_goes_on_keeps_its_options(words, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    told, weights = said(capsys, *words, str(out)), out / "mine.safetensors"
+    assert f"Finished: 3 steps in all, in {out}; its weights are {weights}\n" in told
+    assert f"segment SCAN -o LABELS.nii.gz --weights {weights}\n" in told
+    short = ["train", "synthseg", "--resume", f"--out={out}"]
+    assert "Finished: 4 steps" in said(capsys, *short, "--steps", "4", "--preset", "paper", "--threads=1")
+    options = runs.read_config(out).options
+    assert (options.steps, options.threads, options.crop, options.hold_out) == (4, 1, 32, ("map1",))
+    kept = (out / "config.json").read_text(), (out / "events.jsonl").read_text()
+    for command in (["runs", "resume", str(out)], short):
+        assert cli.main([*command, "--steps", "2"]) == cli.BAD_INPUT
+        assert "has done 4 steps already" in capsys.readouterr().err
+        assert ((out / "config.json").read_text(), (out / "events.jsonl").read_text()) == kept
+
+
+RESUMED = {
+    "synthseg": {"label_maps": "maps", "steps": 7, "lesions": True, "curriculum": [0.2, 9]},
+    "robust": {"label_maps": "maps", "steps_s1": 7, "plan": "paper", "denoiser_features": 3},
+    "lesions": {"label_maps": "maps", "steps": 7, "hidden": [5], "heads": "heads"},
+    "organ": {"pairs": "scans", "steps": 7, "subregions": False, "flip": True},
+    "synthfm": {"steps": 7, "boxes": False, "optimizer": "adamw"},
+    "learn2synth": {"label_maps": "maps", "labelled": "scans", "steps": 777, "inner": "sgd"},
+    "pretrain": {"scans": "scans", "steps": 7, "network": "swin-unetr", "hold_out": ["a", "b"]},
+    "finetune": {"scans": "scans", "steps": 7, "start_from": "unetr", "unlabelled": [24]},
+}
+"""Options of a run of each recipe, none of them the default."""
+
+
+@pytest.fixture
+def taken(tmp_path, monkeypatch) -> list:
+    """The options of trainings that are not done, but only begun."""
+    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
+    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
+    found: list = []
+
+    def begin(entry, options):
+        found.append(options)
+        yield from ()
+        return options.out / "mine.safetensors"
+
+    monkeypatch.setattr(runs, "recorded", begin)
+    monkeypatch.setattr(runs, "launch", lambda run: found.append(runs.read_config(run).options))
+    return found
+
+
+@pytest.mark.parametrize("recipe", runs.RECIPES)
+@pytest.mark.parametrize("background", [False, True])
+def test_every_recipe_goes_on_with_the_options_of_the_run(taken, tmp_path, recipe, background) -> None:
+    entry, out = runs.RECIPES[recipe], tmp_path / "run"
+    first = options_from_json(entry.options_type(), {**RESUMED[recipe], "out": str(out), "seed": 5})
+    runs.create(recipe, first)
+    words = ["train", recipe, "--resume", "--out", str(out), "--seed", "1", "--validate-every", "3"]
+    assert cli.main([*words, *(["--background"] if background else [])]) == cli.DONE
+    changed = {"seed": 1, "validate_every": 3, "resume": not background}
+    assert options_to_json(taken[0]) == {**options_to_json(first), **changed}
+
+
+def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) -> None:
+    out = runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first"))
+    assert cli.main(["train", "synthfm", "--resume", "--out", str(out)]) == cli.BAD_INPUT
+    assert "a run of `train synthseg`" in capsys.readouterr().err and not taken
+    with pytest.raises(InputError, match="run of `train synthseg`"):
+        next(recorded(runs.RECIPES["robust"], TrainRobustOptions(tmp_path / "maps.npz", out, resume=True)))
+    assert runs.recipe_of(out) == "synthseg"
+
+
+def test_where_there_is_no_run_yet_resume_begins_one(taken, tmp_path) -> None:
+    words = ["train", "synthfm", "--out", str(tmp_path / "new"), "--steps", "5", "--resume"]
+    assert cli.main(words) == cli.DONE and taken[0].steps == 5
+    with pytest.raises(SystemExit):
+        cli.main(["train", "synthseg", "--out", str(tmp_path / "new"), "--resume"])  # of which label maps?

@@ -28,7 +28,9 @@ from napari_synthseg.training.runs import RECIPES
 LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
 """No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
 
-COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
+TRAIN = "train "
+"""How the names of sub-commands begin that are made from their words, which may name a run to go on with."""
+COMMANDS: dict[str, Callable[..., Callable[..., int]]] = {
     "segment": make_segment,
     "batch": make_batch,
     "prompt": make_prompt,
@@ -39,7 +41,7 @@ COMMANDS: dict[str, Callable[[], Callable[..., int]]] = {
     "synthesize-shapes": make_synthesize_shapes,
     "presets": make_presets,
     "degrade": make_degrade,
-    **{f"train {name}": make_train(name) for name in RECIPES},
+    **{f"{TRAIN}{name}": make_train(name) for name in RECIPES},
     **RUNS,
     "export": make_export,
     "import-weights": make_import_weights,
@@ -64,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name is None:
         return explain(words)
     try:
-        command = COMMANDS[name]()
-        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=words[len(name.split()) :], config=LOOKS)
+        rest = words[len(name.split()) :]
+        command = COMMANDS[name](rest) if name.startswith(TRAIN) else COMMANDS[name]()
+        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=rest, config=LOOKS)
     except (Stopped, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped", file=sys.stderr)
         return STOPPED

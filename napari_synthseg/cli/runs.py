@@ -15,7 +15,7 @@ import tyro
 from napari_synthseg.cli.ends import DONE
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
-from napari_synthseg.cli.train import exported
+from napari_synthseg.cli.train import exported, train_to_the_end
 from napari_synthseg.errors import InputError
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.as_json import options_to_json
@@ -161,7 +161,7 @@ def make_resume() -> Callable[..., int]:
         elif background:
             runs.launch(path)
         else:
-            follow(runs.work(path))
+            train_to_the_end(runs.recipe(runs.read_config(path).recipe), runs.work(path), path)
         return DONE
 
     return resume

@@ -2,46 +2,56 @@
 
 # No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
 
-from collections.abc import Callable
+import argparse
+import shlex
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
+from napari_synthseg.cli.ends import DONE, PROGRAM
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
 from napari_synthseg.errors import InputError
+from napari_synthseg.progress import Progress
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.as_json import options_to_json
 from napari_synthseg.training.options.checks import check_weights_name
-from napari_synthseg.training.runs import RECIPES
+from napari_synthseg.training.runs import RECIPES, RecipeEntry
 
 SURE = ("synthseg", "robust")
 """Recipes whose weights say from which score on a scan needs no second look."""
 
 
-def make_train(name: str) -> Callable[[], Callable[..., int]]:
-    """What makes the sub-command `train NAME`."""
+def make_train(name: str) -> Callable[..., Callable[..., int]]:
+    """What makes the sub-command `train NAME`, from the words that follow it: the run that they resume has options."""
     entry = RECIPES[name]
 
-    def make() -> Callable[..., int]:
+    def make(words: Sequence[str] = ()) -> Callable[..., int]:
         options_type = entry.options_type()
+        run = run_to_resume(words)
+        own = runs.options_to_resume(run, name) if run is not None else None
 
         def train(
-            training: options_type,  # type: ignore[valid-type]
+            training: options_type = tyro.MISSING_NONPROP if own is None else own,  # type: ignore[valid-type]
             estimate: bool = False,
             background: bool = False,
         ) -> int:
+            options: Any = training
+            options = replace(options, out=options.out.expanduser())
             if estimate:
-                print(follow(runs.estimate(name, training)).words)
+                print(follow(runs.estimate(name, options)).words)
             elif background:
-                print(start_in_background(name, training))
+                print(start_in_background(name, options))
             else:
-                follow(runs.recorded(entry, training))
+                train_to_the_end(entry, runs.recorded(entry, options), options.out)
             return DONE
 
         train.__doc__ = f"""{entry.summary}
+
+        With --resume, options that are not given are those of the run in the folder --out.
 
         Args:
             estimate: only try a few steps, and say what time and memory the whole training would take.
@@ -51,6 +61,36 @@ def make_train(name: str) -> Callable[[], Callable[..., int]]:
 
     make.__doc__ = entry.summary
     return make
+
+
+def run_to_resume(words: Sequence[str]) -> Path | None:
+    """The folder of the run that a command goes on with, told before its options are read; None: it begins one."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, nargs="?")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    given, _ = parser.parse_known_args(words)
+    return given.out.expanduser() if given.resume and given.out is not None else None
+
+
+def train_to_the_end(entry: RecipeEntry, training: Generator[Progress, None, Path], run: Path) -> None:
+    """Follow a training, then say what came of it, and how its weights are used."""
+    made = follow(training).absolute()
+    if not leads():
+        return
+    steps = sum(runs.steps_done(run).values())
+    done = f"Finished: {steps:,} steps in all, in {run.absolute()}"
+    if made.suffix != ".safetensors":  # a stage that makes no weights alone
+        print(f"{done}; its checkpoint is {made}")
+        return
+    use = entry.use.replace("WEIGHTS", shlex.quote(str(made)))
+    print(f"{done}; its weights are {made}\nTo use them: {PROGRAM} {use}")
+
+
+def leads() -> bool:
+    """Whether this process is alone, or the first of those that a cluster started."""
+    from napari_synthseg.training import parallel  # brings torch, which is there once something was trained
+
+    return parallel.seat().rank == 0
 
 
 def start_in_background(name: str, options: Any) -> str:

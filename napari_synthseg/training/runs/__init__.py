@@ -17,8 +17,10 @@ from napari_synthseg.training.runs.manage import (
     delete,
     duplicate,
     go_on,
+    options_to_resume,
     pause,
     read_config,
+    steps_done,
     stop,
     use,
 )
@@ -30,6 +32,6 @@ from napari_synthseg.training.runs.work import recorded, work
 __all__ = [
     "EVENTS", "RECIPES", "Config", "Curves", "Estimate", "Follower", "Picture", "RecipeEntry", "State", "all_runs",
     "ask_pictures", "change", "create", "delete", "devices", "duplicate", "estimate", "find_run", "go_on", "in_hours",
-    "is_going", "launch", "new_folder", "pause", "pictures", "read_config", "recipe", "recipe_of", "recorded",
-    "runs_folder", "state", "stop", "use", "work",
+    "is_going", "launch", "new_folder", "options_to_resume", "pause", "pictures", "read_config", "recipe", "recipe_of",
+    "recorded", "runs_folder", "state", "steps_done", "stop", "use", "work",
 ]  # fmt: skip

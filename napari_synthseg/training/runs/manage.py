@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.training import folder
+from napari_synthseg.training.events import read_events
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs import requests
 from napari_synthseg.training.runs.life import is_going
@@ -85,18 +87,69 @@ def read_config(run: Path) -> Config:
     )
 
 
+def options_to_resume(run: Path, name: str) -> Any | None:
+    """The options of a run that is to be gone on with; None where the folder holds none, so that one begins there.
+
+    Args:
+        run: its folder.
+        name: of the recipe that it must be a run of.
+
+    Raises:
+        InputError: it is a run of another recipe, or its options are of another version.
+    """
+    check_recipe(run, name)
+    return None if folder.recipe_of(run) is None else read_config(run).options
+
+
+def check_recipe(run: Path, name: str) -> None:
+    """Refuse to go on with the run of another recipe.
+
+    Raises:
+        InputError: the folder holds one.
+    """
+    if (own := folder.recipe_of(run)) not in (None, name):
+        raise InputError(
+            f"The folder {run} holds a run of `train {own}`, not of `train {name}`: choose another folder."
+        )
+
+
+def steps_done(run: Path) -> dict[str, int]:
+    """Steps that each stage has done, as far as checkpoints are there to go on from."""
+    done = {str(event.get("stage", "")): int(event["step"]) for event in read_events(run) if "step" in event}
+    return {stage: steps for stage, steps in done.items() if folder.checkpoint(run, stage).exists()}
+
+
+def check_steps(run: Path, stages: Mapping[str, int]) -> None:
+    """Refuse to make a run shorter than it is already.
+
+    Args:
+        run: its folder.
+        stages: the steps that are asked for, of each stage.
+
+    Raises:
+        InputError: it has done more of them.
+    """
+    if dict(stages) == folder.read_json(run / folder.CONFIG).get("stages"):
+        return
+    done, total = steps_done(run), sum(stages.values())
+    if (did := sum(done.get(stage, 0) for stage in stages)) > total:
+        raise InputError(f"The run {run.name} has done {did:,} steps already, more than {total:,}: ask for more steps.")
+
+
 def change(run: Path, **changes: Any) -> None:
     """Change options of a run that is not going, such as its steps.
 
     Raises:
-        InputError: it is going, or there is no such option, or a value is out of range.
+        InputError: it is going, or there is no such option, or a value is out of range, or it has done more steps.
     """
     if is_going(run):
         raise InputError(f"The run {run.name} is going: stop it before you change it.")
     config = folder.read_config(run)
     entry = recipe(config["recipe"])
     options = options_from_json(entry.options_type(), {**options_to_json(read_config(run).options), **changes})
-    folder.write_config(run, options=options_to_json(options), stages=entry.stages(options))
+    stages = entry.stages(options)
+    check_steps(run, stages)
+    folder.write_config(run, options=options_to_json(options), stages=stages)
 
 
 def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:

@@ -22,6 +22,7 @@ class RecipeEntry:
         summary: one line on what it is for.
         options: "module:Class" of its options; the module has `stages(options)` too, and needs no torch.
         module: has `train(options)` and `export(run, path, best=..., scores=...)`.
+        use: what follows `napari-synthseg` to use its weights; WEIGHTS stands for their file.
     """
 
     name: str
@@ -29,6 +30,7 @@ class RecipeEntry:
     summary: str
     options: str
     module: str
+    use: str = "segment SCAN -o LABELS.nii.gz --weights WEIGHTS"
 
     def options_type(self) -> type[Any]:
         """The dataclass of its options."""
@@ -72,6 +74,7 @@ RECIPES: dict[str, RecipeEntry] = {
             "A small network that marks lesions after the segmentation, from label maps alone.",
             f"{HERE}.options.lesions:TrainLesionsOptions",
             f"{HERE}.lesion_stage.train",
+            "segment SCAN -o LABELS.nii.gz --lesions --lesion-weights WEIGHTS",
         ),
         RecipeEntry(
             "organ",
@@ -86,6 +89,7 @@ RECIPES: dict[str, RecipeEntry] = {
             "A network that answers clicks, from synthetic scenes alone.",
             f"{HERE}.options.synthfm:TrainSynthFMOptions",
             f"{HERE}.synthfm",
+            "prompt SCAN --inside X Y Z -o OBJECT.nii.gz --model WEIGHTS",
         ),
         RecipeEntry(
             "learn2synth",
@@ -100,6 +104,7 @@ RECIPES: dict[str, RecipeEntry] = {
             "An encoder of transformers, trained on scans without labels.",
             f"{HERE}.options.pretrain:TrainPretrainOptions",
             f"{HERE}.pretrain.train",
+            "train finetune --scans SCANS --out RUN --start-from WEIGHTS",
         ),
         RecipeEntry(
             "finetune",

@@ -24,6 +24,7 @@ from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs.life import lock, write_process
+from napari_synthseg.training.runs.manage import check_recipe, check_steps, remove_folder
 from napari_synthseg.training.runs.places import remember
 from napari_synthseg.training.runs.queue import fit_for, free_device, wait_for_device
 from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
@@ -73,7 +74,7 @@ def recorded(
         The exported weights.
 
     Raises:
-        InputError: the run is going already, or its data or options cannot be used.
+        InputError: the run is going already, or has done more steps, or its data or options cannot be used.
     """
     out: Path = options.out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -81,13 +82,17 @@ def recorded(
 
         if parallel.seat().rank:  # started by torchrun or a cluster: the first process keeps the record
             return (yield from parallel.along(entry, options, fit_for(options.device)[0]))
-    new = not out.exists()
+    new, stages = not out.exists(), entry.stages(options)
     if not options.resume:
-        _check_new(out, entry, entry.stages(options))
+        _check_new(out, entry, stages)
+    elif not keep_config:
+        check_recipe(out, entry.name)
+        check_steps(out, stages)
     with _alone(out):
         if not keep_config:
-            stages = entry.stages(options)
-            folder.write_config(out, recipe=entry.name, options=options_to_json(options), stages=stages)
+            folder.write_config(
+                out, recipe=entry.name, options=options_to_json(replace(options, resume=False)), stages=stages
+            )
         remember(out)
         ask(out, do="go")
         log = EventLog(out)
@@ -221,8 +226,6 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _leave_no_litter(out: Path) -> None:
     """Take away the folder of a run that failed before its first step, and that nobody had made before."""
-    from napari_synthseg.training.runs.manage import remove_folder
-
     if not (out / folder.CHECKPOINTS).exists():
         remove_folder(out)
 
