@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 
+MOST_PERCENT = 999
+"""A larger difference is only said to be larger: its digits say nothing, and there is no room for them."""
+
+
 def _number(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
+
+
+def _percent(value: float) -> str:
+    return f">{MOST_PERCENT}" if value >= MOST_PERCENT + 0.5 else _number(value, "+.0f")
 
 
 COLUMNS = (
@@ -31,7 +39,7 @@ COLUMNS = (
     Column("Dist", "Mean distance between the surfaces, mm", lambda r: _number(r.msd_mm, ".2f"),
            lambda r: known(r.msd_mm), "0.00"),
     Column("Vol %", "Volume: 100 (labels - truth) / truth, percent. Sorts by its size.",
-           lambda r: _number(r.difference_percent, "+.0f"), lambda r: known(abs(r.difference_percent)), "+000"),
+           lambda r: _percent(r.difference_percent), lambda r: known(abs(r.difference_percent)), f">{MOST_PERCENT}"),
 )  # fmt: skip
 NAME_COLUMN = 0
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
 
-from napari_synthseg.widgets.evaluate.model import COLUMNS, ScoresModel
+from napari_synthseg.widgets.evaluate.model import COLUMNS, NAME_COLUMN, ScoresModel
 from napari_synthseg.widgets.evaluate.rows import ScoreRow
+from napari_synthseg.widgets.parts.name_column import NamedTable
 from napari_synthseg.widgets.volumes.model import FilteredRows
 from napari_synthseg.widgets.volumes.rows import as_tsv
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
-class ScoresTable(QTableView):
+class ScoresTable(NamedTable):
     """A view of the scores of one comparison; it says what is wanted and changes nothing itself.
 
     Keys: up and down go to the next structure's worst slice, Return to the current one's, Ctrl+C copies.
@@ -28,7 +29,7 @@ class ScoresTable(QTableView):
     chosen = Signal(int)  # the label to go to
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(NAME_COLUMN, parent)
         self._source = ScoresModel(self)
         self._filtered = FilteredRows(self)
         self._filtered.setSourceModel(self._source)
@@ -47,7 +48,6 @@ class ScoresTable(QTableView):
         self.setAccessibleName("Scores")
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
         header, room = self.horizontalHeader(), self.fontMetrics().horizontalAdvance("0") + 4
         header.setMinimumSectionSize(24)
@@ -56,8 +56,7 @@ class ScoresTable(QTableView):
                 header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
                 widths = [self.fontMetrics().horizontalAdvance(text) for text in (column.widest, column.header)]
                 header.resizeSection(number, max(widths[0], widths[1] + 8 * column.number) + room)
-            else:
-                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Stretch)
+        self.fit_names()
 
     @property
     def rows(self) -> list[ScoreRow]:

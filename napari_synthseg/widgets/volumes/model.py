@@ -45,6 +45,7 @@ _SHOWN = Column(
     number=False,
 )
 QUALITY = "Qual"
+NAME_COLUMN = 1
 STRUCTURES = (
     _SHOWN,
     Column(

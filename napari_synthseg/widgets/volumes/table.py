@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QMenu, QTableView, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QMenu, QWidget
 
-from napari_synthseg.widgets.volumes.model import PAIRS, QUALITY, STRUCTURES, FilteredRows, Row, VolumesModel
+from napari_synthseg.widgets.parts.name_column import NamedTable
+from napari_synthseg.widgets.volumes.model import (
+    NAME_COLUMN,
+    PAIRS,
+    QUALITY,
+    STRUCTURES,
+    FilteredRows,
+    Row,
+    VolumesModel,
+)
 from napari_synthseg.widgets.volumes.rows import VolumeRow, as_tsv, pairs_of
 
 if TYPE_CHECKING:
@@ -18,7 +27,7 @@ SIGNS = "! ●▲■"
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
-class VolumesTable(QTableView):
+class VolumesTable(NamedTable):
     """A view of the volumes of one layer; it says what is wanted and changes nothing itself.
 
     Keys: up and down centre on the next structure, Space shows or hides the selected ones, Return shows only them
@@ -31,7 +40,7 @@ class VolumesTable(QTableView):
     probability = Signal(int)  # the label whose probability is wanted
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(NAME_COLUMN, parent)
         self._rows: list[VolumeRow] = []
         self._paired = False
         self._source = VolumesModel(self)
@@ -55,7 +64,6 @@ class VolumesTable(QTableView):
         self.setAccessibleName("Volumes")
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
         self.horizontalHeader().setMinimumSectionSize(24)
 
@@ -163,6 +171,7 @@ class VolumesTable(QTableView):
         rated = any(row.quality >= 0 for row in self._rows)  # of labels that come from a file nothing is known
         for number, column in enumerate(self._source.columns):
             self.setColumnHidden(number, column.header == QUALITY and not rated)
+        self.fit_names()
 
     def _set_widths(self) -> None:
         """Each column as wide as its texts and its header, the names with what is left."""
@@ -173,8 +182,6 @@ class VolumesTable(QTableView):
                 widths = [self.fontMetrics().horizontalAdvance(text) for text in (column.widest, column.header)]
                 arrow = 8 if column.number else 0
                 header.resizeSection(number, max(widths[0], widths[1] + arrow) + room)
-            else:
-                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Stretch)
 
     def _row(self, index: QModelIndex) -> Row:
         return self._source.rows[self._filtered.mapToSource(index).row()]
