@@ -42,6 +42,7 @@ def test_groups(example, tmp_path, capsys):
         "--out", tmp_path / "g.tsv", "--figures", tmp_path / "figures", "--corrected", tmp_path / "c.csv",
     )  # fmt: skip
     assert code == cli.DONE and "CN (90 people, the reference) against AD (60 people)" in out
+    assert "CN mm^3" in out and "AD mm^3" in out
     assert out.index("Left-Hippocampus") < out.index("Left-Pallidum") and "- Left-Putamen: 1 volumes are missing" in out
     found = json.loads((tmp_path / "g.json").read_text())
     one = found["structures"]["Left-Hippocampus"]
@@ -103,6 +104,7 @@ def test_what_was_left_out_is_told(tmp_path, capsys):
         (["--group", "sex", "--covariates", "age,icv", "--out", "t.xlsx"], "t.xlsx cannot be written"),
         (["--group", "diagnoses"], "did you mean 'diagnosis'"),
         (["--group", "diagnosis", "--participants", "nowhere.tsv"], "There is no table nowhere.tsv"),
+        (["--group", "diagnosis", "--covariates", "years,weight"], "There are no columns 'years' and 'weight' in"),
         (["--group", "diagnosis", "--json", "/dev/null/x.json"], "cannot be written"),
     ],
 )
@@ -111,6 +113,14 @@ def test_one_sentence_and_exit_code_2(tmp_path, capsys, words, says):
     given = ["--participants", people] if "--participants" not in words else []
     code, _, err = call(capsys, "study", table, *given, *words)
     assert code == cli.BAD_INPUT and says in err and len(err.strip().splitlines()) == 1
+
+
+def test_without_the_people_all_that_is_missing_is_named(tmp_path, capsys):
+    table, _ = write_cohort(tmp_path, n=20)
+    code, _, err = call(capsys, "study", table, "--group", "diagnosis")
+    assert code == cli.BAD_INPUT and "no columns 'diagnosis', 'age' and 'sex' in" in err and "--participants" in err
+    code, _, err = call(capsys, "study", "ageing", table)
+    assert code == cli.BAD_INPUT and "no columns 'age' and 'sex' in" in err and "--participants" in err
 
 
 def test_nothing_is_half_written(tmp_path, capsys):

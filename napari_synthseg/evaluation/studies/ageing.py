@@ -118,7 +118,8 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     sex = names_of(options.sex)
     columns = columns_of(options.spacing, _all_columns(tables, options))
     linear = [*sex, *columns, *names_of(options.covariates)]
-    hints = {**dict.fromkeys(linear, ""), **dict.fromkeys(sex, " (--sex none leaves it out)"), options.age: ""}
+    hints = {options.age: "", **dict.fromkeys(sex, " (--sex none leaves it out)")}
+    hints |= dict.fromkeys([name for name in linear if name not in hints], "")
     cohort = load_cohort(tables, options, hints, notes)
     read = len(cohort)
     age = read_covariate(cohort, options.age, notes)

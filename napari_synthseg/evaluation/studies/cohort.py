@@ -17,6 +17,9 @@ from napari_synthseg.evaluation.studies.options import TableOptions, names_of
 from napari_synthseg.evaluation.studies.records import Record, records_of, without_failed
 from napari_synthseg.evaluation.studies.text_table import TextTable, read_text_table
 
+WHOSE = "; --participants gives a table of the people"
+"""Said where a column is not there and no such table was given."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
@@ -107,14 +110,19 @@ def _sources(
     """For each column that is wanted: whether the table of people has it, and what it is called there."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     found: dict[str, tuple[bool, str]] = {}
-    for name, hint in wanted.items():
+    missing: list[str] = []
+    for name in wanted:
         own = names.find(name, people.columns) if people is not None else None
         column = own or names.find(name, columns)
         if column is None:
-            where = " and ".join(str(t.path) for t in ([people] if people is not None else []) + tables)
-            everything = [*(people.columns if people is not None else ()), *columns]
-            raise names.unknown(name, everything, where, hint)
-        found[name] = (own is not None, column)
+            missing.append(name)
+        else:
+            found[name] = (own is not None, column)
+    if missing:
+        where = " and ".join(str(t.path) for t in ([people] if people is not None else []) + tables)
+        everything = [*(people.columns if people is not None else ()), *columns]
+        hints = dict.fromkeys([WHOSE if people is None else "", *(wanted[name] for name in missing)])
+        raise names.all_unknown(missing, everything, where, "".join(hints))
     return found
 
 

@@ -104,7 +104,7 @@ def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Prog
     wanted = names_of(options.covariates)
     if options.group in wanted:
         raise InputError(f"The group {options.group!r} is among the covariates too: leave it out there.")
-    cohort = load_cohort(tables, options, {**dict.fromkeys(wanted, HINT), options.group: ""}, notes)
+    cohort = load_cohort(tables, options, {options.group: "", **dict.fromkeys(wanted, HINT)}, notes)
     read = len(cohort)
     cohort = with_group(cohort, options.group, notes)
     if not len(cohort):

@@ -76,9 +76,20 @@ def unknown(wanted: str, columns: Sequence[str], where: str, hint: str = "") -> 
     """The sentence for a column that is not there."""
     close = get_close_matches(plain(wanted), [plain(c) for c in columns], n=1, cutoff=0.75)
     meant = next((column for column in columns if close and plain(column) == close[0]), None)
-    listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
     guess = f" (did you mean {meant!r}?)" if meant else ""
-    return InputError(f"There is no column {wanted!r} in {where}{guess}: there are {listed}{hint}.")
+    return InputError(f"There is no column {wanted!r} in {where}{guess}: there are {_listed(columns)}{hint}.")
+
+
+def all_unknown(wanted: Sequence[str], columns: Sequence[str], where: str, hint: str = "") -> InputError:
+    """The sentence for columns that are not there."""
+    if len(wanted) == 1:
+        return unknown(wanted[0], columns, where, hint)
+    named = ", ".join(map(repr, wanted[:-1])) + f" and {wanted[-1]!r}"
+    return InputError(f"There are no columns {named} in {where}: there are {_listed(columns)}{hint}.")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
 
 
 def side_and_rest(column: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from napari_synthseg.evaluation.studies.ageing import AgeingStudy, Trajectory
 from napari_synthseg.evaluation.studies.groups import Comparison, Effect, GroupStudy
 from napari_synthseg.evaluation.studies.notes import Note, Notes
 from napari_synthseg.evaluation.studies.retest import Reproducibility, RetestStudy
+from napari_synthseg.evaluation.studies.units import unit_of
 
 MOST_NOTES = 25
 Rows = tuple[list[str], list[list[object]]]
@@ -75,7 +76,9 @@ def _comparison_text(one: Comparison, study: GroupStudy) -> str:
         f"Cohen's d with {100 * study.options.confidence:g} % bootstrap interval; d > 0: smaller in {one.group}; "
         "q: p corrected for the number of structures (false discovery rate)",
     ]
-    header = ["structure", "n", one.reference, one.group, "difference %", "d", "interval", "p", "q"]
+    unit = unit_of(one.people.structures, one.people.volumes)
+    means = [f"{group} {unit}".rstrip() for group in (one.reference, one.group)]
+    header = ["structure", "n", *means, "difference %", "d", "interval", "p", "q"]
     rows = []
     for e in sorted(one.effects, key=lambda e: -abs(e.cohens_d) if math.isfinite(e.cohens_d) else 0.0):
         rows.append([

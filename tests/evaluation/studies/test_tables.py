@@ -15,6 +15,7 @@ from napari_synthseg.evaluation.studies.notes import Notes
 from napari_synthseg.evaluation.studies.numerals import decimal_mark, parse_number, parse_numbers
 from napari_synthseg.evaluation.studies.options import TableOptions
 from napari_synthseg.evaluation.studies.text_table import read_text_table
+from napari_synthseg.evaluation.studies.units import unit_of
 from tests.evaluation.studies.tables import VOLUMES, cohort, write, write_cohort
 
 
@@ -210,3 +211,30 @@ def test_scans_that_failed_are_left_out(tmp_path):
     assert any("likely failed" in note for note in notes) and any("kept" in note for note in notes)
     with pytest.raises(InputError, match="verdict"):
         load([table], quality=table)
+
+
+def test_all_columns_that_are_not_there_are_named(tmp_path):
+    table, people = write_cohort(tmp_path, n=8)
+    with pytest.raises(InputError) as error:
+        load([table], ["diagnosis", "age", "sex", "icv"])
+    said = str(error.value)
+    assert "no columns 'diagnosis', 'age' and 'sex' in " in said and "; --participants gives" in said
+    with pytest.raises(InputError, match="no columns 'weight' and 'height' in ") as error:
+        load([table], ["age", "weight", "height"], participants=people)
+    assert "--participants" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("structures", "size", "unit"),
+    [
+        (["Left-Hippocampus", "Brain-Stem", "Left-Accumbens-area"], [4000, 21000, 600], "mm^3"),
+        (["Left-Hippocampus", "Brain-Stem", "intracranial"], [4.0, 21.0, 1500.0], ""),
+        (["Left-Hippocampus", "Brain-Stem"], [0.003, 0.014], ""),
+        (["left ventricle", "myocardium"], [120000, 90000], ""),
+        (["left ventricle (mL)", "myocardium_ml"], [120, 90], "ml"),
+        (["left ventricle [mm^3]"], [120], "mm^3"),
+        (["left ventricle_mm3", "myocardium_ml"], [120, 90], ""),
+    ],
+)
+def test_a_unit_is_told_where_it_is_plain(structures, size, unit):
+    assert unit_of(structures, np.array([size, size, [np.nan] * len(size)], float)) == unit
