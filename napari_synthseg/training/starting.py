@@ -97,9 +97,13 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
         best: the one with the best validation score, not the newest.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, such as of a stage that was never validated, or it is damaged.
     """
     path = checkpoint(run, stage, "best" if best else "")
+    if best and not path.exists() and checkpoint(run, stage).exists():
+        raise InputError(
+            f"The stage {stage} of {run} has no validation score, so no best checkpoint: leave out --best."
+        )
     if not path.exists():
         raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
     return load_checkpoint(path)
