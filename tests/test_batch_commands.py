@@ -8,6 +8,7 @@ import pytest
 
 from napari_synthseg import cli
 from napari_synthseg.batch import job
+from napari_synthseg.batch.report import Entry
 from napari_synthseg.cli import batch as command
 from napari_synthseg.progress import Progress, run
 from tests.batch.fakes import Here, load_fake, write_scan
@@ -50,6 +51,8 @@ def test_some_failed(scans, tmp_path, capsys):
         (["gone", "-o", "out"], "does not exist"),
         (["empty", "-o", "out"], "no scan in"),
         (["in", "-o", "in/0.nii.gz"], "is a file"),
+        (["in", "-o", "labels.nii.gz"], "need a folder"),
+        (["in", "-o", "report.html"], "need a folder"),
         (["in", "-o", "out", "--weights", "none.safetensors"], "does not exist"),
         (["in", "-o", "foreign"], "has not made"),
     ],
@@ -62,7 +65,7 @@ def test_wrong_inputs_are_one_sentence(scans, tmp_path, capsys, monkeypatch, wor
     assert typed(*words) == cli.BAD_INPUT
     printed = capsys.readouterr().err
     assert sentence in printed and len(printed.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and {one.name for one in tmp_path.iterdir()} == {"in", "empty", "foreign"}
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,34 @@ def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
 
     assert run(command.with_lines(work())) == "done"
     assert capsys.readouterr().err == "Segmenting: 3 of 10, failed 1, left 2 min\n"
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ([], "."),
+        ([0.31], "; 1 segmentation has probably failed: s0.nii.gz (expected Dice 0.31)."),
+        (
+            [0.31, 0.1, None],
+            "; 3 segmentations have probably failed: s2.nii.gz, s1.nii.gz (expected Dice 0.10), s0.nii.gz "
+            "(expected Dice 0.31).",
+        ),
+    ],
+)
+def test_the_summary_names_what_has_probably_failed(tmp_path, expected, said):
+    entries = [
+        Entry(f"/in/s{i}.nii.gz", "", "ok", verdict="likely failed", expected_dice=dice)
+        for i, dice in enumerate(expected)
+    ]
+    entries.append(Entry("/in/fine.nii.gz", "", "skipped", verdict="good", expected_dice=0.9))
+    result = job.BatchResult(tuple(entries), tmp_path / "report.json", tmp_path / "report.html")
+    assert result.summary == f"{len(expected)} segmented, 1 done before, 0 failed{said}"
+
+
+def test_the_summary_names_no_more_than_five(tmp_path):
+    entries = [
+        Entry(f"/in/{i}/T1.nii.gz", "", "ok", verdict="likely failed", expected_dice=0.5 - 0.01 * i) for i in range(7)
+    ]
+    result = job.BatchResult(tuple(entries), tmp_path / "1of2.json", None)
+    assert "failed: /in/6/T1.nii.gz (expected Dice 0.44), /in/5/" in result.summary and "/in/2/" in result.summary
+    assert "/in/1/" not in result.summary and result.summary.endswith(", and 2 more: see 1of2.json.")

@@ -22,6 +22,7 @@ from napari_synthseg.batch.sources import absolute, find
 from napari_synthseg.batch.work import Load, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Workers
 from napari_synthseg.errors import InputError
+from napari_synthseg.files.paths import ends_like_a_file
 from napari_synthseg.placing import write_text
 from napari_synthseg.progress import Progress
 from napari_synthseg.segmentation.options import SegmentOptions
@@ -34,6 +35,10 @@ LOOKERS, AT_ONCE = 8, 64
 """Threads that look what is done, and scans between two reports of that: a network's disk answers slowly."""
 MOST_FALSE_STARTS = 5
 """Processes in a row that may end before they have a network."""
+
+
+NAMED = 5
+"""Scans whose segmentation has probably failed that the summary names."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,22 @@ class BatchResult:
 
     @property
     def summary(self) -> str:
-        """A sentence on all of them."""
-        doubtful = sum(one.verdict == "likely failed" for one in self.entries)
-        said = f"{self.count('ok')} segmented, {self.count('skipped')} done before, {self.count('failed')} failed"
-        return f"{said}; {doubtful} of the segmentations have probably failed." if doubtful else f"{said}."
+        """A sentence on all of them, which names those whose segmentation has probably failed, worst first."""
+        counts = f"{self.count('ok')} segmented, {self.count('skipped')} done before, {self.count('failed')} failed"
+        doubtful = sorted((one for one in self.entries if one.verdict == "likely failed"), key=_worst_first)
+        if not doubtful:
+            return f"{counts}."
+        have = "segmentation has" if len(doubtful) == 1 else "segmentations have"
+        named = ", ".join(map(self._named, doubtful[:NAMED]))
+        rest = f", and {len(doubtful) - NAMED} more: see {(self.page or self.report).name}"
+        return f"{counts}; {len(doubtful)} {have} probably failed: {named}{rest if len(doubtful) > NAMED else ''}."
+
+    def _named(self, one: Entry) -> str:
+        """A scan's name, its path where others are called alike, and the expected Dice where it is known."""
+        name = Path(one.input).name
+        alike = sum(Path(other.input).name == name for other in self.entries) > 1
+        dice = "" if one.expected_dice is None else f" (expected Dice {one.expected_dice:.2f})"
+        return f"{one.input if alike else name}{dice}"
 
 
 def segment_many(
@@ -94,6 +111,8 @@ def segment_many(
     """
     segmentation, options = segmentation or SegmentOptions(), options or BatchOptions()
     out, share = absolute(out), options.share()
+    if ends_like_a_file(out) and not out.exists():
+        raise InputError(f"{out} is called like a file, but the results need a folder: choose another name.")
     bids.check_free(out)
     made = identity.made_with(segmentation)
     yield Progress("Looking for scans")
@@ -112,6 +131,10 @@ def segment_many(
         finally:
             written = _write_page(out, report, segmentation, options, time.monotonic() - started)
     return BatchResult(tuple(report.entries), report.path, written)
+
+
+def _worst_first(one: Entry) -> float:
+    return -1.0 if one.expected_dice is None else one.expected_dice
 
 
 def _describe(out: Path, datasets: list[Path], weights: dict[str, str]) -> None:

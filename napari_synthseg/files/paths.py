@@ -19,6 +19,18 @@ SCANS = tuple(ending for ending in READABLE if ending not in (*DICOM, ".img", ".
 WRITABLE = (".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")
 """Endings of files that `write_volume` and `write_labels` write."""
 
+OTHERS = (
+    ".txt", ".lst", ".csv", ".tsv", ".json", ".md", ".log", ".xls", ".xlsx", ".ods", ".html", ".htm", ".pdf", ".png",
+    ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".svg", ".zip", ".gz", ".tar", ".tgz", ".npy", ".npz", ".mat",
+    ".h5", ".safetensors",
+)  # fmt: skip
+"""Endings of files that are no scans: who gives a folder such a name has meant something else."""
+
+
+def ends_like_a_file(path: Path) -> bool:
+    """Whether a name ends like that of a file, a scan's or another, so that a folder is hardly meant."""
+    return suffix(path) in READABLE or path.suffix.lower() in OTHERS
+
 
 def suffix(path: str | Path) -> str:
     """The ending of a known format, in lower case (`.nii.gz`), or whatever follows the last dot of the name."""

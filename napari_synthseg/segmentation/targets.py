@@ -11,7 +11,7 @@ from typing import Any
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import stem, suffix
 from napari_synthseg.files.label_table import check_replaceable, table_path
-from napari_synthseg.files.paths import WRITABLE
+from napari_synthseg.files.paths import WRITABLE, ends_like_a_file
 from napari_synthseg.segmentation.tissue_maps import TISSUE_MAPS
 
 PROGRAM = "napari-synthseg"
@@ -24,8 +24,8 @@ def plan_outputs(
     """The label file of each scan.
 
     Raises:
-        InputError: several scans for one file, a clash of names, an output that is an input, or a file that would be
-            replaced and is no result of an earlier run.
+        InputError: several scans for one file, a clash of names, an output that is an input, a name like that of
+            another kind of file, or a file that would be replaced and is no result of an earlier run.
     """
     if suffix(out) in WRITABLE:
         if len(scans) > 1:
@@ -34,6 +34,10 @@ def plan_outputs(
     else:
         if out.is_file():
             raise InputError(f"{out} is a file without one of {', '.join(WRITABLE)}; give a folder or such a name.")
+        if ends_like_a_file(out) and not out.is_dir():
+            raise InputError(
+                f"{out} is no name for labels: let it end in one of {', '.join(WRITABLE)}, or give a folder."
+            )
         stems = [scan.name if scan.is_dir() else stem(scan) for scan in scans]
         often = Counter(stems)
         names = [

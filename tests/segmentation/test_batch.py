@@ -136,6 +136,15 @@ def test_equal_names_take_their_folders_along(tmp_path):
     assert [target.name for target in targets] == ["a_t1_dseg.nii.gz", "b_t1_dseg.nii.gz"]
 
 
+def test_a_folder_that_is_there_may_be_called_anything(tmp_path):
+    for name in ("subject.1", "v1.2"):
+        assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / name)[0].parent == tmp_path / name
+    with pytest.raises(InputError, match="no name for labels"):
+        outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")
+    (tmp_path / "all.zip").mkdir()
+    assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")[0].parent == tmp_path / "all.zip"
+
+
 def test_scans_are_never_overwritten(scan):
     with pytest.raises(InputError, match="is an input too"):
         outputs.plan_outputs([scan], scan)
