@@ -61,6 +61,40 @@ def test_unknown_command(words, capsys):
     assert "Traceback" not in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("group", ["train", "runs"])
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_help_of_a_group_lists_its_commands(group, asked, capsys):
+    assert cli.main([group, asked]) == cli.DONE
+    printed = capsys.readouterr()
+    assert f"usage: napari-synthseg {group} COMMAND" in printed.out and not printed.err
+    listed = [line.split("  ")[1].strip() for line in printed.out.splitlines() if line.startswith("  ")]
+    assert [" ".join(one.split()[:2]) for one in listed] == [n for n in cli.COMMANDS if n.startswith(f"{group} ")]
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("segmnet", "segment"),
+        ("evalute", "evaluate"),
+        ("synthseg", "train synthseg"),
+        ("trian synthseg", "train"),
+        ("train synthsge", "train synthseg"),
+        ("runs shwo", "runs show"),
+        ("Segment", "segment"),
+    ],
+)
+def test_of_a_typing_error_the_nearest_command_is_told(words, near, capsys):
+    assert cli.main(words.split()) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    assert f"(did you mean {near!r}?)" in printed.err and len(printed.err.splitlines()) == 1 and not printed.out
+
+
+def test_what_is_like_no_command_gets_the_list(capsys):
+    assert cli.main(["runs", "xyzzy"]) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "runs list" in said and "import-weights" not in said and "there is no command 'runs xyzzy'." in said
+
+
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_each_command_explains_itself(name, capsys):
     with pytest.raises(SystemExit) as end:
@@ -211,6 +245,15 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     assert labels.shape == (40, 36, 24)
     assert np.allclose(labels.affine, GRID)
     assert table.read_text().startswith("scan,intracranial,")
+
+
+@pytest.mark.parametrize("name", ["x.txt", "labels.CSV", "labels.png", "report.html", "labels.img", "labels.gz"])
+def test_labels_are_not_called_like_another_kind_of_file(scan, tiny_weights, tmp_path, capsys, name):
+    words = ["segment", str(scan), "-o", str(tmp_path / name), "--weights", str(tiny_weights)]
+    assert cli.main(words) == cli.BAD_INPUT
+    printed = capsys.readouterr().err
+    assert f"{name} is no name for labels" in printed and len(printed.splitlines()) == 1
+    assert not (tmp_path / name).exists()
 
 
 def test_one_bad_scan_among_many_is_exit_code_1(scan, tiny_weights, tmp_path, capsys):

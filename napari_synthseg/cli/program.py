@@ -6,7 +6,8 @@ A sub-command is made when it is asked for, so that `--help` of another one does
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 
 import tyro
 
@@ -28,6 +29,7 @@ from napari_synthseg.training.runs import RECIPES
 LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
 """No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
 
+HELP = ("-h", "--help")
 TRAIN = "train "
 """How the names of sub-commands begin that are made from their words, which may name a run to go on with."""
 COMMANDS: dict[str, Callable[..., Callable[..., int]]] = {
@@ -81,13 +83,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explain(words: list[str]) -> int:
-    """Print what there is to choose from; an error unless help was asked for."""
-    width = max(map(len, COMMANDS))
-    summaries = "\n".join(f"  {name:{width}} {(make.__doc__ or '').splitlines()[0]}" for name, make in COMMANDS.items())
-    text = f"usage: {PROGRAM} COMMAND ...\n\n{summaries}\n\n{PROGRAM} COMMAND --help says more about one; --version."
-    if not words or words[0] in ("-h", "--help"):
-        print(text)
-        return DONE if words else BAD_INPUT
-    print(text, file=sys.stderr)
-    print(f"{PROGRAM}: error: there is no command {' '.join(words[:1])!r}.", file=sys.stderr)
+    """Print what there is to choose from, of a group such as `runs` what belongs to it; an error unless help was asked.
+
+    Of what looks like a command wrongly typed, the nearest one is told.
+    """
+    groups = list(dict.fromkeys(name.split()[0] for name in COMMANDS if " " in name))
+    group = words[:1] if words[:1] and words[0] in groups else []
+    rest = words[len(group) :]
+    listed = {name: make for name, make in COMMANDS.items() if name.split()[: len(group)] == group}
+    if not rest or rest[0] in HELP:
+        print(_list_of(listed, group))
+        return DONE if rest else BAD_INPUT
+    typed = " ".join([*group, rest[0]])
+    near = get_close_matches(typed, listed if group else [*listed, *groups], n=1)
+    if not near:
+        print(_list_of(listed, group), file=sys.stderr)
+    guess = f" (did you mean {near[0]!r}?): {' '.join([PROGRAM, *group])} --help lists all" if near else ""
+    print(f"{PROGRAM}: error: there is no command {typed!r}{guess}.", file=sys.stderr)
     return BAD_INPUT
+
+
+def _list_of(commands: Mapping[str, Callable[..., Callable[..., int]]], group: Sequence[str]) -> str:
+    """A line for each of them."""
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}} {(make.__doc__ or '').splitlines()[0]}" for name, make in commands.items()]
+    usage = " ".join([PROGRAM, *group, "COMMAND"])
+    return "\n".join([f"usage: {usage} ...", "", *lines, "", f"{usage} --help says more about one; --version."])
