@@ -89,6 +89,14 @@ def test_of_a_typing_error_the_nearest_command_is_told(words, near, capsys):
     assert f"(did you mean {near!r}?)" in printed.err and len(printed.err.splitlines()) == 1 and not printed.out
 
 
+def test_a_list_that_nobody_reads_to_its_end_is_no_error(monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    assert cli.main(["--help"]) == cli.DONE
+
+
 def test_what_is_like_no_command_gets_the_list(capsys):
     assert cli.main(["runs", "xyzzy"]) == cli.BAD_INPUT
     said = capsys.readouterr().err

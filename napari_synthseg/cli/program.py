@@ -65,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {__version__}")
         return DONE
     name = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), None)
-    if name is None:
-        return explain(words)
     try:
+        if name is None:
+            return explain(words)
         rest = words[len(name.split()) :]
         command = COMMANDS[name](rest) if name.startswith(TRAIN) else COMMANDS[name]()
         return tyro.cli(command, prog=f"{PROGRAM} {name}", args=rest, config=LOOKS)
