@@ -71,10 +71,19 @@ def folders() -> list[Path]:
         *([Path(given).expanduser()] if given else []),
         *_own,
         data_folder() / "weights",
-        anatomy.resources() / "weights",
+        _shipped_folder(),
         *([Path(freesurfer) / "models"] if freesurfer else []),
         cache_folder() / "weights",
     ]
+
+
+def own_name(name: str) -> str:
+    """A name for new weights that nobody mixes up with those that are shipped: "my-" stands before a name of theirs."""
+    return f"my-{name}" if (_shipped_folder() / f"{name}.safetensors").exists() else name
+
+
+def _shipped_folder() -> Path:
+    return anatomy.resources() / "weights"
 
 
 def available(kinds: Collection[str] = SEGMENTERS) -> list[dict[str, Any]]:

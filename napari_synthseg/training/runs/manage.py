@@ -16,7 +16,7 @@ from napari_synthseg.training.runs import requests
 from napari_synthseg.training.runs.life import is_going
 from napari_synthseg.training.runs.places import new_folder, remember
 from napari_synthseg.training.runs.recipes import recipe
-from napari_synthseg.weights import data_folder
+from napari_synthseg.weights import data_folder, own_name
 
 OURS = (folder.CONFIG, folder.EVENTS, folder.REQUESTS, folder.PICTURE, folder.OUTPUT, folder.LOCK, "process.json")
 """Files that a run writes into its folder, besides checkpoints, data and weights."""
@@ -224,7 +224,7 @@ def use(run: Path, name: str | None = None, *, best: bool = True) -> Path:
 
     Args:
         run: its folder; it may still be going.
-        name: for the weights; made different by a number if it is taken.
+        name: for the weights, by default that of the options; made different if it is taken.
         best: the checkpoint with the best validation score, where there is one.
 
     Returns:
@@ -235,7 +235,7 @@ def use(run: Path, name: str | None = None, *, best: bool = True) -> Path:
     """
     config = folder.read_config(run)
     entry = recipe(config["recipe"])
-    wish = name or str(config["options"].get("name") or run.name)
+    wish = name or own_name(str(config["options"].get("name") or run.name))
     path = _free(data_folder() / "weights" / f"{wish}.safetensors")
     best = best and any((run / folder.CHECKPOINTS).glob("*-best.pt"))
     if best:

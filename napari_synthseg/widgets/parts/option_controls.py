@@ -101,6 +101,11 @@ class IntegerControl(QSpinBox):
         number = super().value()
         return None if number == self._nothing else number
 
+    def show_nothing_as(self, text: str) -> None:
+        """Show None otherwise from now on, such as by the number that it stands for."""
+        if self._nothing is not None and text != self.specialValueText():
+            self.setSpecialValueText(text)
+
     def set_value(self, value: Any) -> None:
         """Show a number; None where that is a value."""
         self.setValue(self._nothing if value is None and self._nothing is not None else int(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -27,6 +28,7 @@ class OptionsForm(QWidget):
         texts: labels, where the field's own name will not do; with "&" before the letter of a shortcut.
         choices: what to choose from, for fields whose type does not say it.
         nothing: how None is shown, by field.
+        defaults: of this form, where they are others than those of `options`.
     """
 
     changed = Signal()
@@ -40,11 +42,13 @@ class OptionsForm(QWidget):
         texts: Mapping[str, str] | None = None,
         choices: Mapping[str, list[Choice]] | None = None,
         nothing: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._options = options
-        self._fields = {one.name: one for one in option_fields(options) if one.name not in leave_out}
+        fields = {one.name: one for one in option_fields(options) if one.name not in leave_out}
+        self._fields = fields | {name: replace(fields[name], default=value) for name, value in (defaults or {}).items()}
         self._texts = texts or {}
         self._labels: dict[str, QWidget] = {}
         self.controls: dict[str, Control] = {}

@@ -5,8 +5,8 @@ They are derived from a recipe's options: what it calls its steps, and which opt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
@@ -55,6 +55,18 @@ def presets(options: type) -> list[Preset]:
 def step_fields(options: type) -> list[str]:
     """The options that say how long is trained: "steps", or one for each stage."""
     return [one.name for one in option_fields(options) if _says_steps(one)]
+
+
+def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
+    """How many steps are trained where an option that may say so does not.
+
+    Args:
+        options: of a run; what they ask for themselves does not matter.
+        stages: of the recipe.
+    """
+    names = [one.name for one in option_fields(type(options)) if _says_steps(one) and one.optional]
+    usual = stages(replace(options, **dict.fromkeys(names)))
+    return {name: _steps_of(name, usual) for name in names}
 
 
 def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
@@ -115,6 +127,6 @@ def _says_steps(field: OptionField) -> bool:
 
 
 def _steps_of(name: str, stages: Mapping[str, int]) -> int:
-    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"."""
+    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"; "steps" stands for all."""
     word = name.partition("_")[2]
     return sum(steps for stage, steps in stages.items() if stage.startswith(word))

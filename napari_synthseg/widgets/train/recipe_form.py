@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_synthseg.weights import own_name
 from napari_synthseg.widgets.parts.choices import device_choices
 from napari_synthseg.widgets.parts.controls import WrappedLabel
-from napari_synthseg.widgets.parts.option_controls import ChoiceControl
+from napari_synthseg.widgets.parts.option_controls import ChoiceControl, IntegerControl
 from napari_synthseg.widgets.parts.option_fields import option_fields
 from napari_synthseg.widgets.parts.options_form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
-from napari_synthseg.widgets.train.presets import NIGHT, Preset, matching, night_steps, presets, scaled, step_fields
+from napari_synthseg.widgets.train.presets import (
+    NIGHT,
+    Preset,
+    matching,
+    night_steps,
+    presets,
+    scaled,
+    step_fields,
+    usual_steps,
+)
 from napari_synthseg.widgets.train.request import LATER, Request
 from napari_synthseg.widgets.train.sources import PAIRS, data_fields
 
@@ -45,6 +55,7 @@ NOTHING = {"threads": "automatic", "only": "all three"}
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""
 FORGOTTEN = ("name",)
+USUAL_STEPS = "as usual"
 
 
 class RecipeForm(QWidget):
@@ -80,8 +91,9 @@ class RecipeForm(QWidget):
             nothing={
                 "threads": "automatic",
                 "only": "all three",
-                **dict.fromkeys(step_fields(self.options), "as usual"),
+                **dict.fromkeys(step_fields(self.options), USUAL_STEPS),
             },
+            defaults={"name": own_name(fields["name"].default)} if "name" in fields else None,
         )
         self.presets = QWidget()
         self._preset_row = QHBoxLayout(self.presets)
@@ -230,6 +242,14 @@ class RecipeForm(QWidget):
             self._mark_preset()
             self.changed.emit()
 
+    def _show_usual_steps(self) -> None:
+        """Say how many steps "as usual" are with the options as they are."""
+        options = self._options()
+        for name, steps in (usual_steps(options, self._entry.stages) if options is not None else {}).items():
+            control = self.form.controls[name]
+            if isinstance(control, IntegerControl):
+                control.show_nothing_as(f"{steps:,} ({USUAL_STEPS})" if steps else USUAL_STEPS)
+
     def _mark_preset(self) -> None:
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
         night = [Preset(NIGHT, "", {**one.values, **self._night}) for one in self._presets if one.name == NIGHT]
@@ -237,6 +257,7 @@ class RecipeForm(QWidget):
         chosen = matching([*(night if self._night else ()), *known], changed)
         for name, button in self.preset_buttons.items():
             button.setChecked(name == chosen)
+        self._show_usual_steps()
         stages = self._stages()
         self.stages.setText(" · ".join(f"{name} {steps:,}" for name, steps in stages.items()) or "–")
 

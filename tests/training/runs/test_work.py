@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -56,6 +57,13 @@ def test_from_options_to_weights_in_use(tiny) -> None:
     used = runs.use(path)
     assert load_model("mine").card["steps"] == 4 and used.stem == "mine"
     assert runs.use(path).stem == "mine-2"
+    config = json.loads((path / "config.json").read_text())
+    config["options"]["name"] = "synthseg-fast"
+    (path / "config.json").write_text(json.dumps(config))
+    assert [runs.use(path).stem for _ in range(2)] == [
+        "my-synthseg-fast",
+        "my-synthseg-fast-2",
+    ]
 
 
 def test_the_device_that_was_asked_for_stays_in_the_config(tiny) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
+from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
 from napari_synthseg.files import read_labels, read_volume
 from napari_synthseg.progress import run
@@ -44,6 +45,37 @@ def test_every_recipe_has_a_form(page, recipe):
     assert form.form.differences() == {}
     assert page.summary.text() == RECIPES[recipe].summary
     assert page.start.isEnabled() == (page.hint.text() == "")
+
+
+def test_a_run_has_another_name_than_the_weights_that_are_shipped(page):
+    names = {}
+    for recipe in RECIPES:
+        page.recipe.setCurrentIndex(page.recipe.findData(recipe))
+        names[recipe] = page.form.form.values()["name"]
+        assert not (resources() / "weights" / f"{names[recipe]}.safetensors").exists()
+    assert names["synthseg"] == "my-synthseg-fast" and names["robust"] == "robust"
+    page.recipe.setCurrentIndex(page.recipe.findData("synthseg"))
+    page.form.form.controls["name"].set_value("other")
+    page.form.form.reset.click()
+    assert page.form.form.values()["name"] == "my-synthseg-fast"
+
+
+def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
+    form = page.form.form
+    steps = form.controls["steps"]
+    assert steps.value() is None and steps.text() == "40,000 (as usual)"
+    form.controls["preset"].set_value("paper")
+    assert steps.value() is None and steps.text() == "300,000 (as usual)"
+    steps.set_value(60)
+    assert steps.value() == 60 and steps.text() == "60"
+    page.recipe.setCurrentIndex(page.recipe.findData("robust"))
+    form = page.form.form
+    stages = RECIPES["robust"].stages(RECIPES["robust"].options_type()("maps", "out"))
+    shown = {name: form.controls[name].text() for name in ("steps_s1", "steps_d", "steps_s2")}
+    found = [int(text.partition(" ")[0].replace(",", "")) for text in shown.values()]
+    assert sum(found) == sum(stages.values()) and found[0] == stages["s1"]
+    form.controls["only"].set_value("d")
+    assert form.controls["steps_s1"].text() == "as usual"  # nothing of it is trained
 
 
 def test_what_data_an_option_means_is_told_by_its_words():
