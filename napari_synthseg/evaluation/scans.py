@@ -113,19 +113,25 @@ def _scored(pred: Path, truth: Path, options: EvaluateOptions) -> dict[str, Any]
     return result
 
 
+LEGEND = (
+    "* enters the mean; SD95, mean: 95th percentile and mean of the distances between the surfaces; "
+    "vol. %: 100 (labels - truth) / truth;\nr: correlation of the volumes over the scans"
+)
+
+
 def table(result: dict[str, Any]) -> str:
     """A result of `evaluate_steps` as text: one line a structure, one a scan, the mean, and what was left out."""
-    header = f"{'structure':<28}{'Dice':>7}{'SD95 mm':>9}{'mean mm':>9}{'vol. %':>8}{'r':>7}"
-    lines = [f"{header}   (* enters the mean)"]
+    header = f"{'structure':<31}{'Dice':>7}{'SD95 mm':>9}{'mean mm':>9}{'vol. %':>8}{'r':>7}"
+    lines = [header]
     for s in result["structures"].values():
         if s["dice"] is not None:
             volume = f"{_text(s['difference_percent'], 8, 1)}{_text(s['correlation'], 7, 2)}"
-            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<28}{_scores_text(s)}{volume}")
-    lines.append("")
+            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<31}{_scores_text(s)}{volume}")
+    lines += [LEGEND, ""]
     if len(result["scans"]) > 1:
-        lines += [f"{stem(scan['pred'])[:27]:<28}{_mean_text(scan['mean'])}" for scan in result["scans"]] + [""]
+        lines += [f"{stem(scan['pred'])[:30]:<31}{_mean_text(scan['mean'])}" for scan in result["scans"]] + [""]
     mean = result["mean"]
-    lines.append(f"{'mean of ' + str(mean['scans']) + ' scan(s)':<28}{_mean_text(mean)}")
+    lines.append(f"{'mean of ' + str(mean['scans']) + ' scan(s)':<31}{_mean_text(mean)}")
     if mean["missing"]:
         lines.append(f"{mean['missing']} scored structure(s) missing: Dice 0, not in the mean distances")
     return "\n".join([*lines, *left_out(result)])
