@@ -149,6 +149,15 @@ def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) 
     assert runs.recipe_of(out) == "synthseg"
 
 
+def test_options_that_cannot_be_used_do_not_become_the_runs_own(words, tmp_path, capsys) -> None:
+    out = runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first", steps=9))
+    kept = json.loads((out / "config.json").read_text())
+    wrong = ["--label-maps", str(tmp_path / "nowhere"), "--steps", "7", "--device", "cpu"]
+    assert cli.main(["train", "synthseg", "--resume", "--out", str(out), *wrong]) == cli.BAD_INPUT
+    assert "nowhere" in capsys.readouterr().err and json.loads((out / "config.json").read_text()) == kept
+    assert runs.state(out).kind == "failed"
+
+
 def test_where_there_is_no_run_yet_resume_begins_one(taken, tmp_path) -> None:
     words = ["train", "synthfm", "--out", str(tmp_path / "new"), "--steps", "5", "--resume"]
     assert cli.main(words) == cli.DONE and taken[0].steps == 5

@@ -21,7 +21,7 @@ from filelock import Timeout
 from napari_synthseg.errors import InputError
 from napari_synthseg.progress import Progress, Stopped, run
 from napari_synthseg.training import folder
-from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.events import EventLog, tail
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs.life import lock, write_process
 from napari_synthseg.training.runs.manage import check_recipe, check_steps, remove_folder
@@ -89,6 +89,7 @@ def recorded(
         check_recipe(out, entry.name)
         check_steps(out, stages)
     with _alone(out):
+        before, last = folder.read_json(out / folder.CONFIG), tail(out)[0][-1:]
         if not keep_config:
             folder.write_config(
                 out, recipe=entry.name, options=options_to_json(replace(options, resume=False)), stages=stages
@@ -105,6 +106,8 @@ def recorded(
             log.append({"event": "end", "how": "failed", "why": in_words(error)})
             if new:
                 _leave_no_litter(out)
+            elif before and tail(out)[0][-1:] == last:  # options that cannot be used are not the run's
+                folder.write_config(out, **before)
             raise
         log.append({"event": "end", "how": "finished", "weights": result.name})
     return result
