@@ -50,8 +50,8 @@ BETTER_BY = 0.1
 LIKE_LABELS = 0.8
 """Share of voxels with the value of their neighbour from which on an image looks like labels; in scans it is less."""
 
-BRAIN_MM = (120.0, 145.0, 100.0)
-"""An adult's brain is longer than this from left to right, back to front, bottom to top."""
+BRAIN_MM = (100.0, 125.0, 90.0)
+"""An adult's brain, even a small one without its skull, is longer from left to right, back to front, bottom to top."""
 
 FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 

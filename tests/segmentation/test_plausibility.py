@@ -136,6 +136,7 @@ def test_a_sure_network_is_not_asked_about_other_orientations():
 
 def test_a_slab_is_not_said_to_be_a_head() -> None:
     assert plausibility.check_coverage((180, 200, 160), 1.0) == []
+    assert plausibility.check_coverage((116, 150, 118), 1.0) == []  # a small brain without its skull
     (sentence,) = plausibility.check_coverage((180, 200, 80), 1.0)
     assert "80 mm from bottom to top" in sentence and "left" not in sentence
     assert plausibility.check_coverage((90, 100, 80), 2.0) == []
