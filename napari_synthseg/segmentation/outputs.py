@@ -104,10 +104,10 @@ def resampled(scan: Volume, labels: Volume) -> Volume:
 
 
 def _title(name: str, result: Segmentation) -> str:
-    note = f"   {len(result.warnings)} warnings, see the record" if result.warnings else ""
-    if math.isnan(result.intracranial_mm3):
-        return f"{name}{note}"
-    return f"{name}   intracranial {result.intracranial_mm3 / 1000:.0f} mL{note}"
+    count = len(result.warnings)
+    inside = "" if math.isnan(result.intracranial_mm3) else f"intracranial {result.intracranial_mm3 / 1000:.0f} mL"
+    warned = f"{count} warning{'s' * (count > 1)}, see the record" if count else ""
+    return "   ".join(part for part in (name, inside, result.verdict.told, warned) if part)
 
 
 def result_record(result: Segmentation) -> dict:
