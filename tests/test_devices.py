@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -44,3 +48,13 @@ def test_a_failure_puts_it_back():
     with pytest.raises(RuntimeError), threads(1):
         raise RuntimeError
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("given, used", [(None, "passive"), ("active", "active")])
+def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(given, used):
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    code = "import sys, os, napari_synthseg; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == used
