@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_synthseg.widgets.parts.choices import preference
+from napari_synthseg.widgets.view.surfaces import surfaces
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 NEUROLOGICAL, RADIOLOGICAL = "neurological", "radiological"
 CONVENTIONS = (NEUROLOGICAL, RADIOLOGICAL)
@@ -51,6 +53,8 @@ def anatomical_view(viewer: ViewerModel, convention: str | None = None) -> None:
 def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> None:
     """Show a plane or 3D. The point looked at stays, and so does the zoom, unless the whole scene was in view.
 
+    In 3D labels are shown as surfaces, see `Surfaces`.
+
     Args:
         viewer: the viewer; nothing happens while it shows fewer than three dimensions.
         name: one of `VIEWS`.
@@ -68,6 +72,8 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
         away = 1 if convention == NEUROLOGICAL else -1  # from behind, or face to face
         camera.set_view_direction((-np.sin(_TILT), away * np.cos(_TILT), 0), (1, 0, 0))
     viewer.dims.set_point(space, point)
+    if name == THREE_D:
+        surfaces(viewer).show()
     if whole:
         viewer.fit_to_view()
     else:
@@ -87,6 +93,15 @@ def look_at(viewer: ViewerModel, point: np.ndarray) -> None:
     world = dict(zip(space, point, strict=True))
     center = [float(world.get(axis, 0.0)) for axis in viewer.dims.displayed]
     viewer.scene.camera.center = tuple([0.0] * (3 - len(center)) + center)
+
+
+def look_at_layer(viewer: ViewerModel, layer: Layer) -> None:
+    """Put the slices through the middle of a layer of three axes or more, and let it fill the canvas; angles stay."""
+    low, high = layer.extent.world[:, -3:]
+    look_at(viewer, (low + high) / 2)
+    extent = np.zeros(viewer.dims.ndim)
+    extent[-3:] = high - low
+    viewer.scene.camera.zoom = _fitting(viewer, extent)
 
 
 def orientation(name: str, convention: str) -> tuple[str, str, str]:
@@ -131,11 +146,15 @@ def focus(viewer: ViewerModel) -> np.ndarray:
 
 def shows_everything(viewer: ViewerModel) -> bool:
     """Whether the whole scene is in view, as after napari's home button."""
-    extent = np.diff(viewer.layers.extent.world, axis=0)[0][list(viewer.dims.displayed)]
+    return viewer.scene.camera.zoom <= 1.05 * _fitting(viewer, np.diff(viewer.layers.extent.world, axis=0)[0])
+
+
+def _fitting(viewer: ViewerModel, extent: np.ndarray) -> float:
+    """The zoom at which something of this extent, (ndim,) in world units, fills the canvas."""
+    shown = extent[list(viewer.dims.displayed)]
     up, right = screen_directions(viewer)
-    size = np.maximum([np.abs(up) @ extent, np.abs(right) @ extent], 1e-6)
-    fitting = (1 - _MARGIN) * np.min(np.array(viewer.canvas.viewbox_size(viewer.layers)) / size)
-    return viewer.scene.camera.zoom <= 1.05 * fitting
+    size = np.maximum([np.abs(up) @ shown, np.abs(right) @ shown], 1e-6)
+    return float((1 - _MARGIN) * np.min(np.array(viewer.canvas.viewbox_size(viewer.layers)) / size))
 
 
 def screen_directions(viewer: ViewerModel) -> tuple[np.ndarray, np.ndarray]:
