@@ -39,7 +39,7 @@ def short_form(name: str) -> str:
 
 
 class NameColumn(QStyledItemDelegate):
-    """Draws whole names where there is room for them, else short ones; what still does not fit loses its middle.
+    """Draws whole names where there is room for them, else shorter ones; what still does not fit loses its middle.
 
     Endings tell structures apart: white matter from cortex, left from right parcels.
     """
@@ -49,8 +49,10 @@ class NameColumn(QStyledItemDelegate):
         super().initStyleOption(option, index)
         option.textElideMode = Qt.TextElideMode.ElideMiddle
         room = _room(option)
-        if room > 0 and option.fontMetrics.horizontalAdvance(option.text) > room:
-            option.text = short_form(option.text)
+        for whole, short in SHORT:  # no more of it than has to be
+            if room <= 0 or option.fontMetrics.horizontalAdvance(option.text) <= room:
+                break
+            option.text = option.text.replace(whole, short)
 
 
 class NamedTable(QTableView):
