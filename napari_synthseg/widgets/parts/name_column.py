@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
@@ -31,11 +33,13 @@ LEAST = "■■ L Inf-Lat-Vent"
 """What a column of names has room for, however narrow the table is."""
 
 
-def short_form(name: str) -> str:
-    """A name of a structure with its usual abbreviations: "Cerebellum-White-Matter" is "Cbl-WM"."""
+def shorter(name: str) -> Iterator[str]:
+    """The name of a structure with more and more of its usual abbreviations: "Cerebellum-WM", "Cbl-WM"."""
+    yield name
     for whole, short in SHORT:
-        name = name.replace(whole, short)
-    return name
+        if whole in name:
+            name = name.replace(whole, short)
+            yield name
 
 
 class NameColumn(QStyledItemDelegate):
@@ -49,10 +53,10 @@ class NameColumn(QStyledItemDelegate):
         super().initStyleOption(option, index)
         option.textElideMode = Qt.TextElideMode.ElideMiddle
         room = _room(option)
-        for whole, short in SHORT:  # no more of it than has to be
-            if room <= 0 or option.fontMetrics.horizontalAdvance(option.text) <= room:
+        for text in shorter(option.text) if room > 0 else ():
+            option.text = text
+            if option.fontMetrics.horizontalAdvance(text) <= room:
                 break
-            option.text = option.text.replace(whole, short)
 
 
 class NamedTable(QTableView):
