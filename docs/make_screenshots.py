@@ -107,13 +107,9 @@ def segment() -> None:
         viewer.scene.camera.zoom *= 1.5
         save(viewer, "asymmetry")
         press(widget.volumes.sides)
-        widget.volumes.filter.setText("csf")  # it covers the brain
-        press(widget.volumes.all)
         widget.volumes.filter.setText("")
-        labels.opacity = 1.0
-        press(widget.view.buttons["3d"])
-        viewer.layers[0].visible = False
         viewer.fit_to_view()
+        press(widget.view.buttons["3d"])
         save(viewer, "three_d")
 
 
@@ -121,7 +117,6 @@ def preview() -> None:
     """Preview synthesis: a synthetic scan, its priors and steps; several samples with their records."""
     with window("Preview synthesis") as (viewer, widget):
         brains = widget.brains
-        viewer.layers[0].visible = False
         brains.seed.setValue(SEED)
         press(brains.draw)
         brains.seed.setValue(SEED)

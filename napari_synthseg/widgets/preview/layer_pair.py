@@ -1,4 +1,7 @@
-"""The two layers a preview shows its pictures in: made once, then given other voxels. The camera stays."""
+"""The two layers a preview shows its pictures in: made once, then given other voxels.
+
+The view goes to the first picture, unless that lies where something is seen already; from then on it stays.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
 from napari_synthseg.widgets.preview.pictures import Picture, Shown
-from napari_synthseg.widgets.view.view import anatomical_view
+from napari_synthseg.widgets.view.view import anatomical_view, look_at_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 MARK = "napari_synthseg_preview"
 """Key in the metadata of layers that a preview made; its value says which."""
+FEW_VOXELS = 2
+"""By so many a quick look may be larger or smaller than the label map it is drawn from."""
 
 
 def is_ours(layer: Layer) -> bool:
@@ -52,7 +57,7 @@ class LayerPair(QObject):
             picture: from the worker.
             labels_visible: whether its labels are shown on its image; labels alone always are.
         """
-        point = self._viewer.dims.point
+        point, first = self._viewer.dims.point, self.image is None and self.labels is None
         if picture.image is not None:
             self._show_image(picture.image, picture.record)
         if picture.labels is not None:
@@ -64,11 +69,23 @@ class LayerPair(QObject):
             self.labels.opacity = OPACITY if picture.image is not None else 1.0
         if len(point) == self._viewer.dims.ndim and any(point):
             self._viewer.dims.point = point  # where the slices were, though the grid was another one for a moment
+        if first:
+            self._go_there()
 
     def set_labels_visible(self, visible: bool) -> None:
         """Show or hide the labels, where there is an image to be seen without them."""
         if self.labels is not None and self.image is not None and self.image.visible:
             self.labels.visible = visible
+
+    def _go_there(self) -> None:
+        """Look at what was just added, alone, unless a layer at its place is being looked at."""
+        ours = [layer for layer in (self.image, self.labels) if layer is not None]
+        others = [layer for layer in self._viewer.layers if layer.visible and layer not in ours]
+        if not others or any(_share_place(layer, ours[0]) for layer in others):
+            return
+        for layer in others:
+            layer.visible = False
+        look_at_layer(self._viewer, ours[0])
 
     def _show_image(self, shown: Shown, record: dict[str, Any]) -> None:
         name = f"{self._name} {self.image_word}"
@@ -124,6 +141,15 @@ class LayerPair(QObject):
         else:
             return
         self.removed.emit()
+
+
+def _share_place(one: Layer, other: Layer) -> bool:
+    """Whether two layers lie in the same box of space, but for a few of their voxels."""
+    if min(one.ndim, other.ndim) < 3:
+        return False
+    voxel = np.maximum(one.extent.step[-3:], other.extent.step[-3:])
+    apart = np.abs(one.extent.world[:, -3:] - other.extent.world[:, -3:])
+    return bool((apart <= FEW_VOXELS * voxel).all())
 
 
 def refill(layer: Layer, data: np.ndarray, kwargs: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from napari_synthseg.cli import main
 from napari_synthseg.files import read_volume, write_labels
 from napari_synthseg.synthesis.prior_settings import differences
 from napari_synthseg.widgets.preview import brains_tab
-from tests.widgets.preview.conftest import blocks, click, open_file, save_edited, settle
+from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, save_edited, settle
 
 
 def record(tab) -> dict:
@@ -76,6 +76,44 @@ def test_layers_and_camera_stay_when_something_changes(brains, viewer, qtbot):
     assert viewer.scene.camera.zoom == 7.0
     assert tuple(viewer.scene.camera.center) == (0.0, 3.0, 4.0)
     assert viewer.dims.point[0] == 5.0
+
+
+def test_the_first_draw_is_looked_at_though_a_scan_lies_elsewhere(viewer, open_widget, qtbot):
+    scan = viewer.add_image(np.full((20, 20, 20), 9.0), name="scan", translate=(300, -200, 150), units=("mm",) * 3)
+    blocks = blocks_layer()
+    viewer.add_layer(blocks)
+    blocks.visible = False
+    scan_middle = np.array([310.0, -190.0, 160.0])
+    viewer.dims.set_point(range(3), scan_middle)
+    tab = open_widget().brains
+    tab.source.choose(blocks)
+    click(qtbot, tab.draw)
+    settle(qtbot, tab)
+    low, high = tab.pair.image.extent.world
+    np.testing.assert_allclose(viewer.dims.point, (low + high) / 2, atol=1.01)
+    shown = list(viewer.dims.displayed)
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], ((low + high) / 2)[shown], atol=1.01)
+    filled = (high - low)[shown] * viewer.scene.camera.zoom / viewer.canvas.viewbox_size(viewer.layers)
+    assert 0.8 < max(filled) <= 1
+    assert tab.pair.image.visible and not scan.visible
+    scan.visible = True  # by the user, who goes back to it
+    viewer.dims.set_point(range(3), scan_middle)
+    before, zoom = viewer.dims.point, viewer.scene.camera.zoom
+    click(qtbot, tab.draw)
+    settle(qtbot, tab)
+    assert viewer.dims.point == before and viewer.scene.camera.zoom == zoom and scan.visible
+
+
+def test_the_view_stays_where_the_map_is_seen_already(viewer, open_widget, qtbot):
+    blocks = viewer.add_layer(blocks_layer())
+    viewer.dims.set_point(range(3), (2.0, 3.0, -4.0))
+    viewer.scene.camera.zoom = 50.0
+    before = viewer.dims.point
+    tab = open_widget().brains
+    tab.source.choose(blocks)
+    click(qtbot, tab.draw)
+    settle(qtbot, tab)
+    assert viewer.dims.point == before and viewer.scene.camera.zoom == 50.0 and blocks.visible
 
 
 def test_a_quick_look_comes_first(brains, qtbot):
