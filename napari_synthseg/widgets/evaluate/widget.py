@@ -24,6 +24,7 @@ from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.job import Job
 from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.parts.words import so_far
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.view.commands import bind_keys
 
@@ -52,10 +53,12 @@ class EvaluateWidget(ScrolledFace):
         self._geometry: dict[str, Any] = {}
         self._voxel_mm3 = 1.0
         self._edited = False
+        self._report = Progress("Starting")
         bind_keys(napari_viewer)
         self.job = Job(self)
         self._build()
         self.job.progressed.connect(self._on_progress)
+        self.job.ticked.connect(self._on_tick)
         self.job.returned.connect(self._on_returned)
         self.job.failed.connect(self._on_failed)
         self.job.stopping.connect(self._show_state)
@@ -118,8 +121,9 @@ class EvaluateWidget(ScrolledFace):
         for layer in layers:
             layer.events.data.connect(self._on_edited)
             layer.events.paint.connect(self._on_edited)
+        self._report = Progress("Starting")
         self.job.start("Evaluate", self._steps, *scans)
-        self.status.say("Starting")
+        self.status.say(self._report.stage)
         self._show_state()
 
     def _shown(self, layer: Labels) -> int | None:
@@ -141,7 +145,11 @@ class EvaluateWidget(ScrolledFace):
     def _on_progress(self, report: Progress) -> None:
         self.progress.setRange(0, report.total)
         self.progress.setValue(report.done)
-        self.status.say(f"{report.stage} ({report.done} of {report.total})" if report.total > 1 else report.stage)
+        self._report = report
+        self._on_tick(self.job.seconds)
+
+    def _on_tick(self, seconds: float) -> None:
+        self.status.say(so_far(self._report, seconds))
 
     def _on_returned(self, outcome: Outcome) -> None:
         pred, truth = self._end()

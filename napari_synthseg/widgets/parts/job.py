@@ -3,12 +3,17 @@
 A job ends in exactly one of `returned`, `failed` or `stopped`. After `stop` nothing but `stopped` is emitted, so a
 cancelled job can leave nothing behind, and it is emitted within a second: a thread that is then still busy (it may be
 inside a library that cannot be interrupted) is left to end by itself. napari's activity bar shows the same progress.
+
+A process that ends, with or without an event loop, first ends its jobs: Python deletes Qt's objects then, also those by
+whose signals a thread would say that it is done.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +29,9 @@ logger = logging.getLogger("napari_synthseg")
 
 PATIENCE_MS = 800
 """How long a stopped job's thread is waited for."""
+PATIENCE_AT_EXIT_MS = 10_000
+"""How long the end of the process waits for threads; a network asks between its layers whether to go on."""
+TICK_MS = 1000
 SPARE = 4
 """Threads that are free when a job starts."""
 
@@ -32,6 +40,7 @@ class Job(QObject):
     """At most one running job, with its signals; a widget keeps one `Job` for its life."""
 
     progressed = Signal(object)  # Progress
+    ticked = Signal(float)  # seconds since it was started, every second until it ends or is asked to
     returned = Signal(object)  # what the job returns
     failed = Signal(object)  # the exception
     stopping = Signal()  # asked to stop; `stopped` follows within a second
@@ -46,11 +55,19 @@ class Job(QObject):
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.timeout.connect(self._abandon)
+        self._started = 0.0
+        self._clock = QTimer(self)
+        self._clock.timeout.connect(self._tick)
 
     @property
     def running(self) -> bool:
         """Whether the job is at work or stopping."""
         return self._worker is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the job was started; 0 while none runs."""
+        return time.monotonic() - self._started if self.running else 0.0
 
     def start(self, title: str, function: Callable[..., Generator[Progress, None, Any]], *args: Any) -> None:
         """Run `function(*args)` in a thread.
@@ -77,7 +94,10 @@ class Job(QObject):
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
         self._worker = worker
+        self._started = time.monotonic()
+        self._clock.start(TICK_MS)
         _have_a_thread()
+        _at_work.add(worker)
         worker.start()
 
     def stop(self) -> None:
@@ -85,6 +105,7 @@ class Job(QObject):
         if self._worker is None or self._stopping:
             return
         self._stopping = True
+        self._clock.stop()
         self._worker.quit()
         self._close_activity()  # now: a window that closes does not wait for the thread
         self._patience.start(PATIENCE_MS)
@@ -96,6 +117,9 @@ class Job(QObject):
         if self._activity is not None:
             self._activity.show(report)
         self.progressed.emit(report)
+
+    def _tick(self) -> None:
+        self.ticked.emit(self.seconds)
 
     def _on_returned(self, outcome: Any) -> None:
         self._outcome = outcome
@@ -112,6 +136,7 @@ class Job(QObject):
 
     def _on_finished(self) -> None:
         self._patience.stop()
+        self._clock.stop()
         outcome, stopped = self._outcome, self._stopping
         if self._worker is not None:
             stopped |= self._worker.abort_requested  # napari ends the workers of a window that closes
@@ -128,6 +153,17 @@ class Job(QObject):
         if self._activity is not None:
             self._activity.close()
             self._activity = None
+
+
+@atexit.register  # after Qt was imported, so it comes before Python deletes Qt's objects
+def _end_all() -> None:
+    """Ask the threads of all jobs to end, and wait for them."""
+    workers = list(_at_work)
+    for worker in workers:
+        worker.quit()
+    pool = QThreadPool.globalInstance() if workers else None
+    if pool is not None:
+        pool.waitForDone(PATIENCE_AT_EXIT_MS)
 
 
 def _have_a_thread() -> None:
@@ -161,14 +197,28 @@ class _Worker(GeneratorWorker):
         self.stop_event.set()
         super().quit()
 
+    def run(self) -> None:
+        try:
+            super().run()
+        except RuntimeError:
+            if isalive(self.signals):
+                raise
+            logger.debug("A job ended after Qt.")  # an error that left this method would end the process
+        finally:
+            _at_work.discard(self)
+
     def work(self) -> Any:
         try:
-            return super().work()
+            found = super().work()
         finally:
             self._gen.close()
+        return found if isalive(self.signals) else None  # else it is the error that they were not
 
     def _relay_warning(self, show_warning_args: tuple) -> None:
         logger.info("%s", show_warning_args[0])
+
+
+_at_work: set[_Worker] = set()
 
 
 def _drive(

@@ -51,6 +51,11 @@ class Run:
     _started: float = 0.0
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started
+
+    @property
     def data_changed(self) -> bool:
         """Whether the layer's data was replaced since the run started."""
         return self.layer.data is not self._data
@@ -60,7 +65,7 @@ class SegmentQueue(QObject):
     """Runs that follow one another; each ends in exactly one of `finished`, `failed` or `stopped`, then `changed`."""
 
     changed = Signal()  # a run was added, or its state is another
-    progressed = Signal(object, object)  # the run, Progress
+    progressed = Signal(object, object)  # the run, Progress; again every second, with its `elapsed`
     finished = Signal(object, object)  # the run, Outcome
     failed = Signal(object, object)  # the run, the exception
     stopped = Signal(object)  # the run
@@ -71,7 +76,9 @@ class SegmentQueue(QObject):
         self._job = Job(self)
         self._current: Run | None = None
         self.runs: list[Run] = []
+        self._report: Progress | None = None
         self._job.progressed.connect(self._on_progressed)
+        self._job.ticked.connect(lambda _: self._on_progressed(self._report))
         self._job.returned.connect(self._on_returned)
         self._job.failed.connect(self._on_failed)
         self._job.stopped.connect(self._on_stopped)
@@ -133,19 +140,20 @@ class SegmentQueue(QObject):
             self._next()
             return
         run.geometry, run._data, run._started = copied_geometry(run.layer), run.layer.data, time.monotonic()
-        run.state, self._current = RUNNING, run
+        run.state, self._current, self._report = RUNNING, run, None
         title = "Segment brain" if len(self.runs) == 1 else f"Segment brain, {run.layer.name}"
         self._job.start(title, segment_scan, scan, run.options, self._steps)
         self.changed.emit()
 
     def _end(self, run: Run, state: str, note: str = "") -> None:
         run.state, run.note = state, run.note or note
-        run.seconds = time.monotonic() - run._started
+        run.seconds = run.elapsed
         run._data = None
         self._current = None
 
-    def _on_progressed(self, report: Progress) -> None:
-        if self._current is not None:
+    def _on_progressed(self, report: Progress | None) -> None:
+        self._report = report
+        if self._current is not None and report is not None:
             self.progressed.emit(self._current, report)
 
     def _on_returned(self, outcome: Outcome) -> None:

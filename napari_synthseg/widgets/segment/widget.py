@@ -22,6 +22,7 @@ from napari_synthseg.progress import Progress
 from napari_synthseg.widgets.parts.controls import Message, set_tab_order
 from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets.parts.words import so_far
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from napari_synthseg.widgets.segment.job import (
     LOCKED,
@@ -60,6 +61,7 @@ class SegmentWidget(ScrolledFace):
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self._aside: Labels | None = None  # whose table was shown before the run
         bind_keys(napari_viewer)
         self.queue = SegmentQueue(steps, self)
         self.probabilities = Probabilities(napari_viewer, self._start_one, self)
@@ -137,6 +139,7 @@ class SegmentWidget(ScrolledFace):
         for layer in layers:
             index = self.choices.index_of(layer)
             runs.append(Run(layer, {**options, "index": index}, index))
+        self._set_table_aside(runs)
         self.queue.add(runs)
 
     def _start_one(self, run: Run) -> None:
@@ -177,9 +180,8 @@ class SegmentWidget(ScrolledFace):
     def _on_progress(self, run: Run, report: Progress) -> None:
         self.progress.setRange(0, report.total)
         self.progress.setValue(report.done)
-        count = f" ({report.done} of {report.total})" if report.total > 1 else ""
         name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
-        self._say(f"{name}{report.stage}{count}")
+        self._say(f"{name}{so_far(report, run.elapsed)}")
 
     def _on_finished(self, run: Run, outcome: Outcome) -> None:
         image, segmentation = run.layer, outcome.segmentation
@@ -247,6 +249,8 @@ class SegmentWidget(ScrolledFace):
         self.cancel.setText("&Cancel all" if open_runs(self.queue) > 1 else "&Cancel")
         if stopping:
             self._say("Stopping…")
+        if not busy:
+            self._bring_table_back()
         self.choices.setEnabled(not busy)
         self.run.setEnabled(not busy and self.choices.problem() is None)
         count = len(self.choices.layers())
@@ -256,6 +260,20 @@ class SegmentWidget(ScrolledFace):
         self.posteriors.setEnabled(not busy)
         if not busy and len(self.queue.runs) > 1:
             self._sum_up()
+
+    def _set_table_aside(self, runs: list[Run]) -> None:
+        """Labels that are none of these scans' are not taken for the result that is coming: their table goes."""
+        shown = self.volumes.layer
+        earlier = [earlier_result(self._viewer.layers, run.layer, run.index) for run in runs]
+        if shown is not None and shown not in earlier:
+            self._aside = shown
+            self.volumes.forget(shown)
+
+    def _bring_table_back(self) -> None:
+        """The table of before, where no result came."""
+        aside, self._aside = self._aside, None
+        if aside is not None and self.volumes.layer is None and aside in self._viewer.layers:
+            self.volumes.show_layer(aside)
 
     def _sum_up(self) -> None:
         """How a queue ended; what failed says why in its row's tooltip and in its notification."""

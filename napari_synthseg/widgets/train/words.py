@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_synthseg.widgets.parts.words import duration
+
 if TYPE_CHECKING:
     from napari_synthseg.training.runs import State
 
@@ -22,22 +24,6 @@ COLORS = {
     "stopped": "#8a8f98", "finished": "#3fa35b", "failed": "#d9534f", "interrupted": "#d9822b", "new": "#8a8f98",
     "elsewhere": "#8a8f98",
 }  # fmt: skip
-
-
-def duration(seconds: float | None) -> str:
-    """A time in at most two units: "3 h 12 min", "40 s"; empty where it is not known."""
-    if seconds is None or seconds != seconds or seconds < 0:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} days {hours} h" if hours and days < 10 else f"{days} days"
 
 
 def size(count: float | None) -> str:

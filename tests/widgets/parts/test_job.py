@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,6 +13,7 @@ from napari.utils.progress import progress
 from qtpy.QtCore import QObject, QThreadPool
 
 from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.widgets.parts import job as job_module
 from napari_synthseg.widgets.parts.job import Job
 
 
@@ -67,6 +70,31 @@ def test_a_job_starts_while_others_have_every_thread(job, qtbot):
         release.set()
         pool.waitForDone(5000)
         pool.setMaxThreadCount(most)
+
+
+def test_a_job_says_every_second_how_long_it_runs(job, qtbot, monkeypatch):
+    monkeypatch.setattr(job_module, "TICK_MS", 50)
+    seconds: list[float] = []
+    job.ticked.connect(seconds.append)
+    assert job.seconds == 0.0
+    with qtbot.waitSignal(job.returned):
+        job.start("Deaf", deaf, 0.5, [])  # it reports nothing meanwhile
+    assert len(seconds) >= 3 and seconds == sorted(seconds) and seconds[0] > 0 and 0.2 < seconds[-1] < 30
+    count = len(seconds)
+    qtbot.wait(150)
+    assert len(seconds) == count and job.seconds == 0.0
+
+
+def test_a_job_that_is_asked_to_stop_ticks_no_longer(job, qtbot, monkeypatch):
+    monkeypatch.setattr(job_module, "TICK_MS", 50)
+    seconds: list[float] = []
+    job.ticked.connect(seconds.append)
+    job.start("Deaf", deaf, 0.5, [])
+    qtbot.waitUntil(lambda: bool(seconds))
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+        count = len(seconds)
+    assert len(seconds) == count
 
 
 def test_an_error_is_told_not_raised(job, qtbot):
@@ -203,3 +231,38 @@ def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
     gc.collect()
     qtbot.waitUntil(lambda: bool(ended), timeout=1000)
     qtbot.waitUntil(lambda: not progress._all_instances, timeout=1000)
+
+
+ENDING = """
+import time
+from napari.qt import get_qapp
+from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.widgets.parts import job as module
+
+def steps(interruptible):
+    yield Progress("Busy")
+    for _ in range(60):
+        time.sleep(0.02)
+        if interruptible:
+            checkpoint()
+    yield Progress("Done")
+
+application = get_qapp()
+module.PATIENCE_AT_EXIT_MS = {patience}
+job = module.Job()
+reports = []
+job.progressed.connect(reports.append)
+job.start("", steps, {interruptible})
+while not any(report.stage == "Busy" for report in reports):
+    application.processEvents()
+print("working", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("interruptible", "patience"), [(True, 10_000), (False, 10_000), (False, 1)])
+def test_a_process_that_ends_in_the_middle_of_a_job_ends_well(interruptible, patience):
+    """As a script does that has no event loop: Python deletes what the thread speaks through."""
+    code = ENDING.format(interruptible=interruptible, patience=patience)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "working" in ended.stdout, ended.stderr
+    assert ended.returncode == 0 and "deleted" not in ended.stderr, ended.stderr

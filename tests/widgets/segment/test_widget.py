@@ -13,6 +13,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
+from napari_synthseg.widgets.parts import job as job_module
 from tests.widgets.builders import opening, scan_layer, steps
 
 
@@ -191,3 +193,24 @@ def test_closing_the_widget_stops_the_run(viewer, open_widget, qtbot):
 def test_opening_is_quick_and_does_without_torch():
     seconds, torch = opening("napari_synthseg.widgets.segment.widget", "SegmentWidget")
     assert not torch and seconds < 0.5
+
+
+def test_while_a_scan_is_segmented_no_other_labels_seem_to_be_its_result(viewer, open_widget, qtbot, monkeypatch):
+    monkeypatch.setattr(job_module, "TICK_MS", 50)
+    viewer.add_layer(scan_layer(name="1002"))
+    shape = viewer.layers["1002"].data.shape
+    others = viewer.add_labels(np.full(shape, 17), name="1002_labels", **labels_kwargs({17: 10.0}, {17: 10.0}))
+    widget = open_widget(steps(15, seconds=0.1))
+    assert widget.volumes.title.text() == "Volumes of 1002_labels"
+    viewer.layers.selection.active = viewer.layers["1002"]
+    widget.run.click()
+    assert widget.volumes.isHidden()
+    qtbot.waitUntil(lambda: widget.status.text().endswith(", 1 s"), timeout=10_000)
+    widget.queue.stop_all()
+    qtbot.waitUntil(lambda: not widget.queue.busy)
+    assert widget.volumes.layer is others and not widget.volumes.isHidden()  # nothing came
+    widget.run.click()
+    viewer.layers.selection.active = others  # looked at on purpose
+    assert widget.volumes.title.text() == "Volumes of 1002_labels"
+    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=20_000)
+    assert widget.volumes.title.text() == "Volumes of 1002 segmentation"
