@@ -29,7 +29,7 @@ class ScoresTable(NamedTable):
     chosen = Signal(int)  # the label to go to
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(NAME_COLUMN, parent)
+        super().__init__(NAME_COLUMN, "■■ L Inf-Lat-Vent", parent)
         self._source = ScoresModel(self)
         self._filtered = FilteredRows(self)
         self._filtered.setSourceModel(self._source)

@@ -29,8 +29,6 @@ SHORT = (
     ("hypointensities", "hypo"),
 )
 """Parts of FreeSurfer's names, and what they are usually called for short."""
-LEAST = "■■ L Inf-Lat-Vent"
-"""What a column of names has room for, however narrow the table is."""
 
 
 def shorter(name: str) -> Iterator[str]:
@@ -64,11 +62,12 @@ class NamedTable(QTableView):
 
     Args:
         names: the column of the names.
+        least: what it has room for, however narrow the table is.
     """
 
-    def __init__(self, names: int, parent: QWidget | None = None) -> None:
+    def __init__(self, names: int, least: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._names = names
+        self._names, self._least = names, least
         self.setItemDelegateForColumn(names, NameColumn(self))
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
 
@@ -83,7 +82,7 @@ class NamedTable(QTableView):
         if header.count() <= self._names:
             return
         others = sum(header.sectionSize(one) for one in range(header.count()) if one != self._names)
-        least = self.fontMetrics().horizontalAdvance(LEAST)
+        least = self.fontMetrics().horizontalAdvance(self._least)
         header.setSectionResizeMode(self._names, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(self._names, max(least, self.viewport().width() - others))
 

@@ -40,7 +40,7 @@ class VolumesTable(NamedTable):
     probability = Signal(int)  # the label whose probability is wanted
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(NAME_COLUMN, parent)
+        super().__init__(NAME_COLUMN, "Cer-Ctx 0", parent)
         self._rows: list[VolumeRow] = []
         self._paired = False
         self._source = VolumesModel(self)
