@@ -41,18 +41,19 @@ class Surfaces:
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
 
     def show(self) -> None:
-        """Let the labels be seen; called when 3D is shown. What the user changes afterwards stays."""
+        """Let the labels be seen that were not shown so yet; what the user changed since stays."""
         viewer = self._viewer()
-        if viewer is None or self._opacities:
+        if viewer is None:
             return
-        labels = [layer for layer in viewer.layers if _is_solid_labels(layer)]
-        if not labels:
+        new = [layer for layer in viewer.layers if _is_solid_labels(layer) and layer not in self._opacities]
+        if not new:
             return
-        top = viewer.layers.index(labels[-1])
-        self._hidden = [layer for layer in list(viewer.layers)[:top] if _is_solid_image(layer)]
-        for layer in self._hidden:
-            layer.visible = False
-        for layer in labels:
+        below = list(viewer.layers)[: viewer.layers.index(new[-1])]
+        for layer in below:
+            if _is_solid_image(layer) and layer not in self._hidden:
+                self._hidden.append(layer)
+                layer.visible = False
+        for layer in new:
             self._opacities[layer] = layer.opacity
             layer.opacity = 1.0
             if fluid := _covering(layer):

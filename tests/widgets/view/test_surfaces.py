@@ -92,6 +92,20 @@ def test_layers_that_went_meanwhile_are_left_alone(viewer):
     assert not scan.visible
 
 
+def test_labels_that_come_in_3d_are_shown_so_when_the_button_is_pressed_again(viewer):
+    labels = add_head(viewer)
+    viewer.layers.remove(labels)
+    view.set_view(viewer, view.THREE_D)
+    viewer.add_layer(labels)
+    view.set_view(viewer, view.THREE_D)
+    assert not viewer.layers["scan"].visible
+    another = viewer.add_labels(labels_array(shell()), scale=labels.scale, opacity=0.4)
+    view.set_view(viewer, view.THREE_D)
+    assert another.opacity == 1.0
+    viewer.dims.ndisplay = 2
+    assert another.opacity == 0.4 and viewer.layers["scan"].visible
+
+
 def test_a_map_that_lies_on_the_labels_stays(viewer):
     add_head(viewer)
     above = viewer.add_layer(scan_layer(name="probability"))
