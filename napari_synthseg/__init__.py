@@ -13,9 +13,10 @@ __all__ = ["__version__", "segment", "synthesize"]
 
 # Read when torch is imported: what Apple's GPUs lack runs on the processor instead of failing.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-# Likewise: threads that wait for others sleep. If they spin, as they do by default, everything takes five times as long
-# and more as soon as another program uses a core (benchmarks/waiting.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Likewise, by GNU's OpenMP (torch on Linux): threads that wait for others spin shortly, then sleep. By default they
+# spin thirty times as long, and everything is slow when other programs use the cores (benchmarks/waiting.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from napari_synthseg.segmentation.pipeline import segment

@@ -50,11 +50,14 @@ def test_a_failure_puts_it_back():
     assert torch.get_num_threads() == 3
 
 
-@pytest.mark.parametrize("given, used", [(None, "passive"), ("active", "active")])
-def test_threads_that_wait_sleep_unless_the_user_wants_otherwise(given, used):
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    if given:
-        environment["OMP_WAIT_POLICY"] = given
-    code = "import sys, os, napari_synthseg; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "given, used",
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_that_wait_spin_shortly_unless_the_user_wants_otherwise(given, used):
+    kept = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    code = "import os, sys, napari_synthseg; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **given}, check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == used
