@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from napari_synthseg.volume import Volume
 
 logger = logging.getLogger("napari_synthseg")
 
+DERIVED = "derivatives"
+"""Folder of a BIDS dataset that holds what programs made of its scans."""
 _LABEL_ENDINGS = ("dseg", "labels", "label", "seg", "aseg", "synthseg", "segmentation")
 
 
@@ -185,7 +187,8 @@ def _labels_of(scan: Path, labels: Sequence[Path]) -> Path | None:
 def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str, list[str]]]:
     """Pairs of files to compare, sorted by name, and the names of the files without a partner.
 
-    Folders are looked through with all that is in them, as `batch` writes them.
+    Segmentations are looked for in all folders below, as `batch` writes them; the truth there only where it has no file
+    at the top. What lies in the other folder is of the other side, and derivatives of BIDS are of neither.
 
     Raises:
         InputError: A path does not exist, a file is set against a folder, nothing matches, or a match is ambiguous.
@@ -197,10 +200,10 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
         raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")
     if not pred.is_dir():
         return [(pred, truth)], {"pred": [], "truth": []}
-    truths = _label_files(truth, deep=True)
+    truths = _label_files(truth) or _label_files_below(truth, pred)
     pairs: dict[Path, Path] = {}
     alone = []
-    for path in _label_files(pred, deep=True):
+    for path in _label_files_below(pred, truth):
         partner = _partner(path, truths, pred, truth)
         if partner is None:
             alone.append(path.relative_to(pred).as_posix())
@@ -214,12 +217,26 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
     return sorted((p, t) for t, p in pairs.items()), {"pred": alone, "truth": left}
 
 
-def _label_files(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The label files of a folder, and (deep) of those in it; hidden ones aside."""
-    found = sorted(folder.rglob("*") if deep else folder.iterdir())
-    shown = [p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    files = [p for p in shown if suffix(p) in READABLE]
-    named = [p for p in files if is_label_name(p)]
+def _label_files(folder: Path) -> list[Path]:
+    """The label files of a folder; hidden ones aside."""
+    return _labels_among(p for p in sorted(folder.iterdir()) if not p.name.startswith("."))
+
+
+def _label_files_below(folder: Path, other: Path) -> list[Path]:
+    """The label files of a folder and of those in it, but for what is hidden, derived, or of the other side."""
+    other, home = other.resolve(), folder.resolve()
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        apart = other != home and other.is_relative_to(home) and (home / Path(*parts)).is_relative_to(other)
+        if not apart and DERIVED not in parts[:-1] and not any(part.startswith(".") for part in parts):
+            found.append(path)
+    return _labels_among(found)
+
+
+def _labels_among(paths: Iterable[Path]) -> list[Path]:
+    files = [path for path in paths if suffix(path) in READABLE]
+    named = [path for path in files if is_label_name(path)]
     return named or files
 
 

@@ -67,6 +67,23 @@ def test_folders_are_looked_through(tmp_path):
     assert alone == {"pred": ["sub-02/anat/sub-02_T1w_dseg.nii.gz"], "truth": ["sub-03_dseg.nii.gz"]}
 
 
+@pytest.mark.parametrize(
+    "truth", ["1_labels.nii.gz", "sub-1/anat/sub-1_T1w_label.nii.gz"], ids=["at the top", "in folders"]
+)
+@pytest.mark.parametrize("place", ["made", "derivatives/fast"])
+def test_segmentations_inside_the_folder_of_the_truth_are_not_their_own_truth(tmp_path, truth, place):
+    name = truth.replace("_labels", "_dseg").replace("_label", "_dseg")
+    for path in (truth, f"{place}/{name}", f"derivatives/other/{name}"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    pairs, alone = pair_up(tmp_path / place, tmp_path)
+    assert pairs == [(tmp_path / place / name, tmp_path / truth)]
+    assert alone == {"pred": [], "truth": []}
+    (tmp_path / truth).unlink()
+    with pytest.raises(InputError, match="No label file"):
+        pair_up(tmp_path / place, tmp_path)
+
+
 def test_equal_names_belong_together_by_their_folders(tmp_path):
     for name in ("a/one/aseg.mgz", "a/two/aseg.mgz", "b/one/aseg.mgz", "b/two/aseg.mgz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
