@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cohorts.tables import Figures, write_csv
+from cohorts.tables import Figures, table, write_csv
 from napari_synthseg.evaluation.studies import (
     AgeingOptions,
     study_ageing,
@@ -119,10 +118,4 @@ def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Fi
         "rate error",
         "converged",
     ]
-    lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    figures: Figures = {}
-    for name in names:
-        found = figures[name] = measure_ageing(AGEING[name], cohorts, seed)
-        lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns)} |")
-        print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines), figures
+    return table(names, {name: name for name in columns}, lambda name: measure_ageing(AGEING[name], cohorts, seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cohorts.tables import Figures, noise_of, write_csv
+from cohorts.tables import Figures, noise_of, table, write_csv
 from napari_synthseg.evaluation.studies import (
     GroupOptions,
     study_groups,
@@ -129,10 +128,4 @@ def groups_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Fi
         "false p (Student)": "false student",
         "any false by Holm": "any false, Holm", "false discoveries": "false discoveries",
     }  # fmt: skip
-    lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    figures: Figures = {}
-    for name in names:
-        found = figures[name] = measure_groups(GROUPS[name], cohorts, seed)
-        lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns.values())} |")
-        print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines), figures
+    return table(names, columns, lambda name: measure_groups(GROUPS[name], cohorts, seed))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +29,22 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]
         writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def table(
+    names: Sequence[str], columns: Mapping[str, str], measure: Callable[[str], dict[str, float]]
+) -> tuple[str, Figures]:
+    """Markdown with a line for each cohort, told on the way, and the figures.
+
+    Args:
+        names: of the cohorts.
+        columns: figure by the title of its column.
+        measure: the figures of a cohort.
+    """
+    lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    figures: Figures = {}
+    for name in names:
+        found = figures[name] = measure(name)
+        lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns.values())} |")
+        print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines), figures
