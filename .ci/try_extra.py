@@ -6,7 +6,7 @@ import sys
 def none():
     """The command line alone: a head made of formulas, segmented from file to file."""
     from napari_synthseg.cli import main
-    from napari_synthseg.files import read_labels, write_volume
+    from napari_synthseg.io import read_labels, write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
     write_volume("head.nii.gz", phantom_image(head_phantom((160, 160, 160))))
@@ -53,7 +53,7 @@ def cluster():
 def dicom():
     import pydicom  # noqa: F401
 
-    from napari_synthseg.files import dicom as reader
+    from napari_synthseg.io import dicom as reader
 
     assert reader
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from napari_synthseg import cli
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import READABLE, stem, suffix
+from napari_synthseg.io import READABLE, stem, suffix
 
 
 def main() -> int:

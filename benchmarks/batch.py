@@ -78,7 +78,7 @@ def throughput(args: argparse.Namespace) -> None:
 
 def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
     """Heads that differ; written once, not measured."""
-    from napari_synthseg.files import write_volume
+    from napari_synthseg.io import write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
     for seed in range(count):
@@ -171,8 +171,8 @@ def bookkeeping(args: argparse.Namespace) -> None:
     from napari_synthseg.batch.plan import plan
     from napari_synthseg.batch.report import Report, entry
     from napari_synthseg.batch.sources import Source
-    from napari_synthseg.segmentation.options import SegmentOptions
-    from napari_synthseg.segmentation.outputs import checksum
+    from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.inference.outputs import checksum
 
     rows: list[tuple[str, float, str]] = []
     with tempfile.TemporaryDirectory() as name:

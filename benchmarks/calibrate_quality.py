@@ -28,15 +28,15 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.segmentation.quality import fit
-from napari_synthseg.segmentation.quality.calibration import path_beside
-from napari_synthseg.synthesis.brains import Grid, apply, target_table
-from napari_synthseg.synthesis.degradation import DegradationPriors, degrade, draw_degradation
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Range, preset
-from napari_synthseg.synthesis.record import draw
-from napari_synthseg.synthesis.sample import label_map_files, placed_affine, prepared
+from napari_synthseg.generator.brains import Grid, apply, target_table
+from napari_synthseg.generator.degradation import DegradationPriors, degrade, draw_degradation
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Range, preset
+from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.quality import fit
+from napari_synthseg.inference.quality.calibration import path_beside
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import DEFAULT, load_model

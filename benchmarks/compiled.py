@@ -21,9 +21,9 @@ from statistics import median
 import torch
 from torch import nn
 
+from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.segmentation.prediction import half_precision
 
 LABELS = tuple(range(33))
 CROP = (96, 112, 96)

@@ -2,7 +2,7 @@
 
     python benchmarks/confidence.py SCAN_OR_FOLDER ... --model MODEL [--turns 3] [--worse] [--threads N]
 
-A scan whose score (`segmentation.plausibility.score`) lies below the card's `confident_score` is looked at in 24
+A scan whose score (`inference.plausibility.score`) lies below the card's `confident_score` is looked at in 24
 orientations, which takes a while, and told of. So ordinary scans should lie above, and scans that lie otherwise than
 their header says below. Prints the score of every scan as it is and turned by right angles (rotations drawn with a
 fixed seed), with --worse also of scans with noise and thick slices, and proposes a third of the way from the surest
@@ -24,13 +24,13 @@ from robustness import made_worse
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_volume, stem
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.batch import find_scans
-from napari_synthseg.segmentation.grid import Turn, turns
-from napari_synthseg.segmentation.locate import locate_steps
-from napari_synthseg.segmentation.plausibility import score
-from napari_synthseg.segmentation.preprocess import prepare
+from napari_synthseg.inference.batch import find_scans
+from napari_synthseg.inference.grid import Turn, turns
+from napari_synthseg.inference.locate import locate_steps
+from napari_synthseg.inference.plausibility import score
+from napari_synthseg.inference.preprocess import prepare
+from napari_synthseg.io import read_volume, stem
+from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import DEFAULT, load_model
 

@@ -4,7 +4,7 @@
         [--slices 1 5] [--lesions ML] [--fast] [--out consistency] [--seed 0] [--threads N]
     python benchmarks/consistency.py FOLDER --scans [--fast] ...
 
-With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT would show it (`synthesis/sequences.py`
+With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT would show it (`generator/sequences.py`
 says where the intensities come from), or with random contrasts; at 1 mm, or with slices (axial) of so many mm. Every
 scan is segmented as `napari-synthseg segment` does. Said are the Dice with the truth, the Dice between contrasts
 (nothing of the anatomy differs), and the coefficient of variation of each structure's volume over the contrasts. With
@@ -36,14 +36,14 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import READABLE, read_labels, read_volume, stem, suffix
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.segmentation.whole_head import NO_BRAIN
-from napari_synthseg.synthesis.brains import deform, target_table
-from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.synthesis.record import Record, draw
-from napari_synthseg.synthesis.sample import label_map_files, placed_affine, prepared, replay, sample_grid
-from napari_synthseg.synthesis.sequences import NAMES, as_sequence
+from napari_synthseg.generator.brains import deform, target_table
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared, replay, sample_grid
+from napari_synthseg.generator.sequences import NAMES, as_sequence
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.io import READABLE, read_labels, read_volume, stem, suffix
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights import DEFAULT, load_model
 

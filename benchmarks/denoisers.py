@@ -25,9 +25,9 @@ from typing import Any
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.networks.build import build
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.robust.parts import NEAR, degraded_case

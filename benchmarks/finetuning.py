@@ -35,13 +35,13 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.sample import label_map_files
+from napari_synthseg.inference.blocks import window
+from napari_synthseg.inference.preprocess import brain_centre, rescale
+from napari_synthseg.inference.windows import field_start, pooled
 from napari_synthseg.networks.build import SMALL
 from napari_synthseg.networks.transformers import Transformer
-from napari_synthseg.segmentation.blocks import window
-from napari_synthseg.segmentation.preprocess import brain_centre, rescale
-from napari_synthseg.segmentation.windows import field_start, pooled
-from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.synthesis.sample import label_map_files
 from napari_synthseg.training.finetune.material import Material, gather
 from napari_synthseg.training.finetune.networks import labels_of, look_of, starting_network
 from napari_synthseg.training.finetune.recipe_crops import CropRecipe

@@ -132,10 +132,10 @@ def head(side: int = HEAD, spacing: float = 1.0) -> Any:
 
 def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
     """Scans in memory to labels in memory."""
-    from napari_synthseg.progress import run
-    from napari_synthseg.segmentation.networks import load
-    from napari_synthseg.segmentation.one_scan import segment_steps
-    from napari_synthseg.segmentation.options import SegmentOptions
+    from napari_synthseg.inference.networks import load
+    from napari_synthseg.inference.one_scan import segment_steps
+    from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.jobs import run
 
     chosen = SegmentOptions(threads=threads)
     model = load(chosen)
@@ -159,7 +159,7 @@ def paper(side: int, threads: int) -> Callable[[], Any]:
     import torch
 
     from napari_synthseg.anatomy import predicted_values
-    from napari_synthseg.segmentation.whole_head import unet_posteriors
+    from napari_synthseg.inference.whole_head import unet_posteriors
 
     values = predicted_values()
     model = unet(len(values))
@@ -184,8 +184,8 @@ def found(labels: int, threads: int) -> Callable[[], Any]:
 def generator(side: int, threads: int, labels: int | None = None) -> Callable[[], Any]:
     """A sample from a label map of 192^3 voxels."""
     from napari_synthseg import synthesize
+    from napari_synthseg.generator.sample import prepared
     from napari_synthseg.phantom import head_phantom
-    from napari_synthseg.synthesis.sample import prepared
 
     volume = head_phantom((192,) * 3)
     if labels is not None:
@@ -211,10 +211,10 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
 
     import torch
 
+    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.sample import prepared
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.phantom import head_phantom
-    from napari_synthseg.synthesis.priors import preset
-    from napari_synthseg.synthesis.sample import prepared
     from napari_synthseg.training.fast import LocateRecipe
     from napari_synthseg.training.synthseg import predicted_labels
 

@@ -32,11 +32,11 @@ from torch import nn
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.acquisition import blur_matrix
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.networks.augmenter import Augmenter, Noise, Unchanged
 from napari_synthseg.networks.small_unet import SmallUNet
-from napari_synthseg.synthesis.acquisition import blur_matrix
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.sample import label_map_files
 from napari_synthseg.training.events import read_events, steps_that_count
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.learn2synth.hypergradient import Batch
@@ -121,7 +121,7 @@ def slices_of(folder: Path, file: Path) -> dict[str, torch.Tensor]:
         paths = label_map_files(folder)
         if len(paths) <= TEST + REAL:
             raise InputError(f"{folder} holds {len(paths)} label maps: at least {TEST + REAL + 1} are needed.")
-        from napari_synthseg.synthesis.sample import prepared
+        from napari_synthseg.generator.sample import prepared
 
         cut = [sections(prepared(p)[0]) for p in paths]
         parts = {"train": cut[: -TEST - REAL], "real": cut[-TEST - REAL : -TEST], "test": cut[-TEST:]}

@@ -34,12 +34,12 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.brains import Grid, apply, target
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.small_unet import SmallUNet
-from napari_synthseg.synthesis.brains import Grid, apply, target
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors, preset
-from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator
 from napari_synthseg.training.learn2synth.hypergradient import Batch
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe

@@ -41,9 +41,9 @@ from consistency import anatomy_record, chosen_maps, dice_by_value, real, true_l
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.lesion_stage import LEAST_MM3
-from napari_synthseg.segmentation.one_scan import Segmentation, segment
-from napari_synthseg.synthesis.sample import prepared, replay
+from napari_synthseg.generator.sample import prepared, replay
+from napari_synthseg.inference.lesion_stage import LEAST_MM3
+from napari_synthseg.inference.one_scan import Segmentation, segment
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights import DEFAULT, load_model
 

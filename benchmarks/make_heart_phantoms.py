@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.heart_phantom import contrasts, write_heart_pairs
+from napari_synthseg.generator.heart_phantom import contrasts, write_heart_pairs
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
     python benchmarks/make_label_map.py [--model NAME | --weights FILE] [--out FILE]
 
-1. The brain: segmented by this project's own network (`napari_synthseg.segmentation`).
+1. The brain: segmented by this project's own network (`napari_synthseg.inference`).
 2. What the network leaves open inside the template's mask, and the lateral ventricles: a Gaussian mixture of the
    intensities (scikit-learn) tells fluid from the brighter sinuses and meninges, and fluid from choroid plexus.
 3. The template has no skull: skull, scalp, face and neck are the analytic phantom's (`napari_synthseg.phantom.dress`),
@@ -26,10 +26,10 @@ import numpy as np
 from scipy import ndimage
 
 from napari_synthseg.anatomy import resources
-from napari_synthseg.files import read_volume, write_volume
+from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+from napari_synthseg.io import read_volume, write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.phantom import dress
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
 from napari_synthseg.volume import Volume, crop, pad, to_canonical
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

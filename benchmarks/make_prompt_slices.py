@@ -22,7 +22,7 @@ from scipy import ndimage
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import to_canonical
 
 LABELS = (4, 10, 11, 12, 16, 17)

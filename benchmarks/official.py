@@ -73,7 +73,7 @@ def centred(path: Path, size: int) -> Any:
     """The scan at 1 mm, SIZE^3 voxels about its middle."""
     import numpy as np
 
-    from napari_synthseg.files import read_volume
+    from napari_synthseg.io import read_volume
     from napari_synthseg.volume import crop, pad, resample_image, to_canonical
 
     scan = to_canonical(read_volume(path))
@@ -87,8 +87,8 @@ def centred(path: Path, size: int) -> Any:
 
 def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     """Scan in memory to labels in memory."""
-    from napari_synthseg.progress import run
-    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.jobs import run
 
     scan, model = centred(args.scan, args.size), network(args.network)
     options = SegmentOptions(device="cpu", threads=args.threads, fast=args.fast, bfloat16=args.bfloat16)
@@ -112,7 +112,7 @@ def plain(args: argparse.Namespace) -> dict[str, Any]:
     """The network alone on the volume at once and on its mirror image, upsampling and all."""
     import torch
 
-    from napari_synthseg.segmentation.preprocess import rescale
+    from napari_synthseg.inference.preprocess import rescale
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -32,12 +32,12 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.files import read_labels, read_volume
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.segmentation.presets import OWN
-from napari_synthseg.synthesis.brains import crop_grid, deform, target
-from napari_synthseg.synthesis.heart_phantom import STRUCTURES, contrasts, write_heart_pairs
-from napari_synthseg.synthesis.subregions import LEVELS, Split
+from napari_synthseg.generator.brains import crop_grid, deform, target
+from napari_synthseg.generator.heart_phantom import STRUCTURES, contrasts, write_heart_pairs
+from napari_synthseg.generator.subregions import LEVELS, Split
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.presets import OWN
+from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.training.organ.recipe import OrganRecipe
 from napari_synthseg.training.organ.train import TrainOrganOptions, train
 from napari_synthseg.weights import load_model

@@ -35,8 +35,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import generator_for, prompts_for, tight_box
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
-from napari_synthseg.progress import run
+from napari_synthseg.io import read_labels, read_volume, stem
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting import Planes, Prompts, PropagateOptions, Session
 from napari_synthseg.prompting.propagate import propagate
 from napari_synthseg.volume import to_canonical

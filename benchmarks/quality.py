@@ -30,11 +30,11 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.segmentation.quality import fit
-from napari_synthseg.segmentation.quality.calibration import Calibration, calibration_of, sigmoid
-from napari_synthseg.segmentation.quality.ratings import FAILED
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.quality import fit
+from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, sigmoid
+from napari_synthseg.inference.quality.ratings import FAILED
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import DEFAULT, load_model
 

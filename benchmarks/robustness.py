@@ -38,12 +38,12 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.generator.acquisition import along, blur_matrix
+from napari_synthseg.generator.degradation import DegradationRecord, degrade, normalised
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.networks.robust import as_channels
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, fitted
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.synthesis.acquisition import along, blur_matrix
-from napari_synthseg.synthesis.degradation import DegradationRecord, degrade, normalised
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights import DEFAULT, load_model
 

@@ -30,13 +30,13 @@ from torch.nn import functional as F
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import SINGLE, Promptable
 from napari_synthseg.promptable_weights import load_model
 from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Prompts
-from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS, ShapePriors
-from napari_synthseg.synthesis.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, prompt_recipe, train
 from napari_synthseg.training.synthfm.prompt_validation import SETTINGS
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes

@@ -77,7 +77,7 @@ def main() -> None:
 
 def make_input(args: argparse.Namespace, folder: Path) -> None:
     """Writes the head that the measured process works on (not measured)."""
-    from napari_synthseg.files import write_volume
+    from napari_synthseg.io import write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
     if args.job in ("phantom", "shapes", "encode") or args.scan is not None or args.label_map is not None:
@@ -151,9 +151,9 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     import torch
 
     from napari_synthseg.anatomy import predicted_values
-    from napari_synthseg.files import read_volume, write_labels
-    from napari_synthseg.progress import run
-    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.io import read_volume, write_labels
+    from napari_synthseg.jobs import run
 
     options = SegmentOptions(model=args.model, weights=args.weights, threads=args.threads, device=args.device)
     model = None
@@ -180,8 +180,8 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     import torch
 
     from napari_synthseg import synthesize
-    from napari_synthseg.files import read_labels
-    from napari_synthseg.synthesis.sample import prepared
+    from napari_synthseg.generator.sample import prepared
+    from napari_synthseg.io import read_labels
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -201,10 +201,10 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
 
     import torch
 
-    from napari_synthseg.files import read_labels
+    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.sample import prepared
+    from napari_synthseg.io import read_labels
     from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.synthesis.priors import preset
-    from napari_synthseg.synthesis.sample import prepared
     from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
     from napari_synthseg.training.lesions import priors_with
     from napari_synthseg.training.synthseg import predicted_labels, start_from
@@ -238,10 +238,10 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     import torch
 
     from napari_synthseg import devices
-    from napari_synthseg.files import read_labels
+    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.sample import prepared
+    from napari_synthseg.io import read_labels
     from napari_synthseg.networks.unet import UNet3d
-    from napari_synthseg.synthesis.priors import preset
-    from napari_synthseg.synthesis.sample import prepared
     from napari_synthseg.training.paper import PaperRecipe
     from napari_synthseg.training.synthseg import predicted_labels
 
@@ -276,7 +276,7 @@ def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
 def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
     """All scores of one pair of label maps of 256^3."""
     from napari_synthseg.evaluation import evaluate
-    from napari_synthseg.files import read_labels
+    from napari_synthseg.io import read_labels
     from napari_synthseg.phantom import head_phantom
 
     truth = read_labels(args.folder / "labels.nii.gz")
@@ -288,8 +288,8 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
     """Synthetic scenes, from priors to image and objects."""
     import torch
 
-    from napari_synthseg.synthesis.shapes.priors import shape_preset
-    from napari_synthseg.synthesis.shapes.scenes import scene
+    from napari_synthseg.generator.shapes.priors import shape_preset
+    from napari_synthseg.generator.shapes.scenes import scene
 
     torch.set_num_threads(args.threads or 1)
     priors, count = shape_preset(args.preset or "both"), 32

@@ -99,7 +99,7 @@ def _of_gaps(kind: str, gaps: np.ndarray) -> dict[str, float]:
 
 def label_maps(folder: Path, side: int = 48) -> Path:
     """Two small heads of spheres, so that a step takes tenths of a second."""
-    from napari_synthseg.files import write_labels
+    from napari_synthseg.io import write_labels
     from napari_synthseg.volume import Volume
 
     place = np.stack(np.meshgrid(*[np.linspace(-1, 1, side)] * 3, indexing="ij"))

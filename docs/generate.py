@@ -22,19 +22,19 @@ SOURCE = Path(napari_synthseg.__file__).parent
 ROOMS = {
     "volume": "Volumes and their geometry",
     "anatomy": "The label table",
-    "files": "Reading and writing",
-    "segmentation": "From a scan to labels",
+    "io": "Reading and writing",
+    "inference": "From a scan to labels",
     "batch": "Many scans",
     "prompting": "From clicks to masks",
     "evaluation": "Scores and studies",
-    "synthesis": "The generative models",
+    "generator": "The generative models",
     "training": "Training",
     "networks": "Networks",
     "weights": "Weights",
     "keras_weights": "Official weights",
     "promptable_weights": "Weights that answer clicks",
     "phantom": "A head made of formulas",
-    "progress": "Jobs that report and stop",
+    "jobs": "Jobs that report and stop",
     "errors": "Errors",
 }
 """What the reference is divided into, in its order."""

@@ -11,11 +11,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from napari_synthseg import anatomy
-from napari_synthseg.files import read_volume
-from napari_synthseg.synthesis.priors import preset
-from napari_synthseg.synthesis.record import draw
-from napari_synthseg.synthesis.sample import prepared, synthesize
-from napari_synthseg.synthesis.steps import STEPS, step
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.sample import prepared, synthesize
+from napari_synthseg.generator.steps import STEPS, step
+from napari_synthseg.io import read_volume
 from napari_synthseg.volume import Volume, to_canonical
 
 IMAGES = Path(__file__).parent / "images"

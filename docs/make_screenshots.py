@@ -21,7 +21,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_synthseg.files import write_labels
+from napari_synthseg.io import write_labels
 from napari_synthseg.phantom import head_phantom
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
 from napari_synthseg.widgets.layers.samples import synthetic_head

@@ -19,18 +19,18 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from napari_synthseg.segmentation.pipeline import segment
-    from napari_synthseg.synthesis.sample import synthesize
+    from napari_synthseg.generator.sample import synthesize
+    from napari_synthseg.inference.pipeline import segment
 
 
 def __getattr__(name: str):
     """Load the two public jobs on first use (PEP 562)."""
     if name == "segment":
-        from napari_synthseg.segmentation.pipeline import segment
+        from napari_synthseg.inference.pipeline import segment
 
         return segment
     if name == "synthesize":
-        from napari_synthseg.synthesis.sample import synthesize
+        from napari_synthseg.generator.sample import synthesize
 
         return synthesize
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 Voxel centres lie on integer indices, so voxel i of an axis covers [i - 0.5, i + 0.5]. Interpolation clamps within the
 outer half voxel and gives `fill` beyond it. Grids that are parallel to each other are resampled one axis at a time, and
-copied where they agree up to axis swaps, flips and whole-voxel shifts; only oblique grids need full 3D interpolation.
+copied where they agree up to axis swaps, flips and whole-voxel shifts; only oblique grids need full 3D resampling.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from nibabel.orientations import aff2axcodes, io_orientation
 from scipy import ndimage
 
-from napari_synthseg import interpolation
+from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
-from napari_synthseg.interpolation import GRID_TOLERANCE
+from napari_synthseg.resampling import GRID_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def _turn(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
 def resample_image(v: Volume, spacing_mm: float | Sequence[float], *, antialias: bool = True) -> Volume:
     """The image at another spacing, over the same field of view (the outer faces of the first voxels coincide).
 
-    Linear interpolation. With `antialias`, axes that get coarser are first blurred by a Gaussian of 0.25 new voxels, as
+    Linear resampling. With `antialias`, axes that get coarser are first blurred by a Gaussian of 0.25 new voxels, as
     the reference SynthSeg does at prediction; unlike there, axes that keep their spacing are left alone.
 
     Args:
@@ -162,7 +162,7 @@ def resample_image(v: Volume, spacing_mm: float | Sequence[float], *, antialias:
     axes = [np.arange(n) * f + (f - 1) / 2 for n, f in zip(shape, factor, strict=True)]
     # The last voxel may reach beyond the field of view: hold the edge, as the reference does.
     coordinates = [np.minimum(axis, n - 1) for axis, n in zip(axes, v.shape, strict=True)]
-    return Volume(interpolation.linear_axes(data, coordinates, fill=0.0), affine)
+    return Volume(resampling.linear_axes(data, coordinates, fill=0.0), affine)
 
 
 def resample_to(v: Volume, shape: Sequence[int], affine: np.ndarray, *, order: int = 1, fill: float = 0.0) -> Volume:
@@ -184,18 +184,16 @@ def resample_to(v: Volume, shape: Sequence[int], affine: np.ndarray, *, order: i
     shape, to_source = _grid_mapping(v, shape, affine)
     aligned = _aligned_axes(to_source, shape)
     if aligned is None:
-        return Volume(interpolation.spline_oblique(v.data, to_source, shape, order, fill), affine)
+        return Volume(resampling.spline_oblique(v.data, to_source, shape, order, fill), affine)
     axes, coordinates = aligned
     data = v.data.transpose(axes)
-    if all(interpolation.is_whole(c) for c in coordinates):
-        return Volume(interpolation.copy_axes(data, [c.astype(int) for c in coordinates], fill), affine)
+    if all(resampling.is_whole(c) for c in coordinates):
+        return Volume(resampling.copy_axes(data, [c.astype(int) for c in coordinates], fill), affine)
     if order == 0:
-        return Volume(
-            interpolation.copy_axes(data, [interpolation.nearest_index(c) for c in coordinates], fill), affine
-        )
+        return Volume(resampling.copy_axes(data, [resampling.nearest_index(c) for c in coordinates], fill), affine)
     if order == 1:
-        return Volume(interpolation.linear_axes(interpolation.as_float(data), coordinates, fill=fill), affine)
-    return Volume(interpolation.spline_oblique(v.data, to_source, shape, order, fill), affine)
+        return Volume(resampling.linear_axes(resampling.as_float(data), coordinates, fill=fill), affine)
+    return Volume(resampling.spline_oblique(v.data, to_source, shape, order, fill), affine)
 
 
 def resample_labels_to(
@@ -220,17 +218,17 @@ def resample_labels_to(
     """
     shape, to_source = _grid_mapping(v, shape, affine)
     dtype = v.data.dtype if np.issubdtype(v.data.dtype, np.integer) else np.dtype(np.int32)
-    labels = interpolation.compact_labels(v.data)
+    labels = resampling.compact_labels(v.data)
     if values is not None:
-        labels = interpolation.keep_values(labels, values)
+        labels = resampling.keep_values(labels, values)
     aligned = _aligned_axes(to_source, shape)
     if aligned is None:
-        return Volume(interpolation.labels_oblique(labels, to_source, shape).astype(dtype), affine)
+        return Volume(resampling.labels_oblique(labels, to_source, shape).astype(dtype), affine)
     axes, coordinates = aligned
     labels = labels.transpose(axes)
-    if all(interpolation.is_whole(c) for c in coordinates):
-        return Volume(interpolation.copy_axes(labels, [c.astype(int) for c in coordinates], 0).astype(dtype), affine)
-    return Volume(interpolation.labels_axes(labels, coordinates).astype(dtype), affine)
+    if all(resampling.is_whole(c) for c in coordinates):
+        return Volume(resampling.copy_axes(labels, [c.astype(int) for c in coordinates], 0).astype(dtype), affine)
+    return Volume(resampling.labels_axes(labels, coordinates).astype(dtype), affine)
 
 
 def crop(v: Volume, start: Sequence[int], stop: Sequence[int]) -> Volume:
@@ -322,7 +320,7 @@ def _aligned_axes(to_source: np.ndarray, shape: Sequence[int]) -> tuple[tuple[in
     if _largest_shift(rest, shape) > GRID_TOLERANCE:
         return None
     coordinates = [
-        interpolation.snapped(np.arange(n) * linear[source, axis] + to_source[source, 3])
+        resampling.snapped(np.arange(n) * linear[source, axis] + to_source[source, 3])
         for axis, (source, n) in enumerate(zip(sources, shape, strict=True))
     ]
     a, b, c = (int(s) for s in sources)

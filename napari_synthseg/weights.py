@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import placed_files
 
 if TYPE_CHECKING:
     import torch

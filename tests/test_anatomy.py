@@ -138,7 +138,7 @@ def test_the_table_agrees_with_the_published_lists():
 
 def test_left_structures_lie_on_the_left():
     """A name on the wrong side would be the worst mistake of all: ask a real label map."""
-    from napari_synthseg.files import read_labels
+    from napari_synthseg.io import read_labels
     from napari_synthseg.volume import to_canonical
 
     v = to_canonical(read_labels(shared("data/label_maps/training_seg_01.nii.gz")))

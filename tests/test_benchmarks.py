@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.files import read_labels, write_labels, write_volume
-from napari_synthseg.progress import run
+from napari_synthseg.io import read_labels, write_labels, write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting import Planes, PropagateOptions
 from napari_synthseg.prompting.propagate import propagate
 from napari_synthseg.volume import Volume, to_canonical

@@ -13,8 +13,8 @@ import pytest
 
 from napari_synthseg import __version__, cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels, read_volume, write_labels, write_volume
-from napari_synthseg.progress import Progress, Stopped
+from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
+from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.volume import Volume
 
 
@@ -351,8 +351,8 @@ def test_degrade_refuses_what_cannot_be(scan, tmp_path, capsys, words):
 
 
 def test_presets_are_listed_and_shown(capsys):
-    from napari_synthseg.synthesis.priors import PRESETS
-    from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
+    from napari_synthseg.generator.priors import PRESETS
+    from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
 
     assert cli.main(["presets"]) == cli.DONE
     listed = capsys.readouterr().out.splitlines()

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from napari_synthseg.files import write_volume
-from tests.segmentation.fakes import FakeLocateRefine, ball_scan
+from napari_synthseg.io import write_volume
+from tests.inference.fakes import FakeLocateRefine, ball_scan
 from tests.test_benchmarks import BENCHMARKS, script
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.files import write_labels, write_volume
-from napari_synthseg.segmentation.whole_head import NO_BRAIN
-from napari_synthseg.synthesis.brains import deform, full_grid
-from napari_synthseg.synthesis.sample import prepared
-from napari_synthseg.synthesis.sequences import label_mean
+from napari_synthseg.generator.brains import deform, full_grid
+from napari_synthseg.generator.sample import prepared
+from napari_synthseg.generator.sequences import label_mean
+from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
-from tests.segmentation.fakes import FakeLocateRefine, ball_scan
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
+from tests.inference.fakes import FakeLocateRefine, ball_scan
 from tests.test_benchmarks import script
 
 bench = script("consistency")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.robust.run import TrainRobustOptions, _parts
 from napari_synthseg.volume import Volume
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 from tests.test_benchmarks import script
 
 LABELS = (0, 2, 24, 41)

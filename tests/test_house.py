@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import napari_synthseg
-from napari_synthseg.files.paths import READABLE
+from napari_synthseg.io.paths import READABLE
 
 PACKAGE = "napari_synthseg"
 SOURCE = Path(napari_synthseg.__file__).parent
@@ -22,21 +22,21 @@ CHECKOUT = Path(__file__).parents[1]
 FLOORS = {
     "errors": 1,
     "devices": 1,
-    "progress": 1,
+    "jobs": 1,
     "anatomy": 1,
-    "interpolation": 1,
-    "placing": 1,
+    "resampling": 1,
+    "atomic_io": 1,
     "volume": 1,
     "networks": 1,
     "torchvision_compat": 1,
-    "synthesis": 2,
+    "generator": 2,
     "evaluation": 2,
     "weights": 2,
     "keras_weights": 2,
     "promptable_weights": 2,
-    "files": 2,
+    "io": 2,
     "phantom": 2,
-    "segmentation": 3,
+    "inference": 3,
     "prompting": 3,
     "training": 3,
     "batch": 4,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.files import write_labels
+from napari_synthseg.io import write_labels
 from napari_synthseg.volume import Volume
 from tests.test_benchmarks import script
 

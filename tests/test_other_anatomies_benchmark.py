@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from napari_synthseg.generator.heart_phantom import STRUCTURES, contrasts, heart_image, heart_phantom
+from napari_synthseg.generator.subregions import split
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.heart_phantom import STRUCTURES, contrasts, heart_image, heart_phantom
-from napari_synthseg.synthesis.subregions import split
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.organ.recipe import organ_priors
-from tests.synthesis.builders import STILL
+from tests.generator.builders import STILL
 from tests.test_benchmarks import script
 
 

@@ -12,15 +12,15 @@ import sys
 
 import pytest
 
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.batch import segment_files
-from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.inference.batch import segment_files
+from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from tests.batch.fakes import QUICK, write_scan
-from tests.segmentation.fakes import FakeUNet
+from tests.generator.builders import boxes
+from tests.inference.fakes import FakeUNet
 from tests.sockets import family, listening, needs_linux, reachable
-from tests.synthesis.builders import boxes
 
 pytestmark = needs_linux
 WIDGETS = """

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from napari_synthseg import cli
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.promptable import SINGLE
 from napari_synthseg.prompting.manifest import read_manifest
-from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
 from napari_synthseg.volume import Volume
 from tests.test_benchmarks import script
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.generator.sample import prepared
+from napari_synthseg.inference.quality import fit
+from napari_synthseg.inference.quality.calibration import calibration_of
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.phantom import head_phantom
-from napari_synthseg.segmentation.quality import fit
-from napari_synthseg.segmentation.quality.calibration import calibration_of
-from napari_synthseg.synthesis.sample import prepared
 from napari_synthseg.volume import Volume
-from tests.segmentation.fakes import FakeLocateRefine, ball_scan
-from tests.segmentation.test_quality import constant, synthetic_rows
+from tests.inference.fakes import FakeLocateRefine, ball_scan
+from tests.inference.test_quality import constant, synthetic_rows
 from tests.test_benchmarks import script
 
 calibrate, quality = script("calibrate_quality"), script("quality")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume, resample_labels_to
 from tests.test_benchmarks import script
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.denoiser import Denoiser
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.robust_fast import RobustLocateRefine

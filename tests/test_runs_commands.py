@@ -8,13 +8,13 @@ import pytest
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.training.runs.work import recorded
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 
 @pytest.fixture

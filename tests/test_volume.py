@@ -315,13 +315,13 @@ def test_a_volume_of_one_slice_can_be_resampled():
 
 
 def test_large_slabs_agree_with_small_ones(monkeypatch):
-    from napari_synthseg import interpolation
+    from napari_synthseg import resampling
 
     v = Volume(blobs(), np.eye(4))
     for degrees in (0.0, 15.0):
         affine = rotation(degrees) @ np.diag([0.7, 0.8, 0.9, 1])
         whole = resample_labels_to(v, (12, 12, 12), affine).data
-        monkeypatch.setattr(interpolation, "_SLAB_VOXELS", 300)
+        monkeypatch.setattr(resampling, "_SLAB_VOXELS", 300)
         assert np.array_equal(resample_labels_to(v, (12, 12, 12), affine).data, whole)
         monkeypatch.undo()
 

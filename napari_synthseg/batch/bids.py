@@ -16,8 +16,8 @@ from typing import Any
 
 from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import stem, suffix
-from napari_synthseg.segmentation.targets import PROGRAM
+from napari_synthseg.inference.targets import PROGRAM
+from napari_synthseg.io import stem, suffix
 
 STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")
 """Suffixes of images that show a head's anatomy in grey values; maps of numbers and angiograms are left out."""

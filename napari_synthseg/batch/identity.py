@@ -12,10 +12,10 @@ from typing import Any
 
 from napari_synthseg import weights
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import suffix
-from napari_synthseg.files.label_table import table_path
-from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.targets import posteriors_path, read_record
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.targets import posteriors_path, read_record
+from napari_synthseg.io import suffix
+from napari_synthseg.io.label_table import table_path
 
 MADE_FROM = "made_from"
 """Key of the record."""

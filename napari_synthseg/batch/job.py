@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.batch import bids, identity, outliers, page
 from napari_synthseg.batch.lock import alone
 from napari_synthseg.batch.options import BatchOptions
@@ -22,10 +23,9 @@ from napari_synthseg.batch.sources import absolute, find
 from napari_synthseg.batch.work import Load, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Workers
 from napari_synthseg.errors import InputError
-from napari_synthseg.files.paths import ends_like_a_file
-from napari_synthseg.placing import write_text
-from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.io.paths import ends_like_a_file
+from napari_synthseg.jobs import Progress
 
 logger = logging.getLogger("napari_synthseg")
 

@@ -18,8 +18,8 @@ from napari_synthseg.batch.outliers import FEWEST, LIMIT, Outlier
 from napari_synthseg.batch.page_look import SCRIPT, STYLE
 from napari_synthseg.batch.pictures import thumbnail_path
 from napari_synthseg.batch.report import Entry
-from napari_synthseg.files import stem
-from napari_synthseg.segmentation.quality.ratings import AMBER, GREEN, RED, UNRATED, Rating
+from napari_synthseg.inference.quality.ratings import AMBER, GREEN, RED, UNRATED, Rating
+from napari_synthseg.io import stem
 
 NAME = "report.html"
 MOST_OUTLIERS = 4

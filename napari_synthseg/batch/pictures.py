@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from napari_synthseg.files import stem
+from napari_synthseg.io import stem
 
 if TYPE_CHECKING:
     from napari_synthseg.volume import Volume
@@ -31,8 +31,8 @@ def write_thumbnail(path: Path, scan: Volume, labels: Volume) -> None:
         scan: what was segmented.
         labels: on the scan's grid, or another.
     """
-    from napari_synthseg.segmentation.outputs import resampled
-    from napari_synthseg.segmentation.preview import mosaic
+    from napari_synthseg.inference.outputs import resampled
+    from napari_synthseg.inference.preview import mosaic
     from napari_synthseg.volume import same_grid
 
     shown = scan if same_grid(scan, labels) else resampled(scan, labels)

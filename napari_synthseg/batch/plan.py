@@ -11,7 +11,7 @@ from typing import Any
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.sources import Source, absolute
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import stem
+from napari_synthseg.io import stem
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.work import Segmenter, Settings, about_this_process
 from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Unfit
 from napari_synthseg.errors import in_a_sentence
-from napari_synthseg.progress import Stopped
+from napari_synthseg.jobs import Stopped
 
 PATIENCE = 15.0
 """Seconds that processes have to end by themselves; they look at least once a block."""

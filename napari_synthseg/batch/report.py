@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.batch.outliers import Outlier
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.placing import write_text
-from napari_synthseg.segmentation.quality.ratings import Verdict
-from napari_synthseg.segmentation.tables import Quality, Volumes, write_quality, write_volumes
+from napari_synthseg.inference.quality.ratings import Verdict
+from napari_synthseg.inference.tables import Quality, Volumes, write_quality, write_volumes
 
 NAME = "report.json"
 RARELY = 20.0

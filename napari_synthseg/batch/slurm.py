@@ -16,14 +16,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.identity import made_with
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import plan
 from napari_synthseg.batch.sources import absolute, find
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import write_text
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 
 FOLDER = "slurm"
 ARRAY, LAST = "array.sh", "last.sh"

@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.inputs import in_folder, is_list, lines_of
+from napari_synthseg.inference.inputs import in_folder, is_list, lines_of
 
 
 @dataclass(frozen=True)

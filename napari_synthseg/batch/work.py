@@ -15,10 +15,10 @@ from napari_synthseg.batch.identity import MADE_FROM, done, fingerprint
 from napari_synthseg.batch.pictures import thumbnail_path, write_thumbnail
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.errors import InputError, in_a_sentence
-from napari_synthseg.files import read_volume
-from napari_synthseg.progress import Stopped, run
-from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.targets import check_earlier, check_target, picture_path, read_record
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.targets import check_earlier, check_target, picture_path, read_record
+from napari_synthseg.io import read_volume
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Segmenter:
         Raises:
             InputError: there are no such weights, or they are of another network.
         """
-        from napari_synthseg.segmentation.networks import load_all
+        from napari_synthseg.inference.networks import load_all
 
         self.settings = settings
         self.networks = load_all(settings.options, settings.load(settings.options) if settings.load else None)
@@ -111,8 +111,8 @@ class Segmenter:
         return Outcome("", time.perf_counter() - started, record, found=found)
 
     def _do(self, task: Task, then: Task | None, should_stop: Callable[[], bool] | None) -> tuple[dict[str, Any], bool]:
-        from napari_synthseg.segmentation.one_scan import segment_steps
-        from napari_synthseg.segmentation.outputs import remove_unfinished, write_results
+        from napari_synthseg.inference.one_scan import segment_steps
+        from napari_synthseg.inference.outputs import remove_unfinished, write_results
 
         options = self.settings.options
         current = self._ahead.pop(task.scan, None) or self._reader.submit(self._read, task)

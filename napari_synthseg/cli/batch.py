@@ -13,7 +13,7 @@ import tyro
 from napari_synthseg.cli.ends import DONE, PROGRAM
 from napari_synthseg.cli.following import figures_for_a_bar, follow
 from napari_synthseg.cli.parts import Out
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 EVERY = 60.0
 """Seconds between two lines on the progress where there is no terminal to show a bar."""
@@ -23,7 +23,7 @@ def make_batch() -> Callable[..., int]:
     """Segment many scans: a folder, a list or a BIDS dataset, here or on a cluster."""
     from napari_synthseg.batch.job import segment_many
     from napari_synthseg.batch.options import BatchOptions
-    from napari_synthseg.segmentation.options import SegmentOptions
+    from napari_synthseg.inference.options import SegmentOptions
 
     def batch(
         inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from napari_synthseg.cli.ends import PROGRAM
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.jobs import Progress, run
 
 PACKAGE = "napari_synthseg"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.placing import write_text
+from napari_synthseg.atomic_io import write_text
 
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")]

@@ -23,7 +23,7 @@ from napari_synthseg.cli.segment import make_segment
 from napari_synthseg.cli.study import STUDIES
 from napari_synthseg.cli.synthesize import make_degrade, make_presets, make_synthesize, make_synthesize_shapes
 from napari_synthseg.cli.train import make_export, make_train
-from napari_synthseg.progress import Stopped
+from napari_synthseg.jobs import Stopped
 from napari_synthseg.training.runs import RECIPES
 
 LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)

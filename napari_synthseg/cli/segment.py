@@ -16,7 +16,7 @@ from napari_synthseg.cli.parts import Out
 
 def make_segment() -> Callable[..., int]:
     """Label the structures of a brain in a scan, a folder of scans, or a list."""
-    from napari_synthseg.segmentation.pipeline import SegmentOptions, segment_files
+    from napari_synthseg.inference.pipeline import SegmentOptions, segment_files
 
     def segment(
         inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],

@@ -15,7 +15,7 @@ from napari_synthseg.cli.parts import Count, Out
 
 def make_synthesize() -> Callable[..., int]:
     """Make random images, with their labels, from a label map."""
-    from napari_synthseg.synthesis.sample import SynthesizeOptions, synthesize_files
+    from napari_synthseg.generator.sample import SynthesizeOptions, synthesize_files
 
     def synthesize(
         label_map: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="LABELMAP")],
@@ -42,8 +42,8 @@ def make_synthesize() -> Callable[..., int]:
 
 def make_synthesize_shapes() -> Callable[..., int]:
     """Make random scenes of shapes, with their objects, from nothing."""
-    from napari_synthseg.synthesis.shapes.files import synthesize_shapes as write
-    from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
+    from napari_synthseg.generator.shapes.files import synthesize_shapes as write
+    from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
 
     def synthesize_shapes(
         out: Out,
@@ -68,7 +68,7 @@ def make_synthesize_shapes() -> Callable[..., int]:
 
 def make_degrade() -> Callable[..., int]:
     """Make real scans as bad as can be met: SynthSeg+'s degradation model."""
-    from napari_synthseg.synthesis.degrade_files import DegradeOptions, degrade_files
+    from napari_synthseg.generator.degrade_files import DegradeOptions, degrade_files
 
     def degrade(
         inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
@@ -95,7 +95,7 @@ def make_degrade() -> Callable[..., int]:
 
 def make_presets() -> Callable[..., int]:
     """List the presets of synthesize and synthesize-shapes, and their priors."""
-    from napari_synthseg.synthesis.prior_settings import describe_preset, describe_presets
+    from napari_synthseg.generator.prior_settings import describe_preset, describe_presets
 
     def presets(name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[NAME]")] = "") -> int:
         """List the presets of synthesize and synthesize-shapes by what they change, or every prior of one of them.

@@ -15,7 +15,7 @@ from napari_synthseg.cli.ends import DONE, PROGRAM
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.as_json import options_to_json
 from napari_synthseg.training.options.checks import check_weights_name

@@ -17,8 +17,8 @@ import numpy as np
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.paired import PairedTest, compare_pairs
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps
-from napari_synthseg.files import stem
-from napari_synthseg.progress import Progress
+from napari_synthseg.io import stem
+from napari_synthseg.jobs import Progress
 
 SCORES = {
     "dice": "Dice",

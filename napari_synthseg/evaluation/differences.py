@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 
 from napari_synthseg.evaluation.metrics import boxes_of
-from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.jobs import Progress, checkpoint
 
 MISSED, ADDED, OTHER = 1, 2, 3
 ERRORS = {MISSED: "missed", ADDED: "added", OTHER: "other label"}

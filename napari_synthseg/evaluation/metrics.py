@@ -22,8 +22,8 @@ from scipy.ndimage import find_objects
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.interpolation import ranks
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.jobs import Progress, run
+from napari_synthseg.resampling import ranks
 from napari_synthseg.volume import Volume, same_grid, to_canonical
 
 PERCENTILE = 95.0

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import SCORES
 from napari_synthseg.evaluation.paired import LEVEL, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
-from napari_synthseg.files import stem
-from napari_synthseg.placing import placed
+from napari_synthseg.io import stem
 
 DIGITS = {"dice": 3, "sd95_mm": 2, "msd_mm": 2, "absolute_difference_percent": 1}
 TSV_HEADER = (

@@ -23,9 +23,9 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.metrics import mean_known
 from napari_synthseg.evaluation.volumetry import compare_volumes
-from napari_synthseg.files import READABLE, read_label_table, read_labels, stem, suffix
-from napari_synthseg.files.paths import exists
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.io import READABLE, read_label_table, read_labels, stem, suffix
+from napari_synthseg.io.paths import exists
+from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 
 logger = logging.getLogger("napari_synthseg")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_synthseg.jobs import checkpoint, stoppable
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.progress import checkpoint, stoppable
 from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
 
 SQUARE = (1.0, 1.0)

@@ -27,7 +27,7 @@ from napari_synthseg.evaluation.prompt_protocol import (
     prompts_for,
     tight_box,
 )
-from napari_synthseg.progress import Progress, checkpoint, run
+from napari_synthseg.jobs import Progress, checkpoint, run
 from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
 from napari_synthseg.prompting.session import Session
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 COLUMNS = ("modality", "dataset", "image", "mask")
 """What the table must have; other columns are left alone."""

@@ -12,21 +12,21 @@ import numpy as np
 from PIL import Image
 
 from napari_synthseg import __version__, anatomy
+from napari_synthseg.atomic_io import placed, write_text
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import stem, write_labels
-from napari_synthseg.files.label_table import LabelName
-from napari_synthseg.placing import placed, write_text
-from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.inference.one_scan import PROGRAM, Clock
+from napari_synthseg.inference.outputs import check_earlier, plan_outputs
+from napari_synthseg.inference.preview import write_preview
+from napari_synthseg.io import stem, write_labels
+from napari_synthseg.io.label_table import LabelName
+from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.prompting.planes import Planes
 from napari_synthseg.prompting.prompts import Anchor, Prompts
 from napari_synthseg.prompting.propagate import SliceAnswer, propagate
 from napari_synthseg.prompting.scene import Scene, read_mask, read_scene
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.segmentation.one_scan import PROGRAM, Clock
-from napari_synthseg.segmentation.outputs import check_earlier, plan_outputs
-from napari_synthseg.segmentation.preview import write_preview
 from napari_synthseg.volume import Volume
 
 NAME = "Object"

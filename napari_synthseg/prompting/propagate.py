@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.carry import carried, connected
 from napari_synthseg.prompting.ending import Look, compare, least_change
 from napari_synthseg.prompting.options import PropagateOptions

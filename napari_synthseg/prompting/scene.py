@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels, read_volume
+from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical

@@ -11,12 +11,12 @@ from torch import nn
 
 from napari_synthseg.anatomy import LESION
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
+from napari_synthseg.generator.brains import Grid, Sample, apply, target
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors, milder
+from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.synthesis.brains import Grid, Sample, apply, target
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors, milder
-from napari_synthseg.synthesis.record import Record, draw
 from napari_synthseg.training.lesions import TYPICAL_MM3
 from napari_synthseg.training.losses import dice_and_cross_entropy
 from napari_synthseg.training.parallel import team

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg import __version__
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import write_text
 
 CONFIG = "config.json"
 EVENTS = "events.jsonl"

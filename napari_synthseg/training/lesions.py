@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
+from napari_synthseg.generator.priors import Priors
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.priors import Priors
 
 LOAD_ML = (0.0, 60.0)
 """Of the lesions painted into label maps, where the priors name none."""

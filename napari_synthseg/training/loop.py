@@ -15,7 +15,7 @@ from torch import nn
 
 from napari_synthseg.devices import memory_used
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress, Stopped
+from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.folder import checkpoint

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
+from napari_synthseg.generator.brains import Grid, apply_batch, crop_grid
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.brains import Grid, apply_batch, crop_grid
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.parallel import team

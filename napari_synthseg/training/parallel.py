@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)

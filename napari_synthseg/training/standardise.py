@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_synthseg.segmentation.blocks import window
-from napari_synthseg.segmentation.preprocess import brain_centre, prepare, rescale
-from napari_synthseg.segmentation.windows import field_start, pooled
+from napari_synthseg.inference.blocks import window
+from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
+from napari_synthseg.inference.windows import field_start, pooled
 from napari_synthseg.volume import Volume, resample_labels_to, resample_to
 
 FIELD = 192

@@ -11,11 +11,11 @@ import torch
 
 from napari_synthseg import __version__, anatomy, weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import LabelMap, load
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.labelmap import LabelMap, load
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import lesions, starting, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.folder import card_of, checkpoint, read_config
@@ -137,7 +137,7 @@ def export(
         path: of the weights, ending in .safetensors.
         best: the checkpoints with the best validation scores instead of the newest.
         scores: JSON of `evaluate`, whose means go into the card.
-        confident_score: the locator's score (`segmentation.plausibility`) from which on a scan needs no second look.
+        confident_score: the locator's score (`inference.plausibility`) from which on a scan needs no second look.
 
     Raises:
         InputError: if the run lacks a stage's checkpoint, or the name ends otherwise.
@@ -242,7 +242,7 @@ def read_maps(path: Path) -> list[LabelMap]:
     """
     if path.suffix == ".npz":
         return load(path)
-    from napari_synthseg.synthesis.sample import label_map_files, prepared
+    from napari_synthseg.generator.sample import label_map_files, prepared
 
     return [replace(prepared(p)[0], name=p.name.split(".")[0]) for p in label_map_files(path)]
 

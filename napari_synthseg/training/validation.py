@@ -14,12 +14,12 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.devices import to_memory
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.brains import Grid, apply, target
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.brains import Grid, apply, target
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator
 
 
@@ -59,7 +59,7 @@ def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
     Raises:
         InputError: there are none, or one cannot be read.
     """
-    from napari_synthseg.files import read_labels, read_volume
+    from napari_synthseg.io import read_labels, read_volume
     from napari_synthseg.volume import to_canonical
 
     cases = []

@@ -13,9 +13,9 @@ from napari_synthseg.batch import work
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.work import Segmenter, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined
-from napari_synthseg.files import write_volume
-from napari_synthseg.segmentation.options import SegmentOptions
-from tests.segmentation.fakes import FakeUNet, ball_scan
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.io import write_volume
+from tests.inference.fakes import FakeUNet, ball_scan
 
 QUICK = SegmentOptions(threads=1, flip=False, device="cpu")
 DEADLY_TO_READ = "deadly"

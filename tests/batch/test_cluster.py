@@ -15,7 +15,7 @@ from napari_synthseg.batch.job import segment_many
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.work import Settings
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 from tests.batch.fakes import QUICK, Here, load_fake, load_shaken, write_scan
 from tests.sockets import listening, needs_linux
 

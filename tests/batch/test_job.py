@@ -16,11 +16,11 @@ from napari_synthseg.batch import job
 from napari_synthseg.batch.job import BatchResult, segment_many
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels
-from napari_synthseg.progress import Progress, Stopped, run
-from napari_synthseg.segmentation.pipeline import segment_files
+from napari_synthseg.inference.pipeline import segment_files
+from napari_synthseg.io import read_labels
+from napari_synthseg.jobs import Progress, Stopped, run
 from tests.batch.fakes import QUICK, Here, load_fake, write_scan
-from tests.segmentation.fakes import FakeUNet
+from tests.inference.fakes import FakeUNet
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_stopped_in_the_middle_it_goes_on(scans, tmp_path):
 
 
 def test_leftovers_of_a_killed_process_go(scans, tmp_path):
-    from napari_synthseg.segmentation.outputs import _part_prefix
+    from napari_synthseg.inference.outputs import _part_prefix
 
     out = tmp_path / "out"
     left = out / f"{_part_prefix(out / '0_dseg.nii.gz')}x"

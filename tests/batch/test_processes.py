@@ -14,7 +14,7 @@ from napari_synthseg.batch import processes
 from napari_synthseg.batch.job import segment_many
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.processes import Processes
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from tests.batch.fakes import DEADLY_TO_READ, QUICK, load_deadly, load_fake, write_scan
 from tests.sockets import listening
 

@@ -14,7 +14,7 @@ from napari_synthseg import cli
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.slurm import script, submit, typed
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 from tests.batch.fakes import write_scan
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SLURM has no Windows")
@@ -82,7 +82,7 @@ def test_the_tasks_and_the_last_job_make_one_report(scans, tmp_path, monkeypatch
     from tests.batch.fakes import Here, load_fake
 
     monkeypatch.setattr(job, "_workers", lambda *_: lambda settings: Here(settings))
-    monkeypatch.setattr("napari_synthseg.segmentation.networks.load", load_fake)
+    monkeypatch.setattr("napari_synthseg.inference.networks.load", load_fake)
     out = tmp_path / "out"
     list(submit([scans], out, SegmentOptions(threads=1, device="cpu"), BatchOptions(slurm=True, slurm_tasks=2)))
     for name, task in (("array.sh", "1"), ("array.sh", "2"), ("last.sh", "")):

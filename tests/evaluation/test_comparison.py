@@ -14,8 +14,8 @@ from napari_synthseg.evaluation import EvaluateOptions
 from napari_synthseg.evaluation.comparison import compare_steps, named_methods
 from napari_synthseg.evaluation.plots import draw_boxes, scores_of_structures
 from napari_synthseg.evaluation.reports import TSV_HEADER, as_markdown, as_text, rows_of_scans
-from napari_synthseg.files import write_volume
-from napari_synthseg.progress import run
+from napari_synthseg.io import write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
 
 SCANS = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from napari_synthseg.evaluation.differences import ADDED, MISSED, OTHER, error_map, worst_voxels
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 
 
 def maps():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from napari_synthseg import interpolation
+from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import dice, evaluate, surface_distance
 from napari_synthseg.evaluation.metrics import surface_distances
@@ -229,6 +229,6 @@ def test_ranks_agree_with_and_without_a_table(rng, monkeypatch):
     labels = rng.integers(-3, 40, (9, 8, 7)).astype(np.int32)
     values = [17, -2, 0, 39, 500]
     expected = sum((place + 1) * (labels == value) for place, value in enumerate(values))
-    assert np.array_equal(interpolation.ranks(labels, values), expected)
-    monkeypatch.setattr(interpolation, "_LARGEST_TABLE", 0)
-    assert np.array_equal(interpolation.ranks(labels, values), expected)
+    assert np.array_equal(resampling.ranks(labels, values), expected)
+    monkeypatch.setattr(resampling, "_LARGEST_TABLE", 0)
+    assert np.array_equal(resampling.ranks(labels, values), expected)

@@ -11,8 +11,8 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import EvaluateOptions, evaluate_files, evaluate_steps, table
 from napari_synthseg.evaluation.scans import labelled_scans, pair_up
-from napari_synthseg.files import write_volume
-from napari_synthseg.progress import Progress
+from napari_synthseg.io import write_volume
+from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from tests.shared_data import SHARED
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from napari_synthseg.jobs import Stopped, stoppable
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.progress import Stopped, stoppable
 from napari_synthseg.prompting.encodings import Encodings
 from tests.prompting.small import SIZE, small_model
 

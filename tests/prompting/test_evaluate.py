@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_synthseg import cli, weights
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting import Session
 from napari_synthseg.prompting.evaluate import (
     EvaluatePromptsOptions,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting.manifest import check, read_image, read_manifest, read_mask
 from tests.prompting.manifests import SHAPE, square, write_manifest, write_picture
 

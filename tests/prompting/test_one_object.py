@@ -10,8 +10,8 @@ from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels, write_labels, write_volume
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.io import read_labels, write_labels, write_volume
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting.one_object import prompt_file
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.volume import Volume

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting import Anchor, Answer, Prompts, PropagateOptions, Session, SliceAnswer
 from napari_synthseg.prompting.propagate import propagate
 from tests.prompting.small import small_model

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.prompting import Prompts
 from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.prompting.scene import read_mask, read_scene

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.generator.labelmap import load, prepare, save
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import run
-from napari_synthseg.synthesis.labelmap import load, prepare, save
-from napari_synthseg.synthesis.priors import Priors
 from napari_synthseg.training.fast import LocateRecipe, class_weights
 from napari_synthseg.training.lesions import TYPICAL_MM3, grown, labels_with, priors_with
 from napari_synthseg.training.robust import run as robust
 from napari_synthseg.training.synthseg import predicted_labels, train
 from napari_synthseg.weights import DEFAULT, find, load_model
 from napari_synthseg.weights import save as save_weights
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 from tests.training.robust.test_robust import tiny as tiny_robust
 from tests.training.test_synthseg import tiny
 

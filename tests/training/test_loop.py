@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.loop import LoopOptions, fit, rate

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
-from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.jobs import run
 from napari_synthseg.training import parallel, runs
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.events import read_events, steps_that_count
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.losses import dice_and_cross_entropy, soft_dice_loss
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from tests.generator.builders import boxes
 from tests.sockets import family, listening, reachable
-from tests.synthesis.builders import boxes
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from napari_synthseg.anatomy import TISSUES, predicted_values
+from napari_synthseg.generator.labelmap import prepare
+from napari_synthseg.generator.priors import preset
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.labelmap import prepare
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
 from napari_synthseg.training.paper import PaperRecipe
@@ -20,7 +20,7 @@ from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe
 from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe, GuidedPaperRecipe, TissuePaperRecipe
 from napari_synthseg.training.watching import Pictured
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 LABELS = predicted_values(2)
 SMALL = ((4, 4, 4, 4), (4, 4, 4))

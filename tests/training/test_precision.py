@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from napari_synthseg import devices
+from napari_synthseg.generator.labelmap import prepare
+from napari_synthseg.generator.priors import preset
 from napari_synthseg.networks.denoiser import Denoiser
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.labelmap import prepare
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 LABELS = (0, 2, 17, 41, 53)
 CPU = torch.device("cpu")

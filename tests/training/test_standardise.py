@@ -7,7 +7,7 @@ import pytest
 
 from napari_synthseg.training.standardise import standardise
 from napari_synthseg.volume import Volume, resample_labels_to
-from tests.segmentation.fakes import ball_scan
+from tests.inference.fakes import ball_scan
 
 
 def oblique(volume: Volume) -> Volume:

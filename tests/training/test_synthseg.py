@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import run
-from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train
 from napari_synthseg.weights import load_model
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +59,8 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
 
 @pytest.mark.parametrize("stage", [LocateRecipe, RefineRecipe])
 def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
-    from napari_synthseg.synthesis.labelmap import load
-    from napari_synthseg.synthesis.priors import preset
+    from napari_synthseg.generator.labelmap import load
+    from napari_synthseg.generator.priors import preset
     from napari_synthseg.training.loop import LoopOptions, fit
 
     def go(out, steps: int) -> dict[str, torch.Tensor]:
@@ -96,8 +96,8 @@ def test_weights_of_a_paper_run_that_is_not_finished(maps, tmp_path) -> None:
 
 def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
     model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
-    from napari_synthseg.synthesis.labelmap import load
-    from tests.synthesis.builders import STILL
+    from napari_synthseg.generator.labelmap import load
+    from tests.generator.builders import STILL
 
     recipe = RefineRecipe(model, load(maps), STILL, seed=1, batch=2, device="cpu", validation=lambda m: {})
     truth = {}
@@ -108,7 +108,7 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
     head = recipe.head
 
     def remember(g, strength):
-        from napari_synthseg.synthesis.brains import target
+        from napari_synthseg.generator.brains import target
 
         record, label_map, sample = head(g, strength)
         channels = target(record, label_map, sample.labels, model.labels).long()
@@ -126,8 +126,8 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
 
 
 def test_the_positional_term_starts_where_labels_lie(maps) -> None:
-    from napari_synthseg.synthesis.labelmap import load
-    from tests.synthesis.builders import STILL
+    from napari_synthseg.generator.labelmap import load
+    from tests.generator.builders import STILL
 
     model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
     recipe = LocateRecipe(model, load(maps), STILL, seed=1, batch=1, device="cpu", validation=lambda m: {})
@@ -141,7 +141,7 @@ def test_the_positional_term_starts_where_labels_lie(maps) -> None:
 
 
 def test_rare_labels_weigh_more(maps) -> None:
-    from napari_synthseg.synthesis.labelmap import load
+    from napari_synthseg.generator.labelmap import load
 
     w = class_weights(load(maps), (0, 2, 24, 41), 0.25)
     assert w[0] == 1 and (w[1:] > 1).all()

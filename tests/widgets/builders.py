@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from napari.layers import Image
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 

@@ -22,7 +22,7 @@ from napari_synthseg.evaluation.studies.notes import Notes
 from napari_synthseg.evaluation.studies.options import AgeingOptions, names_of
 from napari_synthseg.evaluation.studies.spacing import COLUMNS, columns_of, spacing_from_headers
 from napari_synthseg.evaluation.studies.text_table import read_text_table
-from napari_synthseg.progress import Progress, checkpoint, run
+from napari_synthseg.jobs import Progress, checkpoint, run
 
 POINTS = 101
 """Ages at which curves are told."""

@@ -20,7 +20,7 @@ from napari_synthseg.evaluation.studies.notes import Notes
 from napari_synthseg.evaluation.studies.options import GroupOptions, names_of
 from napari_synthseg.evaluation.studies.people import FEWEST, as_people, ordered_groups, with_group
 from napari_synthseg.evaluation.studies.significance import GroupTest, benjamini_hochberg, group_test, holm
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.jobs import Progress, run
 
 HINT = " (--covariates names those to correct for; none: no correction)"
 

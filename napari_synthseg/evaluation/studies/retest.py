@@ -16,7 +16,7 @@ from napari_synthseg.evaluation.studies.identity import normal
 from napari_synthseg.evaluation.studies.notes import Notes
 from napari_synthseg.evaluation.studies.numerals import is_missing
 from napari_synthseg.evaluation.studies.options import RetestOptions
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.jobs import Progress, run
 
 FEWEST = 3
 """People with two scans or more that any figure needs."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import placed
 
 TABLES = (".tsv", ".csv", ".md")
 

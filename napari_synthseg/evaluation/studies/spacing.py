@@ -12,8 +12,8 @@ from napari_synthseg.evaluation.studies import names
 from napari_synthseg.evaluation.studies.cohort import Cohort
 from napari_synthseg.evaluation.studies.covariates import Covariate, who
 from napari_synthseg.evaluation.studies.notes import Notes
-from napari_synthseg.files import read_scans, suffix
-from napari_synthseg.progress import Progress
+from napari_synthseg.io import read_scans, suffix
+from napari_synthseg.jobs import Progress
 
 COLUMNS = ("spacing_x", "spacing_y", "spacing_z")
 """From left to right, from back to front and upwards, mm: sagittal, coronal and axial slices."""

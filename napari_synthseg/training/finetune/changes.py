@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.synthesis.appearance import bias_field
-from napari_synthseg.synthesis.brains import Grid, averaging
-from napari_synthseg.synthesis.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
-from napari_synthseg.synthesis.degradation import DegradationRecord, draw_degradation
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.generator.appearance import bias_field
+from napari_synthseg.generator.brains import Grid, averaging
+from napari_synthseg.generator.deformation import affine_matrix, displacement_field, interpolation_matrix, separable
+from napari_synthseg.generator.degradation import DegradationRecord, draw_degradation
+from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.training.finetune.scans import LabelledScan
 
 FIELD_MM = (256.0, 256.0, 256.0)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from napari_synthseg import anatomy
+from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.networks.transformers import Transformer
-from napari_synthseg.synthesis.labelmap import LabelMap
 from napari_synthseg.training.finetune.networks import labels_of
 from napari_synthseg.training.finetune.sampler import ScanSampler
 from napari_synthseg.training.finetune.scans import Look, RawScan, held_out, read_scans, targets_for, with_targets

@@ -10,13 +10,13 @@ from torch import nn
 
 from napari_synthseg import anatomy, weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.presets import procedure
 from napari_synthseg.networks.build import ENCODER, SMALL, build
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.presets import procedure
 from napari_synthseg.training.finetune.scans import Look
 from napari_synthseg.training.options.finetune import ANEW
 from napari_synthseg.training.pretrain.start import encoder_of, load_pretrained

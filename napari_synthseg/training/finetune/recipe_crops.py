@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.networks.robust import Hierarchy, beside, one_hot
 from napari_synthseg.networks.transformers import Transformer
-from napari_synthseg.segmentation.prediction import half_precision
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import FIELD_MM, ScanSampler

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.synthesis.brains import Grid
+from napari_synthseg.generator.brains import Grid
 from napari_synthseg.training.fast import percentile_limits, rescaled
 from napari_synthseg.training.finetune.changes import Change, draw_change, finished, mild, shown
 from napari_synthseg.training.finetune.scans import LabelledScan

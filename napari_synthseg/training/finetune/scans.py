@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
-from napari_synthseg.segmentation.preprocess import brain_centre, prepare, rescale
-from napari_synthseg.segmentation.presets import Procedure
+from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
+from napari_synthseg.inference.presets import Procedure
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.training.finetune.targets import IGNORED, Targets, counted, make_targets
 from napari_synthseg.volume import resample_labels_to
 
@@ -31,7 +31,7 @@ class RawScan:
     Attributes:
         name: the beginning of its file's name, up to the first underscore.
         file: its label file's name.
-        image: (X, Y, Z) float32 from 0 on, as `segmentation.preprocess.prepare` gives it.
+        image: (X, Y, Z) float32 from 0 on, as `inference.preprocess.prepare` gives it.
         values: (X, Y, Z) label values.
     """
 

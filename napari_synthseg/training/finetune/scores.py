@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.postprocess import best_channel
-from napari_synthseg.segmentation.predict import predict_steps
-from napari_synthseg.segmentation.whole_head import NO_BRAIN
+from napari_synthseg.inference.postprocess import best_channel
+from napari_synthseg.inference.predict import predict_steps
+from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.jobs import run
 from napari_synthseg.training.finetune.scans import Look, RawScan
 from napari_synthseg.training.finetune.targets import IGNORED, Targets
 

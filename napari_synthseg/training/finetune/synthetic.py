@@ -10,10 +10,10 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.brains import apply, crop_grid, target
-from napari_synthseg.synthesis.labelmap import LabelMap, prepare
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import draw
+from napari_synthseg.generator.brains import apply, crop_grid, target
+from napari_synthseg.generator.labelmap import LabelMap, prepare
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import draw
 from napari_synthseg.training.fast import percentile_limits, rescaled
 from napari_synthseg.training.finetune.scans import RawScan
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from napari_synthseg import anatomy, weights
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.transformers import Transformer
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training import folder, starting
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.finetune.material import Material, gather

@@ -11,11 +11,11 @@ import torch
 
 from napari_synthseg import __version__, weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training import validation
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.networks.lesion_features import WHITE_AROUND, inverted, lesion_features
 from napari_synthseg.networks.lesion_finder import LEAST_WHITE, LesionFinder
-from napari_synthseg.placing import placed
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.lesion_stage.sampler import Crops, Sampler
 from napari_synthseg.training.pictures import labelled_picture

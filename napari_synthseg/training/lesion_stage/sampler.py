@@ -1,7 +1,7 @@
 """Crops of synthetic heads with and without lesions, seen as the lesion network sees a segmented scan.
 
 Where tissues are comes from a trained network that segments the drawn head, with its real mistakes, or from the label
-map with random errors (`synthesis.tissue_errors`), among them lesions taken for grey matter or fluid.
+map with random errors (`generator.tissue_errors`), among them lesions taken for grey matter or fluid.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch.nn import functional as F
 
 from napari_synthseg.anatomy import LESION, WHITE_MATTER
 from napari_synthseg.devices import to_memory
+from napari_synthseg.generator.brains import Grid, Sample, apply, deform, render, target_table
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.lesion_confounders import with_perivascular_spaces, with_texture
+from napari_synthseg.generator.lesion_sequences import as_random_sequence
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
+from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.networks.lesion_inputs import GROUPS, group_of, lesion_inputs, tissue_channels
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.segmentation.prediction import half_precision
-from napari_synthseg.synthesis.brains import Grid, Sample, apply, deform, render, target_table
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.lesion_confounders import with_perivascular_spaces, with_texture
-from napari_synthseg.synthesis.lesion_sequences import as_random_sequence
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import Record, draw
-from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.training.fast import percentile_limits, rescaled
 
 ERRORS = TissueErrorPriors(displacement_std=(0.0, 1.5), change=0.25, reach=3.0, blur=(0.3, 1.5))

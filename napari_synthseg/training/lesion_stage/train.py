@@ -11,11 +11,11 @@ import torch
 
 from napari_synthseg import __version__, weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.lesion_finder import LesionFinder
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training.events import read_events
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.lesion_stage.recipe import Heads, LesionRecipe, Voxels, some_voxels

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.files import read_labels, read_volume, stem
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to, to_canonical
 
 LONGEST = 192

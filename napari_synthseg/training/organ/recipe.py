@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_synthseg.generator.brains import apply_batch, crop_grid
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.brains import apply_batch, crop_grid
-from napari_synthseg.synthesis.priors import Priors, preset
-from napari_synthseg.synthesis.record import Record, draw
-from napari_synthseg.synthesis.subregions import Split, drawn
 from napari_synthseg.training.fast import Validation, step_generator
 from napari_synthseg.training.losses import dice_and_cross_entropy
 

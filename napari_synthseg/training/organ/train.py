@@ -12,12 +12,12 @@ import torch
 
 from napari_synthseg import __version__, weights
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import LabelName
-from napari_synthseg.files.label_names import read_label_names
+from napari_synthseg.generator import subregions
+from napari_synthseg.inference.postprocess import largest_component
+from napari_synthseg.io import LabelName
+from napari_synthseg.io.label_names import read_label_names
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.postprocess import largest_component
-from napari_synthseg.synthesis import subregions
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.organ import STAGE, TrainOrganOptions, stages

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.blocks import plan, window
-from napari_synthseg.segmentation.prediction import blend
-from napari_synthseg.segmentation.preprocess import rescale
-from napari_synthseg.segmentation.presets import OWN
-from napari_synthseg.synthesis.brains import apply, full_grid, target
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import draw
-from napari_synthseg.synthesis.subregions import Split, drawn
+from napari_synthseg.generator.brains import apply, full_grid, target
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.subregions import Split, drawn
+from napari_synthseg.inference.blocks import plan, window
+from napari_synthseg.inference.prediction import blend
+from napari_synthseg.inference.preprocess import rescale
+from napari_synthseg.inference.presets import OWN
+from napari_synthseg.jobs import run
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.organ.pairs import Pair
 

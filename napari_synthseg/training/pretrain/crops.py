@@ -11,16 +11,16 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.files import read_volume, stem
-from napari_synthseg.placing import placed
-from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.batch import find_scans
-from napari_synthseg.synthesis.brains import Grid, apply
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import Priors
-from napari_synthseg.synthesis.record import draw
+from napari_synthseg.generator.brains import Grid, apply
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import draw
+from napari_synthseg.inference.batch import find_scans
+from napari_synthseg.io import read_volume, stem
+from napari_synthseg.jobs import Progress
 from napari_synthseg.training.fast import percentile_limits, rescaled
 from napari_synthseg.training.standardise import PERCENTILES, standardise
 

@@ -11,14 +11,14 @@ import torch
 
 from napari_synthseg import __version__, weights
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import stem
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.io import stem
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.build import ENCODER, SMALL, build
 from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
 from napari_synthseg.networks.swin_pretexts import SwinPretexts
 from napari_synthseg.networks.transformers import SwinUnetr, Transformer, Unetr
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.labelmap import LabelMap
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.degradation import degrade_batch, draw_degradation
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.generator.degradation import degrade_batch, draw_degradation
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.priors import Priors
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.validation import Case
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.training.fast import (
     LocateRecipe,
     class_weights,

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from napari_synthseg.anatomy import TISSUES
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.networks.robust import Hierarchy, as_channels, beside, one_hot
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.losses import soft_dice_loss
 from napari_synthseg.training.paper import PaperRecipe

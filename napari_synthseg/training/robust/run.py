@@ -12,9 +12,9 @@ import torch
 from napari_synthseg import __version__, weights
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.robust_fast import KERNEL
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.priors import Priors, preset
 from napari_synthseg.training import starting, validation
 from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
 from napari_synthseg.training.lesions import priors_with
@@ -132,7 +132,7 @@ def export(
         path: of the weights, ending in .safetensors.
         best: S2's checkpoints with the best validation scores instead of the newest.
         scores: JSON of `evaluate`, whose means go into the card.
-        confident_score: the locator's score (`segmentation.plausibility`) from which on a scan needs no second look.
+        confident_score: the locator's score (`inference.plausibility`) from which on a scan needs no second look.
 
     Raises:
         InputError: the folder holds no such run, it lacks a stage's checkpoint, or the name ends otherwise.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import write_text
-from napari_synthseg.progress import Progress, run
+from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventReader, read_events
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json

@@ -202,7 +202,7 @@ def write_process(run: Path, device: str) -> None:
     """Say which process trains the run, for `state`."""
     import json
 
-    from napari_synthseg.placing import write_text
+    from napari_synthseg.atomic_io import write_text
 
     facts = {"pid": os.getpid(), "host": socket.gethostname(), "device": device, "started": round(time.time(), 1)}
     write_text(run / PROCESS, json.dumps(facts) + "\n")

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.options.as_json import options_from_json
 from napari_synthseg.training.parallel import along

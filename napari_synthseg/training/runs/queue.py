@@ -16,9 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
-from napari_synthseg.placing import write_text
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.training.folder import read_json
 from napari_synthseg.training.runs.life import is_going
 from napari_synthseg.training.runs.places import runs_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 
 @dataclass(frozen=True)

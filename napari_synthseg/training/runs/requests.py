@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_synthseg.placing import write_text
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.training.folder import REQUESTS, read_json
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import Timeout
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress, Stopped, run
+from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventLog, tail
 from napari_synthseg.training.options.as_json import options_from_json, options_to_json

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
+from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import STRIDE, Promptable
-from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool

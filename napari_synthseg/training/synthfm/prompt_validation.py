@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import SINGLE, Promptable
-from napari_synthseg.synthesis.shapes.scenes import pick_target
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, EncodedScenes
 from napari_synthseg.training.synthfm.simulated_prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
 

@@ -11,10 +11,10 @@ from typing import Any
 from napari_synthseg import __version__, promptable_weights, weights
 from napari_synthseg.devices import quick_kind
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.shapes.priors import shape_preset
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.shapes.priors import shape_preset
 from napari_synthseg.training import starting
 from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.folder import checkpoint, read_config

@@ -11,9 +11,9 @@ import torch
 from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
+from napari_synthseg.generator.shapes.priors import ShapePriors
+from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, draw_scene
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
-from napari_synthseg.synthesis.shapes.priors import ShapePriors
-from napari_synthseg.synthesis.shapes.scenes import Scene, apply_scene, draw_scene
 
 
 @dataclass(frozen=True)

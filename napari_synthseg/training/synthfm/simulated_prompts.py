@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.synthesis.shapes.curves import widest
-from napari_synthseg.synthesis.shapes.scenes import outside_near
+from napari_synthseg.generator.shapes.curves import widest
+from napari_synthseg.generator.shapes.scenes import outside_near
 
 CELL = 4
 """Pixels of the image for one of the decoder's masks."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import LayerScan
 
 if TYPE_CHECKING:

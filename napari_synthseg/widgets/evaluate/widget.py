@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QProgressBar, QPushButton, QShortcut, QVBoxLayout, QWidget
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.evaluate.error_layer import error_layer, errors_of
 from napari_synthseg.widgets.evaluate.job import Outcome, compare_layers
 from napari_synthseg.widgets.evaluate.pair import LayerPair

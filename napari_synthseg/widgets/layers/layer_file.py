@@ -11,7 +11,7 @@ import pint
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import FileHeader, LabelName
+from napari_synthseg.io import FileHeader, LabelName
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, canonical_grid, kept_grid, layer_affine, layer_problem
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Open scans and label maps in napari: NIfTI, MGZ, NRRD, DICOM folders, through `napari_synthseg.files`."""
+"""Open scans and label maps in napari: NIfTI, MGZ, NRRD, DICOM folders, through `napari_synthseg.io`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import LabelName, ScanFile, is_label_like, paths, read_label_table, read_scans
-from napari_synthseg.files.reading import is_whole
-from napari_synthseg.files.scan_file import Series
+from napari_synthseg.io import LabelName, ScanFile, is_label_like, paths, read_label_table, read_scans
+from napari_synthseg.io.reading import is_whole
+from napari_synthseg.io.scan_file import Series
 from napari_synthseg.volume import Volume, same_grid
 from napari_synthseg.widgets.layers.geometry import series_kwargs, shown_array, shown_kwargs
 

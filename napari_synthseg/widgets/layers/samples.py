@@ -24,7 +24,7 @@ def mni152() -> list[LayerData]:
     Raises:
         InputError: if nilearn is not installed.
     """
-    from napari_synthseg.files import read_volume
+    from napari_synthseg.io import read_volume
 
     package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
     path = Path(package.origin).parent / _MNI152 if package and package.origin else None
@@ -56,7 +56,7 @@ def synthetic_head(seed: int | None = None) -> list[LayerData]:
 
 def bundled_label_map() -> Volume:
     """The label map in the resources; the analytic phantom where it is missing."""
-    from napari_synthseg.files import read_labels
+    from napari_synthseg.io import read_labels
 
     path = resources() / "samples" / "mni152_labels.nii.gz"
     if path.is_file():

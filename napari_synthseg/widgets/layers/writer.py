@@ -11,8 +11,8 @@ from typing import Any
 from napari.layers import Layer
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import paths, write_exactly, write_label_series
-from napari_synthseg.files.label_table import table_path
+from napari_synthseg.io import paths, write_exactly, write_label_series
+from napari_synthseg.io.label_table import table_path
 from napari_synthseg.widgets.layers.geometry import layer_problem
 from napari_synthseg.widgets.layers.labels_layer import table_columns
 from napari_synthseg.widgets.layers.layer_file import label_names, layer_file

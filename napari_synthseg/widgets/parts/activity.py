@@ -15,7 +15,7 @@ from napari.utils.progress import cancelable_progress
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 INTERVAL_MS = 100
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: napari puts what follows the bar before the cancel button

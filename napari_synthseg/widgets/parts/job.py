@@ -22,7 +22,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
-from napari_synthseg.progress import Progress, stoppable
+from napari_synthseg.jobs import Progress, stoppable
 from napari_synthseg.widgets.parts.activity import Activity
 
 logger = logging.getLogger("napari_synthseg")

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari.settings import get_settings
 
-from napari_synthseg.placing import write_text
+from napari_synthseg.atomic_io import write_text
 
 logger = logging.getLogger("napari_synthseg")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 
 
 def duration(seconds: float | None) -> str:

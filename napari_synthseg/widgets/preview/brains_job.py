@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.priors import Priors
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.pictures import Picture, Thumbnail, shown_image, shown_labels
 from napari_synthseg.widgets.preview.redrawer import PICTURE
 from napari_synthseg.widgets.preview.source_chooser import Source
 
 if TYPE_CHECKING:
-    from napari_synthseg.synthesis.labelmap import LabelMap
-    from napari_synthseg.synthesis.record import Record
-    from napari_synthseg.synthesis.steps import StepVolume
+    from napari_synthseg.generator.labelmap import LabelMap
+    from napari_synthseg.generator.record import Record
+    from napari_synthseg.generator.steps import StepVolume
 
 QUICK = 2.0
 """The quick look's voxels are this much larger than the map's."""
@@ -50,7 +50,7 @@ class Studio:
 
     def ready(self, source: Source, seed: int) -> tuple[LabelMap, np.ndarray, str]:
         """The map that a seed takes of a source, its affine, and its name in file names."""
-        from napari_synthseg.synthesis.sample import prepared
+        from napari_synthseg.generator.sample import prepared
 
         path, name = self._file(source, seed)
         key = (source.key, path)
@@ -61,8 +61,8 @@ class Studio:
         return kept[1], kept[2], name
 
     def _file(self, source: Source, seed: int) -> tuple[Path | None, str]:
-        from napari_synthseg.files.paths import stem
-        from napari_synthseg.synthesis.sample import label_map_files, picked
+        from napari_synthseg.generator.sample import label_map_files, picked
+        from napari_synthseg.io.paths import stem
 
         if source.scan is not None or source.path is None:
             return None, source.name
@@ -90,7 +90,7 @@ def sampled(
     source: Source, priors: Priors, seeds: Sequence[int], studio: Studio
 ) -> Generator[Progress, None, list[Thumbnail]]:
     """A thumbnail of each seed; each is also a report's figure `thumbnail`."""
-    from napari_synthseg.synthesis.sample import replay
+    from napari_synthseg.generator.sample import replay
 
     made: list[Thumbnail] = []
     yield Progress("Samples", 0, len(seeds))
@@ -107,10 +107,10 @@ def sampled(
 
 def saved(wanted: Wanted, folder: Path, preset: str, studio: Studio) -> Generator[Progress, None, Path]:
     """The sample's files, at full size: those of the command line, but none that is there is replaced."""
-    from napari_synthseg.synthesis.prior_settings import differences
-    from napari_synthseg.synthesis.priors import preset as priors_of
-    from napari_synthseg.synthesis.sample import replay
-    from napari_synthseg.synthesis.saving import free_stem, save_sample
+    from napari_synthseg.generator.prior_settings import differences
+    from napari_synthseg.generator.priors import preset as priors_of
+    from napari_synthseg.generator.sample import replay
+    from napari_synthseg.generator.saving import free_stem, save_sample
 
     yield Progress("Drawing", 0, 2)
     label_map, affine, name = studio.ready(wanted.source, wanted.seed)
@@ -139,8 +139,8 @@ def _voxels(source: Source, path: Path | None) -> Any:
 def _record(wanted: Wanted, label_map: LabelMap) -> Record:
     import torch
 
-    from napari_synthseg.synthesis.record import Record, draw
-    from napari_synthseg.synthesis.saving import read_record
+    from napari_synthseg.generator.record import Record, draw
+    from napari_synthseg.generator.saving import read_record
 
     if wanted.record is not None:
         found = read_record(wanted.record, Record)
@@ -151,7 +151,7 @@ def _record(wanted: Wanted, label_map: LabelMap) -> Record:
 
 
 def _picture(wanted: Wanted, record: Record, label_map: LabelMap, affine: np.ndarray, spacing: float | None) -> Picture:
-    from napari_synthseg.synthesis.steps import step
+    from napari_synthseg.generator.steps import step
 
     made = step(wanted.letter, record, label_map, affine, spacing=spacing)
     labels = made.volume if made.is_labels else made.labels
@@ -171,7 +171,7 @@ def _limits(made: StepVolume, record: Record) -> tuple[float, float]:
 
 
 def _summary(record: Record) -> dict[str, str | float]:
-    from napari_synthseg.synthesis.record_table import summary
+    from napari_synthseg.generator.record_table import summary
 
     return summary(record)
 

@@ -11,9 +11,9 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.prior_table import rows
-from napari_synthseg.synthesis.priors import PRESETS
-from napari_synthseg.synthesis.record_table import TIPS
+from napari_synthseg.generator.prior_table import rows
+from napari_synthseg.generator.priors import PRESETS
+from napari_synthseg.generator.record_table import TIPS
 from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
@@ -118,7 +118,7 @@ class BrainsTab(GeneratorPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize`, or Python."""
-        from napari_synthseg.synthesis.recipe_text import command_line, python_code
+        from napari_synthseg.generator.recipe_text import command_line, python_code
 
         write = python_code if python else command_line
         place = recipe_place(self.source.source())
@@ -139,7 +139,7 @@ class BrainsTab(GeneratorPage):
 
     def choose_class_priors(self) -> None:
         """Ask for a file of priors for each class, and use it."""
-        from napari_synthseg.synthesis.class_priors import read_class_priors
+        from napari_synthseg.generator.class_priors import read_class_priors
 
         name, _ = QFileDialog.getOpenFileName(self, "Choose the priors of the classes", "", CLASS_FILES)
         if not name:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.brains_job import safe
 from napari_synthseg.widgets.preview.pictures import Picture, shown_image, shown_labels
 from napari_synthseg.widgets.preview.redrawer import PICTURE
 from napari_synthseg.widgets.preview.source_chooser import Source
 
 if TYPE_CHECKING:
-    from napari_synthseg.synthesis.degradation import Degraded
+    from napari_synthseg.generator.degradation import Degraded
     from napari_synthseg.volume import Volume
 
 QUICK_MM = 2.0
@@ -81,8 +81,8 @@ def degraded_steps(wanted: WantedDegradation, keeper: ScanKeeper) -> Generator[P
 
 def saved_degraded(wanted: WantedDegradation, folder: Path, keeper: ScanKeeper) -> Generator[Progress, None, Path]:
     """The degraded scan's files, at full size; none that is there is replaced."""
-    from napari_synthseg.synthesis.prior_settings import differences
-    from napari_synthseg.synthesis.saving import free_stem, save_sample
+    from napari_synthseg.generator.prior_settings import differences
+    from napari_synthseg.generator.saving import free_stem, save_sample
 
     yield Progress("Degrading", 0, 2)
     made = _made(wanted, keeper.scan(wanted))
@@ -95,8 +95,8 @@ def saved_degraded(wanted: WantedDegradation, folder: Path, keeper: ScanKeeper) 
 def _made(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degraded:
     import torch
 
-    from napari_synthseg.synthesis.degradation import DegradationRecord, degrade, draw_degradation
-    from napari_synthseg.synthesis.saving import read_record
+    from napari_synthseg.generator.degradation import DegradationRecord, degrade, draw_degradation
+    from napari_synthseg.generator.saving import read_record
 
     if wanted.record is not None:
         record = read_record(wanted.record, DegradationRecord)
@@ -106,7 +106,7 @@ def _made(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degr
 
 
 def _picture(made: Degraded, seed: int, *, quick: bool) -> Picture:
-    from napari_synthseg.synthesis.record_table import degradation_summary
+    from napari_synthseg.generator.record_table import degradation_summary
 
     return Picture(
         image=shown_image(made.image),

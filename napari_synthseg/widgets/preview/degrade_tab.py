@@ -9,9 +9,9 @@ from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.prior_settings import changed
-from napari_synthseg.synthesis.prior_table import degradation_rows
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.prior_settings import changed
+from napari_synthseg.generator.prior_table import degradation_rows
 from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
 from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
@@ -86,7 +86,7 @@ class DegradeTab(PreviewPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg degrade`, or Python."""
-        from napari_synthseg.synthesis.recipe_text import degrade_command_line, degrade_python_code
+        from napari_synthseg.generator.recipe_text import degrade_command_line, degrade_python_code
 
         write = degrade_python_code if python else degrade_command_line
         return write(recipe_place(self.scan.source()), Path("degraded"), self.form.priors(), self.seed.value(), 1)

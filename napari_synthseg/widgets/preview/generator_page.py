@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.prior_settings import changed
+from napari_synthseg.generator.prior_settings import changed
 from napari_synthseg.widgets.parts.choices import Choice
 from napari_synthseg.widgets.parts.controls import Section, combo
 from napari_synthseg.widgets.parts.job import Job
@@ -21,7 +21,7 @@ from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_synthseg.progress import Progress
+    from napari_synthseg.jobs import Progress
 
 PRESET_TIP = "The priors to start from; what is changed afterwards is marked and can be taken back."
 

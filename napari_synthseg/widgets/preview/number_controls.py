@@ -9,7 +9,7 @@ from qtpy.QtCore import QLocale, Qt, Signal
 from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QHBoxLayout, QSizePolicy, QSlider, QWidget
 from superqt import QDoubleRangeSlider, QDoubleSlider
 
-from napari_synthseg.synthesis.prior_table import PriorInfo
+from napari_synthseg.generator.prior_table import PriorInfo
 from napari_synthseg.widgets.parts.controls import keep_from_wheel
 
 DECIMALS = 3

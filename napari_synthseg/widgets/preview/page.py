@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.synthesis.saving import read_record_file
+from napari_synthseg.generator.saving import read_record_file
 from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel
 from napari_synthseg.widgets.parts.icons import icon_on
 from napari_synthseg.widgets.parts.job import Job

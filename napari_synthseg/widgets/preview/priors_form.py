@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from napari_synthseg.synthesis.prior_table import PriorInfo
+from napari_synthseg.generator.prior_table import PriorInfo
 from napari_synthseg.widgets.parts.controls import Section
 from napari_synthseg.widgets.parts.icons import icon_on
 from napari_synthseg.widgets.preview.prior_row import RESET_WIDTH, PriorRow
@@ -96,7 +96,7 @@ class PriorsForm(QWidget, Generic[AnyPriors]):
     """All groups of a table of priors.
 
     Args:
-        rows: the table, see `synthesis.prior_table`.
+        rows: the table, see `generator.prior_table`.
         base: the preset, a frozen dataclass with a field for every row; what it holds beside them is kept.
     """
 

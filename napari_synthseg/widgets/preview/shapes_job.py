@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.progress import Progress
-from napari_synthseg.synthesis.shapes.options import SMALLEST_SIDE, SynthesizeShapesOptions
-from napari_synthseg.synthesis.shapes.table import shape_summary
+from napari_synthseg.generator.shapes.options import SMALLEST_SIDE, SynthesizeShapesOptions
+from napari_synthseg.generator.shapes.table import shape_summary
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.pictures import Picture, Prompts, Shown, Thumbnail
 
 if TYPE_CHECKING:
-    from napari_synthseg.synthesis.shapes.scenes import Scene
+    from napari_synthseg.generator.shapes.scenes import Scene
 
 THUMBNAIL_SIDE = 2 * SMALLEST_SIDE
 FLAT = {"scale": (1.0, 1.0), "translate": (0.0, 0.0), "axis_labels": ("row", "column")}
@@ -37,8 +37,8 @@ class SceneKeeper:
 
 
 def _made(options: SynthesizeShapesOptions) -> Scene:
-    from napari_synthseg.synthesis.shapes.files import read_shape_record
-    from napari_synthseg.synthesis.shapes.scenes import apply_scene, scene
+    from napari_synthseg.generator.shapes.files import read_shape_record
+    from napari_synthseg.generator.shapes.scenes import apply_scene, scene
 
     if options.record:
         return apply_scene(read_shape_record(options.record[0]), options.device, options.side)
@@ -53,7 +53,7 @@ def drawn_scene(options: SynthesizeShapesOptions, turn: int, keeper: SceneKeeper
         turn: which of the random targets of the scene, from 0.
         keeper: of the tab.
     """
-    from napari_synthseg.synthesis.shapes.files import scene_arrays
+    from napari_synthseg.generator.shapes.files import scene_arrays
 
     yield Progress("Drawing")
     made = keeper.scene(options)
@@ -73,8 +73,8 @@ def sampled_scenes(
     options: SynthesizeShapesOptions, seeds: Sequence[int]
 ) -> Generator[Progress, None, list[Thumbnail]]:
     """A thumbnail of each seed; each is also a report's figure `thumbnail`."""
-    from napari_synthseg.synthesis.shapes.files import scene_arrays
-    from napari_synthseg.synthesis.shapes.scenes import scene
+    from napari_synthseg.generator.shapes.files import scene_arrays
+    from napari_synthseg.generator.shapes.scenes import scene
 
     priors = options.priors()
     made: list[Thumbnail] = []
@@ -88,8 +88,8 @@ def sampled_scenes(
 
 def saved_scene(options: SynthesizeShapesOptions, folder: Path, keeper: SceneKeeper) -> Generator[Progress, None, Path]:
     """The scene's files: those of the command line; none that is there is replaced."""
-    from napari_synthseg.synthesis.saving import free_stem
-    from napari_synthseg.synthesis.shapes.files import SCENE_ENDS, save_scene
+    from napari_synthseg.generator.saving import free_stem
+    from napari_synthseg.generator.shapes.files import SCENE_ENDS, save_scene
 
     yield Progress("Drawing", 0, 2)
     made = keeper.scene(options)
@@ -114,7 +114,7 @@ def _prompts(made: Scene, seed: int, turn: int) -> Prompts:
     """A target and the points that a step of training might give for it."""
     import torch
 
-    from napari_synthseg.synthesis.shapes.scenes import pick_target
+    from napari_synthseg.generator.shapes.scenes import pick_target
     from napari_synthseg.training.synthfm.simulated_prompts import Window, draw_plan, draw_points
 
     generator = torch.Generator().manual_seed((~seed + 7919 * turn) % 2**31)  # not that of the scene

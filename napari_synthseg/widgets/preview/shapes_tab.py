@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
 
-from napari_synthseg.synthesis.prior_settings import differences
-from napari_synthseg.synthesis.shapes.options import SynthesizeShapesOptions
-from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
-from napari_synthseg.synthesis.shapes.table import SUMMARY_TIPS, shape_rows
+from napari_synthseg.generator.prior_settings import differences
+from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.generator.shapes.table import SUMMARY_TIPS, shape_rows
 from napari_synthseg.widgets.parts.choices import device_choices
 from napari_synthseg.widgets.parts.controls import Section
 from napari_synthseg.widgets.parts.memory import recall
@@ -124,7 +124,7 @@ class ShapesTab(GeneratorPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize-shapes`, or Python."""
-        from napari_synthseg.synthesis.recipe_text import shapes_command_line, shapes_python_code
+        from napari_synthseg.generator.recipe_text import shapes_command_line, shapes_python_code
 
         return (shapes_python_code if python else shapes_command_line)(Path("scenes"), self.chosen())
 

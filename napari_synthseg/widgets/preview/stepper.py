@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_synthseg.synthesis.step_table import STEPS, StepInfo
+from napari_synthseg.generator.step_table import STEPS, StepInfo
 
 
 class Stepper(QWidget):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.prompts import Anchor, Prompts
 from napari_synthseg.widgets.prompt.draft import Place, section

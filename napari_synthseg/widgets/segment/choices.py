@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.parts.choices import Choice, device_choices, preference
 from napari_synthseg.widgets.parts.controls import Message

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
-from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, copied_geometry, volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_synthseg.segmentation.pipeline import Segmentation
+    from napari_synthseg.inference.pipeline import Segmentation
     from napari_synthseg.volume import Volume
 
 Steps = Callable[..., "Generator[Progress, None, Segmentation]"]
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Progress, None, Segmentation]:
-    """The pipeline of `napari_synthseg.segmentation`; torch is imported here, in the thread that runs it.
+    """The pipeline of `napari_synthseg.inference`; torch is imported here, in the thread that runs it.
 
     Args:
         volume: the scan.
@@ -56,7 +56,7 @@ def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Pr
         **options: fields of `SegmentOptions`.
     """
     yield Progress("Loading the program")
-    from napari_synthseg.segmentation.pipeline import segment_steps
+    from napari_synthseg.inference.pipeline import segment_steps
 
     return (yield from segment_steps(volume, SegmentOptions(**options), name=name))
 

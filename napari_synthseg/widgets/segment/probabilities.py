@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
-    from napari_synthseg.segmentation.posteriors import Posteriors
+    from napari_synthseg.inference.posteriors import Posteriors
 
 ALL = -1
 """Asks for the probabilities of all structures."""

@@ -10,11 +10,11 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_synthseg import anatomy
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry
 
 if TYPE_CHECKING:
-    from napari_synthseg.segmentation.posteriors import Posteriors
+    from napari_synthseg.inference.posteriors import Posteriors
 
 COLORMAP = "inferno"
 STACK = " posteriors: "

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.parts.controls import Message, set_tab_order
 from napari_synthseg.widgets.parts.face import ScrolledFace
 from napari_synthseg.widgets.parts.notices import complain

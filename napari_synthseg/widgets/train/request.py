@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.train.sources import Source, write_sources
 
 LATER = Path("chosen later")

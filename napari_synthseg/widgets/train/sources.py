@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
 from napari_synthseg.widgets.train.words import file_name
 
@@ -138,7 +138,7 @@ def _kept(path: Path, folder: Path) -> Path:
 
 
 def _fill(folder: Path, source: Source) -> None:
-    from napari_synthseg.files import write_labels, write_volume  # slow to import
+    from napari_synthseg.io import write_labels, write_volume  # slow to import
 
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.files:

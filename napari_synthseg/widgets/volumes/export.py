@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.parts.job import Job
 from napari_synthseg.widgets.parts.memory import recall, remember

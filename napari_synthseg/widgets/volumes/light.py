@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_synthseg.segmentation.quality.ratings import Verdict
+from napari_synthseg.inference.quality.ratings import Verdict
 from napari_synthseg.widgets.volumes.model import shade
 
 

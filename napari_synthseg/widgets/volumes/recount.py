@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import world_matrix
 from napari_synthseg.widgets.layers.labels_layer import recounted
 from napari_synthseg.widgets.parts.controls import Message

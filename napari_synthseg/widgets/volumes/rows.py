@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_synthseg.placing import placed
-from napari_synthseg.segmentation.quality.ratings import UNRATED, Rating, rate
+from napari_synthseg.atomic_io import placed
+from napari_synthseg.inference.quality.ratings import UNRATED, Rating, rate
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, QUALITY, SIDE, VOLUME
 
 if TYPE_CHECKING:

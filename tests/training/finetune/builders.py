@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_synthseg import anatomy, weights
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.volume import Volume
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 VALUES = (2, 3, 41, 42)
 LABELS = (0, 2, 3, 41, 42)

@@ -10,15 +10,15 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels
-from napari_synthseg.segmentation.presets import OWN
-from napari_synthseg.synthesis.brains import Grid
+from napari_synthseg.generator.brains import Grid
+from napari_synthseg.inference.presets import OWN
+from napari_synthseg.io import write_labels
 from napari_synthseg.training.finetune.changes import draw_change, mild, shown
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
 from napari_synthseg.training.finetune.scans import Look, held_out, read_scans, targets_for, with_targets
 from napari_synthseg.training.finetune.synthetic import SyntheticCrops, maps_of_scans, single_structures
 from napari_synthseg.volume import Volume
-from tests.synthesis.builders import STILL
+from tests.generator.builders import STILL
 from tests.training.finetune.builders import LABELS, write_scans
 
 

@@ -11,10 +11,10 @@ import torch
 
 from napari_synthseg import anatomy, cli, weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import Stopped, run
 from napari_synthseg.training.finetune import scores
 from napari_synthseg.training.finetune import train as module
 from napari_synthseg.training.finetune.patience import Patience
@@ -163,7 +163,7 @@ def test_patience_counts_on_after_an_interruption(tmp_path) -> None:
 def test_scores_join_what_belongs_together(options, monkeypatch) -> None:
     import numpy as np
 
-    from napari_synthseg.segmentation.prediction import Prediction
+    from napari_synthseg.inference.prediction import Prediction
     from napari_synthseg.training.finetune.targets import IGNORED, make_targets
 
     targets = make_targets((0, 2, 3, 41, 42), "four", {0, 471, 473})

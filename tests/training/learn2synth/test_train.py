@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.io import write_labels, write_volume
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import Stopped, run
-from napari_synthseg.synthesis.labelmap import prepare, save
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
@@ -21,7 +21,7 @@ from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, 
 from napari_synthseg.training.validation import Case, Scores
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model, read_card
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 
 @pytest.fixture(autouse=True)

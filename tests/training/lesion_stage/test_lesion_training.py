@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.generator.lesion_confounders import with_perivascular_spaces, with_texture
+from napari_synthseg.generator.record import draw
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.lesion_features import FEATURES
 from napari_synthseg.networks.lesion_finder import LesionFinder
 from napari_synthseg.networks.lesion_inputs import CHANNELS, GROUPS
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.progress import run
-from napari_synthseg.synthesis.labelmap import prepare, save
-from napari_synthseg.synthesis.lesion_confounders import with_perivascular_spaces, with_texture
-from napari_synthseg.synthesis.record import draw
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.lesion_stage.recipe import (
@@ -34,7 +34,7 @@ from napari_synthseg.training.lesion_stage.sampler import VISIBLE, Sampler, visi
 from napari_synthseg.training.lesion_stage.train import export, priors_of, train
 from napari_synthseg.training.options.lesions import TrainLesionsOptions
 from napari_synthseg.weights import load_model
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 VALUES = (2, 41, 3, 42, 4)
 

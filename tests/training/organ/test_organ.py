@@ -13,11 +13,11 @@ import torch
 from napari_synthseg import cli, weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.files import read_labels, read_volume, write_labels, write_volume
+from napari_synthseg.generator.subregions import split
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.progress import run
-from napari_synthseg.segmentation.one_scan import segment
-from napari_synthseg.synthesis.subregions import split
 from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.organ import pairs

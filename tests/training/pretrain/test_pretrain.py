@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.io import write_labels, write_volume
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.build import SMALL
 from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
 from napari_synthseg.networks.transformers import SwinUnetr, Unetr
-from napari_synthseg.progress import Stopped, run
-from napari_synthseg.synthesis.labelmap import prepare, save
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
@@ -35,8 +35,8 @@ from napari_synthseg.training.pretrain.train import export, is_run, train
 from napari_synthseg.training.watching import Watch, watched
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import read_card
-from tests.segmentation.fakes import ball_scan
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
+from tests.inference.fakes import ball_scan
 
 pytest.importorskip("monai")
 

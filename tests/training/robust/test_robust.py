@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import write_labels, write_volume
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.generator.priors import preset
+from napari_synthseg.io import write_labels, write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
-from napari_synthseg.progress import run
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.labelmap import prepare, save
-from napari_synthseg.synthesis.priors import preset
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.loop import LoopOptions, fit
@@ -27,7 +27,7 @@ from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLo
 from napari_synthseg.training.validation import labelled_scans
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 LABELS = (0, 2, 24, 41)
 SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_features": (2, 2, 2, 2),

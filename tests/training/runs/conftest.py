@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 
 @pytest.fixture(autouse=True)

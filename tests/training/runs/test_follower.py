@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.runs.follower import Curves

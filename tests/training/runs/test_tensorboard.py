@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.runs.tensorboard import to_tensorboard

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Stopped, run
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training import runs
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.events import read_events

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from napari_synthseg.generator.shapes.priors import ShapePriors
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder, quicken
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.synthesis.shapes.priors import ShapePriors
 from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,

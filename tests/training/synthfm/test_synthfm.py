@@ -11,8 +11,8 @@ import torch
 
 from napari_synthseg import weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.progress import Stopped, run
 from napari_synthseg.promptable_weights import encoder_file, load_model
 from napari_synthseg.prompting import Session
 from napari_synthseg.training import synthfm

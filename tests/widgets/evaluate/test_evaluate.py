@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.progress import Progress, Stopped, stoppable
+from napari_synthseg.jobs import Progress, Stopped, stoppable
 from napari_synthseg.volume import Volume, resample_labels_to
 from napari_synthseg.widgets.evaluate import results as results_module
 from napari_synthseg.widgets.evaluate.error_layer import COLORS, is_errors

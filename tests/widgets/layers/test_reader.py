@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import LabelName, nifti, write_labels, write_volume
+from napari_synthseg.io import LabelName, nifti, write_labels, write_volume
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
 from napari_synthseg.widgets.layers.reader import contrast_limits, get_reader

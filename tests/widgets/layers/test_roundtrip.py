@@ -11,7 +11,7 @@ from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManifest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import nifti, read_scans, write_exactly, writing
+from napari_synthseg.io import nifti, read_scans, write_exactly, writing
 from napari_synthseg.widgets.layers.writer import SaveError
 from tests.widgets.builders import AFFINES, half_labels, volume
 
@@ -106,7 +106,7 @@ def test_a_scan_goes_from_format_to_format(viewer, tmp_path, first, second):
 
 def test_a_dicom_folder_becomes_nifti(viewer, tmp_path):
     pytest.importorskip("pydicom")
-    from tests.files.test_dicom import series
+    from tests.io.test_dicom import series
 
     folder = series(tmp_path / "T1 1.2.840", step=(3.0, 0.0, 0.2))
     (layer,) = viewer.open(folder, plugin=PLUGIN)

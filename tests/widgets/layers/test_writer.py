@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from napari.layers import Image, Labels, Layer
 
-from napari_synthseg.files import read_volume
+from napari_synthseg.io import read_volume
 from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import copied_geometry
 from napari_synthseg.widgets.layers.labels_layer import labels_array

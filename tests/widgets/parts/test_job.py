@@ -12,7 +12,7 @@ import pytest
 from napari.utils.progress import progress
 from qtpy.QtCore import QObject, QThreadPool
 
-from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.widgets.parts import job as job_module
 from napari_synthseg.widgets.parts.job import Job
 
@@ -236,7 +236,7 @@ def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
 ENDING = """
 import time
 from napari.qt import get_qapp
-from napari_synthseg.progress import Progress, checkpoint
+from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.widgets.parts import job as module
 
 def steps(interruptible):

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.widgets.parts.choices import Choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.parts.words import elapsed, so_far
 
 

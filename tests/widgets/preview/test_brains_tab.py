@@ -13,8 +13,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.files import read_volume, write_labels
-from napari_synthseg.synthesis.prior_settings import differences
+from napari_synthseg.generator.prior_settings import differences
+from napari_synthseg.io import read_volume, write_labels
 from napari_synthseg.widgets.preview import brains_tab
 from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, save_edited, settle
 

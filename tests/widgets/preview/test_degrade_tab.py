@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.files import read_volume
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.io import read_volume
 from tests.widgets.builders import scan_layer
 from tests.widgets.preview.conftest import click, open_file, save_edited, settle
 

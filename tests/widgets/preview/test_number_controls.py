@@ -7,7 +7,7 @@ import math
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_synthseg.synthesis.prior_table import rows
+from napari_synthseg.generator.prior_table import rows
 from napari_synthseg.widgets.preview.number_controls import NumberControl, RangeControl
 
 INFO = {row.name: row for row in rows()}

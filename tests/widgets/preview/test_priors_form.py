@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from napari_synthseg.synthesis.degradation_priors import DegradationPriors
-from napari_synthseg.synthesis.prior_table import GROUPS, degradation_rows, rows
-from napari_synthseg.synthesis.priors import PRESETS, Priors
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.prior_table import GROUPS, degradation_rows, rows
+from napari_synthseg.generator.priors import PRESETS, Priors
 from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from tests.widgets.preview.conftest import click
 

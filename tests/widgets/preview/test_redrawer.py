@@ -8,7 +8,7 @@ import time
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import Progress
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.redrawer import Redrawer
 
 

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.synthesis.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
 from tests.widgets.preview.conftest import blocks_layer, click, open_file, save_edited, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]

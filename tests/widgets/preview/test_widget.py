@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qtpy.QtCore import QThreadPool
 
-from napari_synthseg.synthesis.prior_table import rows
-from napari_synthseg.synthesis.priors import PRESETS
+from napari_synthseg.generator.prior_table import rows
+from napari_synthseg.generator.priors import PRESETS
 from napari_synthseg.widgets.preview import PreviewWidget
 from tests.widgets.builders import opening
 from tests.widgets.preview.conftest import click

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.progress import run
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.widgets.prompt.engine import EACH, WHOLE, Engine, Picture, Question, Way, neighbours
 from tests.prompting.small import small_model

@@ -9,7 +9,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.widgets.parts import memory
 from napari_synthseg.widgets.segment import choices as segment_choices
 from napari_synthseg.widgets.segment.choices import SegmentChoices

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from napari_synthseg.files import LabelName
-from napari_synthseg.segmentation.one_scan import Segmentation
+from napari_synthseg.inference.one_scan import Segmentation
+from napari_synthseg.io import LabelName
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import recounted

@@ -10,10 +10,10 @@ import torch
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 
-from napari_synthseg.progress import Progress
-from napari_synthseg.segmentation.grid import Grid
-from napari_synthseg.segmentation.options import SegmentOptions
-from napari_synthseg.segmentation.posteriors import Posteriors
+from napari_synthseg.inference.grid import Grid
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.posteriors import Posteriors
+from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.job import LOCKED, is_result
 from tests.widgets.builders import half_labels, scan_layer, steps

@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg import weights
-from napari_synthseg.segmentation.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.keras_files import random_arrays, robust_shapes, write_keras
 from tests.widgets.builders import scan_layer

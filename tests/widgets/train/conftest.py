@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from napari.components import ViewerModel
 
-from napari_synthseg.synthesis.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
 from napari_synthseg.widgets.train.widget import TrainWidget
-from tests.synthesis.builders import boxes
+from tests.generator.builders import boxes
 
 TINY = {"preset": "paper", "crop": 32, "features": 2, "device": "cpu", "threads": 1, "validate_every": 100_000,
         "name": "tiny"}  # fmt: skip

@@ -10,8 +10,8 @@ from napari.layers import Image, Labels
 
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
-from napari_synthseg.files import read_labels, read_volume
-from napari_synthseg.progress import run
+from napari_synthseg.io import read_labels, read_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import volume_to_layer

@@ -10,8 +10,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.files import read_volume
-from napari_synthseg.progress import Progress
+from napari_synthseg.io import read_volume
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes import export as volumes_export
 from napari_synthseg.widgets.volumes.panel import VolumesPanel

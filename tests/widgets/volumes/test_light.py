@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QApplication
 
-from napari_synthseg.segmentation.quality.ratings import AMBER, GREEN, RED, Verdict
+from napari_synthseg.inference.quality.ratings import AMBER, GREEN, RED, Verdict
 from napari_synthseg.widgets.segment.queue import SegmentQueue
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from tests.widgets.builders import steps

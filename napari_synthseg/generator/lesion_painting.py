@@ -1,0 +1,292 @@
+"""White matter lesions put into a label map, before its deformation (ours).
+
+Caps and bands around the lateral ventricles, and deep lesions from punctate to confluent, with a tendency to symmetry.
+They are painted on the label map's own voxels, in millimetres, so that they deform along with it and are the same on
+every grid and device: painting is done on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from edt import edt
+from scipy.ndimage import map_coordinates
+
+from napari_synthseg.anatomy import CORTEX, LESION, WHITE_MATTER
+from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.lesions import LesionRecord
+
+OF_THE_MAP = {25: 2, 57: 41}
+"""Lesions that SynthSeg's label maps hold, and the white matter around each."""
+VENTRICLES = (4, 43, 136, 163)
+"""Lateral ventricles with their choroid plexus."""
+SPARED_MM = 2.0
+"""White matter this near to the cortex stays free (its U fibres are spared)."""
+MIDLINE_MM = 6.0
+"""White matter this near to the middle stays free: callosum, fornix and septum."""
+NEAR_MM = 25.0
+"""Farther from the ventricles no band reaches."""
+DEEP_MM = 4.0
+"""Deep lesions have their centres at least this far from the ventricles."""
+REACH_MM = 15.0
+"""Deep lesions become rarer by a factor e with every so many millimetres from the ventricles."""
+MOVED_MM = 3.0
+"""How far, as a standard deviation along each axis, a deep lesion lies from where the other side's is."""
+CAP = 1.5
+"""How much farther bands reach at the ends of the horns than in the middle of the ventricles."""
+ROUGH_MM = 2.0
+"""How far noise moves the edge of a band."""
+ROUGH = 0.35
+"""How far noise moves the edge of a deep lesion, as a share of its radius."""
+COARSE_MM, FINE_MM = 10.0, 4.0
+"""Distance between the control points of the two layers of that noise."""
+MOST = 150
+"""Deep lesions in a head; what is left of the load joins the bands."""
+FULL = 0.4
+"""Of the white matter that lesions may cover, this much at most."""
+
+
+def with_lesions(label_map: LabelMap, lesions: LesionRecord) -> LabelMap:
+    """The map with its lesions painted, and its table with two more rows of value 77: theirs, left and right.
+
+    The rows' targets are 77; all that stood in the table stays where it was.
+
+    Raises:
+        InputError: the table has no room for them.
+    """
+    return replace(table_with_lesions(label_map), index=painted(label_map, lesions))
+
+
+def table_with_lesions(label_map: LabelMap) -> LabelMap:
+    """The map with the rows of `with_lesions` in its table, and nothing painted.
+
+    Raises:
+        InputError: as for `with_lesions`.
+    """
+    k, m = len(label_map.values), label_map
+    if k + 2 > 256:
+        raise InputError(f"{m.name or 'The label map'} holds {k} labels: lesions need one with at most 254.")
+    free = max(m.classes) + 1
+    return replace(
+        m,
+        values=(*m.values, LESION, LESION),
+        classes=(*m.classes, free, free),
+        targets=(*m.targets, LESION, LESION),
+        partners=(*m.partners, k + 1, k),
+        removed=(*m.removed, False, False),
+    )
+
+
+@lru_cache(maxsize=2)
+def painted(label_map: LabelMap, lesions: LesionRecord) -> torch.Tensor:
+    """(X, Y, Z) uint8: the map's indices with those of its lesions, on its device.
+
+    The last ones are kept, since one head is looked at on several grids: do not change the result in place.
+    """
+    places = _places(label_map)
+    if places is None or not (count := _voxels(lesions, places)):
+        return label_map.index
+    chosen = _chosen(lesions, places, count)
+    k = len(label_map.values)
+    index = label_map.index.cpu().numpy().copy()
+    index[tuple(places.at[:, chosen].astype(np.intp))] = np.where(places.right[chosen], k + 1, k)
+    return torch.from_numpy(index).to(label_map.index.device)
+
+
+@dataclass(frozen=True)
+class Places:
+    """White matter of a map that lesions may cover.
+
+    Attributes:
+        at: (3, N) voxel coordinates in the map's array, float32, in the array's order.
+        shape: (X, Y, Z) of the array.
+        right: (N,) whether on the right side.
+        ventricle: (N,) distance to the lateral ventricles, mm; infinite where the map has none.
+        horns: (N,) 0 in the middle of the ventricles along the second axis, 1 at their ends and beyond.
+        middle: voxel coordinate of the plane between both sides along the first axis.
+        spacing: of voxels, mm.
+    """
+
+    at: np.ndarray
+    shape: tuple[int, int, int]
+    right: np.ndarray
+    ventricle: np.ndarray
+    horns: np.ndarray
+    middle: float
+    spacing: float
+
+
+@lru_cache(maxsize=20)
+def _places(label_map: LabelMap) -> Places | None:
+    """Where lesions may lie in a map; None where nowhere."""
+    whole, spacing = label_map.index.cpu().numpy(), label_map.spacing
+    left, right = (
+        _table(label_map, [value, *(lesion for lesion, tissue in OF_THE_MAP.items() if tissue == value)])
+        for value in WHITE_MATTER
+    )
+    box = _box((left | right)[whole], NEAR_MM / spacing)
+    if box is None:
+        return None
+    index = np.ascontiguousarray(whole[box])
+    inside = (left | right)[index]
+    inside &= _distance(_table(label_map, CORTEX)[index], spacing) >= SPARED_MM
+    x = np.nonzero(inside)[0]
+    on_right = right[index[inside]]
+    sides = [x[side].mean() for side in (on_right, ~on_right) if side.any()]
+    middle = float(np.mean(sides)) if sides else 0.0
+    if len(sides) == 2:
+        inside &= (np.abs(np.arange(len(inside)) - middle) * spacing >= MIDLINE_MM)[:, None, None]
+    where = np.nonzero(inside)
+    if not len(where[0]):
+        return None
+    ventricles = _table(label_map, VENTRICLES)[index]
+    horns = np.zeros(len(where[0]), np.float32)
+    if ventricles.any():
+        low, high = np.flatnonzero(ventricles.any(axis=(0, 2)))[[0, -1]]
+        horns = np.clip(np.abs(where[1] - (low + high) / 2) / max((high - low) / 2, 1), 0, 1).astype(np.float32)
+    at = np.stack([axis + side.start for axis, side in zip(where, box, strict=True)]).astype(np.float32)
+    return Places(
+        at=at,
+        shape=whole.shape,
+        right=right[index[where]],
+        ventricle=_distance(ventricles, spacing)[where],
+        horns=horns,
+        middle=middle + box[0].start,
+        spacing=spacing,
+    )
+
+
+def _table(label_map: LabelMap, values: Sequence[int]) -> np.ndarray:
+    """(256,) bool: whether an index stands for one of some values."""
+    return np.array([v in values for v in label_map.values] + [False] * (256 - len(label_map.values)))
+
+
+def _box(mask: np.ndarray, margin: float) -> tuple[slice, ...] | None:
+    """The smallest box around a mask, grown by `margin` voxels inside the array; None for an empty mask."""
+    lines = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
+    if not len(lines[0]):
+        return None
+    more = int(margin)
+    return tuple(slice(max(0, int(a[0]) - more), int(a[-1]) + 1 + more) for a in lines)
+
+
+def _distance(mask: np.ndarray, spacing: float) -> np.ndarray:
+    """Distance of each voxel to a mask, mm, float32; infinite where the mask is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return edt(~mask, anisotropy=(spacing,) * 3)
+
+
+def _voxels(lesions: LesionRecord, places: Places) -> int:
+    """How many voxels are to be covered."""
+    return min(round(lesions.load_ml * 1000 / places.spacing**3), int(FULL * len(places.horns)))
+
+
+def _chosen(lesions: LesionRecord, places: Places, count: int) -> np.ndarray:
+    """(N,) bool: which places lesions cover, `count` of them where there is room."""
+    g = torch.Generator().manual_seed(lesions.seed)
+    rough = _roughness(places, lesions.symmetry, g)
+    near = bool(np.isfinite(places.ventricle).any())
+    deep = round(count * (1 - lesions.periventricular)) if near else count
+    sizes = _sizes(lesions.size_mm3, deep, places.spacing, g)
+    chosen = np.zeros(len(places.horns), bool)
+    if near:
+        reached = places.ventricle / (1 + CAP * places.horns**2) + ROUGH_MM * rough
+        free = np.flatnonzero(places.ventricle < NEAR_MM)
+        chosen[_least(reached[free], free, count - sum(sizes))] = True
+    for size, centre, shape in _deep_lesions(sizes, places, lesions.symmetry, g):
+        radius = (3 * size / (4 * math.pi)) ** (1 / 3)
+        around = _around(places, centre, 2.5 * radius + 2)
+        free = around[~chosen[around]]
+        offset = shape @ (places.at[:, free] - centre[:, None]) / radius
+        away = np.sqrt(np.einsum("in,in->n", offset, offset)) + ROUGH * rough[free]
+        chosen[_least(away, free, size)] = True
+    return chosen
+
+
+def _around(places: Places, centre: np.ndarray, reach: float) -> np.ndarray:
+    """Positions of the places in a cube about a voxel."""
+    low, high = np.searchsorted(places.at[0], (centre[0] - reach, centre[0] + reach))
+    part = places.at[1:, low:high] - centre[1:, None]
+    return low + np.flatnonzero((np.abs(part[0]) <= reach) & (np.abs(part[1]) <= reach))
+
+
+def _least(score: np.ndarray, positions: np.ndarray, count: int) -> np.ndarray:
+    """Those `count` positions with the smallest scores, or all of them."""
+    if count >= len(positions):
+        return positions
+    return positions[np.argpartition(score, count)[:count]] if count > 0 else positions[:0]
+
+
+def _sizes(bounds: tuple[float, float], total: int, spacing: float, g: torch.Generator) -> list[int]:
+    """Voxels of each deep lesion: log-uniform, the last one what is left of `total`, at most `MOST` of them."""
+    low, high = (math.log(b / spacing**3) for b in bounds)
+    sizes: list[int] = []
+    left = total
+    for u in torch.rand(MOST, generator=g, dtype=torch.float64).tolist():
+        if left <= 0:
+            break
+        sizes.append(min(max(1, round(math.exp(low + (high - low) * u))), left))
+        left -= sizes[-1]
+    return sizes
+
+
+def _deep_lesions(
+    sizes: Sequence[int], places: Places, symmetry: float, g: torch.Generator
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Size (voxels), centre (voxel) and shape (3, 3) of each deep lesion.
+
+    A centre is drawn near the ventricles rather than far away; or, for symmetry, it is that of the lesion before on the
+    other side, moved a little.
+    """
+    draws = torch.rand(len(sizes), 3, generator=g, dtype=torch.float64).numpy()
+    moves = torch.randn(len(sizes), 3, generator=g).numpy() * MOVED_MM / places.spacing
+    turns = torch.randn(len(sizes), 3, 3, generator=g, dtype=torch.float64).numpy()
+    weight = np.where(places.ventricle >= DEEP_MM, np.exp(-places.ventricle.astype(np.float64) / REACH_MM), 0.0)
+    if not weight.any():  # no ventricles, or nothing but their surroundings
+        weight = np.ones(len(weight))
+    sums = np.cumsum(weight)
+    before: np.ndarray | None = None
+    for size, u, move, turn in zip(sizes, draws, moves, turns, strict=True):
+        if before is not None and u[0] < symmetry:
+            centre = _nearest(places, np.array([2 * places.middle - before[0], *before[1:]], np.float32) + move)
+            before = None
+        else:
+            centre = before = places.at[:, min(int(np.searchsorted(sums, u[1] * sums[-1])), len(sums) - 1)]
+        axes, _ = np.linalg.qr(turn)
+        longer = 1 + u[2]  # once to twice as long as wide
+        stretch = np.array([longer ** (-2 / 3), longer ** (1 / 3), longer ** (1 / 3)])
+        yield size, centre, (stretch[:, None] * axes).astype(np.float32)
+
+
+def _nearest(places: Places, voxel: np.ndarray) -> np.ndarray:
+    """(3,) the place nearest to a voxel, looked for near it first."""
+    around = _around(places, voxel, 10.0)
+    at = places.at[:, around] if len(around) else places.at
+    offset = at - voxel[:, None]
+    return at[:, np.einsum("in,in->n", offset, offset).argmin()]
+
+
+def _roughness(places: Places, symmetry: float, g: torch.Generator) -> np.ndarray:
+    """(N,) smooth noise of unit variance, as alike on both sides as `symmetry` says."""
+    mirrored = places.at.copy()
+    mirrored[0] = np.abs(mirrored[0] - places.middle)
+    own = (1 - symmetry**2) ** 0.5
+    return symmetry * _noise(mirrored, places, g) + own * _noise(places.at, places, g)
+
+
+def _noise(at: np.ndarray, places: Places, g: torch.Generator) -> np.ndarray:
+    """(N,) noise at voxels (3, N) in two layers of control points, linear between them."""
+    total = np.zeros(at.shape[1], np.float32)
+    for step, share in ((COARSE_MM, 0.8), (FINE_MM, 0.6)):
+        points = [int(n * places.spacing / step) + 2 for n in places.shape]
+        grid = torch.randn(*points, generator=g).numpy()
+        layer = map_coordinates(grid, at * np.float32(places.spacing / step), order=1, output=np.float32)
+        total += share * layer / max(float(layer.std()), 1e-6)
+    return total

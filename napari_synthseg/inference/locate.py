@@ -1,0 +1,135 @@
+"""Finding the brain: the fast network's locator on its fixed field of view at 2 mm."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from napari_synthseg import anatomy
+from napari_synthseg.inference import flip_average
+from napari_synthseg.inference.blocks import window
+from napari_synthseg.inference.postprocess import bounding_box, largest_component
+from napari_synthseg.inference.prediction import average, half_precision
+from napari_synthseg.inference.preprocess import between_limits, brain_centre, limits
+from napari_synthseg.inference.tissue_maps import DENOISED, S1
+from napari_synthseg.jobs import Progress
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+
+BRAIN_MARGIN_MM = 20
+CSF_MARGIN_MM = 4
+CSF = 24
+RECENTRE_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """What the locator found.
+
+    Attributes:
+        posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
+        image: (1, 1, 96, 112, 96) in [0, 1], what was located, on the device.
+        start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
+        limits: intensities of the prepared image that became 0 and 1.
+        spacing: mm.
+        tissues: (96, 112, 96) uint8 tissue classes at 2 mm of a hierarchy's inner networks (`TISSUE_MAPS`), on the CPU.
+    """
+
+    posteriors: torch.Tensor
+    image: torch.Tensor
+    start: np.ndarray
+    limits: tuple[float, float]
+    spacing: int = 2
+    tissues: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def middle(self, values: Sequence[int]) -> np.ndarray | None:
+        """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
+        box = brain_box(self.posteriors, values)
+        if box is None:
+            return None
+        return self.start + np.array([side.start + side.stop for side in box]) * self.spacing / 2
+
+
+def locate_steps(
+    model: nn.Module, image: np.ndarray, device: torch.device, *, flip: bool = True
+) -> Generator[Progress, None, Located]:
+    """Find the structures at 2 mm: once around a guess, and once more around what was found if that is far off."""
+    yield Progress("Finding the brain", 0, 2)
+    guess = brain_centre(image)
+    first = locate(model, image, guess, device, flip=False)
+    yield Progress("Finding the brain", 1, 2)
+    middle = first.middle(model.labels)  # type: ignore[arg-type]
+    if middle is None or np.linalg.norm(middle - guess) <= RECENTRE_MM:
+        middle = guess
+    found = first if middle is guess and not flip else locate(model, image, middle, device, flip)
+    yield Progress("Finding the brain", 2, 2)
+    return found
+
+
+def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
+    """The locator's posteriors in its fixed field of view around a voxel of the image."""
+    seen, start, ends = field_of_view(model, image, centre)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    seen = seen.to(device)
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        if not isinstance(model, RobustLocateRefine):
+            return Located(_locate(model, seen, order), seen, start, ends)
+        s1, denoised = model.locator.tissues(seen)
+        classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
+        return Located(flip_average.located(model, seen, order, denoised), seen, start, ends, tissues=classes)
+
+
+def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
+    """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
+    seen, start, ends = field_of_view(model, image, centre)
+    with torch.inference_mode(), half_precision(device, "locate-refine"):
+        if isinstance(model, LocateRefine):
+            return Located(flip_average.glance(model, seen.to(device)), seen, start, ends, 4)
+        return Located(_locate(model, seen.to(device), None), seen, start, ends)
+
+
+def field_of_view(
+    model: nn.Module, image: np.ndarray, centre: np.ndarray
+) -> tuple[torch.Tensor, np.ndarray, tuple[float, float]]:
+    """The locator's input (1, 1, X, Y, Z) around a voxel, the voxel where it starts, and its limits of intensity.
+
+    Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
+    """
+    shape = np.array(_head_shape(model))
+    start = np.round(np.asarray(centre, float)).astype(int) - shape
+    seen = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
+    seen = F.avg_pool3d(seen[None, None], 2)
+    ends = limits(seen.numpy(), 1.0, 99.0)
+    return torch.from_numpy(between_limits(seen.numpy(), ends)), start, ends
+
+
+def _locate(model: nn.Module, seen: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
+    if isinstance(model, LocateRefine):
+        return flip_average.located(model, seen, order)
+    direct = model.locate(seen)[0]  # type: ignore[operator]
+    return direct.half() if order is None else average(direct, model.locate(seen.flip(2))[0], order)  # type: ignore[operator]
+
+
+def _head_shape(model: nn.Module) -> tuple[int, int, int]:
+    return tuple(getattr(model, "head_shape", (96, 112, 96)))  # type: ignore[return-value]
+
+
+def brain_box(coarse: torch.Tensor, values: Sequence[int], margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """Box of the brain without CSF (which follows the spine) in posteriors (K, X, Y, Z); None where there is none."""
+    outside = coarse[0] + coarse[list(values).index(CSF)] if CSF in values else coarse[0]
+    return bounding_box(largest_component((outside < 0.5).cpu().numpy()), margin)
+
+
+def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slice, slice] | None:
+    """What to refine: brain and CSF with a small margin, but not CSF far from the brain."""
+    brain = brain_box(coarse, values, BRAIN_MARGIN_MM // 2)
+    whole = bounding_box(largest_component((coarse[0] < 0.5).cpu().numpy()), CSF_MARGIN_MM // 2)
+    if brain is None or whole is None:
+        return None
+    x, y, z = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(brain, whole, strict=True))
+    return x, y, z

@@ -1,0 +1,93 @@
+"""The networks that segment a scan: the one that finds the structures, and those that the options add to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference import lesions
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.parcellation import load_parcellation
+from napari_synthseg.inference.regressor import load_regressor
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All that is loaded once and used for any number of scans.
+
+    Attributes:
+        segmenter: finds the structures.
+        lesions: marks white matter lesions afterwards, if wanted and the segmenter does not know them.
+        parcellation: divides the cortex, if wanted.
+        regressor: SynthSeg's estimate of quality, if wanted.
+        locator: looks for the orientation, if wanted: the segmenter itself where it can.
+    """
+
+    segmenter: nn.Module
+    lesions: nn.Module | None = None
+    parcellation: nn.Module | None = None
+    regressor: nn.Module | None = None
+    locator: nn.Module | None = None
+
+
+def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Networks:
+    """Every network that the options ask for.
+
+    Args:
+        options: how to segment.
+        segmenter: one already loaded, in place of the one that the options name.
+
+    Raises:
+        InputError: there are no such weights, or they are of another network.
+    """
+    segmenter = load(options) if segmenter is None else segmenter
+    return Networks(
+        segmenter,
+        lesions.stage_for(segmenter, options),
+        None if options.parcellation is None else load_parcellation(str(options.parcellation)),
+        None if options.regressor is None else load_regressor(str(options.regressor)),
+        _locator(segmenter) if options.fix_orientation else None,
+    )
+
+
+def load(options: SegmentOptions) -> nn.Module:
+    """The network that the options name.
+
+    Raises:
+        InputError: there are no such weights, or they segment no scan by themselves.
+    """
+    from napari_synthseg.weights import SEGMENTERS, find_robust, load_model
+
+    if options.weights is not None:
+        name = str(options.weights)
+    else:
+        unnamed = options.model == SegmentOptions.model
+        name = str(find_robust()) if options.robust and unnamed else options.model
+    model = load_model(name)
+    card: dict[str, Any] = model.card  # type: ignore[assignment]
+    if card["network"] not in SEGMENTERS or card.get("in_channels", 1) != 1:
+        hint = ": give it as the parcellation" if card["network"] == "parcellation" else ""
+        what = card.get("title", card["network"])
+        raise InputError(f"The weights {card.get('name')!r} ({what}) segment no scan by themselves{hint}.")
+    if card.get("preset") == "reference" and "version" not in card and card["labels"] == [*range(len(card["labels"]))]:
+        raise InputError(
+            f"The weights {card.get('name')!r} predict {len(card['labels'])} labels that nobody has named: give their "
+            "list (napari-synthseg import-weights FILE --labels LIST), and use what that writes."
+        )
+    if options.robust and card["network"] != "robust":
+        raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
+    if options.tissues and card["network"] != "robust":
+        raise InputError(f"The weights {card.get('name')!r} find no tissues to keep: a robust network does (--robust).")
+    return model
+
+
+def _locator(model: nn.Module) -> nn.Module:
+    """A network that can locate: the given one, or the default one."""
+    if hasattr(model, "locate"):
+        return model
+    from napari_synthseg.weights import load_model
+
+    return load_model(SegmentOptions().model)

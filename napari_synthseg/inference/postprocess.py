@@ -1,0 +1,319 @@
+"""From posteriors to labels: largest components, holes, hard labels, volumes (SynthSeg, section 3.3).
+
+Posteriors are torch tensors (K, X, Y, Z) on the CPU, float16 or float32, background first, about one head of 1 mm
+voxels cropped to the brain; they are changed in place, because a second copy is what memory has no room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import cc3d
+import fill_voids
+import numpy as np
+import torch
+
+from napari_synthseg import anatomy
+from napari_synthseg.jobs import Progress, checkpoint, run
+
+COMPONENT_THRESHOLD = 0.25
+"""Posterior above which a voxel belongs to a component (as in the reference implementation)."""
+
+REACH = 2
+"""Voxels around a component within which its soft edge stays."""
+
+WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49, 50, 51, 52, 53, 54, 58, 60})
+"""Structures without holes (Euler characteristic 2); white matter, cortex and cerebellum enclose others."""
+
+AT_A_TIME = 8192
+"""Voxels whose channels each thread works on at a time. Sums over some of these are exact enough in float32."""
+
+Box = tuple[slice, slice, slice]
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest component (6-connectivity) of a mask (X, Y, Z); an empty mask stays empty."""
+    box = bounding_box(mask)
+    out = np.zeros(mask.shape, bool)
+    if box is None:
+        return out
+    labels, count = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=6, return_N=True)
+    if count < 2:
+        out[box] = mask[box]
+        return out
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    out[box] = labels == sizes.argmax()
+    return out
+
+
+def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
+    """The smallest box around a mask (X, Y, Z), grown by `margin` voxels inside the array; None for an empty mask."""
+    slices = []
+    for axis in range(3):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(inside):
+            return None
+        slices.append(slice(max(0, int(inside[0]) - margin), min(mask.shape[axis], int(inside[-1]) + 1 + margin)))
+    return slices[0], slices[1], slices[2]
+
+
+def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, reach: int = 0) -> None:
+    """Keep foreground posteriors only in the largest component of "sum over the foreground > threshold".
+
+    Args:
+        posteriors: (K, X, Y, Z), changed in place.
+        threshold: of the sum.
+        reach: see `keep_classes`.
+    """
+    keep = _kept((foreground(posteriors) > threshold).numpy(), reach, posteriors.dtype)
+    _bits(posteriors[1:]).bitwise_and_(keep)
+
+
+def keep_classes(
+    posteriors: torch.Tensor, classes: Sequence[int], threshold: float = COMPONENT_THRESHOLD, reach: int = 0
+) -> None:
+    """Keep the largest component of each topological class.
+
+    Args:
+        posteriors: (K, X, Y, Z), changed in place.
+        classes: topological class of each channel; channels of class 0 are left alone.
+        threshold: a voxel belongs to a class where any of its channels is above this.
+        reach: voxels around the component where posteriors stay, unless they are another component. The reference's
+            rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
+    """
+    for channels in topological_groups(classes):
+        keep_group(posteriors, channels, threshold, reach)
+
+
+def topological_groups(classes: Sequence[int]) -> list[list[int]]:
+    """The channels of each topological class but 0."""
+    return [[k for k, one in enumerate(classes) if one == number] for number in sorted(set(classes) - {0})]
+
+
+def keep_group(posteriors: torch.Tensor, channels: Sequence[int], threshold: float, reach: int) -> None:
+    """Keep the largest component of some channels taken together; see `keep_classes`."""
+    least = int(_bits(torch.tensor(threshold, dtype=posteriors.dtype)))
+    mask = _bits(posteriors[channels[0]]) > least
+    for k in channels[1:]:
+        mask |= _bits(posteriors[k]) > least
+    keep = _kept(mask.numpy(), reach, posteriors.dtype)
+    for k in channels:
+        _bits(posteriors[k]).bitwise_and_(keep)
+
+
+def _bits(posteriors: torch.Tensor) -> torch.Tensor:
+    """Posteriors as integers of the same order (they are never negative), which CPUs compare several times as fast."""
+    return posteriors.view(torch.int16 if posteriors.dtype == torch.float16 else torch.int32)
+
+
+def _kept(mask: np.ndarray, reach: int, kind: torch.dtype) -> torch.Tensor:
+    """Where posteriors of a kind survive, given the voxels above the threshold: all bits set there, elsewhere none."""
+    largest = largest_component(mask)
+    keep = dilated(largest, reach) & (~mask | largest) if reach else largest
+    return -torch.from_numpy(keep).to(torch.int16 if kind == torch.float16 else torch.int32)
+
+
+def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
+    """A mask grown by a cube of `voxels` to each side."""
+    box = bounding_box(mask, voxels)
+    out = mask.copy()
+    if box is None:
+        return out
+    inner = out[box]
+    for axis in range(3):
+        part = np.moveaxis(inner, axis, 0)
+        before = part.copy()
+        for step in range(1, min(voxels, len(part) - 1) + 1):
+            part[step:] |= before[:-step]
+            part[:-step] |= before[step:]
+    return out
+
+
+def normalise(posteriors: torch.Tensor) -> None:
+    """Make the posteriors of each voxel sum to one again, in place; where nothing is left, background becomes 1."""
+    for plane in range(posteriors.shape[1]):
+        checkpoint()
+        part = posteriors[:, plane]
+        exact = part.float()
+        total = exact.sum(0)
+        empty = total <= 0
+        if empty.any():
+            exact[0].masked_fill_(empty, 1)
+            total.masked_fill_(empty, 1)
+        part.copy_(exact.div_(total))
+
+
+def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray | None = None) -> int:
+    """Give enclosed voxels to what encloses them, in place.
+
+    First the structures of `WITHOUT_HOLES`, each on its own; then, where the network predicts CSF (value 24),
+    background enclosed by the brain takes the best posterior among the structures, or a neighbour's label.
+
+    Args:
+        posteriors: (K, X, Y, Z).
+        values: FreeSurfer value of each channel.
+        best: (X, Y, Z) what `best_channel` gives, if known already; changed in place too.
+
+    Returns:
+        How many voxels changed.
+    """
+    labels = best_channel(posteriors) if best is None else best
+    changed = 0
+    for k, value in enumerate(values):
+        checkpoint()
+        if value in WITHOUT_HOLES:
+            changed += _assign(posteriors, labels, _holes(labels == k), k)
+    if 24 in values:
+        holes = _holes(labels > 0)
+        if len(holes[0]):
+            inside = posteriors[1:, holes[0], holes[1], holes[2]].float()
+            found = torch.where(inside.amax(0) > 0, inside.argmax(0) + 1, 0).numpy()
+            changed += _assign(posteriors, labels, holes, _from_neighbours(labels, holes, found))
+    return changed
+
+
+def _holes(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of the voxels enclosed by a mask."""
+    box = bounding_box(mask)
+    if box is None:
+        return (np.empty(0, int),) * 3
+    inside = np.ascontiguousarray(mask[box])
+    found = np.nonzero(fill_voids.fill(inside).astype(bool) & ~inside)
+    return tuple(index + side.start for index, side in zip(found, box, strict=True))
+
+
+def _from_neighbours(labels: np.ndarray, where: tuple[np.ndarray, ...], found: np.ndarray) -> np.ndarray:
+    """`found`, channels of enclosed voxels, with those that are 0 taken from neighbours, from the border inwards."""
+    work = labels.copy()
+    work[where] = found
+    while (work[where] == 0).any():
+        empty = tuple(index[work[where] == 0] for index in where)
+        taken = np.zeros(len(empty[0]), work.dtype)
+        for axis in range(3):
+            for step in (-1, 1):
+                beside = list(empty)
+                beside[axis] = np.clip(beside[axis] + step, 0, work.shape[axis] - 1)
+                taken = np.where(taken == 0, work[tuple(beside)], taken)
+        if not taken.any():
+            break
+        work[empty] = taken
+    return work[where]
+
+
+def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarray, ...], k: int | np.ndarray) -> int:
+    if not len(where[0]):
+        return 0
+    index: tuple = tuple(torch.from_numpy(axis) for axis in where)
+    posteriors[(slice(None), *index)] = 0
+    posteriors[(torch.as_tensor(k, dtype=torch.int64).expand(len(where[0])), *index)] = 1
+    labels[where] = k
+    return len(where[0])
+
+
+def clean(posteriors: torch.Tensor, values: Sequence[int], **options) -> np.ndarray:
+    """All of `clean_steps` at once."""
+    return run(clean_steps(posteriors, values, **options))
+
+
+def clean_steps(
+    posteriors: torch.Tensor,
+    values: Sequence[int],
+    *,
+    keep_largest: bool = True,
+    topology: bool = True,
+    faint: float | None = None,
+    holes: bool = True,
+    reach: int = REACH,
+    one_piece: Sequence[int] | None = None,
+) -> Generator[Progress, None, np.ndarray]:
+    """All of the post-processing, in place and in the reference's order; filling holes is the paper's.
+
+    Args:
+        posteriors: (K, X, Y, Z).
+        values: FreeSurfer value of each channel.
+        keep_largest: keep only the largest component of the brain, and of each topological class.
+        topology: with `keep_largest`, whether of each topological class too.
+        faint: posteriors of structures up to this become zero (what the reference does in place of components).
+        holes: fill holes.
+        reach: see `keep_classes`.
+        one_piece: values of which only the largest component is kept, each on its own, in place of the topological
+            classes and whatever `keep_largest` says; for values that are not FreeSurfer's.
+
+    Returns:
+        (X, Y, Z) int16 FreeSurfer values.
+    """
+    classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
+    groups = topological_groups(classes) if keep_largest and topology else []
+    if one_piece is not None:
+        groups = [[k] for k, value in enumerate(values) if value in one_piece]
+    total = len(groups) + 4
+    yield Progress("Cleaning up", 0, total)
+    if keep_largest:
+        keep_brain(posteriors, reach=reach)
+        yield Progress("Cleaning up", 1, total)
+    for number, channels in enumerate(groups):
+        keep_group(posteriors, channels, COMPONENT_THRESHOLD, reach)
+        yield Progress("Cleaning up", number + 2, total)
+    if faint is not None:
+        for channel in posteriors[1:]:
+            channel.masked_fill_(channel <= faint, 0)
+    normalise(posteriors)
+    yield Progress("Cleaning up", total - 2, total)
+    best = best_channel(posteriors)
+    yield Progress("Cleaning up", total - 1, total)
+    if holes:
+        fill_holes(posteriors, values, best)
+    yield Progress("Cleaning up", total, total)
+    return np.asarray(values, np.int16)[best]
+
+
+def foreground(posteriors: torch.Tensor) -> torch.Tensor:
+    """Sum of all channels but the background, (X, Y, Z) float32."""
+    flat = posteriors[1:].reshape(len(posteriors) - 1, -1)
+    total = torch.empty(flat.shape[1], dtype=torch.float32)
+    for some in _pieces(flat.shape[1]):
+        torch.sum(flat[:, some].float(), 0, out=total[some])
+    return total.view(posteriors.shape[1:])
+
+
+def best_channel(posteriors: torch.Tensor) -> np.ndarray:
+    """(X, Y, Z) int16: the channel of the largest posterior, the first of equals; many times as fast as argmax."""
+    k = len(posteriors)
+    bits = _bits(posteriors).reshape(k, -1)
+    best = torch.empty(bits.shape[1], dtype=torch.int16)
+    # The largest integer of which the high bits are the posterior and the low ones say which channel it is.
+    shift = (k - 1).bit_length()
+    wide = torch.int32 if bits.dtype == torch.int16 and shift <= 16 else torch.int64
+    channel = torch.arange(k - 1, -1, -1, dtype=wide)[:, None]
+    for some in _pieces(bits.shape[1]):
+        largest = (bits[:, some].to(wide) << shift).bitwise_or_(channel).amax(0)
+        best[some] = (k - 1 - (largest & (2**shift - 1))).to(torch.int16)
+    return best.view(posteriors.shape[1:]).numpy()
+
+
+def _pieces(voxels: int) -> Generator[slice, None, None]:
+    """Runs of voxels of which all channels fit into a cache; at each the job may be stopped."""
+    size = AT_A_TIME * torch.get_num_threads()
+    for low in range(0, voxels, size):
+        checkpoint()
+        yield slice(low, low + size)
+
+
+def hard_labels(posteriors: torch.Tensor, values: Sequence[int]) -> np.ndarray:
+    """(X, Y, Z) int16: the FreeSurfer value of the largest posterior of each voxel."""
+    return np.asarray(values, np.int16)[best_channel(posteriors)]
+
+
+def soft_volumes(posteriors: torch.Tensor, values: Sequence[int], voxel_mm3: float) -> dict[int, float]:
+    """Volume of every structure in mm^3: sums of posteriors (in float64) times the volume of a voxel, no background."""
+    return {int(v): s * voxel_mm3 for v, s in zip(values[1:], channel_sums(posteriors)[1:], strict=True)}
+
+
+def channel_sums(posteriors: torch.Tensor) -> list[float]:
+    """Sum of each channel of (K, X, Y, Z): over a few thousand voxels in float32, of those sums in float64."""
+    flat = posteriors.reshape(len(posteriors), -1)
+    total = torch.zeros(len(flat), dtype=torch.float64)
+    for some in _pieces(flat.shape[1]):
+        total += flat[:, some].float().sum(1)
+    return total.tolist()

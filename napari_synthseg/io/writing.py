@@ -1,0 +1,210 @@
+"""Writing volumes and label maps: beside their final place first, then moved there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from napari_synthseg.atomic_io import placed_files
+from napari_synthseg.errors import InputError
+from napari_synthseg.io import checks, paths
+from napari_synthseg.io.formats import MGH_TYPES, WRITERS
+from napari_synthseg.io.headers import FileHeader, labels_header
+from napari_synthseg.io.label_table import LabelName, check_replaceable, labels_table, table_path
+from napari_synthseg.volume import Volume
+
+_MGH = (".mgz", ".mgh")
+
+
+def write_volume(
+    path: str | Path, volume: Volume, *, dtype: DTypeLike | None = None, header: FileHeader | None = None
+) -> None:
+    """Writes a volume as NIfTI, MGH/MGZ or NRRD, by the ending of the name; missing folders are made.
+
+    NIfTI files get the affine as sform and, where it has no shear, as qform (code 1, scanner space), in mm.
+
+    Args:
+        path: the file; one of that name is replaced.
+        volume: what to write.
+        dtype: type of the voxels in the file; without it the volume's (64-bit and 16-bit floats become float32).
+            Whole types are rounded to.
+        header: of the file the volume came from: a file of the same format keeps its forms, codes, units and notes.
+
+    Raises:
+        InputError: an unknown ending, values that do not fit `dtype`, or a place that cannot be written to.
+    """
+    path = Path(path)
+    ending = _writable(path)
+    data = _as_type(path, volume.data, _file_type(path, volume.data, ending) if dtype is None else np.dtype(dtype))
+    with _placed(path) as (temporary,):
+        WRITERS[ending](temporary, data, volume.affine, header, None)
+
+
+def write_exactly(
+    path: str | Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    *,
+    step: float | None = None,
+    header: FileHeader | None = None,
+) -> None:
+    """Writes a scan or a series value for value, in the array's own type or one that holds all of its values.
+
+    Args:
+        path: the file; one of that name is replaced.
+        data: (X, Y, Z), or (X, Y, Z, T) for a series.
+        affine: (4, 4) voxel index to RAS mm.
+        step: from one volume of a series to the next, s.
+        header: as for `write_volume`.
+
+    Raises:
+        InputError: as `write_volume`, or voxels that are no grey values.
+    """
+    path = Path(path)
+    ending = _writable(path)
+    data = _as_type(path, data, _exact_type(path, data, ending))
+    with _placed(path) as (temporary,):
+        WRITERS[ending](temporary, data, np.asarray(affine, np.float64), header, step)
+
+
+def write_labels(
+    path: str | Path,
+    volume: Volume,
+    columns: Mapping[str, Mapping[int, object]] | None = None,
+    *,
+    names: Mapping[int, LabelName] | None = None,
+    header: FileHeader | None = None,
+) -> None:
+    """Writes a label map in the smallest integer type that holds it, and its table `<stem>.tsv` beside it.
+
+    The table is that of a BIDS `dseg.tsv`: index, name and colour of each label in the volume but background.
+
+    Args:
+        path: the file; one of that name, and its table, are replaced.
+        volume: whole numbers, none negative.
+        columns: further columns of the table, by name: what each value has in it (`n/a` where it has nothing).
+        names: what labels are called and their colours, where that is not what `anatomy` says.
+        header: of the file the grid is from; as for `write_volume`.
+
+    Raises:
+        InputError: as `write_volume`, the values are no labels, or the table's name is that of another kind of file.
+    """
+    write_label_series(path, volume.data, volume.affine, columns, names=names, header=header)
+
+
+def write_label_series(
+    path: str | Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    columns: Mapping[str, Mapping[int, object]] | None = None,
+    *,
+    names: Mapping[int, LabelName] | None = None,
+    header: FileHeader | None = None,
+    step: float | None = None,
+    dtype: DTypeLike | None = None,
+) -> None:
+    """As `write_labels`, for an array (X, Y, Z) or (X, Y, Z, T) with its affine.
+
+    Args:
+        path: the file; one of that name, and its table, are replaced.
+        data: whole numbers, none negative.
+        affine: (4, 4) voxel index to RAS mm.
+        columns: as for `write_labels`.
+        names: as for `write_labels`.
+        header: as for `write_labels`.
+        step: from one volume of a series to the next, s.
+        dtype: an integer type to prefer to the smallest, where it holds the values and the format has it.
+
+    Raises:
+        InputError: as `write_labels`.
+    """
+    path = Path(path)
+    ending = _writable(path)
+    if data.dtype.kind not in "biu" and not np.array_equal(data, np.rint(data)):
+        raise InputError(f"{path} was not written: its values are not whole numbers, so they are no labels.")
+    if data.size and data.min() < 0:
+        raise InputError(f"{path} was not written: labels cannot be negative.")
+    data = _as_type(path, data, _label_type(data, ending, dtype))
+    table = table_path(path)
+    check_replaceable(table)
+    with _placed(path, table) as (labels_file, table_file):
+        WRITERS[ending](labels_file, data, np.asarray(affine, np.float64), labels_header(header), step)
+        table_file.write_text(labels_table(_values(data), columns, names), encoding="utf-8")
+
+
+def _label_type(data: np.ndarray, ending: str, wanted: DTypeLike | None) -> np.dtype:
+    top = int(data.max()) if data.size else 0
+    small = np.dtype(np.uint8 if top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32)
+    if wanted is None:
+        return small
+    wanted = np.dtype(wanted)
+    known = wanted in MGH_TYPES if ending in _MGH else wanted.itemsize <= 4
+    return wanted if wanted.kind in "iu" and known and top <= np.iinfo(wanted).max else small
+
+
+def _values(data: np.ndarray) -> list[int]:
+    """The sorted distinct values of non-negative whole numbers; counting is much faster than sorting 10^7 voxels."""
+    if data.dtype.itemsize > 2:
+        return [int(value) for value in np.unique(data)]
+    seen = np.zeros(int(data.max(initial=0)) + 1, bool)
+    seen[data.ravel(order="K")] = True
+    return [int(value) for value in np.flatnonzero(seen)]
+
+
+def _writable(path: Path) -> str:
+    ending = paths.suffix(path)
+    if ending not in paths.WRITABLE:
+        raise InputError(f"{path} cannot be written: its name must end with one of {', '.join(paths.WRITABLE)}.")
+    return ending
+
+
+def _file_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
+    """The type to store an array in: its own where the format has it, at most 32 bits."""
+    checks.check_type(path, data.dtype)
+    return np.dtype(np.float32) if data.dtype.kind == "f" else _exact_type(path, data, ending)
+
+
+def _exact_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
+    """The type to store an array in: its own, or another that holds its values (MGH has no 64-bit floats)."""
+    checks.check_type(path, data.dtype)
+    kind, size, mgh = data.dtype.kind, data.dtype.itemsize, ending in _MGH
+    if kind == "b":
+        return np.dtype(np.uint8)
+    if kind == "f":
+        return np.dtype(np.float32 if mgh or size <= 4 else np.float64)
+    if size <= 4 and not (mgh and data.dtype not in MGH_TYPES):
+        return data.dtype.newbyteorder("=")
+    low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
+    for fitting in MGH_TYPES[:3]:
+        if np.iinfo(fitting).min <= low and high <= np.iinfo(fitting).max:
+            return np.dtype(fitting)
+    return np.dtype(np.float32) if mgh else data.dtype.newbyteorder("=")
+
+
+def _as_type(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if data.dtype == dtype:
+        return data
+    if dtype.kind in "iu" and data.size:
+        if data.dtype.kind == "f":
+            data = np.rint(data)
+        low, high = data.min(), data.max()
+        bounds = np.iinfo(dtype)
+        if not (np.isfinite(low) and np.isfinite(high) and bounds.min <= low and high <= bounds.max):
+            raise InputError(f"{path} was not written: values from {low:g} to {high:g} do not fit the type {dtype}.")
+    return data.astype(dtype)
+
+
+@contextmanager
+def _placed(*targets: Path) -> Iterator[tuple[Path, ...]]:
+    """Files to write in a temporary folder beside the targets, moved to them once all are complete."""
+    try:
+        with placed_files(targets[0].parent) as folder:
+            yield tuple(folder / target.name for target in targets)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{targets[0]} cannot be written ({checks.one_line(error)}): choose another place.") from error

@@ -1,0 +1,33 @@
+"""Small label maps and records for the tests of the generative model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from napari_synthseg.generator.labelmap import LabelMap, prepare
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.record import Record, draw
+
+STILL = Priors(rotation_deg=(0, 0), scaling=(1, 1), shearing=(0, 0), translation_mm=(0, 0), velocity_std=(0, 0),
+               bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1), in_plane_blur=0.0, skull_strip=0.0,
+               flip=0.0, lesions=1.0, background_zero=0.0, background_low=0.0)  # fmt: skip
+"""Priors under which nothing moves, blurs or bends."""
+
+
+def boxes(values: tuple[int, ...] = (2, 41, 24, 507, 25), side: int = 20) -> np.ndarray:
+    """A row of boxes of `values` along the first axis, background around."""
+    data = np.zeros((side * len(values) + 8, side, side), dtype=np.int32)
+    for i, value in enumerate(values):
+        data[4 + i * side : 4 + (i + 1) * side, 3:-3, 4:-4] = value
+    return data
+
+
+def small_map(**kwargs) -> LabelMap:
+    return prepare(boxes(**kwargs), name="boxes")
+
+
+def record(priors: Priors = STILL, seed: int = 0, label_map: LabelMap | None = None, **changes) -> Record:
+    return replace(draw(priors, label_map or small_map(), torch.Generator().manual_seed(seed)), **changes)

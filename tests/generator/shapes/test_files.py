@@ -1,0 +1,137 @@
+"""Scenes as files: drawn or replayed, complete or not there at all, nothing replaced."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_synthseg import cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.generator.shapes import files
+from napari_synthseg.generator.shapes.files import read_shape_record, save_scene, scene_arrays, synthesize_shapes
+from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.generator.shapes.priors import ShapePriors
+from napari_synthseg.generator.shapes.scenes import scene
+from napari_synthseg.jobs import run
+
+SMALL = SynthesizeShapesOptions(preset="mr", prior=("acquired_px=96,128", "objects=3,5"), seed=5, side=128)
+
+
+def pixels(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_a_scene_is_three_files_without_padding(tmp_path) -> None:
+    made = scene(ShapePriors(acquired_px=(96.0, 96.0), aspect=(0.5, 0.5)), seed=2, side=128)
+    path = save_scene(tmp_path / "new", "one", made, {"seed": 2})
+    assert {p.name for p in path.parent.iterdir()} == {"one_image.png", "one_objects.png", "one_record.json"}
+    image, objects = pixels(path), pixels(path.with_name("one_objects.png"))
+    assert image.shape == objects.shape == made.extent and min(made.extent) == 64
+    assert image.dtype == np.uint8 and objects.dtype == np.uint16
+    assert set(np.unique(objects)) - {0} <= set(range(1, made.count + 1))
+    np.testing.assert_allclose(image / 255, made.image[: image.shape[0], : image.shape[1]], atol=0.51 / 255)
+    assert read_shape_record(path.with_name("one_record.json")) == made.record
+
+
+def test_sixteen_bits_hold_more(tmp_path) -> None:
+    made = scene(ShapePriors(acquired_px=(96.0, 96.0)), side=96)
+    image = pixels(save_scene(tmp_path, "one", made, bits=16))
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image, scene_arrays(made, 16)[0])
+    assert len(np.unique(image)) > 256
+
+
+def test_scene_i_has_seed_plus_i(tmp_path) -> None:
+    written = run(synthesize_shapes(tmp_path / "two", SMALL, 2))
+    assert [path.name for path in written] == ["mr_0005_image.png", "mr_0006_image.png"]
+    (alone,) = run(synthesize_shapes(tmp_path / "one", replace(SMALL, seed=6)))
+    np.testing.assert_array_equal(pixels(written[1]), pixels(alone))
+    assert not np.array_equal(pixels(written[0]), pixels(written[1]))
+    facts = json.loads((tmp_path / "two" / "mr_0006_record.json").read_text())
+    assert (facts["preset"], facts["prior"], facts["seed"], facts["look"]) == ("mr", [*SMALL.prior], 6, "mr")
+
+
+def test_records_make_their_scenes_again_whatever_else_is_chosen(tmp_path) -> None:
+    run(synthesize_shapes(tmp_path / "first", SMALL, 2))
+    records = tuple(sorted((tmp_path / "first").glob("*.json")))
+    run(synthesize_shapes(tmp_path / "again", SynthesizeShapesOptions(preset="ct", record=records, side=128)))
+    first, again = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("first", "again"))
+    assert first == again
+
+
+def test_nothing_is_replaced_and_nothing_begun(tmp_path) -> None:
+    run(synthesize_shapes(tmp_path, replace(SMALL, seed=7)))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="mr_0007_image.png is there already"):
+        run(synthesize_shapes(tmp_path, SMALL, 3))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    run(synthesize_shapes(tmp_path, SMALL, 3, overwrite=True))
+    assert len(list(tmp_path.glob("*_image.png"))) == 3
+
+
+def test_records_of_one_name_are_refused(tmp_path) -> None:
+    for folder in ("a", "b"):
+        run(synthesize_shapes(tmp_path / folder, SMALL))
+    records = tuple(tmp_path / folder / "mr_0005_record.json" for folder in ("a", "b"))
+    with pytest.raises(InputError, match="same name"):
+        run(synthesize_shapes(tmp_path / "out", SynthesizeShapesOptions(record=records)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("no json", "holds no JSON"), ("[1]", "is no record"), ('{"seed": 3}', "no record of a scene"),
+    ('{"parts": 3, "body": 4}', "no record of a scene"), (None, "cannot be read")])  # fmt: skip
+def test_what_is_no_record_is_refused(tmp_path, content, message) -> None:
+    path = tmp_path / "a_record.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        run(synthesize_shapes(tmp_path / "out", SynthesizeShapesOptions(record=(path,))))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_no_half_scene(tmp_path, monkeypatch) -> None:
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.Image.Image, "save", full)
+    with pytest.raises(InputError, match="No space left"):
+        run(synthesize_shapes(tmp_path, SMALL))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("side", [63, 4097])
+def test_a_side_out_of_range_is_refused(side) -> None:
+    with pytest.raises(InputError, match="64 to 4096"):
+        SynthesizeShapesOptions(side=side)
+
+
+# The command
+
+
+def test_the_command_is_seeded_and_its_records_replay(tmp_path, capsys) -> None:
+    words = ["--preset", "ultrasound", "--prior", "acquired_px=96,96", "--side", "96", "--seed", "3", "--bits", "16"]
+    assert cli.main(["synthesize-shapes", "-o", str(tmp_path / "a"), "-n", "2", *words]) == cli.DONE
+    records = sorted(str(path) for path in (tmp_path / "a").glob("*.json"))
+    again = ["-o", str(tmp_path / "b"), "--side", "96", "--bits", "16", "--record", *records]
+    assert cli.main(["synthesize-shapes", *again]) == cli.DONE
+    one, two, *others = (pixels(path) for path in capsys.readouterr().out.split())
+    assert one.dtype == np.uint16 and not np.array_equal(one, two)
+    assert all(np.array_equal(a, b) for a, b in zip((one, two), others, strict=True))
+
+
+@pytest.mark.parametrize("words", [["--preset", "synthseg"], ["--prior", "objects=a"], ["--prior", "mean=0,255"],
+                                   ["--device", "abacus"], ["--record", "nowhere.json"], ["-n", "0"],
+                                   ["--side", "9"]])  # fmt: skip
+def test_the_command_refuses_what_cannot_be(tmp_path, capsys, words) -> None:
+    try:
+        code = cli.main(["synthesize-shapes", "-o", str(tmp_path / "out"), *words])
+    except SystemExit as end:  # what tyro itself refuses
+        code = end.code
+    assert code == cli.BAD_INPUT
+    assert words[1].split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,163 @@
+"""The generative model as a whole: what is shown, what is asked for, and where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.generator.acquisition import blur_matrix, slice_matrix
+from napari_synthseg.generator.brains import Grid, apply, apply_batch, crop_grid, deform, full_grid, target
+from napari_synthseg.generator.labelmap import load, prepare, save
+from napari_synthseg.generator.priors import Priors
+from tests.generator.builders import STILL, boxes, record, small_map
+
+VALUES = (0, 2, 24, 41)
+
+
+def test_standing_still_gives_the_map_back() -> None:
+    m, data = small_map(), boxes()
+    labels = deform(record(), m, full_grid(m))
+    assert np.array_equal(np.array(m.values)[labels.numpy()], data)
+
+
+def test_means_and_deviations_are_those_of_the_record() -> None:
+    m = small_map()
+    r = record()
+    s = apply(r, m, full_grid(m))
+    low, high = s.limits
+    raw = s.image * (high - low) + low
+    for i, value in enumerate(m.values):
+        inside = raw[s.labels == i]
+        if len(inside) > 500 and value:
+            assert inside.mean().item() == pytest.approx(r.means[i], abs=2.0)
+            assert inside.std().item() == pytest.approx(r.stds[i], rel=0.1)
+
+
+@pytest.mark.parametrize(("kind", "gone"), [("none", set()), ("all", {24, 507}), ("keep-csf", {507})])
+def test_skull_stripping_removes_what_table_s2_says(kind: str, gone: set[int]) -> None:
+    m = small_map()
+    r = record(skull_strip=kind, stds=(0.0,) * len(m.values), means=tuple(10.0 * (i + 1) for i in range(len(m.values))))
+    s = apply(r, m, full_grid(m))
+    low, high = s.limits
+    shown = (s.image * (high - low) + low).round()
+    for i, value in enumerate(m.values):
+        if (s.labels == i).any():
+            assert shown[s.labels == i].unique().tolist() == [10.0 if value in gone else 10.0 * (i + 1)]
+    csf = target(r, m, s.labels, VALUES)[s.labels == m.values.index(24)]
+    assert set(csf.tolist()) == {0 if 24 in gone else VALUES.index(24)}
+
+
+def test_unwanted_labels_are_reset_and_lesions_count_as_white_matter() -> None:
+    m = small_map()
+    s = apply(record(), m, full_grid(m))
+    channels = target(record(), m, s.labels, VALUES)
+    assert set(channels[s.labels == m.values.index(507)].tolist()) == {0}
+    assert set(channels[s.labels == m.values.index(25)].tolist()) == {VALUES.index(2)}
+
+
+def test_dropped_lesions_look_like_white_matter() -> None:
+    m = small_map()
+    flat = {"stds": (0.0,) * len(m.values), "means": tuple(10.0 * (i + 1) for i in range(len(m.values)))}
+    with_, without = (apply(record(lesions=x, **flat), m, full_grid(m)) for x in (True, False))
+    lesion = with_.labels == m.values.index(25)
+    white = with_.labels == m.values.index(2)
+    assert with_.image[lesion].mean() != with_.image[white].mean()
+    assert torch.allclose(without.image[lesion].unique(), without.image[white].unique())
+
+
+def test_a_flip_mirrors_the_map_and_swaps_its_sides() -> None:
+    m = small_map()
+    grid = Grid.centred((101, 15, 15))
+    plain, flipped = (deform(record(flip=f), m, grid) for f in (False, True))
+    values = np.array(m.values)
+    swap = {2: 41, 41: 2, 25: 57}
+    expected = np.vectorize(lambda v: swap.get(v, v))(values[plain.numpy()])[::-1]
+    assert np.array_equal(values[flipped.numpy()], expected)
+
+
+def test_translation_moves_by_millimetres() -> None:
+    m = small_map()
+    grid = full_grid(m)
+    a, b = deform(record(), m, grid), deform(record(translation_mm=(0.0, 5.0, 0.0)), m, grid)
+    assert torch.equal(a[:, 5:], b[:, :-5])
+
+
+def test_the_same_head_at_two_spacings() -> None:
+    m = small_map()
+    r = record(replace(STILL, rotation_deg=(5, 9), velocity_std=(2, 2)), label_map=m)
+    fine = deform(r, m, Grid.centred((80, 40, 40), 1.0))
+    coarse = deform(r, m, Grid.centred((40, 20, 20), 2.0))
+    same = fine.reshape(40, 2, 20, 2, 20, 2).eq(coarse[:, None, :, None, :, None])
+    assert same.float().mean() > 0.9
+
+
+def test_a_crop_is_part_of_the_whole() -> None:
+    m = small_map()
+    r = record(replace(STILL, rotation_deg=(5, 9)), label_map=m)
+    whole = deform(r, m, full_grid(m))
+    part = deform(r, m, crop_grid(m, (32, 16, 16), (0.0, 1.0, 0.5)))
+    assert torch.equal(part, whole[:32, 4:, 2:18])
+
+
+def test_images_lie_between_zero_and_one_and_repeat() -> None:
+    m = small_map()
+    r = record(Priors(), seed=11, label_map=m)
+    a, b = apply(r, m, full_grid(m)), apply(r, m, full_grid(m))
+    assert torch.equal(a.image, b.image)
+    assert a.image.min() >= 0 and a.image.max() <= 1
+    assert a.image.std() > 0
+
+
+def test_a_batch_is_its_samples() -> None:
+    m = small_map()
+    records = [record(Priors(), seed=s, label_map=m) for s in (1, 2)]
+    images, targets = apply_batch(records, [m, m], [full_grid(m)] * 2, VALUES)
+    assert images.shape == (2, 1, *full_grid(m).shape)
+    assert torch.equal(images[1, 0], apply(records[1], m, full_grid(m)).image)
+    assert targets.max() < len(VALUES)
+
+
+def test_slices_are_blocks_of_straight_lines() -> None:
+    n = 41
+    matrix = slice_matrix(n, 1.0, 5.0, 0.0)
+    assert torch.allclose(matrix.sum(1), torch.ones(n))
+    back = matrix @ torch.rand(n, generator=torch.Generator().manual_seed(0))
+    bends = (back[2:] - 2 * back[1:-1] + back[:-2]).abs() > 1e-5
+    assert int(bends.sum()) <= 9  # only at slice positions
+
+
+def test_blur_keeps_the_mean_of_a_constant_and_has_its_width() -> None:
+    matrix = blur_matrix(61, 3.0)
+    row = matrix[30]
+    at = torch.arange(61.0) - 30
+    assert row.sum().item() == pytest.approx(1.0)
+    assert (row * at**2).sum().sqrt().item() == pytest.approx(3.0, rel=0.01)
+    assert torch.equal(blur_matrix(5, 0.0), torch.eye(5))
+
+
+def test_prepared_maps_survive_a_file(tmp_path) -> None:
+    m = small_map()
+    save(tmp_path / "maps.npz", [m])
+    (back,) = load(tmp_path / "maps.npz")
+    assert torch.equal(back.index, m.index)
+    assert replace(back, index=m.index) == m
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((4, 4, 4)), np.ones((4, 4)), np.full((4, 4, 4), 0.5), np.full((4, 4, 4), -2)]
+)
+def test_arrays_that_are_no_label_maps_are_refused(data: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="[Ll]abel map|label"):
+        prepare(data)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_devices_agree_on_labels() -> None:
+    m = small_map()
+    r = record(Priors(), seed=3, label_map=m)
+    a = deform(r, m, full_grid(m))
+    b = deform(r, m.to("cuda"), full_grid(m)).cpu()
+    assert (a == b).float().mean() > 0.999

@@ -1,0 +1,166 @@
+"""The degradation model: seeded, on the scan's own grid, and each corruption does what its name says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.generator.degradation import (
+    DegradationPriors,
+    DegradationRecord,
+    degrade,
+    degrade_batch,
+    degraded,
+    draw_degradation,
+    normalised,
+)
+from napari_synthseg.jobs import Stopped, stoppable
+from napari_synthseg.volume import Volume, to_canonical
+
+STILL = DegradationPriors(rotation_deg=(0, 0), scaling=(1, 1), shearing=(0, 0), translation_mm=(0, 0),
+                          velocity_std=(0, 0), bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1),
+                          slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
+"""Priors under which nothing changes."""
+
+
+def scan(shape=(40, 36, 32), spacing=1.0) -> Volume:
+    """A ball with an off-centre bright spot."""
+    at = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij"))
+    data = 100.0 * (np.linalg.norm(at, axis=0) < 0.35 * min(shape)).astype(np.float32)
+    data[shape[0] // 2 + 2 : shape[0] // 2 + 9, shape[1] // 2 : shape[1] // 2 + 7, shape[2] // 2 :] += 80
+    return Volume(data, np.diag([spacing, spacing, spacing, 1.0]))
+
+
+def record(priors: DegradationPriors = STILL, seed: int = 0, **changes) -> DegradationRecord:
+    return replace(draw_degradation(priors, torch.Generator().manual_seed(seed)), **changes)
+
+
+def test_a_seed_draws_the_same_record_again_and_it_survives_json() -> None:
+    a, b = record(DegradationPriors(), 5), record(DegradationPriors(), 5)
+    assert a == b == DegradationRecord.from_dict(json.loads(json.dumps(a.to_dict())))
+    assert a != record(DegradationPriors(), 6)
+
+
+def test_changing_one_prior_changes_only_that() -> None:
+    a, b = (record(p, 9).to_dict() for p in (DegradationPriors(), DegradationPriors(bias_std=(2.0, 2.5))))
+    assert {k for k in a if a[k] != b[k]} == {"bias_std"}
+
+
+def test_draws_fill_their_ranges() -> None:
+    some = [record(DegradationPriors(), seed) for seed in range(200)]
+    spacing = [r.slice_spacing_mm for r in some]
+    assert 1 <= min(spacing) < 1.5 and 11.5 < max(spacing) <= 12
+    assert {r.direction for r in some} == {0, 1, 2}
+    assert all(0.5 <= s <= 1.5 for r in some for s in r.scaling)
+
+
+def test_nothing_changes_under_still_priors() -> None:
+    made = degrade(scan(), record())
+    assert np.allclose(made.image.data, normalised(scan().data) / 255, atol=1e-4)
+    assert made.labels is None
+
+
+def test_a_seed_gives_the_same_image_again() -> None:
+    a, b = (degraded(scan(), seed=3).image.data for _ in range(2))
+    assert np.array_equal(a, b)
+    assert a.min() >= 0 and a.max() <= 1
+
+
+def test_a_translation_is_in_millimetres_and_leaves_emptiness() -> None:
+    made = degrade(scan(spacing=2.0), record(translation_mm=(0.0, 10.0, 0.0))).image.data
+    whole = degrade(scan(spacing=2.0), record()).image.data
+    assert np.allclose(made[:, :-5], whole[:, 5:], atol=1e-4)
+    assert (made[:, -5:] == 0).all()
+
+
+def test_labels_move_with_the_image() -> None:
+    image = scan()
+    labels = image.with_data(np.where(image.data > 120, 1033, np.where(image.data > 50, 17, 0)).astype(np.int32))
+    wild = replace(STILL, rotation_deg=(10, 20), scaling=(0.8, 0.9), velocity_std=(1, 1))
+    made = degrade(image, record(wild), labels)
+    assert made.labels is not None
+    assert set(np.unique(made.labels.data)) == {0, 17, 1033}
+    assert not np.array_equal(made.labels.data, labels.data)
+    assert np.median(made.image.data[made.labels.data == 1033]) > np.median(made.image.data[made.labels.data == 17])
+    agree = (made.image.data > 0.25) == (made.labels.data > 0)
+    assert agree.mean() > 0.99
+
+
+def test_labels_of_another_grid_are_refused() -> None:
+    with pytest.raises(InputError, match="grid"):
+        degrade(scan(), record(), scan((40, 36, 30)))
+
+
+@pytest.mark.parametrize("shape", [(40, 36, 32), (1, 36, 32)])
+def test_every_prior_at_once_on_any_shape(shape) -> None:
+    made = degraded(scan(shape), seed=1).image
+    assert made.shape == shape and np.isfinite(made.data).all()
+
+
+def test_the_result_lies_on_the_grid_of_the_scan_whatever_its_layout() -> None:
+    canonical = scan()
+    turned = Volume(canonical.data.transpose(2, 0, 1)[::-1], np.array(
+        [[0, 1.0, 0, 3], [0, 0, 1, -4], [-1, 0, 0, 31 + 9], [0, 0, 0, 1]]))  # fmt: skip
+    assert np.array_equal(to_canonical(turned).data, canonical.data)
+    r = record(DegradationPriors(), 2)
+    a, b = degrade(canonical, r).image, degrade(turned, r).image
+    assert np.array_equal(b.affine, turned.affine) and b.shape == turned.shape
+    assert np.array_equal(to_canonical(b).data, a.data)
+
+
+@pytest.mark.parametrize("direction", [0, 1, 2])
+def test_slices_are_thick_along_their_direction_only(direction) -> None:
+    noise = Volume(np.random.default_rng(0).random((40, 40, 40), np.float32), np.eye(4))
+    made = degrade(noise, record(direction=direction, slice_spacing_mm=6.0, slice_blur_mm=2.0)).image.data
+    rough = [np.abs(np.diff(made, axis=i)).mean() for i in range(3)]
+    assert int(np.argmin(rough)) == direction and min(rough) < 0.5 * sorted(rough)[1]
+
+
+def test_noise_gamma_and_bias() -> None:
+    plain = degrade(scan(), record()).image.data
+    empty = plain == 0
+    assert degrade(scan(), record(noise_std=25.5)).image.data[empty].mean() == pytest.approx(0.1 / (2 * np.pi) ** 0.5,
+                                                                                             rel=0.05)  # fmt: skip
+    assert np.allclose(degrade(scan(), record(gamma=2.0)).image.data, plain**2, atol=1e-4)
+    ball = (plain > 0.3) & (plain < 0.9)
+    assert degrade(scan(), record(bias_std=0.5)).image.data[ball].std() > 3 * plain[ball].std() + 0.02
+
+
+def test_a_batch_is_its_samples() -> None:
+    images = torch.from_numpy(np.stack([normalised(scan().data)] * 2))[:, None]
+    labels = (images[:, 0] > 20).to(torch.uint8)
+    records = [record(DegradationPriors(), seed) for seed in (1, 2)]
+    made, moved = degrade_batch(images, records, labels=labels)
+    assert made.shape == images.shape and moved is not None and moved.dtype == torch.uint8
+    for i, r in enumerate(records):
+        single = degrade(scan(), r)
+        assert np.allclose(made[i, 0].numpy(), single.image.data, atol=1e-5)
+
+
+def test_scans_without_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="finite"):
+        degrade(Volume(np.full((4, 4, 4), np.nan), np.eye(4)), record())
+
+
+def test_outliers_and_holes_do_not_darken_a_scan() -> None:
+    data = np.random.default_rng(0).normal(100, 10, (40, 40, 40)).astype(np.float32)
+    data[0, 0, 0], data[1, 1, 1] = 1e6, np.nan
+    assert normalised(data).mean() == pytest.approx(127, abs=5)
+    assert (normalised(np.full((3, 3, 3), 7.0)) == 0).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_devices_agree() -> None:
+    r = record(replace(DegradationPriors(), noise_std=(0, 0)), 4)
+    a, b = (degrade(scan(), r, device=device).image.data for device in ("cpu", "cuda"))
+    assert np.abs(a - b).max() < 1e-2
+
+
+def test_a_degradation_that_nobody_waits_for_stops_in_the_middle() -> None:
+    with stoppable(lambda: True), pytest.raises(Stopped):
+        degrade(scan(), record())

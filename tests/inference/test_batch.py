@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference import batch, outputs
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.pipeline import segment_files
+from napari_synthseg.io import read_volume, write_volume
+from napari_synthseg.jobs import Stopped, run
+from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
+
+
+@pytest.fixture
+def scan(tmp_path):
+    path = tmp_path / "scans" / "sub-01_T1w.nii.gz"
+    write_volume(path, ball_scan()[0])
+    return path
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_scan_into_a_folder(scan, tmp_path):
+    out = tmp_path / "out"
+    report = run(segment_files(scan, out, model=FakeLocateRefine(), preview=True))
+    assert report.exit_code == 0
+    assert names(out) == [f"sub-01_T1w_dseg.{end}" for end in ("json", "nii.gz", "png", "tsv")]
+    labels = read_volume(out / "sub-01_T1w_dseg.nii.gz")
+    np.testing.assert_allclose(labels.affine, ball_scan()[0].affine)
+    assert np.mean(labels.data == ball_scan()[1]) > 0.99
+    record = json.loads((out / "sub-01_T1w_dseg.json").read_text())
+    assert record["volumes_mm3"]["Left-Cerebral-White-Matter"] > 1000
+    assert record["scan"] == str(scan)
+
+
+def test_one_scan_into_a_file_with_posteriors(scan, tmp_path):
+    out = tmp_path / "deep" / "labels.mgz"
+    options = SegmentOptions(posteriors=True)
+    report = run(segment_files([str(scan)], out, options, model=FakeLocateRefine()))
+    assert report.done == {str(scan): out}
+    assert names(out.parent) == ["labels.json", "labels.mgz", "labels.tsv", "labels_probseg.nii.gz"]
+    assert nib.load(out.parent / "labels_probseg.nii.gz").shape[-1] == len(LABELS)
+
+
+def test_a_failed_scan_stops_no_other(scan, tmp_path, caplog):
+    broken = scan.parent / "broken.nii.gz"
+    broken.write_bytes(b"no scan at all")
+    out = tmp_path / "out"
+    report = run(segment_files(scan.parent, out, model=FakeLocateRefine()))
+    assert report.exit_code == 1
+    assert list(report.failed) == [str(broken)]
+    assert list(report.done) == [str(scan)]
+    assert not list(out.glob("broken*"))
+    assert "broken.nii.gz" in caplog.text
+
+
+def test_the_only_scan_that_fails_is_an_error(tmp_path):
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no scan at all")
+    with pytest.raises(InputError, match="broken.nii.gz"):
+        run(segment_files(broken, tmp_path / "out", model=FakeLocateRefine()))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("v.csv", ","), ("v.tsv", "\t")])
+def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
+    write_volume(scan.parent / "sub-02_T1w.nii.gz", ball_scan(60)[0])
+    run(segment_files(scan.parent, tmp_path / "out", volumes_csv=tmp_path / name, model=FakeLocateRefine()))
+    with open(tmp_path / name, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=delimiter))
+    assert len(rows) == 2
+    assert float(rows[1]["intracranial"]) > float(rows[0]["intracranial"]) > 1000
+    assert float(rows[0]["Left-Cerebral-Cortex"]) > 1000
+
+
+def test_a_folder_for_the_table_of_volumes_is_refused_first(scan, tmp_path):
+    with pytest.raises(InputError, match="folder"):
+        run(segment_files(scan, tmp_path / "out", volumes_csv=tmp_path, model=FakeLocateRefine()))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_batch_leaves_nothing_half_written(scan, tmp_path):
+    write_volume(scan.parent / "sub-02_T1w.nii.gz", ball_scan()[0])
+    stages = []
+    job = segment_files(scan.parent, tmp_path / "out", model=FakeLocateRefine())
+    with pytest.raises(Stopped):
+        run(job, lambda p: stages.append(p.stage), lambda: stages[-1].startswith("2/2") and "Refining" in stages[-1])
+    assert names(tmp_path / "out") == [f"sub-01_T1w_dseg.{end}" for end in ("json", "nii.gz", "tsv")]
+
+
+def test_a_failed_write_leaves_nothing(scan, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(outputs, "write_preview", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
+    assert names(tmp_path / "out") == []
+
+
+def test_lists_and_folders_are_expanded(scan, tmp_path):
+    other = tmp_path / "scans" / "more" / "a.nii"
+    write_volume(other, ball_scan()[0])
+    write_volume(scan.parent / "old_dseg.nii.gz", ball_scan()[0])
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"# scans\n{scan}\n\nscans/more/a.nii\n")
+    assert batch.find_scans([listing]) == [scan, other]
+    assert batch.find_scans([scan.parent]) == [other, scan]
+    assert batch.find_scans([scan, listing]) == [scan, other]
+
+
+def test_a_folder_of_slices_is_one_scan(tmp_path):
+    (tmp_path / "series.1").mkdir()
+    (tmp_path / "series.1" / "0001.dcm").write_bytes(b"")
+    assert batch.find_scans([tmp_path / "series.1"]) == [tmp_path / "series.1"]
+    assert outputs.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
+
+
+@pytest.mark.parametrize(("given", "words"), [("nothing.nii", "does not exist"), ("empty", "no scan in")])
+def test_what_is_not_there_is_named(tmp_path, given, words):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=words):
+        run(segment_files(tmp_path / given, tmp_path / "out", model=FakeLocateRefine()))
+
+
+def test_equal_names_take_their_folders_along(tmp_path):
+    scans = [tmp_path / one / "t1.nii.gz" for one in ("a", "b")]
+    targets = outputs.plan_outputs(scans, tmp_path / "out")
+    assert [target.name for target in targets] == ["a_t1_dseg.nii.gz", "b_t1_dseg.nii.gz"]
+
+
+def test_a_folder_that_is_there_may_be_called_anything(tmp_path):
+    for name in ("subject.1", "v1.2"):
+        assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / name)[0].parent == tmp_path / name
+    with pytest.raises(InputError, match="no name for labels"):
+        outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")
+    (tmp_path / "all.zip").mkdir()
+    assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")[0].parent == tmp_path / "all.zip"
+
+
+def test_scans_are_never_overwritten(scan):
+    with pytest.raises(InputError, match="is an input too"):
+        outputs.plan_outputs([scan], scan)
+    with pytest.raises(InputError, match="one file, but there are 2 scans"):
+        outputs.plan_outputs([scan, scan.with_name("b.nii")], scan.with_name("c.nii.gz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("sub-01.json", '{"RepetitionTime": 2.3}'), ("sub-01.json", "not JSON"), ("sub-01.tsv", "participant_id\tage\n")],
+)
+def test_sidecars_of_others_are_not_replaced(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name} exists and is no"):
+        outputs.plan_outputs([tmp_path / "scan.nii"], tmp_path / "sub-01.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["sub-01_dseg.nii.gz", "sub-01_dseg.png", "sub-01_probseg.nii.gz"])
+def test_files_of_others_are_not_replaced(scan, tmp_path, name):
+    scan = scan.rename(scan.parent / "sub-01.nii.gz")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_bytes(b"drawn by hand")
+    with pytest.raises(InputError, match=f"{name} exists and is no result"):
+        run(segment_files(scan, out, SegmentOptions(posteriors=True), preview=True, model=FakeLocateRefine()))
+    assert names(out) == [name] and (out / name).read_bytes() == b"drawn by hand"
+    if not name.endswith("dseg.nii.gz"):  # what is not written is not in the way
+        run(segment_files(scan, out, model=FakeLocateRefine()))
+
+
+def test_results_of_an_earlier_run_are_replaced(scan, tmp_path):
+    for _ in range(2):
+        run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
+    assert len(names(tmp_path / "out")) == 4
+
+
+def test_volume_and_quality_stand_in_the_table_beside_the_labels(tmp_path):
+    scan, _ = ball_scan()
+    write_volume(tmp_path / "a.nii.gz", scan)
+    run(segment_files(tmp_path / "a.nii.gz", tmp_path / "out.nii.gz", model=FakeLocateRefine()))
+    with open(tmp_path / "out.tsv", newline="") as file:
+        rows = {int(row["index"]): row for row in csv.DictReader(file, delimiter="\t")}
+    record = json.loads((tmp_path / "out.json").read_text())
+    name = rows[2]["name"]
+    assert float(rows[2]["volume_mm3"]) == record["volumes_mm3"][name] > 1000
+    assert 0.9 < float(rows[2]["quality"]) == record["quality"][name] <= 1

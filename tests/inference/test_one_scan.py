@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference.one_scan import segment, segment_steps
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.volume import Volume, resample_image, resample_labels_to
+from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
+
+
+def reoriented(volume: Volume, codes: str) -> Volume:
+    change = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(volume.affine), nib.orientations.axcodes2ornt(codes)
+    )
+    image = nib.Nifti1Image(volume.data, volume.affine).as_reoriented(change)
+    return Volume(np.asarray(image.dataobj), image.affine)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LIA", "PSR", "IAL"])
+def test_labels_lie_on_the_scan(codes):
+    scan, labels = ball_scan()
+    turned = reoriented(scan, codes)
+    result = segment(turned, network=FakeLocateRefine())
+    np.testing.assert_array_equal(result.labels.affine, turned.affine)
+    expected = reoriented(scan.with_data(labels), codes).data
+    assert np.mean(result.labels.data == expected) > 0.99
+    assert result.labels.data.dtype == np.int16
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.8, 0.8), (1, 1, 3), (1.5, 0.7, 1.2)])
+def test_labels_lie_on_a_scan_of_any_spacing(spacing):
+    scan, labels = ball_scan()
+    scan = resample_image(scan, spacing)
+    result = segment(scan, network=FakeLocateRefine())
+    assert result.labels.shape == scan.shape
+    expected = resample_labels_to(ball_scan()[0].with_data(labels), scan.shape, scan.affine).data
+    for value in (2, 3, 41, 42):
+        ours, theirs = result.labels.data == value, expected == value
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.7
+
+
+def test_an_oblique_scan_keeps_its_affine():
+    scan, labels = ball_scan()
+    affine = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, -0.15)) @ scan.affine
+    result = segment(Volume(scan.data, affine), network=FakeLocateRefine())
+    np.testing.assert_array_equal(result.labels.affine, affine)
+    assert np.mean(result.labels.data == labels) > 0.99
+
+
+def test_the_1mm_grid_covers_the_scan_and_agrees():
+    scan, labels = ball_scan()
+    fine = resample_image(scan, 0.8)
+    result = segment(fine, network=FakeLocateRefine(), grid="1mm")
+    np.testing.assert_allclose(result.labels.spacing, 1)
+    assert result.labels.axcodes == ("R", "A", "S")
+    expected = resample_labels_to(scan.with_data(labels), result.labels.shape, result.labels.affine).data
+    ours, theirs = result.labels.data == 2, expected == 2
+    assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.9
+
+
+@pytest.mark.parametrize("spacing", [1.0, 0.8])
+def test_volumes_are_in_cubic_millimetres_whatever_the_voxels(spacing):
+    scan, labels = ball_scan()
+    result = segment(resample_image(scan, spacing), network=FakeLocateRefine())
+    for value in (2, 41):  # partial volume around the others looks like yet others to this network
+        assert result.volumes[value] == pytest.approx((labels == value).sum(), rel=0.15)
+    assert result.intracranial_mm3 == pytest.approx(sum(result.volumes.values()))
+
+
+def test_posteriors_come_only_when_asked_for():
+    scan, _ = ball_scan()
+    assert segment(scan, network=FakeLocateRefine()).posteriors is None
+    result = segment(scan, network=FakeLocateRefine(), posteriors=True)
+    assert result.posteriors.values == LABELS
+    white = result.posteriors.channel(2).data
+    assert white.shape == scan.shape
+    assert white[result.labels.data == 2].min() > 0.3
+
+
+def test_the_record_is_json_and_says_what_ran():
+    result = segment(ball_scan()[0], network=FakeUNet(), flip=False)
+    record = json.loads(json.dumps(result.record))
+    assert record["weights"] == {"name": "fake-unet"}
+    assert record["options"]["flip"] is False
+    assert record["network"] == "unet"
+    assert record["seconds"].keys() >= {"prepare", "predict"}
+
+
+def test_implausible_volumes_are_reported_not_hidden():
+    result = segment(ball_scan()[0], network=FakeLocateRefine())
+    assert any("Unusual volumes" in sentence for sentence in result.warnings)
+    assert result.record["warnings"] == list(result.warnings)
+
+
+def test_threads_are_set_inside_and_put_back():
+    before = torch.get_num_threads()
+    seen = []
+
+    class Curious(FakeLocateRefine):
+        def locate(self, image):
+            seen.append(torch.get_num_threads())
+            return super().locate(image)
+
+    segment(ball_scan()[0], network=Curious(), threads=before + 1)
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_closing_puts_threads_back_too():
+    before = torch.get_num_threads()
+    job = segment_steps(ball_scan()[0], SegmentOptions(threads=before + 1), FakeLocateRefine())
+    next(job)
+    job.close()
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"grid": "2mm"}, "grid '2mm'"),
+        ({"threads": 0}, "threads"),
+        ({"block_mm": 10}, "block size"),
+        ({"colour": 1}, "no option 'colour'"),
+        ({"device": "toaster"}, "toaster"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        segment(ball_scan()[0], network=FakeLocateRefine(), **options)
+
+
+def test_the_scan_is_left_as_it_was():
+    scan, _ = ball_scan()
+    before = scan.data.copy()
+    segment(scan, network=FakeLocateRefine())
+    np.testing.assert_array_equal(scan.data, before)

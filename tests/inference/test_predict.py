@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference import flip_average, predict, whole_head
+from napari_synthseg.inference.prediction import interruptible
+from napari_synthseg.inference.preprocess import prepare
+from napari_synthseg.jobs import Stopped, run, stoppable
+from napari_synthseg.networks.locate_refine import LocateRefine
+from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
+from tests.shared_data import shared
+
+
+def predicted(model, **options) -> tuple[np.ndarray, predict.Prediction]:
+    """Labels on the scan's grid (values from the fakes), and the prediction."""
+    volume, _ = ball_scan()
+    prepared = prepare(volume)
+    result = run(predict.predict_steps(model, prepared.image, device="cpu", **options))
+    out = np.zeros(prepared.image.shape, np.int16)
+    place = tuple(slice(s, s + n) for s, n in zip(result.start, result.posteriors.shape[1:], strict=True))
+    out[place] = np.array(LABELS)[result.posteriors.argmax(0).numpy()]
+    start = np.rint(prepared.affine[:3, 3] - volume.affine[:3, 3]).astype(int)
+    whole = np.zeros(volume.shape, np.int16)
+    whole[tuple(slice(s, s + n) for s, n in zip(start, out.shape, strict=True))] = out
+    return whole, result
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_locate_and_refine_find_the_structures(flip):
+    labels, result = predicted(FakeLocateRefine(), flip=flip)
+    assert np.mean(labels == ball_scan()[1]) > 0.99
+    assert result.posteriors.dtype == torch.float16
+    torch.testing.assert_close(
+        result.posteriors.float().sum(0), torch.ones(result.posteriors.shape[1:]), atol=5e-3, rtol=0
+    )
+
+
+def test_blocks_give_the_same_as_one_piece():
+    whole, _ = predicted(FakeLocateRefine())
+    model = FakeLocateRefine()
+    parts, _ = predicted(model, max_voxels=48**3)
+    assert len(model.blocks) > 2
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_a_brain_beyond_the_scan_is_no_brain():
+    class Elsewhere(FakeLocateRefine):
+        def locate(self, image):
+            out = torch.zeros(1, len(LABELS), *image.shape[2:])
+            out[:, 0] = 1
+            out[:, 1, :4, :4, :4], out[:, 0, :4, :4, :4] = 1, 0
+            return out
+
+    image = np.zeros((24, 24, 24), np.float32)
+    image[6:18, 6:18, 6:18] = 1
+    with pytest.raises(InputError, match="No brain"):
+        run(predict.predict_steps(Elsewhere(), image, device="cpu", flip=False))
+
+
+def test_the_field_of_view_follows_the_brain():
+    model = FakeLocateRefine()
+    model.head_shape = (30, 30, 30)
+    volume, labels = ball_scan()
+    data = np.zeros((56, 56, 150), np.float32)
+    data[:, :, 94:] = volume.data
+    data[20:36, 20:36, 10:100] = 400  # a neck: the guess from the outline is off
+    image = prepare(type(volume)(data, volume.affine)).image
+    result = run(predict.predict_steps(model, image, device="cpu"))
+    assert result.posteriors[1:].float().sum() > 0.95 * (labels > 0).sum()
+
+
+def test_a_scan_without_a_brain_is_refused():
+    class Blind(FakeLocateRefine):
+        def locate(self, image):
+            out = torch.zeros(1, len(LABELS), *image.shape[2:])
+            out[:, 0] = 1
+            return out
+
+    with pytest.raises(InputError, match="No brain was found"):
+        predicted(Blind())
+
+
+def test_when_memory_runs_out_smaller_blocks_are_tried():
+    model = FakeLocateRefine(fail_above=60 * 60 * 60)
+    labels, result = predicted(model)
+    assert np.mean(labels == ball_scan()[1]) > 0.99
+    assert "Memory ran out" in result.notes[0]
+
+
+def test_other_errors_are_not_taken_for_memory():
+    class Broken(FakeLocateRefine):
+        def refine(self, image, prior, appearance):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        predicted(Broken())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"),
+    ],
+)
+def test_memory_errors_are_recognised(error):
+    assert predict.out_of_memory(error)
+    assert not predict.out_of_memory(RuntimeError("something else"))
+
+
+def test_devices():
+    assert predict.resolve_device("cpu").type == "cpu"
+    assert predict.resolve_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(InputError, match="no device called 'gpu'"):
+        predict.resolve_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no usable device 'cuda'"):
+            predict.resolve_device("cuda")
+
+
+def test_closing_the_job_stops_it():
+    model = FakeLocateRefine()
+    job = predict.predict_steps(model, prepare(ball_scan()[0]).image, device="cpu", max_voxels=48**3)
+    while not model.blocks:
+        next(job)
+    done = len(model.blocks)
+    job.close()
+    assert len(model.blocks) == done
+
+
+def test_a_unet_takes_the_whole_head():
+    labels, _ = predicted(FakeUNet())
+    assert np.mean(labels == ball_scan()[1]) > 0.99
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_flip_averaged_posteriors_of_the_unet_match_the_reference(version):
+    pytest.importorskip("h5py")
+    from napari_synthseg.weights import load_model
+
+    golden = np.load(shared(f"reference/golden/v{version}_small_net.npz"))
+    model = load_model(shared(f"reference/golden/v{version}_small_weights.h5"))
+    image = torch.from_numpy(golden["image"])[None, None]
+    ours = whole_head.unet_posteriors(model, image)[0]
+    at = golden["voxel_idx"]
+    np.testing.assert_allclose(ours.flatten(1)[:, at].T, golden["post_tta"], atol=1e-4)
+    np.testing.assert_allclose(
+        whole_head.unet_posteriors(model, image, flip=False)[0].flatten(1)[:, at].T, golden["post_smooth"], atol=1e-4
+    )
+    assert np.mean(ours.argmax(0).numpy() != golden["argmax_tta"]) < 1e-4
+
+
+def small_network() -> LocateRefine:
+    torch.manual_seed(1)
+    model = LocateRefine(anatomy.predicted_values(), locator_features=(8, 8, 8), refiner_features=(8, 8)).eval()
+    for net in (model.locator, model.refiner):
+        torch.nn.init.normal_(net.head.weight, std=0.5)
+        torch.nn.init.normal_(net.head.bias, std=0.5)
+    torch.nn.init.normal_(model.locator.position)
+    return model
+
+
+def test_averaging_inside_the_network_is_averaging_its_posteriors():
+    model = small_network()
+    order = list(anatomy.flip_channels(model.labels))
+    image = torch.rand(1, 1, 16, 24, 8)
+    prior = torch.randn(1, 33, 8, 12, 4).softmax(1)
+    looks = torch.rand(1, 33, 2) + 0.1
+    with torch.inference_mode():
+        direct = model.refine(image, prior, looks)[0]
+        mirrored = model.refine(image.flip(2), prior[:, order].flip(2), looks[:, order])[0].flip(1)[order]
+        ours = flip_average.refined(model, image, prior, looks, order)
+        torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            flip_average.refined(model, image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
+        )
+
+
+def test_averaging_inside_the_locator_is_averaging_its_posteriors():
+    model = small_network()
+    order = list(anatomy.flip_channels(model.labels))
+    image = torch.rand(1, 1, 96, 112, 96)
+    with torch.inference_mode():
+        direct = model.locate(image)[0]
+        mirrored = model.locate(image.flip(2))[0].flip(1)[order]
+        ours = flip_average.located(model, image, order)
+    torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
+
+
+def test_a_request_to_stop_ends_a_network_between_its_layers():
+    layers = []
+    net = nn.Sequential(*(nn.Conv3d(1, 1, 1) for _ in range(6)))
+    for layer in net:
+        layer.register_forward_hook(lambda *_: layers.append(1))
+    with stoppable(lambda: len(layers) == 2), interruptible(net), pytest.raises(Stopped):
+        net(torch.zeros(1, 1, 2, 2, 2))
+    assert len(layers) == 2
+    with stoppable(lambda: True):
+        net(torch.zeros(1, 1, 2, 2, 2))  # nothing is left behind in the network

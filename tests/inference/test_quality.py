@@ -1,0 +1,303 @@
+"""Evidence, calibration, ratings, and what a segmentation says of itself with and without a calibration."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_synthseg import anatomy, cli
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference.batch import segment_files
+from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.prediction import Prediction, Tissues
+from napari_synthseg.inference.quality import evidence, fit, ratings
+from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, path_beside, read
+from napari_synthseg.inference.quality.evidence import Evidence
+from napari_synthseg.io import write_volume
+from napari_synthseg.jobs import run
+from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
+
+SHA = "0" * 64
+
+
+def constant(score: float, sha256: str = SHA, **more) -> Calibration:
+    """Expects one Dice of everything, sigmoid(score)."""
+    zero = np.zeros(1)
+    return Calibration(sha256, ("soft",), zero, zero + 1, np.array([score, 0.0]), {}, **more)
+
+
+def network(tmp_path, calibration: Calibration | None = None) -> FakeLocateRefine:
+    """One whose weights lie in a folder, with a calibration beside them if one is given."""
+    model = FakeLocateRefine()
+    model.card["path"] = str(tmp_path / "fake.safetensors")
+    if calibration is not None:
+        calibration.save(path_beside(tmp_path / "fake.safetensors"))
+    return model
+
+
+# Evidence
+
+
+def test_a_structure_of_the_usual_share_has_no_size_to_speak_of():
+    middle = {v: math.prod(evidence.adult_range(v)) ** 0.5 for v in (2, 41, 17, 53)}
+    assert evidence.sizes([*middle], 7 * np.array([*middle.values()])) == pytest.approx(0)
+    total = np.array([*middle.values()])
+    total[2] *= 4
+    larger = evidence.sizes([*middle], total)
+    assert larger[2] > 1 and larger[2] == larger.max()
+    assert evidence.sizes([9999], np.array([3.0])) == pytest.approx(0)
+
+
+def test_sides_differ_by_their_logarithm_and_the_midline_does_not():
+    assert evidence.sides([16, 17, 53], np.array([100, 50, 100])) == pytest.approx([0, np.log(2), np.log(2)])
+
+
+def test_labels_that_follow_the_intensities_explain_them():
+    hard = np.zeros((8, 8, 8), np.int16)
+    hard[:4], hard[4:] = 2, 3
+    image = np.where(hard == 2, 200.0, 100.0) + np.random.default_rng(0).normal(0, 5, hard.shape)
+    spread, explained = evidence.intensities(hard, image, (2, 3))
+    assert explained > 0.98 and (spread < -2).all()
+    spread, explained = evidence.intensities(np.roll(hard, 2, axis=0), image, (2, 3))
+    assert explained < 0.1 and (spread > -0.2).all()
+
+
+@pytest.mark.parametrize("offset", [-3, 0, 5])
+def test_the_locators_grid_sees_every_second_voxel(offset):
+    whole = np.arange(40)[:, None, None] * np.ones((1, 6, 6), int)
+    small = evidence._every_second(whole[10:30], (10, 0, 0), (offset, 0, 0), (24, 3, 3))
+    expected = offset + 2 * np.arange(24)
+    assert np.array_equal(small[:, 0, 0], np.where((expected >= 10) & (expected < 30), expected, 0))
+
+
+def test_inner_networks_that_disagree_are_told_by_tissue():
+    s1 = torch.zeros(6, 6, 6, dtype=torch.uint8)
+    s1[:3] = anatomy.TISSUES.index("white matter")
+    s1[3:] = anatomy.TISSUES.index("grey matter")
+    denoised = s1.clone()
+    denoised[4:] = 0
+    found = evidence.tissue_agreement((2, 3), Tissues({"S1": s1, "denoised": denoised}, (0, 0, 0)))
+    assert found[0] > 5 and found[1] == pytest.approx(evidence.logit(np.array(0.5)))
+
+
+def test_what_is_gathered_follows_the_network(tmp_path):
+    scan, _ = ball_scan()
+    found = segment(scan, network=FakeLocateRefine()).evidence
+    assert found.values == LABELS[1:]
+    assert {"soft", "coarse", "mean coarse", "flips"} <= found.columns.keys()
+    assert "tissue" not in found.columns
+    assert found.columns["coarse"][0] > 2  # the locator sees the large ball too
+    assert all(len(one) == len(found.values) and np.isfinite(one).all() for one in found.columns.values())
+
+
+def test_a_robust_networks_inner_networks_are_compared():
+    torch.manual_seed(3)
+    network = RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (4, 4, 4, 4), 4).eval()
+    for inner in (network.locator.s1, network.locator.s2):
+        torch.nn.init.normal_(inner.position, std=2.0)  # classes that differ from place to place
+    network.card = {"network": "robust", "name": "tiny", "confident_score": 0.0}
+    result = segment(ball_scan()[0], network=network, device="cpu", flip=False)
+    columns = result.evidence.columns
+    s1, denoised = (result.tissues[name].data for name in ("S1", "denoised"))
+    assert np.mean(s1 == denoised) < 0.9 and columns["mean tissue"][0] < 2
+    assert columns["tissue"][0] == columns["tissue"][4] != columns["tissue"][1]  # white matter on both sides, cortex
+    assert columns["flips"][0] == 0
+
+
+def test_without_a_locator_there_is_no_agreement_with_it():
+    posteriors = torch.zeros(3, 4, 4, 4)
+    posteriors[1, :2], posteriors[2, 2:] = 0.9, 0.9
+    posteriors[0] = 1 - posteriors[1:].sum(0)
+    hard = np.full((4, 4, 4), 53, np.int16)
+    hard[:2] = 17
+    sums = {17: 28.8, 53: 28.8}
+    prediction = Prediction(posteriors, (0, 17, 53), (1, 0, 0), None, "cpu")
+    found = evidence.gather(prediction, hard, np.ones((6, 4, 4)), {17: 0.95, 53: 0.95}, sums, sums, False)
+    assert "coarse" not in found.columns and found.columns["kept"] == pytest.approx(0)
+
+
+# Calibration
+
+
+def synthetic_rows(scans: int = 60, columns: tuple[str, ...] = ("soft", "noise", "hint")) -> list[dict]:
+    """True Dice follows "soft" and "hint" and differs between structures; "noise" says nothing."""
+    rng = np.random.default_rng(1)
+    rows, values = [], [2, 3, 17]
+    for scan in range(scans):
+        quality, hint = rng.normal(), rng.normal()
+        soft, noise = quality + rng.normal(0, 0.3, 3), rng.normal(0, 1, 3)
+        score = quality + np.array([1.5, 1.0, 0.0]) + hint + rng.normal(0, 0.1, 3)
+        found = {"soft": soft, "noise": noise, "hint": np.full(3, hint)}
+        rows.append({
+            "scan": scan, "map": f"map{scan % 10}", "held_out": scan % 10 >= 8, "flips": scan % 2 == 1,
+            "values": values, "dice": (1 / (1 + np.exp(-score))).tolist(),
+            "evidence": {name: found[name].tolist() for name in columns},
+        })  # fmt: skip
+    return rows
+
+
+def test_a_fit_finds_what_helps_and_holds_for_other_heads():
+    made = fit.calibrate(synthetic_rows(), sha256=SHA, facts={"weights": "fake"})
+    assert made.columns == ("soft", "hint")
+    outside = made.facts["held_out"]
+    assert outside["structures"]["pearson"] > 0.9 > outside["structures_soft_dice"]["pearson"]
+    assert outside["structures"]["mean_absolute_error"] < 0.06
+    assert made.facts["held_out_with_flips"]["scans"] + made.facts["held_out_without_flips"]["scans"] == 12
+    assert outside["failed"] > 0 and outside["named"] >= outside["failed"] - 1 and outside["false_alarms"] <= 2
+    assert made.facts["weights"] == "fake" and made.facts["scans_fitted"] == 48
+
+
+def test_structures_keep_their_own_level():
+    made = fit.calibrate(synthetic_rows(), sha256=SHA)
+    same = Evidence((2, 17, 9999), {name: np.zeros(3) for name in made.columns})
+    expected = made.expected(same)
+    assert expected[2] > expected[17] + 0.15
+    assert expected[17] < expected[9999] < expected[2]  # a structure that was not seen is like the others
+
+
+def test_a_threshold_separates_failures_and_stays_where_there_are_none():
+    truth = {0: 0.3, 1: 0.5, 2: 0.7, 3: 0.8}
+    found = fit.best_threshold({0: 0.45, 1: 0.5, 2: 0.66, 3: 0.8}, truth)
+    assert 0.5 < found < 0.66
+    assert fit.best_threshold({0: 0.7}, {0: 0.9}) == ratings.FAILED
+
+
+def test_too_few_scans_are_no_calibration():
+    with pytest.raises(InputError, match="at least"):
+        fit.calibrate(synthetic_rows(8), sha256=SHA)
+
+
+def test_rows_without_evidence_or_truth_count_for_nothing():
+    rows = synthetic_rows()
+    whole = fit.calibrate(rows, sha256=SHA)
+    rows.append({**rows[0], "scan": 99, "values": [], "dice": [], "evidence": {}})
+    again = fit.calibrate(rows, sha256=SHA)
+    assert np.allclose(whole.shared, again.shared)
+    rows[0]["dice"] = [None, *rows[0]["dice"][1:]]
+    assert len(fit.tabulated(rows).y) == 3 * 60 - 1
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    made = fit.calibrate(synthetic_rows(), sha256=SHA)
+    made.save(tmp_path / "a.quality.json")
+    same = Evidence((2, 17), {name: np.array([0.3, -1.0]) for name in made.columns})
+    back = read(tmp_path / "a.quality.json")
+    assert back.expected(same) == pytest.approx(made.expected(same), abs=1e-3)
+    assert (back.columns, back.failed_below, back.facts) == (made.columns, made.failed_below, made.facts)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"columns": ["soft"]}'])
+def test_a_broken_file_is_told_and_not_used(tmp_path, caplog, text):
+    path = path_beside(tmp_path / "fake.safetensors")
+    path.write_text(text)
+    with pytest.raises(InputError, match="no calibration"):
+        read(path)
+    assert calibration_of({"path": str(tmp_path / "fake.safetensors"), "sha256": SHA}) is None
+    assert "fake.quality.json" in caplog.text
+
+
+def test_the_calibration_of_other_weights_is_not_used(tmp_path, caplog):
+    model = network(tmp_path, constant(2.0, sha256="1" * 64))
+    assert calibration_of(model.card) is None
+    assert "other weights" in caplog.text
+    assert calibration_of(network(tmp_path, constant(2.0)).card) is not None
+    assert calibration_of({"name": "nowhere"}) is None
+
+
+# Ratings
+
+
+@pytest.mark.parametrize(
+    ("dice", "rating"),
+    [
+        (0.9, ratings.GREEN),
+        (0.75, ratings.GREEN),
+        (0.7, ratings.AMBER),
+        (0.59, ratings.RED),
+        (math.nan, ratings.UNRATED),
+    ],
+)
+def test_lights(dice, rating):
+    assert ratings.rate(dice) is rating
+
+
+def test_lights_are_told_apart_without_their_colours():
+    signs = [one.sign for one in (ratings.GREEN, ratings.AMBER, ratings.RED)]
+    assert len(set(signs)) == 3 and all(signs)
+
+
+def test_only_what_is_scored_counts_for_the_scan():
+    assert ratings.verdict_on({17: 0.5, 53: 0.7, 24: 0.0}, True).mean == pytest.approx(0.6)
+    assert math.isnan(ratings.verdict_on({24: 1.0}, True).mean)
+
+
+# From end to end
+
+
+def test_without_a_calibration_the_soft_dice_is_shown(tmp_path):
+    result = segment(ball_scan()[0], network=network(tmp_path))
+    assert not result.verdict.calibrated and not result.verdict.failed
+    assert result.verdict.rating is ratings.UNRATED
+    assert result.quality[2] > 0.9
+    assert result.warnings == segment(ball_scan()[0], network=FakeLocateRefine()).warnings
+
+
+def test_a_calibration_says_what_to_expect_and_names_a_failure(tmp_path):
+    good = segment(ball_scan()[0], network=network(tmp_path, constant(2.0)))
+    assert good.quality[2] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-4)
+    assert good.verdict.calibrated and good.verdict.rating is ratings.GREEN
+    assert not any("probably failed" in one for one in good.warnings)
+    bad = segment(ball_scan()[0], network=network(tmp_path, constant(-1.0)))
+    assert bad.verdict.failed
+    assert [one for one in bad.warnings if "probably failed (expected mean Dice 0.27)" in one]
+    assert bad.record["warnings"] == list(bad.warnings)
+
+
+def test_a_calibration_that_lacks_its_evidence_is_left_alone(tmp_path):
+    asks = Calibration(SHA, ("tissue",), np.zeros(1), np.ones(1), np.zeros(2), {})
+    assert not segment(ball_scan()[0], network=network(tmp_path, asks)).verdict.calibrated
+
+
+def test_the_table_has_a_verdict_on_each_scan(tmp_path):
+    for name in ("a", "b"):
+        write_volume(tmp_path / "scans" / f"{name}.nii.gz", ball_scan()[0])
+    model = network(tmp_path, constant(-1.0))
+    job = segment_files(tmp_path / "scans", tmp_path / "out", quality_csv=tmp_path / "qc.csv", model=model)
+    report = run(job)
+    with open(tmp_path / "qc.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scan"].rsplit("/")[-1] for row in rows] == ["a.nii.gz", "b.nii.gz"]
+    assert {row["verdict"] for row in rows} == {"likely failed"} and rows[0]["calibrated"] == "yes"
+    assert float(rows[0]["mean"]) == float(rows[0]["Left-Cerebral-Cortex"]) == pytest.approx(0.269, abs=1e-3)
+    assert float(rows[0]["general grey matter"]) == pytest.approx(0.269, abs=1e-3)
+    assert rows[0]["brainstem"] == ""  # nothing of it is predicted
+    assert report.summary.startswith("Probably failed, 2 of 2") and "b.nii.gz (0.27)" in report.summary
+    record = json.loads((tmp_path / "out" / "a_dseg.json").read_text())
+    assert record["expected_dice"] == {"calibrated": True, "verdict": "likely failed", "mean": 0.269}
+    with open(tmp_path / "out" / "a_dseg.tsv", newline="") as file:
+        assert {row["rating"] for row in csv.DictReader(file, delimiter="\t")} == {"likely failed"}
+
+
+def test_a_folder_for_the_table_is_refused_first(tmp_path):
+    write_volume(tmp_path / "a.nii.gz", ball_scan()[0])
+    with pytest.raises(InputError, match="file for the quality"):
+        run(segment_files(tmp_path / "a.nii.gz", tmp_path / "out", quality_csv=tmp_path, model=FakeLocateRefine()))
+
+
+def test_the_command_line_writes_the_table_and_names_failures(tmp_path, monkeypatch, capsys):
+    for name in ("a", "b"):
+        write_volume(tmp_path / "scans" / f"{name}.nii.gz", ball_scan()[0])
+    model = network(tmp_path, constant(-1.0))
+    monkeypatch.setattr("napari_synthseg.inference.networks.load", lambda options: model)
+    words = ["segment", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), "--qc", str(tmp_path / "qc.tsv")]
+    assert cli.main(words) == cli.DONE
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert "Probably failed, 2 of 2" in printed.err
+    assert (tmp_path / "qc.tsv").read_text().splitlines()[0].startswith("scan\tverdict\tmean\tcalibrated\t")

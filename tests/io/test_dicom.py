@@ -1,0 +1,226 @@
+"""DICOM series: slices in whatever order, the affine of the scanner, one volume of several, nothing guessed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.io import read_scans, read_volume
+from tests.io.builders import image_data
+
+pydicom = pytest.importorskip("pydicom")
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.sequence import Sequence  # noqa: E402
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid  # noqa: E402
+
+SERIES = generate_uid(entropy_srcs=["series"])
+SLICES = image_data(np.int16)  # (columns, rows, slices)
+SAGITTAL = [0, 1, 0, 0, 0, -1]
+
+
+def header(orientation, spacing=(1.5, 2.0)) -> Dataset:
+    """Everything but position and pixels; `spacing` is (rows, columns) in mm as DICOM has it."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = MRImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+    ds.SeriesInstanceUID = SERIES
+    ds.Rows, ds.Columns = SLICES.shape[1], SLICES.shape[0]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated = ds.BitsStored = 16
+    ds.HighBit, ds.PixelRepresentation = 15, 1
+    if orientation is not None:
+        ds.ImageOrientationPatient, ds.PixelSpacing = orientation, list(spacing)
+    return ds
+
+
+def save(ds: Dataset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+
+
+def series(folder: Path, *, data=SLICES, orientation=SAGITTAL, step=(3.0, 0.0, 0.0), skip=(), **fields) -> Path:
+    """One file a slice; the names are not in the order of the slices."""
+    for number in range(data.shape[2]):
+        if number in skip:
+            continue
+        ds = header(orientation)
+        ds.ImagePositionPatient = [float(p) for p in np.array([-10.0, -20.0, 30.0]) + number * np.array(step)]
+        ds.InstanceNumber = number
+        ds.PixelData = np.ascontiguousarray(data[:, :, number].T).tobytes()
+        for name, value in fields.items():
+            setattr(ds, name, value)
+        save(ds, folder / f"{(number * 5) % 8:02d}.dcm")
+    return folder
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and message.endswith(".") and "\n" not in message
+    return message
+
+
+def test_a_series_is_read(tmp_path):
+    v = read_volume(series(tmp_path / "s"))
+    # LPS: columns run along +y (2 mm), rows along -z (1.5 mm), slices along +x (3 mm); RAS turns x and y round. The
+    # normal of these slices is -x, so the last slice comes first.
+    last = [-10 + 7 * 3, -20, 30]
+    expected = [[0, 0, 3, -last[0]], [-2, 0, 0, -last[1]], [0, -1.5, 0, last[2]], [0, 0, 0, 1]]
+    assert np.allclose(v.affine, expected)
+    assert np.array_equal(v.data, SLICES[:, :, ::-1]) and v.data.dtype == np.int16
+
+
+def test_one_file_stands_for_its_series(tmp_path):
+    folder = series(tmp_path / "s")
+    (folder / "notes.txt").write_text("not DICOM")
+    assert np.array_equal(read_volume(folder / "03.dcm").data, read_volume(folder).data)
+
+
+def test_rescaling_to_hounsfield_units(tmp_path):
+    v = read_volume(series(tmp_path / "s", RescaleSlope=2, RescaleIntercept=-1024))
+    assert np.array_equal(v.data, 2.0 * SLICES[:, :, ::-1] - 1024)
+
+
+def test_a_tilted_gantry_gives_a_sheared_grid(tmp_path):
+    v = read_volume(series(tmp_path / "s", step=(3.0, 0.0, 0.8)))
+    assert np.allclose(v.affine[:3, 2], [3, 0, -0.8]) and np.isclose(v.voxel_mm3, 1.5 * 2 * 3)
+
+
+def test_repeated_positions_are_volumes(tmp_path):
+    series(tmp_path / "s" / "a", AcquisitionNumber=1)
+    series(tmp_path / "s" / "b", AcquisitionNumber=2, data=SLICES + 7)
+    for part in ("a", "b"):
+        for file in (tmp_path / "s" / part).iterdir():
+            file.rename(tmp_path / "s" / f"{part}{file.name}")
+        (tmp_path / "s" / part).rmdir()
+    assert "holds 2 volumes" in refusal(tmp_path / "s")
+    assert np.array_equal(read_volume(tmp_path / "s", index=1).data, SLICES[:, :, ::-1] + 7)
+
+
+def test_a_multi_frame_file(tmp_path):
+    ds = header(None)
+    ds.NumberOfFrames = 8
+    shared = Dataset()
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing = [1.5, 2.0]
+    orientation.ImageOrientationPatient = SAGITTAL
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([orientation])
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for number in range(8):
+        position, frame = Dataset(), Dataset()
+        position.ImagePositionPatient = [-10.0 + 3 * number, -20.0, 30.0]
+        frame.PlanePositionSequence = Sequence([position])
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    ds.PixelData = np.ascontiguousarray(SLICES.transpose(2, 1, 0)).tobytes()
+    save(ds, tmp_path / "multi.dcm")
+    classic = read_volume(series(tmp_path / "s"))
+    v = read_volume(tmp_path / "multi.dcm")
+    assert np.array_equal(v.data, classic.data) and np.allclose(v.affine, classic.affine)
+
+
+# What cannot be used
+
+
+def test_a_missing_slice(tmp_path):
+    assert "unevenly spaced" in refusal(series(tmp_path / "s", skip=(3,)))
+
+
+def test_two_series(tmp_path):
+    series(tmp_path / "s")
+    extra = pydicom.dcmread(tmp_path / "s" / "00.dcm")
+    extra.SeriesInstanceUID = generate_uid()
+    save(extra, tmp_path / "s" / "extra.dcm")
+    assert "2 DICOM series" in refusal(tmp_path / "s")
+
+
+def test_a_localizer_among_the_slices(tmp_path):
+    series(tmp_path / "s")
+    extra = pydicom.dcmread(tmp_path / "s" / "00.dcm")
+    extra.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    save(extra, tmp_path / "s" / "extra.dcm")
+    assert "different size or direction" in refusal(tmp_path / "s")
+
+
+def test_a_slice_that_is_there_twice(tmp_path):
+    folder = series(tmp_path / "s")
+    (folder / "again.dcm").write_bytes((folder / "00.dcm").read_bytes())
+    assert "some slices 1 and some 2 times" in refusal(folder)
+
+
+def test_a_single_slice(tmp_path):
+    assert "single slice" in refusal(series(tmp_path / "s", skip=range(1, 8)))
+
+
+@pytest.mark.parametrize("field", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_no_place(tmp_path, field):
+    folder = series(tmp_path / "s")
+    for file in folder.iterdir():
+        ds = pydicom.dcmread(file)
+        delattr(ds, field)
+        save(ds, file)
+    assert field in refusal(folder)
+
+
+def test_a_mosaic(tmp_path):
+    assert "mosaic" in refusal(series(tmp_path / "s", ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]))
+
+
+def test_colours(tmp_path):
+    assert "colours" in refusal(series(tmp_path / "s", SamplesPerPixel=3))
+
+
+def test_truncated_pixels(tmp_path):
+    folder = series(tmp_path / "s")
+    file = folder / "00.dcm"
+    file.write_bytes(file.read_bytes()[:-50])
+    assert "damaged or incomplete" in refusal(folder)
+
+
+def test_no_dicom_at_all(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.txt").write_text("x")
+    assert "no DICOM images" in refusal(tmp_path / "s")
+    (tmp_path / "a.dcm").write_text("x")
+    assert "no DICOM images" in refusal(tmp_path / "a.dcm")
+
+
+def test_an_absurd_spacing(tmp_path):
+    assert "absurd spacing" in refusal(series(tmp_path / "s", step=(300.0, 0, 0)))
+
+
+def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
+    folder = series(tmp_path / "s")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert "napari-synthseg[dicom]" in refusal(folder)
+
+
+def test_a_viewer_gets_every_series_of_a_folder(tmp_path, caplog):
+    folder = series(tmp_path / "s", SeriesDescription="T1 sagittal", SeriesNumber=2)
+    other = series(tmp_path / "other", data=SLICES + 7, SeriesInstanceUID=generate_uid(), SeriesNumber=1)
+    scout = series(tmp_path / "scout", skip=range(1, 8), SeriesInstanceUID=generate_uid(), SeriesNumber=3)
+    for number, file in enumerate([*other.iterdir(), *scout.iterdir()]):
+        file.rename(folder / f"x{number}")
+    with caplog.at_level(logging.WARNING):
+        first, second = read_scans(folder)
+    assert second.name == "T1 sagittal"
+    assert np.array_equal(first.data, second.data + 7)
+    assert "single slice" in caplog.text
+
+
+def test_a_viewer_gets_all_volumes_of_a_series(tmp_path):
+    series(tmp_path / "s" / "a", AcquisitionNumber=1)
+    series(tmp_path / "s" / "b", AcquisitionNumber=2, data=SLICES + 7)
+    for number, file in enumerate([*(tmp_path / "s").rglob("*.dcm")]):
+        file.rename(tmp_path / "s" / f"{number}.dcm")
+    (scan,) = read_scans(tmp_path / "s")
+    assert np.array_equal(scan.data[..., 1], scan.data[..., 0] + 7)
