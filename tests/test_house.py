@@ -21,6 +21,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 1,
+    "fields": 1,
     "devices": 1,
     "jobs": 1,
     "anatomy": 1,
