@@ -24,7 +24,7 @@ from qtpy.QtCore import QPoint, Qt, QThreadPool, QTimer, qInstallMessageHandler
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QMenu, QTableView, QWidget
 
-from napari_synthseg.widgets.parts import memory
+from napari_synthseg.widgets._shared import memory
 
 LEFT_HIPPOCAMPUS = 17
 HARMLESS = ("propagateSizeHints", "XDG_RUNTIME_DIR", "Could not connect", "QFont", "session management")

@@ -45,7 +45,7 @@ from vispy.gloo.glir import GlirProgram
 from napari_synthseg import promptable_weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.widgets.parts import memory
+from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.prompt.widget import PromptWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import AFFINES, half_labels, steps, volume, volume_to_layer

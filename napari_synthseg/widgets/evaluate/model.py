@@ -10,8 +10,8 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QWidget
 
 from napari_synthseg import anatomy
+from napari_synthseg.widgets._shared.table_model import Column, TableModel, known
 from napari_synthseg.widgets.evaluate.rows import ScoreRow
-from napari_synthseg.widgets.parts.table_model import Column, TableModel, known
 from napari_synthseg.widgets.volumes import visibility
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_synthseg.widgets._shared.controls import Message, form_layout
+from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets.evaluate.error_layer import is_errors
 from napari_synthseg.widgets.layers.geometry import layer_problem
-from napari_synthseg.widgets.parts.controls import Message, form_layout
-from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

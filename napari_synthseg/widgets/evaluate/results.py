@@ -9,13 +9,13 @@ import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.evaluate.highlight import Highlight
 from napari_synthseg.widgets.evaluate.job import Outcome, errors_of_structure
 from napari_synthseg.widgets.evaluate.rows import names_of, rows_of, summary, write
 from napari_synthseg.widgets.evaluate.table import ScoresTable
-from napari_synthseg.widgets.parts.controls import Message
-from napari_synthseg.widgets.parts.memory import recall, remember
-from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.view.view import look_at
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QWidget
 
+from napari_synthseg.widgets._shared.name_column import NamedTable
 from napari_synthseg.widgets.evaluate.model import COLUMNS, NAME_COLUMN, ScoresModel
 from napari_synthseg.widgets.evaluate.rows import ScoreRow
-from napari_synthseg.widgets.parts.name_column import NamedTable
 from napari_synthseg.widgets.volumes.model import FilteredRows
 from napari_synthseg.widgets.volumes.rows import as_tsv
 

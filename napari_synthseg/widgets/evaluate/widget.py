@@ -14,17 +14,17 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QProgressBar, QPushButton, QShortcut, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import Message, set_tab_order
+from napari_synthseg.widgets._shared.face import ScrolledFace
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.words import so_far
 from napari_synthseg.widgets.evaluate.error_layer import error_layer, errors_of
 from napari_synthseg.widgets.evaluate.job import Outcome, compare_layers
 from napari_synthseg.widgets.evaluate.pair import LayerPair
 from napari_synthseg.widgets.evaluate.results import FACE, Results
 from napari_synthseg.widgets.layers.geometry import copied_geometry, layer_scan, shown_volume, world_matrix
-from napari_synthseg.widgets.parts.controls import Message, set_tab_order
-from napari_synthseg.widgets.parts.face import ScrolledFace
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.memory import recall, remember
-from napari_synthseg.widgets.parts.notices import complain
-from napari_synthseg.widgets.parts.words import so_far
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.view.commands import bind_keys
 

@@ -14,7 +14,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.prior_table import rows
 from napari_synthseg.generator.priors import PRESETS
 from napari_synthseg.generator.record_table import TIPS
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
 from napari_synthseg.widgets.preview.priors_form import PriorsForm

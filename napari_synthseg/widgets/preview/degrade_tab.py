@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.prior_settings import changed
 from napari_synthseg.generator.prior_table import degradation_rows
-from napari_synthseg.widgets.parts.choices import Choice
+from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
 from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
 from napari_synthseg.widgets.preview.page import PreviewPage

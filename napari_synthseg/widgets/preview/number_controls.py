@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QHBoxLayout, QSizeP
 from superqt import QDoubleRangeSlider, QDoubleSlider
 
 from napari_synthseg.generator.prior_table import PriorInfo
-from napari_synthseg.widgets.parts.controls import keep_from_wheel
+from napari_synthseg.widgets._shared.controls import keep_from_wheel
 
 DECIMALS = 3
 SPIN_WIDTH = 56

@@ -27,11 +27,11 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.saving import read_record_file
-from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel
-from napari_synthseg.widgets.parts.icons import icon_on
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.memory import recall, remember
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel
+from napari_synthseg.widgets._shared.icons import icon_on
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.layer_pair import LayerPair
 from napari_synthseg.widgets.preview.pictures import Picture
 from napari_synthseg.widgets.preview.priors_form import PriorsForm

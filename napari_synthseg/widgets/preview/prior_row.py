@@ -8,8 +8,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_synthseg.generator.prior_table import DIRECTIONS, PriorInfo
-from napari_synthseg.widgets.parts.controls import keep_from_wheel, let_shrink
-from napari_synthseg.widgets.parts.icons import icon_on
+from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink
+from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets.preview.number_controls import NumberControl, RangeControl
 
 RANDOM = "random"

@@ -10,8 +10,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_synthseg.generator.prior_table import PriorInfo
-from napari_synthseg.widgets.parts.controls import Section
-from napari_synthseg.widgets.parts.icons import icon_on
+from napari_synthseg.widgets._shared.controls import Section
+from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets.preview.prior_row import RESET_WIDTH, PriorRow
 
 AnyPriors = TypeVar("AnyPriors")

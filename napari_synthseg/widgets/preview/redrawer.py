@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets._shared.job import Job
 
 WAIT_MS = 150
 """How long a change waits for the next one."""

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.parts.controls import keep_from_wheel
+from napari_synthseg.widgets._shared.controls import keep_from_wheel
 from napari_synthseg.widgets.preview.pictures import Thumbnail
 
 DEFAULT_COUNT = 6

@@ -12,10 +12,10 @@ from napari_synthseg.generator.prior_settings import differences
 from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
 from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
 from napari_synthseg.generator.shapes.table import SUMMARY_TIPS, shape_rows
-from napari_synthseg.widgets.parts.choices import device_choices
-from napari_synthseg.widgets.parts.controls import Section
-from napari_synthseg.widgets.parts.memory import recall
-from napari_synthseg.widgets.parts.options_form import OptionsForm
+from napari_synthseg.widgets._shared.choices import device_choices
+from napari_synthseg.widgets._shared.controls import Section
+from napari_synthseg.widgets._shared.memory import recall
+from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
 from napari_synthseg.widgets.preview.pictures import Picture
 from napari_synthseg.widgets.preview.priors_form import PriorsForm

@@ -12,9 +12,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_synthseg.anatomy import resources
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import let_shrink
 from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.controls import let_shrink
 from napari_synthseg.widgets.preview.layer_pair import is_ours
 
 if TYPE_CHECKING:

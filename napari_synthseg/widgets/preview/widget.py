@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets.parts.face import Face
+from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.preview.brains_tab import BrainsTab
 from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets.prompt.engine import Engine, Question, Way
 
 FOLLOWING = "Through the slices"

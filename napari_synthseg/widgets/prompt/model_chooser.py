@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_synthseg import promptable_weights
-from napari_synthseg.widgets.parts.choices import card_summary, use_folders
-from napari_synthseg.widgets.parts.controls import Message, let_shrink
-from napari_synthseg.widgets.parts.weights_news import NEWS
+from napari_synthseg.widgets._shared.choices import card_summary, use_folders
+from napari_synthseg.widgets._shared.controls import Message, let_shrink
+from napari_synthseg.widgets._shared.weights_news import NEWS
 
 OPEN = "Open weights file…"
 FILTER = "Promptable weights (*.safetensors *.pt *.pth)"

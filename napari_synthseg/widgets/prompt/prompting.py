@@ -11,7 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box, Prompts
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt.asker import Asker
 from napari_synthseg.widgets.prompt.draft import Draft, Place, Step
 from napari_synthseg.widgets.prompt.engine import (

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt.follow import stale_places, way_of
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.work import Following

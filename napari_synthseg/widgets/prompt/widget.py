@@ -20,11 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel, set_tab_order
+from napari_synthseg.widgets._shared.face import ScrolledFace
+from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
+from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.evaluate.error_layer import is_errors
-from napari_synthseg.widgets.parts.controls import Message, form_layout, keep_from_wheel, set_tab_order
-from napari_synthseg.widgets.parts.face import ScrolledFace
-from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
-from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.keys import bind_keys, release_keys

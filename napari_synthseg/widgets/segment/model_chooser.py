@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg import weights
-from napari_synthseg.widgets.parts.choices import card_rows, card_summary, model_cards, weights_card
-from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, let_shrink
-from napari_synthseg.widgets.parts.weights_news import NEWS
+from napari_synthseg.widgets._shared.choices import card_rows, card_summary, model_cards, weights_card
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
+from napari_synthseg.widgets._shared.weights_news import NEWS
 
 OPEN = "Open weights file…"
 FILTER = "Weights (*.safetensors *.h5)"

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import shown_volume
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.segment.job import options_of, scan_of
 from napari_synthseg.widgets.segment.probability_layers import (
     STACK,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets.layers.geometry import copied_geometry, layer_scan
-from napari_synthseg.widgets.parts.job import Job
 from napari_synthseg.widgets.segment.job import Outcome, Steps, segment_scan
 
 if TYPE_CHECKING:

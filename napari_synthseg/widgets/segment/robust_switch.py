@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 from napari_synthseg import weights
 
 if TYPE_CHECKING:
-    from napari_synthseg.widgets.parts.options_form import OptionsForm
+    from napari_synthseg.widgets._shared.options_form import OptionsForm
     from napari_synthseg.widgets.segment.model_chooser import ModelChooser
 
 KIND = "robust"

@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
 
-from napari_synthseg.widgets.parts.icons import icon_on
+from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets.train.words import GOING
 
 PAUSE, GO_ON, CONTINUE, START, LONGER = "Pause", "Go on", "Continue", "Start", "Train longer…"

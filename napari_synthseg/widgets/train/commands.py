@@ -8,8 +8,8 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.notices import complain
 
 
 class Commands(QObject):

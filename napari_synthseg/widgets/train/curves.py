@@ -18,7 +18,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, let_shrink
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
 from napari_synthseg.widgets.train.watcher import Detail, smoothed
 from napari_synthseg.widgets.train.words import plain
 

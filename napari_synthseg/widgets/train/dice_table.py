@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.parts.controls import Message, Section
+from napari_synthseg.widgets._shared.controls import Message, Section
 from napari_synthseg.widgets.train.curves import Plot, has_plots
 from napari_synthseg.widgets.train.watcher import Detail
 

@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.parts.controls import Message
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.notices import complain
+from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.train.request import Request, try_out
 from napari_synthseg.widgets.train.words import duration, pace
 

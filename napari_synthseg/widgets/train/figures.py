@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets.parts.controls import Message
+from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets.train.watcher import Detail
 from napari_synthseg.widgets.train.words import duration, pace, score_word, share, size
 

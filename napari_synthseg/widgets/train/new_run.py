@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.parts.choices import Choice, preference
-from napari_synthseg.widgets.parts.controls import Message, combo, form_layout, set_tab_order
-from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets._shared.choices import Choice, preference
+from napari_synthseg.widgets._shared.controls import Message, combo, form_layout, set_tab_order
+from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.train.estimating import EstimatePanel
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
 from napari_synthseg.widgets.train.request import Request

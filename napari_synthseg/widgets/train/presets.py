@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
+from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
 
 TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
 TRY_STEPS = 60

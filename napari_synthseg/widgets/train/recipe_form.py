@@ -10,11 +10,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_synthseg.weights import own_name
-from napari_synthseg.widgets.parts.choices import device_choices
-from napari_synthseg.widgets.parts.controls import WrappedLabel
-from napari_synthseg.widgets.parts.option_controls import ChoiceControl, IntegerControl
-from napari_synthseg.widgets.parts.option_fields import option_fields
-from napari_synthseg.widgets.parts.options_form import OptionsForm
+from napari_synthseg.widgets._shared.choices import device_choices
+from napari_synthseg.widgets._shared.controls import WrappedLabel
+from napari_synthseg.widgets._shared.option_controls import ChoiceControl, IntegerControl
+from napari_synthseg.widgets._shared.option_fields import option_fields
+from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
 from napari_synthseg.widgets.train.presets import (
     NIGHT,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets.parts.controls import Message, WrappedLabel, keep_from_wheel
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, keep_from_wheel
 from napari_synthseg.widgets.segment.model_chooser import ModelCard
 from napari_synthseg.widgets.train.buttons import RunButtons
 from napari_synthseg.widgets.train.curves import Curves

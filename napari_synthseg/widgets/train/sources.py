@@ -17,7 +17,7 @@ import numpy as np
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
+from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
 from napari_synthseg.widgets.train.words import file_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout
 
 from napari_synthseg.training.runs import RECIPES
-from napari_synthseg.widgets.parts.face import Face
+from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.train.actions import RunActions
 from napari_synthseg.widgets.train.gpus import gpus
 from napari_synthseg.widgets.train.new_run import NewRunPage

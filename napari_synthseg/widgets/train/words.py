@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_synthseg.widgets.parts.words import duration
+from napari_synthseg.widgets._shared.words import duration
 
 if TYPE_CHECKING:
     from napari_synthseg.training.runs import State

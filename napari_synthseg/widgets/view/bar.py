@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.controls import combo
-from napari_synthseg.widgets.parts.icons import icon_on
-from napari_synthseg.widgets.parts.memory import recall, remember
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import combo
+from napari_synthseg.widgets._shared.icons import icon_on
+from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.edge_letters import edge_letters
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.widgets.parts.choices import preference
+from napari_synthseg.widgets._shared.choices import preference
 from napari_synthseg.widgets.view.surfaces import surfaces
 
 if TYPE_CHECKING:

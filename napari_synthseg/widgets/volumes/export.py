@@ -11,10 +11,10 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.memory import recall, remember
-from napari_synthseg.widgets.parts.notices import complain
 from napari_synthseg.widgets.volumes.rows import write_volumes
 from napari_synthseg.widgets.volumes.table import VolumesTable
 

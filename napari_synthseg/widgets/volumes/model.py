@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality import ratings
-from napari_synthseg.widgets.parts.table_model import SORT_ROLE, Column, TableModel, known
+from napari_synthseg.widgets._shared.table_model import SORT_ROLE, Column, TableModel, known
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.rows import PairRow, VolumeRow
 

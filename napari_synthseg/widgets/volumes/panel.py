@@ -10,9 +10,9 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, shown_volume
-from napari_synthseg.widgets.parts.controls import Message
-from napari_synthseg.widgets.parts.memory import recall, remember
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.export import VolumesExport

@@ -9,11 +9,11 @@ import numpy as np
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import world_matrix
 from napari_synthseg.widgets.layers.labels_layer import recounted
-from napari_synthseg.widgets.parts.controls import Message
-from napari_synthseg.widgets.parts.job import Job
-from napari_synthseg.widgets.parts.notices import complain
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -8,7 +8,7 @@ from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QMenu, QWidget
 
-from napari_synthseg.widgets.parts.name_column import NamedTable
+from napari_synthseg.widgets._shared.name_column import NamedTable
 from napari_synthseg.widgets.volumes.model import (
     NAME_COLUMN,
     PAIRS,

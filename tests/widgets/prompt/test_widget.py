@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
-from napari_synthseg.widgets.parts import memory
+from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.prompt import PromptWidget
 from napari_synthseg.widgets.prompt.keys import ACTIONS
 from napari_synthseg.widgets.prompt.model_chooser import OPEN, PromptModelChooser

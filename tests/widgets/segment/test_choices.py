@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.widgets.parts import memory
+from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.segment import choices as segment_choices
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.widgets.builders import scan_layer

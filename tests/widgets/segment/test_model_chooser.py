@@ -9,8 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_synthseg import weights
-from napari_synthseg.widgets.parts import choices
-from napari_synthseg.widgets.parts.controls import form_layout
+from napari_synthseg.widgets._shared import choices
+from napari_synthseg.widgets._shared.controls import form_layout
 from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelCard, ModelChooser
 from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 

@@ -13,8 +13,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets._shared import job as job_module
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
-from napari_synthseg.widgets.parts import job as job_module
 from tests.widgets.builders import opening, scan_layer, steps
 
 

@@ -11,7 +11,7 @@ from napari_synthseg import promptable_weights
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.watching import save_picture
-from napari_synthseg.widgets.parts.weights_news import NEWS
+from napari_synthseg.widgets._shared.weights_news import NEWS
 from napari_synthseg.widgets.prompt.model_chooser import PromptModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.gpus import parsed

@@ -6,10 +6,10 @@ import pytest
 from qtpy.QtWidgets import QStyleOptionViewItem
 
 from napari_synthseg import anatomy
+from napari_synthseg.widgets._shared.name_column import shorter
 from napari_synthseg.widgets.evaluate.model import COLUMNS, NAME_COLUMN
 from napari_synthseg.widgets.evaluate.rows import ScoreRow
 from napari_synthseg.widgets.evaluate.table import ScoresTable
-from napari_synthseg.widgets.parts.name_column import shorter
 
 VOLUME_COLUMN = 4
 

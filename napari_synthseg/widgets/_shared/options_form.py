@@ -10,10 +10,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.controls import Section, form_layout
-from napari_synthseg.widgets.parts.option_controls import DEFAULT_TEXT, Control, FlagControl, make_control
-from napari_synthseg.widgets.parts.option_fields import OptionField, option_fields
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import Section, form_layout
+from napari_synthseg.widgets._shared.option_controls import DEFAULT_TEXT, Control, FlagControl, make_control
+from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
 
 ADVANCED = "Advanced"
 

@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from napari_synthseg.widgets.parts.controls import let_shrink
+from napari_synthseg.widgets._shared.controls import let_shrink
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

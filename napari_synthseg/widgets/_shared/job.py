@@ -23,7 +23,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_synthseg.jobs import Progress, stoppable
-from napari_synthseg.widgets.parts.activity import Activity
+from napari_synthseg.widgets._shared.activity import Activity
 
 logger = logging.getLogger("napari_synthseg")
 

@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_synthseg.widgets.parts.layer_chooser import LayerChooser
+from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 
 
 @pytest.fixture

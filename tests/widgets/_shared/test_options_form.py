@@ -13,9 +13,9 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.option_fields import option_fields
-from napari_synthseg.widgets.parts.options_form import OptionsForm
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.option_fields import option_fields
+from napari_synthseg.widgets._shared.options_form import OptionsForm
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets.parts.notices import DetailsDialog, complain
+from napari_synthseg.widgets._shared.notices import DetailsDialog, complain
 
 
 @pytest.fixture

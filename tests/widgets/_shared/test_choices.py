@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_synthseg import weights
-from napari_synthseg.widgets.parts import choices
+from napari_synthseg.widgets._shared import choices
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from napari.utils.progress import progress
 from qtpy.QtCore import QObject, QThreadPool
 
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.widgets.parts import job as job_module
-from napari_synthseg.widgets.parts.job import Job
+from napari_synthseg.widgets._shared import job as job_module
+from napari_synthseg.widgets._shared.job import Job
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ ENDING = """
 import time
 from napari.qt import get_qapp
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.widgets.parts import job as module
+from napari_synthseg.widgets._shared import job as module
 
 def steps(interruptible):
     yield Progress("Busy")

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.parts.choices import Choice
+from napari_synthseg.widgets._shared.choices import Choice
 
 
 class WrappedLabel(QLabel):

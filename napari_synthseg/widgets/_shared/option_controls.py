@@ -19,9 +19,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets.parts.choices import Choice
-from napari_synthseg.widgets.parts.controls import keep_from_wheel, let_shrink
-from napari_synthseg.widgets.parts.option_fields import OptionField
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink
+from napari_synthseg.widgets._shared.option_fields import OptionField
 
 DEFAULT_TEXT = "default"
 LARGEST = 2_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_synthseg.widgets.parts import memory
+from napari_synthseg.widgets._shared import memory
 
 
 @pytest.fixture
