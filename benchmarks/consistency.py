@@ -8,7 +8,7 @@ With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT wou
 says where the intensities come from), or with random contrasts; at 1 mm, or with slices (axial) of so many mm. Every
 scan is segmented as `napari-synthseg segment` does. Said are the Dice with the truth, the Dice between contrasts
 (nothing of the anatomy differs), and the coefficient of variation of each structure's volume over the contrasts. With
---lesions the heads have lesions of that volume; weights that know them (label 77) are scored on them too.
+--lesions the heads have lesions of that volume, which are white matter in the truth.
 
 With --scans: FOLDER holds T1 scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`), or without;
 each is segmented as it is and with inverted intensities, the nearest thing to another real contrast at hand.
@@ -101,16 +101,15 @@ def synthetic(
     slices: Sequence[float],
     seed: int,
     lesions_ml: float = 0.0,
-    lesions_apart: bool = False,
 ):
     """Yields (anatomy, truth, scans by name, made one at a time) of each label map.
 
-    Lesions are apart in the truth if asked for, else white matter.
+    Lesions are white matter in the truth.
     """
     for path in paths:
         label_map, affine = prepared(path)
         record = anatomy_record(label_map, seed, lesions_ml)
-        truth = true_labels(record if lesions_apart else replace(record, drawn_lesions=None), label_map, affine)
+        truth = true_labels(replace(record, drawn_lesions=None), label_map, affine)
         kinds = [(c, mm) for mm in slices for c in contrasts]
 
         def scans(kinds=kinds, record=record, label_map=label_map, affine=affine) -> Iterator[tuple[str, Volume]]:
@@ -248,11 +247,9 @@ def main() -> int:
     except (InputError, OSError) as error:
         print(f"consistency: {error}", file=sys.stderr)
         return 2
-    knows = anatomy.LESION in model.labels  # type: ignore[operator]
-    values = [*anatomy.evaluated_values(), *([anatomy.LESION] if knows else [])]
-    options = {"fast": args.fast, "threads": args.threads, **({"lesions": True} if knows else {})}
-    drawn = (args.contrasts, args.slices, args.seed, args.lesions, knows)
-    some = real(args.folder) if args.scans else synthetic(paths, *drawn)
+    values = [*anatomy.evaluated_values()]
+    options = {"fast": args.fast, "threads": args.threads}
+    some = real(args.folder) if args.scans else synthetic(paths, args.contrasts, args.slices, args.seed, args.lesions)
     args.out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     pairs: list[Row] = []

@@ -27,8 +27,6 @@ RUNS = {
     "encode": "encode --threads 2 -n 3",
     "evaluate": "evaluate",
     "training": "training --threads 1 -n 6 --label-map SHARED/data/label_maps/training_seg_18.nii.gz",
-    "training, lesions": "training --lesions --threads 1 -n 6 "
-    "--label-map SHARED/data/label_maps/training_seg_18.nii.gz",
     "paper, 96": "paper --size 96 --threads 1 -n 3 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
     "paper, 96, float32": "paper --size 96 --float32 --threads 1 -n 2 "
     "--label-map SHARED/data/label_maps/training_seg_01.nii.gz",
@@ -93,8 +91,6 @@ LINES = (
     Line("scores of one pair of 256^3 label maps", "evaluate"),
     Line("a step of `train synthseg`, one thread: locator", "training", of_stage("locate")),
     Line("the same: refiner", "training", of_stage("refine")),
-    Line("with lesions: locator", "training, lesions", of_stage("locate")),
-    Line("with lesions: refiner", "training, lesions", of_stage("refine")),
     Line("a step of `train synthseg --preset paper`, one thread: crop of 96^3, bfloat16", "paper, 96", later),
     Line("the same in float32", "paper, 96, float32", later),
     Line("the same: crop of 160^3, bfloat16", "paper, 160", later),

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--device cpu] [--random-weights]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
-    python benchmarks/speed.py training  [--label-map FILE] [--lesions] [--threads 1] [-n 6]
+    python benchmarks/speed.py training  [--label-map FILE] [--threads 1] [-n 6]
     python benchmarks/speed.py paper     [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 3]
     python benchmarks/speed.py phantom | evaluate
     python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
@@ -58,7 +58,6 @@ def main() -> None:
         action="store_true",
         help="an untrained network; as costly, but for the orientation it doubts",
     )
-    parser.add_argument("--lesions", action="store_true", help="train with white matter lesions, from --model")
     parser.add_argument("--float32", action="store_true", help="train as on a processor without bfloat16")
     parser.add_argument("--device", default="cpu", help="of pipeline, generator, training and paper")
     parser.add_argument("-n", type=int, default=1)
@@ -206,15 +205,14 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
-    from napari_synthseg.training.lesions import priors_with
     from napari_synthseg.training.synthseg import predicted_labels, start_from
 
     if args.threads:
         torch.set_num_threads(args.threads)
     maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
-    model = LocateRefine(predicted_labels(maps, args.lesions))
+    model = LocateRefine(predicted_labels(maps))
     start_from(model, args.model)
-    priors = priors_with(preset(args.preset or "fast"), args.lesions)
+    priors = preset(args.preset or "fast")
     common: dict[str, Any] = {"seed": 1, "device": args.device, "validation": lambda m: {}}
     recipes: list[Any] = [LocateRecipe(model, maps, priors, batch=2, **common)]
     recipes.append(RefineRecipe(model, maps, priors, batch=3, **common))

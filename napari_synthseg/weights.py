@@ -34,7 +34,7 @@ ENDINGS = (".safetensors", ".h5")
 """Of the files that a name may stand for."""
 SEGMENTERS = ("locate-refine", "unet", "robust", "unetr", "swin-unetr")
 """Kinds of network, on a card, that make labels from a scan alone."""
-HELPERS = {"lesions": "lesion-weights", "parcellation": "parcellation", "quality": "regressor"}
+HELPERS = {"parcellation": "parcellation", "quality": "regressor"}
 """Kinds that work on what a segmenter found, and the option of `segment` that takes them."""
 NEEDED = ("name", "network", "labels")
 """What every card says; the labels only where there are some."""

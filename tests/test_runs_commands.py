@@ -101,7 +101,6 @@ def test_a_run_that_goes_on_keeps_its_options(words, tmp_path, capsys) -> None:
 RESUMED = {
     "synthseg": {"label_maps": "maps", "steps": 7, "lesions": True, "curriculum": [0.2, 9]},
     "robust": {"label_maps": "maps", "steps_s1": 7, "plan": "paper", "denoiser_features": 3},
-    "lesions": {"label_maps": "maps", "steps": 7, "hidden": [5], "heads": "heads"},
     "organ": {"pairs": "scans", "steps": 7, "subregions": False, "flip": True},
     "synthfm": {"steps": 7, "boxes": False, "optimizer": "adamw"},
     "learn2synth": {"label_maps": "maps", "labelled": "scans", "steps": 777, "inner": "sgd"},

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg import weights
-from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.targets import posteriors_path, read_record
 from napari_synthseg.io import suffix
@@ -38,9 +36,6 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
     for key, value in fields.items():
         if isinstance(value, Path) and key not in NOT_ASKED:
             sums[key] = weights.sha256(weights.find(value))
-    if options.lesions and "lesion_weights" not in sums:
-        with suppress(InputError):  # a network that knows lesions itself needs no other
-            sums["lesion_weights"] = weights.sha256(weights.find("lesions"))
     files = [key for key, value in fields.items() if isinstance(value, Path)]
     kept = {key: value for key, value in fields.items() if key not in (*NOT_ASKED, *files)}
     return json.loads(json.dumps({"options": kept, "weights": sums}))

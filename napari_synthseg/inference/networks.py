@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import lesions
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.parcellation import load_parcellation
 from napari_synthseg.inference.regressor import load_regressor
@@ -20,14 +19,12 @@ class Networks:
 
     Attributes:
         segmenter: finds the structures.
-        lesions: marks white matter lesions afterwards, if wanted and the segmenter does not know them.
         parcellation: divides the cortex, if wanted.
         regressor: SynthSeg's estimate of quality, if wanted.
         locator: looks for the orientation, if wanted: the segmenter itself where it can.
     """
 
     segmenter: nn.Module
-    lesions: nn.Module | None = None
     parcellation: nn.Module | None = None
     regressor: nn.Module | None = None
     locator: nn.Module | None = None
@@ -46,7 +43,6 @@ def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Net
     segmenter = load(options) if segmenter is None else segmenter
     return Networks(
         segmenter,
-        lesions.stage_for(segmenter, options),
         None if options.parcellation is None else load_parcellation(str(options.parcellation)),
         None if options.regressor is None else load_regressor(str(options.regressor)),
         _locator(segmenter) if options.fix_orientation else None,

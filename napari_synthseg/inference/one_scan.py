@@ -15,12 +15,10 @@ import torch
 from torch import nn
 
 from napari_synthseg import __version__, anatomy
-from napari_synthseg.anatomy import LESION
 from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import lesions, plausibility, postprocess
+from napari_synthseg.inference import plausibility, postprocess
 from napari_synthseg.inference.grid import Grid, Turn
-from napari_synthseg.inference.lesion_stage import mark_steps
 from napari_synthseg.inference.networks import Networks, load_all
 from napari_synthseg.inference.options import SegmentOptions, make_options
 from napari_synthseg.inference.organs import NOTHING, names_of
@@ -121,7 +119,7 @@ def segment_steps(
         card = getattr(model, "card", None)
         names = names_of(card)
         how = procedure(options, card)
-        finder, divider, judge = networks.lesions, networks.parcellation, networks.regressor
+        divider, judge = networks.parcellation, networks.regressor
         clock.lap("load")
         yield Progress("Preparing", 0, 1)
         prepared = prepare(
@@ -148,7 +146,6 @@ def segment_steps(
         prediction = yield from predict_steps(
             model, prepared.image, device=str(device), max_voxels=options.block_mm**3, how=how
         )
-        prediction = lesions.kept_or_folded(prediction, (options.lesions and finder is None) or not how.brain)
         clock.lap("predict")
         before = postprocess.soft_volumes(prediction.posteriors, prediction.values, 1.0)
         hard = yield from postprocess.clean_steps(
@@ -176,32 +173,15 @@ def segment_steps(
         if divider is not None and scene is not None:
             parcels = yield from parcellate_steps(divider, scene, prediction, hard, shape, device)
             clock.lap("parcellate")
-        marked = None
-        if finder is not None:
-            where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
-            marked = yield from mark_steps(
-                finder,
-                prediction,
-                hard,
-                prepared.image,
-                where,
-                flip=how.flip,
-                max_voxels=options.block_mm**3,
-                voxel_mm3=prepared.voxel_mm3,
-            )
-            clock.lap("lesions")
         yield Progress("Measuring", 0, 1)
-        found, final = (prediction, hard) if marked is None else (marked.prediction, marked.hard)
-        result = measure(prepared, found, final, options, parcels, names)
+        result = measure(prepared, prediction, hard, options, parcels, names)
         if how.brain:
             result = judged(result, prediction, hard, prepared, before, how.flip, calibration_of(card))
         else:
             result = with_soft_dice(result, prediction, hard)
-        if marked is not None and marked.soft_dice is not None:
-            result = replace(result, quality={**result.quality, LESION: marked.soft_dice})
         clock.lap("measure")
         failed = [result.verdict.warning] if result.verdict.warning else []
-        warnings = [*failed, *partial, *warnings, *result.warnings, *([] if marked is None else marked.warnings)]
+        warnings = [*failed, *partial, *warnings, *result.warnings]
         if not options.fix_orientation and not partial and prediction.coarse is not None:
             where = torch.device(prediction.device)  # the CPU, if memory ran out elsewhere
             warnings += yield from plausibility.question_orientation(
@@ -210,9 +190,7 @@ def segment_steps(
             clock.lap("plausibility")
         record = make_record(options, model, volume, name, prediction, turn, clock.laps)
         record["procedure"] = asdict(how)
-        record |= (
-            lesions.described(model, options, marked, final) if how.brain else {"organ": dict(card or {}).get("organ")}
-        )
+        record |= {} if how.brain else {"organ": dict(card or {}).get("organ")}
         if groups:
             record["regressor"] = {name: round(score, 4) for name, score in groups.items()}
         record["warnings"] = warnings
@@ -271,8 +249,6 @@ def judged(
 ) -> Segmentation:
     """A result with its expected Dice, the verdict on the scan, and a warning if it has probably failed."""
     sums = {value: result.volumes[value] / prepared.voxel_mm3 for value in map(int, prediction.values[1:])}
-    if LESION in result.volumes and LESION not in prediction.values:  # marked later: what is judged is without them
-        sums = postprocess.soft_volumes(prediction.posteriors, prediction.values, 1.0)
     soft = expected_dice(prediction.posteriors, prediction.values, hard, sums)
     evidence = gather(prediction, hard, prepared.image, soft, sums, before, flips)
     expected = None if calibration is None else calibration.expected(evidence)

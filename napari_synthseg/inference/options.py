@@ -45,10 +45,6 @@ class SegmentOptions:
     """Keep the posteriors of all structures too."""
     tissues: bool = False
     """Keep the two tissue maps of a robust network too: what its S1 finds, and what its denoiser makes of that."""
-    lesions: bool = False
-    """Label white matter lesions (77), by a small network after the segmentation, or by one that knows them itself."""
-    lesion_weights: Path | None = None
-    """Weights of the lesion network (`train lesions`) in place of those that come along; only with lesions."""
     keep_largest: bool = True
     """Keep only the largest component of every structure (topological class)."""
     fill_holes: bool = True
@@ -76,7 +72,7 @@ def make_options(**options) -> SegmentOptions:
     for name in options:
         if name not in known:
             raise InputError(f"There is no option {name!r}; there are {', '.join(known)}.")
-    for name in ("weights", "parcellation", "regressor", "lesion_weights"):
+    for name in ("weights", "parcellation", "regressor"):
         if isinstance(options.get(name), str):
             options[name] = Path(options[name])
     return SegmentOptions(**options)

@@ -39,7 +39,6 @@ def check_options(options: SegmentOptions, card: Mapping[str, Any]) -> None:
         "fixing the orientation": options.fix_orientation,
         "a parcellation": options.parcellation is not None,
         "a quality regressor": options.regressor is not None,
-        "looking for lesions": options.lesions,
     }
     for what, asked in wrong.items():
         if asked:

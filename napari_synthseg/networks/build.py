@@ -9,7 +9,6 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.lesion_finder import LesionFinder
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.regressor import QualityRegressor
 from napari_synthseg.networks.robust import Hierarchy
@@ -55,10 +54,6 @@ def _quality(card: Card) -> nn.Module:
     return QualityRegressor(len(card["labels"]), card.get("features", 24), card.get("levels", 4), card.get("kernel", 5))
 
 
-def _lesions(card: Card) -> nn.Module:
-    return LesionFinder(card["hidden"])
-
-
 def _locate_refine(card: Card) -> nn.Module:
     return LocateRefine(card["labels"], card["locator_features"], card["refiner_features"])
 
@@ -95,7 +90,6 @@ BUILDERS: dict[str, Callable[[Card], nn.Module]] = {
     "robust": _robust,
     "parcellation": _unet,
     "quality": _quality,
-    "lesions": _lesions,
     **dict.fromkeys(TRANSFORMERS, _transformer),
     **dict.fromkeys((kind + ENCODER for kind in TRANSFORMERS), _encoder),
 }

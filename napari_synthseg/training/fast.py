@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg.anatomy import LESION
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.brains import Grid, Sample, apply, target
 from napari_synthseg.generator.labelmap import LabelMap
@@ -17,7 +16,6 @@ from napari_synthseg.generator.priors import Priors, milder
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.lesions import TYPICAL_MM3
 from napari_synthseg.training.losses import dice_and_cross_entropy
 from napari_synthseg.training.parallel import team
 from napari_synthseg.training.pictures import labelled_picture
@@ -66,8 +64,6 @@ def class_weights(
     for m in maps:
         lut = torch.tensor([channel.get(t, 0) for t in m.targets])
         count += torch.bincount(lut[m.index.reshape(-1).long()], minlength=k)[:k]
-        if LESION in channel and not groups and LESION not in m.targets:  # painted later
-            count[channel[LESION]] += TYPICAL_MM3 / m.spacing**3
     share = (count / count.sum()).clamp(min=1e-6)
     weights = share**-power
     return (weights / weights[0]).float()

@@ -12,17 +12,20 @@ import torch
 from napari_synthseg import __version__, anatomy, weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap, load
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training import lesions, starting, validation
+from napari_synthseg.training import starting, validation
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
 from napari_synthseg.training.folder import card_of, checkpoint, read_config
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions, stages
 from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.parallel import team
+
+LESION_LOAD_ML = (0.0, 60.0)
+"""Volume of the white matter lesions that `lesions` paints into label maps."""
 
 
 def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
@@ -45,10 +48,10 @@ def train(options: TrainSynthSegOptions) -> Generator[Progress, None, Path]:
 
 
 def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
-    labels = predicted_labels(training, options.lesions)
+    labels = predicted_labels(training)
     model = LocateRefine(labels, options.locator_features, options.refiner_features)
-    priors = lesions.priors_with(preset(options.priors or "fast"), options.lesions)
-    seen = lesions.priors_with(preset("synthseg"), options.lesions)
+    priors = with_lesions(preset(options.priors or "fast"), options.lesions)
+    seen = with_lesions(preset("synthseg"), options.lesions)
     cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     steps = stages(options)
@@ -94,20 +97,20 @@ def _fast(options: TrainSynthSegOptions, training: list[LabelMap], held_out: lis
 
 
 def _paper(options: TrainSynthSegOptions, training: list[LabelMap], held_out: list[LabelMap], device: torch.device):
-    labels = predicted_labels(training, options.lesions)
+    labels = predicted_labels(training)
     model = UNet3d(labels, features=options.features)
     if options.crop % model.multiple:
         raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
     if options.start_from:
         start_from(model, options.start_from)
-    seen = lesions.priors_with(preset("synthseg"), options.lesions)
+    seen = with_lesions(preset("synthseg"), options.lesions)
     cases = validation.synthetic_cases(held_out, seen, labels, 2, options.seed + 5)
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
 
     recipe = PaperRecipe(
         model,
         training,
-        lesions.priors_with(preset(options.priors or "synthseg"), options.lesions),
+        with_lesions(preset(options.priors or "synthseg"), options.lesions),
         seed=options.seed,
         batch=options.batch or 1,
         crop=options.crop,
@@ -206,7 +209,7 @@ def start_from(model: LocateRefine | UNet3d, name: str) -> None:
     Raises:
         InputError: if there are no such weights, or they belong to another network, other labels or other sizes.
     """
-    source = lesions.grown(weights.load_model(name), model.labels)
+    source = weights.load_model(name)
     sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
     if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:  # type: ignore[arg-type]
         raise InputError(
@@ -221,17 +224,24 @@ def _facts(options: TrainSynthSegOptions, training: Sequence[LabelMap], held_out
     first = f"train synthseg, preset {options.preset}, seed {options.seed}"
     held = ", ".join(m.name for m in held_out) or "none"
     return {
-        "labels": list(predicted_labels(training, options.lesions)),
+        "labels": list(predicted_labels(training)),
         "recipe": starting.recipe_words(first, options, plain, ("validation", "resume")),
         "data": f"{len(training)} label maps (held out: {held}); synthetic images only",
     }
 
 
-def predicted_labels(maps: Sequence[LabelMap], with_lesions: bool = False) -> tuple[int, ...]:
-    """Targets of the maps, sorted, background first; SynthSeg's 33 where all of them are among those; and lesions."""
+def with_lesions(priors: Priors, lesions: bool) -> Priors:
+    """Return priors that paint white matter lesions, if asked for; a load of their own stays."""
+    if not lesions or priors.lesion_load_ml[1] > 0:
+        return priors
+    return replace(priors, lesion_load_ml=LESION_LOAD_ML)
+
+
+def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
+    """Return the targets of the maps, sorted, background first; SynthSeg's 33 if all of them are among those."""
     found = {t for m in maps for t in m.targets} | {0}
     standard = anatomy.predicted_values(2)
-    return lesions.labels_with(standard if found <= set(standard) else sorted(found), with_lesions)
+    return standard if found <= set(standard) else tuple(sorted(found))
 
 
 def read_maps(path: Path) -> list[LabelMap]:

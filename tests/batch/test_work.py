@@ -12,6 +12,8 @@ from napari_synthseg.batch import identity, work
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.work import Segmenter, Settings
 from napari_synthseg.errors import InputError
+from napari_synthseg.inference import regressor
+from tests import keras_files as files
 from tests.batch.fakes import QUICK, load_fake, write_scan
 
 
@@ -51,13 +53,15 @@ def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, m
 def test_networks_that_help_are_loaded_once_too(tmp_path, monkeypatch):
     loaded, load_model = [], weights.load_model
     monkeypatch.setattr(weights, "load_model", lambda name, *rest: loaded.append(name) or load_model(name, *rest))
-    options = replace(QUICK, lesions=True)
+    monkeypatch.setattr(regressor.score_steps, "__defaults__", (32,))
+    path = files.write_keras(tmp_path / "qc.h5", files.random_arrays(files.regressor_shapes()))
+    options = replace(QUICK, regressor=path)
     segmenter = Segmenter(Settings("t", options, identity.made_with(options), load=load_fake))
     for n in range(2):
         task = Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz")
         assert segmenter.do(task).reason == ""
     segmenter.close()
-    assert loaded == ["lesions"]
+    assert loaded == [str(path)]
 
 
 def test_weights_that_are_missing_are_missed_before_the_first_scan():

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.generator.priors import Priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train
+from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train, with_lesions
 from napari_synthseg.weights import load_model
 from tests.generator.builders import boxes
 
@@ -55,6 +57,15 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
         fine = model.refine(torch.rand(1, 1, 32, 48, 32), prior[:, :, :16, :24, :16], appearance)
     assert fine.shape == (1, 33, 32, 48, 32)
     assert torch.allclose(fine.sum(1), torch.ones(1, 32, 48, 32), atol=1e-4)
+
+
+def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None:
+    model = load_model(run(train(tiny(maps, tmp_path / "run", steps=2, locate_share=0.5, lesions=True))))
+    assert model.labels == anatomy.predicted_values() and "lesions True" in model.card["recipe"]
+    plain = Priors()
+    assert with_lesions(plain, False) == plain and with_lesions(plain, True).lesion_load_ml[1] > 0
+    mine = replace(plain, lesion_load_ml=(3.0, 4.0))
+    assert with_lesions(mine, True) == mine
 
 
 @pytest.mark.parametrize("stage", [LocateRecipe, RefineRecipe])

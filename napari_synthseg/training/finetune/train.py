@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_synthseg import anatomy, weights
+from napari_synthseg import weights
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.locate_refine import LocateRefine
@@ -29,7 +29,6 @@ from napari_synthseg.training.finetune.synthetic import SyntheticCrops
 from napari_synthseg.training.finetune.weights_of_run import RECIPE, card_of, export
 from napari_synthseg.training.finetune.weights_of_run import is_run as is_run
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.finetune import ANEW, STAGE, TrainFinetuneOptions, stages
 from napari_synthseg.training.options.finetune import has_two_stages as has_two_stages
@@ -194,4 +193,4 @@ def priors_of(options: TrainFinetuneOptions, model: nn.Module) -> Priors:
     chosen = preset(options.priors or ("fast" if fast else "synthseg"))
     if options.priors is None and isinstance(model, RobustLocateRefine):
         chosen = replace(chosen, noise_std=NOISE)
-    return priors_with(chosen, anatomy.LESION in labels_of(model))
+    return chosen

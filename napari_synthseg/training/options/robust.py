@@ -51,7 +51,7 @@ class TrainRobustOptions:
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
     lesions: bool = False
-    """White matter lesions as one more class: painted into the label maps, and predicted as label 77."""
+    """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     seed: int = 1
     """Seed of everything random."""
     batch: int | None = None

@@ -24,7 +24,6 @@ from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training import validation
 from napari_synthseg.training.fast import RefineRecipe
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.lesions import grown
 from napari_synthseg.training.loop import LoopOptions, Recipe, fit
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.parallel import team
@@ -183,7 +182,7 @@ def starting_weights(name: str, model: RobustLocateRefine) -> LocateRefine | Non
     if name == "none":
         return None
     try:
-        source = grown(weights.load_model(WARM if name == "auto" else name), model.labels)
+        source = weights.load_model(WARM if name == "auto" else name)
     except InputError:
         if name == "auto":
             return None

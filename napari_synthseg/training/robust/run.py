@@ -17,11 +17,10 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.robust_fast import KERNEL
 from napari_synthseg.training import starting, validation
 from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
-from napari_synthseg.training.lesions import priors_with
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import plans
 from napari_synthseg.training.robust.parts import tissue_classes
-from napari_synthseg.training.synthseg import predicted_labels, read_maps, split
+from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, with_lesions
 
 NOISE = (0.0, 50.0)
 """Standard deviation of the noise in the fast plan's images, intensities in [0, 255]: the degradation's (Table S1)."""
@@ -47,14 +46,14 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
     device = starting.begin(options)
     yield Progress("reading label maps")
     training, held_out = split(read_maps(options.label_maps), options.hold_out)
-    labels = predicted_labels(training, options.lesions)
+    labels = predicted_labels(training)
     tissue_classes(labels)  # refuses label maps without tissues
     starting.check_new(options.out, options.resume, f"{options.only or ''}*")
     labelled = validation.labelled_scans(options.labelled, labels) if options.labelled else []
     scans = validation.labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation")
     heads = validation.synthetic_cases(
-        held_out, priors_with(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
+        held_out, with_lesions(preset("synthseg"), options.lesions), labels, 1, options.seed + 5
     )
     data = plans.Data(labels, training, priors_of(options), labelled, heads, scans, device)
     card = card_of(options, data, [m.name for m in held_out])
@@ -68,8 +67,8 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
 def priors_of(options: TrainRobustOptions) -> Priors:
     """Those of the generative model: the preset asked for, or the plan's own."""
     if options.priors is not None or options.plan == "paper":
-        return priors_with(preset(options.priors or "synthseg-plus"), options.lesions)
-    return priors_with(replace(preset("fast"), noise_std=NOISE), options.lesions)
+        return with_lesions(preset(options.priors or "synthseg-plus"), options.lesions)
+    return with_lesions(replace(preset("fast"), noise_std=NOISE), options.lesions)
 
 
 def card_of(options: TrainRobustOptions, data: plans.Data, held_out: Sequence[str]) -> dict[str, Any]:

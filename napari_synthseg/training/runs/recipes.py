@@ -69,14 +69,6 @@ RECIPES: dict[str, RecipeEntry] = {
             f"{HERE}.robust",
         ),
         RecipeEntry(
-            "lesions",
-            "White matter lesions",
-            "A small network that marks lesions after the segmentation, from label maps alone.",
-            f"{HERE}.options.lesions:TrainLesionsOptions",
-            f"{HERE}.lesion_stage.train",
-            "segment SCAN -o LABELS.nii.gz --lesions --lesion-weights WEIGHTS",
-        ),
-        RecipeEntry(
             "organ",
             "Any organ",
             "A segmentation network for any organ and contrast, from scans with labels.",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FACE = "segment"
 NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
-USUAL = ("index", "grid", "robust", "lesions", "ct", "device")
+USUAL = ("index", "grid", "robust", "ct", "device")
 FORGOTTEN = ("index", "ct", "fix_orientation")
 """Options that say something about one scan: remembered, they would spoil the next one."""
 PREFERRED = ("device", "threads")
@@ -43,8 +43,6 @@ TEXTS = {
     "fix_orientation": "Fix orientation",
     "posteriors": "Keep posteriors",
     "tissues": "Keep tissue maps",
-    "lesions": "White &matter lesions",
-    "lesion_weights": "Lesion network",
     "keep_largest": "Keep largest component",
     "fill_holes": "Fill holes",
     "block_mm": "Largest block",
@@ -96,7 +94,6 @@ class SegmentChoices(QWidget):
                 "index": "the one shown",
                 "parcellation": "none",
                 "regressor": "none",
-                "lesion_weights": "the one that comes along",
             },
         )
         self.robust = RobustSwitch(self.form, self.model)

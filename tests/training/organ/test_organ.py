@@ -110,7 +110,7 @@ def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_pat
     assert header[-2:] == ["kidneys", "tumour"] and row[header.index("general grey matter")] == ""
 
 
-@pytest.mark.parametrize("option", ["ct", "fix_orientation", "lesions"])
+@pytest.mark.parametrize("option", ["ct", "fix_orientation"])
 def test_what_is_made_for_brains_is_refused(option, trained) -> None:
     with pytest.raises(InputError, match="kidney"):
         segment(kidney_scan(5)[0], weights=trained, device="cpu", **{option: True})
