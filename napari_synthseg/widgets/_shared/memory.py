@@ -1,19 +1,25 @@
-"""The choices a user made last, kept beside napari's own settings; nothing is kept where napari keeps none."""
+"""The choices and folders a user took last, kept beside napari's own settings; nothing is kept if napari keeps none."""
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari.settings import get_settings
+from napari.utils.notifications import show_info
+from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_synthseg.atomic_io import write_text
+from napari_synthseg.atomic_io import placed, write_text
+from napari_synthseg.widgets._shared.notices import complain
 
 logger = logging.getLogger("napari_synthseg")
 
 FILE = "napari-synthseg-choices.json"
+TABLES = "Table (*.tsv *.csv)"
 
 
 def recall(face: str) -> dict[str, Any]:
@@ -33,6 +39,42 @@ def remember(face: str, choices: dict[str, Any]) -> None:
         write_text(path, json.dumps(kept, indent=1))
     except OSError as error:  # choices are a comfort: losing them stops nobody
         logger.info("Choices are not remembered: %s", error)
+
+
+def ask_for_file(parent: QWidget, face: str, title: str, name: str, filters: str = TABLES) -> Path | None:
+    """Ask for a file to write, starting in the folder of the last one.
+
+    Args:
+        parent: of the dialog.
+        face: the widget, which remembers the folder.
+        title: of the dialog.
+        name: suggested for the file.
+        filters: Qt's; for those of tables a missing ending is added.
+    """
+    folder = Path(recall(face).get("folder", ""))
+    chosen, _ = QFileDialog.getSaveFileName(parent, title, str(folder / name.replace("/", "-")), filters)
+    if not chosen:
+        return None
+    path = Path(chosen)
+    if filters == TABLES and path.suffix.lower() not in (".csv", ".tsv"):
+        path = path.with_name(f"{path.name}{Path(name).suffix}")
+        if path.exists():  # the dialog could not ask about it
+            complain(ValueError(f"{path} exists: give its whole name to replace it."), "Saving")
+            return None
+    remember(face, {"folder": str(path.parent)})
+    return path
+
+
+def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
+    """Write lines of cells with commas, or with tabs to a .tsv, and say so; the file appears complete or not at all."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with placed(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(lines)
+    except OSError as error:
+        complain(ValueError(f"{path} cannot be written ({error.strerror}); choose another folder."), "Saving")
+        return
+    show_info(f"{noun} saved to {path}.")
 
 
 def _read() -> dict[str, Any]:

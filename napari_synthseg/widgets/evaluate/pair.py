@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_synthseg.widgets._shared.controls import Message, form_layout
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets.evaluate.error_layer import is_errors
+from napari_synthseg.widgets.evaluate.layers import is_errors
 from napari_synthseg.widgets.layers.geometry import layer_problem
 
 if TYPE_CHECKING:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
+from napari_synthseg import anatomy
 from napari_synthseg.widgets._shared.controls import Message
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.evaluate.highlight import Highlight
-from napari_synthseg.widgets.evaluate.job import Outcome, errors_of_structure
-from napari_synthseg.widgets.evaluate.rows import names_of, rows_of, summary, write
-from napari_synthseg.widgets.evaluate.table import ScoresTable
+from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remember, save_lines
+from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
+from napari_synthseg.widgets.evaluate.layers import Highlight
+from napari_synthseg.widgets.evaluate.model import (
+    Outcome,
+    ScoreRow,
+    errors_of_structure,
+    names_of,
+    rows_of,
+    score_lines,
+    summary,
+)
 from napari_synthseg.widgets.view.view import look_at
+from napari_synthseg.widgets.volumes import visibility
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
 FACE = "evaluate"
-TABLES = "Table (*.tsv *.csv)"
 EDITED = "Edited since it was evaluated; evaluate again."
 GONE = "The layer of the truth was removed: there is no place to go to."
 TOO_FLAT = "The viewer shows fewer than three dimensions; nothing to go to."
@@ -46,7 +51,8 @@ class Results(QWidget):
         self._chosen: int | None = None
         self.highlight = Highlight()
         self._build()
-        self.table.chosen.connect(self.go_to)
+        self.table.picked.connect(lambda row, _: self.go_to(row.value))
+        self.table.confirmed.connect(lambda rows: self.go_to(rows[0].value))
         self.filter.textChanged.connect(self.table.set_filter)
         self.alone.toggled.connect(self._on_alone)
         self.copy.clicked.connect(lambda: self.table.copy())
@@ -63,7 +69,10 @@ class Results(QWidget):
         self.filter.setToolTip("Keep the structures with these words in their name, side or label.")
         self.filter.setClearButtonEnabled(True)
         self.filter.setMinimumWidth(60)
-        self.table = ScoresTable(self)
+        self.table = Table(
+            "Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent", parent=self
+        )
+        self.table.setMinimumHeight(150)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
         self.alone = QCheckBox("&Only the chosen structure")
         self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers, and its errors.")
@@ -101,7 +110,7 @@ class Results(QWidget):
         self._on_name()
         self.means.say(summary(outcome.scores))
         self.note.say(note)
-        self.table.set_rows(rows_of(outcome.scores, names_of(truth, pred)), truth)
+        self.table.show_rows(rows_of(outcome.scores, names_of(truth, pred)), score_columns(truth))
         self.show()
 
     def forget(self, layer: Layer) -> None:
@@ -113,7 +122,7 @@ class Results(QWidget):
         self._release(layer)
         if layer is self._truth:
             self._truth = None
-            self.table.set_rows(self.table.rows, None)
+            self.table.show_rows(self.table.rows, score_columns(None))
         if not self._pair:
             self.let_go()
 
@@ -123,7 +132,7 @@ class Results(QWidget):
         for layer in list(self._pair):
             self._release(layer)
         self._outcome, self._truth, self._errors, self._chosen = None, None, None, None
-        self.table.set_rows([])
+        self.table.show_rows([], score_columns(None))
         self.hide()
 
     def go_to(self, value: int) -> None:
@@ -183,21 +192,49 @@ class Results(QWidget):
     def _on_save(self) -> None:
         if self._outcome is None:
             return
-        folder = Path(recall(FACE).get("folder", ""))
-        name = f"{self.title.text()} scores.tsv".replace("/", "-")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save scores", str(folder / name), TABLES)
-        if not chosen:
-            return
-        path = Path(chosen)
-        if path.suffix.lower() not in (".csv", ".tsv"):
-            path = path.with_name(f"{path.name}.tsv")
-            if path.exists():  # the dialog could not ask about it
-                complain(ValueError(f"{path} exists: give its whole name to replace it."), "Saving")
-                return
-        remember(FACE, {"folder": str(path.parent)})
-        try:
-            write(path, self.table.rows, self._outcome.scores)
-        except ValueError as error:
-            complain(error, "Saving")
-            return
-        show_info(f"Scores saved to {path}.")
+        path = ask_for_file(self, FACE, "Save scores", f"{self.title.text()} scores.tsv")
+        if path is not None:
+            save_lines(path, score_lines(self.table.rows, self._outcome.scores), "Scores")
+
+
+def score_columns(layer: Labels | None) -> tuple[Column, ...]:
+    """Return the columns of the table of scores.
+
+    Args:
+        layer: whose colors the structures have; None for those of FreeSurfer.
+    """
+    name = Column(
+        "Structure",
+        "Left or right, and name; bold: enters the means",
+        lambda r: f"{r.mark}{r.short_name}",
+        lambda r: f"{r.short_name} {r.side}",
+        number=False,
+        color=lambda r: anatomy.color(r.value) if layer is None else visibility.rgb(layer, r.value),
+        bold=lambda r: r.scored,
+    )
+    return (name, *_FIGURES)
+
+
+MOST_PERCENT = 999
+"""A larger difference is only said to be larger: its digits say nothing, and there is no room for them."""
+
+
+def _percent(value: float) -> str:
+    return f">{MOST_PERCENT}" if value >= MOST_PERCENT + 0.5 else number_text(value, "+.0f")
+
+
+_FIGURES = (
+    Column("Dice", "Overlap, 0 to 1", lambda r: number_text(r.dice, ".3f"), lambda r: sortable(r.dice), "0.000"),
+    Column("SD95", "95th percentile of the distances between the surfaces, mm", lambda r: number_text(r.sd95_mm, ".1f"),
+           lambda r: sortable(r.sd95_mm), "00.0"),
+    Column("Dist", "Mean distance between the surfaces, mm", lambda r: number_text(r.msd_mm, ".2f"),
+           lambda r: sortable(r.msd_mm), "0.00"),
+    Column("Vol %", "Volume: 100 (labels - truth) / truth, percent. Sorts by its size.",
+           lambda r: _percent(r.difference_percent), lambda r: sortable(abs(r.difference_percent)), f">{MOST_PERCENT}"),
+)  # fmt: skip
+
+
+def _tip(row: ScoreRow) -> str:
+    text = f"{row.name} (label {row.value}{', ' + row.lack if row.lack else ''})"
+    milliliters = [f"{mm3 / 1000:,.2f}" for mm3 in (row.volume_mm3, row.truth_volume_mm3)]
+    return f"{text}\n{milliliters[0]} mL, truth {milliliters[1]} mL\nClick: go to the slice in which it is worst."

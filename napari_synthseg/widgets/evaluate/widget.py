@@ -20,8 +20,8 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets._shared.words import so_far
-from napari_synthseg.widgets.evaluate.error_layer import error_layer, errors_of
-from napari_synthseg.widgets.evaluate.job import Outcome, compare_layers
+from napari_synthseg.widgets.evaluate.layers import error_layer, errors_of
+from napari_synthseg.widgets.evaluate.model import Outcome, compare_layers
 from napari_synthseg.widgets.evaluate.pair import LayerPair
 from napari_synthseg.widgets.evaluate.results import FACE, Results
 from napari_synthseg.widgets.layers.geometry import copied_geometry, layer_scan, shown_volume, world_matrix

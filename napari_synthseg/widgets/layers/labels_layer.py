@@ -1,4 +1,4 @@
-"""Label maps as napari layers: our colours, and a features table so that hovering shows structure and volume."""
+"""Label maps as napari layers: our colors, and a features table so that hovering shows structure and volume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER_COLOR = (0.75, 0.75, 0.75, 1.0)
 
 
 def label_colormap(values: Iterable[int] = ()) -> DirectLabelColormap:
-    """The table's colours, and steady ones for other `values`; background transparent.
+    """The table's colors, and steady ones for other `values`; background transparent.
 
     A value painted later that is in neither is grey: nothing that is there is hidden.
     """
@@ -48,12 +48,12 @@ def label_features(
 
     rows = sorted({0, *(int(value) for value in values)})
     volumes = volumes_mm3 or {}
-    millilitres = [round(float(volumes[v]) / 1000, 3) if v and v in volumes else np.nan for v in rows]
+    milliliters = [round(float(volumes[v]) / 1000, 3) if v and v in volumes else np.nan for v in rows]
     columns = {
         INDEX: rows,
         NAME: ["Background" if v == 0 else anatomy.name(v) for v in rows],
         SIDE: [anatomy.structure(v).side if v and anatomy.known(v) else "" for v in rows],
-        VOLUME: millilitres,
+        VOLUME: milliliters,
     }
     if quality:
         columns[QUALITY] = [round(float(quality[v]), 3) if v and v in quality else np.nan for v in rows]
@@ -108,7 +108,7 @@ def labels_kwargs(
     volumes_mm3: Mapping[int, float] | None = None,
     quality: Mapping[int, float] | None = None,
 ) -> dict[str, Any]:
-    """Keyword arguments that give a Labels layer our colours, names, volumes and qualities; see `label_features`."""
+    """Keyword arguments that give a Labels layer our colors, names, volumes and qualities; see `label_features`."""
     values = [int(value) for value in values]
     return {
         "colormap": label_colormap(values),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QKeyEvent, QKeySequence, QPainter, QPixmap, QResizeEvent
+from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QApplication,
     QHBoxLayout,
     QLabel,
     QListView,
@@ -16,19 +15,17 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QPushButton,
     QSpinBox,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_synthseg.widgets._shared.controls import keep_from_wheel
+from napari_synthseg.widgets._shared.table import LINE, Column, Table
 from napari_synthseg.widgets.preview.pictures import Thumbnail
 
 DEFAULT_COUNT = 6
 LARGEST_COUNT = 24
 SIDE = 72  # of a thumbnail, pixels
-LINE = 22  # of the table
 
 
 class SamplesPanel(QWidget):
@@ -46,6 +43,7 @@ class SamplesPanel(QWidget):
         super().__init__()
         self._tips = tips
         self.seeds: list[int] = []
+        self._samples: dict[int, Thumbnail] = {}
         self.count = QSpinBox()
         self.count.setRange(1, LARGEST_COUNT)
         self.count.setValue(DEFAULT_COUNT)
@@ -57,16 +55,9 @@ class SamplesPanel(QWidget):
         self.draw.clicked.connect(lambda: self.wanted.emit(self.count.value()))
         self.sheet = _Sheet()
         self.sheet.setToolTip(sheet_tip)
-        self.table = _Table(0, 0)
+        self.table = Table("Records of the samples")
         self.table.setToolTip("What was drawn for each sample; Ctrl+C copies the current row.")
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)
-        self.table.verticalHeader().setVisible(False)
-        self.table.verticalHeader().setMinimumSectionSize(LINE)
-        self.table.verticalHeader().setDefaultSectionSize(LINE)
-        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         line = QHBoxLayout()
         line.addWidget(QLabel("Number"))
         line.addWidget(self.count)
@@ -77,8 +68,8 @@ class SamplesPanel(QWidget):
         layout.addLayout(line)
         layout.addWidget(self.sheet)
         layout.addWidget(self.table)
-        self.sheet.currentRowChanged.connect(self._on_row)
-        self.table.currentCellChanged.connect(lambda row, *_: self._on_row(row))
+        self.sheet.currentRowChanged.connect(lambda row: self._choose(self.seeds[row]))
+        self.table.picked.connect(lambda sample, _: self._choose(sample.seed))
         self.clear()
 
     def begin(self, seeds: Sequence[int]) -> None:
@@ -90,47 +81,56 @@ class SamplesPanel(QWidget):
 
     def clear(self) -> None:
         """Show none."""
-        self.seeds = []
+        self.seeds, self._samples = [], {}
+        self.sheet.blockSignals(True)
+        self.sheet.clear()
+        self.sheet.blockSignals(False)
+        self.table.show_rows([], ())
         for view in (self.sheet, self.table):
-            view.blockSignals(True)
-            view.clear()
-            view.blockSignals(False)
             view.hide()
-        self.table.setRowCount(0)
-        self.table.setColumnCount(0)
 
     def add(self, sample: Thumbnail) -> None:
         """Show a sample, in the place of an older one of its seed."""
         if sample.seed not in self.seeds:
             return
-        row = self.seeds.index(sample.seed)
+        self._samples[sample.seed] = sample
+        self.sheet.blockSignals(True)
+        self._add_to_sheet(self.seeds.index(sample.seed), sample)
+        self.sheet.blockSignals(False)
+        current = self.sheet.currentRow()
+        self.table.show_rows(
+            [self._samples[seed] for seed in self.seeds if seed in self._samples], self._columns(sample)
+        )
+        self._fit_table()
         for view in (self.sheet, self.table):
-            view.blockSignals(True)
-        self._add_to_sheet(row, sample)
-        self._add_to_table(row, sample)
-        for view in (self.sheet, self.table):
-            view.blockSignals(False)
             view.show()
         self.sheet.fit()
-        self._fit_table()
+        if current >= 0:
+            self.mark(self.seeds[current])
 
     def mark(self, seed: int) -> None:
         """Show which sample is the current one, if it is among them."""
-        row = self.seeds.index(seed) if seed in self.seeds else -1
-        for view in (self.sheet, self.table):
-            view.blockSignals(True)
-        self.sheet.setCurrentRow(row)
-        if row >= 0:
-            self.table.setCurrentCell(row, max(self.table.currentColumn(), 0))
-        else:
-            self.table.clearSelection()
-        for view in (self.sheet, self.table):
-            view.blockSignals(False)
+        self.sheet.blockSignals(True)
+        self.sheet.setCurrentRow(self.seeds.index(seed) if seed in self.seeds else -1)
+        self.sheet.blockSignals(False)
+        self.table.select(self._samples.get(seed))
 
-    def _on_row(self, row: int) -> None:
-        if 0 <= row < len(self.seeds):
-            self.mark(self.seeds[row])
-            self.chosen.emit(self.seeds[row])
+    def _choose(self, seed: int) -> None:
+        self.mark(seed)
+        self.chosen.emit(seed)
+
+    def _columns(self, sample: Thumbnail) -> list[Column]:
+        values = {"seed": sample.seed, **sample.summary}
+        return [
+            Column(
+                name[:1].upper() + name[1:],
+                self._tips.get(name, "The seed of the sample."),
+                lambda one, name=name: _text(_value(one, name)),
+                lambda one, name=name: _value(one, name),
+                number=not isinstance(value, str),
+            )
+            for name, value in values.items()
+        ]
 
     def _add_to_sheet(self, row: int, sample: Thumbnail) -> None:
         while self.sheet.count() <= row:
@@ -140,41 +140,19 @@ class SamplesPanel(QWidget):
         item.setIcon(QIcon(_pixmap(sample)))
         item.setToolTip("\n".join(f"{name}: {value}" for name, value in sample.summary.items()))
 
-    def _add_to_table(self, row: int, sample: Thumbnail) -> None:
-        columns = {"seed": sample.seed, **sample.summary}
-        if self.table.columnCount() != len(columns):
-            self.table.setColumnCount(len(columns))
-            for column, name in enumerate(columns):
-                head = QTableWidgetItem(name[:1].upper() + name[1:])
-                head.setToolTip(self._tips.get(name, "The seed of the sample."))
-                self.table.setHorizontalHeaderItem(column, head)
-        self.table.setRowCount(max(self.table.rowCount(), row + 1))
-        for column, value in enumerate(columns.values()):
-            item = QTableWidgetItem(str(value) if isinstance(value, (str, int)) else f"{value:g}")
-            if not isinstance(value, str):
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setItem(row, column, item)
-
     def _fit_table(self) -> None:
         """As high as its rows, so that only the form around it scrolls."""
-        self.table.resizeColumnsToContents()
-        rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
         bar = self.table.horizontalScrollBar().sizeHint().height()
+        rows = LINE * len(self.table.rows)
         self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + bar + 4)
 
 
-class _Table(QTableWidget):
-    """A table whose rows are copied with their heads."""
+def _value(sample: Thumbnail, name: str) -> str | float:
+    return sample.seed if name == "seed" else sample.summary.get(name, "")
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Ctrl+C copies the current row, for a spreadsheet."""
-        if not event.matches(QKeySequence.StandardKey.Copy) or self.currentRow() < 0:
-            super().keyPressEvent(event)
-            return
-        columns = range(self.columnCount())
-        head = [self.horizontalHeaderItem(column).text() for column in columns]
-        row = [self.item(self.currentRow(), column).text() for column in columns]
-        QApplication.clipboard().setText("\n".join("\t".join(line) for line in (head, row)))
+
+def _text(value: str | float) -> str:
+    return str(value) if isinstance(value, (str, int)) else f"{value:g}"
 
 
 class _Sheet(QListWidget):

@@ -24,7 +24,7 @@ from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets.evaluate.error_layer import is_errors
+from napari_synthseg.widgets.evaluate.layers import is_errors
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.keys import bind_keys, release_keys

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.memory import ask_for_file, save_lines
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
-from napari_synthseg.widgets.volumes.rows import write_volumes
+from napari_synthseg.widgets.volumes.model import volumes_table
 from napari_synthseg.widgets.volumes.table import VolumesTable
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
 FACE = "volumes"
-TABLES = "Table (*.csv *.tsv)"
 LABELS = "NIfTI (*.nii.gz *.nii);;FreeSurfer (*.mgz);;NRRD (*.nrrd)"
 
 
@@ -64,27 +62,15 @@ class VolumesExport(QWidget):
     def _on_csv(self) -> None:
         if self._layer is None:
             return
-        path = self._ask("Export volumes", f"{self._layer.name} volumes.csv", TABLES)
-        if path is None:
-            return
-        if path.suffix.lower() not in (".csv", ".tsv"):
-            path = path.with_name(f"{path.name}.csv")
-            if path.exists():  # the dialog could not ask about it
-                complain(ValueError(f"{path} exists: give its whole name to replace it."), "Exporting")
-                return
-        total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
-        try:
-            write_volumes(path, self._table.rows, total)
-        except OSError as error:
-            reason = ValueError(f"{path} cannot be written ({error.strerror}); choose another folder.")
-            complain(reason, "Exporting")
-            return
-        show_info(f"Volumes saved to {path}.")
+        path = ask_for_file(self, FACE, "Export volumes", f"{self._layer.name} volumes.csv")
+        if path is not None:
+            total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+            save_lines(path, volumes_table(self._table.structures, total), "Volumes")
 
     def _on_labels(self) -> None:
         if self._layer is None or self._job.running:
             return
-        path = self._ask("Save labels", f"{self._layer.name}.nii.gz", LABELS)
+        path = ask_for_file(self, FACE, "Save labels", f"{self._layer.name}.nii.gz", LABELS)
         if path is None:
             return
         data, meta, _ = self._layer.as_layer_data_tuple()
@@ -103,15 +89,6 @@ class VolumesExport(QWidget):
     def _on_failed(self, error: Exception) -> None:
         self.labels.setEnabled(True)
         complain(error, "Saving")
-
-    def _ask(self, title: str, name: str, filters: str) -> Path | None:
-        """A file to write, in the folder of the last one."""
-        folder = Path(recall(FACE).get("folder", ""))
-        chosen, _ = QFileDialog.getSaveFileName(self, title, str(folder / name.replace("/", "-")), filters)
-        if not chosen:
-            return None
-        remember(FACE, {"folder": str(Path(chosen).parent)})
-        return Path(chosen)
 
 
 def _save(path: str, data: Any, meta: dict[str, Any]) -> Generator[Progress, None, list[str]]:

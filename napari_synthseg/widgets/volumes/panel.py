@@ -16,9 +16,8 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY, shown_volume
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.export import VolumesExport
-from napari_synthseg.widgets.volumes.light import Light
-from napari_synthseg.widgets.volumes.recount import Recount
-from napari_synthseg.widgets.volumes.rows import rows_of
+from napari_synthseg.widgets.volumes.model import rows_of
+from napari_synthseg.widgets.volumes.notes import Light, Recount
 from napari_synthseg.widgets.volumes.table import VolumesTable
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class VolumesPanel(QWidget):
         self._build()
         self.table.chosen.connect(self._on_chosen)
         self.table.isolated.connect(self._on_isolated)
-        self.table.toggled.connect(self._on_toggled)
+        self.table.switched.connect(self._on_toggled)
         self.table.probability.connect(self.probability_requested)
         self.filter.textChanged.connect(self._on_filter)
         self.all.clicked.connect(self._on_all)
@@ -74,7 +73,7 @@ class VolumesPanel(QWidget):
         self.sides.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.table = VolumesTable(self)
         self.table.setToolTip(
-            "Click: centre the view on a structure and take its label for painting. Double-click: show only it; "
+            "Click: center the view on a structure and take its label for painting. Double-click: show only it; "
             "again: all. Right-click for more."
         )
         self.note = Message()
@@ -100,7 +99,7 @@ class VolumesPanel(QWidget):
 
     def show_layer(self, layer: Labels) -> None:
         """Show the volumes of a layer; one that carries none is ignored."""
-        if not any(not math.isnan(row.millilitres) for row in rows_of(layer.features)):
+        if not any(not math.isnan(row.milliliters) for row in rows_of(layer.features)):
             return
         if layer is not self._layer:
             self._let_go()
@@ -119,7 +118,7 @@ class VolumesPanel(QWidget):
         """Empty the panel if it shows this layer."""
         if layer is self._layer:
             self._let_go()
-            self.table.set_rows([])
+            self.table.show_structures([])
             self.hide()
 
     def _let_go(self) -> None:
@@ -135,7 +134,7 @@ class VolumesPanel(QWidget):
     # What the table asks for
 
     def _on_chosen(self, values: tuple[int, ...]) -> None:
-        """Centre the view on a structure, which is the one to paint with from now on."""
+        """center the view on a structure, which is the one to paint with from now on."""
         from napari_synthseg.evaluation.location import middle_voxel
 
         layer = self._layer
@@ -143,7 +142,7 @@ class VolumesPanel(QWidget):
             return
         place = middle_voxel(_shown_array(layer, self._viewer), values)
         if place is None:
-            self.note.say("No voxel has this label; nothing to centre on.")
+            self.note.say("No voxel has this label; nothing to center on.")
             return
         self.note.say("")
         layer.selected_label = values[0]
@@ -168,7 +167,7 @@ class VolumesPanel(QWidget):
     def _on_all(self) -> None:
         if self._layer is None:
             return
-        listed = self.table.listed()
+        listed = self.table.listed_values()
         visible = len(visibility.visible_among(self._layer, listed)) < len(set(listed))
         if visible and set(listed) == self._values():
             visibility.show_all(self._layer, listed)
@@ -190,8 +189,8 @@ class VolumesPanel(QWidget):
     def _on_colormap(self, event: Any = None) -> None:
         if self._layer is None:
             return
-        self.table.refresh_shown()
-        listed = set(self.table.listed())
+        self.table.refresh()
+        listed = set(self.table.listed_values())
         count = len(visibility.visible_among(self._layer, listed))
         state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
         self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
@@ -203,7 +202,7 @@ class VolumesPanel(QWidget):
         verdict, total = ours.get("verdict"), ours.get("intracranial_mm3")
         rows = rows_of(self._layer.features, verdict is not None and verdict.calibrated)
         self.light.show_verdict(verdict)
-        self.table.set_rows(rows, self._layer)
+        self.table.show_structures(rows, self._layer)
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
         self.intracranial.setVisible(total is not None)
         self.export.set_layer(self._layer)
@@ -214,7 +213,7 @@ class VolumesPanel(QWidget):
             self.title.setText(f"Volumes of {self._layer.name}")
 
     def _values(self) -> Collection[int]:
-        return {row.value for row in self.table.rows}
+        return {row.value for row in self.table.structures}
 
 
 def _shown_array(layer: Labels, viewer: ViewerModel) -> np.ndarray:

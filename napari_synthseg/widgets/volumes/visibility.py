@@ -51,7 +51,7 @@ def show_all(layer: Labels, among: Collection[int]) -> None:
 
 
 def rgb(layer: Labels, value: int) -> tuple[int, int, int]:
-    """The colour a structure has in the layer (0-255), whether it is hidden or not."""
+    """The color a structure has in the layer (0-255), whether it is hidden or not."""
     red, green, blue = (round(255 * float(part)) for part in _color(layer, value)[:3])
     return red, green, blue
 
@@ -72,7 +72,7 @@ def _change(layer: Labels, wanted: dict[int, bool], others: bool | None = None) 
 
 
 def _colors(layer: Labels, values: Collection[int]) -> dict[int | None, Any]:
-    """A copy of the colours of a layer; ours where napari's automatic ones were chosen, which cannot hide."""
+    """A copy of the colors of a layer; ours where napari's automatic ones were chosen, which cannot hide."""
     if isinstance(layer.colormap, DirectLabelColormap):
         return dict(layer.colormap.color_dict)
     return dict(label_colormap(values).color_dict)

@@ -12,8 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.jobs import Progress, Stopped, stoppable
 from napari_synthseg.volume import Volume, resample_labels_to
-from napari_synthseg.widgets.evaluate import results as results_module
-from napari_synthseg.widgets.evaluate.error_layer import COLORS, is_errors
+from napari_synthseg.widgets.evaluate.layers import COLORS, is_errors
 from napari_synthseg.widgets.evaluate.pair import NO_LAYERS, SAME
 from napari_synthseg.widgets.evaluate.results import EDITED, GONE
 from napari_synthseg.widgets.evaluate.widget import CHANGED, RESAMPLED, EvaluateWidget
@@ -228,7 +227,7 @@ def test_scores_are_saved(evaluated, qtbot, tmp_path, monkeypatch, typed, made_n
 
 def test_a_place_that_cannot_be_written_to_is_one_sentence(evaluated, qtbot, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(results_module, "complain", lambda error, doing: said.append(str(error)))
+    monkeypatch.setattr("napari_synthseg.widgets._shared.memory.complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "file").touch()
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "file" / "s.tsv"), ""))
     qtbot.mouseClick(evaluated.results.save, LEFT)
@@ -281,7 +280,7 @@ def test_layers_of_other_places_are_refused_in_a_sentence(made, viewer, qtbot):
     ("data", "sentence"), [(np.zeros(SHAPE, np.uint8), "holds a label"), (np.arange(1320).reshape(SHAPE) + 1, "hold")]
 )
 def test_nothing_or_too_much_to_compare(made, viewer, qtbot, data, sentence, monkeypatch):
-    monkeypatch.setattr("napari_synthseg.widgets.evaluate.job.MOST_LABELS", 100)
+    monkeypatch.setattr("napari_synthseg.widgets.evaluate.model.MOST_LABELS", 100)
     for name in ("a", "b"):
         viewer.add_labels(data, name=name, **GEOMETRY)
     widget = made()
@@ -346,7 +345,7 @@ def test_putting_labels_on_another_grid_can_be_stopped():
 
 
 def test_renamed_and_edited_meanwhile(made, viewer, qtbot):
-    from napari_synthseg.widgets.evaluate.job import compare_layers
+    from napari_synthseg.widgets.evaluate.model import compare_layers
 
     go_on = []
 

@@ -192,16 +192,16 @@ def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
     brains.samples.count.setValue(3)
     settle(qtbot, brains)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 3, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 3, timeout=20_000)
     table = brains.samples.table
-    assert [table.item(row, 0).text() for row in range(3)] == ["40", "41", "42"]
-    cell = table.visualItemRect(table.item(2, 0)).center()
+    assert [table.model().index(row, 0).data() for row in range(3)] == ["40", "41", "42"]
+    cell = table.visualRect(table.model().index(2, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
     settle(qtbot, brains)
     assert brains.seed.value() == record(brains)["seed"] == 42
     assert brains.samples.sheet.currentRow() == 2
     qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
-    head, row = (line.split("\t") for line in QApplication.clipboard().text().split("\n"))
+    head, row = (line.split("\t") for line in QApplication.clipboard().text().splitlines())
     assert dict(zip(head, row, strict=True))["Seed"] == "42"
     qtbot.keyClick(table, Qt.Key.Key_Up)
     settle(qtbot, brains)
@@ -212,22 +212,25 @@ def test_samples_that_gave_way_to_a_click_are_drawn_to_the_end(brains, qtbot):
     brains.sheet.set_unfolded(True)
     brains.samples.count.setValue(8)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.rowCount() >= 1, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() >= 1, timeout=20_000)
     assert brains._sampling.running
-    brains.samples.table.setCurrentCell(0, 0)
+    table = brains.samples.table
+    click_on = table.visualRect(table.model().index(0, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=click_on)
     click(qtbot, brains.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 8, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 8, timeout=20_000)
 
 
 def test_samples_follow_the_priors(brains, qtbot):
     brains.sheet.set_unfolded(True)
     brains.samples.count.setValue(2)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.rowCount() == 2, timeout=20_000)
-    column = [brains.samples.table.horizontalHeaderItem(c).text() for c in range(brains.samples.table.columnCount())]
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 2, timeout=20_000)
+    table = brains.samples.table.model()
+    column = [one.header for one in brains.samples.table.columns]
     brains.form.row("slice_direction").control.setCurrentText("axial")
     at = column.index("Slices")
-    qtbot.waitUntil(lambda: all(brains.samples.table.item(r, at).text() == "axial" for r in range(2)), timeout=20_000)
+    qtbot.waitUntil(lambda: all(table.index(r, at).data() == "axial" for r in range(2)), timeout=20_000)
 
 
 def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, monkeypatch):

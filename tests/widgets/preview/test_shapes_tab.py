@@ -7,6 +7,7 @@ import shlex
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
@@ -120,11 +121,11 @@ def test_samples_are_shown_with_their_records(shapes, qtbot):
     shapes.samples.count.setValue(3)
     click(qtbot, shapes.samples.draw)
     table = shapes.samples.table
-    qtbot.waitUntil(lambda: table.rowCount() == 3 and not shapes._sampling.running, timeout=20_000)
-    assert [table.item(row, 0).text() for row in range(3)] == ["3", "4", "5"]
-    heads = [table.horizontalHeaderItem(column) for column in range(table.columnCount())]
-    assert heads[1].text() == "Module" and "SynthFM" in heads[1].toolTip()
-    table.setCurrentCell(2, 0)
+    qtbot.waitUntil(lambda: table.model().rowCount() == 3 and not shapes._sampling.running, timeout=20_000)
+    assert [table.model().index(row, 0).data() for row in range(3)] == ["3", "4", "5"]
+    assert table.columns[1].header == "Module" and "SynthFM" in table.columns[1].tip
+    cell = table.visualRect(table.model().index(2, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
     settle(qtbot, shapes)
     assert shapes.seed.value() == record(shapes)["seed"] == 5
 

@@ -13,7 +13,7 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import recounted
 from napari_synthseg.widgets.segment.job import Outcome, outcome_to_layer
 from napari_synthseg.widgets.segment.probability_layers import structure_name
-from napari_synthseg.widgets.volumes.rows import pairs_of, rows_of, volumes_table
+from napari_synthseg.widgets.volumes.model import pairs_of, rows_of, volumes_table
 from tests.widgets.builders import scan_layer
 
 NAMES = {2: LabelName("left kidney", (10, 20, 30)), 41: LabelName("tumour"), 900: LabelName("stone")}

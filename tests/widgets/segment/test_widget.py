@@ -70,7 +70,11 @@ def test_the_table_is_filled_and_the_warnings_are_shown(viewer, open_widget, qtb
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: not widget.volumes.isHidden(), timeout=5000)
-    assert [row.name for row in widget.volumes.table.rows] == ["Brain-Stem", "Left-Hippocampus", "Right-Hippocampus"]
+    assert [row.name for row in widget.volumes.table.structures] == [
+        "Brain-Stem",
+        "Left-Hippocampus",
+        "Right-Hippocampus",
+    ]
     assert widget.volumes.warnings.text() == "The brain is small."
 
 

@@ -12,10 +12,12 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.io import read_volume
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared.memory import save_lines
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes import export as volumes_export
+from napari_synthseg.widgets.volumes.model import VolumeRow, volumes_table
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
-from napari_synthseg.widgets.volumes.rows import VolumeRow, write_volumes
 from tests.widgets.builders import scan_layer
 from tests.widgets.volumes.test_panel import result
 
@@ -54,13 +56,13 @@ def test_csv_has_cubic_millimetres_quality_and_asymmetry(export, qtbot, tmp_path
 
 
 def test_a_name_in_tsv_has_tabs(tmp_path):
-    write_volumes(tmp_path / "v.tsv", [VolumeRow(17, "Left-Hippocampus", "left", 3.9)])
+    save_lines(tmp_path / "v.tsv", volumes_table([VolumeRow(17, "Left-Hippocampus", "left", 3.9)]), "Volumes")
     assert (tmp_path / "v.tsv").read_text().splitlines()[1] == "17\tLeft-Hippocampus\tleft\t3900.000\t\t"
 
 
 def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    monkeypatch.setattr(memory, "complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "v1.2.csv").write_text("mine")
     choosing(monkeypatch, tmp_path / "v1.2")
     qtbot.mouseClick(export.csv, LEFT)
@@ -142,7 +144,8 @@ def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot
 
 def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    for module in (memory, volumes_export):
+        monkeypatch.setattr(module, "complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "file").write_text("")
     for button, name in ((export.csv, "a.csv"), (export.labels, "a.nii.gz")):
         choosing(monkeypatch, tmp_path / "file" / name)

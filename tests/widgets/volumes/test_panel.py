@@ -14,8 +14,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import VOLUME, labels_kwargs
 from napari_synthseg.widgets.volumes import visibility
-from napari_synthseg.widgets.volumes.model import LOW_QUALITY
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
+from napari_synthseg.widgets.volumes.table import LOW_QUALITY
 
 LEFT = Qt.MouseButton.LeftButton
 PLACES = {17: (2, 3, 1), 53: (2, 3, 8), 16: (7, 5, 5)}

@@ -1,7 +1,8 @@
-"""The layer of errors: where a segmentation misses, adds or confuses, on the voxels of the truth."""
+"""What a comparison shows in layers: the layer of errors on the voxels of the truth, and one structure alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari.layers import Layer
 
 MARK = "errors of"
@@ -54,6 +53,46 @@ def errors_of(layers: Iterable[Layer], pred: Layer, truth: Layer) -> Labels | No
 def pair_of(pred: Layer, truth: Layer) -> tuple[str, str]:
     """How a layer of errors knows what it is of."""
     return str(pred.unique_id), str(truth.unique_id)
+
+
+class Highlight:
+    """Show one structure alone in several Labels layers by napari's "show selected"; remembers what it changed."""
+
+    def __init__(self) -> None:
+        self._before: dict[Labels, bool] = {}
+
+    def show(self, layers: Iterable[Labels], value: int, alone: bool) -> None:
+        """Select a label in layers.
+
+        Args:
+            layers: all of them; others are let go.
+            value: the label, which is also the one to paint with from now on.
+            alone: whether all others are hidden.
+        """
+        kept = list(layers)
+        for layer in [one for one in self._before if one not in kept]:
+            self._release(layer)
+        for layer in kept:
+            layer.selected_label = value
+            if alone:
+                self._before.setdefault(layer, layer.show_selected_label)
+                layer.show_selected_label = True
+            else:
+                self._release(layer)
+
+    def clear(self) -> None:
+        """Show everything as it was shown before."""
+        for layer in list(self._before):
+            self._release(layer)
+
+    def forget(self, layer: Labels) -> None:
+        """Of a layer that was removed nothing is kept; it is left as it was."""
+        self._release(layer)
+
+    def _release(self, layer: Labels) -> None:
+        before = self._before.pop(layer, None)
+        if before is not None:
+            layer.show_selected_label = before
 
 
 def _colormap() -> DirectLabelColormap:

@@ -1,4 +1,4 @@
-"""Labels that were edited by hand no longer have the volumes that were measured: say so, and count again."""
+"""Notes above the table of volumes: the expected quality of the scan, and labels that are newer than their volumes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,58 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from napari_synthseg.inference.quality.ratings import Verdict
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.table import on_dark_ground
 from napari_synthseg.widgets.layers.geometry import world_matrix
 from napari_synthseg.widgets.layers.labels_layer import recounted
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+
+
+class Light(QLabel):
+    """A sign in its color, the expected mean Dice and a word; hidden while nothing is known."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._verdict: Verdict | None = None
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setToolTip(
+            "Mean over the scored structures of the Dice to expect, estimated without a ground truth and calibrated on "
+            "synthetic scans of all qualities."
+        )
+        self.hide()
+
+    def show_verdict(self, verdict: Verdict | None) -> None:
+        """Show another verdict; None hides the line."""
+        self._verdict = verdict
+        self.setVisible(verdict is not None)
+        if verdict is None:
+            return
+        if not verdict.calibrated:
+            self.setText("Quality is not calibrated for these weights.")
+            return
+        light = verdict.rating
+        sign = (
+            f'<span style="color:{light.on_dark if on_dark_ground(self) else light.on_light}">{light.sign}</span> '
+            if light.sign
+            else ""
+        )
+        self.setText(f"{sign}Expected Dice {verdict.mean:.2f}: <b>{light.word}</b>")
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Another theme has another ground."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.PaletteChange:
+            self.show_verdict(self._verdict)
 
 
 class Recount(QWidget):
