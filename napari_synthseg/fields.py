@@ -30,6 +30,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,7 +40,7 @@ Options = TypeVar("Options")
 Range = tuple[float, float]
 """Lower and upper bound; a field of this type is of the kind "range"."""
 Kind = Literal["flag", "integer", "number", "text", "path", "choice", "range", "tuple", "other"]
-KINDS: Mapping[Any, Kind] = {bool: "flag", int: "integer", float: "number", str: "text", Path: "path", Range: "range"}
+KINDS: Mapping[Any, Kind] = {bool: "flag", int: "integer", float: "number", str: "text", Path: "path"}
 UNITS = {"mm": "mm", "mm3": "mm³", "ml": "mL", "deg": "degrees", "minutes": "min", "seconds": "s"}
 """Units told by the last part of a field's name."""
 
@@ -53,12 +54,13 @@ class Info:
         symbol: in the source paper.
         equation: where it is defined, such as "eq. 20" or "SynthSeg+, Table S1".
         low, high: smallest and largest value allowed, both included.
-        above: the value must be larger than this.
+        above, below: the value must be larger, or smaller, than this.
         slider: smallest and largest value that a control offers, where narrower than what is allowed.
         step: one click of a control.
         label: text beside a control; by default the field's name in words.
         group: heading under which a form shows the field.
         path: what a path leads to.
+        data: what lies in a folder of data: label maps, scans, or scans with their labels.
         texts: for a choice, value to text; values not in it are shown as they are.
         start: value shown when an optional field is switched on.
         hidden: shown on no form.
@@ -70,11 +72,13 @@ class Info:
     low: float | None = None
     high: float | None = None
     above: float | None = None
+    below: float | None = None
     slider: tuple[float, float] | None = None
     step: float | None = None
     label: str | None = None
     group: str | None = None
     path: Literal["file", "folder"] | None = None
+    data: Literal["labels", "scans", "pairs"] | None = None
     texts: Mapping[Any, str] | None = None
     start: Any = None
     hidden: bool | None = None
@@ -89,8 +93,13 @@ Probability = Annotated[float, Info(low=0, high=1, step=0.05, unit="probability"
 Fraction = Annotated[float, Info(low=0, high=1, step=0.05)]
 Positive = Annotated[float, Info(above=0)]
 PositiveInt = Annotated[int, Info(low=1)]
+NonNegative = Annotated[float, Info(low=0)]
+NonNegativeInt = Annotated[int, Info(low=0)]
 Folder = Annotated[Path, Info(path="folder")]
 File = Annotated[Path, Info(path="file")]
+LabelMaps = Annotated[Path, Info(path="folder", data="labels")]
+Scans = Annotated[Path, Info(path="folder", data="scans")]
+LabelledScans = Annotated[Path, Info(path="folder", data="pairs")]
 
 
 @dataclass(frozen=True)
@@ -142,17 +151,13 @@ class Field:
     @property
     def limits(self) -> str:
         """Allowed values in words, such as "1 to 12 mm" or "at least 1"; empty if all are allowed."""
-        low, high, above = self.info.low, self.info.high, self.info.above
-        unit = f" {self.unit}" if self.unit not in ("", "probability") else ""
-        if low is not None and high is not None:
-            return f"{low:g} to {high:g}{unit}"
-        if above is not None and high is not None:
-            return f"above {above:g}, at most {high:g}{unit}"
-        if high is not None:
-            return f"at most {high:g}{unit}"
-        if low is not None:
-            return f"at least {low:g}{unit}"
-        return "" if above is None else f"above {above:g}{unit}"
+        info = self.info
+        if info.low is not None and info.high is not None:
+            text = f"{info.low:g} to {info.high:g}"
+        else:
+            words = {"at least": info.low, "above": info.above, "at most": info.high, "below": info.below}
+            text = ", ".join(f"{word} {value:g}" for word, value in words.items() if value is not None)
+        return f"{text} {self.unit}" if text and self.unit not in ("", "probability") else text
 
     @property
     def facts(self) -> str:
@@ -235,14 +240,16 @@ def check(options: Any, noun: str = "option") -> None:
 
 def _check_number(name: str, number: Any, field: Field) -> None:
     info = field.info
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
+    if isinstance(number, bool) or not isinstance(number, Real):
         if field.kind == "tuple":
             return
         raise InputError(f"{name} must be a number, not {number!r}.")
+    number = float(number)
     if not math.isfinite(number):
         raise InputError(f"{name} must be finite, not {number}.")
     too_low = (info.low is not None and number < info.low) or (info.above is not None and number <= info.above)
-    if too_low or (info.high is not None and number > info.high):
+    too_high = (info.high is not None and number > info.high) or (info.below is not None and number >= info.below)
+    if too_low or too_high:
         limits = field.limits.replace(" to ", " and ")
         verb = "lie between" if info.low is not None and info.high is not None else "be"
         raise InputError(f"{name} must {verb} {limits}, not {number:g}.")
@@ -308,6 +315,8 @@ def _field(field: Any, hint: Any, doc: str) -> Field:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return Field(kind="choice", choices=inner, **common)
+    if hint == Range:
+        return Field(kind="range", items=("number", "number"), fixed=True, **common)
     if hint in KINDS:
         return Field(kind=KINDS[hint], **common)
     if origin is tuple and all(one in KINDS for one in inner if one is not Ellipsis):

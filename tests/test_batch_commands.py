@@ -71,7 +71,7 @@ def test_wrong_inputs_are_one_sentence(scans, tmp_path, capsys, monkeypatch, wor
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--jobs", "0"], "processes must be 1 or more"),
+        (["--jobs", "0"], "jobs must be at least 1"),
         (["--part", "3"], "give it as k/n"),
         (["--scheduler", "tcp://x:1", "--slurm"], "Choose one"),
     ],

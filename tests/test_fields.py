@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
+from napari_synthseg import fields as fields_module
+from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies.options import GroupOptions
 from napari_synthseg.fields import (
     Folder,
     Info,
@@ -18,10 +21,15 @@ from napari_synthseg.fields import (
     check,
     command_text,
     field_of,
+    fields_of,
     from_json,
     python_text,
     to_json,
 )
+from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
+from napari_synthseg.training.runs import RECIPES
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,27 @@ class Example:
 def test_prose_decides_nothing():
     out = field_of(Example, "out")
     assert (out.info.low, out.unit, out.info.path, out.required) == (None, "", "folder", True)
+
+
+def test_rewording_the_docstrings_of_our_options_changes_nothing(monkeypatch):
+    options = [entry.options_type() for entry in RECIPES.values()]
+    options += [SegmentOptions, PropagateOptions, PromptOptions, BatchOptions, GroupOptions, SynthesizeShapesOptions]
+    before = [[replace(f, doc="") for f in fields_of(one)] for one in options]
+    monkeypatch.setattr(
+        fields_module, "field_docs", lambda options: {f.name: "A folder, 3-5 mm." for f in fields(options)}
+    )
+    after = [[replace(f, doc="") for f in fields_module._fields_of.__wrapped__(one)] for one in options]
+    assert after == before
+
+
+def test_open_limits_are_excluded():
+    @dataclass(frozen=True)
+    class Share:
+        part: Annotated[float, Info(above=0, below=1)] = 0.5
+
+    assert field_of(Share, "part").limits == "above 0, below 1"
+    with pytest.raises(InputError, match=r"The option part must be above 0, below 1, not 1\."):
+        check(Share(1.0))
 
 
 def test_annotations_are_merged_and_the_outer_ones_win():

@@ -8,9 +8,9 @@ import pytest
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.training.runs.work import recorded
@@ -60,7 +60,7 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
         (["runs", "stop"], "at least one run"),
         (["runs", "delete", "first"], "add --yes"),
         (["runs", "stop", "first"], "not going"),
-        (["runs", "resume", "first", "--steps", "0"], "above 0"),
+        (["runs", "resume", "first", "--steps", "0"], "at least 1"),
         (["export", "nowhere", "-o", "x.safetensors"], "no training run"),
     ],
 )
@@ -131,12 +131,12 @@ def taken(tmp_path, monkeypatch) -> list:
 @pytest.mark.parametrize("background", [False, True])
 def test_every_recipe_goes_on_with_the_options_of_the_run(taken, tmp_path, recipe, background) -> None:
     entry, out = runs.RECIPES[recipe], tmp_path / "run"
-    first = options_from_json(entry.options_type(), {**RESUMED[recipe], "out": str(out), "seed": 5})
+    first = from_json(entry.options_type(), {**RESUMED[recipe], "out": str(out), "seed": 5})
     runs.create(recipe, first)
     words = ["train", recipe, "--resume", "--out", str(out), "--seed", "1", "--validate-every", "3"]
     assert cli.main([*words, *(["--background"] if background else [])]) == cli.DONE
     changed = {"seed": 1, "validate_every": 3, "resume": not background}
-    assert options_to_json(taken[0]) == {**options_to_json(first), **changed}
+    assert to_json(taken[0]) == {**to_json(first), **changed}
 
 
 def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) -> None:

@@ -5,27 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import NonNegativeInt, PositiveInt, check
 
 
 @dataclass(frozen=True)
 class BatchOptions:
     """How many scans are run."""
 
-    jobs: int = 1
+    jobs: PositiveInt = 1
     """Processes on this machine, 1 or more; each has a network of its own and takes one scan at a time."""
     scheduler: str | None = None
     """Address of a dask.distributed scheduler (tcp://host:8786): its workers segment, instead of processes here."""
     slurm: bool = False
     """Write a SLURM job array into the folder's `slurm`, and submit it where there is sbatch."""
-    slurm_tasks: int = 10
+    slurm_tasks: PositiveInt = 10
     """Tasks of the job array, 1 or more; each takes its share of the scans."""
     slurm_options: str = ""
     """What sbatch is told of each task, as on its command line: "--partition=gpu --gres=gpu:1 --time=8:00:00"."""
     part: str | None = None
     """Only the k-th of n shares of the scans, as k/n: for job arrays, on any number of machines that see the folder."""
-    retries: int = 1
+    retries: NonNegativeInt = 1
     """How often a scan that failed is tried again, after all others: 0 or more."""
-    deaths: int = 2
+    deaths: PositiveInt = 2
     """Processes that a scan may take down (memory, crash), alone in them, before it is given up, 1 or more."""
     redo: bool = False
     """Segment scans again that are done, and replace results of other scans of the same name."""
@@ -33,20 +34,12 @@ class BatchOptions:
     """Of a BIDS dataset only images with these suffixes (T1w FLAIR); without it all structural ones."""
     participants: tuple[str, ...] = ()
     """Of a BIDS dataset only these participants, with or without sub-."""
-    pictures: int = 500
+    pictures: NonNegativeInt = 500
     """Pictures inside the HTML report, worst scans first, 0 or more; further ones are linked."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        for value, least, what in (
-            (self.jobs, 1, "processes"),
-            (self.slurm_tasks, 1, "tasks of the job array"),
-            (self.retries, 0, "retries"),
-            (self.deaths, 1, "processes that a scan may take down"),
-            (self.pictures, 0, "pictures in the report"),
-        ):
-            if value < least:
-                raise InputError(f"The number of {what} must be {least} or more, not {value}.")
+        check(self)
         ways = [self.scheduler is not None, self.slurm, self.jobs != 1]
         if sum(ways[:2]) > 1 or (self.scheduler is not None and self.jobs != 1):
             raise InputError("Choose one of --jobs, --scheduler and --slurm: they say where the scans are segmented.")

@@ -17,8 +17,8 @@ from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
 from napari_synthseg.cli.train import exported, train_to_the_end
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import to_json
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.as_json import options_to_json
 
 Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Some = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
@@ -284,11 +284,7 @@ RUNS: dict[str, Callable[[], Callable[..., int]]] = {
 def chosen(options: Any) -> dict[str, Any]:
     """Options that differ from their defaults."""
     plain = {one.name: one.default for one in fields(options)}
-    return {
-        k: v
-        for k, v in options_to_json(options).items()
-        if getattr(options, k) != plain[k] and k not in ("out", "resume")
-    }
+    return {k: v for k, v in to_json(options).items() if getattr(options, k) != plain[k] and k not in ("out", "resume")}
 
 
 def progress_of(state: runs.State) -> str:

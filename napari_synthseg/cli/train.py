@@ -15,9 +15,9 @@ from napari_synthseg.cli.ends import DONE, PROGRAM
 from napari_synthseg.cli.following import follow
 from napari_synthseg.cli.parts import Out
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.as_json import options_to_json
 from napari_synthseg.training.options.checks import check_weights_name
 from napari_synthseg.training.runs import RECIPES, RecipeEntry
 
@@ -101,7 +101,7 @@ def start_in_background(name: str, options: Any) -> str:
     """
     out = options.out.expanduser().absolute()
     if options.resume and runs.recipe_of(out) == name:
-        runs.change(out, **{k: v for k, v in options_to_json(options).items() if k not in ("out", "resume")})
+        runs.change(out, **{k: v for k, v in to_json(options).items() if k not in ("out", "resume")})
     else:
         runs.create(name, options)
     runs.launch(out)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import File, Info, NonNegativeInt, PositiveInt, check
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,13 @@ class SegmentOptions:
 
     model: str = "synthseg-fast"
     """Name of the weights (`napari-synthseg models` lists them)."""
-    weights: Path | None = None
+    weights: File | None = None
     """A weights file (.safetensors with its card, or a SynthSeg .h5) in place of named weights."""
     robust: bool = False
     """Use a robust network, three in a row, for scans of low quality: synthseg-robust, or else FreeSurfer's. Slower."""
-    parcellation: Path | None = None
+    parcellation: File | None = None
     """Weights of SynthSeg's cortical parcellation: the cortex is divided into 68 parts (Desikan-Killiany)."""
-    regressor: Path | None = None
+    regressor: File | None = None
     """Weights of SynthSeg's quality regressor: the expected Dice of eight groups of structures, into the record."""
     preset: Literal["auto", "own", "reference"] = "auto"
     """own: this program's way. reference: exactly what SynthSeg does. auto: reference with official weights only."""
@@ -31,7 +32,7 @@ class SegmentOptions:
     """Where the labels lie: on the scan's own voxels, or at 1 mm."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads, 1 or more; by default as many as torch chooses."""
     flip: bool = True
     """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
@@ -49,21 +50,14 @@ class SegmentOptions:
     """Keep only the largest component of every structure (topological class)."""
     fill_holes: bool = True
     """Fill holes in structures that have none (not with the preset reference)."""
-    block_mm: int = 128
+    block_mm: Annotated[int, Info(low=64, high=256, step=8)] = 128
     """Edge of the largest cube predicted at once, 64-256 mm; smaller needs less memory."""
-    index: int | None = None
+    index: NonNegativeInt | None = None
     """Which volume of a 4D file to segment, counted from 0."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        if self.grid not in ("input", "1mm"):
-            raise InputError(f"The grid {self.grid!r} is not known; choose input or 1mm.")
-        if self.preset not in ("auto", "own", "reference"):
-            raise InputError(f"The preset {self.preset!r} is not known; choose auto, own or reference.")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
-        if not 64 <= self.block_mm <= 256:
-            raise InputError(f"The block size must lie between 64 and 256 mm, not {self.block_mm}.")
+        check(self)
 
 
 def make_options(**options) -> SegmentOptions:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import File, Fraction, Info, NonNegative, NonNegativeInt, PositiveInt, check
 
 
 @dataclass(frozen=True)
@@ -15,35 +15,24 @@ class PropagateOptions:
 
     direction: Literal["both", "up", "down"] = "both"
     """To slices of higher numbers (up), of lower ones (down), or both."""
-    least_score: float = 0.5
+    least_score: Fraction = 0.5
     """End where the model expects a smaller overlap (IoU) with the truth, 0-1."""
-    least_overlap: float = 0.3
+    least_overlap: Fraction = 0.3
     """End where the mask overlaps less (Dice) with that of the slice before, 0-1."""
-    most_growth: float = 2.5
+    most_growth: Annotated[float, Info(low=1)] = 2.5
     """End where the area grows more than so many times from a slice to the next, 1 or more."""
-    most_area: float = 3.0
+    most_area: Annotated[float, Info(low=1)] = 3.0
     """End where the area is more than so many times that on the largest marked slice, 1 or more: what creeps into its
     surroundings grows little at each step."""
-    most_change: float = 2.5
+    most_change: NonNegative = 2.5
     """End where the brightness inside differs by more than so many of its standard deviations from that on all marked
     slices, 0 or more."""
-    most_slices: int | None = None
+    most_slices: PositiveInt | None = None
     """Go no further than so many slices from a marked one, 1 or more; to the end, if not given."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        if self.direction not in ("both", "up", "down"):
-            raise InputError(f"The direction {self.direction!r} is not known; choose both, up or down.")
-        for name in ("least_score", "least_overlap"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"The {name.replace('_', ' ')} must lie between 0 and 1, not {getattr(self, name)}.")
-        for name in ("most_growth", "most_area"):
-            if not getattr(self, name) >= 1:
-                raise InputError(f"The {name.replace('_', ' ')} must be 1 or more, not {getattr(self, name)}.")
-        if not self.most_change >= 0:
-            raise InputError(f"The most change must be 0 or more, not {self.most_change}.")
-        if self.most_slices is not None and self.most_slices < 1:
-            raise InputError(f"The number of slices must be 1 or more, not {self.most_slices}.")
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class PromptOptions:
     """A point outside the object, likewise."""
     box: tuple[tuple[float, ...], ...] = ()
     """A box around the object on one slice: x y z of a corner, then of the one across it. One a slice."""
-    mask: Path | None = None
+    mask: File | None = None
     """A label file on the scan's grid (or a picture) in which the object, or part of it, is drawn. Its slices are taken
     as they are, but where points or a box are given too: those are repaired."""
     mask_label: int | None = None
@@ -69,15 +58,15 @@ class PromptOptions:
     """Follow the object through the slices beside those that are marked; without it only these are segmented."""
     window: tuple[float, float] | None = None
     """Values that become black and white; by default the percentiles 0.5 and 99.5 of the whole scan."""
-    label: int = 1
+    label: Annotated[int, Info(low=1, high=2**31 - 1)] = 1
     """The object's value in the file that is written, 1 or more."""
     model: str = "default"
     """Name or file of a promptable model."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads, 1 or more; by default as many as torch chooses."""
-    index: int | None = None
+    index: NonNegativeInt | None = None
     """Which volume of a 4D file, counted from 0."""
 
     def __post_init__(self) -> None:
@@ -86,11 +75,8 @@ class PromptOptions:
             raise InputError("Nothing is pointed at: give --inside, --box or --mask.")
         if self.mask_label is not None and self.mask is None:
             raise InputError("A label of a mask is given, but no mask: give --mask too.")
-        if not 1 <= self.label < 2**31:
-            raise InputError(f"The label must be 1 or more, not {self.label}.")
         if self.window is not None and not self.window[0] < self.window[1]:
             raise InputError(
                 f"The window must go from black up to white, not {self.window[0]:g} to {self.window[1]:g}."
             )
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
+        check(self)

@@ -12,9 +12,9 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import to_json
 from napari_synthseg.training.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
-from napari_synthseg.training.options.as_json import options_to_json
 from napari_synthseg.training.options.checks import check_weights_name as check_weights_name
 from napari_synthseg.training.watching import watch
 
@@ -71,7 +71,7 @@ def describe(recipe: str, options: Any, stages: Mapping[str, int], card: Mapping
     if watch().recorded:  # the options that got here have a device of this machine in place of "auto"
         write_config(options.out, card=dict(card))
         return
-    write_config(options.out, recipe=recipe, options=options_to_json(options), stages=dict(stages), card=dict(card))
+    write_config(options.out, recipe=recipe, options=to_json(options), stages=dict(stages), card=dict(card))
 
 
 def recipe_words(first: str, options: Any, plain: Any, hidden: Collection[str]) -> str:

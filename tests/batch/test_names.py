@@ -154,7 +154,7 @@ def test_the_dataset_itself_is_no_place_for_results(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"jobs": 0}, "processes must be 1 or more"),
+        ({"jobs": 0}, "jobs must be at least 1"),
         ({"retries": -1}, "retries"),
         ({"part": "4/3"}, "k/n"),
         ({"part": "x"}, "k/n"),

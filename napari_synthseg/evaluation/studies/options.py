@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from napari_synthseg.errors import InputError
+from napari_synthseg.fields import File, Info, NonNegative, NonNegativeInt, check
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
     """Which tables belong together, and what in them is a structure."""
 
-    participants: Path | None = None
+    participants: File | None = None
     """A table of the people, such as a BIDS participants.tsv: joined with the volumes by the subject (and session)."""
     id: str = ""
     """Column of the volumes that names the scan or subject; by default one called scan, participant_id and so on."""
@@ -21,21 +20,16 @@ class TableOptions:
     """Which structures, by name or a part of it, separated by commas (hippocampus,Brain-Stem); by default all."""
     sides: Literal["apart", "together"] = "apart"
     """together: add left and right of every structure."""
-    quality: Path | None = None
+    quality: File | None = None
     """A table of `segment --qc`: scans whose segmentation has likely failed are left out."""
-    confidence: float = 0.95
+    confidence: Annotated[float, Info(low=0.5, high=0.999)] = 0.95
     """Confidence of all intervals, 0.5 to 0.999."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of the bootstrap: the same seed gives the same intervals."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        if self.sides not in ("apart", "together"):
-            raise InputError(f"The sides are apart or together, not {self.sides!r}.")
-        if not 0.5 <= self.confidence <= 0.999:
-            raise InputError(f"The confidence must lie between 0.5 and 0.999, not {self.confidence:g}.")
-        if self.seed < 0:
-            raise InputError(f"The seed must be 0 or more, not {self.seed}.")
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +49,8 @@ class GroupOptions(TableOptions):
     """Of somebody with several scans: the mean, or the first."""
     interval: Literal["bca", "percentile"] = "bca"
     """Which bootstrap interval of Cohen's d: bias-corrected and accelerated, or plain percentiles."""
-    resamples: int = 2000
+    resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
     """How often the bootstrap draws the groups anew, 100 to 100000."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        super().__post_init__()
-        if self.fit not in ("within", "reference", "all"):
-            raise InputError(f"The model is fitted to within, reference or all, not {self.fit!r}.")
-        if self.repeats not in ("mean", "first") or self.interval not in ("bca", "percentile"):
-            raise InputError("Repeats are mean or first, and intervals bca or percentile.")
-        check_resamples(self.resamples, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +66,15 @@ class AgeingOptions(TableOptions):
     where they are; headers: from the scans themselves (a column must hold their paths); none: leave it out."""
     covariates: str = "none"
     """Further columns with a linear term, separated by commas (icv)."""
-    knots: int = 10
+    knots: Annotated[int, Info(low=4, high=40)] = 10
     """Equally spaced knots of the B-splines from the youngest to the oldest, 4 to 40."""
     monotonic: Literal["auto", "decreasing", "increasing", "none"] = "auto"
     """Which way the soft constraint bends the curve; auto: the way that fits better."""
-    softness: float = 0.1
+    softness: NonNegative = 0.1
     """Weight of the soft constraint, 0 or more: squared wrong steps (in standard deviations) against mean squared
     residuals."""
-    resamples: int = 1000
+    resamples: Annotated[int, Info(low=0, high=100_000)] = 1000
     """How often the bootstrap draws the people anew for the band about the curve, 0 (no band) to 100000."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        super().__post_init__()
-        if self.monotonic not in ("auto", "decreasing", "increasing", "none"):
-            raise InputError(f"Curves are auto, decreasing, increasing or none, not {self.monotonic!r}.")
-        if not 4 <= self.knots <= 40:
-            raise InputError(f"The number of knots must lie between 4 and 40, not {self.knots}.")
-        if not 0 <= self.softness < float("inf"):
-            raise InputError(f"The softness must be 0 or more, not {self.softness:g}.")
-        check_resamples(self.resamples, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +83,8 @@ class RetestOptions(TableOptions):
 
     session: str = ""
     """Column that orders the scans of somebody; by default the session where there is one, else the table's order."""
-    resamples: int = 2000
+    resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
     """How often the bootstrap draws the people anew, 100 to 100000."""
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        super().__post_init__()
-        check_resamples(self.resamples, 100)
-
-
-def check_resamples(number: int, fewest: int) -> None:
-    """Refuse a number of resamples out of range."""
-    if not fewest <= number <= 100_000:
-        raise InputError(f"The number of resamples must lie between {fewest} and 100000, not {number}.")
 
 
 def names_of(text: str) -> list[str]:

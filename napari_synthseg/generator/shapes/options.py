@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Info, check
 from napari_synthseg.generator.prior_settings import changed
 from napari_synthseg.generator.shapes.priors import ShapePriors, shape_preset
 
@@ -25,7 +25,7 @@ class SynthesizeShapesOptions:
     """Seed of the first scene; scene i has seed + i."""
     record: tuple[Path, ...] = ()
     """Records (..._record.json) to make the scenes of again; preset, priors, seed and count do not matter then."""
-    side: int = 1024
+    side: Annotated[int, Info(low=SMALLEST_SIDE, high=LARGEST_SIDE, step=8, unit="pixels")] = 1024
     """Longer side of the image, 64-4096 pixels; 1024 is what SAM takes."""
     bits: Literal[8, 16] = 8
     """Bits of a pixel of the image file."""
@@ -33,8 +33,7 @@ class SynthesizeShapesOptions:
     """Where the scenes are computed: auto, cpu, cuda or mps; shapes are the same on all of them, white noise is not."""
 
     def __post_init__(self) -> None:
-        if not SMALLEST_SIDE <= self.side <= LARGEST_SIDE:
-            raise InputError(f"The longer side must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, not {self.side}.")
+        check(self)
 
     def priors(self) -> ShapePriors:
         """The priors that the options stand for.

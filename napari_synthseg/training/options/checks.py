@@ -2,33 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from napari_synthseg.errors import InputError
-
-
-def check_positive(options: object, names: Sequence[str]) -> None:
-    """Refuse options that are not above 0; None is left alone.
-
-    Raises:
-        InputError: one of them is 0 or less.
-    """
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise InputError(f"The option {name} must be above 0, not {value}.")
-
-
-def check_shares(options: object, names: Sequence[str]) -> None:
-    """Refuse shares out of range.
-
-    Raises:
-        InputError: one of them does not lie between 0 and 1.
-    """
-    for name in names:
-        if not 0.0 <= getattr(options, name) <= 1.0:
-            raise InputError(f"The option {name} is a share from 0 to 1, not {getattr(options, name)}.")
 
 
 def check_curriculum(curriculum: tuple[float, int]) -> None:

@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Literal
 
 from napari_synthseg import weights
-from napari_synthseg.errors import InputError
-from napari_synthseg.training.options.checks import check_positive, check_shares
+from napari_synthseg.fields import (
+    Folder,
+    Fraction,
+    LabelledScans,
+    LabelMaps,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    check,
+)
 
 STAGES = ("locate", "refine")
 """Of the fast networks, whose two parts are trained one after the other."""
@@ -22,29 +31,29 @@ ANEW = ("unetr", "swin-unetr")
 class TrainFinetuneOptions:
     """How a network is trained on labelled scans."""
 
-    scans: Path
+    scans: LabelledScans
     """Folder of scans with label files beside them, such as 1002_t1.nii.gz with 1002_labels.nii.gz."""
-    out: Path
+    out: Folder
     """Folder of the run: events.jsonl, checkpoints, and the exported weights."""
-    labels: Path | None = None
+    labels: Folder | None = None
     """Folder of the label files, where they do not lie beside the scans."""
     start_from: str = "synthseg-fast"
     """Weights (name, file, run): a segmentation network or a pre-trained encoder; unetr, swin-unetr: random ones."""
     task: Literal["all", "four", "brain"] = "all"
     """all structures; four (white matter, subcortical grey matter, cortex, CSF); brain: skull stripping."""
-    steps: int = 1000
+    steps: PositiveInt = 1000
     """Steps at most; fewer where early stopping ends them."""
-    patience: int = 8
+    patience: NonNegativeInt = 8
     """End after so many validations without a better score; 0: never."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
-    validation: Path | None = None
+    validation: LabelledScans | None = None
     """Folder of labelled scans that choose the best checkpoint; by default some of --scans are held out."""
     hold_out: tuple[str, ...] = ()
     """Names (1002) of scans held out for validation; default the last fifth, one at least where there are two."""
-    synthetic: float | None = None
+    synthetic: Fraction | None = None
     """Share of synthetic samples, so that no contrast is forgotten; default 0.5, and 0 for UNETR and Swin UNETR."""
-    label_maps: Path | None = None
+    label_maps: LabelMaps | None = None
     """Label maps to make synthetic images from (folder, or .npz); default those of the scans, which show no skull."""
     priors: str | None = None
     """Preset of the generative model; default fast for the fast networks, else synthseg."""
@@ -52,46 +61,40 @@ class TrainFinetuneOptions:
     """Labels of the network that the scans do not show completely (24): nothing is learned from scans about them."""
     unknown: Literal["refuse", "ignore"] = "refuse"
     """What to do with values in the scans' labels that nobody knows: refuse, or learn nothing where they stand."""
-    augmentation: float = 1.0
+    augmentation: NonNegative = 1.0
     """How much scans are turned, bent, mirrored, shaded at random; 0: random crops alone, as in the paper."""
-    locate_share: float = 0.4
+    locate_share: Fraction = 0.4
     """Share of the steps that a fast network's first stage (2 mm) gets."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int | None = None
+    batch: PositiveInt | None = None
     """Samples a step; default 2 heads, then 2 crops of one head (fast networks), or 1."""
-    crop: int | None = None
+    crop: PositiveInt | None = None
     """Side of the crops, voxels of 1 mm; default 160; UNETR and Swin UNETR have their own (160 and 96)."""
     size: Literal["paper", "small"] = "paper"
     """UNETR and Swin UNETR from random weights: as published, or small and at 2 mm, for a CPU."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate; default 1e-4, and 3e-4 for fast networks."""
-    encoder_share: float | None = None
+    encoder_share: NonNegative | None = None
     """Learning rate of UNETR's or Swin UNETR's encoder, as a share of the rate; default 0.1 if pre-trained, else 1."""
-    weight_decay: float = 1e-5
+    weight_decay: NonNegative = 1e-5
     """Weight decay of AdamW."""
-    cooldown: float = 0.3
+    cooldown: Fraction = 0.3
     """Share of the steps over which the rate falls to zero."""
-    validate_every: int = 50
+    validate_every: PositiveInt = 50
     """Steps between validations."""
     save_minutes: float = 3.0
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads; default torch's."""
     name: str = "finetuned"
     """Name of the exported weights."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        names = ("steps", "batch", "crop", "learning_rate", "validate_every", "threads")
-        check_positive(self, names)
-        check_shares(self, ("locate_share", "cooldown", *(("synthetic",) if self.synthetic is not None else ())))
-        for name in ("patience", "augmentation", "weight_decay", "encoder_share"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InputError(f"The option {name} cannot be negative, and is {value}.")
+        check(self)
 
 
 def stages(options: TrainFinetuneOptions) -> dict[str, int]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.options.checks import check_positive
+from napari_synthseg.fields import (
+    Folder,
+    Info,
+    LabelledScans,
+    LabelMaps,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    check,
+)
 
 STAGE = "learn2synth"
 """Name of the run's checkpoints."""
@@ -19,21 +28,21 @@ LARGEST = 192
 class TrainLearn2SynthOptions:
     """How a network and what augments its images are trained together."""
 
-    label_maps: Path
+    label_maps: LabelMaps
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
+    out: Folder
     """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
-    labelled: Path | None = None
+    labelled: LabelledScans | None = None
     """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, from which the augmenter learns."""
     augmenter: Literal["noise", "bias", "unet", "none"] = "noise"
     """noise; noise and bias field; small U-Net and noise; or none: SynthSeg as it is, to compare with."""
     varying: bool = False
     """The augmenter's deviations vary from image to image between two ends, and both are learned."""
-    sigma: float = 0.05
+    sigma: NonNegative = 0.05
     """Deviation of the augmenter's noise at the beginning, intensities in [0, 1]."""
     inner: Literal["adam", "sgd"] = "adam"
     """How the segmentation network steps, and what is differentiated through."""
-    steps: int = 20_000
+    steps: PositiveInt = 20_000
     """Steps in all."""
     resume: bool = False
     """Go on from the newest checkpoint in the run's folder."""
@@ -41,49 +50,42 @@ class TrainLearn2SynthOptions:
     """Name or file of a U-Net's weights to start from, in place of random ones; of the same sizes and labels."""
     priors: str = "synthseg"
     """Preset of the generative model."""
-    validation: Path | None = None
+    validation: LabelledScans | None = None
     """Folder of labelled scans as for --labelled: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int = 1
+    batch: PositiveInt = 1
     """Synthetic images, and real ones, a step."""
-    crop: int = 96
+    crop: Annotated[int, Info(low=1, high=LARGEST)] = 96
     """Side of all crops, voxels of 1 mm."""
-    features: int = 24
+    features: PositiveInt = 24
     """Features of the network at its first level."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Learning rate of the network; default 1e-3 (adam) or 1e-2 (sgd)."""
-    augmenter_rate: float = 1e-3
+    augmenter_rate: Positive = 1e-3
     """Learning rate of the augmenter."""
-    teach_from: int = 500
+    teach_from: NonNegativeInt = 500
     """Steps before the augmenter begins to learn; they take a quarter of the time of the others."""
-    validate_every: int = 500
+    validate_every: PositiveInt = 500
     """Steps between validations."""
     save_minutes: float = 3.0
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads; default torch's."""
     name: str = "learn2synth"
     """Name of the exported weights."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        check_positive(self, ("steps", "batch", "crop", "features", "learning_rate", "augmenter_rate",
-                              "validate_every", "threads"))  # fmt: skip
-        if self.teach_from < 0:
-            raise InputError(f"The option teach_from cannot be negative, and is {self.teach_from}.")
-        if not self.sigma >= 0:
-            raise InputError(f"The option sigma cannot be negative, and is {self.sigma}.")
+        check(self)
         if self.augmenter != "none" and self.labelled is None:
             raise InputError("The augmenter learns from labelled scans: give their folder with --labelled.")
         if self.augmenter != "none" and self.teach_from >= self.steps:
             raise InputError("The augmenter would never learn: ask for more steps, or let it begin earlier.")
-        if self.crop > LARGEST:
-            raise InputError(f"Crops of labelled scans have at most {LARGEST} voxels along a side, not {self.crop}.")
 
 
 def stages(options: TrainLearn2SynthOptions) -> dict[str, int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.options.checks import check_curriculum, check_positive, check_shares
+from napari_synthseg.fields import Folder, Fraction, LabelledScans, LabelMaps, Positive, PositiveInt, check
+from napari_synthseg.training.options.checks import check_curriculum
 
 FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
 PAPER_STEPS = 300_000
@@ -18,25 +18,25 @@ PAPER_STEPS = 300_000
 class TrainRobustOptions:
     """How the three networks of SynthSeg+ are trained."""
 
-    label_maps: Path
+    label_maps: LabelMaps
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
+    out: Folder
     """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
     plan: Literal["fast", "paper"] = "fast"
     """fast: at 2 mm, refined at 1 mm, for CPUs; paper: U-Nets and denoiser at 1 mm, for large GPUs."""
-    steps_s1: int | None = None
+    steps_s1: PositiveInt | None = None
     """Steps of S1, image to tissues; default 1,500 (fast) or 300,000 (paper)."""
-    steps_d: int | None = None
+    steps_d: PositiveInt | None = None
     """Steps of D, tissues to better tissues; default 2,000 (fast) or 300,000 (paper)."""
-    steps_s2: int | None = None
+    steps_s2: PositiveInt | None = None
     """Steps of S2, image and tissues to structures; default 4,000 (fast) or 300,000 (paper)."""
-    refine_share: float = 0.1
+    refine_share: Fraction = 0.1
     """Share of S2's steps that the fast plan's refiner gets."""
-    labelled: Path | None = None
+    labelled: LabelledScans | None = None
     """Folder of real scans, <id>_t1.nii.gz with <id>_labels.nii.gz, that D learns from; default synthetic ones."""
     only: Literal["s1", "d", "s2"] | None = None
     """Train this network alone; those before it must be in the run's folder, such as checkpoints/s1.pt of another."""
-    predicted_tissues: float = 0.25
+    predicted_tissues: Fraction = 0.25
     """Share of the steps in which S2 sees what S1 and D find, not true tissues made wrong (fast; the paper: 0)."""
     start_from: str = "auto"
     """Weights of a fast network to start from (fast); auto: synthseg-fast where it fits; none: random ones."""
@@ -46,7 +46,7 @@ class TrainRobustOptions:
     """Preset of the generative model; default fast with noise (fast) or synthseg-plus (paper)."""
     curriculum: tuple[float, int] = (0.5, 1_000)
     """The fast plan starts S1 and S2 with this share of the priors' ranges and reaches all so many steps later."""
-    validation: Path | None = None
+    validation: LabelledScans | None = None
     """Folder of labelled scans as for --labelled: they are scored, besides held-out label maps."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
@@ -54,17 +54,17 @@ class TrainRobustOptions:
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int | None = None
+    batch: PositiveInt | None = None
     """Samples a step; default 2 heads, 3 crops of one head for the refiner (fast), or 1 (paper)."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.25
+    cooldown: Fraction = 0.25
     """Share of the steps of each stage over which the fast plan's rate falls to zero."""
-    crop: int = 160
+    crop: PositiveInt = 160
     """Side of the paper plan's crops, voxels."""
-    features: int = 24
+    features: PositiveInt = 24
     """Features of the paper's U-Nets at their first level."""
-    denoiser_features: int = 16
+    denoiser_features: PositiveInt = 16
     """Features of D at all of its levels."""
     s1_features: tuple[int, ...] = (32, 64, 128, 160)
     """Features of the fast S1 at each level."""
@@ -72,25 +72,22 @@ class TrainRobustOptions:
     """Features of the fast S2's first stage at each level."""
     refiner_features: tuple[int, ...] = (32, 64, 128)
     """Features of the fast S2's second stage at each level."""
-    validate_every: int = 500
+    validate_every: PositiveInt = 500
     """Steps between validations."""
     save_minutes: float = 3.0
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    devices: int = 1
+    devices: PositiveInt = 1
     """GPUs of this machine (or processes on the CPU) that share the work: each has a batch, and all learn from them."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads; default torch's."""
     name: str = "robust"
     """Name of the exported weights."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        positive = ("steps_s1", "steps_d", "steps_s2", "batch", "threads", "devices", "crop", "features",
-                    "denoiser_features", "validate_every", "learning_rate")  # fmt: skip
-        check_positive(self, positive)
-        check_shares(self, ("refine_share", "cooldown", "predicted_tissues"))
+        check(self)
         check_curriculum(self.curriculum)
         if self.plan == "paper" and self.labelled is not None and self.crop > 192:
             raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from napari_synthseg.errors import InputError
-from napari_synthseg.training.options.checks import check_positive, check_shares
+from napari_synthseg.fields import Folder, Fraction, NonNegativeInt, Positive, PositiveInt, check
 
 STAGE = "prompts"
 """Name of the run's checkpoints."""
@@ -17,14 +15,14 @@ STAGE = "prompts"
 class TrainSynthFMOptions:
     """How a promptable network is trained."""
 
-    out: Path
+    out: Folder
     """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
     encoder: str = "default"
     """Whose image encoder: default (MobileSAM's), vit_b, vit_l, vit_h, or a checkpoint file."""
     preset: Literal["fast", "paper"] = "fast"
     """fast: many targets a step, corrections, focal and Dice loss, hours; paper: one target of one image a step, Dice
     loss, a million steps."""
-    steps: int | None = None
+    steps: PositiveInt | None = None
     """Steps in all; default 20,000 (fast) or 1,000,000 (paper)."""
     scenes: str = "both"
     """Preset of the scenes: both, shape-only, boundary-only, paper, or a modality."""
@@ -42,38 +40,34 @@ class TrainSynthFMOptions:
     """Name or file of promptable weights whose decoder to start from, in place of a random one."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int | None = None
+    batch: PositiveInt | None = None
     """Targets a step: through windows of half the frame (default 8, fast), or in all (default 1, paper)."""
-    pool: int = 48
+    pool: PositiveInt = 48
     """Scenes from which a step takes its targets (fast)."""
-    scene_steps: int = 2
+    scene_steps: PositiveInt = 2
     """Steps from one new scene to the next (fast)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon learns more from each step, and needs torch 2.9; the paper's preset uses Adam (fast)."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.3
+    cooldown: Fraction = 0.3
     """Share of the steps over which the fast recipe's rate falls to zero."""
-    validate_every: int = 500
+    validate_every: PositiveInt = 500
     """Steps between validations."""
     save_minutes: float = 3.0
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads of the decoder's training; default torch's."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes that make and encode scenes ahead, one thread each; for CPUs."""
     name: str = "synthfm"
     """Name of the exported weights."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "pool", "scene_steps", "validate_every", "learning_rate")
-        check_positive(self, names)
-        check_shares(self, ("cooldown",))
-        if self.workers < 0:
-            raise InputError(f"The option workers cannot be negative, and is {self.workers}.")
+        check(self)
 
 
 def stages(options: TrainSynthFMOptions) -> dict[str, int]:

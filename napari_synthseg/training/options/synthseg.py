@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from napari_synthseg.training.options.checks import check_curriculum, check_positive, check_shares
+from napari_synthseg.fields import Folder, Fraction, LabelledScans, LabelMaps, Positive, PositiveInt, check
+from napari_synthseg.training.options.checks import check_curriculum
 
 
 @dataclass(frozen=True)
 class TrainSynthSegOptions:
     """How a SynthSeg network is trained."""
 
-    label_maps: Path
+    label_maps: LabelMaps
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    out: Path
+    out: Folder
     """Folder of the run: config.json, events.jsonl, checkpoints, and the exported weights."""
     preset: Literal["fast", "paper"] = "fast"
     """fast: locate and refine, hours on a GPU or days on a CPU; paper: SynthSeg's own U-Net and schedule."""
-    steps: int | None = None
+    steps: PositiveInt | None = None
     """Steps in all; default 40,000 (fast) or 300,000 (paper)."""
-    locate_share: float = 0.4
+    locate_share: Fraction = 0.4
     """Share of the steps that the fast recipe's first stage gets."""
     curriculum: tuple[float, int] = (0.4, 20_000)
     """The fast recipe starts each stage with this share of the priors' ranges and reaches all so many steps later."""
@@ -31,7 +31,7 @@ class TrainSynthSegOptions:
     """Name or file of weights to start from, in place of random ones; of the same sizes and labels."""
     priors: str | None = None
     """Preset of the generative model; default fast (fast) or synthseg (paper)."""
-    validation: Path | None = None
+    validation: LabelledScans | None = None
     """Folder of labelled scans, <id>_t1.nii.gz with <id>_labels.nii.gz: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
@@ -39,38 +39,36 @@ class TrainSynthSegOptions:
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     seed: int = 1
     """Seed of everything random."""
-    batch: int | None = None
+    batch: PositiveInt | None = None
     """Samples a step; default 2 heads, then 3 crops of one head (fast), or 1 (paper)."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate; default 2e-3 (fast) or 1e-4 (paper)."""
-    cooldown: float = 0.25
+    cooldown: Fraction = 0.25
     """Share of the steps over which the fast recipe's rate falls to zero."""
-    crop: int = 160
+    crop: PositiveInt = 160
     """Side of the paper recipe's crops, voxels."""
-    features: int = 24
+    features: PositiveInt = 24
     """Features of the paper's network at its first level."""
     locator_features: tuple[int, ...] = (32, 64, 128, 160)
     """Features of the fast network's first stage at each level."""
     refiner_features: tuple[int, ...] = (32, 64, 128)
     """Features of the fast network's second stage at each level."""
-    validate_every: int = 500
+    validate_every: PositiveInt = 500
     """Steps between validations."""
     save_minutes: float = 3.0
     """Minutes between updates of the newest checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    devices: int = 1
+    devices: PositiveInt = 1
     """GPUs of this machine (or processes on the CPU) that share the work: each has a batch, and all learn from them."""
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """CPU threads; default torch's."""
     name: str = "synthseg-fast"
     """Name of the exported weights."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        names = ("steps", "batch", "threads", "devices", "crop", "features", "validate_every", "learning_rate")
-        check_positive(self, names)
-        check_shares(self, ("locate_share", "cooldown"))
+        check(self)
         check_curriculum(self.curriculum)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventReader, read_events
-from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs.launch import _detached, _last_line
 from napari_synthseg.training.runs.recipes import recipe
 from napari_synthseg.training.runs.work import in_words
@@ -82,7 +82,7 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
     with tempfile.TemporaryDirectory(prefix="napari-synthseg-") as temporary:
         out = Path(temporary) / "trial"
         trial = replace(options, out=out, resume=False)
-        folder.write_config(out, recipe=name, options=options_to_json(trial), stages=wanted)
+        folder.write_config(out, recipe=name, options=to_json(trial), stages=wanted)
         if (options.out / folder.CHECKPOINTS).is_dir():  # a stage may stand on another one
             _lend(options.out, out, set(wanted))
         began = time.time()
@@ -150,7 +150,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = folder.read_config(path)
         entry = recipe(config["recipe"])
-        options = options_from_json(entry.options_type(), config["options"])
+        options = from_json(entry.options_type(), config["options"])
         device = fit_for(options.device)[0]
         with watched(Watch(trial=steps)):
             run(entry.train(replace(options, device=device)))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import read_events
-from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs import requests
 from napari_synthseg.training.runs.life import is_going
 from napari_synthseg.training.runs.places import new_folder, remember
@@ -41,9 +41,7 @@ def create(name: str, options: Any) -> Path:
     if (out / folder.CONFIG).exists():
         raise InputError(f"The folder {out} holds a run already: choose another name.")
     entry = recipe(name)
-    folder.write_config(
-        out, recipe=name, options=options_to_json(replace(options, out=out)), stages=entry.stages(options)
-    )
+    folder.write_config(out, recipe=name, options=to_json(replace(options, out=out)), stages=entry.stages(options))
     remember(out)
     return out
 
@@ -79,7 +77,7 @@ def read_config(run: Path) -> Config:
     values = {**content["options"], "out": str(run), "resume": False}
     return Config(
         content["recipe"],
-        options_from_json(recipe(content["recipe"]).options_type(), values),
+        from_json(recipe(content["recipe"]).options_type(), values),
         dict(content.get("stages") or {}),
         float(content.get("created") or 0.0),
         str(content.get("version", "")),
@@ -146,10 +144,10 @@ def change(run: Path, **changes: Any) -> None:
         raise InputError(f"The run {run.name} is going: stop it before you change it.")
     config = folder.read_config(run)
     entry = recipe(config["recipe"])
-    options = options_from_json(entry.options_type(), {**options_to_json(read_config(run).options), **changes})
+    options = from_json(entry.options_type(), {**to_json(read_config(run).options), **changes})
     stages = entry.stages(options)
     check_steps(run, stages)
-    folder.write_config(run, options=options_to_json(options), stages=stages)
+    folder.write_config(run, options=to_json(options), stages=stages)
 
 
 def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:
@@ -165,12 +163,12 @@ def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:
     """
     config = folder.read_config(run)
     out = new_folder(config["recipe"], wish or run.name)
-    values = {**options_to_json(read_config(run).options), **changes, "out": str(out)}
+    values = {**to_json(read_config(run).options), **changes, "out": str(out)}
     if (run / DATA).is_dir():  # layers that were written for it
         shutil.copytree(run / DATA, out / DATA)
         old, new = str((run / DATA).absolute()), str((out / DATA).absolute())
         values = {k: v.replace(old, new) if isinstance(v, str) else v for k, v in values.items()}
-    return create(config["recipe"], options_from_json(recipe(config["recipe"]).options_type(), values))
+    return create(config["recipe"], from_json(recipe(config["recipe"]).options_type(), values))
 
 
 def delete(run: Path) -> None:

@@ -7,9 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
+from napari_synthseg.fields import from_json
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training.folder import read_config
-from napari_synthseg.training.options.as_json import options_from_json
 from napari_synthseg.training.parallel import along
 from napari_synthseg.training.runs.recipes import recipe
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)  # the first process decides
     config = read_config(Path(arguments[0]))
     entry = recipe(config["recipe"])
-    options = options_from_json(entry.options_type(), config["options"])
+    options = from_json(entry.options_type(), config["options"])
     try:
         run(along(entry, options, arguments[1]))
     except Stopped:

@@ -19,10 +19,10 @@ from typing import Any
 from filelock import Timeout
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.events import EventLog, tail
-from napari_synthseg.training.options.as_json import options_from_json, options_to_json
 from napari_synthseg.training.runs.life import lock, write_process
 from napari_synthseg.training.runs.manage import check_recipe, check_steps, remove_folder
 from napari_synthseg.training.runs.places import remember
@@ -54,7 +54,7 @@ def work(path: Path, *, wait: bool = False) -> Generator[Progress, None, Path]:
     """
     config = folder.read_config(path)
     entry = recipe(config["recipe"])
-    options = options_from_json(entry.options_type(), {**config["options"], "out": str(path)})
+    options = from_json(entry.options_type(), {**config["options"], "out": str(path)})
     begun = any((path / folder.CHECKPOINTS).glob("*.pt"))
     return (yield from recorded(entry, replace(options, resume=begun), wait=wait, keep_config=True))
 
@@ -91,9 +91,7 @@ def recorded(
     with _alone(out):
         before, last = folder.read_json(out / folder.CONFIG), tail(out)[0][-1:]
         if not keep_config:
-            folder.write_config(
-                out, recipe=entry.name, options=options_to_json(replace(options, resume=False)), stages=stages
-            )
+            folder.write_config(out, recipe=entry.name, options=to_json(replace(options, resume=False)), stages=stages)
         remember(out)
         ask(out, do="go")
         log = EventLog(out)

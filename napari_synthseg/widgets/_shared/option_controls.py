@@ -19,9 +19,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink
-from napari_synthseg.widgets._shared.option_fields import OptionField
 
 DEFAULT_TEXT = "default"
 LARGEST = 2_000_000_000
@@ -33,7 +33,7 @@ class FlagControl(QCheckBox):
 
     changed = Signal()
 
-    def __init__(self, field: OptionField) -> None:
+    def __init__(self, field: Field) -> None:
         super().__init__()
         self.toggled.connect(lambda _: self.changed.emit())
 
@@ -57,7 +57,7 @@ class ChoiceControl(QComboBox):
 
     changed = Signal()
 
-    def __init__(self, field: OptionField, choices: list[Choice] | None = None, nothing: str = DEFAULT_TEXT) -> None:
+    def __init__(self, field: Field, choices: list[Choice] | None = None, nothing: str = DEFAULT_TEXT) -> None:
         super().__init__()
         let_shrink(self)
         own = [Choice(None, nothing)] * field.optional + [Choice(value, str(value)) for value in field.choices]
@@ -82,15 +82,17 @@ class IntegerControl(QSpinBox):
 
     changed = Signal()
 
-    def __init__(self, field: OptionField, nothing: str = DEFAULT_TEXT) -> None:
+    def __init__(self, field: Field, nothing: str = DEFAULT_TEXT) -> None:
         super().__init__()
-        low = int(field.low) if field.low is not None else (0 if field.optional else -LARGEST)
+        low = int(field.info.low) if field.info.low is not None else (0 if field.optional else -LARGEST)
         self._nothing = low - 1 if field.optional else None
         if field.optional:
             self.setSpecialValueText(nothing)
-        self.setRange(low - 1 if field.optional else low, int(field.high) if field.high is not None else LARGEST)
+        self.setRange(
+            low - 1 if field.optional else low, int(field.info.high) if field.info.high is not None else LARGEST
+        )
         self.setSuffix(f" {field.unit}" if field.unit else "")
-        self.setSingleStep(8 if (field.high or 0) - low >= 100 else 1)
+        self.setSingleStep(int(field.info.step or 1))
         self.setMinimumWidth(60)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         keep_from_wheel(self)
@@ -120,17 +122,17 @@ class LineControl(QLineEdit):
     changed = Signal()
     EXAMPLES: ClassVar[dict[str, str]] = {"integer": "a whole number", "number": "a number", "text": "text"}
 
-    def __init__(self, field: OptionField, nothing: str = DEFAULT_TEXT) -> None:
+    def __init__(self, field: Field, nothing: str = DEFAULT_TEXT) -> None:
         super().__init__()
         self._field = field
-        self.setPlaceholderText(nothing if field.optional else "none" if field.kind == "tuple" else "")
+        self.setPlaceholderText(nothing if field.optional else "none" if field.kind in ("tuple", "range") else "")
         self.setMinimumWidth(60)
         self.textChanged.connect(lambda _: self.changed.emit())
 
     def value(self) -> Any:
         """What was typed, as its type."""
         text = self.text().strip()
-        if self._field.kind == "tuple":
+        if self._field.kind in ("tuple", "range"):
             return self._items([part for part in text.replace(",", " ").split() if part])
         if not text and self._field.optional:
             return None
@@ -146,14 +148,14 @@ class LineControl(QLineEdit):
     def _items(self, parts: list[str]) -> tuple[Any, ...]:
         kinds = self._field.items if self._field.fixed else self._field.items * len(parts)
         if len(kinds) != len(parts):
-            raise InputError(f"{self._field.text} takes {len(kinds)} numbers, not {len(parts)}.")
+            raise InputError(f"{self._field.label} takes {len(kinds)} numbers, not {len(parts)}.")
         return tuple(self._item(part, kind) for part, kind in zip(parts, kinds, strict=True))
 
     def _item(self, text: str, kind: str) -> Any:
         try:
             return MAKE[kind](text)
         except ValueError:
-            raise InputError(f"{self._field.text} must be {self.EXAMPLES[kind]}, not {text!r}.") from None
+            raise InputError(f"{self._field.label} must be {self.EXAMPLES[kind]}, not {text!r}.") from None
 
 
 class PathControl(QWidget):
@@ -161,9 +163,9 @@ class PathControl(QWidget):
 
     changed = Signal()
 
-    def __init__(self, field: OptionField, nothing: str = DEFAULT_TEXT) -> None:
+    def __init__(self, field: Field, nothing: str = DEFAULT_TEXT) -> None:
         super().__init__()
-        self._folder = "folder" in field.doc.lower()
+        self._folder = field.info.path == "folder"
         self.line = QLineEdit()
         self.line.setPlaceholderText(nothing if field.optional else "choose…")
         self.line.setMinimumWidth(60)
@@ -205,7 +207,7 @@ class PathControl(QWidget):
 Control = FlagControl | ChoiceControl | IntegerControl | LineControl | PathControl
 
 
-def make_control(field: OptionField, choices: list[Choice] | None = None, nothing: str = DEFAULT_TEXT) -> Control:
+def make_control(field: Field, choices: list[Choice] | None = None, nothing: str = DEFAULT_TEXT) -> Control:
     """The control of a field, with its default and its tooltip.
 
     Args:

@@ -10,10 +10,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Section, form_layout
 from napari_synthseg.widgets._shared.option_controls import DEFAULT_TEXT, Control, FlagControl, make_control
-from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
 
 ADVANCED = "Advanced"
 
@@ -22,7 +22,7 @@ class OptionsForm(QWidget):
     """Controls for the fields of `options`; what differs from the default has a bold label.
 
     Args:
-        options: a frozen dataclass; its docstrings become tooltips, and the ranges in them limits.
+        options: a frozen dataclass; its docstrings become tooltips.
         usual: fields shown at once, in this order; the others are folded away. All of them if None.
         leave_out: fields that the face has other controls for.
         texts: labels, where the field's own name will not do; with "&" before the letter of a shortcut.
@@ -47,7 +47,7 @@ class OptionsForm(QWidget):
     ) -> None:
         super().__init__(parent)
         self._options = options
-        fields = {one.name: one for one in option_fields(options) if one.name not in leave_out}
+        fields = {one.name: one for one in fields_of(options) if one.name not in leave_out}
         self._fields = fields | {name: replace(fields[name], default=value) for name, value in (defaults or {}).items()}
         self._texts = texts or {}
         self._labels: dict[str, QWidget] = {}
@@ -81,7 +81,7 @@ class OptionsForm(QWidget):
         self.advanced.setVisible(bool(rare))
 
     def _add_row(self, form: QFormLayout, name: str) -> None:
-        control, text = self.controls[name], self._texts.get(name, self._fields[name].text)
+        control, text = self.controls[name], self._texts.get(name, self._fields[name].label)
         if isinstance(control, FlagControl):
             control.setText(text)
             form.addRow(control)
@@ -151,11 +151,11 @@ class OptionsForm(QWidget):
         return read
 
     def _missing(self, name: str, value: Any) -> bool:
-        field: OptionField = self._fields[name]
+        field: Field = self._fields[name]
         return field.required and value in (None, "")
 
     def _plain(self, name: str) -> str:
-        return self._texts.get(name, self._fields[name].text).replace("&", "")
+        return self._texts.get(name, self._fields[name].label).replace("&", "")
 
     def _on_changed(self) -> None:
         self._mark()

@@ -56,7 +56,7 @@ class DataChooser(QWidget):
         self.box.setToolTip(field.field.doc)
         let_shrink(self.box)
         self.layers = QListWidget()
-        self.layers.setAccessibleName(f"Layers for {field.field.text.lower()}")
+        self.layers.setAccessibleName(f"Layers for {field.field.label.lower()}")
         self.layers.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.layers.itemChanged.connect(self._on_checked)
         self.problem_text = Message()

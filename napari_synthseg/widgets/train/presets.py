@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
+from napari_synthseg.fields import Field, fields_of
 
 TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
 TRY_STEPS = 60
@@ -41,7 +41,7 @@ def presets(options: type) -> list[Preset]:
     Args:
         options: its dataclass.
     """
-    fields = {one.name: one for one in option_fields(options)}
+    fields = {one.name: one for one in fields_of(options)}
     quick, paper = _ways(fields)
     found = [
         Preset(TRY, f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.", quick | _trial(fields)),
@@ -54,7 +54,7 @@ def presets(options: type) -> list[Preset]:
 
 def step_fields(options: type) -> list[str]:
     """The options that say how long is trained: "steps", or one for each stage."""
-    return [one.name for one in option_fields(options) if _says_steps(one)]
+    return [one.name for one in fields_of(options) if _says_steps(one)]
 
 
 def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
@@ -64,7 +64,7 @@ def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dic
         options: of a run; what they ask for themselves does not matter.
         stages: of the recipe.
     """
-    names = [one.name for one in option_fields(type(options)) if _says_steps(one) and one.optional]
+    names = [one.name for one in fields_of(type(options)) if _says_steps(one) and one.optional]
     usual = stages(replace(options, **dict.fromkeys(names)))
     return {name: _steps_of(name, usual) for name in names}
 
@@ -101,7 +101,7 @@ def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
     return next((one.name for one in found if dict(one.values) == dict(changed)), "")
 
 
-def _ways(fields: Mapping[str, OptionField]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """What makes a recipe quick, and what makes it the paper's (None: it has no such way), where that is no default."""
     name = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), None)
     if name is None or (name == "size" and "network" not in fields):  # of fine-tuning, size concerns few networks
@@ -111,7 +111,7 @@ def _ways(fields: Mapping[str, OptionField]) -> tuple[dict[str, Any], dict[str, 
     return ({name: quick} if default != quick else {}), ({name: "paper"} if default != "paper" else {})
 
 
-def _trial(fields: Mapping[str, OptionField]) -> dict[str, Any]:
+def _trial(fields: Mapping[str, Field]) -> dict[str, Any]:
     names = [name for name, one in fields.items() if _says_steps(one)]
     each = max(1, TRY_STEPS // max(1, len(names)))
     values: dict[str, Any] = dict.fromkeys(names, each)
@@ -122,7 +122,7 @@ def _trial(fields: Mapping[str, OptionField]) -> dict[str, Any]:
     return values
 
 
-def _says_steps(field: OptionField) -> bool:
+def _says_steps(field: Field) -> bool:
     return field.kind == "integer" and field.name.split("_")[0] == STEPS
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_synthseg.fields import fields_of
 from napari_synthseg.weights import own_name
 from napari_synthseg.widgets._shared.choices import device_choices
 from napari_synthseg.widgets._shared.controls import WrappedLabel
 from napari_synthseg.widgets._shared.option_controls import ChoiceControl, IntegerControl
-from napari_synthseg.widgets._shared.option_fields import option_fields
 from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
 from napari_synthseg.widgets.train.presets import (
@@ -76,7 +76,7 @@ class RecipeForm(QWidget):
         self._filling = False
         self._night: dict[str, int] = {}
         self._measured = False  # defaults are no night: how many steps fit into one has to be measured
-        fields = {one.name: one for one in option_fields(self.options)}
+        fields = {one.name: one for one in fields_of(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data and _is_usual(name, fields)]
         steps = [name for name in step_fields(self.options) if name not in usual]
@@ -270,7 +270,7 @@ def _data_text(chooser: DataChooser) -> str:
     """The label of a data row."""
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
-    return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.text
+    return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.label
 
 
 def _is_usual(name: str, fields: Mapping[str, Any]) -> bool:

@@ -16,8 +16,8 @@ import numpy as np
 
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.option_fields import OptionField, option_fields
 from napari_synthseg.widgets.train.words import file_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 LABELS, SCANS, PAIRS = "labels", "scans", "pairs"
 DATA = "data"
 """Folder in a run's folder that keeps what was made of layers."""
-NOT_DATA = ("out",)
 _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
@@ -41,7 +40,7 @@ class DataField:
         kind: label maps, scans, or scans with their labels.
     """
 
-    field: OptionField
+    field: Field
     kind: str
 
     @property
@@ -52,21 +51,8 @@ class DataField:
 
 def data_fields(options: type) -> list[DataField]:
     """The options that name folders of data, those that must be given first."""
-    paths = [one for one in option_fields(options) if one.kind == "path" and one.name not in NOT_DATA]
-    found = [DataField(one, kind) for one in paths if (kind := _kind(one))]
+    found = [DataField(one, one.info.data) for one in fields_of(options) if one.info.data is not None]
     return sorted(found, key=lambda one: not one.field.required)
-
-
-def _kind(field: OptionField) -> str:
-    """What an option's folder holds, from what its docstring says; empty where it is no folder."""
-    doc = field.doc.lower()
-    if "folder" not in doc or doc.startswith("folder of the label files"):
-        return ""
-    if "_labels" in doc or "labelled" in doc:
-        return PAIRS
-    if "label maps" in doc:
-        return LABELS
-    return SCANS if "scans" in doc else ""
 
 
 @dataclass(frozen=True)

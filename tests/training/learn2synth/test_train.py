@@ -135,11 +135,11 @@ def test_what_cannot_be_is_refused(options) -> None:
         replace(options, labelled=None)
     with pytest.raises(InputError, match="at most 192"):
         replace(options, crop=208)
-    with pytest.raises(InputError, match="cannot be negative"):
+    with pytest.raises(InputError, match="at least 0"):
         replace(options, sigma=-0.1)
     with pytest.raises(InputError, match="would never learn"):
         replace(options, teach_from=4)
-    with pytest.raises(InputError, match="teach_from cannot be negative"):
+    with pytest.raises(InputError, match="teach_from must be at least 0"):
         replace(options, teach_from=-1)
     with pytest.raises(InputError, match="above 0"):
         replace(options, augmenter_rate=0.0)

@@ -42,7 +42,7 @@ def test_options_can_be_changed_before_the_next_start(tiny) -> None:
     run = runs.create("synthseg", tiny())
     runs.change(run, steps=9)
     assert runs.read_config(run).options.steps == 9 and runs.state(run).total == 9
-    with pytest.raises(InputError, match="above 0"):
+    with pytest.raises(InputError, match="at least 1"):
         runs.change(run, steps=-1)
     with pytest.raises(InputError, match="no option 'stepz'"):
         runs.change(run, stepz=1)
@@ -97,7 +97,7 @@ def test_every_recipe_has_what_the_window_and_the_command_line_need(name, tmp_pa
     from dataclasses import MISSING, fields
     from pathlib import Path
 
-    from napari_synthseg.training.options.as_json import options_from_json, options_to_json
+    from napari_synthseg.fields import from_json, to_json
 
     kind = runs.RECIPES[name].options_type()
     needed = {one.name for one in fields(kind)}
@@ -107,6 +107,6 @@ def test_every_recipe_has_what_the_window_and_the_command_line_need(name, tmp_pa
         options = kind(**paths)
     except InputError:  # learn2synth wants labelled scans, fine-tuning something to start from
         options = kind(**paths, **{n: Path(tmp_path) for n in ("labelled", "scans") if n in needed and n not in paths})
-    assert options_from_json(kind, options_to_json(options)) == options
+    assert from_json(kind, to_json(options)) == options
     stages = runs.RECIPES[name].stages(options)
     assert stages and all(count > 0 for count in stages.values())

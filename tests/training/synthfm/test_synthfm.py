@@ -124,9 +124,9 @@ def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
     ("given", "message"),
     [
         ({"scenes": "cats"}, "no preset 'cats'"),
-        ({"steps": 0}, "steps must be above 0"),
-        ({"workers": -1}, "workers cannot be negative"),
-        ({"cooldown": 2.0}, "cooldown is a share"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"workers": -1}, "workers must be at least 0"),
+        ({"cooldown": 2.0}, "cooldown must lie between 0 and 1"),
         ({"encoder": "nothing.pt"}, "does not exist"),
     ],
 )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Info, PositiveInt, field_of, fields_of
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.option_fields import option_fields
 from napari_synthseg.widgets._shared.options_form import OptionsForm
 
 
@@ -24,14 +24,14 @@ class Baking:
 
     out: Path
     """Folder for the cake."""
-    heat: int = 180
-    """Heat of the oven, 100-250 C."""
+    heat: Annotated[int, Info(low=100, high=250, unit="°C")] = 180
+    """Heat of the oven; grandmother said 300-400."""
     shape: Literal["round", "square"] = "round"
     """What it looks like."""
     glaze: bool = True
     """With a glaze."""
-    eggs: int | None = None
-    """Eggs, 1 or more; as many as it takes by default."""
+    eggs: PositiveInt | None = None
+    """Eggs; as many as it takes by default."""
     sugar: float = 0.25
     """Share of sugar."""
     rest_minutes: float | None = None
@@ -68,7 +68,7 @@ def test_every_field_of_our_options_has_a_control_that_gives_its_default_back(qt
     form = OptionsForm(options)
     qtbot.addWidget(form)
     assert list(form.controls) == [one.name for one in fields(options)]
-    defaults = {one.name: one.default for one in option_fields(options) if not one.required}
+    defaults = {one.name: one.default for one in fields_of(options) if not one.required}
     assert form.values() == defaults
     assert form.differences() == {}
 
@@ -97,10 +97,10 @@ def test_none_is_a_step_below_the_least_number(form, qtbot):
     assert eggs.value() == 1
 
 
-def test_ranges_and_units_come_from_the_docstrings():
-    heat, rest = (next(one for one in option_fields(Baking) if one.name == name) for name in ("heat", "rest_minutes"))
-    assert (heat.low, heat.high) == (100, 250)
-    assert (rest.text, rest.unit) == ("Rest", "min")
+def test_ranges_and_units_come_from_the_annotations(form):
+    heat = form.controls["heat"]
+    assert (heat.minimum(), heat.maximum(), heat.suffix()) == (100, 250, " °C")
+    assert (field_of(Baking, "rest_minutes").label, field_of(Baking, "rest_minutes").unit) == ("Rest", "min")
 
 
 def test_tooltips_are_the_docstrings(form):
