@@ -26,19 +26,10 @@ class Choice:
     tip: str = ""
 
 
-_DEFAULT_MODEL = Choice(weights.DEFAULT, weights.DEFAULT)
-
-
 def device_choices() -> list[Choice]:
     """Devices that this kind of machine may have; whether it has them is only known once torch is loaded."""
     gpu = Choice("mps", "Apple GPU (MPS)") if sys.platform == "darwin" else Choice("cuda", "NVIDIA GPU (CUDA)")
     return [Choice("auto", "Automatic", "A GPU if there is one, else the processor."), Choice("cpu", "Processor"), gpu]
-
-
-def model_choices() -> list[Choice]:
-    """The models there are weights for, the default first; the default alone where there are none."""
-    cards = sorted(model_cards(), key=lambda card: card["name"] != weights.DEFAULT)
-    return [Choice(card["name"], card["name"], card_summary(card)) for card in cards] or [_DEFAULT_MODEL]
 
 
 def model_cards() -> list[dict[str, Any]]:

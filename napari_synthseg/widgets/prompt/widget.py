@@ -24,11 +24,11 @@ from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.model_chooser import PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.evaluate.layers import is_errors
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.keys import bind_keys, release_keys
-from napari_synthseg.widgets.prompt.model_chooser import PromptModelChooser
 from napari_synthseg.widgets.prompt.objects import Objects
 from napari_synthseg.widgets.prompt.objects_list import ObjectsList
 from napari_synthseg.widgets.prompt.options import KeysSection, PromptOptionsSection
@@ -72,7 +72,7 @@ class PromptWidget(ScrolledFace):
     def _build(self) -> None:
         self.image = LayerChooser(self._viewer, Image, self, lambda layer: not is_ours(layer))
         self.image.setToolTip("The image to point at: a slice of a scan, a photograph, any kind of numbers.")
-        self.model = PromptModelChooser(self)
+        self.model = ModelChooser(PROMPTABLE, self)
         self.point = QPushButton(OFF)
         self.point.setCheckable(True)
         self.point.setStyleSheet(ACCENT)
@@ -115,6 +115,8 @@ class PromptWidget(ScrolledFace):
         what = form_layout()
         what.addRow("&Image", self.image)
         what.addRow("&Model", self.model)
+        for part in (self.model.card, self.model.problem):
+            what.addRow(part)
         where = form_layout()
         where.addRow("I&nto", self.into)
         where.addRow("Na&me", _row((self.name, 1), (self.id, 0)))

@@ -14,10 +14,10 @@ from napari_synthseg.widgets._shared.choices import Choice, device_choices, pref
 from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
+from napari_synthseg.widgets._shared.model_chooser import ModelChooser
 from napari_synthseg.widgets._shared.option_controls import IntegerControl
 from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
-from napari_synthseg.widgets.segment.model_chooser import ModelChooser
 from napari_synthseg.widgets.segment.probability_layers import is_probability
 from napari_synthseg.widgets.segment.robust_switch import RobustSwitch
 

@@ -10,8 +10,8 @@ from qtpy.QtCore import QObject
 from napari_synthseg import weights
 
 if TYPE_CHECKING:
+    from napari_synthseg.widgets._shared.model_chooser import ModelChooser
     from napari_synthseg.widgets._shared.options_form import OptionsForm
-    from napari_synthseg.widgets.segment.model_chooser import ModelChooser
 
 KIND = "robust"
 """What the card of a robust network calls it."""

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
 from napari_synthseg import weights
 from napari_synthseg.widgets._shared.choices import use_folders
-from napari_synthseg.widgets._shared.weights_news import NEWS
+from napari_synthseg.widgets._shared.model_chooser import NEWS
 from napari_synthseg.widgets.train.buttons import CONTINUE, GO_ON, LONGER, PAUSE, START
 from napari_synthseg.widgets.train.commands import Commands
 from napari_synthseg.widgets.train.presets import scaled

@@ -10,7 +10,7 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, keep_from_wheel
-from napari_synthseg.widgets.segment.model_chooser import ModelCard
+from napari_synthseg.widgets._shared.model_chooser import ModelCard
 from napari_synthseg.widgets.train.buttons import RunButtons
 from napari_synthseg.widgets.train.curves import Curves
 from napari_synthseg.widgets.train.dice_table import DicePanel

@@ -24,27 +24,17 @@ def shelf(tmp_path, monkeypatch):
     return put
 
 
-def test_the_default_model_comes_first(shelf):
-    shelf("another")
-    shelf(weights.DEFAULT)
-    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT, "another"]
-
-
-def test_without_weights_the_default_is_offered(shelf):
-    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT]
-
-
 def test_a_broken_card_does_not_keep_the_widget_from_opening(shelf, tmp_path):
     shelf("broken")
     (tmp_path / "broken.json").write_text("{")
-    assert [choice.value for choice in choices.model_choices()] == [weights.DEFAULT]
+    assert choices.model_cards() == []
 
 
 def test_one_broken_card_hides_no_other(shelf, tmp_path):
     shelf("broken")
     shelf("sound")
     (tmp_path / "broken.json").write_text("[]")
-    assert [choice.value for choice in choices.model_choices()] == ["sound"]
+    assert [card["name"] for card in choices.model_cards()] == ["sound"]
 
 
 def test_a_card_is_summed_up():

@@ -11,9 +11,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared.model_chooser import OPEN, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.prompt import PromptWidget
 from napari_synthseg.widgets.prompt.keys import ACTIONS
-from napari_synthseg.widgets.prompt.model_chooser import OPEN, PromptModelChooser
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.fakes import maker
 
@@ -43,7 +43,7 @@ def test_layers_of_ours_are_not_offered(viewer, widget):
 
 
 def test_other_weights_are_opened_by_their_file(qtbot, tmp_path, monkeypatch):
-    chooser = PromptModelChooser()
+    chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == "mobilesam" and chooser.problem.isHidden()
     path = tmp_path / "mine.safetensors"
@@ -61,7 +61,7 @@ def test_other_weights_are_opened_by_their_file(qtbot, tmp_path, monkeypatch):
 
 def test_weights_that_arrive_are_offered(qtbot, monkeypatch):
     monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: [])
-    chooser = PromptModelChooser()
+    chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == "" and "No promptable weights" in chooser.problem.text()
     cards = [{"name": "synthfm-mobile", "path": "a"}, {"name": "mobilesam", "path": "b"}]

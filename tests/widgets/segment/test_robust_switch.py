@@ -10,8 +10,8 @@ from napari_synthseg import weights
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.keras_files import random_arrays, robust_shapes, write_keras
+from tests.widgets._shared.test_model_chooser import put
 from tests.widgets.builders import scan_layer
-from tests.widgets.segment.test_model_chooser import put
 
 OURS, THEIRS = weights.ROBUST
 

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_synthseg.training import runs
-from napari_synthseg.widgets.segment.model_chooser import ModelChooser
+from napari_synthseg.widgets._shared.model_chooser import ModelChooser
 from tests.widgets.train.conftest import TINY
 
 PATIENCE = 90_000

@@ -11,8 +11,7 @@ from napari_synthseg import promptable_weights
 from napari_synthseg.training import runs
 from napari_synthseg.training.events import EventLog
 from napari_synthseg.training.watching import save_picture
-from napari_synthseg.widgets._shared.weights_news import NEWS
-from napari_synthseg.widgets.prompt.model_chooser import PromptModelChooser
+from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.gpus import parsed
 from napari_synthseg.widgets.train.watcher import smoothed
@@ -185,7 +184,7 @@ def test_opening_is_quick_and_imports_no_torch():
 def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):
     cards: list[dict] = []
     monkeypatch.setattr(promptable_weights, "available", lambda: list(cards))
-    chooser = PromptModelChooser()
+    chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == ""
     cards.append({"name": "mine"})

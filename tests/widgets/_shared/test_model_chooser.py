@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 from napari_synthseg import weights
 from napari_synthseg.widgets._shared import choices
 from napari_synthseg.widgets._shared.controls import form_layout
-from napari_synthseg.widgets.segment.model_chooser import OPEN, ModelCard, ModelChooser
+from napari_synthseg.widgets._shared.model_chooser import OPEN, ModelCard, ModelChooser
 from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 
 CARD = {
@@ -114,7 +114,7 @@ def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeyp
     def forbidden(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("napari_synthseg.widgets.segment.model_chooser.weights_card", forbidden)
+    monkeypatch.setattr(choices, "weights_card", forbidden)
     open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "secret.h5")
     assert chooser.problem.text().endswith("secret.h5 cannot be read (Permission denied).")
 

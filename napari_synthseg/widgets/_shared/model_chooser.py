@@ -1,0 +1,288 @@
+"""Choosing a model: the weights there are, any other weights file, and the card that says what a model is."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal as News
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg import promptable_weights, weights
+from napari_synthseg.widgets._shared import choices
+from napari_synthseg.widgets._shared.choices import card_rows, card_summary
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
+
+OPEN = "Open weights file…"
+SHORT = 16
+"""Characters of a checksum that are shown."""
+
+
+class WeightsNews:
+    """What happens to weights while widgets are open; emitted and heard on the main thread."""
+
+    made = News(str)
+    """A file of weights was written: its path."""
+
+
+NEWS = WeightsNews()
+
+
+@dataclass(frozen=True)
+class Models:
+    """A kind of models.
+
+    Attributes:
+        default: the name of the one that is chosen at first.
+        found: lists the cards of those at hand, each with "name" and "path".
+        read: makes the card of a file, or raises a `ValueError` or `OSError` that says why it cannot be used.
+        files: Qt's filter of files.
+        tip: tooltip of the box.
+        file_tip: which files can be opened.
+        nothing: what to do if there is none.
+    """
+
+    default: str
+    found: Callable[[], list[dict[str, Any]]]
+    read: Callable[[Path], dict[str, Any]]
+    files: str
+    tip: str
+    file_tip: str
+    nothing: Callable[[], str]
+
+
+def _promptable() -> list[dict[str, Any]]:
+    choices.use_folders()
+    return promptable_weights.available()
+
+
+def _promptable_card(path: Path) -> dict[str, Any]:
+    if path.with_suffix(".json").is_file():
+        return {**weights.read_card(path), "name": path.name, "path": str(path)}
+    return {"name": path.name, "path": str(path)}
+
+
+SEGMENTERS = Models(
+    weights.DEFAULT,
+    lambda: sorted(choices.model_cards(), key=lambda card: card["name"] != weights.DEFAULT),
+    lambda path: choices.weights_card(path),
+    "Weights (*.safetensors *.h5)",
+    "The network and its weights. The button beside it says what a model was trained on and how good it is.",
+    "A .safetensors file with its card, or a SynthSeg .h5 file.",
+    lambda: f"No weights named {weights.DEFAULT} were found: choose {OPEN}",
+)
+PROMPTABLE = Models(
+    promptable_weights.DEFAULT,
+    _promptable,
+    _promptable_card,
+    "Promptable weights (*.safetensors *.pt *.pth)",
+    "The network that answers: ours, or a checkpoint of SAM or MobileSAM.",
+    "A .safetensors file of ours, or a checkpoint of SAM or MobileSAM.",
+    lambda: (
+        "No promptable weights were found: put mobile_sam.pt or a checkpoint of SAM into "
+        f"{promptable_weights.download_folder()}, or choose {OPEN}"
+    ),
+)
+
+
+class ModelChooser(QWidget):
+    """A combo box of models, with a button for the card.
+
+    Args:
+        models: the kind that is listed.
+        parent: of the widget.
+
+    Attributes:
+        card: shows the chosen model's card; hidden until asked for, and placed by the face that uses the chooser.
+        problem: why a file cannot be used, or that there are no models; placed likewise.
+    """
+
+    changed = Signal()
+    listed = Signal()  # the weights that there are may be others than before
+
+    def __init__(self, models: Models = SEGMENTERS, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._models = models
+        self._cards: list[dict[str, Any]] = []
+        self._opened: list[Path] = []
+        self._row = 0
+        self.box = QComboBox()
+        self.box.setToolTip(models.tip)
+        let_shrink(self.box)
+        self.box.setMinimumContentsLength(5)
+        self.about = QPushButton("i")
+        self.about.setFixedWidth(26)
+        self.about.setToolTip("Show the model's card: training data, scores, license, file.")
+        self.about.setAccessibleName("Model card")
+        self.about.setCheckable(True)
+        self.card = ModelCard()
+        self.problem = Message(warning=True)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.box, 1)
+        row.addWidget(self.about)
+        self.setFocusProxy(self.box)
+        self.refresh()
+        self.box.currentIndexChanged.connect(self._on_index)
+        self.about.toggled.connect(self.card.setVisible)
+        NEWS.made.connect(self._on_made)
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards of all models that are listed."""
+        return list(self._cards)
+
+    @property
+    def chosen(self) -> dict[str, Any] | None:
+        """The card of the chosen model; None if there are no weights."""
+        row = self.box.currentIndex()
+        return self._cards[row] if 0 <= row < len(self._cards) else None
+
+    def value(self) -> str:
+        """Return the name of the chosen model, or the path of an opened file; empty if there is none."""
+        card = self.chosen
+        return "" if card is None else str(card["path"] if self._is_opened(card) else card["name"])
+
+    def values(self) -> dict[str, Any]:
+        """Return the options `model` and `weights`."""
+        return {"model": self._models.default, "weights": None} if self.chosen is None else self.values_of(self.chosen)
+
+    def values_of(self, card: dict[str, Any]) -> dict[str, Any]:
+        """Return the options `model` and `weights` that mean one of the cards."""
+        if self._is_opened(card):
+            return {"model": self._models.default, "weights": Path(card["path"])}
+        return {"model": card["name"], "weights": None}
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Choose a model by its name, or by its file; what is not there is ignored."""
+        self.set_value(str(values.get("weights") or values.get("model") or ""))
+
+    def set_value(self, name_or_path: str) -> None:
+        """Choose a model by its name, or by its file; what is not there is ignored."""
+        names = [card["name"] for card in self._cards]
+        if name_or_path in names:
+            self.box.setCurrentIndex(names.index(name_or_path))
+        elif Path(name_or_path).is_file():
+            self.open(Path(name_or_path), quiet=True)
+
+    def open(self, path: Path, *, quiet: bool = False) -> None:
+        """Choose a weights file; one that cannot be used is told below the combo box, unless `quiet`."""
+        try:
+            card = self._models.read(path)
+        except (ValueError, OSError) as error:
+            sentence = str(error) if isinstance(error, ValueError) else f"{path} cannot be read ({error.strerror})."
+            self.problem.say("" if quiet else sentence)
+            return
+        if path not in self._opened:
+            self._opened.append(path)
+        self._fill([*(one for one in self._cards if one.get("path") != str(path)), card], card)
+
+    def refresh(self) -> None:
+        """List the weights that there are now; the choice stays."""
+        found = self._models.found()
+        known = {card.get("path") for card in found}
+        kept = [card for card in self._cards if self._is_opened(card) and card["path"] not in known]
+        default = next((card for card in found if card["name"] == self._models.default), None)
+        self._fill([*found, *kept], self.chosen or default)
+
+    def _is_opened(self, card: dict[str, Any]) -> bool:
+        return Path(card.get("path", "")) in self._opened
+
+    def _fill(self, cards: list[dict[str, Any]], chosen: dict[str, Any] | None) -> None:
+        before = self.chosen
+        self._cards = cards
+        self.box.blockSignals(True)
+        self.box.clear()
+        for row, card in enumerate(cards):
+            self.box.addItem(card["name"])
+            self.box.setItemData(row, card_summary(card) or self._models.tip, Qt.ItemDataRole.ToolTipRole)
+        if not cards:
+            self.box.addItem(f"{self._models.default} (not found)")
+        self.box.insertSeparator(self.box.count())
+        self.box.addItem(OPEN)
+        self.box.setItemData(self.box.count() - 1, self._models.file_tip, Qt.ItemDataRole.ToolTipRole)
+        paths = [card.get("path") for card in cards]
+        self._row = paths.index(chosen.get("path")) if chosen and chosen.get("path") in paths else 0
+        self.box.setCurrentIndex(self._row)
+        self.box.blockSignals(False)
+        self._show_chosen()
+        self.listed.emit()
+        if before != self.chosen:
+            self.changed.emit()
+
+    def _show_chosen(self) -> None:
+        nothing = "" if self._cards else self._models.nothing()
+        self.problem.say(nothing)
+        self.card.show_card(self.chosen, nothing)
+
+    def _on_index(self, row: int) -> None:
+        if self.box.itemText(row) != OPEN:
+            self._row = row
+            self._show_chosen()
+            self.changed.emit()
+            return
+        self.box.blockSignals(True)
+        self.box.setCurrentIndex(self._row)  # the entry is a command, not a choice
+        self.box.blockSignals(False)
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open weights file", "", self._models.files)
+        if chosen:
+            self.open(Path(chosen))
+
+    def _on_made(self, path: str) -> None:
+        """List weights that were made in this window, by a training for example."""
+        if isalive(self):
+            self.refresh()
+
+
+class ModelCard(QFrame):
+    """The table of `choices.card_rows`, with a button that copies it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self._rows: list[tuple[str, str]] = []
+        self.text = WrappedLabel()
+        self.text.setTextFormat(Qt.TextFormat.RichText)
+        self.copy = QPushButton("Copy card")
+        self.copy.setToolTip("Copy the whole card, with the file's path and its full checksum.")
+        self.copy.clicked.connect(self._on_copy)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.addWidget(self.text)
+        layout.addWidget(self.copy, 0, Qt.AlignmentFlag.AlignRight)
+        self.hide()
+
+    def show_card(self, card: dict[str, Any] | None, nothing: str = "") -> None:
+        """Show another card, or that there is none."""
+        self._rows = card_rows(card) if card else [("About", nothing)]
+        lines = [f"<b>{name}</b>: {_breakable(_short(name, value))}" for name, value in self._rows if name != "Folder"]
+        self.text.setText("<br>".join(lines))
+        self.text.setToolTip(
+            "\n".join(f"{name}: {value}" for name, value in self._rows if name in ("Folder", "SHA-256"))
+        )
+
+    def _on_copy(self) -> None:
+        QApplication.clipboard().setText("\n".join(f"{name}: {value}" for name, value in self._rows))
+
+
+def _short(name: str, value: str) -> str:
+    return f"{value[:SHORT]}…" if name == "SHA-256" else value
+
+
+def _breakable(text: str) -> str:
+    """A text as HTML that may break after the separators of long file names."""
+    return html.escape(text).replace("_", "_&#8203;").replace("/", "/&#8203;")
