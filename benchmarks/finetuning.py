@@ -42,17 +42,17 @@ from napari_synthseg.inference.preprocess import brain_centre, rescale
 from napari_synthseg.inference.windows import field_start, pooled
 from napari_synthseg.networks.build import SMALL
 from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.training.data.validation import synthetic_cases
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.finetune.material import Material, gather
 from napari_synthseg.training.finetune.networks import labels_of, look_of, starting_network
 from napari_synthseg.training.finetune.recipe_crops import CropRecipe
 from napari_synthseg.training.finetune.scores import ScoredScan, dice_of, score
 from napari_synthseg.training.finetune.train import train as finetune
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.finetune import TrainFinetuneOptions
 from napari_synthseg.training.options.pretrain import TrainPretrainOptions
 from napari_synthseg.training.pretrain.train import train as pretrain
 from napari_synthseg.training.synthseg import read_maps
-from napari_synthseg.training.validation import synthetic_cases
 
 SIZES: dict[str, Any] = {
     "edge": 64, "field": 64, "spacing": 3, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8,

@@ -37,12 +37,12 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.networks.augmenter import Augmenter, Noise, Unchanged
 from napari_synthseg.networks.small_unet import SmallUNet
-from napari_synthseg.training.events import read_events, steps_that_count
-from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.engine.events import read_events, steps_that_count
+from napari_synthseg.training.engine.loop import LoopOptions, fit
+from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.learn2synth.hypergradient import Batch
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.loop import LoopOptions, fit
-from napari_synthseg.training.losses import soft_dice_loss
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 LEVELS = {"0": (0.0, 0.0), "0.05": (0.05, 0.05), "0.10": (0.1, 0.1), "0.15": (0.15, 0.15), "U": (0.025, 0.2)}
 """Preset deviations of the "real" images' noise, intensities in [0, 1]: the same, or uniform between two ends."""

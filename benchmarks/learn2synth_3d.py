@@ -40,12 +40,12 @@ from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.small_unet import SmallUNet
-from napari_synthseg.training.fast import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.data.validation import Case, labelled_scans
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.learn2synth.hypergradient import Batch
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled, step_generator
 from napari_synthseg.training.synthseg import read_maps
-from napari_synthseg.training.validation import Case, labelled_scans
 
 TISSUES = {
     "white matter": (2, 7, 16, 25, 28),

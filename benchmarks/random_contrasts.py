@@ -20,7 +20,7 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.priors import preset
-from napari_synthseg.training import validation
+from napari_synthseg.training.data import validation
 from napari_synthseg.training.synthseg import read_maps, split
 from napari_synthseg.weights import DEFAULT, load_model
 

@@ -88,9 +88,9 @@ def train_to_the_end(entry: RecipeEntry, training: Generator[Progress, None, Pat
 
 def leads() -> bool:
     """Whether this process is alone, or the first of those that a cluster started."""
-    from napari_synthseg.training import parallel  # brings torch, which is there once something was trained
+    from napari_synthseg.training.engine import distributed  # brings torch, which is there once something was trained
 
-    return parallel.seat().rank == 0
+    return distributed.seat().rank == 0
 
 
 def start_in_background(name: str, options: Any) -> str:

@@ -13,10 +13,10 @@ import torch
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
 from napari_synthseg.training.options.checks import check_weights_name as check_weights_name
-from napari_synthseg.training.watching import watch
 
 
 class RunOptions(Protocol):

@@ -16,13 +16,14 @@ from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training import starting, validation
-from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
+from napari_synthseg.training import starting
+from napari_synthseg.training.data import validation
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import card_of, checkpoint, read_config
-from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
+from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions, stages
-from napari_synthseg.training.paper import PaperRecipe
-from napari_synthseg.training.parallel import team
 
 LESION_LOAD_ML = (0.0, 60.0)
 """Volume of the white matter lesions that `lesions` paints into label maps."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from napari_synthseg.training.events import EventLog, EventReader, read_events, steps_that_count, tail
+from napari_synthseg.training.engine.events import EventLog, EventReader, read_events, steps_that_count, tail
 
 
 def step(at: int, stage: str = "unet", **more) -> dict:

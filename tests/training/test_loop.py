@@ -12,9 +12,9 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.loop import LoopOptions, fit, rate
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.loop import LoopOptions, fit, rate
 
 
 class Line:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.training.losses import dice_and_cross_entropy, soft_dice_loss
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy, soft_dice_loss
 from tests.shared_data import SHARED
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.optimizers import MUON_SHARE, build_optimizer, restore
+from napari_synthseg.training.engine.optim import MUON_SHARE, build_optimizer, restore
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch is older than 2.9")
 

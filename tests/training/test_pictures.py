@@ -13,13 +13,13 @@ from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import LocateRecipe, RefineRecipe
+from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.engine.watching import Pictured
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.paper import PaperRecipe
-from napari_synthseg.training.pictures import labelled_picture
+from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
+from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe
 from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe, GuidedPaperRecipe, TissuePaperRecipe
-from napari_synthseg.training.watching import Pictured
 from tests.generator.builders import boxes
 
 LABELS = predicted_values(2)

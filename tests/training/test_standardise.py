@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_synthseg.training.standardise import standardise
+from napari_synthseg.training.data.standardise import standardise
 from napari_synthseg.volume import Volume, resample_labels_to
 from tests.inference.fakes import ball_scan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.checkpoints import atomic_save
+from napari_synthseg.training.engine.checkpoints import atomic_save
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.starting import trained_state
 

@@ -15,8 +15,14 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import LocateRecipe, RefineRecipe, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.objectives.locate_refine import (
+    LocateRecipe,
+    RefineRecipe,
+    class_weights,
+    percentile_limits,
+    rescaled,
+)
 from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train, with_lesions
 from napari_synthseg.weights import load_model
 from tests.generator.builders import boxes
@@ -25,7 +31,7 @@ from tests.generator.builders import boxes
 @pytest.fixture(autouse=True)
 def few_heads(monkeypatch):
     """Positional terms are set from one head: small networks learn nothing from more."""
-    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None
 def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
     from napari_synthseg.generator.labelmap import load
     from napari_synthseg.generator.priors import preset
-    from napari_synthseg.training.loop import LoopOptions, fit
+    from napari_synthseg.training.engine.loop import LoopOptions, fit
 
     def go(out, steps: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)

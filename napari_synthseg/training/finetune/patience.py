@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 
 

@@ -15,7 +15,10 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.fast import (
+from napari_synthseg.training.finetune.patience import Patience
+from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
+from napari_synthseg.training.finetune.targets import IGNORED, grouped, target_losses
+from napari_synthseg.training.objectives.locate_refine import (
     Crops,
     LocateRecipe,
     RefineRecipe,
@@ -24,9 +27,6 @@ from napari_synthseg.training.fast import (
     rescaled,
     step_generator,
 )
-from napari_synthseg.training.finetune.patience import Patience
-from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
-from napari_synthseg.training.finetune.targets import IGNORED, grouped, target_losses
 
 LOCATE_POWER, REFINE_POWER = 0.33, 0.25
 """Of the cross-entropy's weights, as in `train synthseg`."""

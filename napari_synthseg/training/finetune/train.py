@@ -18,7 +18,9 @@ from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training import folder, starting
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.loop import LoopOptions, fit
+from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.finetune.material import Material, gather
 from napari_synthseg.training.finetune.networks import crop_of, labels_of, look_of, starting_network
 from napari_synthseg.training.finetune.patience import Patience
@@ -29,11 +31,9 @@ from napari_synthseg.training.finetune.synthetic import SyntheticCrops
 from napari_synthseg.training.finetune.weights_of_run import RECIPE, card_of, export
 from napari_synthseg.training.finetune.weights_of_run import is_run as is_run
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.finetune import ANEW, STAGE, TrainFinetuneOptions, stages
 from napari_synthseg.training.options.finetune import has_two_stages as has_two_stages
 from napari_synthseg.training.robust.run import NOISE
-from napari_synthseg.training.watching import watch
 
 logger = logging.getLogger(__name__)
 

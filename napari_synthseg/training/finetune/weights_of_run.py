@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.training import folder, starting
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.finetune.material import Material
 from napari_synthseg.training.finetune.networks import pretrained
 from napari_synthseg.training.folder import checkpoint

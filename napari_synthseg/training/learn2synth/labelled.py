@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from napari_synthseg.training.data.validation import Case
 from napari_synthseg.training.learn2synth.hypergradient import Batch
-from napari_synthseg.training.validation import Case
 
 
 class LabelledCrops:

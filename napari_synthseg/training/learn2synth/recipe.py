@@ -13,12 +13,12 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
-from napari_synthseg.training.fast import Validation, step_generator
+from napari_synthseg.training.engine.loop import LoopOptions
+from napari_synthseg.training.engine.losses import soft_dice_loss
+from napari_synthseg.training.engine.optim import Optimizers
+from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.learn2synth.hypergradient import Batch, Loss, learning, two_passes, with_gradients
-from napari_synthseg.training.loop import LoopOptions
-from napari_synthseg.training.losses import soft_dice_loss
-from napari_synthseg.training.optimizers import Optimizers
-from napari_synthseg.training.pictures import labelled_picture
+from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
 
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""

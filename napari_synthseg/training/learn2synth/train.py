@@ -16,13 +16,13 @@ from napari_synthseg.generator.priors import preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training import validation
+from napari_synthseg.training.data import validation
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.loop import LoopOptions, fit
+from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.options.learn2synth import STAGE, TrainLearn2SynthOptions, stages
-from napari_synthseg.training.paper import PaperRecipe
 from napari_synthseg.training.starting import (
     begin,
     check_new,

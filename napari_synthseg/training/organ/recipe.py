@@ -18,8 +18,8 @@ from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import Validation, step_generator
-from napari_synthseg.training.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
 
 USUAL_SIDE = 160
 """Voxels of a side that the priors' lengths are made for."""

@@ -18,8 +18,8 @@ from napari_synthseg.io import LabelName
 from napari_synthseg.io.label_names import read_label_names
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint, recipe_of
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.organ import STAGE, TrainOrganOptions, stages
 from napari_synthseg.training.organ import pairs, validation
 from napari_synthseg.training.organ.recipe import OrganRecipe, organ_priors

@@ -19,7 +19,7 @@ from napari_synthseg.inference.prediction import blend
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.inference.presets import OWN
 from napari_synthseg.jobs import run
-from napari_synthseg.training.fast import step_generator
+from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.organ.pairs import Pair
 
 BLOCK = 128**3

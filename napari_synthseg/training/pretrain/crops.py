@@ -21,8 +21,8 @@ from napari_synthseg.generator.record import draw
 from napari_synthseg.inference.batch import find_scans
 from napari_synthseg.io import read_volume, stem
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.fast import percentile_limits, rescaled
-from napari_synthseg.training.standardise import PERCENTILES, standardise
+from napari_synthseg.training.data.standardise import PERCENTILES, standardise
+from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled
 
 logger = logging.getLogger(__name__)
 

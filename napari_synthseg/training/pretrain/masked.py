@@ -14,8 +14,8 @@ from napari_synthseg.networks.masked_autoencoder import (
     random_mask,
     whole,
 )
-from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.parallel import team
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 from napari_synthseg.training.pretrain.recipe import Explained, PretextRecipe, beside
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from napari_synthseg.devices import bfloat16_where_quick
-from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.parallel import team
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 
 VALIDATED = 8

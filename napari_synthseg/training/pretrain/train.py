@@ -19,8 +19,9 @@ from napari_synthseg.networks.build import ENCODER, SMALL, build
 from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
 from napari_synthseg.networks.swin_pretexts import SwinPretexts
 from napari_synthseg.networks.transformers import SwinUnetr, Transformer, Unetr
+from napari_synthseg.training.engine.loop import LoopOptions, fit
+from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import checkpoint, recipe_of
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions
 from napari_synthseg.training.pretrain.crops import (
     FOLDER,
@@ -42,7 +43,6 @@ from napari_synthseg.training.starting import (
     state_and_card,
 )
 from napari_synthseg.training.synthseg import read_maps
-from napari_synthseg.training.watching import watch
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
 HIDDEN = ("out", "scans", "label_maps", "resume", "network", "size", "hold_out", "device", "devices", "threads",

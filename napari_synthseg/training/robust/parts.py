@@ -14,8 +14,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import degrade_batch, draw_degradation
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.priors import Priors
-from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.validation import Case
+from napari_synthseg.training.data.validation import Case
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 NEAR = DegradationPriors(scaling=(0.8, 1.2), translation_mm=(-20.0, 20.0))
 """Table S1's degradations of heads that were found and have human sizes: what the fast field of view can show."""

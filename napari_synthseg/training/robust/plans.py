@@ -21,12 +21,13 @@ from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training import validation
-from napari_synthseg.training.fast import RefineRecipe
+from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.validation import Case
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.loop import LoopOptions, Recipe, fit
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.loop import LoopOptions, Recipe, fit
+from napari_synthseg.training.objectives.locate_refine import RefineRecipe
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
-from napari_synthseg.training.parallel import team
 from napari_synthseg.training.robust import recipes_paper
 from napari_synthseg.training.robust.parts import NEAR, worse, worse_cases
 from napari_synthseg.training.robust.recipes_fast import (
@@ -37,7 +38,6 @@ from napari_synthseg.training.robust.recipes_fast import (
     warm_start,
 )
 from napari_synthseg.training.starting import trained_state
-from napari_synthseg.training.validation import Case
 
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""

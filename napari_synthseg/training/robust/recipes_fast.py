@@ -15,18 +15,18 @@ from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_erro
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust_fast import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
-from napari_synthseg.training.fast import (
+from napari_synthseg.training.data.validation import Case
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.objectives.locate_refine import (
     LocateRecipe,
     class_weights,
     percentile_limits,
     rescaled,
     step_generator,
 )
-from napari_synthseg.training.losses import dice_and_cross_entropy
-from napari_synthseg.training.parallel import team
-from napari_synthseg.training.pictures import labelled_picture
 from napari_synthseg.training.robust.parts import NEAR, degraded_case, tissue_classes, tissue_dice
-from napari_synthseg.training.validation import Case
 
 MOMENTUM = 0.1
 """Of the denoiser's batch norms: short runs cannot wait for the reference's hundreds of steps."""

@@ -12,11 +12,11 @@ from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
 from napari_synthseg.networks.robust import Hierarchy, as_channels, beside, one_hot
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.losses import soft_dice_loss
-from napari_synthseg.training.paper import PaperRecipe
+from napari_synthseg.training.data.validation import Case, Scores, dice, gathered
+from napari_synthseg.training.engine.losses import soft_dice_loss
+from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice
-from napari_synthseg.training.validation import Case, Scores, dice, gathered
 
 MIDDLE = (slice(None), slice(16, 176), slice(32, 192), slice(16, 176))
 """Of (C, 192, 224, 192), what is scored."""

@@ -15,7 +15,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.robust_fast import KERNEL
-from napari_synthseg.training import starting, validation
+from napari_synthseg.training import starting
+from napari_synthseg.training.data import validation
 from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import plans

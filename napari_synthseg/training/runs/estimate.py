@@ -17,11 +17,11 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
-from napari_synthseg.training.events import EventReader, read_events
+from napari_synthseg.training.engine.events import EventReader, read_events
+from napari_synthseg.training.engine.watching import Watch, watched
 from napari_synthseg.training.runs.launch import _detached, _last_line
 from napari_synthseg.training.runs.recipes import recipe
 from napari_synthseg.training.runs.work import in_words
-from napari_synthseg.training.watching import Watch, watched
 
 STEPS = 3
 """Steps of a stage that are tried; the first is not counted, for it warms up."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_synthseg.training.events import EventReader
+from napari_synthseg.training.engine.events import EventReader
 from napari_synthseg.training.folder import PICTURE
 
 POINTS = 2_000

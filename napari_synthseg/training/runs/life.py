@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from napari_synthseg.training import events
+from napari_synthseg.training.engine import events
 from napari_synthseg.training.folder import CONFIG, LOCK, read_json
 from napari_synthseg.training.runs import requests
 

@@ -11,7 +11,7 @@ from typing import Any
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.training import folder
-from napari_synthseg.training.events import read_events
+from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.runs import requests
 from napari_synthseg.training.runs.life import is_going
 from napari_synthseg.training.runs.places import new_folder, remember

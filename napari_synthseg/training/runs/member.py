@@ -9,8 +9,8 @@ from pathlib import Path
 
 from napari_synthseg.fields import from_json
 from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.training.engine.distributed import along
 from napari_synthseg.training.folder import read_config
-from napari_synthseg.training.parallel import along
 from napari_synthseg.training.runs.recipes import recipe
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.events import EventReader
+from napari_synthseg.training.engine.events import EventReader
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.runs.life import is_going
 

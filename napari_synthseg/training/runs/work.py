@@ -22,14 +22,14 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
-from napari_synthseg.training.events import EventLog, tail
+from napari_synthseg.training.engine.events import EventLog, tail
+from napari_synthseg.training.engine.watching import Watch, watched
 from napari_synthseg.training.runs.life import lock, write_process
 from napari_synthseg.training.runs.manage import check_recipe, check_steps, remove_folder
 from napari_synthseg.training.runs.places import remember
 from napari_synthseg.training.runs.queue import fit_for, free_device, wait_for_device
 from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
 from napari_synthseg.training.runs.requests import Listener, ask
-from napari_synthseg.training.watching import Watch, watched
 
 NAP = 0.1
 """Seconds between two looks at the requests of a run that is paused."""
@@ -78,10 +78,10 @@ def recorded(
     """
     out: Path = options.out
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from napari_synthseg.training import parallel
+        from napari_synthseg.training.engine import distributed
 
-        if parallel.seat().rank:  # started by torchrun or a cluster: the first process keeps the record
-            return (yield from parallel.along(entry, options, fit_for(options.device)[0]))
+        if distributed.seat().rank:  # started by torchrun or a cluster: the first process keeps the record
+            return (yield from distributed.along(entry, options, fit_for(options.device)[0]))
     new, stages = not out.exists(), entry.stages(options)
     if not options.resume:
         _check_new(out, entry, stages)
@@ -146,12 +146,12 @@ def _processes_here(options: Any) -> int:
 
 def _helped(options: Any, device: str) -> contextlib.AbstractContextManager[Any]:
     """The other processes that the run is to have, or was started with by torchrun."""
-    from napari_synthseg.training import parallel
+    from napari_synthseg.training.engine import distributed
 
     count = getattr(options, "devices", 1)
-    if count == 1 and parallel.seat().size == 1:
+    if count == 1 and distributed.seat().size == 1:
         return contextlib.nullcontext()
-    return parallel.gathered(device, count, [str(options.out.absolute()), device])
+    return distributed.gathered(device, count, [str(options.out.absolute()), device])
 
 
 def _noted(job: Generator[Progress, None, Any], log: EventLog) -> Generator[Progress, None, Any]:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import STRIDE, Promptable
-from napari_synthseg.training.fast import step_generator
-from napari_synthseg.training.pictures import labelled_picture
+from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool
 from napari_synthseg.training.synthfm.simulated_prompts import (
     CELL,

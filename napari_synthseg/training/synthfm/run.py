@@ -16,9 +16,9 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.frozen_encoder import FrozenEncoder
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.training import starting
-from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint, read_config
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.options.synthfm import STAGE, TrainSynthFMOptions, stages
 from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,

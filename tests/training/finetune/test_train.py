@@ -15,13 +15,13 @@ from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.loop import load_checkpoint
 from napari_synthseg.training.finetune import scores
 from napari_synthseg.training.finetune import train as module
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.recipe_crops import CropRecipe
 from napari_synthseg.training.finetune.train import export, is_run, train
 from napari_synthseg.training.folder import checkpoint, read_config
-from napari_synthseg.training.loop import load_checkpoint
 from napari_synthseg.training.options.finetune import TrainFinetuneOptions, stages
 from tests.training.finetune.builders import LABELS, fast_weights, unet_weights, write_scans
 

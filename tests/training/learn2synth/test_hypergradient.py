@@ -14,6 +14,7 @@ from napari_synthseg.networks.norm import InstanceNorm
 from napari_synthseg.networks.small_unet import SmallUNet
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.learn2synth.hypergradient import (
     Batch,
     learning,
@@ -21,7 +22,6 @@ from napari_synthseg.training.learn2synth.hypergradient import (
     two_passes,
     with_gradients,
 )
-from napari_synthseg.training.losses import soft_dice_loss
 
 SIZES = {2: (8, 8), 3: (4, 4, 4)}
 

@@ -14,11 +14,11 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.data.validation import Case, Scores
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, export, is_run, train
-from napari_synthseg.training.validation import Case, Scores
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model, read_card
 from tests.generator.builders import boxes
@@ -26,8 +26,8 @@ from tests.generator.builders import boxes
 
 @pytest.fixture(autouse=True)
 def nothing_is_scored(monkeypatch):
-    monkeypatch.setattr("napari_synthseg.training.validation.score_unet", lambda *_: Scores(0.5, {}))
-    monkeypatch.setattr("napari_synthseg.training.validation.synthetic_cases", lambda *_: [])
+    monkeypatch.setattr("napari_synthseg.training.data.validation.score_unet", lambda *_: Scores(0.5, {}))
+    monkeypatch.setattr("napari_synthseg.training.data.validation.synthetic_cases", lambda *_: [])
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import step_generator
 from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.organ import pairs
 from napari_synthseg.training.organ.recipe import OrganRecipe, organ_priors
 from napari_synthseg.training.organ.train import TrainOrganOptions, export, is_run, of_one_piece, train

@@ -16,10 +16,11 @@ from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.build import SMALL
 from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
 from napari_synthseg.networks.transformers import SwinUnetr, Unetr
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.distributed import Team, in_team
+from napari_synthseg.training.engine.watching import Watch, watched
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
-from napari_synthseg.training.parallel import Team, in_team
 from napari_synthseg.training.pretrain.crops import (
     MixedCrops,
     ScanCrops,
@@ -32,7 +33,6 @@ from napari_synthseg.training.pretrain.masked import MaskedRecipe
 from napari_synthseg.training.pretrain.recipe import Explained
 from napari_synthseg.training.pretrain.start import load_pretrained
 from napari_synthseg.training.pretrain.train import export, is_run, train
-from napari_synthseg.training.watching import Watch, watched
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import read_card
 from tests.generator.builders import boxes

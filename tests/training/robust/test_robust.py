@@ -18,13 +18,13 @@ from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.robust_fast import RobustLocateRefine
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.data.validation import labelled_scans
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.loop import LoopOptions, fit
 from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, recipes_paper, train
 from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice, worse
 from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
-from napari_synthseg.training.validation import labelled_scans
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import load_model
 from tests.generator.builders import boxes
@@ -37,7 +37,7 @@ SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_fe
 @pytest.fixture(autouse=True)
 def few_heads(monkeypatch):
     """Positional terms are set from one head, and little of the others is scored: small networks know nothing."""
-    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
     monkeypatch.setattr(recipes_paper, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
-from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.engine.events import EventLog
+from napari_synthseg.training.engine.watching import save_picture
 from napari_synthseg.training.runs.follower import Curves
-from napari_synthseg.training.watching import save_picture
 
 
 def test_curves_grow_and_forget_what_is_done_again(tmp_path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
-from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.runs.tensorboard import to_tensorboard
 
 

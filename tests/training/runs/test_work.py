@@ -17,8 +17,8 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training import runs
-from napari_synthseg.training.checkpoints import load_checkpoint
-from napari_synthseg.training.events import read_events
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.runs.life import lock
 from napari_synthseg.training.runs.work import _check_new
@@ -171,7 +171,7 @@ def test_runs_wait_for_their_device_in_order(tiny) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(tiny, monkeypatch) -> None:
-    from napari_synthseg.training import checkpoints, loop
+    from napari_synthseg.training.engine import checkpoints, loop
 
     path = runs.create("synthseg", tiny(steps=6, save_minutes=1e-9))
     real, calls = checkpoints.atomic_save, []
@@ -189,7 +189,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_b
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
-    from napari_synthseg.training.checkpoints import atomic_save
+    from napari_synthseg.training.engine.checkpoints import atomic_save
 
     where = tmp_path / "checkpoints" / "unet.pt"
     atomic_save({"step": 1}, where)

@@ -16,7 +16,7 @@ from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.promptable_weights import encoder_file, load_model
 from napari_synthseg.prompting import Session
 from napari_synthseg.training import synthfm
-from napari_synthseg.training.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, prompt_validation, train
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_synthseg.training import runs
-from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 
 STRUCTURES = ("Right-Thalamus", "Left-Thalamus", "Brain-Stem")

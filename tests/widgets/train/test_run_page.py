@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg import promptable_weights
 from napari_synthseg.training import runs
-from napari_synthseg.training.events import EventLog
-from napari_synthseg.training.watching import save_picture
+from napari_synthseg.training.engine.events import EventLog
+from napari_synthseg.training.engine.watching import save_picture
 from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.gpus import parsed

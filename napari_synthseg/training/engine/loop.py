@@ -16,12 +16,12 @@ from torch import nn
 from napari_synthseg.devices import memory_used
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped
-from napari_synthseg.training.checkpoints import atomic_save, load_checkpoint
-from napari_synthseg.training.events import EventLog
+from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.engine.distributed import Team, team
+from napari_synthseg.training.engine.events import EventLog
+from napari_synthseg.training.engine.optim import Optimizers, build_optimizer, restore
+from napari_synthseg.training.engine.watching import Pictured, save_picture, watch
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.optimizers import Optimizers, build_optimizer, restore
-from napari_synthseg.training.parallel import Team, team
-from napari_synthseg.training.watching import Pictured, save_picture, watch
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.jobs import run
-from napari_synthseg.training import parallel, runs
-from napari_synthseg.training.checkpoints import load_checkpoint
-from napari_synthseg.training.events import read_events, steps_that_count
+from napari_synthseg.training import runs
+from napari_synthseg.training.engine import distributed
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.events import read_events, steps_that_count
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy, soft_dice_loss
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.losses import dice_and_cross_entropy, soft_dice_loss
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from tests.generator.builders import boxes
 from tests.sockets import family, listening, reachable
@@ -24,7 +25,7 @@ from tests.sockets import family, listening, reachable
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr("napari_synthseg.training.fast.POSITION_HEADS", 1)
+    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(options, tmp
         one, two = weights_of(options.out, stage), weights_of(together.out, stage)
         assert (one - two).norm() < 0.02 * one.norm()
     assert runs.state(together.out).kind == "finished" and (together.out / "synthseg-fast.safetensors").exists()
-    assert parallel.team() is parallel.ALONE and not torch.distributed.is_initialized()
+    assert distributed.team() is distributed.ALONE and not torch.distributed.is_initialized()
 
 
 def test_asked_to_stop_all_end(options, tmp_path) -> None:
@@ -81,19 +82,19 @@ def test_asked_to_stop_all_end(options, tmp_path) -> None:
 
 
 def test_recipes_that_cannot_be_shared_say_so(tmp_path, monkeypatch) -> None:
-    from napari_synthseg.training.loop import LoopOptions, fit
+    from napari_synthseg.training.engine.loop import LoopOptions, fit
     from tests.training.test_loop import Line
 
-    class Two(parallel.Team):
+    class Two(distributed.Team):
         def __init__(self) -> None:
             super().__init__()
             self.size = 2
 
-    with parallel.in_team(Two()), pytest.raises(InputError, match="one process only"):
+    with distributed.in_team(Two()), pytest.raises(InputError, match="one process only"):
         run(fit(Line(), LoopOptions(steps=1), tmp_path))
 
 
-class Half(parallel.Team):
+class Half(distributed.Team):
     """One of two processes whose sums are known: `others` are handed out in the order they are asked for."""
 
     def __init__(self, rank: int, others: list[torch.Tensor] | None = None) -> None:
@@ -117,10 +118,10 @@ def test_losses_are_those_of_all_samples(kind) -> None:
         return torch.stack(dice_and_cross_entropy(logits[part], target[part], weights)).sum()
 
     whole = loss(slice(None))
-    with parallel.in_team(Half(1)) as _:
-        sent = parallel.team().sent
+    with distributed.in_team(Half(1)) as _:
+        sent = distributed.team().sent
         loss(slice(2, 4))
-    with parallel.in_team(Half(0, sent)):
+    with distributed.in_team(Half(0, sent)):
         first = loss(slice(0, 2))
     assert first.item() == pytest.approx(whole.item(), rel=1e-5)
 
@@ -128,4 +129,4 @@ def test_losses_are_those_of_all_samples(kind) -> None:
 def test_everybody_has_a_part_of_the_samples() -> None:
     items = list(range(6))
     assert [list(Half(rank).mine(items)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
-    assert parallel.ALONE.mine(items) == items
+    assert distributed.ALONE.mine(items) == items

@@ -13,10 +13,10 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.fast import Validation, step_generator
-from napari_synthseg.training.losses import soft_dice_loss
-from napari_synthseg.training.parallel import team
-from napari_synthseg.training.pictures import labelled_picture
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.losses import soft_dice_loss
+from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
 
 
 class PaperRecipe:

@@ -16,9 +16,9 @@ from napari_synthseg.generator.priors import Priors, milder
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.losses import dice_and_cross_entropy
-from napari_synthseg.training.parallel import team
-from napari_synthseg.training.pictures import labelled_picture
+from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.pictures import labelled_picture
 
 POSITION_HEADS = 48
 """Heads drawn to set the locator's positional term before training."""

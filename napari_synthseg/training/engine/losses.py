@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.training.parallel import team
+from napari_synthseg.training.engine.distributed import team
 
 RUN = 4096
 """Voxels whose values are added one after the other."""

@@ -1,0 +1,1 @@
+"""Training data: label maps, labelled scans, standardized scans, synthetic scenes."""
