@@ -111,6 +111,14 @@ def test_each_command_explains_itself(name, capsys):
     assert "usage" in capsys.readouterr().out.lower()
 
 
+def test_help_shows_limits_units_and_kinds_of_paths_from_the_annotations(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["segment", "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "--weights FILE" in printed and "[64 to 256 mm] (default: 128)" in printed
+    assert "(default: None)" not in printed and "(default: )" not in printed
+
+
 def test_the_program_starts_as_a_module():
     done = subprocess.run([sys.executable, "-m", "napari_synthseg.cli", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, f"napari-synthseg {__version__}")

@@ -13,21 +13,21 @@ class BatchOptions:
     """How many scans are run."""
 
     jobs: PositiveInt = 1
-    """Processes on this machine, 1 or more; each has a network of its own and takes one scan at a time."""
+    """Processes on this machine; each has a network of its own and takes one scan at a time."""
     scheduler: str | None = None
     """Address of a dask.distributed scheduler (tcp://host:8786): its workers segment, instead of processes here."""
     slurm: bool = False
     """Write a SLURM job array into the folder's `slurm`, and submit it where there is sbatch."""
     slurm_tasks: PositiveInt = 10
-    """Tasks of the job array, 1 or more; each takes its share of the scans."""
+    """Tasks of the job array; each takes its share of the scans."""
     slurm_options: str = ""
     """What sbatch is told of each task, as on its command line: "--partition=gpu --gres=gpu:1 --time=8:00:00"."""
     part: str | None = None
     """Only the k-th of n shares of the scans, as k/n: for job arrays, on any number of machines that see the folder."""
     retries: NonNegativeInt = 1
-    """How often a scan that failed is tried again, after all others: 0 or more."""
+    """How often a scan that failed is tried again, after all others."""
     deaths: PositiveInt = 2
-    """Processes that a scan may take down (memory, crash), alone in them, before it is given up, 1 or more."""
+    """Processes that a scan may take down (memory, crash), alone in them, before it is given up."""
     redo: bool = False
     """Segment scans again that are done, and replace results of other scans of the same name."""
     suffixes: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class BatchOptions:
     participants: tuple[str, ...] = ()
     """Of a BIDS dataset only these participants, with or without sub-."""
     pictures: NonNegativeInt = 500
-    """Pictures inside the HTML report, worst scans first, 0 or more; further ones are linked."""
+    """Pictures inside the HTML report, worst scans first; further ones are linked."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""

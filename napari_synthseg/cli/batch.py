@@ -10,9 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE, PROGRAM
-from napari_synthseg.cli.following import figures_for_a_bar, follow
-from napari_synthseg.cli.parts import Out
+from napari_synthseg.cli.terminal import DONE, PROGRAM, Out, follow, short_figures
 from napari_synthseg.jobs import Progress
 
 EVERY = 60.0
@@ -63,7 +61,7 @@ def with_lines(job: Generator[Progress, None, Any]) -> Generator[Progress, None,
         while True:
             report = next(job)
             if time.monotonic() >= silent_until and not sys.stderr.isatty():
-                figures = ", ".join(f"{name} {value}" for name, value in figures_for_a_bar(report).items())
+                figures = ", ".join(f"{name} {value}" for name, value in short_figures(report).items())
                 print(f"{report.stage}: {report.done} of {report.total}, {figures}", file=sys.stderr, flush=True)
                 silent_until = time.monotonic() + EVERY
             yield report

@@ -9,9 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE, SOME_FAILED
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import JsonFile
+from napari_synthseg.cli.terminal import DONE, SOME_FAILED, JsonFile, follow
 from napari_synthseg.errors import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
+from napari_synthseg.cli.terminal import DONE
 
 
 def make_import_weights() -> Callable[..., int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
+from napari_synthseg.cli.terminal import DONE
 
 
 def purpose(card: dict[str, Any]) -> str:

@@ -9,11 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
-import tyro
-
 from napari_synthseg import __version__
 from napari_synthseg.cli.batch import make_batch
-from napari_synthseg.cli.ends import BAD_INPUT, DONE, PROGRAM, SOME_FAILED, STOPPED, complain
 from napari_synthseg.cli.evaluate import make_evaluate
 from napari_synthseg.cli.import_weights import make_import_weights
 from napari_synthseg.cli.models import make_models
@@ -22,12 +19,10 @@ from napari_synthseg.cli.runs import RUNS
 from napari_synthseg.cli.segment import make_segment
 from napari_synthseg.cli.study import STUDIES
 from napari_synthseg.cli.synthesize import make_degrade, make_presets, make_synthesize, make_synthesize_shapes
+from napari_synthseg.cli.terminal import BAD_INPUT, DONE, PROGRAM, SOME_FAILED, STOPPED, complain, run_command
 from napari_synthseg.cli.train import make_export, make_train
 from napari_synthseg.jobs import Stopped
 from napari_synthseg.training.runs import RECIPES
-
-LOOKS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
-"""No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
 
 HELP = ("-h", "--help")
 TRAIN = "train "
@@ -70,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return explain(words)
         rest = words[len(name.split()) :]
         command = COMMANDS[name](rest) if name.startswith(TRAIN) else COMMANDS[name]()
-        return tyro.cli(command, prog=f"{PROGRAM} {name}", args=rest, config=LOOKS)
+        return run_command(command, name, rest)
     except (Stopped, KeyboardInterrupt):
         print(f"{PROGRAM}: stopped", file=sys.stderr)
         return STOPPED

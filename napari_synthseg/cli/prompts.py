@@ -8,9 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import JsonFile, Out, write_json
+from napari_synthseg.cli.terminal import DONE, JsonFile, Out, follow, write_json
 
 
 def make_prompt() -> Callable[..., int]:

@@ -12,9 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import Out
+from napari_synthseg.cli.terminal import DONE, Out, follow
 from napari_synthseg.cli.train import exported, train_to_the_end
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json

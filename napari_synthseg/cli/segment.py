@@ -9,9 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from napari_synthseg.cli.ends import PROGRAM
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import Out
+from napari_synthseg.cli.terminal import PROGRAM, Out, follow
 
 
 def make_segment() -> Callable[..., int]:

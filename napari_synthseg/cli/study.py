@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import JsonFile
+from napari_synthseg.cli.terminal import DONE, JsonFile, follow
 
 Tables = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="TABLE ...")]
 TableFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]

@@ -8,9 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import Count, Out
+from napari_synthseg.cli.terminal import DONE, Count, Out, follow
 
 
 def make_synthesize() -> Callable[..., int]:

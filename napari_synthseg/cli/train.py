@@ -11,9 +11,7 @@ from typing import Any
 
 import tyro
 
-from napari_synthseg.cli.ends import DONE, PROGRAM
-from napari_synthseg.cli.following import follow
-from napari_synthseg.cli.parts import Out
+from napari_synthseg.cli.terminal import DONE, PROGRAM, Out, follow
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress

@@ -33,7 +33,7 @@ class SegmentOptions:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     threads: PositiveInt | None = None
-    """CPU threads, 1 or more; by default as many as torch chooses."""
+    """CPU threads; by default as many as torch chooses."""
     flip: bool = True
     """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
     bfloat16: bool = False
@@ -51,7 +51,7 @@ class SegmentOptions:
     fill_holes: bool = True
     """Fill holes in structures that have none (not with the preset reference)."""
     block_mm: Annotated[int, Info(low=64, high=256, step=8)] = 128
-    """Edge of the largest cube predicted at once, 64-256 mm; smaller needs less memory."""
+    """Edge of the largest cube predicted at once; smaller needs less memory."""
     index: NonNegativeInt | None = None
     """Which volume of a 4D file to segment, counted from 0."""
 

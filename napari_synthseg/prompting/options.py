@@ -16,19 +16,19 @@ class PropagateOptions:
     direction: Literal["both", "up", "down"] = "both"
     """To slices of higher numbers (up), of lower ones (down), or both."""
     least_score: Fraction = 0.5
-    """End where the model expects a smaller overlap (IoU) with the truth, 0-1."""
+    """End where the model expects a smaller overlap (IoU) with the truth."""
     least_overlap: Fraction = 0.3
-    """End where the mask overlaps less (Dice) with that of the slice before, 0-1."""
+    """End where the mask overlaps less (Dice) with that of the slice before."""
     most_growth: Annotated[float, Info(low=1)] = 2.5
-    """End where the area grows more than so many times from a slice to the next, 1 or more."""
+    """End where the area grows more than so many times from a slice to the next."""
     most_area: Annotated[float, Info(low=1)] = 3.0
-    """End where the area is more than so many times that on the largest marked slice, 1 or more: what creeps into its
+    """End where the area is more than so many times that on the largest marked slice: what creeps into its
     surroundings grows little at each step."""
     most_change: NonNegative = 2.5
     """End where the brightness inside differs by more than so many of its standard deviations from that on all marked
-    slices, 0 or more."""
+    slices."""
     most_slices: PositiveInt | None = None
-    """Go no further than so many slices from a marked one, 1 or more; to the end, if not given."""
+    """Go no further than so many slices from a marked one; to the end, if not given."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
@@ -59,13 +59,13 @@ class PromptOptions:
     window: tuple[float, float] | None = None
     """Values that become black and white; by default the percentiles 0.5 and 99.5 of the whole scan."""
     label: Annotated[int, Info(low=1, high=2**31 - 1)] = 1
-    """The object's value in the file that is written, 1 or more."""
+    """The object's value in the file that is written."""
     model: str = "default"
     """Name or file of a promptable model."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     threads: PositiveInt | None = None
-    """CPU threads, 1 or more; by default as many as torch chooses."""
+    """CPU threads; by default as many as torch chooses."""
     index: NonNegativeInt | None = None
     """Which volume of a 4D file, counted from 0."""
 

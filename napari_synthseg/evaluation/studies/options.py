@@ -23,7 +23,7 @@ class TableOptions:
     quality: File | None = None
     """A table of `segment --qc`: scans whose segmentation has likely failed are left out."""
     confidence: Annotated[float, Info(low=0.5, high=0.999)] = 0.95
-    """Confidence of all intervals, 0.5 to 0.999."""
+    """Confidence of all intervals."""
     seed: NonNegativeInt = 0
     """Seed of the bootstrap: the same seed gives the same intervals."""
 
@@ -50,7 +50,7 @@ class GroupOptions(TableOptions):
     interval: Literal["bca", "percentile"] = "bca"
     """Which bootstrap interval of Cohen's d: bias-corrected and accelerated, or plain percentiles."""
     resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
-    """How often the bootstrap draws the groups anew, 100 to 100000."""
+    """How often the bootstrap draws the groups anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +67,14 @@ class AgeingOptions(TableOptions):
     covariates: str = "none"
     """Further columns with a linear term, separated by commas (icv)."""
     knots: Annotated[int, Info(low=4, high=40)] = 10
-    """Equally spaced knots of the B-splines from the youngest to the oldest, 4 to 40."""
+    """Equally spaced knots of the B-splines from the youngest to the oldest."""
     monotonic: Literal["auto", "decreasing", "increasing", "none"] = "auto"
     """Which way the soft constraint bends the curve; auto: the way that fits better."""
     softness: NonNegative = 0.1
-    """Weight of the soft constraint, 0 or more: squared wrong steps (in standard deviations) against mean squared
+    """Weight of the soft constraint: squared wrong steps (in standard deviations) against mean squared
     residuals."""
     resamples: Annotated[int, Info(low=0, high=100_000)] = 1000
-    """How often the bootstrap draws the people anew for the band about the curve, 0 (no band) to 100000."""
+    """How often the bootstrap draws the people anew for the band about the curve; 0: no band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class RetestOptions(TableOptions):
     session: str = ""
     """Column that orders the scans of somebody; by default the session where there is one, else the table's order."""
     resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
-    """How often the bootstrap draws the people anew, 100 to 100000."""
+    """How often the bootstrap draws the people anew."""
 
 
 def names_of(text: str) -> list[str]:

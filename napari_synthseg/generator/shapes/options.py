@@ -26,7 +26,7 @@ class SynthesizeShapesOptions:
     record: tuple[Path, ...] = ()
     """Records (..._record.json) to make the scenes of again; preset, priors, seed and count do not matter then."""
     side: Annotated[int, Info(low=SMALLEST_SIDE, high=LARGEST_SIDE, step=8, unit="pixels")] = 1024
-    """Longer side of the image, 64-4096 pixels; 1024 is what SAM takes."""
+    """Longer side of the image; 1024 is what SAM takes."""
     bits: Literal[8, 16] = 8
     """Bits of a pixel of the image file."""
     device: str = "cpu"
