@@ -17,7 +17,8 @@ from pathlib import Path
 
 from napari_synthseg import cli
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.io import READABLE, stem, suffix
+from napari_synthseg.io import stem, suffix
+from napari_synthseg.io.formats import readable
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def main() -> int:
 
 def labelled_scans(folder: Path) -> list[Path]:
     """The scans of a folder that a label file shares the first part of its name with."""
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
     labelled = {stem(path).split("_")[0] for path in files if is_label_name(path)}
     return [path for path in files if not is_label_name(path) and stem(path).split("_")[0] in labelled]
 

@@ -24,12 +24,12 @@ from robustness import made_worse
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.batch import find_scans
 from napari_synthseg.inference.grid import Turn, turns
 from napari_synthseg.inference.locate import locate_steps
 from napari_synthseg.inference.plausibility import score
 from napari_synthseg.inference.preprocess import prepare
 from napari_synthseg.io import read_volume, stem
+from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import DEFAULT, load_model

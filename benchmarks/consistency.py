@@ -43,7 +43,8 @@ from napari_synthseg.generator.sample import label_map_files, placed_affine, pre
 from napari_synthseg.generator.sequences import NAMES, as_sequence
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.inference.whole_head import NO_BRAIN
-from napari_synthseg.io import READABLE, read_labels, read_volume, stem, suffix
+from napari_synthseg.io import read_labels, read_volume, stem, suffix
+from napari_synthseg.io.formats import readable
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights import DEFAULT, load_model
 
@@ -122,7 +123,7 @@ def synthetic(
 
 def real(folder: Path):
     """The same of each scan in a folder: as it is, and inverted; the truth is None where there are no labels."""
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
     truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
     for path in files:
         if is_label_name(path):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.volume import free_host_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -88,34 +87,10 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; None where that cannot be told.
-
-    On Linux the smaller of what the machine has left and what the control group of this process may still take.
-    """
+    """Return the bytes that can still be taken on a device; None if that cannot be told."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if device.type != "cpu":
-        return None
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return _total_memory()
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):  # no control group, or one without a limit ("max")
-        return left
-    return min(left, limit - used)
-
-
-def _total_memory() -> int | None:
-    """Half of the machine's memory: other programs have some of it."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, OSError, ValueError):
-        return None
+    return free_host_memory() if device.type == "cpu" else None
 
 
 def _has(kind: str) -> bool:

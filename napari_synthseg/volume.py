@@ -7,9 +7,11 @@ copied where they agree up to axis swaps, flips and whole-voxel shifts; only obl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from nibabel.orientations import aff2axcodes, io_orientation
@@ -18,6 +20,9 @@ from scipy import ndimage
 from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
 from napari_synthseg.resampling import GRID_TOLERANCE
+
+MOST_VOXELS = 5e8
+"""Voxels that a volume may have after it was resampled (2 GB in 32 bits): 0.5 x 0.5 x 2 m at 1 mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,29 @@ class Volume:
 def _is_singular(affine: np.ndarray) -> bool:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     return bool((lengths <= 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6)
+
+
+def free_host_memory() -> int | None:
+    """Return the bytes of main memory that can still be taken; None if that cannot be told.
+
+    On Linux the smaller of what the machine has left and what the control group of this process may still take;
+    elsewhere half of the machine's memory, since other programs have some of it.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        left = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        except (AttributeError, OSError, ValueError):
+            return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        return left
+    return min(left, limit - used)
 
 
 def same_grid(a: Volume, b: Volume, *, tolerance: float = GRID_TOLERANCE) -> bool:
@@ -130,6 +158,24 @@ def _turn(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
     return turn
 
 
+def check_extent(v: Volume, spacing_mm: float | Sequence[float] | np.ndarray = 1.0, name: str = "The scan") -> None:
+    """Refuse a volume that would take unbounded memory at another spacing, mostly one whose unit is wrong.
+
+    Args:
+        v: the volume.
+        spacing_mm: one number or one per array axis, mm.
+        name: how the message calls the volume.
+
+    Raises:
+        InputError: it would have more than `MOST_VOXELS`, and more than it has now.
+    """
+    size = np.array(v.shape) * v.spacing
+    count = float(np.prod(size / np.asarray(spacing_mm, np.float64)))
+    if count > max(MOST_VOXELS, 1.01 * float(np.prod(v.shape))):
+        text = " x ".join(f"{length / 1000:.3g}" for length in size)
+        raise InputError(f"{name} extends over {text} m: check its scale or unit, or crop it.")
+
+
 def resample_image(v: Volume, spacing_mm: float | Sequence[float], *, antialias: bool = True) -> Volume:
     """The image at another spacing, over the same field of view (the outer faces of the first voxels coincide).
 
@@ -146,12 +192,14 @@ def resample_image(v: Volume, spacing_mm: float | Sequence[float], *, antialias:
 
     Raises:
         ValueError: a spacing is not positive.
+        InputError: the volume extends too far for it.
     """
     spacing = np.broadcast_to(np.asarray(spacing_mm, np.float64), (3,))
     if not (spacing > 0).all():
         raise ValueError(f"The spacing to resample to must be positive, not {spacing_mm} mm.")
     factor = spacing / v.spacing
     factor = np.where(np.abs(factor - 1) < 1e-4, 1.0, factor)
+    check_extent(v, spacing)
     shape = np.maximum(np.ceil(np.array(v.shape) / factor - 1e-3), 1).astype(int)
     affine = v.affine.copy()
     affine[:3, :3] = v.affine[:3, :3] * factor

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import napari_synthseg
-from napari_synthseg.io.paths import READABLE
+from napari_synthseg.io.formats import readable
 
 PACKAGE = "napari_synthseg"
 SOURCE = Path(napari_synthseg.__file__).parent
@@ -298,7 +298,7 @@ def test_manifest_is_complete(manifest):
 
 def test_every_format_we_read_is_in_the_manifest(manifest):
     patterns = {pattern for reader in manifest.contributions.readers for pattern in reader.filename_patterns}
-    assert {f"*{ending}" for ending in READABLE} <= patterns
+    assert {f"*{ending}" for ending in readable()} <= patterns
 
 
 def test_command_names_leave_room_for_napari(manifest):

@@ -12,14 +12,13 @@ from typing import Any
 from napari_synthseg import weights
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.targets import posteriors_path, read_record
-from napari_synthseg.io import suffix
-from napari_synthseg.io.label_table import table_path
+from napari_synthseg.io.formats import files_of
+from napari_synthseg.io.labels import table_path
 
 MADE_FROM = "made_from"
 """Key of the record."""
 NOT_ASKED = ("device", "threads", "model", "weights")
 """Options that say where to compute, or that the checksums of the weights say better."""
-PARTNERS = {".hdr": (".img", ".img.gz"), ".hdr.gz": (".img", ".img.gz"), ".nhdr": (".raw", ".raw.gz")}
 
 
 def made_with(options: SegmentOptions) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
 def fingerprint(scan: Path) -> dict[str, Any]:
     """Size, time of the last change (ns) and SHA-256 of a scan's files."""
     total = hashlib.sha256()
-    files = _files(scan)
+    files = files_of(scan)
     for path in files:
         with open(path, "rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -56,19 +55,10 @@ def _size_and_time(files: list[Path]) -> dict[str, int]:
     return {"bytes": sum(one.st_size for one in stats), "mtime_ns": max((one.st_mtime_ns for one in stats), default=0)}
 
 
-def _files(scan: Path) -> list[Path]:
-    """What a scan consists of: one file, a header and its voxels, or a folder of slices."""
-    if scan.is_dir():
-        return sorted(path for path in scan.iterdir() if path.is_file())
-    base = str(scan)[: len(str(scan)) - len(suffix(scan))]
-    partners = [Path(base + ending) for ending in PARTNERS.get(suffix(scan), ())]
-    return [scan, *(path for path in partners if path.is_file())]
-
-
 def same_scan(scan: Path, before: Mapping[str, Any]) -> bool:
     """Whether a scan is still what it was: same size, and either same time or same content."""
     try:
-        now = _size_and_time(_files(scan))
+        now = _size_and_time(files_of(scan))
         if now["bytes"] != before.get("bytes"):
             return False
         return now["mtime_ns"] == before.get("mtime_ns") or fingerprint(scan)["sha256"] == before.get("sha256")

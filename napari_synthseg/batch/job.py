@@ -24,7 +24,7 @@ from napari_synthseg.batch.work import Load, Settings
 from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Workers
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.io.paths import ends_like_a_file
+from napari_synthseg.io.formats import ends_like_a_file
 from napari_synthseg.jobs import Progress
 
 logger = logging.getLogger("napari_synthseg")

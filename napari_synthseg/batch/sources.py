@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.inputs import in_folder, is_list, lines_of
+from napari_synthseg.io.finding import expand, scans_in
+from napari_synthseg.io.formats import check_there
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,18 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
     """
     out = absolute(out)
     found: dict[Path, Source] = {}
+    dataset_of = functools.cache(bids.dataset_of)
+
+    def in_folder(folder: Path) -> list[Path]:
+        dataset = dataset_of(folder) or (folder if bids.is_dataset(folder) else None)
+        return scans_in(folder) if dataset is None else _in_dataset(folder, options)
+
     for one in map(absolute, inputs):
-        if not one.exists():
-            raise InputError(f"{one} does not exist; check the path.")
-        for source in _expand(one, out, options):
-            results_inside = source.root is not None and source.root != out and out.is_relative_to(source.root)
-            if not (results_inside and source.scan.is_relative_to(out)):
-                found.setdefault(source.scan, source)
+        check_there(one)
+        for scan, root in expand(one, in_folder):
+            results_inside = root is not None and root != out and out.is_relative_to(root)
+            if not (results_inside and scan.is_relative_to(out)) and scan not in found:
+                found[scan] = Source(scan, root, dataset_of(scan.parent) if bids.parse(scan) else None)
     if not found:
         raise InputError("No scan was given, or all of them lie in the folder of the results.")
     return list(found.values())
@@ -55,28 +62,10 @@ def absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))
 
 
-def _expand(path: Path, out: Path, options: BatchOptions, lists: tuple[Path, ...] = ()) -> Iterator[Source]:
-    if path.is_dir():
-        yield from _in_folder(path, options)
-    elif is_list(path):
-        if path in lists:
-            raise InputError(f"The list {path} names itself; take that line out.")
-        for line in lines_of(path):
-            yield from _expand(absolute(path.parent / line), out, options, (*lists, path))
-    else:
-        yield Source(path, None, bids.dataset_of(path.parent) if bids.parse(path) else None)
-
-
-def _in_folder(folder: Path, options: BatchOptions) -> Iterator[Source]:
-    dataset = bids.dataset_of(folder) or (folder if bids.is_dataset(folder) else None)
-    if dataset is None:
-        for scan in in_folder(folder):
-            yield Source(scan, folder if scan != folder else None)
-        return
+def _in_dataset(folder: Path, options: BatchOptions) -> list[Path]:
     scans = list(bids.images(folder, options.suffixes, options.participants))
     if not scans:
         wanted = ", ".join(options.suffixes or bids.STRUCTURAL)
         of = f" of the participants {', '.join(options.participants)}" if options.participants else ""
         raise InputError(f"The dataset {folder} has no image{of} in its anat folders that ends in {wanted}.")
-    for scan in scans:
-        yield Source(scan, folder, dataset)
+    return scans

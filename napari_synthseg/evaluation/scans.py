@@ -23,8 +23,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.metrics import mean_known
 from napari_synthseg.evaluation.volumetry import compare_volumes
-from napari_synthseg.io import READABLE, read_label_table, read_labels, stem, suffix
-from napari_synthseg.io.paths import exists
+from napari_synthseg.io import read_label_table, read_labels, stem, suffix
+from napari_synthseg.io.formats import exists, readable
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 
@@ -164,7 +164,7 @@ def labelled_scans(folder: Path, labels: Path | None = None) -> list[tuple[Path,
         labels: folder of the label files, whose names then need no ending (`la_003` to `la_003_0000`); by default they
             lie beside the scans.
     """
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in READABLE]
+    files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
     if labels is None or labels.resolve() == folder.resolve():
         found, scans = [p for p in files if is_label_name(p)], [p for p in files if not is_label_name(p)]
     else:
@@ -235,7 +235,7 @@ def _label_files_below(folder: Path, other: Path) -> list[Path]:
 
 
 def _labels_among(paths: Iterable[Path]) -> list[Path]:
-    files = [path for path in paths if suffix(path) in READABLE]
+    files = [path for path in paths if suffix(path) in readable()]
     named = [path for path in files if is_label_name(path)]
     return named or files
 

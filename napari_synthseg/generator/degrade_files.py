@@ -87,14 +87,14 @@ def degrade_files(
 
 def _scans(path: Path) -> list[Path]:
     from napari_synthseg.io import stem, suffix
-    from napari_synthseg.io.paths import SCANS
+    from napari_synthseg.io.formats import scan_endings
 
     if not path.exists():
         raise InputError(f"The scan {path} does not exist: check its name.")
     if not path.is_dir():
         return [path]
-    files = (p for p in path.iterdir() if p.is_file() and suffix(p) in SCANS)
+    files = (p for p in path.iterdir() if p.is_file() and suffix(p) in scan_endings())
     found = sorted(p for p in files if not stem(p).endswith(LABELS))
     if not found:
-        raise InputError(f"The folder {path} holds no scans ({', '.join(SCANS)}): give another folder.")
+        raise InputError(f"The folder {path} holds no scans ({', '.join(scan_endings())}): give another folder.")
     return found

@@ -12,7 +12,7 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.priors import preset as priors_of
 from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
 from napari_synthseg.generator.shapes.priors import shape_preset
-from napari_synthseg.io.paths import stem
+from napari_synthseg.io.formats import stem
 
 Place = str | Path
 

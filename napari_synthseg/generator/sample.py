@@ -248,7 +248,9 @@ def label_map_files(path: Path) -> list[Path]:
         InputError: if there are none.
     """
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith((".nii.gz", ".nii", ".mgz", ".mgh", ".nrrd")))
+        from napari_synthseg.io.formats import scan_endings, suffix
+
+        found = sorted(p for p in path.iterdir() if p.is_file() and suffix(p) in scan_endings())
         if not found:
             raise InputError(f"The folder {path} holds no label maps (NIfTI, MGZ or NRRD): give another folder.")
         return found

@@ -10,13 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from napari_synthseg.errors import InputError, in_a_sentence
-from napari_synthseg.inference.inputs import find_scans
 from napari_synthseg.inference.networks import Networks, load_all
 from napari_synthseg.inference.one_scan import Segmentation, segment_steps
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.outputs import plan_outputs, write_results
 from napari_synthseg.inference.tables import Quality, Volumes, write_quality, write_volumes
 from napari_synthseg.io import read_volume
+from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import Progress
 
 logger = logging.getLogger("napari_synthseg")

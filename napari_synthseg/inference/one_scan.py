@@ -35,7 +35,7 @@ from napari_synthseg.inference.quality.soft_dice import expected_dice
 from napari_synthseg.inference.regressor import score_steps
 from napari_synthseg.inference.targets import PROGRAM
 from napari_synthseg.inference.whole_head import NO_BRAIN
-from napari_synthseg.io.label_table import LabelName
+from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.io.label_table import LabelName
+from napari_synthseg.io.labels import LabelName
 
 NOTHING = "None of the network's structures was found in the scan: does it show what the network was trained on?"
 

@@ -18,9 +18,11 @@ from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.grid import Grid, Turn
 from napari_synthseg.inference.postprocess import bounding_box, largest_component
-from napari_synthseg.volume import Volume, crop, resample_image, to_canonical
+from napari_synthseg.volume import Volume, check_extent, crop, resample_image, to_canonical
 
 SPACING_TOLERANCE_MM = 0.05
+SPACING_MM = (0.05, 20.0)
+"""Distances between voxels that a scan to segment can have."""
 CT_WINDOW_HU = (0.0, 80.0)
 HEAD_MARGIN_MM = 12.0
 COARSE_MM = 4.0
@@ -132,16 +134,26 @@ def resample_as_reference(volume: Volume, spacing_mm: float = 1.0) -> Volume:
 
 
 def check(volume: Volume, name: str = "The image") -> None:
-    """Refuse what cannot be a scan.
+    """Refuse what cannot be a scan of a whole head or organ; prompts and evaluation take more.
 
     Raises:
-        InputError: not 3D, empty, constant, or nothing finite in it.
+        InputError: not 3D, empty, a single slice, constant, nothing finite in it, or its spacing or extent is absurd.
     """
     data = volume.data
     if data.ndim != 3:
         raise InputError(f"{name} has {data.ndim} dimensions where 3 are needed; choose one volume of it.")
     if 0 in data.shape:
         raise InputError(f"{name} has no voxels (its shape is {data.shape}).")
+    if 1 in data.shape:
+        shape = " x ".join(map(str, data.shape))
+        raise InputError(f"{name} is a single slice ({shape}), too little to segment: give a 3D scan.")
+    least, most = SPACING_MM
+    if (volume.spacing < least).any() or (volume.spacing > most).any():
+        text = " x ".join(f"{s:.4g}" for s in volume.spacing)
+        raise InputError(
+            f"{name} has an absurd spacing of {text} mm (expected {least:g} to {most:g} mm): check its units or scale."
+        )
+    check_extent(volume, name=name)
     low, high = np.nanmin(data), np.nanmax(data)
     if not low < high:
         raise InputError(f"{name} has the same value everywhere, so there is nothing to segment.")

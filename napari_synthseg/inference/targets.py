@@ -11,8 +11,8 @@ from typing import Any
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.tissue_maps import TISSUE_MAPS
 from napari_synthseg.io import stem, suffix
-from napari_synthseg.io.label_table import check_replaceable, table_path
-from napari_synthseg.io.paths import WRITABLE, ends_like_a_file
+from napari_synthseg.io.formats import ends_like_a_file, writable
+from napari_synthseg.io.labels import check_replaceable, table_path
 
 PROGRAM = "napari-synthseg"
 """How records of runs are known."""
@@ -27,16 +27,16 @@ def plan_outputs(
         InputError: several scans for one file, a clash of names, an output that is an input, a name like that of
             another kind of file, or a file that would be replaced and is no result of an earlier run.
     """
-    if suffix(out) in WRITABLE:
+    if suffix(out) in writable():
         if len(scans) > 1:
             raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
         targets = [out]
     else:
         if out.is_file():
-            raise InputError(f"{out} is a file without one of {', '.join(WRITABLE)}; give a folder or such a name.")
+            raise InputError(f"{out} is a file without one of {', '.join(writable())}; give a folder or such a name.")
         if ends_like_a_file(out) and not out.is_dir():
             raise InputError(
-                f"{out} is no name for labels: let it end in one of {', '.join(WRITABLE)}, or give a folder."
+                f"{out} is no name for labels: let it end in one of {', '.join(writable())}, or give a folder."
             )
         stems = [scan.name if scan.is_dir() else stem(scan) for scan in scans]
         often = Counter(stems)

@@ -1,9 +1,9 @@
-"""What makes a file unusable, said in one sentence that names it and what to do."""
+"""Checks of files: what cannot be used is said in one sentence that names the file and the remedy."""
 
 from __future__ import annotations
 
-import gzip
 import logging
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.volume import free_host_memory
 
 logger = logging.getLogger(__name__)
 
-SPACING_MM = (0.05, 20.0)
-"""Distances between voxels that a head scan can have."""
-
 MOST_NON_FINITE = 0.5
 """A larger share of NaN or infinite voxels makes a scan unusable; up to it they become 0, with a warning."""
-
 MOST_BYTES = 1 << 36
 """More than this in one volume (64 GiB) is a broken header."""
+_CHUNK = 1 << 20
+_SLACK = 1 << 26
+"""Bytes behind the voxels that are still unpacked, to reach the checksum."""
 
 
 @contextmanager
 def reading(path: Path, form: str) -> Iterator[None]:
-    """Turns whatever a reader of foreign formats raises on broken files into an `InputError`.
+    """Turn whatever a reader of foreign formats raises on broken files into an `InputError`.
 
     The libraries document no common class: nibabel, zlib, pynrrd, pydicom and struct all raise their own.
     """
@@ -45,28 +45,59 @@ def reading(path: Path, form: str) -> Iterator[None]:
         ) from error
 
 
-def check_gzip(path: Path) -> None:
-    """Reads a compressed file to its end, where its checksum stands, which readers of just the voxels never reach.
+def unpacked(path: Path, size: int) -> bytes:
+    """Return the content of a gzip file, its first `size` bytes at least, with its checksum verified.
+
+    What follows the last packed part (padding, a mail's footer) is left out; a file that goes on and on is unpacked
+    no further than a little beyond `size`.
 
     Raises:
-        OSError, EOFError, zlib.error: the file is damaged or incomplete.
+        EOFError, zlib.error: the file is incomplete or damaged.
     """
-    with gzip.open(path) as file:
-        while file.read(1 << 20):
-            pass
+    parts: list[bytes] = []
+    count = 0
+    for part in _unpack(path):
+        parts.append(part)
+        count += len(part)
+        if count > size + _SLACK:
+            break
+    return b"".join(parts)
+
+
+def check_gzip(path: Path) -> None:
+    """Unpack a file to its end, where its checksum stands, which readers of just the voxels never reach.
+
+    Raises:
+        EOFError, zlib.error: the file is incomplete or damaged.
+    """
+    for _ in _unpack(path):
+        pass
+
+
+def _unpack(path: Path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        rest = file.read(_CHUNK)
+        while rest[:2] == b"\x1f\x8b":
+            member = zlib.decompressobj(wbits=31)
+            while not member.eof:
+                if not rest and not (rest := file.read(_CHUNK)):
+                    raise EOFError("the packed file ends too early")
+                yield member.decompress(rest, _CHUNK)
+                rest = member.unconsumed_tail
+            rest = member.unused_data or file.read(_CHUNK)
 
 
 def one_line(error: BaseException) -> str:
     """An exception's message on one line, not too long, without a full stop at its end."""
     text = " ".join(str(error).split()).rstrip(".").replace(". ", "; ") or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     """The affine as (4, 4) float64, once it is known to be one of a scan.
 
     Raises:
-        InputError: it is not finite, singular, or its spacing is absurd.
+        InputError: it is not finite or singular.
     """
     affine = np.asarray(affine, np.float64)
     if not np.isfinite(affine).all():
@@ -78,62 +109,36 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{path} has a singular affine, that puts all voxels into one plane: repair its header, or convert it."
         )
-    low, high = SPACING_MM
-    if (spacing < low).any() or (spacing > high).any():
-        text = " x ".join(f"{s:.4g}" for s in spacing)
-        raise InputError(
-            f"{path} has an absurd spacing of {text} mm (expected {low:g} to {high:g} mm): "
-            "check the units of its header."
-        )
     return affine
 
 
 def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
-    """Refuses shapes that are no volume.
+    """Refuse shapes that are no volume, or larger than the memory that is left.
 
     Raises:
-        InputError: not 3D, empty, a single slice, or larger than any scan.
+        InputError: not 3D, empty, or too large.
     """
     text = " x ".join(str(n) for n in shape)
     if len(shape) != 3:
         raise InputError(f"{path} has {len(shape)} dimension(s) ({text}): give a 3D scan.")
-    if min(shape) == 0:
+    if min(shape) < 1:
         raise InputError(f"{path} holds no voxels ({text}): copy, download or convert it again.")
-    if min(shape) == 1:
-        raise InputError(f"{path} is a single slice ({text}): give a 3D scan.")
-    if np.prod([float(n) for n in shape]) * itemsize > MOST_BYTES:
+    size = float(np.prod([float(n) for n in shape])) * itemsize
+    if size > MOST_BYTES:
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
-
-
-class SeveralVolumes(InputError):
-    """A file holds several volumes, `count`, and none was chosen."""
-
-    def __init__(self, message: str, count: int) -> None:
-        super().__init__(message)
-        self.count = count
-
-
-def choose_index(path: Path, count: int, index: int | None) -> int:
-    """Which of the `count` volumes of a file to read.
-
-    Raises:
-        InputError: there are several and none was chosen, or the chosen one is not there.
-    """
-    if index is None:
-        if count == 1:
-            return 0
-        raise SeveralVolumes(f"{path} holds {count} volumes: choose one by its index, 0 to {count - 1}.", count)
-    if not 0 <= index < count:
-        there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"
-        raise InputError(f"{path} has no volume {index}: it holds {there}.")
-    return index
+    left = free_host_memory()
+    if left is not None and size > left:
+        raise InputError(
+            f"{path} has {text} voxels, which take {size / 1e9:.1f} GB of memory, but {left / 1e9:.1f} GB are left: "
+            "crop or downsample it first."
+        )
 
 
 def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
     """The voxels in native byte order and a type that every library knows: float32, or an integer of at most 32 bits.
 
     Raises:
-        InputError: colours, complex numbers or other things that are no grey values.
+        InputError: colors, complex numbers or other things that are no gray values.
     """
     check_type(path, data.dtype)
     kind = data.dtype.kind
@@ -150,13 +155,13 @@ def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def check_type(path: Path, dtype: np.dtype) -> None:
-    """Refuses voxels that are no grey values.
+    """Refuses voxels that are no gray values.
 
     Raises:
-        InputError: colours, complex numbers or other things.
+        InputError: colors, complex numbers or other things.
     """
     if dtype.kind == "V" or dtype.names:
-        raise InputError(f"{path} holds colours, not grey values: convert it to a single channel.")
+        raise InputError(f"{path} holds colors, not gray values: convert it to a single channel.")
     if dtype.kind == "c":
         raise InputError(f"{path} holds complex numbers: save their magnitude.")
     if dtype.kind not in "biuf":

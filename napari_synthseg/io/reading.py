@@ -1,19 +1,34 @@
-"""Reading one volume of any known format, checked; and telling label maps from images."""
+"""Read one volume of any format, checked, or all that is in a file; tell label maps from images."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import checks, paths
-from napari_synthseg.io.scan_file import ScanFile
+from napari_synthseg.io import checks
+from napari_synthseg.io.formats import format_of
+from napari_synthseg.io.scan import FileHeader, ScanFile
 from napari_synthseg.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 6
+"""Scans and volumes that a message names."""
+
+
+class SeveralVolumes(InputError):
+    """A file holds several volumes, `count`, and none was chosen."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
 
 
 def read_volume(path: str | Path, *, index: int | None = None) -> Volume:
-    """Reads a scan: NIfTI, MGH/MGZ, NRRD, or (with the `dicom` extra) a DICOM file or a folder with one series.
+    """Read a scan: NIfTI, MGH/MGZ, NRRD, or (with the `dicom` extra) a DICOM file or a folder with one series.
 
     A few non-finite voxels become 0, with a logged warning; more than half of them are an error.
 
@@ -25,18 +40,23 @@ def read_volume(path: str | Path, *, index: int | None = None) -> Volume:
         The volume in its own voxel order: float32, or an integer type of at most 32 bits.
 
     Raises:
-        InputError: the file is missing, damaged, not 3D, all one value or mostly non-finite, or its header does not say
-            where the voxels lie; the message is one sentence that names the file.
+        InputError: the file is missing, damaged, all one value or mostly non-finite, or its header does not say where
+            the voxels lie; the message is one sentence that names the file.
     """
+    return read_with_header(path, index=index)[0]
+
+
+def read_with_header(path: str | Path, *, index: int | None = None) -> tuple[Volume, FileHeader | None]:
+    """Read a scan, and its header for the files that are made of it; see `read_volume`."""
     path = Path(path)
-    data, affine = _read(path, index)
+    scan, data = _one_volume(path, index)
     data = checks.finite(path, data)
     checks.check_contrast(path, data)
-    return Volume(data, affine)
+    return Volume(data, scan.affine), scan.header
 
 
 def read_labels(path: str | Path, *, index: int | None = None) -> Volume:
-    """Reads a label map, of whole numbers; unlike an image it may be all background.
+    """Read a label map, of whole numbers; unlike an image it may be all background.
 
     Args:
         path: the file.
@@ -49,18 +69,18 @@ def read_labels(path: str | Path, *, index: int | None = None) -> Volume:
         InputError: as `read_volume`, or the values are not whole numbers.
     """
     path = Path(path)
-    data, affine = _read(path, index)
+    scan, data = _one_volume(path, index)
     if data.dtype.kind == "f":
         data = checks.finite(path, data)
         whole = np.rint(data)
         if np.abs(whole - data).max() > 1e-3 or np.abs(whole).max() >= 2**31:
             raise InputError(f"{path} is no label map, its values are not whole numbers: give a file of labels.")
         data = whole.astype(np.int32)
-    return Volume(data, affine)
+    return Volume(data, scan.affine)
 
 
 def read_scans(path: str | Path) -> list[ScanFile]:
-    """Reads all that is in a file or in a DICOM folder, for a viewer: one scan, or each of several DICOM series.
+    """Read all that is in a file or in a DICOM folder, for a viewer: one scan, or each of several DICOM series.
 
     Nothing is changed: values that are not finite stay, and so does a volume of one value only (an empty mask).
 
@@ -68,53 +88,51 @@ def read_scans(path: str | Path) -> list[ScanFile]:
         path: the file, or the folder of DICOM series.
 
     Raises:
-        InputError: the file is missing, damaged, no 3D scan, or its header does not say where the voxels lie.
+        InputError: the file is missing, damaged, no scan, or its header does not say where the voxels lie.
     """
     path = Path(path)
-    form = _form(path)
-    if form == "DICOM":
-        from napari_synthseg.io.dicom import read_dicom_scans
-
-        return read_dicom_scans(path)
-    if form == "NRRD":
-        from napari_synthseg.io.nrrd import read_nrrd_scan
-
-        return [read_nrrd_scan(path)]
-    from napari_synthseg.io.nifti import read_mgh_scan, read_nifti_scan
-
-    return [read_nifti_scan(path) if form == "NIfTI" else read_mgh_scan(path)]
+    form = format_of(path)
+    with checks.reading(path, form.name):
+        return [scan.loaded() for scan in form.open(path)]
 
 
-def _read(path: Path, index: int | None) -> tuple[np.ndarray, np.ndarray]:
-    form = _form(path)
-    if form == "DICOM":
-        from napari_synthseg.io.dicom import read_dicom
+def _one_volume(path: Path, index: int | None) -> tuple[ScanFile, np.ndarray]:
+    """The one scan at a path, and the voxels (X, Y, Z) of one of its volumes, in a plain type."""
+    form = format_of(path)
+    scans = form.open(path)
+    if len(scans) > 1:
+        some = [f"{one.source} ({one.name or 'no name'}, {_size(one)})" for one in scans[:_LISTED]]
+        rest = f" and {len(scans) - _LISTED} more" if len(scans) > _LISTED else ""
+        raise InputError(f"{path} holds {len(scans)} {form.name} series: give a file of one, {', '.join(some)}{rest}.")
+    scan = scans[0]
+    chosen = _chosen(path, scan, index)
+    if scan.volume_names:
+        logger.info("%s: volume %d is %s.", path, chosen, scan.volume_names[chosen])
+    with checks.reading(path, form.name):
+        return scan, checks.plain_array(path, np.asarray(scan.volume(chosen)))
 
-        return read_dicom(path, index)
-    if form == "NRRD":
-        from napari_synthseg.io.nrrd import read_nrrd
 
-        return read_nrrd(path, index)
-    from napari_synthseg.io.nifti import read_mgh, read_nifti
-
-    return read_nifti(path, index) if form == "NIfTI" else read_mgh(path, index)
+def _size(scan: ScanFile) -> str:
+    return " x ".join(str(n) for n in scan.data.shape)
 
 
-def _form(path: Path) -> str:
-    """The format of what is there: DICOM, NIfTI, MGH or NRRD."""
-    if not paths.exists(path):
-        raise InputError(f"{path} does not exist: check the path.")
-    ending = paths.suffix(path)
-    if path.is_dir() or ending in paths.DICOM:
-        return "DICOM"
-    if not path.is_file():  # a pipe would be waited for, a device never ends
-        raise InputError(f"{path} is a pipe, a device or a socket: give a file.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is an empty file: copy or download it again.")
-    for form, endings in (("NIfTI", paths.NIFTI), ("MGH", paths.MGH), ("NRRD", paths.NRRD)):
-        if ending in endings:
-            return form
-    raise InputError(f"{path} has no known ending: give a NIfTI, MGZ or NRRD file, or the folder of a DICOM series.")
+def _chosen(path: Path, scan: ScanFile, index: int | None) -> int:
+    """The volume of a scan to read.
+
+    Raises:
+        InputError: there are several and none was chosen, or the chosen one is not there.
+    """
+    count = scan.count
+    if index is None:
+        if count == 1:
+            return 0
+        named = "; ".join(f"{number}: {name}" for number, name in enumerate(scan.volume_names[:_LISTED]))
+        names = f" ({named}{'; ...' if count > _LISTED else ''})" if named else ""
+        raise SeveralVolumes(f"{path} holds {count} volumes: choose one by its index, 0 to {count - 1}{names}.", count)
+    if not 0 <= index < count:
+        there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"
+        raise InputError(f"{path} has no volume {index}: it holds {there}.")
+    return index
 
 
 FEW_VALUES = 16

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import checks, paths
-from napari_synthseg.io.formats import MGH_TYPES, WRITERS
-from napari_synthseg.io.headers import FileHeader, labels_header
-from napari_synthseg.io.label_table import LabelName, check_replaceable, labels_table, table_path
+from napari_synthseg.io import checks
+from napari_synthseg.io.formats import Format, format_to_write
+from napari_synthseg.io.labels import LabelName, check_replaceable, labels_table, table_path
+from napari_synthseg.io.scan import FileHeader
 from napari_synthseg.volume import Volume
 
-_MGH = (".mgz", ".mgh")
+_NO_HEADER = FileHeader("", b"")
 
 
 def write_volume(
@@ -38,10 +39,10 @@ def write_volume(
         InputError: an unknown ending, values that do not fit `dtype`, or a place that cannot be written to.
     """
     path = Path(path)
-    ending = _writable(path)
-    data = _as_type(path, volume.data, _file_type(path, volume.data, ending) if dtype is None else np.dtype(dtype))
+    form = format_to_write(path)
+    data = _as_type(path, volume.data, _file_type(path, volume.data, form) if dtype is None else np.dtype(dtype))
     with _placed(path) as (temporary,):
-        WRITERS[ending](temporary, data, volume.affine, header, None)
+        form.write(temporary, data, volume.affine, header, None)
 
 
 def write_exactly(
@@ -65,10 +66,10 @@ def write_exactly(
         InputError: as `write_volume`, or voxels that are no grey values.
     """
     path = Path(path)
-    ending = _writable(path)
-    data = _as_type(path, data, _exact_type(path, data, ending))
+    form = format_to_write(path)
+    data = _as_type(path, data, _exact_type(path, data, form))
     with _placed(path) as (temporary,):
-        WRITERS[ending](temporary, data, np.asarray(affine, np.float64), header, step)
+        form.write(temporary, data, np.asarray(affine, np.float64), header, step)
 
 
 def write_labels(
@@ -123,27 +124,33 @@ def write_label_series(
         InputError: as `write_labels`.
     """
     path = Path(path)
-    ending = _writable(path)
+    form = format_to_write(path)
     if data.dtype.kind not in "biu" and not np.array_equal(data, np.rint(data)):
         raise InputError(f"{path} was not written: its values are not whole numbers, so they are no labels.")
     if data.size and data.min() < 0:
         raise InputError(f"{path} was not written: labels cannot be negative.")
-    data = _as_type(path, data, _label_type(data, ending, dtype))
+    data = _as_type(path, data, _label_type(data, form, dtype))
     table = table_path(path)
     check_replaceable(table)
     with _placed(path, table) as (labels_file, table_file):
-        WRITERS[ending](labels_file, data, np.asarray(affine, np.float64), labels_header(header), step)
+        form.write(labels_file, data, np.asarray(affine, np.float64), (header or _NO_HEADER).for_labels(), step)
         table_file.write_text(labels_table(_values(data), columns, names), encoding="utf-8")
 
 
-def _label_type(data: np.ndarray, ending: str, wanted: DTypeLike | None) -> np.dtype:
+def _label_type(data: np.ndarray, form: Format, wanted: DTypeLike | None) -> np.dtype:
     top = int(data.max()) if data.size else 0
-    small = np.dtype(np.uint8 if top < 1 << 8 else np.int16 if top < 1 << 15 else np.int32)
+    kinds = _whole_types(form)
+    small = np.dtype(next((kind for kind in kinds if top <= np.iinfo(kind).max), kinds[-1]))
     if wanted is None:
         return small
     wanted = np.dtype(wanted)
-    known = wanted in MGH_TYPES if ending in _MGH else wanted.itemsize <= 4
+    known = wanted.itemsize <= 4 if form.types is None else wanted in form.types
     return wanted if wanted.kind in "iu" and known and top <= np.iinfo(wanted).max else small
+
+
+def _whole_types(form: Format) -> list[Any]:
+    """The types of whole numbers that a format stores, at most 32 bits, smallest first."""
+    return [kind for kind in form.types or (np.uint8, np.int16, np.int32) if np.issubdtype(kind, np.integer)]
 
 
 def _values(data: np.ndarray) -> list[int]:
@@ -155,34 +162,27 @@ def _values(data: np.ndarray) -> list[int]:
     return [int(value) for value in np.flatnonzero(seen)]
 
 
-def _writable(path: Path) -> str:
-    ending = paths.suffix(path)
-    if ending not in paths.WRITABLE:
-        raise InputError(f"{path} cannot be written: its name must end with one of {', '.join(paths.WRITABLE)}.")
-    return ending
-
-
-def _file_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
-    """The type to store an array in: its own where the format has it, at most 32 bits."""
+def _file_type(path: Path, data: np.ndarray, form: Format) -> np.dtype:
+    """The type to store an array in: its own if the format has it, at most 32 bits."""
     checks.check_type(path, data.dtype)
-    return np.dtype(np.float32) if data.dtype.kind == "f" else _exact_type(path, data, ending)
+    return np.dtype(np.float32) if data.dtype.kind == "f" else _exact_type(path, data, form)
 
 
-def _exact_type(path: Path, data: np.ndarray, ending: str) -> np.dtype:
-    """The type to store an array in: its own, or another that holds its values (MGH has no 64-bit floats)."""
+def _exact_type(path: Path, data: np.ndarray, form: Format) -> np.dtype:
+    """The type to store an array in: its own, or another that holds its values."""
     checks.check_type(path, data.dtype)
-    kind, size, mgh = data.dtype.kind, data.dtype.itemsize, ending in _MGH
+    kind, size = data.dtype.kind, data.dtype.itemsize
     if kind == "b":
         return np.dtype(np.uint8)
     if kind == "f":
-        return np.dtype(np.float32 if mgh or size <= 4 else np.float64)
-    if size <= 4 and not (mgh and data.dtype not in MGH_TYPES):
+        return np.dtype(np.float64 if size > 4 and (form.types is None or np.float64 in form.types) else np.float32)
+    if size <= 4 and (form.types is None or data.dtype in form.types):
         return data.dtype.newbyteorder("=")
     low, high = (int(data.min()), int(data.max())) if data.size else (0, 0)
-    for fitting in MGH_TYPES[:3]:
+    for fitting in _whole_types(form):
         if np.iinfo(fitting).min <= low and high <= np.iinfo(fitting).max:
             return np.dtype(fitting)
-    return np.dtype(np.float32) if mgh else data.dtype.newbyteorder("=")
+    return data.dtype.newbyteorder("=") if form.types is None else np.dtype(np.float32)
 
 
 def _as_type(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:

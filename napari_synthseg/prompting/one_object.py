@@ -19,7 +19,7 @@ from napari_synthseg.inference.one_scan import PROGRAM, Clock
 from napari_synthseg.inference.outputs import check_earlier, plan_outputs
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
-from napari_synthseg.io.label_table import LabelName
+from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.prompting.planes import Planes

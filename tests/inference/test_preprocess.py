@@ -93,6 +93,21 @@ def test_a_constant_image_is_refused_by_name():
         preprocess.prepare(flat, name="scan.nii")
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "text"),
+    [
+        ((40, 40, 1), 1.0, "single slice"),
+        ((20, 20, 20), 0.039, "absurd spacing"),
+        ((20, 20, 20), 20_000, "absurd spacing"),
+        ((83, 113, 84), 18.0, "extends over 1.49 x 2.03 x 1.51 m"),
+    ],
+)
+def test_what_is_no_head_is_refused_before_anything_is_resampled(shape, spacing, text):
+    data = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    with pytest.raises(InputError, match=text):
+        preprocess.check(Volume(data, np.diag([spacing, spacing, spacing, 1])), "scan.nii")
+
+
 def test_thin_volumes_pass():
     volume, _ = ball_scan()
     slab = Volume(volume.data[:, :, 27:30], volume.affine)

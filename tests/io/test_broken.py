@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import read_volume, write_volume
+from napari_synthseg.io import checks, read_volume, write_volume
 from napari_synthseg.volume import Volume
 from tests.io.builders import AFFINE, image_data, nifti
 
@@ -108,9 +108,23 @@ def test_corrupted_gzip(tmp_path):
     refusal(path)
 
 
-def test_not_gzip_at_all(tmp_path):
-    path = nifti(tmp_path / "a.nii")
-    refusal(path.rename(tmp_path / "a.nii.gz"))
+@pytest.mark.parametrize("text", ["version https://git-lfs.github.com/spec/v1\n", "/annex/objects/MD5E-s9--a.nii.gz\n"])
+def test_a_pointer_is_no_file(tmp_path, text):
+    (tmp_path / "a.nii.gz").write_text(text)
+    assert "datalad get" in refusal(tmp_path / "a.nii.gz")
+
+
+def test_a_link_to_nowhere(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to(".git/annex/objects/x/y.nii.gz")
+    assert "datalad get" in refusal(tmp_path / "a.nii.gz")
+
+
+def test_a_small_file_that_claims_more_voxels_than_there_is_memory(tmp_path, monkeypatch):
+    """Such as a packed file of zeros."""
+    monkeypatch.setattr(checks, "free_host_memory", lambda: 1000)
+    for name in ("a.nii.gz", "a.mgz", "a.nrrd"):
+        write_volume(tmp_path / name, Volume(image_data(), AFFINE))
+        assert "of memory" in refusal(tmp_path / name)
 
 
 def test_a_header_that_claims_more_than_there_is(tmp_path):
@@ -151,12 +165,6 @@ def test_a_voxel_size_of_zero(tmp_path, size):
     assert "spacing" in message
 
 
-@pytest.mark.parametrize("factor", [1e-3, 1000, 30])
-def test_absurd_spacing(tmp_path, factor):
-    message = refusal(nifti(tmp_path / "a.nii", affine=np.diag([1, 1, 1, 1 / factor]) @ AFFINE * factor))
-    assert "absurd spacing" in message and "mm" in message
-
-
 def test_analyze(tmp_path):
     image = nib.AnalyzeImage(image_data(), np.eye(4))
     nib.save(image, tmp_path / "a.hdr")
@@ -183,7 +191,6 @@ def test_mgh_without_orientation(tmp_path):
         ({"space dimension": 3, "space directions": np.eye(3)}, "left from right"),
         ({"space": "scanner-xyz", "space directions": np.eye(3)}, "left from right"),
         ({"space": "LPS", "space directions": np.zeros((3, 3))}, "spacing of 0 mm"),
-        ({"space": "LPS", "space directions": np.diag([1, 1, 500])}, "absurd spacing"),
     ],
 )
 def test_nrrd_without_a_place(tmp_path, header, text):
@@ -199,12 +206,6 @@ def test_nrrd_whose_data_file_is_missing(tmp_path):
 
 
 # Shapes
-
-
-@pytest.mark.parametrize("shape", [(40,), (40, 40), (40, 40, 1), (1, 40, 40)])
-def test_too_few_dimensions(tmp_path, shape):
-    message = refusal(nifti(tmp_path / "a.nii", image_data(shape=shape)))
-    assert "give a 3D scan" in message
 
 
 def test_too_many_dimensions(tmp_path):
@@ -235,9 +236,9 @@ def test_constant_image(tmp_path, value, dtype):
     assert f"all its voxels are {value}" in message
 
 
-def test_colours(tmp_path):
+def test_colors(tmp_path):
     data = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    assert "colours" in refusal(nifti(tmp_path / "a.nii", data))
+    assert "colors" in refusal(nifti(tmp_path / "a.nii", data))
 
 
 def test_complex_numbers(tmp_path):

@@ -52,7 +52,7 @@ def test_changed_bytes(tmp_path, ending, changes):
     with refused_in_one_sentence(path):
         v = read_volume(path)
         assert v.data.ndim == 3 and np.isfinite(v.data).all() and np.isfinite(v.affine).all()
-        assert (v.spacing >= 0.05).all() and (v.spacing <= 20).all()
+        assert (v.spacing > 0).all()
 
 
 @pytest.mark.parametrize("ending", FORMATS)

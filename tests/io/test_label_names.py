@@ -6,7 +6,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import LabelName
-from napari_synthseg.io.label_names import read_label_names
+from napari_synthseg.io.labels import read_label_names
 
 FORMS = {
     "plain.txt": "# MMWHS\n0 background\n500 left ventricle\n205, myocardium\n",

@@ -9,7 +9,6 @@ import nrrd
 import numpy as np
 import pytest
 
-from napari_synthseg import io
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import (
     is_label_like,
@@ -22,6 +21,7 @@ from napari_synthseg.io import (
     write_labels,
     write_volume,
 )
+from napari_synthseg.io import scan as scan_module
 from napari_synthseg.volume import Volume, same_grid
 from tests.io.builders import AFFINE, image_data, nifti
 from tests.shared_data import shared
@@ -283,7 +283,7 @@ def test_a_series_is_read_as_it_was_written(tmp_path, name, step):
 
 
 def test_a_long_series_gives_volumes_when_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(io.nifti, "MOST_AT_ONCE", 1000)
+    monkeypatch.setattr(scan_module, "MOST_AT_ONCE", 1000)
     (scan,) = read_scans(four_d(tmp_path))
     assert scan.data.shape == (6, 7, 8, 3)
     assert np.array_equal(scan.data.volume(2), image_data() + 2)
@@ -294,7 +294,7 @@ def test_coloured_nrrd_is_refused(tmp_path):
     directions = np.vstack([np.full(3, np.nan), np.eye(3)])
     kinds = ["RGB-color", "domain", "domain", "domain"]
     path = write_nrrd(tmp_path / "a.nrrd", data, **{"space directions": directions, "kinds": kinds})
-    with pytest.raises(InputError, match="holds colours"):
+    with pytest.raises(InputError, match="holds colors"):
         read_scans(path)
 
 

@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import names
 from napari_synthseg.evaluation.studies.numerals import is_missing
 from napari_synthseg.evaluation.studies.text_table import TextTable
-from napari_synthseg.io.paths import stem
+from napari_synthseg.io.formats import stem
 
 _SUBJECT = re.compile(r"(?:^|[/\\_])sub-([A-Za-z0-9+]+)")
 _SESSION = re.compile(r"(?:^|[/\\_])ses-([A-Za-z0-9+]+)")

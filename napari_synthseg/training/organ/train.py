@@ -15,7 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator import subregions
 from napari_synthseg.inference.postprocess import largest_component
 from napari_synthseg.io import LabelName
-from napari_synthseg.io.label_names import read_label_names
+from napari_synthseg.io.labels import read_label_names
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.loop import LoopOptions, fit

@@ -18,8 +18,8 @@ from napari_synthseg.generator.brains import Grid, apply
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
-from napari_synthseg.inference.batch import find_scans
 from napari_synthseg.io import read_volume, stem
+from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.standardise import PERCENTILES, standardise
 from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import LabelName, ScanFile, is_label_like, paths, read_label_table, read_scans
+from napari_synthseg.io import LabelName, ScanFile, is_label_like, read_label_table, read_scans, stem, suffix
+from napari_synthseg.io.formats import formats, readable
+from napari_synthseg.io.formats.dicom import is_dicom
 from napari_synthseg.io.reading import is_whole
-from napari_synthseg.io.scan_file import Series
+from napari_synthseg.io.scan import Series
 from napari_synthseg.volume import Volume, same_grid
 from napari_synthseg.widgets.layers.geometry import series_kwargs, shown_array, shown_kwargs
 
@@ -58,7 +60,7 @@ def stacked_layer(files: Sequence[Path]) -> LayerData:
         if not same_grid(_first_volume(scan), first, tolerance=1e-3):
             raise InputError(f"{file} lies on another grid than {files[0].name}: open the files one by one.")
     data = np.stack([np.asarray(scan.data) for scan in scans], axis=-1)
-    return scan_layer(ScanFile(data, first.affine, header=scans[0].header), paths.stem(files[0]))
+    return scan_layer(ScanFile(data, first.affine, header=scans[0].header), stem(files[0]))
 
 
 def volume_layer(volume: Volume, name: str) -> LayerData:
@@ -182,7 +184,7 @@ def _first_volume(scan: ScanFile) -> Volume:
 
 def _names(path: Path, scans: Sequence[ScanFile]) -> list[str]:
     """What to call the layers: as the file, as the folder, or, of several scans in it, as they call themselves."""
-    name = path.name if path.is_dir() else paths.stem(path)
+    name = path.name if path.is_dir() else stem(path)
     if len(scans) == 1:
         return [name]
     return [scan.name or f"{name} {number}" for number, scan in enumerate(scans, 1)]
@@ -192,9 +194,12 @@ def _distinct(files: list[Path]) -> list[Path]:
     """The files without those that another one stands for: slices of one DICOM folder, the two files of a pair."""
     found: dict[tuple[Path, str], Path] = {}
     for file in files:
-        ending = paths.suffix(file)
-        is_slice = ending in paths.DICOM and not file.is_dir()
-        key = "DICOM" if is_slice else paths.stem(file) if ending in paths.PAIRS else file.name
+        ending = suffix(file)
+        own = next((form for form in formats() if ending in form.endings), None)
+        is_slice = not file.is_dir() and (is_dicom(file) or (own is not None and own.folders))
+        pairs = {} if own is None else own.parts
+        is_pair = ending in pairs or any(ending in parts for parts in pairs.values())
+        key = "DICOM" if is_slice else stem(file) if is_pair else file.name
         found.setdefault((file.parent, key), file)
     return list(found.values())
 
@@ -205,13 +210,5 @@ def _paths(path: str | Sequence[str]) -> list[str]:
 
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return any(_is_dicom(file) for file in sorted(path.iterdir())[:20])
-    return paths.suffix(path) in paths.READABLE
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+        return any(is_dicom(file) for file in sorted(path.iterdir())[:20])
+    return suffix(path) in readable() or is_dicom(path)

@@ -11,14 +11,14 @@ from typing import Any
 from napari.layers import Layer
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import paths, write_exactly, write_label_series
-from napari_synthseg.io.label_table import table_path
+from napari_synthseg.io import stem, suffix, write_exactly, write_label_series
+from napari_synthseg.io.formats import readable, writable
+from napari_synthseg.io.labels import table_path
 from napari_synthseg.widgets.layers.geometry import layer_problem
 from napari_synthseg.widgets.layers.labels_layer import table_columns
 from napari_synthseg.widgets.layers.layer_file import label_names, layer_file
 
 FullLayerData = tuple[Any, dict[str, Any], str]
-DEFAULT_ENDING = ".nii.gz"
 
 
 class SaveError(OSError):
@@ -112,11 +112,11 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
 
 def several_paths(path: str, names: Sequence[str]) -> list[str]:
     """A path for each of several layers, all different: their names, fit for a file, after the stem of `path`."""
-    stem, ending = paths.stem(path), paths.suffix(path)
+    start, ending = stem(path), suffix(path)
     found: list[str] = []
     for name in names:
         plain = re.sub(r"[^\w.+-]+", "_", name).strip("_.") or "layer"
-        base = plain if plain.startswith(stem) else f"{stem}_{plain}"
+        base = plain if plain.startswith(start) else f"{start}_{plain}"
         unique, number = base, 1
         while str(Path(path).with_name(unique + ending)) in found:
             number += 1
@@ -132,10 +132,10 @@ def _with_ending(path: str) -> str:
         InputError: there is a file of that name already, which napari's dialog could not ask about.
     """
     path = str(path)
-    ending = paths.suffix(path)
-    if ending in paths.READABLE or re.fullmatch(r"\.[A-Za-z]{2,5}", ending):
+    ending = suffix(path)
+    if ending in readable() or re.fullmatch(r"\.[A-Za-z]{2,5}", ending):
         return path
-    whole = path + DEFAULT_ENDING
+    whole = path + writable()[0]
     if Path(whole).exists():
         raise InputError(f"{whole} exists: give its whole name to replace it.")
     return whole

@@ -62,7 +62,7 @@ class Studio:
 
     def _file(self, source: Source, seed: int) -> tuple[Path | None, str]:
         from napari_synthseg.generator.sample import label_map_files, picked
-        from napari_synthseg.io.paths import stem
+        from napari_synthseg.io.formats import stem
 
         if source.scan is not None or source.path is None:
             return None, source.name

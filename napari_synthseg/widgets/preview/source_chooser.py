@@ -188,10 +188,9 @@ class SourceChooser(QComboBox):
 
 def ask_for_file(parent: QWidget) -> Path | None:
     """A label map's path, asked for in a dialog."""
-    from napari_synthseg.io.paths import READABLE  # here, since reading files is slow to import
+    from napari_synthseg.io.formats import dialog_filter  # here, since reading files is slow to import
 
-    endings = " ".join(f"*{ending}" for ending in READABLE)
-    name, _ = QFileDialog.getOpenFileName(parent, "Choose a label map", "", f"Label maps ({endings});;All files (*)")
+    name, _ = QFileDialog.getOpenFileName(parent, "Choose a label map", "", dialog_filter("Label maps"))
     return Path(name) if name else None
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 FACE = "volumes"
-LABELS = "NIfTI (*.nii.gz *.nii);;FreeSurfer (*.mgz);;NRRD (*.nrrd)"
 
 
 class VolumesExport(QWidget):
@@ -70,7 +69,10 @@ class VolumesExport(QWidget):
     def _on_labels(self) -> None:
         if self._layer is None or self._job.running:
             return
-        path = ask_for_file(self, FACE, "Save labels", f"{self._layer.name}.nii.gz", LABELS)
+        from napari_synthseg.io.formats import dialog_filter, writable  # here, since it is slow to import
+
+        name = f"{self._layer.name}{writable()[0]}"
+        path = ask_for_file(self, FACE, "Save labels", name, dialog_filter())
         if path is None:
             return
         data, meta, _ = self._layer.as_layer_data_tuple()

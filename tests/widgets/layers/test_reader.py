@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import LabelName, nifti, write_labels, write_volume
+from napari_synthseg.io import LabelName, scan, write_labels, write_volume
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
 from napari_synthseg.widgets.layers.reader import contrast_limits, get_reader
@@ -87,7 +87,7 @@ def test_milliseconds_become_seconds(tmp_path):
 
 
 def test_a_long_series_is_read_when_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(nifti, "MOST_AT_ONCE", 1000)
+    monkeypatch.setattr(scan, "MOST_AT_ONCE", 1000)
     data = series(tmp_path / "bold.nii.gz")
     (layer,) = opened(tmp_path / "bold.nii.gz")
     assert not isinstance(layer.data, np.ndarray)

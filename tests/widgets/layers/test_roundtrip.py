@@ -11,7 +11,9 @@ from napari.layers.utils.stack_utils import stack_to_images
 from npe2 import PluginManifest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import nifti, read_scans, write_exactly, writing
+from napari_synthseg.io import read_scans, write_exactly
+from napari_synthseg.io import scan as scan_module
+from napari_synthseg.io.formats import nifti
 from napari_synthseg.widgets.layers.writer import SaveError
 from tests.widgets.builders import AFFINES, half_labels, volume
 
@@ -74,7 +76,7 @@ def test_a_series_comes_back_as_it_was(viewer, tmp_path, kind, ending):
 
 
 def test_a_series_read_when_needed_comes_back_too(viewer, tmp_path, monkeypatch):
-    monkeypatch.setattr(nifti, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(scan_module, "MOST_AT_ONCE", 0)
     data = np.stack([grey("LIA") + t for t in range(3)], axis=-1)
     write_exactly(tmp_path / "bold.nii", data, AFFINES["LIA"], step=2.0)
     (layer,) = viewer.open(tmp_path / "bold.nii", plugin=PLUGIN)
@@ -166,12 +168,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(viewer, tmp_path, monkeypatch):
     before = path.read_bytes()
     layer.data = layer.data + 1
 
-    def full(file, *_):
+    def full(self, file, *_):
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setitem(writing.WRITERS, ".nii", full)
+        patch.setattr(nifti.NIfTI, "write", full)
         with pytest.raises(SaveError, match="No space left"):
             layer.save(path, plugin=PLUGIN)
     assert path.read_bytes() == before

@@ -1,0 +1,132 @@
+"""Find scans: in folders, and in text files with one path a line."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.io.formats import OTHERS, check_there, readable, scan_endings, stem, suffix
+from napari_synthseg.io.formats.dicom import DICOM, is_dicom
+
+LIST_ENDINGS = (".txt", ".lst")
+OURS = ("_dseg", "_probseg")
+"""Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
+_LOOKED_AT = 50
+"""Files of a folder whose content is looked at for DICOM."""
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_QUOTES = "\"'“”"
+
+
+def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
+    """Return the scans that files, folders and lists name, each once, in order.
+
+    Raises:
+        InputError: a path does not exist, a list names itself, or there is no scan.
+    """
+    found = {scan: None for one in map(Path, inputs) for scan, _ in expand(one)}
+    if not found:
+        raise InputError("No scan was given.")
+    for scan in found:
+        check_there(scan)
+    return list(found)
+
+
+def expand(
+    path: Path, in_folder: Callable[[Path], Iterable[Path]] | None = None, lists: tuple[Path, ...] = ()
+) -> Iterator[tuple[Path, Path | None]]:
+    """Give the scans that a path stands for, each with the folder that holds it; None for one that is named.
+
+    What a list names need not exist.
+
+    Args:
+        path: a scan, a folder of scans, or a list.
+        in_folder: gives the scans in a folder; default `scans_in`.
+        lists: those that led here.
+
+    Raises:
+        InputError: a list names itself or is no text, or a folder holds no scan.
+    """
+    if path.is_dir():
+        yield from ((scan, path if scan != path else None) for scan in (in_folder or scans_in)(path))
+    elif is_list(path):
+        if path in lists:
+            raise InputError(f"The list {path} names itself: take that line out.")
+        for line in lines_of(path):
+            named = Path(os.path.normpath(path.parent / Path(line).expanduser()))
+            yield from expand(named, in_folder, (*lists, path))
+    else:
+        yield path, None
+
+
+def is_list(path: Path) -> bool:
+    """Whether a file is a list of paths, by its name."""
+    return path.name.lower().endswith(LIST_ENDINGS)
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the paths that a list names, without quotes around them; empty lines and those with # are left out.
+
+    Raises:
+        InputError: it does not exist, or is no text.
+    """
+    check_there(path)
+    lines = (line.strip() for line in read_text(path).splitlines())
+    return [line.strip(_QUOTES) for line in lines if line and not line.startswith("#")]
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, or in UTF-16 if it is marked so.
+
+    Raises:
+        InputError: it is no text, or cannot be read.
+    """
+    try:
+        raw = path.read_bytes()
+        return raw.decode("utf-16" if raw.startswith(_MARKS[1:]) else "utf-8-sig", errors="surrogateescape")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a text file with one path a line: save it as plain text.") from error
+
+
+def scans_in(folder: Path) -> list[Path]:
+    """Return the scans anywhere below a folder; a folder of slices (DICOM) is itself one scan.
+
+    Links are followed; one that leads nowhere counts as a scan, which cannot be read.
+
+    Raises:
+        InputError: there is none.
+    """
+    found: list[Path] = []
+    endings = scan_endings()
+    for here, files in walk(folder):
+        found += [path for path in files if suffix(path) in endings and not stem(path).endswith(OURS)]
+        if _has_slices(files):
+            found.append(here)
+    if not found:
+        raise InputError(f"There is no scan in {folder} (looked for {', '.join(endings)} and DICOM).")
+    return sorted(found)
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Give each folder below one, itself included, with its files, in order; linked folders too, each once.
+
+    What is hidden is left out.
+    """
+    seen: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = [] if real in seen else sorted(one for one in folders if not one.startswith("."))
+        if real not in seen:
+            seen.add(real)
+            yield Path(here), [Path(here, one) for one in sorted(files) if not one.startswith(".")]
+
+
+def _has_slices(files: list[Path]) -> bool:
+    """Whether there are DICOM images among files, by their content or ending."""
+    if any(suffix(path) in DICOM.endings for path in files):
+        return True
+    others = {*readable(), *OTHERS} - {ending for ending in readable() if ending.startswith((".img", ".hdr"))}
+    unknown = [path for path in files if path.suffix.lower() not in others and path.name.upper() != "DICOMDIR"]
+    return any(is_dicom(path) for path in unknown[:_LOOKED_AT])

@@ -1,0 +1,254 @@
+"""File formats, one file of this folder each: a format is a class that registers itself, and nothing else names it.
+
+    from napari_synthseg.io.formats import Format, register
+
+    @register
+    class Raw(Format):
+        name = "raw"
+        endings = writable = (".raw",)
+
+        def recognizes(self, start): return start.startswith(b"RAW1")
+        def open(self, path): return [ScanFile(data, affine)]
+        def write(self, path, data, affine, header, step): ...
+
+Readers, writers, the command line, batches and file dialogs ask this registry; only napari's manifest lists the endings
+once more. A file is known by its content first, by the ending of its name if its content says nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib
+import pkgutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_synthseg.io.scan import FileHeader, ScanFile
+
+GZIP = b"\x1f\x8b"
+START = 352
+"""Bytes at the start of a file, unpacked, that tell its format."""
+OTHERS = (
+    ".txt", ".lst", ".csv", ".tsv", ".json", ".md", ".log", ".xls", ".xlsx", ".ods", ".html", ".htm", ".pdf", ".png",
+    ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".svg", ".zip", ".gz", ".tar", ".tgz", ".npy", ".npz", ".mat",
+    ".h5", ".safetensors",
+)  # fmt: skip
+"""Endings of files that are no scans: who gives a folder such a name has meant something else."""
+POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")
+"""How the small files begin that Git LFS and git-annex leave in place of a file that was not fetched."""
+
+
+class Format:
+    """A file format; subclasses are registered by `register`.
+
+    Attributes:
+        name: for messages.
+        endings: of the names of its files.
+        writable: of these, endings that it can write.
+        parts: by the ending of a header file, the endings of the file beside it that holds the voxels.
+        folders: whether a scan may be a folder of files.
+        types: of voxels that it can store; None for any numbers.
+    """
+
+    name: ClassVar[str]
+    endings: ClassVar[tuple[str, ...]]
+    writable: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    folders: ClassVar[bool] = False
+    types: ClassVar[tuple[type[np.generic], ...] | None] = None
+
+    def recognizes(self, start: bytes) -> bool:
+        """Whether a file, unpacked, begins like one of this format (`START` bytes)."""
+        raise NotImplementedError
+
+    def open(self, path: Path) -> list[ScanFile]:
+        """Return all scans at a path, their voxels preferably not yet read.
+
+        Raises:
+            InputError: there are none, or the header does not say where the voxels lie.
+        """
+        raise NotImplementedError
+
+    def write(
+        self, path: Path, data: np.ndarray, affine: np.ndarray, header: FileHeader | None, step: float | None
+    ) -> None:
+        """Write a file.
+
+        Args:
+            path: the file.
+            data: (X, Y, Z) or (X, Y, Z, T), in the type to store.
+            affine: (4, 4) voxel index to RAS mm.
+            header: of the file that the voxels came from.
+            step: time from one volume of a series to the next, s.
+        """
+        raise NotImplementedError
+
+
+_registered: dict[str, Format] = {}
+
+
+def register(kind: type[Format]) -> type[Format]:
+    """Add a format to the registry; a class decorator."""
+    _registered[kind.name] = kind()
+    formats.cache_clear()
+    return kind
+
+
+@functools.cache
+def formats() -> tuple[Format, ...]:
+    """Return all formats, by name."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+    return tuple(_registered[name] for name in sorted(_registered))
+
+
+def readable() -> tuple[str, ...]:
+    """Return the endings of files that can be read."""
+    return tuple(ending for form in formats() for ending in form.endings)
+
+
+def writable() -> tuple[str, ...]:
+    """Return the endings of files that can be written; the first is NIfTI's, the usual one."""
+    return tuple(sorted((end for form in formats() for end in form.writable), key=lambda end: end != ".nii.gz"))
+
+
+def scan_endings() -> tuple[str, ...]:
+    """Return the endings of files that are a scan each: no slices, and no second files of a pair."""
+    parts = {part for form in formats() for parts in form.parts.values() for part in parts}
+    return tuple(end for form in formats() if not form.folders for end in form.endings if end not in parts)
+
+
+def dialog_filter(title: str | None = None) -> str:
+    """Return the file filter of a dialog: all readable files under a title, else the formats that can be written."""
+    if title is not None:
+        return f"{title} ({' '.join(f'*{ending}' for ending in readable())});;All files (*)"
+    rows = [(form.name, form.writable) for form in sorted(formats(), key=lambda one: ".nii.gz" not in one.writable)]
+    return ";;".join(f"{name} ({' '.join(f'*{end}' for end in ends)})" for name, ends in rows if ends)
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of what is at a path, by its content, else by the ending of its name.
+
+    Raises:
+        InputError: nothing usable is there, or nothing tells its format.
+    """
+    check_there(path)
+    if path.is_dir():
+        return next(form for form in formats() if form.folders)
+    start, ending = first_bytes(path), suffix(path)
+    if start.startswith(POINTERS):
+        raise InputError(
+            f"{path} is a pointer of Git LFS or git-annex, not the file itself: fetch it (git lfs pull, datalad get)."
+        )
+    for form in formats():
+        if form.recognizes(start):
+            return form
+    for form in formats():
+        if ending in form.endings:
+            return form
+    known = " or ".join((", ".join(form.name for form in formats()[:-1]), formats()[-1].name))
+    raise InputError(f"{path} has no known ending, and its content is no {known} file: convert it to NIfTI.")
+
+
+def format_to_write(path: Path) -> Format:
+    """Return the format that a name's ending asks for.
+
+    Raises:
+        InputError: no format that can be written has that ending.
+    """
+    ending = suffix(path)
+    for form in formats():
+        if ending in form.writable:
+            return form
+    raise InputError(f"{path} cannot be written: its name must end with one of {', '.join(writable())}.")
+
+
+def check_there(path: Path) -> None:
+    """Refuse a path at which there is nothing to read.
+
+    Raises:
+        InputError: it does not exist, is a link to nowhere, a device or an empty file.
+    """
+    if not exists(path):
+        if is_link(path):
+            raise InputError(
+                f"{path} does not exist here, it is a link to a missing file: fetch that (datalad get, git annex get)."
+            )
+        raise InputError(f"{path} does not exist: check the path.")
+    if path.is_dir():
+        return
+    if not path.is_file():  # a pipe would be waited for, a device never ends
+        raise InputError(f"{path} is a pipe, a device or a socket: give a file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is an empty file: copy or download it again.")
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return how a file begins, unpacked; empty if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(START)
+            if not start.startswith(GZIP):
+                return start
+            file.seek(0)
+            return gzip.GzipFile(fileobj=file).read(START)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file's content is packed by gzip, whatever its name says."""
+    with open(path, "rb") as file:
+        return file.read(2) == GZIP
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a scan consists of: one, a header and its voxels, or a folder of slices."""
+    if path.is_dir():
+        return sorted(one for one in path.iterdir() if one.is_file())
+    ending = suffix(path)
+    base = str(path)[: len(str(path)) - len(ending)]
+    parts = [Path(base + part) for form in formats() for part in form.parts.get(ending, ())]
+    return [path, *(part for part in parts if part.is_file())]
+
+
+def ends_like_a_file(path: Path) -> bool:
+    """Whether a name ends like that of a file, a scan's or another, so that a folder is hardly meant."""
+    return suffix(path) in readable() or path.suffix.lower() in OTHERS
+
+
+def suffix(path: str | Path) -> str:
+    """Return the ending of a known format, in lower case (`.nii.gz`), else all after the last dot of the name."""
+    name = Path(path).name.lower()
+    known = [ending for ending in readable() if name.endswith(ending)]
+    return max(known, key=len) if known else Path(name).suffix
+
+
+def stem(path: str | Path) -> str:
+    """Return the name without folder and format ending: `sub-01_T1w` of `scans/sub-01_T1w.nii.gz`."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix(path))] if suffix(path) else name
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there; False also for a name that no file system takes, for which pathlib raises."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long; a NUL in it
+        return False
+
+
+def is_link(path: Path) -> bool:
+    """Whether a path is a link; False also for a name that no file system takes."""
+    try:
+        return path.is_symlink()
+    except (OSError, ValueError):
+        return False

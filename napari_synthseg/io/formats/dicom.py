@@ -1,0 +1,419 @@
+"""DICOM series through pydicom (extra `dicom`): slices sorted by position, volumes by what the headers say of them.
+
+Classic files (one slice each) and enhanced multi-frame files, in one folder or in those below it, whatever their names.
+The affine takes the true step from slice to slice, so a tilted gantry gives a sheared grid rather than a wrong one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.io import checks
+from napari_synthseg.io.formats import Format, register
+from napari_synthseg.io.scan import ScanFile, Series
+
+logger = logging.getLogger(__name__)
+
+MAGIC = b"DICM"
+_SAME_PLACE_MM = 0.01
+_LAST = math.inf
+"""Sorts numbers that a header does not have, or that cannot be read, behind all others."""
+_COMPONENTS = {"M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase", "R": "real", "REAL": "real",
+               "I": "imaginary", "IMAGINARY": "imaginary"}  # fmt: skip
+
+Headers = dict[Path, Any]
+"""The headers of the files of one series."""
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What tells the volumes of a series apart; sorts them."""
+
+    time: float
+    acquisition: float
+    component: str
+    echo_ms: float
+    number: float
+    """Of the image in its series."""
+    frame: int
+    """In its file."""
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The key to sort by."""
+        places = {word: place for place, word in enumerate(_COMPONENTS.values())}
+        rank = places.get(self.component, len(places))
+        return self.time, self.acquisition, rank, self.echo_ms, self.number, self.frame
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One image plane of a series, its pixels not yet read."""
+
+    path: Path
+    frame: int | None
+    """Frame number in a multi-frame file."""
+    shape: tuple[int, int]
+    """(rows, columns)"""
+    position: np.ndarray
+    """(3,) center of the first pixel, LPS mm."""
+    right: np.ndarray
+    """(3,) step from column to column, LPS mm."""
+    down: np.ndarray
+    """(3,) step from row to row, LPS mm."""
+    thickness: float
+    """mm; only a series of a single slice needs it."""
+    slope: float
+    intercept: float
+    moment: _Moment
+
+
+@register
+class DICOM(Format):
+    """DICOM files and folders of them."""
+
+    name = "DICOM"
+    endings = (".dcm", ".dicom", ".ima")
+    folders = True
+
+    def recognizes(self, start: bytes) -> bool:
+        return start[128:132] == MAGIC
+
+    def open(self, path: Path) -> list[ScanFile]:
+        """Return the series in a folder (if it has none, in those below it), or the one that a file belongs to.
+
+        Series that are no volume (scouts, reports, single slices) are left out with a logged warning, as long as there
+        is another one.
+
+        Raises:
+            InputError: no series is usable, pydicom is missing, or as in `napari_synthseg.io`.
+        """
+        _need_pydicom(path)
+        with checks.reading(path, self.name):
+            every = _all_series(path) if path.is_dir() else [_series_of(path)]
+        found: list[ScanFile] = []
+        refused: list[InputError] = []
+        for headers in every:
+            try:
+                with checks.reading(path, self.name):
+                    found.append(_scan(path, headers))
+            except InputError as error:
+                refused.append(error)
+        solid = [scan for scan in found if scan.data.shape[2] > 1]
+        if not found:
+            raise refused[0]
+        left_out = len(found) - len(solid) if solid else 0
+        for reason in (*map(str, refused), *([f"{left_out} of a single slice each."] if left_out else [])):
+            logger.warning("Series of %s were left out: %s", path, reason)
+        return solid or found
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file has the mark of DICOM, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == MAGIC
+    except OSError:
+        return False
+
+
+def _need_pydicom(path: Path) -> None:
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs pydicom to be read as DICOM: pip install 'napari-synthseg[dicom]', or convert it to NIfTI."
+        ) from error
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _all_series(path: Path) -> list[Headers]:
+    """The headers of the images in a folder, else of those below it, for each series, by series number."""
+    series: dict[str, Headers] = defaultdict(dict)
+    seen: set[str] = set()
+    for here, folders, files in os.walk(path, followlinks=True):
+        for name in sorted(files) if (real := os.path.realpath(here)) not in seen else ():
+            if (header := _header(Path(here, name))) is not None:
+                series[str(header.get("SeriesInstanceUID", ""))][Path(here, name)] = header
+        folders[:] = [] if real in seen or (series and here == str(path)) else sorted(folders)
+        seen.add(real)
+    if not series:
+        raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
+    return sorted(series.values(), key=lambda headers: _number(next(iter(headers.values())).get("SeriesNumber")))
+
+
+def _series_of(path: Path) -> Headers:
+    """The headers of the series that a file belongs to: those of its files that lie beside it."""
+    header = _header(path)
+    if header is None:
+        raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
+    if "NumberOfFrames" in header:
+        return {path: header}
+    own = header.get("SeriesInstanceUID")
+    beside = ((file, _header(file)) for file in sorted(path.parent.iterdir()))
+    return {file: one for file, one in beside if one is not None and one.get("SeriesInstanceUID") == own}
+
+
+def _header(file: Path) -> Any | None:
+    """The header of a DICOM image, None for any other file."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    if not file.is_file() or file.name.upper() == "DICOMDIR":
+        return None
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+    except (InvalidDicomError, EOFError):
+        return None
+    return header if "Rows" in header and "Columns" in header else None
+
+
+def _number(value: Any, otherwise: float = _LAST) -> float:
+    """A number of a header, or another one if it is missing or none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return otherwise
+    return number if math.isfinite(number) else otherwise
+
+
+def _of(header: Any, key: str) -> Any:
+    """A value of a header; None if it is missing or cannot be read."""
+    try:
+        return header.get(key)
+    except Exception:  # pydicom reads values when they are asked for, and raises whatever is wrong with them
+        return None
+
+
+def _title(header: Any) -> str:
+    return " ".join(str(_of(header, "SeriesDescription") or "").split())
+
+
+def _component(words: Any) -> str:
+    """Magnitude, phase, real or imaginary, from the words of ImageType or ComplexImageComponent; empty if none says."""
+    words = [words] if isinstance(words, str) else list(words or ())
+    return next((_COMPONENTS[word] for word in map(str.upper, map(str, words)) if word in _COMPONENTS), "")
+
+
+# --- slices -----------------------------------------------------------------------------------------------------------
+
+
+def _scan(path: Path, headers: Headers) -> ScanFile:
+    volumes = _sorted_volumes(path, _slices(path, headers))
+    first = volumes[0][0]
+    affine = checks.check_affine(path, _affine(path, volumes[0]))
+    shape = (first.shape[1], first.shape[0], len(volumes[0]))
+    checks.check_shape(path, shape)
+    plain = all((one.slope, one.intercept) == (1.0, 0.0) for stack in volumes for one in stack)
+    kind = _pixel_type(next(iter(headers.values()))) if plain else np.dtype(np.float32)
+
+    def volume(index: int) -> np.ndarray:
+        with checks.reading(path, "DICOM"):
+            return checks.exact_array(path, _pixels(path, volumes[index]).astype(kind, copy=False))
+
+    data = Series((*shape, len(volumes)), kind, volume)
+    name = _title(next(iter(headers.values()))) or None
+    names = _names([stack[0].moment for stack in volumes])
+    return ScanFile(data, affine, name=name, volume_names=names, source=next(iter(headers)))
+
+
+def _pixel_type(header: Any) -> np.dtype:
+    kind = "i" if int(_number(_of(header, "PixelRepresentation"), 0)) else "u"
+    size = int(_number(_of(header, "BitsAllocated"), 16)) // 8
+    return np.dtype(f"{kind}{size}") if size in (1, 2, 4) else np.dtype(np.float32)
+
+
+def _names(moments: list[_Moment]) -> tuple[str, ...]:
+    """What tells volumes apart in words, such as "echo 2, phase"; empty for a single volume."""
+    if len(moments) < 2:
+        return ()
+    parts: list[list[str]] = [[] for _ in moments]
+    columns: tuple[tuple[str, list[Any]], ...] = (
+        ("time", [one.time for one in moments]),
+        ("acquisition", [one.acquisition for one in moments]),
+        ("echo", [one.echo_ms for one in moments]),
+        ("", [one.component for one in moments]),
+    )
+    for word, values in columns:
+        ranks = {value: rank for rank, value in enumerate(sorted(set(values)), 1)}
+        if len(ranks) > 1:
+            for own, value in zip(parts, values, strict=True):
+                own.append(f"{word} {ranks[value]}" if word else str(value) or "of no kind")
+    return tuple(", ".join(own) or f"image {one.number:g}" for own, one in zip(parts, moments, strict=True))
+
+
+def _slices(path: Path, headers: Headers) -> list[_Slice]:
+    """All image planes of a series."""
+    found: list[_Slice] = []
+    for file, header in headers.items():
+        if "MOSAIC" in [str(part).upper() for part in header.get("ImageType", [])]:
+            raise InputError(f"{path} holds a Siemens mosaic: convert it to NIfTI with dcm2niix first.")
+        if int(header.get("SamplesPerPixel", 1)) != 1:
+            raise InputError(f"{path} holds colors, not gray values: give a scan.")
+        if "PerFrameFunctionalGroupsSequence" in header:
+            found.extend(_frames(file, header))
+        else:
+            found.append(_classic(path, file, header))
+    return found
+
+
+def _moment(header: Any) -> _Moment:
+    echo = _number(_of(header, "EchoTime"), _number(_of(header, "EchoNumbers")))
+    return _Moment(
+        time=_number(_of(header, "TemporalPositionIdentifier")),
+        acquisition=_number(_of(header, "AcquisitionNumber")),
+        component=_component(_of(header, "ComplexImageComponent")) or _component(_of(header, "ImageType")),
+        echo_ms=echo,
+        number=_number(_of(header, "InstanceNumber")),
+        frame=0,
+    )
+
+
+def _classic(path: Path, file: Path, header: Any) -> _Slice:
+    missing = [k for k in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not header.get(k)]
+    if missing:
+        raise InputError(
+            f"{path} has DICOM images without {missing[0]}, so their place is unknown: give an MR or CT scan."
+        )
+    place = (header.ImagePositionPatient, header.ImageOrientationPatient, header.PixelSpacing)
+    return _slice(file, None, header, *place, header, _moment(header))
+
+
+def _frames(file: Path, header: Any) -> Iterator[_Slice]:
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    whole = _moment(header)
+    for number, own in enumerate(header.PerFrameFunctionalGroupsSequence):
+
+        def group(name: str, own: Any = own) -> Any:
+            """A functional group of the frame, or the one shared by all; empty if there is none."""
+            for place in (own, shared):
+                if place is not None and name in place:
+                    return place[name][0]
+            return {}
+
+        needed = ("PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence")
+        if missing := [name for name in needed if not group(name)]:
+            raise InputError(
+                f"{file} lacks {missing[0]}, so the place of its frames is unknown: convert it with dcm2niix."
+            )
+        measures, position, orientation = map(group, needed)
+        content, kind = group("FrameContentSequence"), group("MRImageFrameTypeSequence")
+        moment = replace(
+            whole,
+            time=_number(_of(content, "TemporalPositionIndex"), whole.time),
+            acquisition=_number(_of(content, "FrameAcquisitionNumber"), whole.acquisition),
+            echo_ms=_number(_of(group("MREchoSequence"), "EffectiveEchoTime"), whole.echo_ms),
+            component=_component(_of(kind, "ComplexImageComponent")) or whole.component,
+            frame=number,
+        )
+        place = (position.ImagePositionPatient, orientation.ImageOrientationPatient, measures.PixelSpacing)
+        rescale = group("PixelValueTransformationSequence") or header
+        thickness = _number(_of(measures, "SliceThickness"), 1.0)
+        yield replace(_slice(file, number, header, *place, rescale, moment), thickness=thickness)
+
+
+def _slice(
+    file: Path,
+    frame: int | None,
+    header: Any,
+    position: Any,
+    orientation: Any,
+    spacing: Any,
+    rescale: Any,
+    moment: _Moment,
+) -> _Slice:
+    cosines = np.array([float(c) for c in orientation])
+    row_mm, column_mm = (float(s) for s in spacing)
+    return _Slice(
+        path=file,
+        frame=frame,
+        shape=(int(header.Rows), int(header.Columns)),
+        position=np.array([float(p) for p in position]),
+        right=cosines[:3] * column_mm,
+        down=cosines[3:] * row_mm,
+        thickness=_number(_of(header, "SliceThickness"), 1.0) or 1.0,
+        slope=float(rescale.get("RescaleSlope", 1) or 1),
+        intercept=float(rescale.get("RescaleIntercept", 0) or 0),
+        moment=moment,
+    )
+
+
+def _sorted_volumes(path: Path, slices: list[_Slice]) -> list[list[_Slice]]:
+    """The volumes of a series: slices in order along their normal; the n-th at every place make volume n."""
+    first = slices[0]
+    for other in slices:
+        off = max(np.abs(other.right - first.right).max(), np.abs(other.down - first.down).max())
+        if other.shape != first.shape or off > 1e-3:
+            raise InputError(f"{path} has slices of different size or direction: keep one stack of slices.")
+    normal = _normal(first)
+    places: dict[int, list[_Slice]] = defaultdict(list)
+    for item in slices:
+        places[round(float(item.position @ normal) / _SAME_PLACE_MM)].append(item)
+    stacks = [sorted(places[place], key=lambda s: s.moment.order) for place in sorted(places)]
+    counts = {len(stack) for stack in stacks}
+    if len(counts) > 1:
+        raise InputError(f"{path} has some slices {min(counts)} and some {max(counts)} times: copy the series again.")
+    return [list(volume) for volume in zip(*stacks, strict=True)]
+
+
+def _normal(one: _Slice) -> np.ndarray:
+    normal = np.cross(one.right, one.down)
+    return normal / np.linalg.norm(normal)
+
+
+def _affine(path: Path, stack: list[_Slice]) -> np.ndarray:
+    """(4, 4) from (column, row, slice) to RAS mm; the slices must be evenly spaced."""
+    positions = np.array([s.position for s in stack])
+    step = _normal(stack[0]) * stack[0].thickness
+    if len(stack) > 1:
+        step = (positions[-1] - positions[0]) / (len(stack) - 1)
+        even = positions[0] + np.arange(len(stack))[:, None] * step
+        if np.abs(positions - even).max() > 0.1 * np.linalg.norm(step):
+            raise InputError(f"{path} has unevenly spaced slices, some may be missing: copy the series again.")
+    lps = np.eye(4)
+    lps[:3, :3] = np.column_stack([stack[0].right, stack[0].down, step])
+    lps[:3, 3] = positions[0]
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _pixels(path: Path, stack: list[_Slice]) -> np.ndarray:
+    """(columns, rows, slices), rescaled; integers if there is nothing to rescale."""
+    planes = []
+    opened: tuple[Path, np.ndarray] | None = None
+    for item in stack:
+        if opened is None or opened[0] != item.path:
+            opened = (item.path, _decoded(path, item.path))
+        plane = opened[1] if item.frame is None else opened[1].reshape(-1, *item.shape)[item.frame]
+        if (item.slope, item.intercept) != (1.0, 0.0):
+            plane = plane.astype(np.float32) * np.float32(item.slope) + np.float32(item.intercept)
+        planes.append(np.asarray(plane).T)
+    return np.stack(planes, axis=-1)
+
+
+def _decoded(path: Path, file: Path) -> np.ndarray:
+    import pydicom
+
+    content = pydicom.dcmread(file)
+    try:
+        return content.pixel_array
+    except RuntimeError as error:
+        meta: Mapping[str, Any] = getattr(content, "file_meta", {})
+        if "dependencies" not in str(error) and "decoders" not in str(error):
+            raise
+        syntax = getattr(meta.get("TransferSyntaxUID"), "name", "an unknown method")
+        raise InputError(
+            f"{path} is compressed ({syntax}) and needs a decoder: pip install 'napari-synthseg[dicom]', "
+            "or convert it with dcm2niix."
+        ) from error

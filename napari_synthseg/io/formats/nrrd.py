@@ -1,0 +1,125 @@
+"""NRRD through pynrrd: its space, directions and origin as an affine in RAS mm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.io import checks
+from napari_synthseg.io.formats import Format, register
+from napari_synthseg.io.scan import FileHeader, ScanFile
+
+_TO_RAS = {
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+}
+_MM_PER_UNIT = {"mm": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "microns": 0.001, "micron": 0.001, "µm": 0.001}
+_SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3}
+
+
+@register
+class NRRD(Format):
+    """NRRD files, attached and detached."""
+
+    name = "NRRD"
+    writable = (".nrrd",)
+    endings = (".nrrd", ".nhdr")
+    parts = {".nhdr": (".raw", ".raw.gz")}
+
+    def recognizes(self, start: bytes) -> bool:
+        return start.startswith(b"NRRD0")
+
+    def open(self, path: Path) -> list[ScanFile]:
+        import nrrd
+
+        with checks.reading(path, self.name):
+            with open(path, "rb") as file:
+                header = nrrd.read_header(file)
+            sizes = [int(n) for n in header["sizes"]]
+            if any("color" in str(kind).lower() for kind in header.get("kinds", ())):
+                raise InputError(f"{path} holds colors, not gray values: convert it to a single channel.")
+            directions = _directions(path, header, len(sizes))
+            spatial = [axis for axis, direction in enumerate(directions) if direction is not None]
+            others = [axis for axis in range(len(sizes)) if axis not in spatial]
+            if len(spatial) != 3 or sum(sizes[axis] > 1 for axis in others) > 1:
+                text = " x ".join(str(n) for n in sizes)
+                raise InputError(f"{path} is no 3D scan ({text}, {len(spatial)} spatial axes): give a 3D scan.")
+            checks.check_shape(path, tuple(sizes[axis] for axis in spatial))
+            affine = checks.check_affine(path, _affine(path, header, [directions[axis] for axis in spatial]))
+            data = checks.exact_array(path, nrrd.read(str(path))[0])
+        several = [axis for axis in others if sizes[axis] > 1]
+        step = _step(header, several[0]) if several else None
+        data = np.moveaxis(data, others, range(-len(others), 0)) if others else data
+        data = data.reshape(*data.shape[:3], -1) if several else data.reshape(data.shape[:3])
+        return [ScanFile(data, affine, step=step)]
+
+    def write(
+        self, path: Path, data: np.ndarray, affine: np.ndarray, header: FileHeader | None, step: float | None
+    ) -> None:
+        """Write in left-posterior-superior space, that of 3D Slicer and ITK; a series has its own axis, the last."""
+        import nrrd
+
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        fields: dict[str, Any] = {
+            "space": "left-posterior-superior",
+            "space directions": lps[:3, :3].T,
+            "space origin": lps[:3, 3],
+            "space units": ["mm", "mm", "mm"],
+            "kinds": ["domain", "domain", "domain"],
+            "encoding": "gzip",
+        }
+        if data.ndim == 4:
+            fields["space directions"] = np.vstack([lps[:3, :3].T, np.full(3, np.nan)])
+            fields["kinds"] = ["domain", "domain", "domain", "list" if step is None else "time"]
+        if data.ndim == 4 and step is not None:
+            fields["spacings"] = [np.nan, np.nan, np.nan, step]
+            fields["units"] = ["", "", "", "s"]
+        nrrd.write(str(path), np.asfortranarray(data), fields, compression_level=4)
+
+
+def _step(header: dict[str, Any], axis: int) -> float | None:
+    """Seconds between the volumes along an axis; None where the header does not say."""
+    units = [str(unit).strip('"').lower() for unit in header.get("units", ())]
+    seconds = _SECONDS_PER_UNIT.get(units[axis]) if axis < len(units) else None
+    spacings = header.get("spacings")
+    if seconds is None or spacings is None or not np.isfinite(spacings[axis]) or spacings[axis] <= 0:
+        return None
+    return float(spacings[axis]) * seconds
+
+
+def _directions(path: Path, header: dict[str, Any], dimensions: int) -> list[np.ndarray | None]:
+    """The direction of each array axis in the file's space; None for axes that are not spatial."""
+    if "space directions" not in header:
+        raise InputError(
+            f"{path} has no space directions, so left and right are unknown: "
+            "convert it again from DICOM, or save it from 3D Slicer."
+        )
+    rows = [None if row is None else np.asarray(row, np.float64) for row in header["space directions"]]
+    rows = [None if row is None or np.isnan(row).all() else row for row in rows]
+    if len(rows) != dimensions:
+        raise InputError(f"{path} has {dimensions} axes but {len(rows)} space directions: convert it again.")
+    return rows
+
+
+def _affine(path: Path, header: dict[str, Any], directions: list[np.ndarray | None]) -> np.ndarray:
+    space = str(header.get("space", "")).lower().removesuffix("-time")
+    space = space[:-1] if space in ("rast", "last", "lpst") else space
+    if space not in _TO_RAS:
+        raise InputError(
+            f"{path} lies in the space '{space or 'unknown'}', which does not say left from right: "
+            "save it in left-posterior-superior or right-anterior-superior space."
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([d for d in directions if d is not None])[:3]
+    affine[:3, 3] = np.asarray(header.get("space origin", np.zeros(3)), np.float64)[:3]
+    units = [str(unit).strip('"').lower() for unit in header.get("space units", ())][:3]
+    scales = [_MM_PER_UNIT.get(unit, 1.0) for unit in units] or [1.0] * 3
+    affine[:3] *= (np.array(_TO_RAS[space]) * np.array(scales))[:, None]
+    return affine
