@@ -154,13 +154,13 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
     widget.runs.show_samples.click()
     wait_for(lambda: len(viewer.layers) == 3)
     QTest.qWait(round(1000 * WARM_UP_S))
-    before = runs.state(run).done
+    before = runs.status(run).done
     figures = ticks.measure(wanted.seconds)
-    steps = runs.state(run).done - before
+    steps = runs.status(run).done - before
     drawn = sum(len(values) for values in widget.runs.curves.plot.drawn().values())
     print(json.dumps({"what": "a run goes on", **figures, "steps": steps, "points_drawn": drawn}), flush=True)
     runs.stop(run)
-    wait_for(lambda: not runs.is_going(run))
+    wait_for(lambda: not runs.is_active(run))
     viewer.close()
 
 

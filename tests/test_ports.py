@@ -86,8 +86,8 @@ def test_training_listens_nowhere(tmp_path) -> None:
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     small = {"preset": "paper", "crop": 32, "features": 2, "steps": 2, "hold_out": ("map1",), "device": "cpu"}
     options = TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "run", threads=1, **small)
-    assert heard_while(runs.work(runs.create("synthseg", options), wait=True)) == set()
-    assert runs.state(tmp_path / "run").kind == "finished"
+    assert heard_while(runs.train_run(runs.create("synthseg", options), wait=True)) == set()
+    assert runs.status(tmp_path / "run").kind == "finished"
 
 
 def test_the_widgets_listen_nowhere() -> None:

@@ -13,7 +13,7 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
-from napari_synthseg.training.runs.work import recorded
+from napari_synthseg.training.runs.process import train_recorded
 from tests.generator.builders import boxes
 
 
@@ -41,7 +41,7 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
     facts = json.loads(said(capsys, "runs", "show", str(out), "--json"))
     assert facts["state"] == "finished" and facts["done"] == 3 and facts["figures"]["loss"] > 0
     said(capsys, "runs", "resume", "first", "--steps", "4")
-    assert runs.state(out).done == 4
+    assert runs.status(out).done == 4
     said(capsys, "runs", "export", "first", "-o", str(tmp_path / "other.safetensors"))
     assert (tmp_path / "other.safetensors").exists()
     assert "mine: " in said(capsys, "runs", "use", "first")
@@ -122,7 +122,7 @@ def taken(tmp_path, monkeypatch) -> list:
         yield from ()
         return options.out / "mine.safetensors"
 
-    monkeypatch.setattr(runs, "recorded", begin)
+    monkeypatch.setattr(runs, "train_recorded", begin)
     monkeypatch.setattr(runs, "launch", lambda run: found.append(runs.read_config(run).options))
     return found
 
@@ -144,7 +144,7 @@ def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) 
     assert cli.main(["train", "synthfm", "--resume", "--out", str(out)]) == cli.BAD_INPUT
     assert "a run of `train synthseg`" in capsys.readouterr().err and not taken
     with pytest.raises(InputError, match="run of `train synthseg`"):
-        next(recorded(runs.RECIPES["robust"], TrainRobustOptions(tmp_path / "maps.npz", out, resume=True)))
+        next(train_recorded(runs.RECIPES["robust"], TrainRobustOptions(tmp_path / "maps.npz", out, resume=True)))
     assert runs.recipe_of(out) == "synthseg"
 
 
@@ -154,7 +154,7 @@ def test_options_that_cannot_be_used_do_not_become_the_runs_own(words, tmp_path,
     wrong = ["--label-maps", str(tmp_path / "nowhere"), "--steps", "7", "--device", "cpu"]
     assert cli.main(["train", "synthseg", "--resume", "--out", str(out), *wrong]) == cli.BAD_INPUT
     assert "nowhere" in capsys.readouterr().err and json.loads((out / "config.json").read_text()) == kept
-    assert runs.state(out).kind == "failed"
+    assert runs.status(out).kind == "failed"
 
 
 def test_where_there_is_no_run_yet_resume_begins_one(taken, tmp_path) -> None:

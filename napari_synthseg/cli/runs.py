@@ -34,7 +34,7 @@ def make_list() -> Callable[..., int]:
         Args:
             as_json: as JSON.
         """
-        found = [(run, runs.state(run)) for run in runs.all_runs()]
+        found = [(run, runs.status(run)) for run in runs.all_runs()]
         if as_json:
             print(json.dumps([facts(run, state) for run, state in found], indent=1))
             return DONE
@@ -59,7 +59,7 @@ def make_show() -> Callable[..., int]:
             as_json: as JSON.
         """
         path = runs.find_run(run)
-        state, follower = runs.state(path), runs.Follower(path)
+        state, follower = runs.status(path), runs.Follower(path)
         while follower.read():
             pass
         if as_json:
@@ -71,12 +71,12 @@ def make_show() -> Callable[..., int]:
     return show
 
 
-def described(path: Path, state: runs.State, follower: runs.Follower) -> list[str]:
+def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[str]:
     """What `show` prints."""
     config = runs.read_config(path)
     lines = [f"{path.name}: {config.recipe}, {state.kind}", f"  folder    {path}"]
-    if state.words:
-        lines.append(f"  because   {state.words}")
+    if state.message:
+        lines.append(f"  because   {state.message}")
     if state.started:
         lines.append(f"  started   {time.strftime('%Y-%m-%d %H:%M', time.localtime(state.started))} on {state.device}")
     lines.append(f"  progress  {progress_of(state)}")
@@ -131,7 +131,7 @@ def ask_of_going(wishes: tuple[str, ...], ask: Callable[[Path], None]) -> int:
         raise InputError("Name at least one run: `runs list` says which there are.")
     paths = [runs.find_run(wish) for wish in wishes]
     for path in paths:
-        if not runs.is_going(path):
+        if not runs.is_active(path):
             raise InputError(f"The run {path.name} is not going.")
     for path in paths:
         ask(path)
@@ -154,12 +154,12 @@ def make_resume() -> Callable[..., int]:
             if "steps" not in {one.name for one in fields(runs.read_config(path).options)}:
                 raise InputError("This recipe has steps for each of its networks: give them to `train ... --resume`.")
             runs.change(path, steps=steps)
-        if runs.is_going(path):
-            runs.go_on(path)
+        if runs.is_active(path):
+            runs.unpause(path)
         elif background:
             runs.launch(path)
         else:
-            train_to_the_end(runs.recipe(runs.read_config(path).recipe), runs.work(path), path)
+            train_to_the_end(runs.recipe(runs.read_config(path).recipe), runs.train_run(path), path)
         return DONE
 
     return resume
@@ -257,7 +257,7 @@ def make_tensorboard() -> Callable[..., int]:
             out: folder for the files; `tensorboard --logdir` takes it.
             watch: go on until the run has ended.
         """
-        from napari_synthseg.training.runs.tensorboard import to_tensorboard
+        from napari_synthseg.training.runs.follow import to_tensorboard
 
         print(f"{follow(to_tensorboard(runs.find_run(run), out, follow=watch)):,} figures in {out}")
         return DONE
@@ -285,12 +285,12 @@ def chosen(options: Any) -> dict[str, Any]:
     return {k: v for k, v in to_json(options).items() if getattr(options, k) != plain[k] and k not in ("out", "resume")}
 
 
-def progress_of(state: runs.State) -> str:
+def progress_of(state: runs.Status) -> str:
     """How far a run is, in a few words."""
     if not state.done:
-        return state.words or f"0 of {state.total:,} steps"
+        return state.message or f"0 of {state.total:,} steps"
     words = [f"{state.done:,} of {state.total:,} steps"] if state.total else [f"{state.done:,} steps"]
-    if state.going and state.steps_per_second:
+    if state.active and state.steps_per_second:
         words.append(f"{state.steps_per_second:.2f} steps/s")
     if state.seconds_left is not None:
         words.append(f"{runs.in_hours(state.seconds_left)} left")
@@ -299,7 +299,7 @@ def progress_of(state: runs.State) -> str:
     return ", ".join(words)
 
 
-def facts(run: Path, state: runs.State) -> dict[str, Any]:
+def facts(run: Path, state: runs.Status) -> dict[str, Any]:
     """A run as JSON."""
     values = {**asdict(state), "weights": str(state.weights) if state.weights else None}
     return {"name": run.name, "folder": str(run), "recipe": runs.recipe_of(run), "state": values.pop("kind"), **values}

@@ -40,11 +40,11 @@ def make_train(name: str) -> Callable[..., Callable[..., int]]:
             options: Any = training
             options = replace(options, out=options.out.expanduser())
             if estimate:
-                print(follow(runs.estimate(name, options)).words)
+                print(follow(runs.estimate(name, options)).sentence)
             elif background:
                 print(start_in_background(name, options))
             else:
-                train_to_the_end(entry, runs.recorded(entry, options), options.out)
+                train_to_the_end(entry, runs.train_recorded(entry, options), options.out)
             return DONE
 
         train.__doc__ = f"""{entry.summary}

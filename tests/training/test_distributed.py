@@ -55,28 +55,28 @@ def weights_of(folder, stage: str) -> torch.Tensor:
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(options, tmp_path) -> None:
     entry = runs.recipe("synthseg")
-    run(runs.recorded(entry, replace(options, batch=2)))
+    run(runs.train_recorded(entry, replace(options, batch=2)))
     together = replace(options, batch=1, devices=2, out=tmp_path / "two")
-    run(runs.recorded(entry, together))
+    run(runs.train_recorded(entry, together))
     assert losses(together.out) == pytest.approx(losses(options.out), rel=5e-3)
     for stage in ("locate", "refine"):
         one, two = weights_of(options.out, stage), weights_of(together.out, stage)
         assert (one - two).norm() < 0.02 * one.norm()
-    assert runs.state(together.out).kind == "finished" and (together.out / "synthseg-fast.safetensors").exists()
+    assert runs.status(together.out).kind == "finished" and (together.out / "synthseg-fast.safetensors").exists()
     assert distributed.team() is distributed.ALONE and not torch.distributed.is_initialized()
 
 
 def test_asked_to_stop_all_end(options, tmp_path) -> None:
     together = replace(options, batch=1, devices=2, steps=1_000, out=tmp_path / "two")
     before = listening(family()) if sys.platform == "linux" else set()
-    job = runs.recorded(runs.recipe("synthseg"), together)
+    job = runs.train_recorded(runs.recipe("synthseg"), together)
     for report in job:
         if report.stage == "locate":
             break
     if sys.platform == "linux":  # they meet at the loopback, where no other machine comes in
         assert len(family()) > 1 and not reachable(listening(family()) - before)
     job.close()  # waits for the other process
-    assert runs.state(together.out).kind == "stopped" and not runs.is_going(together.out)
+    assert runs.status(together.out).kind == "stopped" and not runs.is_active(together.out)
     assert load_checkpoint(checkpoint(together.out, "locate"))["step"] == 1
     assert not torch.distributed.is_initialized()
 

@@ -308,7 +308,7 @@ def stand_ins(number: random.Random, folder: Path) -> None:
     SegmentWidget.__init__.__defaults__ = (moody(number),)
     PromptWidget.__init__.__defaults__ = (maker(0.05),)
     promptable_weights.available = lambda: [{"name": "mobilesam", "path": "mobile_sam.pt"}]
-    importlib.import_module("napari_synthseg.training.runs.launch").WORK = "this"  # a process that ends at once
+    importlib.import_module("napari_synthseg.training.runs.process").PROCESS = "this"  # a process that ends at once
     GlirProgram.draw = lambda *_: None  # vispy draws from the buffers of deleted layers and crashes: napari#8471
     chosen = lambda *_, **__: (str(folder / number.choice(("a.nii.gz", "b.json", "no/such/c.csv"))), "")  # noqa: E731
     QFileDialog.getSaveFileName = QFileDialog.getOpenFileName = staticmethod(chosen)

@@ -29,7 +29,7 @@ from napari_synthseg.jobs import Progress
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
-MEMBER = "napari_synthseg.training.runs.member"
+WORKER = "napari_synthseg.training.runs.process"
 MEETING = "NAPARI_SYNTHSEG_MEETING"
 """The file by which the processes of one machine meet: torch's own way is a port that any machine reaches."""
 PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", MEETING)
@@ -124,7 +124,7 @@ def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team
     Args:
         device: cpu or cuda; with several processes each takes the GPU of its number.
         count: processes in all.
-        arguments: of `python -m napari_synthseg.training.runs.member`, for the others.
+        arguments: of `python -m napari_synthseg.training.runs.process`, for the others.
 
     Raises:
         InputError: Fabric is not installed, or there are not so many GPUs.
@@ -139,7 +139,7 @@ def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team
         if seat().size == 1:
             place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
             os.environ.update({**place, "LOCAL_RANK": "0", MEETING: os.path.join(folder, "meeting")})
-            command = [sys.executable, "-m", MEMBER, *arguments]
+            command = [sys.executable, "-m", WORKER, *arguments]
             others = [
                 subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
                 for rank in range(1, count)

@@ -180,7 +180,7 @@ def fit(
             if together.leads and (stage.step % options.validate_every == 0 or stage.step == steps):
                 figures |= stage.validate()
             stage.note(figures)
-            if (every := asked.pictures()) and stage.step % every == 0:
+            if asked.picture_due(stage.step):
                 stage.show()
             stage.save_now_and_then()
             yield Progress(name, stage.step, options.steps, figures)

@@ -33,11 +33,19 @@ class Watch:
         trial: steps of each stage to try, where only time and memory are wanted; None: all of them.
         recorded: whether the run's options stand in its config already, as they were asked for.
         pictures: called with nothing; says every how many steps a picture is wanted, None for none.
+        doing: called with what is done between steps: a text, and units done and in all.
     """
 
     trial: int | None = None
     recorded: bool = False
     pictures: Callable[[], int | None] = lambda: None
+    doing: Callable[[str, int, int], None] = lambda text, done, total: None
+    _every: int | None = None
+
+    def picture_due(self, step: int) -> bool:
+        """Tell whether a picture is wanted of a step: at once when they are asked for, then every few steps."""
+        before, self._every = self._every, self.pictures()
+        return self._every is not None and (step % self._every == 0 or self._every != before)
 
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -57,6 +65,11 @@ def watched(by: Watch) -> Iterator[None]:
         yield
     finally:
         _watch.reset(token)
+
+
+def doing(text: str, done: int = 0, total: int = 0) -> None:
+    """Tell who watches this thread's loop what is done between its steps, such as "validating", 3, 9."""
+    watch().doing(text, done, total)
 
 
 def save_picture(run: Path, stage: str, step: int, arrays: dict[str, Any]) -> None:

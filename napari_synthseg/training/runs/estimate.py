@@ -1,4 +1,4 @@
-"""What a training will cost, measured: a few steps of every stage in a process of their own, in a temporary folder."""
+"""Estimate time and memory of a training from a few steps of every stage, in a process and folder of their own."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventReader, read_events
 from napari_synthseg.training.engine.watching import Watch, watched
-from napari_synthseg.training.runs.launch import _detached, _last_line
+from napari_synthseg.training.runs.process import detached, explain, last_line
 from napari_synthseg.training.runs.recipes import recipe
-from napari_synthseg.training.runs.work import in_words
 
 STEPS = 3
-"""Steps of a stage that are tried; the first is not counted, for it warms up."""
+"""Steps of each stage to try; the first is a warm-up and not counted."""
 THIS = "napari_synthseg.training.runs.estimate"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will cost on this machine, as busy as it is now.
+    """Cost of a training on this machine, under its present load.
 
     Attributes:
         seconds: of the whole training.
         seconds_per_step: of each stage.
         validation_seconds: of one validation of each stage.
         start_seconds: until the first step.
-        memory: most bytes taken of the machine's memory, or of the GPU's if it trains there.
+        memory: peak bytes of the GPU, or of the machine if it trains on the CPU.
         device: that was tried.
     """
 
@@ -49,14 +48,14 @@ class Estimate:
     device: str
 
     @property
-    def words(self) -> str:
-        """A sentence for people."""
+    def sentence(self) -> str:
+        """A sentence for the user."""
         memory = f", {self.memory / 2**30:.1f} GiB of memory" if self.memory else ""
         return f"About {in_hours(self.seconds)} on {self.device}{memory}."
 
 
 def in_hours(seconds: float) -> str:
-    """A duration in the unit that suits it."""
+    """Return a duration in a readable unit."""
     for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
@@ -64,7 +63,7 @@ def in_hours(seconds: float) -> str:
 
 
 def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress, None, Estimate]:
-    """Measure what a training will cost, before it is started.
+    """Estimate the cost of a training before it is started.
 
     Args:
         name: of the recipe.
@@ -75,7 +74,7 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
         The estimate.
 
     Raises:
-        InputError: the training cannot be started, such as for lack of data; says why.
+        InputError: the training cannot be started, for example because data is missing.
     """
     entry = recipe(name)
     wanted = entry.stages(options)
@@ -83,11 +82,11 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
         out = Path(temporary) / "trial"
         trial = replace(options, out=out, resume=False)
         folder.write_config(out, recipe=name, options=to_json(trial), stages=wanted)
-        if (options.out / folder.CHECKPOINTS).is_dir():  # a stage may stand on another one
+        if (options.out / folder.CHECKPOINTS).is_dir():  # a stage may build on another one
             _lend(options.out, out, set(wanted))
         began = time.time()
         command = [sys.executable, "-m", THIS, str(out), str(max(2, steps))]
-        process = _detached(command, out / folder.OUTPUT)
+        process = detached(command, out / folder.OUTPUT)
         try:
             yield from _follow(process, out, list(wanted), max(2, steps))
         finally:
@@ -95,12 +94,12 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
                 process.kill()
                 process.wait()
         if process.returncode:
-            raise InputError(_last_line(out / folder.OUTPUT))
+            raise InputError(last_line(out / folder.OUTPUT))
         return _sum_up(out, wanted, options.validate_every, began)
 
 
 def _lend(source: Path, target: Path, tried: set[str]) -> None:
-    """Copy the checkpoints of stages that are not tried themselves."""
+    """Copy the checkpoints of stages that are not tried."""
     for path in (source / folder.CHECKPOINTS).glob("*.pt"):
         if path.stem not in tried and not path.stem.endswith(("-best", "-stable")):
             (target / folder.CHECKPOINTS).mkdir(exist_ok=True)
@@ -110,7 +109,7 @@ def _lend(source: Path, target: Path, tried: set[str]) -> None:
 def _follow(
     process: subprocess.Popen[bytes], out: Path, stages: list[str], steps: int
 ) -> Generator[Progress, None, None]:
-    """Reports while the trial goes on."""
+    """Report the progress of the trial."""
     reader, done = EventReader(out), 0
     while process.poll() is None:
         done += sum("event" not in event for event in reader.read())
@@ -119,7 +118,7 @@ def _follow(
 
 
 def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
-    """The figures of a trial, scaled up."""
+    """Extrapolate the figures of a trial."""
     lines = [event for event in read_events(out) if "event" not in event]
     device = str(folder.read_json(out / "trial.json").get("device", ""))
     per_step: dict[str, float] = {}
@@ -127,7 +126,7 @@ def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float
     for stage in wanted:
         mine = [line for line in lines if line.get("stage") == stage]
         if not mine:
-            raise InputError(f"The trial never came to the stage {stage}: {_last_line(out / folder.OUTPUT)}")
+            raise InputError(f"The trial did not reach the stage {stage}: {last_line(out / folder.OUTPUT)}")
         warm = mine[1:] or mine
         per_step[stage] = sum(line["took"] for line in warm) / len(warm)
         validation[stage] = float(mine[-1].get("validating", 0.0))
@@ -140,22 +139,22 @@ def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float
 
 
 def main(arguments: list[str]) -> int:
-    """Try a run's config in this process, and leave figures beside it."""
+    """Try a run's config in this process and write device and memory beside it."""
     import json
 
     from napari_synthseg.devices import memory_used
-    from napari_synthseg.training.runs.queue import fit_for
+    from napari_synthseg.training.runs.queue import devices_for
 
     path, steps = Path(arguments[0]), int(arguments[1])
     try:
         config = folder.read_config(path)
         entry = recipe(config["recipe"])
         options = from_json(entry.options_type(), config["options"])
-        device = fit_for(options.device)[0]
+        device = devices_for(options.device)[0]
         with watched(Watch(trial=steps)):
             run(entry.train(replace(options, device=device)))
     except Exception as error:
-        print(in_words(error), file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         return 1
     import torch
 

@@ -1,7 +1,6 @@
-"""One run at a time on a device: a lock for each device, and tickets of those that wait for one, in their order.
+"""Queue of runs: a lock for each device, and tickets of the waiting runs, in their order.
 
-A run on several GPUs takes those of the lowest numbers, as its processes do, and holds the locks of all or of none.
-
+A run on several GPUs takes those with the lowest numbers, like its processes, and holds the locks of all or of none.
 There is no server: a waiting run is a process that sleeps and looks again, so the queue outlives every window.
 """
 
@@ -20,15 +19,15 @@ from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.folder import read_json
-from napari_synthseg.training.runs.life import is_going
-from napari_synthseg.training.runs.places import runs_folder
+from napari_synthseg.training.runs.registry import runs_folder
+from napari_synthseg.training.runs.run import is_active
 
-LOOK_AGAIN = 0.5
+LOOK_AGAIN_S = 0.5
 """Seconds between two looks at whether a device is free."""
 
 
 def devices() -> list[str]:
-    """Devices that this machine can train on, the fastest first. Imports torch."""
+    """Return the devices of this machine, fastest first. Imports torch."""
     import torch
 
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -36,24 +35,24 @@ def devices() -> list[str]:
     return [*gpus, *mps, "cpu"]
 
 
-def fit_for(wish: str) -> list[str]:
-    """Devices that a run may take: for auto all GPUs where there are some, else the CPU; for cuda every GPU."""
+def devices_for(wish: str) -> list[str]:
+    """Return the devices that a run may take: for auto all GPUs or else the CPU, for cuda all GPUs."""
     if wish not in ("auto", "cuda"):
         return [wish]
     return [name for name in devices() if name.startswith("cuda")] or (["cpu"] if wish == "auto" else ["cuda"])
 
 
-def sets_for(wish: str, count: int = 1) -> list[tuple[str, ...]]:
-    """Sets of devices of which a run may take one, the best first.
+def device_sets(wish: str, count: int = 1) -> list[tuple[str, ...]]:
+    """Return the sets of devices of which a run may take one, best first.
 
     Args:
-        wish: what the run's options ask for.
-        count: processes that the run has on this machine; those on the CPU share it.
+        wish: device in the run's options.
+        count: processes of the run on this machine; those on the CPU share it.
 
     Raises:
-        InputError: several GPUs and the number of one of them are asked for.
+        InputError: several GPUs are asked for together with the number of one of them.
     """
-    wished = fit_for(wish)
+    wished = devices_for(wish)
     if count == 1 or not wished[0].startswith("cuda"):
         return [(device,) for device in wished]
     if wish not in ("auto", "cuda", "cuda:0"):
@@ -62,7 +61,7 @@ def sets_for(wish: str, count: int = 1) -> list[tuple[str, ...]]:
 
 
 def device_lock(device: str) -> FileLock:
-    """What the run on a device holds."""
+    """Return the lock that the run on a device holds."""
     folder = runs_folder() / "devices"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(str(folder / f"{device.replace(':', '-')}.lock"), thread_local=False)
@@ -72,8 +71,8 @@ class Ticket:
     """A place in the queue.
 
     Args:
-        run: that waits.
-        wished: devices that will do.
+        run: the waiting run.
+        wished: devices it may take.
     """
 
     def __init__(self, run: Path, wished: list[str]) -> None:
@@ -81,26 +80,26 @@ class Ticket:
         write_text(self.path, json.dumps({"run": str(run.absolute()), "devices": wished}) + "\n")
 
     def ahead(self, device: str) -> list[str]:
-        """Names of the runs that wait for a device and came before; tickets of processes that died are thrown away."""
+        """Return the names of earlier runs that wait for a device; tickets of dead processes are removed."""
         names = []
         for other in sorted(self.path.parent.glob("*.json")):
             if other.name >= self.path.name:
                 break
             content = read_json(other)
             run = Path(str(content.get("run", "")))
-            if not content or not is_going(run):
+            if not content or not is_active(run):
                 other.unlink(missing_ok=True)
             elif device in content.get("devices", []):
                 names.append(run.name)
         return names
 
-    def give_up(self) -> None:
+    def leave(self) -> None:
         """Leave the queue."""
         self.path.unlink(missing_ok=True)
 
 
 def hold(devices: tuple[str, ...]) -> contextlib.ExitStack | None:
-    """Take all of these devices until the stack is closed; None, and none taken, where one of them is not free."""
+    """Lock all of these devices until the stack is closed; lock none and return None if one of them is taken."""
     with contextlib.ExitStack() as held:
         for device in devices:
             one = device_lock(device)
@@ -113,9 +112,9 @@ def hold(devices: tuple[str, ...]) -> contextlib.ExitStack | None:
     return None
 
 
-def free_device(wish: str, count: int = 1) -> tuple[str, contextlib.ExitStack | None]:
-    """The (first) device for a run that does not wait: free if there is one, else the first that will do, unlocked."""
-    wished = sets_for(wish, count)
+def take_device(wish: str, count: int = 1) -> tuple[str, contextlib.ExitStack | None]:
+    """Return the (first) device for a run that does not wait: a free one with its lock, else the first one unlocked."""
+    wished = device_sets(wish, count)
     for devices in wished:
         if (held := hold(devices)) is not None:
             return devices[0], held
@@ -125,18 +124,18 @@ def free_device(wish: str, count: int = 1) -> tuple[str, contextlib.ExitStack | 
 def wait_for_device(
     run: Path, wish: str, count: int = 1
 ) -> Generator[Progress, None, tuple[str, contextlib.ExitStack]]:
-    """Wait until a device, or as many as a run needs, are free and nobody who came before wants one of them.
+    """Wait until the devices a run needs are free and no earlier run waits for one of them.
 
     Yields:
-        Reports that say why it waits, at least every `LOOK_AGAIN` seconds.
+        The reason for waiting, every `LOOK_AGAIN_S` seconds.
 
     Returns:
-        The first device, and the locks of all, held.
+        The first device, and the locks of all.
 
     Raises:
-        InputError: several GPUs and the number of one of them are asked for.
+        InputError: several GPUs are asked for together with the number of one of them.
     """
-    wished = sets_for(wish, count)
+    wished = device_sets(wish, count)
     ticket = Ticket(run, sorted({device for devices in wished for device in devices}))
     try:
         while True:
@@ -148,6 +147,6 @@ def wait_for_device(
                 elif (held := hold(devices)) is not None:
                     return devices[0], held
             yield Progress(why)
-            time.sleep(LOOK_AGAIN)
+            time.sleep(LOOK_AGAIN_S)
     finally:
-        ticket.give_up()
+        ticket.leave()

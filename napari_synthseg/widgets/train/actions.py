@@ -87,7 +87,7 @@ class RunActions(QObject):
         """Start or continue a run in a thread of this process."""
         from napari_synthseg.training import runs
 
-        self.here.drive("Training", runs.work, run, title=f"Train {run_name(run)}")
+        self.here.drive("Training", runs.train_run, run, title=f"Train {run_name(run)}")
 
     def pause(self, run: Path) -> None:
         """Hold a run."""
@@ -99,7 +99,7 @@ class RunActions(QObject):
         """Let a run go on."""
         from napari_synthseg.training import runs
 
-        self.commands.do("Letting the run go on", runs.go_on, run)
+        self.commands.do("Letting the run go on", runs.unpause, run)
 
     def stop(self, run: Path) -> None:
         """Ask a run to end with a checkpoint."""
@@ -111,7 +111,7 @@ class RunActions(QObject):
         """Ask a run for pictures, or for no more of them."""
         from napari_synthseg.training import runs
 
-        self.commands.do("Asking for samples", runs.ask_pictures, run, every)
+        self.commands.do("Asking for samples", runs.request_pictures, run, every)
 
     def use(self, run: Path) -> None:
         """Make weights of a run, in the folder where Segment brain and Prompt look for them."""

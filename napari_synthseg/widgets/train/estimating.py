@@ -98,7 +98,7 @@ class EstimatePanel(QFrame):
         self.words.say(f"Trying a few steps: {report.stage}")
 
     def _on_returned(self, found: Any) -> None:
-        self._end(found.words)
+        self._end(found.sentence)
         self._show_table(found)
         self.measured.emit(found)
 

@@ -60,8 +60,8 @@ class RunHead(QWidget):
         self.where.setText(f"{where} · {state.device}" if state.device else where)
         self.bar.setValue(round(1000 * share(state)))
         loud = state.kind in LOUD
-        self.words.say("" if loud else state.words)
-        self.trouble.say(state.words if loud else "")
+        self.words.say("" if loud else state.message)
+        self.trouble.say(state.message if loud else "")
         self._say("Speed", pace(state.steps_per_second) if state.kind == "running" else "")
         self._say("Memory", size(state.memory))
         self._say("Time left", duration(state.seconds_left) if state.kind == "running" else "")

@@ -54,7 +54,7 @@ class RunsModel(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return run_name(one.run)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, (run_name(one.run), self.line(one), one.state.words, str(one.run))))
+            return "\n".join(filter(None, (run_name(one.run), self.line(one), one.state.message, str(one.run))))
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return f"{run_name(one.run)}: {self.line(one)}"
         return None

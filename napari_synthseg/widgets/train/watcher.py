@@ -191,7 +191,7 @@ class _Looking:
         known = self._rows.get(run)
         if known is not None and known[0] == stamp and known[1].state.kind in RESTING:
             return known[1]
-        seen = runs.state(run)
+        seen = runs.status(run)
         dice = seen.score if seen.score is not None else self._scores.get(run)
         if dice is None and run not in self._scores:
             dice = last_score(run)

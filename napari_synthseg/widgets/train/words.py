@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_synthseg.widgets._shared.words import duration
 
 if TYPE_CHECKING:
-    from napari_synthseg.training.runs import State
+    from napari_synthseg.training.runs import Status
 
 GOING = ("waiting", "starting", "running", "paused", "stopping")
 """Kinds of states in which a process holds the run."""
@@ -65,14 +65,14 @@ def score_word(recipe: str) -> str:
     return "Score" if recipe == "pretrain" else "Dice"
 
 
-def share(state: State) -> float:
+def share(state: Status) -> float:
     """How much of a run is done, 0 to 1."""
     if state.kind == "finished":
         return 1.0
     return min(1.0, state.done / state.total) if state.total else 0.0
 
 
-def status_line(state: State, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
+def status_line(state: Status, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
     """What stands below a run's name: time left or state, Dice, start, recipe."""
     left = duration(state.seconds_left) if state.kind == "running" else ""
     parts = [

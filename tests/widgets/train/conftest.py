@@ -50,7 +50,7 @@ def open_widget(qtbot, viewer):
         return widget
 
     yield make
-    going = [run for run in runs.all_runs() if runs.is_going(run)]
+    going = [run for run in runs.all_runs() if runs.is_active(run)]
     for run in going:
         runs.stop(run)
     for widget in opened:
@@ -60,4 +60,4 @@ def open_widget(qtbot, viewer):
             qtbot.waitUntil(lambda commands=commands: not commands.busy, timeout=20_000)
         widget.close()
         widget.deleteLater()
-    qtbot.waitUntil(lambda: not any(runs.is_going(run) for run in going), timeout=30_000)
+    qtbot.waitUntil(lambda: not any(runs.is_active(run) for run in going), timeout=30_000)

@@ -95,11 +95,11 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
 
     widget.close_down()
     widget.close()
-    at = runs.state(run).done
+    at = runs.status(run).done
     deadline = time.monotonic() + PATIENCE / 1000
-    while runs.state(run).done <= at and time.monotonic() < deadline:  # without a window
+    while runs.status(run).done <= at and time.monotonic() < deadline:  # without a window
         time.sleep(0.1)
-    assert runs.state(run).done > at
+    assert runs.status(run).done > at
 
     again = open_widget()
     wait_for(qtbot, again, "running")
@@ -112,7 +112,7 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     click(qtbot, again.runs.buttons.main)  # continue
     wait_for(qtbot, again, "running")
     qtbot.waitUntil(lambda: state(again).done > kept, timeout=PATIENCE)
-    os.kill(runs.state(run).pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    os.kill(runs.status(run).pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     wait_for(qtbot, again, "interrupted")
     assert "Resuming" in again.runs.head.trouble.text()
     assert again.runs.buttons.main.text() == "Continue"

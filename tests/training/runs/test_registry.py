@@ -13,7 +13,7 @@ def test_a_run_is_found_where_it_was_made(tiny, home) -> None:
     run = runs.create("synthseg", tiny("first"))
     assert run == home / "runs" / "first" and runs.all_runs() == [run]
     assert runs.find_run("first") == run == runs.find_run(run)
-    assert runs.recipe_of(run) == "synthseg" and runs.state(run).kind == "new"
+    assert runs.recipe_of(run) == "synthseg" and runs.status(run).kind == "new"
 
 
 def test_a_run_elsewhere_is_found_until_it_is_gone(tiny, tmp_path) -> None:
@@ -41,7 +41,7 @@ def test_options_survive_the_config(tiny) -> None:
 def test_options_can_be_changed_before_the_next_start(tiny) -> None:
     run = runs.create("synthseg", tiny())
     runs.change(run, steps=9)
-    assert runs.read_config(run).options.steps == 9 and runs.state(run).total == 9
+    assert runs.read_config(run).options.steps == 9 and runs.status(run).total == 9
     with pytest.raises(InputError, match="at least 1"):
         runs.change(run, steps=-1)
     with pytest.raises(InputError, match="no option 'stepz'"):
@@ -77,7 +77,7 @@ def test_unknown_runs_are_one_sentence(tmp_path) -> None:
     with pytest.raises(InputError, match="no training run"):
         runs.launch(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
-    assert runs.state(tmp_path).kind == "failed" and "config.json" in runs.state(tmp_path).words
+    assert runs.status(tmp_path).kind == "failed" and "config.json" in runs.status(tmp_path).message
 
 
 def test_importing_runs_and_options_needs_no_torch() -> None:

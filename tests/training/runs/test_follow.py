@@ -1,16 +1,19 @@
-"""Curves, Dice and pictures of a run, as a window takes them in."""
+"""Curves, Dice and pictures of a run, as a window and TensorBoard read them."""
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
+import pytest
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.watching import save_picture
-from napari_synthseg.training.runs.follower import Curves
+from napari_synthseg.training.runs.follow import Curves
 
 
 def test_curves_grow_and_forget_what_is_done_again(tmp_path) -> None:
@@ -78,13 +81,34 @@ def test_pictures(tmp_path) -> None:
 
 def test_a_run_shows_what_it_learns_from_when_asked(tiny) -> None:
     path = runs.create("synthseg", tiny(steps=3))
-    job = runs.work(path)
+    job = runs.train_run(path)
     for report in job:
         if report.stage == "unet":
             break
-    runs.ask_pictures(path, 1)
+    runs.request_pictures(path, 1)
     run(job)
     picture = runs.pictures(path)
     assert picture.stage == "unet" and picture.step == 3
     assert picture.image.shape == picture.truth.shape == picture.prediction.shape == (32, 32, 32)
     assert set(np.unique(picture.truth)) <= set(range(100)) and picture.image.std() > 0
+
+
+def test_figures_and_dice_become_scalars(tiny, tmp_path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    path = runs.create("synthseg", tiny())
+    log = EventLog(path)
+    log.append({"event": "start"})
+    log.append({"stage": "unet", "step": 1, "loss": 0.9})
+    log.append({"stage": "unet", "step": 2, "loss": 0.5, "score": None, "dice": {"thalamus": 0.7}})
+    assert run(runs.to_tensorboard(path, tmp_path / "board")) == 3
+    read = accumulator.EventAccumulator(str(tmp_path / "board"))
+    read.Reload()
+    assert set(read.Tags()["scalars"]) == {"unet/loss", "unet/dice/thalamus"}
+    assert [(one.step, round(one.value, 3)) for one in read.Scalars("unet/loss")] == [(1, 0.9), (2, 0.5)]
+
+
+def test_without_the_package_it_says_what_to_install(tiny, tmp_path, monkeypatch) -> None:
+    path = runs.create("synthseg", tiny())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install"):
+        run(runs.to_tensorboard(path, tmp_path))

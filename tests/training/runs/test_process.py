@@ -20,8 +20,8 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
-from napari_synthseg.training.runs.life import lock
-from napari_synthseg.training.runs.work import _check_new
+from napari_synthseg.training.runs.process import _check_new
+from napari_synthseg.training.runs.run import lock
 from napari_synthseg.weights import load_model
 
 PATIENCE = 90.0
@@ -46,10 +46,10 @@ def same_weights(a: Path, b: Path) -> bool:
 
 def test_from_options_to_weights_in_use(tiny) -> None:
     path = runs.create("synthseg", tiny())
-    weights = run(runs.work(path))
-    state = runs.state(path)
+    weights = run(runs.train_run(path))
+    state = runs.status(path)
     assert weights == path / "mine.safetensors" == state.weights
-    assert state.kind == "finished" and (state.done, state.total) == (4, 4) and not state.going
+    assert state.kind == "finished" and (state.done, state.total) == (4, 4) and not state.active
     assert life(path) == ["start", "end"]
     lines = [event for event in read_events(path) if "event" not in event]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
@@ -68,8 +68,8 @@ def test_from_options_to_weights_in_use(tiny) -> None:
 
 def test_the_device_that_was_asked_for_stays_in_the_config(tiny) -> None:
     path = runs.create("synthseg", tiny(device="auto"))
-    run(runs.work(path))
-    assert runs.read_config(path).options.device == "auto" and runs.state(path).device in runs.devices()
+    run(runs.train_run(path))
+    assert runs.read_config(path).options.device == "auto" and runs.status(path).device in runs.devices()
     assert runs.read_config(path).card["labels"]
 
 
@@ -78,66 +78,66 @@ def test_a_failure_says_why_and_an_untouched_folder_goes_away(tiny, tmp_path) ->
 
     options = replace(tiny(), label_maps=tmp_path / "nowhere")
     with pytest.raises(InputError):
-        run(runs.recorded(runs.recipe("synthseg"), options))
+        run(runs.train_recorded(runs.recipe("synthseg"), options))
     assert not options.out.exists()
     path = runs.create("synthseg", options)
     with pytest.raises(InputError):
-        run(runs.work(path))
-    assert runs.state(path).kind == "failed" and "nowhere" in runs.state(path).words
+        run(runs.train_run(path))
+    assert runs.status(path).kind == "failed" and "nowhere" in runs.status(path).message
 
 
 def test_a_run_does_not_start_twice_or_over(tiny) -> None:
     path = runs.create("synthseg", tiny())
-    job = runs.work(path)
+    job = runs.train_run(path)
     for report in job:
         if report.stage == "unet":
             break
-    assert runs.is_going(path) and runs.state(path).kind == "running"
-    for again in (lambda: run(runs.work(path)), lambda: runs.launch(path), lambda: runs.delete(path)):
-        with pytest.raises(InputError, match="going"):
+    assert runs.is_active(path) and runs.status(path).kind == "running"
+    for again in (lambda: run(runs.train_run(path)), lambda: runs.launch(path), lambda: runs.delete(path)):
+        with pytest.raises(InputError, match="active|running"):
             again()
     job.close()
-    assert runs.state(path).kind == "stopped" and not runs.is_going(path)
+    assert runs.status(path).kind == "stopped" and not runs.is_active(path)
     with pytest.raises(InputError, match="--resume"):
-        run(runs.recorded(runs.recipe("synthseg"), runs.read_config(path).options))
+        run(runs.train_recorded(runs.recipe("synthseg"), runs.read_config(path).options))
 
 
 def test_pause_go_on_and_stop(tiny) -> None:
     path = runs.create("synthseg", tiny(steps=500))
-    thread = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.work(path)))
+    thread = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.train_run(path)))
     thread.start()
-    until(lambda: runs.state(path).step > 1, "no step")
+    until(lambda: runs.status(path).step > 1, "no step")
     runs.pause(path)
-    until(lambda: runs.state(path).kind == "paused", "no pause")
-    at = runs.state(path).step
+    until(lambda: runs.status(path).kind == "paused", "no pause")
+    at = runs.status(path).step
     time.sleep(0.5)
-    assert runs.state(path).step == at
-    runs.go_on(path)
-    until(lambda: runs.state(path).step > at, "did not go on")
+    assert runs.status(path).step == at
+    runs.unpause(path)
+    until(lambda: runs.status(path).step > at, "did not go on")
     runs.stop(path)
     thread.join(PATIENCE)
-    assert not thread.is_alive() and runs.state(path).kind == "stopped"
+    assert not thread.is_alive() and runs.status(path).kind == "stopped"
     assert life(path) == ["start", "paused", "continued", "end"]
-    assert load_checkpoint(checkpoint(path, "unet"))["step"] == runs.state(path).step
+    assert load_checkpoint(checkpoint(path, "unet"))["step"] == runs.status(path).step
 
 
 def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny, monkeypatch) -> None:
     whole = runs.create("synthseg", tiny("whole", steps=12))
-    run(runs.work(whole))
+    run(runs.train_run(whole))
     path = runs.create("synthseg", tiny("killed", steps=12, save_minutes=1e-9))
     monkeypatch.setenv("NAPARI_SYNTHSEG_NICE", "1")
     pid = runs.launch(path)
-    until(lambda: runs.state(path).step >= 3, "no steps")
-    assert runs.state(path).pid == pid
+    until(lambda: runs.status(path).step >= 3, "no steps")
+    assert runs.status(path).pid == pid
     assert sys.platform == "win32" or os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not runs.is_going(path), "the dead hold their lock")
-    state = runs.state(path)
+    until(lambda: not runs.is_active(path), "the dead hold their lock")
+    state = runs.status(path)
     if state.kind == "finished":
         pytest.skip("it was done before it could be killed")
-    assert state.kind == "interrupted" and "checkpoint" in state.words
+    assert state.kind == "interrupted" and "checkpoint" in state.message
     runs.launch(path)
-    until(lambda: not runs.state(path).going and runs.state(path).kind == "finished", "did not finish")
+    until(lambda: not runs.status(path).active and runs.status(path).kind == "finished", "did not finish")
     assert same_weights(whole, path)
     assert (path / "mine.safetensors").read_bytes() == (whole / "mine.safetensors").read_bytes()
     follower = runs.Follower(path)
@@ -149,25 +149,27 @@ def test_runs_wait_for_their_device_in_order(tiny) -> None:
     first, second = (runs.create("synthseg", tiny(name, steps=2)) for name in ("first", "second"))
     hold = threading.Event()
     busy = runs.create("synthseg", tiny("busy", steps=400))
-    job = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.work(busy, wait=True), None, hold.is_set))
+    job = threading.Thread(
+        target=lambda: pytest.raises(Stopped, run, runs.train_run(busy, wait=True), None, hold.is_set)
+    )
     job.start()
-    until(lambda: runs.state(busy).step > 0, "no step")
+    until(lambda: runs.status(busy).step > 0, "no step")
     order: list[str] = []
 
     def wait_for(path: Path) -> None:
-        run(runs.work(path, wait=True), lambda report: order.append(path.name) if report.stage == "unet" else None)
+        run(runs.train_run(path, wait=True), lambda report: order.append(path.name) if report.stage == "unet" else None)
 
     waiting = []
     for path in (first, second):
         waiting.append(threading.Thread(target=wait_for, args=(path,)))
         waiting[-1].start()
-        until(lambda path=path: runs.state(path).kind == "waiting", "does not wait")
-    assert "Another run is on cpu" in runs.state(first).words and "1 run before it" in runs.state(second).words
+        until(lambda path=path: runs.status(path).kind == "waiting", "does not wait")
+    assert "Another run is on cpu" in runs.status(first).message and "1 run before it" in runs.status(second).message
     hold.set()
     for thread in (job, *waiting):
         thread.join(PATIENCE)
     assert order == ["first", "first", "second", "second"]
-    assert [runs.state(path).kind for path in (busy, first, second)] == ["stopped", "finished", "finished"]
+    assert [runs.status(path).kind for path in (busy, first, second)] == ["stopped", "finished", "finished"]
 
 
 def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(tiny, monkeypatch) -> None:
@@ -183,8 +185,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_b
         real(state, where)
 
     monkeypatch.setattr(loop, "atomic_save", full_now_and_then)
-    run(runs.work(path))
-    assert life(path).count("trouble") == 2 and runs.state(path).kind == "finished"
+    run(runs.train_run(path))
+    assert life(path).count("trouble") == 2 and runs.status(path).kind == "finished"
     assert load_checkpoint(checkpoint(path, "unet"))["step"] == 6
 
 
@@ -215,17 +217,17 @@ def test_what_ran_out_of_memory_says_so(tiny, monkeypatch) -> None:
 
     monkeypatch.setattr(synthseg, "train", hungry)
     with pytest.raises(torch.OutOfMemoryError):
-        run(runs.work(path))
-    assert "smaller batch" in runs.state(path).words
+        run(runs.train_run(path))
+    assert "smaller batch" in runs.status(path).message
 
 
 def test_the_lock_of_a_process_that_died_is_free(tiny) -> None:
     path = runs.create("synthseg", tiny())
     held = lock(path)
     held.acquire()
-    assert runs.is_going(path)
+    assert runs.is_active(path)
     held.release()
-    assert not runs.is_going(path)
+    assert not runs.is_active(path)
 
 
 def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny) -> None:
@@ -235,7 +237,7 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny) -> None:
     assert set(result.seconds_per_step) == {"unet"} and result.device == "cpu"
     pace, check = result.seconds_per_step["unet"], result.validation_seconds["unet"]
     assert result.seconds == pytest.approx(result.start_seconds + 1_000 * pace + 11 * check)
-    assert result.memory and result.memory > 50 << 20 and "cpu" in result.words
+    assert result.memory and result.memory > 50 << 20 and "cpu" in result.sentence
     assert reports[-1].total == 3 and not options.out.exists() and runs.all_runs() == []
 
 

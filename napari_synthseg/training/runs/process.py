@@ -1,0 +1,394 @@
+"""Process of a run: launch it, train from its config to exported weights, log lifecycle events, obey requests.
+
+`python -m napari_synthseg.training.runs.process RUN` trains a run in the background. With `--worker DEVICE` it is one
+of the other processes of a run on several devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json, to_json
+from napari_synthseg.jobs import Progress, Stopped, run
+from napari_synthseg.training import folder
+from napari_synthseg.training.engine.events import EventLog, tail
+from napari_synthseg.training.engine.watching import NOBODY, Watch, watched
+from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
+from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
+from napari_synthseg.training.runs.registry import check_recipe, check_steps, remember, remove_folder
+from napari_synthseg.training.runs.run import Listener, is_active, lock, request, write_activity, write_process
+
+logger = logging.getLogger(__name__)
+
+PROCESS = "napari_synthseg.training.runs.process"
+LAUNCH_S = 30.0
+"""Seconds that a new process may take until it holds its run's lock."""
+LOCK_S = 3.0
+"""Seconds to wait for the lock of a run, which somebody may be probing."""
+PAUSE_S = 0.1
+"""Seconds between two looks at the requests of a paused run."""
+ACTIVITY_S = 0.5
+"""Seconds between two messages about what a run does between its steps."""
+RUNNING = "The run {} is already running. Stop it first, or follow it with `runs show`."
+
+
+# Launch
+
+
+def launch(path: Path, *, wait: bool = True) -> int:
+    """Start or resume a run in a background process that outlives this one.
+
+    Args:
+        path: its folder, with a config.
+        wait: for its device, behind earlier runs.
+
+    Returns:
+        The process id.
+
+    Raises:
+        InputError: the folder holds no run, it is active already, or its process ended at once.
+    """
+    path = path.expanduser().absolute()
+    folder.read_config(path)
+    if is_active(path):
+        raise InputError(RUNNING.format(path))
+    remember(path)
+    request(path, do="go")
+    process = detached([sys.executable, "-m", PROCESS, str(path), *(["--wait"] if wait else [])], path / folder.OUTPUT)
+    end = time.monotonic() + LAUNCH_S
+    while time.monotonic() < end and not is_active(path):
+        if process.poll() is not None:
+            if process.returncode == 0:  # it had nothing left to do
+                break
+            raise InputError(f"The run {path} could not be started: {last_line(path / folder.OUTPUT)}")
+        time.sleep(0.05)
+    return process.pid
+
+
+def detached(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    """Start a process that survives the window or terminal; its output is appended to a file."""
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        apart = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with output.open("ab") as f:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=f, stderr=f, env=environment, **apart)
+
+
+def last_line(output: Path) -> str:
+    """Return the last line that a process printed."""
+    try:
+        lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it printed nothing."
+
+
+# Train
+
+
+def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Path]:
+    """Train a run according to its config, from its newest checkpoints if there are any.
+
+    Args:
+        path: the run's folder.
+        wait: for its device, behind earlier runs.
+
+    Returns:
+        The exported weights.
+
+    Raises:
+        InputError: the folder holds no run, it is active already, or its data or options cannot be used.
+    """
+    config = folder.read_config(path)
+    entry = recipe(config["recipe"])
+    options = from_json(entry.options_type(), {**config["options"], "out": str(path)})
+    resume = any((path / folder.CHECKPOINTS).glob("*.pt"))
+    return (yield from train_recorded(entry, replace(options, resume=resume), wait=wait, keep_config=True))
+
+
+def train_recorded(
+    entry: RecipeEntry, options: Any, *, wait: bool = False, keep_config: bool = False
+) -> Generator[Progress, None, Path]:
+    """Train, record the lifecycle in the run's folder, and obey the requests made there.
+
+    Args:
+        entry: the recipe.
+        options: of the recipe; `out` is the run's folder.
+        wait: for its device, behind earlier runs.
+        keep_config: leave the options in the run's config as they are.
+
+    Returns:
+        The exported weights.
+
+    Raises:
+        InputError: the run is active already, has done more steps, or its data or options cannot be used.
+    """
+    out: Path = options.out
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from napari_synthseg.training.engine import distributed
+
+        if distributed.seat().rank:  # started by torchrun or a cluster: the main process keeps the record
+            return (yield from distributed.along(entry, options, devices_for(options.device)[0]))
+    new, stages = not out.exists(), entry.stages(options)
+    if not options.resume:
+        _check_new(out, entry, stages)
+    elif not keep_config:
+        check_recipe(out, entry.name)
+        check_steps(out, stages)
+    with _locked(out):
+        before, last = folder.read_json(out / folder.CONFIG), tail(out)[0][-1:]
+        if not keep_config:
+            own = to_json(replace(options, resume=False))
+            folder.write_config(out, recipe=entry.name, options=own, stages=stages)
+        remember(out)
+        request(out, do="go")
+        log = EventLog(out)
+        try:
+            result = yield from _train(entry, options, log, wait)
+        except (GeneratorExit, Stopped, KeyboardInterrupt):
+            log.append({"event": "end", "how": "stopped"})
+            raise
+        except Exception as error:
+            log.append({"event": "end", "how": "failed", "why": explain(error)})
+            if new and not (out / folder.CHECKPOINTS).exists():  # nothing to keep
+                remove_folder(out)
+            elif before and tail(out)[0][-1:] == last:  # unusable options do not replace the run's own
+                folder.write_config(out, **before)
+            raise
+        log.append({"event": "end", "how": "finished", "weights": result.name})
+    return result
+
+
+def _check_new(out: Path, entry: RecipeEntry, stages: Iterable[str]) -> None:
+    """Refuse to start over, before the folder is touched; a missing stage of the same recipe may be added."""
+    there = {path.stem for path in (out / folder.CHECKPOINTS).glob("*.pt")}
+    if there and (folder.recipe_of(out) != entry.name or there.intersection(stages)):
+        raise InputError(f"The folder {out} holds a run already: add --resume to go on, or choose another folder.")
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the run's lock.
+
+    Raises:
+        InputError: another process trains this run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    own = lock(out)
+    try:
+        own.acquire(timeout=LOCK_S)
+    except Timeout:
+        raise InputError(RUNNING.format(out)) from None
+    try:
+        yield
+    finally:
+        own.release()
+
+
+def _train(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
+    """Wait for the device, then train on it."""
+    out, listener = options.out, Listener(options.out)
+    held: contextlib.ExitStack | None
+    if wait:
+        queued = wait_for_device(out, options.device, _local_processes(options))
+        device, held = yield from _obey(queued, listener, log, _Waiting(log).report)
+    else:
+        device, held = take_device(options.device, _local_processes(options))
+    with held or contextlib.nullcontext():
+        write_process(out, device)
+        log.append({"event": "start", "device": device})
+        activity = _Activity(out, entry.stages(options))
+        watch = Watch(recorded=True, pictures=lambda: listener.now().pictures, doing=activity.tell)
+        with _process_group(options, device):
+            job = entry.train(replace(options, device=device) if device != options.device else options)
+            return (yield from _obey(job, listener, log, activity.report, watch))
+
+
+def _local_processes(options: Any) -> int:
+    """Return the number of processes of the run on this machine, each with a GPU of its own if there are any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or a cluster
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(getattr(options, "devices", 1))
+
+
+def _process_group(options: Any, device: str) -> contextlib.AbstractContextManager[Any]:
+    """Connect with the other processes of the run, and start those that torchrun has not."""
+    from napari_synthseg.training.engine import distributed
+
+    count = getattr(options, "devices", 1)
+    if count == 1 and distributed.seat().size == 1:
+        return contextlib.nullcontext()
+    return distributed.gathered(device, count, [str(options.out.absolute()), "--worker", device])
+
+
+class _Activity:
+    """Writes into the run's folder what is done between steps, at most a few times a second.
+
+    Args:
+        out: the run's folder.
+        stages: whose steps have their own record.
+    """
+
+    def __init__(self, out: Path, stages: Iterable[str]) -> None:
+        self.out, self.stages, self.stage, self.told = out, set(stages), "", 0.0
+
+    def tell(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Record an activity, such as "Reading scans, 7 of 20"."""
+        now = time.monotonic()
+        if stage != self.stage or now - self.told >= ACTIVITY_S:
+            self.stage, self.told = stage, now
+            write_activity(self.out, stage.capitalize() + (f", {done} of {total}" if total else ""))
+
+    def report(self, report: Progress) -> None:
+        """Record a report of the training that is no step."""
+        if report.stage not in self.stages:
+            self.tell(report.stage, report.done, report.total)
+        else:
+            self.stage = ""
+
+
+class _Waiting:
+    """Logs the reasons why a run waits."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log, self.why = log, ""
+
+    def report(self, report: Progress) -> None:
+        """Log a new reason."""
+        if report.stage != self.why:
+            self.why = report.stage
+            self.log.append({"event": "waiting", "why": self.why})
+
+
+def _obey(
+    job: Generator[Progress, None, Any],
+    listener: Listener,
+    log: EventLog,
+    on_report: Callable[[Progress], None],
+    watch: Watch = NOBODY,
+) -> Generator[Progress, None, Any]:
+    """Pause and stop a job as requested in the run's folder.
+
+    Args:
+        job: to drive.
+        listener: for the requests.
+        log: of the run.
+        on_report: called with every report.
+        watch: obeyed by the loops inside the job.
+
+    Raises:
+        Stopped: on request.
+    """
+    with contextlib.closing(job):
+        while True:
+            try:
+                with watched(watch):
+                    report = next(job)
+            except StopIteration as end:
+                return end.value
+            on_report(report)
+            yield report
+            if listener.now().do == "pause":
+                log.append({"event": "paused"})
+                while listener.now().do == "pause":
+                    time.sleep(PAUSE_S)
+                    yield replace(report, stage="paused")
+                if listener.now().do == "go":
+                    log.append({"event": "continued"})
+            if listener.now().do == "stop":
+                job.close()
+                raise Stopped("stopped on request")
+
+
+def explain(error: BaseException) -> str:
+    """Return why a run failed, as a sentence."""
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"The GPU ran out of memory: choose a smaller batch, crop or network. ({text[:200]})"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "The machine ran out of memory: choose a smaller batch, crop or network."
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text or 'no reason was given'}"
+
+
+# Entry points of the processes
+
+
+def lower_priority() -> None:
+    """Raise the niceness of this process by NAPARI_SYNTHSEG_NICE (1 to 19); by default it has its fair share.
+
+    Linux may share its processors among sessions first (autogroup). A background run leads a session of its own, whose
+    niceness is left alone: lowered, it would starve on a busy machine.
+    """
+    nicer = os.environ.get("NAPARI_SYNTHSEG_NICE", "")
+    if sys.platform != "win32" and nicer.isdecimal():
+        with contextlib.suppress(OSError):
+            os.nice(int(nicer))
+
+
+def work(path: Path, wait: bool) -> int:
+    """Train a run in this process; the exit code is 0 (finished), 1 (failed) or 130 (stopped)."""
+    lower_priority()
+    asked = False
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal asked
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        run(train_run(path, wait=wait), should_stop=lambda: asked)
+    except Stopped:
+        return 130
+    except Exception as error:
+        print(explain(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+def ddp_worker(path: Path, device: str) -> int:
+    """Train along with the main process of a run in `path`, which trains on `device`; the exit code is 0 or 1."""
+    from napari_synthseg.training.engine.distributed import along
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the main process decides
+    config = folder.read_config(path)
+    entry = recipe(config["recipe"])
+    options = from_json(entry.options_type(), config["options"])
+    try:
+        run(along(entry, options, device))
+    except Stopped:
+        return 0
+    except RuntimeError as error:
+        logger.warning("This process ends because the main process has ended: %s", str(error).splitlines()[0])
+        return 1
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Be the process of a run: RUN [--wait], or RUN --worker DEVICE."""
+    logging.basicConfig(level=logging.WARNING)
+    path = Path(arguments[0])
+    if "--worker" in arguments:
+        return ddp_worker(path, arguments[arguments.index("--worker") + 1])
+    return work(path, "--wait" in arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
