@@ -11,6 +11,7 @@ from napari.utils.progress import progress
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget
 
+from napari_synthseg.widgets.evaluate import EvaluateWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import scan_layer, steps, volume
 from tests.widgets.layers.test_reader import opened
@@ -117,3 +118,35 @@ def test_the_activity_bar_shows_the_run(docked, qtbot):
     qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
     gc.collect()
     assert not progress._all_instances
+
+
+def docks_of(*widgets) -> list[QDockWidget]:
+    docks = []
+    for widget in widgets:
+        while not isinstance(widget, QDockWidget):
+            widget = widget.parentWidget()
+        docks.append(widget)
+    return docks
+
+
+def test_a_second_widget_is_a_tab_beside_the_first(docked, qtbot):
+    viewer, first = docked(steps())
+    second = EvaluateWidget(viewer)
+    viewer.window.add_dock_widget(second, name="Evaluate", area="right")
+    one, two = docks_of(first, second)
+    qtbot.waitUntil(lambda: two in one.parentWidget().tabifiedDockWidgets(one), timeout=20_000)
+    qtbot.waitUntil(lambda: second.on_screen and not first.on_screen, timeout=20_000)
+    assert second.view.isVisible()
+    one.raise_()
+    qtbot.waitUntil(lambda: first.on_screen and first.view.isVisible(), timeout=20_000)
+    assert first.height() > 400
+
+
+def test_two_widgets_on_the_screen_show_one_view_bar(docked, qtbot):
+    viewer, first = docked(steps())
+    second = EvaluateWidget(viewer)
+    viewer.window.add_dock_widget(second, name="Evaluate", area="left")
+    qtbot.waitUntil(second.isVisible)
+    assert [widget.view.isVisible() for widget in (first, second)] == [True, False]
+    viewer.window.remove_dock_widget(first)
+    qtbot.waitUntil(second.view.isVisible, timeout=20_000)

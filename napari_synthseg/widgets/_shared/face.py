@@ -1,15 +1,25 @@
-"""What the three faces in napari's dock have in common: they end when taken out of it, and scroll when it is low."""
+"""What all widgets in napari's dock have in common: one tab each, an end when taken out of it, scrolling."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 LEAST_WIDTH = 250
 
 
 class Face(QWidget):
-    """A widget in a dock."""
+    """A widget in a dock; a second one becomes a tab beside the first instead of halving its height."""
+
+    surfaced = Signal(bool)  # it is on the screen now, or no longer: closed, hidden, or behind another tab
+    _dock: QDockWidget | None = None
+    _in_front = True
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether it can be seen; Qt calls a dock behind another tab visible too."""
+        return self.isVisible() and self._in_front
 
     def hidden(self) -> None:
         """Called when it disappears: a window that closes only hides it."""
@@ -18,12 +28,33 @@ class Face(QWidget):
         """Called when it is taken out of its dock or closed, perhaps more than once: stop what runs."""
 
     def event(self, event: QEvent) -> bool:
-        """Call `hidden` and `close_down`."""
+        """Call `hidden` and `close_down`; when it is first shown, join the tabs of the others."""
+        if event.type() == QEvent.Type.Show and self._dock is None:
+            QTimer.singleShot(0, lambda: self._on_docked() if isalive(self) else None)
         if event.type() == QEvent.Type.Hide:
             self.hidden()
         if event.type() == QEvent.Type.Close or (event.type() == QEvent.Type.ParentChange and self.parent() is None):
             self.close_down()
-        return super().event(event)
+        done = super().event(event)
+        if event.type() in (QEvent.Type.Show, QEvent.Type.Hide):
+            self.surfaced.emit(self.on_screen)
+        return done
+
+    def _on_docked(self) -> None:
+        dock = self.parentWidget()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        if isinstance(dock, QDockWidget) and self._dock is None:
+            self._dock = dock
+            dock.visibilityChanged.connect(self._on_dock_visible)
+            join_tabs(dock)
+
+    def _on_dock_visible(self, visible: bool) -> None:
+        if isalive(self) and visible != self._in_front:
+            self._in_front = visible
+            if not visible:
+                self.hidden()
+            self.surfaced.emit(self.on_screen)
 
 
 class ScrolledFace(Face):
@@ -52,3 +83,19 @@ class ScrolledFace(Face):
         """A dock may be made narrower, as long as nothing is cut off."""
         needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
         return QSize(max(LEAST_WIDTH, needed), super().minimumSizeHint().height())
+
+
+def join_tabs(dock: QDockWidget) -> None:
+    """Make a dock a tab of the docks with faces in the same area, and bring it to the front."""
+    window = dock.parentWidget()
+    if not isinstance(window, QMainWindow) or dock.isFloating():
+        return
+    area = window.dockWidgetArea(dock)
+    others = [
+        one
+        for one in window.findChildren(QDockWidget)
+        if one is not dock and not one.isFloating() and window.dockWidgetArea(one) == area and one.findChild(Face)
+    ]
+    if others and dock not in window.tabifiedDockWidgets(others[-1]):
+        window.tabifyDockWidget(others[-1], dock)
+        QTimer.singleShot(0, lambda: dock.raise_() if isalive(dock) else None)  # once the tabs are laid out

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakSet
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import combo
+from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.edge_letters import edge_letters
+from napari_synthseg.widgets.view.upright import upright
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,20 +37,27 @@ _CONVENTIONS = [
 ]
 
 
+_numbers = count()
+_bars: WeakKeyDictionary[ViewerModel, WeakSet[ViewBar]] = WeakKeyDictionary()
+
+
 class ViewBar(QWidget):
     """Buttons for the views, which follow what the viewer shows, and the convention.
 
+    Of several widgets on the screen only the first shows its bar.
+
     Args:
         viewer: the viewer that is turned.
-        parent: of the widget.
+        parent: the widget that has the bar.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: Face | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._letters = edge_letters(viewer)
-        self._letters.hold()
-        self.destroyed.connect(self._letters.release)
+        for keeper in (self._letters, upright(viewer)):
+            keeper.hold()
+            self.destroyed.connect(keeper.release)
         self.buttons = {name: self._button(name) for name in view.VIEWS}
         self.convention = combo(_CONVENTIONS, "Which side of the picture is the patient's left.")
         self.convention.setAccessibleName("View convention")
@@ -75,6 +87,15 @@ class ViewBar(QWidget):
         for event in self._events:
             event.connect(self._follow)
         self._follow()
+        self._face, self.number = parent, next(_numbers)
+        _bars.setdefault(viewer, WeakSet()).add(self)
+        if parent is not None:
+            parent.surfaced.connect(lambda _: _show_one(viewer))
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the widget that has the bar is on the screen."""
+        return isalive(self) and self._face is not None and isalive(self._face) and self._face.on_screen
 
     def _button(self, name: str) -> QPushButton:
         icon, text, tip = _BUTTONS[name]
@@ -117,3 +138,10 @@ class ViewBar(QWidget):
             button.setChecked(name == shown)
         if convention is not None:
             self.convention.setCurrentIndex(self.convention.findData(convention))
+
+
+def _show_one(viewer: ViewerModel) -> None:
+    """Show the bar of the widget that was opened first."""
+    wanted = sorted((bar for bar in _bars.get(viewer, ()) if bar.wanted), key=lambda bar: bar.number)
+    for bar in wanted:
+        bar.setVisible(bar is wanted[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from napari_synthseg.widgets.view.upright import upright
 from napari_synthseg.widgets.view.view import (
     AXIAL,
     CONVENTIONS,
@@ -44,11 +45,13 @@ def view_3d(viewer: napari.viewer.Viewer) -> None:
 
 def view_whole(viewer: napari.viewer.Viewer) -> None:
     """Axial slices through the middle of the scene, all of it in view."""
+    upright(viewer)
     anatomical_view(viewer, current_view(viewer)[1])
 
 
 def swap_sides(viewer: napari.viewer.Viewer) -> None:
     """From neurological to radiological convention and back, in the view that is shown."""
+    upright(viewer)
     name, convention = current_view(viewer)
     now = convention or convention_preferred()
     set_view(viewer, name or AXIAL, CONVENTIONS[1 - CONVENTIONS.index(now)])
@@ -73,4 +76,5 @@ def bind_keys(viewer: napari.viewer.Viewer) -> None:
 
 def _show(name: str, viewer: napari.viewer.Viewer) -> None:
     """A view in the convention that is shown now, or the preferred one."""
+    upright(viewer)
     set_view(viewer, name, current_view(viewer)[1])
