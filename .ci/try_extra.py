@@ -58,6 +58,16 @@ def dicom():
     assert reader
 
 
+def studies():
+    from pathlib import Path
+
+    from napari_synthseg.evaluation.studies import study_retest
+
+    rows = [f"sub-{person}_ses-{scan},{4000 + 100 * person + scan}" for person in range(5) for scan in (1, 2)]
+    Path("volumes.csv").write_text("\n".join(["scan,Left-Hippocampus", *rows, ""]))
+    assert study_retest(["volumes.csv"]).structures[0].icc > 0.9
+
+
 def docs():
     import furo  # noqa: F401
     import myst_parser  # noqa: F401

@@ -65,10 +65,10 @@ def write_figures(folder: Path) -> None:
         )
         ages = study_ageing([example / "ageing/volumes.csv"], AgeingOptions(participants=people["ageing"]))
         again = study_retest([example / "retest/volumes.csv"])
-    figures.save(figures.effects_figure(found.comparisons[0], 0.95), folder, "study_effects", "png")
-    figures.save(figures.volumes_figure(found.comparisons[0], 3), folder, "study_volumes", "png")
-    figures.save(figures.trajectories_figure(ages.trajectories[:3]), folder, "study_trajectories", "png")
-    figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest", "png")
+    figures.save(figures.effects_figure(found.comparisons[0], 0.95), folder, "study_effects")
+    figures.save(figures.volumes_figure(found.comparisons[0], 3), folder, "study_volumes")
+    figures.save(figures.trajectories_figure(ages.trajectories[:3]), folder, "study_trajectories")
+    figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest")
 
 
 def keep(path: Path | None, found: Figures) -> None:

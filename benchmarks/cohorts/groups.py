@@ -19,11 +19,11 @@ from napari_synthseg.evaluation.studies import (
 NOISE = 0.09
 """Standard deviation of volumes at equal age, sex and head size, as a share of the mean."""
 EFFECTS = {
-    "Left-Hippocampus": (4000, 1.2), "Right-Hippocampus": (4100, 0.8), "Left-Amygdala": (1700, 0.5),
-    "Right-Amygdala": (1750, 0.5), "Left-Putamen": (5000, 0.2), "Brain-Stem": (21000, 0.0),
-    "Left-Pallidum": (1900, 0.0), "Left-Lateral-Ventricle": (12000, -0.8),
+    "Left-Hippocampus": (4000, -1.2), "Right-Hippocampus": (4100, -0.8), "Left-Amygdala": (1700, -0.5),
+    "Right-Amygdala": (1750, -0.5), "Left-Putamen": (5000, -0.2), "Brain-Stem": (21000, 0.0),
+    "Left-Pallidum": (1900, 0.0), "Left-Lateral-Ventricle": (12000, 0.8),
 }  # fmt: skip
-"""Mean volume, mm^3, and Cohen's d between the groups."""
+"""Mean volume, mm^3, and Cohen's d, patients minus controls."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ GROUPS = {
 
 
 def true_effects(setting: GroupSetting) -> dict[str, float]:
-    """Cohen's d (eq. 28) of the cohort's making."""
+    """Cohen's d of the cohort's making."""
     n, m = setting.controls, setting.patients
     pooled = np.sqrt((n - 1 + (m - 1) * setting.wider**2) / (n + m - 2))
     return {name: d / pooled for name, (_, d) in EFFECTS.items()}
@@ -76,7 +76,7 @@ def write_groups(folder: Path, setting: GroupSetting, rng: np.random.Generator) 
     d = np.array([d for _, d in EFFECTS.values()])
     own = noise_of(setting.noise, (n, len(d)), rng) * np.where(patient, setting.wider, 1.0)[:, None]
     shared = -0.006 * (age - 70) * 1.0 + 0.5 * (icv / 1.5e6 - 1) + 0.01 * male
-    volumes = means * (1 + shared[:, None] + NOISE * (own - d * patient[:, None]))
+    volumes = means * (1 + shared[:, None] + NOISE * (own + d * patient[:, None]))
     scans = [f"/scans/sub-{i:04d}/anat/sub-{i:04d}_T1w.nii.gz" for i in range(n)]
     texts = np.where(rng.random(volumes.shape) < setting.missing, "", volumes.round(1).astype(str))
     table, people = folder / "volumes.csv", folder / "participants.tsv"
@@ -105,7 +105,7 @@ def measure_groups(setting: GroupSetting, cohorts: int, seed: int, resamples: in
             figures["d"].append(e.cohens_d - true)
             figures["g"].append(e.hedges_g - true)
             low, high = e.difference_ci
-            made = -NOISE * EFFECTS[e.structure][0] * EFFECTS[e.structure][1]
+            made = NOISE * EFFECTS[e.structure][0] * EFFECTS[e.structure][1]
             figures["difference"].append(low <= made <= high)
             if true == 0:
                 figures["false"].append(e.p < 0.05)
@@ -113,7 +113,7 @@ def measure_groups(setting: GroupSetting, cohorts: int, seed: int, resamples: in
             if e.structure.endswith("Amygdala"):
                 figures["power"].append(e.p < 0.05)
             if e.structure == "Left-Hippocampus":
-                figures["d 1.2"].append(e.cohens_d - true)
+                figures["d -1.2"].append(e.cohens_d - true)
         figures["any false, Holm"].append(any(e.p_holm < 0.05 for e in found.effects if truth[e.structure] == 0))
         hits = [truth[e.structure] == 0 for e in found.effects if e.q < 0.05]
         figures["false discoveries"].append(float(np.mean(hits)) if hits else 0.0)
@@ -124,7 +124,7 @@ def groups_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Fi
     """A line for each setting, and their figures."""
     columns = {
         "coverage of d": "coverage", "width": "width", "coverage of the difference": "difference",
-        "bias of d = 1.2": "d 1.2", "bias of g": "g", "power, d = 0.5": "power", "false p": "false",
+        "bias of d = -1.2": "d -1.2", "bias of g": "g", "power, d = -0.5": "power", "false p": "false",
         "false p (Student)": "false student",
         "any false by Holm": "any false, Holm", "false discoveries": "false discoveries",
     }  # fmt: skip

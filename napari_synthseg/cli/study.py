@@ -18,7 +18,6 @@ Form = Literal["png", "svg"]
 
 def make_study() -> Callable[..., int]:
     """Compare groups: correction for age, sex and head size, effect sizes of structures."""
-    from napari_synthseg.evaluation.studies import groups
     from napari_synthseg.evaluation.studies.options import GroupOptions
 
     def study(
@@ -41,21 +40,13 @@ def make_study() -> Callable[..., int]:
             form: kind of the pictures.
             corrected: write the corrected volumes of everybody into this table.
         """
-        _check(out, corrected)
-        result = follow(groups.group_steps(tables, comparing))
-        _finish("group", result, out, json_file)
-        if corrected is not None:
-            from napari_synthseg.evaluation.studies.corrected import write_corrected
-
-            write_corrected(corrected, result)
-        return _draw("group", result, figures, form)
+        return _run("group_steps", tables, comparing, json_file, out, figures, form, corrected)
 
     return study
 
 
 def make_ageing() -> Callable[..., int]:
     """Fit trajectories of volumes over age (SynthSeg+)."""
-    from napari_synthseg.evaluation.studies import ageing as job
     from napari_synthseg.evaluation.studies.options import AgeingOptions
 
     def ageing(
@@ -76,17 +67,13 @@ def make_ageing() -> Callable[..., int]:
             figures: draw the trajectories into this folder.
             form: kind of the pictures.
         """
-        _check(out)
-        result = follow(job.ageing_steps(tables, fitting))
-        _finish("ageing", result, out, json_file)
-        return _draw("ageing", result, figures, form)
+        return _run("ageing_steps", tables, fitting, json_file, out, figures, form)
 
     return ageing
 
 
 def make_retest() -> Callable[..., int]:
     """Measure how well volumes are reproduced in repeated scans."""
-    from napari_synthseg.evaluation.studies import retest as job
     from napari_synthseg.evaluation.studies.options import RetestOptions
 
     def retest(
@@ -107,39 +94,42 @@ def make_retest() -> Callable[..., int]:
             figures: draw differences and Bland-Altman plots into this folder.
             form: kind of the pictures.
         """
-        _check(out)
-        result = follow(job.retest_steps(tables, measuring))
-        _finish("retest", result, out, json_file)
-        return _draw("retest", result, figures, form)
+        return _run("retest_steps", tables, measuring, json_file, out, figures, form)
 
     return retest
 
 
-def _check(*tables: Path | None) -> None:
-    """Refuse names of tables before the work, not after it."""
-    from napari_synthseg.evaluation.studies.saving import check_table_name
+def _run(
+    steps: str,
+    tables: list[Path],
+    options: Any,
+    json_file: Path | None,
+    out: Path | None,
+    figures: Path | None,
+    form: Form,
+    corrected: Path | None = None,
+) -> int:
+    """Run a study, print it and write its files; names of tables are checked before the work."""
+    from napari_synthseg.evaluation import studies
 
-    for table in tables:
-        if table is not None:
-            check_table_name(table)
+    job = getattr(studies, steps)  # or the sentence about the libraries
+    from napari_synthseg.evaluation.studies import report
 
-
-def _finish(kind: str, result: Any, out: Path | None, json_file: Path | None) -> None:
-    from napari_synthseg.evaluation.studies import telling
-    from napari_synthseg.evaluation.studies.saving import write_json, write_table
-
-    print(getattr(telling, f"{kind}_text")(result))
+    for path in (out, corrected):
+        if path is not None:
+            report.check_table_name(path)
+    result = follow(job(tables, options))
+    print(report.report_text(result))
     if out is not None:
-        write_table(out, *getattr(telling, f"{kind}_rows")(result))
+        report.write_table(out, report.report_table(result))
     if json_file is not None:
-        write_json(json_file, getattr(telling, f"{kind}_json")(result))
+        report.write_json(json_file, result)
+    if corrected is not None:
+        report.write_table(corrected, report.corrected_table(result))
+    if figures is not None:
+        from napari_synthseg.evaluation.studies.figures import write_figures
 
-
-def _draw(kind: str, result: Any, folder: Path | None, form: str) -> int:
-    if folder is not None:
-        from napari_synthseg.evaluation.studies import figures
-
-        for path in getattr(figures, f"{kind}_figures")(result, folder, form):
+        for path in write_figures(result, figures, form):
             print(path, file=sys.stderr)
     return DONE
 

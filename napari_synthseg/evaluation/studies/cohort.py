@@ -1,234 +1,250 @@
-"""From tables to a cohort: volumes as an array, and beside them what is known of the people."""
+"""Combine tables of volumes, people and quality into a cohort."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import names
-from napari_synthseg.evaluation.studies.identity import People, examples_of
-from napari_synthseg.evaluation.studies.notes import Notes
-from napari_synthseg.evaluation.studies.numerals import is_missing, is_numeric, parse_numbers
+from napari_synthseg.evaluation.studies import columns as names
 from napari_synthseg.evaluation.studies.options import TableOptions, names_of
-from napari_synthseg.evaluation.studies.records import Record, records_of, without_failed
-from napari_synthseg.evaluation.studies.text_table import TextTable, read_text_table
-
-WHOSE = "; --participants gives a table of the people"
-"""Said where a column is not there and no such table was given."""
+from napari_synthseg.evaluation.studies.tables import (
+    WHO,
+    Notes,
+    bare,
+    identified,
+    known_people,
+    person_in,
+    read_table,
+    titles,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Scans with their volumes, and whose they are."""
+    """Scans with their volumes and people: three frames with the same rows.
 
-    subjects: tuple[str, ...]
-    """Of each scan; a name of its own for a scan of nobody known."""
-    sessions: tuple[str, ...]
-    scans: tuple[str, ...]
-    """What the table calls each scan, a path where it holds paths; empty where it does not say."""
-    folders: tuple[Path, ...]
-    """Where the table of each scan lies."""
-    structures: tuple[str, ...]
-    volumes: np.ndarray
-    """(scans, structures), in the unit of the table, mm^3 in ours; NaN where missing."""
-    cells: dict[str, list[str]]
-    """The columns that were asked for, as text, by the name they were asked by."""
-    marks: dict[str, str | None]
-    """What separates decimals in each of them."""
+    Attributes:
+        who: `tables.WHO`; the person is always known.
+        volumes: (scans, structures), in the unit of the table; NaN if missing.
+        cells: the requested columns, as text.
+    """
+
+    who: pd.DataFrame
+    volumes: pd.DataFrame
+    cells: pd.DataFrame
 
     def __len__(self) -> int:
-        return len(self.subjects)
+        return len(self.who)
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> Cohort:
-        """Some of the scans."""
-        index = np.asarray(rows, np.intp)
-        return replace(
-            self,
-            subjects=tuple(self.subjects[i] for i in index),
-            sessions=tuple(self.sessions[i] for i in index),
-            scans=tuple(self.scans[i] for i in index),
-            folders=tuple(self.folders[i] for i in index),
-            volumes=self.volumes[index],
-            cells={name: [cells[i] for i in index] for name, cells in self.cells.items()},
-        )
+    def take(self, rows: np.ndarray) -> Cohort:
+        """Select scans by a mask or by their places."""
+        index = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else rows
+        return Cohort(*(one.iloc[index].reset_index(drop=True) for one in (self.who, self.volumes, self.cells)))
+
+    def titles(self, rows: np.ndarray) -> list[str]:
+        """Return names of the scans in a mask, for a note."""
+        return titles(self.who[np.asarray(rows)])
 
 
 def load_cohort(
     tables: Sequence[Path], options: TableOptions, wanted: Mapping[str, str] | Sequence[str], notes: Notes
 ) -> Cohort:
-    """Reads tables of volumes and of people, and puts them together.
+    """Read tables of volumes and of people, and join them.
 
     Args:
-        tables: tables of volumes; several are put together scan by scan.
-        options: what belongs together.
-        wanted: columns that are needed beside the volumes; looked for among the people first. As a mapping: with
-            the end of the sentence to be said where they are not there.
-        notes: what was left out is noted here.
+        tables: tables of volumes; several are joined scan by scan.
+        options: how the tables belong together.
+        wanted: columns needed beside the volumes, looked for among the people first. As a mapping: with the end of
+            the error's sentence if the column does not exist.
+        notes: everything left out is noted here.
 
     Raises:
-        InputError: a table cannot be used, a column is not there, no scan is of anybody known, or nothing is left.
+        InputError: a table cannot be used, a column does not exist, no scan belongs to a known person, or nothing is
+            left.
     """
     if not tables:
         raise InputError("Give a table of volumes, such as `segment --volumes` writes.")
-    read = [read_text_table(Path(table), notes) for table in tables]
-    records = records_of(read, options.id, notes)
-    if options.quality is not None:
-        records = without_failed(records, read_text_table(Path(options.quality), notes), notes)
-    people = None if options.participants is None else read_text_table(Path(options.participants), notes)
     hints = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, "")
-    sources = _sources(hints, read, people)
-    cells, records, subjects = _with_people(records, sources, people, notes)
-    if not records:
-        raise InputError(f"No scan of {read[0].path.name} can be used: {'; '.join(map(str, notes.all[-2:]))}.")
-    structures, volumes = _volumes(read, records, options, _in_use(sources, read), notes)
-    marks = {
-        name: people.mark
-        if people is not None and of_people
-        else next((t.mark for t in read if column in t.columns), None)
-        for name, (of_people, column) in sources.items()
-    }
-    cohort = Cohort(
-        subjects=tuple(subjects),
-        sessions=tuple(record.who.session for record in records),
-        scans=tuple(record.who.scan for record in records),
-        folders=tuple(record.folder for record in records),
-        structures=tuple(structures),
-        volumes=volumes,
-        cells=cells,
-        marks=marks,
-    )
-    return cohort if options.sides == "apart" else both_sides(cohort)
+    rows = _combined([identified(read_table(Path(table), notes), options.id) for table in tables], notes)
+    if options.quality is not None:
+        rows = rows[~_failed(rows, read_table(Path(options.quality), notes), notes)].reset_index(drop=True)
+    people = None if options.participants is None else read_table(Path(options.participants), notes)
+    columns = [column for column in rows if column not in WHO]
+    theirs, ours = _sources(hints, columns, people, ", ".join(map(str, tables)))
+    cells, keep = rows[list(ours.values())].set_axis(list(ours), axis=1), np.ones(len(rows), bool)
+    if people is not None:
+        found, keep = _join_people(rows, people, theirs, notes)
+        cells = pd.concat([found, cells], axis=1)
+    rows, cells = rows[keep].reset_index(drop=True), cells[keep].reset_index(drop=True)
+    if not len(rows):
+        raise InputError(f"No scan of {Path(tables[0]).name} can be used: {'; '.join(map(str, notes.all[-2:]))}.")
+    numbers = pd.Series([f"row {i + 1}" for i in rows.index])
+    rows["#subject"] = rows["#subject"].fillna(numbers)
+    rows["#person"] = rows["#person"].fillna(numbers)
+    in_use = {*ours.values(), *(names.find(name, columns) for name in hints)}
+    volumes = _volumes(rows, [column for column in columns if column not in in_use], options, str(tables[0]), notes)
+    return Cohort(rows[WHO], volumes if options.sides == "apart" else _both_sides(volumes), cells[list(hints)])
+
+
+def _combined(tables: list[pd.DataFrame], notes: Notes) -> pd.DataFrame:
+    """Return one row a scan; scans with contradicting rows are left out.
+
+    Rows of the same scan (or, in a table without scans, of the same person and session) are merged, and a table
+    without scans adds its columns to all scans of its people. Other rows of the same person are scans of their own.
+    """
+    rows, *others = sorted(tables, key=lambda table: table["#scan"].isna().all())
+    conflict = pd.Series(False, index=rows.index)
+    for table in others:
+        personal = table["#scan"].isna() & table["#person"].isin(rows["#person"].dropna())
+        if personal.any():
+            facts, clash, _ = _facts_about(rows, table[personal], [c for c in table if c not in WHO])
+            both = [column for column in facts if column in rows]
+            clash |= ((rows[both] != facts[both]) & rows[both].notna() & facts[both].notna()).any(axis=1)
+            conflict |= clash
+            rows = rows.combine_first(facts)[[*rows, *(c for c in facts if c not in rows)]]
+        rows = pd.concat([rows, table[~personal]], ignore_index=True)
+        conflict = conflict.reindex(rows.index, fill_value=False)
+    repeated = rows.duplicated() & rows["#subject"].notna()
+    notes.add("rows", "stand in the tables twice: the second was left out", titles(rows[repeated]))
+    rows, conflict = rows[~repeated], conflict[~repeated]
+    key = rows["#scan"].fillna(rows["#person"] + " " + rows["#session"])
+    several = key.notna() & key.duplicated(keep=False)
+    if several.any():
+        groups = rows[several].groupby(key[several], sort=False)
+        merged = groups.first().set_axis(key[several].drop_duplicates().index)
+        distinct = groups[[column for column in rows if column not in WHO]].nunique()
+        differ = (distinct > 1).any(axis=1).to_numpy() | groups.apply(lambda one: conflict[one.index].any()).to_numpy()
+        rows = pd.concat([rows[~several], merged]).sort_index()
+        conflict = pd.concat([conflict[~several], pd.Series(differ, index=merged.index)]).sort_index()
+        columns = ", ".join(distinct.columns[(distinct > 1).any()][:3])
+    else:
+        columns = "those of the people"
+    what = f"scans stand in the tables twice with different values ({columns}), so left out"
+    notes.add("rows", what, titles(rows[conflict]))
+    return rows[~conflict].reset_index(drop=True)
+
+
+def _facts_about(
+    rows: pd.DataFrame, facts: pd.DataFrame, columns: list[str]
+) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """Look up facts by person and, if both sides name one, session.
+
+    Returns:
+        The columns for each row, whether several facts contradict each other, and whether there are any.
+    """
+    pairs = rows[["#person", "#session"]].reset_index().merge(facts, on="#person", suffixes=("", " of facts"))
+    theirs = pairs["#session of facts"]
+    pairs = pairs[(pairs["#session"] == theirs) | pairs["#session"].isna() | theirs.isna()]
+    groups = pairs.groupby("index")[columns]
+    found = groups.first().reindex(rows.index)
+    conflict = (groups.nunique() > 1).any(axis=1).reindex(rows.index, fill_value=False)
+    return found, conflict.astype(bool), pd.Series(rows.index.isin(pairs["index"]), rows.index)
+
+
+def _failed(rows: pd.DataFrame, quality: pd.DataFrame, notes: Notes) -> np.ndarray:
+    """Mark scans with a "likely failed" verdict, matched by path, else by the scan's name."""
+    where = quality.attrs["path"]
+    if "verdict" not in quality:
+        raise InputError(f"{where} has no column 'verdict': give a table that `segment --qc` wrote.")
+    judged = identified(quality)
+    name = judged["#scan"].fillna(judged["#subject"]).fillna("")
+    verdicts = pd.Series(judged["verdict"].str.contains("fail", case=False, na=False).to_numpy(), index=name)
+    verdicts = pd.concat([verdicts, verdicts.set_axis([bare(one) for one in name])])
+    verdicts = verdicts[~verdicts.index.duplicated()]
+    own = rows["#scan"].fillna(rows["#subject"]).fillna("")
+    found = own.map(verdicts).fillna(own.map(bare).map(verdicts))
+    failed = (found == True).to_numpy()  # noqa: E712
+    notes.add("rows", f"scans have likely failed by {where.name}, so left out", titles(rows[failed]))
+    notes.add("rows", f"scans are not in {where.name}: kept", titles(rows[found.isna()]))
+    return failed
 
 
 def _sources(
-    wanted: Mapping[str, str], tables: list[TextTable], people: TextTable | None
-) -> dict[str, tuple[bool, str]]:
-    """For each column that is wanted: whether the table of people has it, and what it is called there."""
-    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
-    found: dict[str, tuple[bool, str]] = {}
-    missing: list[str] = []
-    for name in wanted:
-        own = names.find(name, people.columns) if people is not None else None
-        column = own or names.find(name, columns)
-        if column is None:
-            missing.append(name)
-        else:
-            found[name] = (own is not None, column)
-    if missing:
-        where = " and ".join(str(t.path) for t in ([people] if people is not None else []) + tables)
-        everything = [*(people.columns if people is not None else ()), *columns]
-        hints = dict.fromkeys([WHOSE if people is None else "", *(wanted[name] for name in missing)])
-        raise names.all_unknown(missing, everything, where, "".join(hints))
-    return found
-
-
-def _in_use(sources: dict[str, tuple[bool, str]], tables: list[TextTable]) -> set[str]:
-    """Columns of the volumes that are no structures here, since they say what was asked for by name."""
-    columns = [column for table in tables for column in table.columns]
-    alike = {names.find(name, columns) for name in sources}
-    return {column for _, column in sources.values()} | {column for column in alike if column}
-
-
-def _with_people(
-    records: list[Record], sources: dict[str, tuple[bool, str]], people: TextTable | None, notes: Notes
-) -> tuple[dict[str, list[str]], list[Record], list[str]]:
-    """The wanted cells of each scan, the scans that are somebody's, and whose they are."""
-    directory = None if people is None else People(people)
-    of_people = [(name, column) for name, (own, column) in sources.items() if own]
-    kept, subjects, nobody, unclear = [], [], [], []
-    cells: dict[str, list[str]] = {name: [] for name in sources}
-    seen: set[str] = set()
-    for number, record in enumerate(records):
-        subject, row = record.who.subject or f"row {number + 1}", dict.fromkeys(sources, "")
-        if directory is not None and people is not None:
-            match = directory.find(record.who)
-            if match is None or not match[1]:
-                nobody.append(record.who)
-                continue
-            subject = match[0]
-            seen.add(subject)
-            said = {tuple(people.rows[i][people.columns.index(column)] for _, column in of_people) for i in match[1]}
-            agreed = _agreed(said)
-            if agreed is None:
-                unclear.append(record.who)
-                continue
-            row.update(zip([name for name, _ in of_people], agreed, strict=True))
-        row.update({name: record.cells.get(column, "") for name, (own, column) in sources.items() if not own})
-        for name, cell in row.items():
-            cells[name].append(cell)
-        kept.append(record)
-        subjects.append(subject)
-    if people is not None and directory is not None:
-        where = people.path.name
-        notes.add("rows", f"scans are of nobody in {where}, so left out", examples_of(nobody))
-        notes.add(
-            "rows", f"scans are of people about whom {where} says different things, so left out", examples_of(unclear)
+    wanted: Mapping[str, str], columns: list[str], people: pd.DataFrame | None, where: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the wanted columns among the people and among the volumes, by the name asked for."""
+    of_people = [] if people is None else list(people)
+    theirs = {name: column for name in wanted if (column := names.find(name, of_people))}
+    ours = {name: column for name in wanted if name not in theirs and (column := names.find(name, columns))}
+    if lacking := [name for name in wanted if name not in theirs and name not in ours]:
+        hint = "; --participants gives a table of the people" if people is None else ""
+        where = where if people is None else f"{people.attrs['path']} and {where}"
+        raise names.missing(
+            lacking, [*of_people, *columns], where, "".join(dict.fromkeys([hint, *(wanted[name] for name in lacking)]))
         )
-        notes.add(where, "people have no scan", [name for name in directory.names.values() if name not in seen])
-    return cells, kept, subjects
+    return theirs, ours
 
 
-def _agreed(said: set[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """What several rows about one person say together, or None where two say different things."""
-    out = []
-    for cells in zip(*said, strict=True):
-        known = {cell for cell in cells if not is_missing(cell)}
-        if len(known) > 1:
-            return None
-        out.append(known.pop() if known else "")
-    return tuple(out)
+def _join_people(
+    rows: pd.DataFrame, table: pd.DataFrame, columns: dict[str, str], notes: Notes
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Name the rows after their people; return the columns of each row by the name asked for, and the rows to keep."""
+    where, asked = table.attrs["path"].name, [f"={name}" for name in columns]
+    people = pd.concat([identified(table)[WHO], table[list(columns.values())].set_axis(asked, axis=1)], axis=1)
+    people = people[people["#person"].notna()]
+    if not len(people):
+        raise InputError(f"{where} names nobody: its column of subjects is empty.")
+    known = known_people(list(dict.fromkeys(people["#person"])))
+    written = dict(zip(people["#person"], people["#subject"], strict=True))
+    matches = [
+        person_in(known, person, scan)
+        for person, scan in zip(rows["#person"].fillna(""), rows["#scan"].fillna(""), strict=True)
+    ]
+    rows["#person"] = pd.Series(matches, index=rows.index, dtype=object)
+    found, conflict, matched = _facts_about(rows, people, asked)
+    notes.add("rows", f"scans are of nobody in {where}, so left out", titles(rows[~matched]))
+    notes.add(
+        "rows", f"scans are of people about whom {where} says different things, so left out", titles(rows[conflict])
+    )
+    unseen = [name for person, name in written.items() if person not in set(rows["#person"][matched])]
+    notes.add(where, "people have no scan", unseen)
+    rows["#subject"] = rows["#person"].map(written).fillna(rows["#subject"])
+    return found.set_axis(list(columns), axis=1), (matched & ~conflict).to_numpy()
 
 
-def _volumes(
-    tables: list[TextTable], records: list[Record], options: TableOptions, used: set[str], notes: Notes
-) -> tuple[list[str], np.ndarray]:
-    """The structures, and their volumes (scans, structures)."""
-    held = {column for record in records for column in record.cells}
-    columns = [c for c in dict.fromkeys(c for t in tables for c in t.columns) if c in held and c not in used]
+def numbers(text: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Convert a column to finite numbers, NaN elsewhere; also return the mask of cells that are neither nor missing."""
+    values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+    return values, text.notna() & values.isna()
+
+
+def _volumes(rows: pd.DataFrame, columns: list[str], options: TableOptions, where: str, notes: Notes) -> pd.DataFrame:
     known = [column for column in columns if names.is_structure(column)]
-    asked = names_of(options.structures)
-    if known and not asked:
-        notes.add("columns", "are no structures that are known, so left out (--structures takes them)",
-                  [column for column in columns if column not in known])  # fmt: skip
-    candidates = names.chosen(asked, columns) if asked else known or columns
-    marks = {column: table.mark for table in reversed(tables) for column in table.columns}
-    structures, volumes, text = [], [], []
+    if options.structures:
+        candidates = names.chosen(names_of(options.structures), columns)
+    else:
+        candidates = known or columns
+    if known and not options.structures:
+        others = [column for column in columns if column not in known]
+        notes.add("columns", "are no structures that are known, so left out (--structures takes them)", others)
+    found, text = {}, []
     for column in candidates:
-        cells = [record.cells.get(column, "") for record in records]
-        parsed = parse_numbers(cells, marks[column])
-        if not is_numeric(parsed):
+        values, wrong = numbers(rows[column])
+        if not values.notna().any() or values.notna().sum() < wrong.sum():
             text.append(column)
             continue
-        gone = [records[row].who for row, cell in enumerate(cells) if is_missing(cell)]
-        notes.add(column, "volumes are missing, so left out of this structure", examples_of(gone))
-        notes.add(column, "cells are no numbers, so taken as missing", [cells[row] for row in parsed.wrong])
-        structures.append(column)
-        volumes.append(_possible(column, parsed.values, records, notes))
+        negative, empty = values < 0, (values == 0) & (not names.may_be_empty(column))
+        notes.add(column, "volumes are missing, so left out of this structure", titles(rows[rows[column].isna()]))
+        notes.add(column, "cells are no numbers, so taken as missing", rows[column][wrong])
+        notes.add(column, "volumes are negative, so taken as missing", titles(rows[negative]))
+        notes.add(column, "volumes are 0 (not found in the scan), so taken as missing", titles(rows[empty]))
+        found[column] = values.mask(negative | empty)
     notes.add("columns", "hold no numbers, so are no structures", text)
-    if not structures:
-        raise InputError(f"{tables[0].path} has no column of volumes: give a table that `segment --volumes` wrote.")
-    return structures, np.stack(volumes, 1)
+    if not found:
+        raise InputError(f"{where} has no column of volumes: give a table that `segment --volumes` wrote.")
+    return pd.DataFrame(found, index=rows.index)
 
 
-def _possible(column: str, values: np.ndarray, records: list[Record], notes: Notes) -> np.ndarray:
-    """Volumes, NaN in place of those that nobody has."""
-    negative = values < 0
-    empty = (values == 0) & (not names.may_be_empty(column))
-    for where, what in ((negative, "volumes are negative"), (empty, "volumes are 0 (not found in the scan)")):
-        rows = np.flatnonzero(where)
-        notes.add(column, f"{what}, so taken as missing", examples_of([records[row].who for row in rows]))
-    return np.where(negative | empty, np.nan, values)
-
-
-def both_sides(cohort: Cohort) -> Cohort:
-    """The cohort with left and right of every structure added up; what has no other side stays as it is."""
-    parts: dict[str, list[int]] = {}
-    for place, structure in enumerate(cohort.structures):
-        parts.setdefault(names.side_and_rest(structure)[1], []).append(place)
-    titles = [rest if len(places) > 1 else cohort.structures[places[0]] for rest, places in parts.items()]
-    volumes = np.stack([cohort.volumes[:, places].sum(1) for places in parts.values()], 1)
-    return replace(cohort, structures=tuple(titles), volumes=volumes)
+def _both_sides(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Add left and right of every structure; structures without another side stay as they are."""
+    parts: dict[str, list[str]] = {}
+    for column in volumes:
+        parts.setdefault(names.without_side(column), []).append(column)
+    return pd.DataFrame(
+        {(rest if len(same) > 1 else same[0]): volumes[same].sum(axis=1, skipna=False) for rest, same in parts.items()}
+    )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies.ageing import AgeingStudy, Trajectory
 from napari_synthseg.evaluation.studies.groups import Comparison, GroupStudy
+from napari_synthseg.evaluation.studies.report import Study, write
 from napari_synthseg.evaluation.studies.retest import Reproducibility, RetestStudy
-from napari_synthseg.evaluation.studies.saving import write
 
-FORMS = ("png", "svg")
 PANELS = 12
 """Most panels on a page."""
 DOTS = 3000
@@ -23,49 +21,39 @@ DOTS = 3000
 BLUE, RED, GREY = "#2b6cb0", "#c05621", "#8a8f98"
 
 
-def save(figure: Any, folder: Path, name: str, form: str) -> Path:
-    """Write a matplotlib figure; the file appears complete or not at all.
+def save(figure: Any, folder: Path, name: str, form: Literal["png", "svg"] = "png") -> Path:
+    """Write a matplotlib figure atomically.
 
     Raises:
-        InputError: the form is none of `FORMS`, or the folder cannot be written to.
+        InputError: the folder cannot be written to.
     """
-    if form not in FORMS:
-        raise InputError(f"Pictures are png or svg, not {form!r}.")
     path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.{form}"
     write(path, lambda file: figure.savefig(file, format=form, dpi=110))
     return path
 
 
-def group_figures(study: GroupStudy, folder: Path, form: str = "png") -> list[Path]:
-    """Of each comparison the effect sizes of all structures, and the corrected volumes of the largest effects."""
-    written = []
-    for one in study.comparisons:
-        name = f"{one.reference}-{one.group}"
-        written.append(save(effects_figure(one, study.options.confidence), folder, f"effects_{name}", form))
-        written.append(save(volumes_figure(one), folder, f"volumes_{name}", form))
-    return written
+def write_figures(study: Study, folder: Path, form: Literal["png", "svg"] = "png") -> list[Path]:
+    """Draw a study and return the files.
 
-
-def ageing_figures(study: AgeingStudy, folder: Path, form: str = "png") -> list[Path]:
-    """Trajectories of all structures, some on a page (SynthSeg+, figures 6 and S5)."""
-    return [
-        save(trajectories_figure(page), folder, f"trajectories_{number}", form)
-        for number, page in enumerate(_pages(study.trajectories, 3), 1)
-    ]
-
-
-def retest_figures(study: RetestStudy, folder: Path, form: str = "png") -> list[Path]:
-    """Differences of all structures, and Bland-Altman plots, some on a page."""
-    written = [save(differences_figure(study), folder, "differences", form)]
-    for number, page in enumerate(_pages(study.structures, 3), 1):
-        written.append(save(bland_altman_figure(page), folder, f"bland_altman_{number}", form))
-    return written
-
-
-def _pages(items: Sequence[Any], columns: int) -> Iterator[Sequence[Any]]:
-    step = PANELS // columns * columns
-    for start in range(0, len(items), step):
-        yield items[start : start + step]
+    Groups: effect sizes of all structures and the corrected volumes of the largest ones, for each comparison. Ageing:
+    trajectories (SynthSeg+, figures 6 and S5). Retest: differences of all structures and Bland-Altman plots.
+    """
+    if isinstance(study, GroupStudy):
+        named = {
+            f"{kind}_{one.reference}-{one.group}": figure
+            for one in study.comparisons
+            for kind, figure in (
+                ("effects", effects_figure(one, study.options.confidence)), ("volumes", volumes_figure(one))
+            )
+        }  # fmt: skip
+    elif isinstance(study, AgeingStudy):
+        pages = [study.trajectories[i : i + PANELS] for i in range(0, len(study.trajectories), PANELS)]
+        named = {f"trajectories_{number}": trajectories_figure(page) for number, page in enumerate(pages, 1)}
+    else:
+        plots = [study.structures[i : i + PANELS] for i in range(0, len(study.structures), PANELS)]
+        named = {"differences": differences_figure(study)}
+        named |= {f"bland_altman_{number}": bland_altman_figure(page) for number, page in enumerate(plots, 1)}
+    return [save(figure, folder, name, form) for name, figure in named.items()]
 
 
 def _figure(width: float, height: float) -> Any:
@@ -74,40 +62,53 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _panels(count: int, columns: int, size: tuple[float, float] = (3.1, 2.4)) -> tuple[Any, list[Any]]:
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = _figure(size[0] * columns, size[1] * rows)
+def _rows(titles: Sequence[str], label: str) -> tuple[Any, Any]:
+    """Make a figure with a row for each structure."""
+    figure = _figure(6.4, 1.2 + 0.2 * len(titles))
+    axis = figure.subplots()
+    axis.set_yticks(range(len(titles)), titles, fontsize=8)
+    axis.set_ylim(-0.8, len(titles) - 0.2)
+    axis.set_xlabel(label)
+    axis.grid(axis="x", alpha=0.3)
+    return figure, axis
+
+
+def _panels(titles: Sequence[str], xlabel: str, ylabel: str) -> tuple[Any, list[Any]]:
+    """Make a figure with a small panel for each structure."""
+    columns = min(3, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = _figure(3.1 * columns, 2.4 * rows)
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel().tolist()
-    for axis in axes[count:]:
+    for axis in axes[len(titles) :]:
         axis.set_visible(False)
-    return figure, axes[:count]
+    for axis, title in zip(axes, titles, strict=False):
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(xlabel, fontsize=8)
+        axis.set_ylabel(ylabel, fontsize=8)
+        axis.tick_params(labelsize=8)
+    return figure, axes[: len(titles)]
 
 
 def effects_figure(one: Comparison, confidence: float) -> Any:
-    """A forest plot: Cohen's d with its interval, largest on top."""
+    """Draw a forest plot: Cohen's d with its bootstrap interval, largest on top."""
     found = sorted((e for e in one.effects if np.isfinite(e.cohens_d)), key=lambda e: abs(e.cohens_d))
-    figure = _figure(6.4, 1.2 + 0.2 * len(found))
-    axis = figure.subplots()
+    label = f"Cohen's d with {100 * confidence:g} % bootstrap interval (left: smaller in {one.group})"
+    figure, axis = _rows([e.structure for e in found], label)
     for row, e in enumerate(found):
         color = BLUE if e.q < 0.05 else GREY
         axis.plot(e.ci, [row, row], color=color, lw=1.6)
         axis.plot([e.cohens_d], [row], "o", color=color, ms=4.5)
     axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(found)), [e.structure for e in found], fontsize=8)
-    axis.set_ylim(-0.8, len(found) - 0.2)
-    axis.set_xlabel(f"Cohen's d with {100 * confidence:g} % interval (right: smaller in {one.group})")
-    axis.set_title(
-        f"{one.reference} (n={one.sizes[0]}) against {one.group} (n={one.sizes[1]}); blue: q < 0.05", fontsize=9
-    )
-    axis.grid(axis="x", alpha=0.3)
+    sizes = f"{one.reference} (n={one.sizes[0]}) against {one.group} (n={one.sizes[1]})"
+    axis.set_title(f"{sizes}; blue: q < 0.05 (HC3)", fontsize=9)
     return figure
 
 
 def volumes_figure(one: Comparison, count: int = 6) -> Any:
-    """Corrected volumes of everybody, for the structures with the largest effects."""
+    """Draw everybody's corrected volumes, for the structures with the largest effects."""
     order = sorted(range(len(one.effects)), key=lambda i: -abs(np.nan_to_num(one.effects[i].cohens_d)))[:count]
-    figure, axes = _panels(len(order), 3)
+    titles = [f"{one.effects[i].structure}\nd = {one.effects[i].cohens_d:+.2f}" for i in order]
+    figure, axes = _panels(titles, "", "corrected volume / 1000")
     rng = np.random.default_rng(0)
     for axis, i in zip(axes, order, strict=True):
         parts = [one.corrected[~one.is_other, i], one.corrected[one.is_other, i]]
@@ -117,61 +118,44 @@ def volumes_figure(one: Comparison, count: int = 6) -> Any:
             shown = part if len(part) <= DOTS else rng.choice(part, DOTS, replace=False)
             axis.plot(place + rng.uniform(-0.18, 0.18, len(shown)), shown, ".", color=color, ms=3, alpha=0.5)
         axis.set_xticks([1, 2], [one.reference, one.group])
-        axis.set_title(f"{one.effects[i].structure}\nd = {one.effects[i].cohens_d:.2f}", fontsize=9)
-        axis.set_ylabel("corrected volume / 1000", fontsize=8)
-        axis.tick_params(labelsize=8)
     return figure
 
 
 def trajectories_figure(trajectories: Sequence[Trajectory]) -> Any:
-    """Scans as dots (linear terms taken out), the curve and its band."""
-    figure, axes = _panels(len(trajectories), 3)
+    """Draw scans as dots (without the linear terms), the curve and its band."""
+    figure, axes = _panels([t.structure for t in trajectories], "age, years", "volume / 1000")
     rng = np.random.default_rng(0)
     for axis, t in zip(axes, trajectories, strict=True):
-        ages, volumes = t.points
-        if len(ages) > DOTS:
-            some = rng.choice(len(ages), DOTS, replace=False)
-            ages, volumes = ages[some], volumes[some]
-        axis.plot(ages, volumes / 1000, ".", color=GREY, ms=2.5, alpha=0.35, rasterized=True)
+        some = rng.permutation(len(t.points[0]))[:DOTS]
+        ages, volumes = t.points[0][some], t.points[1][some] / 1000
+        axis.plot(ages, volumes, ".", color=GREY, ms=2.5, alpha=0.35, rasterized=True)
         axis.fill_between(t.ages, t.band[0] / 1000, t.band[1] / 1000, color=BLUE, alpha=0.3, lw=0)
         axis.plot(t.ages, t.curve / 1000, color=BLUE, lw=2)
-        low, high = np.quantile(volumes / 1000, [0.002, 0.998])
+        low, high = np.quantile(volumes, [0.002, 0.998])
         axis.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-        axis.set_title(t.structure, fontsize=9)
-        axis.set_xlabel("age, years", fontsize=8)
-        axis.set_ylabel("volume / 1000", fontsize=8)
-        axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
     return figure
 
 
 def differences_figure(study: RetestStudy) -> Any:
-    """Absolute symmetrised volume differences with intervals, largest on top."""
+    """Draw absolute symmetrized volume differences with intervals, largest on top."""
     found = sorted(study.structures, key=lambda r: r.difference_percent)
-    figure = _figure(6.4, 1.2 + 0.2 * len(found))
-    axis = figure.subplots()
+    label = f"absolute symmetrized volume difference, % ({study.people} people)"
+    figure, axis = _rows([r.structure for r in found], label)
     for row, r in enumerate(found):
         axis.barh(row, r.difference_percent, color=BLUE, alpha=0.75)
         axis.plot(r.difference_ci, [row, row], color="black", lw=1.2)
-    axis.set_yticks(range(len(found)), [r.structure for r in found], fontsize=8)
-    axis.set_ylim(-0.8, len(found) - 0.2)
-    axis.set_xlabel(f"absolute symmetrised volume difference, % ({study.people} people)")
-    axis.grid(axis="x", alpha=0.3)
     return figure
 
 
 def bland_altman_figure(structures: Sequence[Reproducibility]) -> Any:
-    """Second less first scans over their mean, with bias and limits of agreement."""
-    figure, axes = _panels(len(structures), 3)
+    """Draw second minus first scans over their mean, with bias and limits of agreement."""
+    titles = [f"{r.structure}\nICC {r.icc:.3f}" for r in structures]
+    figure, axes = _panels(titles, "mean volume / 1000", "second - first")
     for axis, r in zip(axes, structures, strict=True):
         first, second = (part / 1000 for part in r.pairs)
         axis.plot((first + second) / 2, second - first, ".", color=BLUE, ms=4, alpha=0.6)
         for key, style in (("bias", "-"), ("lower", "--"), ("upper", "--")):
-            value = r.bland_altman[key]
-            axis.axhline((value if isinstance(value, float) else value[0]) / 1000, color=RED, ls=style, lw=1.2)
+            axis.axhline(float(r.bland_altman[key]) / 1000, color=RED, ls=style, lw=1.2)  # type: ignore[arg-type]
         axis.axhline(0, color="black", lw=0.6)
-        axis.set_title(f"{r.structure}\nICC {r.icc:.3f}", fontsize=9)
-        axis.set_xlabel("mean volume / 1000", fontsize=8)
-        axis.set_ylabel("second - first", fontsize=8)
-        axis.tick_params(labelsize=8)
     return figure

@@ -1,6 +1,7 @@
 """Group studies: do structures of patients differ from those of controls at equal age, sex and head size?
 
-SynthSeg, section 5.3: volumes are corrected for covariates by a linear model, and effect sizes are Cohen's d (eq. 28).
+SynthSeg, section 5.3. The difference, its interval and its p-value come from one linear model with HC3 standard
+errors (statsmodels), which hold if patients vary more than controls; the interval of Cohen's d is a bootstrap (scipy).
 """
 
 from __future__ import annotations
@@ -10,271 +11,320 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from statsmodels.api import OLS
+from statsmodels.stats.multitest import multipletests
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import bootstrap
+from napari_synthseg.evaluation.studies import columns as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
-from napari_synthseg.evaluation.studies.covariates import Covariate, Design, complete, make_design, read_covariate
-from napari_synthseg.evaluation.studies.effects import additions, effects, hedges_factor, slopes
-from napari_synthseg.evaluation.studies.notes import Notes
+from napari_synthseg.evaluation.studies.model import (
+    FEWEST,
+    Moments,
+    bootstrap_interval,
+    complete,
+    effects,
+    hedges_factor,
+    is_category,
+    make_design,
+    read_covariate,
+    slopes,
+)
 from napari_synthseg.evaluation.studies.options import GroupOptions, names_of
-from napari_synthseg.evaluation.studies.people import FEWEST, as_people, ordered_groups, with_group
-from napari_synthseg.evaluation.studies.significance import GroupTest, benjamini_hochberg, group_test, holm
+from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import Progress, run
 
-HINT = " (--covariates names those to correct for; none: no correction)"
+MOST_GROUPS = 12
+CONTROLS = (
+    "control", "controls", "cn", "hc", "nc", "healthy", "healthycontrol", "healthycontrols", "normal",
+    "cognitivelynormal", "ctrl", "ctl", "td", "0", "no", "false", "negative",
+)  # fmt: skip
+"""Usual names of a reference group."""
+_HINT = " (--covariates names those to correct for; none: no correction)"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How one structure differs between two groups."""
+    """Difference of one structure between two groups.
+
+    Attributes:
+        n: people of the reference and of the other group.
+        means: adjusted means, at the covariates' means over both groups.
+        raw_means: as measured.
+        difference: other minus reference, adjusted, in the unit of the volumes.
+        difference_ci: its interval (HC3).
+        cohens_d: other minus reference; negative if the other group has less.
+        ci: bootstrap interval of d.
+        hedges_g: d without the bias of small groups.
+        p: of the difference (HC3).
+        p_student: the same for groups that vary alike (analysis of covariance).
+        p_holm: p corrected for the number of structures.
+        q: false discovery rate.
+    """
 
     structure: str
     n: tuple[int, int]
-    """People of the reference and of the other group."""
     means: tuple[float, float]
-    """Adjusted means: at the covariates' means over both groups."""
     raw_means: tuple[float, float]
-    """As measured."""
     difference: float
-    """Other less reference, adjusted, in the unit of the volumes."""
     difference_ci: tuple[float, float]
     cohens_d: float
-    """SynthSeg, eq. 28: positive where the reference is larger."""
     ci: tuple[float, float]
-    """Bootstrap interval of d."""
     hedges_g: float
-    """d, made unbiased for small groups."""
     p: float
-    """Of the difference, also where groups vary unequally (HC3)."""
     p_student: float
-    """The same for groups that vary alike."""
     p_holm: float = float("nan")
-    """p corrected for the number of structures."""
     q: float = float("nan")
-    """False discovery rate."""
+
+    @property
+    def difference_percent(self) -> float:
+        """Difference in percent of the reference group's mean."""
+        return 100 * self.difference / self.means[0] if self.means[0] else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A group against the reference."""
+    """A group against the reference.
+
+    Attributes:
+        covariates: columns of the linear model.
+        effects: one for each structure, in the order of the table.
+        corrected: (people, structures) corrected volumes; NaN where missing.
+        is_other: (people,) bool
+    """
 
     reference: str
     group: str
     sizes: tuple[int, int]
     covariates: tuple[str, ...]
-    """Columns of the linear model."""
     effects: tuple[Effect, ...]
-    """One a structure, in the order of the table."""
     corrected: np.ndarray = field(repr=False)
-    """(people, structures) corrected volumes; NaN where missing."""
     people: Cohort = field(repr=False)
     is_other: np.ndarray = field(repr=False)
-    """(people,) bool"""
 
 
 @dataclass(frozen=True, eq=False)
 class GroupStudy:
-    """What a group study found."""
+    """Result of a group study; `scans` is the number read from the tables."""
 
     options: GroupOptions
     comparisons: tuple[Comparison, ...]
     notes: Notes
     scans: int
-    """Read from the tables."""
 
 
 def study_groups(tables: Sequence[Path | str], options: GroupOptions) -> GroupStudy:
-    """Compares groups; see `group_steps`."""
+    """Compare groups; see `group_steps`."""
     return run(group_steps([Path(table) for table in tables], options))
 
 
 def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Progress, None, GroupStudy]:
-    """Compares each group with the reference, one report a comparison and part of the bootstrap.
+    """Compare each group with the reference.
 
     Args:
         tables: tables of volumes.
-        options: what to compare, and how.
+        options: groups, covariates and intervals.
 
     Raises:
         InputError: a table or column cannot be used, or too few people are left.
     """
     yield Progress("Reading tables")
-    notes = Notes()
-    wanted = names_of(options.covariates)
+    notes, wanted = Notes(), names_of(options.covariates)
     if options.group in wanted:
         raise InputError(f"The group {options.group!r} is among the covariates too: leave it out there.")
-    cohort = load_cohort(tables, options, {options.group: "", **dict.fromkeys(wanted, HINT)}, notes)
-    read = len(cohort)
-    cohort = with_group(cohort, options.group, notes)
-    if not len(cohort):
-        raise InputError(f"Nobody has a value in the column {options.group!r}.")
+    cohort = load_cohort(tables, options, {options.group: "", **dict.fromkeys(wanted, _HINT)}, notes)
+    scans = len(cohort)
+    cohort = _with_group(cohort, options.group, notes)
     covariates = [read_covariate(cohort, name, notes) for name in wanted]
-    keep = np.flatnonzero(complete(cohort, covariates, notes))
-    cohort, covariates = cohort.take(keep), [Covariate(c.name, c.values[keep]) for c in covariates]
-    people, covariates = as_people(cohort, covariates, options.repeats, notes)
+    keep = complete(cohort, covariates, notes)
+    people, covariates = _as_people(
+        cohort.take(keep), [c[keep].reset_index(drop=True) for c in covariates], options.repeats, notes
+    )
     cells = people.cells[options.group]
-    reference, *others = ordered_groups(cells, options.group, options.reference, notes)
+    reference, *others = _ordered_groups(cells, options, notes)
     comparisons = []
     for number, group in enumerate(others):
         yield Progress("Comparing groups", number, len(others), {"group": group})
-        rows = np.array([cell in (reference, group) for cell in cells])
-        other = np.array([cell == group for cell in cells])[rows]
-        own = [Covariate(c.name, c.values[rows]) for c in covariates]
-        own_people = people.take(np.flatnonzero(rows))
+        rows = cells.isin([reference, group]).to_numpy()
+        own = [c[rows].reset_index(drop=True) for c in covariates]
         try:
-            comparisons.append((yield from _compare(own_people, other, own, (reference, group), options, notes)))
+            comparisons.append((yield from _compare(people.take(rows), own, (reference, group), options, notes)))
         except InputError as error:
             if len(others) == 1:
                 raise
             notes.add(options.group, f"groups could not be compared with {reference}: {error}", [group])
     if not comparisons:
         raise InputError(f"No group can be compared with {reference}: {notes.all[-1].what}")
-    return GroupStudy(options, tuple(comparisons), notes, read)
+    return GroupStudy(options, tuple(comparisons), notes, scans)
+
+
+def _with_group(cohort: Cohort, column: str, notes: Notes) -> Cohort:
+    """Select scans with a group whose people are in one group only."""
+    cells = cohort.cells[column]
+    moved = cells.groupby(cohort.who["#person"]).transform("nunique") > 1
+    notes.add(column, "scans lack it, so left out", cohort.titles(cells.isna()))
+    notes.add(
+        column, "scans are of people who are in several groups, so left out", cohort.titles(moved & cells.notna())
+    )
+    kept = cohort.take((cells.notna() & ~moved).to_numpy())
+    if not len(kept):
+        raise InputError(f"Nobody has a value in the column {column!r}.")
+    return kept
+
+
+def _as_people(
+    cohort: Cohort, covariates: list[pd.Series], repeats: str, notes: Notes
+) -> tuple[Cohort, list[pd.Series]]:
+    """Return one row a person: the mean of their scans, or the first of them; categories are those of the first."""
+    person = cohort.who["#person"]
+    first = ~person.duplicated()
+    several = person.duplicated(keep=False) & first
+    what = "the mean of them was taken" if repeats == "mean" else "the first was taken"
+    notes.add("rows", f"people have several scans: {what}", cohort.who["#subject"][several])
+    people = cohort.take(first.to_numpy())
+
+    def merged(values):
+        numeric = repeats == "mean" and not (isinstance(values, pd.Series) and is_category(values))
+        rows = values.groupby(person, sort=False).mean() if numeric else values[first]
+        return rows.reset_index(drop=True)
+
+    return replace(people, volumes=merged(cohort.volumes)), [merged(c) for c in covariates]
+
+
+def _ordered_groups(cells: pd.Series, options: GroupOptions, notes: Notes) -> list[str]:
+    """Return the groups, the reference first; too small ones are left out and noted.
+
+    Raises:
+        InputError: fewer than two groups of `FEWEST` people, too many, or no such reference.
+    """
+    column, sizes = options.group, cells.value_counts().sort_index()
+    if not len(sizes):
+        raise InputError(f"Nobody is left who has a group ({column!r}) and all covariates: the table lacks too much.")
+    if len(sizes) > MOST_GROUPS:
+        raise InputError(
+            f"The column {column!r} has {len(sizes)} different values ({', '.join(sizes.index[:3])}, ...): "
+            "give one that names a few groups."
+        )
+    small = sizes[sizes < FEWEST]
+    notes.add(column, f"groups have fewer than {FEWEST} people, so left out", [f"{g}: {n}" for g, n in small.items()])
+    groups = [str(group) for group in sizes.index.difference(small.index)]
+    if len(groups) < 2:
+        said = ", ".join(f"{group} ({size} people)" for group, size in sizes.items())
+        raise InputError(f"A comparison needs two groups of {FEWEST} people or more; {column!r} has {said}.")
+    first = names.find(options.reference, groups) if options.reference else names.find_any(CONTROLS, groups)
+    if first is None and options.reference:
+        raise InputError(
+            f"The reference {options.reference!r} is no group of {column!r}: there are {', '.join(groups)}."
+        )
+    if first is None:
+        first = groups[0]
+        notes.add(column, "group was taken as the reference, the first by name (--reference names it)", [first])
+    return [first, *(group for group in groups if group != first)]
 
 
 def _compare(
-    people: Cohort,
-    other: np.ndarray,
-    covariates: list[Covariate],
-    groups: tuple[str, str],
-    options: GroupOptions,
-    notes: Notes,
+    people: Cohort, covariates: list[pd.Series], groups: tuple[str, str], options: GroupOptions, notes: Notes
 ) -> Generator[Progress, None, Comparison]:
-    """One comparison: structures of which the same people are known are computed together."""
-    design = make_design(covariates, np.ones(len(people), bool), notes)
-    _refuse_confounded(design, other, groups, options.group)
-    corrected = np.full(people.volumes.shape, np.nan)
-    found: dict[int, Effect] = {}
+    """Compare two groups: structures known of the same people are computed together."""
+    other = (people.cells[options.group] == groups[1]).to_numpy()
+    design = make_design(covariates, len(people), notes)
+    inside = np.column_stack([np.ones(len(other)), design.matrix])
+    if np.linalg.matrix_rank(inside) == np.linalg.matrix_rank(np.column_stack([inside, other])):
+        raise InputError(
+            f"{groups[0]} and {groups[1]} ({options.group}) cannot be told from the covariates "
+            f"({', '.join(design.columns)}), so no effect can be either: correct for fewer covariates, or give more "
+            "people."
+        )
+    corrected = pd.DataFrame(np.nan, people.volumes.index, people.volumes.columns)
+    found: dict[str, Effect] = {}
     skipped: dict[str, list[str]] = {}
-    for known, places in same_rows(np.isfinite(people.volumes)):
-        reason = _cannot(known, other, design, people.volumes[known][:, places])
-        for place in [p for p, why in zip(places, reason, strict=True) if why]:
-            skipped.setdefault(reason[places.index(place)], []).append(people.structures[place])
-        places = [p for p, why in zip(places, reason, strict=True) if not why]
-        if not places:
-            continue
-        title = f"Bootstrap, {groups[1]}"
-        part = yield from _effects(people.volumes[known][:, places], design.matrix[known], other[known], options, title)
-        figures, values = part
-        corrected[np.ix_(np.flatnonzero(known), np.array(places))] = values
-        for place, figure in zip(places, figures, strict=True):
-            found[place] = Effect(people.structures[place], **figure)
+    for known, columns in same_rows(people.volumes):
+        fitting: list[str] = []
+        for column in columns:
+            reason = _obstacle(people.volumes.loc[known, column].to_numpy(), other[known], design.matrix[known])
+            (skipped.setdefault(reason, []) if reason else fitting).append(column)
+        if fitting:
+            yield Progress(f"Bootstrap, {groups[1]}", len(found), len(corrected.columns))
+            volumes = people.volumes.loc[known, fitting]
+            figures, values = _effects(volumes, design.matrix[known], other[known], options)
+            corrected.loc[known, fitting] = values
+            found |= {one.structure: one for one in figures}
     for why, structures in skipped.items():
         notes.add(f"{groups[0]} - {groups[1]}", f"structures were not compared: {why}", structures)
     if not found:
         why = "; ".join(skipped) or "there are none"
         raise InputError(f"No structure can be compared between {groups[0]} and {groups[1]}: {why}.")
+    ordered = [found[column] for column in corrected if column in found]
+    p = np.array([one.p for one in ordered])
+    holm, q = (_corrected_for_number(p, method) for method in ("holm", "fdr_bh"))
+    ordered = [replace(one, p_holm=float(h), q=float(f)) for one, h, f in zip(ordered, holm, q, strict=True)]
     sizes = (int((~other).sum()), int(other.sum()))
-    effects_found = _corrected_for_number([found[place] for place in sorted(found)])
-    order = sorted(found)
-    return Comparison(
-        groups[0], groups[1], sizes, design.columns, effects_found, corrected[:, order],
-        people, other,
-    )  # fmt: skip
+    values = corrected[[one.structure for one in ordered]].to_numpy(copy=True)
+    return Comparison(*groups, sizes, design.columns, tuple(ordered), values, people, other)
 
 
-def same_rows(known: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
-    """Structures by who has them: rows (bool), and the columns of `known` (rows, columns) that are so."""
-    patterns: dict[bytes, list[int]] = {}
-    for place in range(known.shape[1]):
-        patterns.setdefault(known[:, place].tobytes(), []).append(place)
-    return [(known[:, places[0]], places) for places in patterns.values()]
+def same_rows(volumes: pd.DataFrame) -> list[tuple[np.ndarray, list[str]]]:
+    """Group structures by the rows that have them: mask (rows,) and columns."""
+    patterns: dict[bytes, list[str]] = {}
+    for column in volumes:
+        patterns.setdefault(volumes[column].notna().to_numpy().tobytes(), []).append(column)
+    return [(volumes[columns[0]].notna().to_numpy(), columns) for columns in patterns.values()]
 
 
-def _refuse_confounded(design: Design, other: np.ndarray, groups: tuple[str, str], column: str) -> None:
-    """An error where the covariates tell who is in which group."""
-    inside = np.concatenate([np.ones((len(other), 1)), design.matrix], 1)
-    if np.linalg.matrix_rank(inside) == np.linalg.matrix_rank(np.column_stack([inside, other])):
-        names = ", ".join(design.columns)
-        raise InputError(
-            f"{groups[0]} and {groups[1]} ({column}) cannot be told from the covariates ({names}), so no effect can "
-            "be either: correct for fewer covariates, or give more people."
-        )
-
-
-def _cannot(known: np.ndarray, other: np.ndarray, design: Design, volumes: np.ndarray) -> list[str]:
-    """Why each structure cannot be compared; empty texts where it can."""
-    n, m = int((known & ~other).sum()), int((known & other).sum())
-    p = design.matrix.shape[1]
+def _obstacle(volumes: np.ndarray, other: np.ndarray, x: np.ndarray) -> str:
+    """Return why a structure cannot be compared, or an empty text."""
+    n, m, p = int((~other).sum()), int(other.sum()), x.shape[1]
     if min(n, m) < FEWEST:
-        return [f"fewer than {FEWEST} people of a group have them"] * volumes.shape[1]
+        return f"fewer than {FEWEST} people of a group have them"
     if n + m - 2 - p < 3 or n < p + 2:
-        return ["too few people for so many covariates"] * volumes.shape[1]
-    x = np.column_stack([np.ones(n + m), other[known], design.matrix[known]])
-    if np.linalg.matrix_rank(x) < x.shape[1]:
-        return ["among the people who have them, covariates cannot be told apart"] * volumes.shape[1]
-    flat = np.ptp(volumes, axis=0) <= 1e-9 * np.abs(volumes).max(0)
-    return ["the same volume everywhere" if same else "" for same in flat]
+        return "too few people for so many covariates"
+    if np.linalg.matrix_rank(np.column_stack([np.ones(n + m), other, x])) < p + 2:
+        return "among the people who have them, covariates cannot be told apart"
+    return "the same volume everywhere" if np.ptp(volumes) <= 1e-9 * np.abs(volumes).max() else ""
 
 
 def _effects(
-    y: np.ndarray, x: np.ndarray, other: np.ndarray, options: GroupOptions, title: str
-) -> Generator[Progress, None, tuple[list[dict], np.ndarray]]:
-    """The figures of structures, and their corrected volumes (people, structures)."""
-    x = x - x.mean(0)
-    scale, centre = y.std(0), y.mean(0)
-    z = (y - centre) / scale
-    p, s = x.shape[1], z.shape[1]
-    groups = [additions(z[~other], x[~other]), additions(z[other], x[other])]
-    sums = [group.sum(0)[None] for group in groups]
-
-    def estimate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return effects(a, b, p, s, options.fit)
-
-    d = estimate(*sums)[0]
-    parts: list[np.ndarray] = []
-    done = 0
-    for drawn in bootstrap.drawn(groups, options.resamples, np.random.default_rng(options.seed)):
-        parts.append(estimate(*drawn))
-        done += len(parts[-1])
-        yield Progress(title, done, options.resamples)
-    samples = np.concatenate(parts)
-    if options.interval == "bca":
-        a = bootstrap.acceleration(bootstrap.influences(groups, estimate))
-        low, high = bootstrap.bca_interval(samples, d, a, options.confidence)
-    else:
-        low, high = bootstrap.percentile_interval(samples, options.confidence)
-    test = group_test(y, x, other)
-    figures = _figures(y, other, d, (low, high), test, options.confidence, p)
-    corrected = y - x @ (slopes(sums[0], sums[1], p, s, options.fit)[0] * scale)
-    return figures, corrected
-
-
-def _figures(
-    y: np.ndarray,
-    other: np.ndarray,
-    d: np.ndarray,
-    ends: tuple[np.ndarray, np.ndarray],
-    test: GroupTest,
-    confidence: float,
-    covariates: int,
-) -> list[dict]:
-    from scipy.special import stdtrit
-
+    volumes: pd.DataFrame, x: np.ndarray, other: np.ndarray, options: GroupOptions
+) -> tuple[list[Effect], np.ndarray]:
+    """Return the effects on structures, and their corrected volumes (people, structures)."""
+    y, x = volumes.to_numpy(), x - x.mean(0)
+    scale = y.std(0)
+    z = (y - y.mean(0)) / scale
+    control, case = Moments(z[~other], x[~other]), Moments(z[other], x[other])
     n, m = int((~other).sum()), int(other.sum())
-    reach = float(stdtrit(test.freedom, (1 + confidence) / 2)) * test.error
-    factor = hedges_factor(n, m, covariates)
-    return [
-        {
-            "n": (n, m),
-            "means": (float(test.reference_mean[i]), float(test.reference_mean[i] + test.difference[i])),
-            "raw_means": (float(y[~other, i].mean()), float(y[other, i].mean())),
-            "difference": float(test.difference[i]),
-            "difference_ci": (float(test.difference[i] - reach[i]), float(test.difference[i] + reach[i])),
-            "cohens_d": float(d[i]),
-            "ci": (float(ends[0][i]), float(ends[1][i])),
-            "hedges_g": float(d[i] * factor),
-            "p": float(test.p[i]),
-            "p_student": float(test.p_student[i]),
-        }
-        for i in range(y.shape[1])
-    ]
+    whole = control(np.ones((1, n))), case(np.ones((1, m)))
+    d = effects(*whole, options.fit)[0]
+    low, high = bootstrap_interval(
+        (n, m), lambda a, b: effects(control(a), case(b), options.fit), method=options.interval,
+        resamples=options.resamples, confidence=options.confidence, seed=options.seed,
+    )  # fmt: skip
+    found = []
+    design = np.column_stack([np.ones(n + m), other, x])
+    for i, structure in enumerate(volumes):
+        plain = OLS(y[:, i], design).fit()
+        robust = plain.get_robustcov_results("HC3", use_t=True)
+        ends = robust.conf_int(1 - options.confidence)[1]
+        found.append(
+            Effect(
+                structure=str(structure),
+                n=(n, m),
+                means=(float(plain.params[0]), float(plain.params[:2].sum())),
+                raw_means=(float(y[~other, i].mean()), float(y[other, i].mean())),
+                difference=float(plain.params[1]),
+                difference_ci=(float(ends[0]), float(ends[1])),
+                cohens_d=float(d[i]),
+                ci=(float(low[i]), float(high[i])),
+                hedges_g=float(d[i]) * hedges_factor(n, m, x.shape[1]),
+                p=float(robust.pvalues[1]),
+                p_student=float(plain.pvalues[1]),
+            )
+        )
+    return found, y - x @ (slopes(*whole, options.fit)[0] * scale)
 
 
-def _corrected_for_number(found: list[Effect]) -> tuple[Effect, ...]:
-    p = np.array([one.p for one in found])
-    return tuple(
-        replace(one, p_holm=float(h), q=float(q))
-        for one, h, q in zip(found, holm(p), benjamini_hochberg(p), strict=True)
-    )
+def _corrected_for_number(p: np.ndarray, method: str) -> np.ndarray:
+    """Correct p-values for their number by `multipletests`; NaN stay and do not count."""
+    out, known = np.full(len(p), np.nan), np.isfinite(p)
+    if known.any():
+        out[known] = multipletests(p[known], method=method)[1]
+    return out

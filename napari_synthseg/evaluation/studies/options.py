@@ -1,4 +1,4 @@
-"""What a study can be told: the options of the three jobs."""
+"""Options of the three studies. Nothing heavy is imported here: the command line reads these for its help."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from typing import Annotated, Literal
 
 from napari_synthseg.fields import File, Info, NonNegative, NonNegativeInt, check
 
+Confidence = Annotated[float, Info(low=0.5, high=0.999)]
+Resamples = Annotated[int, Info(low=100, high=100_000)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Which tables belong together, and what in them is a structure."""
+    """Which tables belong together, and which of their columns are structures."""
 
     participants: File | None = None
     """A table of the people, such as a BIDS participants.tsv: joined with the volumes by the subject (and session)."""
     id: str = ""
     """Column of the volumes that names the scan or subject; by default one called scan, participant_id and so on."""
     structures: str = ""
-    """Which structures, by name or a part of it, separated by commas (hippocampus,Brain-Stem); by default all."""
+    """Structures to study, by name or a part of it, separated by commas (hippocampus,Brain-Stem); by default all."""
     sides: Literal["apart", "together"] = "apart"
     """together: add left and right of every structure."""
     quality: File | None = None
     """A table of `segment --qc`: scans whose segmentation has likely failed are left out."""
-    confidence: Annotated[float, Info(low=0.5, high=0.999)] = 0.95
+    confidence: Confidence = 0.95
     """Confidence of all intervals."""
     seed: NonNegativeInt = 0
     """Seed of the bootstrap: the same seed gives the same intervals."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
+        """Check all values."""
         check(self)
 
 
@@ -37,20 +40,21 @@ class GroupOptions(TableOptions):
     """How to compare groups."""
 
     group: str
-    """Column that says to which group somebody belongs."""
+    """Column that names the group of each person."""
     reference: str = ""
     """The group to compare with; by default the one called control, CN, HC, healthy and so on, else the first name."""
     covariates: str = "age,sex,icv"
-    """Columns to correct for by a linear model, separated by commas; icv is the volumes' intracranial; none: no."""
+    """Columns to correct for by a linear model, separated by commas; icv is the intracranial volume; none: no
+    correction."""
     fit: Literal["within", "reference", "all"] = "within"
-    """What the linear model is fitted to. within: both groups, each about its own mean. reference: the reference group.
-    all: everybody as one group (shrinks effects where groups differ in a covariate)."""
+    """People the linear model is fitted to. within: both groups, each about its own mean. reference: the reference
+    group. all: everybody as one group (shrinks effects if the groups differ in a covariate)."""
     repeats: Literal["mean", "first"] = "mean"
-    """Of somebody with several scans: the mean, or the first."""
+    """For somebody with several scans: use their mean, or the first."""
     interval: Literal["bca", "percentile"] = "bca"
-    """Which bootstrap interval of Cohen's d: bias-corrected and accelerated, or plain percentiles."""
-    resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
-    """How often the bootstrap draws the groups anew."""
+    """Bootstrap interval of Cohen's d: bias-corrected and accelerated, or plain percentiles."""
+    resamples: Resamples = 2000
+    """Resamples of the bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +67,17 @@ class AgeingOptions(TableOptions):
     """Column of the sex, a bias of the volumes; none: leave it out."""
     spacing: str = "auto"
     """Columns of the slice spacing in each direction, mm, separated by commas; auto: spacing_x, spacing_y, spacing_z
-    where they are; headers: from the scans themselves (a column must hold their paths); none: leave it out."""
+    if they exist; headers: from the scans themselves (a column must hold their paths); none: leave it out."""
     covariates: str = "none"
     """Further columns with a linear term, separated by commas (icv)."""
     knots: Annotated[int, Info(low=4, high=40)] = 10
     """Equally spaced knots of the B-splines from the youngest to the oldest."""
     monotonic: Literal["auto", "decreasing", "increasing", "none"] = "auto"
-    """Which way the soft constraint bends the curve; auto: the way that fits better."""
+    """Direction of the soft constraint; auto: the one that fits better."""
     softness: NonNegative = 0.1
-    """Weight of the soft constraint: squared wrong steps (in standard deviations) against mean squared
-    residuals."""
+    """Weight of the soft constraint: squared wrong steps (in standard deviations) against mean squared residuals."""
     resamples: Annotated[int, Info(low=0, high=100_000)] = 1000
-    """How often the bootstrap draws the people anew for the band about the curve; 0: no band."""
+    """Resamples of people for the band about the curve; 0: no band."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +85,12 @@ class RetestOptions(TableOptions):
     """How to measure reproducibility."""
 
     session: str = ""
-    """Column that orders the scans of somebody; by default the session where there is one, else the table's order."""
-    resamples: Annotated[int, Info(low=100, high=100_000)] = 2000
-    """How often the bootstrap draws the people anew."""
+    """Column that orders the scans of a person; by default the session if there is one, else the table's order."""
+    resamples: Resamples = 2000
+    """Resamples of people."""
 
 
 def names_of(text: str) -> list[str]:
-    """The names in a comma-separated list; none where it is empty or says none."""
+    """Split a comma-separated list of names; an empty one if it says none."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return [] if [name.lower() for name in names] == ["none"] else list(dict.fromkeys(names))

@@ -1,21 +1,27 @@
-"""Test-retest studies: how alike are the volumes of repeated scans of the same people?"""
+"""Test-retest studies: how alike are the volumes of repeated scans of the same people?
+
+ICC by pingouin (Shrout and Fleiss, 1979, Psychol Bull 86; McGraw and Wong, 1996, Psychol Methods 1), limits of
+agreement after Bland and Altman (1999), Stat Methods Med Res 8, intervals by scipy.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import bootstrap, reliability
+from napari_synthseg.evaluation.studies import columns as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
-from napari_synthseg.evaluation.studies.identity import normal
-from napari_synthseg.evaluation.studies.notes import Notes
-from napari_synthseg.evaluation.studies.numerals import is_missing
+from napari_synthseg.evaluation.studies.model import bootstrap_interval
 from napari_synthseg.evaluation.studies.options import RetestOptions
+from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import Progress, run
 
 FEWEST = 3
@@ -26,82 +32,78 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Reproducibility:
-    """How well the volume of one structure is reproduced."""
+    """Reproducibility of the volume of one structure.
+
+    Attributes:
+        mean: mean volume.
+        difference_percent: absolute symmetrized percent volume difference, mean over people; BCa interval.
+        variation_percent: coefficient of variation within people; BCa interval.
+        error: standard deviation within people, in the unit of the volumes; chi-squared interval.
+        repeatability: 1.96 sqrt(2) error: two scans of an unchanged person differ by less, 95 times in 100.
+        icc: ICC(1,1), one way, of the scans that everybody has; F interval.
+        icc_agreement: ICC(A,1), absolute agreement of the same scans.
+        icc_consistency: ICC(C,1), their consistency.
+        bland_altman: second minus first scans: `bias`, `lower` and `upper` limit of agreement, and each one's `_ci`.
+        pairs: (people,) volumes of the first two scans.
+    """
 
     structure: str
     people: int
     scans: int
     mean: float
-    """Mean volume."""
     difference_percent: float
-    """Absolute symmetrised percent volume difference, mean over people."""
     difference_ci: Interval
-    """BCa bootstrap."""
     difference_median: float
     variation_percent: float
-    """Coefficient of variation within people."""
     variation_ci: Interval
-    """BCa bootstrap."""
     error: float
-    """Standard deviation within people, in the unit of the volumes."""
     error_ci: Interval
     repeatability: float
-    """1.96 sqrt(2) error: two scans of somebody who has not changed differ by less, 95 times in 100."""
     icc: float
-    """ICC(1,1), one way."""
     icc_ci: Interval
     icc_agreement: float
-    """ICC(2,1) of the first two scans."""
     icc_consistency: float
-    """ICC(3,1) of the first two scans."""
     bland_altman: dict[str, float | Interval]
-    """Second scans less first ones: bias and limits of agreement, with intervals."""
     pairs: tuple[np.ndarray, np.ndarray] = field(repr=False, compare=False)
-    """(people,) volumes of the first two scans."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetestStudy:
-    """What a test-retest study found."""
+    """Result of a test-retest study; `scans` counts those of people with several."""
 
     options: RetestOptions
     structures: tuple[Reproducibility, ...]
     notes: Notes
     people: int
     scans: int
-    """Of people with several."""
 
 
 def study_retest(tables: Sequence[Path | str], options: RetestOptions | None = None) -> RetestStudy:
-    """Measures reproducibility; see `retest_steps`."""
+    """Measure reproducibility; see `retest_steps`."""
     return run(retest_steps([Path(table) for table in tables], options or RetestOptions()))
 
 
 def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Progress, None, RetestStudy]:
-    """Measures the reproducibility of each structure, one report a structure.
+    """Measure the reproducibility of each structure.
 
     Args:
         tables: tables of volumes with several scans of the same people.
-        options: whose scans they are.
+        options: order of the scans, and intervals.
 
     Raises:
         InputError: a table or column cannot be used, or too few people have several scans.
     """
     yield Progress("Reading tables")
     notes = Notes()
-    cohort = load_cohort(tables, options, [options.session] if options.session else [], notes)
-    scans = _scans_of_people(cohort, options, notes)
-    most = max(len(rows) for rows in scans)
-    found = []
-    few, flat = [], []
-    for place, structure in enumerate(cohort.structures):
-        yield Progress("Measuring", place, len(cohort.structures), {"structure": structure})
-        volumes = np.full((len(scans), most), np.nan)
-        for person, rows in enumerate(scans):
-            known = cohort.volumes[rows, place]
-            known = known[np.isfinite(known)]
-            volumes[person, : len(known)] = known
-        volumes = volumes[np.isfinite(volumes).sum(1) > 1]
+    ordered_by = [options.session] if options.session and names.plain(options.session) not in names.SESSION else []
+    cohort = _in_order(load_cohort(tables, options, ordered_by, notes), ordered_by, notes)
+    found, few, flat = [], [], []
+    for place, structure in enumerate(cohort.volumes):
+        yield Progress("Measuring", place, len(cohort.volumes.columns), {"structure": structure})
+        known = cohort.volumes[structure].dropna()
+        person = cohort.who["#person"][known.index]
+        wide = known.groupby([person, person.groupby(person).cumcount()]).first().unstack()
+        volumes = wide[wide.notna().sum(axis=1) > 1].to_numpy()
         if len(volumes) < FEWEST:
             few.append(structure)
         elif np.nanmin(volumes) <= 0 or np.ptp(np.nanmean(volumes, 1)) == 0:
@@ -112,79 +114,115 @@ def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Pr
     notes.add("structures", "structures have volumes of 0, or the same for everybody, so left out", flat)
     if not found:
         raise InputError(f"No structure has two volumes of each of {FEWEST} people: repeated scans are needed.")
-    return RetestStudy(options, tuple(found), notes, len(scans), sum(len(rows) for rows in scans))
+    return RetestStudy(options, tuple(found), notes, cohort.who["#person"].nunique(), len(cohort))
 
 
-def _scans_of_people(cohort: Cohort, options: RetestOptions, notes: Notes) -> list[list[int]]:
-    """Rows of each person with several scans, in the order of their sessions."""
-    order = cohort.cells[options.session] if options.session else list(cohort.sessions)
-    rows: dict[str, list[int]] = {}
-    for row, subject in enumerate(cohort.subjects):
-        rows.setdefault(normal(subject), []).append(row)
-    single = [cohort.subjects[one[0]] for one in rows.values() if len(one) == 1]
-    notes.add("rows", "people have one scan only, so left out", single)
-    several = [sorted(one, key=lambda row: _ordering(order[row])) for one in rows.values() if len(one) > 1]
-    if len(several) < FEWEST:
+def _in_order(cohort: Cohort, ordered_by: list[str], notes: Notes) -> Cohort:
+    """Select the scans of people who have several, in the order of their sessions."""
+    person = cohort.who["#person"]
+    several = person.duplicated(keep=False)
+    notes.add("rows", "people have one scan only, so left out", cohort.who["#subject"][~several])
+    if (people := person[several].nunique()) < FEWEST:
         raise InputError(
-            f"Only {len(several)} of {len(rows)} people have more than one scan, and {FEWEST} are needed: is the "
+            f"Only {people} of {person.nunique()} people have more than one scan, and {FEWEST} are needed: is the "
             "subject recognised (--id names its column)?"
         )
-    return several
+    order = cohort.cells[ordered_by[0]] if ordered_by else cohort.who["#session"]
+    rows = sorted(np.flatnonzero(several), key=lambda row: _natural(order[row]))
+    return cohort.take(np.array(rows))
 
 
-def _ordering(session: str) -> tuple[bool, list[tuple[bool, float, str]]]:
-    """Sessions in the order of the numbers in them: ses-2 before ses-10; what is missing comes last."""
-    parts = re.findall(r"\d+|\D+", session)
-    return is_missing(session), [(not p.isdigit(), float(p) if p.isdigit() else 0.0, p) for p in parts]
+def _natural(session: object) -> tuple[bool, list[tuple[bool, float, str]]]:
+    """Sort by the numbers in a session's name: ses-2 before ses-10; missing ones last."""
+    parts = re.findall(r"\d+|\D+", session) if isinstance(session, str) else []
+    return not parts, [(not part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
 
 
 def measure(structure: str, volumes: np.ndarray, options: RetestOptions) -> Reproducibility:
-    """All measures of one structure.
+    """Measure one structure.
 
     Args:
         structure: its name.
-        volumes: (people, scans) above 0, NaN at the end of the rows of people with fewer scans, two at least.
+        volumes: (people, scans) above 0, at least two each, NaN at the end of shorter rows.
         options: confidence, resamples and seed.
     """
-    count, mean, variance = reliability.spread_within(volumes)
-    apart = reliability.symmetrised_difference(volumes)
-    added = np.stack([np.ones(len(volumes)), apart, variance / mean**2], 1)
-    ends = _intervals(added, options)
-    error = reliability.error_of_measurement(volumes, options.confidence)
-    icc = reliability.icc_one_way(volumes, options.confidence)
+    count = np.isfinite(volumes).sum(1)
+    means, variances = np.nanmean(volumes, 1), np.nanvar(volumes, 1, ddof=1)
+    apart = np.nanmean([200 * np.abs(a - b) / (a + b) for a, b in combinations(volumes.T, 2)], 0)
+    relative = variances / means**2
+
+    def estimate(weights: np.ndarray) -> np.ndarray:
+        sums = weights @ np.column_stack([apart, relative]) / weights.sum(1, keepdims=True)
+        return np.column_stack([sums[:, 0], 100 * np.sqrt(sums[:, 1])])
+
+    low, high = bootstrap_interval(
+        (len(volumes),), estimate, method="bca", resamples=options.resamples, confidence=options.confidence,
+        seed=options.seed,
+    )  # fmt: skip
+    difference, variation = estimate(np.ones((1, len(volumes))))[0]
+    freedom, squares = int((count - 1).sum()), float(((count - 1) * variances).sum())
+    error = np.sqrt(squares / freedom)
+    error_ci = np.sqrt(squares / np.array(stats.chi2.interval(options.confidence, freedom))[::-1])
     first, second = volumes[:, 0], volumes[:, 1]
-    agreement, consistency = reliability.icc_two_way(first, second)
+    icc = intraclass(volumes[:, : int(count.min())], options.confidence)
     return Reproducibility(
         structure=structure,
         people=len(volumes),
         scans=int(count.sum()),
-        mean=float(mean.mean()),
-        difference_percent=float(apart.mean()),
-        difference_ci=ends[0],
+        mean=float(means.mean()),
+        difference_percent=float(difference),
+        difference_ci=(float(low[0]), float(high[0])),
         difference_median=float(np.median(apart)),
-        variation_percent=reliability.variation_within(volumes),
-        variation_ci=ends[1],
-        error=error[0],
-        error_ci=error[1:],
-        repeatability=float(1.96 * np.sqrt(2) * error[0]),
+        variation_percent=float(variation),
+        variation_ci=(float(low[1]), float(high[1])),
+        error=float(error),
+        error_ci=(float(error_ci[0]), float(error_ci[1])),
+        repeatability=float(1.96 * np.sqrt(2) * error),
         icc=icc[0],
-        icc_ci=icc[1:],
-        icc_agreement=agreement,
-        icc_consistency=consistency,
-        bland_altman=reliability.bland_altman(first, second, options.confidence),
+        icc_ci=icc[1],
+        icc_agreement=icc[2],
+        icc_consistency=icc[3],
+        bland_altman=bland_altman(second - first, options.confidence),
         pairs=(first, second),
     )
 
 
-def _intervals(added: np.ndarray, options: RetestOptions) -> list[Interval]:
-    """Intervals of the mean difference and of the coefficient of variation: people are drawn anew."""
+def intraclass(volumes: np.ndarray, confidence: float) -> tuple[float, Interval, float, float]:
+    """Return ICC(1,1), its interval, ICC(A,1) and ICC(C,1) of volumes (people, scans) by pingouin.
 
-    def estimate(sums: np.ndarray) -> np.ndarray:
-        means = sums[:, 1:] / sums[:, :1]
-        return np.stack([means[:, 0], 100 * np.sqrt(means[:, 1])], 1)
+    pingouin rounds its intervals to two digits, so the interval is made from its F statistic.
+    """
+    from pingouin import intraclass_corr  # takes a second to import
 
-    rng = np.random.default_rng(options.seed)
-    samples = np.concatenate([estimate(part) for (part,) in bootstrap.drawn([added], options.resamples, rng)])
-    accelerated = bootstrap.acceleration(bootstrap.influences([added], estimate))
-    low, high = bootstrap.bca_interval(samples, estimate(added.sum(0)[None])[0], accelerated, options.confidence)
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    if not np.ptp(volumes, 1).any():
+        return 1.0, (1.0, 1.0), 1.0, 1.0
+    long = pd.DataFrame(volumes).melt(ignore_index=False, var_name="scan", value_name="volume").reset_index()
+    with np.errstate(all="ignore"):
+        table = intraclass_corr(long, targets="index", raters="scan", ratings="volume").set_index("Type")
+    one, k = table.loc["ICC(1,1)"], volumes.shape[1]
+    ends = one["F"] / np.array(stats.f.interval(confidence, one["df1"], one["df2"]))[::-1]
+    low, high = (ends - 1) / (ends + k - 1)
+    agreement, consistency = (float(table.at[kind, "ICC"]) for kind in ("ICC(A,1)", "ICC(C,1)"))
+    return float(one["ICC"]), (float(low), float(high)), agreement, consistency
+
+
+def bland_altman(difference: np.ndarray, confidence: float) -> dict[str, float | Interval]:
+    """Return bias and 95 % limits of agreement with their intervals, in the unit of the volumes.
+
+    Args:
+        difference: (people,) second minus first scans.
+        confidence: of the intervals.
+    """
+    n, z = len(difference), float(stats.norm.ppf(0.975))
+    bias, spread = float(difference.mean()), float(difference.std(ddof=1))
+    t = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
+    of_limit = t * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
+    values = {
+        "bias": (bias, t / np.sqrt(n)),
+        "lower": (bias - z * spread, of_limit),
+        "upper": (bias + z * spread, of_limit),
+    }
+    found: dict[str, float | Interval] = {}
+    for name, (value, half) in values.items():
+        found |= {name: float(value), f"{name}_ci": (float(value - half), float(value + half))}
+    return found

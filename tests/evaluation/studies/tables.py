@@ -16,7 +16,7 @@ def write(path: Path, header, rows, delimiter=",") -> Path:
     return path
 
 
-def cohort(n=40, d=(1.5, 0.8, 0.0), seed=0, older=0.0):
+def cohort(n=40, d=(-1.5, -0.8, 0.0), seed=0, older=0.0):
     """Rows of volumes (scan, intracranial, structures) and of people (participant_id, age, sex, diagnosis)."""
     rng = np.random.default_rng(seed)
     volumes, people = [], []
@@ -25,7 +25,7 @@ def cohort(n=40, d=(1.5, 0.8, 0.0), seed=0, older=0.0):
         age = 70 + 6 * rng.normal() + older * patient
         icv = 1.5e6 + 1e5 * male + 8e4 * rng.normal()
         shared = 1 - 0.006 * (age - 70) + 0.4 * (icv / 1.5e6 - 1) + 0.02 * male
-        own = 0.08 * (rng.normal(size=3) - np.array(d) * patient)
+        own = 0.08 * (rng.normal(size=3) + np.array(d) * patient)
         sizes = np.array([4000, 4200, 21000]) * (shared + own)
         volumes.append([f"/in/sub-{i:03d}/anat/sub-{i:03d}_T1w.nii.gz", f"{icv:.1f}", *[f"{v:.1f}" for v in sizes]])
         people.append([f"sub-{i:03d}", f"{age:.1f}", "FM"[male], ("CN", "AD")[patient]])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import RetestOptions, reliability, study_retest
+from napari_synthseg.evaluation.studies import RetestOptions, study_retest
+from napari_synthseg.evaluation.studies.retest import bland_altman, intraclass, measure
 from tests.evaluation.studies.tables import write
 
 SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
-"""Table 2 of Shrout and Fleiss (1979): ICC(1,1) is 0.17."""
+"""Table 2 of Shrout and Fleiss (1979)."""
 
 
 def table(folder, people=20, scans=2, within=50.0, bias=0.0, seed=0):
@@ -28,34 +29,30 @@ def study(path, **options):
 
 
 def test_differences_by_hand():
-    volumes = np.array([[90.0, 110, np.nan], [100, 100, 50]])
-    assert reliability.symmetrised_difference(volumes) == pytest.approx([20, (0 + 200 / 3 + 200 / 3) / 3])
-    assert reliability.variation_within(volumes[:1]) == pytest.approx(100 * np.sqrt(200) / 100)
+    volumes = np.array([[90.0, 110, np.nan], [100, 100, 50], [100, 100, np.nan]])
+    found = measure("x", volumes, RetestOptions(resamples=100))
+    assert found.difference_percent == pytest.approx((20 + 2 * 200 / 9 + 0) / 3)
+    within = [200 / 100**2, np.var([100, 100, 50], ddof=1) / (250 / 3) ** 2, 0]
+    assert found.variation_percent == pytest.approx(100 * np.sqrt(np.mean(within)))
 
 
 def test_icc_of_shrout_and_fleiss():
-    icc, low, high = reliability.icc_one_way(SHROUT_FLEISS, 0.95)
+    """Their table 4: ICC(1,1) 0.17, ICC(2,1) 0.29, ICC(3,1) 0.71."""
+    icc, (low, high), agreement, consistency = intraclass(SHROUT_FLEISS, 0.95)
     assert icc == pytest.approx(0.166, abs=5e-4) and (low, high) == pytest.approx((-0.133, 0.723), abs=2e-3)
-
-
-def test_icc_two_way_counts_a_bias_in_agreement_only():
-    rng = np.random.default_rng(0)
-    own = rng.normal(size=200)
-    first, second = own + 0.3 * rng.normal(size=200), own + 0.3 * rng.normal(size=200)
-    alike = reliability.icc_two_way(first, second)
-    moved = reliability.icc_two_way(first, second + 1.0)
-    assert alike[0] == pytest.approx(1 / 1.09, abs=0.03) and moved[1] == pytest.approx(alike[1])
-    assert moved[0] == pytest.approx(1 / (1.09 + 0.5), abs=0.05)
+    assert (agreement, consistency) == pytest.approx((0.290, 0.715), abs=1e-3)
 
 
 def test_error_and_its_interval():
     rng = np.random.default_rng(0)
-    error, low, high = reliability.error_of_measurement(10 + 2 * rng.normal(size=(500, 2)), 0.95)
-    assert low < error < high and error == pytest.approx(2, rel=0.1) and high - low == pytest.approx(0.25, abs=0.03)
+    found = measure("x", 100 + 5 * rng.normal(size=(500, 1)) + 2 * rng.normal(size=(500, 2)), RetestOptions())
+    low, high = found.error_ci
+    assert low < found.error < high and found.error == pytest.approx(2, rel=0.1)
+    assert high - low == pytest.approx(0.25, abs=0.03)
 
 
 def test_bland_altman_by_hand():
-    found = reliability.bland_altman(np.array([1.0, 2, 3]), np.array([2.0, 4, 3]), 0.95)
+    found = bland_altman(np.array([1.0, 2, 0]), 0.95)
     assert found["bias"] == pytest.approx(1) and found["upper"] == pytest.approx(1 + 1.959964)
     assert found["bias_ci"][1] == pytest.approx(1 + 4.302653 / np.sqrt(3))
 

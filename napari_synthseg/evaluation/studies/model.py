@@ -1,0 +1,253 @@
+"""The linear model of volumes: covariates, design matrix, effect sizes and their bootstrap.
+
+SynthSeg, section 5.3: volumes are corrected for covariates by a linear model, and effect sizes are Cohen's d (eq. 28).
+Here d is case minus control, so it has the opposite sign of eq. 28.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import columns as names
+from napari_synthseg.evaluation.studies.cohort import Cohort, numbers
+from napari_synthseg.evaluation.studies.tables import Notes
+from napari_synthseg.jobs import checkpoint
+
+OLDEST = 120.0
+FEWEST = 3
+"""People that a group or category must have."""
+_SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "w": "F", "woman": "F"}
+_RIDGE = 1e-9
+"""Fraction of the scatter added to its diagonal: a resample may have one person of a category only, or none."""
+_LARGEST = 1 << 24
+"""Numbers in the largest array of a bootstrap's step (128 MiB)."""
+
+
+def is_category(values: pd.Series) -> bool:
+    """Whether a covariate has categories, not numbers."""
+    return not pd.api.types.is_numeric_dtype(values)
+
+
+def read_covariate(cohort: Cohort, name: str, notes: Notes) -> pd.Series:
+    """Convert a column to numbers, or else to categories; NaN if neither or missing.
+
+    Raises:
+        InputError: the column is empty, or must have numbers (age, intracranial volume) and has none.
+    """
+    text = cohort.cells[name]
+    if text.isna().all():
+        raise InputError(f"The column {name!r} is empty: give another one, or leave it out.")
+    values, wrong = numbers(text)
+    is_age, is_size = names.plain(name) in names.AGE, names.plain(name) in names.INTRACRANIAL
+    if not (is_age or is_size) and (not values.notna().any() or values.notna().sum() < wrong.sum()):
+        return text.map(lambda cell: _SEXES.get(cell.lower(), cell), na_action="ignore")
+    notes.add(name, "cells are no numbers, so taken as missing", text[wrong])
+    if is_age or is_size:
+        bad = (values < 0) | (values > OLDEST) if is_age else values <= 0
+        what = f"ages are not between 0 and {OLDEST:g} years" if is_age else "are not above 0"
+        notes.add(name, f"{what}, so taken as missing", text[bad])
+        values = values.mask(bad)
+    if not values.notna().any():
+        example = text.dropna().iloc[0]
+        raise InputError(f"The column {name!r} holds no usable number (such as {example!r}): correct it.")
+    return values
+
+
+def complete(cohort: Cohort, covariates: Sequence[pd.Series], notes: Notes) -> np.ndarray:
+    """Return the mask (scans,) of scans with all covariates; those in tiny categories are left out and noted.
+
+    Raises:
+        InputError: a column of text has nearly as many categories as there are scans.
+    """
+    keep = np.ones(len(cohort), bool)
+    for one in covariates:
+        notes.add(str(one.name), "scans lack it, so left out", cohort.titles(one.isna()))
+        keep &= one.notna().to_numpy()
+    for one in (one for one in covariates if is_category(one)):
+        people = cohort.who["#person"][keep].groupby(one[keep]).nunique()
+        if len(people) > max(10, int(keep.sum()) // 4):
+            raise InputError(
+                f"The column {one.name!r} holds text with {len(people)} different values "
+                f"({', '.join(people.index[:3])}, ...) for {int(keep.sum())} scans: give a column of numbers or of few "
+                "categories."
+            )
+        for value in people.index[people < FEWEST]:
+            rare = keep & (one == value).to_numpy()
+            what = f"scans are the only ones with {value!r} (fewer than {FEWEST} people), so left out"
+            notes.add(str(one.name), what, cohort.titles(rare))
+            keep &= ~rare
+    return keep
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Covariates as standardized columns, without an intercept.
+
+    Attributes:
+        columns: `age`, or `sex=M` for a category against the first one.
+        matrix: (scans, columns), mean 0 and standard deviation 1.
+        scales: (columns,) units of the column in one unit of the covariate.
+        centres: (columns,) means of the covariates.
+    """
+
+    columns: tuple[str, ...]
+    matrix: np.ndarray
+    scales: np.ndarray
+    centres: np.ndarray
+
+
+def make_design(covariates: Sequence[pd.Series], scans: int, notes: Notes) -> Design:
+    """Make the design matrix; constant and collinear columns are left out and noted.
+
+    Args:
+        covariates: (scans,) each, without missing values.
+        scans: number of rows.
+        notes: everything left out is noted here.
+    """
+    raw = pd.DataFrame(index=range(scans))
+    for one in covariates:
+        same = one.nunique() < 2 or (not is_category(one) and np.ptp(one) <= 1e-8 * max(1.0, one.abs().max()))
+        if same:
+            notes.add(str(one.name), "covariate is the same for everybody, so not corrected for", [one.name])
+        else:
+            levels = pd.get_dummies(one, prefix=one.name, prefix_sep="=", drop_first=True, dtype=float)
+            raw = pd.concat([raw, levels if is_category(one) else one], axis=1)
+    centres, spread = raw.mean().to_numpy(float), raw.std(ddof=0).to_numpy(float)
+    matrix = (raw.to_numpy(float) - centres) / spread
+    chosen: list[int] = []
+    for place in range(matrix.shape[1]):
+        if np.linalg.matrix_rank(matrix[:, [*chosen, place]], tol=1e-6 * np.sqrt(scans)) > len(chosen):
+            chosen.append(place)
+    left = [column for place, column in enumerate(raw) if place not in chosen]
+    what = "covariates follow from those before them (collinear), so left out: the correction is the same without them"
+    notes.add("covariates", what, left)
+    return Design(tuple(raw.columns[chosen]), matrix[:, chosen], 1 / spread[chosen], centres[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Means and scatter of one group about its mean, for many weightings of its people at once (B).
+
+    Attributes:
+        n: (B,) people.
+        x, y: (B, P) and (B, S) means of covariates and volumes.
+        xx, xy, yy: (B, P, P), (B, P, S), (B, S) sums of products of deviations from the means.
+    """
+
+    n: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+
+class Moments:
+    """Products of one group's volumes (people, S) and covariates (people, P), summed by a matrix product.
+
+    Any statistic of a linear model is a function of these sums, so a resample costs one row of weights.
+    """
+
+    def __init__(self, y: np.ndarray, x: np.ndarray) -> None:
+        self.p, self.s, z = x.shape[1], y.shape[1], np.concatenate([x, y], 1)
+        products = (x[:, :, None] * z[:, None, :]).reshape(len(y), self.p * z.shape[1])
+        self.terms = np.concatenate([np.ones((len(y), 1)), z, y * y, products], 1)
+
+    def __call__(self, weights: np.ndarray) -> Scatter:
+        """Sum with weights (B, people)."""
+        p, s = self.p, self.s
+        n, x, y, yy, products = np.split(weights @ self.terms, np.cumsum([1, p, s, s]), axis=1)
+        x, y = x / n, y / n
+        means = n[:, :, None] * x[:, :, None] * np.concatenate([x, y], 1)[:, None, :]
+        both = products.reshape(len(n), p, p + s) - means
+        return Scatter(n[:, 0], x, y, both[:, :, :p], both[:, :, p:], yy - n * y * y)
+
+
+def slopes(control: Scatter, case: Scatter, fit: str) -> np.ndarray:
+    """Return the slopes (B, P, S) of the linear model.
+
+    Args:
+        control: the reference group.
+        case: the other group.
+        fit: `within` (both groups, each about its own mean), `reference`, or `all` (everybody about one mean).
+    """
+    xx, xy = (control.xx, control.xy) if fit == "reference" else (control.xx + case.xx, control.xy + case.xy)
+    if fit == "all":  # scatter about the common mean: add that of the groups' means
+        weight = (control.n * case.n / (control.n + case.n))[:, None, None]
+        apart = case.x - control.x
+        xx = xx + weight * apart[:, :, None] * apart[:, None, :]
+        xy = xy + weight * apart[:, :, None] * (case.y - control.y)[:, None, :]
+    p = xx.shape[1]
+    ridge = np.maximum(np.trace(xx, axis1=1, axis2=2) / max(p, 1), 1e-12)[:, None, None] * _RIDGE * np.eye(p)
+    return np.linalg.solve(xx + ridge, xy)
+
+
+def effects(control: Scatter, case: Scatter, fit: str) -> np.ndarray:
+    """Return Cohen's d (B, S) of corrected volumes, case minus control (eq. 28 with the opposite sign)."""
+    beta = slopes(control, case, fit)
+
+    def adjusted(one: Scatter) -> tuple[np.ndarray, np.ndarray]:
+        squares = one.yy - 2 * (beta * one.xy).sum(1) + (beta * (one.xx @ beta)).sum(1)
+        return one.y - np.einsum("bp,bps->bs", one.x, beta), squares
+
+    (a, squares_a), (b, squares_b) = adjusted(control), adjusted(case)
+    spread = np.sqrt(np.maximum(squares_a + squares_b, 0) / (control.n + case.n - 2)[:, None])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (b - a) / spread
+
+
+def hedges_factor(n: int, m: int, covariates: int) -> float:
+    """Return the factor that makes Cohen's d of small groups unbiased.
+
+    It is Hedges' correction, and the degrees of freedom taken by the model: eq. 28 divides by n + m - 2 though the
+    model has used one more for each covariate.
+    """
+    left = n + m - 2 - covariates
+    return float(np.sqrt(left / (n + m - 2)) * (1 - 3 / (4 * left - 1))) if left > 0 else float("nan")
+
+
+def bootstrap_interval(
+    sizes: Sequence[int],
+    estimate: Callable[..., np.ndarray],
+    *,
+    method: str,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bootstrap intervals (S,) by `scipy.stats.bootstrap`: people are drawn from their own group.
+
+    Args:
+        sizes: people of each group.
+        estimate: from weights (B, people) of each group, the number of times everybody is drawn, to (B, S).
+        method: "bca" or "percentile".
+        resamples: number of resamples.
+        confidence: of the intervals.
+        seed: of the draws.
+    """
+
+    def weights(drawn: np.ndarray, size: int) -> np.ndarray:
+        rows = drawn.reshape(-1, drawn.shape[-1])
+        places = rows + size * np.arange(len(rows))[:, None]
+        return np.bincount(places.ravel(), minlength=size * len(rows)).reshape(-1, size).astype(float)
+
+    def statistic(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        checkpoint()
+        found = estimate(*(weights(one, size) for one, size in zip(drawn, sizes, strict=True)))
+        return found.T if drawn[0].ndim > 1 else found[0]
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            tuple(np.arange(size) for size in sizes), statistic, vectorized=True, n_resamples=resamples,
+            batch=int(np.clip(_LARGEST // max(sizes), 1, 256)), confidence_level=confidence,
+            method="BCa" if method == "bca" else "percentile", rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    return np.atleast_1d(found.confidence_interval.low), np.atleast_1d(found.confidence_interval.high)
