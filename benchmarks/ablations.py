@@ -24,10 +24,10 @@ import torch
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.promptable_weights import frozen_source, load_model
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+from napari_synthseg.weights.sam import frozen_source, load_model
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "all": {},

@@ -39,7 +39,8 @@ from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import path_beside
 from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 KINDS = ("fast", "synthseg", "synthseg-plus", "degraded")
 FIELD = (192, 224, 192)

@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -89,7 +90,7 @@ def measured(name: str, device: torch.device, repetitions: int) -> dict[str, flo
     """Seconds of a network both ways, timed in turn, so that what else the machine does meets both."""
     torch.manual_seed(0)
     make, kind = NETWORKS[name]
-    with torch.inference_mode(), half_precision(device, kind):
+    with torch.inference_mode(), half_precision(device) if kind == "locate-refine" else nullcontext():
         plain, quick = make(device, lambda model: model), make(device, torch.compile)  # type: ignore[arg-type]
         seconds(plain, device)
         compiling = seconds(quick, device)

@@ -32,7 +32,8 @@ from napari_synthseg.io import read_volume, stem
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 WORSE = (("noise", 50.0), ("axial slices", 7.0))
 """Kinds and levels of `robustness.py` that --worse adds."""

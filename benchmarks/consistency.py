@@ -46,7 +46,8 @@ from napari_synthseg.inference.whole_head import NO_BRAIN
 from napari_synthseg.io import read_labels, read_volume, stem, suffix
 from napari_synthseg.io.formats import readable
 from napari_synthseg.volume import Volume, to_canonical
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 PROFILE = 2 * np.log(10) / (2 * np.pi)
 """Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""

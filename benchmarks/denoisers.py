@@ -26,8 +26,8 @@ import torch
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation_priors import DegradationPriors
-from napari_synthseg.networks.build import build
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
+from napari_synthseg.networks.registry import build
 from napari_synthseg.training.data.validation import Case, labelled_scans
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.objectives.locate_refine import step_generator

@@ -40,8 +40,7 @@ from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.inference.blocks import window
 from napari_synthseg.inference.preprocess import brain_centre, rescale
 from napari_synthseg.inference.windows import field_start, pooled
-from napari_synthseg.networks.build import SMALL
-from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.training.data.validation import synthetic_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.finetune.material import Material, gather

@@ -35,8 +35,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.acquisition import blur_matrix
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.sample import label_map_files
-from napari_synthseg.networks.augmenter import Augmenter, Noise, Unchanged
-from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.networks.augmenter import Augmenter, Noise, SmallUNet, Unchanged
 from napari_synthseg.training.engine.events import read_events, steps_that_count
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.losses import soft_dice_loss

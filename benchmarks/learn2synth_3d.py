@@ -38,8 +38,7 @@ from napari_synthseg.generator.brains import Grid, apply, target
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import draw
-from napari_synthseg.networks.augmenter import build_augmenter
-from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.networks.augmenter import SmallUNet, build_augmenter
 from napari_synthseg.training.data.validation import Case, labelled_scans
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.learn2synth.hypergradient import Batch

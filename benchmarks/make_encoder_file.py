@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 from safetensors.torch import save_file
 
-from napari_synthseg import promptable_weights
+from napari_synthseg.weights import sam
 
 
 def main(name: str = "mobilesam", out: Path = Path("resources/weights")) -> None:
@@ -20,10 +20,10 @@ def main(name: str = "mobilesam", out: Path = Path("resources/weights")) -> None
         name: of the checkpoint, which is searched for where weights are.
         out: folder to write into.
     """
-    model = promptable_weights.load_model(name)
+    model = sam.load_model(name)
     tensors = model.image_encoder.state_dict()  # counters of batches are no fractions
     state = {k: (v.half() if v.dtype.is_floating_point else v).contiguous() for k, v in tensors.items()}
-    path = out / promptable_weights.encoder_file(name)
+    path = out / sam.encoder_file(name)
     save_file(state, path)
     path.chmod(0o644)
     print(f"{path}: {path.stat().st_size:,} bytes")

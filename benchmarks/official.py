@@ -54,9 +54,8 @@ def network(kind: str) -> Any:
     import torch
 
     from napari_synthseg.anatomy import predicted_values
-    from napari_synthseg.networks.denoiser import Denoiser
-    from napari_synthseg.networks.robust import Hierarchy
-    from napari_synthseg.networks.unet import UNet3d
+    from napari_synthseg.networks.hierarchy import Hierarchy
+    from napari_synthseg.networks.unet import Denoiser, UNet3d
 
     torch.manual_seed(0)
     values = predicted_values(1 if kind == "v1" else 2)

@@ -40,7 +40,7 @@ from napari_synthseg.inference.presets import OWN
 from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.training.organ.recipe import OrganRecipe
 from napari_synthseg.training.organ.train import TrainOrganOptions, train
-from napari_synthseg.weights import load_model
+from napari_synthseg.weights.store import load_model
 
 NAMES = ("subregions", "whole", "images")
 SEEN = "ct"

@@ -36,7 +36,8 @@ from napari_synthseg.inference.quality.calibration import Calibration, calibrati
 from napari_synthseg.inference.quality.ratings import FAILED
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 AS_IT_IS = "none=0"
 USUAL = (AS_IT_IS, "noise=25", "noise=75", "blur=3", "coronal slices=7", "bias=1", "contrast=0.25")

@@ -22,7 +22,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.training.data import validation
 from napari_synthseg.training.synthseg import read_maps, split
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 
 def main() -> int:

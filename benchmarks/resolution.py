@@ -42,7 +42,8 @@ from napari_synthseg.generator.deformation import interpolation_matrix
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 DIRECTIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The axis (R, A, S) that slices are stacked along."""

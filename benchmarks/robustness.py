@@ -42,10 +42,10 @@ from napari_synthseg.generator.acquisition import along, blur_matrix
 from napari_synthseg.generator.degradation import DegradationRecord, degrade, normalised
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.io import read_labels, read_volume, stem
-from napari_synthseg.networks.robust import as_channels
-from napari_synthseg.networks.robust_fast import RobustLocateRefine, fitted
+from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, fitted
 from napari_synthseg.volume import Volume, to_canonical
-from napari_synthseg.weights import DEFAULT, load_model
+from napari_synthseg.weights.catalogue import DEFAULT
+from napari_synthseg.weights.store import load_model
 
 NOTHING = DegradationRecord(
     rotation_deg=(0, 0, 0), scaling=(1, 1, 1), shearing=(0, 0, 0), translation_mm=(0, 0, 0), velocity_std=0,

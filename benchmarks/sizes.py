@@ -32,15 +32,14 @@ from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS, ShapePriors
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
-from napari_synthseg.networks.frozen_encoder import FrozenEncoder
-from napari_synthseg.networks.promptable import SINGLE, Promptable
-from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, prompt_recipe, train
 from napari_synthseg.training.synthfm.prompt_validation import SETTINGS
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes
 from napari_synthseg.training.synthfm.simulated_prompts import CELL, GivenPrompts, Window, draw_prompts
+from napari_synthseg.weights.sam import load_model
 
 SMALL = {"object_size": (0.02, 0.22), "region_grid": (3.0, 9.0)}
 """Ranges of sizes before they were widened."""

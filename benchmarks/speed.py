@@ -306,8 +306,7 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
     """An image to its embedding; the seconds of one click on it are told."""
     import torch
 
-    from napari_synthseg.networks.frozen_encoder import quicken
-    from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable
+    from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable, quicken
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -35,7 +35,7 @@ def measured(kind: str, threads: int) -> str:
     """The figures of a network, in a line."""
     import torch
 
-    from napari_synthseg.networks.build import build
+    from napari_synthseg.networks.registry import build
 
     torch.set_num_threads(threads)
     model = build({"network": kind, "labels": list(range(33))}).eval()

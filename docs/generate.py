@@ -31,8 +31,6 @@ ROOMS = {
     "training": "Training",
     "networks": "Networks",
     "weights": "Weights",
-    "keras_weights": "Official weights",
-    "promptable_weights": "Weights that answer clicks",
     "phantom": "A head made of formulas",
     "jobs": "Jobs that report and stop",
     "errors": "Errors",

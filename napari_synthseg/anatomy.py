@@ -22,6 +22,8 @@ import numpy as np
 
 TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
 """Tissue classes of SynthSeg+; the position is the class number. Deep grey matter counts as white matter."""
+S1, DENOISED = TISSUE_MAPS = ("S1", "denoised")
+"""Tissue maps of a robust network: as S1 finds the classes in the scan, and as its denoiser makes them plausible."""
 
 
 CORTEX = (3, 42)

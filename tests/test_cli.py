@@ -240,13 +240,13 @@ def label_map(tmp_path):
 @pytest.fixture(scope="module")
 def tiny_weights(tmp_path_factory):
     """A network of the shipped kind that has learned nothing, as a file."""
-    from napari_synthseg import weights
     from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.weights import store
 
     labels, sizes = [0, 2, 3, 41, 42], {"locator_features": [2, 2], "refiner_features": [2, 2]}
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     card = {"name": "tiny", "network": "locate-refine", "labels": labels, **sizes}
-    weights.save(path, LocateRefine(labels, **sizes).state_dict(), card)
+    store.save(path, LocateRefine(labels, **sizes).state_dict(), card)
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_synthseg.io import write_labels, write_volume
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.robust.run import TrainRobustOptions, _parts
 from napari_synthseg.volume import Volume

@@ -33,8 +33,6 @@ FLOORS = {
     "generator": 2,
     "evaluation": 2,
     "weights": 2,
-    "keras_weights": 2,
-    "promptable_weights": 2,
     "io": 2,
     "phantom": 2,
     "inference": 3,

@@ -11,10 +11,8 @@ import torch
 from torch import nn
 
 from napari_synthseg.io import write_labels, write_volume
-from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.robust import Hierarchy
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.phantom import head_phantom, phantom_image
 from napari_synthseg.volume import Volume
 from tests.test_benchmarks import script
@@ -172,7 +170,7 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) ->
 def test_shipped_weights_and_a_robust_twin_segment_the_phantom(tmp_path) -> None:
     """End to end: a robust network that starts from the shipped weights is as good as they are on a clean scan."""
     from napari_synthseg.training.robust.recipes_fast import warm_start
-    from napari_synthseg.weights import load_model, save
+    from napari_synthseg.weights.store import load_model, save
 
     plain = load_model("synthseg-fast")
     plain.card["confident_score"] = 0.0  # no look at other orientations: the phantom is no brain to be sure of

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg import weights
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.targets import posteriors_path, read_record
 from napari_synthseg.io.formats import files_of
 from napari_synthseg.io.labels import table_path
+from napari_synthseg.weights import catalogue
 
 MADE_FROM = "made_from"
 """Key of the record."""
@@ -30,11 +30,11 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
     fields = asdict(options)
     named = options.weights or options.model
     if options.weights is None and options.robust and options.model == SegmentOptions.model:
-        named = weights.find_robust()
-    sums = {"network": weights.sha256(weights.find(named))}
+        named = catalogue.find_robust()
+    sums = {"network": catalogue.sha256(catalogue.find(named))}
     for key, value in fields.items():
         if isinstance(value, Path) and key not in NOT_ASKED:
-            sums[key] = weights.sha256(weights.find(value))
+            sums[key] = catalogue.sha256(catalogue.find(value))
     files = [key for key, value in fields.items() if isinstance(value, Path)]
     kept = {key: value for key, value in fields.items() if key not in (*NOT_ASKED, *files)}
     return json.loads(json.dumps({"options": kept, "weights": sums}))
@@ -92,6 +92,6 @@ def done(scan: Path, target: Path, made: Mapping[str, Any]) -> dict[str, Any]:
 
 def _intact(target: Path, known: Mapping[str, Any]) -> bool:
     try:
-        return target.stat().st_size == known.get("bytes") and weights.sha256(target) == known.get("sha256")
+        return target.stat().st_size == known.get("bytes") and catalogue.sha256(target) == known.get("sha256")
     except OSError:
         return False

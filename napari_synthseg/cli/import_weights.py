@@ -13,8 +13,8 @@ from napari_synthseg.cli.terminal import DONE
 
 def make_import_weights() -> Callable[..., int]:
     """Turn SynthSeg's official weights (Keras .h5) into safetensors with a card."""
-    from napari_synthseg.keras_weights.importing import import_weights as write
-    from napari_synthseg.keras_weights.importing import read_labels
+    from napari_synthseg.weights.keras import read_labels
+    from napari_synthseg.weights.store import import_weights as write
 
     def import_weights(
         file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")],

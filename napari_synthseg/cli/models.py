@@ -10,21 +10,21 @@ from typing import Annotated, Any
 import tyro
 
 from napari_synthseg.cli.terminal import DONE
+from napari_synthseg.networks.registry import spec_of
 
 
 def purpose(card: dict[str, Any]) -> str:
     """What weights are for: how many labels they find, or the option of `segment` that uses them."""
-    from napari_synthseg import weights
 
-    kind = card["network"]
-    if kind in weights.HELPERS:
-        return f"--{weights.HELPERS[kind]}"
-    return "clicks" if kind == weights.PROMPTABLE else f"{len(card['labels'])} labels"
+    spec = spec_of(card)
+    if spec.option:
+        return f"--{spec.option}"
+    return "clicks" if spec.role == "prompt" else f"{len(card['labels'])} labels"
 
 
 def make_models() -> Callable[..., int]:
     """List the weights that are at hand."""
-    from napari_synthseg import promptable_weights, weights
+    from napari_synthseg.weights import catalogue, sam
 
     def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
         """List the weights that are at hand.
@@ -32,7 +32,7 @@ def make_models() -> Callable[..., int]:
         Args:
             as_json: print their cards as JSON.
         """
-        cards = [*weights.available(), *weights.available(weights.HELPERS), *promptable_weights.available()]
+        cards = [*catalogue.available(), *catalogue.available(["helper"]), *sam.available()]
         if as_json:
             print(json.dumps(cards, indent=1))
         else:

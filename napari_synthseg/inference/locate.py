@@ -11,15 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference import flip_average
 from napari_synthseg.inference.blocks import window
 from napari_synthseg.inference.postprocess import bounding_box, largest_component
-from napari_synthseg.inference.prediction import average, half_precision
+from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.inference.preprocess import between_limits, brain_centre, limits
-from napari_synthseg.inference.tissue_maps import DENOISED, S1
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 
 BRAIN_MARGIN_MM = 20
 CSF_MARGIN_MM = 4
@@ -76,21 +72,17 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     seen, start, ends = field_of_view(model, image, centre)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
     seen = seen.to(device)
-    with torch.inference_mode(), half_precision(device, "locate-refine"):
-        if not isinstance(model, RobustLocateRefine):
-            return Located(_locate(model, seen, order), seen, start, ends)
-        s1, denoised = model.locator.tissues(seen)
-        classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
-        return Located(flip_average.located(model, seen, order, denoised), seen, start, ends, tissues=classes)
+    with torch.inference_mode(), half_precision(device):
+        posteriors, tissues = model.locate_averaged(seen, order)  # type: ignore[operator]
+    return Located(posteriors, seen, start, ends, tissues=tissues)
 
 
 def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
     """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
     seen, start, ends = field_of_view(model, image, centre)
-    with torch.inference_mode(), half_precision(device, "locate-refine"):
-        if isinstance(model, LocateRefine):
-            return Located(flip_average.glance(model, seen.to(device)), seen, start, ends, 4)
-        return Located(_locate(model, seen.to(device), None), seen, start, ends)
+    with torch.inference_mode(), half_precision(device):
+        posteriors = model.glance(seen.to(device))  # type: ignore[operator]
+    return Located(posteriors, seen, start, ends, 2 * seen.shape[2] // posteriors.shape[1])
 
 
 def field_of_view(
@@ -106,13 +98,6 @@ def field_of_view(
     seen = F.avg_pool3d(seen[None, None], 2)
     ends = limits(seen.numpy(), 1.0, 99.0)
     return torch.from_numpy(between_limits(seen.numpy(), ends)), start, ends
-
-
-def _locate(model: nn.Module, seen: torch.Tensor, order: Sequence[int] | None) -> torch.Tensor:
-    if isinstance(model, LocateRefine):
-        return flip_average.located(model, seen, order)
-    direct = model.locate(seen)[0]  # type: ignore[operator]
-    return direct.half() if order is None else average(direct, model.locate(seen.flip(2))[0], order)  # type: ignore[operator]
 
 
 def _head_shape(model: nn.Module) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.parcellation import load_parcellation
 from napari_synthseg.inference.regressor import load_regressor
+from napari_synthseg.networks.registry import segments, spec_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def load(options: SegmentOptions) -> nn.Module:
     Raises:
         InputError: there are no such weights, or they segment no scan by themselves.
     """
-    from napari_synthseg.weights import SEGMENTERS, find_robust, load_model
+    from napari_synthseg.weights.catalogue import find_robust
+    from napari_synthseg.weights.store import load_model
 
     if options.weights is not None:
         name = str(options.weights)
@@ -64,8 +66,9 @@ def load(options: SegmentOptions) -> nn.Module:
         name = str(find_robust()) if options.robust and unnamed else options.model
     model = load_model(name)
     card: dict[str, Any] = model.card  # type: ignore[assignment]
-    if card["network"] not in SEGMENTERS or card.get("in_channels", 1) != 1:
-        hint = ": give it as the parcellation" if card["network"] == "parcellation" else ""
+    spec = spec_of(card)
+    if not segments(card):
+        hint = f": give it as the {spec.option}" if spec.option else ""
         what = card.get("title", card["network"])
         raise InputError(f"The weights {card.get('name')!r} ({what}) segment no scan by themselves{hint}.")
     if card.get("preset") == "reference" and "version" not in card and card["labels"] == [*range(len(card["labels"]))]:
@@ -73,9 +76,9 @@ def load(options: SegmentOptions) -> nn.Module:
             f"The weights {card.get('name')!r} predict {len(card['labels'])} labels that nobody has named: give their "
             "list (napari-synthseg import-weights FILE --labels LIST), and use what that writes."
         )
-    if options.robust and card["network"] != "robust":
+    if options.robust and not spec.tissues:
         raise InputError(f"The weights {card.get('name')!r} are not those of a robust network: give others.")
-    if options.tissues and card["network"] != "robust":
+    if options.tissues and not spec.tissues:
         raise InputError(f"The weights {card.get('name')!r} find no tissues to keep: a robust network does (--robust).")
     return model
 
@@ -84,6 +87,6 @@ def _locator(model: nn.Module) -> nn.Module:
     """A network that can locate: the given one, or the default one."""
     if hasattr(model, "locate"):
         return model
-    from napari_synthseg.weights import load_model
+    from napari_synthseg.weights.store import load_model
 
     return load_model(SegmentOptions().model)

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from napari_synthseg import anatomy
+from napari_synthseg.anatomy import DENOISED, S1, TISSUE_MAPS
 from napari_synthseg.devices import free_memory
 from napari_synthseg.inference.slabs import SLAB_BYTES, Sink, in_float32, slab_steps
-from napari_synthseg.inference.tissue_maps import DENOISED, S1, TISSUE_MAPS
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.encoder_decoder import EncoderDecoder
-from napari_synthseg.networks.robust import Hierarchy, as_channels
+from napari_synthseg.networks.hierarchy import as_channels
+from napari_synthseg.networks.unet import EncoderDecoder
 
 SPARE = 0.8
 """How much of the free memory may be used."""
@@ -21,7 +21,7 @@ SPARE = 0.8
 
 def can_run(model: nn.Module) -> bool:
     """Whether a network, or every part of a hierarchy, can be computed in slabs."""
-    return all(isinstance(part, EncoderDecoder) for part in _parts(model))
+    return bool(_parts(model))
 
 
 def fits(model: nn.Module, shape: Sequence[int], device: torch.device) -> bool:
@@ -41,8 +41,7 @@ def memory_needed(model: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
     tensors are there at once; slabs take several tensors of `SLAB_BYTES`.
     """
     voxels = int(torch.Size(shape).numel())
-    parts: list[EncoderDecoder] = [part for part in _parts(model) if isinstance(part, EncoderDecoder)]
-    top = max(4 * part.widths[0] + 5 * 4 * part.widths[1] // 8 for part in parts)
+    top = max(4 * part.widths[0] + 5 * 4 * part.widths[1] // 8 for part in _parts(model))
     return voxels * top + 14 * SLAB_BYTES, voxels * (4 * len(model.labels) + 24)  # type: ignore[arg-type]
 
 
@@ -96,10 +95,12 @@ def _pass_steps(
     def scan(start: int, stop: int) -> torch.Tensor:
         return image[start:stop, ..., None].to(device)
 
-    if not isinstance(model, Hierarchy):
-        yield from slab_steps(model, scan, shape, sink, stage, dtype=dtype)  # type: ignore[arg-type]
+    *inner, last = _parts(model)
+    if not inner:
+        yield from slab_steps(last, scan, shape, sink, stage, dtype=dtype)
         return {}
-    count = len(model.denoiser.labels)  # type: ignore[arg-type]
+    s1, denoiser = inner
+    count = len(denoiser.labels)
     tissues = {name: torch.empty(shape, dtype=torch.uint8) for name in TISSUE_MAPS}
 
     def classes_to(name: str) -> Sink:
@@ -112,7 +113,7 @@ def _pass_steps(
         return as_channels(tissues[name][None, start:stop].to(device), count)[0].movedim(0, -1)
 
     yield from slab_steps(
-        model.s1,  # type: ignore[arg-type]
+        s1,
         scan,
         shape,
         classes_to(S1),
@@ -120,7 +121,7 @@ def _pass_steps(
         dtype=dtype,
     )
     yield from slab_steps(
-        model.denoiser,  # type: ignore[arg-type]
+        denoiser,
         lambda a, b: channels_of(S1, a, b),
         shape,
         classes_to(DENOISED),
@@ -128,7 +129,7 @@ def _pass_steps(
         dtype=dtype,
     )
     yield from slab_steps(
-        model.s2,  # type: ignore[arg-type]
+        last,
         lambda a, b: torch.cat([scan(a, b), channels_of(DENOISED, a, b)], -1),
         shape,
         sink,
@@ -143,5 +144,5 @@ def _channels_first(part: torch.Tensor) -> torch.Tensor:
     return part.view(-1, part.shape[-1]).T.contiguous().view(-1, *part.shape[:3]).cpu()
 
 
-def _parts(model: nn.Module) -> tuple[nn.Module, ...]:
-    return (model.s1, model.denoiser, model.s2) if isinstance(model, Hierarchy) else (model,)
+def _parts(model: nn.Module) -> tuple[EncoderDecoder, ...]:
+    return getattr(model, "streamable", ())  # type: ignore[return-value]

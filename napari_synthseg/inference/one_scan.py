@@ -25,7 +25,7 @@ from napari_synthseg.inference.organs import NOTHING, names_of
 from napari_synthseg.inference.parcellation import Parcels, divide, parcellate_steps, scene_around
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.inference.predict import predict_steps
-from napari_synthseg.inference.prediction import Prediction, kind_of
+from napari_synthseg.inference.prediction import Prediction
 from napari_synthseg.inference.preprocess import Prepared, check, prepare
 from napari_synthseg.inference.presets import procedure
 from napari_synthseg.inference.quality.calibration import Calibration, calibration_of
@@ -290,7 +290,7 @@ def make_record(
         "scan": name,
         "shape": list(volume.shape),
         "affine": volume.affine.tolist(),
-        "network": kind_of(model),
+        "network": card.get("network") or type(model).__name__,
         "weights": {key: card[key] for key in ("name", "version", "sha256", "licence", "license") if key in card},
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
         "device": prediction.device,

@@ -48,7 +48,7 @@ def load_parcellation(name_or_path: str) -> nn.Module:
     Raises:
         InputError: there is none, or the file holds another network.
     """
-    from napari_synthseg.weights import load_kind
+    from napari_synthseg.weights.store import load_kind
 
     return load_kind(name_or_path, "parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
 

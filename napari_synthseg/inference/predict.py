@@ -9,7 +9,7 @@ is a place where they may be stopped, at most one block apart.
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,17 +19,16 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import flip_average, one_piece
+from napari_synthseg.inference import one_piece
 from napari_synthseg.inference.blocks import plan, window
 from napari_synthseg.inference.locate import Located, locate_steps, refine_box
 from napari_synthseg.inference.prediction import (
     Prediction,
     Tissues,
-    average,
     blend,
     half_precision,
     interruptible,
-    kind_of,
+    spec_of,
     values_of,
 )
 from napari_synthseg.inference.preprocess import between_limits, pad_to
@@ -37,11 +36,6 @@ from napari_synthseg.inference.presets import OWN, Procedure
 from napari_synthseg.inference.whole_head import MULTIPLE, NO_BRAIN, whole_head_steps
 from napari_synthseg.inference.windows import windowed_steps
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.transformers import Transformer
-
-WHOLE_HEAD = ("unet", "robust")
-"""Kinds of networks that take the whole head at once."""
 
 
 def predict_steps(
@@ -91,8 +85,8 @@ def predict_steps(
 def _attempts(model: nn.Module, first: torch.device, max_voxels: int) -> list[tuple[torch.device, int | None]]:
     """Devices and voxels of a block, in the order in which they are tried."""
     cpu = torch.device("cpu")
-    if isinstance(model, Transformer):  # its windows have the size it was trained on
-        return [(one, model.edge**3) for one in dict.fromkeys((first, cpu))]
+    if spec_of(model).fixed_window:
+        return [(one, int(model.edge) ** 3) for one in dict.fromkeys((first, cpu))]  # type: ignore[arg-type]
     on_cpu = [] if first.type == "cpu" else [(cpu, max_voxels), (cpu, max_voxels // 8)]
     return [(first, max_voxels), (first, max_voxels // 4), (first, max_voxels // 12), *on_cpu]
 
@@ -116,16 +110,25 @@ def _free(device: torch.device) -> None:
 def _attempt(
     model: nn.Module, image: np.ndarray, device: torch.device, how: Procedure, max_voxels: int | None
 ) -> Generator[Progress, None, Prediction]:
-    model = model.to(device).eval()
-    if isinstance(model, Transformer):
-        return (yield from windowed_steps(model, image, device, how))
-    if kind_of(model) in WHOLE_HEAD and not isinstance(model, LocateRefine):  # a robust network may be a fast one
-        return (yield from whole_head_steps(model, image, device, max_voxels, how))
+    return (yield from PREDICTORS[spec_of(model).predictor](model.to(device).eval(), image, device, max_voxels, how))
+
+
+def locate_refine_steps(
+    model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, how: Procedure
+) -> Generator[Progress, None, Prediction]:
+    """Locate at 2 mm, then refine at 1 mm in blocks."""
     assert max_voxels is not None
-    if isinstance(model, LocateRefine) and device.type != "mps":
+    if device.type != "mps":
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     located = yield from locate_steps(model, image, device, flip=how.flip)
     return (yield from _refine(model, image, located, device, how.flip, max_voxels))
+
+
+PREDICTORS: dict[str, Callable[..., Generator[Progress, None, Prediction]]] = {
+    "locate_refine": locate_refine_steps,
+    "whole_volume": whole_head_steps,
+    "sliding_window": windowed_steps,
+}
 
 
 def _refine(
@@ -159,8 +162,8 @@ def _refine(
         part = torch.from_numpy(between_limits(raw, located.limits))[None, None].to(device)
         half = ((at - start) // 2).tolist()
         prior = _certain_outside(window(coarse, half, [n // 2 for n in blocks.size])[None].float())
-        with torch.inference_mode(), half_precision(device, "locate-refine"):
-            return _refine_block(model, part, prior, appearance, order)
+        with torch.inference_mode(), half_precision(device):
+            return model.refine_averaged(part, prior, appearance, order)  # type: ignore[operator]
 
     posteriors = yield from blend("Refining", one, blocks, len(model.labels))  # type: ignore[arg-type]
     tissues = Tissues({k: _doubled(v) for k, v in located.tissues.items()}, tuple(start.tolist()))
@@ -180,23 +183,6 @@ def _doubled(classes: torch.Tensor) -> torch.Tensor:
     for axis in range(3):
         classes = classes.repeat_interleave(2, axis)
     return classes
-
-
-def _refine_block(
-    model: nn.Module,
-    image: torch.Tensor,
-    prior: torch.Tensor,
-    appearance: torch.Tensor,
-    order: Sequence[int] | None,
-) -> torch.Tensor:
-    if isinstance(model, LocateRefine):
-        return flip_average.refined(model, image, prior, appearance, order)
-    direct = model.refine(image, prior, appearance)[0]  # type: ignore[operator]
-    if order is None:
-        return direct.half()
-    rows = list(order)
-    mirrored = model.refine(image.flip(2), prior[:, rows].flip(2), appearance[:, rows])[0]  # type: ignore[operator]
-    return average(direct, mirrored, order)
 
 
 def _certain_outside(prior: torch.Tensor) -> torch.Tensor:

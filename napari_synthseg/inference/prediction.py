@@ -13,6 +13,8 @@ from torch import nn
 from napari_synthseg.devices import bfloat16_where_quick, quick_in_bfloat16
 from napari_synthseg.inference.blocks import Plan
 from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.networks import registry
+from napari_synthseg.networks.registry import InferenceSpec
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,14 @@ class Prediction:
         return replace(self, posteriors=self.posteriors[(slice(None), *box)].contiguous(), start=start)  # type: ignore[arg-type]
 
 
-def kind_of(model: nn.Module) -> str:
-    """`locate-refine` or `unet`: by the model's card, else by what it can do."""
-    card = getattr(model, "card", None) or {}
-    return str(card.get("network") or ("locate-refine" if hasattr(model, "refine") else "unet"))
+def spec_of(model: nn.Module) -> InferenceSpec:
+    """Return how a network is run, as its class or its card says."""
+    return getattr(model, "spec", None) or registry.spec_of(getattr(model, "card", None) or {})  # type: ignore[return-value]
 
 
-def half_precision(device: torch.device, kind: str):
-    """The autocast to run under: bfloat16 where it is faster and the network was trained for it."""
-    if kind != "locate-refine" or device.type == "mps":
+def half_precision(device: torch.device):
+    """Return the autocast for networks that were trained in half precision: bfloat16 or float16 if that is faster."""
+    if device.type == "mps":
         return nullcontext()
     if device.type == "cpu":
         return bfloat16_where_quick(device)

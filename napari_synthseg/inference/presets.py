@@ -13,6 +13,7 @@ from typing import Any
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.organs import check_options, names_of
+from napari_synthseg.networks.registry import spec_of
 
 REACH = 2
 """Voxels around a component within which its soft edge stays, with our own preset."""
@@ -112,19 +113,19 @@ def procedure(options: SegmentOptions, card: Mapping[str, Any] | None = None) ->
             keep_brain=options.keep_largest,
             topology=options.keep_largest,
             fill_holes=options.fill_holes,
-            whole=card.get("network") == "robust",  # what is denoised depends on the whole head
+            whole=spec_of(card).whole,
         )
         fast = replace(chosen, flip=False, topology=False)
     else:
-        last = card.get("parts", {}).get("s2", card)  # of a hierarchy
-        if last.get("network") in ("locate-refine", "unetr", "swin-unetr"):
+        fits = spec_of(card).reference
+        if card and fits == "none":
             raise InputError(
                 f"The weights {card.get('name')!r} are no SynthSeg U-Net, so the preset reference does not fit; "
                 "leave it at auto."
             )
         chosen = replace(REFERENCE, keep_brain=options.keep_largest, topology=options.keep_largest)
         fast = replace(chosen, flip=False, topology=False, faint=FAINT if options.keep_largest else None)
-        if card.get("network") == "robust":
+        if fits == "fast":
             chosen = fast = replace(fast, smooth=False)
     chosen = fast if options.fast else chosen
     return replace(chosen, flip=chosen.flip and options.flip, bfloat16=options.bfloat16)

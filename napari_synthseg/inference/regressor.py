@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.inference.slabs import in_float32
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.regressor import QualityRegressor, ResidualLevel
+from napari_synthseg.networks.qc_regressor import QualityRegressor, ResidualLevel
 
 SIDE = 224
 """Voxels along each edge of what the regressor sees."""
@@ -30,7 +30,7 @@ def load_regressor(name_or_path: str) -> nn.Module:
     Raises:
         InputError: there is none, or the file holds another network.
     """
-    from napari_synthseg.weights import load_kind
+    from napari_synthseg.weights.store import load_kind
 
     return load_kind(name_or_path, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5")
 

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.encoder_decoder import EncoderDecoder, Level
-from napari_synthseg.networks.upsampled import convolve_upsampled, folded
+from napari_synthseg.networks.layers import convolve_upsampled, folded
+from napari_synthseg.networks.unet import EncoderDecoder, Level
 
 SLAB_BYTES = 48 << 20
 """What one tensor of a slab may take."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.tissue_maps import TISSUE_MAPS
 from napari_synthseg.io import stem, suffix
 from napari_synthseg.io.formats import ends_like_a_file, writable
 from napari_synthseg.io.labels import check_replaceable, table_path

@@ -9,9 +9,6 @@ from napari_synthseg import anatomy
 if TYPE_CHECKING:
     from napari_synthseg.io import LabelName
 
-S1, DENOISED = "S1", "denoised"
-"""Tissue classes as S1 finds them in the scan, and as D makes them plausible."""
-TISSUE_MAPS = (S1, DENOISED)
 DRAWN_AS = (0, 2, 3, 4, 8)
 """A structure of each tissue class, whose colour the class has too."""
 

@@ -29,7 +29,7 @@ SHARED = 0.25
 
 
 def windowed_steps(
-    model: Transformer, image: np.ndarray, device: torch.device, how: Procedure = OWN
+    model: Transformer, image: np.ndarray, device: torch.device, max_voxels: int | None = None, how: Procedure = OWN
 ) -> Generator[Progress, None, Prediction]:
     """Predict the box around the brain, window after window; nothing is known beyond it.
 
@@ -37,6 +37,7 @@ def windowed_steps(
         model: the network, on its device.
         image: (X, Y, Z) float32, RAS, 1 mm (`Prepared.image`).
         device: where to run.
+        max_voxels: not used: windows have the size that the network was trained on.
         how: which percentiles, and whether to average with the mirrored scan.
     """
     scaled = torch.from_numpy(rescale(image, *how.percentiles))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.norm import InstanceNorm
+from napari_synthseg.networks.layers import InstanceNorm
 
 
 class ConvNorm(nn.Sequential):

@@ -7,14 +7,21 @@ defaults are the paper's: UNETR with ViT-B of 16^3 patches on 160^3 voxels, Swin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.registry import Card, register
 
 PATCH = 16
 """Edge of the patches that UNETR's transformer takes for words, voxels."""
+SMALL: dict[str, dict[str, Any]] = {
+    "unetr": {"edge": 96, "field": 96, "spacing": 2, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8},
+    "swin-unetr": {"edge": 96, "field": 96, "spacing": 2, "features": 12, "depths": [2, 2, 2, 2]},
+}
+"""Sizes of these networks for a CPU, which see whole heads of 192 mm at 2 mm."""
 MONAI_NEEDED = "UNETR and Swin UNETR are built by MONAI, which is not installed: pip install 'napari-synthseg[train]'."
 
 
@@ -31,6 +38,8 @@ class Transformer(nn.Module):
 
     encoder_name: str
     """Attribute of `net` that is the encoder."""
+    sizes: tuple[str, ...]
+    """Sizes that a card may say; the paper's if it does not."""
 
     def __init__(self, net: nn.Module, labels: int | Sequence[int], edge: int, field: int, spacing: int) -> None:
         super().__init__()
@@ -39,6 +48,11 @@ class Transformer(nn.Module):
         self.net = net
         self.labels = tuple(range(labels)) if isinstance(labels, int) else tuple(labels)
         self.edge, self.field, self.spacing = int(edge), int(field), int(spacing)
+
+    @classmethod
+    def from_card(cls, card: Card) -> Transformer:
+        """Build the network that a card describes."""
+        return cls(card["labels"] or 1, **{name: card[name] for name in cls.sizes if name in card})  # type: ignore[arg-type]
 
     @property
     def encoder(self) -> nn.Module:
@@ -56,11 +70,6 @@ class Transformer(nn.Module):
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The encoder's, which fine-tuning moves more slowly."""
         return self.encoder.parameters()
-
-    def decoder_parameters(self) -> Iterator[nn.Parameter]:
-        """All the others."""
-        own = {id(one) for one in self.encoder_parameters()}
-        return (one for one in self.parameters() if id(one) not in own)
 
     def encoder_state(self) -> dict[str, torch.Tensor]:
         """The encoder's weights, as `load_encoder` takes them."""
@@ -90,6 +99,8 @@ class Transformer(nn.Module):
         self.encoder.load_state_dict(dict(state))
 
 
+@register("unetr", predictor="sliding_window", fixed_window=True)
+@register("unetr-encoder", role="encoder")
 class Unetr(Transformer):
     """UNETR: a vision transformer over patches of 16^3 voxels, whose states at four depths a CNN decoder puts together.
 
@@ -109,6 +120,7 @@ class Unetr(Transformer):
     """
 
     encoder_name = "vit"
+    sizes = ("edge", "hidden", "mlp", "heads", "layers", "features", "field", "spacing")
 
     def __init__(
         self,
@@ -149,6 +161,8 @@ class Unetr(Transformer):
         return net.out(net.decoder2(x, net.encoder1(image)))  # type: ignore[operator]
 
 
+@register("swin-unetr", predictor="sliding_window", fixed_window=True)
+@register("swin-unetr-encoder", role="encoder")
 class SwinUnetr(Transformer):
     """Swin UNETR: attention within shifted windows at four scales, and a CNN decoder.
 
@@ -167,6 +181,7 @@ class SwinUnetr(Transformer):
     """
 
     encoder_name = "swinViT"
+    sizes = ("edge", "features", "depths", "heads", "window", "field", "spacing")
     multiple = 32
     """Input sizes must be multiples of this."""
 

@@ -12,12 +12,11 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.frozen_encoder import quicken
-from napari_synthseg.networks.promptable import SINGLE, Promptable
-from napari_synthseg.promptable_weights import load_model
+from napari_synthseg.networks.promptable import SINGLE, Promptable, quicken
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
 from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Box, Prompts
+from napari_synthseg.weights.sam import load_model
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Session:
     """Prompts on one image at a time, and their answers.
 
     Args:
-        model: name or file of a promptable model (see `promptable_weights.find`), or a model.
+        model: name or file of a promptable model (see `weights.sam.find`), or a model.
         device: auto, cpu, cuda or mps.
         precision: of the encoder, see `Promptable.encode`.
         memory: bytes of embeddings that are kept, so that images seen before answer at once.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from napari_synthseg import __version__, anatomy, weights
+from napari_synthseg import __version__, anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap, load
 from napari_synthseg.generator.priors import Priors, preset
@@ -24,6 +24,7 @@ from napari_synthseg.training.folder import card_of, checkpoint, read_config
 from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
 from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions, stages
+from napari_synthseg.weights import store
 
 LESION_LOAD_ML = (0.0, 60.0)
 """Volume of the white matter lesions that `lesions` paints into label maps."""
@@ -156,7 +157,7 @@ def export(
         card["scores"] = starting.mean_scores(scores)
     if confident_score is not None:
         card["confident_score"] = confident_score
-    weights.save(path, tensors, card)
+    store.save(path, tensors, card)
     return path
 
 
@@ -210,7 +211,7 @@ def start_from(model: LocateRefine | UNet3d, name: str) -> None:
     Raises:
         InputError: if there are no such weights, or they belong to another network, other labels or other sizes.
     """
-    source = weights.load_model(name)
+    source = store.load_model(name)
     sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
     if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:  # type: ignore[arg-type]
         raise InputError(

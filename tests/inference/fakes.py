@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_synthseg.inference.prediction import average
 from napari_synthseg.volume import Volume
 
 LABELS = (0, 2, 3, 4, 24, 41, 42, 43)
@@ -65,6 +66,21 @@ class FakeLocateRefine(nn.Module):
         background = tissue[:, :1] + tissue[:, 5:]
         parts = [background, white * left, cortex * left, ventricle * left, tissue[:, 4:5]]
         return torch.cat([*parts, white * right, cortex * right, ventricle * right], 1)
+
+    def glance(self, image: torch.Tensor) -> torch.Tensor:
+        return self.locate(image)[0].half()
+
+    def locate_averaged(self, image: torch.Tensor, order) -> tuple[torch.Tensor, dict]:
+        direct = self.locate(image)[0]
+        return direct.half() if order is None else average(direct, self.locate(image.flip(2))[0], order), {}
+
+    def refine_averaged(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, order):
+        direct = self.refine(image, prior, appearance)[0]
+        if order is None:
+            return direct.half()
+        rows = list(order)
+        mirrored = self.refine(image.flip(2), prior[:, rows].flip(2), appearance[:, rows])[0]
+        return average(direct, mirrored, order)
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         n = image.shape[2]

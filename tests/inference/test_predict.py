@@ -7,10 +7,11 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import flip_average, predict, whole_head
+from napari_synthseg.inference import predict, whole_head
 from napari_synthseg.inference.prediction import interruptible
 from napari_synthseg.inference.preprocess import prepare
 from napari_synthseg.jobs import Stopped, run, stoppable
+from napari_synthseg.networks import locate_refine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 from tests.shared_data import shared
@@ -143,7 +144,7 @@ def test_a_unet_takes_the_whole_head():
 @pytest.mark.parametrize("version", [1, 2])
 def test_flip_averaged_posteriors_of_the_unet_match_the_reference(version):
     pytest.importorskip("h5py")
-    from napari_synthseg.weights import load_model
+    from napari_synthseg.weights.store import load_model
 
     golden = np.load(shared(f"reference/golden/v{version}_small_net.npz"))
     model = load_model(shared(f"reference/golden/v{version}_small_weights.h5"))
@@ -176,10 +177,10 @@ def test_averaging_inside_the_network_is_averaging_its_posteriors():
     with torch.inference_mode():
         direct = model.refine(image, prior, looks)[0]
         mirrored = model.refine(image.flip(2), prior[:, order].flip(2), looks[:, order])[0].flip(1)[order]
-        ours = flip_average.refined(model, image, prior, looks, order)
+        ours = locate_refine.refined(model, image, prior, looks, order)
         torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
         torch.testing.assert_close(
-            flip_average.refined(model, image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
+            locate_refine.refined(model, image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
         )
 
 
@@ -190,7 +191,7 @@ def test_averaging_inside_the_locator_is_averaging_its_posteriors():
     with torch.inference_mode():
         direct = model.locate(image)[0]
         mirrored = model.locate(image.flip(2))[0].flip(1)[order]
-        ours = flip_average.located(model, image, order)
+        ours = locate_refine.located(model, image, order)
     torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
 
 

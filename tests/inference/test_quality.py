@@ -20,7 +20,7 @@ from napari_synthseg.inference.quality.calibration import Calibration, calibrati
 from napari_synthseg.inference.quality.evidence import Evidence
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
 
 SHA = "0" * 64

@@ -1,6 +1,6 @@
 """With official weights: the reference implementation's behaviour, step by step, against what it gave.
 
-The U-Net's own posteriors are in `tests/keras_weights/test_golden.py`.
+The U-Net's own posteriors are in `tests/weights/test_keras_golden.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from napari_synthseg.inference.presets import procedure
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.volume import Volume, crop, to_canonical
-from napari_synthseg.weights import load_keras_h5
+from napari_synthseg.weights.store import load_keras_h5
 from tests.shared_data import shared
 
 CLOSE, MARGIN = 1e-4, 1e-3

@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.inference import regressor
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.regressor import QualityRegressor
+from napari_synthseg.networks.qc_regressor import QualityRegressor
 from tests import keras_files as files
 from tests.inference.fakes import FakeLocateRefine, ball_scan
 

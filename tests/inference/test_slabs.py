@@ -8,8 +8,7 @@ from torch import nn
 
 from napari_synthseg.inference import slabs
 from napari_synthseg.jobs import Progress, Stopped, run
-from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 
 
 def shaken(model: nn.Module) -> nn.Module:

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import networks
 from napari_synthseg.inference.locate import locate
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.pipeline import segment, segment_files
 from napari_synthseg.inference.preprocess import brain_centre, prepare
-from napari_synthseg.inference.tissue_maps import TISSUE_MAPS, tissue_names
+from napari_synthseg.inference.tissue_maps import tissue_names
 from napari_synthseg.io import read_label_table, read_volume, write_volume
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
 
@@ -67,7 +68,7 @@ def test_maps_that_there_are_not_are_told(monkeypatch) -> None:
     scan, _ = ball_scan()
     result = segment(scan, network=FakeLocateRefine(), device="cpu", tissues=True)
     assert any("no tissue maps" in sentence for sentence in result.warnings)
-    monkeypatch.setattr("napari_synthseg.weights.load_model", lambda _: FakeLocateRefine())
+    monkeypatch.setattr("napari_synthseg.weights.store.load_model", lambda _: FakeLocateRefine())
     with pytest.raises(InputError, match="find no tissues"):
         networks.load(SegmentOptions(tissues=True))
 

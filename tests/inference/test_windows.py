@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.networks import load
 from napari_synthseg.inference.one_scan import segment_steps
@@ -15,7 +14,9 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.predict import _attempts, predict_steps
 from napari_synthseg.inference.windows import flip_order, windowed_steps, windows
 from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.networks.registry import InferenceSpec
 from napari_synthseg.networks.transformers import Transformer, Unetr
+from napari_synthseg.weights import catalogue, store
 from tests.inference.fakes import GREY, SCALP, ball_scan
 
 SIZES = {"edge": 32, "hidden": 24, "mlp": 32, "heads": 2, "layers": 4, "features": 4, "field": 64}
@@ -25,6 +26,7 @@ class Reader(Transformer):
     """Reads a tissue off the intensity: left and right are told apart nowhere, so the labels have no sides."""
 
     encoder_name = "nothing"
+    spec = InferenceSpec(predictor="sliding_window", fixed_window=True)
 
     def __init__(self, edge: int, field: int, spacing: int = 1) -> None:
         super().__init__(nn.Identity(), (0, 1003, 1002), edge, field, spacing)
@@ -76,7 +78,7 @@ def saved(folder, card) -> str:
     model = Unetr(card["labels"], **SIZES)
     with torch.no_grad():
         model.net.out.conv.conv.bias[0] = -1.0  # random weights, but not background everywhere
-    weights.save(folder / f"{card['name']}.safetensors", model.state_dict(), {"network": "unetr", **SIZES, **card})
+    store.save(folder / f"{card['name']}.safetensors", model.state_dict(), {"network": "unetr", **SIZES, **card})
     return str(folder / f"{card['name']}.safetensors")
 
 
@@ -84,7 +86,7 @@ def test_a_tiny_unetr_is_listed_and_segments_onto_the_scans_grid(tmp_path, monke
     pytest.importorskip("monai")
     monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path))
     saved(tmp_path, {"name": "tiny", "labels": [0, 2, 41]})
-    assert "tiny" in [card["name"] for card in weights.available()]
+    assert "tiny" in [card["name"] for card in catalogue.available()]
     scan, _ = ball_scan()
     scan = type(scan)(
         scan.data[:, ::-1].astype(np.float32),
@@ -106,8 +108,8 @@ def test_an_encoder_alone_is_not_listed_and_segments_nothing(tmp_path, monkeypat
     monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path))
     state = Unetr(2, **SIZES).encoder_state()
     card = {"name": "pre", "network": "unetr-encoder", "labels": [], **SIZES, "title": "a pre-trained encoder"}
-    weights.save(tmp_path / "pre.safetensors", state, card)
-    assert "pre" not in [one["name"] for one in weights.available()]
+    store.save(tmp_path / "pre.safetensors", state, card)
+    assert "pre" not in [one["name"] for one in catalogue.available()]
     with pytest.raises(InputError, match="pre-trained encoder"):
         load(SegmentOptions(model="pre"))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks.augmenter import Noise, NoiseAndBias, UNetAndNoise, build_augmenter
-from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.networks.augmenter import Noise, NoiseAndBias, SmallUNet, UNetAndNoise, build_augmenter
 
 SHAPES = {2: (3, 1, 16, 12), 3: (3, 1, 8, 12, 8)}
 

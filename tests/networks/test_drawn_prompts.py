@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_synthseg.networks.drawn_prompts import OUTSIDE, SURE, drawn_prompts
+from napari_synthseg.networks.prompt_layers import OUTSIDE, SURE, drawn_prompts
 
 
 def test_a_point_is_a_disc_of_its_sign() -> None:

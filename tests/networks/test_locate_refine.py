@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from napari_synthseg.networks.appearance import LEAST, fit_appearance, with_evidence
+from napari_synthseg.networks.layers import InstanceNorm
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
-from napari_synthseg.networks.norm import InstanceNorm
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
 LABELS = (0, 2, 41)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.masked_autoencoder import (
+from napari_synthseg.networks.pretraining import (
     MaskedAutoencoder,
     masked_error,
     normalised,

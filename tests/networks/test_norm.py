@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_synthseg.networks.norm import InstanceNorm
+from napari_synthseg.networks.layers import InstanceNorm
 
 
 def image() -> torch.Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks import bounded_attention
-from napari_synthseg.networks.bounded_attention import BoundedAttention
+from napari_synthseg.networks import prompt_layers
+from napari_synthseg.networks.prompt_layers import BoundedAttention
 from napari_synthseg.networks.promptable import Promptable, TinyVitSize, VitSize, vit_encoder
 from napari_synthseg.torchvision_compat import import_torchvision
 
@@ -91,7 +91,7 @@ def test_gradients_reach_the_encoder_and_the_decoder(image):
 def test_bounded_attention_is_sams_attention(monkeypatch, maps):
     from segment_anything.modeling.image_encoder import Attention
 
-    monkeypatch.setattr(bounded_attention, "MAPS", maps)
+    monkeypatch.setattr(prompt_layers, "MAPS", maps)
     torch.manual_seed(0)
     plain = Attention(16, num_heads=2, use_rel_pos=True, input_size=(8, 8))
     torch.nn.init.normal_(plain.rel_pos_h)

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.build import build
-from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.robust import Hierarchy, as_channels, one_hot
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.hierarchy import Hierarchy, as_channels, one_hot
+from napari_synthseg.networks.registry import build
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 
 
 def test_the_papers_denoiser_and_the_codes() -> None:

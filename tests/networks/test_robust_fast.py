@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_synthseg.inference.flip_average import located
-from napari_synthseg.networks.build import build
-from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine, fitted, with_tissues
+from napari_synthseg.networks.hierarchy import RobustLocateRefine, fitted, with_tissues
+from napari_synthseg.networks.locate_refine import LocateRefine, located
+from napari_synthseg.networks.registry import build
 
 LABELS = (0, 2, 24, 41)
 

@@ -1,12 +1,11 @@
-"""SynthSeg's U-Net: its size, and its top level taken apart. `tests/keras_weights` has it against the reference."""
+"""SynthSeg's U-Net: its size, and its top level taken apart. `tests/weights` has it against the reference."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from napari_synthseg.networks.encoder_decoder import Level
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.unet import Level, UNet3d
 
 
 def test_the_published_sizes() -> None:

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.networks.upsampled import convolve_upsampled, folded
+from napari_synthseg.networks.layers import convolve_upsampled, folded
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 
 
 def upsampled(x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_synthseg import cli, weights
+from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting import Session
@@ -21,6 +21,7 @@ from napari_synthseg.prompting.evaluate import (
     modality_means,
     table,
 )
+from napari_synthseg.weights import store
 from tests.prompting.manifests import SHAPE, square, write_manifest, write_picture
 from tests.prompting.small import small_model
 from tests.shared_data import shared
@@ -217,8 +218,8 @@ def model_file(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
-    card = {"name": "untrained", "network": weights.PROMPTABLE, "encoder": "mobile", "image_size": 64, "labels": []}
-    weights.save(path, Promptable("mobile", 64).state_dict(), card)
+    card = {"name": "untrained", "network": "promptable", "encoder": "mobile", "image_size": 64, "labels": []}
+    store.save(path, Promptable("mobile", 64).state_dict(), card)
     return path
 
 

@@ -10,8 +10,8 @@ from napari_synthseg.anatomy import TISSUES, predicted_values
 from napari_synthseg.generator.labelmap import prepare
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.networks.augmenter import build_augmenter
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.engine.watching import Pictured
@@ -71,7 +71,7 @@ def test_the_papers_recipes(maps, kind) -> None:
     if kind is TissuePaperRecipe:
         model, more["labels"], values = UNet3d(count, 2), LABELS, range(count)
     elif kind is DenoisePaperRecipe:
-        from napari_synthseg.networks.denoiser import Denoiser
+        from napari_synthseg.networks.unet import Denoiser
 
         model, values = Denoiser(count, 2), range(count)
         more |= {"labels": LABELS, "s1": UNet3d(count, 2)}

@@ -8,9 +8,8 @@ import torch
 from napari_synthseg import devices
 from napari_synthseg.generator.labelmap import prepare
 from napari_synthseg.generator.priors import preset
-from napari_synthseg.networks.denoiser import Denoiser
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
 from napari_synthseg.training.objectives.unet_crops import PaperRecipe
 from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe

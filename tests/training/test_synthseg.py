@@ -24,7 +24,7 @@ from napari_synthseg.training.objectives.locate_refine import (
     rescaled,
 )
 from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train, with_lesions
-from napari_synthseg.weights import load_model
+from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
 
 

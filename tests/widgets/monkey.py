@@ -42,9 +42,9 @@ from qtpy.QtWidgets import (
 )
 from vispy.gloo.glir import GlirProgram
 
-from napari_synthseg import promptable_weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.prompt.widget import PromptWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
@@ -307,7 +307,7 @@ def stand_ins(number: random.Random, folder: Path) -> None:
     memory._path = lambda: None
     SegmentWidget.__init__.__defaults__ = (moody(number),)
     PromptWidget.__init__.__defaults__ = (maker(0.05),)
-    promptable_weights.available = lambda: [{"name": "mobilesam", "path": "mobile_sam.pt"}]
+    sam.available = lambda: [{"name": "mobilesam", "path": "mobile_sam.pt"}]
     importlib.import_module("napari_synthseg.training.runs.process").PROCESS = "this"  # a process that ends at once
     GlirProgram.draw = lambda *_: None  # vispy draws from the buffers of deleted layers and crashes: napari#8471
     chosen = lambda *_, **__: (str(folder / number.choice(("a.nii.gz", "b.json", "no/such/c.csv"))), "")  # noqa: E731

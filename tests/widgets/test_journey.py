@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_synthseg import promptable_weights
+from napari_synthseg.weights import sam
 from tests.widgets.conftest import HAS_SCREEN
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,6 @@ def test_a_typed_prior_a_deleted_scan_and_a_window_closed_while_it_is_drawn(tmp_
     go("previewed", tmp_path)
 
 
-@pytest.mark.skipif(not promptable_weights.available(), reason="there are no promptable weights")
+@pytest.mark.skipif(not sam.available(), reason="there are no promptable weights")
 def test_clicked_accepted_taken_back_and_closed_while_it_is_followed(tmp_path):
     go("pointed", tmp_path)

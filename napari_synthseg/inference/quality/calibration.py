@@ -18,6 +18,7 @@ from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.quality.evidence import Evidence
 from napari_synthseg.inference.quality.ratings import FAILED
+from napari_synthseg.weights.catalogue import read_json
 
 ENDING = ".quality.json"
 logger = logging.getLogger("napari_synthseg")
@@ -84,7 +85,7 @@ def read(path: Path) -> Calibration:
         InputError: the file is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         columns = tuple(str(name) for name in content["columns"])
         arrays = {name: np.array(content[name], float) for name in ("centre", "scale", "shared")}
         own = {int(value): np.array(one, float) for value, one in content["own"].items()}

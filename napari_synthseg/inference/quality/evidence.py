@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.anatomy import DENOISED, S1
 from napari_synthseg.inference.plausibility import adult_range
 from napari_synthseg.inference.prediction import Prediction, Tissues
 from napari_synthseg.inference.quality.soft_dice import expected_dice
-from napari_synthseg.inference.tissue_maps import DENOISED, S1
 
 CSF = 24
 LEAST = 0.005

@@ -8,18 +8,19 @@ from typing import Any
 
 from torch import nn
 
-from napari_synthseg import anatomy, weights
+from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.presets import procedure
-from napari_synthseg.networks.build import ENCODER, SMALL, build
+from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust import Hierarchy
-from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.networks.registry import ENCODER, build
+from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.finetune.scans import Look
 from napari_synthseg.training.options.finetune import ANEW
 from napari_synthseg.training.pretrain.start import encoder_of, load_pretrained
+from napari_synthseg.weights import catalogue, store
 
 KEPT = ("path", "sha256", "bytes", "scores", "steps", "recipe", "data", "licence", "license", "trained with", "summary",
         "description", "confident_score", "hint", "title")  # fmt: skip
@@ -54,7 +55,7 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
         assert isinstance(whole, Transformer)
         load_pretrained(whole, start)
         return whole, card
-    model = weights.load_model(start)
+    model = store.load_model(start)
     found = model.card  # type: ignore[assignment]
     if not isinstance(model, LocateRefine | UNet3d | Hierarchy | Transformer) or found["network"] == "parcellation":
         raise InputError(f"The weights {found.get('name')!r} segment no scan by themselves: start from others.")
@@ -67,8 +68,8 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
 
 def _is_encoder(start: str) -> bool:
     """Whether weights are of an encoder alone."""
-    file = weights.find(start)
-    return file.suffix == ".safetensors" and str(weights.read_card(file)["network"]).endswith(ENCODER)
+    file = catalogue.find(start)
+    return file.suffix == ".safetensors" and str(catalogue.read_card(file)["network"]).endswith(ENCODER)
 
 
 def pretrained(start: str) -> str | None:

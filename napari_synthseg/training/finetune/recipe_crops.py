@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.inference.prediction import half_precision
-from napari_synthseg.networks.robust import Hierarchy, beside, one_hot
+from napari_synthseg.networks.hierarchy import Hierarchy, beside, one_hot
 from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import FIELD_MM, ScanSampler
@@ -77,7 +77,7 @@ class CropRecipe:
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 1, X, Y, Z) images in [0, 1] -> (B, K, X, Y, Z) logits; transformers in bfloat16 if fast."""
         if isinstance(self.model, Transformer):
-            with half_precision(self.device, "locate-refine"):
+            with half_precision(self.device):
                 return self.model.logits(images)
         if isinstance(self.model, Hierarchy):
             with torch.no_grad():

@@ -12,8 +12,8 @@ from napari_synthseg.devices import to_memory
 from napari_synthseg.generator.brains import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_synthseg import weights
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training import folder, starting
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
@@ -34,6 +33,7 @@ from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.finetune import ANEW, STAGE, TrainFinetuneOptions, stages
 from napari_synthseg.training.options.finetune import has_two_stages as has_two_stages
 from napari_synthseg.training.robust.run import NOISE
+from napari_synthseg.weights import catalogue
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def train(options: TrainFinetuneOptions) -> Generator[Progress, None, Path]:
 
 def _warn_if_worse(path: Path) -> None:
     """Say so where the network was better on the validation scans before anything was learned."""
-    card = weights.read_card(path)
+    card = catalogue.read_card(path)
     before, after = card.get("before", {}).get("dice"), card.get("scores", {}).get("dice")
     if before is not None and after is not None and after < before:
         logger.warning(

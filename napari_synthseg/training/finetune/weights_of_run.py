@@ -7,16 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from napari_synthseg import __version__, weights
+from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.training import folder, starting
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.finetune.material import Material
 from napari_synthseg.training.finetune.networks import pretrained
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.finetune import STAGE, STAGES, TrainFinetuneOptions
+from napari_synthseg.weights import store
 
 RECIPE = "finetune"
 """Name of the recipe."""
@@ -97,15 +98,15 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     card["steps"] = steps if two else steps[STAGE]
     if scores is not None:
         card["scores"] = starting.mean_scores(scores)
-    weights.save(path, whole.state_dict(), card)
+    store.save(path, whole.state_dict(), card)
     return path
 
 
 def _whole(start: str, card: dict[str, Any], two: bool) -> nn.Module:
     """The network of a run with what is not trained in place."""
     if two or card["network"] == "robust":  # parts stay as they were
-        return weights.load_model(start)
-    return weights.build(card)
+        return store.load_model(start)
+    return store.build(card)
 
 
 def _parts(whole: nn.Module, two: bool) -> dict[str, nn.Module]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from napari_synthseg import __version__, weights
+from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import preset
@@ -31,6 +31,7 @@ from napari_synthseg.training.starting import (
     state_and_card,
 )
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, start_from
+from napari_synthseg.weights import store
 
 RECIPE = "train learn2synth"
 """How the recipe on a card begins."""
@@ -173,5 +174,5 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     """
     state, card = state_and_card(run, path, "learn2synth", STAGE, best=best, scores=scores)
     kept = {k.removeprefix("segmenter."): v for k, v in state["model"].items() if k.startswith("segmenter.")}
-    weights.save(path, kept, {**card, **state["card"]})
+    store.save(path, kept, {**card, **state["card"]})
     return path

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from napari_synthseg import weights
 from napari_synthseg.fields import (
     Folder,
     Fraction,
@@ -18,6 +17,7 @@ from napari_synthseg.fields import (
     PositiveInt,
     check,
 )
+from napari_synthseg.weights import catalogue
 
 STAGES = ("locate", "refine")
 """Of the fast networks, whose two parts are trained one after the other."""
@@ -115,6 +115,6 @@ def has_two_stages(start_from: str) -> bool:
         return False
     if Path(start_from).expanduser().is_dir():  # a run of pre-training
         return False
-    path = weights.find(start_from)
-    card = {} if path.suffix == ".h5" else weights.read_card(path)
+    path = catalogue.find(start_from)
+    card = {} if path.suffix == ".h5" else catalogue.read_card(path)
     return card.get("parts", {}).get("s2", card).get("network") == "locate-refine"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_synthseg import __version__, weights
+from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator import subregions
 from napari_synthseg.inference.postprocess import largest_component
@@ -31,6 +31,7 @@ from napari_synthseg.training.starting import (
     state_and_card,
 )
 from napari_synthseg.training.synthseg import start_from
+from napari_synthseg.weights import store
 
 RECIPE = "organ"
 HIDDEN = ("pairs", "labels", "out", "resume", "validation", "threads", "save_minutes", "validate_every", "seed", "name",
@@ -192,5 +193,5 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     """
     state, card = state_and_card(run, path, RECIPE, STAGE, best=best, scores=scores)
     tensors: dict[str, torch.Tensor] = state["average"] or state["model"]
-    weights.save(path, tensors, card)
+    store.save(path, tensors, card)
     return path

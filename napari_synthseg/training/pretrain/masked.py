@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg.networks.masked_autoencoder import (
+from napari_synthseg.networks.pretraining import (
     MaskedAutoencoder,
     masked_error,
     normalised,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.swin_pretexts import SwinPretexts, contrastive_loss
+from napari_synthseg.networks.pretraining import SwinPretexts, contrastive_loss
 from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 from napari_synthseg.training.pretrain.recipe import Explained, PretextRecipe, beside

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.build import ENCODER, TRANSFORMERS
+from napari_synthseg.networks.registry import ENCODER, entries
 from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.weights import catalogue, store
 
 
 def load_pretrained(model: Transformer, source: str | Path) -> dict:
@@ -27,9 +27,8 @@ def load_pretrained(model: Transformer, source: str | Path) -> dict:
         InputError: there are no such weights, or they belong to another network or other sizes.
     """
     state, card = encoder_of(source)
-    kinds = {kind: made for kind, (made, _) in TRANSFORMERS.items()}
     kind = card["network"].removesuffix(ENCODER)
-    if kinds[kind] is not type(model):
+    if entries()[kind].class_name != type(model).__name__:
         raise InputError(
             f"The weights {card['name']!r} are of a {kind}, not of the network to be trained: choose others."
         )
@@ -44,13 +43,13 @@ def encoder_of(source: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
         InputError: there are no such weights, or they have no such encoder.
     """
     path = Path(source).expanduser()
-    file = weights.find(exported(path) if path.is_dir() else source)
-    card = weights.read_card(file)
-    if card["network"].removesuffix(ENCODER) not in TRANSFORMERS:
+    file = catalogue.find(exported(path) if path.is_dir() else source)
+    card = catalogue.read_card(file)
+    if card["network"].removesuffix(ENCODER) + ENCODER not in entries():
         raise InputError(
             f"The weights {card['name']!r} have no encoder of transformers: give those of `train pretrain`."
         )
-    found = weights.load_model(file)
+    found = store.load_model(file)
     state = found.encoder_state() if isinstance(found, Transformer) else found.state_dict()
     return dict(state), card
 

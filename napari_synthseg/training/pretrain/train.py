@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
-from napari_synthseg import __version__, weights
+from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.io import stem
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.build import ENCODER, SMALL, build
-from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
-from napari_synthseg.networks.swin_pretexts import SwinPretexts
-from napari_synthseg.networks.transformers import SwinUnetr, Transformer, Unetr
+from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts
+from napari_synthseg.networks.registry import ENCODER, build
+from napari_synthseg.networks.transformers import SMALL, SwinUnetr, Transformer, Unetr
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import checkpoint, recipe_of
@@ -43,6 +42,7 @@ from napari_synthseg.training.starting import (
     state_and_card,
 )
 from napari_synthseg.training.synthseg import read_maps
+from napari_synthseg.weights import store
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
 HIDDEN = ("out", "scans", "label_maps", "resume", "network", "size", "hold_out", "device", "devices", "threads",
@@ -209,5 +209,5 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         card["scores"] = {"explained variance of what was hidden": round(float(state["best"]), 4)}
     prefix = "encoder."
     kept = {k.removeprefix(prefix): v for k, v in state["model"].items() if k.startswith(prefix)}
-    weights.save(path, kept, card)
+    store.save(path, kept, card)
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_synthseg.networks.swin_pretexts import TURNS
+from napari_synthseg.networks.pretraining import TURNS
 
 LARGEST = 0.25
 """Longest side of a piece that is cut out, as a share of the crop's."""

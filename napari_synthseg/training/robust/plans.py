@@ -9,18 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_synthseg import weights
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.denoiser import Denoiser
+from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust import Hierarchy
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data import validation
 from napari_synthseg.training.data.validation import Case
 from napari_synthseg.training.engine.distributed import team
@@ -38,6 +35,7 @@ from napari_synthseg.training.robust.recipes_fast import (
     warm_start,
 )
 from napari_synthseg.training.starting import trained_state
+from napari_synthseg.weights import store
 
 WARM = "synthseg-fast"
 """Weights that the fast plan starts from."""
@@ -182,7 +180,7 @@ def starting_weights(name: str, model: RobustLocateRefine) -> LocateRefine | Non
     if name == "none":
         return None
     try:
-        source = weights.load_model(WARM if name == "auto" else name)
+        source = store.load_model(WARM if name == "auto" else name)
     except InputError:
         if name == "auto":
             return None

@@ -12,8 +12,8 @@ from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
+from napari_synthseg.networks.hierarchy import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust_fast import RobustLocateRefine, with_tissues
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.training.data.validation import Case
 from napari_synthseg.training.engine.distributed import team

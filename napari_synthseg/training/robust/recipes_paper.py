@@ -10,7 +10,7 @@ from torch import nn
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
-from napari_synthseg.networks.robust import Hierarchy, as_channels, beside, one_hot
+from napari_synthseg.networks.hierarchy import Hierarchy, as_channels, beside, one_hot
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.validation import Case, Scores, dice, gathered
 from napari_synthseg.training.engine.losses import soft_dice_loss

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from napari_synthseg import __version__, weights
+from napari_synthseg import __version__
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.robust_fast import KERNEL
+from napari_synthseg.networks.hierarchy import KERNEL
 from napari_synthseg.training import starting
 from napari_synthseg.training.data import validation
 from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
@@ -22,6 +22,7 @@ from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import plans
 from napari_synthseg.training.robust.parts import tissue_classes
 from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, with_lesions
+from napari_synthseg.weights import store
 
 NOISE = (0.0, 50.0)
 """Standard deviation of the noise in the fast plan's images, intensities in [0, 255]: the degradation's (Table S1)."""
@@ -98,7 +99,7 @@ def card_of(options: TrainRobustOptions, data: plans.Data, held_out: Sequence[st
 
 
 def _parts(options: TrainRobustOptions, labels: Sequence[int]) -> dict[str, Any]:
-    """Kinds and sizes of the three networks, as `networks.build` wants them."""
+    """Kinds and sizes of the three networks, as `networks.registry` wants them."""
     tissues = list(range(len(TISSUES)))
     denoiser: dict[str, Any] = {"network": "denoiser", "labels": tissues, "features": options.denoiser_features}
     if options.plan == "paper":
@@ -153,5 +154,5 @@ def export(
         card["scores"] = starting.mean_scores(scores)
     if confident_score is not None:
         card["confident_score"] = confident_score
-    weights.save(path, tensors, card)
+    store.save(path, tensors, card)
     return path

@@ -19,7 +19,7 @@ from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.runs.recipes import recipe
 from napari_synthseg.training.runs.run import is_active
-from napari_synthseg.weights import data_folder, own_name
+from napari_synthseg.weights.catalogue import data_folder, own_name
 
 ELSEWHERE = "elsewhere.txt"
 """One line for each run outside of the user's folder of runs."""
@@ -307,7 +307,7 @@ def use(run: Path, name: str | None = None, *, best: bool = True) -> Path:
 
 def _free(stem: str) -> Path:
     """Return a path in the user's folder of weights whose name no weights have, in any folder."""
-    from napari_synthseg.weights import ENDINGS, folders
+    from napari_synthseg.weights.catalogue import ENDINGS, folders
 
     count, name = 1, stem
     while any((one / f"{name}{ending}").exists() for one in folders() for ending in ENDINGS):

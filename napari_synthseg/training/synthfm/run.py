@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg import __version__, promptable_weights, weights
+from napari_synthseg import __version__
 from napari_synthseg.devices import quick_kind
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.shapes.priors import shape_preset
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.frozen_encoder import FrozenEncoder
-from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.networks.promptable import FrozenEncoder, Promptable
 from napari_synthseg.training import starting
 from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
@@ -28,6 +27,7 @@ from napari_synthseg.training.synthfm.prompt_recipe import (
 )
 from napari_synthseg.training.synthfm.prompt_validation import PromptValidation
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes, Pool
+from napari_synthseg.weights import sam, store
 
 ENCODER = "encoder"
 """Checkpoint of a run that keeps an encoder which no official checkpoint holds."""
@@ -54,7 +54,7 @@ def train(options: TrainSynthFMOptions) -> Generator[Progress, None, Path]:
     model = untrained(options)
     starting.check_new(options.out, options.resume)
     starting.describe("synthfm", options, stages(options), _facts(options, model))
-    if promptable_weights.frozen_source(model) is None and not options.train_encoder:
+    if sam.frozen_source(model) is None and not options.train_encoder:
         atomic_save(model.image_encoder.state_dict(), checkpoint(options.out, ENCODER))
     fast = options.preset == "fast"
     encoder = FrozenEncoder(model, quick_kind(device)).to(device)
@@ -101,7 +101,7 @@ def untrained(options: TrainSynthFMOptions) -> Promptable:
     Raises:
         InputError: no such checkpoint, or `start_from` has another encoder.
     """
-    source = promptable_weights.load_model(options.encoder)
+    source = sam.load_model(options.encoder)
     drawn = options.draws_prompts and options.preset == "fast"
     model = Promptable(source.encoder_name, source.image_size, drawn)
     model.image_encoder.load_state_dict(source.image_encoder.state_dict())
@@ -110,7 +110,7 @@ def untrained(options: TrainSynthFMOptions) -> Promptable:
     if options.preset == "fast":
         look_where_pointed(model.mask_decoder)
     if options.start_from:
-        start = promptable_weights.load_model(options.start_from)
+        start = sam.load_model(options.start_from)
         if start.encoder_name != model.encoder_name:
             raise InputError(
                 f"Training cannot start from {options.start_from}: it has the encoder {start.encoder_name}."
@@ -139,7 +139,7 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
     tensors = state["average"] or state["model"]
     card = {
         "name": path.stem,
-        "network": weights.PROMPTABLE,
+        "network": "promptable",
         "summary": "any structure, by clicks, boxes or a mask",
         "description": "Segments what is pointed at on any image: a frozen SAM encoder, and a decoder trained on "
         "synthetic images alone.",
@@ -149,13 +149,13 @@ def export(run: Path, path: Path, *, best: bool = False, scores: Path | None = N
         "steps": int(state["step"]),
     }
     if "encoder weights" in card:
-        card["encoder sha256"] = promptable_weights.encoder_sha256(card["encoder weights"])
+        card["encoder sha256"] = sam.encoder_sha256(card["encoder weights"])
     if scores is not None:
         card["scores"] = mean_scores(json.loads(scores.read_text(encoding="utf-8")))
     if "encoder weights" not in facts and not any(k.startswith("image_encoder.") for k in tensors):
         encoder = load_checkpoint(checkpoint(run, ENCODER))
         tensors = {**{f"image_encoder.{k}": v for k, v in encoder.items()}, **tensors}
-    weights.save(path, tensors, card)
+    store.save(path, tensors, card)
     return path
 
 
@@ -176,7 +176,7 @@ def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     start = Path(options.start_from).stem if options.start_from else None
     told = replace(options, start_from=start)  # a path says nothing to others
     first = f"train synthfm, preset {options.preset}, seed {options.seed}"
-    source = None if options.train_encoder else promptable_weights.frozen_source(model)
+    source = None if options.train_encoder else sam.frozen_source(model)
     facts: dict[str, Any] = {
         "encoder": model.encoder_name,
         "draws_prompts": model.draws_prompts,
@@ -186,5 +186,5 @@ def _facts(options: TrainSynthFMOptions, model: Promptable) -> dict[str, Any]:
     }
     if source is None:
         return facts
-    licence = promptable_weights.CHECKPOINTS[source].licence
+    licence = sam.CHECKPOINTS[source].licence
     return {**facts, "encoder weights": source, "encoder licence": f"{licence}, {source}"}

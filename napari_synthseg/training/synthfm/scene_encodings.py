@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_synthseg.generator.shapes.priors import ShapePriors
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, draw_scene
-from napari_synthseg.networks.frozen_encoder import FrozenEncoder
+from napari_synthseg.networks.promptable import FrozenEncoder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.drawn_prompts import drawn_prompts
+from napari_synthseg.networks.prompt_layers import drawn_prompts
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
 from napari_synthseg.training.synthfm.simulated_prompts import GivenPrompts
 

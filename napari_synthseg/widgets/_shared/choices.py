@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.registry import segments
+from napari_synthseg.weights import catalogue, keras
 
 PLUGIN = "napari-synthseg"
 CACHE = "NAPARI_SYNTHSEG_CACHE"
@@ -36,7 +37,7 @@ def model_cards() -> list[dict[str, Any]]:
     """The cards of all weights found, also in the folders that the user's preferences name."""
     use_folders()
     try:
-        return weights.available()
+        return catalogue.available()
     except (OSError, ValueError):  # a folder that cannot be read; choosing a model later says what is wrong
         return []
 
@@ -50,7 +51,7 @@ def use_folders() -> None:
         if cache:
             os.environ[CACHE] = cache
         _cache_of_ours = cache or None
-    weights.use_folder(preference("weights", "", group="files"))
+    catalogue.use_folder(preference("weights", "", group="files"))
 
 
 def weights_card(path: Path) -> dict[str, Any]:
@@ -59,10 +60,10 @@ def weights_card(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file or its card is missing or broken, or it holds no network that segments scans.
     """
-    if weights.find(path).suffix == ".safetensors":
-        return {**weights.read_card(path), "path": str(path)}
-    card = weights.describe_keras_h5(path)
-    if card["network"] not in weights.SEGMENTERS or card.get("in_channels", 1) != 1:
+    if catalogue.find(path).suffix == ".safetensors":
+        return {**catalogue.read_card(path), "path": str(path)}
+    card = keras.describe(path)
+    if not segments(card):
         raise InputError(f"{path.name} ({card['title']}) segments no scan by itself; choose another file.")
     return {**card, "path": str(path), "bytes": path.stat().st_size}
 

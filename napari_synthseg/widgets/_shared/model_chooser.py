@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg import promptable_weights, weights
+from napari_synthseg.weights import catalogue, sam
 from napari_synthseg.widgets._shared import choices
 from napari_synthseg.widgets._shared.choices import card_rows, card_summary
 from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
@@ -67,26 +67,26 @@ class Models:
 
 def _promptable() -> list[dict[str, Any]]:
     choices.use_folders()
-    return promptable_weights.available()
+    return sam.available()
 
 
 def _promptable_card(path: Path) -> dict[str, Any]:
     if path.with_suffix(".json").is_file():
-        return {**weights.read_card(path), "name": path.name, "path": str(path)}
+        return {**catalogue.read_card(path), "name": path.name, "path": str(path)}
     return {"name": path.name, "path": str(path)}
 
 
 SEGMENTERS = Models(
-    weights.DEFAULT,
-    lambda: sorted(choices.model_cards(), key=lambda card: card["name"] != weights.DEFAULT),
+    catalogue.DEFAULT,
+    lambda: sorted(choices.model_cards(), key=lambda card: card["name"] != catalogue.DEFAULT),
     lambda path: choices.weights_card(path),
     "Weights (*.safetensors *.h5)",
     "The network and its weights. The button beside it says what a model was trained on and how good it is.",
     "A .safetensors file with its card, or a SynthSeg .h5 file.",
-    lambda: f"No weights named {weights.DEFAULT} were found: choose {OPEN}",
+    lambda: f"No weights named {catalogue.DEFAULT} were found: choose {OPEN}",
 )
 PROMPTABLE = Models(
-    promptable_weights.DEFAULT,
+    sam.DEFAULT,
     _promptable,
     _promptable_card,
     "Promptable weights (*.safetensors *.pt *.pth)",
@@ -94,7 +94,7 @@ PROMPTABLE = Models(
     "A .safetensors file of ours, or a checkpoint of SAM or MobileSAM.",
     lambda: (
         "No promptable weights were found: put mobile_sam.pt or a checkpoint of SAM into "
-        f"{promptable_weights.download_folder()}, or choose {OPEN}"
+        f"{sam.download_folder()}, or choose {OPEN}"
     ),
 )
 

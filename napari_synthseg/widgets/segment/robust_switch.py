@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_synthseg import weights
+from napari_synthseg.networks.registry import spec_of
+from napari_synthseg.weights import catalogue
 
 if TYPE_CHECKING:
     from napari_synthseg.widgets._shared.model_chooser import ModelChooser
     from napari_synthseg.widgets._shared.options_form import OptionsForm
 
-KIND = "robust"
-"""What the card of a robust network calls it."""
 NONE_FOUND = (
-    f"No weights of a robust network were found: choose a file of some, such as FreeSurfer's {weights.ROBUST[-1]}.h5, "
-    "as the model."
+    "No weights of a robust network were found: choose a file of some, such as FreeSurfer's "
+    f"{catalogue.ROBUST[-1]}.h5, as the model."
 )
 
 
@@ -41,7 +40,7 @@ class RobustSwitch(QObject):
     def card(self) -> dict[str, Any] | None:
         """The robust network that is to be used: the chosen model, or the first there is if the switch is on."""
         chosen = self._model.chosen
-        if chosen is not None and chosen["network"] == KIND:
+        if chosen is not None and spec_of(chosen).tissues:
             return chosen
         found = self._found()
         return found[0] if found and self._form.controls["robust"].value() else None
@@ -65,9 +64,9 @@ class RobustSwitch(QObject):
         return f"Robust: {card['name']} segments, not {chosen['name']}.{more}"
 
     def _found(self) -> list[dict[str, Any]]:
-        """Cards of all robust networks, in the order in which `weights.find_robust` takes them, then others."""
-        order = {name: number for number, name in enumerate(weights.ROBUST)}
-        cards = [card for card in self._model.cards if card["network"] == KIND]
+        """Cards of all robust networks, in the order in which `catalogue.find_robust` takes them, then others."""
+        order = {name: number for number, name in enumerate(catalogue.ROBUST)}
+        cards = [card for card in self._model.cards if spec_of(card).tissues]
         return sorted(cards, key=lambda card: order.get(Path(card["path"]).stem, len(order)))
 
     def _show_state(self) -> None:

@@ -11,7 +11,8 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
-from napari_synthseg import weights
+from napari_synthseg.networks.registry import spec_of
+from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
 from napari_synthseg.widgets._shared.model_chooser import NEWS
 from napari_synthseg.widgets.train.buttons import CONTINUE, GO_ON, LONGER, PAUSE, START
@@ -121,7 +122,7 @@ class RunActions(QObject):
 
         def used(path: Path) -> None:
             NEWS.made.emit(str(path))
-            card = {**weights.read_card(path), "path": str(path)}
+            card = {**catalogue.read_card(path), "path": str(path)}
             self.said.emit(f"{path.stem} {_where(card)} now.")
             self.used.emit(card)
 
@@ -201,7 +202,7 @@ class RunActions(QObject):
 
 def _where(card: dict[str, Any]) -> str:
     """Where weights can be used."""
-    if card.get("network") == weights.PROMPTABLE:
+    role = spec_of(card).role
+    if role == "prompt":
         return "can be chosen in Prompt"
-    segments = card.get("network") in weights.SEGMENTERS
-    return "can be chosen in Segment brain" if segments else "can be given to another training to start from"
+    return "can be chosen in Segment brain" if role == "segmenter" else "can be given to another training to start from"

@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_synthseg.fields import fields_of
-from napari_synthseg.weights import own_name
+from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import device_choices
 from napari_synthseg.widgets._shared.controls import WrappedLabel
 from napari_synthseg.widgets._shared.option_controls import ChoiceControl, IntegerControl

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_synthseg import anatomy, weights
+from napari_synthseg import anatomy
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.volume import Volume
+from napari_synthseg.weights import store
 from tests.generator.builders import boxes
 
 VALUES = (2, 3, 41, 42)
@@ -34,14 +35,14 @@ def fast_weights(path: Path, labels: tuple[int, ...] = LABELS) -> str:
     card = {"name": path.stem, "network": "locate-refine", "labels": list(labels), "licence": "Apache-2.0",
             "locator_features": [4, 4, 4, 4], "refiner_features": [4, 4, 4]}  # fmt: skip
     model = LocateRefine(labels, card["locator_features"], card["refiner_features"])
-    weights.save(path, model.state_dict(), card)
+    store.save(path, model.state_dict(), card)
     return str(path)
 
 
 def unet_weights(path: Path, labels: tuple[int, ...] = LABELS, **more) -> str:
     """A small U-Net with random weights."""
     card = {"name": path.stem, "network": "unet", "labels": list(labels), "features": 2, "levels": 3, **more}
-    weights.save(path, UNet3d(labels, 2, 3).state_dict(), card)
+    store.save(path, UNet3d(labels, 2, 3).state_dict(), card)
     return str(path)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_synthseg import anatomy, cli, weights
+from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust import Hierarchy
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.loop import load_checkpoint
 from napari_synthseg.training.finetune import scores
@@ -23,6 +23,7 @@ from napari_synthseg.training.finetune.recipe_crops import CropRecipe
 from napari_synthseg.training.finetune.train import export, is_run, train
 from napari_synthseg.training.folder import checkpoint, read_config
 from napari_synthseg.training.options.finetune import TrainFinetuneOptions, stages
+from napari_synthseg.weights import catalogue, store
 from tests.training.finetune.builders import LABELS, fast_weights, unet_weights, write_scans
 
 
@@ -47,7 +48,7 @@ def events(out: Path) -> list[dict]:
 
 def test_a_unet_from_scans_to_weights(options) -> None:
     path = run(train(options))
-    model = weights.load_model(path)
+    model = store.load_model(path)
     assert isinstance(model, UNet3d) and model.labels == LABELS
     card = model.card
     assert card["licence"] == "that of the scans in scans, and of the weights start it started from"
@@ -82,21 +83,21 @@ def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, kind, few_sco
         assert whole["step"] == resumed["step"] and whole["card"] == resumed["card"]
         for k, v in whole["model"].items():
             assert torch.equal(v, resumed["model"][k]), k
-    a, b = (weights.load_model(o.out / "finetuned.safetensors").state_dict() for o in (options, parts))
+    a, b = (store.load_model(o.out / "finetuned.safetensors").state_dict() for o in (options, parts))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_a_fast_network_learns_in_two_stages(options, tmp_path, few_scores) -> None:
     options = replace(options, start_from=fast_weights(tmp_path / "fast.safetensors"), steps=4, locate_share=0.5)
-    before = weights.load_model(options.start_from)
-    model = weights.load_model(run(train(options)))
+    before = store.load_model(options.start_from)
+    model = store.load_model(run(train(options)))
     assert isinstance(model, LocateRefine) and model.card["steps"] == {"locate": 2, "refine": 2}
     for part in ("locator.stem.weight", "refiner.stem.weight"):
         assert not torch.equal(model.state_dict()[part], before.state_dict()[part])
     assert {line["stage"] for line in events(options.out) if "stage" in line} == {"locate", "refine"}
     checkpoint(options.out, "refine").unlink()
     checkpoint(options.out, "refine", "best").unlink()
-    early = weights.load_model(export(options.out, tmp_path / "early.safetensors"))  # the run may still be going
+    early = store.load_model(export(options.out, tmp_path / "early.safetensors"))  # the run may still be going
     assert torch.equal(early.state_dict()["refiner.stem.weight"], before.state_dict()["refiner.stem.weight"])
 
 
@@ -106,12 +107,12 @@ def test_of_a_hierarchy_the_last_network_learns(options, tmp_path, few_scores) -
     parts = {"s1": {**unet, "labels": tissues}, "s2": {**unet, "labels": list(LABELS), "in_channels": 6},
              "denoiser": {"network": "denoiser", "labels": tissues, "features": 2, "levels": 2}}  # fmt: skip
     card = {"name": "h", "network": "robust", "labels": list(LABELS), "parts": parts}
-    start = weights.build(card)
+    start = store.build(card)
     assert isinstance(start, Hierarchy)
-    weights.save(tmp_path / "h.safetensors", start.state_dict(), card)
+    store.save(tmp_path / "h.safetensors", start.state_dict(), card)
     options = replace(options, start_from=str(tmp_path / "h.safetensors"), steps=2)
-    before = weights.load_model(options.start_from).state_dict()
-    after = weights.load_model(run(train(options))).state_dict()
+    before = store.load_model(options.start_from).state_dict()
+    after = store.load_model(run(train(options))).state_dict()
     changed = {k.split(".")[0] for k in after if not torch.equal(after[k], before[k])}
     assert changed == {"s2"}
     norms = [k for k in after if "running" in k]
@@ -126,7 +127,7 @@ def test_transformers_from_random_weights(options, monkeypatch, few_scores, name
             "swin-unetr": {"edge": 64, "field": 64, "spacing": 1, "features": 12, "depths": [1, 1, 1, 1]}}  # fmt: skip
     monkeypatch.setattr("napari_synthseg.training.finetune.networks.SMALL", tiny)
     options = replace(options, start_from=name, task=task, size="small", crop=None, steps=1)
-    model = weights.load_model(run(train(options)))
+    model = store.load_model(run(train(options)))
     assert model.labels == anatomy.task_values(task) and model.edge == tiny[name]["edge"]
     assert model.card["licence"] == "that of the scans in scans" and "random weights" in model.card["summary"]
     assert "before" not in model.card
@@ -146,8 +147,8 @@ def test_it_ends_when_nothing_improves(options, monkeypatch, caplog) -> None:
     monkeypatch.setattr(module, "score", lambda *_: {"score": next(told), "dice": {}})
     run(train(replace(options, steps=8, validate_every=1, patience=2)))
     assert max(line.get("step", 0) for line in events(options.out)) == 4
-    assert weights.read_card(options.out / "finetuned.safetensors")["scores"] == {"dice": 0.6}
-    assert weights.read_card(options.out / "finetuned.safetensors")["steps"] == 2
+    assert catalogue.read_card(options.out / "finetuned.safetensors")["scores"] == {"dice": 0.6}
+    assert catalogue.read_card(options.out / "finetuned.safetensors")["steps"] == 2
     assert "does worse on the validation scans than what it started from (Dice 0.600, before 0.700)" in caplog.text
 
 

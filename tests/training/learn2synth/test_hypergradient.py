@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.augmenter import Augmenter, build_augmenter
-from napari_synthseg.networks.norm import InstanceNorm
-from napari_synthseg.networks.small_unet import SmallUNet
+from napari_synthseg.networks.augmenter import Augmenter, SmallUNet, build_augmenter
+from napari_synthseg.networks.layers import InstanceNorm
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.losses import soft_dice_loss

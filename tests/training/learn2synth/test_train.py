@@ -20,7 +20,8 @@ from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
 from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, export, is_run, train
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import load_model, read_card
+from napari_synthseg.weights.catalogue import read_card
+from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
 
 

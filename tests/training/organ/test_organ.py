@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import cli, weights
+from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.subregions import split
@@ -25,7 +25,8 @@ from napari_synthseg.training.organ.recipe import OrganRecipe, organ_priors
 from napari_synthseg.training.organ.train import TrainOrganOptions, export, is_run, of_one_piece, train
 from napari_synthseg.training.organ.validation import real_case, score
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import load_model
+from napari_synthseg.weights import store
+from napari_synthseg.weights.store import load_model
 
 EDGE, BALL, TWINS = 28, 41, 3
 """Voxels of a scan; the labels: a ball, and two blocks that are one structure. FreeSurfer means others by them."""
@@ -139,7 +140,7 @@ def test_large_variances_survive_the_export(tmp_path) -> None:
     network = UNet3d((0, 1), features=2)
     network.down[0].norm.running_var.fill_(2.8e6)  # beyond float16
     card = {"name": "a", "network": "unet", "labels": [0, 1], "features": 2, "levels": 5}
-    weights.save(tmp_path / "a.safetensors", network.state_dict(), card)
+    store.save(tmp_path / "a.safetensors", network.state_dict(), card)
     assert load_model(tmp_path / "a.safetensors").down[0].norm.running_var.tolist() == [2.8e6, 2.8e6]
 
 

@@ -13,9 +13,8 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import Stopped, run
-from napari_synthseg.networks.build import SMALL
-from napari_synthseg.networks.masked_autoencoder import MaskedAutoencoder
-from napari_synthseg.networks.transformers import SwinUnetr, Unetr
+from napari_synthseg.networks.pretraining import MaskedAutoencoder
+from napari_synthseg.networks.transformers import SMALL, SwinUnetr, Unetr
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.distributed import Team, in_team
 from napari_synthseg.training.engine.watching import Watch, watched
@@ -34,7 +33,7 @@ from napari_synthseg.training.pretrain.recipe import Explained
 from napari_synthseg.training.pretrain.start import load_pretrained
 from napari_synthseg.training.pretrain.train import export, is_run, train
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import read_card
+from napari_synthseg.weights.catalogue import read_card
 from tests.generator.builders import boxes
 from tests.inference.fakes import ball_scan
 

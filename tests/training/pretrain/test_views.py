@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.networks.swin_pretexts import SwinPretexts, contrastive_loss
+from napari_synthseg.networks.pretraining import SwinPretexts, contrastive_loss
 from napari_synthseg.networks.transformers import SwinUnetr
 from napari_synthseg.training.pretrain.pretexts import SwinRecipe
 from napari_synthseg.training.pretrain.views import cut_out, random_holes, random_turns, turned

@@ -15,9 +15,8 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
+from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.robust import Hierarchy
-from napari_synthseg.networks.robust_fast import RobustLocateRefine
 from napari_synthseg.training.data.validation import labelled_scans
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
@@ -26,7 +25,7 @@ from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, 
 from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice, worse
 from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights import load_model
+from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
 
 LABELS = (0, 2, 24, 41)

@@ -22,7 +22,7 @@ from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.runs.process import _check_new
 from napari_synthseg.training.runs.run import lock
-from napari_synthseg.weights import load_model
+from napari_synthseg.weights.store import load_model
 
 PATIENCE = 90.0
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from napari_synthseg.generator.shapes.priors import ShapePriors
-from napari_synthseg.networks.frozen_encoder import FrozenEncoder, quicken
-from napari_synthseg.networks.promptable import Promptable
+from napari_synthseg.networks.promptable import FrozenEncoder, Promptable, quicken
 from napari_synthseg.training.synthfm.prompt_recipe import (
     PaperPromptRecipe,
     PromptRecipe,

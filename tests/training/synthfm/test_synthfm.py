@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.promptable_weights import encoder_file, load_model
 from napari_synthseg.prompting import Session
 from napari_synthseg.training import synthfm
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, prompt_validation, train
+from napari_synthseg.weights import catalogue, store
+from napari_synthseg.weights.sam import encoder_file, load_model
 
 SIZE = 64
 
@@ -31,7 +31,7 @@ def encoder(tmp_path, monkeypatch) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
     card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
-    weights.save(path, Promptable("mobile", SIZE).state_dict(), card)
+    store.save(path, Promptable("mobile", SIZE).state_dict(), card)
     return path
 
 
@@ -103,9 +103,9 @@ def test_the_encoder_of_a_checkpoint_is_kept_apart(tmp_path, monkeypatch) -> Non
         "encoder": "mobile",
         "image_size": SIZE,
         "encoder weights": "mobilesam",
-        "encoder sha256": weights.sha256(tmp_path / encoder_file("mobilesam")),
+        "encoder sha256": catalogue.sha256(tmp_path / encoder_file("mobilesam")),
     }
-    weights.save(tmp_path / "mine.safetensors", model.parts().state_dict(), card)
+    store.save(tmp_path / "mine.safetensors", model.parts().state_dict(), card)
     loaded = load_model("mine")
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-3, rtol=1e-3, msg=name)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from napari_synthseg import weights
+from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
 
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     """Puts weights (empty files with cards) where they are found, and nowhere else."""
-    monkeypatch.setattr(weights, "folders", lambda: [tmp_path])
+    monkeypatch.setattr(catalogue, "folders", lambda: [tmp_path])
 
     def put(name: str, **card) -> None:
         (tmp_path / f"{name}.safetensors").touch()
@@ -61,12 +61,12 @@ def test_the_cache_of_the_preferences_is_followed_and_a_variable_goes_first(monk
     for folder in ("/one", "/two"):
         kept["cache"] = folder
         choices.use_folders()
-        assert weights.cache_folder() == Path(folder)
+        assert catalogue.cache_folder() == Path(folder)
     kept["cache"] = ""
     choices.use_folders()
     assert choices.CACHE not in os.environ
     monkeypatch.setenv(choices.CACHE, "/mine")
     kept["cache"] = "/three"
     choices.use_folders()
-    assert weights.cache_folder() == Path("/mine")
-    weights.use_folder(None)
+    assert catalogue.cache_folder() == Path("/mine")
+    catalogue.use_folder(None)

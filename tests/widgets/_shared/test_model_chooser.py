@@ -8,14 +8,14 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
-from napari_synthseg import weights
+from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
 from napari_synthseg.widgets._shared.controls import form_layout
 from napari_synthseg.widgets._shared.model_chooser import OPEN, ModelCard, ModelChooser
 from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 
 CARD = {
-    "name": weights.DEFAULT,
+    "name": catalogue.DEFAULT,
     "network": "unet",
     "labels": [0, 2, 41],
     "description": "A whole brain.",
@@ -34,13 +34,13 @@ def put(folder, name: str, **card) -> None:
 
 @pytest.fixture
 def chooser(qtbot, tmp_path, monkeypatch) -> ModelChooser:
-    put(tmp_path / "known", weights.DEFAULT)
+    put(tmp_path / "known", catalogue.DEFAULT)
     put(tmp_path / "known", "another", description="Another brain.")
     put(tmp_path / "elsewhere", "mine", description="My brain.")
     (tmp_path / "elsewhere" / "lonely.safetensors").touch()
     arrays = random_arrays(unet_shapes("unet", 1, 33))
     write_keras(tmp_path / "elsewhere" / "synthseg_2.0.h5", arrays)
-    monkeypatch.setattr(weights, "folders", lambda: [tmp_path / "known"])
+    monkeypatch.setattr(catalogue, "folders", lambda: [tmp_path / "known"])
     chooser = ModelChooser()
     qtbot.addWidget(chooser)
     qtbot.addWidget(chooser.card)
@@ -74,7 +74,7 @@ def test_a_long_card_is_not_cut_off_in_a_form(qtbot):
 
 
 def test_the_default_is_chosen(chooser):
-    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
 
 
 def test_another_is_chosen_with_the_keyboard(chooser, qtbot):
@@ -107,7 +107,7 @@ def test_a_weights_file_is_opened_and_stays_listed(chooser, monkeypatch, tmp_pat
 def test_a_file_without_its_card_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
     open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "lonely.safetensors")
     assert "needs its card lonely.json" in chooser.problem.text()
-    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
 
 
 def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
@@ -133,7 +133,7 @@ def test_a_network_that_segments_no_scan_is_refused(chooser, monkeypatch, tmp_pa
 
 def test_nothing_changes_when_no_file_is_chosen(chooser, monkeypatch):
     open_file(chooser, monkeypatch, "")
-    assert chooser.box.currentText() == weights.DEFAULT
+    assert chooser.box.currentText() == catalogue.DEFAULT
 
 
 def test_choices_are_taken_up_again(chooser, tmp_path):
@@ -159,17 +159,17 @@ def test_the_folder_of_the_preferences_is_searched(tmp_path, monkeypatch):
     monkeypatch.setattr(choices, "preference", lambda name, default, **_: tmp_path / "own" if name == "weights" else "")
     try:
         assert "from my folder" in [card["name"] for card in choices.model_cards()]
-        assert weights.find("from my folder").parent == tmp_path / "own"
+        assert catalogue.find("from my folder").parent == tmp_path / "own"
         put(tmp_path / "first", "from my folder")
         monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path / "first"))
-        assert weights.find("from my folder").parent == tmp_path / "first"
+        assert catalogue.find("from my folder").parent == tmp_path / "first"
     finally:
-        weights.use_folder(None)
+        catalogue.use_folder(None)
 
 
 def test_without_weights_the_default_is_offered_and_said_to_be_missing(qtbot, monkeypatch):
-    monkeypatch.setattr(weights, "folders", lambda: [])
+    monkeypatch.setattr(catalogue, "folders", lambda: [])
     chooser = ModelChooser()
     qtbot.addWidget(chooser)
-    assert chooser.values() == {"model": weights.DEFAULT, "weights": None}
+    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
     assert "not found" in chooser.box.currentText()

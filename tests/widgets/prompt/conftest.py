@@ -18,7 +18,7 @@ from tests.widgets.prompt.fakes import PATIENCE, maker
 def _a_model(monkeypatch):
     """There are weights to choose, whatever this computer has."""
     card = {"name": "mobilesam", "path": "mobile_sam.pt"}
-    monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: [card])
+    monkeypatch.setattr("napari_synthseg.weights.sam.available", lambda: [card])
 
 
 @pytest.fixture

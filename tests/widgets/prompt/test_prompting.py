@@ -341,7 +341,7 @@ def test_data_that_cannot_be_read(viewer, widget):
 
 
 def test_no_model_is_said_in_a_sentence(viewer, qtbot, monkeypatch):
-    monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: [])
+    monkeypatch.setattr("napari_synthseg.weights.sam.available", lambda: [])
     widget = PromptWidget(viewer, maker())
     qtbot.addWidget(widget)
     viewer.add_image(blobs((20, 24)))

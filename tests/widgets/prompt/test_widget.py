@@ -60,12 +60,12 @@ def test_other_weights_are_opened_by_their_file(qtbot, tmp_path, monkeypatch):
 
 
 def test_weights_that_arrive_are_offered(qtbot, monkeypatch):
-    monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: [])
+    monkeypatch.setattr("napari_synthseg.weights.sam.available", lambda: [])
     chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == "" and "No promptable weights" in chooser.problem.text()
     cards = [{"name": "synthfm-mobile", "path": "a"}, {"name": "mobilesam", "path": "b"}]
-    monkeypatch.setattr("napari_synthseg.promptable_weights.available", lambda: cards)
+    monkeypatch.setattr("napari_synthseg.weights.sam.available", lambda: cards)
     chooser.refresh()
     assert chooser.value() == "synthfm-mobile" and chooser.problem.isHidden()
 

@@ -6,20 +6,20 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
-from napari_synthseg import weights
 from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.keras_files import random_arrays, robust_shapes, write_keras
 from tests.widgets._shared.test_model_chooser import put
 from tests.widgets.builders import scan_layer
 
-OURS, THEIRS = weights.ROBUST
+OURS, THEIRS = catalogue.ROBUST
 
 
 @pytest.fixture
 def known(tmp_path, monkeypatch):
-    put(tmp_path / "known", weights.DEFAULT, network="locate-refine")
-    monkeypatch.setattr(weights, "folders", lambda: [tmp_path / "known"])
+    put(tmp_path / "known", catalogue.DEFAULT, network="locate-refine")
+    monkeypatch.setattr(catalogue, "folders", lambda: [tmp_path / "known"])
     return tmp_path / "known"
 
 
@@ -63,10 +63,10 @@ def test_our_own_network_goes_before_the_official_one_and_both_are_named(choices
     choices.model.refresh()
     switch(choices, qtbot)
     assert chosen(choices) == (THEIRS, True)
-    assert choices.hint.text() == f"Robust: {THEIRS} segments, not {weights.DEFAULT}."
+    assert choices.hint.text() == f"Robust: {THEIRS} segments, not {catalogue.DEFAULT}."
     put(known, OURS, network="robust")
     choices.model.refresh()
-    assert chosen(choices) == (OURS, True) == (weights.find_robust().stem, True)
+    assert chosen(choices) == (OURS, True) == (catalogue.find_robust().stem, True)
     assert f"{THEIRS} can be chosen as the model instead" in choices.hint.text()
     choices.model.set_values({"model": THEIRS})
     assert chosen(choices) == (THEIRS, True) and choices.hint.text() == ""
@@ -75,7 +75,7 @@ def test_our_own_network_goes_before_the_official_one_and_both_are_named(choices
 def test_a_robust_file_that_is_opened_is_what_the_switch_means(choices, tmp_path, qtbot):
     put(tmp_path / "mine", "clinic", network="robust")
     choices.model.open(tmp_path / "mine" / "clinic.safetensors")
-    choices.model.set_values({"model": weights.DEFAULT})
+    choices.model.set_values({"model": catalogue.DEFAULT})
     switch(choices, qtbot)
     options = SegmentOptions(**choices.options())
     assert options.weights == tmp_path / "mine" / "clinic.safetensors" and options.robust

@@ -8,7 +8,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.tissue_maps import TISSUE_MAPS
+from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.job import LOCKED, is_result
 from tests.widgets.builders import half_labels, scan_layer, steps

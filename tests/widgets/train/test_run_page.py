@@ -7,10 +7,10 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
-from napari_synthseg import promptable_weights
 from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.watching import save_picture
+from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.gpus import parsed
@@ -183,7 +183,7 @@ def test_opening_is_quick_and_imports_no_torch():
 
 def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):
     cards: list[dict] = []
-    monkeypatch.setattr(promptable_weights, "available", lambda: list(cards))
+    monkeypatch.setattr(sam, "available", lambda: list(cards))
     chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == ""

@@ -1,171 +1,22 @@
-"""Which weights exist, where they are found, and how they become networks. Weights are data: nothing is unpickled.
-
-Looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder (`use_folder`),
-what the user trained (`data_folder`), `resources/weights`, FREESURFER_HOME/models, the user's cache.
-"""
+"""Saving and loading weights: safetensors with a JSON card, and SynthSeg's Keras files. Nothing is unpickled."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import logging
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks import registry
+from napari_synthseg.weights.catalogue import DEFAULT, cache_folder, find, read_card, sha256
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     _Model = TypeVar("_Model", bound=nn.Module)
-
-logger = logging.getLogger(__name__)
-
-DEFAULT = "synthseg-fast"
-ROBUST = ("synthseg-robust", "synthseg_robust_2.0")
-"""Names of robust networks: this program's own, and FreeSurfer's."""
-ENDINGS = (".safetensors", ".h5")
-"""Of the files that a name may stand for."""
-SEGMENTERS = ("locate-refine", "unet", "robust", "unetr", "swin-unetr")
-"""Kinds of network, on a card, that make labels from a scan alone."""
-HELPERS = {"parcellation": "parcellation", "quality": "regressor"}
-"""Kinds that work on what a segmenter found, and the option of `segment` that takes them."""
-NEEDED = ("name", "network", "labels")
-"""What every card says; the labels only where there are some."""
-PROMPTABLE = "promptable"
-"""The kind of network, on a card, that answers clicks instead of segmenting labels; see `promptable_weights`."""
-
-
-def data_folder() -> Path:
-    """Where the user's own runs and the weights that came of them are kept; NAPARI_SYNTHSEG_DATA overrides it."""
-    import platformdirs
-
-    return Path(os.environ.get("NAPARI_SYNTHSEG_DATA") or platformdirs.user_data_dir("napari-synthseg", False))
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept; NAPARI_SYNTHSEG_CACHE overrides it."""
-    import pooch
-
-    return Path(os.environ.get("NAPARI_SYNTHSEG_CACHE") or pooch.os_cache("napari-synthseg"))
-
-
-_own: list[Path] = []
-
-
-def use_folder(folder: Path | str | None) -> None:
-    """Search a folder of the user's own too, for as long as this process lives; None or "" ends that."""
-    _own[:] = [Path(folder).expanduser()] if folder else []
-
-
-def folders() -> list[Path]:
-    """Folders searched for weights, first one first."""
-    given, freesurfer = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS"), os.environ.get("FREESURFER_HOME")
-    return [
-        *([Path(given).expanduser()] if given else []),
-        *_own,
-        data_folder() / "weights",
-        _shipped_folder(),
-        *([Path(freesurfer) / "models"] if freesurfer else []),
-        cache_folder() / "weights",
-    ]
-
-
-def own_name(name: str) -> str:
-    """A name for new weights that nobody mixes up with those that are shipped: "my-" stands before a name of theirs."""
-    return f"my-{name}" if (_shipped_folder() / f"{name}.safetensors").exists() else name
-
-
-def _shipped_folder() -> Path:
-    return anatomy.resources() / "weights"
-
-
-def available(kinds: Collection[str] = SEGMENTERS) -> list[dict[str, Any]]:
-    """Cards of all weights found, each with its "path"; a name found twice counts where it is found first.
-
-    Weights whose card cannot be used are left out, with a warning.
-
-    Args:
-        kinds: of networks, as their cards say: those that segment by themselves, `HELPERS`, or `PROMPTABLE`.
-    """
-    cards: dict[str, dict[str, Any]] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
-            if path.stem not in cards and path.with_suffix(".json").exists():
-                try:
-                    cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
-                except InputError as error:
-                    logger.warning("%s", error)
-        for path in sorted(folder.glob("*.h5")) if folder.is_dir() and PROMPTABLE not in kinds else []:
-            with contextlib.suppress(InputError):  # other programs keep their .h5 files in these folders too
-                cards.setdefault(path.stem, {**describe_keras_h5(path), "path": str(path)})
-    guided = {name for name, card in cards.items() if card["network"] in SEGMENTERS and card.get("in_channels", 1) != 1}
-    return [card for name, card in cards.items() if card["network"] in kinds and name not in guided]
-
-
-def find(name_or_path: str | Path) -> Path:
-    """The weights file of a name or path.
-
-    Raises:
-        InputError: if there is none; the message lists what there is.
-    """
-    path = Path(name_or_path).expanduser()
-    if path.suffix in {".safetensors", ".h5", ".pt"}:
-        if path.is_file():
-            return path
-        raise InputError(f"The weights file {path} does not exist: check its name.")
-    for folder in folders():
-        for ending in ENDINGS:
-            candidate = folder / f"{name_or_path}{ending}"
-            if candidate.is_file():
-                return candidate
-    names = ", ".join(card["name"] for card in available()) or "none"
-    raise InputError(f"There are no weights named {str(name_or_path)!r} (available: {names}): give a name or a file.")
-
-
-def find_robust() -> Path:
-    """The first weights file of a robust network: of this program's own, else of the official ones.
-
-    Raises:
-        InputError: there is none.
-    """
-    for name in ROBUST:
-        with contextlib.suppress(InputError):
-            return find(name)
-    raise InputError(
-        f"There are no weights of a robust network: give {ROBUST[-1]}.h5, or set FREESURFER_HOME where FreeSurfer is."
-    )
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """The JSON card beside a weights file.
-
-    Raises:
-        InputError: if it is missing or broken.
-    """
-    card = path.with_suffix(".json")
-    try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} needs its card {card.name} beside it: copy both files.") from error
-    answers_clicks = isinstance(content, dict) and content.get("network") == PROMPTABLE
-    needed = [key for key in NEEDED if not (key == "labels" and answers_clicks)]
-    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise InputError(f"The card {card.name} of {path.name} does not say its {missing[0]}: copy both files again.")
-    return content
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, exact: bool = False) -> None:
@@ -203,22 +54,9 @@ def build(card: dict[str, Any]) -> nn.Module:
     Raises:
         InputError: the kind of network is unknown, or answers clicks.
     """
-    from napari_synthseg.networks.build import build as build_network
-
-    if card.get("network") == PROMPTABLE:
+    if registry.spec_of(card).role == "prompt":
         raise InputError(f"The weights {card.get('name')!r} answer clicks and segment no whole brain: choose others.")
-    return build_network(card)
-
-
-def describe_keras_h5(path: Path | str) -> dict[str, Any]:
-    """The card of SynthSeg's official weights in a Keras file, without reading them.
-
-    Raises:
-        InputError: the file holds no network of SynthSeg; the sentence says what it is.
-    """
-    from napari_synthseg.keras_weights import describe
-
-    return describe(path)
+    return registry.build(card)
 
 
 def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.Module:
@@ -237,7 +75,7 @@ def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.M
     Raises:
         InputError: the file holds no network of SynthSeg; the sentence says what it is.
     """
-    from napari_synthseg.keras_weights import load
+    from napari_synthseg.weights.keras_arrays import load
 
     model, card = load(path, labels)
     return _with_card(model, card, Path(path))
@@ -329,6 +167,7 @@ def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> t
     try:
         model = build(card)
         tensors = load_file(path)
+        check_finite(tensors, path)
         model.load_state_dict({k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()})
     except InputError:
         raise
@@ -336,3 +175,54 @@ def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> t
         why = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
         raise InputError(f"{path.name} does not hold the weights its card describes ({why}): copy it again.") from error
     return model, card
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are not numbers: what they predict would be blamed on the scan.
+
+    Raises:
+        InputError: a tensor holds NaN or infinity.
+    """
+    import torch
+
+    for name, tensor in tensors.items():
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path.name} holds numbers that are not finite in {name}: copy it again.")
+
+
+def import_weights(
+    source: Path, out: Path | None = None, *, labels: Sequence[int] | None = None, overwrite: bool = False
+) -> Path:
+    """Write the weights of a Keras file as safetensors with a card.
+
+    Args:
+        source: the `.h5` file of SynthSeg.
+        out: the file to write, or a folder for it; by default the folder of the user's cache, where it is then found by
+            its name.
+        labels: the values that the network predicts, sorted, where its number of channels does not tell.
+        overwrite: whether files that are there already may be replaced.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: the file holds no network of SynthSeg, or there is such a file already.
+    """
+    model = load_keras_h5(source, labels)
+    path = _target(source, out)
+    if not overwrite and (path.exists() or path.with_suffix(".json").exists()):
+        raise InputError(f"{path} is there already: choose another name, or --overwrite.")
+    card = {key: value for key, value in model.card.items() if key not in ("path", "sha256")}  # type: ignore[union-attr, operator]
+    made = {"name": path.stem, "source": source.name, "source_sha256": model.card["sha256"]}  # type: ignore[index]
+    save(path, model.state_dict(), {**card, **made}, exact=True)
+    return path
+
+
+def _target(source: Path, out: Path | None) -> Path:
+    if out is None:
+        out = cache_folder() / "weights"
+    elif out.suffix == ".safetensors":
+        return out
+    elif out.suffix in (".h5", ".json", ".pt"):
+        raise InputError(f"{out} must end in .safetensors, or be a folder.")
+    return out / f"{source.stem}.safetensors"

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import socket
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import promptable_weights, weights
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.promptable_weights import CHECKPOINTS, load_model
+from napari_synthseg.weights import catalogue, sam, store
+from napari_synthseg.weights.sam import CHECKPOINTS, load_model
 from tests.shared_data import shared
 
 SMALL = 64
@@ -29,7 +24,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """An empty weights folder, the only one; the cache is empty too."""
     monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("NAPARI_SYNTHSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights.anatomy, "resources", lambda: tmp_path / "nothing")
+    monkeypatch.setattr(catalogue.anatomy, "resources", lambda: tmp_path / "nothing")
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 
@@ -65,7 +60,7 @@ def small_networks(monkeypatch) -> None:
 
 def save_ours(path: Path, model: Promptable, **card) -> Path:
     card = {"name": path.stem, "network": "promptable", "encoder": "mobile", "image_size": SMALL, **card}
-    weights.save(path, model.state_dict(), card)
+    store.save(path, model.state_dict(), card)
     return path
 
 
@@ -82,15 +77,15 @@ def test_our_weights_come_back_to_half_precision(folder, mobile):
 
 def test_models_that_answer_clicks_are_not_offered_for_whole_brains(folder, mobile):
     path = save_ours(folder / "mine.safetensors", mobile)
-    assert weights.available() == []
-    assert [card["name"] for card in promptable_weights.available()] == ["mine"]
+    assert catalogue.available() == []
+    assert [card["name"] for card in sam.available()] == ["mine"]
     with pytest.raises(InputError, match="answer clicks"):
-        weights.load_model(path)
+        store.load_model(path)
 
 
 def test_weights_for_whole_brains_answer_no_clicks(folder):
     path = folder / "unet.safetensors"
-    weights.save(path, {"x": torch.zeros(1)}, {"name": "unet", "network": "unet", "labels": [0, 1]})
+    store.save(path, {"x": torch.zeros(1)}, {"name": "unet", "network": "unet", "labels": [0, 1]})
     with pytest.raises(InputError, match="answer no clicks"):
         load_model(path)
 
@@ -124,7 +119,7 @@ def test_the_encoder_is_told_from_the_shapes():
     def vit(width: int) -> dict[str, torch.Tensor]:
         return {"image_encoder.patch_embed.proj.bias": torch.zeros(width)}
 
-    found = [promptable_weights.encoder_of(vit(width)) for width in (768, 1024, 1280, 384)]
+    found = [sam.encoder_of(vit(width)) for width in (768, 1024, 1280, 384)]
     assert found == ["vit_b", "vit_l", "vit_h", None]
 
 
@@ -184,100 +179,6 @@ def test_what_is_missing_says_where_it_belongs(folder):
         load_model("nothing")
     with pytest.raises(InputError, match="does not exist"):
         load_model(folder / "missing.pt")
-
-
-# Downloads
-
-
-@pytest.fixture
-def server(tmp_path):
-    """The address of a web server that has one file, `mobile_sam.pt`."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path / "web"))
-
-        def log_message(self, *_):
-            pass
-
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / "mobile_sam.pt").write_bytes(b"weights")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def serve_known(monkeypatch, server: str, content: bytes) -> None:
-    known = replace(CHECKPOINTS["mobilesam"], url=f"{server}/mobile_sam.pt", sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(CHECKPOINTS, "mobilesam", known)
-
-
-def test_a_download_lands_where_it_is_found(folder, server, monkeypatch):
-    serve_known(monkeypatch, server, b"weights")
-    path = promptable_weights.download("mobilesam")
-    assert path.read_bytes() == b"weights"
-    assert promptable_weights.find("mobilesam") == path
-
-
-def test_a_download_with_another_checksum_is_not_kept(folder, server, monkeypatch):
-    serve_known(monkeypatch, server, b"others")
-    with pytest.raises(InputError, match="checksum differs"):
-        promptable_weights.download("mobilesam")
-    assert not list(promptable_weights.download_folder().iterdir())
-
-
-def test_what_is_at_hand_is_not_downloaded(folder):
-    (folder / "mobile_sam.pt").write_bytes(b"here")
-    assert promptable_weights.download("mobilesam") == folder / "mobile_sam.pt"
-
-
-def left_over() -> list[Path]:
-    there = promptable_weights.download_folder()
-    return sorted(there.iterdir()) if there.is_dir() else []
-
-
-def test_without_a_network_it_says_where_the_file_belongs(folder, monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens: connections are refused
-        serve_known(monkeypatch, f"http://127.0.0.1:{taken.getsockname()[1]}", b"weights")
-        with pytest.raises(InputError, match="could not be fetched .* copy the file into"):
-            promptable_weights.download("mobilesam")
-    assert left_over() == []
-
-
-def test_a_download_that_breaks_off_leaves_nothing(folder, monkeypatch):
-    """A server that promises more than it sends, and hangs up."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        serve_known(monkeypatch, f"http://127.0.0.1:{listening.getsockname()[1]}", b"weights")
-        with pytest.raises(InputError):
-            promptable_weights.download("mobilesam")
-        thread.join()
-    assert left_over() == []
-
-
-def test_a_cache_that_cannot_be_written_is_told(folder, server, monkeypatch, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    serve_known(monkeypatch, server, b"weights")
-    with pytest.raises(InputError, match="could not be fetched"):
-        promptable_weights.download("mobilesam")
-
-
-def test_several_fill_one_cache_at_the_same_time(folder, server, monkeypatch):
-    serve_known(monkeypatch, server, b"weights")
-    with ThreadPoolExecutor(6) as pool:
-        paths = set(pool.map(lambda _: promptable_weights.download("mobilesam"), range(6)))
-    assert [path.read_bytes() for path in paths] == [b"weights"]
-    assert left_over() == list(paths)
 
 
 # MobileSAM's own answers

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.keras_weights import describe
-from napari_synthseg.weights import load_keras_h5, load_model
+from napari_synthseg.weights.keras import describe
+from napari_synthseg.weights.store import load_keras_h5, load_model
 from tests import keras_files as files
 
 
@@ -209,7 +209,7 @@ def test_load_model_takes_keras_files_too(tmp_path):
 def test_describing_needs_no_torch(tmp_path):
     path, _ = written(tmp_path, files.unet_shapes("unet", 1, 33))
     code = (
-        f"import sys; from napari_synthseg.weights import describe_keras_h5; describe_keras_h5({str(path)!r}); "
+        f"import sys; from napari_synthseg.weights.keras import describe; describe({str(path)!r}); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

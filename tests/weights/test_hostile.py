@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.weights import catalogue, store
 from tests import keras_files as files
 
 MOST_MB = 200
@@ -33,7 +34,7 @@ def bounded():
 
 def refused(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        weights.load_model(path)
+        store.load_model(path)
     message = str(caught.value)
     assert message.endswith(".") and "\n" not in message
     return message
@@ -105,7 +106,7 @@ def test_links_in_a_circle_do_not_hang(tmp_path):
     with h5py.File(path, "a") as file:
         file["again"] = file["/"]
         file["itself"] = h5py.SoftLink("/itself")
-    weights.load_model(path)
+    store.load_model(path)
 
 
 # safetensors
@@ -146,9 +147,7 @@ def test_a_header_that_lies(tmp_path, bounded, content):
     refused(safetensors_file(tmp_path, content))
 
 
-@pytest.mark.parametrize(
-    "changed", [{"features": 4000}, {"levels": 14}, {"labels": list(range(10_000_000, 10_500_000))}]
-)
+@pytest.mark.parametrize("changed", [{"features": 4000}, {"levels": 14}, {"labels": list(range(32_000))}])
 def test_a_card_of_a_network_that_no_memory_holds(tmp_path, bounded, changed):
     assert "too small" in refused(safetensors_file(tmp_path, **changed))
 
@@ -185,3 +184,50 @@ def test_no_pickle_is_run(tmp_path, name, capsys):
         pickle.dump(Harm(), file)
     refused(path)
     assert "was run" not in capsys.readouterr().out
+
+
+# Cards
+
+
+def weights_with_card(folder: Path, **changes) -> Path:
+    path, labels = folder / "mine.safetensors", [0, 2, 41]
+    store.save(path, UNet3d(labels, 2, 2).state_dict(), {"name": "mine", "network": "unet", "labels": labels,
+               "features": 2, "levels": 2})  # fmt: skip
+    card = json.loads(path.with_suffix(".json").read_text()) | changes
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_a_card_that_is_nested_deeply(tmp_path):
+    path = weights_with_card(tmp_path)
+    path.with_suffix(".json").write_text('{"parts": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    assert "mine.json" in refused(path)
+
+
+def test_a_card_of_gigabytes(tmp_path, bounded):
+    path = weights_with_card(tmp_path)
+    with path.with_suffix(".json").open("ab") as file:
+        file.truncate(2**31)
+    assert "mine.json" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": "all"}, {"labels": [0, "2"]}, {"labels": [0, 10**9]}, {"names": {"left": "x"}}, {"names": ["x"]},
+        {"spacing_mm": "one"}, {"spacing_mm": 0}, {"features": -1}, {"features": 10**9}, {"levels": "five"},
+        {"colors": {"2": "red"}}, {"parts": {"s2": 3}}, {"name": 5}, {"one_piece": [True]}, {"network": ["unet"]},
+    ],
+)  # fmt: skip
+def test_a_card_of_wrong_types(tmp_path, changes, monkeypatch):
+    path = weights_with_card(tmp_path, **changes)
+    assert "mine.json" in refused(path) and next(iter(changes)) in refused(path)
+    monkeypatch.setattr(catalogue, "folders", lambda: [tmp_path])
+    assert catalogue.available() == []  # and nothing else is the worse for it
+
+
+def test_weights_that_are_no_numbers_are_blamed_and_not_the_scan(tmp_path):
+    path, model = tmp_path / "mine.safetensors", UNet3d([0, 2, 41], 2, 2)
+    state = {name: one * torch.nan if one.is_floating_point() else one for name, one in model.state_dict().items()}
+    store.save(path, state, {"name": "mine", "network": "unet", "labels": [0, 2, 41], "features": 2, "levels": 2})
+    assert "mine.safetensors holds numbers that are not finite" in refused(path)

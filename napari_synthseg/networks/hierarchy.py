@@ -1,22 +1,84 @@
-"""SynthSeg+'s hierarchy on the fast network's plan: S1 and D at 2 mm tell the locator where the tissues are.
+"""SynthSeg+'s hierarchy S1 -> D -> S2: tissues from the scan, denoised tissues, all structures (section 2.2).
 
-S2 is the locate-and-refine network: its locator sees the image and D's tissue probabilities, and its refiner starts
-from what that locator found. Everything that runs the fast network runs this one too. Soft maps are handed on, as the
-paper says; the published networks hand on hard ones (`robust`).
+The published networks hand on hard segmentations (one-hot of the argmax), so the parts can be trained apart and no
+gradient flows between them. The fast plan hands on soft maps, as the paper says: S1 and D at 2 mm tell the locator of a
+locate-and-refine network where the tissues are, and its refiner starts from what that locator found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.anatomy import TISSUES
-from napari_synthseg.networks.denoiser import Denoiser
-from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.anatomy import DENOISED, S1, TISSUES
+from napari_synthseg.networks.locate_refine import LocateRefine, located
+from napari_synthseg.networks.registry import Card, build, register
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
+from napari_synthseg.networks.unet import Denoiser
+
+
+@register("robust", whole=True, reference="fast", tissues=True)
+class Hierarchy(nn.Module):
+    """Three networks in a row.
+
+    Args:
+        s1: (B, 1, X, Y, Z) image -> (B, T, X, Y, Z) posteriors of tissue classes, background first.
+        denoiser: (B, T, X, Y, Z) one-hot tissue map -> (B, T, X, Y, Z) posteriors.
+        s2: (B, 1 + T, X, Y, Z) image and one-hot tissue map -> (B, K, X, Y, Z) posteriors.
+        labels: the sorted values of S2's channels; S2's own `labels` by default.
+    """
+
+    def __init__(self, s1: nn.Module, denoiser: nn.Module, s2: nn.Module, labels: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.s1, self.denoiser, self.s2 = s1, denoiser, s2
+        self.labels = tuple(s2.labels if labels is None else labels)  # type: ignore[union-attr, arg-type]
+
+    @classmethod
+    def from_card(cls, card: Card) -> Hierarchy:
+        """Build the networks that a card describes."""
+        parts = card["parts"]
+        return cls(build(parts["s1"]), build(parts["denoiser"]), build(parts["s2"]), card["labels"])
+
+    @property
+    def streamable(self) -> tuple[nn.Module, ...]:
+        """The networks in a row that can be computed in slabs: all three, or none if one of them cannot."""
+        parts = (self.s1, self.denoiser, self.s2)
+        return parts if all(hasattr(part, "streamable") for part in parts) else ()
+
+    @property
+    def multiple(self) -> int:
+        """Input sizes must be multiples of this."""
+        return lcm(*(int(getattr(part, "multiple", 1)) for part in (self.s1, self.denoiser, self.s2)))
+
+    def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, 1, X, Y, Z) image in [0, 1] -> posteriors of S1 and D (B, T, ...) and of S2 (B, K, ...)."""
+        tissues = self.s1(image)
+        denoised = self.denoiser(one_hot(tissues))
+        return tissues, denoised, self.s2(beside(image, one_hot(denoised)))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, X, Y, Z) image in [0, 1] -> (B, K, X, Y, Z) posteriors."""
+        return self.stages(image)[2]
+
+
+def one_hot(posteriors: torch.Tensor) -> torch.Tensor:
+    """(B, T, X, Y, Z) posteriors -> ones where a class is the most probable, zeros elsewhere; the same dtype."""
+    return as_channels(posteriors.argmax(1), posteriors.shape[1], posteriors.dtype)
+
+
+def as_channels(classes: torch.Tensor, count: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """(B, X, Y, Z) class numbers -> (B, count, X, Y, Z), one where a voxel has the class."""
+    return F.one_hot(classes.long(), count).movedim(-1, 1).to(dtype).contiguous()
+
+
+def beside(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
+    """S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue maps."""
+    return torch.cat([image, tissues.to(image.dtype)], 1)
+
 
 KERNEL = 3
 """Of the denoiser, voxels of 2 mm: about the millimetres that the published one's five voxels of 1 mm span."""
@@ -96,6 +158,7 @@ class GuidedLocator(nn.Module):
         return self.s2(with_tissues(image, denoised))
 
 
+@register("robust/locate-refine", predictor="locate_refine", autocast=True, channels_last=True, tissues=True)
 class RobustLocateRefine(LocateRefine):
     """S1 -> D -> S2, all of them fast; forward takes an image at 1 mm.
 
@@ -118,6 +181,21 @@ class RobustLocateRefine(LocateRefine):
         field = tuple(n // 2 for n in self.head_shape)
         sizes = (locator_features, s1_features, denoiser_features)
         self.locator: GuidedLocator = GuidedLocator(len(self.labels), *sizes, field)  # type: ignore[assignment, arg-type]
+
+    @classmethod
+    def from_card(cls, card: Card) -> RobustLocateRefine:
+        """Build the networks that a card describes."""
+        s1, denoiser, s2 = (card["parts"][name] for name in ("s1", "denoiser", "s2"))
+        sizes = (s2["locator_features"], s2["refiner_features"], s1["features"], denoiser["features"])
+        return cls(card["labels"], *sizes)
+
+    def locate_averaged(
+        self, image: torch.Tensor, order: Sequence[int] | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """As of any `LocateRefine`, with the tissue maps of S1 and the denoiser (not those of the mirror image)."""
+        s1, denoised = self.locator.tissues(image)
+        classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
+        return located(self, image, order, denoised), classes
 
     def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Posteriors of the three networks.

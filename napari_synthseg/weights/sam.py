@@ -1,6 +1,6 @@
 """Weights of promptable models: our own (safetensors with a card), and SAM's and MobileSAM's official checkpoints.
 
-Checkpoints are found by path, or by name in the folders of `weights.folders()`, and are fetched only when asked for.
+Checkpoints are found by path, or by name in the folders of `catalogue.folders()`, and are fetched only when asked for.
 Weights of ours with a frozen encoder hold the decoder alone; their card names the encoder, which is kept once.
 """
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_synthseg import weights
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks import registry
+from napari_synthseg.weights import catalogue, store
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,7 @@ def available() -> list[dict[str, Any]]:
     official = [
         {
             "name": name,
-            "network": weights.PROMPTABLE,
+            "network": "promptable",
             "encoder": known.encoder,
             "licence": known.licence,
             "path": str(path),
@@ -85,7 +86,7 @@ def available() -> list[dict[str, Any]]:
         for name, known in CHECKPOINTS.items()
         if (path := _in_folders(known.file)) is not None
     ]
-    return [*weights.available([weights.PROMPTABLE]), *official]
+    return [*catalogue.available(["prompt"]), *official]
 
 
 def find(name_or_path: str | Path = DEFAULT) -> Path:
@@ -109,7 +110,7 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
         if found is None:
             raise InputError(
                 f"The checkpoint of {name} is not at hand: put {known.file} from {known.url} into "
-                f"{download_folder()}, or give its path."
+                f"{catalogue.cache_folder() / 'weights'}, or give its path."
             )
         return found
     found = _in_folders(f"{name}.safetensors")
@@ -117,44 +118,6 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
         names = ", ".join(card["name"] for card in available()) or "none"
         raise InputError(f"There is no promptable model named {name!r} (at hand: {names}): give a name or a file.")
     return found
-
-
-def download_folder() -> Path:
-    """Where `download` puts checkpoints."""
-    return weights.cache_folder() / "weights"
-
-
-def download(name: str, progressbar: bool = False) -> Path:
-    """Fetch an official checkpoint into the user's cache, unless it is at hand; its checksum is checked.
-
-    Args:
-        name: in `CHECKPOINTS`.
-        progressbar: show one in the terminal.
-
-    Raises:
-        InputError: an unknown name, what was fetched is not the file, or the network or the disk fails.
-    """
-    import pooch
-
-    if name not in CHECKPOINTS:
-        raise InputError(f"There is no checkpoint named {name!r} to download: choose {', '.join(CHECKPOINTS)}.")
-    known = CHECKPOINTS[name]
-    found = _in_folders(known.file)
-    if found is not None:
-        return found
-    fetch = pooch.HTTPDownloader(progressbar=progressbar)
-    try:
-        path = pooch.retrieve(known.url, f"sha256:{known.sha256}", known.file, download_folder(), downloader=fetch)
-    except ValueError as error:  # pooch's word for a checksum that differs
-        raise InputError(
-            f"What {known.url} sent is not the official {known.file} (checksum differs): try again later."
-        ) from error
-    except OSError as error:  # requests' errors are among them
-        raise InputError(
-            f"{known.file} could not be fetched from {known.url} ({type(error).__name__}): try again, or copy the file "
-            f"into {download_folder()} yourself."
-        ) from error
-    return Path(path)
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder: str | None = None) -> Promptable:
@@ -178,7 +141,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
         model, card = _load_checkpoint(path)
     if encoder is not None and card["encoder"] != encoder:
         raise InputError(f"{path.name} holds the encoder {card['encoder']}, not {encoder}: choose the one it holds.")
-    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or weights.sha256(path)}
+    model.card = {**card, "path": str(path), "sha256": card.get("sha256") or catalogue.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
 
 
@@ -188,15 +151,9 @@ def build(card: dict[str, Any]) -> Promptable:
     Raises:
         InputError: the card is of another kind of network.
     """
-    from napari_synthseg.networks.promptable import ENCODERS, IMAGE_SIZE, Promptable
-
-    if card.get("network") != weights.PROMPTABLE:
+    if registry.spec_of(card).role != "prompt":
         raise InputError(f"The weights {card.get('name')!r} segment whole brains and answer no clicks: choose others.")
-    if card.get("encoder") not in ENCODERS:
-        raise InputError(
-            f"The weights {card.get('name')!r} need an unknown encoder {card.get('encoder')!r}: update napari-synthseg."
-        )
-    return Promptable(card["encoder"], card.get("image_size", IMAGE_SIZE), card.get("draws_prompts", False))
+    return registry.build(card)  # type: ignore[return-value]
 
 
 def frozen_source(model: Promptable) -> str | None:
@@ -225,7 +182,7 @@ def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tenso
     if path is None:
         return _load_checkpoint(find(name))[0].image_encoder.state_dict()
     try:
-        if sha256 is not None and weights.sha256(path) != sha256:
+        if sha256 is not None and catalogue.sha256(path) != sha256:
             raise SafetensorError("checksum differs")
         return {k: v.float() for k, v in load_file(path).items()}
     except (OSError, SafetensorError) as error:
@@ -235,7 +192,7 @@ def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tenso
 def encoder_sha256(name: str) -> str | None:
     """The checksum of the file that holds an official encoder alone; None if it is not at hand."""
     path = _in_folders(encoder_file(name))
-    return weights.sha256(path) if path is not None else None
+    return catalogue.sha256(path) if path is not None else None
 
 
 def encoder_file(name: str) -> str:
@@ -245,15 +202,15 @@ def encoder_file(name: str) -> str:
 
 def _load_own(path: Path) -> tuple[Promptable, dict[str, Any]]:
     """A model of ours; the encoder comes from where its card says, if the file holds none."""
-    card = weights.read_card(path)
+    card = catalogue.read_card(path)
     source = card.get("encoder weights")
     if source is None:
-        return weights.load_safetensors(path, build)
+        return store.load_safetensors(path, build)
     if source not in CHECKPOINTS:
         raise InputError(f"{path.name} needs an unknown encoder {source!r}: update napari-synthseg.")
     model = build(card)
     model.image_encoder.load_state_dict(encoder_state(source, card.get("encoder sha256")))
-    parts, card = weights.load_safetensors(path, lambda _: model.parts())
+    parts, card = store.load_safetensors(path, lambda _: model.parts())
     return model, card
 
 
@@ -291,7 +248,7 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _in_folders(file: str) -> Path | None:
-    return next((path for folder in weights.folders() if (path := folder / file).is_file()), None)
+    return next((path for folder in catalogue.folders() if (path := folder / file).is_file()), None)
 
 
 def _load_checkpoint(path: Path) -> tuple[Promptable, dict[str, Any]]:
@@ -309,7 +266,7 @@ def _load_checkpoint(path: Path) -> tuple[Promptable, dict[str, Any]]:
             f"{path.name} is not a whole SAM checkpoint with the encoder {encoder}: copy or download it again."
         ) from error
     name = next((name for name, known in CHECKPOINTS.items() if known.sha256 == sha256), path.stem)
-    return model, {"name": name, "network": weights.PROMPTABLE, "encoder": encoder, "sha256": sha256}
+    return model, {"name": name, "network": "promptable", "encoder": encoder, "sha256": sha256}
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
@@ -324,7 +281,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
     size = path.stat().st_size
     if known is not None and size < known.bytes:
         raise InputError(f"{path.name} ends after {size:,} of {known.bytes:,} bytes: copy or download it again.")
-    sha256 = weights.sha256(path)
+    sha256 = catalogue.sha256(path)
     if known is not None and sha256 != known.sha256:
         raise InputError(
             f"{path.name} is not the official file of that name (checksum differs): download it again, "
@@ -338,4 +295,5 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise InputError(f"{path.name} holds no SAM image encoder: give a checkpoint of SAM or MobileSAM.")
+    store.check_finite(state, path)
     return state, sha256

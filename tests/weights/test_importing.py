@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import weights
 from napari_synthseg.cli import main
 from napari_synthseg.errors import InputError
-from napari_synthseg.keras_weights.importing import import_weights, read_labels
-from napari_synthseg.weights import load_keras_h5, load_model
+from napari_synthseg.weights import catalogue
+from napari_synthseg.weights.keras import read_labels
+from napari_synthseg.weights.store import import_weights, load_keras_h5, load_model
 from tests import keras_files as files
 
 
@@ -55,7 +55,7 @@ def test_the_command_writes_where_weights_are_found_by_name(tmp_path, capsys):
     assert main(["import-weights", str(source)]) == 0
     written = tmp_path / "cache" / "weights" / "synthseg_2.0.safetensors"
     assert capsys.readouterr().out.strip() == str(written)
-    assert weights.find("synthseg_2.0") == written
+    assert catalogue.find("synthseg_2.0") == written
     assert main(["import-weights", str(source)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert main(["import-weights", str(source), "--overwrite"]) == 0
@@ -97,22 +97,22 @@ def test_freesurfers_weights_are_found_and_listed(tmp_path):
     keras_file(tmp_path / "freesurfer" / "models" / "synthseg_2.0.h5")
     keras_file(tmp_path / "freesurfer" / "models" / "synthseg_parc_2.0.h5", files.unet_shapes("unet_parc", 3, 69))
     (tmp_path / "freesurfer" / "models" / "other.h5").write_text("something else")
-    assert weights.find("synthseg_2.0").parent.name == "models"
-    assert weights.find("synthseg_parc_2.0").name == "synthseg_parc_2.0.h5"
-    cards = {card["name"]: card for card in weights.available()}
+    assert catalogue.find("synthseg_2.0").parent.name == "models"
+    assert catalogue.find("synthseg_parc_2.0").name == "synthseg_parc_2.0.h5"
+    cards = {card["name"]: card for card in catalogue.available()}
     assert cards["synthseg_2.0"]["title"] == "SynthSeg 2.0"
     assert not {"synthseg_parc_2.0", "other"} & set(cards)  # they segment no scan by themselves
-    helpers = {card["name"]: card["network"] for card in weights.available(weights.HELPERS)}
+    helpers = {card["name"]: card["network"] for card in catalogue.available(["helper"])}
     assert helpers["synthseg_parc_2.0"] == "parcellation" and not {"synthseg_2.0", "other"} & set(helpers)
 
 
 def test_robust_weights_are_ours_before_freesurfers(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        weights, "folders", lambda: [tmp_path / "freesurfer" / "models", tmp_path / "cache" / "weights"]
+        catalogue, "folders", lambda: [tmp_path / "freesurfer" / "models", tmp_path / "cache" / "weights"]
     )
     with pytest.raises(InputError, match="no weights of a robust network"):
-        weights.find_robust()
+        catalogue.find_robust()
     theirs = keras_file(tmp_path / "freesurfer" / "models" / "synthseg_robust_2.0.h5", files.robust_shapes())
-    assert weights.find_robust() == theirs
+    assert catalogue.find_robust() == theirs
     ours = import_weights(theirs, tmp_path / "cache" / "weights" / "synthseg-robust.safetensors")
-    assert weights.find_robust() == ours
+    assert catalogue.find_robust() == ours

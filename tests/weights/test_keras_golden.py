@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.networks.build import build
-from napari_synthseg.weights import load_keras_h5
+from napari_synthseg.networks.registry import build
+from napari_synthseg.weights.store import load_keras_h5
 from tests import keras_files as files
 from tests.shared_data import shared
 
@@ -119,7 +119,7 @@ def test_parcellation_and_regressor_have_as_many_numbers_as_the_published_files(
 
 def described(shapes: files.Shapes) -> dict:
     """The card of a file with these layers, without writing its 200 MB."""
-    from napari_synthseg.keras_weights.recognise import recognise
+    from napari_synthseg.weights.keras import recognise
 
     class Listed:
         path = shared("reference/golden")

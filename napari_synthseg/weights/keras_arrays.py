@@ -1,24 +1,43 @@
-"""Arrays of a Keras file into our networks, layer by layer."""
+"""Arrays of SynthSeg's Keras files into our networks, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.keras_weights.layers import Layers
-from napari_synthseg.networks.encoder_decoder import EncoderDecoder, Level
-from napari_synthseg.networks.regressor import QualityRegressor
-from napari_synthseg.networks.robust import Hierarchy
+from napari_synthseg.networks.hierarchy import Hierarchy
+from napari_synthseg.networks.qc_regressor import QualityRegressor
+from napari_synthseg.networks.registry import build
+from napari_synthseg.networks.unet import EncoderDecoder, Level
+from napari_synthseg.weights.keras import Layers, recognise
 
 NORM = (("gamma", "weight"), ("beta", "bias"), ("moving_mean", "running_mean"), ("moving_variance", "running_var"))
 """What Keras and torch call the four arrays of a batch norm."""
 
 PREFIXES = {"unet": "unet", "denoiser": "l2l", "parcellation": "unet_parc"}
 """How the names of a network's layers begin, by its kind."""
+
+
+def load(path: Path | str, labels: Sequence[int] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """The network in a file, in evaluation mode, and its card.
+
+    Args:
+        path: the `.h5` file.
+        labels: the values that the network predicts, sorted, where its number of channels does not tell.
+
+    Raises:
+        InputError: the file holds no network of SynthSeg, or only a part of one; the sentence says what it is.
+    """
+    with Layers(Path(path)) as layers:
+        card = recognise(layers, labels)
+        model = build(card).eval()
+        fill(model, card, layers)
+    return model, card
 
 
 def fill(model: nn.Module, card: Mapping[str, Any], layers: Layers) -> None:

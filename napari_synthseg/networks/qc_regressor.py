@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_synthseg.networks.registry import Card, register
+
 
 class ResidualLevel(nn.Module):
     """Two convolutions beside one, added, ReLU, batch norm."""
@@ -31,6 +33,7 @@ class ResidualLevel(nn.Module):
         return self.norm(F.relu(self.conv1(F.relu(self.conv0(x), inplace=True)) + around, inplace=True))
 
 
+@register("quality", role="helper", option="regressor")
 class QualityRegressor(nn.Module):
     """Expected Dice of each group of structures from a segmentation.
 
@@ -50,6 +53,11 @@ class QualityRegressor(nn.Module):
         )
         self.final0 = nn.Conv3d(widths[-1], groups, kernel, padding=kernel // 2)
         self.final1 = nn.Conv3d(groups, groups, kernel, padding=kernel // 2)
+
+    @classmethod
+    def from_card(cls, card: Card) -> QualityRegressor:
+        """Build the network that a card describes."""
+        return cls(len(card["labels"]), card.get("features", 24), card.get("levels", 4), card.get("kernel", 5))
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         """(B, G, X, Y, Z) one-hot groups -> (B, G), 0 or more; meant to be clipped at 1."""

@@ -1,0 +1,1 @@
+"""Weights of networks: which there are (`catalogue`), and their files (`store`, `keras`, `sam`)."""

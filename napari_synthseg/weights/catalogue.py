@@ -1,0 +1,227 @@
+"""Which weights exist, where they are found, and what their cards say. No torch here.
+
+Weights are looked for in this order: an explicit path, the folder NAPARI_SYNTHSEG_WEIGHTS, the user's own folder
+(`use_folder`), what the user trained (`data_folder`), `resources/weights`, FREESURFER_HOME/models, the user's cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks import registry
+from napari_synthseg.weights import keras
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = "synthseg-fast"
+ROBUST = ("synthseg-robust", "synthseg_robust_2.0")
+"""Names of robust networks: this program's own, and FreeSurfer's."""
+ENDINGS = (".safetensors", ".h5")
+"""Of the files that a name may stand for."""
+NEEDED = ("name", "network", "labels")
+"""What every card says; the labels only of networks that have some."""
+MOST_BYTES = 4 << 20
+"""Largest size of a card."""
+TEXTS = ("name", "network", "title", "summary", "description", "recipe", "licence", "sha256", "preset", "encoder")
+"""Entries of a card that are texts."""
+SIZES = ("features", "levels", "kernel", "growth", "convolutions", "in_channels", "edge", "hidden", "mlp", "heads",
+         "layers", "window", "field", "spacing", "image_size", "depths", "locator_features", "refiner_features",
+         "s1_features")  # fmt: skip
+"""Entries that are sizes of the network: positive integers or lists of them."""
+LARGEST = 1_000_000
+"""No size is larger than this."""
+
+
+def data_folder() -> Path:
+    """Where the user's own runs and the weights that came of them are kept; NAPARI_SYNTHSEG_DATA overrides it."""
+    import platformdirs
+
+    return Path(os.environ.get("NAPARI_SYNTHSEG_DATA") or platformdirs.user_data_dir("napari-synthseg", False))
+
+
+def cache_folder() -> Path:
+    """Where imported and copied weights are kept; NAPARI_SYNTHSEG_CACHE overrides it."""
+    import platformdirs
+
+    return Path(os.environ.get("NAPARI_SYNTHSEG_CACHE") or platformdirs.user_cache_dir("napari-synthseg"))
+
+
+_own: list[Path] = []
+
+
+def use_folder(folder: Path | str | None) -> None:
+    """Search a folder of the user's own too, for as long as this process lives; None or "" ends that."""
+    _own[:] = [Path(folder).expanduser()] if folder else []
+
+
+def folders() -> list[Path]:
+    """Folders searched for weights, first one first."""
+    given, freesurfer = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS"), os.environ.get("FREESURFER_HOME")
+    return [
+        *([Path(given).expanduser()] if given else []),
+        *_own,
+        data_folder() / "weights",
+        _shipped_folder(),
+        *([Path(freesurfer) / "models"] if freesurfer else []),
+        cache_folder() / "weights",
+    ]
+
+
+def own_name(name: str) -> str:
+    """A name for new weights that nobody mixes up with those that are shipped: "my-" stands before a name of theirs."""
+    return f"my-{name}" if (_shipped_folder() / f"{name}.safetensors").exists() else name
+
+
+def _shipped_folder() -> Path:
+    return anatomy.resources() / "weights"
+
+
+def available(roles: Collection[str] = ("segmenter",)) -> list[dict[str, Any]]:
+    """Return the cards of all weights found, each with its "path"; a name found twice counts where it is found first.
+
+    Weights whose card cannot be used are left out, with a warning.
+
+    Args:
+        roles: of the networks (`networks.registry`); segmenters are those that work by themselves.
+    """
+    cards: dict[str, dict[str, Any]] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+            if path.stem not in cards and path.with_suffix(".json").exists():
+                try:
+                    cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
+                except InputError as error:
+                    logger.warning("%s", error)
+        for path in sorted(folder.glob("*.h5")) if folder.is_dir() and "prompt" not in roles else []:
+            with contextlib.suppress(InputError):  # other programs keep their .h5 files in these folders too
+                cards.setdefault(path.stem, {**keras.describe(path), "path": str(path)})
+    chosen = [(registry.spec_of(card).role, card) for card in cards.values()]
+    return [card for role, card in chosen if role in roles and (role != "segmenter" or registry.segments(card))]
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The weights file of a name or path.
+
+    Raises:
+        InputError: if there is none; the message lists what there is.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix in {".safetensors", ".h5", ".pt"}:
+        if path.is_file():
+            return path
+        raise InputError(f"The weights file {path} does not exist: check its name.")
+    for folder in folders():
+        for ending in ENDINGS:
+            candidate = folder / f"{name_or_path}{ending}"
+            if candidate.is_file():
+                return candidate
+    names = ", ".join(card["name"] for card in available()) or "none"
+    raise InputError(f"There are no weights named {str(name_or_path)!r} (available: {names}): give a name or a file.")
+
+
+def find_robust() -> Path:
+    """The first weights file of a robust network: of this program's own, else of the official ones.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in ROBUST:
+        with contextlib.suppress(InputError):
+            return find(name)
+    raise InputError(
+        f"There are no weights of a robust network: give {ROBUST[-1]}.h5, or set FREESURFER_HOME where FreeSurfer is."
+    )
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of bounded size and depth.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, or no JSON.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES >> 20} MB")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read the JSON card beside a weights file.
+
+    Raises:
+        InputError: it is missing or broken, or an entry has the wrong type.
+    """
+    card = path.with_suffix(".json")
+    try:
+        content = read_json(card)
+    except OSError as error:
+        raise InputError(f"{path.name} needs its card {card.name} beside it: copy both files.") from error
+    except ValueError as error:
+        why = " ".join(str(error).split())[:80]
+        raise InputError(f"The card {card.name} of {path.name} is damaged ({why}): copy both files again.") from error
+    content = content if isinstance(content, dict) else {}
+    answers_clicks = registry.spec_of(content).role == "prompt"
+    missing = [key for key in NEEDED if key not in content and not (key == "labels" and answers_clicks)]
+    if missing:
+        raise InputError(f"The card {card.name} of {path.name} does not say its {missing[0]}: copy both files again.")
+    wrong = _wrong_entry(content)
+    if wrong:
+        raise InputError(f"The card {card.name} of {path.name} is damaged ({wrong}): copy both files again.")
+    return content
+
+
+def _wrong_entry(card: Mapping[str, Any], depth: int = 0) -> str:
+    """Return which entry of a card has the wrong type, and what it should be; empty if all are right."""
+    for key in TEXTS:
+        if key in card and not isinstance(card[key], str):
+            return f"its {key} must be a text"
+    for key in SIZES:
+        sizes = card.get(key, 1)
+        if not all(_whole(one, 1, LARGEST) for one in (sizes if isinstance(sizes, list) else [sizes])):
+            return f"its {key} must be a whole number from 1 to {LARGEST}, or a list of such"
+    for key in ("labels", "one_piece"):
+        values = card.get(key, [])
+        if not isinstance(values, list) or not all(_whole(one, 0, 32_767) for one in values):
+            return f"its {key} must be a list of whole numbers from 0 to 32767"
+    for key in ("spacing_mm", "confident_score"):
+        number = card.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
+            return f"its {key} must be a positive number"
+    names, colors, parts = (card.get(key, {}) for key in ("names", "colors", "parts"))
+    if not _by_value(names) or not all(isinstance(name, str) for name in names.values()):
+        return "its names must be texts by label"
+    if not _by_value(colors) or not all(
+        isinstance(color, list) and all(_whole(one, 0, 255) for one in color) for color in colors.values()
+    ):
+        return "its colors must be lists of numbers from 0 to 255 by label"
+    if not isinstance(parts, dict) or not all(isinstance(one, dict) for one in parts.values()) or depth > 2:
+        return "its parts must be cards by name"
+    return next((wrong for one in parts.values() if (wrong := _wrong_entry(one, depth + 1))), "")
+
+
+def _whole(number: Any, low: int, high: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and low <= number <= high
+
+
+def _by_value(entries: Any) -> bool:
+    """Whether something is a dictionary whose keys are whole numbers."""
+    return isinstance(entries, dict) and all(key.isascii() and key.isdigit() and len(key) < 6 for key in entries)
