@@ -166,6 +166,11 @@ class Field:
         return ", ".join(fact for fact in (self.info.symbol, numbers, self.info.equation) if fact)
 
     @property
+    def tip(self) -> str:
+        """Docstring, and the facts on a line of their own."""
+        return f"{self.doc}\n{self.facts}" if self.facts else self.doc
+
+    @property
     def help(self) -> str:
         """Docstring, followed by the facts in brackets."""
         return f"{self.doc} [{self.facts}]" if self.facts else self.doc

@@ -5,8 +5,11 @@ Groups and symbols are those of section 3.1 and Table S1 of the SynthSeg paper, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, Literal
+
+from napari_synthseg.fields import Field, Info
 
 Kind = Literal["range", "optional range", "number", "probability", "count", "direction"]
 
@@ -83,6 +86,27 @@ def _row(
 
 def _tip(sentence: str, *facts: str) -> str:
     return f"{sentence}\n{', '.join(fact for fact in facts if fact)}"
+
+
+def as_fields(rows: Sequence[PriorInfo]) -> list[Field]:
+    """Return rows as fields of the preview's form."""
+    return [_as_field(row) for row in rows]
+
+
+def _as_field(row: PriorInfo) -> Field:
+    kind: Any = {"range": "range", "optional range": "range", "count": "integer", "direction": "choice"}
+    sentence, _, facts = row.tip.partition("\n")
+    known = ", ".join(fact for fact in (row.symbol, row.unit) if fact)
+    equation = facts.removeprefix(known).removeprefix(", ")
+    directions = row.kind == "direction"
+    info = Info(
+        row.unit, row.symbol, equation, slider=(row.low, row.high), step=row.step, label=row.label, group=row.group,
+        start=row.start, texts=dict(enumerate(DIRECTIONS)) if directions else None,
+    )  # fmt: skip
+    optional = directions or row.kind == "optional range"
+    return Field(
+        row.name, kind.get(row.kind, "number"), MISSING, optional, sentence, (0, 1, 2) if directions else (), info=info
+    )
 
 
 _CHANCE = (0.0, 1.0, 0.05)

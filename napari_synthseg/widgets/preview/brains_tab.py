@@ -11,13 +11,13 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.prior_table import rows
+from napari_synthseg.generator.prior_table import as_fields, rows
 from napari_synthseg.generator.priors import PRESETS
 from napari_synthseg.generator.record_table import TIPS
+from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
 from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, Source, SourceChooser
 from napari_synthseg.widgets.preview.stepper import Stepper
@@ -60,7 +60,10 @@ class BrainsTab(GeneratorPage):
         self._studio = Studio()
         self.source = SourceChooser(viewer, Labels, SOURCE_TIP, fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
         self.stepper = Stepper()
-        form, samples = PriorsForm(rows(), PRESETS["synthseg"]), SamplesPanel(TIPS, SHEET_TIP)
+        form, samples = (
+            PriorsForm(PRESETS["synthseg"], as_fields(rows())),
+            SamplesPanel(TIPS, SHEET_TIP),
+        )
         super().__init__(viewer, FACE, form, PRESETS, PRESET_TIPS, samples)
         self.source.changed.connect(self._on_source)
         self.stepper.changed.connect(self._on_step)

@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.prior_settings import changed
-from napari_synthseg.generator.prior_table import degradation_rows
+from napari_synthseg.generator.prior_table import as_fields, degradation_rows
 from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
 from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
 from napari_synthseg.widgets.preview.page import PreviewPage
 from napari_synthseg.widgets.preview.pictures import Picture
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.source_chooser import SourceChooser
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DegradeTab(PreviewPage):
         self._keeper = ScanKeeper()
         self.scan = SourceChooser(viewer, Image, SCAN_TIP)
         self.labels = SourceChooser(viewer, Labels, LABELS_TIP, fixed=[NO_LABELS])
-        super().__init__(viewer, FACE, "Degraded", PriorsForm(degradation_rows(), DegradationPriors()))
+        super().__init__(viewer, FACE, "Degraded", PriorsForm(DegradationPriors(), as_fields(degradation_rows())))
         self.scan.changed.connect(self._on_source)
         self.labels.changed.connect(self._on_source)
         self.show_problem()

@@ -11,11 +11,11 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.prior_settings import changed
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Section, combo
+from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
 
 if TYPE_CHECKING:

@@ -28,13 +28,13 @@ from qtpy.QtWidgets import (
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.saving import read_record_file
 from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel
+from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.layer_pair import LayerPair
 from napari_synthseg.widgets.preview.pictures import Picture
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.redrawer import Redrawer
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_synthseg.generator.prior_settings import differences
+from napari_synthseg.generator.prior_table import as_fields
 from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
 from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
 from napari_synthseg.generator.shapes.table import SUMMARY_TIPS, shape_rows
 from napari_synthseg.widgets._shared.choices import device_choices
 from napari_synthseg.widgets._shared.controls import Section
+from napari_synthseg.widgets._shared.form import OptionsForm, PriorsForm
 from napari_synthseg.widgets._shared.memory import recall
-from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
 from napari_synthseg.widgets.preview.pictures import Picture
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
 from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
 from napari_synthseg.widgets.preview.scene_layers import SceneLayers
 from napari_synthseg.widgets.preview.shapes_job import SceneKeeper, drawn_scene, sampled_scenes, saved_scene
@@ -57,7 +57,7 @@ class ShapesTab(GeneratorPage):
     def __init__(self, viewer: ViewerModel) -> None:
         self._keeper = SceneKeeper()
         self._turn = 0
-        form = PriorsForm(shape_rows(), SHAPE_PRESETS["both"])
+        form = PriorsForm(SHAPE_PRESETS["both"], as_fields(shape_rows()))
         super().__init__(viewer, FACE, form, SHAPE_PRESETS, PRESET_TIPS, SamplesPanel(SUMMARY_TIPS, SHEET_TIP))
         self.full.hide()  # a scene takes no longer than a quick look at a brain
         self.target.setText("&Objects")

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QVBoxLayout
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
 from napari_synthseg.widgets._shared.controls import Section, combo, form_layout
-from napari_synthseg.widgets._shared.options_form import OptionsForm
+from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets.prompt.engine import EACH, LAYER, WHOLE
 from napari_synthseg.widgets.prompt.keys import ACTIONS, key_text, on_keys_changed
 

@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
 from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.field_controls import IntegerSpin
+from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.model_chooser import ModelChooser
-from napari_synthseg.widgets._shared.option_controls import IntegerControl
-from napari_synthseg.widgets._shared.options_form import OptionsForm
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.segment.probability_layers import is_probability
 from napari_synthseg.widgets.segment.robust_switch import RobustSwitch
@@ -149,7 +149,7 @@ class SegmentChoices(QWidget):
         """Which volume of a series to segment; None for a layer that is none."""
         if layer.ndim != 4:
             return None
-        typed = self.form.controls["index"].value()
+        typed = self.form.rows["index"].value()
         return shown_volume(layer, self._viewer.dims) if typed is None else min(typed, int(layer.data.shape[0]) - 1)
 
     def problem(self) -> str | None:
@@ -190,13 +190,10 @@ class SegmentChoices(QWidget):
             return
         layers = self.layers()
         series = [int(one.data.shape[0]) for one in layers if layer_problem(one) is None and one.ndim == 4]
-        index = self.form.controls["index"]
-        if series and isinstance(index, IntegerControl):
-            index.setMaximum(max(series) - 1)
-        label = self.form.usual.labelForField(index)
-        for part in (index, label):
-            if part is not None:
-                part.setVisible(bool(series))
+        index = self.form.rows["index"]
+        if series and isinstance(index.control, IntegerSpin):
+            index.control.setMaximum(max(series) - 1)
+        index.set_visible(bool(series))
         self.hint.say(self.problem() or self._notes(layers))
         self.changed.emit()
 
@@ -205,7 +202,7 @@ class SegmentChoices(QWidget):
         notes = [note for note in (self.robust.note(),) if note]
         if len(layers) > 1:
             notes.append(f"The {len(layers)} selected scans are segmented one after another.")
-        if any(one.ndim == 4 for one in layers) and self.form.controls["index"].value() is None:
+        if any(one.ndim == 4 for one in layers) and self.form.rows["index"].value() is None:
             notes.append("The volume that is shown is segmented.")
         unitless = [one for one in layers if not has_length_units(one)]
         if unitless:

@@ -11,8 +11,8 @@ from napari_synthseg.networks.registry import spec_of
 from napari_synthseg.weights import catalogue
 
 if TYPE_CHECKING:
+    from napari_synthseg.widgets._shared.form import OptionsForm
     from napari_synthseg.widgets._shared.model_chooser import ModelChooser
-    from napari_synthseg.widgets._shared.options_form import OptionsForm
 
 NONE_FOUND = (
     "No weights of a robust network were found: choose a file of some, such as FreeSurfer's "
@@ -43,7 +43,7 @@ class RobustSwitch(QObject):
         if chosen is not None and spec_of(chosen).tissues:
             return chosen
         found = self._found()
-        return found[0] if found and self._form.controls["robust"].value() else None
+        return found[0] if found and self._form.rows["robust"].value() else None
 
     def resolved(self, values: dict[str, Any]) -> dict[str, Any]:
         """Options that name the network they mean, so that a record says what ran."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_synthseg.fields import fields_of
 from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import device_choices
 from napari_synthseg.widgets._shared.controls import WrappedLabel
-from napari_synthseg.widgets._shared.option_controls import ChoiceControl, IntegerControl
-from napari_synthseg.widgets._shared.options_form import OptionsForm
+from napari_synthseg.widgets._shared.field_controls import IntegerSpin
+from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
 from napari_synthseg.widgets.train.presets import (
     NIGHT,
@@ -194,7 +194,7 @@ class RecipeForm(QWidget):
             names: of the GPUs, by device.
         """
         control = self.form.controls.get("device")
-        if isinstance(control, ChoiceControl) and len(names) > 1:
+        if isinstance(control, QComboBox) and len(names) > 1:
             for device, name in names.items():
                 if control.findData(device) < 0:
                     control.addItem(f"{name} ({device})", device)
@@ -247,7 +247,7 @@ class RecipeForm(QWidget):
         options = self._options()
         for name, steps in (usual_steps(options, self._entry.stages) if options is not None else {}).items():
             control = self.form.controls[name]
-            if isinstance(control, IntegerControl):
+            if isinstance(control, IntegerSpin):
                 control.show_nothing_as(f"{steps:,} ({USUAL_STEPS})" if steps else USUAL_STEPS)
 
     def _mark_preset(self) -> None:

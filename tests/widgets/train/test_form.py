@@ -55,26 +55,26 @@ def test_a_run_has_another_name_than_the_weights_that_are_shipped(page):
         assert not (resources() / "weights" / f"{names[recipe]}.safetensors").exists()
     assert names["synthseg"] == "my-synthseg-fast" and names["robust"] == "robust"
     page.recipe.setCurrentIndex(page.recipe.findData("synthseg"))
-    page.form.form.controls["name"].set_value("other")
+    page.form.form.rows["name"].set_value("other")
     page.form.form.reset.click()
     assert page.form.form.values()["name"] == "my-synthseg-fast"
 
 
 def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
     form = page.form.form
-    steps = form.controls["steps"]
-    assert steps.value() is None and steps.text() == "40,000 (as usual)"
-    form.controls["preset"].set_value("paper")
-    assert steps.value() is None and steps.text() == "300,000 (as usual)"
-    steps.set_value(60)
-    assert steps.value() == 60 and steps.text() == "60"
+    steps, row = form.controls["steps"], form.rows["steps"]
+    assert row.value() is None and steps.text() == "40,000 (as usual)"
+    form.rows["preset"].set_value("paper")
+    assert row.value() is None and steps.text() == "300,000 (as usual)"
+    row.set_value(60)
+    assert row.value() == 60 and steps.text() == "60"
     page.recipe.setCurrentIndex(page.recipe.findData("robust"))
     form = page.form.form
     stages = RECIPES["robust"].stages(RECIPES["robust"].options_type()("maps", "out"))
     shown = {name: form.controls[name].text() for name in ("steps_s1", "steps_d", "steps_s2")}
     found = [int(text.partition(" ")[0].replace(",", "")) for text in shown.values()]
     assert sum(found) == sum(stages.values()) and found[0] == stages["s1"]
-    form.controls["only"].set_value("d")
+    form.rows["only"].set_value("d")
     assert form.controls["steps_s1"].text() == "as usual"  # nothing of it is trained
 
 
@@ -89,13 +89,13 @@ def test_what_data_an_option_means_is_told_by_its_words():
 
 
 def test_bad_options_are_told_in_one_sentence_and_stay(page):
-    page.form.form.controls["locate_share"].set_value(1.5)
+    page.form.form.rows["locate_share"].set_value(1.5)
     assert not page.start.isEnabled() and not page.estimate.button.isEnabled()
     assert "locate_share" in page.hint.text() and page.hint.text().count(".") <= 3
-    assert page.form.form.controls["locate_share"].value() == 1.5
+    assert page.form.form.rows["locate_share"].value() == 1.5
     with pytest.raises(InputError):
         page.request()
-    page.form.form.controls["locate_share"].set_value(0.4)
+    page.form.form.rows["locate_share"].set_value(0.4)
     assert page.start.isEnabled() and page.hint.text() == ""
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from napari_synthseg.generator.degradation_priors import DegradationPriors
-from napari_synthseg.generator.prior_table import GROUPS, degradation_rows, rows
+from napari_synthseg.generator.prior_table import GROUPS, as_fields, degradation_rows, rows
 from napari_synthseg.generator.priors import PRESETS, Priors
-from napari_synthseg.widgets.preview.priors_form import PriorsForm
+from napari_synthseg.widgets._shared.form import PriorsForm
 from tests.widgets.preview.conftest import click
 
 
 @pytest.fixture
 def form(qtbot):
-    made = PriorsForm(rows(), PRESETS["synthseg"])
+    made = PriorsForm(PRESETS["synthseg"], as_fields(rows()))
     qtbot.addWidget(made)
     made.show()
     return made
@@ -74,7 +74,7 @@ def test_an_optional_range_is_switched_on_and_off(form):
     assert row.value() is None
     assert not row.control.isEnabled()
     row.switch.click()
-    assert row.value() == row.info.start
+    assert row.value() == row.field.info.start
     assert row.control.isEnabled()
     row.switch.click()
     assert form.priors() == Priors()
@@ -95,7 +95,7 @@ def test_another_preset_is_one_change(form, qtbot):
 def test_every_control_has_a_tip(form):
     for group in form.groups.values():
         for row in group.rows:
-            assert row.name.toolTip() == row.info.tip
+            assert row.name.toolTip() == row.field.tip
 
 
 def test_it_fits_a_narrow_dock(form):
@@ -104,7 +104,7 @@ def test_it_fits_a_narrow_dock(form):
 
 
 def test_the_degradation_model_has_the_same_form(qtbot):
-    form = PriorsForm(degradation_rows(), DegradationPriors())
+    form = PriorsForm(DegradationPriors(), as_fields(degradation_rows()))
     qtbot.addWidget(form)
     assert form.priors() == DegradationPriors()
     form.row("noise_std").control.high.setValue(10)

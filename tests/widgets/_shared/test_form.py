@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLineEdit
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, PositiveInt, field_of, fields_of
@@ -15,7 +16,7 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.training.options.robust import TrainRobustOptions
 from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.options_form import OptionsForm
+from napari_synthseg.widgets._shared.form import OptionsForm
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def test_every_field_of_our_options_has_a_control_that_gives_its_default_back(qt
 
 
 def test_what_is_typed_comes_out_in_its_type(form, qtbot, tmp_path):
-    typed(qtbot, form.controls["out"].line, str(tmp_path))
+    typed(qtbot, form.controls["out"].findChild(QLineEdit), str(tmp_path))
     typed(qtbot, form.controls["layers"], "4, 5 6")
     typed(qtbot, form.controls["sugar"], "1e-1")
     typed(qtbot, form.controls["span"], "0.5, 20")
@@ -90,11 +91,11 @@ def test_what_is_typed_comes_out_in_its_type(form, qtbot, tmp_path):
 
 
 def test_none_is_a_step_below_the_least_number(form, qtbot):
-    eggs = form.controls["eggs"]
-    assert eggs.value() is None
+    eggs, row = form.controls["eggs"], form.rows["eggs"]
+    assert row.value() is None
     assert eggs.text() == "default"
     qtbot.keyClick(eggs, Qt.Key.Key_Up)
-    assert eggs.value() == 1
+    assert row.value() == 1
 
 
 def test_ranges_and_units_come_from_the_annotations(form):
@@ -118,7 +119,7 @@ def test_rare_options_are_folded_away_and_the_keyboard_unfolds_them(form, qtbot)
 def test_changes_are_told_counted_and_reset(form, qtbot):
     form.set_values({"sugar": 0.5, "shape": "square", "no such option": 1, "heat": "hot"})
     assert form.differences() == {"sugar": 0.5, "shape": "square"}
-    assert form.advanced.button.text() == "Advanced (1 changed)"
+    assert form.advanced.button.text() == "Advanced • 1 changed"
     with qtbot.waitSignal(form.changed):
         form.reset.click()
     assert form.values()["sugar"] == 0.25
@@ -150,7 +151,7 @@ def test_the_wheel_passes_a_control_without_focus(form, qtbot):
     from qtpy.QtWidgets import QApplication
 
     shape = form.controls["shape"]
-    form.controls["out"].line.setFocus()
+    form.controls["out"].findChild(QLineEdit).setFocus()
     turn = QWheelEvent(
         QPointF(5, 5),
         QPointF(shape.mapToGlobal(QPoint(5, 5))),
@@ -162,4 +163,4 @@ def test_the_wheel_passes_a_control_without_focus(form, qtbot):
         False,
     )
     QApplication.sendEvent(shape, turn)
-    assert shape.value() == "round"
+    assert form.rows["shape"].value() == "round"

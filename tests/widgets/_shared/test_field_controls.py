@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import MISSING
 
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_synthseg.generator.prior_table import rows
-from napari_synthseg.widgets.preview.number_controls import NumberControl, RangeControl
+from napari_synthseg.fields import Field, Info
+from napari_synthseg.widgets._shared.field_controls import NumberControl, RangeControl
 
-INFO = {row.name: row for row in rows()}
+ROTATION = Field("rotation_deg", "range", MISSING, False, "Rotation.", info=Info(slider=(-90, 90), step=1))
+GRID = Field("velocity_grid", "integer", MISSING, False, "Points.", info=Info(slider=(2, 32), step=1))
+FLIP = Field("flip", "number", MISSING, False, "How often.", info=Info(low=0, high=1, step=0.05))
 
 
 @pytest.fixture
 def rotation(qtbot):
-    control = RangeControl(INFO["rotation_deg"])
+    control = RangeControl(ROTATION)
     qtbot.addWidget(control)
-    control.set_value((-15.0, 15.0))
+    control.set_number((-15.0, 15.0))
     return control
 
 
@@ -29,8 +32,8 @@ def typed(qtbot, spin, text: str) -> None:
 
 
 def test_what_is_set_comes_back_exactly(rotation):
-    rotation.set_value((0.0, math.sqrt(1.5)))
-    assert rotation.value() == (0.0, math.sqrt(1.5))
+    rotation.set_number((0.0, math.sqrt(1.5)))
+    assert rotation.number() == (0.0, math.sqrt(1.5))
     assert rotation.high.text() == "1.225"
 
 
@@ -41,13 +44,13 @@ def test_numbers_are_written_without_needless_zeros(rotation):
 def test_a_number_is_typed(rotation, qtbot):
     with qtbot.waitSignal(rotation.changed):
         typed(qtbot, rotation.high, "20.5")
-    assert rotation.value() == (-15.0, 20.5)
+    assert rotation.number() == (-15.0, 20.5)
     assert rotation.slider.value()[1] == pytest.approx(20.5)
 
 
 def test_half_typed_numbers_change_nothing(rotation, qtbot):
     heard = []
-    rotation.changed.connect(lambda: heard.append(rotation.value()))
+    rotation.changed.connect(lambda: heard.append(rotation.number()))
     rotation.high.selectAll()
     qtbot.keyClicks(rotation.high, "3")
     assert heard == []
@@ -56,7 +59,7 @@ def test_half_typed_numbers_change_nothing(rotation, qtbot):
 @pytest.mark.parametrize(("end", "text", "value"), [("low", "30", (30.0, 30.0)), ("high", "-40", (-40.0, -40.0))])
 def test_one_end_pushes_the_other(rotation, qtbot, end, text, value):
     heard = []
-    rotation.changed.connect(lambda: heard.append(rotation.value()))
+    rotation.changed.connect(lambda: heard.append(rotation.number()))
     typed(qtbot, getattr(rotation, end), text)
     assert heard == [value]
 
@@ -64,36 +67,36 @@ def test_one_end_pushes_the_other(rotation, qtbot, end, text, value):
 def test_the_arrow_keys_go_by_steps(rotation, qtbot):
     rotation.low.setFocus()
     qtbot.keyClick(rotation.low, Qt.Key.Key_Up)
-    assert rotation.value() == (-14.0, 15.0)
+    assert rotation.number() == (-14.0, 15.0)
 
 
 def test_the_slider_goes_by_steps_and_leaves_the_other_end_alone(rotation):
-    rotation.set_value((math.pi, 15.0))
+    rotation.set_number((math.pi, 15.0))
     rotation.slider.setValue((math.pi, 20.4))
-    assert rotation.value() == (math.pi, 20.0)
+    assert rotation.number() == (math.pi, 20.0)
 
 
 def test_a_value_outside_of_the_limits_is_kept(rotation):
-    rotation.set_value((-200.0, 15.0))
-    assert rotation.value() == (-200.0, 15.0)
+    rotation.set_number((-200.0, 15.0))
+    assert rotation.number() == (-200.0, 15.0)
 
 
 def test_a_count_is_whole(qtbot):
-    control = NumberControl(INFO["velocity_grid"])
+    control = NumberControl(GRID)
     qtbot.addWidget(control)
-    control.set_value(10)
+    control.set_number(10)
     control.slider.setValue(12.4)
-    assert control.value() == 12
-    assert isinstance(control.value(), int)
+    assert control.number() == 12
+    assert isinstance(control.number(), int)
 
 
 def test_a_chance_moves_with_its_slider(qtbot):
-    control = NumberControl(INFO["flip"])
+    control = NumberControl(FLIP)
     qtbot.addWidget(control)
-    control.set_value(0.5)
+    control.set_number(0.5)
     with qtbot.waitSignal(control.changed):
         control.slider.setValue(0.81)
-    assert control.value() == 0.8
+    assert control.number() == 0.8
     assert control.spin.text() == "0.8"
 
 

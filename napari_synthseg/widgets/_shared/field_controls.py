@@ -1,0 +1,358 @@
+"""One control for each kind of field (`fields.Field`): check box, choice, number, range, text, path.
+
+Magicgui's widgets where they do what a form needs; own ones where None has words, or numbers have to stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FileEdit
+from magicgui.widgets.bases import ValueWidget
+from qtpy.QtCore import QLocale, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLineEdit,
+    QSizePolicy,
+    QSlider,
+    QSpinBox,
+    QWidget,
+)
+from superqt import QDoubleRangeSlider, QDoubleSlider
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink
+
+DEFAULT_TEXT = "default"
+LARGEST = 2_000_000_000
+SHORTEST = 60
+"""Pixels that a control keeps in a narrow dock."""
+MAKE: dict[str, Callable[[str], Any]] = {"integer": int, "number": float, "text": str}
+EXAMPLES = {"integer": "a whole number", "number": "a number", "text": "text"}
+DECIMALS = 3
+SPIN_WIDTH = 56
+SPIN_STYLE = f"QAbstractSpinBox {{ min-width: {SPIN_WIDTH - 12}px; padding: 1px 4px; }}"  # napari's cuts digits off
+
+
+@dataclass(frozen=True)
+class Control:
+    """A widget and how its value is read and set.
+
+    Attributes:
+        widget: to put into a layout.
+        get: return the value.
+        set: show a value.
+        changed: signal that the value is another one.
+    """
+
+    widget: QWidget
+    get: Callable[[], Any]
+    set: Callable[[Any], None]
+    changed: Any
+
+
+def make_control(
+    field: Field, choices: Sequence[Choice] | None = None, nothing: str = DEFAULT_TEXT, *, sliders: bool = False
+) -> Control:
+    """Make the control of a field.
+
+    Args:
+        field: the parameter.
+        choices: values to choose from, instead of the field's own or of free text.
+        nothing: how None is shown.
+        sliders: give numbers a slider between their limits.
+    """
+    if choices is not None or field.kind == "choice" or field.info.texts:
+        return _choice(field, choices, nothing)
+    if field.kind == "flag":
+        return _wrapped(CheckBox())
+    if field.kind == "path":
+        return _path(field, nothing)
+    made: IntegerSpin | LineControl | NumberControl | RangeControl
+    if sliders:
+        made = RangeControl(field) if field.kind == "range" else NumberControl(field)
+    else:
+        made = IntegerSpin(field, nothing) if field.kind == "integer" else LineControl(field, nothing)
+    return Control(made, made.number, made.set_number, made.changed)
+
+
+def _wrapped(widget: ValueWidget) -> Control:
+    def set_value(value: Any) -> None:
+        widget.value = value
+
+    return Control(widget.native, lambda: widget.value, set_value, widget.changed)
+
+
+def _choice(field: Field, choices: Sequence[Choice] | None, nothing: str) -> Control:
+    texts = field.info.texts or {}
+    own = [Choice(value, texts.get(value, str(value))) for value in field.choices or texts]
+    offered = own if choices is None else choices
+    optional = choices is None and field.optional
+    box = ComboBox(choices=[(one.text, one.value) for one in offered], nullable=optional)
+    box.native_parent_changed.disconnect()  # it would forget entries that are added later
+    box.null_string = nothing
+    box.reset_choices()
+    let_shrink(box.native)
+    box.native.setMinimumWidth(SHORTEST)
+    for row, tip in enumerate([""] * optional + [one.tip for one in offered]):
+        box.native.setItemData(row, tip or field.tip, Qt.ItemDataRole.ToolTipRole)
+    control = _wrapped(box)
+
+    def choose(value: Any) -> None:
+        if value in box.choices:  # else it was remembered by another version
+            control.set(value)
+
+    return Control(control.widget, control.get, choose, control.changed)
+
+
+def _path(field: Field, nothing: str) -> Control:
+    edit = FileEdit(mode="d" if field.info.path == "folder" else "r", nullable=True)
+    edit.line_edit.native.setPlaceholderText(nothing if field.optional else "choose…")
+    edit.line_edit.native.setMinimumWidth(SHORTEST)
+    edit.choose_btn.text, edit.choose_btn.tooltip = "…", f"Choose a {field.info.path or 'file'}"
+    edit.choose_btn.native.setFixedWidth(28)
+    edit.native.setFocusProxy(edit.line_edit.native)
+    edit.native.layout().setSpacing(2)
+
+    def path() -> Path | None:
+        return None if edit.value is None else edit.value.expanduser()
+
+    return Control(edit.native, path, _wrapped(edit).set, edit.changed)
+
+
+class IntegerSpin(QSpinBox):
+    """A whole number; if None is a value, the step below the lowest one says so in words."""
+
+    changed = Signal()
+
+    def __init__(self, field: Field, nothing: str = DEFAULT_TEXT) -> None:
+        super().__init__()
+        low = int(field.info.low) if field.info.low is not None else (0 if field.optional else -LARGEST)
+        high = int(field.info.high) if field.info.high is not None else LARGEST
+        self._nothing = low - 1 if field.optional else None
+        if field.optional:
+            self.setSpecialValueText(nothing)
+        self.setRange(low - 1 if field.optional else low, high)
+        self.setSuffix(f" {field.unit}" if field.unit else "")
+        self.setSingleStep(int(field.info.step or 1))
+        self.setMinimumWidth(SHORTEST)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        keep_from_wheel(self)
+        self.valueChanged.connect(lambda _: self.changed.emit())
+
+    def number(self) -> int | None:
+        """Return the number, or None."""
+        return None if self.value() == self._nothing else self.value()
+
+    def set_number(self, number: int | None) -> None:
+        """Show a number, or None if that is a value."""
+        self.setValue(self._nothing if number is None and self._nothing is not None else int(number or 0))
+
+    def show_nothing_as(self, text: str) -> None:
+        """Show None otherwise from now on, such as by the number that it stands for."""
+        if self._nothing is not None and text != self.specialValueText():
+            self.setSpecialValueText(text)
+
+
+class LineControl(QLineEdit):
+    """A number, a text, or several of them, typed; empty is None, or no items."""
+
+    changed = Signal()
+
+    def __init__(self, field: Field, nothing: str = DEFAULT_TEXT) -> None:
+        super().__init__()
+        self._field = field
+        self.setPlaceholderText(nothing if field.optional else "none" if field.items else "")
+        self.setMinimumWidth(SHORTEST)
+        self.textChanged.connect(lambda _: self.changed.emit())
+
+    def number(self) -> Any:
+        """Return what was typed, as its type.
+
+        Raises:
+            InputError: it is not of its type.
+        """
+        text, field = self.text().strip(), self._field
+        if not text and field.optional:
+            return None
+        if not field.items:
+            return self._item(text, field.kind)
+        parts = text.replace(",", " ").split()
+        kinds = field.items if field.fixed else field.items * len(parts)
+        if len(kinds) != len(parts):
+            raise InputError(f"{field.label} takes {len(kinds)} numbers, not {len(parts)}.")
+        return tuple(self._item(part, kind) for part, kind in zip(parts, kinds, strict=True))
+
+    def set_number(self, value: Any) -> None:
+        """Show a value."""
+        items = value if isinstance(value, (tuple, list)) else () if value is None else (value,)
+        self.setText(", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in items))
+
+    def _item(self, text: str, kind: str) -> Any:
+        try:
+            return MAKE[kind](text)
+        except ValueError:
+            raise InputError(f"{self._field.label} must be {EXAMPLES[kind]}, not {text!r}.") from None
+
+
+class NumberSpin(QDoubleSpinBox):
+    """A number; a value that was set comes back exactly until the user changes it, though three decimals are shown."""
+
+    def __init__(self, field: Field, name: str) -> None:
+        super().__init__()
+        self._exact = 0.0
+        self._whole = field.kind == "integer"
+        self.setLocale(QLocale.c())  # as the command line writes numbers
+        self.setDecimals(0 if self._whole else DECIMALS)
+        self.setRange(*_limits(field))
+        self.setSingleStep(field.info.step or 1)
+        self.setKeyboardTracking(False)
+        self.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.setFixedWidth(SPIN_WIDTH)
+        self.setStyleSheet(SPIN_STYLE)
+        self.setToolTip(field.tip)
+        self.setAccessibleName(name)
+        keep_from_wheel(self)
+
+    def number(self) -> float:
+        """Return the number, a whole one for an integer."""
+        shown = self.value()
+        number = self._exact if round(self._exact, self.decimals()) == shown else shown
+        return int(number) if self._whole else number
+
+    def set_number(self, number: float) -> None:
+        """Show a number; the limits widen for one that lies outside."""
+        self._exact = number
+        self.setRange(min(self.minimum(), number), max(self.maximum(), number))
+        self.setValue(number)
+
+    def textFromValue(self, value: float) -> str:
+        """Return the number without zeros at the end."""
+        text = f"{value:.{self.decimals()}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+class NumberControl(QWidget):
+    """One number: a slider and a spin box."""
+
+    changed = Signal()
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self._step = field.info.step or 1
+        self.spin = NumberSpin(field, field.label)
+        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
+        _in_a_row(self, field, self.slider, self.spin)
+        self.spin.valueChanged.connect(self._on_spin)
+        self.slider.valueChanged.connect(lambda value: self.spin.setValue(_rounded(value, self._step)))
+
+    def number(self) -> float:
+        """Return the number."""
+        return self.spin.number()
+
+    def set_number(self, value: float) -> None:
+        """Show a number."""
+        self.spin.set_number(value)
+        _move(self.slider, value)
+
+    def _on_spin(self) -> None:
+        _move(self.slider, self.spin.value())
+        self.changed.emit()
+
+
+class RangeControl(QWidget):
+    """A lowest and a highest number, with a slider of two handles between them; one pushes the other along."""
+
+    changed = Signal()
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self._step = field.info.step or 1
+        self._pushing = False
+        self.low = NumberSpin(field, f"{field.label}, lowest")
+        self.high = NumberSpin(field, f"{field.label}, highest")
+        self.slider = QDoubleRangeSlider(Qt.Orientation.Horizontal)
+        _in_a_row(self, field, self.low, self.slider, self.high)
+        self.low.valueChanged.connect(lambda low: self._push(self.high, max(low, self.high.value())))
+        self.high.valueChanged.connect(lambda high: self._push(self.low, min(high, self.low.value())))
+        self.slider.valueChanged.connect(self._on_slider)
+
+    def number(self) -> tuple[float, float]:
+        """Return lowest and highest."""
+        return self.low.number(), self.high.number()
+
+    def set_number(self, value: tuple[float, float]) -> None:
+        """Show a range; `changed` is emitted once, if it is another one."""
+        before = self.number()
+        self._pushing = True
+        for spin, number in zip((self.low, self.high), value, strict=True):
+            spin.set_number(number)
+        self._pushing = False
+        _move(self.slider, value)
+        if self.number() != before:
+            self.changed.emit()
+
+    def _push(self, other: NumberSpin, number: float) -> None:
+        if self._pushing:
+            return
+        self._pushing = True
+        other.setValue(number)
+        self._pushing = False
+        _move(self.slider, (self.low.value(), self.high.value()))
+        self.changed.emit()
+
+    def _on_slider(self, value: tuple[float, float]) -> None:
+        before = self.number()
+        self._pushing = True
+        for spin, number, old in zip((self.low, self.high), value, before, strict=True):
+            if abs(number - old) > self._step / 2:  # the handle that was not moved keeps its exact value
+                spin.setValue(_rounded(number, self._step))
+        self._pushing = False
+        if self.number() != before:
+            self.changed.emit()
+
+
+def _limits(field: Field) -> tuple[float, float]:
+    """Return the ends of a slider."""
+    low, high = field.info.slider or (field.info.low, field.info.high)
+    return (-LARGEST if low is None else low), (LARGEST if high is None else high)
+
+
+def _in_a_row(widget: QWidget, field: Field, *parts: QWidget) -> None:
+    """Lay out a slider and its spin boxes; these have the keyboard, and come first if there is little room."""
+    layout = QHBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(6)
+    for part in parts:
+        layout.addWidget(part, int(isinstance(part, QSlider)))
+        if isinstance(part, QSlider):
+            part.setRange(*_limits(field))
+            part.setSingleStep(field.info.step or 1)
+            part.setToolTip(field.tip)
+            part.setMinimumWidth(0)
+            part.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            keep_from_wheel(part)
+            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    widget.setFocusProxy(next(part for part in parts if isinstance(part, NumberSpin)))
+
+
+def _move(slider: QSlider, value: float | tuple[float, float]) -> None:
+    """Move a slider without being told of it; its ends widen for a value that lies outside."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    slider.blockSignals(True)
+    slider.setRange(min(slider.minimum(), *numbers), max(slider.maximum(), *numbers))
+    slider.setValue(value)
+    slider.blockSignals(False)
+    slider.update()
+
+
+def _rounded(value: float, step: float) -> float:
+    return round(round(value / step) * step, 6)

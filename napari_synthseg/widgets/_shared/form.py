@@ -1,0 +1,399 @@
+"""A form made from any frozen dataclass: a row for every field, marked and taken back if it is changed, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import Section, form_layout, keep_from_wheel
+from napari_synthseg.widgets._shared.field_controls import DEFAULT_TEXT, make_control
+from napari_synthseg.widgets._shared.icons import icon_on
+
+ADVANCED = "Advanced"
+MARK = "•"
+RANDOM = "random"
+"""How None is shown of a prior."""
+LONGEST_UNIT = 8
+"""Longer units stand in the tooltip only."""
+RESET_WIDTH = 20
+
+AnyOptions = TypeVar("AnyOptions")
+
+
+class Row(QObject):
+    """One field: its name, its control, and a button that shows it was changed and takes it back.
+
+    Args:
+        field: the parameter; its default is what the row is taken back to.
+        text: of its name.
+        choices, nothing, sliders: see `field_controls.make_control`.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self, field: Field, text: str, choices: Sequence[Choice] | None, nothing: str, *, sliders: bool
+    ) -> None:
+        super().__init__()
+        self.field, self.text = field, text
+        self._control = make_control(field, choices, nothing, sliders=sliders)
+        self.control = self._control.widget
+        self.control.setToolTip(field.tip)
+        self.control.setAccessibleName(text.replace("&", ""))
+        self.switch = QCheckBox() if sliders and field.optional and field.kind != "choice" else None
+        self._parts: list[QWidget] = []
+        self._two_lines = sliders and field.kind == "range"
+        if isinstance(self.control, QCheckBox):
+            self.name: Any = self.control
+        else:
+            self.name = self.switch or QLabel()
+            self.name.setToolTip(field.tip)
+        if self._two_lines:  # its name does not make the form wider than its dock
+            self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.reset = reset_button(f"Reset {text.replace('&', '')}", keep_room=sliders)
+        self.set_base(field.default)
+        self._control.changed.connect(self._on_changed)
+        self.reset.clicked.connect(self.take_back)
+        if self.switch is not None:
+            keep_from_wheel(self.switch)
+            self.switch.toggled.connect(self._on_changed)
+
+    def value(self) -> Any:
+        """Return the value as it is shown.
+
+        Raises:
+            InputError: something typed is not of its type.
+        """
+        return None if self.switch is not None and not self.switch.isChecked() else self._control.get()
+
+    def set_value(self, value: Any) -> None:
+        """Show a value; one that the control cannot show is ignored."""
+        if self.switch is not None:
+            self.switch.setChecked(value is not None)
+            value = (self.field.info.start or self.field.info.slider) if value is None else value
+        try:
+            self._control.set(value)
+        except (TypeError, ValueError):  # remembered by another version
+            return
+        self.show_state()
+
+    def set_base(self, value: Any) -> None:
+        """Show another value, and take it for the one that the row is taken back to."""
+        self.field = replace(self.field, default=value)
+        if not self.field.required:
+            self.set_value(value)
+            self.reset.setToolTip(f"Back to {_written(value)}")
+        self.show_state()
+
+    def take_back(self) -> None:
+        """Show the value that the row began with."""
+        self.set_value(self.field.default)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the value is another one than at the beginning; one that cannot be read is not."""
+        try:
+            return bool(self.value() != self.field.default) and not self.missing
+        except ValueError:
+            return False
+
+    @property
+    def missing(self) -> bool:
+        """Whether a value has to be given and is not."""
+        return self.field.required and self.value() in (None, "")
+
+    def place(self, form: QFormLayout) -> None:
+        """Append the row to a layout."""
+        if isinstance(self.name, QLabel):
+            self.name.setBuddy(self.control)
+        if self._two_lines or self.name is self.control:
+            self._parts = [_beside(self.name, self.reset)] + [self.control] * self._two_lines
+            for part in self._parts:
+                form.addRow(part)
+        else:
+            self._parts = [self.name, _beside(self.control, self.reset)]
+            form.addRow(*self._parts)
+
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the row."""
+        for part in (*self._parts, self.control):
+            part.setVisible(visible)
+
+    def _on_changed(self) -> None:
+        self.show_state()
+        self.changed.emit()
+
+    def show_state(self) -> None:
+        """Mark the row if it was changed."""
+        unit = self.field.unit if self._two_lines and len(self.field.unit) <= LONGEST_UNIT else ""
+        text = f"{self.text} ({unit})" if unit else self.text
+        marked = self.differs and not self.field.required
+        self.name.setText(f"{text} {MARK}" if marked else text)
+        self.reset.setVisible(marked)
+        if self.switch is not None:
+            self.control.setEnabled(self.switch.isChecked())
+
+
+class Group(Section):
+    """Rows that unfold below a title, which says how many of them were changed."""
+
+    changed = Signal()
+
+    def __init__(self, title: str, rows: Sequence[Row]) -> None:
+        super().__init__(title, f"Options: {title.lower()}.")
+        self.title, self.rows = title, rows
+        form = form_layout()
+        for row in rows:
+            row.place(form)
+            row.changed.connect(self.show_state)
+        body = QVBoxLayout(self.body)
+        body.setContentsMargins(8, 0, 0, 4)
+        body.addLayout(form)
+        self.reset = reset_button(f"Reset {title}", keep_room=False)
+        self.reset.setToolTip(f"Take all of {title.lower()} back.")
+        self.reset.clicked.connect(self.take_back)
+        layout = self.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.removeWidget(self.button)
+        layout.insertWidget(0, _beside(self.button, self.reset))
+        self.show_state()
+
+    def take_back(self) -> None:
+        """Show the values that the group began with; `changed` is emitted once."""
+        for row in self.rows:
+            if row.differs:
+                row.blockSignals(True)
+                row.take_back()
+                row.blockSignals(False)
+        self.show_state()
+        self.changed.emit()
+
+    def show_state(self) -> None:
+        """Say how many rows were changed."""
+        count = sum(row.differs and not row.field.required for row in self.rows)
+        self.button.setText(f"{self.title} {MARK} {count} changed" if count else self.title)
+        self.reset.setVisible(count > 0)
+
+
+class OptionsForm(QWidget):
+    """Rows for the fields of a dataclass.
+
+    Args:
+        options: a frozen dataclass.
+        usual: fields shown at once, in this order; the others are folded into groups. All of them if None.
+        leave_out: fields that have other controls, or none.
+        texts: labels in place of the fields' own; with "&" before the letter of a shortcut.
+        choices: what to choose from, for fields whose type does not say it.
+        nothing: how None is shown, by field.
+        defaults: of this form, if they are others than those of `options`.
+        fields: what is known of the fields; by default their annotations.
+        sliders: give numbers a slider between their limits.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        options: type,
+        *,
+        usual: Collection[str] | None = None,
+        leave_out: Collection[str] = (),
+        texts: Mapping[str, str] | None = None,
+        choices: Mapping[str, Sequence[Choice]] | None = None,
+        nothing: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        fields: Sequence[Field] | None = None,
+        sliders: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._options = options
+        self.rows: dict[str, Row] = {}
+        for field in fields if fields is not None else fields_of(options):
+            if field.name in leave_out or field.info.hidden:
+                continue
+            own = replace(field, default=(defaults or {}).get(field.name, field.default))
+            text = (texts or {}).get(field.name, field.label)
+            words = (nothing or {}).get(field.name, DEFAULT_TEXT)
+            row = Row(own, text, (choices or {}).get(field.name), words, sliders=sliders)
+            row.changed.connect(self._on_changed)
+            self.rows[field.name] = row
+        self.controls = {name: row.control for name, row in self.rows.items()}
+        shown = list(self.rows) if usual is None else [name for name in usual if name in self.rows]
+        self.usual = form_layout()
+        for name in shown:
+            self.rows[name].place(self.usual)
+        titles = {name: row.field.info.group or ADVANCED for name, row in self.rows.items() if name not in shown}
+        self.groups: dict[str, Group] = {}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(self.usual)
+        for title in dict.fromkeys(titles.values()) or [ADVANCED]:
+            group = Group(title, [self.rows[n] for n, own in titles.items() if own == title])
+            group.changed.connect(self.changed)
+            layout.addWidget(group)
+            self.groups[title] = group
+        self.advanced = next(reversed(self.groups.values()))
+        self.advanced.setVisible(bool(titles))
+        self.reset = QPushButton("Reset to defaults")
+        self.reset.setToolTip("Put every option back to its default.")
+        self.reset.clicked.connect(self.set_defaults)
+        body = self.advanced.body.layout()
+        if not sliders and body is not None:
+            body.addWidget(self.reset)
+        self._show_state()
+
+    def row(self, name: str) -> Row:
+        """Return the row of a field."""
+        return self.rows[name]
+
+    def values(self) -> dict[str, Any]:
+        """Return the values by field; fields that must be given and are not are left out.
+
+        Raises:
+            InputError: something typed is not of its type.
+        """
+        return {name: row.value() for name, row in self.rows.items() if not row.missing}
+
+    def differences(self) -> dict[str, Any]:
+        """Return the values that differ from the defaults; a value that cannot be read is left out."""
+        return {name: row.value() for name, row in self.rows.items() if row.differs}
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Show values, ignoring other fields and what a control cannot show; `changed` is emitted once."""
+        self._quietly({name: self.rows[name].set_value for name in values if name in self.rows}, values)
+
+    def set_defaults(self) -> None:
+        """Show the defaults of all fields that have one; `changed` is emitted once."""
+        self.set_values({name: row.field.default for name, row in self.rows.items() if not row.field.required})
+
+    def problem(self, **others: Any) -> str | None:
+        """Say in one sentence why the options cannot be used; None if they can.
+
+        Args:
+            **others: values of the fields that the form leaves out.
+        """
+        try:
+            for row in self.rows.values():
+                if row.missing:
+                    raise InputError(f"{row.text.replace('&', '')} is missing; choose one.")
+            self._options(**(self.values() | others))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def unfolded(self) -> list[str]:
+        """Return the titles of the groups that are open."""
+        return [title for title, group in self.groups.items() if group.unfolded]
+
+    def set_unfolded(self, titles: Sequence[str]) -> None:
+        """Open these groups and close the others."""
+        for title, group in self.groups.items():
+            group.set_unfolded(title in titles)
+
+    def _quietly(self, calls: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        for name, call in calls.items():
+            self.rows[name].blockSignals(True)
+            call(values[name])
+            self.rows[name].blockSignals(False)
+        for group in self.groups.values():
+            group.show_state()
+        self._on_changed()
+
+    def _on_changed(self) -> None:
+        self._show_state()
+        self.changed.emit()
+
+    def _show_state(self) -> None:
+        self.reset.setEnabled(any(row.differs for row in self.rows.values()))
+
+
+class PriorsForm(OptionsForm, Generic[AnyOptions]):
+    """All priors in the groups of the paper, with sliders; changes are those from a preset.
+
+    Args:
+        base: the preset, a frozen dataclass; what has no row is kept.
+        fields: its parameters.
+    """
+
+    def __init__(self, base: AnyOptions, fields: Sequence[Field]) -> None:
+        self.base = base
+        own = {field.name: getattr(base, field.name) for field in fields}
+        super().__init__(
+            type(base), usual=(), fields=fields, defaults=own, nothing=dict.fromkeys(own, RANDOM), sliders=True
+        )
+
+    def priors(self) -> AnyOptions:
+        """Return what the form shows.
+
+        Raises:
+            InputError: the values do not go together.
+        """
+        return replace(self.base, **self.differences())  # type: ignore[type-var]
+
+    def set_base(self, base: AnyOptions) -> None:
+        """Show another preset; `changed` is emitted once."""
+        self.set_priors(base, base)
+
+    def set_priors(self, base: AnyOptions, priors: AnyOptions) -> None:
+        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
+        shown = {name: getattr(base, name) for name in self.rows}
+        self.base = replace(priors, **shown)  # type: ignore[type-var]  # what has no row is the priors' own
+        for name, row in self.rows.items():
+            row.blockSignals(True)
+            row.set_base(shown[name])
+            row.blockSignals(False)
+        self.set_values({name: getattr(priors, name) for name in self.rows})
+
+
+def reset_button(name: str, *, keep_room: bool) -> QToolButton:
+    """Make a small button that takes something back; it may keep its room while it is hidden."""
+    button = QToolButton()
+    button.setAutoRaise(True)
+    button.setAccessibleName(name)
+    icon_on(button, "reset", 14)
+    button.setFixedSize(RESET_WIDTH, 20)
+    button.setStyleSheet("QToolButton { padding: 0px; margin: 0px; min-width: 0px; }")
+    policy = button.sizePolicy()
+    policy.setRetainSizeWhenHidden(keep_room)
+    button.setSizePolicy(policy)
+    return button
+
+
+def _beside(widget: QWidget, button: QToolButton) -> QWidget:
+    """Put a button at the right of a widget."""
+    both = QWidget()
+    layout = QHBoxLayout(both)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(2)
+    layout.addWidget(widget, 1)
+    layout.addWidget(button)
+    both.setFocusProxy(widget)
+    return both
+
+
+def _written(value: Any) -> str:
+    """Return a value as a person writes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return " to ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
