@@ -29,11 +29,11 @@ from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.registry import build
 from napari_synthseg.training.data.validation import Case, labelled_scans
+from napari_synthseg.training.engine.checkpoints import trained_state
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.robust.parts import NEAR, degraded_case
 from napari_synthseg.training.robust.recipes_fast import score_tissues
-from napari_synthseg.training.starting import trained_state
 
 STILL: dict[str, Any] = {
     "rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "shearing": (0.0, 0.0), "translation_mm": (0.0, 0.0),

@@ -40,7 +40,9 @@ from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.inference.blocks import window
 from napari_synthseg.inference.preprocess import brain_centre, rescale
 from napari_synthseg.inference.windows import field_start, pooled
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
+from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.validation import synthetic_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.finetune.material import Material, gather
@@ -51,7 +53,6 @@ from napari_synthseg.training.finetune.train import train as finetune
 from napari_synthseg.training.options.finetune import TrainFinetuneOptions
 from napari_synthseg.training.options.pretrain import TrainPretrainOptions
 from napari_synthseg.training.pretrain.train import train as pretrain
-from napari_synthseg.training.synthseg import read_maps
 
 SIZES: dict[str, Any] = {
     "edge": 64, "field": 64, "spacing": 3, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8,
@@ -219,8 +220,8 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
         encoder=list(model.encoder_parameters()), encoder_share=1.0 if start == "unetr" else args.encoder_share,
     )  # fmt: skip
     loop = LoopOptions(
-        args.steps, args.rate, optimizer="adamw", weight_decay=1e-5, warmup=10, cooldown=0.3, average=0.99, clip=2.0,
-        validate_every=args.every,
+        args.steps, args.rate, optimizer="adamw", weight_decay=1e-5, warmup=10, decay_fraction=0.3, ema_decay=0.99,
+        clip=2.0, validate_every=args.every,
     )  # fmt: skip
     network = cli.follow(fit(recipe, loop, run, name="masks"))
     with torch.no_grad():
@@ -308,7 +309,7 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
     groups = {"scans": material.scored, "inverted": wrong}
     if heads is not None:
-        cases = synthetic_cases(read_maps(heads), preset("synthseg"), labels_of(model), 2, 77)
+        cases = synthetic_cases(run(read_maps(heads)), preset("synthseg"), labels_of(model), 2, 77)
         groups["synthetic"] = [
             ScoredScan(c.name, c.image.float().numpy(), material.targets.of_channels(c.channels).numpy()) for c in cases
         ]

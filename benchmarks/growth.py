@@ -215,8 +215,8 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.phantom import head_phantom
+    from napari_synthseg.training.data.label_maps import predicted_labels
     from napari_synthseg.training.objectives.locate_refine import LocateRecipe
-    from napari_synthseg.training.synthseg import predicted_labels
 
     maps = [replace(prepared(head_phantom((192,) * 3))[0], name="map")]
     model = LocateRefine(predicted_labels(maps, False))

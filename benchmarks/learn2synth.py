@@ -248,7 +248,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
         teach_from=args.teach_from,
         loss=slice_loss,
     )
-    options = LoopOptions(args.steps, LEARNING_RATE, cooldown=0.2, validate_every=10**9)
+    options = LoopOptions(args.steps, LEARNING_RATE, decay_fraction=0.2, validate_every=10**9)
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
     figures: dict[str, Any] = {
         "steps": args.steps,

@@ -38,13 +38,14 @@ from napari_synthseg.generator.brains import Grid, apply, target
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import draw
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import SmallUNet, build_augmenter
+from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.validation import Case, labelled_scans
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.learn2synth.hypergradient import Batch
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
 from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled, step_generator
-from napari_synthseg.training.synthseg import read_maps
 
 TISSUES = {
     "white matter": (2, 7, 16, 25, 28),
@@ -103,7 +104,7 @@ class Data:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        maps = read_maps(args.label_maps)
+        maps = run(read_maps(args.label_maps))
         self.maps, held = maps[:-HELD_OUT], maps[-HELD_OUT:]
         self.values = anatomy.predicted_values(2)
         self.teachers = [coarse(c, self.values) for c in labelled_scans(args.training, self.values)]
@@ -203,7 +204,7 @@ def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any
         teach_from=args.teach_from,
     )
     options = LoopOptions(
-        args.first if first else args.then, LEARNING_RATE, cooldown=0.0 if first else 0.3, validate_every=10**9
+        args.first if first else args.then, LEARNING_RATE, decay_fraction=0.0 if first else 0.3, validate_every=10**9
     )
     trained = cli.follow(fit(recipe, options, args.out / name, name="brains", resume=True))
     if first:

@@ -20,8 +20,9 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.priors import preset
+from napari_synthseg.jobs import run
 from napari_synthseg.training.data import validation
-from napari_synthseg.training.synthseg import read_maps, split
+from napari_synthseg.training.data.label_maps import read_maps, split
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="the Dice of each seed, by weights")
     args = parser.parse_args()
     try:
-        _, held_out = split(read_maps(args.label_maps), args.hold_out)
+        _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
         models = {name: load_model(name) for name in args.weights}
     except InputError as error:
         return cli.complain(error, cli.BAD_INPUT)

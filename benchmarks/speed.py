@@ -204,8 +204,9 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.training.data.label_maps import predicted_labels
+    from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
-    from napari_synthseg.training.synthseg import predicted_labels, start_from
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -240,8 +241,8 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.unet import UNet3d
+    from napari_synthseg.training.data.label_maps import predicted_labels
     from napari_synthseg.training.objectives.unet_crops import PaperRecipe
-    from napari_synthseg.training.synthseg import predicted_labels
 
     if args.threads:
         torch.set_num_threads(args.threads)

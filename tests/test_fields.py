@@ -61,7 +61,7 @@ def test_prose_decides_nothing():
 
 
 def test_rewording_the_docstrings_of_our_options_changes_nothing(monkeypatch):
-    options = [entry.options_type() for entry in RECIPES.values()]
+    options = [entry.options for entry in RECIPES.values()]
     options += [SegmentOptions, PropagateOptions, PromptOptions, BatchOptions, GroupOptions, SynthesizeShapesOptions]
     before = [[replace(f, doc="") for f in fields_of(one)] for one in options]
     monkeypatch.setattr(

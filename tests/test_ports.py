@@ -16,7 +16,7 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.inference.batch import segment_files
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from tests.batch.fakes import QUICK, write_scan
 from tests.generator.builders import boxes
 from tests.inference.fakes import FakeUNet
@@ -85,7 +85,7 @@ def test_segmenting_listens_nowhere(tmp_path) -> None:
 def test_training_listens_nowhere(tmp_path) -> None:
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     small = {"preset": "paper", "crop": 32, "features": 2, "steps": 2, "hold_out": ("map1",), "device": "cpu"}
-    options = TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "run", threads=1, **small)
+    options = TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "run", threads=1, **small)
     assert heard_while(runs.train_run(runs.create("synthseg", options), wait=True)) == set()
     assert runs.status(tmp_path / "run").kind == "finished"
 

@@ -8,11 +8,11 @@ import pytest
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import from_json, to_json
+from napari_synthseg.fields import to_json
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
 from napari_synthseg.training.options.robust import TrainRobustOptions
-from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.training.runs.process import train_recorded
 from tests.generator.builders import boxes
 
@@ -65,7 +65,7 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(words, tmp_path, capsys, command, sentence) -> None:
-    runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first"))
+    runs.create("synthseg", TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "first"))
     assert cli.main(command) == cli.BAD_INPUT
     told = capsys.readouterr().err
     assert sentence in told and "Traceback" not in told
@@ -131,7 +131,7 @@ def taken(tmp_path, monkeypatch) -> list:
 @pytest.mark.parametrize("background", [False, True])
 def test_every_recipe_goes_on_with_the_options_of_the_run(taken, tmp_path, recipe, background) -> None:
     entry, out = runs.RECIPES[recipe], tmp_path / "run"
-    first = from_json(entry.options_type(), {**RESUMED[recipe], "out": str(out), "seed": 5})
+    first = entry.read_options({**RESUMED[recipe], "out": str(out), "seed": 5})
     runs.create(recipe, first)
     words = ["train", recipe, "--resume", "--out", str(out), "--seed", "1", "--validate-every", "3"]
     assert cli.main([*words, *(["--background"] if background else [])]) == cli.DONE
@@ -140,7 +140,7 @@ def test_every_recipe_goes_on_with_the_options_of_the_run(taken, tmp_path, recip
 
 
 def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) -> None:
-    out = runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first"))
+    out = runs.create("synthseg", TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "first"))
     assert cli.main(["train", "synthfm", "--resume", "--out", str(out)]) == cli.BAD_INPUT
     assert "a run of `train synthseg`" in capsys.readouterr().err and not taken
     with pytest.raises(InputError, match="run of `train synthseg`"):
@@ -149,7 +149,8 @@ def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) 
 
 
 def test_options_that_cannot_be_used_do_not_become_the_runs_own(words, tmp_path, capsys) -> None:
-    out = runs.create("synthseg", TrainSynthSegOptions(tmp_path / "maps.npz", tmp_path / "first", steps=9))
+    options = TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "first", steps=9)
+    out = runs.create("synthseg", options)
     kept = json.loads((out / "config.json").read_text())
     wrong = ["--label-maps", str(tmp_path / "nowhere"), "--steps", "7", "--device", "cpu"]
     assert cli.main(["train", "synthseg", "--resume", "--out", str(out), *wrong]) == cli.BAD_INPUT

@@ -16,7 +16,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.checks import check_weights_name
+from napari_synthseg.training.recipe import check_weights_name
 from napari_synthseg.training.runs import RECIPES, RecipeEntry
 
 SURE = ("synthseg", "robust")
@@ -28,7 +28,7 @@ def make_train(name: str) -> Callable[..., Callable[..., int]]:
     entry = RECIPES[name]
 
     def make(words: Sequence[str] = ()) -> Callable[..., int]:
-        options_type = entry.options_type()
+        options_type = entry.options
         run = run_to_resume(words)
         own = runs.options_to_resume(run, name) if run is not None else None
 

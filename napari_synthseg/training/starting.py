@@ -6,42 +6,15 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-
-from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import trained_state as trained_state
+from napari_synthseg.training.engine.loop import begin as begin
 from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import card_of, checkpoint, recipe_of, write_config
-from napari_synthseg.training.options.checks import check_weights_name as check_weights_name
-
-
-class RunOptions(Protocol):
-    """What the options of all recipes have."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of everything random."""
-
-    @property
-    def device(self) -> str:
-        """auto, cpu, cuda or mps."""
-
-    @property
-    def threads(self) -> int | None:
-        """CPU threads; None: torch's."""
-
-
-def begin(options: RunOptions) -> torch.device:
-    """Set threads and seed; where to train."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
-    return resolve_device(automatic if options.device == "auto" else options.device)
+from napari_synthseg.training.recipe import check_weights_name as check_weights_name
 
 
 def check_new(out: Path, resume: bool, stages: str = "*") -> None:
@@ -86,27 +59,6 @@ def recipe_words(first: str, options: Any, plain: Any, hidden: Collection[str]) 
     defaults = asdict(plain)
     chosen = {k: v for k, v in asdict(options).items() if v != defaults[k] and k not in hidden}
     return ", ".join([first, *(f"{k} {v}" for k, v in chosen.items())])
-
-
-def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any]:
-    """A stage's checkpoint, to make weights of.
-
-    Args:
-        run: the run's folder.
-        stage: such as "locate".
-        best: the one with the best validation score, not the newest.
-
-    Raises:
-        InputError: there is none, such as of a stage that was never validated, or it is damaged.
-    """
-    path = checkpoint(run, stage, "best" if best else "")
-    if best and not path.exists() and checkpoint(run, stage).exists():
-        raise InputError(
-            f"The stage {stage} of {run} has no validation score, so no best checkpoint: leave out --best."
-        )
-    if not path.exists():
-        raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
-    return load_checkpoint(path)
 
 
 def state_and_card(

@@ -17,7 +17,7 @@ from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.events import read_events, steps_that_count
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, soft_dice_loss
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from tests.generator.builders import boxes
 from tests.sockets import family, listening, reachable
 
@@ -33,10 +33,10 @@ def options(tmp_path) -> TrainSynthSegOptions:
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     small = {"locator_features": (4,) * 4, "refiner_features": (4,) * 3, "threads": 1, "device": "cpu"}
     return TrainSynthSegOptions(
-        tmp_path / "maps.npz",
-        tmp_path / "one",
+        label_maps=tmp_path / "maps.npz",
+        out=tmp_path / "one",
         steps=5,
-        locate_share=0.6,
+        locate_fraction=0.6,
         hold_out=("map1",),
         learning_rate=1e-2,
         **small,

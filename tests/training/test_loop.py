@@ -13,11 +13,11 @@ from torch import nn
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
-from napari_synthseg.training.engine.loop import LoopOptions, fit, rate
+from napari_synthseg.training.engine.loop import LoopOptions, Objective, fit, rate
 from napari_synthseg.training.folder import checkpoint
 
 
-class Line:
+class Line(Objective):
     """Fits y = 3x - 1 from samples that depend on the step alone."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Line:
 
 
 OPTIONS = LoopOptions(
-    steps=40, learning_rate=0.1, warmup=4, cooldown=0.5, average=0.9, validate_every=10, checkpoint_every=20
+    steps=40, learning_rate=0.1, warmup=4, decay_fraction=0.5, ema_decay=0.9, validate_every=10, checkpoint_every=20
 )
 
 
@@ -43,7 +43,7 @@ def finish(out: Path, options: LoopOptions = OPTIONS, **kwargs) -> dict[str, tor
 
 def test_it_learns_and_keeps_what_it_promises(tmp_path) -> None:
     options = LoopOptions(
-        steps=300, learning_rate=0.1, cooldown=0.5, average=0.9, validate_every=100, checkpoint_every=100
+        steps=300, learning_rate=0.1, decay_fraction=0.5, ema_decay=0.9, validate_every=100, checkpoint_every=100
     )
     weights = finish(tmp_path, options)
     assert weights["weight"].item() == pytest.approx(3.0, abs=0.05)
@@ -120,7 +120,7 @@ def test_a_finished_run_made_longer_goes_on_from_before_its_rate_fell(tmp_path) 
 
 def test_a_run_never_goes_back_behind_a_fall_that_it_has_gone_back_on(tmp_path) -> None:
     finish(tmp_path)
-    constant = replace(OPTIONS, steps=80, cooldown=0.0)
+    constant = replace(OPTIONS, steps=80, decay_fraction=0.0)
     finish(tmp_path, constant, resume=True)
     (tmp_path / "events.jsonl").unlink()
     finish(tmp_path, replace(constant, steps=90), resume=True)
@@ -138,10 +138,10 @@ def test_a_finished_run_stays_as_it_is(tmp_path) -> None:
 def test_parts_can_learn_at_rates_of_their_own(tmp_path) -> None:
     class Slow(Line):
         def groups(self) -> list[dict]:
-            return [{"params": [self.model.weight]}, {"params": [self.model.bias], "share": 0.0}]
+            return [{"params": [self.model.weight]}, {"params": [self.model.bias], "lr_scale": 0.0}]
 
     recipe = Slow()
     before = {k: v.clone() for k, v in recipe.model.state_dict().items()}
-    after = run(fit(recipe, replace(OPTIONS, average=0.0), tmp_path)).state_dict()
+    after = run(fit(recipe, replace(OPTIONS, ema_decay=0.0), tmp_path)).state_dict()
     assert torch.equal(before["bias"], after["bias"])
     assert not torch.equal(before["weight"], after["weight"])

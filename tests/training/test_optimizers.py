@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.engine.optim import MUON_SHARE, build_optimizer, restore
+from napari_synthseg.training.engine.optim import MUON_LR_SCALE, build_optimizer, restore
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch is older than 2.9")
 
@@ -40,9 +40,15 @@ def test_muon_moves_matrices_and_adamw_the_rest() -> None:
 @needs_muon
 def test_shares_of_the_rate_are_kept() -> None:
     network = small_network()
-    groups = [{"params": list(network[:3].parameters()), "share": 0.1}, {"params": list(network[3:].parameters())}]
+    groups = [{"params": list(network[:3].parameters()), "lr_scale": 0.1}, {"params": list(network[3:].parameters())}]
     optimizer = build_optimizer("muon", network, groups, 1e-2, 0.0)
-    assert sorted(group.get("share", 1.0) for group in optimizer.param_groups) == [0.1, 0.1 * MUON_SHARE, 1, MUON_SHARE]
+    scales = sorted(group.get("lr_scale", 1.0) for group in optimizer.param_groups)
+    assert scales == [
+        0.1,
+        0.1 * MUON_LR_SCALE,
+        1,
+        MUON_LR_SCALE,
+    ]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", pytest.param("muon", marks=needs_muon)])

@@ -13,8 +13,8 @@ from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.loop import Objective
 from napari_synthseg.training.engine.pictures import labelled_picture
-from napari_synthseg.training.engine.watching import Pictured
 from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
 from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
 from napari_synthseg.training.objectives.unet_crops import PaperRecipe
@@ -37,7 +37,7 @@ def common(maps) -> dict:
 
 
 def shown(recipe) -> dict[str, np.ndarray]:
-    assert isinstance(recipe, Pictured)
+    assert isinstance(recipe, Objective)
     recipe.model.eval()
     with torch.no_grad():
         return recipe.picture(3)

@@ -15,6 +15,7 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data.label_maps import split, with_lesions
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import (
     LocateRecipe,
@@ -23,9 +24,12 @@ from napari_synthseg.training.objectives.locate_refine import (
     percentile_limits,
     rescaled,
 )
-from napari_synthseg.training.synthseg import TrainSynthSegOptions, export, split, train, with_lesions
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
+
+train, export = recipes()["synthseg"].train, recipes()["synthseg"].export
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +53,16 @@ def tiny(maps, out, **changes) -> TrainSynthSegOptions:
 def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
     stages: list[str] = []
     path = run(
-        train(tiny(maps, tmp_path / "run", steps=4, locate_share=0.5, validate_every=2)),
+        train(tiny(maps, tmp_path / "run", steps=4, locate_fraction=0.5, validate_every=2)),
         lambda p: stages.append(p.stage),
     )
     assert path.name == "synthseg-fast.safetensors"
-    assert [s for i, s in enumerate(stages) if stages[i - 1 : i] != [s]] == ["reading label maps", "locate", "refine"]
+    assert [s for i, s in enumerate(stages) if stages[i - 1 : i] != [s]] == [
+        "reading label maps",
+        "drawing heads for validation",
+        "locate",
+        "refine",
+    ]
     model = load_model(path)
     assert isinstance(model, LocateRefine)
     assert model.card["steps"] == {"locate": 2, "refine": 2}
@@ -66,7 +75,7 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
 
 
 def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None:
-    model = load_model(run(train(tiny(maps, tmp_path / "run", steps=2, locate_share=0.5, lesions=True))))
+    model = load_model(run(train(tiny(maps, tmp_path / "run", steps=2, locate_fraction=0.5, lesions=True))))
     assert model.labels == anatomy.predicted_values() and "lesions True" in model.card["recipe"]
     plain = Priors()
     assert with_lesions(plain, False) == plain and with_lesions(plain, True).lesion_load_ml[1] > 0
@@ -84,7 +93,7 @@ def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None
         torch.manual_seed(0)
         model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
         recipe = stage(model, load(maps), preset("fast"), seed=1, batch=1, device="cpu", validation=lambda m: {})
-        options = LoopOptions(steps=steps, learning_rate=1e-3, optimizer="adamw", average=0.9, clip=2.0)
+        options = LoopOptions(steps=steps, learning_rate=1e-3, optimizer="adamw", ema_decay=0.9, clip=2.0)
         return {k: v.clone() for k, v in run(fit(recipe, options, out, resume=True)).state_dict().items()}
 
     whole = go(tmp_path / "a", 3)
@@ -194,16 +203,16 @@ def test_a_run_is_not_overwritten(maps, tmp_path) -> None:
 
 
 def test_training_starts_from_given_weights(maps, tmp_path) -> None:
-    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_share=0.5)))
+    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
     again = run(
-        train(tiny(maps, tmp_path / "again", steps=2, locate_share=0.5, learning_rate=1e-12, start_from=str(first)))
+        train(tiny(maps, tmp_path / "again", steps=2, locate_fraction=0.5, learning_rate=1e-12, start_from=str(first)))
     )
     before, after = load_model(first).state_dict(), load_model(again).state_dict()
     assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
 
 
 def test_weights_of_other_sizes_are_no_start(maps, tmp_path) -> None:
-    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_share=0.5)))
+    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
     wider = replace(tiny(maps, tmp_path / "wider", start_from=str(first)), refiner_features=(4, 4, 8))
     with pytest.raises(InputError, match="sizes differ"):
         run(train(wider))

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.weights import store
 
 
 def atomic_save(state: dict[str, Any], path: Path) -> None:
@@ -43,3 +45,43 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not a checkpoint of this program or is damaged: start the run anew or pick another."
         ) from error
+
+
+def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any]:
+    """A stage's checkpoint, to make weights of.
+
+    Args:
+        run: the run's folder.
+        stage: such as "locate".
+        best: the one with the best validation score, not the newest.
+
+    Raises:
+        InputError: there is none, such as of a stage that was never validated, or it is damaged.
+    """
+    path = checkpoint(run, stage, "best" if best else "")
+    if best and not path.exists() and checkpoint(run, stage).exists():
+        raise InputError(
+            f"The stage {stage} of {run} has no validation score, so no best checkpoint: leave out --best."
+        )
+    if not path.exists():
+        raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
+    return load_checkpoint(path)
+
+
+def start_from(model: Any, name: str) -> None:
+    """Give a network the weights of a trained one.
+
+    Args:
+        model: a segmentation network, with `labels`.
+        name: of weights, or their file.
+
+    Raises:
+        InputError: there are no such weights, or their network, labels or sizes differ.
+    """
+    source: Any = store.load_model(name)
+    sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
+    if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:
+        raise InputError(
+            f"Training cannot start from {name}: its network, labels or sizes differ from those asked for."
+        )
+    model.load_state_dict(source.state_dict())

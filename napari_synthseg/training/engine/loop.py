@@ -8,62 +8,79 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg.devices import memory_used
+from napari_synthseg.devices import memory_used, resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.engine.distributed import Team, team
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.optim import Optimizers, build_optimizer, restore
-from napari_synthseg.training.engine.watching import Pictured, save_picture, watch
+from napari_synthseg.training.engine.watching import save_picture, watch
 from napari_synthseg.training.folder import checkpoint
 
 logger = logging.getLogger(__name__)
 
 TELL_MEMORY = 5.0
 """Seconds between two lines that say how much memory is used."""
+Validation = Callable[[nn.Module], dict[str, Any]]
 
 
-class Recipe(Protocol):
-    """What a training recipe provides; the loop does the rest."""
+class Objective:
+    """What a stage trains: network, samples, loss and validation; the loop does the rest.
 
-    @property
-    def model(self) -> nn.Module:
-        """The whole network, as it is validated."""
+    Attributes:
+        model: the whole network (a module), as it is validated.
+        trained: the part of it that is trained, averaged and saved: the whole, or one stage.
+        shared: whether several processes can share a step.
+        validation: scores the model, see `validate`.
+    """
 
-    @property
-    def trained(self) -> nn.Module:
-        """The part of it that is trained, averaged and saved: the whole, or one stage."""
+    model: Any
+    trained: Any
+    shared: bool = False
+    validation: Validation = staticmethod(lambda model: {})
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Draw the samples of a step, run the network; everything random depends on the seed and the step alone."""
+        """Draw the samples of a step and run the network; everything random depends on the seed and the step alone."""
+        raise NotImplementedError
 
     def validate(self, model: nn.Module) -> dict[str, Any]:
-        """Scores of the averaged weights; higher is better, the one named "score" chooses the model.
+        """Return scores of the averaged weights; higher is better, the one named "score" chooses the model.
 
         One named "dice" may be a dictionary of structures' names and Dice.
         """
+        return self.validation(model)
 
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """Return a training sample of a step: "image", "truth" and "prediction" (label values); empty if there is none.
 
-@runtime_checkable
-class Grouped(Protocol):
-    """A recipe whose parts learn at different rates."""
+        Called without gradients; the model is in evaluation mode and holds the weights being trained.
+        """
+        return {}
 
     def groups(self) -> list[dict[str, Any]]:
-        """The optimizer's groups: "params", and "share", what their rate is of the loop's."""
+        """Return the optimizer's groups: "params", and "lr_scale", their rate as a fraction of the loop's."""
+        return [{"params": list(self.trained.parameters())}]
 
+    def optimizer(self, options: LoopOptions) -> torch.optim.Optimizer | Optimizers:
+        """Return the optimizer of the trained part; the loop sets its rates."""
+        rates = options.learning_rate, options.weight_decay
+        return build_optimizer(options.optimizer, self.trained, self.groups(), *rates)
 
-@runtime_checkable
-class Equipped(Protocol):
-    """A recipe that brings the optimizer of what it trains, since it must know what the next step will do."""
+    def enough(self) -> bool:
+        """Whether to stop early; asked after every validation."""
+        return False
 
-    def optimizer(self, options: LoopOptions) -> Optimizers:
-        """What moves the weights; the loop sets its rates."""
+    def use(self, state: dict[str, Any]) -> None:
+        """Take the weights of a checkpoint, averaged ones if there are, without training."""
+        self.trained.load_state_dict(state["average"] or state["model"])
+        self.model.eval()
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,8 @@ class LoopOptions:
         optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
         weight_decay: of adamw and muon.
         warmup: steps over which the rate rises linearly.
-        cooldown: fraction of the steps over which the rate falls to zero at the end (0: constant).
-        average: decay of the running average of the weights; 0 keeps none.
+        decay_fraction: fraction of the steps over which the rate falls to zero at the end (0: constant).
+        ema_decay: decay of the exponential moving average of the weights; 0 keeps none.
         clip: largest norm of the gradient; 0 does not clip.
         checkpoint_every: steps between checkpoints that are kept.
         save_minutes: minutes between updates of the newest checkpoint.
@@ -89,30 +106,43 @@ class LoopOptions:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     warmup: int = 0
-    cooldown: float = 0.0
-    average: float = 0.0
+    decay_fraction: float = 0.0
+    ema_decay: float = 0.0
     clip: float = 0.0
     checkpoint_every: int = 10_000
     save_minutes: float = 3.0
     validate_every: int = 1_000
 
+    @classmethod
+    def of(cls, options: Any, steps: int, learning_rate: float, **settings: Any) -> LoopOptions:
+        """Return those of a stage: the run's own options, and defaults of the recipe.
+
+        Args:
+            options: of the run (`recipe.RunOptions`).
+            steps: of the stage.
+            learning_rate: peak rate, unless the run has its own.
+            settings: other attributes.
+        """
+        own = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
+        return cls(steps, options.learning_rate or learning_rate, **own, **settings)
+
 
 def rate(step: int, options: LoopOptions) -> float:
     """Learning rate of a step: linear warm-up, plateau, cosine fall over the last fraction of the steps."""
     factor = min(1.0, (step + 1) / max(options.warmup, 1))
-    start = cooling_from(options)
-    if options.cooldown > 0 and step >= start:
+    start = decay_start(options)
+    if options.decay_fraction > 0 and step >= start:
         done = (step - start) / max(options.steps - start, 1)
         factor *= 0.5 * (1.0 + torch.cos(torch.tensor(done * torch.pi)).item())
     return options.learning_rate * factor
 
 
-def cooling_from(options: LoopOptions) -> int:
+def decay_start(options: LoopOptions) -> int:
     """The step at which the rate begins to fall."""
-    return round(options.steps * (1.0 - options.cooldown))
+    return round(options.steps * (1.0 - options.decay_fraction))
 
 
-class RunningAverage:
+class EMA:
     """Exponential moving average of a model's parameters, with a warm-up so that early steps do not linger."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -130,16 +160,17 @@ class RunningAverage:
                 self.values[k].copy_(v)
 
 
-@runtime_checkable
-class Contented(Protocol):
-    """A recipe that knows when more steps are of no use (early stopping)."""
-
-    def enough(self) -> bool:
-        """Whether to end now; asked after every validation."""
+def begin(options: Any) -> torch.device:
+    """Set threads and seed of a run, and return the device to train on."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"  # not mps, on which nothing was ever trained
+    return resolve_device(automatic if options.device == "auto" else options.device)
 
 
 def fit(
-    recipe: Recipe,
+    objective: Objective,
     options: LoopOptions,
     out: Path,
     *,
@@ -150,7 +181,7 @@ def fit(
     """Train, yielding one report a step.
 
     Args:
-        recipe: what is trained and on what.
+        objective: what is trained and on what.
         options: how.
         out: folder of the run; gets `events.jsonl`, and in `checkpoints/` `<name>.pt` (the newest),
             `<name>-<step>.pt`, `<name>-best.pt`, `<name>-stable.pt` (from before the rate began to fall).
@@ -165,12 +196,12 @@ def fit(
     Raises:
         OSError: the last checkpoint cannot be written; one in between only leaves a warning and is tried again.
     """
-    stage = _Stage(recipe, options, out, name, card or dict)
+    stage = _Stage(objective, options, out, name, card or dict)
     if resume and checkpoint(out, name).exists():
         stage.take_up()
     together = team()
     if together.size > 1:
-        _check_shared(recipe)
+        _check_shared(objective)
         stage.take(together.from_leader(stage.state()))
     asked = watch()
     steps = options.steps if asked.trial is None else min(options.steps, stage.step + asked.trial)
@@ -191,8 +222,8 @@ def fit(
     finally:
         atomic_save(stage.state(), checkpoint(out, name))
     stage.use_average()
-    recipe.model.eval()
-    return recipe.model
+    objective.model.eval()
+    return objective.model
 
 
 def _goes_on(together: Team, wanted: bool) -> bool:
@@ -207,29 +238,30 @@ def _goes_on(together: Team, wanted: bool) -> bool:
     return word == "go"
 
 
-def _check_shared(recipe: Recipe) -> None:
-    """Refuse recipes whose steps cannot be shared.
+def _check_shared(objective: Objective) -> None:
+    """Refuse objectives whose steps cannot be shared.
 
     Raises:
         InputError: this one's cannot.
     """
-    if not getattr(recipe, "shared", False):
-        raise InputError(f"{type(recipe).__name__} trains in one process only: ask for one device.")
+    if not objective.shared:
+        raise InputError(f"{type(objective).__name__} trains in one process only: ask for one device.")
 
 
 class _Stage:
     """A stage of a run between two of its steps."""
 
     def __init__(
-        self, recipe: Recipe, options: LoopOptions, out: Path, name: str, card: Callable[[], dict[str, Any]]
+        self, objective: Objective, options: LoopOptions, out: Path, name: str, card: Callable[[], dict[str, Any]]
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self.recipe, self.options, self.out, self.name, self.card = recipe, options, out, name, card
-        self.parameters = list(recipe.trained.parameters())
-        self.optimizer = _optimizer(recipe, options)
-        self.average = RunningAverage(recipe.trained, options.average) if options.average else None
+        self.objective, self.options, self.out, self.name, self.card = objective, options, out, name, card
+        self.parameters = list(objective.trained.parameters())
+        self.optimizer = objective.optimizer(options)
+        self.average = EMA(objective.trained, options.ema_decay) if options.ema_decay else None
         self.events = EventLog(out)
         self.step, self.best, self.enough = 0, float("-inf"), False
+        self.score: float | None = None  # of the last validation
         self.began = self.saved = time.monotonic()
         self.told = -math.inf
 
@@ -241,36 +273,38 @@ class _Stage:
 
     def take(self, saved: dict[str, Any]) -> None:
         """Take up a state."""
-        self.recipe.trained.load_state_dict(saved["model"])
+        self.objective.trained.load_state_dict(saved["model"])
         restore(self.optimizer, saved["optimizer"])
         if self.average is not None and saved["average"]:
             for k, v in saved["average"].items():  # onto the model's own device
                 self.average.values[k].copy_(v)
         self.step, self.best, self.enough = saved["step"], saved["best"], saved.get("enough", False)
+        self.score = saved.get("score")
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         return {
-            "model": self.recipe.trained.state_dict(),
+            "model": self.objective.trained.state_dict(),
             "average": self.average.values if self.average is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "steps": self.options.steps,
             "best": self.best,
+            "score": self.score,
             "enough": self.enough,
             "card": self.card(),
         }
 
     def forward(self) -> dict[str, Any]:
         """One step; its figures."""
-        options, recipe, began = self.options, self.recipe, time.monotonic()
+        options, objective, began = self.options, self.objective, time.monotonic()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.step, options) * group.get("share", 1.0)
-        if options.cooldown and self.step == cooling_from(options):
+            group["lr"] = rate(self.step, options) * group.get("lr_scale", 1.0)
+        if options.decay_fraction and self.step == decay_start(options):
             self.keep("stable")
-        recipe.model.train()
+        objective.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, figures = recipe.loss(self.step)
+        loss, figures = objective.loss(self.step)
         loss.backward()
         team().sum_gradients(self.parameters)
         if options.clip:
@@ -280,7 +314,7 @@ class _Stage:
         else:
             self.optimizer.step()
             if self.average is not None:
-                self.average.update(recipe.trained, self.step)
+                self.average.update(objective.trained, self.step)
         self.step += 1
         took = round(time.monotonic() - began, 4)
         return {"loss": float(loss.detach()), "rate": rate(self.step - 1, options), "took": took, **figures}
@@ -288,12 +322,12 @@ class _Stage:
     def validate(self) -> dict[str, Any]:
         """Score the averaged weights; keep them where they are the best so far."""
         began = time.monotonic()
-        scores: dict[str, Any] = dict(_validate(self.recipe, self.average))
+        scores: dict[str, Any] = dict(_validate(self.objective, self.average))
+        self.score = scores.get("score")
         if scores.get("score", float("-inf")) > self.best:
             self.best = scores["score"]
             self.keep("best")
-        if isinstance(self.recipe, Contented) and self.recipe.enough():
-            self.enough = True
+        self.enough = self.objective.enough()
         return {**scores, "validating": round(time.monotonic() - began, 3)}
 
     def note(self, figures: dict[str, Any]) -> None:
@@ -307,12 +341,12 @@ class _Stage:
 
     def show(self) -> None:
         """Keep a picture of what is learned from, where the recipe has one."""
-        if not isinstance(self.recipe, Pictured):
-            return
-        self.recipe.model.eval()
+        self.objective.model.eval()
+        with torch.no_grad():
+            picture = self.objective.picture(self.step)
         try:
-            with torch.no_grad():
-                save_picture(self.out, self.name, self.step, self.recipe.picture(self.step))
+            if picture:
+                save_picture(self.out, self.name, self.step, picture)
         except OSError as error:
             logger.warning("No picture of the run could be kept: %s", error)
 
@@ -335,15 +369,7 @@ class _Stage:
     def use_average(self) -> None:
         """Give the model its averaged weights."""
         if self.average is not None:
-            self.recipe.trained.load_state_dict(self.average.values)
-
-
-def _optimizer(recipe: Recipe, options: LoopOptions) -> torch.optim.Optimizer | Optimizers:
-    """The recipe's own, or the one that the options name."""
-    if isinstance(recipe, Equipped):
-        return recipe.optimizer(options)
-    groups = recipe.groups() if isinstance(recipe, Grouped) else [{"params": list(recipe.trained.parameters())}]
-    return build_optimizer(options.optimizer, recipe.trained, groups, options.learning_rate, options.weight_decay)
+            self.objective.trained.load_state_dict(self.average.values)
 
 
 def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
@@ -357,14 +383,14 @@ def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
     return state
 
 
-def _validate(recipe: Recipe, average: RunningAverage | None) -> dict[str, Any]:
+def _validate(objective: Objective, average: EMA | None) -> dict[str, Any]:
     """Score the averaged weights, then put the trained ones back."""
-    own = {k: v.clone() for k, v in recipe.trained.state_dict().items()} if average is not None else None
+    own = {k: v.clone() for k, v in objective.trained.state_dict().items()} if average is not None else None
     if average is not None:
-        recipe.trained.load_state_dict(average.values)
-    recipe.model.eval()
+        objective.trained.load_state_dict(average.values)
+    objective.model.eval()
     with torch.no_grad():
-        scores = recipe.validate(recipe.model)
+        scores = objective.validate(objective.model)
     if own is not None:
-        recipe.trained.load_state_dict(own)
+        objective.trained.load_state_dict(own)
     return scores

@@ -1,4 +1,4 @@
-"""The optimizers of the training loop, by name; groups of parameters may learn at a share of the loop's rate."""
+"""The optimizers of the training loop, by name; groups of parameters may learn at a fraction of the loop's rate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 
-MUON_SHARE = 2.0
-"""Rate of the matrices that Muon moves, as a share of AdamW's for the rest; its steps have the size of AdamW's."""
+MUON_LR_SCALE = 2.0
+"""Rate of the matrices that Muon moves, as a fraction of AdamW's for the rest; its steps have the size of AdamW's."""
 
 
 class Optimizers:
@@ -57,6 +57,9 @@ def restore(optimizer: torch.optim.Optimizer | Optimizers, state: dict[str, Any]
     if isinstance(optimizer, Optimizers) != ("parts" in state):
         raise InputError("The run was trained with another optimizer: resume it with that one, or start a new run.")
     optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        if "share" in group:  # as runs of earlier versions call it
+            group["lr_scale"] = group.pop("share")
 
 
 def build_optimizer(
@@ -67,7 +70,7 @@ def build_optimizer(
     Args:
         name: "adam" (Keras' epsilon), "adamw", or "muon": Muon for the weights of linear layers, AdamW for the rest.
         module: what is trained; says which parameters are matrices.
-        groups: "params" and perhaps "share", the group's rate as a share of the loop's.
+        groups: "params" and perhaps "lr_scale", the group's rate as a fraction of the loop's.
         learning_rate: peak rate.
         weight_decay: of all but adam.
 
@@ -86,11 +89,11 @@ def build_optimizer(
     linear = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)}
     matrices, others = [], []
     for group in groups:
-        share = group.get("share", 1.0)
+        scale = group.get("lr_scale", 1.0)
         chosen = [p for p in group["params"] if id(p) in linear]
         rest = [p for p in group["params"] if id(p) not in linear]
         if chosen:
-            matrices.append({**group, "params": chosen, "share": MUON_SHARE * share})
+            matrices.append({**group, "params": chosen, "lr_scale": MUON_LR_SCALE * scale})
         if rest:
             others.append({**group, "params": rest})
     parts: list[torch.optim.Optimizer] = []

@@ -1,4 +1,4 @@
-"""Pictures of what a network learns from, for whoever watches its training (`watching.Pictured`)."""
+"""Pictures of what a network learns from, for whoever watches its training (`Objective.picture`)."""
 
 from __future__ import annotations
 

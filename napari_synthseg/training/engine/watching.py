@@ -7,22 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from napari_synthseg.training.folder import PICTURE
-
-
-@runtime_checkable
-class Pictured(Protocol):
-    """A recipe that can show what it learns from."""
-
-    def picture(self, step: int) -> dict[str, np.ndarray]:
-        """One training sample of a step: "image", and where there are some "truth" and "prediction" (label values).
-
-        Called without gradients; the model is in evaluation mode and holds the weights being trained.
-        """
 
 
 @dataclass

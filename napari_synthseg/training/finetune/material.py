@@ -10,7 +10,9 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.finetune.networks import labels_of
 from napari_synthseg.training.finetune.sampler import ScanSampler
 from napari_synthseg.training.finetune.scans import Look, RawScan, held_out, read_scans, targets_for, with_targets
@@ -18,7 +20,6 @@ from napari_synthseg.training.finetune.scores import ScoredScan, to_score
 from napari_synthseg.training.finetune.synthetic import maps_of_scans
 from napari_synthseg.training.finetune.targets import Targets
 from napari_synthseg.training.options.finetune import TrainFinetuneOptions
-from napari_synthseg.training.synthseg import read_maps
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,6 @@ def gather(options: TrainFinetuneOptions, model: nn.Module, look: Look, device: 
 
 def _maps(options: TrainFinetuneOptions, training: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
     if options.label_maps is not None:
-        return read_maps(options.label_maps)
+        return run(read_maps(options.label_maps))
     own = options.task == "all" or tuple(labels) != anatomy.task_values(options.task)
     return maps_of_scans(training, labels if own else anatomy.predicted_values(2))

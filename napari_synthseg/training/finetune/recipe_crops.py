@@ -12,16 +12,17 @@ from torch import nn
 from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.networks.hierarchy import Hierarchy, beside, one_hot
 from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import FIELD_MM, ScanSampler
 from napari_synthseg.training.finetune.targets import grouped, target_losses
-from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 Synthetic = Callable[[torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 """Draws a (1, 1, X, Y, Z) synthetic image in [0, 1] and its (1, X, Y, Z) channels of the network."""
 
 
-class CropRecipe:
+class CropRecipe(Objective):
     """Random crops of labelled scans; Dice and cross-entropy.
 
     Args:
@@ -55,7 +56,7 @@ class CropRecipe:
     ) -> None:
         self.model = model.to(device)
         self.sampler, self.seed, self.batch, self.crop = sampler, seed, batch, crop
-        self.device, self.validate = torch.device(device), validation
+        self.device, self.validation = torch.device(device), validation
         self.synthetic, self.share = synthetic, share if synthetic is not None else 0.0
         self.encoder, self.encoder_share = list(encoder), encoder_share
         self.spacing, self.field_mm = 1.0, FIELD_MM
@@ -63,7 +64,7 @@ class CropRecipe:
             self.spacing, self.field_mm = float(model.spacing), float(model.field * model.spacing)
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> nn.Module:  # type: ignore[override]
         """The network itself; of a hierarchy the last one."""
         return self.model.s2 if isinstance(self.model, Hierarchy) else self.model
 
@@ -71,7 +72,7 @@ class CropRecipe:
         """The encoder's parameters, which learn at a rate of their own, and all others."""
         apart = {id(p) for p in self.encoder}
         rest = [p for p in self.trained.parameters() if id(p) not in apart]
-        own = [{"params": self.encoder, "share": self.encoder_share}] if self.encoder else []
+        own = [{"params": self.encoder, "lr_scale": self.encoder_share}] if self.encoder else []
         return [*own, {"params": rest}]
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -109,7 +110,7 @@ class CropRecipe:
 
     def enough(self) -> bool:
         """Whether the scores have not risen for long enough."""
-        return isinstance(self.validate, Patience) and self.validate.over()
+        return isinstance(self.validation, Patience) and self.validation.over()
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """A crop of a scan."""

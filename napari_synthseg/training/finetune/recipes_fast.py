@@ -41,7 +41,7 @@ class _Mixed:
     weights: torch.Tensor
     scan_weights: torch.Tensor
     share: float
-    validate: Validation
+    validation: Validation
 
     def mix(self, sampler: ScanSampler, share: float, power: float) -> None:
         """Take up the scans.
@@ -66,7 +66,7 @@ class _Mixed:
 
     def enough(self) -> bool:
         """Whether the scores have not risen for long enough."""
-        return isinstance(self.validate, Patience) and self.validate.over()
+        return isinstance(self.validation, Patience) and self.validation.over()
 
     def pictured(self, image: torch.Tensor, truth: torch.Tensor, logits: torch.Tensor) -> dict[str, np.ndarray]:
         """A real sample for people: (X, Y, Z) image, targets and (K, X, Y, Z) logits."""
@@ -102,7 +102,7 @@ class ScanLocateRecipe(_Mixed, LocateRecipe):
         self.mix(sampler, share if maps else 0.0, LOCATE_POWER)
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> nn.Module:  # type: ignore[override]
         return self.model.locator.s2 if isinstance(self.model, RobustLocateRefine) else self.model.locator
 
     def real_head(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

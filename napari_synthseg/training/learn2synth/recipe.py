@@ -13,12 +13,12 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
-from napari_synthseg.training.engine.loop import LoopOptions
+from napari_synthseg.training.engine.loop import LoopOptions, Objective, Validation
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.optim import Optimizers
 from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.learn2synth.hypergradient import Batch, Loss, learning, two_passes, with_gradients
-from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""
@@ -55,7 +55,7 @@ class TwoOptimizers(Optimizers):
         super().load_state_dict(state)
 
 
-class Learn2SynthRecipe:
+class Learn2SynthRecipe(Objective):
     """Two passes a step.
 
     Args:
@@ -91,7 +91,7 @@ class Learn2SynthRecipe:
         self.model, self.augmenter = segmenter.to(device), augmenter.to(device)
         self.trained = nn.ModuleDict({"segmenter": segmenter, "augmenter": augmenter})
         self.synthetic, self.real = synthetic, real
-        self.seed, self.validate, self.criterion = seed, validation, loss
+        self.seed, self.validation, self.criterion = seed, validation, loss
         self.inner, self.share, self.teach_from = inner, share, teach_from
         self.taught = list(learning(augmenter).values())
         self.moving: TwoOptimizers | None = None
@@ -110,7 +110,7 @@ class Learn2SynthRecipe:
             inner = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=options.weight_decay)
         else:
             inner = torch.optim.Adam(weights, lr=rate, eps=1e-7, weight_decay=options.weight_decay)
-        groups = [{"params": self.taught, "share": self.share}]
+        groups = [{"params": self.taught, "lr_scale": self.share}]
         outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.taught else None
         self.moving = TwoOptimizers(inner, outer)
         return self.moving

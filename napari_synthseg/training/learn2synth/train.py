@@ -17,6 +17,8 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.label_maps import predicted_labels, read_maps, split
+from napari_synthseg.training.engine.checkpoints import start_from
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.learn2synth.labelled import LabelledCrops
@@ -30,7 +32,6 @@ from napari_synthseg.training.starting import (
     recipe_words,
     state_and_card,
 )
-from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, start_from
 from napari_synthseg.weights import store
 
 RECIPE = "train learn2synth"
@@ -50,8 +51,7 @@ def train(options: TrainLearn2SynthOptions) -> Generator[Progress, None, Path]:
         InputError: the label maps, labelled scans or options cannot be used.
     """
     device = begin(options)
-    yield Progress("reading label maps")
-    training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    training, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
     labels = predicted_labels(training)
     model = UNet3d(labels, options.features)
     if options.crop % model.multiple or options.crop < 2 * model.multiple:  # one voxel has no statistics to norm by

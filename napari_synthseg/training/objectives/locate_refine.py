@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,12 @@ from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
 from napari_synthseg.training.engine.pictures import labelled_picture
 
 POSITION_HEADS = 48
 """Heads drawn to set the locator's positional term before training."""
-
-Validation = Callable[[nn.Module], dict[str, float]]
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -69,7 +68,7 @@ def class_weights(
     return (weights / weights[0]).float()
 
 
-class FastRecipe:
+class FastRecipe(Objective):
     """What both stages share: label maps, priors, network, validation."""
 
     shared = True
@@ -92,7 +91,7 @@ class FastRecipe:
         self.priors, self.seed, self.batch = priors, seed, batch
         self.device = torch.device(device)
         self.curriculum = curriculum
-        self.validate = validation
+        self.validation = validation
         self.weights = class_weights(maps, model.labels, weight_power).to(device)
 
     def strength(self, step: int) -> float:
@@ -131,7 +130,7 @@ class LocateRecipe(FastRecipe):
         return self.model.locator
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> nn.Module:  # type: ignore[override]
         return self.net
 
     def seen(self, image: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -216,7 +215,7 @@ class RefineRecipe(FastRecipe):
     positions = 1
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> nn.Module:  # type: ignore[override]
         return self.model.refiner
 
     @torch.no_grad()

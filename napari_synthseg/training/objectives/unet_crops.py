@@ -14,12 +14,13 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.pictures import labelled_picture
-from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 
-class PaperRecipe:
+class PaperRecipe(Objective):
     """Random crops of random heads, average soft Dice over all labels (eq. 27).
 
     Args:
@@ -53,7 +54,7 @@ class PaperRecipe:
             self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.maps = [m.to(device) for m in maps]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
-        self.validate = validation
+        self.validation = validation
         self.values: Sequence[int] = model.labels
 
     def sample(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,8 +18,9 @@ from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.objectives.locate_refine import Validation, step_generator
+from napari_synthseg.training.objectives.locate_refine import step_generator
 
 USUAL_SIDE = 160
 """Voxels of a side that the priors' lengths are made for."""
@@ -61,7 +62,7 @@ def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
     )
 
 
-class OrganRecipe:
+class OrganRecipe(Objective):
     """Crops of random scans; the background has a random number of classes at every step.
 
     Args:
@@ -96,7 +97,7 @@ class OrganRecipe:
         self.places = [labelled_places(scan, seed) for scan in scans]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
         self.around_labels, self.device, self.bfloat16 = around_labels, torch.device(device), bfloat16
-        self.validate = validation
+        self.validation = validation
         self.values: Sequence[int] = model.labels
 
     def record(self, which: int, label_map: Any, g: torch.Generator) -> Record:

@@ -18,6 +18,7 @@ from napari_synthseg.io import LabelName
 from napari_synthseg.io.labels import read_label_names
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.checkpoints import start_from
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint, recipe_of
 from napari_synthseg.training.options.organ import STAGE, TrainOrganOptions, stages
@@ -30,7 +31,6 @@ from napari_synthseg.training.starting import (
     recipe_words,
     state_and_card,
 )
-from napari_synthseg.training.synthseg import start_from
 from napari_synthseg.weights import store
 
 RECIPE = "organ"
@@ -115,8 +115,8 @@ def loop_of(options: TrainOrganOptions) -> LoopOptions:
         steps=options.steps,
         learning_rate=options.learning_rate,
         warmup=min(100, options.steps // 10),
-        cooldown=options.cooldown,
-        average=0.995,
+        decay_fraction=options.cooldown,
+        ema_decay=0.995,
         clip=2.0,
         save_minutes=options.save_minutes,
         validate_every=options.validate_every,

@@ -10,6 +10,7 @@ from torch import nn
 
 from napari_synthseg.devices import bfloat16_where_quick
 from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.loop import Objective
 from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 
@@ -43,7 +44,7 @@ class Explained:
         return 1.0 - self.wrong / spread if spread > 1e-12 else 0.0
 
 
-class PretextRecipe:
+class PretextRecipe(Objective):
     """Base of both recipes.
 
     Args:

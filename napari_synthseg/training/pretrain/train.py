@@ -18,6 +18,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts
 from napari_synthseg.networks.registry import ENCODER, build
 from napari_synthseg.networks.transformers import SMALL, SwinUnetr, Transformer, Unetr
+from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import checkpoint, recipe_of
@@ -41,7 +42,6 @@ from napari_synthseg.training.starting import (
     recipe_words,
     state_and_card,
 )
-from napari_synthseg.training.synthseg import read_maps
 from napari_synthseg.weights import store
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
@@ -103,7 +103,7 @@ def loop_of(options: TrainPretrainOptions) -> LoopOptions:
         optimizer="adamw",
         weight_decay=options.weight_decay,
         warmup=options.warmup,
-        cooldown=options.cooldown,
+        decay_fraction=options.cooldown,
         clip=1.0,
         save_minutes=options.save_minutes,
         validate_every=options.validate_every,
@@ -121,8 +121,7 @@ def _crops(
         found = unlabelled(options.scans)[: TRIED if trying else None]
         files = yield from standardised_steps(found, options.out / FOLDER, model.field, model.spacing)
     if options.label_maps is not None:
-        yield Progress("reading label maps")
-        maps = read_maps(options.label_maps)
+        maps = yield from read_maps(options.label_maps)
     names = [_name(file) for file in files], [m.name for m in maps]
     unknown = set(options.hold_out) - {*names[0], *names[1]}
     if unknown and not trying:

@@ -20,8 +20,9 @@ from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data import validation
 from napari_synthseg.training.data.validation import Case
+from napari_synthseg.training.engine.checkpoints import trained_state
 from napari_synthseg.training.engine.distributed import team
-from napari_synthseg.training.engine.loop import LoopOptions, Recipe, fit
+from napari_synthseg.training.engine.loop import LoopOptions, Objective, fit
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import RefineRecipe
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
@@ -34,7 +35,6 @@ from napari_synthseg.training.robust.recipes_fast import (
     score_tissues,
     warm_start,
 )
-from napari_synthseg.training.starting import trained_state
 from napari_synthseg.weights import store
 
 WARM = "synthseg-fast"
@@ -126,7 +126,7 @@ def fast(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, N
     yield from _stage("s2-refine", fourth, _of(steps, "s2-refine"), options)
 
 
-def _stage(name: str, recipe: Recipe, steps: int, options: TrainRobustOptions) -> Generator[Progress, None, None]:
+def _stage(name: str, recipe: Objective, steps: int, options: TrainRobustOptions) -> Generator[Progress, None, None]:
     """One stage of the fast plan."""
     loop = LoopOptions(
         steps=steps,
@@ -134,8 +134,8 @@ def _stage(name: str, recipe: Recipe, steps: int, options: TrainRobustOptions) -
         optimizer="adamw",
         weight_decay=1e-4,
         warmup=50,
-        cooldown=options.cooldown,
-        average=0.995,
+        decay_fraction=options.cooldown,
+        ema_decay=0.995,
         clip=2.0,
         save_minutes=options.save_minutes,
         validate_every=options.validate_every,
@@ -144,7 +144,7 @@ def _stage(name: str, recipe: Recipe, steps: int, options: TrainRobustOptions) -
 
 
 def trained(
-    name: str, recipe: Recipe, loop: LoopOptions, options: TrainRobustOptions
+    name: str, recipe: Objective, loop: LoopOptions, options: TrainRobustOptions
 ) -> Generator[Progress, None, None]:
     """Train a stage; where another one alone is to be trained, take those before it as they are in the run's folder.
 
@@ -214,7 +214,7 @@ def paper(options: TrainRobustOptions, data: Data) -> Generator[Progress, None, 
         validate_every=options.validate_every,
     )
 
-    def stage(name: str, recipe: Recipe) -> Generator[Progress, None, None]:
+    def stage(name: str, recipe: Objective) -> Generator[Progress, None, None]:
         return trained(name, recipe, replace(loop, steps=_of(steps, name)), options)
 
     def tissues(net: nn.Module | None, some: Sequence[tuple[torch.Tensor, torch.Tensor]]):

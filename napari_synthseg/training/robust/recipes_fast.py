@@ -86,7 +86,7 @@ class DenoiseRecipe(TissueRecipe):
     shared = False  # its batch norms want all samples in one process
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> nn.Module:  # type: ignore[override]
         return self.model.locator.denoiser
 
     def degraded(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,11 +17,11 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.hierarchy import KERNEL
 from napari_synthseg.training import starting
 from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.label_maps import predicted_labels, read_maps, split, with_lesions
 from napari_synthseg.training.folder import checkpoint, read_config, recipe_of
 from napari_synthseg.training.options.robust import TrainRobustOptions, stages
 from napari_synthseg.training.robust import plans
 from napari_synthseg.training.robust.parts import tissue_classes
-from napari_synthseg.training.synthseg import predicted_labels, read_maps, split, with_lesions
 from napari_synthseg.weights import store
 
 NOISE = (0.0, 50.0)
@@ -46,8 +46,7 @@ def train(options: TrainRobustOptions) -> Generator[Progress, None, Path]:
         InputError: the label maps, labelled scans or options cannot be used.
     """
     device = starting.begin(options)
-    yield Progress("reading label maps")
-    training, held_out = split(read_maps(options.label_maps), options.hold_out)
+    training, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
     labels = predicted_labels(training)
     tissue_classes(labels)  # refuses label maps without tissues
     starting.check_new(options.out, options.resume, f"{options.only or ''}*")

@@ -14,7 +14,7 @@ from typing import Any
 
 from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import from_json, to_json
+from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventReader, read_events
@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = folder.read_config(path)
         entry = recipe(config["recipe"])
-        options = from_json(entry.options_type(), config["options"])
+        options = entry.read_options(config["options"])
         device = devices_for(options.device)[0]
         with watched(Watch(trial=steps)):
             run(entry.train(replace(options, device=device)))

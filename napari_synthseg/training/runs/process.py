@@ -21,7 +21,7 @@ from typing import Any
 from filelock import Timeout
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import from_json, to_json
+from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventLog, tail
@@ -115,7 +115,7 @@ def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Pa
     """
     config = folder.read_config(path)
     entry = recipe(config["recipe"])
-    options = from_json(entry.options_type(), {**config["options"], "out": str(path)})
+    options = entry.read_options({**config["options"], "out": str(path)})
     resume = any((path / folder.CHECKPOINTS).glob("*.pt"))
     return (yield from train_recorded(entry, replace(options, resume=resume), wait=wait, keep_config=True))
 
@@ -370,7 +370,7 @@ def ddp_worker(path: Path, device: str) -> int:
         signal.signal(number, signal.SIG_IGN)  # the main process decides
     config = folder.read_config(path)
     entry = recipe(config["recipe"])
-    options = from_json(entry.options_type(), config["options"])
+    options = entry.read_options(config["options"])
     try:
         run(along(entry, options, device))
     except Stopped:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import from_json
 from napari_synthseg.jobs import Progress
+from napari_synthseg.training.recipe import recipes
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class RecipeEntry:
         name: on the command line, as in `train NAME`.
         title: for people.
         summary: one line on what it is for.
-        options: "module:Class" of its options; the module has `stages(options)` too, and needs no torch.
+        where: "module:Class" of its options; the module has `stages(options)` too, and needs no torch.
         module: has `train(options)` and `export(run, path, best=..., scores=...)`.
         use: what follows `napari-synthseg` to use its weights; WEIGHTS stands for their file.
     """
@@ -28,18 +30,23 @@ class RecipeEntry:
     name: str
     title: str
     summary: str
-    options: str
+    where: str
     module: str
     use: str = "segment SCAN -o LABELS.nii.gz --weights WEIGHTS"
 
-    def options_type(self) -> type[Any]:
+    @property
+    def options(self) -> type[Any]:
         """The dataclass of its options."""
-        module, _, name = self.options.partition(":")
+        module, _, name = self.where.partition(":")
         return getattr(import_module(module), name)
+
+    def read_options(self, values: Mapping[str, Any]) -> Any:
+        """Options from a run's config."""
+        return from_json(self.options, values)
 
     def stages(self, options: Any) -> dict[str, int]:
         """Steps of each stage, in their order."""
-        return import_module(self.options.partition(":")[0]).stages(options)
+        return import_module(self.where.partition(":")[0]).stages(options)
 
     def train(self, options: Any) -> Generator[Progress, None, Path]:
         """The training job; returns the exported weights. Imports torch."""
@@ -51,16 +58,9 @@ class RecipeEntry:
 
 
 HERE = "napari_synthseg.training"
-RECIPES: dict[str, RecipeEntry] = {
+_WAITING: dict[str, RecipeEntry] = {
     entry.name: entry
     for entry in (
-        RecipeEntry(
-            "synthseg",
-            "SynthSeg",
-            "A segmentation network for any contrast, from label maps alone.",
-            f"{HERE}.options.synthseg:TrainSynthSegOptions",
-            f"{HERE}.synthseg",
-        ),
         RecipeEntry(
             "robust",
             "SynthSeg+",
@@ -109,7 +109,10 @@ RECIPES: dict[str, RecipeEntry] = {
 }
 
 
-def recipe(name: str) -> RecipeEntry:
+RECIPES: dict[str, Any] = {**recipes(), **_WAITING}
+
+
+def recipe(name: str) -> Any:
     """A recipe by its name.
 
     Raises:

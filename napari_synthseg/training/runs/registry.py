@@ -139,7 +139,7 @@ def read_config(run: Path) -> Config:
     values = {**content["options"], "out": str(run), "resume": False}
     return Config(
         content["recipe"],
-        from_json(recipe(content["recipe"]).options_type(), values),
+        recipe(content["recipe"]).read_options(values),
         dict(content.get("stages") or {}),
         float(content.get("created") or 0.0),
         str(content.get("version", "")),

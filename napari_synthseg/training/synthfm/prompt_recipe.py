@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import STRIDE, Promptable
+from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool
@@ -27,8 +27,6 @@ from napari_synthseg.training.synthfm.simulated_prompts import (
     draw_prompts,
 )
 from napari_synthseg.training.synthfm.window_decoding import decode_windows
-
-Validation = Callable[[nn.Module], dict[str, float]]
 
 WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
@@ -76,7 +74,7 @@ class Batch:
         return torch.tensor([[window.column, window.row] for window in self.windows], device=self.targets.device)
 
 
-class PromptRecipe:
+class PromptRecipe(Objective):
     """The fast recipe: one encoding serves several targets, every target is prompted, then corrected.
 
     Args:
@@ -106,7 +104,7 @@ class PromptRecipe:
     ) -> None:
         self.model, self.from_nothing = model.to(device), from_nothing
         self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
-        self.boxes, self.masks, self.validate = boxes, masks, validation
+        self.boxes, self.masks, self.validation = boxes, masks, validation
         self.trained: nn.Module = model.parts()
         model.image_encoder.requires_grad_(False)
         with torch.no_grad():
@@ -238,7 +236,7 @@ class TunedPromptRecipe(PromptRecipe):
         encoder = list(self.model.image_encoder.parameters())
         return [
             {"params": list(self.model.parts().parameters())},
-            {"params": encoder, "share": self.encoder_share},
+            {"params": encoder, "lr_scale": self.encoder_share},
         ]
 
     def draw_batch(

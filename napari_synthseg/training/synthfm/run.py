@@ -88,8 +88,8 @@ def _loop(options: TrainSynthFMOptions) -> LoopOptions:
         optimizer=options.optimizer,
         weight_decay=1e-4,
         warmup=200,
-        cooldown=options.cooldown,
-        average=0.998,
+        decay_fraction=options.cooldown,
+        ema_decay=0.998,
         clip=3.0,
         **common,
     )

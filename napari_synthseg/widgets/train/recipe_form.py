@@ -72,7 +72,7 @@ class RecipeForm(QWidget):
     def __init__(self, viewer: ViewerModel, entry: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._entry = entry
-        self.options = entry.options_type()
+        self.options = entry.options
         self._filling = False
         self._night: dict[str, int] = {}
         self._measured = False  # defaults are no night: how many steps fit into one has to be measured

@@ -71,4 +71,4 @@ def _options(request: Request, out: Path) -> Generator[Progress, None, Any]:
     from napari_synthseg.training import runs
 
     paths = yield from write_sources(request.sources, out)
-    return runs.RECIPES[request.recipe].options_type()(**request.values, **paths, out=out)
+    return runs.RECIPES[request.recipe].options(**request.values, **paths, out=out)

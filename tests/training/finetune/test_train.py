@@ -138,8 +138,8 @@ def test_the_encoder_learns_at_a_rate_of_its_own() -> None:
     recipe = CropRecipe(model, None, seed=1, batch=1, crop=8, device="cpu", validation=dict,
                         encoder=list(model[0].parameters()), encoder_share=0.1)  # fmt: skip
     first, second = recipe.groups()
-    assert first["share"] == 0.1 and [p.shape for p in first["params"]] == [(2, 1, 1, 1, 1), (2,)]
-    assert len(second["params"]) == 2 and "share" not in second
+    assert first["lr_scale"] == 0.1 and [p.shape for p in first["params"]] == [(2, 1, 1, 1, 1), (2,)]
+    assert len(second["params"]) == 2 and "lr_scale" not in second
 
 
 def test_it_ends_when_nothing_improves(options, monkeypatch, caplog) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from tests.generator.builders import boxes
 
 
@@ -41,6 +41,8 @@ def tiny(maps):
             "name": "mine",
         }
         out = changes.pop("out", None) or runs.new_folder("synthseg", name)
-        return TrainSynthSegOptions(maps, out, preset="paper", crop=32, features=2, **{**usual, **changes})
+        return TrainSynthSegOptions(
+            label_maps=maps, out=out, preset="paper", crop=32, features=2, **{**usual, **changes}
+        )
 
     return make

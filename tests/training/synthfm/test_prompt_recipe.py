@@ -131,7 +131,7 @@ def test_an_encoder_that_learns_gets_a_small_rate_and_keeps_its_norms() -> None:
     assert recipe.model.image_encoder.patch_embed.conv1.conv.weight.grad.abs().sum() > 0
     assert torch.equal(before, recipe.model.image_encoder.patch_embed.conv1.bn.running_mean)
     decoder, encoder = recipe.groups()
-    assert encoder["share"] == 0.01
+    assert encoder["lr_scale"] == 0.01
     assert len(decoder["params"]) + len(encoder["params"]) == len(list(recipe.model.parameters()))
 
 

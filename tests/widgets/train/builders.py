@@ -9,14 +9,16 @@ import numpy as np
 
 from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog
-from napari_synthseg.training.options.synthseg import TrainSynthSegOptions
+from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 
 STRUCTURES = ("Right-Thalamus", "Left-Thalamus", "Brain-Stem")
 
 
 def made(name: str, maps: Path, **changes) -> Path:
     """A run that was made and not started."""
-    options = TrainSynthSegOptions(maps, runs.new_folder("synthseg", name), steps=40, locate_share=0.5, device="cpu")
+    options = TrainSynthSegOptions(
+        label_maps=maps, out=runs.new_folder("synthseg", name), steps=40, locate_fraction=0.5, device="cpu"
+    )
     return runs.create("synthseg", replace(options, **changes))
 
 

@@ -70,7 +70,7 @@ def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
     assert row.value() == 60 and steps.text() == "60"
     page.recipe.setCurrentIndex(page.recipe.findData("robust"))
     form = page.form.form
-    stages = RECIPES["robust"].stages(RECIPES["robust"].options_type()("maps", "out"))
+    stages = RECIPES["robust"].stages(RECIPES["robust"].options(label_maps="maps", out="out"))
     shown = {name: form.controls[name].text() for name in ("steps_s1", "steps_d", "steps_s2")}
     found = [int(text.partition(" ")[0].replace(",", "")) for text in shown.values()]
     assert sum(found) == sum(stages.values()) and found[0] == stages["s1"]
@@ -79,7 +79,7 @@ def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
 
 
 def test_what_data_an_option_means_is_told_by_its_words():
-    kinds = {name: {one.name: one.kind for one in data_fields(RECIPES[name].options_type())} for name in RECIPES}
+    kinds = {name: {one.name: one.kind for one in data_fields(RECIPES[name].options)} for name in RECIPES}
     assert kinds["synthseg"] == {"label_maps": LABELS, "validation": PAIRS}
     assert kinds["robust"]["labelled"] == PAIRS
     assert kinds["synthfm"] == {}
@@ -89,13 +89,13 @@ def test_what_data_an_option_means_is_told_by_its_words():
 
 
 def test_bad_options_are_told_in_one_sentence_and_stay(page):
-    page.form.form.rows["locate_share"].set_value(1.5)
+    page.form.form.rows["locate_fraction"].set_value(1.5)
     assert not page.start.isEnabled() and not page.estimate.button.isEnabled()
-    assert "locate_share" in page.hint.text() and page.hint.text().count(".") <= 3
-    assert page.form.form.rows["locate_share"].value() == 1.5
+    assert "locate_fraction" in page.hint.text() and page.hint.text().count(".") <= 3
+    assert page.form.form.rows["locate_fraction"].value() == 1.5
     with pytest.raises(InputError):
         page.request()
-    page.form.form.rows["locate_share"].set_value(0.4)
+    page.form.form.rows["locate_fraction"].set_value(0.4)
     assert page.start.isEnabled() and page.hint.text() == ""
 
 
@@ -155,7 +155,7 @@ def test_a_duplicate_takes_the_data_of_the_first_along(page, viewer):
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_presets_are_options_that_the_recipe_takes(page, recipe, tmp_path):
-    options = RECIPES[recipe].options_type()
+    options = RECIPES[recipe].options
     page.recipe.setCurrentIndex(page.recipe.findData(recipe))
     found = {one.name: one for one in presets.presets(options)}
     assert {presets.TRY, presets.NIGHT} <= set(found)
@@ -167,7 +167,7 @@ def test_presets_are_options_that_the_recipe_takes(page, recipe, tmp_path):
 
 def test_the_steps_of_a_night_follow_from_what_was_measured():
     assert presets.night_steps(100.0, 50) == 16_000
-    options = RECIPES["robust"].options_type()("maps", "out")
+    options = RECIPES["robust"].options(label_maps="maps", out="out")
     stages = RECIPES["robust"].stages(options)
     scaled = presets.scaled(options, stages, 2 * sum(stages.values()))
     assert list(scaled) == ["steps_s1", "steps_d", "steps_s2"]

@@ -1,0 +1,116 @@
+"""Label maps to generate images from, split into those to learn from and those held out, with cases to validate on."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_synthseg import anatomy
+from napari_synthseg.errors import InputError
+from napari_synthseg.generator.labelmap import LabelMap, load
+from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.sample import label_map_files, prepared
+from napari_synthseg.jobs import Progress
+from napari_synthseg.training.data.validation import Case, labelled_scans, synthetic_cases
+from napari_synthseg.training.recipe import DataOptions
+
+LESION_LOAD_ML = (0.0, 60.0)
+"""Volume of the white matter lesions that `lesions` paints into label maps."""
+
+
+@dataclass(frozen=True)
+class GeneratedData:
+    """What networks learn from that are trained on generated images.
+
+    Attributes:
+        labels: the sorted values that a network predicts.
+        maps: label maps to generate images from.
+        held_out: names of the others.
+        priors: of the generative model.
+        heads: synthetic heads of the maps held out, to validate on.
+        scans: real scans to validate on; they choose the model if there are some.
+    """
+
+    labels: tuple[int, ...]
+    maps: list[LabelMap]
+    held_out: tuple[str, ...]
+    priors: Priors
+    heads: list[Case]
+    scans: list[Case]
+
+    @property
+    def words(self) -> str:
+        """For a card."""
+        return f"{len(self.maps)} label maps (held out: {', '.join(self.held_out) or 'none'})"
+
+
+def read_data(
+    options: DataOptions, priors: Priors, *, seed: int, each: int = 2
+) -> Generator[Progress, None, GeneratedData]:
+    """Read what the options name.
+
+    Args:
+        options: of the recipe.
+        priors: of the recipe; a preset that the options name takes their place.
+        seed: of the synthetic heads.
+        each: heads of each map held out.
+
+    Raises:
+        InputError: label maps, priors or scans cannot be used.
+    """
+    maps, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
+    labels = predicted_labels(maps)
+    priors = with_lesions(preset(options.priors) if options.priors is not None else priors, options.lesions)
+    scans = labelled_scans(options.validation, labels) if options.validation else []
+    yield Progress("drawing heads for validation", 0, each * len(held_out))
+    heads = synthetic_cases(held_out, with_lesions(preset("synthseg"), options.lesions), labels, each, seed)
+    return GeneratedData(labels, maps, tuple(m.name for m in held_out), priors, heads, scans)
+
+
+def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
+    """Read label maps: a prepared `.npz`, or a folder of files.
+
+    Raises:
+        InputError: there are none.
+    """
+    yield Progress("reading label maps")
+    if path.suffix == ".npz":
+        return load(path)
+    files, maps = label_map_files(path), []
+    for number, file in enumerate(files):
+        yield Progress(f"reading label map {number + 1} of {len(files)}", number, len(files))
+        maps.append(replace(prepared(file)[0], name=file.name.split(".")[0]))
+    return maps
+
+
+def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap], list[LabelMap]]:
+    """Return the maps to train on and those held out: the named ones, by default the last tenth.
+
+    Raises:
+        InputError: a named map does not exist, or nothing is left to train on.
+    """
+    names = {m.name for m in maps}
+    if unknown := set(hold_out) - names:
+        raise InputError(
+            f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}."
+        )
+    kept = set(hold_out) or {m.name for m in maps[len(maps) - len(maps) // 10 :]}
+    held, rest = [m for m in maps if m.name in kept], [m for m in maps if m.name not in kept]
+    if not rest:
+        raise InputError("No label map is left to train on: hold out fewer of them.")
+    return rest, held
+
+
+def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
+    """Return the targets of the maps, sorted, background first; SynthSeg's 33 if all of them are among those."""
+    found = {t for m in maps for t in m.targets} | {0}
+    standard = anatomy.predicted_values(2)
+    return standard if found <= set(standard) else tuple(sorted(found))
+
+
+def with_lesions(priors: Priors, lesions: bool) -> Priors:
+    """Return priors that paint white matter lesions, if asked for; a load of their own stays."""
+    if not lesions or priors.lesion_load_ml[1] > 0:
+        return priors
+    return replace(priors, lesion_load_ml=LESION_LOAD_ML)

@@ -1,0 +1,209 @@
+"""`train synthseg`: a segmentation network for any contrast, by the fast recipe (locate and refine) or the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Fraction, Positive, PositiveInt
+from napari_synthseg.jobs import Progress
+from napari_synthseg.training import folder
+from napari_synthseg.training.recipe import (
+    DataOptions,
+    Recipe,
+    SharedRunOptions,
+    Stage,
+    check_curriculum,
+    register,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_synthseg.training.data.label_maps import GeneratedData
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSynthSegOptions(SharedRunOptions, DataOptions):
+    """How a SynthSeg network is trained."""
+
+    preset: Literal["fast", "paper"] = "fast"
+    """fast: locate and refine, hours on a GPU or days on a CPU; paper: SynthSeg's own U-Net and schedule."""
+    steps: PositiveInt | None = None
+    """Steps in all; default 40,000 (fast) or 300,000 (paper)."""
+    locate_fraction: Fraction = 0.4
+    """Fraction of the steps for the first stage (fast)."""
+    curriculum: tuple[float, int] = (0.4, 20_000)
+    """Initial fraction of the priors' ranges, and the steps of each stage until they are complete (fast)."""
+    priors: str | None = None
+    """Preset of the generative model; default fast (fast) or synthseg (paper)."""
+    batch: PositiveInt | None = None
+    """Samples a step; default 2 heads, then 3 crops of one head (fast), or 1 (paper)."""
+    learning_rate: Positive | None = None
+    """Peak learning rate; default 2e-3 (fast) or 1e-4 (paper)."""
+    decay_fraction: Fraction = 0.25
+    """Fraction of the steps, at the end, over which the learning rate falls to zero (fast)."""
+    crop: PositiveInt = 160
+    """Side of the crops, voxels (paper)."""
+    features: PositiveInt = 24
+    """Features of the network at its first level (paper)."""
+    locator_features: tuple[int, ...] = (32, 64, 128, 160)
+    """Features of the first stage at each level (fast)."""
+    refiner_features: tuple[int, ...] = (32, 64, 128)
+    """Features of the second stage at each level (fast)."""
+    name: str = "synthseg-fast"
+    """Name of the exported weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        super().__post_init__()
+        check_curriculum(self.curriculum)
+
+
+@register
+class SynthSeg(Recipe):
+    """SynthSeg's U-Net on crops (section 3.2), or our fast network: located at 2 mm, refined at 1 mm."""
+
+    name = "synthseg"
+    title = "SynthSeg"
+    summary = "A segmentation network for any contrast, from label maps alone."
+    options = TrainSynthSegOptions
+    rank = 1
+    renamed = {**Recipe.renamed, "locate_share": "locate_fraction"}
+    headline = ("preset", "seed")
+
+    def stages(self, options: TrainSynthSegOptions) -> dict[str, int]:
+        if options.preset == "paper":
+            return {"unet": options.steps or 300_000}
+        steps = options.steps or 40_000
+        locate = max(1, round(steps * options.locate_fraction))
+        return {"locate": locate, "refine": max(1, steps - locate)}
+
+    def places(self, options: TrainSynthSegOptions) -> dict[str, str]:
+        return {"unet": ""} if options.preset == "paper" else {"locate": "locator", "refine": "refiner"}
+
+    def prepare(self, options: TrainSynthSegOptions, device: torch.device) -> Generator[Progress, None, GeneratedData]:
+        from napari_synthseg.generator.priors import preset
+        from napari_synthseg.training.data.label_maps import read_data
+
+        priors = preset("synthseg" if options.preset == "paper" else "fast")
+        return (yield from read_data(options, priors, seed=options.seed + 5))
+
+    def card(self, options: TrainSynthSegOptions, data: GeneratedData) -> dict[str, Any]:
+        return {**network_facts(options, data.labels), "data": f"{data.words}; synthetic images only"}
+
+    def stored_card(self, run: Path, options: TrainSynthSegOptions) -> dict[str, Any]:
+        stored = folder.card_of(run)  # of earlier versions without what describes the network
+        return {**network_facts(options, stored.get("labels", ())), **stored}
+
+    def exports_best(self, options: TrainSynthSegOptions) -> bool:
+        # "The retained model is then selected relatively to a validation set" (section 3.2), if there is one.
+        return options.preset == "paper"
+
+    def build(self, options: TrainSynthSegOptions, data: GeneratedData, device: torch.device) -> Iterator[Stage]:
+        return (_paper if options.preset == "paper" else _fast)(options, self.stages(options), data, device)
+
+
+def network_facts(options: TrainSynthSegOptions, labels: Any) -> dict[str, Any]:
+    """Return what describes and rebuilds the network."""
+    k = len(labels)
+    if options.preset == "paper":
+        return {
+            "network": "unet",
+            "summary": f"whole brain, {k} labels, SynthSeg's U-Net",
+            "description": f"{k} labels, scans of any contrast, at 1 mm: SynthSeg's U-Net.",
+            "labels": list(labels),
+            "features": options.features,
+            "levels": 5,
+        }
+    return {
+        "network": "locate-refine",
+        "summary": f"whole brain, {k} labels, fast",
+        "description": f"Whole brain, {k} labels, scans of any contrast: locates at 2 mm, refines at 1 mm. Fast.",
+        "labels": list(labels),
+        "locator_features": list(options.locator_features),
+        "refiner_features": list(options.refiner_features),
+    }
+
+
+def _fast(
+    options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
+) -> Iterator[Stage]:
+    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.training.data import validation
+    from napari_synthseg.training.engine.checkpoints import start_from
+    from napari_synthseg.training.engine.distributed import team
+    from napari_synthseg.training.engine.loop import LoopOptions
+    from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
+
+    model = LocateRefine(data.labels, options.locator_features, options.refiner_features)
+    if options.start_from:
+        start_from(model, options.start_from)
+    loop = LoopOptions.of(
+        options,
+        steps["locate"],
+        2e-3,
+        optimizer="adamw",
+        weight_decay=1e-4,
+        warmup=100,
+        decay_fraction=options.decay_fraction,
+        ema_decay=0.995,
+        clip=2.0,
+    )
+
+    def scores(score: Any) -> Any:
+        return lambda m: validation.figures(score, m, data.heads, data.scans, device)
+
+    common: dict[str, Any] = {"seed": options.seed, "device": device, "curriculum": options.curriculum}
+    locate = LocateRecipe(
+        model,
+        data.maps,
+        data.priors,
+        batch=options.batch or 2,
+        validation=scores(validation.score_locator),
+        weight_power=0.33,
+        **common,
+    )
+    begun = options.start_from or (options.resume and folder.checkpoint(options.out, "locate").exists())
+    if team().leads and not begun:  # the others get what the first process has
+        locate.set_position()
+    yield Stage("locate", locate, loop)
+    refine = RefineRecipe(
+        model,
+        data.maps,
+        data.priors,
+        batch=options.batch or 3,
+        validation=scores(validation.score_refiner),
+        **common,
+    )
+    yield Stage("refine", refine, replace(loop, steps=steps["refine"]))
+
+
+def _paper(
+    options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
+) -> Iterator[Stage]:
+    from napari_synthseg.networks.unet import UNet3d
+    from napari_synthseg.training.data import validation
+    from napari_synthseg.training.engine.checkpoints import start_from
+    from napari_synthseg.training.engine.loop import LoopOptions
+    from napari_synthseg.training.objectives.unet_crops import PaperRecipe
+
+    model = UNet3d(data.labels, features=options.features)
+    if options.crop % model.multiple:
+        raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
+    if options.start_from:
+        start_from(model, options.start_from)
+    objective = PaperRecipe(
+        model,
+        data.maps,
+        data.priors,
+        seed=options.seed,
+        batch=options.batch or 1,
+        crop=options.crop,
+        device=device,
+        validation=lambda m: validation.figures(validation.score_unet, m, data.heads, data.scans, device),
+    )
+    yield Stage("unet", objective, LoopOptions.of(options, steps["unet"], 1e-4))
