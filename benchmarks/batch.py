@@ -167,10 +167,9 @@ def bookkeeping(args: argparse.Namespace) -> None:
     import numpy as np
 
     from napari_synthseg import anatomy
-    from napari_synthseg.batch import identity, outliers, page
-    from napari_synthseg.batch.plan import plan
+    from napari_synthseg.batch import page, provenance
+    from napari_synthseg.batch.plan import Source, plan
     from napari_synthseg.batch.report import Report, entry
-    from napari_synthseg.batch.sources import Source
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.outputs import checksum
 
@@ -181,7 +180,7 @@ def bookkeeping(args: argparse.Namespace) -> None:
         started = time.perf_counter()
         tasks = plan(sources, folder / "out", "input")
         rows.append(("naming", time.perf_counter() - started, ""))
-        made = identity.made_with(SegmentOptions())
+        made = provenance.made_with(SegmentOptions())
         few = tasks[:200]
         record = an_entry(np, anatomy)
         content = np.random.default_rng(0).bytes(8_000_000)
@@ -193,11 +192,11 @@ def bookkeeping(args: argparse.Namespace) -> None:
             task.target.parent.mkdir(parents=True)
             task.target.write_bytes(labels)
             task.target.with_name(task.target.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n")
-            facts = {"input": identity.fingerprint(task.scan), **made}
+            facts = {"input": provenance.fingerprint(task.scan), **made}
             whole = {**record, "program": "napari-synthseg", "labels": checksum(task.target), "made_from": facts}
             task.target.with_name(task.target.name.replace(".nii.gz", ".json")).write_text(json.dumps(whole))
         started = time.perf_counter()
-        if not all(identity.done(task.scan, task.target, made) for task in few):
+        if not all(provenance.done(task.scan, task.target, made) for task in few):
             raise SystemExit("a done scan was not known as one")
         each = (time.perf_counter() - started) / len(few)
         rows.append(("looking what is done, one thread", each * args.scans, f"{1000 * each:.1f} ms a scan"))
@@ -217,7 +216,9 @@ def bookkeeping(args: argparse.Namespace) -> None:
         rows.append(("both tables", time.perf_counter() - started, ""))
         started = time.perf_counter()
         entries = report.entries
-        found = outliers.find({one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries})
+        found = page.find_outliers(
+            {one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries}
+        )
         text = page.page(entries, found, {}, folder, 0)
         rows.append(("report.html, pictures apart", time.perf_counter() - started, f"{len(text) / 1e6:.1f} MB"))
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
+from napari_synthseg.batch.job import segment_files
 from napari_synthseg.generator.labelmap import prepare, save
-from napari_synthseg.inference.batch import segment_files
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions

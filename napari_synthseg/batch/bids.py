@@ -16,7 +16,7 @@ from typing import Any
 
 from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.targets import PROGRAM
+from napari_synthseg.inference.outputs import PROGRAM
 from napari_synthseg.io import stem, suffix
 
 STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")

@@ -18,8 +18,8 @@ from typing import Any
 
 from napari_synthseg import __version__
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.work import Outcome, Segmenter, Settings, about_this_process
-from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Unfit
+from napari_synthseg.batch.schedule import Event, Finished, Joined, Lost, Unfit
+from napari_synthseg.batch.segmenter import Outcome, Segmenter, Settings, about_this_process
 from napari_synthseg.errors import InputError, in_a_sentence
 
 LOOK = 0.5
@@ -39,7 +39,7 @@ def _names_a_death(error: BaseException) -> bool:
 
 
 class Cluster:
-    """The workers of a scheduler; a lane's name is a worker's address."""
+    """The workers of a scheduler; a slot's name is a worker's address."""
 
     def __init__(self, address: str, settings: Settings, out: Path) -> None:
         """Connect.
@@ -81,11 +81,11 @@ class Cluster:
         until = time.monotonic() + (0 if events else min(seconds, LOOK))
         while True:
             try:
-                lane, future = self._heard.get(timeout=max(0.0, until - time.monotonic()))
+                slot, future = self._heard.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return events
-            if self._futures.get(lane) is future:
-                events += self._news(lane, future)
+            if self._futures.get(slot) is future:
+                events += self._news(slot, future)
                 until = time.monotonic()
 
     def _who_is_there(self) -> list[Event]:
@@ -101,54 +101,54 @@ class Cluster:
         self._answered = time.monotonic()
         self._unfit &= set(present)
         self.hopeless = bool(present) and self._unfit == set(present)
-        gone = [lane for lane in self._futures if lane not in present]
-        for lane in sorted(set(present) - set(self._futures) - self._unfit):
-            self._submit(lane, begin, self._settings, __version__, self._out, present[lane])
-        return [self._gone(lane) for lane in gone]
+        gone = [slot for slot in self._futures if slot not in present]
+        for slot in sorted(set(present) - set(self._futures) - self._unfit):
+            self._submit(slot, begin, self._settings, __version__, self._out, present[slot])
+        return [self._gone(slot) for slot in gone]
 
-    def _gone(self, lane: Hashable) -> Lost:
+    def _gone(self, slot: Hashable) -> Lost:
         with suppress(Exception):
-            self._futures.pop(lane).cancel()
-        self._doing.pop(lane, None)
-        return Lost(lane, "the worker is gone: killed, out of memory, or cut off")
+            self._futures.pop(slot).cancel()
+        self._doing.pop(slot, None)
+        return Lost(slot, "the worker is gone: killed, out of memory, or cut off")
 
-    def _submit(self, lane: Hashable, function: Any, *arguments: Any) -> None:
+    def _submit(self, slot: Hashable, function: Any, *arguments: Any) -> None:
         future = self._client.submit(
-            function, *arguments, workers=[lane], allow_other_workers=False, pure=False, retries=0
+            function, *arguments, workers=[slot], allow_other_workers=False, pure=False, retries=0
         )
-        self._futures[lane] = future
-        future.add_done_callback(lambda done, lane=lane: self._heard.put((lane, done)))
+        self._futures[slot] = future
+        future.add_done_callback(lambda done, slot=slot: self._heard.put((slot, done)))
 
-    def _news(self, lane: Hashable, future: Any) -> list[Event]:
+    def _news(self, slot: Hashable, future: Any) -> list[Event]:
         """What a worker's answer means."""
-        task = self._doing.pop(lane, None)
+        task = self._doing.pop(slot, None)
         try:
             answer = future.result(timeout=PATIENCE)
         except Exception as error:
             if isinstance(error, NotBegun) or future.status in ("cancelled", "lost") or _names_a_death(error):
-                self._futures.pop(lane, None)  # a new worker may have this address: it begins anew
-                return [Lost(lane, "the worker was killed")]
+                self._futures.pop(slot, None)  # a new worker may have this address: it begins anew
+                return [Lost(slot, "the worker was killed")]
             if task is not None:  # such as an answer that cannot be sent
-                return [Finished(lane, task, Outcome(in_a_sentence(error), 0.0, {}, shaken=True))]
+                return [Finished(slot, task, Outcome(in_a_sentence(error), 0.0, {}, shaken=True))]
             answer = (in_a_sentence(error), False)
         if task is not None:
-            return [Finished(lane, task, answer)]
+            return [Finished(slot, task, answer)]
         if isinstance(answer, str):
-            return [Joined(lane, answer)]
-        self._futures.pop(lane, None)
-        self._unfit.add(lane)
-        return [Unfit(lane, *answer)]
+            return [Joined(slot, answer)]
+        self._futures.pop(slot, None)
+        self._unfit.add(slot)
+        return [Unfit(slot, *answer)]
 
-    def give(self, lane: Hashable, task: Task, then: Task | None) -> None:
+    def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
         """See `Workers`."""
-        self._doing[lane] = task
-        self._submit(lane, segment_one, self._settings.token, task, then)
+        self._doing[slot] = task
+        self._submit(slot, segment_one, self._settings.token, task, then)
 
-    def renew(self, lane: Hashable) -> None:
+    def renew(self, slot: Hashable) -> None:
         """See `Workers`; a worker that nobody watches over (no nanny) stays as it is."""
-        self._futures.pop(lane, None)
+        self._futures.pop(slot, None)
         with suppress(Exception):
-            self._client.restart_workers([str(lane)], timeout=30, raise_for_error=False)
+            self._client.restart_workers([str(slot)], timeout=30, raise_for_error=False)
 
     def close(self) -> None:
         """Cancel what has not begun; a worker ends the scan that it is at, and writes it."""
@@ -156,8 +156,8 @@ class Cluster:
             from distributed import fire_and_forget
 
             self._client.cancel([future for future in self._futures.values() if not future.done()])
-            for lane in self._futures:
-                fire_and_forget(self._client.submit(forget, self._settings.token, workers=[lane], pure=False))
+            for slot in self._futures:
+                fire_and_forget(self._client.submit(forget, self._settings.token, workers=[slot], pure=False))
         with suppress(Exception):
             self._client.close(timeout=5)
 

@@ -22,8 +22,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.work import Segmenter, Settings, about_this_process
-from napari_synthseg.batch.workers import Event, Finished, Joined, Lost, Unfit
+from napari_synthseg.batch.schedule import Event, Finished, Joined, Lost, Unfit
+from napari_synthseg.batch.segmenter import Segmenter, Settings, about_this_process
 from napari_synthseg.errors import in_a_sentence
 from napari_synthseg.jobs import Stopped
 
@@ -42,7 +42,7 @@ def available_cpus() -> int:
 
 
 class Processes:
-    """As many processes as were asked for; a lane's name is its number."""
+    """As many processes as were asked for; a slot's name is its number."""
 
     waiting_for = "Loading the network"
 
@@ -85,48 +85,48 @@ class Processes:
         """See `Workers`."""
         ready = set(wait([pipe for _, pipe, _ in self._running.values()], seconds))
         events: list[Event] = []
-        for lane, (_, pipe, _) in list(self._running.items()):
+        for slot, (_, pipe, _) in list(self._running.items()):
             if pipe in ready:
-                events += self._heard(lane, pipe)
+                events += self._heard(slot, pipe)
         return events
 
-    def _heard(self, lane: Hashable, pipe: Connection[Any, Any]) -> list[Event]:
+    def _heard(self, slot: Hashable, pipe: Connection[Any, Any]) -> list[Event]:
         try:
             kind, content = pipe.recv()
         except (EOFError, OSError):
-            return [self._gone(lane)]
+            return [self._gone(slot)]
         if kind == "done":
-            return [Finished(lane, self._doing.pop(lane), content)]
+            return [Finished(slot, self._doing.pop(slot), content)]
         if kind == "joined":
-            return [Joined(lane, content)]
-        self._end(lane)
-        return [Unfit(lane, *content)]
+            return [Joined(slot, content)]
+        self._end(slot)
+        return [Unfit(slot, *content)]
 
-    def _gone(self, lane: Hashable) -> Lost:
-        process, pipe, seat = self._running.pop(lane)
-        self._doing.pop(lane, None)
+    def _gone(self, slot: Hashable) -> Lost:
+        process, pipe, seat = self._running.pop(slot)
+        self._doing.pop(slot, None)
         pipe.close()
         process.join(PATIENCE)
         if process.is_alive():
             process.kill()
             process.join()
         self._start(seat)
-        return Lost(lane, _how_it_ended(process.exitcode))
+        return Lost(slot, _how_it_ended(process.exitcode))
 
-    def give(self, lane: Hashable, task: Task, then: Task | None) -> None:
+    def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
         """See `Workers`."""
-        self._doing[lane] = task
+        self._doing[slot] = task
         with suppress(OSError):  # it has just died: the next poll says so
-            self._running[lane][1].send((task, then))
+            self._running[slot][1].send((task, then))
 
-    def renew(self, lane: Hashable) -> None:
+    def renew(self, slot: Hashable) -> None:
         """See `Workers`."""
-        seat = self._running[lane][2]
-        self._end(lane)
+        seat = self._running[slot][2]
+        self._end(slot)
         self._start(seat)
 
-    def _end(self, lane: Hashable) -> None:
-        process, pipe, _ = self._running.pop(lane)
+    def _end(self, slot: Hashable) -> None:
+        process, pipe, _ = self._running.pop(slot)
         pipe.close()
         process.join(PATIENCE)
         if process.is_alive():

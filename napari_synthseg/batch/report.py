@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_synthseg import anatomy
-from napari_synthseg.atomic_io import write_text
-from napari_synthseg.batch.outliers import Outlier
+from napari_synthseg.atomic_io import placed, write_text
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.inference.quality.ratings import Verdict
-from napari_synthseg.inference.tables import Quality, Volumes, write_quality, write_volumes
 
 NAME = "report.json"
 RARELY = 20.0
 """Between two writes the report rests this many times as long as the last one took, and a second at least."""
 
 Status = Literal["ok", "failed", "skipped"]
+GROUPS = {name: members for name, members in anatomy.QUALITY_GROUPS.items() if name != "background"}
+"""The columns of SynthSeg's own quality scores."""
+Columns = Mapping[str, Mapping[str, str]]
+"""Further columns of a table, by name: each scan's cell."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,18 @@ class Entry:
     calibrated: bool = False
     """Whether the expected Dice is calibrated; likewise."""
 
+    @property
+    def told(self) -> str:
+        """A few words on the quality to expect."""
+        mean = math.nan if self.expected_dice is None else self.expected_dice
+        return Verdict(mean, self.calibrated).told
+
 
 _IN_REPORT = [one.name for one in fields(Entry) if one.name not in ("volumes_mm3", "quality", "calibrated")]
 
 
 def entry(task: Task, status: Status, record: Mapping[str, Any], **more: Any) -> Entry:
-    """The entry of a scan, from the record beside its labels."""
+    """Return the entry of a scan, from the record beside its labels."""
     expected = record.get("expected_dice") or {}
     return Entry(
         str(task.scan),
@@ -81,11 +90,11 @@ def entry(task: Task, status: Status, record: Mapping[str, Any], **more: Any) ->
 class Report:
     """Entries of the scans that are over, in the order of the batch."""
 
-    def __init__(self, path: Path, tasks: Sequence[Task], describe: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path | None, tasks: Sequence[Task], describe: Callable[[], None] = lambda: None) -> None:
         """An empty one.
 
         Args:
-            path: of the JSON file.
+            path: of the JSON file; None for none.
             tasks: all scans.
             describe: called before the first entry: there are results now.
         """
@@ -108,51 +117,91 @@ class Report:
             self.write()
             self._next = time.monotonic() + max(1.0, RARELY * (time.monotonic() - started))
 
-    def mark(self, outliers: Mapping[str, Sequence[Outlier]]) -> None:
-        """Say which structures of which inputs are unusual."""
+    def mark(self, unusual: Mapping[str, Iterable[str]]) -> None:
+        """Say which structures of which inputs have unusual volumes."""
         for number, one in self._entries.items():
-            names = tuple(each.name for each in outliers.get(one.input, ()))
-            self._entries[number] = replace(one, unusual_volumes=names)
+            self._entries[number] = replace(one, unusual_volumes=tuple(unusual.get(one.input, ())))
 
     def write(self) -> None:
         """Write the file; it appears complete or not at all."""
+        if self.path is None:
+            return
         lines = [json.dumps(_plain(one), ensure_ascii=False) for one in self.entries]
         write_text(self.path, "[" + ",".join(f"\n {line}" for line in lines) + "\n]\n")
 
-    def write_tables(self, volumes: Path, quality: Path) -> None:
-        """Write volumes and quality of all scans that have labels, one row a scan."""
+    def write_tables(self, volumes: Path | None, quality: Path | None) -> None:
+        """Write volumes (mm^3) and quality of all scans that have labels, one row a scan; tabs if a name ends in .tsv.
+
+        Of the quality, verdict and expected mean Dice (calibrated or not), then those of groups and of structures. The
+        groups are those that SynthSeg's own regressor scores, here the mean over their structures.
+        """
         kept = [(task, self._entries[task.number]) for task in self.tasks if task.number in self._entries]
         kept = [(task, one) for task, one in kept if one.status != "failed"]
-        names, own = _values(one for _, one in kept)
-        rows, verdicts, keys = {}, {}, {}
-        for task, one in kept:
-            total = math.nan if one.intracranial_mm3 is None else one.intracranial_mm3
-            mean = math.nan if one.expected_dice is None else one.expected_dice
-            rows[one.input] = Volumes(total, {names[key]: value for key, value in one.volumes_mm3.items()}, own)
-            graded = {names[key]: value for key, value in one.quality.items()}
-            verdicts[one.input] = Quality(Verdict(mean, one.calibrated), graded, own, one.verdict)
-            keys[one.input] = {} if task.name is None else task.name.entities
-        subjects = {
-            column: {scan: f"{key}-{entities[key]}" for scan, entities in keys.items() if key in entities}
-            for column, key in (("participant_id", "sub"), ("session_id", "ses"))
-        }
-        subjects = {column: cells for column, cells in subjects.items() if cells}
-        write_volumes(volumes, rows, subjects)
-        write_quality(quality, verdicts, subjects)
+        rows = [one for _, one in kept]
+        first = _subjects(kept)
+        if volumes is not None:
+            names = _in_order(name for one in rows for name in one.volumes_mm3)
+            cells = [[_cell(one.intracranial_mm3, ".1f"), *_cells(one.volumes_mm3, names, ".1f")] for one in rows]
+            _write(volumes, rows, first, ["intracranial", *names], cells)
+        if quality is not None:
+            names = _in_order(name for one in rows for name in one.quality)
+            header = ["verdict", "mean", "calibrated", *GROUPS, *names]
+            _write(quality, rows, first, header, [_quality_cells(one, names) for one in rows])
 
 
 def _plain(one: Entry) -> dict[str, Any]:
     return {key: getattr(one, key) for key in _IN_REPORT}
 
 
-def _values(entries: Any) -> tuple[dict[str, int], dict[int, str]]:
-    """Values for the names of structures, which order the tables; and the names that are not FreeSurfer's."""
-    known = {one.name: one.value for one in anatomy.table()}
-    known |= {one.name: one.value for one in anatomy.parcels().values()}
-    own: dict[int, str] = {}
-    for one in entries:
-        for name in (*one.volumes_mm3, *one.quality):
-            if name not in known:
-                known[name] = 1_000_000 + len(own)
-                own[known[name]] = name
-    return known, own
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _subjects(kept: Sequence[tuple[Task, Entry]]) -> Columns:
+    """Participant and session of the scans that have BIDS names."""
+    entities = {one.input: {} if task.name is None else task.name.entities for task, one in kept}
+    columns = {
+        column: {scan: f"{key}-{found[key]}" for scan, found in entities.items() if key in found}
+        for column, key in (("participant_id", "sub"), ("session_id", "ses"))
+    }
+    return {column: cells for column, cells in columns.items() if cells}
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Names of structures, each once, by their FreeSurfer values; others behind, as they come."""
+    values = {one.name: one.value for one in anatomy.table()}
+    values |= {one.name: one.value for one in anatomy.parcels().values()}
+    return sorted(dict.fromkeys(names), key=lambda name: values.get(name, math.inf))
+
+
+def _quality_cells(one: Entry, names: Sequence[str]) -> list[str]:
+    known = {value: one.quality[name] for value, name in _value_names().items() if name in one.quality}
+    groups = []
+    for members in GROUPS.values():
+        scores = [known[value] for value in members if value in known]
+        groups.append(f"{sum(scores) / len(scores):.3f}" if scores else "")
+    mean = math.nan if one.expected_dice is None else one.expected_dice
+    first = [one.verdict, f"{mean:.3f}", "yes" if one.calibrated else "no"]
+    return [*first, *groups, *_cells(one.quality, names, ".3f")]
+
+
+def _value_names() -> dict[int, str]:
+    return {one.value: one.name for one in anatomy.table()}
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _cells(by_name: Mapping[str, float], names: Iterable[str], form: str) -> list[str]:
+    return [_cell(by_name.get(name), form) for name in names]
+
+
+def _write(
+    path: Path, rows: Sequence[Entry], first: Columns, header: Sequence[str], cells: Iterable[Sequence[str]]
+) -> None:
+    """Write a CSV, or with tabs if its name ends in .tsv; the file appears complete or not at all."""
+    with placed(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+        writer.writerow(["scan", *first, *header])
+        for one, line in zip(rows, cells, strict=True):
+            writer.writerow([one.input, *(column.get(one.input, "") for column in first.values()), *line])

@@ -1,7 +1,7 @@
-"""Which scan goes to which lane, what is tried again, and what is given up. Knows nothing of processes or machines.
+"""Which scan goes to which slot, what is tried again, and what is given up. Knows nothing of processes or machines.
 
-A lane does one scan and reads the next one ahead. When it dies, either of the two may be why, or something else: nobody
-is blamed, and both are tried again without company. Whoever is alone in a lane that dies is.
+A slot does one scan and reads the next one ahead. When it dies, either of the two may be why, or something else: nobody
+is blamed, and both are tried again without company. Whoever is alone in a slot that dies is.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.work import Outcome
+from napari_synthseg.batch.segmenter import Outcome
 
 
 @dataclass
-class Lane:
-    """What a lane does, and what it reads ahead."""
+class Slot:
+    """What a slot does, and what it reads ahead."""
 
     doing: Task | None = None
     then: Task | None = None
@@ -46,36 +47,36 @@ class Schedule:
         Args:
             tasks: the scans.
             retries: how often one that failed is tried again.
-            deaths: how many lanes one may take down when it is alone there.
+            deaths: how many slots one may take down when it is alone there.
         """
         self._retries, self._most_deaths = retries, deaths
         self._fresh, self._again = deque(tasks), deque[Task]()
         self._alone, self._suspects = deque[Task](), set[int]()
         self._attempts, self._failures, self._deaths = Counter[int](), Counter[int](), Counter[int]()
-        self.lanes: dict[Hashable, Lane] = {}
+        self.slots: dict[Hashable, Slot] = {}
 
     @property
     def going(self) -> bool:
         """Whether anything is left to do."""
-        busy = any(lane.doing or lane.then for lane in self.lanes.values())
+        busy = any(slot.doing or slot.then for slot in self.slots.values())
         return busy or bool(self._fresh or self._again or self._alone)
 
-    def join(self, lane: Hashable) -> None:
-        """A lane is there."""
-        self.lanes[lane] = Lane()
+    def join(self, slot: Hashable) -> None:
+        """A slot is there."""
+        self.slots[slot] = Slot()
 
     def assign(self) -> Iterator[tuple[Hashable, Task, Task | None]]:
-        """What to give to lanes that are idle: lane, scan, and the scan to read ahead."""
-        for name, lane in list(self.lanes.items()):
-            if lane.doing is not None:
+        """What to give to slots that are idle: slot, scan, and the scan to read ahead."""
+        for name, slot in list(self.slots.items()):
+            if slot.doing is not None:
                 continue
-            lane.doing, lane.then = lane.then or self._next() or self._read_by_another(), None
-            if lane.doing is None:
+            slot.doing, slot.then = slot.then or self._next() or self._read_by_another(), None
+            if slot.doing is None:
                 continue
-            if lane.doing.number not in self._suspects and self._fresh:
-                lane.then = self._fresh.popleft()
-            self._attempts[lane.doing.number] += 1
-            yield name, lane.doing, lane.then
+            if slot.doing.number not in self._suspects and self._fresh:
+                slot.then = self._fresh.popleft()
+            self._attempts[slot.doing.number] += 1
+            yield name, slot.doing, slot.then
 
     def _next(self) -> Task | None:
         for waiting in (self._fresh, self._alone, self._again):
@@ -84,8 +85,8 @@ class Schedule:
         return None
 
     def _read_by_another(self) -> Task | None:
-        """At the end: what waits for a busy lane while this one has nothing to do."""
-        busy = next((lane for lane in self.lanes.values() if lane.then is not None), None)
+        """At the end: what waits for a busy slot while this one has nothing to do."""
+        busy = next((slot for slot in self.slots.values() if slot.then is not None), None)
         if busy is None:
             return None
         task, busy.then = busy.then, None
@@ -95,10 +96,10 @@ class Schedule:
         self._suspects.add(task.number)
         self._alone.append(task)
 
-    def finish(self, lane: Hashable, task: Task, outcome: Outcome) -> Ending | None:
-        """A lane has tried its scan; how that scan ended, unless it is tried again later."""
-        if lane in self.lanes:
-            self.lanes[lane].doing = None
+    def finish(self, slot: Hashable, task: Task, outcome: Outcome) -> Ending | None:
+        """A slot has tried its scan; how that scan ended, unless it is tried again later."""
+        if slot in self.slots:
+            self.slots[slot].doing = None
         if outcome.reason:
             self._failures[task.number] += 1
             if self._failures[task.number] <= self._retries:
@@ -106,9 +107,9 @@ class Schedule:
                 return None
         return self._over(task, outcome)
 
-    def leave(self, lane: Hashable, why: str) -> Ending | None:
-        """A lane is gone; how its scan ended, unless it is tried again."""
-        gone = self.lanes.pop(lane, Lane())
+    def leave(self, slot: Hashable, why: str) -> Ending | None:
+        """A slot is gone; how its scan ended, unless it is tried again."""
+        gone = self.slots.pop(slot, Slot())
         if gone.then is not None:
             self._suspect(gone.then)
         if gone.doing is None:
@@ -124,8 +125,87 @@ class Schedule:
     def _over(self, task: Task, outcome: Outcome) -> Ending:
         return Ending(task, outcome, self._attempts[task.number])
 
-    def release(self, lane: Hashable) -> None:
-        """A lane is replaced while it does nothing: what it has read ahead goes to others."""
-        gone = self.lanes.pop(lane, Lane())
+    def release(self, slot: Hashable) -> None:
+        """A slot is replaced while it does nothing: what it has read ahead goes to others."""
+        gone = self.slots.pop(slot, Slot())
         if gone.then is not None:
             self._fresh.appendleft(gone.then)
+
+
+# --- what segments, and what it says ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A slot has its network and waits for a scan.
+
+    Attributes:
+        slot: which.
+        about: what it is called.
+    """
+
+    slot: Hashable
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A slot has tried a scan."""
+
+    slot: Hashable
+    task: Task
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A slot is gone, with whatever it did.
+
+    Attributes:
+        slot: which.
+        why: in words that fit into a sentence.
+    """
+
+    slot: Hashable
+    why: str
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A slot cannot segment.
+
+    Attributes:
+        slot: which.
+        sentence: why.
+        for_all: whether no other could, either: the options are at fault.
+    """
+
+    slot: Hashable
+    sentence: str
+    for_all: bool
+
+
+Event = Joined | Finished | Lost | Unfit
+
+
+class Workers(Protocol):
+    """Slots that come and go by themselves."""
+
+    waiting_for: str
+    """What is waited for while there is no slot."""
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether there are slots, and none of them can segment."""
+
+    def poll(self, seconds: float) -> list[Event]:
+        """What happened; waits for it up to this long."""
+
+    def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
+        """Let a slot segment a scan, and read another meanwhile."""
+
+    def renew(self, slot: Hashable) -> None:
+        """Replace a slot by a fresh one; it does nothing at the moment."""
+
+    def close(self) -> None:
+        """End what was begun here."""

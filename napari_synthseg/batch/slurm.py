@@ -12,17 +12,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from napari_synthseg.atomic_io import write_text
 from napari_synthseg.batch import bids
-from napari_synthseg.batch.identity import made_with
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.plan import plan
-from napari_synthseg.batch.sources import absolute, find
+from napari_synthseg.batch.plan import absolute, find, plan
+from napari_synthseg.batch.provenance import made_with
 from napari_synthseg.errors import InputError
+from napari_synthseg.fields import command_text, from_json, to_json
 from napari_synthseg.inference.options import SegmentOptions
 
 FOLDER = "slurm"
@@ -97,16 +97,5 @@ def script(
 
 
 def typed(options: Any) -> list[str]:
-    """What must be typed to have these options: those that are not as they come."""
-    words: list[str] = []
-    for one in fields(options):
-        value, name = getattr(options, one.name), one.name.replace("_", "-")
-        if value == one.default:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, tuple):
-            words += [f"--{name}", *map(str, value)]
-        else:
-            words += [f"--{name}", str(absolute(value) if isinstance(value, Path) else value)]
-    return words
+    """Return the words of a command line that give these options, with absolute paths."""
+    return shlex.split(command_text(from_json(type(options), to_json(options))))

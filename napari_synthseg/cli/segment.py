@@ -14,7 +14,8 @@ from napari_synthseg.cli.terminal import PROGRAM, Out, follow
 
 def make_segment() -> Callable[..., int]:
     """Label the structures of a brain in a scan, a folder of scans, or a list."""
-    from napari_synthseg.inference.pipeline import SegmentOptions, segment_files
+    from napari_synthseg.batch.job import segment_files
+    from napari_synthseg.inference.options import SegmentOptions
 
     def segment(
         inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
@@ -35,13 +36,15 @@ def make_segment() -> Callable[..., int]:
             preview: write a PNG picture beside every label file.
         """
         job = segment_files(inputs, out, segmentation, volumes_csv=volumes, quality_csv=qc, preview=preview)
-        report = follow(job)
-        for scan, written in report.done.items():
-            print(written)
-            if report.verdicts[scan]:
-                print(f"{PROGRAM}: {written.name}: {report.verdicts[scan]}", file=sys.stderr)
-        if report.summary and len(report.done) > 1:
-            print(f"{PROGRAM}: {report.summary}", file=sys.stderr)
-        return report.exit_code
+        result = follow(job)
+        for one in result.entries:
+            if one.status == "failed":
+                continue
+            print(one.output)
+            if one.told:
+                print(f"{PROGRAM}: {Path(one.output).name}: {one.told}", file=sys.stderr)
+        if len(result.entries) > 1:
+            print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
+        return result.exit_code
 
     return segment

@@ -22,6 +22,7 @@ from napari_synthseg.inference.grid import Grid, Turn
 from napari_synthseg.inference.networks import Networks, load_all
 from napari_synthseg.inference.options import SegmentOptions, make_options
 from napari_synthseg.inference.organs import NOTHING, names_of
+from napari_synthseg.inference.outputs import PROGRAM
 from napari_synthseg.inference.parcellation import Parcels, divide, parcellate_steps, scene_around
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.inference.predict import predict_steps
@@ -33,7 +34,6 @@ from napari_synthseg.inference.quality.evidence import Evidence, gather
 from napari_synthseg.inference.quality.ratings import Verdict, verdict_on
 from napari_synthseg.inference.quality.soft_dice import expected_dice
 from napari_synthseg.inference.regressor import score_steps
-from napari_synthseg.inference.targets import PROGRAM
 from napari_synthseg.inference.whole_head import NO_BRAIN
 from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, run

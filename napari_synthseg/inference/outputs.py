@@ -1,4 +1,7 @@
-"""Writing the files that come of a scan: all of them together, or none."""
+"""The files that come of a scan: their names, what they may replace, and writing all of them together, or none.
+
+No torch is imported here.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,126 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
+from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.atomic_io import placed_files
-from napari_synthseg.inference.one_scan import Segmentation
-from napari_synthseg.inference.preview import write_preview
+from napari_synthseg.errors import InputError
 from napari_synthseg.inference.quality.ratings import rate
-from napari_synthseg.inference.targets import (
-    check_earlier,
-    picture_path,
-    plan_outputs,
-    posteriors_path,
-    record_path,
-    tissue_path,
-)
 from napari_synthseg.inference.tissue_maps import tissue_names
-from napari_synthseg.io import stem, write_labels
-
-__all__ = ["check_earlier", "name_of", "plan_outputs", "result_columns", "result_record", "write_results"]
+from napari_synthseg.io import FileHeader, stem, suffix, write_labels
+from napari_synthseg.io.formats import ends_like_a_file, writable
+from napari_synthseg.io.labels import check_replaceable, table_path
 from napari_synthseg.volume import Volume, resample_to, same_grid
+
+if TYPE_CHECKING:
+    from napari_synthseg.inference.one_scan import Segmentation
+
+PROGRAM = "napari-synthseg"
+"""How records of runs are known."""
+
+
+def plan_outputs(
+    scans: Sequence[Path], out: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False
+) -> list[Path]:
+    """The label file of each scan.
+
+    Raises:
+        InputError: several scans for one file, a clash of names, an output that is an input, a name like that of
+            another kind of file, or a file that would be replaced and is no result of an earlier run.
+    """
+    if suffix(out) in writable():
+        if len(scans) > 1:
+            raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
+        targets = [out]
+    else:
+        if out.is_file():
+            raise InputError(f"{out} is a file without one of {', '.join(writable())}; give a folder or such a name.")
+        if ends_like_a_file(out) and not out.is_dir():
+            raise InputError(
+                f"{out} is no name for labels: let it end in one of {', '.join(writable())}, or give a folder."
+            )
+        stems = [scan.name if scan.is_dir() else stem(scan) for scan in scans]
+        often = Counter(stems)
+        names = [
+            one if often[one] == 1 else f"{scan.resolve().parent.name}_{one}"
+            for scan, one in zip(scans, stems, strict=True)
+        ]
+        targets = [out / f"{name}_dseg.nii.gz" for name in names]
+        clashes = sorted(target.name for target, count in Counter(targets).items() if count > 1)
+        if clashes:
+            raise InputError(f"Several scans would be written to {clashes[0]}; segment them in separate runs.")
+    sources = {scan.resolve() for scan in scans}
+    for target in targets:
+        if target.resolve() in sources:
+            raise InputError(f"{target} is an input too; choose another name for the labels.")
+        check_target(target, preview=preview, posteriors=posteriors, tissues=tissues)
+    return targets
+
+
+def check_target(target: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False) -> None:
+    """Refuses a label file if it, or what is written beside it, would replace what is no result of an earlier run.
+
+    Raises:
+        InputError: it would.
+    """
+    maps = [tissue_path(target, name) for name in TISSUE_MAPS] if tissues else []
+    for one in (target, *maps):
+        check_replaceable(table_path(one))
+    others = [*([picture_path(target)] if preview else []), *([posteriors_path(target)] if posteriors else [])]
+    check_earlier(target, *others, *maps)
+
+
+def check_earlier(target: Path, *others: Path) -> None:
+    """Refuses to replace what is no result of an earlier run: of such a one there is a record (.json) beside it.
+
+    Args:
+        target: what is written, a label file or a mask.
+        others: what is written beside it, apart from its record.
+
+    Raises:
+        InputError: one of them, or the record, is another file, such as a scan, its BIDS sidecar, or labels that were
+            drawn.
+    """
+    record = record_path(target)
+    there = [path for path in (record, target, *others) if path.exists()]
+    if there and not read_record(target):
+        raise InputError(
+            f"{there[0]} exists and is no result of an earlier run; choose another name for the labels or move it away."
+        )
+
+
+def record_path(target: Path) -> Path:
+    """Where the record of a label file stands."""
+    return target.with_name(f"{stem(target)}.json")
+
+
+def read_record(target: Path) -> dict[str, Any]:
+    """The record of a label file that this program wrote; empty if there is none."""
+    try:
+        content = json.loads(record_path(target).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.get("program") == PROGRAM else {}
+
+
+def picture_path(target: Path) -> Path:
+    """Where the picture of a label file stands."""
+    return target.with_name(f"{stem(target)}.png")
+
+
+def posteriors_path(target: Path) -> Path:
+    """Where the posteriors that belong to a label file stand."""
+    return target.with_name(f"{stem(target).removesuffix('_dseg')}_probseg.nii.gz")
+
+
+def tissue_path(target: Path, name: str) -> Path:
+    """Where a tissue map that belongs to a label file stands."""
+    return target.with_name(f"{stem(target).removesuffix('_dseg')}_desc-{name}_dseg.nii.gz")
 
 
 def write_results(
@@ -38,6 +139,7 @@ def write_results(
     *,
     preview: bool = False,
     tissues: bool = False,
+    header: FileHeader | None = None,
     more: Mapping[str, Any] | None = None,
     also: Callable[[Path], None] | None = None,
 ) -> list[Path]:
@@ -48,7 +150,8 @@ def write_results(
         scan: what was segmented.
         result: what came of it.
         preview: write the picture too.
-        tissues: write the tissue maps too, where there are some.
+        tissues: write the tissue maps too, if there are some.
+        header: of the scan's file: labels lie in the space it names.
         more: what else the record says.
         also: writes further files into the folder that it is given.
 
@@ -63,16 +166,20 @@ def write_results(
 
     with placed_files(target.parent, prefix=_part_prefix(target), rank=rank) as part:
         name = stem(target)
-        write_labels(part / target.name, result.labels, result_columns(result), names=result.names or None)
+        write_labels(
+            part / target.name, result.labels, result_columns(result), names=result.names or None, header=header
+        )
         content = {**result_record(result), "labels": checksum(part / target.name), **(more or {})}
         (part / record_path(target).name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if preview:
+            from napari_synthseg.inference.preview import write_preview
+
             shown = scan if same_grid(scan, result.labels) else resampled(scan, result.labels)
             write_preview(part / picture_path(target).name, shown, result.labels, title=_title(name, result))
         if result.posteriors is not None:
-            result.posteriors.write(part / posteriors_path(target).name)
+            result.posteriors.write(part / posteriors_path(target).name, header=header)
         for which, classes in result.tissues.items() if tissues else ():
-            write_labels(part / tissue_path(target, which).name, classes, names=tissue_names())
+            write_labels(part / tissue_path(target, which).name, classes, names=tissue_names(), header=header)
         if also is not None:
             also(part)
         written = sorted((path.name for path in part.iterdir()), key=lambda name: (rank(name), name))

@@ -1,17 +1,14 @@
-"""Whole-brain segmentation, the jobs others call: one scan (`segment`, `segment_steps`) or many (`segment_files`)."""
+"""Whole-brain segmentation, the jobs others call: one scan (`segment`, `segment_steps`)."""
 
 from __future__ import annotations
 
-from napari_synthseg.inference.batch import BatchReport, segment_files
 from napari_synthseg.inference.one_scan import Segmentation, segment, segment_steps
 from napari_synthseg.inference.options import SegmentOptions, make_options
 
 __all__ = [
-    "BatchReport",
     "SegmentOptions",
     "Segmentation",
     "make_options",
     "segment",
-    "segment_files",
     "segment_steps",
 ]

@@ -16,6 +16,8 @@ import torch
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.inference.grid import Grid, inside, interpolate, is_exact
 from napari_synthseg.inference.postprocess import Box, bounding_box, hard_labels
+from napari_synthseg.io import FileHeader
+from napari_synthseg.io.formats.nifti import space_codes
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.volume import Volume
 
@@ -107,25 +109,30 @@ class Posteriors:
             out[i] = table[plane.argmax(0).numpy()]
         return out
 
-    def write(self, path: Path | str) -> None:
+    def write(self, path: Path | str, header: FileHeader | None = None) -> None:
         """Write a 4D NIfTI (X, Y, Z, K), 8 bits with slope 1/255, channel after channel, so that memory stays small.
 
         The file appears complete or not at all.
+
+        Args:
+            path: the file.
+            header: of the scan's file, whose codes of space are kept.
         """
         path = Path(path)
-        header = nib.Nifti1Header()
-        header.set_data_dtype(np.uint8)
-        header.set_data_shape(self.shape)
-        header.set_sform(self.grid.affine, code=1)
-        header.set_qform(self.grid.affine, code=1, strip_shears=True)
-        header.set_xyzt_units("mm")
-        header["descrip"] = b"posteriors, channels sorted by FreeSurfer value"
-        header.set_data_offset(352)
-        header.set_slope_inter(1 / 255, 0)
-        header["magic"] = b"n+1"
+        sform, qform = space_codes(header)
+        out = nib.Nifti1Header()
+        out.set_data_dtype(np.uint8)
+        out.set_data_shape(self.shape)
+        out.set_sform(self.grid.affine, code=sform)
+        out.set_qform(self.grid.affine, code=qform, strip_shears=True)
+        out.set_xyzt_units("mm")
+        out["descrip"] = b"posteriors, channels sorted by FreeSurfer value"
+        out.set_data_offset(352)
+        out.set_slope_inter(1 / 255, 0)
+        out["magic"] = b"n+1"
         level = 3 if path.name.endswith(".gz") else None
         with placed(path) as part, part.open("wb") as plain, _compressing(plain, level) as file:
-            file.write(header.binaryblock)
+            file.write(out.binaryblock)
             file.write(bytes(4))
             for value in self.values:
                 channel = self.channel(value).data

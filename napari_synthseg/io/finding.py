@@ -23,14 +23,17 @@ _QUOTES = "\"'“”"
 def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
     """Return the scans that files, folders and lists name, each once, in order.
 
+    What a list or a link names need not exist.
+
     Raises:
-        InputError: a path does not exist, a list names itself, or there is no scan.
+        InputError: an input does not exist, a list names itself, or there is no scan.
     """
-    found = {scan: None for one in map(Path, inputs) for scan, _ in expand(one)}
+    found: dict[Path, None] = {}
+    for one in map(Path, inputs):
+        check_there(one)
+        found |= {scan: None for scan, _ in expand(one)}
     if not found:
         raise InputError("No scan was given.")
-    for scan in found:
-        check_there(scan)
     return list(found)
 
 

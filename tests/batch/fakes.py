@@ -1,4 +1,4 @@
-"""Small scans, networks that other processes can import by name, and a lane that works in this process."""
+"""Small scans, networks that other processes can import by name, and a slot that works in this process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_synthseg.batch import work
+from napari_synthseg.batch import segmenter
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.work import Segmenter, Settings
-from napari_synthseg.batch.workers import Event, Finished, Joined
+from napari_synthseg.batch.schedule import Event, Finished, Joined
+from napari_synthseg.batch.segmenter import Segmenter, Settings
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.io import write_volume
 from tests.inference.fakes import FakeUNet, ball_scan
@@ -37,32 +37,32 @@ def load_fake(options: SegmentOptions) -> FakeUNet:
 
 def load_deadly(options: SegmentOptions) -> FakeUNet:
     """The same in a process that does not survive reading certain scans."""
-    read = work.read_volume
+    read = segmenter.read_with_header
 
     def deadly_read(path, **more):
         if DEADLY_TO_READ in str(path):
             os.kill(os.getpid(), signal.SIGKILL)
         return read(path, **more)
 
-    work.read_volume = deadly_read
+    segmenter.read_with_header = deadly_read
     return FakeUNet()
 
 
 def load_shaken(options: SegmentOptions) -> FakeUNet:
     """The same in a process that something other than a scan breaks, at the scans that are deadly."""
-    read = work.read_volume
+    read = segmenter.read_with_header
 
     def shaken_read(path, **more):
         if DEADLY_TO_READ in str(path):
             raise MemoryError(f"process {os.getpid()} has no memory left")
         return read(path, **more)
 
-    work.read_volume = shaken_read
+    segmenter.read_with_header = shaken_read
     return FakeUNet()
 
 
 class Here:
-    """One lane in this process."""
+    """One slot in this process."""
 
     waiting_for = "Loading"
     hopeless = False
@@ -83,11 +83,11 @@ class Here:
         (task, then), self._doing = self._doing, None
         return [Finished("here", task, self.segmenter.do(task, then))]
 
-    def give(self, lane: Hashable, task: Task, then: Task | None) -> None:
+    def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
         self.given.append(task.scan.name)
         self._doing = task, then
 
-    def renew(self, lane: Hashable) -> None:
+    def renew(self, slot: Hashable) -> None:
         self.renewed += 1
         self._joined = False
 

@@ -13,7 +13,7 @@ import pytest
 from napari_synthseg.batch import cluster
 from napari_synthseg.batch.job import segment_many
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.work import Settings
+from napari_synthseg.batch.segmenter import Settings
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from tests.batch.fakes import QUICK, Here, load_fake, load_shaken, write_scan

@@ -13,10 +13,9 @@ import pytest
 from filelock import FileLock
 
 from napari_synthseg.batch import job
-from napari_synthseg.batch.job import BatchResult, segment_many
+from napari_synthseg.batch.job import BatchResult, segment_files, segment_many
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.pipeline import segment_files
 from napari_synthseg.io import read_labels
 from napari_synthseg.jobs import Progress, Stopped, run
 from tests.batch.fakes import QUICK, Here, load_fake, write_scan
@@ -171,7 +170,7 @@ def test_leftovers_of_a_killed_process_go(scans, tmp_path):
 
 
 def test_two_batches_in_one_folder_are_refused(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_synthseg.batch.lock.PATIENCE", 0.05)
+    monkeypatch.setattr("napari_synthseg.batch.job.LOCK_TIMEOUT_S", 0.05)
     out = tmp_path / "out"
     first = segment_many(scans, out, QUICK, load=load_fake, workers=Here)
     while next(first).stage != "Segmenting":
@@ -219,19 +218,19 @@ def test_tables_have_a_row_a_scan_and_the_entities_of_bids(tmp_path):
 
 
 def test_a_lane_that_is_shaken_is_renewed(scans, tmp_path, monkeypatch):
-    lanes: list[Here] = []
+    slots: list[Here] = []
 
     def workers(settings):
-        lanes.append(Here(settings))
-        return lanes[0]
+        slots.append(Here(settings))
+        return slots[0]
 
     def fail(*args, **more):
         raise RuntimeError("the device is gone")
 
-    monkeypatch.setattr("napari_synthseg.batch.work.read_volume", fail)
+    monkeypatch.setattr("napari_synthseg.batch.segmenter.read_with_header", fail)
     result = run(segment_many(scans, tmp_path / "out", QUICK, load=load_fake, workers=workers))
-    assert result.count("failed") == 4 and lanes[0].renewed == 8
-    assert lanes[0].given[:4] == ["0.nii.gz", "1.nii.gz", "2.nii.gz", "broken.nii.gz"]
+    assert result.count("failed") == 4 and slots[0].renewed == 8
+    assert slots[0].given[:4] == ["0.nii.gz", "1.nii.gz", "2.nii.gz", "broken.nii.gz"]
     assert "RuntimeError: the device is gone" in result.entries[0].reason
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.plan import plan
-from napari_synthseg.batch.sources import find
+from napari_synthseg.batch.plan import find, plan
 from napari_synthseg.errors import InputError
 
 

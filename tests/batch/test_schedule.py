@@ -10,7 +10,7 @@ import pytest
 
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.schedule import Schedule
-from napari_synthseg.batch.work import Outcome
+from napari_synthseg.batch.segmenter import Outcome
 
 GOOD, BAD = Outcome("", 1.0, {"program": "x"}), Outcome("damaged", 0.1, {})
 
@@ -20,7 +20,7 @@ def tasks(count: int) -> list[Task]:
 
 
 def numbers(schedule: Schedule) -> list[tuple]:
-    return [(lane, task.number, None if then is None else then.number) for lane, task, then in schedule.assign()]
+    return [(slot, task.number, None if then is None else then.number) for slot, task, then in schedule.assign()]
 
 
 def test_each_lane_has_a_scan_and_reads_the_next():
@@ -53,9 +53,9 @@ def test_what_failed_is_tried_again_last_of_all():
     order = []
     endings = []
     while schedule.going:
-        for lane, task, _ in schedule.assign():
+        for slot, task, _ in schedule.assign():
             order.append(task.number)
-            endings.append(schedule.finish(lane, task, BAD if task.number == 0 else GOOD))
+            endings.append(schedule.finish(slot, task, BAD if task.number == 0 else GOOD))
     assert order == [0, 1, 2, 0]
     assert [one.attempts for one in endings if one] == [1, 1, 2]
     assert endings[-1].outcome.reason == "damaged"
@@ -72,8 +72,8 @@ def test_after_a_death_both_suspects_are_tried_alone_and_only_the_culprit_is_giv
     schedule.finish("b", some[2], GOOD)
     alone = []
     endings = {}
-    for lane in "bcdefg":
-        schedule.lanes or schedule.join(lane)
+    for slot in "bcdefg":
+        schedule.slots or schedule.join(slot)
         for name, task, then in schedule.assign():
             alone.append((task.number, then))
             end = schedule.leave(name, "killed") if task.number == 1 else schedule.finish(name, task, GOOD)
@@ -100,7 +100,7 @@ def test_a_lane_that_does_nothing_takes_nothing_along():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_every_scan_ends_once(seed):
-    """Lanes come, die, fail and are replaced at random: nothing is lost, nothing done twice."""
+    """Slots come, die, fail and are replaced at random: nothing is lost, nothing done twice."""
     chance = random.Random(seed)
     some = tasks(chance.randrange(1, 12))
     schedule = Schedule(some, retries=chance.randrange(3), deaths=chance.randrange(1, 4))
@@ -109,22 +109,22 @@ def test_whatever_happens_every_scan_ends_once(seed):
     for _ in range(10_000):
         if not schedule.going:
             break
-        if len(schedule.lanes) < 3 and chance.random() < 0.5:
+        if len(schedule.slots) < 3 and chance.random() < 0.5:
             schedule.join(next(names))
         list(schedule.assign())
-        doing = [lane.doing for lane in schedule.lanes.values() if lane.doing]
+        doing = [slot.doing for slot in schedule.slots.values() if slot.doing]
         assert max(Counter(task.number for task in doing).values(), default=1) == 1
-        if not schedule.lanes:
+        if not schedule.slots:
             continue
-        lane = chance.choice(list(schedule.lanes))
-        task, what = schedule.lanes[lane].doing, chance.random()
+        slot = chance.choice(list(schedule.slots))
+        task, what = schedule.slots[slot].doing, chance.random()
         if what < 0.2:
-            end = schedule.leave(lane, "killed")
+            end = schedule.leave(slot, "killed")
         elif task is None:
-            schedule.release(lane)
+            schedule.release(slot)
             continue
         else:
-            end = schedule.finish(lane, task, BAD if what < 0.4 else GOOD)
+            end = schedule.finish(slot, task, BAD if what < 0.4 else GOOD)
         if end:
             ended.append(end.task.number)
     assert sorted(ended) == list(range(len(some)))

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy, cli
+from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.batch import segment_files
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.inference.prediction import Prediction, Tissues
 from napari_synthseg.inference.quality import evidence, fit, ratings
@@ -277,7 +277,7 @@ def test_the_table_has_a_verdict_on_each_scan(tmp_path):
     assert float(rows[0]["mean"]) == float(rows[0]["Left-Cerebral-Cortex"]) == pytest.approx(0.269, abs=1e-3)
     assert float(rows[0]["general grey matter"]) == pytest.approx(0.269, abs=1e-3)
     assert rows[0]["brainstem"] == ""  # nothing of it is predicted
-    assert report.summary.startswith("Probably failed, 2 of 2") and "b.nii.gz (0.27)" in report.summary
+    assert "2 segmentations have probably failed" in report.summary and "b.nii.gz (expected" in report.summary
     record = json.loads((tmp_path / "out" / "a_dseg.json").read_text())
     assert record["expected_dice"] == {"calibrated": True, "verdict": "likely failed", "mean": 0.269}
     with open(tmp_path / "out" / "a_dseg.tsv", newline="") as file:
@@ -299,5 +299,5 @@ def test_the_command_line_writes_the_table_and_names_failures(tmp_path, monkeypa
     assert cli.main(words) == cli.DONE
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
-    assert "Probably failed, 2 of 2" in printed.err
+    assert "2 segmentations have probably failed" in printed.err
     assert (tmp_path / "qc.tsv").read_text().splitlines()[0].startswith("scan\tverdict\tmean\tcalibrated\t")

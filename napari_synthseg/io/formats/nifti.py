@@ -137,6 +137,15 @@ def is_sheared(affine: np.ndarray) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
 
 
+def space_codes(header: FileHeader | None) -> tuple[int, int]:
+    """Return sform_code and qform_code for files on the grid of a file; 1 (scanner space) if it names no space."""
+    if header is None or header.form not in _HEADERS:
+        return 1, 1
+    known = _parsed(header)
+    sform, qform = int(known["sform_code"]), int(known["qform_code"])
+    return sform or qform or 1, qform or sform or 1
+
+
 def _image_class(path: Path) -> Any:
     with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
         size = file.read(4)

@@ -1,33 +1,33 @@
-"""Segmenting one scan after the other in one process: networks are loaded once, the next scan read meanwhile."""
+"""Segment one scan after the other in one process: networks are loaded once, the next scan is read meanwhile."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_synthseg.batch.identity import MADE_FROM, done, fingerprint
-from napari_synthseg.batch.pictures import thumbnail_path, write_thumbnail
 from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch.provenance import MADE_FROM, done, fingerprint
 from napari_synthseg.errors import InputError, in_a_sentence
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.targets import check_earlier, check_target, picture_path, read_record
-from napari_synthseg.io import read_volume
-from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.inference.outputs import check_earlier, check_target, picture_path, read_record
+from napari_synthseg.io import FileHeader, read_with_header, stem
+from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.volume import Volume
 
 if TYPE_CHECKING:
     from torch import nn
 
-
 Load = Callable[[SegmentOptions], "nn.Module"]
 BATCH = "batch"
-"""Key of what a record was made from: which run of a batch did it."""
+"""Key of the provenance in a record: the batch that made it."""
+THUMBNAIL_COLUMNS, THUMBNAIL_PIXELS = 3, 480
+"""Slices of each plane in a small picture, and its width."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,20 @@ class Settings:
     Attributes:
         token: unlike any other batch's.
         options: how to segment.
-        made: `identity.made_with` of the options.
+        made: `provenance.made_with` of the options; empty for a network that is no file.
         redo: replace results of other scans.
         load: gives the segmenter; None: the one that the options name.
+        preview: write a PNG picture beside the labels.
+        thumbnail: write a small picture, for the report.
     """
 
     token: str
     options: SegmentOptions
-    made: dict[str, Any]
+    made: dict[str, Any] = field(default_factory=dict)
     redo: bool = False
     load: Load | None = None
+    preview: bool = False
+    thumbnail: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Outcome:
 
     Attributes:
         reason: why it failed, in a sentence; empty if it did not.
-        seconds: wall time, reading included where it was waited for.
+        seconds: wall time, with the time that reading was waited for.
         record: as it stands beside the labels; empty if it failed.
         shaken: whether the process should be replaced: the failure was not about the file.
         found: the labels were there already, made from the same.
@@ -82,7 +86,7 @@ class Segmenter:
         self.settings = settings
         self.networks = load_all(settings.options, settings.load(settings.options) if settings.load else None)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._ahead: dict[Path, Future[tuple[dict[str, Any], Volume]]] = {}
+        self._ahead: dict[Path, Future[tuple[dict[str, Any], Volume, FileHeader | None]]] = {}
 
     def close(self) -> None:
         """Forget the networks and what was read."""
@@ -90,7 +94,7 @@ class Segmenter:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def do(self, task: Task, then: Task | None = None, should_stop: Callable[[], bool] | None = None) -> Outcome:
-        """Segment a scan and write what comes of it; never raises for a scan that cannot be segmented.
+        """Segment a scan and write its results; never raises for a scan that cannot be segmented.
 
         Args:
             task: the scan.
@@ -102,42 +106,57 @@ class Segmenter:
         """
         started = time.perf_counter()
         try:
-            record, found = self._do(task, then, should_stop)
+            return run(self.steps(task, then), None, should_stop)
         except Stopped:
             raise
         except Exception as error:  # one bad scan never stops the rest, whatever is wrong with it
-            shaken = not isinstance(error, ValueError)
-            return Outcome(in_a_sentence(error), time.perf_counter() - started, {}, shaken)
-        return Outcome("", time.perf_counter() - started, record, found=found)
+            return failure(error, started)
 
-    def _do(self, task: Task, then: Task | None, should_stop: Callable[[], bool] | None) -> tuple[dict[str, Any], bool]:
+    def steps(self, task: Task, then: Task | None = None) -> Generator[Progress, None, Outcome]:
+        """Segment a scan and write its results, reporting at least once a block; see `do`.
+
+        Raises:
+            Exception: whatever is wrong with the scan or the place of its results.
+        """
         from napari_synthseg.inference.one_scan import segment_steps
         from napari_synthseg.inference.outputs import remove_unfinished, write_results
 
-        options = self.settings.options
+        started = time.perf_counter()
+        settings, options = self.settings, self.settings.options
+        yield Progress("Reading")
         current = self._ahead.pop(task.scan, None) or self._reader.submit(self._read, task)
         self._ahead.clear()
         if then is not None:
             self._ahead[then.scan] = self._reader.submit(self._read, then)
-        check_place(task, options, self.settings.redo)
+        check_place(task, settings)
         remove_unfinished(task.target)
-        made_from, volume = current.result()
+        made_from, volume, header = current.result()
         del current
         if record := self._finished_before(task):
-            return record, True
-        result = run(segment_steps(volume, options, self.networks, name=str(task.scan)), None, should_stop)
-        facts = {"input": made_from, **self.settings.made, BATCH: self.settings.token}
-        more = {**task.sidecar, MADE_FROM: facts}
+            return Outcome("", time.perf_counter() - started, record, found=True)
+        result = yield from segment_steps(volume, options, self.networks, name=str(task.scan))
+        yield Progress("Writing")
+        facts = {"input": made_from, **settings.made, BATCH: settings.token}
+        more = {**task.sidecar, **({MADE_FROM: facts} if settings.made else {})}
 
         def picture(folder: Path) -> None:
             write_thumbnail(folder / thumbnail_path(task.target).name, volume, result.labels)
 
-        write_results(task.target, volume, result, tissues=options.tissues, more=more, also=picture)
-        return read_record(task.target), False
+        write_results(
+            task.target,
+            volume,
+            result,
+            preview=settings.preview,
+            tissues=options.tissues,
+            header=header,
+            more=more,
+            also=picture if settings.thumbnail else None,
+        )
+        return Outcome("", time.perf_counter() - started, read_record(task.target))
 
-    def _read(self, task: Task) -> tuple[dict[str, Any], Volume]:
-        made_from = fingerprint(task.scan) if task.scan.exists() else {}
-        return made_from, read_volume(task.scan, index=self.settings.options.index)
+    def _read(self, task: Task) -> tuple[dict[str, Any], Volume, FileHeader | None]:
+        made_from = fingerprint(task.scan) if self.settings.made and task.scan.exists() else {}
+        return made_from, *read_with_header(task.scan, index=self.settings.options.index)
 
     def _finished_before(self, task: Task) -> dict[str, Any]:
         """The record of a scan that another process finished in this batch before it died, or could say so."""
@@ -146,17 +165,25 @@ class Segmenter:
         return done(task.scan, task.target, self.settings.made) if mine else {}
 
 
-def check_place(task: Task, options: SegmentOptions, redo: bool) -> None:
-    """Refuses to write over what is none of ours, or over the labels of another scan.
+def failure(error: BaseException, started: float) -> Outcome:
+    """Return what came of a scan that raised an error, tried since `started` (`time.perf_counter`)."""
+    return Outcome(in_a_sentence(error), time.perf_counter() - started, {}, shaken=not isinstance(error, ValueError))
+
+
+def check_place(task: Task, settings: Settings) -> None:
+    """Refuse to write over files of others, or over the labels of another scan.
 
     Raises:
         InputError: that is what would happen.
     """
-    check_target(task.target, posteriors=options.posteriors, tissues=options.tissues)
+    options = settings.options
+    check_target(task.target, preview=settings.preview, posteriors=options.posteriors, tissues=options.tissues)
+    if not settings.thumbnail:
+        return
     check_earlier(task.target, thumbnail_path(task.target), picture_path(task.target))
     before = read_record(task.target).get("scan", str(task.scan))
     same = before == str(task.scan) if Path(before).is_absolute() else Path(before).name == task.scan.name
-    if not same and not redo:
+    if not same and not settings.redo:
         raise InputError(
             f"{task.target} holds the labels of another scan, {before}: choose another folder, or replace them with "
             "--redo."
@@ -164,7 +191,7 @@ def check_place(task: Task, options: SegmentOptions, redo: bool) -> None:
 
 
 def about_this_process(settings: Settings, index: int = 0) -> tuple[Settings, str]:
-    """Settings for this process, and what it is called: on a machine with several GPUs each has its own.
+    """Return the settings for this process, and its name: on a machine with several GPUs each process has its own.
 
     Args:
         settings: as sent.
@@ -177,3 +204,31 @@ def about_this_process(settings: Settings, index: int = 0) -> tuple[Settings, st
     if count > 1:
         settings = replace(settings, options=replace(options, device=f"cuda:{index % count}"))
     return settings, f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def thumbnail_path(target: Path) -> Path:
+    """Return the path of the small picture of a label file."""
+    return target.with_name(f"{stem(target)}.jpg")
+
+
+def write_thumbnail(path: Path, scan: Volume, labels: Volume) -> None:
+    """Write a JPEG of slices in three planes, left on the left.
+
+    Args:
+        path: the file.
+        scan: what was segmented.
+        labels: on the scan's grid, or another.
+    """
+    from PIL import Image
+
+    from napari_synthseg.inference.outputs import resampled
+    from napari_synthseg.inference.preview import mosaic
+    from napari_synthseg.volume import same_grid
+
+    shown = scan if same_grid(scan, labels) else resampled(scan, labels)
+    picture, _ = mosaic(shown, labels, THUMBNAIL_COLUMNS)
+    image = Image.fromarray(picture)
+    if image.width > THUMBNAIL_PIXELS:
+        height = max(1, round(image.height * THUMBNAIL_PIXELS / image.width))
+        image = image.resize((THUMBNAIL_PIXELS, height), Image.Resampling.LANCZOS)
+    image.save(path, format="JPEG", quality=80, optimize=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from napari_synthseg.batch import identity, work
+from napari_synthseg.batch import provenance, segmenter
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.work import Segmenter, Settings
+from napari_synthseg.batch.segmenter import Segmenter, Settings
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import regressor
 from napari_synthseg.weights import store
@@ -19,7 +19,7 @@ from tests.batch.fakes import QUICK, load_fake, write_scan
 
 def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, monkeypatch):
     loads, reads, next_is_read = [], [], threading.Event()
-    read = work.read_volume
+    read = segmenter.read_with_header
 
     def counted_load(options):
         loads.append(options)
@@ -40,13 +40,13 @@ def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, m
             next_is_read.set()
         return volume
 
-    monkeypatch.setattr(work, "read_volume", counted_read)
-    segmenter = Segmenter(Settings("t", QUICK, identity.made_with(QUICK), load=counted_load))
+    monkeypatch.setattr(segmenter, "read_with_header", counted_read)
+    one = Segmenter(Settings("t", QUICK, provenance.made_with(QUICK), load=counted_load))
     tasks = [Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz") for n in range(3)]
     for task, then in zip(tasks, [*tasks[1:], None], strict=True):
-        outcome = segmenter.do(task, then)
+        outcome = one.do(task, then)
         assert outcome.reason == "" and outcome.record["scan"] == str(task.scan)
-    segmenter.close()
+    one.close()
     assert reads == ["0.nii.gz", "1.nii.gz", "2.nii.gz"] and len(loads) == 1
 
 
@@ -56,11 +56,11 @@ def test_networks_that_help_are_loaded_once_too(tmp_path, monkeypatch):
     monkeypatch.setattr(regressor.score_steps, "__defaults__", (32,))
     path = files.write_keras(tmp_path / "qc.h5", files.random_arrays(files.regressor_shapes()))
     options = replace(QUICK, regressor=path)
-    segmenter = Segmenter(Settings("t", options, identity.made_with(options), load=load_fake))
+    one = Segmenter(Settings("t", options, provenance.made_with(options), load=load_fake))
     for n in range(2):
         task = Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz")
-        assert segmenter.do(task).reason == ""
-    segmenter.close()
+        assert one.do(task).reason == ""
+    one.close()
     assert loaded == [str(path)]
 
 
@@ -71,7 +71,7 @@ def test_weights_that_are_missing_are_missed_before_the_first_scan():
 
 
 def test_what_another_process_finished_in_this_batch_is_not_done_twice(tmp_path):
-    settings = Settings("t", QUICK, identity.made_with(QUICK), load=load_fake)
+    settings = Settings("t", QUICK, provenance.made_with(QUICK), load=load_fake)
     task = Task(0, write_scan(tmp_path / "0.nii.gz"), tmp_path / "0_dseg.nii.gz")
     first = Segmenter(settings).do(task)
     changed = task.target.stat().st_mtime_ns

@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import batch, outputs
+from napari_synthseg.inference import outputs, preview
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.pipeline import segment_files
 from napari_synthseg.io import read_volume, write_volume
 from napari_synthseg.jobs import Stopped, run
 from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
@@ -44,7 +44,7 @@ def test_one_scan_into_a_file_with_posteriors(scan, tmp_path):
     out = tmp_path / "deep" / "labels.mgz"
     options = SegmentOptions(posteriors=True)
     report = run(segment_files([str(scan)], out, options, model=FakeLocateRefine()))
-    assert report.done == {str(scan): out}
+    assert [(one.input, one.output) for one in report.entries] == [(str(scan), str(out))]
     assert names(out.parent) == ["labels.json", "labels.mgz", "labels.tsv", "labels_probseg.nii.gz"]
     assert nib.load(out.parent / "labels_probseg.nii.gz").shape[-1] == len(LABELS)
 
@@ -55,10 +55,37 @@ def test_a_failed_scan_stops_no_other(scan, tmp_path, caplog):
     out = tmp_path / "out"
     report = run(segment_files(scan.parent, out, model=FakeLocateRefine()))
     assert report.exit_code == 1
-    assert list(report.failed) == [str(broken)]
-    assert list(report.done) == [str(scan)]
+    assert [(one.input, one.status) for one in report.entries] == [(str(broken), "failed"), (str(scan), "ok")]
     assert not list(out.glob("broken*"))
     assert "broken.nii.gz" in caplog.text
+
+
+def test_a_link_to_nowhere_in_a_folder_is_a_failed_scan(scan, tmp_path, caplog):
+    (scan.parent / "b.nii.gz").symlink_to("../.git/annex/objects/y.nii.gz")
+    report = run(segment_files(scan.parent, tmp_path / "out", model=FakeLocateRefine()))
+    assert report.exit_code == 1 and report.count("ok") == 1
+    assert "datalad get" in report.entries[0].reason and "b.nii.gz" in caplog.text
+
+
+def test_labels_lie_in_the_space_that_the_scan_names(scan, tmp_path):
+    image = nib.load(scan)
+    image.set_sform(image.affine, 4)
+    image.set_qform(image.affine, 4)
+    nib.save(image, tmp_path / "mni.nii.gz")
+    options = SegmentOptions(posteriors=True)
+    run(segment_files(tmp_path / "mni.nii.gz", tmp_path / "out", options, model=FakeLocateRefine()))
+    for name in ("mni_dseg.nii.gz", "mni_probseg.nii.gz"):
+        header = nib.load(tmp_path / "out" / name).header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 4)
+    assert nib.load(tmp_path / "out" / "mni_dseg.nii.gz").header["intent_code"] == 1002
+
+
+def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatch):
+    """So that a batch does not make them again."""
+    monkeypatch.setattr("napari_synthseg.inference.networks.load", lambda options: FakeLocateRefine())
+    run(segment_files(scan, tmp_path / "a.nii.gz"))
+    facts = json.loads((tmp_path / "a.json").read_text())["made_from"]
+    assert facts["input"]["sha256"] and facts["weights"]["network"]
 
 
 def test_the_only_scan_that_fails_is_an_error(tmp_path):
@@ -99,27 +126,14 @@ def test_a_failed_write_leaves_nothing(scan, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(outputs, "write_preview", fail)
+    monkeypatch.setattr(preview, "write_preview", fail)
     with pytest.raises(OSError, match="disk full"):
         run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
     assert names(tmp_path / "out") == []
 
 
-def test_lists_and_folders_are_expanded(scan, tmp_path):
-    other = tmp_path / "scans" / "more" / "a.nii"
-    write_volume(other, ball_scan()[0])
-    write_volume(scan.parent / "old_dseg.nii.gz", ball_scan()[0])
-    listing = tmp_path / "list.txt"
-    listing.write_text(f"# scans\n{scan}\n\nscans/more/a.nii\n")
-    assert batch.find_scans([listing]) == [scan, other]
-    assert batch.find_scans([scan.parent]) == [other, scan]
-    assert batch.find_scans([scan, listing]) == [scan, other]
-
-
-def test_a_folder_of_slices_is_one_scan(tmp_path):
+def test_a_folder_of_slices_is_called_by_its_whole_name(tmp_path):
     (tmp_path / "series.1").mkdir()
-    (tmp_path / "series.1" / "0001.dcm").write_bytes(b"")
-    assert batch.find_scans([tmp_path / "series.1"]) == [tmp_path / "series.1"]
     assert outputs.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.targets import posteriors_path, read_record
+from napari_synthseg.inference.outputs import posteriors_path, read_record
 from napari_synthseg.io.formats import files_of
 from napari_synthseg.io.labels import table_path
 from napari_synthseg.weights import catalogue
