@@ -94,8 +94,13 @@ def join_tabs(dock: QDockWidget) -> None:
     others = [
         one
         for one in window.findChildren(QDockWidget)
-        if one is not dock and not one.isFloating() and window.dockWidgetArea(one) == area and one.findChild(Face)
+        if one is not dock and not one.isFloating() and window.dockWidgetArea(one) == area and _has_docked_face(one)
     ]
     if others and dock not in window.tabifiedDockWidgets(others[-1]):
         window.tabifyDockWidget(others[-1], dock)
         QTimer.singleShot(0, lambda: dock.raise_() if isalive(dock) else None)  # once the tabs are laid out
+
+
+def _has_docked_face(dock: QDockWidget) -> bool:
+    face = dock.findChild(Face)
+    return face is not None and face._dock is dock  # one that was added at the same moment joins by itself

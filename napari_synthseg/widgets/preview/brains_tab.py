@@ -66,6 +66,7 @@ class BrainsTab(GeneratorPage):
         )
         super().__init__(viewer, FACE, form, PRESETS, PRESET_TIPS, samples)
         self.source.changed.connect(self._on_source)
+        self.source.replaced.connect(self.rest)
         self.stepper.changed.connect(self._on_step)
         self.recall_choices()
         self.show_problem()

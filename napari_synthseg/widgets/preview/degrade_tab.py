@@ -43,7 +43,9 @@ class DegradeTab(PreviewPage):
         self.labels = SourceChooser(viewer, Labels, LABELS_TIP, fixed=[NO_LABELS])
         super().__init__(viewer, FACE, "Degraded", PriorsForm(DegradationPriors(), as_fields(degradation_rows())))
         self.scan.changed.connect(self._on_source)
+        self.scan.replaced.connect(self.rest)
         self.labels.changed.connect(self._on_source)
+        self.labels.replaced.connect(self.rest)
         self.show_problem()
 
     # Parts

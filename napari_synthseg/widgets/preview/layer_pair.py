@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
 from napari_synthseg.widgets.preview.pictures import Picture, Shown
-from napari_synthseg.widgets.view.view import anatomical_view, look_at_layer
+from napari_synthseg.widgets.view.view import AXIAL, anatomical_view, current_view, look_at_layer, set_view
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -57,7 +57,10 @@ class LayerPair(QObject):
             picture: from the worker.
             labels_visible: whether its labels are shown on its image; labels alone always are.
         """
-        point, first = self._viewer.dims.point, self.image is None and self.labels is None
+        point, takes_over = self._viewer.dims.point, self.takes_over()
+        self._hide_other_previews()
+        for layer in self._own():
+            layer.visible = True  # napari does not measure again what it does not draw
         if picture.image is not None:
             self._show_image(picture.image, picture.record)
         if picture.labels is not None:
@@ -69,8 +72,22 @@ class LayerPair(QObject):
             self.labels.opacity = OPACITY if picture.image is not None else 1.0
         if len(point) == self._viewer.dims.ndim and any(point):
             self._viewer.dims.point = point  # where the slices were, though the grid was another one for a moment
-        if first:
+        if takes_over:
             self._go_there()
+
+    def takes_over(self) -> bool:
+        """Whether the canvas is not this preview's: it has no layers yet, or shows another preview."""
+        return not self._own() or any(layer.visible for layer in self._other_previews())
+
+    def _own(self) -> list[Layer]:
+        return [layer for layer in (self.image, self.labels) if layer is not None]
+
+    def _other_previews(self) -> list[Layer]:
+        return [layer for layer in self._viewer.layers if is_ours(layer) and layer not in self._own()]
+
+    def _hide_other_previews(self) -> None:
+        for layer in self._other_previews():
+            layer.visible = False
 
     def set_labels_visible(self, visible: bool) -> None:
         """Show or hide the labels, where there is an image to be seen without them."""
@@ -78,13 +95,15 @@ class LayerPair(QObject):
             self.labels.visible = visible
 
     def _go_there(self) -> None:
-        """Look at what was just added, alone, unless a layer at its place is being looked at."""
-        ours = [layer for layer in (self.image, self.labels) if layer is not None]
+        """Look at the picture, alone, unless a layer at its place is being looked at."""
+        ours = self._own()
         others = [layer for layer in self._viewer.layers if layer.visible and layer not in ours]
-        if not others or any(_share_place(layer, ours[0]) for layer in others):
+        if any(_share_place(layer, ours[0]) for layer in others):
             return
         for layer in others:
             layer.visible = False
+        if current_view(self._viewer)[0] is None:  # turned for a flat picture, or never
+            set_view(self._viewer, AXIAL)
         look_at_layer(self._viewer, ours[0])
 
     def _show_image(self, shown: Shown, record: dict[str, Any]) -> None:

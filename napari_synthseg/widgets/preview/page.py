@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.saving import read_record_file
 from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel
+from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.job import Job
@@ -263,7 +264,10 @@ class PreviewPage(QWidget):
         self.record = None
 
     def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
-        """Draw the present choices soon, if anything was drawn before."""
+        """Draw the present choices soon, if anything was drawn before; a page that nobody sees draws nothing."""
+        if not self._on_screen():
+            self.rest()
+            return
         self.show_problem()
         if self.problem() is not None:
             self.redrawer.stop()
@@ -281,6 +285,18 @@ class PreviewPage(QWidget):
             self.redrawer.request(function, *arguments)
         else:
             self.redrawer.request(function, *arguments, wait_ms=wait_ms)
+
+    def rest(self, *_: Any) -> None:
+        """Draw nothing until it is asked for again."""
+        self._drawn = False
+        self.redrawer.stop()
+        self.show_problem()
+
+    def _on_screen(self) -> bool:
+        face = self.parentWidget()
+        while face is not None and not isinstance(face, Face):
+            face = face.parentWidget()
+        return self.isVisible() and (face is None or face.on_screen)
 
     def show_problem(self) -> None:
         """Say why nothing can be drawn, if so."""

@@ -38,11 +38,10 @@ class SceneLayers(LayerPair):
 
     def show(self, picture: Picture, *, labels_visible: bool) -> None:
         """Show a scene; see `LayerPair.show`."""
-        first = self.image is None
-        if first:
+        if takes_over := self.takes_over():
             _make_room(self._viewer)
         super().show(picture, labels_visible=labels_visible)
-        if first and self.image is not None:
+        if takes_over and self.image is not None:
             _look_at(self._viewer, self.image)
         self._objects_visible = labels_visible
         if picture.prompts is not None and picture.image is not None:
@@ -88,6 +87,7 @@ class SceneLayers(LayerPair):
             points = Points(np.zeros((0, 2)), ndim=2, name=name, border_color="white", **place)
             self.points = self._added(points)
         which = prompts.inside.astype(int)
+        self.points.data = np.zeros((0, 2))  # the looks of the earlier points do not fit fewer ones
         self.points.data = prompts.points.astype(float)
         self.points.features = {"point": [("outside", "inside")[i] for i in which]}
         if len(which):
@@ -95,6 +95,12 @@ class SceneLayers(LayerPair):
             self.points.face_color = [COLORS[i] for i in which]
             self.points.size = longer * POINT_SIZE
         self.points.selected_data = set()
+
+    def _own(self) -> list[Layer]:
+        return [*super()._own(), *([self.points] if self.points is not None else [])]
+
+    def _go_there(self) -> None:
+        """See `_look_at`."""
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.points:

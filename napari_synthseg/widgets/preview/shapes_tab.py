@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg.generator.prior_settings import differences
 from napari_synthseg.generator.prior_table import as_fields
@@ -74,17 +74,18 @@ class ShapesTab(GeneratorPage):
         """The preset."""
         form.addRow("Preset", self.preset)
 
+    def middle(self) -> list[QWidget]:
+        """Another target."""
+        self.another = QPushButton("A&nother target")
+        self.another.setToolTip("Another target of the same scene, and other points.")
+        self.another.clicked.connect(self.take_another)
+        return [self.another]
+
     def _add_prompts(self) -> None:
         self.prompts = QCheckBox("&Target and points")
         self.prompts.setToolTip(TARGET_TIP)
         self.prompts.toggled.connect(self._on_prompts)
-        self.another = QToolButton()
-        self.another.setText("A&nother")
-        self.another.setToolTip("Another target of the same scene, and other points.")
-        self.another.clicked.connect(self.take_another)
-        at = self.options.count() - 1  # before the room at the end
-        self.options.insertWidget(at, self.prompts)
-        self.options.insertWidget(at + 1, self.another)
+        self.options.insertWidget(self.options.count() - 1, self.prompts)  # before the room at the end
         self.prompts.setChecked(bool(recall(FACE).get("prompts", True)))
 
     def below(self) -> list[QWidget]:

@@ -60,7 +60,8 @@ class SourceChooser(QComboBox):
         tip: what the box is for.
     """
 
-    changed = Signal()  # another source, or other voxels in it
+    changed = Signal()  # the user chose another source, or changed its voxels
+    replaced = Signal()  # the chosen layer is gone, or one came where there was none
 
     def __init__(
         self,
@@ -154,7 +155,7 @@ class SourceChooser(QComboBox):
         self.blockSignals(False)
         if not _same(self.currentData(), before):
             self._chosen = self.currentData()
-            self.changed.emit()
+            self.replaced.emit()
 
     def _add(self, text: str, value: Any, tip: str) -> None:
         self.addItem(text, value)

@@ -56,6 +56,7 @@ class PreviewWidget(Face):
             holder = self.tabs.widget(index).layout()
             assert holder is not None
             holder.addWidget(self.pages[tab.title])
+            self.pages[tab.title].show()  # now, not when Qt comes to it
         return self.pages[tab.title]
 
     @property

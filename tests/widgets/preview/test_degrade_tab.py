@@ -20,6 +20,7 @@ def degrade(qtbot, viewer, open_widget):
     viewer.add_layer(scan_layer("oblique"))
     widget = open_widget()
     widget.tabs.setCurrentIndex(1)
+    widget.tabs.setCurrentIndex(1)
     tab = widget.degrade
     click(qtbot, tab.draw)
     settle(qtbot, tab)
@@ -27,7 +28,9 @@ def degrade(qtbot, viewer, open_widget):
 
 
 def test_without_a_scan_it_says_what_to_do(open_widget):
-    tab = open_widget().degrade
+    widget = open_widget()
+    widget.tabs.setCurrentIndex(1)
+    tab = widget.degrade
     assert "Open a scan" in tab.status.text()
     assert not tab.draw.isEnabled()
 

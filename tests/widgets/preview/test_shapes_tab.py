@@ -22,6 +22,7 @@ def shapes(qtbot, open_widget):
     """The third tab after the first draw of a small scene."""
     widget = open_widget()
     widget.tabs.setCurrentIndex(2)
+    widget.tabs.setCurrentIndex(2)
     tab = widget.shapes
     tab.output.set_values({"side": 128})
     tab.form.set_values({"acquired_px": (96.0, 128.0)})
@@ -92,7 +93,9 @@ def test_priors_that_do_not_go_together_are_one_sentence(shapes, qtbot):
 def test_an_open_scan_makes_room(viewer, open_widget, qtbot):
     viewer.add_layer(blocks_layer())
     viewer.dims.ndisplay, viewer.dims.order = 3, (2, 0, 1)
-    tab = open_widget().shapes
+    widget = open_widget()
+    widget.tabs.setCurrentIndex(2)
+    tab = widget.shapes
     tab.output.set_values({"side": 128})
     click(qtbot, tab.draw)
     settle(qtbot, tab)
@@ -189,13 +192,17 @@ def test_what_is_no_record_of_scenes_changes_nothing(shapes, tmp_path, monkeypat
 def test_choices_are_remembered(open_widget, monkeypatch):
     kept: dict = {}
     monkeypatch.setattr("napari_synthseg.widgets.preview.page.remember", lambda face, new: kept.update(new))
-    tab = open_widget().shapes
+    widget = open_widget()
+    widget.tabs.setCurrentIndex(2)
+    tab = widget.shapes
     tab.preset.setCurrentText("ct")
     tab.prompts.setChecked(False)
     tab.output.set_values({"bits": 16})
     tab.remember_choices()
     for module in ("page", "generator_page", "shapes_tab"):
         monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
-    again = open_widget().shapes
+    widget = open_widget()
+    widget.tabs.setCurrentIndex(2)
+    again = widget.shapes
     assert again.form.priors() == SHAPE_PRESETS["ct"]
     assert again.output.values()["bits"] == 16 and not again.prompts.isChecked()

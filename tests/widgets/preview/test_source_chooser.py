@@ -68,7 +68,7 @@ def test_painting_on_the_chosen_layer_is_another_source(chooser, viewer, qtbot):
 def test_a_deleted_layer_is_no_choice_any_more(chooser, viewer, qtbot):
     layer = viewer.add_layer(blocks_layer())
     pick(chooser, "blocks")
-    with qtbot.waitSignal(chooser.changed):
+    with qtbot.waitSignal(chooser.replaced), qtbot.assertNotEmitted(chooser.changed):
         viewer.layers.remove(layer)
     assert chooser.source().key == "bundled"
 
