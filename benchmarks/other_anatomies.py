@@ -38,8 +38,8 @@ from napari_synthseg.generator.subregions import LEVELS, Split
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.inference.presets import OWN
 from napari_synthseg.io import read_labels, read_volume
-from napari_synthseg.training.organ.recipe import OrganRecipe
-from napari_synthseg.training.organ.train import TrainOrganOptions, train
+from napari_synthseg.training.objectives.organ_crops import OrganCrops
+from napari_synthseg.training.recipes.organ import Organ, TrainOrganOptions
 from napari_synthseg.weights.store import load_model
 
 NAMES = ("subregions", "whole", "images")
@@ -75,7 +75,7 @@ def main() -> int:
     return cli.DONE
 
 
-class Pictures(OrganRecipe):
+class Pictures(OrganCrops):
     """What a network usually learns from: crops of the scans themselves, bent as synthetic ones are, their brightness,
     contrast and noise changed mildly."""
 
@@ -95,6 +95,13 @@ class Pictures(OrganRecipe):
             images.append(image.clamp(0, 1))
             targets.append(target(record, scan.label_map, deform(record, scan.label_map, grid), self.values))
         return torch.stack(images)[:, None], torch.stack(targets)
+
+
+class RealOrgan(Organ):
+    """The recipe with scans themselves in place of generated images."""
+
+    def objective(self) -> type[OrganCrops]:
+        return Pictures
 
 
 def ends_of(scan: Split) -> tuple[float, float]:
@@ -131,7 +138,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
         name=name,
         resume=True,
     )
-    return cli.follow(train(options, Pictures if name == "images" else OrganRecipe))
+    return cli.follow((RealOrgan() if name == "images" else Organ()).train(options))
 
 
 def scores_of(name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -69,13 +69,6 @@ _WAITING: dict[str, RecipeEntry] = {
             f"{HERE}.robust",
         ),
         RecipeEntry(
-            "organ",
-            "Any organ",
-            "A segmentation network for any organ and contrast, from scans with labels.",
-            f"{HERE}.options.organ:TrainOrganOptions",
-            f"{HERE}.organ.train",
-        ),
-        RecipeEntry(
             "synthfm",
             "SynthFM",
             "A network that answers clicks, from synthetic scenes alone.",

@@ -1,43 +1,52 @@
-"""Random crops of images made from the sub-regions of labelled scans (SynthSeg, section 5.4).
+"""Objective and validation of `train organ`: crops of images generated from the sub-regions of labelled scans.
 
-Lengths count in voxels of the working grid, as if these had 1 mm: so a mouse's brain at 0.1 mm and a chest at 2 mm are
-deformed alike, in proportion to their size.
+The method is that of SynthSeg, section 5.4. Lengths count in voxels of the working grid, as if these had 1 mm: a
+mouse's brain at 0.1 mm and a chest at 2 mm are deformed in proportion to their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from napari_synthseg.generator.brains import apply_batch, crop_grid
+from napari_synthseg.evaluation.metrics import dice
+from napari_synthseg.generator.brains import apply, apply_batch, crop_grid, full_grid, target
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.generator.subregions import Split, drawn
+from napari_synthseg.inference.blocks import plan, window
+from napari_synthseg.inference.prediction import blend
+from napari_synthseg.inference.preprocess import rescale
+from napari_synthseg.inference.presets import OWN
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data.pairs import LabelledScan
 from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.watching import doing
 from napari_synthseg.training.objectives.locate_refine import step_generator
 
 USUAL_SIDE = 160
-"""Voxels of a side that the priors' lengths are made for."""
+"""Side in voxels for which the lengths of the priors are made."""
 THICKEST_MM = 9.0
-"""Slices are not thicker than this, nor than the priors' in voxels."""
+"""Thickest slices, unless the priors have thinner ones in voxels."""
 PLACES = 4096
-"""Labelled voxels of a scan that crops are placed around."""
+"""Number of labelled voxels of a scan that crops are placed around."""
 
 
 def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
-    """A preset of the generative model for an organ.
+    """Adapt a preset of the generative model to an organ.
 
-    What is special to heads is left out: skull stripping, lesions, tissues, sides. Beyond the scan it is mostly dark.
+    Skull stripping, lesions, tissues and sides of heads are left out. The outside of the scan is mostly dark.
 
     Args:
         name: of the preset.
-        side: usual voxels of a side of the scans.
+        side: mean side of the scans, voxels.
         spacing: of the working voxels, mm.
         flip: whether to mirror half of the images.
 
@@ -62,17 +71,17 @@ def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
     )
 
 
-class OrganRecipe(Objective):
-    """Crops of random scans; the background has a random number of classes at every step.
+class OrganCrops(Objective):
+    """Crops of images generated from random scans; the background has a random number of classes at every step.
 
     Args:
         model: SynthSeg's U-Net.
-        scans: what images are made from.
+        scans: to generate images from.
         priors: of the generative model.
         seed: of everything random.
         batch: samples a step.
         crop: voxels along each side of a crop, a multiple of the network's.
-        around_labels: share of the crops that lie around a labelled voxel.
+        around_labels: fraction of the crops that lie around a labelled voxel.
         device: to generate and train on.
         bfloat16: compute in bfloat16.
         validation: scores the model.
@@ -101,7 +110,7 @@ class OrganRecipe(Objective):
         self.values: Sequence[int] = model.labels
 
     def record(self, which: int, label_map: Any, g: torch.Generator) -> Record:
-        """A record of one of the scans, its crop placed."""
+        """Draw a record for one of the scans and place its crop."""
         record = draw(self.priors, label_map, g)
         around = float(torch.rand(1, generator=g)) < self.around_labels
         at = int(torch.randint(len(self.places[which]), (1,), generator=g))
@@ -112,7 +121,7 @@ class OrganRecipe(Objective):
         return replace(record, crop=tuple(self._crop(*one) for one in zip(voxel, label_map.shape, where, strict=True)))  # type: ignore[arg-type]
 
     def _crop(self, voxel: int, size: int, where: float) -> float:
-        """Where a crop lies along an axis, 0 to 1 of its room, so that a voxel lies in the middle half of it."""
+        """Return the position of a crop along an axis, 0 to 1 of its room, with a voxel in its middle half."""
         room = size - self.crop
         if room <= 0:
             return 0.5
@@ -120,7 +129,7 @@ class OrganRecipe(Objective):
         return min(max(round(low), 0), room) / room
 
     def sample(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`."""
+        """Draw (B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`."""
         chosen = [int(torch.randint(len(self.scans), (1,), generator=g)) for _ in range(self.batch)]
         maps = [drawn(self.scans[i], g) for i in chosen]
         records = [self.record(i, m, g) for i, m in zip(chosen, maps, strict=True)]
@@ -131,11 +140,11 @@ class OrganRecipe(Objective):
         images, targets = self.sample(step_generator(self.seed, step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.model.logits(images)
-        entropy, dice = dice_and_cross_entropy(logits, targets)
-        return entropy + dice, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+        entropy, overlap = dice_and_cross_entropy(logits, targets)
+        return entropy + overlap, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(overlap.detach())}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """One training sample: image, truth and prediction."""
+        """Return a training sample: image, truth and prediction."""
         images, targets = self.sample(step_generator(self.seed, step))
         values = np.asarray(self.values)
         predicted = self.model.logits(images[:1])[0].argmax(0)
@@ -147,7 +156,7 @@ class OrganRecipe(Objective):
 
 
 def labelled_places(scan: Split, seed: int) -> torch.Tensor:
-    """(N, 3) voxels of the scan's array that have a label, some of them; each label has as many as any other."""
+    """Draw (N, 3) labelled voxels of a scan, equally many of each label."""
     index, offset = scan.label_map.index.cpu(), torch.tensor(scan.label_map.offset)
     labelled = [k for k, value in enumerate(scan.values) if value != 0]
     g = torch.Generator().manual_seed(seed)
@@ -156,3 +165,75 @@ def labelled_places(scan: Split, seed: int) -> torch.Tensor:
         at = (index == k).nonzero()
         found.append(at[torch.randint(len(at), (max(1, PLACES // len(labelled)),), generator=g)])
     return torch.cat(found) + offset
+
+
+# Validation
+
+BLOCK = 128**3
+"""Voxels of a block at most."""
+
+
+@dataclass(frozen=True)
+class OrganCase:
+    """A validation image.
+
+    Attributes:
+        image: (X, Y, Z) float32 in [0, 1].
+        labels: (X, Y, Z) true values.
+        kind: "real" or "synthetic".
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    kind: str
+
+
+def real_case(scan: LabelledScan) -> OrganCase:
+    """Return a labelled scan with intensities as the network gets them."""
+    return OrganCase(rescale(scan.image, *OWN.percentiles), scan.labels, "real")
+
+
+def synthetic_case(scan: Split, priors: Priors, labels: Sequence[int], seed: int) -> OrganCase:
+    """Generate an image from a labelled scan; the same for the same seed."""
+    g = step_generator(seed, 0)
+    label_map = drawn(scan, g)
+    record = draw(priors, label_map, g)
+    sample = apply(record, label_map, full_grid(label_map))
+    channels = target(record, label_map, sample.labels, labels).numpy()
+    return OrganCase(rescale(sample.image.numpy(), *OWN.percentiles), np.asarray(labels)[channels], "synthetic")
+
+
+@torch.no_grad()
+def predicted(model: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
+    """Predict the (X, Y, Z) labels of an image in [0, 1] block by block, without post-processing."""
+    blocks = plan(image.shape, max_voxels=BLOCK, overlap=32, multiple=32, minimum=64)
+    source = torch.from_numpy(image)
+
+    def one(first: Sequence[int]) -> torch.Tensor:
+        return model(window(source, first, blocks.size)[None, None].to(device))[0].half()
+
+    posteriors = run(blend("Segmenting", one, blocks, len(model.labels)))  # type: ignore[arg-type]
+    return np.asarray(model.labels)[posteriors.argmax(0).numpy()]  # type: ignore[arg-type]
+
+
+def score(model: nn.Module, cases: Sequence[OrganCase], names: Mapping[int, str], device: torch.device) -> dict:
+    """Return the mean Dice of the real and of the synthetic cases, their mean as "score", and the Dice by structure.
+
+    A structure that is missing in a case is not scored on it.
+    """
+    by_kind: dict[str, list[float]] = {}
+    by_name: dict[str, list[float]] = {}
+    for number, case in enumerate(cases):
+        doing("validating", number + 1, len(cases))
+        found = predicted(model, case.image, device)
+        for value in model.labels[1:]:  # type: ignore[index]
+            truth = case.labels == value
+            if truth.any():
+                one = dice(found == value, truth)
+                by_kind.setdefault(case.kind, []).append(one)
+                by_name.setdefault(names[value], []).append(one)
+    means: dict = {kind: float(np.mean(all_)) for kind, all_ in by_kind.items()}
+    if means:
+        means["score"] = float(np.mean(list(means.values())))
+        means["dice"] = {name: float(np.mean(all_)) for name, all_ in by_name.items()}
+    return means

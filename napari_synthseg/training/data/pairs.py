@@ -1,4 +1,4 @@
-"""Labelled scans of any organ, size and spacing, brought to the voxels that a network works at."""
+"""Labelled scans of any organ, size and spacing, resampled to the voxel size of a network."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to, to_canonical
 
 LONGEST = 192
-"""Voxels a scan has along a side at most, on average, where nobody says how large they are to be."""
+"""Longest mean side of a scan, voxels, with the default voxel size."""
 SAME_SPACING = 0.05
-"""Relative difference up to which voxels stay as they are, as at prediction."""
+"""Relative difference of voxel sizes up to which scans are not resampled, as at prediction."""
 LARGEST_LABEL = 32_767
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelledScan:
     """A labelled scan.
 
     Attributes:
@@ -36,8 +36,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A scan and its label file, and what is known of them before they are resampled.
+class ScanFiles:
+    """Files of a labelled scan, and its geometry before resampling.
 
     Attributes:
         scan: path of the image.
@@ -56,8 +56,8 @@ class Found:
         return stem(self.scan)
 
 
-def find(folder: Path, labels: Path | None = None) -> list[Found]:
-    """The labelled scans of a folder.
+def find(folder: Path, labels: Path | None = None) -> list[ScanFiles]:
+    """Find the labelled scans of a folder.
 
     Args:
         folder: of scans.
@@ -73,7 +73,7 @@ def find(folder: Path, labels: Path | None = None) -> list[Found]:
     for scan, labelled in labelled_scans(folder, labels):
         volume = read_volume(scan)
         shape, spacing = volume.shape, tuple(float(s) for s in volume.spacing)
-        found.append(Found(scan, labelled, shape, spacing))  # type: ignore[arg-type]
+        found.append(ScanFiles(scan, labelled, shape, spacing))  # type: ignore[arg-type]
     if not found:
         raise InputError(
             f"{folder} holds no scan with a label file: name them alike, such as 01_image.nii.gz and 01_labels.nii.gz."
@@ -81,10 +81,10 @@ def find(folder: Path, labels: Path | None = None) -> list[Found]:
     return found
 
 
-def usual_spacing(found: Sequence[Found]) -> float:
-    """Voxel size in mm to work at: the scans' own (the median of their mean edges), but not so fine that they are huge.
+def usual_spacing(found: Sequence[ScanFiles]) -> float:
+    """Return the default voxel size, mm: the median of the scans' own, but coarser for very large scans.
 
-    Rounded to a twentieth of a millimetre where it is above a fifth of one.
+    It is rounded to a twentieth of a millimeter if it is above a fifth of one.
     """
     edges = [float(np.prod(one.spacing)) ** (1 / 3) for one in found]
     sides = [float(np.prod(np.multiply(one.shape, one.spacing))) ** (1 / 3) for one in found]
@@ -93,16 +93,16 @@ def usual_spacing(found: Sequence[Found]) -> float:
 
 
 def usual_crop(shapes: Sequence[Sequence[int]]) -> int:
-    """Voxels of a crop: the multiple of 32 next below the scans' usual shortest side, from 64 to 160."""
+    """Return the default side of a crop: the multiple of 32 below the median shortest side, from 64 to 160."""
     shortest = float(np.median([min(shape) for shape in shapes]))
     return int(min(160, max(64, shortest // 32 * 32)))
 
 
-def read(found: Found, spacing: float) -> Pair:
-    """A scan at a voxel size, axes pointing right, anterior, superior, and its labels on the same voxels.
+def read(found: ScanFiles, spacing: float) -> LabelledScan:
+    """Read a scan and its labels, and resample both to a voxel size; axes point right, anterior, superior.
 
     Raises:
-        InputError: one of the files cannot be read, or its labels are negative, too large or none.
+        InputError: a file cannot be read, or its labels are negative, too large, or all 0.
     """
     scan, drawn = to_canonical(read_volume(found.scan)), to_canonical(read_labels(found.labels))
     scan = Volume(np.nan_to_num(np.asarray(scan.data, np.float32), posinf=0, neginf=0), scan.affine)
@@ -113,14 +113,14 @@ def read(found: Found, spacing: float) -> Pair:
         raise InputError(f"{found.labels.name} holds labels outside of 0 to {LARGEST_LABEL}: give others.")
     if not labels.any():
         raise InputError(f"{found.labels.name} holds no label on the voxels of {found.scan.name}: is it the right one?")
-    return Pair(np.asarray(scan.data, np.float32), labels, found.name)
+    return LabelledScan(np.asarray(scan.data, np.float32), labels, found.name)
 
 
-def split(found: Sequence[Found], hold_out: Sequence[str]) -> tuple[list[Found], list[Found]]:
-    """Scans for training and held-out ones: those named (or whose names begin so), by default the last tenth.
+def split(found: Sequence[ScanFiles], hold_out: Sequence[str]) -> tuple[list[ScanFiles], list[ScanFiles]]:
+    """Split into training and held-out scans: those named (or whose names begin so), by default the last tenth.
 
     Raises:
-        InputError: a name fits no scan, or nothing is left to train on.
+        InputError: a name matches no scan, or nothing is left to train on.
     """
     for name in hold_out:
         if not any(one.name.startswith(name) for one in found):
@@ -134,6 +134,6 @@ def split(found: Sequence[Found], hold_out: Sequence[str]) -> tuple[list[Found],
     return rest, held
 
 
-def with_labels(pair: Pair, labels: Sequence[int]) -> Pair:
-    """The scan with labels that a network does not know set to background."""
-    return replace(pair, labels=np.where(np.isin(pair.labels, labels), pair.labels, 0))
+def with_labels(scan: LabelledScan, labels: Sequence[int]) -> LabelledScan:
+    """Set the labels that a network does not predict to background."""
+    return replace(scan, labels=np.where(np.isin(scan.labels, labels), scan.labels, 0))

@@ -18,16 +18,17 @@ from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data import pairs
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import step_generator
-from napari_synthseg.training.organ import pairs
-from napari_synthseg.training.organ.recipe import OrganRecipe, organ_priors
-from napari_synthseg.training.organ.train import TrainOrganOptions, export, is_run, of_one_piece, train
-from napari_synthseg.training.organ.validation import real_case, score
+from napari_synthseg.training.objectives.organ_crops import OrganCrops, organ_priors, real_case, score
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.organ import TrainOrganOptions, of_one_piece
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import store
 from napari_synthseg.weights.store import load_model
 
+ORGAN = recipes()["organ"]
 EDGE, BALL, TWINS = 28, 41, 3
 """Voxels of a scan; the labels: a ball, and two blocks that are one structure. FreeSurfer means others by them."""
 
@@ -70,7 +71,7 @@ def trained(folder, tmp_path_factory) -> Path:
     """Weights of a run of few steps."""
     out = tmp_path_factory.mktemp("runs") / "run"
     options = tiny(folder, out, steps=3, validate_every=3, label_names=folder / "names.txt", organ="kidney")
-    return run(train(replace(options, name="kidneys")))
+    return run(ORGAN.train(replace(options, name="kidneys")))
 
 
 def test_the_card_says_what_the_network_is_for(trained) -> None:
@@ -88,11 +89,11 @@ def test_the_run_tells_its_scores_and_exports_again(trained, tmp_path) -> None:
     lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     last = [line for line in lines if line.get("step") == 3 and "score" in line][-1]
     assert set(last["dice"]) == {"kidneys", "tumour"} and {"real", "synthetic"} <= set(last)
-    assert is_run(out) and checkpoint(out, "organ").exists()
-    again = export(out, tmp_path / "again.safetensors")
+    assert ORGAN.is_run(out) and checkpoint(out, "organ").exists()
+    again = ORGAN.export(out, tmp_path / "again.safetensors")
     assert load_model(again).card["names"] == load_model(trained).card["names"]
-    with pytest.raises(InputError, match="no run of train organ"):
-        export(tmp_path, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="not a `train organ` run"):
+        ORGAN.export(tmp_path, tmp_path / "x.safetensors")
 
 
 def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_path) -> None:
@@ -118,22 +119,22 @@ def test_what_is_made_for_brains_is_refused(option, trained) -> None:
 
 
 def test_a_resumed_run_ends_at_the_same_weights(folder, tmp_path) -> None:
-    whole = run(train(tiny(folder, tmp_path / "whole", steps=4)))
-    job = train(tiny(folder, tmp_path / "parts", steps=4))
+    whole = run(ORGAN.train(tiny(folder, tmp_path / "whole", steps=4)))
+    job = ORGAN.train(tiny(folder, tmp_path / "parts", steps=4))
     for report in job:
         if report.stage == "organ" and report.done == 2:
             job.close()
-    parts = run(train(tiny(folder, tmp_path / "parts", steps=4, resume=True)))
+    parts = run(ORGAN.train(tiny(folder, tmp_path / "parts", steps=4, resume=True)))
     one, other = (load_model(path).state_dict() for path in (whole, parts))
     assert all(torch.equal(one[k], other[k]) for k in one)
 
 
 def test_names_default_to_numbers_and_must_fit(folder, tmp_path) -> None:
-    model = load_model(run(train(tiny(folder, tmp_path / "run", steps=1, subregions=False))))
+    model = load_model(run(ORGAN.train(tiny(folder, tmp_path / "run", steps=1, subregions=False))))
     assert model.card["names"] == {"3": "label 3", "41": "label 41"} and "subregions False" in model.card["recipe"]
     (tmp_path / "names.txt").write_text("1 liver\n")
     with pytest.raises(InputError, match="names none of the labels 3, 41"):
-        run(train(tiny(folder, tmp_path / "other", steps=1, label_names=tmp_path / "names.txt")))
+        run(ORGAN.train(tiny(folder, tmp_path / "other", steps=1, label_names=tmp_path / "names.txt")))
 
 
 def test_large_variances_survive_the_export(tmp_path) -> None:
@@ -156,9 +157,9 @@ def test_scans_come_on_the_working_voxels(folder) -> None:
 
 
 def test_fine_scans_are_worked_on_coarser() -> None:
-    heart = pairs.Found(Path("a"), Path("b"), (512, 512, 300), (0.4, 0.4, 0.6))
+    heart = pairs.ScanFiles(Path("a"), Path("b"), (512, 512, 300), (0.4, 0.4, 0.6))
     assert pairs.usual_spacing([heart]) == pytest.approx(1.0, abs=0.06)
-    mouse = pairs.Found(Path("a"), Path("b"), (150, 100, 100), (0.1, 0.1, 0.1))
+    mouse = pairs.ScanFiles(Path("a"), Path("b"), (150, 100, 100), (0.1, 0.1, 0.1))
     assert pairs.usual_spacing([mouse]) == 0.1
     assert pairs.usual_crop([(200, 190, 230)]) == 160 and pairs.usual_crop([(40, 50, 60)]) == 64
     assert pairs.usual_crop([(110, 120, 130)]) == 96
@@ -174,30 +175,30 @@ def test_folders_that_cannot_be_used(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="left to train on"):
         pairs.split(pairs.find(folder), ("mr",))
     with pytest.raises(InputError, match="multiple of 16"):
-        tiny(folder, tmp_path, steps=1).__class__(folder, tmp_path, crop=40)
+        tiny(folder, tmp_path, steps=1).__class__(pairs=folder, out=tmp_path, crop=40)
 
 
 def test_a_label_of_two_parts_is_not_of_one_piece() -> None:
     image, labels = kidney_scan(0, (2.0, 2.0, 2.0))
-    pair = pairs.Pair(image.data, labels.data, "a")
+    pair = pairs.LabelledScan(image.data, labels.data, "a")
     assert of_one_piece([pair], (0, TWINS, BALL)) == [BALL]
 
 
 # Recipe
 
 
-def recipe(around: float = 1.0, **changes) -> OrganRecipe:
+def recipe(around: float = 1.0, **changes) -> OrganCrops:
     image, labels = kidney_scan(0, (1.0, 1.0, 1.0))
     few = np.where((labels.data == BALL), BALL, 0)
     few[: EDGE + 8] = 0  # a label that fills a corner of a large scan
     scan = split(np.pad(image.data, 20), np.pad(few, 20))
     priors = replace(organ_priors("no-deformation", 96, 2.0, False), **changes)
     options = {"seed": 1, "batch": 1, "crop": 32, "device": "cpu", "bfloat16": False, "validation": lambda m: {}}
-    return OrganRecipe(UNet3d((0, BALL), features=2), [scan], priors, around_labels=around, **options)
+    return OrganCrops(UNet3d((0, BALL), features=2), [scan], priors, around_labels=around, **options)
 
 
 def test_crops_lie_around_labels() -> None:
-    def share(one: OrganRecipe) -> float:
+    def share(one: OrganCrops) -> float:
         return float(np.mean([bool(one.sample(step_generator(1, i))[1].any()) for i in range(25)]))
 
     assert share(recipe(1.0)) == 1.0 and share(recipe(0.0)) < 0.7
@@ -229,6 +230,6 @@ def test_scores_are_by_structure_and_by_kind() -> None:
         def forward(self, image):
             return torch.cat([(image > 0.2) & (image < 0.8), image <= 0.2, image >= 0.8], 1).float()
 
-    case = real_case(pairs.Pair(image.data, labels.data, "a"))
+    case = real_case(pairs.LabelledScan(image.data, labels.data, "a"))
     found = score(Perfect(), [case], {TWINS: "kidneys", BALL: "tumour"}, torch.device("cpu"))
     assert found["real"] == found["score"] > 0.95 and set(found["dice"]) == {"kidneys", "tumour"}
