@@ -7,8 +7,8 @@ judged where any size counts alike, because anybody may click on anything: held-
 wider range than any variant's, and the same number of targets from each of six bins of areas, even on a logarithmic
 scale from the least to the largest object that a scene may hold. No real image is looked at.
 
-The default weights are measured too, with and without `pointed_at`, which keeps of an answer the connected parts that a
-prompt means. OUT keeps the scenes, the runs and their rows: what is there is not made again. Prints Markdown tables.
+The default weights are measured too, with and without `meant_parts`, which keeps the connected parts that a prompt
+means. OUT keeps the scenes, the runs and their rows: what is there is not made again. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS, ShapePriors
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
-from napari_synthseg.prompting.parts import pointed_at
+from napari_synthseg.prompting.decode import meant_parts
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.training.synthfm import TrainSynthFMOptions, prompt_recipe, train
 from napari_synthseg.training.synthfm.prompt_validation import SETTINGS
@@ -184,7 +184,7 @@ def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[f
             for number, where in enumerate(judge.bins):
                 answer = logits[number, SINGLE] > 0
                 if parts:
-                    answer = torch.from_numpy(pointed_at(answer.numpy(), on_cells(given, number)))
+                    answer = torch.from_numpy(meant_parts(answer.numpy(), on_cells(given, number)))
                 both = 2 * (answer & truth[number]).sum().item()
                 found[where][i].append(both / max(1, (answer.sum() + truth[number].sum()).item()))
     return [[fmean(dice) if dice else math.nan for dice in of_bin] for of_bin in found]

@@ -1,6 +1,13 @@
-"""Point at something and have it segmented: the image as the model sees it, prompts and their answers (no napari).
+"""Promptable segmentation: images as the model sees them, prompts and their answers (no napari).
 
-Importing this package, `options`, `prompts`, `planes` or `window` loads no torch.
+    from napari_synthseg.prompting import Session
+
+    session = Session()
+    session.set_image(image)  # (rows, columns), any kind of numbers
+    session.add_point((120, 80))
+    mask = session.predict()
+
+Importing this package, `options` or `prompts` loads no torch.
 """
 
 from __future__ import annotations
@@ -10,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_synthseg.prompting.options import PropagateOptions
-    from napari_synthseg.prompting.planes import Planes
-    from napari_synthseg.prompting.prompts import Anchor, Prompts
+    from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
     from napari_synthseg.prompting.propagate import SliceAnswer
     from napari_synthseg.prompting.session import Answer, Session
 
@@ -20,7 +26,7 @@ __all__ = ["Anchor", "Answer", "Planes", "Prompts", "PropagateOptions", "Session
 _MODULES = {
     "Anchor": "prompts",
     "Answer": "session",
-    "Planes": "planes",
+    "Planes": "prompts",
     "Prompts": "prompts",
     "PropagateOptions": "options",
     "Session": "session",

@@ -1,4 +1,7 @@
-"""Embeddings of images, kept as long as there is room, and computed ahead in the background where asked."""
+"""Images as a promptable model sees them, and their embeddings: cached, and computed ahead in the background.
+
+SAM resizes an image so that its longer side has 1024 pixels, normalizes it and pads it to a square; prompts follow.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +15,140 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
+from torch.nn import functional as F
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import checkpoint, stoppable
 from napari_synthseg.networks.promptable import Promptable
-from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
+from napari_synthseg.prompting.prompts import percentiles
+
+IMAGE_SIZE = 1024
+"""Pixels of the longer side after resizing, if the model has no other."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Geometry of an image in the model's square: resized, at the top left.
+
+    Positions of images are (row, column) with pixel centres at whole numbers; those of the model are (x, y), which SAM
+    gets by scaling alone.
+
+    Attributes:
+        shape: rows and columns of the image.
+        size: pixels a side of the square.
+        pixel: height and width of a pixel, in any unit, so that the model sees true proportions.
+    """
+
+    shape: tuple[int, int]
+    size: int = IMAGE_SIZE
+    pixel: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Rows and columns of the image in the square."""
+        lengths = [count * side / max(self.pixel) for count, side in zip(self.shape, self.pixel, strict=True)]
+        scale = self.size / max(lengths)
+        rows, columns = (max(1, int(length * scale + 0.5)) for length in lengths)
+        return rows, columns
+
+    def to_model(self, positions: np.ndarray) -> np.ndarray:
+        """Convert positions (..., 2) from (row, column) of the image to (x, y) of the square, float32."""
+        scale = np.array(self.resized) / np.array(self.shape)
+        return (np.asarray(positions, dtype=np.float64) * scale)[..., ::-1].astype(np.float32)
+
+    def box_to_model(self, box: tuple[float, float, float, float]) -> np.ndarray:
+        """Convert (row0, column0, row1, column1), in either order of the corners, to (x0, y0, x1, y1), float32."""
+        corners = np.sort(np.reshape(np.asarray(box, dtype=np.float64), (2, 2)), axis=0)
+        return self.to_model(corners).reshape(4)
+
+    def mask_to_model(self, mask: np.ndarray, logit: float = 10.0) -> torch.Tensor:
+        """Convert a mask (rows, columns) of the image to the prompt encoder's (1, 1, size / 4, size / 4).
+
+        Args:
+            mask: bool, or the probability of inside, 0-1.
+            logit: of a sure inside; a sure outside has its negative.
+        """
+        covered = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
+        inside = F.interpolate(covered, self.resized, mode="bilinear", align_corners=False)
+        padded = F.pad(inside, (0, self.size - self.resized[1], 0, self.size - self.resized[0]))
+        return (F.avg_pool2d(padded, 4) * 2 - 1) * logit
+
+
+def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
+    """Convert an image of any kind of numbers to red, green and blue in 0-255.
+
+    Bytes stay as they are. Other numbers are windowed: from the 0.5th to the 99.5th percentile of the finite ones;
+    others become black.
+
+    Args:
+        image: (rows, columns), or (rows, columns, 3 or 4); a fourth channel, opacity, is left out.
+        window: values that become black and white, if they are known.
+
+    Returns:
+        (rows, columns, 3), uint8.
+
+    Raises:
+        InputError: it has another shape, or no pixels.
+    """
+    array = np.asarray(image)
+    if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {3, 4}) or array.size == 0:
+        raise InputError(
+            f"An image of the shape {array.shape} cannot be prompted: give one slice (rows, columns), grey or RGB."
+        )
+    if np.iscomplexobj(array):
+        raise InputError("An image of complex numbers cannot be prompted: give their magnitude.")
+    if array.ndim == 3:
+        array = array[..., :3]
+    if array.dtype != np.uint8 or window is not None:
+        array = _windowed(array, window)
+    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
+
+
+def to_tensor(rgb: np.ndarray, frame: Frame) -> torch.Tensor:
+    """Resize (rows, columns, 3) in 0-255 to (1, 3, H, W) for `Promptable.encode` as SAM does: Pillow, bilinear."""
+    rows, columns = frame.resized
+    resized = Image.fromarray(np.ascontiguousarray(rgb)).resize((columns, rows), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float()
+
+
+def _windowed(array: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    values = array.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(array.shape, np.uint8)
+    low, high = window if window is not None else percentiles(values[finite])
+    scaled = (np.where(finite, values, low) - low) / max(high - low, float(np.finfo(np.float32).tiny))
+    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+
 
 SQUARE = (1.0, 1.0)
 
 LIMIT = 2**30
-"""Bytes of embeddings that are kept: 256 of them (a slice's takes 4 MiB), so that an object that was followed through a
-head can be corrected without encoding its slices again."""
+"""Bytes of cached embeddings: 256 of them (4 MiB a slice), so that an object propagated through a head can be corrected
+without encoding its slices again."""
 
 PAUSE_S = 0.1
-"""Between two looks whether to go on waiting for another thread."""
+"""Seconds between two checks for a stop request while another thread encodes."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a model made of an image."""
+    """Embedding (1, 256, h, w) of an image, on the model's device, with the image's frame."""
 
     frame: Frame
     embedding: torch.Tensor
-    """(1, 256, h, w), on the model's device."""
 
 
 class Encodings:
-    """Encodes images and remembers: the same pixels are encoded once, whatever they are called.
+    """Cache of embeddings: the same pixels are encoded once.
 
-    The least recently used go first when there is no room. All methods may be called from any thread.
+    The least recently used ones are dropped first. All methods may be called from any thread.
 
     Args:
         model: in evaluation mode.
         precision: see `Promptable.encode`.
-        limit: bytes of embeddings that are kept; the last one always is.
+        limit: bytes of cached embeddings; the last one is always kept.
     """
 
     def __init__(self, model: Promptable, precision: torch.dtype = torch.float32, limit: int = LIMIT) -> None:
@@ -63,7 +167,7 @@ class Encodings:
     def get(
         self, image: np.ndarray, window: tuple[float, float] | None = None, pixel: tuple[float, float] = SQUARE
     ) -> Encoding:
-        """The encoding of an image, computed now unless it is kept or on its way.
+        """Return the encoding of an image, computed now unless it is cached or being computed.
 
         Args:
             image: see `to_rgb`.
@@ -92,7 +196,7 @@ class Encodings:
         window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
     ) -> None:
-        """Encode images in the background, in this order; what was asked for before and has not begun is dropped.
+        """Encode images in the background, in this order; earlier requests that have not started are dropped.
 
         Raises:
             InputError: one of them is no image.
@@ -108,13 +212,13 @@ class Encodings:
                     self._begun[key] = self._background.submit(self._encode_ahead, key, rgb, frame)
 
     def wait(self) -> None:
-        """Until everything asked for ahead is there, or has failed: what failed is tried again when it is needed."""
+        """Wait until all images requested ahead are encoded or have failed; failed ones are tried again when needed."""
         with self._lock:
             begun = list(self._begun.values())
         futures.wait(begun)
 
     def close(self) -> None:
-        """Drop what has not begun and keep nothing; the encoding at work ends before its next layer."""
+        """Drop all requests and embeddings; a running encoding ends before its next layer."""
         self._closed = True
         self._background.shutdown(wait=False, cancel_futures=True)
         with self._lock:
@@ -146,7 +250,7 @@ class Encodings:
 
 
 def _awaited(begun: Future[Encoding]) -> Encoding:
-    """What another thread is computing, unless the job of this one is asked to stop meanwhile."""
+    """Wait for the result of another thread, unless this thread's job is asked to stop."""
     while not begun.done():
         checkpoint()
         futures.wait([begun], timeout=PAUSE_S)

@@ -1,4 +1,4 @@
-"""How well a promptable model segments what it is pointed at: a manifest of images and masks in, Dice and seconds out.
+"""Evaluation of promptable models: a manifest of images and masks in, Dice and seconds out.
 
 The settings and how points are drawn: `evaluation.prompt_protocol` (SynthFM, section 4).
 """
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from napari_synthseg.devices import threads
-from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import (
     SETTINGS,
@@ -27,6 +26,8 @@ from napari_synthseg.evaluation.prompt_protocol import (
     prompts_for,
     tight_box,
 )
+from napari_synthseg.fields import PositiveInt
+from napari_synthseg.fields import check as check_options
 from napari_synthseg.jobs import Progress, checkpoint, run
 from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
 from napari_synthseg.prompting.session import Session
@@ -42,23 +43,20 @@ class EvaluatePromptsOptions:
     """default (ours), mobilesam, vit_b, vit_l or vit_h (with their own decoders), or a file."""
     sampling: Sampling = "band"
     """Points outside lie in a band around the structure, or far from it."""
-    draws: int = 1
-    """Times that points are drawn for each mask and setting; their scores are averaged. 1 or more."""
+    draws: PositiveInt = 1
+    """Random draws of the points for each mask and setting; their scores are averaged."""
     seed: int = 0
-    """Another one draws other points."""
+    """Seed of the points."""
     connected: bool | None = None
-    """Keep only the parts of an answer that a prompt means; by default our decoders do, and SAM's own do not."""
+    """Keep only the parts of an answer that a prompt means; by default on for our decoders, off for SAM's own."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
-    threads: int | None = None
-    """CPU threads, 1 or more; by default as many as torch chooses."""
+    threads: PositiveInt | None = None
+    """CPU threads; by default as many as torch chooses."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
-        if self.draws < 1:
-            raise InputError(f"The number of draws must be 1 or more, not {self.draws}.")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"The number of threads must be 1 or more, not {self.threads}.")
+        """Check all values."""
+        check_options(self)
 
 
 def evaluate(
@@ -160,7 +158,7 @@ def _row(
 def _answer(
     case: Case, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, draw: int, session: Session
 ) -> tuple[float, float]:
-    """Dice, and seconds from the prompts to the mask."""
+    """Return Dice, and seconds from the prompts to the mask."""
     checkpoint()
     session.reset()
     if setting.prompt == "box":
@@ -177,18 +175,15 @@ def _answer(
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device has done what it was given, so that a clock can be read."""
+    """Wait for the device, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-# What came out
-
-
 def dataset_means(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean Dice over the masks of each (modality, dataset), for each setting by its name."""
+    """Return the mean Dice over the masks of each (modality, dataset), for each setting by its name."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
         settings = found.setdefault((row["modality"], row["dataset"]), {})
@@ -197,7 +192,7 @@ def dataset_means(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, float]
 
 
 def modality_means(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
-    """Mean Dice over the datasets of each modality, a dataset counting the same whatever its size, for each setting."""
+    """Return the mean Dice over the datasets of each modality, whatever their size, for each setting."""
     found: dict[str, dict[str, list[float]]] = {}
     for (modality, _), settings in dataset_means(rows).items():
         for name, dsc in settings.items():
@@ -206,12 +201,12 @@ def modality_means(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
 
 
 def setting_name(row: Row) -> str:
-    """The name of a row's setting."""
+    """Return the name of a row's setting."""
     return Setting(row["n_pos"], row["n_neg"], row["prompt"]).name
 
 
 def table(rows: list[Row]) -> str:
-    """Rows as text: Dice for each dataset and, over its datasets, each modality; median seconds below."""
+    """Format rows as text: Dice for each dataset and, over its datasets, each modality; median seconds below."""
     names = [setting.name for setting in SETTINGS]
     means, datasets = modality_means(rows), dataset_means(rows)
     lines_of = Counter((row["modality"], row["dataset"]) for row in rows)

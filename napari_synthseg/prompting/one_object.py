@@ -22,8 +22,7 @@ from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
-from napari_synthseg.prompting.planes import Planes
-from napari_synthseg.prompting.prompts import Anchor, Prompts
+from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
 from napari_synthseg.prompting.propagate import SliceAnswer, propagate
 from napari_synthseg.prompting.scene import Scene, read_mask, read_scene
 from napari_synthseg.prompting.session import Session

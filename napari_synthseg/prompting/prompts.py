@@ -1,25 +1,32 @@
-"""What a user points at: points, a box and a mask on one slice, and the slices of a volume that are marked."""
+"""Prompts on one slice, the marked slices of a volume, and a volume as slices along any axis. No torch here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
+
+from napari_synthseg.errors import InputError
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What was pointed at so far; positions are (row, column) of the image."""
+    """Everything pointed at so far; positions are (row, column) of the image.
+
+    Attributes:
+        positive: for each point, whether it is inside.
+        box: row0, column0, row1, column1, in either order of the corners.
+        mask: (rows, columns), bool; or the probability of inside, 0-1.
+    """
 
     points: tuple[tuple[float, float], ...] = ()
     positive: tuple[bool, ...] = ()
-    """Of each point: is it inside?"""
     box: Box | None = None
-    """row0, column0, row1, column1, in either order of the corners."""
     mask: np.ndarray | None = field(default=None, compare=False)
-    """(rows, columns), bool; or how probable inside is, 0-1."""
 
     @property
     def ask(self) -> bool:
@@ -29,9 +36,121 @@ class Prompts:
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """A slice of a volume that the user marked."""
+    """A slice of a volume that the user marked.
+
+    Attributes:
+        mask: (rows, columns), bool. Empty: the object is not there, and is followed no further than this slice.
+        prompts: those that led to the mask.
+    """
 
     mask: np.ndarray
-    """(rows, columns), bool. Empty: the object is not there, and is followed no further than this slice."""
     prompts: Prompts = field(default_factory=Prompts)
-    """What led to the mask."""
+
+
+WINDOW = (0.5, 99.5)
+"""Percentiles of the finite values that become black and white."""
+MOST_VALUES = 2**22
+"""Voxels of a volume, evenly chosen, that its percentiles are estimated from."""
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """Return black and white of finite values; the extremes if the percentiles are equal."""
+    low, high = (float(value) for value in np.percentile(values, WINDOW))
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def window_of(volume: np.ndarray) -> tuple[float, float] | None:
+    """Return the values that become black and white in all slices of a volume: percentiles of the whole volume.
+
+    Args:
+        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour, or a slice of one; any kind of numbers.
+
+    Returns:
+        None for bytes, which are shown as they are.
+    """
+    if volume.dtype == np.uint8:
+        return None
+    step = max(1, round((volume.size / MOST_VALUES) ** (1 / 3)))
+    values = volume[(slice(None, None, step),) * min(3, volume.ndim)].astype(np.float32)
+    values = values[np.isfinite(values)]
+    return percentiles(values) if values.size else None
+
+
+Window = tuple[float, float] | Literal["each"] | None
+"""Values that become black and white in all slices; None: percentiles of the whole volume; "each": of each slice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """A volume as slices across one of its axes.
+
+    A slice's rows and columns are the two other axes, in their order: across axis 1 of (X, Y, Z) they are X and Z.
+
+    Attributes:
+        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour; any kind of numbers.
+        axis: the axis that the slices lie across, 0-2.
+        spacing: distance between voxels along each axis, in any unit.
+        window: values that become black and white; by default those of `window_of`. "each": each slice has its own.
+
+    Raises:
+        InputError: it is no volume, or has no such axis.
+    """
+
+    volume: np.ndarray
+    axis: int
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    window: Window = None
+
+    def __post_init__(self) -> None:
+        """Check the shape and the axis, and choose the window."""
+        shape = self.volume.shape
+        if len(shape) not in {3, 4} or (len(shape) == 4 and shape[3] not in {3, 4}) or 0 in shape:
+            raise InputError(f"A volume of the shape {shape} has no slices to prompt: give a 3D one.")
+        if self.axis not in {0, 1, 2}:
+            raise InputError(f"A volume has the axes 0, 1 and 2, not {self.axis}.")
+        if self.window is None:
+            object.__setattr__(self, "window", window_of(self.volume))
+
+    def __len__(self) -> int:
+        return self.volume.shape[self.axis]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        rows, columns = (self.volume.shape[axis] for axis in self._others)
+        return rows, columns
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Height and width of a pixel."""
+        height, width = (float(self.spacing[axis]) for axis in self._others)
+        return height, width
+
+    @property
+    def step(self) -> float:
+        """Distance between slices."""
+        return float(self.spacing[self.axis])
+
+    @property
+    def common_window(self) -> tuple[float, float] | None:
+        """Values that become black and white in all slices; None if each has its own, and for bytes."""
+        return None if self.window == "each" else self.window
+
+    def window_at(self, index: int) -> tuple[float, float] | None:
+        """Values that become black and white on a slice; None for bytes, which are shown as they are."""
+        return window_of(self.image(index)) if self.window == "each" else self.window
+
+    def image(self, index: int) -> np.ndarray:
+        """A slice (rows, columns), or (rows, columns, 3 or 4) in colour: a view."""
+        return self.volume[(slice(None),) * self.axis + (index,)]
+
+    def stack(self, masks: dict[int, np.ndarray]) -> np.ndarray:
+        """Stack masks of slices (rows, columns) to an object (X, Y, Z), bool."""
+        whole = np.zeros(self.volume.shape[:3], bool)
+        for index, mask in masks.items():
+            whole[(slice(None),) * self.axis + (index,)] = mask
+        return whole
+
+    @property
+    def _others(self) -> list[int]:
+        return [axis for axis in range(3) if axis != self.axis]

@@ -1,7 +1,12 @@
-"""Through a volume: an object marked on one slice or several is followed to the slices beside them, one after another.
+"""Propagation: an object marked on one slice or several is followed to the neighbouring slices, one after another.
 
-Every slice is prompted by the answer on the slice before (`carry`). Slices that the user marked, the anchors, are taken
-as they are; between two of them each slice is answered from the nearer one. A new anchor is how a result is corrected.
+Every slice is prompted by the answer on the slice before (`next_prompts`). Slices that the user marked, the anchors,
+are taken as they are; between two of them each slice is answered from the nearer one. A new anchor is how a result is
+corrected.
+
+A mask with a sharp edge is copied rather than followed, one without points around it spreads into neighbours that look
+alike, and a box moves outwards from slice to slice. So the mask prompt says little near its edge, and points outside
+lie all around it.
 """
 
 from __future__ import annotations
@@ -10,17 +15,27 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 
+import cc3d
+import edt
 import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.prompting.carry import carried, connected
-from napari_synthseg.prompting.ending import Look, compare, least_change
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.planes import Planes, Window
-from napari_synthseg.prompting.prompts import Anchor, Prompts
+from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window
 from napari_synthseg.prompting.session import Session
+from napari_synthseg.prompting.stopping import Look, compare, least_change
 
+Point = tuple[float, float]
+
+MOST_INSIDE = 3
+"""Points inside: one for each of the largest parts."""
+AROUND = 4
+"""Points outside."""
+GAP_PIXELS, GAP_RADII = 2.0, 0.6
+"""From the mask to the points outside: pixels, and radii of the disc of its area; the larger of both."""
+DOUBT_RADII = 0.5
+"""Radii from the edge at which the mask prompt is sure of inside or outside; at the edge it is undecided."""
 STAGE = "Through the slices"
 AHEAD = 3
 """Slices that are encoded in the background while one is being answered."""
@@ -28,40 +43,39 @@ AHEAD = 3
 
 @dataclass(frozen=True, eq=False)
 class SliceAnswer(Progress):
-    """Report of a slice that was answered; `done` counts them."""
+    """Report of a slice that was answered; `done` counts them.
+
+    Attributes:
+        index: of the slice.
+        mask: (rows, columns), bool; empty if the object ends.
+        score: IoU with the truth that the model expects, 0-1.
+        overlap: Dice with the mask of the slice before, 0-1.
+        ended: why propagation stops here, as a part of a sentence; "" if it goes on.
+    """
 
     index: int = 0
-    """Which slice."""
     mask: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
-    """(rows, columns), bool; empty where the object ends."""
     score: float = 0.0
-    """The IoU with the truth that the model expects, 0-1."""
     overlap: float = 0.0
-    """Dice with the mask of the slice before, 0-1."""
     ended: str = ""
-    """Why the object is followed no further this way, as a part of a sentence; "" where it is."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Front:
-    """Where the way from an anchor in one direction has come."""
+    """Propagation from an anchor in one direction: next slice, mask of the slice before, the anchor's prompts."""
 
     index: int
-    """The next slice."""
     direction: int
     mask: np.ndarray
-    """Of the slice before."""
     prompts: Prompts
-    """Of the anchor."""
 
 
 @dataclass(frozen=True)
 class _MarkedLook:
-    """How the object looks where it was marked."""
+    """Looks of the object on the marked slices, and its largest area there, pixels."""
 
     looks: Sequence[Look]
     largest: int
-    """Its area on the largest of these slices, pixels."""
 
 
 def propagate(
@@ -118,7 +132,7 @@ def propagate(
     try:
         yield from _follow(own, planes, masks, _fronts(masks, marked, options), look, options)
     finally:
-        own.encode_ahead([])  # lest slices beyond the ends are encoded for nobody
+        own.encode_ahead([])  # do not encode slices beyond the ends
     return planes.stack(masks)
 
 
@@ -130,7 +144,7 @@ def _follow(
     look: _MarkedLook,
     options: PropagateOptions,
 ) -> Generator[SliceAnswer, None, None]:
-    """Go on until all ways have ended; what is found is put into `masks`."""
+    """Propagate until every direction has stopped; add the answers to `masks`."""
     done = 0
     while fronts:
         distance, _, front = heappop(fronts)
@@ -161,7 +175,7 @@ def _fitting(planes: Planes, index: int, mask: np.ndarray) -> np.ndarray:
 def _fronts(
     masks: Mapping[int, np.ndarray], marked: Mapping[int, Anchor], options: PropagateOptions
 ) -> list[tuple[int, int, _Front]]:
-    """Where it begins: a heap by the distance from the anchor."""
+    """Make the starting fronts: a heap by the distance from the anchor."""
     directions = {"both": (1, -1), "up": (1,), "down": (-1,)}[options.direction]
     fronts: list[tuple[int, int, _Front]] = []
     for index, mask in sorted(masks.items()):
@@ -176,7 +190,7 @@ def _fronts(
 def _encode_ahead(
     session: Session, planes: Planes, fronts: list[tuple[int, int, _Front]], now: _Front, known: set[int]
 ) -> None:
-    """Have the slices encoded that are probably needed next."""
+    """Encode the slices that are probably needed next."""
     others = [front.index for _, _, front in sorted(fronts, key=lambda one: one[:2])]
     wanted = [now.index, *others, now.index + now.direction, now.index + 2 * now.direction]
     new = [index for index in dict.fromkeys(wanted) if 0 <= index < len(planes) and index not in known]
@@ -186,12 +200,12 @@ def _encode_ahead(
 def _step(
     session: Session, planes: Planes, front: _Front, marked: _MarkedLook, options: PropagateOptions
 ) -> SliceAnswer:
-    """The answer on one slice, and whether the object is still there."""
+    """Answer one slice and decide whether the object is still there."""
     image = planes.image(front.index)
     session.set_image(image, planes.common_window, planes.pixel)
     given = front.prompts
     outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
-    session.point_at(carried(front.mask, planes.pixel, planes.step, outside))
+    session.point_at(next_prompts(front.mask, planes.pixel, planes.step, outside))
     answer = session.answer()
     mask = connected(answer.mask, front.mask)
     change = least_change(marked.looks, image, mask, planes.window_at(front.index))
@@ -200,3 +214,64 @@ def _step(
     kept = np.zeros_like(mask) if ended else mask
     figures = {"slice": front.index, "score": round(answer.score, 2)}
     return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)
+
+
+def next_prompts(
+    mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), step: float = 1.0, outside: Sequence[Point] = ()
+) -> Prompts:
+    """Make the prompts for the next slice: the blurred mask, points deep inside it, and points outside all around it.
+
+    Args:
+        mask: (rows, columns) of the slice before, bool, not empty.
+        pixel: height and width of a pixel, in any unit.
+        step: to the next slice, in the same unit: an edge may move as far as that.
+        outside: points outside that a user gave on a slice nearby; those that the mask has not come close to are kept.
+    """
+    distance = edt.edt(np.ascontiguousarray(~mask), anisotropy=pixel, black_border=False)
+    radius = float(np.sqrt(mask.sum() * pixel[0] * pixel[1] / np.pi))
+    gap = max(GAP_PIXELS * max(pixel), GAP_RADII * radius, step)
+    inside = deep_points(mask, pixel)
+    around = spread_points((distance >= gap) & (distance < gap + 1.5 * max(pixel)), pixel)
+    given = tuple(point for point in outside if distance[round(point[0]), round(point[1])] >= gap)
+    points = (*inside, *around, *given)
+    signs = (True,) * len(inside) + (False,) * (len(points) - len(inside))
+    depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
+    probable = np.clip(0.5 + (depth - distance) / (2 * DOUBT_RADII * radius), 0, 1)
+    return Prompts(points, signs, None, probable.astype(np.float32))
+
+
+def deep_points(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> tuple[Point, ...]:
+    """Return points (row, column) in the middle of the mask's parts, the largest first; at most `MOST_INSIDE`."""
+    parts = cc3d.connected_components(mask, connectivity=8)
+    sizes = np.bincount(parts.ravel())[1:]
+    depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
+    chosen = np.argsort(-sizes, kind="stable")[:MOST_INSIDE]
+    return tuple(_at(int(np.where(parts == part + 1, depth, -1).argmax()), mask.shape) for part in chosen)
+
+
+def spread_points(where: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), count: int = AROUND) -> tuple[Point, ...]:
+    """Return points (row, column) of a mask, each as far as possible from those before; fewer if it is small."""
+    pixels = np.argwhere(where)
+    if len(pixels) == 0:
+        return ()
+    places = pixels * np.array(pixel)
+    nearest = np.linalg.norm(places - places.mean(0), axis=1)  # the first one is an end of it
+    chosen: list[Point] = []
+    for _ in range(min(count, len(pixels))):
+        one = int(nearest.argmax())
+        away = np.linalg.norm(places - places[one], axis=1)
+        nearest = np.minimum(nearest, away) if chosen else away
+        chosen.append((float(pixels[one][0]), float(pixels[one][1])))
+    return tuple(chosen)
+
+
+def connected(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the parts of a mask (rows, columns) that overlap with the slice before."""
+    parts = cc3d.connected_components(mask, connectivity=8)
+    going_on = np.unique(parts[before & mask])
+    return np.isin(parts, going_on[going_on > 0])
+
+
+def _at(flat: int, shape: tuple[int, ...]) -> Point:
+    row, column = np.unravel_index(flat, shape)
+    return float(row), float(column)

@@ -1,4 +1,4 @@
-"""One object a session: an image, clicks, boxes and masks on it, and the mask that answers them. No napari in it."""
+"""One object a session: an image, clicks, boxes and masks on it, and the mask that answers them (no napari)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ import torch
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.promptable import SINGLE, Promptable, quicken
+from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
-from napari_synthseg.prompting.parts import pointed_at
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.weights.sam import load_model
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says to the prompts."""
+    """Answer to the prompts.
+
+    Attributes:
+        mask: (rows, columns) of the image, bool; every click inside is in it, every click outside is not.
+        score: IoU with the truth that the model expects, 0-1.
+        changed: row0, column0, row1, column1 (the last two exclusive) of the difference to the answer before, or None.
+    """
 
     mask: np.ndarray
-    """(rows, columns) of the image, bool."""
     score: float
-    """The IoU with the truth that the model expects, 0-1."""
     changed: tuple[int, int, int, int] | None
-    """row0, column0, row1, column1 (the last two exclusive) of what differs from the answer before; None if nothing."""
 
 
 class Session:
@@ -39,8 +42,8 @@ class Session:
         device: auto, cpu, cuda or mps.
         precision: of the encoder, see `Promptable.encode`.
         memory: bytes of embeddings that are kept, so that images seen before answer at once.
-        connected: keep only the parts of an answer that a prompt means (`parts.pointed_at`); by default what the
-            model's card says: decoders trained here saw connected objects, SAM's own did not.
+        connected: keep only the parts of an answer that a prompt means (`decode.meant_parts`); by default according
+            to the model's card: decoders trained here saw connected objects, SAM's own did not.
 
     Raises:
         InputError: no such weights or device.
@@ -67,7 +70,7 @@ class Session:
         self._states, self._now = [Prompts()], 0
 
     def beside(self) -> Session:
-        """Another session on the same model and embeddings, with an image and prompts of its own (for another thread).
+        """Make another session on the same model and embeddings, with its own image and prompts (for another thread).
 
         Closing either closes both.
         """
@@ -78,7 +81,7 @@ class Session:
 
     @property
     def prompts(self) -> Prompts:
-        """What was pointed at so far."""
+        """All prompts so far."""
         return self._states[self._now]
 
     @property
@@ -92,16 +95,16 @@ class Session:
     def set_image(
         self, image: np.ndarray, window: tuple[float, float] | None = None, pixel: tuple[float, float] = SQUARE
     ) -> None:
-        """Take an image and encode it, unless it was before; prompts and their history begin anew.
+        """Encode an image, unless it is cached; prompts and their history start again.
 
         Args:
             image: (rows, columns), or (rows, columns, 3 or 4) in colour; any kind of numbers.
-            window: values that become black and white; by default percentiles (`frame.to_rgb`). All slices of a
-                volume should have the same (`planes.window_of`).
+            window: values that become black and white; by default percentiles (`encodings.to_rgb`). All slices of a
+                volume should have the same (`prompts.window_of`).
             pixel: height and width of a pixel, in any unit, so that the model sees true proportions.
 
         Raises:
-            InputError: it is no image; the session stays as it was.
+            InputError: it is no image; the session does not change.
         """
         self._encoding = self._encodings.get(image, window, pixel)
         self._states, self._now, self._last = [Prompts()], 0, None
@@ -112,7 +115,7 @@ class Session:
         window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
     ) -> None:
-        """Encode images in the background, such as the neighbouring slices; replaces what was asked for before.
+        """Encode images in the background, such as the neighbouring slices; replaces earlier requests.
 
         Args:
             images: as for `set_image`, in the order of their need.
@@ -125,7 +128,7 @@ class Session:
         self._encodings.ahead(images, window, pixel)
 
     def add_point(self, position: tuple[float, float], positive: bool = True) -> None:
-        """Point at a (row, column) inside the thing, or outside it.
+        """Click at a (row, column) inside the object, or outside it.
 
         Raises:
             InputError: there is no image, or the position is not on it.
@@ -140,14 +143,14 @@ class Session:
         self._push(replace(now, points=(*now.points, (row, column)), positive=(*now.positive, bool(positive))))
 
     def add_box(self, box: Box) -> None:
-        """Draw a box (row0, column0, row1, column1) around the thing; it replaces an earlier one.
+        """Draw a box (row0, column0, row1, column1) around the object; it replaces an earlier one.
 
         Raises:
             InputError: there is no image, or nothing of it is in the box.
         """
         rows, columns = self._shape
         if not np.isfinite(box).all():
-            raise InputError("The corners of the box are no numbers: drag it across the thing.")
+            raise InputError("The corners of the box are not finite: drag it across the object.")
         (row0, row1), (column0, column1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
         clipped = (
             max(0.0, float(row0)),
@@ -156,14 +159,14 @@ class Session:
             min(columns - 1.0, float(column1)),
         )
         if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
-            raise InputError("The box holds nothing of the image: drag it across the thing.")
+            raise InputError("The box contains nothing of the image: drag it across the object.")
         self._push(replace(self.prompts, box=clipped))
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Start from a mask of the image, to be repaired by points; it replaces an earlier one.
 
         Args:
-            mask: (rows, columns); what is not 0 is inside. Of real numbers: how probable inside is, 0-1.
+            mask: (rows, columns); not 0 is inside. If floating point: the probability of inside, 0-1.
 
         Raises:
             InputError: there is no image, the mask has another shape, or is empty.
@@ -190,26 +193,26 @@ class Session:
             self.add_point(position, positive)
 
     def undo(self) -> bool:
-        """Take the last interaction back; False if there is none."""
+        """Undo the last interaction; False if there is none."""
         if not self.can_undo:
             return False
         self._now -= 1
         return True
 
     def redo(self) -> bool:
-        """Do again what was taken back; False if there is nothing."""
+        """Redo the last interaction that was undone; False if there is none."""
         if not self.can_redo:
             return False
         self._now += 1
         return True
 
     def reset(self) -> None:
-        """Forget all prompts; this too can be undone."""
+        """Remove all prompts; this too can be undone."""
         if self.prompts != Prompts() or self.prompts.mask is not None:
             self._push(Prompts())
 
     def predict(self) -> np.ndarray:
-        """The mask that answers the prompts: bool, (rows, columns) of the image; empty while nothing is asked for.
+        """Return the mask that answers the prompts, (rows, columns) bool; empty if the prompts ask for nothing.
 
         Raises:
             InputError: there is no image.
@@ -217,7 +220,7 @@ class Session:
         return self.answer().mask
 
     def answer(self) -> Answer:
-        """The mask that answers the prompts, its score, and where it differs from the answer before.
+        """Return the mask that answers the prompts, its score, and its difference to the answer before.
 
         Raises:
             InputError: there is no image.
@@ -228,7 +231,7 @@ class Session:
         return Answer(mask, score, _bounds(mask != before))
 
     def close(self) -> None:
-        """Stop encoding ahead and let go of all embeddings; the session is over."""
+        """Stop encoding ahead and free all embeddings; the session cannot be used afterwards."""
         self._encodings.close()
         self._encoding = None
 
@@ -258,9 +261,8 @@ class Session:
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
         logits, scores = self.model.decode(self._image.embedding, points, labels, boxes, masks)
-        mask = frame.to_image(logits[:, SINGLE : SINGLE + 1])[0, 0] > 0
-        found = mask.cpu().numpy()
-        return pointed_at(found, prompts) if self.connected else found, float(scores[0, SINGLE].clamp(0, 1))
+        mask = answer_mask(logits[0, SINGLE], frame, prompts, self.connected)
+        return mask, float(scores[0, SINGLE].clamp(0, 1))
 
 
 def _bounds(changed: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -189,7 +189,7 @@ def test_what_is_missing_says_where_it_belongs(folder):
 def test_mobilesam_is_met(k, golden_model):
     from PIL import Image
 
-    from napari_synthseg.prompting.frame import Frame, to_rgb, to_tensor
+    from napari_synthseg.prompting.encodings import Frame, to_rgb, to_tensor
 
     golden = np.load(shared("reference/golden_sam/mobile_sam.npz"))
     image = np.array(Image.open(shared("data/prompts_dev") / str(golden[f"{k}_image"])))
@@ -209,3 +209,33 @@ def test_mobilesam_is_met(k, golden_model):
 @pytest.fixture(scope="module")
 def golden_model() -> Promptable:
     return load_model(shared("weights/mobile_sam.pt"))
+
+
+@pytest.mark.parametrize("name", ["vit_b", "vit_l", "vit_h"])
+def test_sams_parameters_fit_in_names_and_shapes(name):
+    """Nobody here has these checkpoints: segment-anything's own networks, without values, stand in for them."""
+    from segment_anything import sam_model_registry
+
+    with torch.device("meta"):
+        official, ours = (
+            sam_model_registry[name](),
+            sam.build({"name": name, "network": "promptable", "encoder": name}),
+        )
+    shapes = {key: tuple(tensor.shape) for key, tensor in official.state_dict().items()}
+    assert shapes == {key: tuple(tensor.shape) for key, tensor in ours.state_dict().items()}
+    assert sam.encoder_of(official.state_dict()) == name
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_vit_b_with_random_values_loads_and_answers(tmp_path):
+    from segment_anything import sam_model_registry
+
+    torch.manual_seed(0)
+    official = sam_model_registry["vit_b"]()
+    torch.save(official.state_dict(), tmp_path / "random_vit_b.pth")
+    model = load_model(tmp_path / "random_vit_b.pth")
+    assert model.card["encoder"] == "vit_b"
+    for key, tensor in official.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor), key
+    logits, _ = model.decode(torch.zeros(1, 256, 64, 64), torch.zeros(1, 1, 2), torch.ones(1, 1))
+    assert logits.shape == (1, 4, 256, 256)

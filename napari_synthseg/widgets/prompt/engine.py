@@ -246,7 +246,7 @@ def neighbours(place: Place, through: int | None, shape: tuple[int, ...]) -> tup
 
 
 def _window_of(picture: Picture) -> tuple[float, float] | None:
-    from napari_synthseg.prompting.window import window_of
+    from napari_synthseg.prompting.prompts import window_of
 
     if len(picture.spacing) < 3:
         return None  # the image is its only slice

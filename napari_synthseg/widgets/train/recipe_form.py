@@ -16,13 +16,9 @@ from napari_synthseg.widgets._shared.controls import WrappedLabel
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
-from napari_synthseg.widgets.train.new_run_model import (
-    LATER,
+from napari_synthseg.widgets.train.presets import (
     NIGHT,
-    PAIRS,
     Preset,
-    Request,
-    data_fields,
     matching,
     night_steps,
     presets,
@@ -30,6 +26,8 @@ from napari_synthseg.widgets.train.new_run_model import (
     step_fields,
     usual_steps,
 )
+from napari_synthseg.widgets.train.request import LATER, Request
+from napari_synthseg.widgets.train.sources import PAIRS, data_fields
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

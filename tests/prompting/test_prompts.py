@@ -7,7 +7,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting import Planes
-from napari_synthseg.prompting.window import window_of
+from napari_synthseg.prompting.prompts import window_of
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where an object that is followed through slices ends: by the model's doubt, by its shape, and by its look."""
+"""Stopping criterion of propagation: the model's score, the object's shape, and its look."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import numpy as np
 from napari_synthseg.prompting.options import PropagateOptions
 
 LEAST_SPREAD = 0.02
-"""A look spreads over no less than this: in flat images any change would count."""
+"""Least spread of a look: in flat images any change would count."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How bright an object is on a slice: 0 is black, 1 white."""
+    """Brightness of an object on a slice, 0 black to 1 white: median, and standard deviation (with a lower bound)."""
 
     middle: float
-    """Median."""
     spread: float
-    """Standard deviation, `LEAST_SPREAD` or more."""
 
     @classmethod
     def of(cls, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> Look:
-        """The look of what a mask (rows, columns) covers, not empty, in an image (rows, columns) or in colour.
+        """Measure the look of the pixels in a mask, not empty.
 
         Args:
-            image: any kind of numbers; what is not finite does not count.
-            mask: bool.
+            image: (rows, columns) or in colour; any kind of numbers, those not finite do not count.
+            mask: (rows, columns) bool.
             window: values that are black and white; 0 and 255 if None.
         """
         values = image[mask].astype(np.float64)
@@ -41,14 +39,14 @@ class Look:
         return cls(float(np.median(values)), max(float(values.std()), LEAST_SPREAD))
 
     def change(self, other: Look) -> float:
-        """How far another look's middle is, in spreads of this one."""
+        """Return the distance to another look's middle, in spreads of this one."""
         return abs(other.middle - self.middle) / self.spread
 
 
 def least_change(
     marked: Sequence[Look], image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None
 ) -> float:
-    """How much an answer's look differs from that of the marked slice it is most like; 0 for an empty answer."""
+    """Return the change of an answer's look from the most similar marked slice; 0 for an empty answer."""
     if not mask.any():
         return 0.0
     look = Look.of(image, mask, window)
@@ -57,21 +55,24 @@ def least_change(
 
 @dataclass(frozen=True)
 class Comparison:
-    """An answer beside the slice before it, and beside the slices that were marked."""
+    """An answer compared with the slice before and with the marked slices.
+
+    Attributes:
+        score: IoU with the truth that the model expects, 0-1.
+        growth: area divided by that of the slice before.
+        overlap: Dice with the slice before.
+        size: area divided by that of the largest marked slice.
+        change: see `least_change`.
+    """
 
     score: float
-    """The IoU with the truth that the model expects, 0-1."""
     growth: float
-    """Area by that of the slice before."""
     overlap: float
-    """Dice with the slice before."""
     size: float
-    """Area by that of the largest marked slice."""
     change: float
-    """See `least_change`."""
 
     def ended(self, options: PropagateOptions) -> str:
-        """Why the object ends here, as a part of a sentence; "" where it does not."""
+        """Return why the object ends here, as a part of a sentence; "" if it does not."""
         if self.growth == 0:
             return "nothing of it is found there"
         if self.score < options.least_score:
@@ -88,7 +89,7 @@ class Comparison:
 
 
 def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, change: float) -> Comparison:
-    """An answer (rows, columns) beside the mask of the slice before and the area of the largest marked one, not 0."""
+    """Compare an answer (rows, columns) with the slice before and the area of the largest marked one, not 0."""
     area, area_before = int(mask.sum()), int(before.sum())
     overlap = 2 * int((mask & before).sum()) / (area + area_before)
     return Comparison(score, area / area_before, overlap, area / largest, change)
