@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_synthseg
-from napari_synthseg.cli.program import COMMANDS, main
+from napari_synthseg.cli import COMMANDS, main
 
 SOURCE = Path(napari_synthseg.__file__).parent
 ROOMS = {
@@ -60,9 +60,8 @@ def commands() -> str:
     """Every sub-command with its help."""
     parts = ["# Commands\n\nWhat `napari-synthseg COMMAND --help` says. Exit codes: 0 done, 1 some scans failed, 2 the"]
     parts[0] += " input or an option cannot be used, 130 stopped.\n"
-    for name, make in COMMANDS.items():
-        summary = (make.__doc__ or "").splitlines()[0]
-        parts.append(f"## {name}\n\n{summary}\n\n```text\n{help_of(name)}\n```\n")
+    for name, command in COMMANDS.items():
+        parts.append(f"## {name}\n\n{command.summary}\n\n```text\n{help_of(name)}\n```\n")
     return "\n".join(parts)
 
 

@@ -9,7 +9,7 @@ import pytest
 from napari_synthseg import cli
 from napari_synthseg.batch import job
 from napari_synthseg.batch.report import Entry
-from napari_synthseg.cli import batch as command
+from napari_synthseg.cli import segment as command
 from napari_synthseg.jobs import Progress, run
 from tests.batch.fakes import Here, load_fake, write_scan
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from napari_synthseg import __version__, cli
+from napari_synthseg.cli.segment import translate
+from napari_synthseg.cli.terminal import Command
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import Progress, Stopped
@@ -30,8 +32,8 @@ def job(steps=3, result="done", failure=None, at_step=None):
 
 
 def command(function):
-    """What stands in `COMMANDS`: a function that makes the sub-command."""
-    return lambda: function
+    """An entry of `COMMANDS`."""
+    return Command(lambda words: function, "")
 
 
 def failing(error):
@@ -44,10 +46,13 @@ def failing(error):
 # Choosing
 
 
-def test_help_lists_every_command(capsys):
+def test_help_lists_every_command_and_the_common_ones_first(capsys):
     assert cli.main(["--help"]) == cli.DONE
     printed = capsys.readouterr().out
-    assert all(name in printed for name in cli.COMMANDS)
+    lines = [line.split("  ")[1] for line in printed.splitlines() if line.startswith("  ")]
+    assert lines[:5] == ["segment", "batch", "evaluate", "prompt", "models"]
+    assert all(name in lines or name.split()[1] in printed for name in cli.COMMANDS)
+    assert set(lines) <= {*cli.COMMANDS, "train ...", "runs ..."} and max(map(len, printed.splitlines())) <= 120
 
 
 def test_version(capsys):
@@ -205,6 +210,33 @@ def test_evaluate_names_a_file_that_is_not_there(tmp_path, capsys):
     assert "a.nii.gz" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["--i", "a b.nii", "--o", "out.nii", "--fast"], "napari-synthseg segment 'a b.nii' -o out.nii --fast"),
+        (["--i=a.nii", "--o=out", "--vol", "v.csv"], "napari-synthseg segment a.nii -o out --volumes v.csv"),
+    ],
+)
+def test_a_call_as_of_freesurfer_gets_the_right_one(words, call, capsys):
+    assert cli.main(["segment", *words]) == cli.BAD_INPUT
+    assert capsys.readouterr().err.strip().endswith(f"Type: {call}")
+
+
+def test_flags_of_mri_synthseg_are_understood(tmp_path, monkeypatch):
+    from napari_synthseg.weights import catalogue
+
+    card = {"network": "parcellation", "path": str(tmp_path / "parc.safetensors")}
+    monkeypatch.setattr(catalogue, "available", lambda roles: [card])
+    words = ["a.nii", "--vol=v.csv", "--post", "--parc", "-o", "out", "--robust", "--fast", "--ct", "--threads", "2"]
+    assert translate(words) == [
+        "a.nii", "--volumes=v.csv", "--posteriors", "--parcellation", card["path"], *words[4:]
+    ]  # fmt: skip
+    assert translate(["--parc", "mine.h5"]) == ["--parcellation", "mine.h5"]
+    monkeypatch.setattr(catalogue, "available", lambda roles: [])
+    with pytest.raises(InputError, match="import-weights"):
+        translate(["--parc"])
+
+
 def test_models_can_be_read_by_a_program(capsys):
     assert cli.main(["models", "--json"]) == cli.DONE
     cards = json.loads(capsys.readouterr().out)
@@ -255,7 +287,8 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     table = tmp_path / "volumes.csv"
     words = [str(scan), "-o", str(out), "--volumes", str(table), "--preview", "--weights", str(tiny_weights)]
     assert cli.main(["segment", *words, "--no-flip", "--threads", "1"]) == cli.DONE
-    assert capsys.readouterr().out == f"{out}\n"
+    printed = capsys.readouterr()
+    assert (printed.out, f"made the folder {out.parent}" in printed.err) == (f"{out}\n", True)
     assert {path.name for path in out.parent.iterdir()} == {f"labels.{e}" for e in ("nii.gz", "tsv", "json", "png")}
     labels = read_labels(out)
     assert labels.shape == (40, 36, 24)

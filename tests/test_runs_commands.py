@@ -59,9 +59,9 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
         (["runs", "show", "nothing"], "no run 'nothing'"),
         (["runs", "stop"], "at least one run"),
         (["runs", "delete", "first"], "add --yes"),
-        (["runs", "stop", "first"], "not going"),
+        (["runs", "stop", "first"], "not running"),
         (["runs", "resume", "first", "--steps", "0"], "at least 1"),
-        (["export", "nowhere", "-o", "x.safetensors"], "no training run"),
+        (["export", "nowhere", "-o", "x.safetensors"], "no run 'nowhere'"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(words, tmp_path, capsys, command, sentence) -> None:

@@ -4,7 +4,7 @@ No logic of its own: a sub-command imports its job, follows it with a progress b
 (0 done, 1 some scans failed, 2 the input or an option cannot be used, 130 stopped).
 """
 
-from napari_synthseg.cli.program import COMMANDS, main
-from napari_synthseg.cli.terminal import BAD_INPUT, DONE, SOME_FAILED, STOPPED, complain, follow
+from napari_synthseg.cli.main import main
+from napari_synthseg.cli.terminal import BAD_INPUT, COMMANDS, DONE, SOME_FAILED, STOPPED, complain, follow
 
 __all__ = ["BAD_INPUT", "COMMANDS", "DONE", "SOME_FAILED", "STOPPED", "complain", "follow", "main"]

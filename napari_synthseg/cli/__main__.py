@@ -2,7 +2,7 @@
 
 import sys
 
-from napari_synthseg.cli.program import main
+from napari_synthseg.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

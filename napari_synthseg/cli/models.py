@@ -1,20 +1,40 @@
-"""`models`: the weights that are at hand."""
+"""`models` and `import-weights`: list the weights at hand, and convert official ones."""
 
-# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE
-from napari_synthseg.networks.registry import spec_of
+from napari_synthseg.cli.terminal import DONE, TRAINING, command
+
+
+@command("models")
+def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
+    """List the weights at hand.
+
+    Args:
+        as_json: print their cards as JSON.
+    """
+    from napari_synthseg.weights import catalogue, sam
+
+    cards = [*catalogue.available(), *catalogue.available(["helper"]), *sam.available()]
+    if as_json:
+        print(json.dumps(cards, indent=1))
+        return DONE
+    for card in cards:
+        print(f"{card['name']:20} {card['network']:14} {purpose(card):16}  {card['path']}")
+    if not cards:
+        print("There are no weights; the README says where they are looked for.", file=sys.stderr)
+    return DONE
 
 
 def purpose(card: dict[str, Any]) -> str:
-    """What weights are for: how many labels they find, or the option of `segment` that uses them."""
+    """Return what weights are for: how many labels they find, or the option of `segment` that uses them."""
+    from napari_synthseg.networks.registry import spec_of
 
     spec = spec_of(card)
     if spec.option:
@@ -22,24 +42,25 @@ def purpose(card: dict[str, Any]) -> str:
     return "clicks" if spec.role == "prompt" else f"{len(card['labels'])} labels"
 
 
-def make_models() -> Callable[..., int]:
-    """List the weights that are at hand."""
-    from napari_synthseg.weights import catalogue, sam
+@command("import-weights", heading=TRAINING)
+def import_weights(
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")],
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    labels: Path | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Convert SynthSeg's official weights (Keras .h5) into safetensors.
 
-    def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
-        """List the weights that are at hand.
+    The weights of SynthSeg 1.0, 2.0 and robust, its parcellation and its quality regressor.
 
-        Args:
-            as_json: print their cards as JSON.
-        """
-        cards = [*catalogue.available(), *catalogue.available(["helper"]), *sam.available()]
-        if as_json:
-            print(json.dumps(cards, indent=1))
-        else:
-            for card in cards:
-                print(f"{card['name']:20} {card['network']:14} {purpose(card):16}  {card['path']}")
-            if not cards:
-                print("There are no weights; the README says where they are looked for.", file=sys.stderr)
-        return DONE
+    Args:
+        file: the .h5 file; its layers say what it holds.
+        out: the .safetensors file or the folder to write; by default the cache, where segment finds it by name.
+        labels: list of the values that the network predicts (.npy or text), for networks of your own training.
+        overwrite: replace existing files.
+    """
+    from napari_synthseg.weights.keras import read_labels
+    from napari_synthseg.weights.store import import_weights as write
 
-    return models
+    print(write(file, out, labels=read_labels(labels) if labels is not None else None, overwrite=overwrite))
+    return DONE

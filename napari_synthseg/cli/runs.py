@@ -1,6 +1,6 @@
-"""`runs`: what was trained, what is being trained, and what one asks of it."""
+"""`runs`: list, show and control the runs of training."""
 
-# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+from __future__ import annotations
 
 import json
 import sys
@@ -12,68 +12,62 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, Out, follow
-from napari_synthseg.cli.train import exported, train_to_the_end
+from napari_synthseg.cli.terminal import DONE, TRAINING, Out, command, follow
+from napari_synthseg.cli.train import train_to_the_end
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import to_json
+from napari_synthseg.fields import changed, to_json
 from napari_synthseg.training import runs
 
 Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Some = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
 Json = Annotated[bool, tyro.conf.arg(name="json")]
 LATELY = ("loss", "score", "synthetic", "rate")
-"""Figures that `show` tells first."""
+"""Figures that `show` prints first."""
 
 
-def make_list() -> Callable[..., int]:
-    """List the runs of training."""
+@command("runs list", heading=TRAINING)
+def list_runs(as_json: Json = False) -> int:
+    """List the runs of training, the newest first.
 
-    def list_runs(as_json: Json = False) -> int:
-        """List the runs of training, the newest first.
-
-        Args:
-            as_json: as JSON.
-        """
-        found = [(run, runs.status(run)) for run in runs.all_runs()]
-        if as_json:
-            print(json.dumps([facts(run, state) for run, state in found], indent=1))
-            return DONE
-        width = max((len(run.name) for run, _ in found), default=3)
-        for run, state in found:
-            print(f"{run.name:{width}}  {runs.recipe_of(run) or '?':12} {state.kind:11} {progress_of(state)}")
-        if not found:
-            print("There are no runs yet: `train RECIPE` makes one.", file=sys.stderr)
+    Args:
+        as_json: as JSON.
+    """
+    found = [(run, runs.status(run)) for run in runs.all_runs()]
+    if as_json:
+        print(json.dumps([facts(run, state) for run, state in found], indent=1))
         return DONE
+    width = max((len(run.name) for run, _ in found), default=3)
+    for run, state in found:
+        print(f"{run.name:{width}}  {runs.recipe_of(run) or '?':12} {state.kind:11} {progress_of(state)}")
+    if not found:
+        print("There are no runs yet: `train RECIPE` makes one.", file=sys.stderr)
+    return DONE
 
-    return list_runs
 
+@command("runs show", heading=TRAINING)
+def show(run: Run, as_json: Json = False) -> int:
+    """Show a run: state, options, newest figures, Dice of each structure.
 
-def make_show() -> Callable[..., int]:
-    """Tell how a run goes."""
-
-    def show(run: Run, as_json: Json = False) -> int:
-        """Tell how a run goes: state, options, newest figures, Dice of each structure.
-
-        Args:
-            run: its folder, or the folder's name.
-            as_json: as JSON.
-        """
-        path = runs.find_run(run)
-        state, follower = runs.status(path), runs.Follower(path)
-        while follower.read():
-            pass
-        if as_json:
-            print(json.dumps({**facts(path, state), "figures": follower.figures, "dice": follower.dice}, indent=1))
-            return DONE
-        print("\n".join(described(path, state, follower)))
+    Args:
+        run: its folder, or the folder's name.
+        as_json: as JSON.
+    """
+    path = runs.find_run(run)
+    state, follower = runs.status(path), runs.Follower(path)
+    while follower.read():
+        pass
+    if as_json:
+        print(json.dumps({**facts(path, state), "figures": follower.figures, "dice": follower.dice}, indent=1))
         return DONE
-
-    return show
+    print("\n".join(described(path, state, follower)))
+    return DONE
 
 
 def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[str]:
-    """What `show` prints."""
+    """Return the lines that `show` prints."""
     config = runs.read_config(path)
+    plain = to_json(config.options)
+    options = ", ".join(f"{k} {plain[k]}" for k in changed(config.options) if k not in ("out", "resume"))
     lines = [f"{path.name}: {config.recipe}, {state.kind}", f"  folder    {path}"]
     if state.message:
         lines.append(f"  because   {state.message}")
@@ -82,7 +76,7 @@ def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[s
     lines.append(f"  progress  {progress_of(state)}")
     if state.memory:
         lines.append(f"  memory    {state.memory / 2**30:.1f} GiB")
-    lines.append(f"  options   {', '.join(f'{k} {v}' for k, v in chosen(config.options).items()) or 'all defaults'}")
+    lines.append(f"  options   {options or 'all defaults'}")
     newest = [name for name in (*LATELY, *follower.figures) if name in follower.figures]
     told = [f"{name} {follower.figures[name]:.4g}" for name in dict.fromkeys(newest) if name != "memory"]
     if told:
@@ -93,200 +87,134 @@ def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[s
     return lines
 
 
-def make_stop() -> Callable[..., int]:
-    """Stop runs; each ends with a checkpoint."""
+@command("runs stop", heading=TRAINING)
+def stop(run: Some) -> int:
+    """Stop runs; each ends after its step, with a checkpoint.
 
-    def stop(run: Some) -> int:
-        """Stop runs; each ends after its step, with a checkpoint.
-
-        Args:
-            run: their folders, or the folders' names.
-        """
-        return ask_of_going(run, runs.stop)
-
-    return stop
+    Args:
+        run: their folders, or the folders' names.
+    """
+    return ask_of_going(run, runs.stop)
 
 
-def make_pause() -> Callable[..., int]:
-    """Have runs wait; their memory stays taken."""
+@command("runs pause", heading=TRAINING)
+def pause(run: Some) -> int:
+    """Pause runs after their step, keeping their memory; `runs resume` continues them.
 
-    def pause(run: Some) -> int:
-        """Have runs wait after their step; their memory stays taken. `runs resume` ends it.
-
-        Args:
-            run: their folders, or the folders' names.
-        """
-        return ask_of_going(run, runs.pause)
-
-    return pause
+    Args:
+        run: their folders, or the folders' names.
+    """
+    return ask_of_going(run, runs.pause)
 
 
 def ask_of_going(wishes: tuple[str, ...], ask: Callable[[Path], None]) -> int:
     """Ask the same of some runs.
 
     Raises:
-        InputError: no run is named, or one of them is not going; nothing is asked of any then.
+        InputError: no run is named, or one of them is not running; then nothing is asked of any.
     """
     if not wishes:
-        raise InputError("Name at least one run: `runs list` says which there are.")
+        raise InputError("Name at least one run: `runs list` lists them.")
     paths = [runs.find_run(wish) for wish in wishes]
     for path in paths:
         if not runs.is_active(path):
-            raise InputError(f"The run {path.name} is not going.")
+            raise InputError(f"The run {path.name} is not running.")
     for path in paths:
         ask(path)
     return DONE
 
 
-def make_resume() -> Callable[..., int]:
-    """Go on with a run that was paused, stopped, or interrupted, or make it longer."""
+@command("runs resume", heading=TRAINING)
+def resume(run: Run, steps: int | None = None, background: bool = False) -> int:
+    """Resume a run that was paused, stopped or interrupted, or make it longer.
 
-    def resume(run: Run, steps: int | None = None, background: bool = False) -> int:
-        """Go on with a run that was paused, stopped, interrupted, or is to be longer.
+    Args:
+        run: its folder, or the folder's name.
+        steps: of the whole training, if they change.
+        background: in a process of its own, behind other runs on its device.
+    """
+    path = runs.find_run(run)
+    if steps is not None:
+        if "steps" not in {one.name for one in fields(runs.read_config(path).options)}:
+            raise InputError("This recipe has steps for each of its networks: give them to `train ... --resume`.")
+        runs.change(path, steps=steps)
+    if runs.is_active(path):
+        runs.unpause(path)
+    elif background:
+        runs.launch(path)
+    else:
+        train_to_the_end(runs.recipe(runs.read_config(path).recipe), runs.train_run(path), path)
+    return DONE
 
-        Args:
-            run: its folder, or the folder's name.
-            steps: of the whole training, where they are to be others than before.
-            background: in a process of its own, behind other runs on its device.
-        """
-        path = runs.find_run(run)
-        if steps is not None:
-            if "steps" not in {one.name for one in fields(runs.read_config(path).options)}:
-                raise InputError("This recipe has steps for each of its networks: give them to `train ... --resume`.")
-            runs.change(path, steps=steps)
-        if runs.is_active(path):
-            runs.unpause(path)
-        elif background:
-            runs.launch(path)
-        else:
-            train_to_the_end(runs.recipe(runs.read_config(path).recipe), runs.train_run(path), path)
+
+@command("runs delete", heading=TRAINING)
+def delete(run: Run, yes: bool = False) -> int:
+    """Remove a run, with its checkpoints and weights.
+
+    Args:
+        run: its folder, or the folder's name.
+        yes: do not ask.
+    """
+    path = runs.find_run(run)
+    if not yes and not agreed(f"Remove {path} with its checkpoints?"):
         return DONE
-
-    return resume
-
-
-def make_delete() -> Callable[..., int]:
-    """Remove a run with its checkpoints and weights."""
-
-    def delete(run: Run, yes: bool = False) -> int:
-        """Remove a run: what it wrote into its folder, checkpoints and weights included.
-
-        Args:
-            run: its folder, or the folder's name.
-            yes: do not ask.
-        """
-        path = runs.find_run(run)
-        if not yes and not agreed(f"Remove {path} with its checkpoints?"):
-            return DONE
-        runs.delete(path)
-        return DONE
-
-    return delete
+    runs.delete(path)
+    return DONE
 
 
 def agreed(question: str) -> bool:
-    """Whether whoever sits at the terminal says yes."""
+    """Ask at the terminal; return whether the answer is yes."""
     if not sys.stdin.isatty():
-        raise InputError("Nobody can be asked here: add --yes to remove the run.")
+        raise InputError("There is no terminal to ask at: add --yes to remove the run.")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def make_duplicate() -> Callable[..., int]:
-    """Make a new run with the options of another."""
+@command("runs duplicate", heading=TRAINING)
+def duplicate(run: Run, name: str = "", seed: int | None = None, steps: int | None = None) -> int:
+    """Make a new run with the options of another; `runs resume` starts it.
 
-    def duplicate(run: Run, name: str = "", seed: int | None = None, steps: int | None = None) -> int:
-        """Make a new run with the options of another, and without its checkpoints; `runs resume` starts it.
-
-        Args:
-            run: its folder, or the folder's name.
-            name: of the new folder; default the old one's with a number.
-            seed: another seed.
-            steps: other steps.
-        """
-        changes: dict[str, Any] = {k: v for k, v in (("seed", seed), ("steps", steps)) if v is not None}
-        print(runs.duplicate(runs.find_run(run), name, **changes))
-        return DONE
-
-    return duplicate
+    Args:
+        run: its folder, or the folder's name.
+        name: of the new folder; default the old one's with a number.
+        seed: another seed.
+        steps: other steps.
+    """
+    changes: dict[str, Any] = {k: v for k, v in (("seed", seed), ("steps", steps)) if v is not None}
+    print(runs.duplicate(runs.find_run(run), name, **changes))
+    return DONE
 
 
-def make_export() -> Callable[..., int]:
-    """Write weights of a run's checkpoints to a file."""
+@command("runs use", heading=TRAINING)
+def use(run: Run, name: str | None = None, newest: bool = False) -> int:
+    """Make weights of a run, and install them where they are found by name.
 
-    def export(run: Run, out: Out, best: bool = False, scores: Path | None = None) -> int:
-        """Write weights of a run's checkpoints, finished or not, to a file.
-
-        Args:
-            run: its folder, or the folder's name.
-            out: the weights to write (.safetensors); their card is written beside them.
-            best: the checkpoints with the best validation scores instead of the newest.
-            scores: figures of `evaluate --json`, or of `evaluate-prompts --json`, for their card.
-        """
-        print(exported(runs.find_run(run), out, best, scores))
-        return DONE
-
-    return export
+    Args:
+        run: its folder, or the folder's name.
+        name: for the weights; default the one that the run's options give.
+        newest: those of the newest checkpoint, not of the one with the best validation score.
+    """
+    path = runs.use(runs.find_run(run), name, best=not newest)
+    print(f"{path.stem}: {path}")
+    return DONE
 
 
-def make_use() -> Callable[..., int]:
-    """Make weights of a run, and put them where segmenting and prompting find them."""
+@command("runs tensorboard", heading=TRAINING)
+def tensorboard(run: Run, out: Out, watch: bool = False) -> int:
+    """Write a run's curves as event files of TensorBoard.
 
-    def use(run: Run, name: str | None = None, newest: bool = False) -> int:
-        """Make weights of a run, and put them where segmenting and prompting find them by name.
+    Args:
+        run: its folder, or the folder's name.
+        out: folder for the files; `tensorboard --logdir` takes it.
+        watch: continue until the run has ended.
+    """
+    from napari_synthseg.training.runs.follow import to_tensorboard
 
-        Args:
-            run: its folder, or the folder's name.
-            name: for the weights; default the one that the run's options give.
-            newest: those of the newest checkpoint, not of the one with the best validation score.
-        """
-        path = runs.use(runs.find_run(run), name, best=not newest)
-        print(f"{path.stem}: {path}")
-        return DONE
-
-    return use
-
-
-def make_tensorboard() -> Callable[..., int]:
-    """Write a run's curves as event files of TensorBoard."""
-
-    def tensorboard(run: Run, out: Out, watch: bool = False) -> int:
-        """Write a run's curves as event files of TensorBoard.
-
-        Args:
-            run: its folder, or the folder's name.
-            out: folder for the files; `tensorboard --logdir` takes it.
-            watch: go on until the run has ended.
-        """
-        from napari_synthseg.training.runs.follow import to_tensorboard
-
-        print(f"{follow(to_tensorboard(runs.find_run(run), out, follow=watch)):,} figures in {out}")
-        return DONE
-
-    return tensorboard
-
-
-RUNS: dict[str, Callable[[], Callable[..., int]]] = {
-    "runs list": make_list,
-    "runs show": make_show,
-    "runs stop": make_stop,
-    "runs pause": make_pause,
-    "runs resume": make_resume,
-    "runs duplicate": make_duplicate,
-    "runs delete": make_delete,
-    "runs export": make_export,
-    "runs use": make_use,
-    "runs tensorboard": make_tensorboard,
-}
-
-
-def chosen(options: Any) -> dict[str, Any]:
-    """Options that differ from their defaults."""
-    plain = {one.name: one.default for one in fields(options)}
-    return {k: v for k, v in to_json(options).items() if getattr(options, k) != plain[k] and k not in ("out", "resume")}
+    print(f"{follow(to_tensorboard(runs.find_run(run), out, follow=watch)):,} figures in {out}")
+    return DONE
 
 
 def progress_of(state: runs.Status) -> str:
-    """How far a run is, in a few words."""
+    """Return how far a run is, in a few words."""
     if not state.done:
         return state.message or f"0 of {state.total:,} steps"
     words = [f"{state.done:,} of {state.total:,} steps"] if state.total else [f"{state.done:,} steps"]
@@ -300,6 +228,6 @@ def progress_of(state: runs.Status) -> str:
 
 
 def facts(run: Path, state: runs.Status) -> dict[str, Any]:
-    """A run as JSON."""
+    """Return a run as JSON."""
     values = {**asdict(state), "weights": str(state.weights) if state.weights else None}
     return {"name": run.name, "folder": str(run), "recipe": runs.recipe_of(run), "state": values.pop("kind"), **values}

@@ -1,50 +1,143 @@
-"""`segment`: the structures of a brain."""
+"""`segment` and `batch`: the structures of the brain in one scan, or in many."""
 
-# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import PROGRAM, Out, follow
+from napari_synthseg.cli.terminal import DONE, PROGRAM, Out, command, follow, short_figures
+from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Progress
 
-
-def make_segment() -> Callable[..., int]:
-    """Label the structures of a brain in a scan, a folder of scans, or a list."""
-    from napari_synthseg.batch.job import segment_files
+if TYPE_CHECKING:
+    from napari_synthseg.batch.options import BatchOptions
     from napari_synthseg.inference.options import SegmentOptions
 
-    def segment(
-        inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
-        out: Out,
-        segmentation: SegmentOptions,
-        volumes: Path | None = None,
-        qc: Path | None = None,
-        preview: bool = False,
-    ) -> int:
-        """Label the structures of a brain in scans of any contrast and resolution.
+Inputs = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")]
+SYNTHSEG_FLAGS = {"--vol": "--volumes", "--post": "--posteriors", "--parc": "--parcellation"}
+"""Flags of `mri_synthseg` that have longer names here; --qc, --robust, --fast, --ct and --threads have the same."""
+FREESURFER_FLAGS = {"--i": "", "--o": "-o"}
+WEIGHTS = (".safetensors", ".h5")
+EVERY = 60.0
+"""Seconds between two lines on the progress if there is no terminal to show a bar."""
 
-        Args:
-            inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
-            out: the label file to write for one scan (its name ends like a scan's), else a folder.
-            segmentation: how to segment.
-            volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
-            qc: write a verdict on every scan, and the expected Dice of its structures, into this CSV or TSV table.
-            preview: write a PNG picture beside every label file.
-        """
-        job = segment_files(inputs, out, segmentation, volumes_csv=volumes, quality_csv=qc, preview=preview)
-        result = follow(job)
-        for one in result.entries:
-            if one.status == "failed":
-                continue
-            print(one.output)
-            if one.told:
-                print(f"{PROGRAM}: {Path(one.output).name}: {one.told}", file=sys.stderr)
-        if len(result.entries) > 1:
-            print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
-        return result.exit_code
 
-    return segment
+def translate(words: Sequence[str]) -> list[str]:
+    """Replace the flags of `mri_synthseg` by this program's.
+
+    Raises:
+        InputError: scans are given with --i, as FreeSurfer has them, or there are no weights for --parc.
+    """
+    found: list[str] = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in FREESURFER_FLAGS:
+            found += [part for part in (FREESURFER_FLAGS[flag], value) if part]
+        else:
+            found.append(SYNTHSEG_FLAGS.get(flag, flag) + equals + value)
+        if word == "--parc" and not after.endswith(WEIGHTS):
+            found.append(str(_parcellation_weights()))
+    if any(word.partition("=")[0] in FREESURFER_FLAGS for word in words):
+        call = shlex.join([PROGRAM, "segment", *found])
+        raise InputError(f"Scans are given by their names alone, and the output by -o. Type: {call}")
+    return found
+
+
+def _parcellation_weights() -> Path:
+    from napari_synthseg.networks.registry import spec_of
+    from napari_synthseg.weights import catalogue
+
+    for card in catalogue.available(["helper"]):
+        if spec_of(card).option == "parcellation":
+            return Path(card["path"])
+    raise InputError(
+        "There are no weights of SynthSeg's parcellation: convert synthseg_parc_2.0.h5 with `import-weights`, or give "
+        "the file with --parcellation FILE."
+    )
+
+
+@command("segment", "inference.options", translate=translate)
+def segment(
+    inputs: Inputs,
+    out: Out,
+    segmentation: SegmentOptions,
+    volumes: Path | None = None,
+    qc: Path | None = None,
+    preview: bool = False,
+) -> int:
+    """Label the structures of a brain in scans of any contrast and resolution.
+
+    The flags --vol, --post and --parc of FreeSurfer's mri_synthseg are understood too.
+
+    Args:
+        inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
+        out: the label file to write for one scan (its name ends like a scan's), else a folder.
+        segmentation: how to segment.
+        volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
+        qc: write the quality of every scan, and the expected Dice of its structures, into this CSV or TSV table.
+        preview: write a PNG picture beside every label file.
+    """
+    from napari_synthseg.batch.job import segment_files
+
+    job = segment_files(inputs, out, segmentation, volumes_csv=volumes, quality_csv=qc, preview=preview)
+    result = follow(job)
+    for one in result.entries:
+        if one.status == "failed":
+            continue
+        print(one.output)
+        if one.told:
+            print(f"{PROGRAM}: {Path(one.output).name}: {one.told}", file=sys.stderr)
+    if len(result.entries) > 1:
+        print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
+    return result.exit_code
+
+
+@command("batch", "batch.options", "inference.options", translate=translate)
+def batch(inputs: Inputs, out: Out, sharing: BatchOptions, segmentation: SegmentOptions) -> int:
+    """Segment many scans: a folder, a list or a BIDS dataset, here or on a cluster.
+
+    Each scan is segmented once: scans that are done are skipped, and those that fail are tried again and reported. The
+    folder of results is a dataset of BIDS derivatives with report.json, report.html, volumes.tsv and quality.tsv.
+    Stopped or killed, the same command continues. The exit code is 1 if a scan failed.
+
+    Args:
+        inputs: folders of scans, BIDS datasets, scans, or text files (.txt) with one path a line.
+        out: the folder of the results.
+        sharing: how work is distributed over processes and machines.
+        segmentation: how to segment.
+    """
+    if sharing.slurm:
+        from napari_synthseg.batch.slurm import submit
+
+        for line in submit(inputs, out, segmentation, sharing):
+            print(line)
+        return DONE
+    from napari_synthseg.batch.job import segment_many
+
+    result = follow(with_lines(segment_many(inputs, out, segmentation, sharing)))
+    print(result.page or result.report)
+    print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
+    return result.exit_code
+
+
+def with_lines(job: Generator[Progress, None, Any]) -> Generator[Progress, None, Any]:
+    """Run a job, printing a line now and then if there is no terminal, such as into the log of a cluster."""
+    silent_until = time.monotonic() + EVERY
+    try:
+        while True:
+            report = next(job)
+            if time.monotonic() >= silent_until and not sys.stderr.isatty():
+                figures = ", ".join(f"{name} {value}" for name, value in short_figures(report).items())
+                print(f"{report.stage}: {report.done} of {report.total}, {figures}", file=sys.stderr, flush=True)
+                silent_until = time.monotonic() + EVERY
+            yield report
+    except StopIteration as end:
+        return end.value
+    finally:
+        job.close()

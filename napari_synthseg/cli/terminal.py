@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import json
 import logging
 import os
@@ -12,7 +14,7 @@ import threading
 import traceback
 import typing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import MISSING, is_dataclass
+from dataclasses import MISSING, dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +29,8 @@ from napari_synthseg.jobs import Progress, run
 
 PACKAGE, PROGRAM = "napari_synthseg", "napari-synthseg"
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
+STUDIES, IMAGES, TRAINING = "Measures and studies", "Synthetic images", "Training"
+"""Headings in the list of commands; what most people want stands above them."""
 
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")]
@@ -37,22 +41,79 @@ MARKERS = (tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes)
 """No word for "nothing", and no prefixes: --threads, not --segmentation.threads."""
 REGISTRY = ConstructorRegistry()
 
-Command = Callable[..., int]
 Job = Generator[Progress, None, Any]
 
 
-def run_command(command: Command, name: str, words: Sequence[str]) -> int:
-    """Parse the words of a sub-command and run it.
+@dataclass(frozen=True)
+class Command:
+    """A sub-command.
+
+    Attributes:
+        make: return its function, from the words that follow its name.
+        summary: one line on it.
+        heading: above it in the list of commands; empty for those that come first.
+        translate: replace words that users of other programs type.
+    """
+
+    make: Callable[[Sequence[str]], Callable[..., int]]
+    summary: str
+    heading: str = ""
+    translate: Callable[[Sequence[str]], list[str]] = list
+
+
+COMMANDS: dict[str, Command] = {}
+"""All sub-commands by name, such as "segment" and "train synthseg"."""
+
+
+def command(name: str, *modules: str, heading: str = "", translate: Any = list) -> Callable[[Any], Any]:
+    """Register a function as a sub-command; its docstring is the help.
 
     Args:
-        command: a function of its options, which may be dataclasses.
-        name: of the sub-command.
-        words: what follows it.
+        name: what is typed.
+        modules: below this package, imported when the command runs: they have the dataclasses that the function's
+            annotations name, so that the help of another command does not load torch.
+        heading, translate: see `Command`.
     """
-    hints = typing.get_type_hints(command, include_extras=True)
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        summary = (function.__doc__ or "").partition("\n")[0]
+        COMMANDS[name] = Command(lambda _: typed(function, modules), summary, heading, translate)
+        return function
+
+    return register
+
+
+def typed(function: Callable[..., int], modules: Sequence[str] = ()) -> Callable[..., int]:
+    """Return a function with types in place of their names, which says what folder it made for its `out`."""
+    names: dict[str, Any] = {}
+    for module in modules:
+        names |= vars(importlib.import_module(f"{PACKAGE}.{module}"))
+    hints = typing.get_type_hints(function, localns=names, include_extras=True)
+
+    signature = inspect.signature(function)
+
+    def call(*args: Any, **options: Any) -> int:
+        out = signature.bind(*args, **options).arguments.get("out")
+        absent = [] if out is None else [path for path in (out, *out.parents) if not path.exists()]
+        code = function(*args, **options)
+        if made := next((path for path in absent if path.is_dir()), None):
+            print(f"{PROGRAM}: made the folder {made}", file=sys.stderr)
+        return code
+
+    call.__doc__, call.__annotations__ = function.__doc__, hints
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Parse the words that follow the name of a sub-command, and run it; return its exit code."""
+    chosen = COMMANDS[name]
+    words = chosen.translate(words)
+    function = chosen.make(words)
     hint = tyro.conf.arg(help_behavior_hint=default_hint)
-    command.__annotations__ = {k: v if k == "return" else Annotated[v, hint] for k, v in hints.items()}
-    return tyro.cli(command, prog=f"{PROGRAM} {name}", args=words, config=MARKERS, registry=REGISTRY)
+    given = {k: v if k == "return" else Annotated[v, hint] for k, v in function.__annotations__.items()}
+    function.__annotations__ = given
+    return tyro.cli(function, prog=f"{PROGRAM} {name}", args=words, config=MARKERS, registry=REGISTRY)
 
 
 def default_hint(default: str) -> str:

@@ -1,17 +1,17 @@
 """`train RECIPE` for every recipe, and `export`: networks, and the weights that come of them."""
 
-# No `from __future__ import annotations` here: tyro reads the annotations of functions made inside functions.
+from __future__ import annotations
 
 import argparse
 import shlex
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, PROGRAM, Out, follow
+from napari_synthseg.cli.terminal import COMMANDS, DONE, PROGRAM, TRAINING, Command, Out, command, follow, typed
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
@@ -23,22 +23,20 @@ SURE = ("synthseg", "robust")
 """Recipes whose weights say from which score on a scan needs no second look."""
 
 
-def make_train(name: str) -> Callable[..., Callable[..., int]]:
-    """What makes the sub-command `train NAME`, from the words that follow it: the run that they resume has options."""
+def make_train(name: str) -> Callable[[Sequence[str]], Callable[..., int]]:
+    """Return the maker of `train NAME`: a run that the words resume gives the defaults of its options."""
     entry = RECIPES[name]
 
-    def make(words: Sequence[str] = ()) -> Callable[..., int]:
-        options_type = entry.options
+    def make(words: Sequence[str]) -> Callable[..., int]:
         run = run_to_resume(words)
         own = runs.options_to_resume(run, name) if run is not None else None
 
         def train(
-            training: options_type = tyro.MISSING_NONPROP if own is None else own,  # type: ignore[valid-type]
+            training: Any = tyro.MISSING_NONPROP if own is None else own,
             estimate: bool = False,
             background: bool = False,
         ) -> int:
-            options: Any = training
-            options = replace(options, out=options.out.expanduser())
+            options = replace(training, out=training.out.expanduser())
             if estimate:
                 print(follow(runs.estimate(name, options)).sentence)
             elif background:
@@ -47,6 +45,7 @@ def make_train(name: str) -> Callable[..., Callable[..., int]]:
                 train_to_the_end(entry, runs.train_recorded(entry, options), options.out)
             return DONE
 
+        train.__annotations__["training"] = entry.options
         train.__doc__ = f"""{entry.summary}
 
         With --resume, options that are not given are those of the run in the folder --out.
@@ -55,14 +54,16 @@ def make_train(name: str) -> Callable[..., Callable[..., int]]:
             estimate: only try a few steps, and say what time and memory the whole training would take.
             background: train in a process of its own, behind other runs on this device; `runs list` shows it.
         """
-        return train
+        return typed(train)
 
-    make.__doc__ = entry.summary
     return make
 
 
+COMMANDS |= {f"train {name}": Command(make_train(name), entry.summary, TRAINING) for name, entry in RECIPES.items()}
+
+
 def run_to_resume(words: Sequence[str]) -> Path | None:
-    """The folder of the run that a command goes on with, told before its options are read; None: it begins one."""
+    """Return the folder of the run that a command resumes, before its options are read; None if it starts one."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--out", type=Path, nargs="?")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction)
@@ -71,9 +72,9 @@ def run_to_resume(words: Sequence[str]) -> Path | None:
 
 
 def train_to_the_end(entry: RecipeEntry, training: Generator[Progress, None, Path], run: Path) -> None:
-    """Follow a training, then say what came of it, and how its weights are used."""
+    """Follow a training, then say where its weights are and how they are used."""
     made = follow(training).absolute()
-    if not leads():
+    if not is_main_process():
         return
     steps = sum(runs.steps_done(run).values())
     done = f"Finished: {steps:,} steps in all, in {run.absolute()}"
@@ -84,7 +85,7 @@ def train_to_the_end(entry: RecipeEntry, training: Generator[Progress, None, Pat
     print(f"{done}; its weights are {made}\nTo use them: {PROGRAM} {use}")
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this process is alone, or the first of those that a cluster started."""
     from napari_synthseg.training.engine import distributed  # brings torch, which is there once something was trained
 
@@ -92,10 +93,10 @@ def leads() -> bool:
 
 
 def start_in_background(name: str, options: Any) -> str:
-    """Make a run, or take up the one in the folder with these options, and start it; says where it is.
+    """Make a run, or take up the one in the folder with these options, and start it; return where it is.
 
     Raises:
-        InputError: the folder holds a run and it is not to be resumed, or it cannot be started.
+        InputError: the folder holds a run and --resume is not given, or it cannot be started.
     """
     out = options.out.expanduser().absolute()
     if options.resume and runs.recipe_of(out) == name:
@@ -103,46 +104,34 @@ def start_in_background(name: str, options: Any) -> str:
     else:
         runs.create(name, options)
     runs.launch(out)
-    return f"{out} is being trained; `runs show {out.name}` tells how it goes."
+    return f"Training {out}; `runs show {out.name}` shows its progress."
 
 
-def make_export() -> Callable[..., int]:
-    """Turn a training run's checkpoints into weights that can be used."""
+@command("export", heading=TRAINING)
+def export(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    out: Out,
+    best: bool = False,
+    scores: Path | None = None,
+    confident_score: float | None = None,
+) -> int:
+    """Write weights of a training run's checkpoints, finished or not.
 
-    def export(
-        run: tyro.conf.Positional[Path],
-        out: Out,
-        best: bool = False,
-        scores: Path | None = None,
-        confident_score: float | None = None,
-    ) -> int:
-        """Turn the checkpoints of a training run, finished or not, into weights that can be used.
-
-        Args:
-            run: the run's folder.
-            out: the weights to write (.safetensors); their card is written beside them.
-            best: the checkpoints with the best validation scores instead of the newest.
-            scores: figures of `evaluate --json` on scans segmented with these weights, or of `evaluate-prompts --json`,
-                for their card.
-            confident_score: how sure the first stage is on ordinary scans; below, other orientations are looked at.
-        """
-        print(exported(run, out, best, scores, confident_score))
-        return DONE
-
-    return export
-
-
-def exported(run: Path, out: Path, best: bool, scores: Path | None, confident_score: float | None = None) -> Path:
-    """Make weights of a run's checkpoints.
-
-    Raises:
-        InputError: the folder holds no run, a checkpoint is missing, or the recipe knows no `confident_score`.
+    Args:
+        run: the run's folder, or the folder's name.
+        out: the weights to write (.safetensors); their card is written beside them.
+        best: the checkpoints with the best validation scores instead of the newest.
+        scores: figures of `evaluate --json` on scans segmented with these weights, or of `evaluate-prompts --json`,
+            for their card.
+        confident_score: how sure the first stage is on ordinary scans; below, other orientations are looked at.
     """
     check_weights_name(out)
-    entry = runs.recipe(runs.read_config(run).recipe)
+    folder = Path(run).expanduser() if Path(run).expanduser().is_dir() else runs.find_run(run)
+    entry = runs.recipe(runs.read_config(folder).recipe)
     wanted: dict[str, Any] = {"best": best, "scores": scores}
     if confident_score is not None:
         if entry.name not in SURE:
             raise InputError(f"Weights of the recipe {entry.name} have no confident score: leave that option out.")
         wanted["confident_score"] = confident_score
-    return entry.export(run, out, **wanted)
+    print(entry.export(folder, out, **wanted))
+    return DONE
