@@ -305,7 +305,7 @@ class Recipe(ABC):
 
 
 def progress_facts(states: Mapping[str, Mapping[str, Any]], best: bool) -> dict[str, Any]:
-    """Return facts for a card: steps done, whether fewer than asked for, and the validation score of the last stage.
+    """Return facts for a card: steps done, whether fewer than asked for, CPU-hours, and the last stage's score.
 
     Args:
         states: checkpoint of each stage.
@@ -316,6 +316,8 @@ def progress_facts(states: Mapping[str, Mapping[str, Any]], best: bool) -> dict[
     facts: dict[str, Any] = {"steps": steps if len(steps) > 1 else next(iter(steps.values()))}
     if not best and any(steps[stage] < asked[stage] for stage in steps):
         facts["stopped early"] = f"after {sum(steps.values()):,} of {sum(asked.values()):,} steps"
+    if seconds := sum(state.get("cpu_seconds", 0.0) for state in states.values()):
+        facts["cpu_hours"] = round(seconds / 3600, 2)
     last = list(states.values())[-1]
     score = last.get("best") if best else last.get("score")
     if isinstance(score, float) and abs(score) < float("inf"):

@@ -71,8 +71,10 @@ def test_a_resumed_run_ends_at_the_same_numbers(tmp_path) -> None:
     with pytest.raises(Stopped):
         run(fit(Line(), OPTIONS, tmp_path / "parts"), should_stop=stop)
     assert load_checkpoint(checkpoint(tmp_path / "parts", "train"))["step"] == 17
+    before = load_checkpoint(checkpoint(tmp_path / "parts", "train"))["cpu_seconds"]
     resumed = finish(tmp_path / "parts", resume=True)
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    assert load_checkpoint(checkpoint(tmp_path / "parts", "train"))["cpu_seconds"] >= before >= 0
 
 
 def test_without_resume_a_run_starts_anew(tmp_path) -> None:

@@ -264,6 +264,7 @@ class _Stage:
         self.score: float | None = None  # of the last validation
         self.began = self.saved = time.monotonic()
         self.told = -math.inf
+        self.cpu_before, self.cpu_began = 0.0, time.process_time()
 
     def take_up(self) -> None:
         """Go on from the newest checkpoint."""
@@ -279,7 +280,12 @@ class _Stage:
             for k, v in saved["average"].items():  # onto the model's own device
                 self.average.values[k].copy_(v)
         self.step, self.best, self.enough = saved["step"], saved["best"], saved.get("enough", False)
-        self.score = saved.get("score")
+        self.score, self.cpu_before = saved.get("score"), saved.get("cpu_seconds", 0.0)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that this stage has taken so far, over all its stretches, in seconds."""
+        return round(self.cpu_before + time.process_time() - self.cpu_began, 1)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -292,6 +298,7 @@ class _Stage:
             "best": self.best,
             "score": self.score,
             "enough": self.enough,
+            "cpu_seconds": self.cpu_seconds,
             "card": self.card(),
         }
 
@@ -335,6 +342,7 @@ class _Stage:
         now = time.monotonic()
         if now - self.told > TELL_MEMORY:
             figures["memory"] = memory_used(self.parameters[0].device if self.parameters else torch.device("cpu"))
+            figures["cpu_seconds"] = self.cpu_seconds
             self.told = now
         line = {"stage": self.name, "step": self.step, "steps": self.options.steps}
         self.events.append({**line, "seconds": round(now - self.began, 1), **figures})
