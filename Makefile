@@ -3,6 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo_output
+SHARED ?= ../shared
 SETUP := pyproject.toml hatch_build.py constraints.txt .ci/setup
 # Two processes with one thread each use two cores well; more processes where there are more cores. One that crashes is
 # not replaced: with tests shared out by file the rest would wait for it without end.
@@ -11,7 +12,7 @@ TEST_ENV := OMP_NUM_THREADS=1 NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 QT_LOGGING_RULE
 # A window needs a screen: a virtual one on Linux.
 SCREEN := $(if $(filter Linux,$(shell uname -s)),xvfb-run -a -s "-screen 0 1600x1200x24")
 
-.PHONY: demo test lint docs format app screenshots clean
+.PHONY: demo test lint docs format app screenshots train-shipped train-status train-stop clean
 
 demo: $(VENV)/.demo-ready
 	VENV="$(VENV)" .ci/demo "$(OUT)"
@@ -39,6 +40,13 @@ app: $(VENV)/.test-ready
 screenshots: $(VENV)/.test-ready
 	@.ci/packages
 	$(SCREEN) $(BIN)/python docs/make_screenshots.py
+
+# Trains the shipped weights further at the lowest priority, from the newest state in the user's cache.
+train-shipped: $(VENV)/.demo-ready
+	$(BIN)/python benchmarks/train_shipped.py start $(SHARED)
+
+train-status train-stop: $(VENV)/.demo-ready
+	@$(BIN)/python benchmarks/train_shipped.py $(@:train-%=%)
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist .mypy_cache .pytest_cache .ruff_cache napari_synthseg/napari.yaml napari_synthseg/resources

@@ -139,3 +139,17 @@ def test_official_networks_are_measured_on_a_cube_about_the_middle(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["cpu_s"]["network"] > 0 and found["peak_gib"] > 0
+
+
+def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_next_round(tmp_path):
+    campaign = script("train_shipped")
+    assert campaign.status(tmp_path)[1] == "locate: 0 steps, not begun, 0.00 CPU-hours"
+    step = {"stage": "locate", "took": 0.5, "cpu_seconds": 1800.0}
+    lines = [{**step, "step": 1499}, {**step, "step": 1500, "synthetic": 0.7, "score": 0.8}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert campaign.status(tmp_path)[1:3] == [
+        "locate: 1500 steps, 0.50 s a step, 0.50 CPU-hours",
+        "    1500  synthetic 0.7000  real T1 0.8000",
+    ]
+    second = campaign.options(tmp_path, tmp_path, 1, 2)
+    assert campaign.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 1600}

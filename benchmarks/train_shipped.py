@@ -1,0 +1,147 @@
+"""Train the shipped weights further, at the lowest priority, for as long as the machine is on.
+
+    python benchmarks/train_shipped.py start SHARED     # make train-shipped
+    python benchmarks/train_shipped.py status           # make train-status
+    python benchmarks/train_shipped.py stop             # make train-stop
+    python benchmarks/train_shipped.py export OUT.safetensors
+
+The campaign is one run of `train synthseg` in the user's cache. It starts from the shipped weights and alternates
+between both stages in rounds; every start resumes the newest state. `runs show` and the window follow it as any run.
+SHARED holds `data/label_maps` and `data/real_t1/validation`, which selects nothing but is scored at every validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Progress, Stopped, run
+from napari_synthseg.training import folder
+from napari_synthseg.training.engine.events import read_events, steps_that_count
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.runs.process import train_recorded
+from napari_synthseg.training.runs.run import is_active, request
+
+WEIGHTS = "synthseg-fast"
+RUN = platformdirs.user_cache_path("napari-synthseg") / "campaign" / WEIGHTS
+ROUND = {"locate": 1500, "refine": 800}
+"""Steps of each stage in a round."""
+HELD_OUT = ("training_seg_19", "training_seg_20")
+STOP_S = 120.0
+"""Seconds that a stop may take: a step ends, the state is written."""
+
+
+def main() -> int:
+    """Run one of the four commands; return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("command", choices=("start", "status", "stop", "export"))
+    parser.add_argument("path", type=Path, nargs="?", help="SHARED of start, or the file of export")
+    parser.add_argument("--run", type=Path, default=RUN, help="folder of the campaign")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=1000, help="rounds to train now")
+    a = parser.parse_args()
+    try:
+        if a.command == "start":
+            start(a.run, a.path or Path("../shared"), a.threads, a.rounds)
+        elif a.command == "status":
+            print("\n".join(status(a.run)))
+        elif a.command == "stop":
+            stop(a.run)
+        else:
+            print(recipes()["synthseg"].export(a.run, a.path or Path(f"{WEIGHTS}.safetensors")))
+    except (InputError, Stopped, KeyboardInterrupt) as error:
+        print(str(error) or "stopped", file=sys.stderr)
+        return 1
+    return 0
+
+
+def start(out: Path, shared: Path, threads: int, rounds: int) -> None:
+    """Train round after round until the rounds are done or a signal or request says stop."""
+    lowest_priority()
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    done = steps_done(out)
+    first = min(done[stage] // steps for stage, steps in ROUND.items())
+    for number in range(first + 1, first + 1 + rounds):
+        run(train_recorded(recipes()["synthseg"], options(out, shared, threads, number)), on_progress=tell)
+
+
+def options(out: Path, shared: Path, threads: int, number: int) -> Any:
+    """Return the options of the campaign up to the end of a round, counted from 1."""
+    total = sum(ROUND.values())
+    return recipes()["synthseg"].options(
+        label_maps=shared / "data" / "label_maps",
+        validation=shared / "data" / "real_t1" / "validation",
+        hold_out=HELD_OUT,
+        out=out,
+        resume=any((out / folder.CHECKPOINTS).glob("*.pt")),
+        start_from=WEIGHTS,
+        seed=7,
+        steps=number * total,
+        locate_fraction=ROUND["locate"] / total,
+        curriculum=(1.0, 1),
+        decay_fraction=0.0,
+        learning_rate=1e-3,
+        threads=threads,
+        name=WEIGHTS,
+    )
+
+
+def lowest_priority() -> None:
+    """Give way to everything else: the process's niceness, and that of its group on Linux."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
+
+
+def tell(report: Progress) -> None:
+    """Print a line at every validation and every hundredth step."""
+    if "score" in report.figures or report.done % 100 == 0:
+        numbers = {k: v for k, v in report.figures.items() if k in ("loss", "synthetic", "score")}
+        text = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
+        print(f"{time.strftime('%H:%M')} {report.stage} {report.done} of {report.total}: {text}", flush=True)
+
+
+def stop(out: Path) -> None:
+    """Ask the campaign to stop and wait until its state is written."""
+    request(out, do="stop")
+    end = time.monotonic() + STOP_S
+    while is_active(out) and time.monotonic() < end:
+        time.sleep(0.5)
+    print("still stopping" if is_active(out) else "stopped")
+
+
+def steps_done(out: Path) -> dict[str, int]:
+    """Return the steps that each stage has done, as its events say."""
+    done = dict.fromkeys(ROUND, 0)
+    for line in steps_that_count(read_events(out)):
+        done[line["stage"]] = line["step"]
+    return done
+
+
+def status(out: Path) -> list[str]:
+    """Return lines on each stage: steps, rate, CPU-hours, and its validation curve."""
+    lines = [f"{out}: {'running' if is_active(out) else 'not running'}"]
+    events = steps_that_count(read_events(out))
+    for stage in ROUND:
+        own = [line for line in events if line["stage"] == stage]
+        took = [line["took"] for line in own[-100:] if "took" in line]
+        cpu = max((line.get("cpu_seconds", 0.0) for line in own), default=0.0)
+        pace = f"{sum(took) / len(took):.2f} s a step" if took else "not begun"
+        lines.append(f"{stage}: {own[-1]['step'] if own else 0} steps, {pace}, {cpu / 3600:.2f} CPU-hours")
+        curve = [line for line in own if "score" in line]
+        lines += [f"  {one['step']:6d}  synthetic {one['synthetic']:.4f}  real T1 {one['score']:.4f}" for one in curve]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
