@@ -26,7 +26,8 @@ from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.training.synthfm import TrainSynthFMOptions, train
+from napari_synthseg.training.recipe import recipe
+from napari_synthseg.training.recipes.synthfm import TrainSynthFMOptions
 from napari_synthseg.weights.sam import frozen_source, load_model
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -75,17 +76,17 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
     if file.exists():
         return json.loads(file.read_text())
     common = TrainSynthFMOptions(
-        args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, cooldown=0.5, validate_every=10**9
+        out=args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5, validate_every=10**9
     )
     if name in VARIANTS:
         options = replace(common, steps=args.steps, **VARIANTS[name])
     else:
-        late = {"start_from": "default", "learning_rate": 1e-4, "cooldown": 1.0, "pool": 24}
+        late = {"start_from": "default", "learning_rate": 1e-4, "decay_fraction": 1.0, "pool": 24}
         options = replace(common, steps=args.late_steps, **{**late, **LATE[name]})
     weights = options.out / f"{options.name}.safetensors"
     if not weights.exists():
         torch.manual_seed(args.seed)
-        cli.follow(train(options))
+        cli.follow(recipe("synthfm").train(options))
     rows = cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session_of(weights)))
     file.write_text(json.dumps(rows))
     return rows

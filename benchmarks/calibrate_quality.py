@@ -37,7 +37,7 @@ from napari_synthseg.generator.sample import label_map_files, placed_affine, pre
 from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import path_beside
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model

@@ -28,12 +28,12 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.registry import build
+from napari_synthseg.training.data.labelled import NEAR, degraded_case
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.data.validation import Case, labelled_scans
 from napari_synthseg.training.engine.checkpoints import trained_state
 from napari_synthseg.training.folder import read_config
-from napari_synthseg.training.objectives.locate_refine import step_generator
-from napari_synthseg.training.robust.parts import NEAR, degraded_case
-from napari_synthseg.training.robust.recipes_fast import score_tissues
+from napari_synthseg.training.objectives.tissues import score_fast_tissues
 
 STILL: dict[str, Any] = {
     "rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "shearing": (0.0, 0.0), "translation_mm": (0.0, 0.0),
@@ -87,7 +87,7 @@ def compare(
             for i, case in enumerate(cases)
             for j in range(1 if kind == "none" else draws)
         ]
-        scores = {name: score_tissues(model, images, device) for name, model in models.items()}
+        scores = {name: score_fast_tissues(model, images, device) for name, model in models.items()}
         yield {"kind": kind, "images": len(images), **{name: list(one) for name, one in scores.items()}}
 
 

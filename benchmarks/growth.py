@@ -216,11 +216,13 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.phantom import head_phantom
     from napari_synthseg.training.data.label_maps import predicted_labels
-    from napari_synthseg.training.objectives.locate_refine import LocateRecipe
+    from napari_synthseg.training.data.synthetic import Heads
+    from napari_synthseg.training.objectives.locate_refine import Locate
 
     maps = [replace(prepared(head_phantom((192,) * 3))[0], name="map")]
-    model = LocateRefine(predicted_labels(maps, False))
-    recipe = LocateRecipe(model, maps, preset("fast"), batch=images, seed=1, device="cpu", validation=lambda m: {})
+    model = LocateRefine(predicted_labels(maps))
+    heads = Heads(maps, preset("fast"), model.labels, device="cpu")
+    recipe = Locate(model, heads, batch=images, seed=1, device="cpu", validation=lambda m: {})
     optimizer = torch.optim.AdamW(recipe.trained.parameters(), 1e-5)
 
     def work() -> None:

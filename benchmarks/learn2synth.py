@@ -36,12 +36,12 @@ from napari_synthseg.generator.acquisition import blur_matrix
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.networks.augmenter import Augmenter, Noise, SmallUNet, Unchanged
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.events import read_events, steps_that_count
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.losses import soft_dice_loss
-from napari_synthseg.training.learn2synth.hypergradient import Batch
-from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.objectives.hypergradient import Batch
+from napari_synthseg.training.objectives.learn2synth import Bilevel
 
 LEVELS = {"0": (0.0, 0.0), "0.05": (0.05, 0.05), "0.10": (0.1, 0.1), "0.15": (0.15, 0.15), "U": (0.025, 0.2)}
 """Preset deviations of the "real" images' noise, intensities in [0, 1]: the same, or uniform between two ends."""
@@ -236,7 +236,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
     torch.manual_seed(args.seed)
     augmenter: Augmenter = Noise(args.start) if kind == "learned" else Unchanged()
     classes = slices["classes"]
-    recipe = Learn2SynthRecipe(
+    recipe = Bilevel(
         Segmenter(),
         augmenter,
         Images(slices["train"], classes, LEVELS[level] if kind == "oracle" else (0.0, 0.0)),
@@ -244,8 +244,8 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
         seed=args.seed,
         device="cpu",
         validation=lambda model: {},
-        share=args.augmenter_rate / LEARNING_RATE,
-        teach_from=args.teach_from,
+        lr_scale=args.augmenter_rate / LEARNING_RATE,
+        warmup=args.teach_from,
         loss=slice_loss,
     )
     options = LoopOptions(args.steps, LEARNING_RATE, decay_fraction=0.2, validate_every=10**9)

@@ -41,11 +41,11 @@ from napari_synthseg.generator.record import draw
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import SmallUNet, build_augmenter
 from napari_synthseg.training.data.label_maps import read_maps
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
 from napari_synthseg.training.data.validation import Case, labelled_scans
 from napari_synthseg.training.engine.loop import LoopOptions, fit
-from napari_synthseg.training.learn2synth.hypergradient import Batch
-from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.objectives.hypergradient import Batch
+from napari_synthseg.training.objectives.learn2synth import Bilevel
 
 TISSUES = {
     "white matter": (2, 7, 16, 25, 28),
@@ -192,7 +192,7 @@ def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any
         model.load_state_dict(torch.load(args.out / "start.pt", weights_only=True))
     augmenter = build_augmenter(name if learns else "none", 3, 0.02)
     batches: Callable[[torch.Generator], Batch] = data.mirrored if name == "supervised" else data.synthetic
-    recipe = Learn2SynthRecipe(
+    recipe = Bilevel(
         model,
         augmenter,
         batches,
@@ -200,8 +200,8 @@ def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any
         seed=args.seed if first else args.seed + 1,
         device="cpu",
         validation=lambda model: {},
-        share=args.augmenter_rate / LEARNING_RATE,
-        teach_from=args.teach_from,
+        lr_scale=args.augmenter_rate / LEARNING_RATE,
+        warmup=args.teach_from,
     )
     options = LoopOptions(
         args.first if first else args.then, LEARNING_RATE, decay_fraction=0.0 if first else 0.3, validate_every=10**9

@@ -35,10 +35,11 @@ from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.prompting.decode import meant_parts
 from napari_synthseg.prompting.prompts import Prompts
-from napari_synthseg.training.synthfm import TrainSynthFMOptions, prompt_recipe, train
-from napari_synthseg.training.synthfm.prompt_validation import SETTINGS
-from napari_synthseg.training.synthfm.scene_encodings import EncodedScenes
-from napari_synthseg.training.synthfm.simulated_prompts import CELL, GivenPrompts, Window, draw_prompts
+from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Window, draw_prompts
+from napari_synthseg.training.data.scenes import SETTINGS, EncodedScenes
+from napari_synthseg.training.objectives import prompts as objective
+from napari_synthseg.training.recipe import recipe
+from napari_synthseg.training.recipes.synthfm import TrainSynthFMOptions
 from napari_synthseg.weights.sam import load_model
 
 SMALL = {"object_size": (0.02, 0.22), "region_grid": (3.0, 9.0)}
@@ -51,7 +52,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "narrow windows": ({}, NARROW),
     "as shipped": ({}, {}),
 }
-"""Changed priors and changed constants of `prompt_recipe`."""
+"""Changed priors and changed constants of `training.objectives.prompts`."""
 SHIPPED = {"shipped, whole answers": False, "shipped, parts that are meant": True}
 """Rows of the default weights: are parts that no prompt means left out?"""
 JUDGES = replace(ShapePriors(), object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
@@ -135,7 +136,8 @@ def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[lis
     """Figures of a variant, trained and measured now unless they are there."""
     file = file_of(args.out, name)
     options = TrainSynthFMOptions(
-        args.out / file.stem, seed=args.seed, learning_rate=4e-4, scene_steps=4, cooldown=0.5, validate_every=10**9,
+        out=args.out / file.stem, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5,
+        validate_every=10**9,
         steps=args.steps, scenes=file.stem,
     )  # fmt: skip
     weights = options.out / f"{options.name}.safetensors"
@@ -144,7 +146,7 @@ def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[lis
         if not weights.exists():
             with variant(file.stem, *VARIANTS[name]):
                 torch.manual_seed(args.seed)
-                cli.follow(train(options))
+                cli.follow(recipe("synthfm").train(options))
         return score(load_model(weights), judges, parts=True)
 
     return kept(file, measured)
@@ -168,7 +170,7 @@ def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> I
     with ExitStack() as stack:
         stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: replace(ShapePriors(), **priors)}))
         for key, value in constants.items():
-            stack.enter_context(patch.object(prompt_recipe, key, value))
+            stack.enter_context(patch.object(objective, key, value))
         yield
 
 

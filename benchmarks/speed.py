@@ -205,8 +205,9 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data.label_maps import predicted_labels
+    from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
-    from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
+    from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -215,8 +216,8 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     start_from(model, args.model)
     priors = preset(args.preset or "fast")
     common: dict[str, Any] = {"seed": 1, "device": args.device, "validation": lambda m: {}}
-    recipes: list[Any] = [LocateRecipe(model, maps, priors, batch=2, **common)]
-    recipes.append(RefineRecipe(model, maps, priors, batch=3, **common))
+    heads = Heads(maps, priors, model.labels, device=args.device)
+    recipes = [Locate(model, heads, batch=2, **common), Refine(model, heads, batch=3, **common)]
     optimizers = [torch.optim.AdamW(recipe.trained.parameters(), 1e-5) for recipe in recipes]
 
     def work(number: int) -> Any:
@@ -242,7 +243,8 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data.label_maps import predicted_labels
-    from napari_synthseg.training.objectives.unet_crops import PaperRecipe
+    from napari_synthseg.training.data.synthetic import RandomCrops
+    from napari_synthseg.training.objectives.unet_crops import UNetCrops
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -250,8 +252,9 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
         devices.quick_in_bfloat16 = lambda device: False
     maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
     model = UNet3d(predicted_labels(maps))
-    common: dict[str, Any] = {"seed": 1, "batch": 1, "device": args.device, "validation": lambda m: {}}
-    recipe = PaperRecipe(model, maps, preset(args.preset or "synthseg"), crop=args.size or 96, **common)
+    priors, crop = preset(args.preset or "synthseg"), args.size or 96
+    crops = RandomCrops(maps, priors, model.labels, batch=1, crop=crop, device=args.device)
+    recipe = UNetCrops(model, crops, model.labels, seed=1, device=args.device, validation=lambda m: {})
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
     def work(number: int) -> Any:

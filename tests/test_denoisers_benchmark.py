@@ -12,7 +12,7 @@ import torch
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.training.folder import checkpoint, write_config
-from napari_synthseg.training.robust.run import TrainRobustOptions, _parts
+from napari_synthseg.training.recipes.robust import TrainRobustOptions, parts
 from napari_synthseg.volume import Volume
 from tests.generator.builders import boxes
 from tests.test_benchmarks import script
@@ -23,9 +23,9 @@ bench = script("denoisers")
 
 def a_run(folder, seed: int, passing: bool):
     """A run's facts and checkpoints; its denoiser says the background everywhere, or passes S1's word on."""
-    options = TrainRobustOptions(folder, folder, s1_features=(2,) * 4, locator_features=(4,) * 4,
+    options = TrainRobustOptions(label_maps=folder, out=folder, s1_features=(2,) * 4, locator_features=(4,) * 4,
                                  refiner_features=(4,) * 3, denoiser_features=2)  # fmt: skip
-    card = {"network": "robust", "name": "tiny", "labels": list(LABELS), "parts": _parts(options, LABELS)}
+    card = {"network": "robust", "name": "tiny", "labels": list(LABELS), "parts": parts(options, LABELS)}
     write_config(folder, recipe="robust", options={}, card=card)
     checkpoint(folder, "s1").parent.mkdir()
     torch.manual_seed(seed)

@@ -12,7 +12,7 @@ import torch
 from napari_synthseg.generator.heart_phantom import STRUCTURES, contrasts, heart_image, heart_phantom
 from napari_synthseg.generator.subregions import split
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.objectives.organ_crops import organ_priors
 from tests.generator.builders import STILL
 from tests.test_benchmarks import script

@@ -1,6 +1,6 @@
 """Nothing listens on a port: not while scans are segmented, not while a network is trained, not in the widgets.
 
-`tests/batch` asks the same of `batch --jobs`, `tests/training/test_parallel.py` of several processes.
+`tests/batch` asks the same of `batch --jobs`, `tests/training/engine/test_distributed.py` of several processes.
 """
 
 from __future__ import annotations

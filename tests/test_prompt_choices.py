@@ -32,12 +32,12 @@ def test_bins_are_even_on_a_logarithmic_scale():
 
 
 def test_a_variant_changes_priors_and_windows_only_while_it_trains():
-    before = sizes.prompt_recipe.WINDOWS
+    before = sizes.objective.WINDOWS
     with sizes.variant("narrow", *sizes.VARIANTS["small shapes, narrow windows"]):
         assert SHAPE_PRESETS["narrow"].object_size == (0.02, 0.22)
-        assert sizes.prompt_recipe.WINDOWS == ((0.6, 2), (0.2, 3), (0.2, 4))
+        assert sizes.objective.WINDOWS == ((0.6, 2), (0.2, 3), (0.2, 4))
     assert "narrow" not in SHAPE_PRESETS
-    assert before is sizes.prompt_recipe.WINDOWS
+    assert before is sizes.objective.WINDOWS
 
 
 def test_the_scenes_that_judge_hold_any_size():

@@ -169,7 +169,7 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) ->
 @pytest.mark.slow
 def test_shipped_weights_and_a_robust_twin_segment_the_phantom(tmp_path) -> None:
     """End to end: a robust network that starts from the shipped weights is as good as they are on a clean scan."""
-    from napari_synthseg.training.robust.recipes_fast import warm_start
+    from napari_synthseg.training.objectives.tissues import warm_start
     from napari_synthseg.weights.store import load_model, save
 
     plain = load_model("synthseg-fast")

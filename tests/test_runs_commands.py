@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
-from napari_synthseg.training.options.robust import TrainRobustOptions
+from napari_synthseg.training.recipes.robust import TrainRobustOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.training.runs.process import train_recorded
 from tests.generator.builders import boxes
@@ -144,7 +144,11 @@ def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) 
     assert cli.main(["train", "synthfm", "--resume", "--out", str(out)]) == cli.BAD_INPUT
     assert "a run of `train synthseg`" in capsys.readouterr().err and not taken
     with pytest.raises(InputError, match="run of `train synthseg`"):
-        next(train_recorded(runs.RECIPES["robust"], TrainRobustOptions(tmp_path / "maps.npz", out, resume=True)))
+        next(
+            train_recorded(
+                runs.RECIPES["robust"], TrainRobustOptions(label_maps=tmp_path / "maps.npz", out=out, resume=True)
+            )
+        )
     assert runs.recipe_of(out) == "synthseg"
 
 

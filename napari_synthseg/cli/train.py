@@ -89,7 +89,7 @@ def is_main_process() -> bool:
     """Whether this process is alone, or the first of those that a cluster started."""
     from napari_synthseg.training.engine import distributed  # brings torch, which is there once something was trained
 
-    return distributed.seat().rank == 0
+    return distributed.own_rank().rank == 0
 
 
 def start_in_background(name: str, options: Any) -> str:

@@ -365,3 +365,14 @@ def recipes() -> dict[str, Recipe]:
     for module in pkgutil.iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")
     return dict(sorted(_registered.items(), key=lambda one: one[1].rank))
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in recipes():
+        raise InputError(f"There is no recipe {name!r}: choose {', '.join(recipes())}.")
+    return recipes()[name]

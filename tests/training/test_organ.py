@@ -19,8 +19,8 @@ from napari_synthseg.io import read_labels, read_volume, write_labels, write_vol
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data import pairs
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.objectives.organ_crops import OrganCrops, organ_priors, real_case, score
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.organ import TrainOrganOptions, of_one_piece

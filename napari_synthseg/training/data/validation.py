@@ -20,7 +20,7 @@ from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Several processes that train one network together, each on its part of every step's samples (data parallel).
+"""Data parallel training: several processes share the samples of every step.
 
-Fabric connects the processes and does the sums; the recipes draw the same random numbers everywhere, and each process
-makes the images that are its own. Losses are those of all samples together, and gradients are summed, so several
-processes learn what one would from a batch so many times as large, but for batch norms, whose statistics are a
-process's own. (Fabric's wrapper around a network is not used: it only sees `forward`, and the recipes call parts.)
+Fabric connects the processes and sums; every process draws the same random numbers and generates its own shard.
+Losses are those of all samples together and gradients are summed, so several processes learn exactly what one would
+from a larger batch, except that the statistics of batch norms are a process's own. (Fabric's wrapper around a network
+is not used: it only sees `forward`, and objectives call parts of networks.)
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 
 WORKER = "napari_synthseg.training.runs.process"
-MEETING = "NAPARI_SYNTHSEG_MEETING"
+RENDEZVOUS = "NAPARI_SYNTHSEG_RENDEZVOUS"
 """The file by which the processes of one machine meet: torch's own way is a port that any machine reaches."""
-PLACE = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", MEETING)
+VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", RENDEZVOUS)
 """What Fabric reads of the environment where somebody else started the processes, as torchrun does too; and ours."""
 
 
-class Team:
-    """The processes that train together; alone by default.
+class ProcessGroup:
+    """The processes that train together; a single one by default.
 
     Args:
         fabric: connects them; None: there is one process.
@@ -49,17 +49,17 @@ class Team:
         self.size: int = fabric.world_size if fabric else 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes down what happens, and validates."""
+    def is_main(self) -> bool:
+        """Whether this process logs, validates and saves."""
         return self.rank == 0
 
-    def mine(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The part of all samples of a step that is this process's: as many as everybody has, in their order."""
+    def shard(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part of all samples of a step, equally many for each, in their order."""
         each = len(items) // self.size
         return items[self.rank * each : (self.rank + 1) * each]
 
-    def total(self, own: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes; its gradient is that of the own part."""
+    def sum(self, own: torch.Tensor) -> torch.Tensor:
+        """Return the sum over the processes; its gradient is that of the own part."""
         if self.size == 1:
             return own
         with torch.no_grad():
@@ -78,47 +78,47 @@ class Team:
             p.grad = flat[at : at + p.numel()].view_as(p).clone()
             at += p.numel()
 
-    def from_leader(self, value: Item) -> Item:
-        """What the first process has."""
+    def broadcast(self, value: Item) -> Item:
+        """Return the value of the main process."""
         return value if self.size == 1 else self.fabric.broadcast(value, src=0)
 
 
-ALONE = Team()
-_team: list[Team] = [ALONE]
+SINGLE = ProcessGroup()
+_groups: list[ProcessGroup] = [SINGLE]
 
 
-def team() -> Team:
-    """Whoever this process trains with."""
-    return _team[-1]
+def process_group() -> ProcessGroup:
+    """Return the group that this process trains in."""
+    return _groups[-1]
 
 
 @contextmanager
-def in_team(one: Team) -> Iterator[None]:
-    """Inside, this process trains with others."""
-    _team.append(one)
+def joined(one: ProcessGroup) -> Iterator[None]:
+    """Train in a group inside the context."""
+    _groups.append(one)
     try:
         yield
     finally:
-        _team.pop()
+        _groups.pop()
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A process's place in a team, as its environment says it."""
+class Rank:
+    """Rank of a process and size of its group, as the environment says."""
 
     rank: int
     size: int
 
 
-def seat() -> Seat:
-    """The place that this process was started for, by `gathered` or by torchrun or a cluster's scheduler."""
+def own_rank() -> Rank:
+    """Return the rank that this process was started with, by `launched`, torchrun or a cluster's scheduler."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
-    return Seat(rank, size) if size > 1 else Seat(0, 1)
+    return Rank(rank, size) if size > 1 else Rank(0, 1)
 
 
 @contextmanager
-def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team]:
+def launched(device: str, count: int, arguments: Sequence[str]) -> Iterator[ProcessGroup]:
     """Start the other processes of this machine, unless somebody else did, and connect with them.
 
     Args:
@@ -130,33 +130,33 @@ def gathered(device: str, count: int, arguments: Sequence[str]) -> Iterator[Team
         InputError: Fabric is not installed, or there are not so many GPUs.
     """
     kind = device.partition(":")[0]
-    if kind == "cuda" and seat().size == 1 and torch.cuda.device_count() < count:
+    if kind == "cuda" and own_rank().size == 1 and torch.cuda.device_count() < count:
         raise InputError(f"There are {torch.cuda.device_count()} GPUs here, not {count}: ask for fewer devices.")
     others: list[subprocess.Popen[bytes]] = []
-    before = {name: os.environ.get(name) for name in PLACE}
+    before = {name: os.environ.get(name) for name in VARIABLES}
     folder = tempfile.mkdtemp(prefix="napari-synthseg-")
     try:
-        if seat().size == 1:
+        if own_rank().size == 1:
             place = {"NODE_RANK": "0", "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-            os.environ.update({**place, "LOCAL_RANK": "0", MEETING: os.path.join(folder, "meeting")})
+            os.environ.update({**place, "LOCAL_RANK": "0", RENDEZVOUS: os.path.join(folder, "rendezvous")})
             command = [sys.executable, "-m", WORKER, *arguments]
             others = [
                 subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank)}, stdin=subprocess.DEVNULL)
                 for rank in range(1, count)
             ]
-        with in_team(connected(kind, seat().size)):
-            yield team()
+        with joined(connect(kind, own_rank().size)):
+            yield process_group()
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        dismiss(others)
+        wait_for(others)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def dismiss(others: Sequence[subprocess.Popen[bytes]]) -> None:
+def wait_for(others: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for the other processes, who were told to end; end those that do not."""
     for one in others:
         try:
@@ -168,7 +168,7 @@ def dismiss(others: Sequence[subprocess.Popen[bytes]]) -> None:
         torch.distributed.destroy_process_group()
 
 
-def connected(kind: str, size: int) -> Team:
+def connect(kind: str, size: int) -> ProcessGroup:
     """Meet the other processes.
 
     Raises:
@@ -183,9 +183,9 @@ def connected(kind: str, size: int) -> Team:
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     backend = "nccl" if kind == "cuda" else "gloo"
-    if meeting := os.environ.get(MEETING):
-        place = Path(meeting).as_uri()
-        torch.distributed.init_process_group(backend, place, rank=seat().rank, world_size=size)
+    if rendezvous := os.environ.get(RENDEZVOUS):
+        place = Path(rendezvous).as_uri()
+        torch.distributed.init_process_group(backend, place, rank=own_rank().rank, world_size=size)
     nodes = max(1, size // int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     fabric = Fabric(
         accelerator="gpu" if kind == "cuda" else "cpu",
@@ -194,7 +194,7 @@ def connected(kind: str, size: int) -> Team:
         strategy=DDPStrategy(process_group_backend=backend),
     )
     fabric.launch()
-    return Team(fabric)
+    return ProcessGroup(fabric)
 
 
 def free_port() -> str:
@@ -204,7 +204,7 @@ def free_port() -> str:
         return str(s.getsockname()[1])
 
 
-def along(entry: Any, options: Any, device: str) -> Generator[Progress, None, Path]:
+def follow_main(entry: Any, options: Any, device: str) -> Generator[Progress, None, Path]:
     """Train along with the first process, in a folder that is thrown away: what counts is written by that one.
 
     Args:
@@ -213,6 +213,6 @@ def along(entry: Any, options: Any, device: str) -> Generator[Progress, None, Pa
         device: it trains on; where it is a GPU, this process takes the one of its own number.
     """
     here = f"cuda:{os.environ['LOCAL_RANK']}" if device.startswith("cuda") else device
-    with tempfile.TemporaryDirectory(prefix="napari-synthseg-") as own, gathered(device, seat().size, ()):
+    with tempfile.TemporaryDirectory(prefix="napari-synthseg-") as own, launched(device, own_rank().size, ()):
         job = entry.train(replace(options, out=Path(own) / "run", resume=False, device=here))
         return (yield from job)

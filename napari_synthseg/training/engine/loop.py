@@ -18,7 +18,7 @@ from napari_synthseg.devices import memory_used, resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
-from napari_synthseg.training.engine.distributed import Team, team
+from napari_synthseg.training.engine.distributed import ProcessGroup, process_group
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.optim import Optimizers, build_optimizer, restore
 from napari_synthseg.training.engine.watching import save_picture, watch
@@ -160,6 +160,11 @@ class EMA:
                 self.values[k].copy_(v)
 
 
+def to_device(model: Any, device: torch.device | str) -> Any:
+    """Move a network of 3D convolutions, its weights in the order that is quick."""
+    return model.to(device).to(memory_format=torch.channels_last_3d)
+
+
 def begin(options: Any) -> torch.device:
     """Set threads and seed of a run, and return the device to train on."""
     if options.threads:
@@ -199,16 +204,16 @@ def fit(
     stage = _Stage(objective, options, out, name, card or dict)
     if resume and checkpoint(out, name).exists():
         stage.take_up()
-    together = team()
+    together = process_group()
     if together.size > 1:
         _check_shared(objective)
-        stage.take(together.from_leader(stage.state()))
+        stage.take(together.broadcast(stage.state()))
     asked = watch()
     steps = options.steps if asked.trial is None else min(options.steps, stage.step + asked.trial)
     try:
         while _goes_on(together, stage.step < steps and not stage.enough):
             figures = stage.forward()
-            if together.leads and (stage.step % options.validate_every == 0 or stage.step == steps):
+            if together.is_main and (stage.step % options.validate_every == 0 or stage.step == steps):
                 figures |= stage.validate()
             stage.note(figures)
             if asked.picture_due(stage.step):
@@ -216,8 +221,8 @@ def fit(
             stage.save_now_and_then()
             yield Progress(name, stage.step, options.steps, figures)
     except GeneratorExit:
-        if together.leads:
-            together.from_leader("stop")  # the others wait to be told whether to go on
+        if together.is_main:
+            together.broadcast("stop")  # the others wait to be told whether to go on
         raise
     finally:
         atomic_save(stage.state(), checkpoint(out, name))
@@ -226,13 +231,13 @@ def fit(
     return objective.model
 
 
-def _goes_on(together: Team, wanted: bool) -> bool:
+def _goes_on(together: ProcessGroup, wanted: bool) -> bool:
     """Whether there is another step, as the first process says.
 
     Raises:
         Stopped: it was asked to stop.
     """
-    word = together.from_leader("go" if wanted else "over")
+    word = together.broadcast("go" if wanted else "over")
     if word == "stop":
         raise Stopped("stopped with the first process")
     return word == "go"
@@ -313,7 +318,7 @@ class _Stage:
         self.optimizer.zero_grad(set_to_none=True)
         loss, figures = objective.loss(self.step)
         loss.backward()
-        team().sum_gradients(self.parameters)
+        process_group().sum_gradients(self.parameters)
         if options.clip:
             figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.parameters, options.clip))
         if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.engine.distributed import process_group
 
 RUN = 4096
 """Voxels whose values are added one after the other."""
@@ -23,7 +23,7 @@ def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 
     top = 2.0 * _sums_of_labels(own, index.flatten(1), posteriors.shape[1])
     size = _sums_of_labels(torch.ones_like(own), index.flatten(1), posteriors.shape[1])
     bottom = posteriors.square().sum((2, 3, 4)) + size
-    return team().total((1.0 - ((top + eps) / (bottom + eps)).mean()) / team().size)
+    return process_group().sum((1.0 - ((top + eps) / (bottom + eps)).mean()) / process_group().size)
 
 
 def _sums_of_labels(values: torch.Tensor, index: torch.Tensor, k: int) -> torch.Tensor:
@@ -56,7 +56,7 @@ def dice_and_cross_entropy(
     own = p.gather(1, index[:, None])[:, 0]
     size = torch.bincount(index, minlength=k).to(p.dtype)
     overlap = torch.zeros(k, dtype=p.dtype, device=p.device).index_add(0, index, own)
-    size, overlap, predicted = team().total(torch.stack([size, overlap, p.sum(0)]))
+    size, overlap, predicted = process_group().sum(torch.stack([size, overlap, p.sum(0)]))
     dice = (2.0 * overlap + 1.0) / (predicted + size + 1.0)
     present = size > 0
     present[0] = False
@@ -72,4 +72,4 @@ def mean_of_all(own: torch.Tensor, index: torch.Tensor, weights: torch.Tensor | 
         weights: (K,) of the classes.
     """
     count = torch.tensor(float(len(index)), device=own.device) if weights is None else weights[index].sum()
-    return team().total(own) / team().total(count)
+    return process_group().sum(own) / process_group().sum(count)

@@ -12,11 +12,11 @@ from torch import nn
 from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.networks.hierarchy import Hierarchy, beside, one_hot
 from napari_synthseg.networks.transformers import Transformer
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import FIELD_MM, ScanSampler
 from napari_synthseg.training.finetune.targets import grouped, target_losses
-from napari_synthseg.training.objectives.locate_refine import step_generator
 
 Synthetic = Callable[[torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 """Draws a (1, 1, X, Y, Z) synthetic image in [0, 1] and its (1, X, Y, Z) channels of the network."""

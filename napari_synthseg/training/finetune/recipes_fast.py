@@ -6,27 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
-from napari_synthseg.devices import to_memory
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.brains import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
-from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
+from napari_synthseg.training.data.synthetic import Heads, rescaled, step_generator
+from napari_synthseg.training.engine.loop import Validation
 from napari_synthseg.training.finetune.patience import Patience
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
 from napari_synthseg.training.finetune.targets import IGNORED, grouped, target_losses
-from napari_synthseg.training.objectives.locate_refine import (
-    Crops,
-    LocateRecipe,
-    RefineRecipe,
-    Validation,
-    percentile_limits,
-    rescaled,
-    step_generator,
-)
+from napari_synthseg.training.objectives.locate_refine import Crops, Locate, Refine, crop_around
 
 LOCATE_POWER, REFINE_POWER = 0.33, 0.25
 """Of the cross-entropy's weights, as in `train synthseg`."""
@@ -74,7 +67,7 @@ class _Mixed:
         return targets.picture(image, truth, grouped(logits[None].float(), targets.groups)[0].argmax(0))
 
 
-class ScanLocateRecipe(_Mixed, LocateRecipe):
+class ScanLocateRecipe(_Mixed, Locate):
     """Stage 1: whole heads at 2 mm, scans among them.
 
     Args:
@@ -98,12 +91,10 @@ class ScanLocateRecipe(_Mixed, LocateRecipe):
         share: float,
         **options,
     ) -> None:
-        super().__init__(model, maps, priors, weight_power=LOCATE_POWER, **options)
+        heads = Heads(maps, priors, model.labels, device=options["device"])
+        net = model.locator.s2 if isinstance(model, RobustLocateRefine) else model.locator
+        super().__init__(model, heads, net=net, weight_power=LOCATE_POWER, **options)
         self.mix(sampler, share if maps else 0.0, LOCATE_POWER)
-
-    @property
-    def trained(self) -> nn.Module:  # type: ignore[override]
-        return self.model.locator.s2 if isinstance(self.model, RobustLocateRefine) else self.model.locator
 
     def real_head(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """A scan at 2 mm in the locator's field of view: image in [0, 1] and targets."""
@@ -119,16 +110,13 @@ class ScanLocateRecipe(_Mixed, LocateRecipe):
             if real[-1]:
                 image, truth = self.real_head(g)
             else:
-                record, label_map, sample = self.head(g)
-                image, truth = (
-                    rescaled(sample.image, percentile_limits(sample.image)),
-                    self.channels(record, label_map, sample),
-                )
+                head = self.heads.head(g)
+                image, truth = rescaled(head.image), head.channels()
             images.append(image)
             truths.append(truth)
         position = int(torch.randint(8, (1,), generator=g))
         net: SubvoxelUNet = self.model.locator
-        with self.autocast():
+        with bfloat16_where_quick(self.device):
             logits = net.logits_at(net.trunk(to_memory(torch.stack(images)[:, None])), position)
         truth, total, figures = subvoxel(torch.stack(truths), position), torch.zeros((), device=self.device), {}
         for kind, name in ((True, "scans"), (False, "synthetic")):
@@ -142,12 +130,12 @@ class ScanLocateRecipe(_Mixed, LocateRecipe):
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """A scan of a step at 2 mm."""
         image, truth = self.real_head(step_generator(self.seed + 31, step))
-        with self.autocast():
+        with bfloat16_where_quick(self.device):
             logits = self.model.locator(to_memory(image[None, None]))[0]
         return self.pictured(image, truth, logits)
 
 
-class ScanRefineRecipe(_Mixed, RefineRecipe):
+class ScanRefineRecipe(_Mixed, Refine):
     """Stage 2: crops at 1 mm of scans, or of synthetic heads, that the locator has just seen.
 
     Args: as `ScanLocateRecipe`.
@@ -165,7 +153,8 @@ class ScanRefineRecipe(_Mixed, RefineRecipe):
         share: float,
         **options,
     ) -> None:
-        super().__init__(model, maps, priors, weight_power=REFINE_POWER, **options)
+        heads = Heads(maps, priors, model.labels, device=options["device"])
+        super().__init__(model, heads, weight_power=REFINE_POWER, **options)
         self.mix(sampler, share if maps else 0.0, REFINE_POWER)
 
     @torch.no_grad()
@@ -174,7 +163,7 @@ class ScanRefineRecipe(_Mixed, RefineRecipe):
         drawn, model = self.sampler.draw(g), self.model
         image, coarse, limits = self.sampler.on(drawn, Grid.centred(model.head_shape, model.head_spacing))
         seen = to_memory(image[None, None])
-        with self.autocast():
+        with bfloat16_where_quick(self.device):
             posteriors = model.locate(seen)
         appearance = model.appearance(seen, posteriors).expand(self.batch, -1, -1)
         inside, half = ((coarse > 0) & (coarse != IGNORED)).nonzero(), self.crop // 4
@@ -183,9 +172,8 @@ class ScanRefineRecipe(_Mixed, RefineRecipe):
         images, priors, targets = [], [], []
         for _ in range(self.batch):
             at = inside[int(torch.randint(len(inside), (1,), generator=g))].tolist()
-            low = [min(max(c - half, 0), n - 2 * half) for c, n in zip(at, model.head_shape, strict=True)]
-            origin = tuple((a - 0.5 * (n - 1)) * 2.0 - 0.5 for a, n in zip(low, model.head_shape, strict=True))
-            fine, truth, _ = self.sampler.on(drawn, Grid((self.crop,) * 3, 1.0, origin), limits)  # type: ignore[arg-type]
+            low, part = crop_around(at, self.crop)
+            fine, truth, _ = self.sampler.on(drawn, part, limits)
             images.append(fine)
             targets.append(truth)
             x, y, z = (slice(a, a + 2 * half) for a in low)
@@ -194,24 +182,16 @@ class ScanRefineRecipe(_Mixed, RefineRecipe):
             to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets)
         )
 
-    def logits(self, crops: Crops, position: int) -> torch.Tensor:
-        """(B, K, 48, 48, 48) logits of one sub-voxel position."""
-        net = self.model.refiner
-        with self.autocast():
-            features = net.trunk(crops.image, net.hints(crops.image, crops.prior, crops.appearance))
-            logits = net.logits_at(features, position)
-        return logits.float() + net.term(crops.image, log_prior(crops.prior), crops.appearance, position)
-
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 37, step)
         real = not self.synthetic(g)
         crops = self.real_crops(g) if real else self.crops(g)
         position = int(torch.randint(8, (1,), generator=g))
-        entropy, dice = self.losses(self.logits(crops, position), subvoxel(crops.targets, position), real)
+        entropy, dice = self.losses(self.logits(crops, [position])[0], subvoxel(crops.targets, position), real)
         return entropy + dice, {f"soft_dice_{'scans' if real else 'synthetic'}": 1.0 - float(dice.detach())}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """A crop of a scan: every second voxel of what the network sees."""
         crops = self.real_crops(step_generator(self.seed + 37, step))
-        logits = self.logits(crops, 0)
+        logits = self.logits(crops, [0])[0]
         return self.pictured(subvoxel(crops.image[0, 0], 0), subvoxel(crops.targets[0], 0), logits[0])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from napari_synthseg.generator.brains import Grid
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 from napari_synthseg.training.finetune.changes import Change, draw_change, finished, mild, shown
 from napari_synthseg.training.finetune.scans import LabelledScan
 from napari_synthseg.training.finetune.targets import IGNORED, Targets
-from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled
 
 NEAR_LABELS = 0.75
 """Share of the crops of whole-scan networks that lie around a labelled voxel; the others lie anywhere."""

@@ -14,8 +14,8 @@ from napari_synthseg.generator.brains import apply, crop_grid, target
 from napari_synthseg.generator.labelmap import LabelMap, prepare
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 from napari_synthseg.training.finetune.scans import RawScan
-from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled
 
 LESION_SIDES = (25, 57)
 """Left and right lesions of white matter in label maps."""

@@ -32,7 +32,7 @@ from napari_synthseg.training.finetune.weights_of_run import is_run as is_run
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.finetune import ANEW, STAGE, TrainFinetuneOptions, stages
 from napari_synthseg.training.options.finetune import has_two_stages as has_two_stages
-from napari_synthseg.training.robust.run import NOISE
+from napari_synthseg.training.recipes.robust import NOISE
 from napari_synthseg.weights import catalogue
 
 logger = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from napari_synthseg.inference.presets import OWN
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.pairs import LabelledScan
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
 from napari_synthseg.training.engine.watching import doing
-from napari_synthseg.training.objectives.locate_refine import step_generator
 
 USUAL_SIDE = 160
 """Side in voxels for which the lengths of the priors are made."""

@@ -22,7 +22,7 @@ from napari_synthseg.io import read_volume, stem
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.standardise import PERCENTILES, standardise
-from napari_synthseg.training.objectives.locate_refine import percentile_limits, rescaled
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from napari_synthseg.networks.pretraining import (
     random_mask,
     whole,
 )
-from napari_synthseg.training.engine.distributed import team
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.data.synthetic import step_generator
+from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.pretrain.crops import Crops
 from napari_synthseg.training.pretrain.recipe import Explained, PretextRecipe, beside
 
@@ -59,11 +59,11 @@ class MaskedRecipe(PretextRecipe):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)
         images = self.drawn(g)
-        mask = torch.stack(list(team().mine(list(self.mask(self.batch * team().size, g)))))
+        mask = torch.stack(list(process_group().shard(list(self.mask(self.batch * process_group().size, g)))))
         wanted = self.wanted(images)
         with self.autocast():
             found = self.autoencoder(images, mask)
-        error, explained = team().total(masked_error(found, wanted, mask) / team().size), Explained()
+        error, explained = process_group().sum(masked_error(found, wanted, mask) / process_group().size), Explained()
         explained.add(found[mask], wanted[mask])
         return error, {"explained": explained.share}
 

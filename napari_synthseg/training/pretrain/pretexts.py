@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.networks.pretraining import SwinPretexts, contrastive_loss
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 from napari_synthseg.training.pretrain.recipe import Explained, PretextRecipe, beside
 from napari_synthseg.training.pretrain.views import cut_out, random_turns, turned

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from napari_synthseg.devices import bfloat16_where_quick
-from napari_synthseg.training.engine.distributed import team
+from napari_synthseg.training.data.synthetic import step_generator
+from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.engine.loop import Objective
-from napari_synthseg.training.objectives.locate_refine import step_generator
 from napari_synthseg.training.pretrain.crops import Crops
 
 VALIDATED = 8
@@ -66,8 +66,8 @@ class PretextRecipe(Objective):
 
     def drawn(self, g: torch.Generator) -> torch.Tensor:
         """(B, 1, edge, edge, edge) crops of a step; where several processes train, this one's."""
-        seeds = torch.randint(2**62, (self.batch * team().size,), generator=g).tolist()
-        crops = [self.crops.draw(torch.Generator().manual_seed(seed)) for seed in team().mine(seeds)]
+        seeds = torch.randint(2**62, (self.batch * process_group().size,), generator=g).tolist()
+        crops = [self.crops.draw(torch.Generator().manual_seed(seed)) for seed in process_group().shard(seeds)]
         return torch.stack(crops)[:, None].to(self.device)
 
     def validated(self, number: int) -> tuple[torch.Tensor, torch.Generator]:

@@ -134,10 +134,11 @@ def _fast(
 ) -> Iterator[Stage]:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data import validation
+    from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
-    from napari_synthseg.training.engine.distributed import team
+    from napari_synthseg.training.engine.distributed import process_group
     from napari_synthseg.training.engine.loop import LoopOptions
-    from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
+    from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
     model = LocateRefine(data.labels, options.locator_features, options.refiner_features)
     if options.start_from:
@@ -157,28 +158,21 @@ def _fast(
     def scores(score: Any) -> Any:
         return lambda m: validation.figures(score, m, data.heads, data.scans, device)
 
-    common: dict[str, Any] = {"seed": options.seed, "device": device, "curriculum": options.curriculum}
-    locate = LocateRecipe(
+    common: dict[str, Any] = {"seed": options.seed, "device": device}
+    heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum)
+    locate = Locate(
         model,
-        data.maps,
-        data.priors,
+        heads,
         batch=options.batch or 2,
         validation=scores(validation.score_locator),
         weight_power=0.33,
         **common,
     )
     begun = options.start_from or (options.resume and folder.checkpoint(options.out, "locate").exists())
-    if team().leads and not begun:  # the others get what the first process has
+    if process_group().is_main and not begun:  # the others get what the main process has
         locate.set_position()
     yield Stage("locate", locate, loop)
-    refine = RefineRecipe(
-        model,
-        data.maps,
-        data.priors,
-        batch=options.batch or 3,
-        validation=scores(validation.score_refiner),
-        **common,
-    )
+    refine = Refine(model, heads, batch=options.batch or 3, validation=scores(validation.score_refiner), **common)
     yield Stage("refine", refine, replace(loop, steps=steps["refine"]))
 
 
@@ -187,22 +181,22 @@ def _paper(
 ) -> Iterator[Stage]:
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data import validation
+    from napari_synthseg.training.data.synthetic import RandomCrops
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.loop import LoopOptions
-    from napari_synthseg.training.objectives.unet_crops import PaperRecipe
+    from napari_synthseg.training.objectives.unet_crops import UNetCrops
 
     model = UNet3d(data.labels, features=options.features)
     if options.crop % model.multiple:
         raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
     if options.start_from:
         start_from(model, options.start_from)
-    objective = PaperRecipe(
+    crops = RandomCrops(data.maps, data.priors, data.labels, batch=options.batch or 1, crop=options.crop, device=device)
+    objective = UNetCrops(
         model,
-        data.maps,
-        data.priors,
+        crops,
+        data.labels,
         seed=options.seed,
-        batch=options.batch or 1,
-        crop=options.crop,
         device=device,
         validation=lambda m: validation.figures(validation.score_unet, m, data.heads, data.scans, device),
     )

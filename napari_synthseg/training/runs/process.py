@@ -141,8 +141,8 @@ def train_recorded(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from napari_synthseg.training.engine import distributed
 
-        if distributed.seat().rank:  # started by torchrun or a cluster: the main process keeps the record
-            return (yield from distributed.along(entry, options, devices_for(options.device)[0]))
+        if distributed.own_rank().rank:  # started by torchrun or a cluster: the main process keeps the record
+            return (yield from distributed.follow_main(entry, options, devices_for(options.device)[0]))
     new, stages = not out.exists(), entry.stages(options)
     if not options.resume:
         _check_new(out, entry, stages)
@@ -230,9 +230,9 @@ def _process_group(options: Any, device: str) -> contextlib.AbstractContextManag
     from napari_synthseg.training.engine import distributed
 
     count = getattr(options, "devices", 1)
-    if count == 1 and distributed.seat().size == 1:
+    if count == 1 and distributed.own_rank().size == 1:
         return contextlib.nullcontext()
-    return distributed.gathered(device, count, [str(options.out.absolute()), "--worker", device])
+    return distributed.launched(device, count, [str(options.out.absolute()), "--worker", device])
 
 
 class _Activity:
@@ -364,7 +364,7 @@ def work(path: Path, wait: bool) -> int:
 
 def ddp_worker(path: Path, device: str) -> int:
     """Train along with the main process of a run in `path`, which trains on `device`; the exit code is 0 or 1."""
-    from napari_synthseg.training.engine.distributed import along
+    from napari_synthseg.training.engine.distributed import follow_main
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the main process decides
@@ -372,7 +372,7 @@ def ddp_worker(path: Path, device: str) -> int:
     entry = recipe(config["recipe"])
     options = entry.read_options(config["options"])
     try:
-        run(along(entry, options, device))
+        run(follow_main(entry, options, device))
     except Stopped:
         return 0
     except RuntimeError as error:

@@ -62,28 +62,6 @@ _WAITING: dict[str, RecipeEntry] = {
     entry.name: entry
     for entry in (
         RecipeEntry(
-            "robust",
-            "SynthSeg+",
-            "Three networks in a row, for clinical scans of low quality.",
-            f"{HERE}.options.robust:TrainRobustOptions",
-            f"{HERE}.robust",
-        ),
-        RecipeEntry(
-            "synthfm",
-            "SynthFM",
-            "A network that answers clicks, from synthetic scenes alone.",
-            f"{HERE}.options.synthfm:TrainSynthFMOptions",
-            f"{HERE}.synthfm",
-            "prompt SCAN --inside X Y Z -o OBJECT.nii.gz --model WEIGHTS",
-        ),
-        RecipeEntry(
-            "learn2synth",
-            "Learn2Synth",
-            "A segmentation network, its synthesis tuned by a few labelled scans.",
-            f"{HERE}.options.learn2synth:TrainLearn2SynthOptions",
-            f"{HERE}.learn2synth.train",
-        ),
-        RecipeEntry(
             "pretrain",
             "Pre-train",
             "An encoder of transformers, trained on scans without labels.",

@@ -115,7 +115,7 @@ def _prompts(made: Scene, seed: int, turn: int) -> Prompts:
     import torch
 
     from napari_synthseg.generator.shapes.scenes import pick_target
-    from napari_synthseg.training.synthfm.simulated_prompts import Window, draw_plan, draw_points
+    from napari_synthseg.training.data.prompts import Window, draw_plan, draw_points
 
     generator = torch.Generator().manual_seed((~seed + 7919 * turn) % 2**31)  # not that of the scene
     number = pick_target(made, generator)

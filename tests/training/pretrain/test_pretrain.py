@@ -16,7 +16,7 @@ from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.pretraining import MaskedAutoencoder
 from napari_synthseg.networks.transformers import SMALL, SwinUnetr, Unetr
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
-from napari_synthseg.training.engine.distributed import Team, in_team
+from napari_synthseg.training.engine.distributed import ProcessGroup, joined
 from napari_synthseg.training.engine.watching import Watch, watched
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
@@ -121,7 +121,7 @@ class Blocks:
         )
 
 
-class Half(Team):
+class Half(ProcessGroup):
     """One of two processes that only pretends to know the other."""
 
     def __init__(self, rank: int) -> None:
@@ -135,7 +135,7 @@ def test_two_processes_share_the_crops_of_a_step() -> None:
     own = {"crops": Blocks(), "held_out": Blocks()}
     losses = []
     for rank in range(2):
-        with in_team(Half(rank)):
+        with joined(Half(rank)):
             losses.append(float(recipe(**own).loss(0)[0].detach()))
     assert losses[0] != losses[1]
     assert sum(losses) == pytest.approx(float(recipe(batch=4, **own).loss(0)[0].detach()), rel=1e-5)

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QLineEdit
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, PositiveInt, field_of, fields_of
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.training.options.robust import TrainRobustOptions
+from napari_synthseg.training.recipes.robust import TrainRobustOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.form import OptionsForm

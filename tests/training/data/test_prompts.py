@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.training.synthfm.simulated_prompts import (
+from napari_synthseg.training.data.prompts import (
     CELL,
     Plan,
     Window,

@@ -10,9 +10,10 @@ from napari_synthseg.generator.labelmap import prepare
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
-from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
-from napari_synthseg.training.objectives.unet_crops import PaperRecipe
-from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe
+from napari_synthseg.training.data.synthetic import Heads, RandomCrops
+from napari_synthseg.training.objectives.locate_refine import Locate, Refine
+from napari_synthseg.training.objectives.tissues import tissues_found
+from napari_synthseg.training.objectives.unet_crops import UNetCrops
 from tests.generator.builders import boxes
 
 LABELS = (0, 2, 17, 41, 53)
@@ -31,19 +32,22 @@ def kinds_of_convolutions(recipe) -> set[torch.dtype]:
     return seen
 
 
-def recipe_of(kind: type):
+def recipe_of(kind: str):
     maps = [prepare(boxes(side=24), name="map")]
-    common = {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}}
+    common = {"seed": 1, "device": "cpu", "validation": lambda m: {}}
     torch.manual_seed(0)
-    if kind is PaperRecipe:
-        return PaperRecipe(UNet3d(LABELS, features=2), maps, preset("synthseg"), crop=32, **common)
-    if kind is DenoisePaperRecipe:
-        s1 = UNet3d(5, features=2)
-        return kind(Denoiser(5), maps, preset("synthseg"), s1=s1, labels=LABELS, crop=32, **common)
-    return kind(LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)), maps, preset("fast"), **common)
+    if kind in ("locate", "refine"):
+        model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4))
+        heads = Heads(maps, preset("fast"), LABELS, device="cpu")
+        return (Locate if kind == "locate" else Refine)(model, heads, batch=1, **common)
+    crops = RandomCrops(maps, preset("synthseg"), LABELS, batch=1, crop=32, device="cpu")
+    if kind == "paper":
+        return UNetCrops(UNet3d(LABELS, features=2), crops, LABELS, **common)
+    view = tissues_found(UNet3d(5, features=2), LABELS, "cpu")
+    return UNetCrops(Denoiser(5), crops, range(5), view=view, **common)
 
 
-@pytest.mark.parametrize("kind", [LocateRecipe, RefineRecipe, PaperRecipe, DenoisePaperRecipe])
+@pytest.mark.parametrize("kind", ["locate", "refine", "paper", "denoise"])
 @pytest.mark.parametrize("quick", [True, False])
 def test_convolutions_compute_in_what_the_processor_is_quick_at(kind, quick, monkeypatch) -> None:
     monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: quick)
@@ -54,7 +58,7 @@ def test_bfloat16_changes_the_papers_loss_little(monkeypatch) -> None:
     losses = []
     for quick in (True, False):
         monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device, quick=quick: quick)
-        losses.append(float(recipe_of(PaperRecipe).loss(1)[0].detach()))
+        losses.append(float(recipe_of("paper").loss(1)[0].detach()))
     assert losses[0] == pytest.approx(losses[1], rel=5e-3)
 
 

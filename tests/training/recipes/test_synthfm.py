@@ -13,21 +13,24 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting import Session
-from napari_synthseg.training import synthfm
+from napari_synthseg.training.data.scenes import PromptValidation
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.synthfm import TrainSynthFMOptions, export, mean_scores, prompt_validation, train
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.synthfm import STAGE, TrainSynthFMOptions, untrained
 from napari_synthseg.weights import catalogue, store
 from napari_synthseg.weights.sam import encoder_file, load_model
 
 SIZE = 64
+RECIPE = recipes()["synthfm"]
+train, export, mean_scores = RECIPE.train, RECIPE.export, RECIPE.mean_scores
 
 
 @pytest.fixture
 def encoder(tmp_path, monkeypatch) -> Path:
     """Weights of a small promptable model with an encoder of its own."""
     monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
-    monkeypatch.setattr(prompt_validation.PromptValidation.__init__, "__defaults__", (1, 1, True, False))
+    monkeypatch.setattr(PromptValidation.__init__, "__defaults__", (1, 1, True, False))
     torch.manual_seed(0)
     path = tmp_path / "small.safetensors"
     card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
@@ -37,7 +40,7 @@ def encoder(tmp_path, monkeypatch) -> Path:
 
 def options(encoder: Path, out: Path, **given) -> TrainSynthFMOptions:
     given = {"steps": 4, "batch": 2, "pool": 2, "validate_every": 2, "device": "cpu", **given}
-    return TrainSynthFMOptions(out, str(encoder), **given)
+    return TrainSynthFMOptions(out=out, encoder=str(encoder), **given)
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])
@@ -71,13 +74,13 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(encoder, tmp_path) -> None:
 
 
 def load_checkpoint_of(folder: Path) -> dict:
-    return load_checkpoint(checkpoint(folder, synthfm.STAGE))
+    return load_checkpoint(checkpoint(folder, STAGE))
 
 
 def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:
     first = run(train(options(encoder, tmp_path / "first")))
-    second = TrainSynthFMOptions(tmp_path / "second", str(encoder), start_from=str(first), device="cpu")
-    start, trained = synthfm.untrained(second), load_model(first)
+    second = TrainSynthFMOptions(out=tmp_path / "second", encoder=str(encoder), start_from=str(first), device="cpu")
+    start, trained = untrained(second), load_model(first)
     torch.testing.assert_close(start.mask_decoder.state_dict(), trained.mask_decoder.state_dict())
 
 
@@ -116,7 +119,7 @@ def test_the_encoder_of_a_checkpoint_is_kept_apart(tmp_path, monkeypatch) -> Non
 
 def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
     run(train(options(encoder, tmp_path / "run", steps=1)))
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="contains a run already"):
         run(train(options(encoder, tmp_path / "run", steps=1)))
 
 
@@ -126,7 +129,7 @@ def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
         ({"scenes": "cats"}, "no preset 'cats'"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"workers": -1}, "workers must be at least 0"),
-        ({"cooldown": 2.0}, "cooldown must lie between 0 and 1"),
+        ({"decay_fraction": 2.0}, "decay_fraction must lie between 0 and 1"),
         ({"encoder": "nothing.pt"}, "does not exist"),
     ],
 )
@@ -138,7 +141,7 @@ def test_options_out_of_range_are_refused_in_a_sentence(encoder, tmp_path, given
 
 
 def test_a_folder_without_a_run_cannot_be_exported(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"has no checkpoint prompts.pt"):
+    with pytest.raises(InputError, match="not a `train synthfm` run"):
         export(tmp_path, tmp_path / "x.safetensors")
 
 

@@ -47,7 +47,7 @@ def learning(module: nn.Module) -> dict[str, nn.Parameter]:
 def two_passes(
     segmenter: nn.Module,
     augment: Callable[[torch.Tensor], torch.Tensor],
-    taught: Sequence[nn.Parameter],
+    learned: Sequence[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     synthetic: Batch,
     real: Batch | None,
@@ -57,30 +57,30 @@ def two_passes(
 
     Args:
         segmenter: S_phi, called with images; its buffers (running averages) see the synthetic pass alone.
-        augment: A_theta; what is random in it does not matter here, but the images it gives must depend on `taught`.
-        taught: the parameters theta that get a hypergradient; none, and the real pass is left out.
+        augment: A_theta; what is random in it does not matter here, but the images it gives must depend on `learned`.
+        learned: the parameters theta that get a hypergradient; none, and the real pass is left out.
         optimizer: `torch.optim.SGD` or `Adam` over all of the segmenter's learning parameters, about to make the step.
         synthetic: images and targets of the synthetic pass.
-        real: those of the real pass; needed where something is taught.
+        real: those of the real pass; needed if something is learned.
         loss: of what the segmenter gives and a target.
 
     Raises:
-        ValueError: the optimizer is of another kind, or there are no real images to teach with.
+        ValueError: the optimizer is of another kind, or there are no real images to learn from.
     """
     own = learning(segmenter)
     images, target = synthetic
     first = loss(segmenter(augment(images)), target)
     inner = torch.autograd.grad(
-        first, list(own.values()), create_graph=bool(taught), allow_unused=True, materialize_grads=True
+        first, list(own.values()), create_graph=bool(learned), allow_unused=True, materialize_grads=True
     )
-    if not taught:
+    if not learned:
         return Passes(first.detach(), None, inner, ())
     if real is None:
         raise ValueError("An augmenter that learns needs real images.")
     moved = moved_parameters(optimizer, own, inner)
     buffers = {name: b.clone() for name, b in segmenter.named_buffers()}
     second = loss(functional_call(segmenter, {**moved, **buffers}, (real[0],)), real[1])
-    outer = torch.autograd.grad(second, list(taught), allow_unused=True, materialize_grads=True)
+    outer = torch.autograd.grad(second, list(learned), allow_unused=True, materialize_grads=True)
     return Passes(first.detach(), second.detach(), tuple(g.detach() for g in inner), outer)
 
 

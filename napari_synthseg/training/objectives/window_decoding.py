@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_synthseg.networks.prompt_layers import drawn_prompts
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
-from napari_synthseg.training.synthfm.simulated_prompts import GivenPrompts
+from napari_synthseg.training.data.prompts import GivenPrompts
 
 
 def decode_windows(

@@ -63,7 +63,7 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(options, tmp
         one, two = weights_of(options.out, stage), weights_of(together.out, stage)
         assert (one - two).norm() < 0.02 * one.norm()
     assert runs.status(together.out).kind == "finished" and (together.out / "synthseg-fast.safetensors").exists()
-    assert distributed.team() is distributed.ALONE and not torch.distributed.is_initialized()
+    assert distributed.process_group() is distributed.SINGLE and not torch.distributed.is_initialized()
 
 
 def test_asked_to_stop_all_end(options, tmp_path) -> None:
@@ -83,18 +83,18 @@ def test_asked_to_stop_all_end(options, tmp_path) -> None:
 
 def test_recipes_that_cannot_be_shared_say_so(tmp_path, monkeypatch) -> None:
     from napari_synthseg.training.engine.loop import LoopOptions, fit
-    from tests.training.test_loop import Line
+    from tests.training.engine.test_loop import Line
 
-    class Two(distributed.Team):
+    class Two(distributed.ProcessGroup):
         def __init__(self) -> None:
             super().__init__()
             self.size = 2
 
-    with distributed.in_team(Two()), pytest.raises(InputError, match="one process only"):
+    with distributed.joined(Two()), pytest.raises(InputError, match="one process only"):
         run(fit(Line(), LoopOptions(steps=1), tmp_path))
 
 
-class Half(distributed.Team):
+class Half(distributed.ProcessGroup):
     """One of two processes whose sums are known: `others` are handed out in the order they are asked for."""
 
     def __init__(self, rank: int, others: list[torch.Tensor] | None = None) -> None:
@@ -118,10 +118,10 @@ def test_losses_are_those_of_all_samples(kind) -> None:
         return torch.stack(dice_and_cross_entropy(logits[part], target[part], weights)).sum()
 
     whole = loss(slice(None))
-    with distributed.in_team(Half(1)) as _:
-        sent = distributed.team().sent
+    with distributed.joined(Half(1)) as _:
+        sent = distributed.process_group().sent
         loss(slice(2, 4))
-    with distributed.in_team(Half(0, sent)):
+    with distributed.joined(Half(0, sent)):
         first = loss(slice(0, 2))
     assert first.item() == pytest.approx(whole.item(), rel=1e-5)
 
@@ -129,4 +129,4 @@ def test_losses_are_those_of_all_samples(kind) -> None:
 def test_everybody_has_a_part_of_the_samples() -> None:
     items = list(range(6))
     assert [list(Half(rank).mine(items)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
-    assert distributed.ALONE.mine(items) == items
+    assert distributed.SINGLE.mine(items) == items

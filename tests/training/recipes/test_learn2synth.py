@@ -14,21 +14,25 @@ from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data.labelled import LabelledCrops
 from napari_synthseg.training.data.validation import Case, Scores
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.learn2synth.labelled import LabelledCrops
-from napari_synthseg.training.learn2synth.train import TrainLearn2SynthOptions, export, is_run, train
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.learn2synth import TrainLearn2SynthOptions
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.catalogue import read_card
 from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
 
+RECIPE = recipes()["learn2synth"]
+train, export, is_run = RECIPE.train, RECIPE.export, RECIPE.is_run
+
 
 @pytest.fixture(autouse=True)
 def nothing_is_scored(monkeypatch):
     monkeypatch.setattr("napari_synthseg.training.data.validation.score_unet", lambda *_: Scores(0.5, {}))
-    monkeypatch.setattr("napari_synthseg.training.data.validation.synthetic_cases", lambda *_: [])
+    monkeypatch.setattr("napari_synthseg.training.data.label_maps.synthetic_cases", lambda *_: [])
 
 
 @pytest.fixture
@@ -40,15 +44,15 @@ def options(tmp_path) -> TrainLearn2SynthOptions:
     write_labels(folder / "a_labels.nii.gz", Volume(values, np.eye(4)))
     write_volume(folder / "a_t1.nii.gz", Volume(values.astype(np.float32), np.eye(4)))
     return TrainLearn2SynthOptions(
-        tmp_path / "maps.npz",
-        tmp_path / "run",
-        folder,
+        label_maps=tmp_path / "maps.npz",
+        out=tmp_path / "run",
+        labelled=folder,
         features=2,
         crop=32,
         steps=4,
         device="cpu",
         sigma=0.1,
-        teach_from=0,
+        augmenter_warmup=0,
     )
 
 
@@ -60,9 +64,7 @@ def test_from_label_maps_and_scans_to_weights(options) -> None:
     card = read_card(path)
     assert card["licence"] == "that of the scans in labelled"
     assert card["data"].endswith("learned from 1 labelled scans of labelled")
-    words = (
-        "train learn2synth, augmenter bias, seed 1, sigma 0.1, steps 4, crop 32, features 2, teach_from 0, device cpu"
-    )
+    words = "train learn2synth, augmenter bias, seed 1, sigma 0.1, steps 4, crop 32, features 2, augmenter_warmup 0"
     assert card["recipe"] == words
     assert card["augmenter"]["kind"] == "bias" and card["augmenter"]["sigma"] != pytest.approx(0.1, abs=1e-6)
     assert card["steps"] == 4
@@ -73,7 +75,7 @@ def test_from_label_maps_and_scans_to_weights(options) -> None:
 
 @pytest.mark.parametrize("inner", ["adam", "sgd"])
 def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, inner) -> None:
-    options = replace(options, augmenter="bias", varying=True, inner=inner, teach_from=1)
+    options = replace(options, augmenter="bias", varying=True, inner=inner, augmenter_warmup=1)
     run(train(options))
 
     parts, reports = replace(options, out=tmp_path / "parts"), []
@@ -89,7 +91,7 @@ def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, inner) -> Non
 
 
 def test_the_augmenter_waits_until_it_is_to_learn(options) -> None:
-    run(train(replace(options, teach_from=2, steps=3)))
+    run(train(replace(options, augmenter_warmup=2, steps=3)))
     lines = [json.loads(line) for line in (options.out / "events.jsonl").read_text().splitlines()]
     assert ["real" in line for line in lines] == [False, False, True]
     assert [line["sigma"] == pytest.approx(0.1) for line in lines] == [True] * 3
@@ -97,7 +99,7 @@ def test_the_augmenter_waits_until_it_is_to_learn(options) -> None:
 
 
 def test_without_an_augmenter_it_is_synthseg_and_needs_no_scans(options) -> None:
-    path = run(train(replace(options, augmenter="none", labelled=None, steps=2, teach_from=500)))
+    path = run(train(replace(options, augmenter="none", labelled=None, steps=2, augmenter_warmup=500)))
     card = read_card(path)
     assert card["licence"] == "Apache-2.0" and card["data"].endswith("synthetic images only")
     lines = [json.loads(line) for line in (options.out / "events.jsonl").read_text().splitlines()]
@@ -125,7 +127,7 @@ def test_export_tells_its_runs_from_others(options, tmp_path) -> None:
     run(train(replace(options, steps=1)))
     assert is_run(options.out) and not is_run(tmp_path)
     assert export(options.out, tmp_path / "mine.safetensors").exists()
-    with pytest.raises(InputError, match="no run"):
+    with pytest.raises(InputError, match="not a `train learn2synth` run"):
         export(tmp_path, tmp_path / "mine.safetensors")
     with pytest.raises(InputError, match="must end in"):
         export(options.out, tmp_path / "mine.pt")
@@ -134,20 +136,20 @@ def test_export_tells_its_runs_from_others(options, tmp_path) -> None:
 def test_what_cannot_be_is_refused(options) -> None:
     with pytest.raises(InputError, match="labelled scans: give"):
         replace(options, labelled=None)
-    with pytest.raises(InputError, match="at most 192"):
+    with pytest.raises(InputError, match="between 1 and 192"):
         replace(options, crop=208)
     with pytest.raises(InputError, match="at least 0"):
         replace(options, sigma=-0.1)
     with pytest.raises(InputError, match="would never learn"):
-        replace(options, teach_from=4)
-    with pytest.raises(InputError, match="teach_from must be at least 0"):
-        replace(options, teach_from=-1)
+        replace(options, augmenter_warmup=4)
+    with pytest.raises(InputError, match="augmenter_warmup must be at least 0"):
+        replace(options, augmenter_warmup=-1)
     with pytest.raises(InputError, match="above 0"):
         replace(options, augmenter_rate=0.0)
     with pytest.raises(InputError, match="multiple of 16, and at least 32"):
         run(train(replace(options, crop=20)))
     run(train(replace(options, steps=1)))
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="contains a run already"):
         run(train(options))
     with pytest.raises(InputError, match="another inner step"):
         run(train(replace(options, resume=True, inner="sgd")))

@@ -16,14 +16,9 @@ from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.label_maps import split, with_lesions
+from napari_synthseg.training.data.synthetic import Heads, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.objectives.locate_refine import (
-    LocateRecipe,
-    RefineRecipe,
-    class_weights,
-    percentile_limits,
-    rescaled,
-)
+from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.weights.store import load_model
@@ -83,7 +78,7 @@ def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None
     assert with_lesions(mine, True) == mine
 
 
-@pytest.mark.parametrize("stage", [LocateRecipe, RefineRecipe])
+@pytest.mark.parametrize("stage", [Locate, Refine])
 def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
     from napari_synthseg.generator.labelmap import load
     from napari_synthseg.generator.priors import preset
@@ -92,7 +87,8 @@ def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None
     def go(out, steps: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
-        recipe = stage(model, load(maps), preset("fast"), seed=1, batch=1, device="cpu", validation=lambda m: {})
+        heads = Heads(load(maps), preset("fast"), model.labels, device="cpu")
+        recipe = stage(model, heads, seed=1, batch=1, device="cpu", validation=lambda m: {})
         options = LoopOptions(steps=steps, learning_rate=1e-3, optimizer="adamw", ema_decay=0.9, clip=2.0)
         return {k: v.clone() for k, v in run(fit(recipe, options, out, resume=True)).state_dict().items()}
 
@@ -125,23 +121,21 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
     from napari_synthseg.generator.labelmap import load
     from tests.generator.builders import STILL
 
-    recipe = RefineRecipe(model, load(maps), STILL, seed=1, batch=2, device="cpu", validation=lambda m: {})
+    heads = Heads(load(maps), STILL, model.labels, device="cpu")
+    recipe = Refine(model, heads, seed=1, batch=2, device="cpu", validation=lambda m: {})
     truth = {}
 
     def locate(image: torch.Tensor) -> torch.Tensor:  # a locator that is always right
         return truth["posteriors"]
 
-    head = recipe.head
+    draw = heads.head
 
     def remember(g, strength):
-        from napari_synthseg.generator.brains import target
+        head = draw(g, strength)
+        truth["posteriors"] = torch.nn.functional.one_hot(head.channels().long(), 4).movedim(-1, 0)[None].float()
+        return head
 
-        record, label_map, sample = head(g, strength)
-        channels = target(record, label_map, sample.labels, model.labels).long()
-        truth["posteriors"] = torch.nn.functional.one_hot(channels, 4).movedim(-1, 0)[None].float()
-        return record, label_map, sample
-
-    recipe.head = remember
+    heads.head = remember
     model.locate = locate
     crops = recipe.crops(torch.Generator().manual_seed(0))
     targets = crops.targets
@@ -156,12 +150,13 @@ def test_the_positional_term_starts_where_labels_lie(maps) -> None:
     from tests.generator.builders import STILL
 
     model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
-    recipe = LocateRecipe(model, load(maps), STILL, seed=1, batch=1, device="cpu", validation=lambda m: {})
+    heads = Heads(load(maps), STILL, model.labels, device="cpu")
+    recipe = Locate(model, heads, seed=1, batch=1, device="cpu", validation=lambda m: {})
     recipe.set_position()
     likely = model.locator.position[0].argmax(0)
     assert likely[0, 0, 0] == 0
-    record, label_map, sample = recipe.head(torch.Generator().manual_seed(0))
-    white = (sample.labels == label_map.values.index(2)).nonzero().float().mean(0)
+    head = heads.head(torch.Generator().manual_seed(0))
+    white = (head.sample.labels == head.label_map.values.index(2)).nonzero().float().mean(0)
     cell = tuple((white // 8).long().tolist())
     assert model.locator.position[0, 1][cell] > model.locator.position[0, 1, 0, 0, 0] + 2
 

@@ -1,5 +1,6 @@
-"""The Learn2Synth recipe: at every step the segmenter learns from augmented synthetic images, the augmenter from real
-ones. With an augmenter that learns nothing it is plain SynthSeg on that augmenter's images.
+"""Learn2Synth: at every step the segmenter learns from augmented synthetic images, the augmenter from real ones.
+
+With an augmenter that learns nothing it is plain SynthSeg on that augmenter's images.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
+from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.loop import LoopOptions, Objective, Validation
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.optim import Optimizers
 from napari_synthseg.training.engine.pictures import labelled_picture
-from napari_synthseg.training.learn2synth.hypergradient import Batch, Loss, learning, two_passes, with_gradients
-from napari_synthseg.training.objectives.locate_refine import step_generator
+from napari_synthseg.training.objectives.hypergradient import Batch, Loss, learning, two_passes, with_gradients
 
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""
@@ -26,10 +27,10 @@ MOMENTUM = 0.9
 """Of SGD's inner steps."""
 
 OUTER_BETAS = (0.9, 0.99)
-"""Of the augmenter's Adam: hypergradients are large at first, and are to be forgotten sooner than by default."""
+"""Of the augmenter's Adam: hypergradients are large at first, and should be forgotten sooner than by default."""
 
 
-class TwoOptimizers(Optimizers):
+class BilevelOptimizers(Optimizers):
     """The segmenter's ("inner") optimizer and, where the augmenter learns, its own.
 
     Args:
@@ -55,7 +56,7 @@ class TwoOptimizers(Optimizers):
         super().load_state_dict(state)
 
 
-class Learn2SynthRecipe(Objective):
+class Bilevel(Objective):
     """Two passes a step.
 
     Args:
@@ -67,9 +68,9 @@ class Learn2SynthRecipe(Objective):
         device: to train on; batches are on it already.
         validation: scores the segmenter.
         inner: "adam" or "sgd", the segmenter's steps.
-        share: the augmenter's learning rate, as a share of the segmenter's.
-        teach_from: steps before the augmenter begins to learn: what real images ask of a segmenter that knows nothing
-            yet says little, and a step without the real pass takes a quarter of the time.
+        lr_scale: the augmenter's learning rate as a fraction of the segmenter's.
+        warmup: steps before the augmenter begins to learn: an untrained segmenter's errors on real images say little,
+            and a step without the real pass takes a quarter of the time.
         loss: of posteriors and targets.
     """
 
@@ -84,19 +85,19 @@ class Learn2SynthRecipe(Objective):
         device: torch.device | str,
         validation: Validation,
         inner: str = "adam",
-        share: float = 1.0,
-        teach_from: int = 0,
+        lr_scale: float = 1.0,
+        warmup: int = 0,
         loss: Loss = soft_dice_loss,
     ) -> None:
         self.model, self.augmenter = segmenter.to(device), augmenter.to(device)
         self.trained = nn.ModuleDict({"segmenter": segmenter, "augmenter": augmenter})
         self.synthetic, self.real = synthetic, real
         self.seed, self.validation, self.criterion = seed, validation, loss
-        self.inner, self.share, self.teach_from = inner, share, teach_from
-        self.taught = list(learning(augmenter).values())
-        self.moving: TwoOptimizers | None = None
+        self.inner, self.lr_scale, self.warmup = inner, lr_scale, warmup
+        self.learned = list(learning(augmenter).values())
+        self.optimizers: BilevelOptimizers | None = None
 
-    def optimizer(self, options: LoopOptions) -> TwoOptimizers:
+    def optimizer(self, options: LoopOptions) -> BilevelOptimizers:
         """Both optimizers, over the parameters that are not frozen.
 
         Raises:
@@ -110,10 +111,10 @@ class Learn2SynthRecipe(Objective):
             inner = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=options.weight_decay)
         else:
             inner = torch.optim.Adam(weights, lr=rate, eps=1e-7, weight_decay=options.weight_decay)
-        groups = [{"params": self.taught, "lr_scale": self.share}]
-        outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.taught else None
-        self.moving = TwoOptimizers(inner, outer)
-        return self.moving
+        groups = [{"params": self.learned, "lr_scale": self.lr_scale}]
+        outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.learned else None
+        self.optimizers = BilevelOptimizers(inner, outer)
+        return self.optimizers
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         images, truth = self.synthetic(step_generator(self.seed, step))
@@ -124,22 +125,22 @@ class Learn2SynthRecipe(Objective):
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """The synthetic loss; its backward gives the segmenter its gradient, and the augmenter the hypergradient."""
-        if self.moving is None:
+        if self.optimizers is None:
             raise ValueError("The recipe's optimizer is asked for first: the step depends on it.")
         noise = step_generator(self.seed + 23, step)
-        taught = self.taught if step >= self.teach_from else []
+        learned = self.learned if step >= self.warmup else []
         passes = two_passes(
             self.model,
             lambda images: self.augmenter(images, noise),
-            taught,
-            self.moving.inner,
+            learned,
+            self.optimizers.inner,
             self.synthetic(step_generator(self.seed, step)),
-            self.real(step_generator(self.seed + 11, step)) if taught and self.real else None,
+            self.real(step_generator(self.seed + 11, step)) if learned and self.real else None,
             self.criterion,
         )
         figures = {"soft_dice": 1.0 - float(passes.synthetic), **self.augmenter.figures()}
         if passes.real is not None:
             figures["real"] = 1.0 - float(passes.real)
             figures["hypergradient"] = float(torch.stack([g.norm() for g in passes.outer]).norm())
-        moved = [*learning(self.model).values(), *taught]
+        moved = [*learning(self.model).values(), *learned]
         return with_gradients(passes.synthetic, moved, [*passes.inner, *passes.outer]), figures

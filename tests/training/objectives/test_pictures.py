@@ -12,14 +12,14 @@ from napari_synthseg.generator.priors import preset
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.networks.unet import Denoiser, UNet3d
+from napari_synthseg.training.data.synthetic import Heads, RandomCrops
 from napari_synthseg.training.engine.loop import Objective
 from napari_synthseg.training.engine.pictures import labelled_picture
-from napari_synthseg.training.learn2synth.recipe import Learn2SynthRecipe
-from napari_synthseg.training.objectives.locate_refine import LocateRecipe, RefineRecipe
-from napari_synthseg.training.objectives.unet_crops import PaperRecipe
-from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe
-from napari_synthseg.training.robust.recipes_paper import DenoisePaperRecipe, GuidedPaperRecipe, TissuePaperRecipe
+from napari_synthseg.training.objectives import tissues
+from napari_synthseg.training.objectives.learn2synth import Bilevel
+from napari_synthseg.training.objectives.locate_refine import Locate, Refine
+from napari_synthseg.training.objectives.unet_crops import UNetCrops
 from tests.generator.builders import boxes
 
 LABELS = predicted_values(2)
@@ -32,8 +32,15 @@ def maps():
     return [prepare(boxes(side=24), name="map")]
 
 
-def common(maps) -> dict:
-    return {"maps": maps, "priors": preset("fast"), "seed": 1, "batch": 2, "device": "cpu", "validation": lambda m: {}}
+COMMON = {"seed": 1, "device": "cpu", "validation": lambda m: {}}
+
+
+def heads(maps) -> Heads:
+    return Heads(maps, preset("fast"), LABELS, device="cpu")
+
+
+def crops(maps) -> RandomCrops:
+    return RandomCrops(maps, preset("fast"), LABELS, batch=2, crop=32, device="cpu")
 
 
 def shown(recipe) -> dict[str, np.ndarray]:
@@ -52,44 +59,38 @@ def check(picture, shape, values) -> None:
     assert set(np.unique(picture["prediction"])) <= set(values)
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape"), [(LocateRecipe, HEAD), (RefineRecipe, (96, 96, 96))], ids=["locate", "refine"]
-)
+@pytest.mark.parametrize(("kind", "shape"), [(Locate, HEAD), (Refine, (96, 96, 96))], ids=["locate", "refine"])
 def test_the_fast_recipe(maps, kind, shape) -> None:
-    check(shown(kind(LocateRefine(LABELS, *SMALL), **common(maps))), shape, LABELS)
+    check(shown(kind(LocateRefine(LABELS, *SMALL), heads(maps), batch=2, **COMMON)), shape, LABELS)
 
 
-@pytest.mark.parametrize("kind", [TissueRecipe, DenoiseRecipe, GuidedLocateRecipe])
-def test_the_fast_plan_for_low_quality(maps, kind) -> None:
-    recipe = kind(RobustLocateRefine(LABELS, *SMALL, (4, 4, 4, 4), 2), **common(maps))
-    check(shown(recipe), HEAD, LABELS if kind is GuidedLocateRecipe else range(len(TISSUES)))
+def test_the_fast_plan_for_low_quality(maps) -> None:
+    model = RobustLocateRefine(LABELS, *SMALL, (4, 4, 4, 4), 2)
+    classes, inputs = tissues.tissue_classes(LABELS), tissues.seen_with_tissues(model, "cpu", 0.0)
+    s1 = Locate(model, heads(maps), net=model.locator.s1, classes=classes, batch=2, **COMMON)
+    check(shown(s1), HEAD, range(len(TISSUES)))
+    check(shown(tissues.Denoise(model, heads(maps), batch=2, **COMMON)), HEAD, range(len(TISSUES)))
+    s2 = Locate(model, heads(maps), net=model.locator.s2, inputs=inputs, batch=2, **COMMON)
+    check(shown(s2), HEAD, LABELS)
 
 
-@pytest.mark.parametrize("kind", [PaperRecipe, TissuePaperRecipe, DenoisePaperRecipe, GuidedPaperRecipe])
-def test_the_papers_recipes(maps, kind) -> None:
-    count, more = len(TISSUES), {"crop": 32}
-    if kind is TissuePaperRecipe:
-        model, more["labels"], values = UNet3d(count, 2), LABELS, range(count)
-    elif kind is DenoisePaperRecipe:
-        from napari_synthseg.networks.unet import Denoiser
-
-        model, values = Denoiser(count, 2), range(count)
-        more |= {"labels": LABELS, "s1": UNet3d(count, 2)}
-    else:
-        model = UNet3d(LABELS, 2, in_channels=1 + count if kind is GuidedPaperRecipe else 1)
-        values = LABELS
-    check(shown(kind(model, **common(maps), **more)), (32, 32, 32), values)
+def test_the_papers_objectives(maps) -> None:
+    count = len(TISSUES)
+    cases = [
+        (UNet3d(LABELS, 2), LABELS, {}),
+        (UNet3d(count, 2), range(count), {"view": tissues.tissues_of(LABELS, "cpu")}),
+        (Denoiser(count, 2), range(count), {"view": tissues.tissues_found(UNet3d(count, 2), LABELS, "cpu")}),
+        (UNet3d(LABELS, 2, in_channels=1 + count), LABELS, {"view": tissues.beside_tissues(LABELS, "cpu")}),
+    ]
+    for model, values, view in cases:
+        check(shown(UNetCrops(model, crops(maps), values, **view, **COMMON)), (32, 32, 32), values)
 
 
 def test_learn2synth_shows_the_augmented_image(maps) -> None:
     model = UNet3d(LABELS, 2)
-    synthetic = PaperRecipe(model, crop=32, **common(maps))
     pictures = []
     for sigma in (0.0, 0.5):
-        recipe = Learn2SynthRecipe(
-            model, build_augmenter("noise", 3, sigma, False), synthetic.sample, None, seed=1, device="cpu",
-            validation=lambda m: {},
-        )  # fmt: skip
+        recipe = Bilevel(model, build_augmenter("noise", 3, sigma, False), crops(maps), None, **COMMON)
         pictures.append(shown(recipe))
         check(pictures[-1], (32, 32, 32), LABELS)
     assert np.array_equal(pictures[0]["truth"], pictures[1]["truth"])
@@ -97,7 +98,7 @@ def test_learn2synth_shows_the_augmented_image(maps) -> None:
 
 
 def test_a_picture_changes_nothing_that_is_random(maps) -> None:
-    recipe = LocateRecipe(LocateRefine(LABELS, *SMALL), **common(maps))
+    recipe = Locate(LocateRefine(LABELS, *SMALL), heads(maps), batch=2, **COMMON)
     before = float(recipe.loss(5)[0].detach())
     shown(recipe)
     recipe.model.train()

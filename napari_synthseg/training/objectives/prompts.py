@@ -1,4 +1,4 @@
-"""SynthFM's decoder on synthetic scenes: the fast recipe (many targets a step, corrections) and the paper's."""
+"""SynthFM's objectives on synthetic scenes: the fast one (many targets a step, corrections) and the paper's."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from torch.nn import functional as F
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import STRIDE, Promptable
-from napari_synthseg.training.engine.loop import Objective, Validation
-from napari_synthseg.training.engine.pictures import labelled_picture
-from napari_synthseg.training.objectives.locate_refine import step_generator
-from napari_synthseg.training.synthfm.scene_encodings import EncodedScene, Pool
-from napari_synthseg.training.synthfm.simulated_prompts import (
+from napari_synthseg.training.data.prompts import (
     CELL,
     GivenPrompts,
     Plan,
@@ -26,7 +22,11 @@ from napari_synthseg.training.synthfm.simulated_prompts import (
     draw_plan,
     draw_prompts,
 )
-from napari_synthseg.training.synthfm.window_decoding import decode_windows
+from napari_synthseg.training.data.scenes import EncodedScene, Pool
+from napari_synthseg.training.data.synthetic import step_generator
+from napari_synthseg.training.engine.loop import Objective, Validation
+from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.objectives.window_decoding import decode_windows
 
 WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))
 """Share of the steps that see their targets through a window so many quarters of the frame wide.
@@ -74,78 +74,25 @@ class Batch:
         return torch.tensor([[window.column, window.row] for window in self.windows], device=self.targets.device)
 
 
-class PromptRecipe(Objective):
-    """The fast recipe: one encoding serves several targets, every target is prompted, then corrected.
+class Targets:
+    """Random targets of scenes, each seen through a window.
 
     Args:
         model: its encoder stays as it is.
-        pool: scenes with their embeddings.
-        seed: of targets, windows and prompts.
-        batch: targets a step through a window of half the frame; the others get as many as cost the same.
-        boxes: prompt with boxes too.
-        masks: prompt with masks too.
         device: of the training.
-        validation: scores of the averaged weights.
-        from_nothing: the decoder knows nothing yet: its loss begins as plain cross-entropy.
     """
 
-    def __init__(
-        self,
-        model: Promptable,
-        pool: Pool,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device,
-        validation: Validation,
-        boxes: bool = True,
-        masks: bool = True,
-        from_nothing: bool = True,
-    ) -> None:
-        self.model, self.from_nothing = model.to(device), from_nothing
-        self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
-        self.boxes, self.masks, self.validation = boxes, masks, validation
-        self.trained: nn.Module = model.parts()
-        model.image_encoder.requires_grad_(False)
+    def __init__(self, model: Promptable, device: torch.device) -> None:
+        self.side, self.device = model.image_size, device
         with torch.no_grad():
             self.positions = model.prompt_encoder.get_dense_pe()[0].to(quick_kind(device))
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        g = step_generator(self.seed + 11, step)
-        held = self.pool.at(step)
-        quarters = window_of(float(torch.rand(1, generator=g)))
-        count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
-        weight = (count / self.batch) ** 0.25  # what many targets agree on counts more
-        cells = self.positions.shape[-1] * quarters // 4
-        plan = draw_plan(g, self.boxes, self.masks)
-        batch = self.draw_batch(held, cells, count, g, faintest_of(plan))
-        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
-        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
-        focus = min(1.0, step / FOCUS_STEPS) if self.from_nothing else 1.0
-        first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
-        figures = {"dice": float(dice)}
-        if float(torch.rand(1, generator=g)) >= CORRECTED:
-            return weight * first, figures
-        corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
-        second, _, better = self.answer_loss(batch, corrected, covered, focus)
-        return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
+    @property
+    def cells(self) -> int:
+        """Cells of the embedding along a side of the frame."""
+        return self.positions.shape[-1]
 
-    def picture(self, step: int) -> dict[str, np.ndarray]:
-        """A scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
-        g = step_generator(self.seed + 11, step)
-        held = self.pool.at(max(0, step - 1))  # what the step before used: no scene is made for this
-        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
-        plan = draw_plan(g, self.boxes, False)
-        batch = PromptRecipe.draw_batch(self, [chosen], self.positions.shape[-1], 1, g, faintest_of(plan))
-        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
-        with bfloat16_where_quick(self.device):
-            logits, _ = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
-        rows, columns = chosen.scene.extent
-        found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
-        part = (slice(0, rows), slice(0, columns))
-        return labelled_picture(chosen.image[part], batch.targets[0][part].long(), found[part].long(), (0, 1))
-
-    def draw_batch(
+    def draw(
         self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
     ) -> Batch:
         """Random targets of random scenes that fit windows of `cells` x `cells`, visible enough (see `Scene`)."""
@@ -158,7 +105,7 @@ class PromptRecipe(Objective):
                 box = encoded.boxes[number - 1]
                 longer = max(box[2] - box[0], box[3] - box[1])
                 # Wide windows are for large targets: the small ones are seen well enough through small windows.
-                if WIDE * (side - self.model.image_size // 4) <= longer <= 0.95 * side:
+                if WIDE * (side - self.side // 4) <= longer <= 0.95 * side:
                     break
             window = self.place(box, side, g)
             embeddings.append(window.of(encoded.embedding, STRIDE))
@@ -178,10 +125,104 @@ class PromptRecipe(Objective):
         """A random window that holds a box, or its beginning if it is too large."""
         corner = []
         for low, high in ((box[0], box[2]), (box[1], box[3])):
-            most = min(low // STRIDE, (self.model.image_size - side) // STRIDE)
+            most = min(low // STRIDE, (self.side - side) // STRIDE)
             least = min(max(0, -((side - high) // STRIDE)), most)
             corner.append(STRIDE * int(torch.randint(least, most + 1, (1,), generator=g)))
         return Window(corner[0], corner[1], side)
+
+
+class PromptObjective(Objective):
+    """The fast objective: one encoding serves several targets, every target is prompted, then corrected.
+
+    Args:
+        model: a promptable model.
+        pool: scenes with their embeddings.
+        seed: of targets, windows and prompts.
+        batch: targets a step through a window of half the frame; the others get as many as cost the same.
+        boxes: prompt with boxes too.
+        masks: prompt with masks too.
+        device: of the training.
+        validation: scores of the averaged weights.
+        from_nothing: the decoder knows nothing yet: its loss begins as plain cross-entropy.
+        encoder_lr_scale: learning rate of the encoder as a fraction of the decoder's; 0: the encoder stays as it is.
+            A step then takes all its targets from one scene, which is encoded anew; norms keep their statistics, for
+            those of one image at a time would be noise.
+    """
+
+    def __init__(
+        self,
+        model: Promptable,
+        pool: Pool,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        validation: Validation,
+        boxes: bool = True,
+        masks: bool = True,
+        from_nothing: bool = True,
+        encoder_lr_scale: float = 0.0,
+    ) -> None:
+        self.model, self.from_nothing, self.encoder_lr_scale = model.to(device), from_nothing, encoder_lr_scale
+        self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
+        self.boxes, self.masks, self.validation = boxes, masks, validation
+        self.trained: nn.Module = model if encoder_lr_scale else model.parts()
+        model.image_encoder.requires_grad_(bool(encoder_lr_scale))
+        self.targets = Targets(self.model, device)
+
+    def groups(self) -> list[dict[str, Any]]:
+        if not self.encoder_lr_scale:
+            return super().groups()
+        encoder = list(self.model.image_encoder.parameters())
+        decoder = {"params": list(self.model.parts().parameters())}
+        return [decoder, {"params": encoder, "lr_scale": self.encoder_lr_scale}]
+
+    def draw(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float) -> Batch:
+        """Draw the targets of a step, of one scene encoded anew if the encoder learns."""
+        if not self.encoder_lr_scale:
+            return self.targets.draw(held, cells, count, g, faintest)
+        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        batch = self.targets.draw([chosen], cells, count, g, faintest)
+        for module in self.model.image_encoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        embedding = self.model.encode(chosen.grey(self.device), quick_kind(self.device))[0]
+        return replace(batch, embeddings=torch.stack([window.of(embedding, STRIDE) for window in batch.windows]))
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed + 11, step)
+        held = self.pool.at(step)
+        quarters = window_of(float(torch.rand(1, generator=g)))
+        count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
+        weight = (count / self.batch) ** 0.25  # what many targets agree on counts more
+        cells = self.targets.cells * quarters // 4
+        plan = draw_plan(g, self.boxes, self.masks)
+        batch = self.draw(held, cells, count, g, faintest_of(plan))
+        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
+        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
+        focus = min(1.0, step / FOCUS_STEPS) if self.from_nothing else 1.0
+        first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
+        figures = {"dice": float(dice)}
+        if float(torch.rand(1, generator=g)) >= CORRECTED:
+            return weight * first, figures
+        corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
+        second, _, better = self.answer_loss(batch, corrected, covered, focus)
+        return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        """A scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
+        g = step_generator(self.seed + 11, step)
+        held = self.pool.at(max(0, step - 1))  # what the step before used: no scene is made for this
+        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        plan = draw_plan(g, self.boxes, False)
+        batch = self.targets.draw([chosen], self.targets.cells, 1, g, faintest_of(plan))
+        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
+        with bfloat16_where_quick(self.device):
+            logits, _ = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
+        rows, columns = chosen.scene.extent
+        found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
+        part = (slice(0, rows), slice(0, columns))
+        return labelled_picture(chosen.image[part], batch.targets[0][part].long(), found[part].long(), (0, 1))
 
     def corrected(
         self,
@@ -218,48 +259,32 @@ class PromptRecipe(Objective):
         return focal + dice_loss(logits, covered) + F.mse_loss(expected, iou), logits, dice.mean()
 
 
-class TunedPromptRecipe(PromptRecipe):
-    """The fast recipe with an encoder that learns too, at a smaller rate; a step takes all its targets from one scene.
+class PaperPrompts(Objective):
+    """The paper's objective: one image a step, one target in it, points inside and just outside, the Dice loss.
 
-    Its norms keep their statistics: those of one image at a time would be noise.
+    Args: as `PromptObjective`.
     """
 
-    encoder_share = 0.01
-    """The encoder's learning rate as a share of the decoder's."""
-
-    def __init__(self, model: Promptable, pool: Pool, **options: Any) -> None:
-        super().__init__(model, pool, **options)
-        self.trained = model
-        model.image_encoder.requires_grad_(True)
-
-    def groups(self) -> list[dict[str, Any]]:
-        encoder = list(self.model.image_encoder.parameters())
-        return [
-            {"params": list(self.model.parts().parameters())},
-            {"params": encoder, "lr_scale": self.encoder_share},
-        ]
-
-    def draw_batch(
-        self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
-    ) -> Batch:
-        """Random targets of one random scene, which is encoded anew."""
-        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
-        batch = super().draw_batch([chosen], cells, count, g, faintest)
-        for module in self.model.image_encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        embedding = self.model.encode(chosen.grey(self.device), quick_kind(self.device))[0]
-        return replace(batch, embeddings=torch.stack([window.of(embedding, STRIDE) for window in batch.windows]))
-
-
-class PaperPromptRecipe(PromptRecipe):
-    """The paper's recipe: one image a step, one target in it, points inside and just outside, the Dice loss."""
+    def __init__(
+        self,
+        model: Promptable,
+        pool: Pool,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        validation: Validation,
+    ) -> None:
+        self.model, self.trained = model.to(device), model.parts()
+        self.pool, self.seed, self.batch, self.validation = pool, seed, batch, validation
+        model.image_encoder.requires_grad_(False)
+        self.targets = Targets(self.model, device)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 11, step)
         u = torch.rand(2, generator=g).tolist()
         plan = Plan(inside=(1, 3)[int(2 * u[0])], outside=(0, 2)[int(2 * u[1])])
-        batch = self.draw_batch(self.pool.at(step), self.positions.shape[-1], self.batch, g)
+        batch = self.targets.draw(self.pool.at(step), self.targets.cells, self.batch, g)
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
         whole = batch.embeddings.float(), batch.positions.float(), batch.offsets

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from napari_synthseg.networks.promptable import SINGLE
-from napari_synthseg.training.synthfm.simulated_prompts import GivenPrompts
-from napari_synthseg.training.synthfm.window_decoding import decode_windows
+from napari_synthseg.training.data.prompts import GivenPrompts
+from napari_synthseg.training.objectives.window_decoding import decode_windows
 from tests.prompting.small import SIZE, small_model
 
 ORIGIN = torch.zeros(1, 2)

@@ -17,13 +17,24 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.training.data.labelled import NEAR, degraded_case, degraded_scans, worse
+from napari_synthseg.training.data.synthetic import Heads, RandomCrops
 from napari_synthseg.training.data.validation import labelled_scans
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.robust import TrainRobustOptions, export, is_run, priors_of, recipes_paper, train
-from napari_synthseg.training.robust.parts import degraded_case, tissue_classes, tissue_dice, worse
-from napari_synthseg.training.robust.recipes_fast import DenoiseRecipe, GuidedLocateRecipe, TissueRecipe, warm_start
+from napari_synthseg.training.objectives import tissues
+from napari_synthseg.training.objectives.locate_refine import Locate
+from napari_synthseg.training.objectives.tissues import (
+    Denoise,
+    seen_with_tissues,
+    tissue_classes,
+    tissue_dice,
+    warm_start,
+)
+from napari_synthseg.training.objectives.unet_crops import UNetCrops
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.robust import TrainRobustOptions
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
@@ -32,12 +43,15 @@ LABELS = (0, 2, 24, 41)
 SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_features": (2, 2, 2, 2),
          "denoiser_features": 2, "features": 2, "crop": 32}  # fmt: skip
 
+ROBUST = recipes()["robust"]
+train, export, is_run = ROBUST.train, ROBUST.export, ROBUST.is_run
+
 
 @pytest.fixture(autouse=True)
 def few_heads(monkeypatch):
     """Positional terms are set from one head, and little of the others is scored: small networks know nothing."""
     monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
-    monkeypatch.setattr(recipes_paper, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
+    monkeypatch.setattr(tissues, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
 
 
 @pytest.fixture
@@ -64,8 +78,8 @@ def labelled(tmp_path):
 
 
 def tiny(maps, out, **changes) -> TrainRobustOptions:
-    settings = {"steps_s1": 1, "steps_d": 1, "steps_s2": 2, "refine_share": 0.5, "batch": 1, "start_from": "none"}
-    return TrainRobustOptions(maps, out, device="cpu", **{**SMALL, **settings, **changes})
+    settings = {"steps_s1": 1, "steps_d": 1, "steps_s2": 2, "refine_fraction": 0.5, "batch": 1, "start_from": "none"}
+    return TrainRobustOptions(label_maps=maps, out=out, device="cpu", **{**SMALL, **settings, **changes})
 
 
 def network(seed: int = 0) -> RobustLocateRefine:
@@ -73,8 +87,21 @@ def network(seed: int = 0) -> RobustLocateRefine:
     return RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (2, 2, 2, 2), 2)
 
 
-def options_of_recipe(**changes):
-    return {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}, **changes}
+COMMON = {"seed": 1, "batch": 1, "device": "cpu", "validation": lambda m: {}}
+
+
+def heads_of(label_maps, priors=None) -> Heads:
+    return Heads(label_maps, priors or preset("fast"), LABELS, device="cpu")
+
+
+def objective_of(part: str, model: RobustLocateRefine, label_maps):
+    """What trains a part of the fast plan's network."""
+    if part == "locator.s1":
+        return Locate(model, heads_of(label_maps), net=model.locator.s1, classes=tissue_classes(LABELS), **COMMON)
+    if part == "locator.denoiser":
+        return Denoise(model, heads_of(label_maps), **COMMON)
+    inputs = seen_with_tissues(model, "cpu", 0.0)
+    return Locate(model, heads_of(label_maps), net=model.locator.s2, inputs=inputs, **COMMON)
 
 
 def test_the_fast_plan_from_label_maps_to_weights_that_segment(maps, tmp_path) -> None:
@@ -159,51 +186,48 @@ def test_a_warm_s1_groups_the_labels(label_maps) -> None:
     assert (tissues[:, 2:] < 1e-4).all()  # no label is grey matter, fluid or cerebellum
 
 
-@pytest.mark.parametrize("recipe", [TissueRecipe, DenoiseRecipe, GuidedLocateRecipe])
-def test_each_stage_trains_its_network_alone(recipe, label_maps, tmp_path) -> None:
+@pytest.mark.parametrize("part", ["locator.s1", "locator.denoiser", "locator.s2"])
+def test_each_stage_trains_its_network_alone(part, label_maps, tmp_path) -> None:
     model = network()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    made = recipe(model, label_maps, preset("fast"), **options_of_recipe())
+    made = objective_of(part, model, label_maps)
     run(fit(made, LoopOptions(steps=1, learning_rate=1e-2, optimizer="adamw"), tmp_path))
     changed = {k.rsplit(".", 1)[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-    part = {TissueRecipe: "locator.s1", DenoiseRecipe: "locator.denoiser", GuidedLocateRecipe: "locator.s2"}[recipe]
     assert changed and all(k.startswith(part) for k in changed)
 
 
 def test_d_learns_from_what_s1_says(label_maps) -> None:
     """Of an S1 that names no tissue anywhere, D hears so; it is to find the true classes."""
     model = network()
-    recipe = DenoiseRecipe(model, label_maps, worse(preset("fast"), DegradationPriors()), **options_of_recipe())
+    recipe = Denoise(model, heads_of(label_maps, worse(preset("fast"), DegradationPriors())), **COMMON)
     torch.nn.init.zeros_(model.locator.s1.head.weight)
     _, figures = recipe.loss(0)
     assert figures["s1_dice"] == 0.0
-    image, channels = recipe.degraded(torch.Generator().manual_seed(0))
-    assert image.shape == (1, *model.head_shape) and set(channels.unique().tolist()) <= {0, 1, 2, 3}
-    assert set(recipe.wanted(channels).unique().tolist()) == {0, 1}
+    image, classes = recipe.degraded(torch.Generator().manual_seed(0))
+    assert image.shape == (1, 1, *model.head_shape) and set(classes.unique().tolist()) == {0, 1}
 
 
 def test_d_learns_from_labelled_scans(label_maps, labelled) -> None:
     cases = labelled_scans(labelled, LABELS)
-    recipe = DenoiseRecipe(network(), label_maps, preset("fast"), labelled=cases, **options_of_recipe())
-    image, channels = recipe.degraded(torch.Generator().manual_seed(0))
-    assert image.shape == (1, 96, 112, 96) and channels.shape == (96, 112, 96)
-    assert recipe.wanted(channels).any()
+    scans = degraded_scans(cases, NEAR, batch=1, spacing=2.0, device="cpu")
+    recipe = Denoise(network(), heads_of(label_maps), scans=scans, **COMMON)
+    image, classes = recipe.degraded(torch.Generator().manual_seed(0))
+    assert image.shape == (1, 1, 96, 112, 96) and classes.shape == (1, 96, 112, 96) and classes.any()
     assert np.isfinite(recipe.loss(0)[1]["cross_entropy"])
 
 
-def test_s2_sees_true_tissues_made_wrong_or_predicted_ones(label_maps) -> None:
+def test_s2_sees_true_tissues_made_wrong_or_predicted_ones() -> None:
     model, g = network(), torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, *model.head_shape)
     channels = torch.zeros(1, *model.head_shape, dtype=torch.uint8)
     channels[:, 20:60, 20:60, 20:60] = 1
-    recipe = GuidedLocateRecipe(model, label_maps, preset("fast"), **options_of_recipe())
-    seen = recipe.seen(image, channels, g)
+    seen = seen_with_tissues(model, "cpu", 0.0)(image, channels, g)
     assert seen.shape[1] == 6 and torch.equal(seen[:, :1], image)
     assert seen[0, 2, 40, 40, 40] > 0.9 and seen[0, 1, 90, 90, 90] > 0.9
-    always = GuidedLocateRecipe(model, label_maps, preset("fast"), predicted=1.0, **options_of_recipe())
+    always = seen_with_tissues(model, "cpu", 1.0)
     with torch.no_grad():
         expected = model.locator.tissues(image)[1]
-    assert (always.seen(image, channels, g)[:, 1:] - expected).abs().mean() < 0.01  # bfloat16
+    assert (always(image, channels, g)[:, 1:] - expected).abs().mean() < 0.01  # bfloat16
 
 
 def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
@@ -211,7 +235,9 @@ def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
 
     model, seen = UNet3d(LABELS, 2, 2, 6), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    recipe = recipes_paper.GuidedPaperRecipe(model, label_maps, preset("synthseg-plus"), crop=16, **options_of_recipe())
+    crops = RandomCrops(label_maps, preset("synthseg-plus"), LABELS, batch=1, crop=16, device="cpu")
+    view = tissues.beside_tissues(LABELS, "cpu")
+    recipe = UNetCrops(model, crops, LABELS, view=view, seed=1, device="cpu", validation=lambda m: {})
     assert np.isfinite(recipe.loss(0)[1]["soft_dice"])
     assert seen[0].shape == (1, 6, 16, 16, 16)
     assert set(seen[0][:, 1:].unique().tolist()) <= {0.0, 1.0} and (seen[0][:, 1:].sum(1) == 1).all()
@@ -223,8 +249,12 @@ def test_images_are_as_bad_as_the_degradation_says() -> None:
     assert priors.tissue_contrast == preset("fast").tissue_contrast
 
 
-def test_the_papers_plan_has_the_papers_priors(tmp_path) -> None:
-    options = TrainRobustOptions(tmp_path, tmp_path, plan="paper")
+def priors_of(options):
+    return run(ROBUST.prepare(options, torch.device("cpu"))).generated.priors
+
+
+def test_the_papers_plan_has_the_papers_priors(maps, tmp_path) -> None:
+    options = tiny(maps, tmp_path / "run", plan="paper")
     assert priors_of(options) == preset("synthseg-plus")
     assert priors_of(replace(options, plan="fast")).noise_std == (0.0, 50.0)
     assert priors_of(replace(options, plan="fast", priors="no-bias")) == preset("no-bias")

@@ -1,0 +1,137 @@
+"""Labelled scans to learn from: crops of them as they are, and whole ones made worse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+
+import torch
+from torch.nn import functional as F
+
+from napari_synthseg.generator.degradation import degrade_batch, draw_degradation
+from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.priors import Priors
+from napari_synthseg.training.data.synthetic import step_generator
+from napari_synthseg.training.data.validation import Case
+
+LARGEST = 192
+"""Voxels along the shortest side of a labelled scan's field of view."""
+NEAR = DegradationPriors(scaling=(0.8, 1.2), translation_mm=(-20.0, 20.0))
+"""Table S1's degradations of heads that were found and have human sizes: what the fast field of view can show."""
+
+
+class LabelledCrops:
+    """Random crops around random labelled voxels of random scans, as they are.
+
+    Args:
+        cases: the scans.
+        crop: voxels along each side, at most `LARGEST`.
+        batch: crops a step.
+        device: where they are wanted.
+    """
+
+    def __init__(self, cases: Sequence[Case], crop: int, batch: int, device: torch.device | str) -> None:
+        self.cases, self.crop, self.batch, self.device = cases, crop, batch, device
+
+    def __call__(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images (B, 1, X, Y, Z) in [0, 1] and (B, X, Y, Z) channels."""
+        images, targets = [], []
+        for _ in range(self.batch):
+            case = self.cases[int(torch.randint(len(self.cases), (1,), generator=generator))]
+            where = self._place(case.channels, generator)
+            images.append(case.image[where].float())
+            targets.append(case.channels[where])
+        return torch.stack(images)[:, None].to(self.device), torch.stack(targets).to(self.device)
+
+    def _place(self, channels: torch.Tensor, generator: torch.Generator) -> tuple[slice, ...]:
+        """Return a crop as near as the scan's edges allow to a random voxel of the foreground."""
+        inside = channels.reshape(-1).nonzero()[:, 0]
+        flat = int(inside[int(torch.randint(len(inside), (1,), generator=generator))]) if len(inside) else 0
+        middle = torch.unravel_index(torch.tensor(flat), channels.shape)
+        lows = [
+            min(max(int(c) - self.crop // 2, 0), n - self.crop) for c, n in zip(middle, channels.shape, strict=True)
+        ]
+        return tuple(slice(low, low + self.crop) for low in lows)
+
+
+def worse(priors: Priors, degradation: DegradationPriors) -> Priors:
+    """Return priors of synthetic images as bad as degraded real ones: the same contrasts, the degradation's ranges.
+
+    The degradation model is the generative one without its mixture (section 2.3), so a synthetic image is degraded by
+    drawing it so, and labels are deformed once instead of twice.
+    """
+    return replace(priors, one_millimetre=0.0, **{f.name: getattr(degradation, f.name) for f in fields(degradation)})
+
+
+def degraded_case(
+    case: Case, priors: DegradationPriors, generator: torch.Generator, device: torch.device | str, spacing: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make a labelled image worse, and mirror half of all.
+
+    Args:
+        case: at 1 mm.
+        priors: of the degradation.
+        generator: of the draw.
+        device: where to compute.
+        spacing: of the result, 1 or 2 mm.
+
+    Returns:
+        (1, X, Y, Z) image in [0, 1] and (X, Y, Z) channels; mirrored ones keep their sides' names, so that only
+        classes without sides may be made of them.
+    """
+    record = draw_degradation(priors, generator)
+    flip = bool(torch.rand(1, generator=generator) < 0.5)
+    image, channels = case.image.float().to(device)[None, None], case.channels.to(device)[None]
+    if spacing > 1.0:  # a voxel averages eight, and their noise
+        image, channels = F.avg_pool3d(image, 2), channels[:, ::2, ::2, ::2]
+        record = replace(record, noise_std=record.noise_std * spacing**-1.5)
+    made, moved = degrade_batch(image, [record], (spacing,) * 3, channels)
+    assert moved is not None
+    return (made[0].flip(1), moved[0].flip(0)) if flip else (made[0], moved[0])
+
+
+def degraded_scans(
+    cases: Sequence[Case],
+    priors: DegradationPriors,
+    *,
+    batch: int,
+    spacing: float,
+    device: torch.device | str,
+    crop: int | None = None,
+) -> Callable[[torch.Generator], tuple[torch.Tensor, torch.Tensor]]:
+    """Return a sampler of random scans made worse: (B, 1, X, Y, Z) images in [0, 1] and (B, X, Y, Z) channels.
+
+    Args:
+        cases: the scans.
+        priors: of the degradation.
+        batch: scans a step.
+        spacing: 1 or 2 mm.
+        device: where to compute.
+        crop: voxels along each side of a random crop; whole scans if None.
+    """
+
+    def sample(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        images, targets = [], []
+        for _ in range(batch):
+            case = cases[int(torch.randint(len(cases), (1,), generator=generator))]
+            image, channels = degraded_case(case, priors, generator, device, spacing)
+            if crop is not None:
+                lows = [int(torch.randint(n - crop + 1, (1,), generator=generator)) for n in channels.shape]
+                where = tuple(slice(low, low + crop) for low in lows)
+                image, channels = image[(slice(None), *where)], channels[where]
+            images.append(image)
+            targets.append(channels)
+        return torch.stack(images), torch.stack(targets)
+
+    return sample
+
+
+def worse_cases(
+    cases: Sequence[Case], priors: DegradationPriors, seed: int, spacing: float
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return two fixed degradations of each case, for validation: images (1, X, Y, Z) and channels."""
+    return [
+        degraded_case(case, priors, step_generator(seed, 10 * i + j), "cpu", spacing)
+        for i, case in enumerate(cases)
+        for j in range(2)
+    ]

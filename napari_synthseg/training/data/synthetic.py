@@ -1,0 +1,177 @@
+"""Synthetic training samples: whole heads at 2 mm, and crops at 1 mm, drawn from label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from napari_synthseg.generator.brains import Grid, Sample, apply, apply_batch, crop_grid, target
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.priors import Priors, milder
+from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.training.engine.distributed import process_group
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the randomness of one step: a function of the seed and the step, so that a resumed run repeats no step."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**62))
+
+
+def percentile_limits(image: torch.Tensor, low: float = 0.01, high: float = 0.99) -> tuple[float, float]:
+    """Return percentiles of every 13th voxel of an image: prediction rescales by them too (section 3.3)."""
+    some = image.reshape(-1)[::13].float()
+    a, b = torch.quantile(some, torch.tensor([low, high], device=some.device)).tolist()
+    return a, max(b, a + 1e-6)
+
+
+def rescaled(image: torch.Tensor, limits: tuple[float, float] | None = None) -> torch.Tensor:
+    """Rescale an image so that its limits (by default its percentiles) are at 0 and 1, and clip it."""
+    low, high = limits or percentile_limits(image)
+    return ((image - low) / (high - low)).clamp_(0, 1)
+
+
+def class_weights(
+    maps: Sequence[LabelMap], labels: Sequence[int], power: float, classes: Sequence[int] = (), count: int = 0
+) -> torch.Tensor:
+    """Return weights of the cross-entropy, frequency ** -power in a head's field of view, 1 for the background.
+
+    Args:
+        maps: where labels are counted.
+        labels: the network's, sorted.
+        power: see above.
+        classes: (K,) class of each label, if classes are predicted.
+        count: number of classes.
+
+    Returns:
+        (K,) float32, or (count,).
+    """
+    k = count or len(labels)
+    channel = {v: classes[i] if classes else i for i, v in enumerate(labels)}
+    voxels = torch.zeros(k, dtype=torch.float64)
+    for m in maps:
+        lut = torch.tensor([channel.get(t, 0) for t in m.targets])
+        voxels += torch.bincount(lut[m.index.reshape(-1).long()], minlength=k)[:k]
+    frequency = (voxels / voxels.sum()).clamp(min=1e-6)
+    weights = frequency**-power
+    return (weights / weights[0]).float()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A synthetic head at 2 mm.
+
+    Attributes:
+        record: of the draw.
+        label_map: it was drawn from.
+        labels: the sorted values of the network's channels.
+        sample: image and labels in the locator's field of view.
+    """
+
+    record: Record
+    label_map: LabelMap
+    labels: tuple[int, ...]
+    sample: Sample
+
+    @property
+    def image(self) -> torch.Tensor:
+        """(X, Y, Z), as it was drawn."""
+        return self.sample.image
+
+    def channels(self, sample: Sample | None = None) -> torch.Tensor:
+        """Return the (X, Y, Z) channels of the network's labels, of this head or of a part of it."""
+        labels = (self.sample if sample is None else sample).labels
+        return target(self.record, self.label_map, labels, self.labels)
+
+    def part(self, grid: Grid) -> Sample:
+        """Return the same head on another grid."""
+        return apply(self.record, self.label_map, grid, self.sample.limits)
+
+
+class Heads:
+    """Random heads at 2 mm in the locator's field of view.
+
+    Args:
+        maps: label maps.
+        priors: of the generative model.
+        labels: the sorted values of the network's channels.
+        device: where heads are generated.
+        curriculum: initial fraction of the priors' ranges, and the step from which on they are complete.
+    """
+
+    shape, spacing = LocateRefine.head_shape, LocateRefine.head_spacing
+
+    def __init__(
+        self,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        labels: Sequence[int],
+        *,
+        device: torch.device | str,
+        curriculum: tuple[float, int] = (1.0, 1),
+    ) -> None:
+        self.maps = [m.to(device) for m in maps]
+        self.priors, self.labels, self.curriculum = priors, tuple(labels), curriculum
+
+    def strength(self, step: int) -> float:
+        """Return the fraction of the priors' ranges that a step uses; it rises linearly to 1."""
+        start, steps = self.curriculum
+        return min(1.0, start + (1.0 - start) * step / steps)
+
+    def draw(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap]:
+        """Sample a label map and the parameters of one head."""
+        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
+        return draw(milder(self.priors, strength), label_map, generator), label_map
+
+    def make(self, record: Record, label_map: LabelMap) -> Head:
+        """Generate the head of a draw."""
+        sample = apply(record, label_map, Grid.centred(self.shape, self.spacing))
+        return Head(record, label_map, self.labels, sample)
+
+    def head(self, generator: torch.Generator, strength: float = 1.0) -> Head:
+        """Generate a random head."""
+        return self.make(*self.draw(generator, strength))
+
+    def batch(self, generator: torch.Generator, count: int, strength: float) -> list[Head]:
+        """Generate `count` random heads; if several processes train, those of this one."""
+        group = process_group()
+        drawn = [self.draw(generator, strength) for _ in range(count * group.size)]
+        return [self.make(*one) for one in group.shard(drawn)]
+
+
+class RandomCrops:
+    """Random crops of random heads (section 3.2).
+
+    Args:
+        maps: label maps.
+        priors: of the generative model.
+        labels: the sorted values of the channels.
+        batch: crops a step.
+        crop: voxels along each side, a multiple of the network's.
+        device: where they are generated.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[LabelMap],
+        priors: Priors,
+        labels: Sequence[int],
+        *,
+        batch: int,
+        crop: int,
+        device: torch.device | str,
+    ) -> None:
+        self.maps = [m.to(device) for m in maps]
+        self.priors, self.labels, self.batch, self.crop = priors, tuple(labels), batch, crop
+
+    def __call__(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Generate (B, 1, X, Y, Z) images and (B, X, Y, Z) channels; if several processes train, those of this one."""
+        group = process_group()
+        count = self.batch * group.size
+        drawn = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(count)]
+        records = group.shard([draw(self.priors, m, g) for m in drawn])
+        maps = group.shard(drawn)
+        grids = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
+        return apply_batch(records, maps, grids, self.labels)
