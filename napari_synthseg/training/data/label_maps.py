@@ -79,7 +79,7 @@ def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
         return load(path)
     files, maps = label_map_files(path), []
     for number, file in enumerate(files):
-        yield Progress(f"reading label map {number + 1} of {len(files)}", number, len(files))
+        yield Progress("reading label maps", number + 1, len(files))
         maps.append(replace(prepared(file)[0], name=file.name.split(".")[0]))
     return maps
 

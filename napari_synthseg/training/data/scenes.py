@@ -16,6 +16,7 @@ from napari_synthseg.generator.shapes.priors import ShapePriors
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, draw_scene, pick_target
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
+from napari_synthseg.training.data.validation import told
 
 SETTINGS = {
     "1+0": Plan(1, 0),
@@ -184,7 +185,7 @@ class PromptValidation:
         """Mean Dice of each setting, on the decoder's own grid, and "score", their mean."""
         promptable: Promptable = model  # type: ignore[assignment]
         sums = dict.fromkeys(self.settings, 0.0)
-        for encoded, targets, prompts in self.cases():
+        for encoded, targets, prompts in told(self.cases()):
             truth = F.avg_pool2d(targets[:, None].float(), CELL) > 0.5
             embedding = encoded.embedding[None].float()
             if self.anew:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from napari_synthseg.generator.brains import Grid, apply, target
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Priors
 from napari_synthseg.generator.record import draw
+from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.engine.watching import doing
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ def synthetic_cases(
     maps: Sequence[LabelMap], priors: Priors, labels: Sequence[int], each: int, seed: int
 ) -> list[Case]:
     """Fixed heads drawn from held-out maps."""
-    cases = []
+    cases: list[Case] = []
     for i, label_map in enumerate(maps):
         for j in range(each):
+            doing("drawing heads for validation", len(cases) + 1, each * len(maps))
             record = draw(priors, label_map, step_generator(seed, 100 * i + j))
             sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
             image = rescaled(sample.image, percentile_limits(sample.image))
@@ -62,8 +65,10 @@ def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
     from napari_synthseg.io import read_labels, read_volume
     from napari_synthseg.volume import to_canonical
 
-    cases = []
-    for path in sorted(folder.glob("*_t1.nii.gz")):
+    cases: list[Case] = []
+    found = sorted(folder.glob("*_t1.nii.gz"))
+    for path in found:
+        doing("reading labelled scans", len(cases) + 1, len(found))
         scan = to_canonical(read_volume(path)).data.astype(np.float32)
         values = to_canonical(read_labels(path.with_name(path.name.replace("_t1", "_labels")))).data
         truth = np.zeros(values.shape, dtype=np.uint8)
@@ -149,11 +154,23 @@ def pooled(image: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool3d(image[None, None], 2)
 
 
+def told(cases: Sequence[Any]) -> Iterator[Any]:
+    """Go through the cases of a validation; whoever watches hears how far it is, and can stop it.
+
+    Raises:
+        Stopped: it was asked to.
+    """
+    for number, case in enumerate(cases):
+        doing("validating", number + 1, len(cases))
+        checkpoint()
+        yield case
+
+
 @torch.no_grad()
 def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
     """Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
-    for case in cases:
+    for case in told(cases):
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
         scores.append(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))
@@ -164,7 +181,7 @@ def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.devi
 def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
     """Dice of both stages at 1 mm, without flips or post-processing."""
     scores = []
-    for case in cases:
+    for case in told(cases):
         image = case.image.float().to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             prior = model.locate(to_memory(pooled(image)))
@@ -193,7 +210,7 @@ def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> Sc
     """Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
     middle = (slice(16, 176), slice(32, 192), slice(16, 176))
     scores = []
-    for case in cases:
+    for case in told(cases):
         prediction = model.logits(case.image[middle].float()[None, None].to(device))[0].argmax(0).cpu()
         scores.append(dice(prediction, case.channels[middle], model.labels))
     return gathered(scores)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,15 @@ from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
 from napari_synthseg.training.engine.distributed import ProcessGroup, process_group
 from napari_synthseg.training.engine.events import EventLog
-from napari_synthseg.training.engine.optim import Optimizers, build_optimizer, restore
+from napari_synthseg.training.engine.optim import (
+    EMA,
+    LoopOptions,
+    Optimizers,
+    build_optimizer,
+    decay_start,
+    rate,
+    restore,
+)
 from napari_synthseg.training.engine.watching import save_picture, watch
 from napari_synthseg.training.folder import checkpoint
 
@@ -83,81 +90,36 @@ class Objective:
         self.model.eval()
 
 
-@dataclass(frozen=True)
-class LoopOptions:
-    """How a loop runs.
+def labelled_picture(
+    image: torch.Tensor, truth: torch.Tensor, found: torch.Tensor, values: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """A sample with its labels and what the network makes of it.
 
-    Attributes:
-        steps: steps in all, those of earlier stretches included.
-        learning_rate: peak learning rate.
-        optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
-        weight_decay: of adamw and muon.
-        warmup: steps over which the rate rises linearly.
-        decay_fraction: fraction of the steps over which the rate falls to zero at the end (0: constant).
-        ema_decay: decay of the exponential moving average of the weights; 0 keeps none.
-        clip: largest norm of the gradient; 0 does not clip.
-        checkpoint_every: steps between checkpoints that are kept.
-        save_minutes: minutes between updates of the newest checkpoint.
-        validate_every: steps between validations.
+    Args:
+        image: (X, Y, Z) or (Y, X) intensities.
+        truth: channels on the image's grid, or on a finer or coarser one of the same proportions.
+        found: likewise, what is predicted.
+        values: the label that each channel stands for.
+
+    Returns:
+        "image" float32, "truth" and "prediction" int32, all of the truth's shape.
     """
-
-    steps: int
-    learning_rate: float = 1e-4
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    warmup: int = 0
-    decay_fraction: float = 0.0
-    ema_decay: float = 0.0
-    clip: float = 0.0
-    checkpoint_every: int = 10_000
-    save_minutes: float = 3.0
-    validate_every: int = 1_000
-
-    @classmethod
-    def of(cls, options: Any, steps: int, learning_rate: float, **settings: Any) -> LoopOptions:
-        """Return those of a stage: the run's own options, and defaults of the recipe.
-
-        Args:
-            options: of the run (`recipe.RunOptions`).
-            steps: of the stage.
-            learning_rate: peak rate, unless the run has its own.
-            settings: other attributes.
-        """
-        own = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
-        return cls(steps, options.learning_rate or learning_rate, **own, **settings)
+    lut = torch.tensor(list(values), dtype=torch.int32)
+    shape = truth.shape
+    return {
+        "image": _onto(image.detach().float().cpu(), shape).numpy().astype(np.float32),
+        "truth": lut[truth.detach().cpu().long()].numpy(),
+        "prediction": lut[_onto(found.detach().cpu(), shape).long()].numpy(),
+    }
 
 
-def rate(step: int, options: LoopOptions) -> float:
-    """Learning rate of a step: linear warm-up, plateau, cosine fall over the last fraction of the steps."""
-    factor = min(1.0, (step + 1) / max(options.warmup, 1))
-    start = decay_start(options)
-    if options.decay_fraction > 0 and step >= start:
-        done = (step - start) / max(options.steps - start, 1)
-        factor *= 0.5 * (1.0 + torch.cos(torch.tensor(done * torch.pi)).item())
-    return options.learning_rate * factor
-
-
-def decay_start(options: LoopOptions) -> int:
-    """The step at which the rate begins to fall."""
-    return round(options.steps * (1.0 - options.decay_fraction))
-
-
-class EMA:
-    """Exponential moving average of a model's parameters, with a warm-up so that early steps do not linger."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model's weights."""
-        decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for k, v in model.state_dict().items():
-            if v.dtype.is_floating_point:
-                self.values[k].lerp_(v, 1.0 - decay)
-            else:
-                self.values[k].copy_(v)
+def _onto(array: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Nearest neighbours on another grid; the same array where the grids agree."""
+    for axis, count in enumerate(shape):
+        if array.shape[axis] != count:
+            at = (torch.arange(count) + 0.5) * array.shape[axis] / count
+            array = array.index_select(axis, at.long())
+    return array
 
 
 def to_device(model: Any, device: torch.device | str) -> Any:
@@ -220,7 +182,7 @@ def fit(
                 stage.show()
             stage.save_now_and_then()
             yield Progress(name, stage.step, options.steps, figures)
-    except GeneratorExit:
+    except (GeneratorExit, Stopped):
         if together.is_main:
             together.broadcast("stop")  # the others wait to be told whether to go on
         raise
@@ -402,8 +364,9 @@ def _validate(objective: Objective, average: EMA | None) -> dict[str, Any]:
     if average is not None:
         objective.trained.load_state_dict(average.values)
     objective.model.eval()
-    with torch.no_grad():
-        scores = objective.validate(objective.model)
-    if own is not None:
-        objective.trained.load_state_dict(own)
-    return scores
+    try:
+        with torch.no_grad():
+            return objective.validate(objective.model)
+    finally:
+        if own is not None:
+            objective.trained.load_state_dict(own)

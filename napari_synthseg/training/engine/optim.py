@@ -1,7 +1,8 @@
-"""The optimizers of the training loop, by name; groups of parameters may learn at a fraction of the loop's rate."""
+"""Optimizers, learning rates and the average of weights: how the loop moves parameters."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,83 @@ from napari_synthseg.errors import InputError
 
 MUON_LR_SCALE = 2.0
 """Rate of the matrices that Muon moves, as a fraction of AdamW's for the rest; its steps have the size of AdamW's."""
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a loop runs.
+
+    Attributes:
+        steps: steps in all, those of earlier stretches included.
+        learning_rate: peak learning rate.
+        optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
+        weight_decay: of adamw and muon.
+        warmup: steps over which the rate rises linearly.
+        decay_fraction: fraction of the steps over which the rate falls to zero at the end (0: constant).
+        ema_decay: decay of the exponential moving average of the weights; 0 keeps none.
+        clip: largest norm of the gradient; 0 does not clip.
+        checkpoint_every: steps between checkpoints that are kept.
+        save_minutes: minutes between updates of the newest checkpoint.
+        validate_every: steps between validations.
+    """
+
+    steps: int
+    learning_rate: float = 1e-4
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    warmup: int = 0
+    decay_fraction: float = 0.0
+    ema_decay: float = 0.0
+    clip: float = 0.0
+    checkpoint_every: int = 10_000
+    save_minutes: float = 3.0
+    validate_every: int = 1_000
+
+    @classmethod
+    def of(cls, options: Any, steps: int, learning_rate: float, **settings: Any) -> LoopOptions:
+        """Return those of a stage: the run's own options, and defaults of the recipe.
+
+        Args:
+            options: of the run (`recipe.RunOptions`).
+            steps: of the stage.
+            learning_rate: peak rate, unless the run has its own.
+            settings: other attributes.
+        """
+        own = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
+        return cls(steps, options.learning_rate or learning_rate, **own, **settings)
+
+
+def rate(step: int, options: LoopOptions) -> float:
+    """Learning rate of a step: linear warm-up, plateau, cosine fall over the last fraction of the steps."""
+    factor = min(1.0, (step + 1) / max(options.warmup, 1))
+    start = decay_start(options)
+    if options.decay_fraction > 0 and step >= start:
+        done = (step - start) / max(options.steps - start, 1)
+        factor *= 0.5 * (1.0 + torch.cos(torch.tensor(done * torch.pi)).item())
+    return options.learning_rate * factor
+
+
+def decay_start(options: LoopOptions) -> int:
+    """The step at which the rate begins to fall."""
+    return round(options.steps * (1.0 - options.decay_fraction))
+
+
+class EMA:
+    """Exponential moving average of a model's parameters, with a warm-up so that early steps do not linger."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model's weights."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        for k, v in model.state_dict().items():
+            if v.dtype.is_floating_point:
+                self.values[k].lerp_(v, 1.0 - decay)
+            else:
+                self.values[k].copy_(v)
 
 
 class Optimizers:

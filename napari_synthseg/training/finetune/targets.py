@@ -16,8 +16,8 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.training.engine.loop import labelled_picture
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.engine.pictures import labelled_picture
 
 IGNORED = 255
 """Target of voxels that nothing is learned from."""

@@ -15,10 +15,9 @@ from torch import nn
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
 from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import LoopOptions, Objective, Validation
+from napari_synthseg.training.engine.loop import LoopOptions, Objective, Validation, labelled_picture
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.optim import Optimizers
-from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.objectives.hypergradient import Batch, Loss, learning, two_passes, with_gradients
 
 Batches = Callable[[torch.Generator], Batch]

@@ -14,9 +14,8 @@ from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.data.synthetic import Heads, class_weights, percentile_limits, rescaled, step_generator
 from napari_synthseg.training.engine.distributed import process_group
-from napari_synthseg.training.engine.loop import Objective, Validation, to_device
+from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.engine.pictures import labelled_picture
 
 POSITION_HEADS = 48
 """Heads drawn to set the locator's positional term before training."""

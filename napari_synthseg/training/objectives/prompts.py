@@ -24,8 +24,7 @@ from napari_synthseg.training.data.prompts import (
 )
 from napari_synthseg.training.data.scenes import EncodedScene, Pool
 from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import Objective, Validation
-from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture
 from napari_synthseg.training.objectives.window_decoding import decode_windows
 
 WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))

@@ -23,11 +23,10 @@ from napari_synthseg.networks.hierarchy import (
 )
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.synthetic import Heads, class_weights, rescaled, step_generator
-from napari_synthseg.training.data.validation import Case, Scores, dice, gathered
+from napari_synthseg.training.data.validation import Case, Scores, dice, gathered, told
 from napari_synthseg.training.engine.distributed import process_group
-from napari_synthseg.training.engine.loop import Objective, Validation, to_device
+from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.engine.pictures import labelled_picture
 from napari_synthseg.training.objectives.locate_refine import Inputs, figures_of
 from napari_synthseg.training.objectives.unet_crops import Batch, View
 
@@ -228,7 +227,7 @@ def score_fast_tissues(
 ) -> tuple[float, float]:
     """Return the mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`data.labelled`)."""
     classes, before, after = tissue_classes(model.labels).long(), [], []
-    for image, channels in cases:
+    for image, channels in told(cases):
         true = classes[channels.long()]
         with bfloat16_where_quick(device):
             s1, denoised = model.locator.tissues(to_memory(rescaled(image)[None].to(device)))
@@ -248,7 +247,7 @@ def score_tissues(
 ) -> float:
     """Return the mean Dice of tissue classes in the middle 160^3 voxels: S1's, or those that D makes of them."""
     classes, scores = tissue_classes(labels), []
-    for image, channels in cases:
+    for image, channels in told(cases):
         found = s1.eval()(image[MIDDLE][None].float().to(device))
         if denoiser is not None:
             found = denoiser.eval()(one_hot(found))
@@ -260,7 +259,7 @@ def score_tissues(
 def score_hierarchy(model: Hierarchy, cases: Sequence[Case], device: torch.device) -> Scores:
     """Return the Dice of all labels in the middle 160^3 voxels, without flips or post-processing."""
     scores = []
-    for case in cases:
+    for case in told(cases):
         found = model.eval()(case.image[MIDDLE[1:]].float()[None, None].to(device))[0].argmax(0).cpu()
         scores.append(dice(found, case.channels[MIDDLE[1:]], model.labels))
     return gathered(scores)

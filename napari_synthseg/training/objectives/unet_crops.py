@@ -10,9 +10,8 @@ from torch import nn
 
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import Objective, Validation, to_device
+from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
 from napari_synthseg.training.engine.losses import soft_dice_loss
-from napari_synthseg.training.engine.pictures import labelled_picture
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, 1, X, Y, Z) in [0, 1], and (B, X, Y, Z) channels of labels."""

@@ -14,8 +14,7 @@ from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
-from napari_synthseg.training.engine.loop import Objective
-from napari_synthseg.training.engine.pictures import labelled_picture
+from napari_synthseg.training.engine.loop import Objective, labelled_picture
 from napari_synthseg.training.objectives import tissues
 from napari_synthseg.training.objectives.learn2synth import Bilevel
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
