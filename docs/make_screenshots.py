@@ -223,7 +223,7 @@ def train() -> None:
             press(widget.view.buttons["axial"])
             viewer.fit_to_view()
             save(viewer, "train")
-            press(widget.runs.buttons.stop)
+            press(widget.runs.buttons.others["stop"])
             wait_for(lambda: widget.runs.list.current().state.kind == "stopped")
         with window("Train", theme="light") as (viewer, widget):
             viewer.open_sample("napari-synthseg", "label_map")

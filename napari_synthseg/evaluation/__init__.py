@@ -1,8 +1,15 @@
 """Scores of segmentations: Dice, surface distances and volumes, for arrays, files and folders."""
 
-from napari_synthseg.evaluation.metrics import dice, evaluate, surface_distance
+from napari_synthseg.evaluation.metrics import (
+    asymmetries,
+    asymmetry_index,
+    compare_volumes,
+    dice,
+    evaluate,
+    label_volumes,
+    surface_distance,
+)
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_files, evaluate_steps, table
-from napari_synthseg.evaluation.volumetry import asymmetries, asymmetry_index, compare_volumes, label_volumes
 
 __all__ = [
     "EvaluateOptions",

@@ -11,8 +11,7 @@ from typing import Any
 
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.comparison import SCORES
-from napari_synthseg.evaluation.paired import LEVEL, shown_p
+from napari_synthseg.evaluation.comparison import LEVEL, SCORES, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
 from napari_synthseg.io import stem
 

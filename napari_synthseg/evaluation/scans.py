@@ -21,8 +21,7 @@ import numpy as np
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
-from napari_synthseg.evaluation.metrics import mean_known
-from napari_synthseg.evaluation.volumetry import compare_volumes
+from napari_synthseg.evaluation.metrics import compare_volumes, mean_known
 from napari_synthseg.io import read_label_table, read_labels, stem, suffix
 from napari_synthseg.io.formats import exists, readable
 from napari_synthseg.jobs import Progress, run

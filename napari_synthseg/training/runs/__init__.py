@@ -6,7 +6,7 @@ run without a server. Importing this imports neither torch nor Qt.
 
 from napari_synthseg.training.folder import EVENTS, recipe_of
 from napari_synthseg.training.runs.estimate import Estimate, estimate, in_hours
-from napari_synthseg.training.runs.follow import Curves, Follower, Picture, pictures, to_tensorboard
+from napari_synthseg.training.runs.follow import Curves, Follower, Picture, best_score, pictures, to_tensorboard
 from napari_synthseg.training.runs.process import launch, train_recorded, train_run
 from napari_synthseg.training.runs.queue import devices
 from napari_synthseg.training.runs.recipes import RECIPES, RecipeEntry, recipe
@@ -29,7 +29,8 @@ from napari_synthseg.training.runs.run import Status, is_active, pause, request_
 
 __all__ = [
     "EVENTS", "RECIPES", "Config", "Curves", "Estimate", "Follower", "Picture", "RecipeEntry", "Status", "all_runs",
-    "change", "create", "delete", "devices", "duplicate", "estimate", "find_run", "in_hours", "is_active", "launch",
-    "new_folder", "options_to_resume", "pause", "pictures", "read_config", "recipe", "recipe_of", "request_pictures",
-    "runs_folder", "status", "steps_done", "stop", "to_tensorboard", "train_recorded", "train_run", "unpause", "use",
+    "best_score", "change", "create", "delete", "devices", "duplicate", "estimate", "find_run", "in_hours",
+    "is_active", "launch", "new_folder", "options_to_resume", "pause", "pictures", "read_config", "recipe",
+    "recipe_of", "request_pictures", "runs_folder", "status", "steps_done", "stop", "to_tensorboard", "train_recorded",
+    "train_run", "unpause", "use",
 ]  # fmt: skip

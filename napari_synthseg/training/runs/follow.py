@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.engine.events import EventReader
+from napari_synthseg.training.engine.events import EventReader, read_events, steps_that_count
 from napari_synthseg.training.folder import PICTURE, read_config
 from napari_synthseg.training.runs.run import is_active
 
@@ -129,6 +129,15 @@ class Follower:
             self.dice = dice
             self.dice_history.append((stage, step, dice))
             self.validations += 1
+
+
+def best_score(run: Path) -> float | None:
+    """Return the best validation score of the last stage that has one; None if there is none."""
+    scores: dict[str, list[float]] = {}
+    for line in steps_that_count(read_events(run)):
+        if isinstance(line.get("score"), int | float):
+            scores.setdefault(str(line.get("stage", "")), []).append(float(line["score"]))
+    return max(list(scores.values())[-1]) if scores else None
 
 
 @dataclass(frozen=True)

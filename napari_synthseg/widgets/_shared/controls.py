@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QFormLayout,
+    QFrame,
     QLabel,
     QLayout,
     QLayoutItem,
@@ -132,6 +133,30 @@ class Section(QWidget):
         self.body.setVisible(unfolded)
         self.button.setArrowType(Qt.ArrowType.DownArrow if unfolded else Qt.ArrowType.RightArrow)
         self.toggled.emit(unfolded)
+
+
+class ScrolledPage(QWidget):
+    """A page that scrolls vertically and is never narrower than its content."""
+
+    def set_content(self, content: QWidget) -> None:
+        """Show a widget that may be higher than the page."""
+        self._scroll = QScrollArea()
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._scroll)
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the content and the scroll bar."""
+        content = self._scroll.widget()
+        width = content.minimumSizeHint().width() if content is not None else 0
+        return QSize(
+            width + self._scroll.verticalScrollBar().sizeHint().width(), self._scroll.minimumSizeHint().height()
+        )
 
 
 def form_layout(parent: QWidget | None = None) -> QFormLayout:

@@ -94,7 +94,7 @@ PROMPTABLE = Models(
     "A .safetensors file of ours, or a checkpoint of SAM or MobileSAM.",
     lambda: (
         "No promptable weights were found: put mobile_sam.pt or a checkpoint of SAM into "
-        f"{sam.download_folder()}, or choose {OPEN}"
+        f"{catalogue.cache_folder() / 'weights'}, or choose {OPEN}"
     ),
 )
 

@@ -102,7 +102,7 @@ def _colormap() -> DirectLabelColormap:
 def _features(errors: np.ndarray, voxel_mm3: float):
     import pandas as pd  # here, since it is slow to import and a widget opens without it
 
-    from napari_synthseg.evaluation.differences import ERRORS
+    from napari_synthseg.evaluation.locations import ERRORS
 
     counts = np.bincount(errors.ravel(), minlength=max(ERRORS) + 1)
     millilitres = [round(float(counts[value]) * voxel_mm3 / 1000, 3) for value in ERRORS]

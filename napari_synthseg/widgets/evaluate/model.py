@@ -60,7 +60,7 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
         InputError: there is nothing to compare: no labels, too many of them, or no place that both cover.
     """
     yield Progress("Reading the layers")
-    from napari_synthseg.evaluation.differences import error_map, worst_voxels
+    from napari_synthseg.evaluation.locations import error_map, worst_voxels
     from napari_synthseg.evaluation.metrics import scores_steps
 
     true = truth.read()
@@ -78,7 +78,7 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
 
 def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:
     """(S, A, R) errors of one structure: where it was missed, or added, whatever the other layer has there."""
-    from napari_synthseg.evaluation.differences import ADDED, MISSED
+    from napari_synthseg.evaluation.locations import ADDED, MISSED
 
     errors = np.zeros_like(outcome.errors)
     kinds = np.where(outcome.true == value, MISSED, np.where(outcome.found == value, ADDED, 0))
@@ -106,7 +106,7 @@ def _on_grid_of(true: Volume, pred: LayerScan) -> Generator[Progress, None, tupl
 
 
 def _values(a: np.ndarray, b: np.ndarray, *names: str) -> list[int]:
-    from napari_synthseg.evaluation.volumetry import count_labels
+    from napari_synthseg.evaluation.metrics import count_labels
 
     values = sorted({*count_labels(a), *count_labels(b)} - {0})
     if not values:

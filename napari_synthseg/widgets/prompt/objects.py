@@ -168,7 +168,7 @@ class Objects(QObject):
 
     def _find(self, image: Image, draft: Draft) -> None:
         """Go to the middle of an object if the slice that is shown has nothing of it."""
-        from napari_synthseg.evaluation.location import middle_voxel
+        from napari_synthseg.evaluation.locations import middle_voxel
 
         where = shown(image, self._viewer.dims)
         if image.ndim < 3 or (where is not None and draft.mask(where.place).any()):

@@ -1,8 +1,8 @@
-"""What the buttons of a run do: each asks the run, or its folder, and tells the page how it went."""
+"""Actions on runs, each in a thread, since starting a process or exporting weights must not hold up the window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,93 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import spec_of
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.model_chooser import NEWS
-from napari_synthseg.widgets.train.buttons import CONTINUE, GO_ON, LONGER, PAUSE, START
-from napari_synthseg.widgets.train.commands import Commands
-from napari_synthseg.widgets.train.presets import scaled
-from napari_synthseg.widgets.train.request import Request, make_run
-from napari_synthseg.widgets.train.words import run_name
+from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets.train.model import doubts_about
+from napari_synthseg.widgets.train.new_run_model import Request, make_run, scaled
 
-MOST_STEPS = 100_000_000
+MAX_STEPS = 100_000_000
+
+
+class Commands(QObject):
+    """Runs functions in threads, several at once if need be."""
+
+    failed = Signal(str)  # a sentence
+    changed = Signal()  # one has begun or ended
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._jobs: list[Job] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a function is running."""
+        return bool(self._jobs)
+
+    def do(
+        self, doing: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], None] | None = None
+    ) -> Job:
+        """Call a plain function in a thread.
+
+        Args:
+            doing: the beginning of a sentence about it, such as "Stopping the run".
+            function: gets `args`.
+            args: of the function.
+            then: called on the main thread with the function's result.
+        """
+        return self.drive(doing, _as_job, doing, function, args, then=then)
+
+    def drive(
+        self,
+        doing: str,
+        job: Callable[..., Generator[Progress, None, Any]],
+        *args: Any,
+        then: Callable[[Any], None] | None = None,
+        title: str = "",
+    ) -> Job:
+        """Run a job in a thread; see `do`. With a title it has a line in napari's activity bar."""
+        one = Job(self)
+        self._jobs.append(one)
+
+        def end() -> None:
+            self._jobs.remove(one)
+            one.deleteLater()
+            self.changed.emit()
+
+        def returned(result: Any) -> None:
+            end()
+            if then is not None:
+                then(result)
+
+        def failed(error: Exception) -> None:
+            end()
+            self.failed.emit(complain(error, doing))
+
+        one.returned.connect(returned)
+        one.failed.connect(failed)
+        one.stopped.connect(end)
+        one.start(title, job, *args)
+        self.changed.emit()
+        return one
+
+    def stop_all(self) -> None:
+        """Stop all jobs."""
+        for one in list(self._jobs):
+            one.stop()
+
+
+def _as_job(doing: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Generator[Progress, None, Any]:
+    yield Progress(doing)
+    return function(*args)
 
 
 class RunActions(QObject):
-    """Does what is asked for, one thread an action.
+    """Carries out the actions of the buttons.
 
     Args:
         parent: the widget that dialogs belong to.
@@ -33,10 +105,10 @@ class RunActions(QObject):
 
     said = Signal(str)  # about the chosen run
     refused = Signal(str)  # why a run could not be started
-    made = Signal(object)  # the folder of a run that was just made
-    used = Signal(object)  # the card of weights that were just made
+    made = Signal(object)  # folder of a new run
+    used = Signal(object)  # card of newly exported weights
     filled = Signal(str, object)  # recipe and options for the form
-    changed = Signal()  # busy or no longer
+    changed = Signal()  # busy or idle
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -45,11 +117,6 @@ class RunActions(QObject):
         self.starting = Commands(self)
         self.here = Commands(self)
         self.dialog: QInputDialog | QMessageBox | None = None
-        self._acts: dict[str, Callable[[Path], None]] = {
-            PAUSE: self.pause, GO_ON: self.go_on, CONTINUE: self.launch, START: self.launch, LONGER: self.ask_longer,
-            "stop": self.stop, "use": self.use, "duplicate": self.duplicate, "folder": self.open_folder,
-            "delete": self.ask_delete,
-        }  # fmt: skip
         for commands in (self.commands, self.starting):
             commands.changed.connect(self.changed)
         self.commands.failed.connect(self.said)
@@ -58,16 +125,16 @@ class RunActions(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is being done to a run."""
+        """Whether an action is under way."""
         return self.commands.busy
 
-    def act(self, word: str, run: Path) -> None:
-        """Do what a button asks for."""
+    def act(self, action: str, run: Path) -> None:
+        """Carry out the action of a button, named in `run_page`."""
         self.said.emit("")
-        self._acts[word](run)
+        getattr(self, action)(run)
 
     def start(self, request: Request) -> None:
-        """Make a run and start it."""
+        """Create a run and start it."""
 
         def made(run: Path) -> None:
             self.made.emit(run)
@@ -79,55 +146,51 @@ class RunActions(QObject):
         self.starting.drive("Starting the run", make_run, request, then=made)
 
     def launch(self, run: Path) -> None:
-        """Start or continue a run in a process of its own."""
+        """Start or resume a run in a process of its own."""
         from napari_synthseg.training import runs
 
         self.commands.do("Starting the run", runs.launch, run)
 
     def train_here(self, run: Path) -> None:
-        """Start or continue a run in a thread of this process."""
+        """Start or resume a run in a thread of this process."""
         from napari_synthseg.training import runs
 
-        self.here.drive("Training", runs.train_run, run, title=f"Train {run_name(run)}")
+        self.here.drive("Training", runs.train_run, run, title=f"Train {run.name}")
 
     def pause(self, run: Path) -> None:
-        """Hold a run."""
+        """Pause a run."""
         from napari_synthseg.training import runs
 
         self.commands.do("Pausing the run", runs.pause, run)
 
-    def go_on(self, run: Path) -> None:
-        """Let a run go on."""
+    def unpause(self, run: Path) -> None:
+        """Let a paused run continue."""
         from napari_synthseg.training import runs
 
-        self.commands.do("Letting the run go on", runs.unpause, run)
+        self.commands.do("Resuming the run", runs.unpause, run)
 
     def stop(self, run: Path) -> None:
-        """Ask a run to end with a checkpoint."""
+        """Make a run end with a checkpoint."""
         from napari_synthseg.training import runs
 
         self.commands.do("Stopping the run", runs.stop, run)
 
-    def ask_pictures(self, run: Path, every: int | None) -> None:
-        """Ask a run for pictures, or for no more of them."""
+    def request_pictures(self, run: Path, every: int | None) -> None:
+        """Ask a run for pictures every few steps, or for no more."""
         from napari_synthseg.training import runs
 
         self.commands.do("Asking for samples", runs.request_pictures, run, every)
 
     def use(self, run: Path) -> None:
-        """Make weights of a run, in the folder where Segment brain and Prompt look for them."""
-        from napari_synthseg.training import runs
+        """Export weights to the folder where Segment brain and Prompt find them; asks first if they score badly."""
 
-        use_folders()
+        def asked(doubts: str) -> None:
+            if doubts:
+                self._ask("Use weights", f"Use the weights of {run.name}?", doubts, "&Use", lambda: self._use(run))
+            else:
+                self._use(run)
 
-        def used(path: Path) -> None:
-            NEWS.made.emit(str(path))
-            card = {**catalogue.read_card(path), "path": str(path)}
-            self.said.emit(f"{path.stem} {_where(card)} now.")
-            self.used.emit(card)
-
-        self.said.emit("Writing the weights…")
-        self.commands.do("Making weights of the run", runs.use, run, then=used)
+        self.commands.do("Reading the run", doubts_about, run, then=asked)
 
     def duplicate(self, run: Path) -> None:
         """Fill the form with a run's options."""
@@ -139,26 +202,23 @@ class RunActions(QObject):
 
         self.commands.do("Reading the run", runs.read_config, run, then=read)
 
-    def open_folder(self, run: Path) -> None:
+    def folder(self, run: Path) -> None:
         """Show a run's folder in the system's file manager."""
         if not QDesktopServices.openUrl(QUrl.fromLocalFile(str(run))):
             self.said.emit(f"The folder is {run}.")
 
-    def ask_delete(self, run: Path) -> None:
-        """Delete a run once the user has said so again."""
-        box = QMessageBox(self._parent)
-        box.setIcon(QMessageBox.Icon.Warning)
-        box.setWindowTitle("Delete a training run")
-        box.setText(f"Delete {run_name(run)} with all its checkpoints?")
-        box.setInformativeText("Weights that were made of it stay. This cannot be undone.")
-        delete = box.addButton("&Delete", QMessageBox.ButtonRole.DestructiveRole)
-        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(cancel)
-        box.buttonClicked.connect(lambda button: self._delete(run) if button is delete else None)
-        self._open(box)
+    def delete(self, run: Path) -> None:
+        """Delete a run after asking."""
+        from napari_synthseg.training import runs
 
-    def ask_longer(self, run: Path) -> None:
-        """Train a finished run for more steps, which are asked for."""
+        question = f"Delete {run.name} with all its checkpoints?"
+        why = "Weights exported from it stay. This cannot be undone."
+        self._ask(
+            "Delete run", question, why, "&Delete", lambda: self.commands.do("Deleting the run", runs.delete, run)
+        )
+
+    def longer(self, run: Path) -> None:
+        """Train a finished run for more steps, after asking how many."""
         from napari_synthseg.training import runs
 
         def read(config: Any) -> None:
@@ -167,7 +227,7 @@ class RunActions(QObject):
             dialog.setInputMode(QInputDialog.InputMode.IntInput)
             dialog.setWindowTitle("Train longer")
             dialog.setLabelText(f"Steps in all (so far {total:,}):")
-            dialog.setIntRange(total + 1, MOST_STEPS)
+            dialog.setIntRange(total + 1, MAX_STEPS)
             dialog.setIntValue(2 * total)
             dialog.intValueSelected.connect(lambda steps: self._train_longer(run, config, steps))
             self._open(dialog)
@@ -175,33 +235,54 @@ class RunActions(QObject):
         self.commands.do("Reading the run", runs.read_config, run, then=read)
 
     def close_down(self) -> None:
-        """What trains in this process ends with a checkpoint; processes of their own go on."""
+        """Stop training in this process, with a checkpoint; other processes continue."""
         self.here.stop_all()
+
+    def _ask(self, title: str, question: str, why: str, yes: str, then: Callable[[], Any]) -> None:
+        """Open a dialog whose default is to cancel."""
+        box = QMessageBox(self._parent)
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setWindowTitle(title)
+        box.setText(question)
+        box.setInformativeText(why)
+        button = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.buttonClicked.connect(lambda clicked: then() if clicked is button else None)
+        self._open(box)
 
     def _open(self, dialog: QInputDialog | QMessageBox) -> None:
         self.dialog = dialog
         dialog.finished.connect(lambda _: dialog.deleteLater())
         dialog.open()
 
-    def _delete(self, run: Path) -> None:
+    def _use(self, run: Path) -> None:
         from napari_synthseg.training import runs
 
-        self.commands.do("Deleting the run", runs.delete, run)
+        use_folders()
+
+        def used(path: Path) -> None:
+            NEWS.made.emit(str(path))
+            card = {**catalogue.read_card(path), "path": str(path)}
+            self.said.emit(f"{path.stem} {_place(card)} now.")
+            self.used.emit(card)
+
+        self.said.emit("Writing the weights…")
+        self.commands.do("Exporting weights of the run", runs.use, run, then=used)
 
     def _train_longer(self, run: Path, config: Any, steps: int) -> None:
         from napari_synthseg.training import runs
 
         changes = scaled(config.options, config.stages, steps)
 
-        def go() -> None:
+        def longer() -> None:
             runs.change(run, **changes)
             runs.launch(run)
 
-        self.commands.do("Training longer", go)
+        self.commands.do("Training longer", longer)
 
 
-def _where(card: dict[str, Any]) -> str:
-    """Where weights can be used."""
+def _place(card: dict[str, Any]) -> str:
+    """Return where weights can be used."""
     role = spec_of(card).role
     if role == "prompt":
         return "can be chosen in Prompt"

@@ -1,4 +1,4 @@
-"""Curves of a run, drawn with pyqtgraph; where that is not installed, one sentence that says so.
+"""Curves of a run, drawn with pyqtgraph, and the Dice of each structure; without pyqtgraph a sentence says so.
 
 pyqtgraph is imported when the first curve is wanted, since a widget opens without it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -15,31 +16,40 @@ import numpy as np
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
-from napari_synthseg.widgets.train.watcher import Detail, smoothed
-from napari_synthseg.widgets.train.words import plain
+from napari_synthseg.widgets._shared.controls import Message, Section, WrappedLabel, let_shrink
+from napari_synthseg.widgets._shared.table import LINE, Column, Table, number_text, sortable
+from napari_synthseg.widgets.train.model import Detail, figure_label, smoothed
 
 MISSING = "Curves need pyqtgraph, which is not installed: pip install pyqtgraph. Everything else works without it."
 HEIGHT = 170
 COLORS = ("#4c9be8", "#e8894c", "#53b56b", "#c46be0", "#d9b93c", "#5fc8c8", "#e0637c", "#9a9fe8")
 FIRST = ("loss", "score", "dice", "lr", "rate")
-"""Figures in the order in which they are offered; the others follow by name."""
+"""First figures of the list; the others follow by name."""
 Look = tuple[str, bool]
-"""A line's colour, and whether it is faint."""
+"""Color of a line, and whether it is faint."""
 
 
 def has_plots() -> bool:
-    """Whether pyqtgraph is installed."""
+    """Tell whether pyqtgraph is installed."""
     return importlib.util.find_spec("pyqtgraph") is not None
 
 
 class Plot(QWidget):
-    """One set of axes, in the colours of napari's theme; scrolling over it scrolls the form, a double click shows all.
+    """Axes in the colors of napari's theme; the wheel scrolls the form, a double click shows everything.
 
-    Which line is which stands above the axes, where it hides none of them.
+    The legend stands above the axes, where it hides no line.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -57,11 +67,11 @@ class Plot(QWidget):
         self._layout.addWidget(self.legend)
 
     def show_lines(self, lines: dict[str, tuple[np.ndarray, np.ndarray]], *, faint: Sequence[str] = ()) -> None:
-        """Draw these lines; those that are there get other values, the rest goes.
+        """Draw lines; existing ones get new values, others are removed.
 
         Args:
-            lines: places and values by name, in the order of their colours.
-            faint: names that are drawn thin and are not in the legend: what lies behind a smoothed line.
+            lines: steps and values by name, in the order of their colors.
+            faint: names of thin lines without a legend, such as the raw values behind a smoothed line.
         """
         self._make()
         for name in [one for one in self._lines if one not in lines]:
@@ -73,7 +83,7 @@ class Plot(QWidget):
         self._show_legend(bold)
 
     def _show_line(self, name: str, look: Look, x: np.ndarray, y: np.ndarray) -> None:
-        """Change of a line what is different: whatever is changed has the whole window drawn again."""
+        """Change only what differs, since every change redraws the whole window."""
         if name not in self._lines:
             self._lines[name] = self._line()
         if self._looks.get(name) != look:
@@ -85,12 +95,12 @@ class Plot(QWidget):
             self._lines[name].setData(x, y)
 
     def set_log(self, on: bool) -> None:
-        """Logarithmic values."""
+        """Use a logarithmic axis."""
         self._make()
         self.plot.setLogMode(y=on)
 
     def drawn(self) -> dict[str, np.ndarray]:
-        """The values of every line, by name."""
+        """Return the values of every line, by name."""
         return {name: np.asarray(line.getOriginalDataset()[1]) for name, line in self._lines.items()}
 
     def _line(self) -> Any:
@@ -160,7 +170,7 @@ def _pen(look: Look) -> Any:
 
 
 def _box_class() -> Any:
-    """A view box that leaves the wheel to the form around it; dragging marks what to enlarge."""
+    """Return a view box that leaves the wheel to the form around it; dragging marks what to enlarge."""
     pg = importlib.import_module("pyqtgraph")
 
     class Box(pg.ViewBox):
@@ -179,7 +189,7 @@ def _box_class() -> Any:
 
 
 class Curves(QWidget):
-    """Any figure of a run over its steps, a line for each stage."""
+    """Shows any figure of a run over its steps, a line for each stage."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -205,7 +215,7 @@ class Curves(QWidget):
         self.log.toggled.connect(self._on_log)
 
     def show_detail(self, detail: Detail | None) -> None:
-        """Draw what is known of a run now."""
+        """Draw the current figures of a run."""
         self._detail = detail
         if not has_plots():
             self.missing.say(MISSING)
@@ -224,7 +234,7 @@ class Curves(QWidget):
         self.figure.blockSignals(True)
         self.figure.clear()
         for name in order:
-            self.figure.addItem(plain(name), name)
+            self.figure.addItem(figure_label(name), name)
         self.figure.setCurrentIndex(order.index(before) if before in order else 0 if order else -1)
         self.figure.blockSignals(False)
 
@@ -247,3 +257,115 @@ class Curves(QWidget):
 
     def _on_log(self, on: bool) -> None:
         self.plot.set_log(on)
+
+
+ALL = "in all"
+SCORE = ("score", "dice")
+"""Overall figures of a validation; the first one found is drawn."""
+COLUMNS = (
+    Column("Structure", "FreeSurfer's name", lambda row: row.name, lambda row: row.name.casefold(), number=False),
+    Column("Dice", "Of the last validation, 0 to 1", lambda row: f"{row.dice:.3f}", lambda row: row.dice, "0.000"),
+    Column(
+        "Change",
+        "Since the validation before",
+        lambda row: number_text(row.change, "+.3f"),
+        lambda row: sortable(row.change),
+        "+0.000",
+    ),
+)
+TIP = "Click a structure to see its curve, several with Ctrl; Ctrl+C copies the table."
+MOST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class DiceRow:
+    """A structure, its newest Dice, and the change since the validation before (NaN if unknown)."""
+
+    name: str
+    dice: float
+    change: float
+
+
+def dice_rows(detail: Detail | None) -> list[DiceRow]:
+    """Return the newest Dice of each structure, by name."""
+    rows = []
+    for name, value in sorted(detail.dice.items(), key=lambda one: one[0].casefold()) if detail is not None else ():
+        values = detail.history[name][1] if detail is not None and name in detail.history else ()
+        rows.append(DiceRow(name, value, float(values[-1] - values[-2]) if len(values) > 1 else float("nan")))
+    return rows
+
+
+class DicePanel(Section):
+    """Section with the curve and the table of the validation Dice."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Validation Dice", "Dice of the validation: in all, and of each structure", unfolded=True)
+        self._detail: Detail | None = None
+        self.plot = Plot()
+        self.table = DiceTable()
+        self.nothing = Message()
+        layout = QVBoxLayout(self.body)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for part in (self.nothing, self.plot, self.table):
+            layout.addWidget(part)
+        self.table.selectionModel().selectionChanged.connect(lambda *_: self._draw())
+
+    def show_detail(self, detail: Detail | None) -> None:
+        """Show the current figures of a run."""
+        self._detail = detail
+        self.table.show_dice(detail)
+        self._draw()
+
+    def _draw(self) -> None:
+        lines = self._lines(self._detail)
+        self.nothing.say("" if lines or self._detail is None else "No validation yet.")
+        self.plot.setVisible(bool(lines) and has_plots())
+        if lines and has_plots():
+            self.plot.show_lines(lines)
+
+    def _lines(self, detail: Detail | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        if detail is None:
+            return {}
+        lines: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for stage, series in detail.series.items():
+            name = next((one for one in SCORE if one in series and len(series[one][0])), None)
+            if name is not None:
+                label = ALL if len(detail.stages) == 1 else f"{stage}, {ALL}"
+                lines[label] = (series[name][0] + detail.offset(stage), series[name][1])
+        chosen = {name: detail.history[name] for name in self.table.selected_names() if name in detail.history}
+        return lines | chosen
+
+
+class DiceTable(Table):
+    """Structures by name, the newest Dice of each, and its change since the validation before."""
+
+    def __init__(self) -> None:
+        super().__init__("Dice of each structure", names=0, tip=lambda row: f"{row.name}. {TIP}")
+        self.setToolTip(TIP)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._shown: int | None = None
+        self.hide()
+
+    def show_dice(self, detail: Detail | None) -> None:
+        """Show the newest validation; selected structures stay selected."""
+        shown = detail.validations if detail is not None else None
+        if shown == self._shown and shown is not None:
+            return
+        self._shown = shown
+        chosen, rows = set(self.selected_names()), dice_rows(detail)
+        before = self.selectionModel().blockSignals(True)
+        self.show_rows(rows, COLUMNS)
+        for number, row in enumerate(self.listed()):
+            if row.name in chosen:
+                index = self.model().index(number, 0)
+                flags = QItemSelectionModel.SelectionFlag
+                self.selectionModel().select(index, flags.Select | flags.Rows)
+        self.selectionModel().blockSignals(before)
+        self.setVisible(bool(rows))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + LINE * min(len(rows), MOST_ROWS) + 4)
+
+    def selected_names(self) -> list[str]:
+        """Return the selected structures, from top to bottom."""
+        return [row.name for row in self.selected()]

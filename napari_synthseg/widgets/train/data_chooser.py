@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QListWidget, QListWidgetItem,
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared.controls import Message, let_shrink
 from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
+from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, DataField, Source, bundled, partner
 from napari_synthseg.widgets.train.samples import is_sample
-from napari_synthseg.widgets.train.sources import LABELS, PAIRS, SCANS, DataField, Source, bundled, partner
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

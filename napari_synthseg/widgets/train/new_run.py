@@ -1,37 +1,159 @@
-"""The page *New run*: which recipe, on which data, with which options; an estimate; and the button that starts it."""
+"""The page *New run*: recipe, data, options, an estimate of time and memory, and the button that starts it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
+    QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
+    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import Choice, preference
-from napari_synthseg.widgets._shared.controls import Message, combo, form_layout, set_tab_order
+from napari_synthseg.widgets._shared.controls import Message, ScrolledPage, combo, form_layout, set_tab_order
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets.train.estimating import EstimatePanel
+from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets.train.model import duration, pace
+from napari_synthseg.widgets.train.new_run_model import Request, try_out
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
-from napari_synthseg.widgets.train.request import Request
-from napari_synthseg.widgets.train.scrolled import fill_scrolled, least_size
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+ESTIMATE, STOP = "&Estimate", "Stop &estimate"
+
+
+class EstimatePanel(QFrame):
+    """Shows nothing until an estimate is under way.
+
+    Attributes:
+        button: starts and stops it; placed by the page.
+    """
+
+    measured = Signal(object)  # training.runs.Estimate
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.button = QPushButton(ESTIMATE)
+        self.button.setToolTip("Try a few steps of each stage in the background: how long will it take, in how much?")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.words = Message()
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(10)
+        self._grid.setVerticalSpacing(2)
+        self._possible = False
+        self._kept = False
+        self._job = Job(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.words)
+        layout.addLayout(self._grid)
+        self._job.progressed.connect(self._on_progress)
+        self._job.returned.connect(self._on_returned)
+        self._job.failed.connect(self._on_failed)
+        self._job.stopped.connect(self._on_stopped)
+        self.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether steps are being tried."""
+        return self._job.running
+
+    def begin(self, request: Request) -> None:
+        """Try a run that is not made yet."""
+        self._clear()
+        self.bar.setRange(0, 0)
+        self.bar.show()
+        self.show()
+        self.words.say("Trying a few steps…")
+        self._job.start("Estimate", try_out, request)
+        self._show_button()
+
+    def stop(self) -> None:
+        """End the trial."""
+        self._job.stop()
+
+    def forget(self) -> None:
+        """Other options are chosen: what was found holds no more."""
+        if not self.running and not self._kept:
+            self.hide()
+
+    def keep(self, change: Callable[[], None]) -> None:
+        """Change options because of what was found, which stays in sight."""
+        self._kept = True
+        change()
+        self._kept = False
+
+    def set_possible(self, possible: bool) -> None:
+        """Whether there is something to estimate."""
+        self._possible = possible
+        self._show_button()
+
+    def _show_button(self) -> None:
+        self.button.setText(STOP if self.running else ESTIMATE)
+        self.button.setEnabled(self._possible or self.running)
+
+    def _on_progress(self, report: Progress) -> None:
+        self.bar.setRange(0, report.total)
+        self.bar.setValue(report.done)
+        self.words.say(f"Trying a few steps: {report.stage}")
+
+    def _on_returned(self, found: Any) -> None:
+        self._end(found.sentence)
+        self._show_table(found)
+        self.measured.emit(found)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._end(complain(error, "Estimating"))
+
+    def _on_stopped(self) -> None:
+        self._end("Stopped; nothing was estimated.")
+
+    def _end(self, words: str) -> None:
+        self.bar.hide()
+        self.words.say(words)
+        self._show_button()
+
+    def _show_table(self, found: Any) -> None:
+        rows = [("", "a step", "a validation")]
+        for stage, seconds in found.seconds_per_step.items():
+            check = found.validation_seconds.get(stage)
+            rows.append((stage, pace(1 / seconds) if seconds else "", duration(check) if check else "–"))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                label = QLabel(text)
+                label.setEnabled(bool(row and column))  # the rest is softer
+                label.setAlignment(Qt.AlignmentFlag.AlignLeft if not column else Qt.AlignmentFlag.AlignRight)
+                self._grid.addWidget(label, row, column)
+
+    def _clear(self) -> None:
+        while (item := self._grid.takeAt(0)) is not None:
+            part = item.widget()
+            if part is not None:
+                part.deleteLater()
+
 
 FACE = "train"
 START = "&Start training"
 
 
-class NewRunPage(QWidget):
+class NewRunPage(ScrolledPage):
     """Collects what a run is to be; `started` says what was asked for.
 
     Args:
@@ -96,7 +218,7 @@ class NewRunPage(QWidget):
         layout.addWidget(self.status)
         layout.addStretch(1)
         self._inner = inner
-        fill_scrolled(self, inner)
+        self.set_content(inner)
 
     @property
     def form(self) -> RecipeForm:
@@ -139,10 +261,6 @@ class NewRunPage(QWidget):
         """Keep the choices for the next time the widget is opened."""
         kept = {name: form.kept() for name, form in self.forms.items()}
         remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
-
-    def minimumSizeHint(self) -> QSize:
-        """Nothing is cut off."""
-        return least_size(self)
 
     def close_down(self) -> None:
         """Stop what runs."""

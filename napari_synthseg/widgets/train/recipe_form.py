@@ -16,9 +16,13 @@ from napari_synthseg.widgets._shared.controls import WrappedLabel
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets.train.data_chooser import DataChooser
-from napari_synthseg.widgets.train.presets import (
+from napari_synthseg.widgets.train.new_run_model import (
+    LATER,
     NIGHT,
+    PAIRS,
     Preset,
+    Request,
+    data_fields,
     matching,
     night_steps,
     presets,
@@ -26,8 +30,6 @@ from napari_synthseg.widgets.train.presets import (
     step_fields,
     usual_steps,
 )
-from napari_synthseg.widgets.train.request import LATER, Request
-from napari_synthseg.widgets.train.sources import PAIRS, data_fields
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -1,4 +1,4 @@
-"""The list of all runs: two lines each, with a thin bar of how much is done."""
+"""The list of all runs: two lines each, with a thin progress bar."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets.train.watcher import Listed
-from napari_synthseg.widgets.train.words import COLORS, SIGNS, run_name, share, status_line
+from napari_synthseg.widgets.train.model import COLORS, SIGNS, Listed, fraction_done, status_line
 
 MARGIN, BAR, SIGN_WIDTH = 5, 3, 20
 FEWEST_ROWS, MOST_ROWS = 1, 5
@@ -29,7 +28,7 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 class RunsModel(QAbstractListModel):
-    """The runs as the watcher last saw them.
+    """Runs as the watcher last saw them.
 
     Args:
         titles: of the recipes, by name.
@@ -41,30 +40,30 @@ class RunsModel(QAbstractListModel):
         self.rows: list[Listed] = []
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008
-        """How many runs there are."""
+        """Return the number of runs."""
         return 0 if parent.isValid() else len(self.rows)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """A run, its name, or all that is known of it in words."""
+        """Return a run, its name, or its description."""
         if not index.isValid() or index.row() >= len(self.rows):
             return None
         one = self.rows[index.row()]
         if role == LISTED:
             return one
         if role == Qt.ItemDataRole.DisplayRole:
-            return run_name(one.run)
+            return one.run.name
         if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, (run_name(one.run), self.line(one), one.state.message, str(one.run))))
+            return "\n".join(filter(None, (one.run.name, self.line(one), one.state.message, str(one.run))))
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{run_name(one.run)}: {self.line(one)}"
+            return f"{one.run.name}: {self.line(one)}"
         return None
 
     def line(self, one: Listed) -> str:
-        """The second line of a row."""
+        """Return the second line of a row."""
         return status_line(one.state, self._titles, one.recipe, one.dice)
 
     def set_rows(self, rows: list[Listed]) -> bool:
-        """Show the runs as they are now; whether there are other runs than before."""
+        """Show the current runs; returns whether they are other runs than before."""
         if [one.run for one in rows] != [one.run for one in self.rows]:
             self.beginResetModel()
             self.rows = rows
@@ -78,7 +77,7 @@ class RunsModel(QAbstractListModel):
 
 
 class RowDelegate(QStyledItemDelegate):
-    """Draws a row: a coloured sign, the name and the share that is done; below it the rest, in a softer colour."""
+    """Draws a row: a colored sign, name and percentage; below it the rest, in a softer color."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         """Two lines and the bar."""
@@ -109,12 +108,12 @@ class RowDelegate(QStyledItemDelegate):
         painter.setPen(QColor(COLORS.get(one.state.kind, "#8a8f98")))
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(QRect(area.left(), area.top(), SIGN_WIDTH, height), left, SIGNS.get(one.state.kind, "·"))
-        done = f"{100 * share(one.state):.0f} %" if one.state.total else ""
+        done = f"{100 * fraction_done(one.state):.0f} %" if one.state.total else ""
         width = metrics.horizontalAdvance("100 %")
         painter.setPen(text)
         painter.setFont(font)
         room = area.width() - SIGN_WIDTH - width - 6
-        name = metrics.elidedText(run_name(one.run), Qt.TextElideMode.ElideMiddle, room)
+        name = metrics.elidedText(one.run.name, Qt.TextElideMode.ElideMiddle, room)
         painter.drawText(QRect(area.left() + SIGN_WIDTH, area.top(), room, height), left, name)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         painter.drawText(QRect(area.right() - width, area.top(), width, height), right, done)
@@ -138,12 +137,12 @@ class RowDelegate(QStyledItemDelegate):
         empty.setAlpha(40)
         painter.fillRect(whole, empty)
         done = QRect(whole)
-        done.setWidth(round(whole.width() * share(one.state)))
+        done.setWidth(round(whole.width() * fraction_done(one.state)))
         painter.fillRect(done, QColor(COLORS.get(one.state.kind, "#8a8f98")))
 
 
 class RunsList(QListView):
-    """The view; it keeps its choice while other runs come and go.
+    """View of the list; it keeps its choice while other runs come and go.
 
     Args:
         titles: of the recipes, by name.
@@ -167,7 +166,7 @@ class RunsList(QListView):
         self.selectionModel().currentChanged.connect(self._on_current)
 
     def show_runs(self, rows: list[Listed]) -> None:
-        """Show the runs as they are now; the newest is chosen where nothing was."""
+        """Show the current runs; the newest one is chosen if none was."""
         if self.runs.set_rows(rows):
             known = [one.run for one in rows]
             wanted = self._current if self._current in known else (known[0] if known else None)
@@ -177,11 +176,11 @@ class RunsList(QListView):
             self._fit()
 
     def current(self) -> Listed | None:
-        """The chosen run as it was last seen."""
+        """Return the chosen run as it was last seen."""
         return next((one for one in self.runs.rows if one.run == self._current), None)
 
     def choose(self, run: Path | None) -> None:
-        """Choose a run; one that is not listed yet is chosen when it comes."""
+        """Choose a run, as soon as it is listed."""
         known = [one.run for one in self.runs.rows]
         if run in known:
             self.setCurrentIndex(self.runs.index(known.index(run)))

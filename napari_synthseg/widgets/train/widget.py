@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.train.actions import RunActions
-from napari_synthseg.widgets.train.gpus import gpus
+from napari_synthseg.widgets.train.model import gpus
 from napari_synthseg.widgets.train.new_run import NewRunPage
-from napari_synthseg.widgets.train.request import Request
+from napari_synthseg.widgets.train.new_run_model import Request
 from napari_synthseg.widgets.train.run_page import RunPage
 from napari_synthseg.widgets.view.bar import ViewBar
 
@@ -49,7 +49,7 @@ class TrainWidget(Face):
         layout.addWidget(self.view)
         self.new.started.connect(self._on_started)
         self.runs.asked.connect(self.actions.act)
-        self.runs.pictures_wanted.connect(self.actions.ask_pictures)
+        self.runs.pictures_wanted.connect(self.actions.request_pictures)
         self.runs.counted.connect(self._on_counted)
         self.actions.said.connect(self.runs.say)
         self.actions.refused.connect(self.new.say)

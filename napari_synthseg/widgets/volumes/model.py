@@ -77,7 +77,7 @@ class PairRow:
     @property
     def asymmetry(self) -> float:
         """200 (L - R) / (L + R) in percent, NaN where it is not known."""
-        from napari_synthseg.evaluation.volumetry import asymmetry_index  # here: slow to import, not needed to open
+        from napari_synthseg.evaluation.metrics import asymmetry_index  # here: slow to import, not needed to open
 
         index = asymmetry_index(self.left.milliliters, self.right.milliliters)
         return NOT_KNOWN if index is None else index
@@ -101,7 +101,7 @@ def rows_of(features: pd.DataFrame, calibrated: bool = False) -> list[VolumeRow]
 
 def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:
     """The structures of which both sides are among the rows."""
-    from napari_synthseg.evaluation.volumetry import side_pairs
+    from napari_synthseg.evaluation.metrics import side_pairs
 
     by_value = {row.value: row for row in rows if row.side}  # what has no side may have such a value all the same
     return [PairRow(by_value[left], by_value[right]) for left, right in side_pairs(by_value)]

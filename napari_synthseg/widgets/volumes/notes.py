@@ -137,6 +137,6 @@ class Recount(QWidget):
 def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:
     """Runs in a thread."""
     yield Progress("Counting")
-    from napari_synthseg.evaluation.volumetry import count_labels
+    from napari_synthseg.evaluation.metrics import count_labels
 
     return {value: count * voxel_mm3 for value, count in count_labels(np.asarray(array)).items() if value}

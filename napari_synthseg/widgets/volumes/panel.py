@@ -135,7 +135,7 @@ class VolumesPanel(QWidget):
 
     def _on_chosen(self, values: tuple[int, ...]) -> None:
         """center the view on a structure, which is the one to paint with from now on."""
-        from napari_synthseg.evaluation.location import middle_voxel
+        from napari_synthseg.evaluation.locations import middle_voxel
 
         layer = self._layer
         if layer is None:

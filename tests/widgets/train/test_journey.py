@@ -88,7 +88,7 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
 
     click(qtbot, widget.runs.buttons.main)
     wait_for(qtbot, widget, "paused")
-    assert widget.runs.buttons.main.text() == "Go on"
+    assert widget.runs.buttons.main.text() == "Resume"
     click(qtbot, widget.runs.buttons.main)
     wait_for(qtbot, widget, "running")
     assert stalls.worst < 0.5
@@ -105,22 +105,25 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     wait_for(qtbot, again, "running")
     assert again.runs.run == run
     again.tabs.setCurrentWidget(again.runs)
-    click(qtbot, again.runs.buttons.stop)
+    click(qtbot, again.runs.buttons.others["stop"])
     wait_for(qtbot, again, "stopped")
     kept = state(again).done
 
-    click(qtbot, again.runs.buttons.main)  # continue
+    click(qtbot, again.runs.buttons.main)  # resume
     wait_for(qtbot, again, "running")
     qtbot.waitUntil(lambda: state(again).done > kept, timeout=PATIENCE)
     os.kill(runs.status(run).pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     wait_for(qtbot, again, "interrupted")
-    assert "Resuming" in again.runs.head.trouble.text()
-    assert again.runs.buttons.main.text() == "Continue"
+    assert "Resume" in again.runs.head.trouble.text()
+    assert again.runs.buttons.main.text() == "Resume"
 
     chooser = ModelChooser()
     qtbot.addWidget(chooser)
     names = [card["name"] for card in chooser.cards]
-    click(qtbot, again.runs.buttons.use)
+    click(qtbot, again.runs.buttons.others["use"])
+    qtbot.waitUntil(lambda: again.actions.dialog is not None, timeout=PATIENCE)
+    assert "never validated" in again.actions.dialog.informativeText()
+    click(qtbot, next(one for one in again.actions.dialog.buttons() if one.text() == "&Use"))
     qtbot.waitUntil(lambda: not again.runs.card.isHidden(), timeout=PATIENCE)
     assert "tiny" in {card["name"] for card in chooser.cards} - set(names)
     assert "Segment brain" in again.runs.status.text()

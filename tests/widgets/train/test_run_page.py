@@ -13,9 +13,15 @@ from napari_synthseg.training.engine.watching import save_picture
 from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
-from napari_synthseg.widgets.train.gpus import parsed
-from napari_synthseg.widgets.train.watcher import smoothed
-from napari_synthseg.widgets.train.words import duration, pace
+from napari_synthseg.widgets.train.model import (
+    doubts_about,
+    duration,
+    pace,
+    parse_gpus,
+    sample_interval,
+    smoothed,
+    status_line,
+)
 from tests.widgets.builders import opening
 from tests.widgets.train.builders import STRUCTURES, made, step, trained
 
@@ -36,16 +42,16 @@ def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtb
     trained("done", maps, end={"how": "finished"})
     widget = open_widget()
     page = widget.runs
-    qtbot.waitUntil(lambda: page.dice.table.rowCount() == len(STRUCTURES), timeout=10_000)
+    qtbot.waitUntil(lambda: len(page.dice.table.rows) == len(STRUCTURES), timeout=10_000)
     assert page.list.runs.line(page.list.current()).startswith("finished · Dice 0.890 ·")
     assert shown(widget)["Dice"] == "0.890" and shown(widget)["Loss"] == "0.2845"
-    assert page.dice.table.names() == sorted(STRUCTURES)
-    assert page.dice.table.item(0, 2).text() == "+0.100"
+    assert [row.name for row in page.dice.table.listed()] == sorted(STRUCTURES)
+    assert page.dice.table.model().index(0, 2).data() == "+0.100"
     lines = page.curves.plot.drawn()
     assert set(lines) == {"locate", "refine"} and len(lines["refine"]) == 20
     page.dice.table.selectRow(0)
     assert "Brain-Stem" in page.dice.plot.drawn()
-    assert page.buttons.main.text() == "Train longer…" and not page.buttons.stop.isEnabled()
+    assert page.buttons.main.text() == "Train longer…" and not page.buttons.others["stop"].isEnabled()
 
 
 def test_curves_move_while_events_come(open_widget, qtbot, maps):
@@ -67,7 +73,7 @@ def test_a_run_that_ended_without_a_word_is_called_interrupted(open_widget, qtbo
     widget = open_widget()
     qtbot.waitUntil(lambda: widget.runs.list.current() is not None, timeout=10_000)
     assert widget.runs.list.current().state.kind == "interrupted"
-    assert widget.runs.buttons.main.text() == "Continue" and widget.runs.buttons.main.isEnabled()
+    assert widget.runs.buttons.main.text() == "Resume" and widget.runs.buttons.main.isEnabled()
 
 
 def test_a_failure_says_why(open_widget, qtbot, maps):
@@ -80,7 +86,7 @@ def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkey
     monkeypatch.setattr(curves_module.importlib.util, "find_spec", lambda name: None)
     trained("done", maps, end={"how": "finished"})
     widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.dice.table.rowCount() == len(STRUCTURES), timeout=10_000)
+    qtbot.waitUntil(lambda: len(widget.runs.dice.table.rows) == len(STRUCTURES), timeout=10_000)
     assert "pip install pyqtgraph" in widget.runs.curves.missing.text()
     assert widget.runs.curves.plot.isHidden() and shown(widget)["Dice"] == "0.890"
 
@@ -140,9 +146,9 @@ def test_delete_asks_first(open_widget, qtbot, maps):
     run = trained("old", maps, end={"how": "finished"})
     widget = open_widget()
     page = widget.runs
-    qtbot.waitUntil(page.buttons.delete.isEnabled, timeout=10_000)
+    qtbot.waitUntil(page.buttons.others["delete"].isEnabled, timeout=10_000)
     for word, left in (("Cancel", True), ("Delete", False)):
-        qtbot.mouseClick(page.buttons.delete, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.buttons.others["delete"], Qt.MouseButton.LeftButton)
         box = widget.actions.dialog
         assert isinstance(box, QMessageBox) and "old" in box.text() and run.exists()
         button = next(one for one in box.buttons() if one.text().replace("&", "") == word)
@@ -152,12 +158,45 @@ def test_delete_asks_first(open_widget, qtbot, maps):
     qtbot.waitUntil(lambda: page.about.isHidden(), timeout=10_000)
 
 
+@pytest.mark.parametrize(
+    ("score", "end", "doubt"),
+    [
+        (0.07, "stopped", "a Dice of 0.07 after 34 of 60 steps"),
+        (0.07, "finished", "a Dice of 0.07"),
+        (0.81, "stopped", ""),
+        (None, "stopped", "never validated"),
+        (None, "finished", ""),
+    ],
+)
+def test_weights_that_score_badly_are_used_only_after_asking(maps, score, end, doubt):
+    run = made("poor", maps, steps=60)
+    log = EventLog(run)
+    log.append({"stage": "locate", "step": 30, "score": 0.9})
+    log.append({"stage": "refine", "step": 3, "score": score})
+    log.append({"stage": "refine", "step": 4})
+    log.append({"event": "end", "how": end})
+    if score is None:
+        (run / "events.jsonl").write_text((run / "events.jsonl").read_text().replace("0.9", "null"))
+    said = doubts_about(run)
+    assert doubt in said and bool(said) == bool(doubt)
+
+
+def test_a_stage_is_short_enough_for_several_samples():
+    assert sample_interval({"locate": 24, "refine": 36}) == 4
+    assert sample_interval({"unet": 100_000}) == 25 and sample_interval({}) == 25 and sample_interval({"a": 1}) == 1
+
+
+def test_what_a_run_does_stands_in_its_row(maps):
+    seen = runs.Status("starting", "Reading scans, 7 of 20", started=1.0)
+    assert status_line(seen, {}, "organ", None).startswith("Reading scans, 7 of 20 · since")
+
+
 def test_duplicate_fills_the_form(open_widget, qtbot, maps):
     made("first", maps, seed=77)
     widget = open_widget()
     widget.tabs.setCurrentWidget(widget.runs)
-    qtbot.waitUntil(widget.runs.buttons.duplicate.isEnabled, timeout=10_000)
-    qtbot.mouseClick(widget.runs.buttons.duplicate, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(widget.runs.buttons.others["duplicate"].isEnabled, timeout=10_000)
+    qtbot.mouseClick(widget.runs.buttons.others["duplicate"], Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: widget.new.form.form.values()["seed"] == 77, timeout=10_000)
     assert widget.tabs.currentWidget() is widget.new
     assert widget.new.form.data["label_maps"].chosen() == maps
@@ -196,7 +235,7 @@ def test_words():
     assert [duration(s) for s in (None, 12, 150, 3 * 3600 + 720, 80 * 3600)] == [
         "", "12 s", "2 min", "3 h 12 min", "3 days 8 h"]  # fmt: skip
     assert [pace(v) for v in (None, 3.21, 0.25)] == ["", "3.21 steps/s", "4 s/step"]
-    assert parsed("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)\n") == {
+    assert parse_gpus("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)\n") == {
         "cuda:0": "NVIDIA H200", "cuda:1": "NVIDIA H200"}  # fmt: skip
 
 

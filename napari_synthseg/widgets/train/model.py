@@ -1,0 +1,242 @@
+"""Qt-free model of the runs page: rows, figures and curves of a run, and their texts."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_synthseg.widgets._shared.words import duration
+
+if TYPE_CHECKING:
+    from napari_synthseg.training.runs import Status
+
+ACTIVE_HERE = ("waiting", "starting", "running", "paused", "stopping")
+"""Kinds of status in which a process of this machine holds the run."""
+EVERY, SAMPLES = 25, 6
+"""Steps between two samples at most, and samples that the shortest stage shows at least."""
+GOOD_DICE = 0.5
+"""Weights with a lower validation Dice are used only after asking."""
+NVIDIA_SMI_S = 10.0
+SIGNS = {
+    "new": "·", "waiting": "…", "starting": "▸", "running": "▶", "paused": "❚❚", "stopping": "▸", "stopped": "■",
+    "finished": "✓", "failed": "!", "interrupted": "⚠", "elsewhere": "↗",
+}  # fmt: skip
+COLORS = {
+    "running": "#3f9bdc", "starting": "#3f9bdc", "stopping": "#3f9bdc", "waiting": "#8a8f98", "paused": "#d9a520",
+    "stopped": "#8a8f98", "finished": "#3fa35b", "failed": "#d9534f", "interrupted": "#d9822b", "new": "#8a8f98",
+    "elsewhere": "#8a8f98",
+}  # fmt: skip
+FIGURES = {
+    "lr": "Learning rate", "rate": "Learning rate", "score": "Score", "took": "Seconds a step", "memory": "Memory, GB",
+    "validating": "Seconds a validation", "gradient": "Norm of the gradient",
+}  # fmt: skip
+
+
+def size(count: float | None) -> str:
+    """Format bytes: "1.4 GB"; empty if unknown."""
+    if not count:
+        return ""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def pace(steps_per_second: float | None) -> str:
+    """Format a speed: "3.2 steps/s", or "4.1 s/step" for slow steps."""
+    if not steps_per_second:
+        return ""
+    return f"{steps_per_second:.3g} steps/s" if steps_per_second >= 1 else f"{1 / steps_per_second:.3g} s/step"
+
+
+def moment(when: float | None) -> str:
+    """Format a time of day, with the date unless it is today's."""
+    if not when:
+        return ""
+    then = time.localtime(when)
+    return time.strftime("%H:%M" if then[:3] == time.localtime()[:3] else "%d %b %H:%M", then)
+
+
+def figure_label(name: str) -> str:
+    """Return the label of a figure."""
+    return FIGURES.get(name, name.replace("_", " ").capitalize())
+
+
+def score_word(recipe: str) -> str:
+    """Return what a recipe's score is called: Dice, unless nothing is segmented."""
+    return "Score" if recipe == "pretrain" else "Dice"
+
+
+def fraction_done(state: Status) -> float:
+    """Return the finished fraction of a run, 0 to 1."""
+    if state.kind == "finished":
+        return 1.0
+    return min(1.0, state.done / state.total) if state.total else 0.0
+
+
+def status_line(state: Status, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
+    """Return the line below a run's name: time left, activity or state, then Dice, start and recipe."""
+    left = duration(state.seconds_left) if state.kind == "running" and not state.message else ""
+    now = state.message.rstrip(".") if state.kind in ("starting", "running") else ""
+    parts = [
+        f"{left} left" if left else now or state.kind,
+        f"{score_word(recipe)} {dice:.3f}" if dice is not None else "",
+        f"since {moment(state.started)}" if state.kind in ACTIVE_HERE and state.started else moment(state.started),
+        titles.get(recipe, recipe),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def sample_interval(stages: Mapping[str, int]) -> int:
+    """Return the steps between two samples that suit the shortest stage."""
+    return max(1, min([EVERY, *(steps // SAMPLES for steps in stages.values())]))
+
+
+def doubts_about(run: Path) -> str:
+    """Return why the weights of a run may be of little use, as a sentence; empty if nothing is known against them."""
+    from napari_synthseg.training import runs
+
+    status = runs.status(run)
+    score = runs.best_score(run)
+    steps = f"{status.done:,} of {status.total:,} steps"
+    if score is None:
+        return "" if status.kind == "finished" else f"The run has done {steps} and was never validated."
+    if score_word(runs.recipe_of(run) or "") != "Dice" or score >= GOOD_DICE:
+        return ""
+    return f"They reach a Dice of {score:.2f} after {steps}: most structures will be wrong."
+
+
+def file_name(text: str) -> str:
+    """Turn a text into a part of a file name."""
+    kept = "".join(c if c.isalnum() or c in "-.+" else "_" for c in text).strip("_.")
+    return kept or "layer"
+
+
+def gpus() -> dict[str, str]:
+    """Ask the driver for the NVIDIA GPUs, without torch.
+
+    Returns:
+        Names by device, such as {"cuda:0": "NVIDIA H200"}; empty if there are none.
+    """
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return {}
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return parse_gpus(done.stdout)
+
+
+def parse_gpus(text: str) -> dict[str, str]:
+    """Parse lines such as "GPU 0: NVIDIA H200 (UUID: ...)"."""
+    found = re.findall(r"^GPU (\d+): (.+?)(?: \(UUID.*)?$", text, re.MULTILINE)
+    return {f"cuda:{number}": name for number, name in found}
+
+
+# Figures of runs
+
+SMOOTH = 0.02
+"""Fraction of a curve over which it is smoothed."""
+Series = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run as a row of the list."""
+
+    run: Path
+    recipe: str
+    state: Any
+    dice: float | None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Figures of the run that is followed.
+
+    Attributes:
+        run: its folder.
+        stages: steps of each stage, in order.
+        series: steps and values, by stage and figure.
+        figures: the newest of each figure.
+        dice: the newest of each structure.
+        validations: changes with every validation that is added or dropped.
+        history: by structure, steps counted over all stages and Dice.
+    """
+
+    run: Path
+    stages: dict[str, int]
+    series: dict[str, dict[str, Series]]
+    figures: dict[str, float]
+    dice: dict[str, float]
+    validations: int
+    history: dict[str, Series] = field(default_factory=dict)
+
+    def offset(self, stage: str) -> int:
+        """Return the steps of all stages before one."""
+        names = list(self.stages)
+        return sum(self.stages[one] for one in names[: names.index(stage)]) if stage in names else 0
+
+
+def detail_of(run: Path, config: Any, follower: Any, before: Detail | None = None) -> Detail:
+    """Copy the figures of a follower; the histories of before stay if no validation was added."""
+    series: dict[str, dict[str, Series]] = {}
+    for stage, curves in follower.curves.items():
+        series[stage] = {name: _series(curves, name) for name in curves.names}
+    detail = Detail(run, dict(config.stages), series, dict(follower.figures), follower.dice, follower.validations)
+    if before is not None and before.validations == detail.validations:
+        return replace(detail, history=before.history)
+    return replace(detail, history=_histories(detail, follower.dice_history))
+
+
+def _histories(detail: Detail, validations: list[tuple[str, int, dict[str, float]]]) -> dict[str, Series]:
+    """Return the Dice of each structure over the steps of all stages."""
+    places: dict[str, list[tuple[float, float]]] = {}
+    before = None
+    for stage, step, dice in validations:
+        for name, value in dice.items():
+            known = places.setdefault(name, [])
+            if known and stage != before:
+                known.append((known[-1][0], np.nan))  # stages are not joined by a line
+            known.append((detail.offset(stage) + step, value))
+        before = stage
+    return {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}
+
+
+def _series(curves: Any, name: str) -> Series:
+    steps, values = curves.series(name)
+    return steps, values / 1e9 if name == "memory" else values
+
+
+def last_score(run: Path) -> float | None:
+    """Find the score of a run's last validation from the end of its events, without reading them all."""
+    from napari_synthseg.training.runs import EVENTS
+
+    try:
+        with (run / EVENTS).open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            place = text.rfind(b'"score": ')
+            line = text[text.rfind(b"\n", 0, place) + 1 : text.find(b"\n", place)] if place >= 0 else b""
+            return float(json.loads(line)["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def smoothed(values: np.ndarray, fraction: float = SMOOTH) -> np.ndarray:
+    """Return the running mean over a fraction of the values, shorter at both ends."""
+    half = int(len(values) * fraction / 2)
+    if half < 1:
+        return values
+    finite = np.where(np.isfinite(values), values, 0.0)
+    total = np.concatenate([[0.0], np.cumsum(finite)])
+    count = np.concatenate([[0], np.cumsum(np.isfinite(values))])
+    places = np.arange(len(values))
+    low, high = np.maximum(places - half, 0), np.minimum(places + half + 1, len(values))
+    return (total[high] - total[low]) / np.maximum(count[high] - count[low], 1)

@@ -1,0 +1,353 @@
+"""Qt-free model of the page *New run*: data, presets, and the request that a run is made from.
+
+Layers are written as NIfTI into the run's own folder (`data/<option>/`), so that a run needs nothing but that folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_synthseg.anatomy import resources
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
+from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets.train.model import file_name
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_synthseg.widgets.layers.geometry import LayerScan
+
+LABELS, SCANS, PAIRS = "labels", "scans", "pairs"
+DATA = "data"
+"""Folder in a run's folder that keeps what was made of layers."""
+_MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+
+
+@dataclass(frozen=True)
+class DataField:
+    """An option that names a folder of data.
+
+    Attributes:
+        field: the option.
+        kind: label maps, scans, or scans with their labels.
+    """
+
+    field: Field
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """Of the option."""
+        return self.field.name
+
+
+def data_fields(options: type) -> list[DataField]:
+    """The options that name folders of data, those that must be given first."""
+    found = [DataField(one, one.info.data) for one in fields_of(options) if one.info.data is not None]
+    return sorted(found, key=lambda one: not one.field.required)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was chosen for one option.
+
+    Attributes:
+        path: a folder or file that is used where it lies.
+        files: single files, copied into the run's folder.
+        scans: of Image layers.
+        labels: of Labels layers, one for each scan where there are both.
+    """
+
+    path: Path | None = None
+    files: tuple[Path, ...] = ()
+    scans: tuple[LayerScan, ...] = ()
+    labels: tuple[LayerScan, ...] = ()
+
+    @property
+    def inside(self) -> bool:
+        """Whether it goes into the run's own folder."""
+        return bool(self.files or self.scans or self.labels)
+
+
+def bundled(kind: str) -> tuple[Path, ...]:
+    """Files that come with the program, or with nilearn; empty where there are none of the kind."""
+    if kind == LABELS:
+        path = resources() / "samples" / "mni152_labels.nii.gz"
+        return (path,) if path.is_file() else ()
+    if kind == SCANS:
+        package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
+        scan = Path(package.origin).parent / _MNI152 if package and package.origin else None
+        return (scan,) if scan is not None and scan.is_file() else ()
+    return ()
+
+
+def write_sources(sources: Mapping[str, Source], run: Path) -> Generator[Progress, None, dict[str, Path]]:
+    """Write what lies in no file yet, and what another run's folder would take with it when that is deleted.
+
+    Args:
+        sources: by option.
+        run: the run's folder, which need not exist.
+
+    Returns:
+        The folder or file of each option.
+
+    Raises:
+        InputError: a layer cannot be read or written, or a folder is not there.
+    """
+    paths: dict[str, Path] = {}
+    for name, source in sources.items():
+        folder = run / DATA / name
+        yield Progress(f"Writing {name.replace('_', ' ')}")
+        if source.inside:
+            _fill(folder, source)
+            paths[name] = folder
+        elif source.path is not None:
+            paths[name] = _kept(source.path, folder)
+    return paths
+
+
+def _kept(path: Path, folder: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path} does not exist: choose another folder.")
+    if path.parent.name != DATA or not (path.parent.parent / "config.json").exists():
+        return path
+    shutil.copytree(path, folder)
+    return folder
+
+
+def _fill(folder: Path, source: Source) -> None:
+    from napari_synthseg.io import write_labels, write_volume  # slow to import
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in source.files:
+        shutil.copy2(file, folder / file.name)
+    paired = bool(source.scans and source.labels)
+    names = unique_names([one.name for one in source.scans or source.labels], plain_id=paired)
+    for name, scan in zip(names, source.scans, strict=False):
+        write_volume(folder / f"{name}{'_t1' if paired else ''}.nii.gz", scan.read())
+    for name, labels in zip(names, source.labels, strict=False):
+        volume = labels.read()
+        write_labels(folder / f"{name}{'_labels' if paired else ''}.nii.gz", volume)
+
+
+def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
+    """Names of files, all different.
+
+    Args:
+        names: of layers.
+        plain_id: without underscores, where what stands before the first one is what scans and labels share.
+    """
+    found: list[str] = []
+    for name in names:
+        base = file_name(name)
+        base = base.replace("_", "-") if plain_id else base
+        unique, number = base, 1
+        while unique in found:
+            number += 1
+            unique = f"{base}-{number}"
+        found.append(unique)
+    return found
+
+
+def partner(image: Layer, labels: Sequence[Layer]) -> Layer | None:
+    """The Labels layer that belongs to a scan: on the same grid, of several the one that shares its name."""
+    same = [one for one in labels if one.data.shape == image.data.shape and _same_place(one, image)]
+    named = [one for one in same if one.name.lower().startswith(image.name.lower().split("_")[0])]
+    return (named or same or [None])[0]
+
+
+def _same_place(one: Layer, other: Layer) -> bool:
+    places: list[Any] = [np.asarray(layer.extent.world) for layer in (one, other)]
+    return bool(np.allclose(places[0], places[1], atol=1e-2))
+
+
+TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
+TRY_STEPS = 60
+"""Steps in all of a first try: a few minutes on a processor, enough to see curves and a validation."""
+NIGHT_SECONDS = 9 * 3600.0
+SWITCHES = ("preset", "plan", "size")
+"""Options that choose between a quick way and the paper's; the first one that there is counts."""
+STEPS = "steps"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Options that differ from the defaults.
+
+    Attributes:
+        name: on its button.
+        tip: what it is for.
+        values: of options; whatever they do not name has its default.
+    """
+
+    name: str
+    tip: str
+    values: Mapping[str, Any]
+
+
+def presets(options: type) -> list[Preset]:
+    """The presets of a recipe; how many steps fit into a night has to be measured (see `scaled`).
+
+    Args:
+        options: its dataclass.
+    """
+    fields = {one.name: one for one in fields_of(options)}
+    quick, paper = _ways(fields)
+    found = [
+        Preset(TRY, f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.", quick | _trial(fields)),
+        Preset(NIGHT, "As many steps as fit into nine hours here; a few are tried first, to know.", quick),
+    ]
+    if paper is not None:
+        found.append(Preset(PAPER, "The published network and schedule: for a large GPU and days.", paper))
+    return found
+
+
+def step_fields(options: type) -> list[str]:
+    """The options that say how long is trained: "steps", or one for each stage."""
+    return [one.name for one in fields_of(options) if _says_steps(one)]
+
+
+def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
+    """How many steps are trained where an option that may say so does not.
+
+    Args:
+        options: of a run; what they ask for themselves does not matter.
+        stages: of the recipe.
+    """
+    names = [one.name for one in fields_of(type(options)) if _says_steps(one) and one.optional]
+    usual = stages(replace(options, **dict.fromkeys(names)))
+    return {name: _steps_of(name, usual) for name in names}
+
+
+def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
+    """The options that ask for so many steps in all, in the same proportions as now.
+
+    Args:
+        options: of a run.
+        stages: steps of each of its stages.
+        steps: in all.
+    """
+    names, total = step_fields(type(options)), sum(stages.values())
+    if len(names) < 2:
+        return dict.fromkeys(names, steps)
+    own = {name: getattr(options, name) or _steps_of(name, stages) for name in names}
+    return {name: max(1, round(value * steps / total)) for name, value in own.items() if value}
+
+
+def night_steps(seconds: float, steps: int) -> int:
+    """How many steps fit into a night, as two digits that count: 13,000 and not 13,214.
+
+    Args:
+        seconds: that `steps` take, validations included.
+        steps: see there.
+    """
+    fit = steps * NIGHT_SECONDS / max(seconds, 1e-9)
+    unit = 10 ** max(0, len(str(int(fit))) - 2)
+    return max(1, int(fit // unit * unit))
+
+
+def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
+    """Name of the preset whose values are exactly what differs from the defaults; empty where there is none."""
+    return next((one.name for one in found if dict(one.values) == dict(changed)), "")
+
+
+def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What makes a recipe quick, and what makes it the paper's (None: it has no such way), where that is no default."""
+    name = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), None)
+    if name is None or (name == "size" and "network" not in fields):  # of fine-tuning, size concerns few networks
+        return {}, None
+    quick = next(value for value in fields[name].choices if value != "paper")
+    default = fields[name].default
+    return ({name: quick} if default != quick else {}), ({name: "paper"} if default != "paper" else {})
+
+
+def _trial(fields: Mapping[str, Field]) -> dict[str, Any]:
+    names = [name for name, one in fields.items() if _says_steps(one)]
+    each = max(1, TRY_STEPS // max(1, len(names)))
+    values: dict[str, Any] = dict.fromkeys(names, each)
+    if "validate_every" in fields:
+        values["validate_every"] = max(1, each // 3)
+    if "teach_from" in fields:
+        values["teach_from"] = each // 3
+    return values
+
+
+def _says_steps(field: Field) -> bool:
+    return field.kind == "integer" and field.name.split("_")[0] == STEPS
+
+
+def _steps_of(name: str, stages: Mapping[str, int]) -> int:
+    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"; "steps" stands for all."""
+    word = name.partition("_")[2]
+    return sum(steps for stage, steps in stages.items() if stage.startswith(word))
+
+
+LATER = Path("chosen later")
+"""Stands for folders that are only made when the run is."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to be.
+
+    Attributes:
+        recipe: its name.
+        values: options, without `out` and without data.
+        sources: data, by option.
+        here: train in this process.
+    """
+
+    recipe: str
+    values: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    here: bool = False
+
+
+def make_run(request: Request) -> Generator[Progress, None, Path]:
+    """Make the run's folder with its data; nothing of it stays where that fails.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        InputError: data or options cannot be used.
+    """
+    from napari_synthseg.training import runs
+
+    out = runs.new_folder(request.recipe, str(request.values.get("name") or ""))
+    try:
+        options = yield from _options(request, out)
+        yield Progress("Making the run")
+        return runs.create(request.recipe, options)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def try_out(request: Request) -> Generator[Progress, None, Any]:
+    """Estimate time and memory from a few steps in a folder that is deleted afterwards.
+
+    Returns:
+        A `training.runs.Estimate`.
+    """
+    from napari_synthseg.training import runs
+
+    with tempfile.TemporaryDirectory(prefix="estimate-", ignore_cleanup_errors=True) as folder:
+        options = yield from _options(request, Path(folder) / "run")
+        return (yield from runs.estimate(request.recipe, options))
+
+
+def _options(request: Request, out: Path) -> Generator[Progress, None, Any]:
+    from napari_synthseg.training import runs
+
+    paths = yield from write_sources(request.sources, out)
+    return runs.RECIPES[request.recipe].options(**request.values, **paths, out=out)
