@@ -34,7 +34,7 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.priors import Range, preset
 from napari_synthseg.generator.record import draw
 from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared
-from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import path_beside
 from napari_synthseg.training.data.synthetic import step_generator
@@ -108,8 +108,8 @@ def scored(model: nn.Module, scan: Volume, truth: Volume, row: Row, threads: int
         result = segment(scan, network=model, flip=row["flips"], device="cpu", threads=threads)
     except InputError:
         return {**row, "values": [], "dice": [], "evidence": {}, "seconds": round(time.perf_counter() - start, 2)}
-    assert result.evidence is not None
-    values, columns = result.evidence.values, result.evidence.columns
+    assert result.qc_features is not None
+    values, columns = result.qc_features.values, result.qc_features.columns
     return {
         **row,
         "values": list(values),

@@ -22,7 +22,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from napari_synthseg.inference.prediction import half_precision
+from napari_synthseg.devices import half_precision
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 

@@ -24,9 +24,9 @@ from robustness import made_worse
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.grid import Turn, turns
-from napari_synthseg.inference.locate import locate_steps
-from napari_synthseg.inference.plausibility import score
+from napari_synthseg.inference.grid import Reorientation, reorientations
+from napari_synthseg.inference.locate_refine import locate_steps
+from napari_synthseg.inference.orientation import score
 from napari_synthseg.inference.preprocess import prepare
 from napari_synthseg.io import read_volume, stem
 from napari_synthseg.io.finding import find_scans
@@ -41,7 +41,7 @@ STEP = 0.05
 """What proposals are rounded down to."""
 
 
-def sureness(model: nn.Module, scan: Volume, turn: Turn | None = None) -> float:
+def sureness(model: nn.Module, scan: Volume, turn: Reorientation | None = None) -> float:
     """The score that `segment` gets of a scan, or would get if the scan lay turned."""
     prepared = prepare(scan)
     image = prepared.image if turn is None else np.ascontiguousarray(turn.apply(prepared.image))
@@ -57,7 +57,7 @@ def rows(model: nn.Module, scans: Sequence[Path], each: int, worse: bool) -> Ite
         yield stem(path), "as it is", sureness(model, scan)
         for kind, level in WORSE if worse else ():
             yield stem(path), f"{kind} {level:g}", sureness(model, made_worse(scan, kind, level, number))
-        for turn in draws.sample(turns()[1:], each):
+        for turn in draws.sample(reorientations()[1:], each):
             yield stem(path), "turned", sureness(model, scan, turn)
 
 

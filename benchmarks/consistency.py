@@ -41,8 +41,8 @@ from napari_synthseg.generator.priors import preset
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared, replay, sample_grid
 from napari_synthseg.generator.sequences import NAMES, as_sequence
-from napari_synthseg.inference.one_scan import segment
-from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.inference.pipeline import segment
+from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import read_labels, read_volume, stem, suffix
 from napari_synthseg.io.formats import readable
 from napari_synthseg.volume import Volume, to_canonical

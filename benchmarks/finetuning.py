@@ -37,9 +37,9 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.priors import preset
 from napari_synthseg.generator.sample import label_map_files
-from napari_synthseg.inference.blocks import window
+from napari_synthseg.inference.patches import crop_with_padding
 from napari_synthseg.inference.preprocess import brain_centre, rescale
-from napari_synthseg.inference.windows import field_start, pooled
+from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.training.data.label_maps import read_maps
@@ -243,9 +243,9 @@ def boxed(scan: ScoredScan, model: Transformer) -> tuple[torch.Tensor, np.ndarra
     s = model.spacing
     start = field_start(brain_centre(scan.image), s, model.field)
     size = (model.field,) * 3
-    image = window(pooled(torch.from_numpy(rescale(scan.image, 0.5, 99.5)), s), start, size)
+    image = crop_with_padding(pooled(torch.from_numpy(rescale(scan.image, 0.5, 99.5)), s), start, size)
     middle = torch.from_numpy(scan.targets)[s // 2 :: s, s // 2 :: s, s // 2 :: s]
-    return image[None, None].clone(), window(middle, start, size).numpy()
+    return image[None, None].clone(), crop_with_padding(middle, start, size).numpy()
 
 
 def coarse_dice(network, box: tuple[torch.Tensor, np.ndarray], material: Material) -> float:

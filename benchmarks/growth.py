@@ -133,8 +133,8 @@ def head(side: int = HEAD, spacing: float = 1.0) -> Any:
 def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
     """Scans in memory to labels in memory."""
     from napari_synthseg.inference.networks import load
-    from napari_synthseg.inference.one_scan import segment_steps
     from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.inference.pipeline import segment_steps
     from napari_synthseg.jobs import run
 
     chosen = SegmentOptions(threads=threads)
@@ -159,7 +159,7 @@ def paper(side: int, threads: int) -> Callable[[], Any]:
     import torch
 
     from napari_synthseg.anatomy import predicted_values
-    from napari_synthseg.inference.whole_head import unet_posteriors
+    from napari_synthseg.inference.whole_volume import unet_posteriors
 
     values = predicted_values()
     model = unet(len(values))

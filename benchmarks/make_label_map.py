@@ -26,7 +26,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_synthseg.anatomy import resources
-from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.pipeline import segment_steps
 from napari_synthseg.io import read_volume, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.phantom import dress

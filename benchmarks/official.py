@@ -86,7 +86,8 @@ def centred(path: Path, size: int) -> Any:
 
 def pipeline(args: argparse.Namespace) -> dict[str, Any]:
     """Scan in memory to labels in memory."""
-    from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.inference.pipeline import segment_steps
     from napari_synthseg.jobs import run
 
     scan, model = centred(args.scan, args.size), network(args.network)

@@ -35,8 +35,8 @@ from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.brains import crop_grid, deform, target
 from napari_synthseg.generator.heart_phantom import STRUCTURES, contrasts, write_heart_pairs
 from napari_synthseg.generator.subregions import LEVELS, Split
-from napari_synthseg.inference.one_scan import segment
-from napari_synthseg.inference.presets import OWN
+from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.training.objectives.organ_crops import OrganCrops
 from napari_synthseg.training.recipes.organ import Organ, TrainOrganOptions

@@ -30,10 +30,10 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, sigmoid
-from napari_synthseg.inference.quality.ratings import FAILED
+from napari_synthseg.inference.quality.rating import FAILED
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.catalogue import DEFAULT
@@ -91,9 +91,9 @@ def measured(
             except InputError:  # no brain was found
                 yield {**row, "values": [], "dice": [], "evidence": {}}
                 continue
-            assert result.evidence is not None
-            columns = {name: [round(float(x), 4) for x in one] for name, one in result.evidence.columns.items()}
-            values = list(result.evidence.values)
+            assert result.qc_features is not None
+            columns = {name: [round(float(x), 4) for x in one] for name, one in result.qc_features.columns.items()}
+            values = list(result.qc_features.values)
             yield {**row, "values": values, "dice": true_dice(result.labels, truth, values), "evidence": columns}
 
 

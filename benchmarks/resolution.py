@@ -39,7 +39,7 @@ from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.acquisition import along, blur_matrix
 from napari_synthseg.generator.deformation import interpolation_matrix
-from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT

@@ -150,7 +150,8 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     import torch
 
     from napari_synthseg.anatomy import predicted_values
-    from napari_synthseg.inference.pipeline import SegmentOptions, segment_steps
+    from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.inference.pipeline import segment_steps
     from napari_synthseg.io import read_volume, write_labels
     from napari_synthseg.jobs import run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -84,6 +84,15 @@ def threads(count: int | None) -> Iterator[None]:
             _asked[:] = [one for one in _asked if one[0] is not mine]
             if newest:
                 torch.set_num_threads(_asked[-1][1] if _asked else _unasked)
+
+
+def half_precision(device: torch.device):
+    """Return the autocast for networks that were trained in half precision: bfloat16 or float16 if that is faster."""
+    if device.type == "mps":
+        return nullcontext()
+    if device.type == "cpu":
+        return bfloat16_where_quick(device)
+    return torch.autocast(device.type, torch.bfloat16 if quick_in_bfloat16(device) else torch.float16)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from napari_synthseg.generator.brains import deform, full_grid
 from napari_synthseg.generator.sample import prepared
 from napari_synthseg.generator.sequences import label_mean
-from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
 from tests.generator.builders import boxes

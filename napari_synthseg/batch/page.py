@@ -27,7 +27,7 @@ from napari_synthseg import __version__
 from napari_synthseg.anatomy import resources
 from napari_synthseg.batch.report import Entry
 from napari_synthseg.batch.segmenter import thumbnail_path
-from napari_synthseg.inference.quality.ratings import AMBER, GREEN, RED, UNRATED
+from napari_synthseg.inference.quality.rating import AMBER, GREEN, RED, UNRATED
 from napari_synthseg.io import stem
 
 NAME = "report.html"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import placed, write_text
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.inference.quality.ratings import Verdict
+from napari_synthseg.inference.quality.rating import QcRating
 
 NAME = "report.json"
 RARELY = 20.0
@@ -63,7 +63,7 @@ class Entry:
     def told(self) -> str:
         """A few words on the quality to expect."""
         mean = math.nan if self.expected_dice is None else self.expected_dice
-        return Verdict(mean, self.calibrated).told
+        return QcRating(mean, self.calibrated, warned=bool(self.warnings)).summary
 
 
 _IN_REPORT = [one.name for one in fields(Entry) if one.name not in ("volumes_mm3", "quality", "calibrated")]

@@ -118,8 +118,8 @@ class Segmenter:
         Raises:
             Exception: whatever is wrong with the scan or the place of its results.
         """
-        from napari_synthseg.inference.one_scan import segment_steps
         from napari_synthseg.inference.outputs import remove_unfinished, write_results
+        from napari_synthseg.inference.pipeline import segment_steps
 
         started = time.perf_counter()
         settings, options = self.settings, self.settings.options

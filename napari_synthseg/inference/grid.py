@@ -46,14 +46,14 @@ class Grid:
         """Working coordinate, along working axis `axis`, of each of this grid's voxels."""
         return self.offset[axis] + self.scale[axis] * np.arange(self.shape[self.axes[axis]])
 
-    def turned(self, turn: Turn, shape: Sequence[int]) -> Grid:
-        """The same grid, once the working image of this `shape` has been turned."""
-        scale = [self.scale[axis] for axis in turn.order]
-        offset = [self.offset[axis] for axis in turn.order]
-        for new, (old, flip) in enumerate(zip(turn.order, turn.flip, strict=True)):
+    def reoriented(self, rotation: Reorientation, shape: Sequence[int]) -> Grid:
+        """The same grid, once the working image of this `shape` has been reoriented."""
+        scale = [self.scale[axis] for axis in rotation.order]
+        offset = [self.offset[axis] for axis in rotation.order]
+        for new, (old, flip) in enumerate(zip(rotation.order, rotation.flip, strict=True)):
             if flip:
                 scale[new], offset[new] = -scale[new], shape[old] - 1 - offset[new]
-        axes = tuple(self.axes[axis] for axis in turn.order)
+        axes = tuple(self.axes[axis] for axis in rotation.order)
         return replace(self, axes=axes, scale=tuple(scale), offset=tuple(offset))  # type: ignore[arg-type]
 
     def place(self, working: np.ndarray, box: Sequence[slice], dtype: np.dtype) -> np.ndarray:
@@ -64,19 +64,19 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Reorientation:
     """One of the 24 rotations by right angles: new axis i is old axis `order[i]`, reversed where `flip[i]`."""
 
     order: tuple[int, int, int] = (0, 1, 2)
     flip: tuple[bool, bool, bool] = (False, False, False)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """The turned array (a view)."""
+        """The reoriented array (a view)."""
         steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flip)
         return array.transpose(self.order)[steps]
 
     def affine(self, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """The affine of the turned array: every voxel keeps its place in RAS mm."""
+        """The affine of the reoriented array: every voxel keeps its place in RAS mm."""
         matrix = np.zeros((4, 4))
         matrix[3, 3] = 1
         for new, (old, flip) in enumerate(zip(self.order, self.flip, strict=True)):
@@ -86,7 +86,7 @@ class Turn:
 
     @property
     def is_identity(self) -> bool:
-        return self == Turn()
+        return self == Reorientation()
 
     def describe(self) -> str:
         """For example `right-left is really inferior-superior`, by axis of the working image."""
@@ -99,7 +99,7 @@ class Turn:
         return "; ".join(parts) or "as the header says"
 
 
-def turns() -> tuple[Turn, ...]:
+def reorientations() -> tuple[Reorientation, ...]:
     """The 24 rotations (no reflections), the identity first."""
     found = []
     for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
@@ -107,7 +107,7 @@ def turns() -> tuple[Turn, ...]:
             flip = (bool(bits & 4), bool(bits & 2), bool(bits & 1))
             matrix = np.eye(3)[list(order)] * np.where(flip, -1, 1)[:, None]
             if np.linalg.det(matrix) > 0:
-                found.append(Turn(order, flip))
+                found.append(Reorientation(order, flip))
     return tuple(found)
 
 

@@ -1,16 +1,15 @@
-"""The networks that segment a scan: the one that finds the structures, and those that the options add to it."""
+"""The networks that segment a scan: the segmenter, and those that the options add to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.parcellation import load_parcellation
-from napari_synthseg.inference.regressor import load_regressor
 from napari_synthseg.networks.registry import segments, spec_of
 
 
@@ -32,7 +31,7 @@ class Networks:
 
 
 def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Networks:
-    """Every network that the options ask for.
+    """Load every network that the options ask for.
 
     Args:
         options: how to segment.
@@ -41,17 +40,23 @@ def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Net
     Raises:
         InputError: there are no such weights, or they are of another network.
     """
+    from napari_synthseg.weights.store import load_kind
+
+    def helper(path: Path | None, kind: str, what: str, example: str) -> nn.Module | None:
+        return None if path is None else load_kind(str(path), kind, what, example)
+
     segmenter = load(options) if segmenter is None else segmenter
+    parcellation = ("parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
     return Networks(
         segmenter,
-        None if options.parcellation is None else load_parcellation(str(options.parcellation)),
-        None if options.regressor is None else load_regressor(str(options.regressor)),
+        helper(options.parcellation, *parcellation),
+        helper(options.regressor, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5"),
         _locator(segmenter) if options.fix_orientation else None,
     )
 
 
 def load(options: SegmentOptions) -> nn.Module:
-    """The network that the options name.
+    """Load the network that the options name.
 
     Raises:
         InputError: there are no such weights, or they segment no scan by themselves.
@@ -84,7 +89,7 @@ def load(options: SegmentOptions) -> nn.Module:
 
 
 def _locator(model: nn.Module) -> nn.Module:
-    """A network that can locate: the given one, or the default one."""
+    """Return a network that can locate: the given one, or the default one."""
     if hasattr(model, "locate"):
         return model
     from napari_synthseg.weights.store import load_model

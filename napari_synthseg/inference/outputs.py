@@ -19,15 +19,15 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.quality.ratings import rate
-from napari_synthseg.inference.tissue_maps import tissue_names
+from napari_synthseg.inference.config import tissue_names
+from napari_synthseg.inference.quality.rating import light_of
 from napari_synthseg.io import FileHeader, stem, suffix, write_labels
 from napari_synthseg.io.formats import ends_like_a_file, writable
 from napari_synthseg.io.labels import check_replaceable, table_path
 from napari_synthseg.volume import Volume, resample_to, same_grid
 
 if TYPE_CHECKING:
-    from napari_synthseg.inference.one_scan import Segmentation
+    from napari_synthseg.inference.state import Segmentation
 
 PROGRAM = "napari-synthseg"
 """How records of runs are known."""
@@ -214,7 +214,7 @@ def _title(name: str, result: Segmentation) -> str:
     count = len(result.warnings)
     inside = "" if math.isnan(result.intracranial_mm3) else f"intracranial {result.intracranial_mm3 / 1000:.0f} mL"
     warned = f"{count} warning{'s' * (count > 1)}, see the record" if count else ""
-    return "   ".join(part for part in (name, inside, result.verdict.told, warned) if part)
+    return "   ".join(part for part in (name, inside, result.qc_rating.summary, warned) if part)
 
 
 def result_record(result: Segmentation) -> dict:
@@ -222,8 +222,8 @@ def result_record(result: Segmentation) -> dict:
     volumes = {name_of(result, value): round(mm3, 1) for value, mm3 in result.volumes.items()}
     quality = {name_of(result, value): round(one, 3) for value, one in result.quality.items()}
     total = None if math.isnan(result.intracranial_mm3) else round(result.intracranial_mm3, 1)
-    mean = None if math.isnan(result.verdict.mean) else round(result.verdict.mean, 3)
-    expected = {"calibrated": result.verdict.calibrated, "verdict": result.verdict.rating.word, "mean": mean}
+    mean = None if math.isnan(result.qc_rating.mean) else round(result.qc_rating.mean, 3)
+    expected = {"calibrated": result.qc_rating.calibrated, "verdict": result.qc_rating.light.word, "mean": mean}
     measured = {"intracranial_mm3": total, "volumes_mm3": volumes, "expected_dice": expected, "quality": quality}
     return {**result.record, **measured}
 
@@ -239,6 +239,6 @@ def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:
         "volume_mm3": {value: f"{mm3:.1f}" for value, mm3 in result.volumes.items()},
         "quality": {value: f"{one:.3f}" for value, one in result.quality.items()},
     }
-    if result.verdict.calibrated:
-        columns["rating"] = {value: rate(one).word for value, one in result.quality.items()}
+    if result.qc_rating.calibrated:
+        columns["rating"] = {value: light_of(one).word for value, one in result.quality.items()}
     return columns

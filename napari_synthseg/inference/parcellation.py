@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.posteriors import Posteriors
-from napari_synthseg.inference.prediction import Prediction, Scene
 from napari_synthseg.inference.preprocess import rescale
-from napari_synthseg.inference.slabs import Sink, in_float32, slab_steps
-from napari_synthseg.inference.whole_head import MULTIPLE, smoothing_taps
+from napari_synthseg.inference.state import Prediction, WholeHead
+from napari_synthseg.inference.streaming import Sink, in_float32, slab_steps
+from napari_synthseg.inference.whole_volume import MULTIPLE, smoothing_taps
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 
@@ -42,21 +42,10 @@ class Parcels:
         return {value: share * cortex_mm3 for value, share in self.shares.items()}
 
 
-def load_parcellation(name_or_path: str) -> nn.Module:
-    """The parcellation network of a weights file or name.
-
-    Raises:
-        InputError: there is none, or the file holds another network.
-    """
-    from napari_synthseg.weights.store import load_kind
-
-    return load_kind(name_or_path, "parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
-
-
-def scene_around(
+def whole_head_around(
     prediction: Prediction, image: np.ndarray, hard: np.ndarray, percentiles: tuple[float, float]
-) -> Scene:
-    """What a network of the whole head would have seen, for a prediction of another kind of network.
+) -> WholeHead:
+    """Return what a network of the whole head would have seen, for a prediction of another kind of network.
 
     Args:
         prediction: inside the prepared image.
@@ -68,12 +57,12 @@ def scene_around(
     channel[list(prediction.values)] = np.arange(len(prediction.values))
     winners = np.zeros(image.shape, np.int16)
     winners[_box(prediction.start, hard.shape)] = channel[hard]
-    return Scene(torch.from_numpy(rescale(image, *percentiles)), torch.from_numpy(winners), (0, 0, 0))
+    return WholeHead(torch.from_numpy(rescale(image, *percentiles)), torch.from_numpy(winners), (0, 0, 0))
 
 
 def parcellate_steps(
     model: nn.Module,
-    scene: Scene,
+    head: WholeHead,
     prediction: Prediction,
     hard: np.ndarray,
     shape: Sequence[int],
@@ -83,7 +72,7 @@ def parcellate_steps(
 
     Args:
         model: the parcellation network: (B, 3, X, Y, Z) scan, one-hot of (no cortex, cortex) -> posteriors.
-        scene: what the first network saw and said.
+        head: the first network's input and raw labels.
         prediction: the first network's, inside the prepared image.
         hard: FreeSurfer values on its voxels, after the clean-up.
         shape: of the prepared image.
@@ -92,12 +81,12 @@ def parcellate_steps(
     model = model.to(device).eval()
     values = np.asarray(model.labels, np.int16)  # type: ignore[arg-type]
     channels = [k for k, value in enumerate(prediction.values) if value in anatomy.CORTEX]
-    guess = torch.isin(scene.winners.long(), torch.tensor(channels))
-    image, guess = _padded(scene.image), _padded(guess)
+    guess = torch.isin(head.winners.long(), torch.tensor(channels))
+    image, guess = _padded(head.image), _padded(guess)
     cortex = np.zeros(image.shape, bool)
-    first = tuple(a - b for a, b in zip(prediction.start, scene.start, strict=True))
+    first = tuple(a - b for a, b in zip(prediction.start, head.start, strict=True))
     cortex[_box(first, hard.shape)] = np.isin(hard, anatomy.CORTEX)
-    seen = _box(tuple(-a for a in scene.start), shape)
+    seen = _box(tuple(-a for a in head.start), shape)
     found, sums = np.zeros(image.shape, np.int16), np.zeros(len(values) - 1)
 
     def source(start: int, stop: int) -> torch.Tensor:

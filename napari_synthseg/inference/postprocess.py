@@ -14,13 +14,11 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.inference.config import OWN, InferenceConfig
 from napari_synthseg.jobs import Progress, checkpoint, run
 
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
-
-REACH = 2
-"""Voxels around a component within which its soft edge stays."""
 
 WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49, 50, 51, 52, 53, 54, 58, 60})
 """Structures without holes (Euler characteristic 2); white matter, cortex and cerebellum enclose others."""
@@ -58,32 +56,17 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
     return slices[0], slices[1], slices[2]
 
 
-def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, reach: int = 0) -> None:
+def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, dilation: int = 0) -> None:
     """Keep foreground posteriors only in the largest component of "sum over the foreground > threshold".
 
     Args:
         posteriors: (K, X, Y, Z), changed in place.
         threshold: of the sum.
-        reach: see `keep_classes`.
-    """
-    keep = _kept((foreground(posteriors) > threshold).numpy(), reach, posteriors.dtype)
-    _bits(posteriors[1:]).bitwise_and_(keep)
-
-
-def keep_classes(
-    posteriors: torch.Tensor, classes: Sequence[int], threshold: float = COMPONENT_THRESHOLD, reach: int = 0
-) -> None:
-    """Keep the largest component of each topological class.
-
-    Args:
-        posteriors: (K, X, Y, Z), changed in place.
-        classes: topological class of each channel; channels of class 0 are left alone.
-        threshold: a voxel belongs to a class where any of its channels is above this.
-        reach: voxels around the component where posteriors stay, unless they are another component. The reference's
+        dilation: voxels around the component where posteriors stay, unless they are another component. The reference's
             rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
     """
-    for channels in topological_groups(classes):
-        keep_group(posteriors, channels, threshold, reach)
+    keep = _kept((foreground(posteriors) > threshold).numpy(), dilation, posteriors.dtype)
+    _bits(posteriors[1:]).bitwise_and_(keep)
 
 
 def topological_groups(classes: Sequence[int]) -> list[list[int]]:
@@ -91,13 +74,13 @@ def topological_groups(classes: Sequence[int]) -> list[list[int]]:
     return [[k for k, one in enumerate(classes) if one == number] for number in sorted(set(classes) - {0})]
 
 
-def keep_group(posteriors: torch.Tensor, channels: Sequence[int], threshold: float, reach: int) -> None:
-    """Keep the largest component of some channels taken together; see `keep_classes`."""
+def keep_group(posteriors: torch.Tensor, channels: Sequence[int], threshold: float, dilation: int) -> None:
+    """Keep the largest component of some channels taken together; `dilation` as for `keep_brain`."""
     least = int(_bits(torch.tensor(threshold, dtype=posteriors.dtype)))
     mask = _bits(posteriors[channels[0]]) > least
     for k in channels[1:]:
         mask |= _bits(posteriors[k]) > least
-    keep = _kept(mask.numpy(), reach, posteriors.dtype)
+    keep = _kept(mask.numpy(), dilation, posteriors.dtype)
     for k in channels:
         _bits(posteriors[k]).bitwise_and_(keep)
 
@@ -107,10 +90,10 @@ def _bits(posteriors: torch.Tensor) -> torch.Tensor:
     return posteriors.view(torch.int16 if posteriors.dtype == torch.float16 else torch.int32)
 
 
-def _kept(mask: np.ndarray, reach: int, kind: torch.dtype) -> torch.Tensor:
+def _kept(mask: np.ndarray, dilation: int, kind: torch.dtype) -> torch.Tensor:
     """Where posteriors of a kind survive, given the voxels above the threshold: all bits set there, elsewhere none."""
     largest = largest_component(mask)
-    keep = dilated(largest, reach) & (~mask | largest) if reach else largest
+    keep = dilated(largest, dilation) & (~mask | largest) if dilation else largest
     return -torch.from_numpy(keep).to(torch.int16 if kind == torch.float16 else torch.int32)
 
 
@@ -130,7 +113,7 @@ def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
     return out
 
 
-def normalise(posteriors: torch.Tensor) -> None:
+def normalize(posteriors: torch.Tensor) -> None:
     """Make the posteriors of each voxel sum to one again, in place; where nothing is left, background becomes 1."""
     for plane in range(posteriors.shape[1]):
         checkpoint()
@@ -211,61 +194,53 @@ def _assign(posteriors: torch.Tensor, labels: np.ndarray, where: tuple[np.ndarra
     return len(where[0])
 
 
-def clean(posteriors: torch.Tensor, values: Sequence[int], **options) -> np.ndarray:
-    """All of `clean_steps` at once."""
-    return run(clean_steps(posteriors, values, **options))
+def clean(posteriors: torch.Tensor, values: Sequence[int], config: InferenceConfig = OWN) -> np.ndarray:
+    """Run all of `clean_steps`."""
+    return run(clean_steps(posteriors, values, config))
 
 
 def clean_steps(
-    posteriors: torch.Tensor,
-    values: Sequence[int],
-    *,
-    keep_largest: bool = True,
-    topology: bool = True,
-    faint: float | None = None,
-    holes: bool = True,
-    reach: int = REACH,
-    one_piece: Sequence[int] | None = None,
+    posteriors: torch.Tensor, values: Sequence[int], config: InferenceConfig = OWN
 ) -> Generator[Progress, None, np.ndarray]:
-    """All of the post-processing, in place and in the reference's order; filling holes is the paper's.
+    """Post-process posteriors in place and in the reference's order; filling holes is the paper's.
 
     Args:
         posteriors: (K, X, Y, Z).
         values: FreeSurfer value of each channel.
-        keep_largest: keep only the largest component of the brain, and of each topological class.
-        topology: with `keep_largest`, whether of each topological class too.
-        faint: posteriors of structures up to this become zero (what the reference does in place of components).
-        holes: fill holes.
-        reach: see `keep_classes`.
-        one_piece: values of which only the largest component is kept, each on its own, in place of the topological
-            classes and whatever `keep_largest` says; for values that are not FreeSurfer's.
+        config: which components are kept, how far their soft edges reach, and whether holes are filled.
 
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
     """
-    classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
-    groups = topological_groups(classes) if keep_largest and topology else []
-    if one_piece is not None:
-        groups = [[k] for k, value in enumerate(values) if value in one_piece]
+    groups = _kept_groups(values, config)
     total = len(groups) + 4
     yield Progress("Cleaning up", 0, total)
-    if keep_largest:
-        keep_brain(posteriors, reach=reach)
+    if config.keep_brain:
+        keep_brain(posteriors, dilation=config.dilation)
         yield Progress("Cleaning up", 1, total)
     for number, channels in enumerate(groups):
-        keep_group(posteriors, channels, COMPONENT_THRESHOLD, reach)
+        keep_group(posteriors, channels, COMPONENT_THRESHOLD, config.dilation)
         yield Progress("Cleaning up", number + 2, total)
-    if faint is not None:
+    if config.min_posterior is not None:
         for channel in posteriors[1:]:
-            channel.masked_fill_(channel <= faint, 0)
-    normalise(posteriors)
+            channel.masked_fill_(channel <= config.min_posterior, 0)
+    normalize(posteriors)
     yield Progress("Cleaning up", total - 2, total)
     best = best_channel(posteriors)
     yield Progress("Cleaning up", total - 1, total)
-    if holes:
+    if config.fill_holes:
         fill_holes(posteriors, values, best)
     yield Progress("Cleaning up", total, total)
     return np.asarray(values, np.int16)[best]
+
+
+def _kept_groups(values: Sequence[int], config: InferenceConfig) -> list[list[int]]:
+    """Return the channels of which the largest component is kept, group by group."""
+    if not config.brain:
+        kept = config.single_component if config.topology else ()
+        return [[k] for k, value in enumerate(values) if value in kept]
+    classes = [anatomy.structure(value).topology if anatomy.known(value) else 0 for value in values]
+    return topological_groups(classes) if config.keep_brain and config.topology else []
 
 
 def foreground(posteriors: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.grid import Grid, Turn
+from napari_synthseg.inference.grid import Grid, Reorientation
 from napari_synthseg.inference.postprocess import bounding_box, largest_component
 from napari_synthseg.volume import Volume, check_extent, crop, resample_image, to_canonical
 
@@ -51,16 +51,16 @@ class Prepared:
         """Volume of a voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
-    def turned(self, turn: Turn) -> Prepared:
+    def reoriented(self, rotation: Reorientation) -> Prepared:
         """The scan with its axes re-read, for headers that do not match the anatomy."""
-        if turn.is_identity:
+        if rotation.is_identity:
             return self
         shape = self.image.shape
         return replace(
             self,
-            image=np.ascontiguousarray(turn.apply(self.image)),
-            affine=turn.affine(self.affine, shape),
-            source=self.source.turned(turn, shape),
+            image=np.ascontiguousarray(rotation.apply(self.image)),
+            affine=rotation.affine(self.affine, shape),
+            source=self.source.reoriented(rotation, shape),
         )
 
     def working_grid(self) -> Grid:
@@ -99,7 +99,7 @@ def prepare(
     Raises:
         InputError: the scan is empty, constant or not 3D.
     """
-    check(volume, name)
+    check_scan(volume, name)
     part = volume
     if crop_to_head:
         low = resample_coarse(np.clip(volume.data, *CT_WINDOW_HU) if ct else volume.data, volume.spacing)
@@ -133,7 +133,7 @@ def resample_as_reference(volume: Volume, spacing_mm: float = 1.0) -> Volume:
     return Volume(resampling.linear_axes(data, coordinates, fill=0.0).astype(np.float32), affine)
 
 
-def check(volume: Volume, name: str = "The image") -> None:
+def check_scan(volume: Volume, name: str = "The image") -> None:
     """Refuse what cannot be a scan of a whole head or organ; prompts and evaluation take more.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,8 +16,7 @@ from napari_synthseg import __version__, anatomy
 from napari_synthseg.atomic_io import placed, write_text
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.one_scan import PROGRAM, Clock
-from napari_synthseg.inference.outputs import check_earlier, plan_outputs
+from napari_synthseg.inference.outputs import PROGRAM, check_earlier, plan_outputs
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
@@ -269,3 +269,17 @@ def _slices(mask: np.ndarray, axis: int, scores: dict[int, float], ends: dict[in
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

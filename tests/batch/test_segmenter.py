@@ -11,7 +11,7 @@ from napari_synthseg.batch import provenance, segmenter
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.segmenter import Segmenter, Settings
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import regressor
+from napari_synthseg.inference import qc_regressor
 from napari_synthseg.weights import store
 from tests import keras_files as files
 from tests.batch.fakes import QUICK, load_fake, write_scan
@@ -53,7 +53,7 @@ def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, m
 def test_networks_that_help_are_loaded_once_too(tmp_path, monkeypatch):
     loaded, load_model = [], store.load_model
     monkeypatch.setattr(store, "load_model", lambda name, *rest: loaded.append(name) or load_model(name, *rest))
-    monkeypatch.setattr(regressor.score_steps, "__defaults__", (32,))
+    monkeypatch.setattr(qc_regressor.score_steps, "__defaults__", (32,))
     path = files.write_keras(tmp_path / "qc.h5", files.random_arrays(files.regressor_shapes()))
     options = replace(QUICK, regressor=path)
     one = Segmenter(Settings("t", options, provenance.made_with(options), load=load_fake))

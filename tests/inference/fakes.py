@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.inference.prediction import average
+from napari_synthseg.inference.patches import average
 from napari_synthseg.volume import Volume
 
 LABELS = (0, 2, 3, 4, 24, 41, 42, 43)
@@ -39,7 +39,7 @@ def ball_scan(n: int = 56) -> tuple[Volume, np.ndarray]:
         image[labels == value] = GREY[int(value) - 39 if value > 40 else int(value)]
     affine = np.eye(4)
     affine[:3, 3] = (-n / 2, -n / 2 + 5, -n / 2 - 3)
-    return Volume(image * 500, affine), np.where(labels < 0, 0, labels)
+    return Volume(image * 499.7, affine), np.where(labels < 0, 0, labels)
 
 
 class FakeLocateRefine(nn.Module):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.volume import Volume
 from tests.test_volume import ORIENTATIONS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.inference.grid import Grid, Turn, inside, interpolate, turns
+from napari_synthseg.inference.grid import Grid, Reorientation, inside, interpolate, reorientations
 from napari_synthseg.volume import Volume, resample_image, to_canonical
 
 
@@ -14,14 +14,14 @@ def odd_volume(rng, shape=(7, 8, 9)) -> Volume:
 
 
 def test_there_are_24_different_rotations_and_no_reflection():
-    every = turns()
+    every = reorientations()
     assert len(set(every)) == 24
     assert every[0].is_identity
     for turn in every:
         assert np.linalg.det(turn.affine(np.eye(4), (3, 4, 5))[:3, :3]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("turn", turns())
+@pytest.mark.parametrize("turn", reorientations())
 def test_turned_voxels_keep_their_place(turn, rng):
     v = odd_volume(rng)
     turned = Volume(turn.apply(v.data), turn.affine(v.affine, v.shape))
@@ -30,11 +30,11 @@ def test_turned_voxels_keep_their_place(turn, rng):
     np.testing.assert_allclose(back.affine, there.affine)
 
 
-@pytest.mark.parametrize("turn", [Turn(), *turns()[5:9]])
+@pytest.mark.parametrize("turn", [Reorientation(), *reorientations()[5:9]])
 def test_labels_made_in_the_working_image_return_to_the_same_voxels(turn, rng):
     v = odd_volume(rng)
     working = to_canonical(v)
-    grid = Grid.between(working.affine, v.affine, v.shape).turned(turn, working.shape)
+    grid = Grid.between(working.affine, v.affine, v.shape).reoriented(turn, working.shape)
     array = turn.apply(working.data)
     index = [np.rint(grid.coordinates(axis)).astype(int) for axis in range(3)]
     out = grid.place(array[np.ix_(*index)], [slice(0, len(i)) for i in index], np.dtype(float))

@@ -11,11 +11,11 @@ from scipy import ndimage
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import one_piece, presets
+from napari_synthseg.inference import config, whole_volume
+from napari_synthseg.inference.config import OWN, config_for
 from napari_synthseg.inference.networks import load
-from napari_synthseg.inference.one_scan import segment
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.presets import OWN, procedure
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_keras_h5
 from tests import keras_files as files
@@ -47,7 +47,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """The scan is padded to 64 voxels and not to 128, which would take long."""
-    monkeypatch.setattr(presets, "REFERENCE", replace(presets.REFERENCE, minimum=SIDE))
+    monkeypatch.setattr(config, "REFERENCE", replace(config.REFERENCE, minimum=SIDE))
 
 
 def posteriors_of(model, image: torch.Tensor, *, flip: bool, smooth: bool) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_the_unet(weights, case):
     assert np.mean(result.labels.data != labels) < 1e-4
     for value, expected in volumes.items():
         assert result.volumes[value] == pytest.approx(expected, rel=1e-4, abs=0.01)
-    assert result.record["procedure"]["reach"] == 0 and result.record["network"] == "unet"
+    assert result.record["procedure"]["dilation"] == 0 and result.record["network"] == "unet"
 
 
 def test_the_robust_hierarchy_is_fast_by_nature(weights):
@@ -141,7 +141,7 @@ def test_a_robust_network_of_our_own_keeps_soft_edges(weights):
     """Our own preset, in one piece all the same: what the denoiser says depends on the whole head."""
     result = segment(tilted_scan(), weights=weights["robust"], preset="own", device="cpu")
     done = result.record["procedure"]
-    assert done["whole"] and done["flip"] and done["reach"] == 2 and done["crop_to_head"]
+    assert done["whole"] and done["flip"] and done["dilation"] == 2 and done["crop_to_head"]
     assert set(result.tissues) == {"S1", "denoised"} and result.labels.data.any()
 
 
@@ -159,7 +159,7 @@ def test_the_parcellation_divides_the_cortex(weights):
 
 
 def test_parcels_are_the_references(weights):
-    """Posteriors inside the cortex, renormalised without "no cortex"; outside they count for the volumes too."""
+    """Posteriors inside the cortex, renormalized without "no cortex"; outside they count for the volumes too."""
     scan = tilted_scan()
     result = segment(scan, weights=weights["unet"], parcellation=weights["parcellation"], device="cpu")
     labels, _ = by_hand(load_keras_h5(weights["unet"]), scan)
@@ -193,7 +193,7 @@ def test_parcels_follow_a_finer_grid(weights):
 
 
 def test_too_little_memory_means_blocks(weights, monkeypatch):
-    monkeypatch.setattr(one_piece, "free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr(whole_volume, "free_memory", lambda device: 1 << 20)
     result = segment(tilted_scan(), weights=weights["unet"], device="cpu", flip=False)
     assert any("too little memory" in warning for warning in result.warnings)
 
@@ -203,7 +203,7 @@ def test_when_memory_runs_out_all_the_same_blocks_are_used(weights, monkeypatch)
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
         yield
 
-    monkeypatch.setattr("napari_synthseg.inference.whole_head.one_piece.posteriors_steps", fail)
+    monkeypatch.setattr("napari_synthseg.inference.whole_volume.streamed_steps", fail)
     result = segment(tilted_scan(), weights=weights["unet"], device="cpu", flip=False)
     assert any("Memory ran out" in warning for warning in result.warnings)
 
@@ -245,29 +245,29 @@ FAST_NETWORK = {"network": "locate-refine", "name": "fast"}
 
 
 def test_the_weights_choose_the_preset_unless_the_user_does():
-    assert procedure(SegmentOptions(), OFFICIAL) == presets.REFERENCE
-    assert procedure(SegmentOptions(), FAST_NETWORK) == procedure(SegmentOptions()) == OWN
-    assert procedure(SegmentOptions(preset="own"), OFFICIAL) == OWN
+    assert config_for(SegmentOptions(), OFFICIAL) == config.REFERENCE
+    assert config_for(SegmentOptions(), FAST_NETWORK) == config_for(SegmentOptions()) == OWN
+    assert config_for(SegmentOptions(preset="own"), OFFICIAL) == OWN
     with pytest.raises(InputError, match="preset reference does not fit"):
-        procedure(SegmentOptions(preset="reference"), FAST_NETWORK)
+        config_for(SegmentOptions(preset="reference"), FAST_NETWORK)
 
 
 def test_options_change_the_preset():
-    assert not procedure(SegmentOptions(flip=False), OFFICIAL).flip
-    assert not procedure(SegmentOptions(fill_holes=False)).fill_holes
-    fast = procedure(SegmentOptions(fast=True), OFFICIAL)
-    assert (fast.flip, fast.topology, fast.faint, fast.smooth) == (False, False, 0.2, True)
-    robust = procedure(SegmentOptions(), OFFICIAL | {"network": "robust"})
-    assert (robust.flip, robust.topology, robust.faint, robust.smooth) == (False, False, 0.2, False)
-    nothing = procedure(SegmentOptions(keep_largest=False), OFFICIAL)
-    assert not (nothing.keep_brain or nothing.topology) and nothing.faint is None
+    assert not config_for(SegmentOptions(flip=False), OFFICIAL).flip
+    assert not config_for(SegmentOptions(fill_holes=False)).fill_holes
+    fast = config_for(SegmentOptions(fast=True), OFFICIAL)
+    assert (fast.flip, fast.topology, fast.min_posterior, fast.smooth) == (False, False, 0.2, True)
+    robust = config_for(SegmentOptions(), OFFICIAL | {"network": "robust"})
+    assert (robust.flip, robust.topology, robust.min_posterior, robust.smooth) == (False, False, 0.2, False)
+    nothing = config_for(SegmentOptions(keep_largest=False), OFFICIAL)
+    assert not (nothing.keep_brain or nothing.topology) and nothing.min_posterior is None
     with pytest.raises(InputError, match="preset cannot be 'best'"):
         SegmentOptions(preset="best")
 
 
 def test_only_networks_of_known_parts_run_in_one_piece(weights):
-    assert one_piece.can_run(load_keras_h5(weights["robust"]))
-    assert not one_piece.can_run(FakeLocateRefine())
+    assert whole_volume.can_run(load_keras_h5(weights["robust"]))
+    assert not whole_volume.can_run(FakeLocateRefine())
 
 
 def test_memory_needed_of_the_published_sizes():
@@ -275,8 +275,8 @@ def test_memory_needed_of_the_published_sizes():
 
     with torch.device("meta"):
         model = UNet3d(33)
-    assert sum(one_piece.memory_needed(model, (160, 160, 160))) < 5 << 30
-    assert sum(one_piece.memory_needed(model, (256, 256, 256))) < 8 << 30
+    assert sum(whole_volume.memory_needed(model, (160, 160, 160))) < 5 << 30
+    assert sum(whole_volume.memory_needed(model, (256, 256, 256))) < 8 << 30
 
 
 def test_half_precision_is_an_option(weights):

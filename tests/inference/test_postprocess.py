@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference import postprocess
+from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.grid import Grid
 from napari_synthseg.inference.posteriors import Posteriors
 from tests.shared_data import shared
@@ -38,7 +41,7 @@ def test_labels_and_posteriors_match_the_reference(version):
 def unpadded_clean(posteriors: torch.Tensor, values: list[int], data: dict[str, np.ndarray]) -> torch.Tensor:
     """The reference looks for components in the padded volume."""
     assert tuple(values) == anatomy.predicted_values(2 if 24 in values else 1)
-    postprocess.clean(posteriors, values, holes=False, reach=0)
+    postprocess.clean(posteriors, values, replace(OWN, fill_holes=False, dilation=0))
     return unpadded(posteriors, data)
 
 
@@ -142,7 +145,7 @@ def test_background_inside_the_brain_takes_the_best_structure_or_its_neighbours(
 def test_where_nothing_is_left_it_is_background():
     posteriors = torch.zeros(3, 2, 2, 2).half()
     posteriors[1, 0] = 0.5
-    postprocess.normalise(posteriors)
+    postprocess.normalize(posteriors)
     torch.testing.assert_close(posteriors.sum(0), torch.ones(2, 2, 2).half())
     assert postprocess.hard_labels(posteriors, (0, 5, 9)).tolist()[1] == [[0, 0], [0, 0]]
 

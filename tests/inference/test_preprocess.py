@@ -105,7 +105,7 @@ def test_a_constant_image_is_refused_by_name():
 def test_what_is_no_head_is_refused_before_anything_is_resampled(shape, spacing, text):
     data = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     with pytest.raises(InputError, match=text):
-        preprocess.check(Volume(data, np.diag([spacing, spacing, spacing, 1])), "scan.nii")
+        preprocess.check_scan(Volume(data, np.diag([spacing, spacing, spacing, 1])), "scan.nii")
 
 
 def test_thin_volumes_pass():

@@ -1,10 +1,11 @@
-"""Evidence, calibration, ratings, and what a segmentation says of itself with and without a calibration."""
+"""QcFeatures, calibration, ratings, and what a segmentation says of itself with and without a calibration."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ import torch
 from napari_synthseg import anatomy, cli
 from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.one_scan import segment
-from napari_synthseg.inference.prediction import Prediction, Tissues
-from napari_synthseg.inference.quality import evidence, fit, ratings
+from napari_synthseg.inference.pipeline import segment
+from napari_synthseg.inference.quality import features, fit, rating
 from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, path_beside, read
-from napari_synthseg.inference.quality.evidence import Evidence
+from napari_synthseg.inference.quality.features import QcFeatures
+from napari_synthseg.inference.state import Prediction, TissueMaps
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
@@ -41,37 +42,37 @@ def network(tmp_path, calibration: Calibration | None = None) -> FakeLocateRefin
     return model
 
 
-# Evidence
+# QcFeatures
 
 
 def test_a_structure_of_the_usual_share_has_no_size_to_speak_of():
-    middle = {v: math.prod(evidence.adult_range(v)) ** 0.5 for v in (2, 41, 17, 53)}
-    assert evidence.sizes([*middle], 7 * np.array([*middle.values()])) == pytest.approx(0)
+    middle = {v: math.prod(features.adult_range(v)) ** 0.5 for v in (2, 41, 17, 53)}
+    assert features.sizes([*middle], 7 * np.array([*middle.values()])) == pytest.approx(0)
     total = np.array([*middle.values()])
     total[2] *= 4
-    larger = evidence.sizes([*middle], total)
+    larger = features.sizes([*middle], total)
     assert larger[2] > 1 and larger[2] == larger.max()
-    assert evidence.sizes([9999], np.array([3.0])) == pytest.approx(0)
+    assert features.sizes([9999], np.array([3.0])) == pytest.approx(0)
 
 
 def test_sides_differ_by_their_logarithm_and_the_midline_does_not():
-    assert evidence.sides([16, 17, 53], np.array([100, 50, 100])) == pytest.approx([0, np.log(2), np.log(2)])
+    assert features.sides([16, 17, 53], np.array([100, 50, 100])) == pytest.approx([0, np.log(2), np.log(2)])
 
 
 def test_labels_that_follow_the_intensities_explain_them():
     hard = np.zeros((8, 8, 8), np.int16)
     hard[:4], hard[4:] = 2, 3
     image = np.where(hard == 2, 200.0, 100.0) + np.random.default_rng(0).normal(0, 5, hard.shape)
-    spread, explained = evidence.intensities(hard, image, (2, 3))
+    spread, explained = features.intensities(hard, image, (2, 3))
     assert explained > 0.98 and (spread < -2).all()
-    spread, explained = evidence.intensities(np.roll(hard, 2, axis=0), image, (2, 3))
+    spread, explained = features.intensities(np.roll(hard, 2, axis=0), image, (2, 3))
     assert explained < 0.1 and (spread > -0.2).all()
 
 
 @pytest.mark.parametrize("offset", [-3, 0, 5])
 def test_the_locators_grid_sees_every_second_voxel(offset):
     whole = np.arange(40)[:, None, None] * np.ones((1, 6, 6), int)
-    small = evidence._every_second(whole[10:30], (10, 0, 0), (offset, 0, 0), (24, 3, 3))
+    small = features._every_second(whole[10:30], (10, 0, 0), (offset, 0, 0), (24, 3, 3))
     expected = offset + 2 * np.arange(24)
     assert np.array_equal(small[:, 0, 0], np.where((expected >= 10) & (expected < 30), expected, 0))
 
@@ -82,13 +83,13 @@ def test_inner_networks_that_disagree_are_told_by_tissue():
     s1[3:] = anatomy.TISSUES.index("grey matter")
     denoised = s1.clone()
     denoised[4:] = 0
-    found = evidence.tissue_agreement((2, 3), Tissues({"S1": s1, "denoised": denoised}, (0, 0, 0)))
-    assert found[0] > 5 and found[1] == pytest.approx(evidence.logit(np.array(0.5)))
+    found = features.tissue_agreement((2, 3), TissueMaps({"S1": s1, "denoised": denoised}, (0, 0, 0)))
+    assert found[0] > 5 and found[1] == pytest.approx(features.logit(np.array(0.5)))
 
 
 def test_what_is_gathered_follows_the_network(tmp_path):
     scan, _ = ball_scan()
-    found = segment(scan, network=FakeLocateRefine()).evidence
+    found = segment(scan, network=FakeLocateRefine()).qc_features
     assert found.values == LABELS[1:]
     assert {"soft", "coarse", "mean coarse", "flips"} <= found.columns.keys()
     assert "tissue" not in found.columns
@@ -103,7 +104,7 @@ def test_a_robust_networks_inner_networks_are_compared():
         torch.nn.init.normal_(inner.position, std=2.0)  # classes that differ from place to place
     network.card = {"network": "robust", "name": "tiny", "confident_score": 0.0}
     result = segment(ball_scan()[0], network=network, device="cpu", flip=False)
-    columns = result.evidence.columns
+    columns = result.qc_features.columns
     s1, denoised = (result.tissues[name].data for name in ("S1", "denoised"))
     assert np.mean(s1 == denoised) < 0.9 and columns["mean tissue"][0] < 2
     assert columns["tissue"][0] == columns["tissue"][4] != columns["tissue"][1]  # white matter on both sides, cortex
@@ -118,7 +119,7 @@ def test_without_a_locator_there_is_no_agreement_with_it():
     hard[:2] = 17
     sums = {17: 28.8, 53: 28.8}
     prediction = Prediction(posteriors, (0, 17, 53), (1, 0, 0), None, "cpu")
-    found = evidence.gather(prediction, hard, np.ones((6, 4, 4)), {17: 0.95, 53: 0.95}, sums, sums, False)
+    found = features.gather_features(prediction, hard, np.ones((6, 4, 4)), {17: 0.95, 53: 0.95}, sums, sums, False)
     assert "coarse" not in found.columns and found.columns["kept"] == pytest.approx(0)
 
 
@@ -155,7 +156,7 @@ def test_a_fit_finds_what_helps_and_holds_for_other_heads():
 
 def test_structures_keep_their_own_level():
     made = fit.calibrate(synthetic_rows(), sha256=SHA)
-    same = Evidence((2, 17, 9999), {name: np.zeros(3) for name in made.columns})
+    same = QcFeatures((2, 17, 9999), {name: np.zeros(3) for name in made.columns})
     expected = made.expected(same)
     assert expected[2] > expected[17] + 0.15
     assert expected[17] < expected[9999] < expected[2]  # a structure that was not seen is like the others
@@ -165,7 +166,7 @@ def test_a_threshold_separates_failures_and_stays_where_there_are_none():
     truth = {0: 0.3, 1: 0.5, 2: 0.7, 3: 0.8}
     found = fit.best_threshold({0: 0.45, 1: 0.5, 2: 0.66, 3: 0.8}, truth)
     assert 0.5 < found < 0.66
-    assert fit.best_threshold({0: 0.7}, {0: 0.9}) == ratings.FAILED
+    assert fit.best_threshold({0: 0.7}, {0: 0.9}) == rating.FAILED
 
 
 def test_too_few_scans_are_no_calibration():
@@ -186,7 +187,7 @@ def test_rows_without_evidence_or_truth_count_for_nothing():
 def test_a_file_gives_back_what_was_written(tmp_path):
     made = fit.calibrate(synthetic_rows(), sha256=SHA)
     made.save(tmp_path / "a.quality.json")
-    same = Evidence((2, 17), {name: np.array([0.3, -1.0]) for name in made.columns})
+    same = QcFeatures((2, 17), {name: np.array([0.3, -1.0]) for name in made.columns})
     back = read(tmp_path / "a.quality.json")
     assert back.expected(same) == pytest.approx(made.expected(same), abs=1e-3)
     assert (back.columns, back.failed_below, back.facts) == (made.columns, made.failed_below, made.facts)
@@ -214,36 +215,57 @@ def test_the_calibration_of_other_weights_is_not_used(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("dice", "rating"),
+    ("dice", "light"),
     [
-        (0.9, ratings.GREEN),
-        (0.75, ratings.GREEN),
-        (0.7, ratings.AMBER),
-        (0.59, ratings.RED),
-        (math.nan, ratings.UNRATED),
+        (0.9, rating.GREEN),
+        (0.75, rating.GREEN),
+        (0.7, rating.AMBER),
+        (0.59, rating.RED),
+        (math.nan, rating.UNRATED),
     ],
 )
-def test_lights(dice, rating):
-    assert ratings.rate(dice) is rating
+def test_lights(dice, light):
+    assert rating.light_of(dice) is light
 
 
 def test_lights_are_told_apart_without_their_colours():
-    signs = [one.sign for one in (ratings.GREEN, ratings.AMBER, ratings.RED)]
+    signs = [one.sign for one in (rating.GREEN, rating.AMBER, rating.RED)]
     assert len(set(signs)) == 3 and all(signs)
 
 
 def test_only_what_is_scored_counts_for_the_scan():
-    assert ratings.verdict_on({17: 0.5, 53: 0.7, 24: 0.0}, True).mean == pytest.approx(0.6)
-    assert math.isnan(ratings.verdict_on({24: 1.0}, True).mean)
+    assert rating.rate_scan({17: 0.5, 53: 0.7, 24: 0.0}, True).mean == pytest.approx(0.6)
+    assert math.isnan(rating.rate_scan({24: 1.0}, True).mean)
+
+
+def test_a_warned_scan_is_at_best_doubtful():
+    good = rating.QcRating(0.9, True)
+    assert good.light is rating.GREEN and replace(good, warned=True).light is rating.AMBER
+    assert "doubtful" in replace(good, warned=True).summary
+    assert rating.QcRating(0.2, True, warned=True).light is rating.RED
+    assert rating.QcRating(0.9, False, warned=True).light is rating.UNRATED
 
 
 # From end to end
 
 
+def test_a_scan_with_warnings_is_not_called_good(tmp_path):
+    result = segment(ball_scan()[0], network=network(tmp_path, constant(2.0)))
+    assert result.warnings and result.qc_rating.light is rating.AMBER
+
+
+def test_a_label_map_has_no_rating(tmp_path):
+    scan = ball_scan()[0]
+    labels = scan.with_data(np.rint(scan.data / 50).astype(np.float32))
+    result = segment(labels, network=network(tmp_path, constant(2.0)))
+    assert any("label map" in one for one in result.warnings)
+    assert result.qc_rating.light is rating.UNRATED and result.qc_rating.summary == "" and result.quality == {}
+
+
 def test_without_a_calibration_the_soft_dice_is_shown(tmp_path):
     result = segment(ball_scan()[0], network=network(tmp_path))
-    assert not result.verdict.calibrated and not result.verdict.failed
-    assert result.verdict.rating is ratings.UNRATED
+    assert not result.qc_rating.calibrated and not result.qc_rating.failed
+    assert result.qc_rating.light is rating.UNRATED
     assert result.quality[2] > 0.9
     assert result.warnings == segment(ball_scan()[0], network=FakeLocateRefine()).warnings
 
@@ -251,17 +273,17 @@ def test_without_a_calibration_the_soft_dice_is_shown(tmp_path):
 def test_a_calibration_says_what_to_expect_and_names_a_failure(tmp_path):
     good = segment(ball_scan()[0], network=network(tmp_path, constant(2.0)))
     assert good.quality[2] == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-4)
-    assert good.verdict.calibrated and good.verdict.rating is ratings.GREEN
+    assert good.qc_rating.calibrated and not good.qc_rating.failed
     assert not any("probably failed" in one for one in good.warnings)
     bad = segment(ball_scan()[0], network=network(tmp_path, constant(-1.0)))
-    assert bad.verdict.failed
+    assert bad.qc_rating.failed
     assert [one for one in bad.warnings if "probably failed (expected mean Dice 0.27)" in one]
     assert bad.record["warnings"] == list(bad.warnings)
 
 
 def test_a_calibration_that_lacks_its_evidence_is_left_alone(tmp_path):
     asks = Calibration(SHA, ("tissue",), np.zeros(1), np.ones(1), np.zeros(2), {})
-    assert not segment(ball_scan()[0], network=network(tmp_path, asks)).verdict.calibrated
+    assert not segment(ball_scan()[0], network=network(tmp_path, asks)).qc_rating.calibrated
 
 
 def test_the_table_has_a_verdict_on_each_scan(tmp_path):

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference import one_piece, postprocess, preprocess, whole_head
+from napari_synthseg.inference import postprocess, preprocess, whole_volume
+from napari_synthseg.inference.config import config_for
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.parcellation import SmoothedSink
-from napari_synthseg.inference.prediction import Prediction
-from napari_synthseg.inference.presets import procedure
+from napari_synthseg.inference.state import Prediction, WholeHead
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.volume import Volume, crop, to_canonical
@@ -63,7 +63,7 @@ def test_resampled_scans(case):
 @pytest.mark.parametrize("case", CASES)
 def test_what_the_network_sees(case):
     z = golden(f"pre_{case}_out.npz")
-    volume, how = scan(case), procedure(SegmentOptions(preset="reference"))
+    volume, how = scan(case), config_for(SegmentOptions(preset="reference"))
     if z["crop_idx"].size:  # the reference's --crop, which is a volume to begin with here
         box = z["crop_idx"].astype(int)
         volume = crop(to_canonical(volume), box[:3], box[3:])
@@ -72,7 +72,7 @@ def test_what_the_network_sees(case):
     )
     ours = preprocess.rescale(prepared.image, *how.percentiles)
     np.testing.assert_allclose(ours, z["net_in_unpadded"], atol=1e-6)
-    size, start = preprocess.pad_to(ours.shape, whole_head.MULTIPLE, 32 if z["crop_idx"].size else how.minimum)
+    size, start = preprocess.pad_to(ours.shape, whole_volume.MULTIPLE, 32 if z["crop_idx"].size else how.minimum)
     assert size == tuple(z["padded_shape"]) and start == tuple(z["pad_idx"][:3])
 
 
@@ -85,8 +85,8 @@ def test_averaged_posteriors_in_one_piece(version, flip):
     z = golden(f"v{version}_small_net.npz")
     model = load_keras_h5(shared(f"reference/golden/v{version}_small_weights.h5"))
     image = torch.from_numpy(z["image"])
-    ours, tissues = run(one_piece.posteriors_steps(model, image, CPU, flip))
-    ours = whole_head.smooth_posteriors(ours[None])[0]
+    ours, tissues = run(whole_volume.streamed_steps(model, image, CPU, flip))
+    ours = whole_volume.smooth_posteriors(ours[None])[0]
     assert tissues == {}
     tag = "tta" if flip else "smooth"
     at = torch.from_numpy(z["voxel_idx"])
@@ -109,7 +109,7 @@ def agree(ours: torch.Tensor, argmax: np.ndarray) -> None:
 def test_the_robust_hierarchy_in_one_piece():
     z = golden("robust_small_net.npz")
     model = load_keras_h5(shared("reference/golden/robust_small_weights.h5"))
-    ours, tissues = run(one_piece.posteriors_steps(model, torch.from_numpy(z["image"]), CPU, False))
+    ours, tissues = run(whole_volume.streamed_steps(model, torch.from_numpy(z["image"]), CPU, False))
     at = torch.from_numpy(z["voxel_idx"])
     np.testing.assert_allclose(ours.flatten(1)[:, at].T, z["s2_post"], rtol=0, atol=CLOSE)
     agree(ours, z["s2_argmax"])
@@ -118,7 +118,7 @@ def test_the_robust_hierarchy_in_one_piece():
 
 
 def test_the_parcellation_in_slabs():
-    from napari_synthseg.inference.slabs import slab_steps
+    from napari_synthseg.inference.streaming import slab_steps
 
     z = golden("v2_parc_small_net.npz")
     model = load_keras_h5(shared("reference/golden/v2_parc_small_weights.h5"))
@@ -152,7 +152,7 @@ VARIANTS = {
 @pytest.mark.parametrize("tag", VARIANTS)
 def test_labels_posteriors_and_volumes(version, tag):
     z = golden(f"post_v{version}.npz")
-    values, how = tuple(z["labels"].tolist()), procedure(VARIANTS[tag])
+    values, how = tuple(z["labels"].tolist()), config_for(VARIANTS[tag])
     prediction, hard = cleaned(z, values, how)
     affine = np.eye(4) if tag == "default_ras" else z["aff"]
     theirs = to_canonical(Volume(z[f"{tag}_seg"], affine)).data
@@ -172,7 +172,7 @@ def test_labels_posteriors_and_volumes(version, tag):
 
 
 def cleaned(z, values, how) -> tuple[Prediction, np.ndarray]:
-    """The golden posteriors on the way that `one_scan` sends them: cut to the brain's box, cleaned, cut to the scan."""
+    """The golden posteriors as the pipeline treats them: cut to the brain's box, cleaned, cut to the scan."""
     counts = z["post_q"].astype(np.float32)
     posteriors = torch.from_numpy(np.moveaxis(counts / counts.sum(-1, keepdims=True), -1, 0).copy())
     first, shape = [int(n) for n in z["pad_idx"][:3]], tuple(int(n) for n in z["shape"])
@@ -181,19 +181,11 @@ def cleaned(z, values, how) -> tuple[Prediction, np.ndarray]:
         inner = tuple(slice(a, a + n) for a, n in zip(first, shape, strict=True))
         posteriors, start = posteriors[(slice(None), *inner)].contiguous(), (0, 0, 0)
     model = UNet3d(values, 2, 2)
-    scene = whole_head.Scene(posteriors[0], posteriors[0], (0, 0, 0))
+    head = WholeHead(posteriors[0], posteriors[0], (0, 0, 0))
     found = Prediction(posteriors, values, start, None, "cpu")
     if how.keep_brain:
-        found = whole_head.around_brain(posteriors, model, scene, start, "cpu", 0)
-    hard = postprocess.clean(
-        found.posteriors,
-        values,
-        keep_largest=how.keep_brain,
-        topology=how.topology,
-        faint=how.faint,
-        holes=how.fill_holes,
-        reach=how.reach,
-    )
+        found = whole_volume.around_brain(posteriors, model, head, start, "cpu", 0)
+    hard = postprocess.clean(found.posteriors, values, how)
     return found.within(shape), hard[found.inside(shape)]
 
 
@@ -211,7 +203,7 @@ def placed(hard: np.ndarray, prediction: Prediction, shape: tuple[int, ...]) -> 
 def test_patches_go_back_where_they_were_cropped(version):
     z = golden(f"post_v{version}.npz")
     values = tuple(z["labels"].tolist())
-    prediction, hard = cleaned(z, values, procedure(SegmentOptions(preset="reference")))
+    prediction, hard = cleaned(z, values, config_for(SegmentOptions(preset="reference")))
     start = tuple(int(a) + b for a, b in zip(z["crop_idx"][:3], prediction.start, strict=True))
     whole = np.zeros(tuple(int(n) for n in z["crop_shape"]), hard.dtype)
     whole[tuple(slice(a, a + n) for a, n in zip(start, hard.shape, strict=True))] = hard

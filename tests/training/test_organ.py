@@ -14,7 +14,7 @@ from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.subregions import split
-from napari_synthseg.inference.one_scan import segment
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d

@@ -16,8 +16,8 @@ import numpy as np
 
 from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.quality.evidence import Evidence
-from napari_synthseg.inference.quality.ratings import FAILED
+from napari_synthseg.inference.quality.features import QcFeatures
+from napari_synthseg.inference.quality.rating import FAILED
 from napari_synthseg.weights.catalogue import read_json
 
 ENDING = ".quality.json"
@@ -47,7 +47,7 @@ class Calibration:
     failed_below: float = FAILED
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def expected(self, evidence: Evidence) -> dict[int, float] | None:
+    def expected(self, evidence: QcFeatures) -> dict[int, float] | None:
         """Expected Dice by FreeSurfer value; None where evidence that it takes is not there."""
         if not set(self.columns) <= evidence.columns.keys():
             return None

@@ -16,15 +16,15 @@ from scipy.stats import pearsonr, spearmanr
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.quality.calibration import Calibration, sigmoid
-from napari_synthseg.inference.quality.evidence import Evidence
-from napari_synthseg.inference.quality.ratings import FAILED, verdict_on
+from napari_synthseg.inference.quality.features import QcFeatures
+from napari_synthseg.inference.quality.rating import FAILED, rate_scan
 
 FIRST = "soft"
 """The evidence that always enters."""
 FOLDS = 6
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 GAIN = 0.005
-"""Evidence enters if it takes at least this share off the error of cross-validation."""
+"""QcFeatures enters if it takes at least this share off the error of cross-validation."""
 LEAST_SCANS = 12
 Row = Mapping[str, Any]
 
@@ -190,7 +190,7 @@ def logistic(design: np.ndarray, y: np.ndarray, penalty: np.ndarray, most: int =
 def scan_means(table: Table, dice: np.ndarray) -> dict[int, float]:
     """Mean Dice of each scan over its scored structures."""
     return {
-        int(scan): verdict_on(dict(zip(table.value[here].tolist(), dice[here].tolist(), strict=True)), True).mean
+        int(scan): rate_scan(dict(zip(table.value[here].tolist(), dice[here].tolist(), strict=True)), True).mean
         for scan in np.unique(table.scan)
         for here in (table.scan == scan,)
     }
@@ -233,7 +233,7 @@ def expected_of(model: Calibration, row: Row) -> np.ndarray:
     Raises:
         InputError: the row lacks evidence that the calibration takes.
     """
-    evidence = Evidence(tuple(row["values"]), {name: np.array(one) for name, one in row["evidence"].items()})
+    evidence = QcFeatures(tuple(row["values"]), {name: np.array(one) for name, one in row["evidence"].items()})
     found = model.expected(evidence)
     if found is None:
         raise InputError("The rows lack evidence that the calibration takes: they are of another network.")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_synthseg.inference.blocks import window
+from napari_synthseg.inference.patches import crop_with_padding
 from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
-from napari_synthseg.inference.windows import field_start, pooled
+from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.volume import Volume, resample_labels_to, resample_to
 
 FIELD = 192
@@ -70,5 +70,5 @@ def standardise(volume: Volume, *, field: int = FIELD, spacing: int = 1, name: s
     affine = prepared.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ (spacing * np.array(start) + (spacing - 1) / 2)
     affine[:3, :3] *= spacing
-    boxed = window(image, start, (field,) * 3).clone().numpy()
+    boxed = crop_with_padding(image, start, (field,) * 3).clone().numpy()
     return Standardised(boxed, affine, volume.shape, np.array(volume.affine))

@@ -10,8 +10,8 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.inference.config import config_for
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.presets import procedure
 from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.registry import ENCODER, build
@@ -79,7 +79,7 @@ def pretrained(start: str) -> str | None:
 
 def look_of(model: nn.Module, card: dict[str, Any]) -> Look:
     """How prediction with these weights looks at scans."""
-    how = procedure(SegmentOptions(), card)
+    how = config_for(SegmentOptions(), card)
     if isinstance(model, LocateRefine):
         return Look(how, whole=False, pool=2)
     if isinstance(model, Transformer):

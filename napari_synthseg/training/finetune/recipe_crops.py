@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg.inference.prediction import half_precision
+from napari_synthseg.devices import half_precision
 from napari_synthseg.networks.hierarchy import Hierarchy, beside, one_hot
 from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training.data.synthetic import step_generator

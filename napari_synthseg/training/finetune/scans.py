@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
+from napari_synthseg.inference.config import InferenceConfig
 from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
-from napari_synthseg.inference.presets import Procedure
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.training.finetune.targets import IGNORED, Targets, counted, make_targets
 from napari_synthseg.volume import resample_labels_to
@@ -78,13 +78,13 @@ class Look:
         guess: whether it looks around the middle of the brain as the outline of the head tells it, as prediction does.
     """
 
-    how: Procedure
+    how: InferenceConfig
     whole: bool = True
     pool: int = 1
     guess: bool = False
 
 
-def read_scans(folder: Path, how: Procedure, labels: Path | None = None) -> list[RawScan]:
+def read_scans(folder: Path, how: InferenceConfig, labels: Path | None = None) -> list[RawScan]:
     """Read the labelled scans of a folder (see `evaluation.scans.labelled_scans`).
 
     Args:
@@ -106,7 +106,7 @@ def read_scans(folder: Path, how: Procedure, labels: Path | None = None) -> list
     return [_read(scan, found, how) for scan, found in pairs]
 
 
-def _read(scan: Path, labels: Path, how: Procedure) -> RawScan:
+def _read(scan: Path, labels: Path, how: InferenceConfig) -> RawScan:
     made = prepare(read_volume(scan), crop_to_head=how.crop_to_head, reference_grid=how.reference_grid, name=scan.name)
     values = resample_labels_to(read_labels(labels), made.image.shape, made.affine).data
     if not values.any():

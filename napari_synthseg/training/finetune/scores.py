@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.inference.memory import predict_steps
 from napari_synthseg.inference.postprocess import best_channel
-from napari_synthseg.inference.predict import predict_steps
-from napari_synthseg.inference.whole_head import NO_BRAIN
+from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import run
 from napari_synthseg.training.finetune.scans import Look, RawScan
 from napari_synthseg.training.finetune.targets import IGNORED, Targets
@@ -71,7 +71,7 @@ def found_targets(
     out = np.zeros(image.shape, np.uint8)
     how = replace(look.how, flip=False)
     try:
-        prediction = run(predict_steps(model, image, device=str(device), how=how)).within(image.shape)
+        prediction = run(predict_steps(model, image, device=str(device), config=how)).within(image.shape)
     except InputError as error:
         if str(error) != NO_BRAIN:
             raise

@@ -19,10 +19,9 @@ from napari_synthseg.generator.brains import apply, apply_batch, crop_grid, full
 from napari_synthseg.generator.priors import Priors, preset
 from napari_synthseg.generator.record import Record, draw
 from napari_synthseg.generator.subregions import Split, drawn
-from napari_synthseg.inference.blocks import plan, window
-from napari_synthseg.inference.prediction import blend
+from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.preprocess import rescale
-from napari_synthseg.inference.presets import OWN
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.pairs import LabelledScan
@@ -206,13 +205,13 @@ def synthetic_case(scan: Split, priors: Priors, labels: Sequence[int], seed: int
 @torch.no_grad()
 def predicted(model: nn.Module, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Predict the (X, Y, Z) labels of an image in [0, 1] block by block, without post-processing."""
-    blocks = plan(image.shape, max_voxels=BLOCK, overlap=32, multiple=32, minimum=64)
+    blocks = patch_grid(image.shape, max_voxels=BLOCK, overlap=32, multiple=32, minimum=64)
     source = torch.from_numpy(image)
 
     def one(first: Sequence[int]) -> torch.Tensor:
-        return model(window(source, first, blocks.size)[None, None].to(device))[0].half()
+        return model(crop_with_padding(source, first, blocks.size)[None, None].to(device))[0].half()
 
-    posteriors = run(blend("Segmenting", one, blocks, len(model.labels)))  # type: ignore[arg-type]
+    posteriors = run(blend_steps("Segmenting", one, blocks, len(model.labels)))  # type: ignore[arg-type]
     return np.asarray(model.labels)[posteriors.argmax(0).numpy()]  # type: ignore[arg-type]
 
 

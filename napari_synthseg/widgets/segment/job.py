@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_synthseg.inference.pipeline import Segmentation
+    from napari_synthseg.inference.state import Segmentation
     from napari_synthseg.volume import Volume
 
 Steps = Callable[..., "Generator[Progress, None, Segmentation]"]
@@ -177,7 +177,7 @@ def _result_kwargs(
         "intracranial_mm3": None if math.isnan(result.intracranial_mm3) else float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         "record": result.record,
-        "verdict": getattr(result, "verdict", None),
+        "verdict": getattr(result, "qc_rating", None),
         "source": source_of(image, index),
         "checksum": checksum(array),
     }

@@ -162,8 +162,8 @@ class SegmentQueue(QObject):
             moved = run.data_changed
             self._end(run, DONE)
             run.warnings = tuple(outcome.segmentation.warnings)
-            verdict = getattr(outcome.segmentation, "verdict", None)
-            run.poor = verdict is not None and verdict.failed
+            rating = getattr(outcome.segmentation, "qc_rating", None)
+            run.poor = rating is not None and rating.failed
             if not moved:
                 run.geometry = {}
             self.finished.emit(run, outcome)

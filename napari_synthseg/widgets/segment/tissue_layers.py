@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_synthseg.anatomy import DENOISED, S1
-from napari_synthseg.inference.tissue_maps import tissue_names
+from napari_synthseg.inference.config import tissue_names
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, world_matrix
 from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs
 from napari_synthseg.widgets.segment.job import Outcome, checksum, shown_labels, source_of, was_edited

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_synthseg.inference.quality.ratings import UNRATED, Rating, rate
+from napari_synthseg.inference.quality.rating import UNRATED, TrafficLight, light_of
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, QUALITY, SIDE, VOLUME
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class VolumeRow:
         return (self.value,)
 
     @property
-    def rating(self) -> Rating:
+    def rating(self) -> TrafficLight:
         """The light of a calibrated quality."""
-        return rate(self.quality) if self.calibrated else UNRATED
+        return light_of(self.quality) if self.calibrated else UNRATED
 
     @property
     def short_name(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
-from napari_synthseg.inference.quality.ratings import Verdict
+from napari_synthseg.inference.quality.rating import QcRating
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets._shared.job import Job
@@ -27,7 +27,7 @@ class Light(QLabel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._verdict: Verdict | None = None
+        self._verdict: QcRating | None = None
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setToolTip(
@@ -36,7 +36,7 @@ class Light(QLabel):
         )
         self.hide()
 
-    def show_verdict(self, verdict: Verdict | None) -> None:
+    def show_verdict(self, verdict: QcRating | None) -> None:
         """Show another verdict; None hides the line."""
         self._verdict = verdict
         self.setVisible(verdict is not None)
@@ -45,7 +45,7 @@ class Light(QLabel):
         if not verdict.calibrated:
             self.setText("Quality is not calibrated for these weights.")
             return
-        light = verdict.rating
+        light = verdict.light
         sign = (
             f'<span style="color:{light.on_dark if on_dark_ground(self) else light.on_light}">{light.sign}</span> '
             if light.sign

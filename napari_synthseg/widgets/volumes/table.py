@@ -10,7 +10,7 @@ from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.quality import ratings
+from napari_synthseg.inference.quality import rating
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of
@@ -18,13 +18,13 @@ from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-LOW_QUALITY = ratings.FAILED
+LOW_QUALITY = rating.FAILED
 
 Row = VolumeRow | PairRow
 
 _QUALITY_TIP = (
-    f"Quality: the Dice to expect, 0 to 1. {ratings.GREEN.sign} good, {ratings.GOOD} or more; {ratings.AMBER.sign} "
-    f"doubtful; {ratings.RED.sign} likely failed, below {LOW_QUALITY}.\nWithout a sign it is not calibrated for these "
+    f"Quality: the Dice to expect, 0 to 1. {rating.GREEN.sign} good, {rating.GOOD} or more; {rating.AMBER.sign} "
+    f"doubtful; {rating.RED.sign} likely failed, below {LOW_QUALITY}.\nWithout a sign it is not calibrated for these "
     f"weights: compare it between structures and scans, and look at what is below {LOW_QUALITY} (marked !)."
 )
 QUALITY = "Qual"
@@ -165,7 +165,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
         lambda r: sortable(r.quality),
         "▲ 0.00",
         shade=lambda r: (_light(r).on_light, _light(r).on_dark) if _light(r).sign else None,
-        bold=lambda r: _light(r) in (ratings.AMBER, ratings.RED),
+        bold=lambda r: _light(r) in (rating.AMBER, rating.RED),
         copied=lambda r: number_text(r.quality, ".2f"),
     )
     return (shown, name, side, _volume("mL", tip, lambda r: r.milliliters), quality)
@@ -182,8 +182,8 @@ def _sign(row: VolumeRow) -> str:
     return row.rating.sign or ("!" if row.quality < LOW_QUALITY else "")
 
 
-def _light(row: VolumeRow) -> ratings.Rating:
-    return ratings.AMBER if not row.calibrated and row.quality < LOW_QUALITY else row.rating
+def _light(row: VolumeRow) -> rating.TrafficLight:
+    return rating.AMBER if not row.calibrated and row.quality < LOW_QUALITY else row.rating
 
 
 def _shown(layer: Labels, row: Row) -> bool | None:
@@ -215,7 +215,7 @@ def _tip(row: Row) -> str:
     text = f"{row.name} ({'FreeSurfer value' if row.side else 'label'} {row.value})"
     if row.rating.sign:
         text += f"\nExpected Dice {row.quality:.2f}: {row.rating.word}"
-        return text if row.rating is ratings.GREEN else f"{text}; look at it before using it."
+        return text if row.rating is rating.GREEN else f"{text}; look at it before using it."
     if row.quality < LOW_QUALITY:
         text += f"\nQuality {row.quality:.2f}, not calibrated: look at it before using it."
     return text

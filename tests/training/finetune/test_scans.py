@@ -11,7 +11,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.brains import Grid
-from napari_synthseg.inference.presets import OWN
+from napari_synthseg.inference.config import OWN
 from napari_synthseg.io import write_labels
 from napari_synthseg.training.finetune.changes import draw_change, mild, shown
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights

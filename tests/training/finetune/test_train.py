@@ -164,7 +164,7 @@ def test_patience_counts_on_after_an_interruption(tmp_path) -> None:
 def test_scores_join_what_belongs_together(options, monkeypatch) -> None:
     import numpy as np
 
-    from napari_synthseg.inference.prediction import Prediction
+    from napari_synthseg.inference.state import Prediction
     from napari_synthseg.training.finetune.targets import IGNORED, make_targets
 
     targets = make_targets((0, 2, 3, 41, 42), "four", {0, 471, 473})

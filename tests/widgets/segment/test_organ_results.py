@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from napari_synthseg.inference.one_scan import Segmentation
+from napari_synthseg.inference.state import Segmentation
 from napari_synthseg.io import LabelName
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY

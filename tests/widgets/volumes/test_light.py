@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QApplication
 
-from napari_synthseg.inference.quality.ratings import AMBER, GREEN, RED, Verdict
+from napari_synthseg.inference.quality.rating import AMBER, GREEN, RED, QcRating
 from napari_synthseg.widgets.segment.queue import SegmentQueue
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from tests.widgets.builders import steps
@@ -24,7 +24,7 @@ def panel(qtbot):
 
 
 def test_every_structure_has_a_sign_its_figure_and_a_colour(panel):
-    panel.show_layer(result(verdict=Verdict(0.8, True)))
+    panel.show_layer(result(verdict=QcRating(0.8, True)))
     assert column(panel, 4) == ["● 0.80", "● 0.91", "■ 0.40"]
     good, low = index_of(panel, "Hippocampus", "left", 4), index_of(panel, "Hippocampus", "right", 4)
     shades = {one.data(Qt.ItemDataRole.ForegroundRole).name() for one in (good, low)}
@@ -36,19 +36,19 @@ def test_every_structure_has_a_sign_its_figure_and_a_colour(panel):
 
 @pytest.mark.parametrize(("mean", "light"), [(0.8, GREEN), (0.7, AMBER), (0.5, RED)])
 def test_the_scan_has_a_light_with_a_word(panel, mean, light):
-    panel.show_layer(result(verdict=Verdict(mean, True)))
+    panel.show_layer(result(verdict=QcRating(mean, True)))
     assert not panel.light.isHidden()
     text = panel.light.text()
     assert light.sign in text and light.word in text and f"{mean:.2f}" in text
 
 
 def test_a_failed_scan_is_red_from_its_own_threshold_on(panel):
-    panel.show_layer(result(verdict=Verdict(0.62, True, failed_below=0.64)))
+    panel.show_layer(result(verdict=QcRating(0.62, True, failed_below=0.64)))
     assert RED.word in panel.light.text()
 
 
 def test_colours_follow_the_ground(panel):
-    panel.show_layer(result(verdict=Verdict(0.5, True)))
+    panel.show_layer(result(verdict=QcRating(0.5, True)))
     for ground, shade in (("white", RED.on_light), ("black", RED.on_dark)):
         palette = panel.light.palette()
         palette.setColor(QPalette.ColorRole.Base, QColor(ground))
@@ -57,7 +57,7 @@ def test_colours_follow_the_ground(panel):
 
 
 def test_what_is_not_calibrated_has_no_light(panel):
-    panel.show_layer(result(verdict=Verdict(0.5, False)))
+    panel.show_layer(result(verdict=QcRating(0.5, False)))
     assert "not calibrated" in panel.light.text()
     assert column(panel, 4) == ["0.80", "0.91", "! 0.40"]
     panel.show_layer(result())
@@ -65,7 +65,7 @@ def test_what_is_not_calibrated_has_no_light(panel):
 
 
 def test_copied_rows_have_no_signs(panel):
-    panel.show_layer(result(verdict=Verdict(0.8, True)))
+    panel.show_layer(result(verdict=QcRating(0.8, True)))
     panel.table.copy()
     lines = QApplication.clipboard().text().splitlines()
     assert [line.split("\t")[-1] for line in lines[1:]] == ["0.80", "0.91", "0.40"]
@@ -76,7 +76,7 @@ def test_a_queue_knows_which_of_its_scans_have_failed(qtbot):
 
     def fake(volume, **options):
         found = yield from inner(volume, **options)
-        found.verdict = Verdict(0.3 if options["model"] == "bad" else 0.8, True)
+        found.qc_rating = QcRating(0.3 if options["model"] == "bad" else 0.8, True)
         return found
 
     queue = SegmentQueue(fake)

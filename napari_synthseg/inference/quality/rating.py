@@ -1,4 +1,4 @@
-"""What an expected Dice means: word, sign and colour of a traffic light, for structures and scans. No torch here."""
+"""Quality ratings: the traffic light of an expected Dice, for structures and scans. No torch here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ FAILED, GOOD = 0.6, 0.75
 
 
 @dataclass(frozen=True)
-class Rating:
-    """One of the lights: a word, a sign that is told from the others without its colour, and colours for the sign on
-    dark and on light ground."""
+class TrafficLight:
+    """A word, a sign that differs from the others' without its color, and colors for it on dark and light ground."""
 
     word: str
     sign: str
@@ -22,42 +21,45 @@ class Rating:
     on_light: str
 
 
-GREEN = Rating("good", "●", "#2bc48a", "#00704a")
-AMBER = Rating("doubtful", "▲", "#e69f00", "#8a5a00")
-RED = Rating("likely failed", "■", "#ff6b6b", "#b3261e")
-UNRATED = Rating("not calibrated", "", "", "")
+GREEN = TrafficLight("good", "●", "#2bc48a", "#00704a")
+AMBER = TrafficLight("doubtful", "▲", "#e69f00", "#8a5a00")
+RED = TrafficLight("likely failed", "■", "#ff6b6b", "#b3261e")
+UNRATED = TrafficLight("not calibrated", "", "", "")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is expected of a scan's segmentation.
+class QcRating:
+    """Quality to expect of a scan's segmentation.
 
     Attributes:
-        mean: expected Dice, mean over the structures that are scored (`anatomy.Structure.evaluated`); NaN without any.
+        mean: expected Dice, mean over the scored structures (`anatomy.Structure.evaluated`); NaN without any.
         calibrated: whether it is calibrated; if not, it is the mean of the soft Dice, and no light is given.
         failed_below: mean below which the whole scan has probably failed.
+        warned: whether there are warnings; such a scan is at best doubtful.
     """
 
     mean: float
     calibrated: bool
     failed_below: float = FAILED
+    warned: bool = False
 
     @property
-    def rating(self) -> Rating:
-        """The light."""
-        return rate(self.mean, self.failed_below) if self.calibrated else UNRATED
+    def light(self) -> TrafficLight:
+        """The traffic light."""
+        found = light_of(self.mean, self.failed_below) if self.calibrated else UNRATED
+        return AMBER if found is GREEN and self.warned else found
 
     @property
     def failed(self) -> bool:
         """Whether the scan has probably failed, as far as is known."""
-        return self.rating is RED
+        return self.light is RED
 
     @property
-    def told(self) -> str:
-        """A few words on it: the light and the expected Dice."""
+    def summary(self) -> str:
+        """The light and the expected Dice in a few words."""
         if math.isnan(self.mean):
             return ""
-        word = self.rating.word
+        word = self.light.word
         return f"{word}, expected mean Dice {self.mean:.2f}" if self.calibrated else f"quality {self.mean:.2f}, {word}"
 
     @property
@@ -68,8 +70,8 @@ class Verdict:
         return f"The segmentation has probably failed (expected mean Dice {self.mean:.2f}): look at it before using it."
 
 
-def rate(expected: float, failed_below: float = FAILED) -> Rating:
-    """The light of an expected Dice; none where it is not known (NaN)."""
+def light_of(expected: float, failed_below: float = FAILED) -> TrafficLight:
+    """Return the light of an expected Dice; none if it is not known (NaN)."""
     if math.isnan(expected):
         return UNRATED
     if expected < failed_below:
@@ -77,8 +79,8 @@ def rate(expected: float, failed_below: float = FAILED) -> Rating:
     return AMBER if expected < max(GOOD, failed_below) else GREEN
 
 
-def verdict_on(quality: dict[int, float], calibrated: bool, failed_below: float = FAILED) -> Verdict:
-    """The verdict on a scan, from the expected Dice of its structures."""
+def rate_scan(quality: dict[int, float], calibrated: bool, failed_below: float = FAILED) -> QcRating:
+    """Rate a scan by the expected Dice of its structures."""
     scored = set(anatomy.evaluated_values())
     kept = [one for value, one in quality.items() if value in scored]
-    return Verdict(sum(kept) / len(kept) if kept else math.nan, calibrated, failed_below)
+    return QcRating(sum(kept) / len(kept) if kept else math.nan, calibrated, failed_below)

@@ -6,16 +6,18 @@ that begins with "mean" is the same for all structures of a scan: the mean over 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from scipy.ndimage import find_objects
 
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import DENOISED, S1
 from napari_synthseg.inference.plausibility import adult_range
-from napari_synthseg.inference.prediction import Prediction, Tissues
-from napari_synthseg.inference.quality.soft_dice import expected_dice
+from napari_synthseg.inference.state import Prediction, TissueMaps
+from napari_synthseg.jobs import checkpoint
 
 CSF = 24
 LEAST = 0.005
@@ -25,7 +27,7 @@ FARTHEST = 3.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class QcFeatures:
     """Figures on each structure.
 
     Attributes:
@@ -37,7 +39,7 @@ class Evidence:
     columns: dict[str, np.ndarray]
 
 
-def gather(
+def gather_features(
     prediction: Prediction,
     hard: np.ndarray,
     image: np.ndarray,
@@ -45,14 +47,14 @@ def gather(
     sums: dict[int, float],
     before: dict[int, float],
     flips: bool,
-) -> Evidence:
+) -> QcFeatures:
     """Gather what there is.
 
     Args:
         prediction: cleaned posteriors, and what else the network said.
         hard: (X, Y, Z) FreeSurfer values on the voxels of the posteriors.
         image: (X, Y, Z) the prepared scan.
-        soft: `expected_dice` by value; 0 of a structure that it leaves out.
+        soft: `soft_dice` by value; 0 of a structure that it leaves out.
         sums: of the cleaned posteriors, by value, voxels.
         before: of the posteriors before they were cleaned, likewise.
         flips: whether the posteriors are means with those of the mirrored scan.
@@ -82,7 +84,7 @@ def gather(
     }
     if prediction.coarse is not None and prediction.coarse_start is not None:
         small = _every_second(hard, prediction.start, prediction.coarse_start, prediction.coarse.shape[1:])
-        found = expected_dice(prediction.coarse, prediction.values, small)
+        found = soft_dice(prediction.coarse, prediction.values, small)
         columns["coarse"] = logit(np.array([found.get(v, 0.0) for v in values]))
     if prediction.tissues is not None and {S1, DENOISED} <= prediction.tissues.classes.keys():
         columns["tissue"] = tissue_agreement(values, prediction.tissues)
@@ -95,7 +97,7 @@ def gather(
     columns["off"] = np.abs(columns["size"])
     columns["explained"] = np.full(len(values), logit(np.array(explained)))
     columns["flips"] = np.full(len(values), float(flips))
-    return Evidence(values, columns)
+    return QcFeatures(values, columns)
 
 
 def logit(share: np.ndarray) -> np.ndarray:
@@ -159,7 +161,7 @@ def intensities(hard: np.ndarray, image: np.ndarray, values: Sequence[int]) -> t
     return np.log(np.minimum(relative[list(values)], 5.0)), float(1 - within[chosen].sum() / everything)
 
 
-def tissue_agreement(values: Sequence[int], tissues: Tissues) -> np.ndarray:
+def tissue_agreement(values: Sequence[int], tissues: TissueMaps) -> np.ndarray:
     """Logit of the Dice between S1's and D's map of the tissue that each structure is of."""
     s1, denoised = (tissues.classes[name].numpy().ravel() for name in (S1, DENOISED))
     length = len(anatomy.TISSUES)
@@ -187,4 +189,37 @@ def _every_second(
         source.append(slice(b + 2 * low - a, b + 2 * high - a, 2))
     part = hard[tuple(source)]
     out[tuple(place)] = part
+    return out
+
+
+def soft_dice(
+    posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray, sums: Mapping[int, float] | None = None
+) -> dict[int, float]:
+    """Dice between the labels and the probabilities they were taken from: `2 sum_{hard=k} p_k / (|hard=k| + sum p_k)`.
+
+    It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
+    and scans of one network, and do not read it as a score.
+
+    Args:
+        posteriors: (K, X, Y, Z), background first.
+        values: FreeSurfer value of each channel.
+        hard: (X, Y, Z) FreeSurfer values.
+        sums: sum of the posteriors of each value, if they are known already.
+
+    Returns:
+        0 to 1 by value, background left out; 0 where a structure has probability but no voxel. A structure with
+        neither is left out.
+    """
+    boxes = find_objects(hard)  # only around a structure is there something to compare
+    out = {}
+    for value, channel in zip(map(int, values[1:]), posteriors[1:], strict=True):
+        checkpoint()
+        total = float(channel.sum(dtype=torch.float64)) if sums is None else sums[value]
+        size, shared = 0, 0.0
+        if value <= len(boxes) and (box := boxes[value - 1]) is not None:
+            mask = torch.from_numpy(hard[box] == value)
+            size = int(torch.count_nonzero(mask))
+            shared = float(channel[box][mask].sum(dtype=torch.float64))
+        if size + total > 0:
+            out[value] = min(1.0, 2 * shared / (size + total))
     return out

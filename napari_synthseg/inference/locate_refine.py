@@ -1,4 +1,4 @@
-"""Finding the brain: the fast network's locator on its fixed field of view at 2 mm."""
+"""The fast network on a prepared scan: its locator on a fixed field of view at 2 mm, its refiner in patches at 1 mm."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.blocks import window
+from napari_synthseg.devices import half_precision
+from napari_synthseg.errors import InputError
+from napari_synthseg.inference.config import InferenceConfig
+from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.postprocess import bounding_box, largest_component
-from napari_synthseg.inference.prediction import half_precision
 from napari_synthseg.inference.preprocess import between_limits, brain_centre, limits
+from napari_synthseg.inference.state import Prediction, TissueMaps, values_of
+from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import Progress
 
 BRAIN_MARGIN_MM = 20
@@ -94,7 +98,7 @@ def field_of_view(
     """
     shape = np.array(_head_shape(model))
     start = np.round(np.asarray(centre, float)).astype(int) - shape
-    seen = window(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
+    seen = crop_with_padding(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
     seen = F.avg_pool3d(seen[None, None], 2)
     ends = limits(seen.numpy(), 1.0, 99.0)
     return torch.from_numpy(between_limits(seen.numpy(), ends)), start, ends
@@ -118,3 +122,85 @@ def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slic
         return None
     x, y, z = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(brain, whole, strict=True))
     return x, y, z
+
+
+def locate_refine_steps(
+    model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, config: InferenceConfig
+) -> Generator[Progress, None, Prediction]:
+    """Locate at 2 mm, then refine at 1 mm in patches.
+
+    Args:
+        model: a `LocateRefine`, with `labels`.
+        image: (X, Y, Z) float32 (`Prepared.image`).
+        device: where to run.
+        max_voxels: of a patch.
+        config: whether to average with the mirrored scan.
+    """
+    assert max_voxels is not None
+    if device.type != "mps":
+        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    located = yield from locate_steps(model, image, device, flip=config.flip)
+    return (yield from _refine(model, image, located, device, config.flip, max_voxels))
+
+
+def _refine(
+    model: nn.Module,
+    image: np.ndarray,
+    located: Located,
+    device: torch.device,
+    flip: bool,
+    max_voxels: int,
+) -> Generator[Progress, None, Prediction]:
+    """Refine the located brain at 1 mm, patch after patch."""
+    coarse, start = located.posteriors, located.start
+    box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
+    if box is None:
+        raise InputError(NO_BRAIN)
+    low = np.maximum(start + [2 * side.start for side in box], 0)
+    low += (low - start) % 2
+    high = np.minimum(start + [2 * side.stop for side in box], image.shape)
+    if (high <= low).any():  # what was taken for a brain lies beyond the scan
+        raise InputError(NO_BRAIN)
+    grid = patch_grid((high - low).tolist(), max_voxels=max_voxels, multiple=int(getattr(model, "multiple", 16)))
+    source = torch.from_numpy(image)
+    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+
+    with torch.inference_mode():
+        appearance = model.appearance(located.image, coarse[None])  # type: ignore[operator]
+
+    def one(first: Sequence[int]) -> torch.Tensor:
+        at = low + first
+        raw = crop_with_padding(source, at.tolist(), grid.size).numpy()
+        part = torch.from_numpy(between_limits(raw, located.limits))[None, None].to(device)
+        half = ((at - start) // 2).tolist()
+        prior = _certain_outside(crop_with_padding(coarse, half, [n // 2 for n in grid.size])[None].float())
+        with torch.inference_mode(), half_precision(device):
+            return model.refine_averaged(part, prior, appearance, order)  # type: ignore[operator]
+
+    posteriors = yield from blend_steps("Refining", one, grid, len(model.labels))  # type: ignore[arg-type]
+    tissues = TissueMaps({k: _doubled(v) for k, v in located.tissues.items()}, tuple(start.tolist()))
+    return Prediction(
+        posteriors,
+        values_of(model),
+        tuple(low.tolist()),
+        coarse.cpu(),
+        str(device),
+        tissues=tissues if tissues.classes else None,
+        coarse_start=tuple(start.tolist()),
+    )
+
+
+def _doubled(classes: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) classes at 2 mm -> (2X, 2Y, 2Z) at 1 mm, as the voxels of 2 mm lie."""
+    for axis in range(3):
+        classes = classes.repeat_interleave(2, axis)
+    return classes
+
+
+def _certain_outside(prior: torch.Tensor) -> torch.Tensor:
+    """Where the locator did not look, the prior is background."""
+    missing = prior.sum(1) == 0
+    if missing.any():
+        prior = prior.clone()
+        prior[:, 0][missing] = 1
+    return prior

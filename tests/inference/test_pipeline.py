@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.one_scan import segment, segment_steps
 from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.pipeline import segment, segment_steps
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to
 from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 
@@ -123,9 +123,9 @@ def test_closing_puts_threads_back_too():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"grid": "2mm"}, "grid '2mm'"),
+        ({"grid": "2mm"}, "grid cannot be '2mm'"),
         ({"threads": 0}, "threads"),
-        ({"block_mm": 10}, "block size"),
+        ({"block_mm": 10}, "block_mm"),
         ({"colour": 1}, "no option 'colour'"),
         ({"device": "toaster"}, "toaster"),
     ],

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.memory import _attempts, predict_steps
 from napari_synthseg.inference.networks import load
-from napari_synthseg.inference.one_scan import segment_steps
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.predict import _attempts, predict_steps
-from napari_synthseg.inference.windows import flip_order, windowed_steps, windows
+from napari_synthseg.inference.patches import sliding_windows
+from napari_synthseg.inference.pipeline import segment_steps
+from napari_synthseg.inference.sliding_window import flip_order, sliding_window_steps
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.registry import InferenceSpec
 from napari_synthseg.networks.transformers import Transformer, Unetr
@@ -41,7 +43,7 @@ class Reader(Transformer):
 
 @pytest.mark.parametrize("field, edge, count", [(192, 160, 2), (192, 96, 3), (96, 96, 1), (48, 32, 2)])
 def test_windows_cover_the_box_and_weigh_one(field, edge, count) -> None:
-    plan = windows(field, edge)
+    plan = sliding_windows(field, edge)
     assert len(plan) == count**3
     line = np.zeros(field)
     for start, _ in zip(plan.starts[0], range(count), strict=True):
@@ -55,7 +57,7 @@ def test_windows_cover_the_box_and_weigh_one(field, edge, count) -> None:
 def test_every_voxel_of_the_brain_is_read(spacing) -> None:
     scan, labels = ball_scan()
     model = Reader(32 // spacing, 64 // spacing, spacing)
-    found = run(windowed_steps(model, scan.data.astype(np.float32), torch.device("cpu")))
+    found = run(sliding_window_steps(model, scan.data.astype(np.float32), torch.device("cpu"), None))
     assert set(model.seen) == {(1, 1, *[32 // spacing] * 3)}
     found = found.within(scan.shape)
     place = tuple(slice(a, a + n) for a, n in zip(found.start, found.posteriors.shape[1:], strict=True))
@@ -63,9 +65,9 @@ def test_every_voxel_of_the_brain_is_read(spacing) -> None:
     got = found.posteriors.float().argmax(0).numpy() == 2
     dice = 2 * (got & white).sum() / (got.sum() + white.sum())
     assert dice > (0.99 if spacing == 1 else 0.9)
-    assert found.scene is not None
-    x, y, z = (14 - a for a in found.scene.start)  # the scan's voxel 14 an axis, as the scene shows it
-    np.testing.assert_allclose(found.scene.image[x, y, z], scan.data[14, 14, 14] / scan.data.max(), atol=1e-3)
+    assert found.whole_head is not None
+    x, y, z = (14 - a for a in found.whole_head.start)  # the scan's voxel 14 an axis, as the scene shows it
+    np.testing.assert_allclose(found.whole_head.image[x, y, z], scan.data[14, 14, 14] / scan.data.max(), atol=1e-3)
 
 
 def test_labels_without_partners_are_not_flipped() -> None:
@@ -116,8 +118,8 @@ def test_an_encoder_alone_is_not_listed_and_segments_nothing(tmp_path, monkeypat
 
 def test_short_of_memory_the_cpu_takes_windows_of_the_same_size() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert _attempts(Reader(32, 64), gpu, 128**3) == [(gpu, 32**3), (cpu, 32**3)]
-    assert _attempts(Reader(32, 64), cpu, 128**3) == [(cpu, 32**3)]
+    assert _attempts(Reader(32, 64), (64,) * 3, gpu, 128**3, OWN)[0] == [(gpu, 32**3), (cpu, 32**3)]
+    assert _attempts(Reader(32, 64), (64,) * 3, cpu, 128**3, OWN)[0] == [(cpu, 32**3)]
 
 
 def test_a_stop_ends_within_a_window() -> None:

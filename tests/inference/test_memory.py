@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import predict, whole_head
-from napari_synthseg.inference.prediction import interruptible
+from napari_synthseg.inference import memory, whole_volume
+from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.memory import interruptible
 from napari_synthseg.inference.preprocess import prepare
+from napari_synthseg.inference.state import Prediction
 from napari_synthseg.jobs import Stopped, run, stoppable
 from napari_synthseg.networks import locate_refine
 from napari_synthseg.networks.locate_refine import LocateRefine
@@ -17,11 +21,11 @@ from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 from tests.shared_data import shared
 
 
-def predicted(model, **options) -> tuple[np.ndarray, predict.Prediction]:
+def predicted(model, flip: bool = True, **options) -> tuple[np.ndarray, Prediction]:
     """Labels on the scan's grid (values from the fakes), and the prediction."""
     volume, _ = ball_scan()
     prepared = prepare(volume)
-    result = run(predict.predict_steps(model, prepared.image, device="cpu", **options))
+    result = run(memory.predict_steps(model, prepared.image, device="cpu", config=replace(OWN, flip=flip), **options))
     out = np.zeros(prepared.image.shape, np.int16)
     place = tuple(slice(s, s + n) for s, n in zip(result.start, result.posteriors.shape[1:], strict=True))
     out[place] = np.array(LABELS)[result.posteriors.argmax(0).numpy()]
@@ -60,7 +64,7 @@ def test_a_brain_beyond_the_scan_is_no_brain():
     image = np.zeros((24, 24, 24), np.float32)
     image[6:18, 6:18, 6:18] = 1
     with pytest.raises(InputError, match="No brain"):
-        run(predict.predict_steps(Elsewhere(), image, device="cpu", flip=False))
+        run(memory.predict_steps(Elsewhere(), image, device="cpu", config=replace(OWN, flip=False)))
 
 
 def test_the_field_of_view_follows_the_brain():
@@ -71,7 +75,7 @@ def test_the_field_of_view_follows_the_brain():
     data[:, :, 94:] = volume.data
     data[20:36, 20:36, 10:100] = 400  # a neck: the guess from the outline is off
     image = prepare(type(volume)(data, volume.affine)).image
-    result = run(predict.predict_steps(model, image, device="cpu"))
+    result = run(memory.predict_steps(model, image, device="cpu"))
     assert result.posteriors[1:].float().sum() > 0.95 * (labels > 0).sum()
 
 
@@ -112,23 +116,23 @@ def test_other_errors_are_not_taken_for_memory():
     ],
 )
 def test_memory_errors_are_recognised(error):
-    assert predict.out_of_memory(error)
-    assert not predict.out_of_memory(RuntimeError("something else"))
+    assert memory.out_of_memory(error)
+    assert not memory.out_of_memory(RuntimeError("something else"))
 
 
 def test_devices():
-    assert predict.resolve_device("cpu").type == "cpu"
-    assert predict.resolve_device("auto").type in ("cpu", "cuda", "mps")
+    assert memory.resolve_device("cpu").type == "cpu"
+    assert memory.resolve_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(InputError, match="no device called 'gpu'"):
-        predict.resolve_device("gpu")
+        memory.resolve_device("gpu")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no usable device 'cuda'"):
-            predict.resolve_device("cuda")
+            memory.resolve_device("cuda")
 
 
 def test_closing_the_job_stops_it():
     model = FakeLocateRefine()
-    job = predict.predict_steps(model, prepare(ball_scan()[0]).image, device="cpu", max_voxels=48**3)
+    job = memory.predict_steps(model, prepare(ball_scan()[0]).image, device="cpu", max_voxels=48**3)
     while not model.blocks:
         next(job)
     done = len(model.blocks)
@@ -149,11 +153,11 @@ def test_flip_averaged_posteriors_of_the_unet_match_the_reference(version):
     golden = np.load(shared(f"reference/golden/v{version}_small_net.npz"))
     model = load_model(shared(f"reference/golden/v{version}_small_weights.h5"))
     image = torch.from_numpy(golden["image"])[None, None]
-    ours = whole_head.unet_posteriors(model, image)[0]
+    ours = whole_volume.unet_posteriors(model, image)[0]
     at = golden["voxel_idx"]
     np.testing.assert_allclose(ours.flatten(1)[:, at].T, golden["post_tta"], atol=1e-4)
     np.testing.assert_allclose(
-        whole_head.unet_posteriors(model, image, flip=False)[0].flatten(1)[:, at].T, golden["post_smooth"], atol=1e-4
+        whole_volume.unet_posteriors(model, image, flip=False)[0].flatten(1)[:, at].T, golden["post_smooth"], atol=1e-4
     )
     assert np.mean(ours.argmax(0).numpy() != golden["argmax_tta"]) < 1e-4
 

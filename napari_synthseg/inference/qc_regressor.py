@@ -10,11 +10,10 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.slabs import in_float32
+from napari_synthseg.inference.streaming import in_float32
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.qc_regressor import QualityRegressor, ResidualLevel
 
@@ -22,17 +21,6 @@ SIDE = 224
 """Voxels along each edge of what the regressor sees."""
 SLAB = 28
 """Planes of a slab, an even number."""
-
-
-def load_regressor(name_or_path: str) -> nn.Module:
-    """The quality regressor of a weights file or name.
-
-    Raises:
-        InputError: there is none, or the file holds another network.
-    """
-    from napari_synthseg.weights.store import load_kind
-
-    return load_kind(name_or_path, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5")
 
 
 def score_steps(

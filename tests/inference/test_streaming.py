@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_synthseg.inference import slabs
+from napari_synthseg.inference import streaming
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 
@@ -31,7 +31,7 @@ def in_slabs(model, image: torch.Tensor) -> torch.Tensor:
         assert start == sum(len(one) for one in found)
         found.append(part)
 
-    run(slabs.slab_steps(model, lambda a, b: planes[a:b], tuple(image.shape[2:]), sink))
+    run(streaming.slab_steps(model, lambda a, b: planes[a:b], tuple(image.shape[2:]), sink))
     return torch.cat(found).permute(3, 0, 1, 2)[None]
 
 
@@ -46,7 +46,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("height", [4, 6, 100])
 def test_slabs_are_exact(name, height, monkeypatch):
-    monkeypatch.setattr(slabs, "slab_height", lambda shape, width: min(shape[0], height))
+    monkeypatch.setattr(streaming, "slab_height", lambda shape, width: min(shape[0], height))
     torch.manual_seed(0)
     model = shaken(MODELS[name]())
     image = torch.randn(1, model.in_channels, 32, 8, 16)
@@ -56,13 +56,13 @@ def test_slabs_are_exact(name, height, monkeypatch):
 
 
 def test_slabs_are_even_and_fit():
-    assert slabs.slab_height((160, 160, 160), 24, 48 << 20) == 20
-    assert slabs.slab_height((8, 512, 512), 24, 1) == 4
-    assert slabs.slab_height((16, 8, 8), 24) == 16
+    assert streaming.slab_height((160, 160, 160), 24, 48 << 20) == 20
+    assert streaming.slab_height((8, 512, 512), 24, 1) == 4
+    assert streaming.slab_height((16, 8, 8), 24) == 16
 
 
 def test_stopping_takes_one_slab_at_most(monkeypatch):
-    monkeypatch.setattr(slabs, "slab_height", lambda shape, width: 4)
+    monkeypatch.setattr(streaming, "slab_height", lambda shape, width: 4)
     reports: list[Progress] = []
     asked: list[int] = []
 
@@ -71,7 +71,7 @@ def test_stopping_takes_one_slab_at_most(monkeypatch):
         return torch.zeros(stop - start, 8, 8, 1)
 
     model = shaken(UNet3d(3, 2, 3))
-    job = slabs.slab_steps(
+    job = streaming.slab_steps(
         model, lambda a, b: asked.append(a) or torch.zeros(b - a, 8, 8, 1), (32, 8, 8), lambda *_: None
     )
     with pytest.raises(Stopped):

@@ -1,0 +1,186 @@
+"""The state of one segmentation: what its stages read and write, and the result that comes out at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_synthseg.inference.config import InferenceConfig
+from napari_synthseg.inference.grid import Reorientation
+from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.quality.rating import QcRating
+from napari_synthseg.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_synthseg.inference.networks import Networks
+    from napari_synthseg.inference.parcellation import Parcels
+    from napari_synthseg.inference.posteriors import Posteriors
+    from napari_synthseg.inference.preprocess import Prepared
+    from napari_synthseg.inference.quality.features import QcFeatures
+    from napari_synthseg.io.labels import LabelName
+
+
+@dataclass(frozen=True)
+class WholeHead:
+    """A whole head as a network saw it, with the labels it gave before any clean-up.
+
+    Attributes:
+        image: (X, Y, Z) float32 in [0, 1], the rescaled and padded scan, on the CPU.
+        winners: (X, Y, Z) the channel with the largest posterior.
+        start: voxel of the prepared image where both begin; may lie outside of it.
+    """
+
+    image: torch.Tensor
+    winners: torch.Tensor
+    start: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TissueMaps:
+    """Tissue maps from the inner networks of a hierarchy (not those of the mirror image).
+
+    Attributes:
+        classes: (X, Y, Z) uint8 tissue classes (`anatomy.TISSUES`) of S1 and of D, by `TISSUE_MAPS`.
+        start: voxel of the prepared image where both begin; may lie outside of it.
+    """
+
+    classes: Mapping[str, torch.Tensor]
+    start: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Posteriors of the part of a prepared scan that holds the brain.
+
+    Attributes:
+        posteriors: (K, X, Y, Z) float16 or float32 on the CPU.
+        values: FreeSurfer value of each channel, background first.
+        start: voxel of the prepared image where they begin.
+        coarse: (K, ...) the locator's posteriors at 2 mm, if the network has a locator.
+        device: where the network ran.
+        notes: sentences on what had to be done differently.
+        whole_head: the input and raw labels of a network that sees the whole head.
+        tissues: maps of its inner networks, if it is a hierarchy that saw the whole volume at once.
+        coarse_start: voxel of the prepared image where `coarse` begins; may lie outside of it.
+    """
+
+    posteriors: torch.Tensor
+    values: tuple[int, ...]
+    start: tuple[int, int, int]
+    coarse: torch.Tensor | None
+    device: str
+    notes: tuple[str, ...] = ()
+    whole_head: WholeHead | None = None
+    tissues: TissueMaps | None = None
+    coarse_start: tuple[int, int, int] | None = None
+
+    def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
+        """Return the part inside a prepared image of this shape (posteriors may reach into its padding)."""
+        size = self.posteriors.shape[1:]
+        x, y, z = (
+            slice(max(0, -a), max(0, min(n, whole - a))) for a, n, whole in zip(self.start, size, shape, strict=True)
+        )
+        return x, y, z
+
+    def within(self, shape: Sequence[int]) -> Prediction:
+        """Return the prediction without the parts outside a prepared image of this shape."""
+        box = self.inside(shape)
+        if all(side == slice(0, n) for side, n in zip(box, self.posteriors.shape[1:], strict=True)):
+            return self
+        start = tuple(a + side.start for a, side in zip(self.start, box, strict=True))
+        return replace(self, posteriors=self.posteriors[(slice(None), *box)].contiguous(), start=start)  # type: ignore[arg-type]
+
+
+def values_of(model: nn.Module) -> tuple[int, ...]:
+    """Return the values of a network's channels, background first."""
+    return tuple(int(value) for value in model.labels)  # type: ignore[union-attr, arg-type]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result of segmenting one scan."""
+
+    labels: Volume
+    """FreeSurfer values, int16, on the scan's own grid or at 1 mm."""
+    volumes: dict[int, float]
+    """mm^3 by FreeSurfer value: sums of posteriors, background left out."""
+    intracranial_mm3: float
+    """Sum over all structures, CSF included if the network predicts it; NaN for another organ than the brain."""
+    warnings: tuple[str, ...]
+    """Sentences on what looks implausible."""
+    posteriors: Posteriors | None
+    """If asked for."""
+    record: dict[str, Any]
+    """What ran, on what, how long: fit for JSON."""
+    quality: dict[int, float] = field(default_factory=dict)
+    """Expected Dice by FreeSurfer value, 0-1: calibrated if the weights have a calibration (`qc_rating` says whether),
+    else the soft Dice of `quality.features`."""
+    tissues: dict[str, Volume] = field(default_factory=dict)
+    """Tissue classes (`anatomy.TISSUES`) from the inner networks of a robust network, by `anatomy.TISSUE_MAPS`."""
+    qc_rating: QcRating = QcRating(math.nan, False)
+    """Quality to expect of the whole scan."""
+    qc_features: QcFeatures | None = None
+    """What the expected Dice was computed from."""
+    names: Mapping[int, LabelName] = field(default_factory=dict)
+    """Names of the labels if they are those of another organ, not FreeSurfer's."""
+
+
+@dataclass
+class State:
+    """Everything known about a scan while it is segmented; each stage reads what earlier ones wrote.
+
+    Attributes:
+        volume: the scan.
+        name: how messages call it.
+        options: chosen by the user.
+        model: a network (or all of them) that was loaded before.
+        device: where networks run.
+        networks, config: written by "load".
+        prepared, partial: by "prepare"; sentences on a scan that shows only a part of the head.
+        label_map: by "prepare": whether the scan looks like a label map.
+        reorientation: by "orientation".
+        prediction: by "predict"; cleaned in place.
+        raw_sums: by "clean": voxels of each structure before that.
+        hard: by "clean": (X, Y, Z) int16 FreeSurfer values on the voxels of the prediction.
+        group_scores: by "score": 0 to 1 by name of a quality group.
+        parcels: by "parcellate".
+        result: by "measure", completed by "rate" and "record".
+        warnings: sentences of all stages, in their order.
+        seconds: of each stage that ran.
+    """
+
+    volume: Volume
+    name: str
+    options: SegmentOptions
+    model: nn.Module | Networks | None
+    device: torch.device
+    networks: Networks = None  # type: ignore[assignment]
+    config: InferenceConfig = InferenceConfig()
+    prepared: Prepared = None  # type: ignore[assignment]
+    partial: list[str] = field(default_factory=list)
+    label_map: bool = False
+    reorientation: Reorientation = Reorientation()
+    prediction: Prediction = None  # type: ignore[assignment]
+    raw_sums: dict[int, float] = field(default_factory=dict)
+    hard: np.ndarray = None  # type: ignore[assignment]
+    group_scores: dict[str, float] = field(default_factory=dict)
+    parcels: Parcels | None = None
+    result: Segmentation = None  # type: ignore[assignment]
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The card of the segmenter's weights; empty if it has none."""
+        return getattr(self.networks.segmenter, "card", None) or {}
+
+    @property
+    def used_device(self) -> torch.device:
+        """Where the prediction was made: the CPU, if memory ran out elsewhere."""
+        return torch.device(self.prediction.device)
