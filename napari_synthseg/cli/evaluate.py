@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from napari_synthseg.evaluation.scans import EvaluateOptions
     from napari_synthseg.evaluation.studies.options import AgeingOptions, GroupOptions, RetestOptions
 
-Tables = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="TABLE ...")]
+TABLES = "tables of volumes (CSV, TSV), such as `segment --volumes` writes; several are put together."
+Tables = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="TABLE ...", help=TABLES)]
 
 
 @command("evaluate", "evaluation.scans")
@@ -38,7 +39,6 @@ def evaluate(
     Args:
         paths: a label file or folder of them, and the true label file or folder, matched by the beginnings of their
             names; the true one alone if --pred names the others.
-        scoring: what to score.
         pred: a method's label file or folder, with a name for it; once for each method.
         json_file: write all figures into this JSON file.
         tsv: write a row a method, scan and structure into this table (commas if it ends in .csv).
@@ -92,9 +92,6 @@ def study(tables: Tables, comparing: GroupOptions, files: StudyFiles, corrected:
     Cohen's d of every structure, with bootstrap intervals.
 
     Args:
-        tables: tables of volumes (CSV, TSV), such as `segment --volumes` writes; several are put together.
-        comparing: what to compare, and how.
-        files: what to write.
         corrected: write the corrected volumes of everybody into this table.
     """
     return _run("group_steps", tables, comparing, files, corrected)
@@ -105,11 +102,6 @@ def ageing(tables: Tables, fitting: AgeingOptions, files: StudyFiles) -> int:
     """Fit trajectories of volumes over age (SynthSeg+).
 
     B-splines with soft monotonicity, terms for the slice spacing, a bias for sex.
-
-    Args:
-        tables: tables of volumes (CSV, TSV), such as `segment --volumes` writes; several are put together.
-        fitting: what to fit, and how.
-        files: what to write.
     """
     return _run("ageing_steps", tables, fitting, files)
 
@@ -119,11 +111,6 @@ def retest(tables: Tables, measuring: RetestOptions, files: StudyFiles) -> int:
     """Measure how well volumes are reproduced in repeated scans.
 
     Differences, coefficients of variation, ICC and Bland-Altman limits.
-
-    Args:
-        tables: tables of volumes (CSV, TSV), such as `segment --volumes` writes; several are put together.
-        measuring: whose scans they are.
-        files: what to write.
     """
     return _run("retest_steps", tables, measuring, files)
 

@@ -9,16 +9,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, TRAINING, command
+from napari_synthseg.cli.terminal import DONE, TRAINING, Json, command
 
 
 @command("models")
-def models(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
-    """List the weights at hand.
-
-    Args:
-        as_json: print their cards as JSON.
-    """
+def models(as_json: Json = False) -> int:
+    """List the weights at hand."""
     from napari_synthseg.weights import catalogue, sam
 
     cards = [*catalogue.available(), *catalogue.available(["helper"]), *sam.available()]

@@ -27,8 +27,6 @@ def prompt(
     Args:
         scan: a scan (NIfTI, MGZ, NRRD), or a picture (PNG, JPEG, TIFF, BMP).
         out: the label file to write (a PNG for a picture), else a folder.
-        prompts: what to segment.
-        following: how far to follow it.
         preview: write a PNG picture beside the label file.
     """
     from napari_synthseg.prompting.one_object import prompt_file
@@ -50,7 +48,6 @@ def evaluate_prompts(
 
     Args:
         manifest: a CSV table with the columns modality, dataset, image and mask; paths are relative to it.
-        measuring: how to measure.
         json_file: write a row for each mask and setting into this JSON file.
     """
     from napari_synthseg.prompting.evaluate import evaluate_steps, table

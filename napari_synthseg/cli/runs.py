@@ -12,26 +12,22 @@ from typing import Annotated, Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, TRAINING, Out, command, follow
+from napari_synthseg.cli.terminal import DONE, TRAINING, Json, Out, RunName, command, follow
 from napari_synthseg.cli.train import train_to_the_end
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import changed, to_json
 from napari_synthseg.training import runs
 
-Run = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-Some = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
-Json = Annotated[bool, tyro.conf.arg(name="json")]
+RunNames = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...", help="the runs' folders, or their names.")
+]
 LATELY = ("loss", "score", "synthetic", "rate")
 """Figures that `show` prints first."""
 
 
 @command("runs list", heading=TRAINING)
 def list_runs(as_json: Json = False) -> int:
-    """List the runs of training, the newest first.
-
-    Args:
-        as_json: as JSON.
-    """
+    """List the runs of training, the newest first."""
     found = [(run, runs.status(run)) for run in runs.all_runs()]
     if as_json:
         print(json.dumps([facts(run, state) for run, state in found], indent=1))
@@ -45,13 +41,8 @@ def list_runs(as_json: Json = False) -> int:
 
 
 @command("runs show", heading=TRAINING)
-def show(run: Run, as_json: Json = False) -> int:
-    """Show a run: state, options, newest figures, Dice of each structure.
-
-    Args:
-        run: its folder, or the folder's name.
-        as_json: as JSON.
-    """
+def show(run: RunName, as_json: Json = False) -> int:
+    """Show a run: state, options, newest figures, Dice of each structure."""
     path = runs.find_run(run)
     state, follower = runs.status(path), runs.Follower(path)
     while follower.read():
@@ -88,22 +79,14 @@ def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[s
 
 
 @command("runs stop", heading=TRAINING)
-def stop(run: Some) -> int:
-    """Stop runs; each ends after its step, with a checkpoint.
-
-    Args:
-        run: their folders, or the folders' names.
-    """
+def stop(run: RunNames) -> int:
+    """Stop runs; each ends after its step, with a checkpoint."""
     return ask_of_going(run, runs.stop)
 
 
 @command("runs pause", heading=TRAINING)
-def pause(run: Some) -> int:
-    """Pause runs after their step, keeping their memory; `runs resume` continues them.
-
-    Args:
-        run: their folders, or the folders' names.
-    """
+def pause(run: RunNames) -> int:
+    """Pause runs after their step, keeping their memory; `runs resume` continues them."""
     return ask_of_going(run, runs.pause)
 
 
@@ -125,11 +108,10 @@ def ask_of_going(wishes: tuple[str, ...], ask: Callable[[Path], None]) -> int:
 
 
 @command("runs resume", heading=TRAINING)
-def resume(run: Run, steps: int | None = None, background: bool = False) -> int:
+def resume(run: RunName, steps: int | None = None, background: bool = False) -> int:
     """Resume a run that was paused, stopped or interrupted, or make it longer.
 
     Args:
-        run: its folder, or the folder's name.
         steps: of the whole training, if they change.
         background: in a process of its own, behind other runs on its device.
     """
@@ -148,11 +130,10 @@ def resume(run: Run, steps: int | None = None, background: bool = False) -> int:
 
 
 @command("runs delete", heading=TRAINING)
-def delete(run: Run, yes: bool = False) -> int:
+def delete(run: RunName, yes: bool = False) -> int:
     """Remove a run, with its checkpoints and weights.
 
     Args:
-        run: its folder, or the folder's name.
         yes: do not ask.
     """
     path = runs.find_run(run)
@@ -170,11 +151,10 @@ def agreed(question: str) -> bool:
 
 
 @command("runs duplicate", heading=TRAINING)
-def duplicate(run: Run, name: str = "", seed: int | None = None, steps: int | None = None) -> int:
+def duplicate(run: RunName, name: str = "", seed: int | None = None, steps: int | None = None) -> int:
     """Make a new run with the options of another; `runs resume` starts it.
 
     Args:
-        run: its folder, or the folder's name.
         name: of the new folder; default the old one's with a number.
         seed: another seed.
         steps: other steps.
@@ -185,11 +165,10 @@ def duplicate(run: Run, name: str = "", seed: int | None = None, steps: int | No
 
 
 @command("runs use", heading=TRAINING)
-def use(run: Run, name: str | None = None, newest: bool = False) -> int:
+def use(run: RunName, name: str | None = None, newest: bool = False) -> int:
     """Make weights of a run, and install them where they are found by name.
 
     Args:
-        run: its folder, or the folder's name.
         name: for the weights; default the one that the run's options give.
         newest: those of the newest checkpoint, not of the one with the best validation score.
     """
@@ -199,11 +178,10 @@ def use(run: Run, name: str | None = None, newest: bool = False) -> int:
 
 
 @command("runs tensorboard", heading=TRAINING)
-def tensorboard(run: Run, out: Out, watch: bool = False) -> int:
+def tensorboard(run: RunName, out: Out, watch: bool = False) -> int:
     """Write a run's curves as event files of TensorBoard.
 
     Args:
-        run: its folder, or the folder's name.
         out: folder for the files; `tensorboard --logdir` takes it.
         watch: continue until the run has ended.
     """

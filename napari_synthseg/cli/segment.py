@@ -78,7 +78,6 @@ def segment(
     Args:
         inputs: scans (NIfTI, MGZ, NRRD), folders of scans, or text files (.txt) with one path a line.
         out: the label file to write for one scan (its name ends like a scan's), else a folder.
-        segmentation: how to segment.
         volumes: write the volumes of all scans (mm^3) into this CSV or TSV table.
         qc: write the quality of every scan, and the expected Dice of its structures, into this CSV or TSV table.
         preview: write a PNG picture beside every label file.
@@ -109,8 +108,6 @@ def batch(inputs: Inputs, out: Out, sharing: BatchOptions, segmentation: Segment
     Args:
         inputs: folders of scans, BIDS datasets, scans, or text files (.txt) with one path a line.
         out: the folder of the results.
-        sharing: how work is distributed over processes and machines.
-        segmentation: how to segment.
     """
     if sharing.slurm:
         from napari_synthseg.batch.slurm import submit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, command, follow
+from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, Overwrite, command, follow
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.degrade_files import DegradeOptions
@@ -21,16 +21,14 @@ def synthesize(
     out: Out,
     synthesis: SynthesizeOptions,
     count: Count = 1,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
 ) -> int:
     """Make random images, with their labels and records, from a label map.
 
     Args:
         label_map: a label map (NIfTI, MGZ, NRRD), or a folder of them to choose from at random.
         out: the folder to write into.
-        synthesis: how to sample.
         count: how many samples to make.
-        overwrite: replace existing files of these names.
     """
     from napari_synthseg.generator.sample import synthesize_files
 
@@ -40,14 +38,14 @@ def synthesize(
 
 
 @command("synthesize-shapes", "generator.shapes.options", heading=IMAGES)
-def synthesize_shapes(out: Out, synthesis: SynthesizeShapesOptions, count: Count = 1, overwrite: bool = False) -> int:
+def synthesize_shapes(
+    out: Out, synthesis: SynthesizeShapesOptions, count: Count = 1, overwrite: Overwrite = False
+) -> int:
     """Make random scenes of shapes, with their objects and records (SynthFM).
 
     Args:
         out: the folder to write into.
-        synthesis: how to sample.
         count: how many scenes to make.
-        overwrite: replace existing files of these names.
     """
     from napari_synthseg.generator.shapes.files import synthesize_shapes as write
 
@@ -62,16 +60,14 @@ def degrade(
     out: Out,
     degradation: DegradeOptions,
     count: Count = 1,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
 ) -> int:
     """Degrade real scans: moved, bent, biased, sliced and noisy (SynthSeg+).
 
     Args:
         inputs: scans (NIfTI, MGZ, NRRD), or folders of them.
         out: the folder to write into.
-        degradation: how to degrade.
         count: how many to make of each scan.
-        overwrite: replace existing files of these names.
     """
     from napari_synthseg.generator.degrade_files import degrade_files
 

@@ -34,6 +34,11 @@ STUDIES, IMAGES, TRAINING = "Measures and studies", "Synthetic images", "Trainin
 
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"], metavar="N")]
+Overwrite = Annotated[bool, tyro.conf.arg(help="replace existing files of these names.")]
+Json = Annotated[bool, tyro.conf.arg(name="json", help="print JSON.")]
+RunName = Annotated[
+    str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="the run's folder, or the folder's name.")
+]
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json")]
 
 METAVARS = {"file": "FILE", "folder": "FOLDER"}
@@ -118,7 +123,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
 
 def default_hint(default: str) -> str:
     """Return the end of an option's help: its default, unless that is nothing."""
-    return f"(default: {default})" if default not in ("None", "") else ""
+    return f"(default: {default})" if default not in ("None", "", "''") else ""
 
 
 @REGISTRY.struct_rule

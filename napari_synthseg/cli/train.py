@@ -7,11 +7,22 @@ import shlex
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
-from napari_synthseg.cli.terminal import COMMANDS, DONE, PROGRAM, TRAINING, Command, Out, command, follow, typed
+from napari_synthseg.cli.terminal import (
+    COMMANDS,
+    DONE,
+    PROGRAM,
+    TRAINING,
+    Command,
+    Out,
+    RunName,
+    command,
+    follow,
+    typed,
+)
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
@@ -109,7 +120,7 @@ def start_in_background(name: str, options: Any) -> str:
 
 @command("export", heading=TRAINING)
 def export(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    run: RunName,
     out: Out,
     best: bool = False,
     scores: Path | None = None,
@@ -118,7 +129,6 @@ def export(
     """Write weights of a training run's checkpoints, finished or not.
 
     Args:
-        run: the run's folder, or the folder's name.
         out: the weights to write (.safetensors); their card is written beside them.
         best: the checkpoints with the best validation scores instead of the newest.
         scores: figures of `evaluate --json` on scans segmented with these weights, or of `evaluate-prompts --json`,
