@@ -13,7 +13,7 @@ The parts of the cortex (`resources/parcels.tsv`) are the Desikan-Killiany atlas
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,21 @@ LESION = 77
 """White matter lesions of both sides (FreeSurfer: WM-hypointensities), which SynthSeg's own networks do not know."""
 WHITE_MATTER = (2, 41)
 """Left and right cerebral white matter: where these lesions lie."""
+
+FREESURFER = {
+    **dict.fromkeys(range(1000, 1036), 3), **dict.fromkeys(range(2000, 2036), 42),  # aparc: Desikan-Killiany
+    **dict.fromkeys(range(11100, 11176), 3), **dict.fromkeys(range(12100, 12176), 42),  # aparc.a2009s: Destrieux
+    **dict.fromkeys((*range(3000, 3036), 5001, *range(13100, 13176)), 2),  # wmparc
+    **dict.fromkeys((*range(4000, 4036), 5002, *range(14100, 14176)), 41),
+    19: 3, 20: 3, 55: 42, 56: 42, 78: 2, 79: 41, 81: 2, 82: 41,  # insula, operculum, hypointensities
+    6: 8, 45: 47, 9: 10, 48: 49, 27: 28, 59: 60, 96: 18, 97: 54, 31: 136, 63: 163,  # 31, 63: choroid plexus
+    170: 16, 173: 16, 174: 16, 175: 16, 178: 16,  # parts of the brain stem
+    1: 0, 40: 0, 29: 0, 61: 0, 165: 515, 258: 507, 259: 506, 260: 506,  # exterior, undetermined; SAMSEG's head
+}  # fmt: skip
+"""Values of FreeSurfer's aseg, aparc+aseg, wmparc and SAMSEG that are no rows of the table: the rows they belong to."""
+SIDELESS = {**dict.fromkeys((77, 192, *range(251, 256)), WHITE_MATTER), 80: ()}
+"""Likewise of lesions, the corpus callosum and non-white hypointensities, which say no side: they belong to the nearest
+of these rows, or to the nearest structure of all."""
 
 QUALITY_GROUPS = {
     "background": (0, 24),
@@ -289,6 +304,58 @@ def flip_channels(values: Sequence[int]) -> tuple[int, ...]:
     if missing:
         raise ValueError(f"The labels {missing} have no contralateral partner among {list(positions)}.")
     return tuple(positions[partner] for partner in partners)
+
+
+def from_freesurfer(
+    labels: np.ndarray, *, keep: Collection[int] = (), predicted: bool = False
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Map the values of FreeSurfer's own segmentations (`FREESURFER`, `SIDELESS`) to those of the table.
+
+    Args:
+        labels: whole numbers of any shape; in an aparc+aseg parts of the cortex become 3 and 42, for example.
+        keep: values to leave as they are.
+        predicted: choose what a network predicts: choroid plexus is ventricle then.
+
+    Returns:
+        The labels, the same array if there was nothing to map; and how many voxels of each value were mapped.
+    """
+    values, counts = np.unique(labels, return_counts=True)
+    found = {int(v): int(n) for v, n in zip(values, counts, strict=True) if int(v) in {*FREESURFER, *SIDELESS}}
+    found = {value: count for value, count in found.items() if value not in keep}
+    if not found:
+        return labels, {}
+    top = max(int(values.max()), max(FREESURFER.values()))
+    lookup = np.arange(top + 1, dtype=np.int32)
+    for value in found:
+        row = FREESURFER.get(value, value)
+        lookup[value] = structure(row).target if predicted and row in (136, 163) else row
+    out = lookup[np.maximum(labels, 0).astype(np.intp)]
+    for value in found:
+        if value in SIDELESS:
+            _give_to_nearest(out, value, SIDELESS[value])
+    return out, found
+
+
+def _give_to_nearest(labels: np.ndarray, value: int, rows: Sequence[int]) -> None:
+    """Change a value into the nearest of some others (of all but background), in place; it stays if there is none."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    (box,) = find_objects((labels == value).astype(np.uint8))
+    for margin in (24, max(labels.shape)):
+        around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
+        part = labels[around]
+        mask = part == value
+        others = np.isin(part, rows) if rows else (part != 0) & ~np.isin(part, list(SIDELESS))
+        if others.any():
+            nearest = distance_transform_edt(~others, return_distances=False, return_indices=True)
+            part[mask] = part[tuple(axis[mask] for axis in nearest)]
+            return
+
+
+def unknown_values(labels: np.ndarray) -> list[int]:
+    """Return the values that are neither in the table nor FreeSurfer's, sorted."""
+    known_values = {*_by_value(), *parcels(), *FREESURFER, *SIDELESS}
+    return [int(value) for value in np.unique(labels) if int(value) not in known_values]
 
 
 def mirrored(labels: np.ndarray) -> np.ndarray:

@@ -229,3 +229,45 @@ def test_what_cannot_be_told_apart_is_refused():
     with pytest.raises(ValueError, match="brain, four, all"):
         anatomy.task_values("skull")
     assert len(anatomy.task_values("all")) == 33
+
+
+# FreeSurfer's own values
+
+
+def aparc() -> np.ndarray:
+    """Left and right: cortex in parts, white matter with a lesion and corpus callosum, choroid plexus."""
+    labels = np.zeros((12, 8, 8), np.int32)
+    for side, (cortex, white, plexus) in enumerate([(1001, 2, 31), (2035, 41, 63)]):
+        half = labels[6 * side : 6 * side + 6]
+        half[:, 1:3], half[:, 3:6], half[:, 6] = cortex, white, plexus
+    labels[5:7, 3], labels[1, 4, 4], labels[10, 5, 5] = 253, 77, 77
+    labels[2, 2, 2], labels[9, 2, 2] = 11112, 12175
+    return labels
+
+
+def test_values_of_freesurfer_become_rows_of_the_table():
+    found, mapped = anatomy.from_freesurfer(aparc())
+    assert set(np.unique(found)) == {0, 2, 3, 41, 42, 136, 163}
+    assert found[5, 3, 0] == 2 and found[6, 3, 0] == 41, "the corpus callosum belongs to both sides"
+    assert found[1, 4, 4] == 2 and found[10, 5, 5] == 41, "lesions to the white matter around them"
+    assert mapped[253] == 16 and mapped[77] == 2
+    predicted, _ = anatomy.from_freesurfer(aparc(), predicted=True)
+    assert set(np.unique(predicted)) <= set(anatomy.predicted_values())
+
+
+def test_a_flip_brings_every_value_to_the_other_side():
+    found, _ = anatomy.from_freesurfer(aparc())
+    swapped = anatomy.mirrored(found)
+    for left, right in ((3, 42), (2, 41), (136, 163)):
+        assert np.array_equal(swapped == right, found == left) and np.array_equal(swapped == left, found == right)
+
+
+def test_what_needs_no_mapping_is_left_alone():
+    labels = np.array([0, 2, 3, 502])
+    assert anatomy.from_freesurfer(labels)[0] is labels
+    assert anatomy.from_freesurfer(np.array([1001, 77]), keep=(1001, 77))[1] == {}
+    assert anatomy.from_freesurfer(np.array([[77, 0]]))[0].tolist() == [[77, 0]], "no white matter to belong to"
+
+
+def test_values_that_nobody_knows_are_listed():
+    assert anatomy.unknown_values(np.array([0, 2, 77, 1001, 2000, 31, 9999, -1])) == [-1, 9999]

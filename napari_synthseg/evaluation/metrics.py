@@ -50,6 +50,8 @@ def evaluate(
     Returns:
         `structures`: by value (as text), `name`, `dice`, `sd95_mm`, `msd_mm` (mean surface distance), `volume_mm3`,
         `truth_volume_mm3`, `difference_percent`, `scored`;
+        `notes`: sentences on values that were mapped to those of a network (`anatomy.from_freesurfer`), and on
+        structures that one of the two lacks although they enter the means;
         `mean`: `dice`, `sd95_mm`, `msd_mm` and `absolute_difference_percent` over the scored structures that either
         holds, `structures` (how many those are), `missing` and `extra` (scored values that only the truth, only the
         segmentation holds).
@@ -58,9 +60,53 @@ def evaluate(
         InputError: The grids differ, or one of the two is no label map.
     """
     a, b, spacing = aligned(pred, truth, names)
-    chosen = [int(v) for v in values] if values is not None else list(anatomy.predicted_values()[1:])
-    scored = set(chosen) if values is not None else {s.value for s in anatomy.table() if s.evaluated}
-    return scores(a, b, spacing, chosen, scored)
+    asked = None if values is None else [int(value) for value in values]
+    notes: list[str] = []
+    if asked is None or not {*anatomy.FREESURFER, *anatomy.SIDELESS} & set(asked):
+        (a, b), notes = in_table(a, b, names)
+    chosen = list(anatomy.predicted_values()[1:]) if asked is None else asked
+    scored = set(chosen) if asked is not None else {s.value for s in anatomy.table() if s.evaluated}
+    found = scores(a, b, spacing, chosen, scored)
+    return {**found, "notes": [*notes, *_absent(found["structures"], names)]}
+
+
+def in_table(
+    a: np.ndarray, b: np.ndarray, names: tuple[str, str], *, keep: Iterable[int] = ()
+) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
+    """Map FreeSurfer's own values in a segmentation and a truth to those that a network predicts.
+
+    Args:
+        a: (X, Y, Z) integers.
+        b: likewise.
+        names: what to call the two.
+        keep: values to leave as they are.
+
+    Returns:
+        Both arrays, and a sentence on each in which something was mapped.
+    """
+    mapped, notes = [], []
+    for labels, name in ((a, names[0]), (b, names[1])):
+        labels, found = anatomy.from_freesurfer(labels, keep=set(keep), predicted=True)
+        mapped.append(labels)
+        if found:
+            listed = ", ".join(map(str, list(found)[:6])) + (", ..." if len(found) > 6 else "")
+            notes.append(
+                f"{name} holds values of FreeSurfer's aseg or aparc ({listed}), which were taken for the structures "
+                "that a network predicts: parts of the cortex for cortex, the corpus callosum for white matter."
+            )
+    return (mapped[0], mapped[1]), notes
+
+
+def _absent(structures: dict[str, dict[str, Any]], names: tuple[str, str]) -> list[str]:
+    """Sentences on scored structures that one of the two lacks altogether."""
+    notes = []
+    scored = [s for s in structures.values() if s["scored"] and s["dice"] is not None]
+    for key, name in zip(("volume_mm3", "truth_volume_mm3"), names, strict=True):
+        absent = [s["name"] for s in scored if s[key] == 0]
+        if absent:
+            listed = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" if len(absent) > 6 else "")
+            notes.append(f"{name} lacks {listed}: a Dice of 0 each in the mean (choose structures with --values).")
+    return notes
 
 
 def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]) -> dict[str, Any]:

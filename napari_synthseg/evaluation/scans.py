@@ -31,6 +31,7 @@ logger = logging.getLogger("napari_synthseg")
 
 DERIVED = "derivatives"
 """Folder of a BIDS dataset that holds what programs made of its scans."""
+MOST_NOTES = 12
 _LABEL_ENDINGS = ("dseg", "labels", "label", "seg", "aseg", "synthseg", "segmentation")
 
 
@@ -139,8 +140,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def left_out(result: dict[str, Any]) -> list[str]:
-    """A line on every file that was not scored, and why."""
-    lines = [f"not scored: {Path(one['pred']).name}: {one['reason']}" for one in result["failed"]]
+    """Return the notes on scans, and a line on every file that was not scored, and why."""
+    notes = list(dict.fromkeys(note for scan in result["scans"] for note in scan.get("notes", ())))
+    lines = notes[:MOST_NOTES] + ([f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else [])
+    lines += [f"not scored: {Path(one['pred']).name}: {one['reason']}" for one in result["failed"]]
     for side, other in (("pred", "truth"), ("truth", "segmentation")):
         lines += [f"no {other} for {name}" for name in result["unmatched"][side]]
     return lines

@@ -289,3 +289,30 @@ def test_asymmetries_need_both_sides():
     volumes = {17: 4.4, 53: 3.6, 18: 1.0, 16: 20.0, 12: 0.0, 51: 0.0, 9_999: 1.0}
     assert asymmetries(volumes) == {17: pytest.approx(20.0)}
     assert side_pairs(volumes) == [(12, 51), (17, 53)]
+
+
+# Values of other programs
+
+
+def test_an_aparc_is_scored_by_what_a_network_predicts():
+    truth = np.zeros((10, 8, 8), np.int16)
+    truth[1:5, 1:7, 1:7], truth[5:9, 1:7, 1:7] = 3, 42
+    parts = truth.copy()
+    parts[truth == 3], parts[truth == 42] = 1005, 2005
+    parts[1:3][truth[1:3] == 3] = 1034
+    found = evaluate(Volume(truth, np.eye(4)), Volume(parts, np.eye(4)), names=("pred.nii", "aparc.nii"))
+    assert found["mean"]["dice"] == 1 and found["structures"]["3"]["dice"] == 1
+    assert any("aparc.nii holds values of FreeSurfer" in note and "1005" in note for note in found["notes"])
+    asked = evaluate(Volume(parts, np.eye(4)), Volume(parts, np.eye(4)), [1005])
+    assert asked["structures"]["1005"]["dice"] == 1 and asked["notes"] == []
+
+
+def test_a_structure_that_one_side_lacks_is_named():
+    truth = np.zeros((10, 8, 8), np.int16)
+    truth[1:5, 1:7, 1:7] = 17
+    pred = truth.copy()
+    pred[6:9] = 53
+    notes = evaluate(Volume(pred, np.eye(4)), Volume(truth, np.eye(4)), names=("pred.nii", "truth.nii"))["notes"]
+    assert notes == [
+        "truth.nii lacks Right-Hippocampus: a Dice of 0 each in the mean (choose structures with --values)."
+    ]

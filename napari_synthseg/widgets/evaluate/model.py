@@ -39,6 +39,7 @@ class Outcome:
         true: (N,) what the truth says there.
         worst: by value, the index in the true layer's array to look at across each of its three axes.
         resampled: whether the segmentation had to be put on the grid of the truth.
+        notes: sentences on values that were mapped.
     """
 
     scores: dict[str, Any]
@@ -47,6 +48,7 @@ class Outcome:
     true: np.ndarray
     worst: dict[int, tuple[tuple[int, int, int], ...]]
     resampled: bool
+    notes: tuple[str, ...] = ()
 
 
 def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, None, Outcome]:
@@ -61,11 +63,13 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     """
     yield Progress("Reading the layers")
     from napari_synthseg.evaluation.locations import error_map, worst_voxels
-    from napari_synthseg.evaluation.metrics import scores_steps
+    from napari_synthseg.evaluation.metrics import count_labels, in_table, scores_steps
 
     true = truth.read()
     found, resampled = yield from _on_grid_of(true, pred)
     a, b = found.data.astype(np.int32), true.data.astype(np.int32)
+    both = set(count_labels(a)) & set(count_labels(b))  # two parcellations are compared part by part
+    (a, b), notes = in_table(a, b, (f'"{pred.name}"', f'"{truth.name}"'), keep=both)
     values = _values(a, b, pred.name, truth.name)
     evaluated = set(anatomy.evaluated_values()) & set(values)
     scores = yield from scores_steps(a, b, true.spacing, values, evaluated or set(values))
@@ -73,7 +77,8 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     in_layer = {value: tuple(v[::-1] for v in reversed(voxels)) for value, voxels in worst.items()}
     errors = np.ascontiguousarray(error_map(a, b).transpose(2, 1, 0))
     wrong = errors > 0
-    return Outcome(scores, errors, a.transpose(2, 1, 0)[wrong], b.transpose(2, 1, 0)[wrong], in_layer, resampled)
+    in_errors = a.transpose(2, 1, 0)[wrong], b.transpose(2, 1, 0)[wrong]
+    return Outcome(scores, errors, *in_errors, in_layer, resampled, tuple(notes))
 
 
 def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:

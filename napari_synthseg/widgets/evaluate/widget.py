@@ -155,7 +155,7 @@ class EvaluateWidget(ScrolledFace):
         pred, truth = self._end()
         if pred not in self._viewer.layers or truth not in self._viewer.layers:
             return
-        notes = [RESAMPLED] if outcome.resampled else []
+        notes = [*([RESAMPLED] if outcome.resampled else []), *outcome.notes]
         notes += [CHANGED] if self._edited else []
         self.results.let_go()
         errors = self._place_errors(outcome, pred, truth) if self.errors.isChecked() else None
