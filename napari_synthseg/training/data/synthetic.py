@@ -99,6 +99,7 @@ class Heads:
         labels: the sorted values of the network's channels.
         device: where heads are generated.
         curriculum: initial fraction of the priors' ranges, and the step from which on they are complete.
+        low_quality: probability of a head from other priors, and these priors.
     """
 
     shape, spacing = LocateRefine.head_shape, LocateRefine.head_spacing
@@ -111,9 +112,11 @@ class Heads:
         *,
         device: torch.device | str,
         curriculum: tuple[float, int] = (1.0, 1),
+        low_quality: tuple[float, Priors] | None = None,
     ) -> None:
         self.maps = [m.to(device) for m in maps]
         self.priors, self.labels, self.curriculum = priors, tuple(labels), curriculum
+        self.low_quality = low_quality
 
     def strength(self, step: int) -> float:
         """Return the fraction of the priors' ranges that a step uses; it rises linearly to 1."""
@@ -123,7 +126,10 @@ class Heads:
     def draw(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap]:
         """Sample a label map and the parameters of one head."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
-        return draw(milder(self.priors, strength), label_map, generator), label_map
+        priors = self.priors
+        if self.low_quality and float(torch.rand(1, generator=generator)) < self.low_quality[0]:
+            priors = self.low_quality[1]
+        return draw(milder(priors, strength), label_map, generator), label_map
 
     def make(self, record: Record, label_map: LabelMap) -> Head:
         """Generate the head of a draw."""

@@ -185,7 +185,7 @@ class ScanRefineRecipe(_Mixed, Refine):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 37, step)
         real = not self.synthetic(g)
-        crops = self.real_crops(g) if real else self.crops(g)
+        crops = self.real_crops(g) if real else self.crops(g, step)
         position = int(torch.randint(8, (1,), generator=g))
         entropy, dice = self.losses(self.logits(crops, [position])[0], subvoxel(crops.targets, position), real)
         return entropy + dice, {f"soft_dice_{'scans' if real else 'synthetic'}": 1.0 - float(dice.detach())}

@@ -12,7 +12,8 @@ from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.brains import Grid
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.data.synthetic import Heads, class_weights, percentile_limits, rescaled, step_generator
+from napari_synthseg.training.data.located import Located, LocatedHeads, PriorErrors, locate
+from napari_synthseg.training.data.synthetic import Heads, class_weights, rescaled, step_generator
 from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
@@ -138,11 +139,15 @@ class Refine(Objective):
         model: the whole network.
         heads: that it learns from.
         seed: of everything random.
-        batch: crops a step, all of one head.
+        batch: crops a step.
         device: to train on.
         validation: scores the model.
         weight_power: of the cross-entropy's weights, see `class_weights`.
         positions: sub-voxel positions, of eight, that a step looks at.
+        held: located heads kept in hand, from which every crop of a step takes another; 0: all crops of a step are of
+            one new head.
+        head_steps: steps from one new head in hand to the next.
+        errors: of the locator's posteriors.
     """
 
     shared = True
@@ -159,35 +164,49 @@ class Refine(Objective):
         validation: Validation,
         weight_power: float = 0.25,
         positions: int = 1,
+        held: int = 0,
+        head_steps: int = 2,
+        errors: PriorErrors | None = None,
     ) -> None:
         self.model = to_device(model, device)
         self.trained = model.refiner
         self.heads, self.seed, self.batch, self.device = heads, seed, batch, torch.device(device)
+        self.errors, self.held = errors or PriorErrors(), None
+        if held:
+            self.held = LocatedHeads(model, heads, seed=seed + 13, size=held, steps=head_steps, device=self.device)
         self.validation, self.positions = validation, positions
         self.weights = class_weights(heads.maps, model.labels, weight_power).to(device)
 
+    def located(self, g: torch.Generator, step: int) -> list[Located]:
+        """Return the heads that a step may take crops of."""
+        if self.held is not None:
+            return self.held.at(step)
+        return [locate(self.model, self.heads.head(g, self.heads.strength(step)), self.device)]
+
     @torch.no_grad()
-    def crops(self, g: torch.Generator, strength: float = 1.0) -> Crops:
-        """Generate a head, locate, and take a batch of crops."""
-        head = self.heads.head(g, strength)
-        limits = percentile_limits(head.image)
-        image = to_memory(rescaled(head.image, limits)[None, None])
-        with bfloat16_where_quick(self.device):
-            posteriors = self.model.locate(image)
-        appearance = self.model.appearance(image, posteriors).expand(self.batch, -1, -1)
-        inside, group = head.channels().nonzero(), process_group()
-        if not len(inside):  # a head of background alone: any place will do
-            inside = torch.tensor([[n // 2 for n in self.heads.shape]])
-        chosen = [int(torch.randint(len(inside), (1,), generator=g)) for _ in range(self.batch * group.size)]
-        images, priors, targets = [], [], []
-        for middle in (inside[one].tolist() for one in group.shard(chosen)):
-            low, grid = crop_around(middle, self.crop)
-            fine = head.part(grid)
-            images.append(rescaled(fine.image, limits))
-            targets.append(head.channels(fine))
-            priors.append(posteriors[(0, slice(None), *(slice(a, a + self.crop // 2) for a in low))])
+    def crops(self, g: torch.Generator, step: int) -> Crops:
+        """Take a batch of crops of heads that the locator has seen."""
+        located, group, half = self.located(g, step), process_group(), self.crop // 2
+        chosen = []
+        for _ in range(self.batch * group.size):
+            one = located[int(torch.randint(len(located), (1,), generator=g)) if len(located) > 1 else 0]
+            number = int(torch.randint(len(one.inside), (1,), generator=g))
+            chosen.append((one, number, int(torch.randint(2**31, (1,), generator=g)) if self.errors else 0))
+        images, priors, targets, appearances = [], [], [], []
+        for one, number, seed in group.shard(chosen):
+            low, grid = crop_around(one.inside[number].tolist(), self.crop)
+            fine = one.head.part(grid)
+            images.append(rescaled(fine.image, one.limits))
+            targets.append(one.head.channels(fine))
+            x, y, z = (slice(a, a + half) for a in low)
+            prior = one.posteriors[0, :, x, y, z].float()
+            priors.append(self.errors.apply(prior, torch.Generator().manual_seed(seed)) if self.errors else prior)
+            appearances.append(one.appearance)
         return Crops(
-            to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors)), appearance, torch.stack(targets)
+            to_memory(torch.stack(images)[:, None]),
+            to_memory(torch.stack(priors)),
+            torch.cat(appearances),
+            torch.stack(targets),
         )
 
     def logits(self, crops: Crops, positions: Sequence[int]) -> list[torch.Tensor]:
@@ -203,14 +222,14 @@ class Refine(Objective):
         return found
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        crops = self.crops(step_generator(self.seed + 7, step), self.heads.strength(step))
+        crops = self.crops(step_generator(self.seed + 7, step), step)
         with bfloat16_where_quick(self.device):
             found = self.model.refine(crops.image[:1], crops.prior[:1], crops.appearance[:1])
         return labelled_picture(crops.image[0, 0], crops.targets[0], found[0].argmax(0), self.model.labels)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
-        crops = self.crops(g, self.heads.strength(step))
+        crops = self.crops(g, step)
         entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         positions = torch.randperm(8, generator=g)[: self.positions].tolist()
         for position, logits in zip(positions, self.logits(crops, positions), strict=True):

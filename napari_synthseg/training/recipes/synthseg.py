@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import Fraction, Positive, PositiveInt
+from napari_synthseg.fields import Fraction, Info, NonNegativeInt, Positive, PositiveInt, Probability
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import (
@@ -54,6 +54,26 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     """Features of the first stage at each level (fast)."""
     refiner_features: tuple[int, ...] = (32, 64, 128)
     """Features of the second stage at each level (fast)."""
+    ema_decay: Fraction = 0.995
+    """Decay of the exponential moving average of the weights that are exported (fast)."""
+    held_heads: NonNegativeInt = 0
+    """Located heads in hand, of which every crop of a step takes another; 0: crops of one new head a step (fast)."""
+    head_steps: PositiveInt = 2
+    """Steps from one new head in hand to the next (fast)."""
+    positions: Annotated[int, Info(low=1, high=8)] = 1
+    """Sub-voxel positions, of eight, that a step of the second stage looks at (fast)."""
+    low_quality: Probability = 0.0
+    """Probability of an image of low quality, such as SynthSeg+ is trained on (fast)."""
+    prior_blur: Probability = 0.0
+    """Probability that the second stage sees a blurred answer of the first (fast)."""
+    prior_deform: Probability = 0.0
+    """Probability that it sees a deformed one (fast)."""
+    prior_erode: Probability = 0.0
+    """Probability that it sees one with an eroded structure (fast)."""
+    prior_swap: Probability = 0.0
+    """Probability that it sees one with two structures exchanged (fast)."""
+    prior_drop: Probability = 0.0
+    """Probability that it sees one without one of the structures (fast)."""
     name: str = "synthseg-fast"
     """Name of the exported weights."""
 
@@ -134,6 +154,8 @@ def _fast(
 ) -> Iterator[Stage]:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data import validation
+    from napari_synthseg.training.data.labelled import NEAR, worse
+    from napari_synthseg.training.data.located import PriorErrors
     from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.distributed import process_group
@@ -151,7 +173,7 @@ def _fast(
         weight_decay=1e-4,
         warmup=100,
         decay_fraction=options.decay_fraction,
-        ema_decay=0.995,
+        ema_decay=options.ema_decay,
         clip=2.0,
     )
 
@@ -159,7 +181,8 @@ def _fast(
         return lambda m: validation.figures(score, m, data.heads, data.scans, device)
 
     common: dict[str, Any] = {"seed": options.seed, "device": device}
-    heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum)
+    bad = (options.low_quality, worse(data.priors, NEAR)) if options.low_quality else None
+    heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum, low_quality=bad)
     locate = Locate(
         model,
         heads,
@@ -172,7 +195,19 @@ def _fast(
     if process_group().is_main and not begun:  # the others get what the main process has
         locate.set_position()
     yield Stage("locate", locate, loop)
-    refine = Refine(model, heads, batch=options.batch or 3, validation=scores(validation.score_refiner), **common)
+    refine = Refine(
+        model,
+        heads,
+        batch=options.batch or 3,
+        validation=scores(validation.score_refiner),
+        positions=options.positions,
+        held=options.held_heads,
+        head_steps=options.head_steps,
+        errors=PriorErrors(
+            options.prior_blur, options.prior_deform, options.prior_erode, options.prior_swap, options.prior_drop
+        ),
+        **common,
+    )
     yield Stage("refine", refine, replace(loop, steps=steps["refine"]))
 
 
