@@ -19,7 +19,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,12 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import Grid, apply, target_table
-from napari_synthseg.generator.degradation import DegradationPriors, degrade, draw_degradation
+from napari_synthseg.fields import Range
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.degradation import degrade
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Range, preset
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.presets import DEGRADATION, STILL, degradation, preset
 from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import fit
@@ -72,30 +72,25 @@ def scaled(bounds: Range, neutral: float, strength: float) -> Range:
 
 def draw_scan(label_map: LabelMap, affine: np.ndarray, kind: str, generator: torch.Generator) -> tuple[Volume, Volume]:
     """A synthetic scan at 1 mm and its true labels."""
-    record = draw(preset("fast" if kind == "degraded" else kind), label_map, generator)
+    record = preset("fast" if kind == "degraded" else kind).sample(label_map, generator)
     grid = Grid.centred(FIELD)
     sample = apply(record, label_map, grid)
-    table = np.array(target_table(record, label_map), np.int32)
+    table = np.array(sample.head.target_table(), np.int32)
     placed = placed_affine(grid, label_map, affine)
     scan, truth = Volume(sample.image.numpy(), placed), Volume(table[sample.labels.numpy()], placed)
     if kind != "degraded":
         return scan, truth
     strength = float(torch.rand(1, generator=generator))
-    whole, still = DegradationPriors(), (0.0, 0.0)
-    priors = replace(
-        whole,
-        rotation_deg=still,
-        scaling=(1.0, 1.0),
-        shearing=still,
-        translation_mm=still,
-        velocity_std=still,
-        bias_std=scaled(whole.bias_std, 0.0, strength),
-        gamma_exponent=scaled(whole.gamma_exponent, 1.0, strength),
-        slice_spacing_mm=scaled(whole.slice_spacing_mm, 1.0, strength),
-        slice_blur_mm=scaled(whole.slice_blur_mm, 0.5, strength),
+    whole = DEGRADATION
+    priors = degradation().with_values(
+        **STILL,
+        bias_std=scaled(whole["bias_std"], 0.0, strength),
+        gamma_exponent=scaled(whole["gamma_exponent"], 1.0, strength),
+        slice_spacing_mm=scaled(whole["slice_spacing_mm"], 1.0, strength),
+        slice_blur_mm=scaled(whole["slice_blur_mm"], 0.5, strength),
         noise_std=scaled((0.0, NOISE), 0.0, strength),
     )
-    return degrade(scan, draw_degradation(priors, generator)).image, truth
+    return degrade(scan, priors.sample(seed=generator)).image, truth
 
 
 def scored(model: nn.Module, scan: Volume, truth: Volume, row: Row, threads: int | None) -> Row:

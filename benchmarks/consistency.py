@@ -24,23 +24,21 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from sequences import NAMES, as_sequence
 from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.generator.brains import deform, target_table
-from napari_synthseg.generator.priors import preset
-from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.brains import deformed
+from napari_synthseg.generator.model import Record
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared, replay, sample_grid
-from napari_synthseg.generator.sequences import NAMES, as_sequence
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import read_labels, read_volume, stem, suffix
@@ -59,34 +57,35 @@ Row = dict[str, Any]
 def anatomy_record(label_map, seed: int, lesions_ml: float) -> Record:
     """One deformed head with its skull, from the full priors; its intensities come later."""
     load = {"lesion_load_ml": (lesions_ml, lesions_ml)} if lesions_ml else {}
-    priors = replace(preset("synthseg"), skull_strip=0.0, lesions=0.0, flip=0.0, bias_std=(BIAS, BIAS), **load)
-    record = draw(priors, label_map, torch.Generator().manual_seed(seed))
-    return replace(record, gamma=1.0, slice_spacing_mm=1.0, slice_thickness_mm=1.0, slice_blur_mm=record.in_plane_blur)
+    values = {"skull_strip": 0.0, "lesions": 0.0, "flip": 0.0, "bias_std": (BIAS, BIAS), **load}
+    record = preset("synthseg").with_values(**values).sample(label_map, seed)
+    blur = record["acquisition"]["in_plane_blur"]
+    return record.changed("gamma", gamma=1.0).changed("acquisition", spacing_mm=1.0, thickness_mm=1.0, blur_mm=blur)
 
 
 def variant(record: Record, label_map, contrast: str, slices_mm: float, number: int) -> Record:
     """The same head in another contrast, with its own noise and bias field, in axial slices of so many mm."""
     if contrast.startswith("random"):
-        other = draw(preset("synthseg"), label_map, torch.Generator().manual_seed(1000 + int(contrast[6:] or 0)))
-        record = replace(record, means=other.means, stds=other.stds, contrast=other.contrast)
-        if record.drawn_lesions is not None:  # as bright as the cortex of that contrast
-            cortex = other.means[label_map.values.index(3)]
-            record = replace(record, drawn_lesions=replace(record.drawn_lesions, mean=cortex))
+        other = preset("synthseg").sample(label_map, 1000 + int(contrast[6:] or 0))["contrast"]
+        record = record.changed("contrast", **{name: other[name] for name in ("means", "stds", "contrast")})
+        if "lesions" in record:  # as bright as the cortex of that contrast
+            record = record.changed("lesions", mean=other["means"][label_map.values.index(3)])
     else:
         record = as_sequence(record, label_map, contrast)
-    record = replace(record, noise_seed=record.noise_seed + number, bias_seed=record.bias_seed + number)
+    record = record.changed("contrast", noise_seed=record["contrast"]["noise_seed"] + number)
+    record = record.changed("bias", bias_seed=record["bias"]["bias_seed"] + number)
     if slices_mm <= 1:
         return record
     blur = PROFILE * slices_mm
-    return replace(record, direction=2, slice_spacing_mm=slices_mm, slice_thickness_mm=slices_mm, slice_blur_mm=blur)
+    return record.changed("acquisition", direction=2, spacing_mm=slices_mm, thickness_mm=slices_mm, blur_mm=blur)
 
 
 def true_labels(record: Record, label_map, affine: np.ndarray) -> Volume:
     """The labels of `replay`, without the image."""
     grid = sample_grid(record, label_map)
-    table = np.array(target_table(record, label_map), np.int32)
-    labels = deform(record, label_map, grid)
-    return Volume(table[labels.numpy()], placed_affine(grid, label_map, affine))
+    head = deformed(record, label_map, grid)
+    table = np.array(head.target_table(), np.int32)
+    return Volume(table[head.labels.numpy()], placed_affine(grid, label_map, affine))
 
 
 def inverted(scan: Volume) -> Volume:
@@ -111,7 +110,7 @@ def synthetic(
     for path in paths:
         label_map, affine = prepared(path)
         record = anatomy_record(label_map, seed, lesions_ml)
-        truth = true_labels(replace(record, drawn_lesions=None), label_map, affine)
+        truth = true_labels(record.without("lesions"), label_map, affine)
         kinds = [(c, mm) for mm in slices for c in contrasts]
 
         def scans(kinds=kinds, record=record, label_map=label_map, affine=affine) -> Iterator[tuple[str, Volume]]:

@@ -18,14 +18,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import degradation
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.registry import build
 from napari_synthseg.training.data.labelled import NEAR, degraded_case
@@ -51,10 +51,10 @@ PARTS = {
 """What is left of D's own ranges for each single kind."""
 
 
-def kinds() -> dict[str, DegradationPriors]:
+def kinds() -> dict[str, GenerativeModel]:
     """The ways to degrade: none, one thing at a time, and everything at once as D's training does it."""
-    still = replace(DegradationPriors(), **STILL)
-    single = {kind: replace(still, **{name: getattr(NEAR, name) for name in names}) for kind, names in PARTS.items()}
+    still = degradation().with_values(**STILL)
+    single = {kind: still.with_values(**{name: NEAR.values[name] for name in names}) for kind, names in PARTS.items()}
     return {"none": still, **single, "all at once": NEAR}
 
 

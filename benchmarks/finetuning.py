@@ -35,7 +35,7 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.inference.patches import crop_with_padding
 from napari_synthseg.inference.preprocess import brain_centre, rescale

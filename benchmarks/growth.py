@@ -211,7 +211,7 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
 
     import torch
 
-    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.presets import preset
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.phantom import head_phantom

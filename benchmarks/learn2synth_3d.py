@@ -34,10 +34,11 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import Grid, apply, target
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors, preset
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import SmallUNet, build_augmenter
 from napari_synthseg.training.data.label_maps import read_maps
@@ -134,17 +135,17 @@ class Heads:
         values: labels that are grouped to tissues.
     """
 
-    def __init__(self, maps: Sequence[LabelMap], priors: Priors, values: Sequence[int]) -> None:
+    def __init__(self, maps: Sequence[LabelMap], priors: GenerativeModel, values: Sequence[int]) -> None:
         self.maps, self.priors, self.values = maps, priors, values
         self.tissue = tissues(values)
 
     def __call__(self, g: torch.Generator) -> Batch:
         """(1, 1, X, Y, Z) images and (1, X, Y, Z) tissues."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
-        record = draw(self.priors, label_map, g)
+        record = self.priors.sample(label_map, g)
         sample = apply(record, label_map, Grid.centred(SHAPE, SPACING_MM))
         image = rescaled(sample.image, percentile_limits(sample.image))
-        channels = target(record, label_map, sample.labels, self.values)
+        channels = sample.target(self.values)
         return image[None, None], self.tissue[channels.long()][None]
 
 

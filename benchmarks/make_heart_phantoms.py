@@ -13,9 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from heart_phantom import contrasts, write_heart_pairs
+
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.heart_phantom import contrasts, write_heart_pairs
 
 
 def main() -> int:

@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from heart_phantom import STRUCTURES, contrasts, write_heart_pairs
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.generator.brains import crop_grid, deform, target
-from napari_synthseg.generator.heart_phantom import STRUCTURES, contrasts, write_heart_pairs
+from napari_synthseg.generator.brains import deformed
+from napari_synthseg.generator.head import crop_grid
 from napari_synthseg.generator.subregions import LEVELS, Split
 from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.pipeline import segment
@@ -85,15 +86,15 @@ class Pictures(OrganCrops):
             which = int(torch.randint(len(self.scans), (1,), generator=g))
             scan = self.scans[which]
             record = self.record(which, scan.label_map, g)
-            grid = crop_grid(scan.label_map, (self.crop,) * 3, record.crop)
-            grey = deform(record, replace(scan.label_map, index=scan.levels), grid).float()
+            grid = crop_grid(scan.label_map, (self.crop,) * 3, record["crop"]["at"])
+            grey = deformed(record, replace(scan.label_map, index=scan.levels), grid).labels.float()
             low, high = ends_of(scan)
             image = ((grey - low) / (high - low)).clamp(0, 1)
             gamma, shift, noise = torch.randn(3, generator=g).tolist()
             image = image ** float(np.exp(0.15 * gamma)) + 0.03 * shift
             image = image + abs(0.02 * noise) * torch.randn(image.shape, generator=g)
             images.append(image.clamp(0, 1))
-            targets.append(target(record, scan.label_map, deform(record, scan.label_map, grid), self.values))
+            targets.append(deformed(record, scan.label_map, grid).target(self.values))
         return torch.stack(images)[:, None], torch.stack(targets)
 
 

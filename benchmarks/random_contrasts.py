@@ -19,7 +19,7 @@ import torch
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.training.data import validation
 from napari_synthseg.training.data.label_maps import read_maps, split

@@ -39,7 +39,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.acquisition import along, blur_matrix
-from napari_synthseg.generator.degradation import DegradationRecord, degrade, normalised
+from napari_synthseg.generator.degradation import degrade, normalised
+from napari_synthseg.generator.model import Record
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, fitted
@@ -47,7 +48,7 @@ from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
-NOTHING = DegradationRecord(
+NOTHING: dict[str, Any] = dict(  # noqa: C408
     rotation_deg=(0, 0, 0), scaling=(1, 1, 1), shearing=(0, 0, 0), translation_mm=(0, 0, 0), velocity_std=0,
     velocity_grid=10, velocity_seed=0, bias_std=0, bias_grid=4, bias_seed=0, gamma=1, direction=2, slice_spacing_mm=1,
     slice_blur_mm=0, noise_std=0, noise_seed=0,
@@ -118,7 +119,7 @@ def _squeezed(scan: Volume, share: float) -> np.ndarray:
 
 
 def _degraded(scan: Volume, **changes: Any) -> Volume:
-    record = DegradationRecord.from_dict({**NOTHING.to_dict(), **changes})
+    record = Record.from_dict({**NOTHING, **changes})
     return degrade(scan, record).image
 
 

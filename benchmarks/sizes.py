@@ -19,7 +19,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS, ShapePriors
+from napari_synthseg.generator.presets import SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.prompting.decode import meant_parts
@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Changed priors and changed constants of `training.objectives.prompts`."""
 SHIPPED = {"shipped, whole answers": False, "shipped, parts that are meant": True}
 """Rows of the default weights: are parts that no prompt means left out?"""
-JUDGES = replace(ShapePriors(), object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
+JUDGES = shape_preset("both").with_values(object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
 """Priors of the scenes that judge: any size."""
 AREAS = (SMALLEST * 1024**2, LARGEST * 1024**2)
 BINS = 6
@@ -168,7 +168,7 @@ def kept(file: Path, measure: Callable[[], list[list[float]]]) -> list[list[floa
 def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> Iterator[None]:
     """Training with other priors, known under a preset's name, and other constants."""
     with ExitStack() as stack:
-        stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: replace(ShapePriors(), **priors)}))
+        stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: priors}))
         for key, value in constants.items():
             stack.enter_context(patch.object(objective, key, value))
         yield

@@ -201,7 +201,7 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
 
     import torch
 
-    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.presets import preset
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.locate_refine import LocateRefine
@@ -239,7 +239,7 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     import torch
 
     from napari_synthseg import devices
-    from napari_synthseg.generator.priors import preset
+    from napari_synthseg.generator.presets import preset
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
     from napari_synthseg.networks.unet import UNet3d
@@ -291,7 +291,7 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
     """Synthetic scenes, from priors to image and objects."""
     import torch
 
-    from napari_synthseg.generator.shapes.priors import shape_preset
+    from napari_synthseg.generator.presets import shape_preset
     from napari_synthseg.generator.shapes.scenes import scene
 
     torch.set_num_threads(args.threads or 1)

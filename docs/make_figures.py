@@ -6,15 +6,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from napari_synthseg import anatomy
-from napari_synthseg.generator.priors import preset
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.figure import PANELS, panel
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import prepared, synthesize
-from napari_synthseg.generator.steps import STEPS, step
 from napari_synthseg.io import read_volume
 from napari_synthseg.volume import Volume, to_canonical
 
@@ -57,10 +55,10 @@ def steps_figure() -> None:
     """The six panels of Figure 3 of the paper, on the bundled label map."""
     volume = read_volume(MAP)
     ready, affine = prepared(volume)
-    record = draw(preset("synthseg"), ready, torch.Generator().manual_seed(STEPS_SEED))
+    record = preset("synthseg").sample(ready, STEPS_SEED)
     figure, rows = plt.subplots(2, 3, figsize=(6.4, 4.8), layout="constrained")
-    for axes, info in zip(rows.flat, STEPS, strict=True):
-        made = step(info.letter, record, ready, affine)
+    for axes, info in zip(rows.flat, PANELS, strict=True):
+        made = panel(info.letter, record, ready, affine)
         shown(axes, made.volume, f"{info.letter}: {made.title}", labels=made.is_labels)
     saved(figure, "steps.png")
 

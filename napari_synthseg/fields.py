@@ -64,6 +64,7 @@ class Info:
         texts: for a choice, value to text; values not in it are shown as they are.
         start: value shown when an optional field is switched on.
         hidden: shown on no form.
+        aliases: further names on the command line, such as "--set".
     """
 
     unit: str | None = None
@@ -82,6 +83,7 @@ class Info:
     texts: Mapping[Any, str] | None = None
     start: Any = None
     hidden: bool | None = None
+    aliases: tuple[str, ...] | None = None
 
     def updated(self, other: Info) -> Info:
         """This with everything that the other one sets."""
@@ -353,6 +355,8 @@ def _alternatives(values: Sequence[Any]) -> str:
 
 
 def _python_value(value: Any) -> str:
+    if isinstance(value, tuple) and any(isinstance(v, Path) for v in value):
+        return repr(tuple(str(v) for v in value))
     return repr(str(value)) if isinstance(value, Path) else repr(value)
 
 

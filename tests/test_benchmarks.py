@@ -23,6 +23,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def script(name):
+    if str(BENCHMARKS) not in sys.path:  # scripts import their neighbours
+        sys.path.append(str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look themselves up there

@@ -371,7 +371,8 @@ def test_synthesize_takes_class_priors(label_map, tmp_path, capsys):
     words = [str(label_map), "-o", str(tmp_path / "out"), "--preset", "synthseg-rc", "--class-priors", str(priors)]
     assert cli.main(["synthesize", *words]) == cli.DONE
     record = json.loads((tmp_path / "out" / "truth_labels_0000_record.json").read_text())
-    assert record["class_priors"] == "t1.tsv" and record["contrast"] == "given" and {40, 200} <= set(record["means"])
+    drawn = record["steps"]["contrast"]
+    assert record["class_priors"] == "t1.tsv" and drawn["contrast"] == "given" and {40, 200} <= set(drawn["means"])
 
 
 def test_degrade_is_seeded_and_writes_records(scan, tmp_path, capsys):
@@ -381,7 +382,7 @@ def test_degrade_is_seeded_and_writes_records(scan, tmp_path, capsys):
     first, second, again, _ = (read_volume(path) for path in capsys.readouterr().out.split())
     assert np.array_equal(first.data, again.data) and not np.array_equal(first.data, second.data)
     assert np.allclose(first.affine, GRID) and first.shape == (40, 36, 24)
-    assert json.loads((tmp_path / "a" / "scan_0004_record.json").read_text())["noise_std"] <= 1
+    assert json.loads((tmp_path / "a" / "scan_0004_record.json").read_text())["steps"]["acquisition"]["noise_std"] <= 1
 
 
 @pytest.mark.parametrize("words", [["--prior", "skull_strip=1"], ["--device", "abacus"], ["-n", "0"]])
@@ -392,8 +393,7 @@ def test_degrade_refuses_what_cannot_be(scan, tmp_path, capsys, words):
 
 
 def test_presets_are_listed_and_shown(capsys):
-    from napari_synthseg.generator.priors import PRESETS
-    from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
+    from napari_synthseg.generator.presets import PRESETS, SHAPE_PRESETS
 
     assert cli.main(["presets"]) == cli.DONE
     listed = capsys.readouterr().out.splitlines()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.brains import deform, full_grid
+from napari_synthseg.generator.brains import deformed
+from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.sample import prepared
-from napari_synthseg.generator.sequences import label_mean
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
@@ -20,7 +19,7 @@ from tests.generator.builders import boxes
 from tests.inference.fakes import FakeLocateRefine, ball_scan
 from tests.test_benchmarks import script
 
-bench = script("consistency")
+bench, label_mean = script("consistency"), script("sequences").label_mean
 
 
 @pytest.fixture
@@ -37,11 +36,12 @@ def test_all_contrasts_show_one_anatomy(maps) -> None:
     record = bench.anatomy_record(label_map, 3, 0.0)
     kinds = [("T1", 1.0), ("FLAIR", 1.0), ("random1", 1.0), ("CT", 5.0)]
     made = [bench.variant(record, label_map, c, mm, i) for i, (c, mm) in enumerate(kinds)]
-    first = deform(made[0], label_map, full_grid(label_map))
-    assert all(torch.equal(deform(one, label_map, full_grid(label_map)), first) for one in made[1:])
-    assert len({one.means for one in made}) == len({one.noise_seed for one in made}) == 4
-    assert made[0].means[label_map.values.index(2)] == label_mean("T1", 2)
-    assert [one.slice_spacing_mm for one in made] == [1, 1, 1, 5] and made[3].bias_std == 0
+    first = deformed(made[0], label_map, full_grid(label_map)).labels
+    assert all(torch.equal(deformed(one, label_map, full_grid(label_map)).labels, first) for one in made[1:])
+    drawn = [one["contrast"] for one in made]
+    assert len({one["means"] for one in drawn}) == len({one["noise_seed"] for one in drawn}) == 4
+    assert drawn[0]["means"][label_map.values.index(2)] == label_mean("T1", 2)
+    assert [one["acquisition"]["spacing_mm"] for one in made] == [1, 1, 1, 5] and made[3]["bias"]["bias_std"] == 0
 
 
 def test_lesions_are_white_matter_in_the_truth(maps) -> None:
@@ -50,7 +50,7 @@ def test_lesions_are_white_matter_in_the_truth(maps) -> None:
 
 
 def test_scans_come_with_the_truth_on_their_own_voxels(maps) -> None:
-    (name, truth, scans), *_ = bench.synthetic([maps / "a.nii.gz"], ["T1", "T2"], [1.0, 4.0], 0)
+    (name, truth, scans), *_ = bench.synthetic([maps / "a.nii.gz"], ["T1", "T2"], [1.0, 4.0], 4)
     made = dict(scans)
     assert name == "a" and list(made) == ["T1", "T2", "T1 4 mm", "T2 4 mm"]
     assert all(one.shape == truth.shape and np.allclose(one.affine, truth.affine) for one in made.values())
@@ -124,7 +124,8 @@ def test_maps_are_chosen_by_name(maps) -> None:
 
 def test_the_random_contrasts_are_those_of_the_priors(maps) -> None:
     label_map, _ = prepared(maps / "a.nii.gz")
-    record = replace(bench.anatomy_record(label_map, 0, 0.5), gamma=1.0)
+    record = bench.anatomy_record(label_map, 0, 0.5)
     one, two = (bench.variant(record, label_map, f"random{i}", 1.0, i) for i in (1, 2))
-    assert one.means != two.means and one.drawn_lesions.mean == one.means[label_map.values.index(3)]
-    assert one.drawn_lesions.seed == two.drawn_lesions.seed
+    means = one["contrast"]["means"]
+    assert means != two["contrast"]["means"] and one["lesions"]["mean"] == means[label_map.values.index(3)]
+    assert one["lesions"]["seed"] == two["lesions"]["seed"]

@@ -51,7 +51,8 @@ def test_single_kinds_change_one_thing_and_together_everything() -> None:
     assert {name for names in bench.PARTS.values() for name in names} == set(bench.STILL)
     found = bench.kinds()
     assert found["all at once"] is bench.NEAR
-    assert found["noise"].noise_std == bench.NEAR.noise_std and found["noise"].bias_std == (0.0, 0.0)
+    assert found["noise"].values["noise_std"] == bench.NEAR.values["noise_std"]
+    assert found["noise"].values["bias_std"] == (0.0, 0.0)
 
 
 def test_runs_are_compared_on_the_same_images(tmp_path, labelled, monkeypatch, capsys) -> None:

@@ -26,7 +26,7 @@ from napari_synthseg.fields import (
     python_text,
     to_json,
 )
-from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
+from napari_synthseg.generator.files import SynthesizeShapesOptions
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.training.runs import RECIPES

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from napari_synthseg import cli
-from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.generator.presets import SHAPE_PRESETS
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.promptable import SINGLE
 from napari_synthseg.prompting.manifest import read_manifest
@@ -34,7 +34,7 @@ def test_bins_are_even_on_a_logarithmic_scale():
 def test_a_variant_changes_priors_and_windows_only_while_it_trains():
     before = sizes.objective.WINDOWS
     with sizes.variant("narrow", *sizes.VARIANTS["small shapes, narrow windows"]):
-        assert SHAPE_PRESETS["narrow"].object_size == (0.02, 0.22)
+        assert SHAPE_PRESETS["narrow"]["object_size"] == (0.02, 0.22)
         assert sizes.objective.WINDOWS == ((0.6, 2), (0.2, 3), (0.2, 4))
     assert "narrow" not in SHAPE_PRESETS
     assert before is sizes.objective.WINDOWS
@@ -43,7 +43,7 @@ def test_a_variant_changes_priors_and_windows_only_while_it_trains():
 def test_the_scenes_that_judge_hold_any_size():
     for priors, _ in sizes.VARIANTS.values():
         for name, (low, high) in priors.items():
-            least, most = getattr(sizes.JUDGES, name)
+            least, most = sizes.JUDGES.values[name]
             assert least < low and high < most
 
 

@@ -10,12 +10,10 @@ import tyro
 from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, Overwrite, command, follow
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.degrade_files import DegradeOptions
-    from napari_synthseg.generator.sample import SynthesizeOptions
-    from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
+    from napari_synthseg.generator.files import DegradeOptions, SynthesizeOptions, SynthesizeShapesOptions
 
 
-@command("synthesize", "generator.sample", heading=IMAGES)
+@command("synthesize", "generator.files", heading=IMAGES)
 def synthesize(
     label_map: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="LABELMAP")],
     out: Out,
@@ -30,14 +28,14 @@ def synthesize(
         out: the folder to write into.
         count: how many samples to make.
     """
-    from napari_synthseg.generator.sample import synthesize_files
+    from napari_synthseg.generator.files import synthesize_files
 
     for written in follow(synthesize_files(label_map, out, synthesis, count, overwrite=overwrite)):
         print(written)
     return DONE
 
 
-@command("synthesize-shapes", "generator.shapes.options", heading=IMAGES)
+@command("synthesize-shapes", "generator.files", heading=IMAGES)
 def synthesize_shapes(
     out: Out, synthesis: SynthesizeShapesOptions, count: Count = 1, overwrite: Overwrite = False
 ) -> int:
@@ -54,7 +52,7 @@ def synthesize_shapes(
     return DONE
 
 
-@command("degrade", "generator.degrade_files", heading=IMAGES)
+@command("degrade", "generator.files", heading=IMAGES)
 def degrade(
     inputs: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN ...")],
     out: Out,
@@ -69,7 +67,7 @@ def degrade(
         out: the folder to write into.
         count: how many to make of each scan.
     """
-    from napari_synthseg.generator.degrade_files import degrade_files
+    from napari_synthseg.generator.files import degrade_files
 
     for written in follow(degrade_files(inputs, out, degradation, count, overwrite=overwrite)):
         print(written)
@@ -83,7 +81,7 @@ def presets(name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[N
     Args:
         name: the preset to show in full.
     """
-    from napari_synthseg.generator.prior_settings import describe_preset, describe_presets
+    from napari_synthseg.generator.presets import describe_preset, describe_presets
 
     print(describe_preset(name) if name else describe_presets())
     return DONE

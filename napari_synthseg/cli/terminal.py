@@ -142,7 +142,8 @@ def options_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
         return tyro.MISSING_NONPROP if field.default is MISSING else field.default
 
     def type_of(field: Field) -> Any:
-        arg = tyro.conf.arg(metavar=METAVARS.get(field.info.path or ""), help_behavior_hint=default_hint)
+        metavar = METAVARS.get(field.info.path or "")
+        arg = tyro.conf.arg(metavar=metavar, help_behavior_hint=default_hint, aliases=field.info.aliases)
         return Annotated[hints[field.name], arg]
 
     found = [StructFieldSpec(f.name, type_of(f), default_of(f), f.help) for f in fields_of(options)]

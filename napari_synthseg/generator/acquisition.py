@@ -6,13 +6,20 @@ they are one matrix as long as the axis: exact, and a thousandth of the cost of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
 
-from napari_synthseg.generator.deformation import interpolation_matrix
+from napari_synthseg.generator.deformation import interpolation_matrix, separable
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.head import Head
 
 
 def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Gaussian blur along an axis of `n` voxels; rows sum to 1, so edges do not darken.
+    """Return a Gaussian blur along an axis of `n` voxels; rows sum to 1, so edges do not darken.
 
     Args:
         n: length of the axis.
@@ -26,7 +33,7 @@ def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> tor
 
 
 def slice_positions(n: int, spacing_mm: float, slice_spacing_mm: float) -> torch.Tensor:
-    """(slices,) float64 positions of an acquisition's slices along an axis of `n` voxels, in voxels.
+    """Return the (slices,) float64 positions of an acquisition's slices along an axis of `n` voxels, in voxels.
 
     The stack lies in the middle of the axis; a slice spacing of at most the voxel size means one slice a voxel.
     """
@@ -41,7 +48,7 @@ def slice_positions(n: int, spacing_mm: float, slice_spacing_mm: float) -> torch
 def stack_matrix(
     n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """From voxels to slices: blur by the slice profile (eq. 24), sample at the slices (eq. 25).
+    """Return the blur by the slice profile (eq. 24) and the sampling at the slices (eq. 25).
 
     Returns:
         (slices, n) matrix whose rows sum to 1; see `slice_matrix`.
@@ -55,7 +62,7 @@ def stack_matrix(
 def back_matrix(
     n: int, spacing_mm: float, slice_spacing_mm: float, device: torch.device | str = "cpu"
 ) -> torch.Tensor | None:
-    """From slices back to voxels (eq. 26): (n, slices), or None where every voxel has its slice."""
+    """Return the (n, slices) matrix from slices back to voxels (eq. 26), or None if every voxel has its slice."""
     if slice_spacing_mm <= spacing_mm:
         return None
     positions = slice_positions(n, spacing_mm, slice_spacing_mm)
@@ -67,7 +74,7 @@ def back_matrix(
 def slice_matrix(
     n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """What an acquisition in slices does along its axis: blur (eq. 24), sample (25), interpolate back (26).
+    """Return blur (eq. 24), sampling (25) and interpolation back to voxels (26) along the slice axis.
 
     Args:
         n: length of the axis, voxels.
@@ -84,5 +91,65 @@ def slice_matrix(
 
 
 def along(image: torch.Tensor, axis: int, matrix: torch.Tensor) -> torch.Tensor:
-    """One matrix (m, n) along one of the axes of (X, Y, Z)."""
+    """Apply one matrix (m, n) along one of the axes of (X, Y, Z)."""
     return torch.tensordot(image, matrix, dims=([axis], [1])).movedim(-1, axis)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """An acquisition as drawn by the step of that name.
+
+    Attributes:
+        direction: slice axis.
+        spacing_mm: distance between slices.
+        blur_mm: standard deviation of the slice profile.
+        in_plane_blur: standard deviation across the other axes, mm.
+        noise_std: standard deviation of white noise on the slices, intensities in [0, 255].
+        noise_seed: of that noise, drawn on the image's device.
+    """
+
+    direction: int
+    spacing_mm: float
+    blur_mm: float
+    in_plane_blur: float
+    noise_std: float
+    noise_seed: int
+
+    def stack(self, head: Head) -> torch.Tensor:
+        """Acquire slices of the head's image: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
+
+        Returns:
+            (X, Y, Z) with as many slices along the direction as `slice_positions` has.
+        """
+        stack = self._through(head, stack_matrix)
+        if self.noise_std > 0:
+            g = torch.Generator(device=stack.device).manual_seed(self.noise_seed)
+            noise = torch.empty_like(stack).normal_(generator=g)
+            stack = (stack + self.noise_std / 255.0 * head.noise_scale * noise).clamp_(0, 1)
+        return stack
+
+    def image(self, head: Head) -> torch.Tensor:
+        """Acquire slices, and interpolate them back to the head's voxels (eq. 26)."""
+        if self.noise_std <= 0:
+            return self._through(head, slice_matrix)  # the same, in one go
+        stack, axis = self.stack(head), self.direction
+        back = back_matrix(head.shape[axis], head.spacing[axis], self.spacing_mm, stack.device)
+        return stack if back is None else along(stack, axis, back).contiguous()
+
+    def _through(self, head: Head, slices: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Apply the matrices of all axes but those that change nothing."""
+        matrices: list[torch.Tensor | None] = []
+        for i, (n, spacing) in enumerate(zip(head.shape, head.spacing, strict=True)):
+            if i == self.direction:
+                sigma = (self.blur_mm**2 + head.pool_mm**2) ** 0.5
+                trivial = sigma == 0 and self.spacing_mm <= spacing
+                matrices.append(None if trivial else slices(n, spacing, self.spacing_mm, sigma, head.image.device))
+            else:
+                sigma = (self.in_plane_blur**2 + head.pool_mm**2) ** 0.5
+                matrices.append(None if sigma == 0 else blur_matrix(n, sigma / spacing, head.image.device))
+        if all(m is not None for m in matrices):
+            return separable(head.image, [m for m in matrices if m is not None])
+        image = head.image
+        for i, matrix in enumerate(matrices):
+            image = image if matrix is None else along(image, i, matrix)
+        return image.contiguous()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from napari_synthseg.jobs import checkpoint
+
 INTEGRATION_GRID = 48
 """Points along each axis on which the velocity field is integrated; it is far smoother than that."""
 SQUARINGS = 7
+SLAB = 32
+"""Planes sampled at once: coordinates take three times the memory of the image."""
 
 
 def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shearing: Sequence[float]) -> torch.Tensor:
-    """Linear part of the affine transform: scaling, shearing, then the rotations about x, y and z (eq. 5).
+    """Return the linear part of the affine transform: scaling, shearing, then the rotations about x, y and z (eq. 5).
 
     Returns:
         (3, 3) float64 matrix.
@@ -30,7 +35,7 @@ def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shear
 
 
 def interpolation_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
-    """Weights of linear interpolation along one axis.
+    """Return the weights of linear interpolation along one axis.
 
     Args:
         positions: (N,) positions in units of knots, 0 to knots - 1; outside, the end knot holds.
@@ -69,7 +74,7 @@ def separable(field: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Te
 
 
 def velocity_field(std: float, points: int, seed: int) -> torch.Tensor:
-    """The small random field of eq. 7.
+    """Draw the small random field of eq. 7.
 
     Returns:
         (3, points, points, points) velocities in mm, drawn on the CPU so that every device gets the same.
@@ -79,12 +84,12 @@ def velocity_field(std: float, points: int, seed: int) -> torch.Tensor:
 
 
 def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: int = SQUARINGS) -> torch.Tensor:
-    """Scaling and squaring of a stationary velocity field (eq. 9).
+    """Integrate a stationary velocity field by scaling and squaring (eq. 9).
 
     Args:
         velocity: (3, X, Y, Z) in mm.
         spacing_mm: distance between points along each axis.
-        squarings: how many times the transform is composed with itself.
+        squarings: number of times the transform is composed with itself.
 
     Returns:
         (3, X, Y, Z) displacements in mm.
@@ -109,7 +114,7 @@ def displacement_field(
 ) -> torch.Tensor:
     """Draw, upsample and integrate a velocity field over a field of view (eq. 6-9).
 
-    The last few are kept, since one head is often looked at on several grids: do not change the result in place.
+    The last few are cached, since one head is often made on several grids: do not change the result in place.
 
     Returns:
         (3, n, n, n) displacements in mm on a grid whose end points lie on the ends of the field of view.
@@ -118,3 +123,107 @@ def displacement_field(
     small = velocity_field(std, points, seed).to(device)
     up = interpolation_matrix(torch.linspace(0, points - 1, n, device=device), points)
     return integrate(separable(small, (up, up, up)), [f / (n - 1) for f in field_mm])
+
+
+Coordinates = Callable[[slice], Iterator[torch.Tensor]]
+"""For a part of the first axis: (X, Y, Z) coordinates along each of a source's axes, one after another."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A spatial transform as drawn: affine after non-linear deformation (eq. 10), after a mirror.
+
+    Attributes:
+        linear: (3, 3) float64, see `affine_matrix`.
+        translation_mm: shift.
+        flip: whether left and right are exchanged.
+        velocity: standard deviation (mm), control points along each axis and seed of the velocity field.
+    """
+
+    linear: torch.Tensor
+    translation_mm: Sequence[float]
+    flip: bool
+    velocity: tuple[float, int, int]
+
+    def coordinates(
+        self,
+        axes: Sequence[torch.Tensor],
+        spacing: Sequence[float],
+        centre: Sequence[float],
+        field_mm: tuple[float, float, float],
+        device: torch.device,
+    ) -> Coordinates:
+        """Return the places in a source that the voxels of a grid show.
+
+        Args:
+            axes: float64 positions of the grid's voxels along each axis, mm from the centre.
+            spacing: voxel size of the source, mm.
+            centre: voxel coordinates of the source about which the transform acts.
+            field_mm: field of view over which the velocity field is drawn.
+            device: of the coordinates, which are in voxels of the source.
+        """
+        sign = torch.tensor([-1.0 if self.flip else 1.0, 1.0, 1.0], dtype=torch.float64)
+        scale = torch.tensor(spacing, dtype=torch.float64)
+        matrix = sign[:, None] * self.linear / scale[:, None]
+        shift = sign * torch.tensor(self.translation_mm, dtype=torch.float64) / scale
+        shift = shift + torch.tensor(centre, dtype=torch.float64)
+        lines = [[(matrix[i, j] * axes[j]).float().to(device) for j in range(3)] for i in range(3)]
+        bend = None
+        if self.velocity[0] > 0:
+            u = displacement_field(*self.velocity, field_mm, device)
+            n = u.shape[-1]
+            back = [interpolation_matrix((a / f + 0.5) * (n - 1), n) for a, f in zip(axes, field_mm, strict=True)]
+            back = [b.to(device) for b in back]
+            u = torch.einsum("ij,jxyz->ixyz", matrix.float().to(device), u)
+            bend = u, back
+
+        def of(part: slice) -> Iterator[torch.Tensor]:
+            moved = None
+            if bend is not None:
+                u, (x, y, z) = bend
+                moved = separable(u, (x[part], y, z))
+            for i, (x, y, z) in enumerate(lines):
+                at = x[part][:, None, None] + float(shift[i]) + y[None, :, None] + z[None, None, :]
+                if moved is not None:
+                    at += moved[i]
+                yield at
+
+        return of
+
+
+def nearest(index: torch.Tensor, coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
+    """Look labels up by nearest neighbour; outside, the border holds.
+
+    Args:
+        index: (X, Y, Z) labels.
+        coordinates: of the voxels in it.
+        shape: of the result.
+    """
+    flat = None
+    for at, size in zip(coordinates(slice(None)), index.shape, strict=True):
+        checkpoint()
+        at = at.round_().clamp_(0, size - 1).int()
+        flat = at if flat is None else flat.mul_(size).add_(at)
+    assert flat is not None
+    return index.reshape(-1).index_select(0, flat.reshape(-1)).reshape(*shape)
+
+
+def sampled(source: torch.Tensor, coordinates: Coordinates, shape: Sequence[int], mode: str) -> torch.Tensor:
+    """Sample an array; 0 outside.
+
+    Args:
+        source: (X, Y, Z) of any type; by nearest neighbour, the result has it too.
+        coordinates: of the voxels in it.
+        shape: of the result.
+        mode: "bilinear" or "nearest".
+    """
+    dtype = torch.float32 if mode == "bilinear" else source.dtype
+    made = torch.empty(*shape, dtype=dtype, device=source.device)
+    whole = source[None, None].float()
+    for start in range(0, shape[0], SLAB):
+        checkpoint()
+        part = slice(start, start + SLAB)
+        each = [at * (2.0 / max(n - 1, 1)) - 1.0 for at, n in zip(coordinates(part), source.shape, strict=True)]
+        where = torch.stack(each[::-1], -1)[None]
+        made[part] = F.grid_sample(whole, where, mode=mode, align_corners=True)[0, 0].to(made.dtype)
+    return made

@@ -20,10 +20,8 @@ from scipy.ndimage import map_coordinates
 from napari_synthseg.anatomy import CORTEX, LESION, WHITE_MATTER
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.lesions import LesionRecord
+from napari_synthseg.generator.steps.labels import LESIONS_OF_THE_MAP
 
-OF_THE_MAP = {25: 2, 57: 41}
-"""Lesions that SynthSeg's label maps hold, and the white matter around each."""
 VENTRICLES = (4, 43, 136, 163)
 """Lateral ventricles with their choroid plexus."""
 SPARED_MM = 2.0
@@ -52,7 +50,23 @@ FULL = 0.4
 """Of the white matter that lesions may cover, this much at most."""
 
 
-def with_lesions(label_map: LabelMap, lesions: LesionRecord) -> LabelMap:
+@dataclass(frozen=True)
+class Painting:
+    """Lesions of one sample, as drawn by the step of that name."""
+
+    load_ml: float
+    """Volume of all of them on the label map, before the deformation."""
+    periventricular: float
+    """Fraction of the load in caps and bands around the ventricles."""
+    size_mm3: tuple[float, float]
+    """Volumes of deep lesions: log-uniform between these."""
+    symmetry: float
+    """Similarity of both sides, 0-1."""
+    seed: int
+    """Of places, sizes and shapes."""
+
+
+def with_lesions(label_map: LabelMap, lesions: Painting) -> LabelMap:
     """The map with its lesions painted, and its table with two more rows of value 77: theirs, left and right.
 
     The rows' targets are 77; all that stood in the table stays where it was.
@@ -84,10 +98,10 @@ def table_with_lesions(label_map: LabelMap) -> LabelMap:
 
 
 @lru_cache(maxsize=2)
-def painted(label_map: LabelMap, lesions: LesionRecord) -> torch.Tensor:
+def painted(label_map: LabelMap, lesions: Painting) -> torch.Tensor:
     """(X, Y, Z) uint8: the map's indices with those of its lesions, on its device.
 
-    The last ones are kept, since one head is looked at on several grids: do not change the result in place.
+    The last ones are cached, since one head is made on several grids: do not change the result in place.
     """
     places = _places(label_map)
     if places is None or not (count := _voxels(lesions, places)):
@@ -127,7 +141,7 @@ def _places(label_map: LabelMap) -> Places | None:
     """Where lesions may lie in a map; None where nowhere."""
     whole, spacing = label_map.index.cpu().numpy(), label_map.spacing
     left, right = (
-        _table(label_map, [value, *(lesion for lesion, tissue in OF_THE_MAP.items() if tissue == value)])
+        _table(label_map, [value, *(lesion for lesion, tissue in LESIONS_OF_THE_MAP.items() if tissue == value)])
         for value in WHITE_MATTER
     )
     box = _box((left | right)[whole], NEAR_MM / spacing)
@@ -183,12 +197,12 @@ def _distance(mask: np.ndarray, spacing: float) -> np.ndarray:
     return edt(~mask, anisotropy=(spacing,) * 3)
 
 
-def _voxels(lesions: LesionRecord, places: Places) -> int:
+def _voxels(lesions: Painting, places: Places) -> int:
     """How many voxels are to be covered."""
     return min(round(lesions.load_ml * 1000 / places.spacing**3), int(FULL * len(places.horns)))
 
 
-def _chosen(lesions: LesionRecord, places: Places, count: int) -> np.ndarray:
+def _chosen(lesions: Painting, places: Places, count: int) -> np.ndarray:
     """(N,) bool: which places lesions cover, `count` of them where there is room."""
     g = torch.Generator().manual_seed(lesions.seed)
     rough = _roughness(places, lesions.symmetry, g)

@@ -6,30 +6,17 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_synthseg.generator.model import Record
     from napari_synthseg.volume import Volume
 
 ENDS = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "record.json")
-"""What follows the stem in the names of a sample's files."""
-
-
-class Record(Protocol):
-    """What a sample was made with."""
-
-    def to_dict(self) -> dict:
-        """Plain numbers, lists and strings."""
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse."""
-
-
-Made = TypeVar("Made", bound=Record)
+"""Ends of the names of a sample's files, after the stem."""
 
 
 class Sample(Protocol):
@@ -44,7 +31,7 @@ class Sample(Protocol):
 
 
 def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) -> str:
-    """The stem, or with a number behind it where a folder holds a sample of that name: other priors, the same seed."""
+    """Return the stem, numbered if a folder holds a sample of that name (the same seed, other priors)."""
     number, found = 1, stem
     while any((Path(folder) / f"{found}_{end}").exists() for end in ends):
         number += 1
@@ -53,7 +40,7 @@ def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) 
 
 
 def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Sequence[str] = ENDS) -> None:
-    """Look before the work, so that nothing is begun that cannot be written.
+    """Check before the work that all samples can be written.
 
     Raises:
         InputError: the folder holds a sample of one of these names.
@@ -71,8 +58,8 @@ def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Map
     Args:
         folder: made if missing.
         stem: beginning of the names.
-        sample: what to write; without labels there is no labels file.
-        facts: what the record file says besides the record itself.
+        sample: to write; without labels there is no labels file.
+        facts: entries of the record file besides the record itself.
 
     Returns:
         The image's path.
@@ -119,24 +106,29 @@ def save_files(folder: str | os.PathLike, write: Callable[[Path], None]) -> None
         raise InputError(f"The folder {folder} cannot be written to ({reason}): choose another one.") from error
 
 
-def read_record(path: str | os.PathLike, kind: type[Made]) -> Made:
-    """The record in a `<stem>_record.json`.
+def read_record(path: str | os.PathLike, step: str) -> Record:
+    """Read the record of a `<stem>_record.json`, of this version or an earlier one.
 
     Args:
         path: the file.
-        kind: of what, such as `Record` or `DegradationRecord`.
+        step: one that the record must have, such as contrast for a head.
 
     Raises:
-        InputError: it cannot be read, or holds none of that kind.
+        InputError: it cannot be read, or is no such record.
     """
+    from napari_synthseg.generator.model import Record
+
     try:
-        return kind.from_dict(read_record_file(path))
-    except (KeyError, TypeError) as error:
+        record = Record.from_dict(read_record_file(path))
+        if step not in record:
+            raise KeyError(step)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no complete record of such a sample: choose another one.") from error
+    return record
 
 
 def read_record_file(path: str | os.PathLike) -> dict[str, Any]:
-    """What stands in a `<stem>_record.json`: the facts and the record.
+    """Read a `<stem>_record.json`: the facts and the record.
 
     Raises:
         InputError: it cannot be read, or is no record.

@@ -1,19 +1,20 @@
-"""Small label maps and records for the tests of the generative model."""
+"""Small label maps and records for the tests of the generative models."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
 
 from napari_synthseg.generator.labelmap import LabelMap, prepare
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.presets import STILL as UNMOVED
+from napari_synthseg.generator.presets import preset
 
-STILL = Priors(rotation_deg=(0, 0), scaling=(1, 1), shearing=(0, 0), translation_mm=(0, 0), velocity_std=(0, 0),
-               bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1), in_plane_blur=0.0, skull_strip=0.0,
-               flip=0.0, lesions=1.0, background_zero=0.0, background_low=0.0)  # fmt: skip
+PAPER = preset("synthseg")
+STILL = PAPER.with_values(**UNMOVED, bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1), in_plane_blur=0.0,
+                          skull_strip=0.0, flip=0.0, lesions=1.0, background_zero=0.0,
+                          background_low=0.0)  # fmt: skip
 """Priors under which nothing moves, blurs or bends."""
 
 
@@ -29,5 +30,13 @@ def small_map(**kwargs) -> LabelMap:
     return prepare(boxes(**kwargs), name="boxes")
 
 
-def record(priors: Priors = STILL, seed: int = 0, label_map: LabelMap | None = None, **changes) -> Record:
-    return replace(draw(priors, label_map or small_map(), torch.Generator().manual_seed(seed)), **changes)
+def record(priors: GenerativeModel = STILL, seed: int = 0, label_map: LabelMap | None = None, **changes: Any) -> Record:
+    """A record with some of its params changed, by their names."""
+    return edited(priors.sample(label_map or small_map(), seed), **changes)
+
+
+def edited(drawn: Record, **changes: Any) -> Record:
+    for name, value in changes.items():
+        step = next(step for step, params in drawn.steps.items() if name in params)
+        drawn = drawn.changed(step, **{name: value})
+    return drawn

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from napari_synthseg.generator.acquisition import blur_matrix, slice_matrix
-from napari_synthseg.generator.brains import Grid, apply, apply_batch, crop_grid, deform, full_grid, target
+from napari_synthseg.generator.brains import apply, apply_batch, deformed
+from napari_synthseg.generator.head import Grid, crop_grid, full_grid
 from napari_synthseg.generator.labelmap import load, prepare, save
-from napari_synthseg.generator.priors import Priors
-from tests.generator.builders import STILL, boxes, record, small_map
+from tests.generator.builders import PAPER, STILL, boxes, record, small_map
 
 VALUES = (0, 2, 24, 41)
 
 
 def test_standing_still_gives_the_map_back() -> None:
     m, data = small_map(), boxes()
-    labels = deform(record(), m, full_grid(m))
+    labels = deformed(record(), m, full_grid(m)).labels
     assert np.array_equal(np.array(m.values)[labels.numpy()], data)
 
 
@@ -32,8 +32,8 @@ def test_means_and_deviations_are_those_of_the_record() -> None:
     for i, value in enumerate(m.values):
         inside = raw[s.labels == i]
         if len(inside) > 500 and value:
-            assert inside.mean().item() == pytest.approx(r.means[i], abs=2.0)
-            assert inside.std().item() == pytest.approx(r.stds[i], rel=0.1)
+            assert inside.mean().item() == pytest.approx(r["contrast"]["means"][i], abs=2.0)
+            assert inside.std().item() == pytest.approx(r["contrast"]["stds"][i], rel=0.1)
 
 
 @pytest.mark.parametrize(("kind", "gone"), [("none", set()), ("all", {24, 507}), ("keep-csf", {507})])
@@ -46,14 +46,14 @@ def test_skull_stripping_removes_what_table_s2_says(kind: str, gone: set[int]) -
     for i, value in enumerate(m.values):
         if (s.labels == i).any():
             assert shown[s.labels == i].unique().tolist() == [10.0 if value in gone else 10.0 * (i + 1)]
-    csf = target(r, m, s.labels, VALUES)[s.labels == m.values.index(24)]
+    csf = s.target(VALUES)[s.labels == m.values.index(24)]
     assert set(csf.tolist()) == {0 if 24 in gone else VALUES.index(24)}
 
 
 def test_unwanted_labels_are_reset_and_lesions_count_as_white_matter() -> None:
     m = small_map()
     s = apply(record(), m, full_grid(m))
-    channels = target(record(), m, s.labels, VALUES)
+    channels = s.target(VALUES)
     assert set(channels[s.labels == m.values.index(507)].tolist()) == {0}
     assert set(channels[s.labels == m.values.index(25)].tolist()) == {VALUES.index(2)}
 
@@ -71,7 +71,7 @@ def test_dropped_lesions_look_like_white_matter() -> None:
 def test_a_flip_mirrors_the_map_and_swaps_its_sides() -> None:
     m = small_map()
     grid = Grid.centred((101, 15, 15))
-    plain, flipped = (deform(record(flip=f), m, grid) for f in (False, True))
+    plain, flipped = (deformed(record(flip=f), m, grid).labels for f in (False, True))
     values = np.array(m.values)
     swap = {2: 41, 41: 2, 25: 57}
     expected = np.vectorize(lambda v: swap.get(v, v))(values[plain.numpy()])[::-1]
@@ -81,30 +81,30 @@ def test_a_flip_mirrors_the_map_and_swaps_its_sides() -> None:
 def test_translation_moves_by_millimetres() -> None:
     m = small_map()
     grid = full_grid(m)
-    a, b = deform(record(), m, grid), deform(record(translation_mm=(0.0, 5.0, 0.0)), m, grid)
+    a, b = (deformed(record(translation_mm=(0.0, mm, 0.0)), m, grid).labels for mm in (0.0, 5.0))
     assert torch.equal(a[:, 5:], b[:, :-5])
 
 
 def test_the_same_head_at_two_spacings() -> None:
     m = small_map()
-    r = record(replace(STILL, rotation_deg=(5, 9), velocity_std=(2, 2)), label_map=m)
-    fine = deform(r, m, Grid.centred((80, 40, 40), 1.0))
-    coarse = deform(r, m, Grid.centred((40, 20, 20), 2.0))
+    r = record(STILL.with_values(rotation_deg=(5, 9), velocity_std=(2, 2)), label_map=m)
+    fine = deformed(r, m, Grid.centred((80, 40, 40), 1.0)).labels
+    coarse = deformed(r, m, Grid.centred((40, 20, 20), 2.0)).labels
     same = fine.reshape(40, 2, 20, 2, 20, 2).eq(coarse[:, None, :, None, :, None])
     assert same.float().mean() > 0.9
 
 
 def test_a_crop_is_part_of_the_whole() -> None:
     m = small_map()
-    r = record(replace(STILL, rotation_deg=(5, 9)), label_map=m)
-    whole = deform(r, m, full_grid(m))
-    part = deform(r, m, crop_grid(m, (32, 16, 16), (0.0, 1.0, 0.5)))
+    r = record(STILL.with_values(rotation_deg=(5, 9)), label_map=m)
+    whole = deformed(r, m, full_grid(m)).labels
+    part = deformed(r, m, crop_grid(m, (32, 16, 16), (0.0, 1.0, 0.5))).labels
     assert torch.equal(part, whole[:32, 4:, 2:18])
 
 
 def test_images_lie_between_zero_and_one_and_repeat() -> None:
     m = small_map()
-    r = record(Priors(), seed=11, label_map=m)
+    r = record(PAPER, seed=11, label_map=m)
     a, b = apply(r, m, full_grid(m)), apply(r, m, full_grid(m))
     assert torch.equal(a.image, b.image)
     assert a.image.min() >= 0 and a.image.max() <= 1
@@ -113,7 +113,7 @@ def test_images_lie_between_zero_and_one_and_repeat() -> None:
 
 def test_a_batch_is_its_samples() -> None:
     m = small_map()
-    records = [record(Priors(), seed=s, label_map=m) for s in (1, 2)]
+    records = [record(PAPER, seed=s, label_map=m) for s in (1, 2)]
     images, targets = apply_batch(records, [m, m], [full_grid(m)] * 2, VALUES)
     assert images.shape == (2, 1, *full_grid(m).shape)
     assert torch.equal(images[1, 0], apply(records[1], m, full_grid(m)).image)
@@ -157,7 +157,7 @@ def test_arrays_that_are_no_label_maps_are_refused(data: np.ndarray) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_devices_agree_on_labels() -> None:
     m = small_map()
-    r = record(Priors(), seed=3, label_map=m)
-    a = deform(r, m, full_grid(m))
-    b = deform(r, m.to("cuda"), full_grid(m)).cpu()
+    r = record(PAPER, seed=3, label_map=m)
+    a = deformed(r, m, full_grid(m)).labels
+    b = deformed(r, m.to("cuda"), full_grid(m)).labels.cpu()
     assert (a == b).float().mean() > 0.999

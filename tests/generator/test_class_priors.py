@@ -8,7 +8,8 @@ import pytest
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.class_priors import read_class_priors
-from napari_synthseg.generator.sample import SynthesizeOptions, synthesize
+from napari_synthseg.generator.files import SynthesizeOptions
+from napari_synthseg.generator.sample import synthesize
 from napari_synthseg.volume import Volume
 from tests.generator.builders import boxes, small_map
 from tests.shared_data import shared
@@ -88,8 +89,8 @@ def test_synthseg_s_own_t1_arrays_without_their_classes_are_refused() -> None:
 def test_the_contrast_is_the_table_s(tmp_path) -> None:
     path = table(tmp_path, "structure\tmean\tsd\n2\t200\t0\n41\t50\t0\n")
     priors = SynthesizeOptions(preset="synthseg-rc", class_priors=path).priors()
-    record = synthesize(Volume(boxes(side=12), np.eye(4)), priors, seed=1).record
+    drawn = synthesize(Volume(boxes(side=12), np.eye(4)), priors, seed=1).record["contrast"]
     m = small_map()
     at = {value: i for i, value in enumerate(m.values)}
-    assert (record.means[at[2]], record.means[at[41]], record.stds[at[2]]) == (200, 50, 0)
-    assert record.contrast == "given" and record.means[at[507]] not in (0, 200, 50)
+    assert (drawn["means"][at[2]], drawn["means"][at[41]], drawn["stds"][at[2]]) == (200, 50, 0)
+    assert drawn["contrast"] == "given" and drawn["means"][at[507]] not in (0, 200, 50)

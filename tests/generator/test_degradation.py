@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation import (
-    DegradationPriors,
-    DegradationRecord,
-    degrade,
-    degrade_batch,
-    degraded,
-    draw_degradation,
-    normalised,
-)
+from napari_synthseg.generator.degradation import degrade, degrade_batch, degraded, normalised
+from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.presets import STILL as UNMOVED
+from napari_synthseg.generator.presets import degradation, preset
 from napari_synthseg.jobs import Stopped, stoppable
 from napari_synthseg.volume import Volume, to_canonical
+from tests.generator.builders import edited
 
-STILL = DegradationPriors(rotation_deg=(0, 0), scaling=(1, 1), shearing=(0, 0), translation_mm=(0, 0),
-                          velocity_std=(0, 0), bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1),
-                          slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
+WILD = degradation()
+STILL = WILD.with_values(**UNMOVED, bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1),
+                         slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
 """Priors under which nothing changes."""
 
 
@@ -36,27 +29,26 @@ def scan(shape=(40, 36, 32), spacing=1.0) -> Volume:
     return Volume(data, np.diag([spacing, spacing, spacing, 1.0]))
 
 
-def record(priors: DegradationPriors = STILL, seed: int = 0, **changes) -> DegradationRecord:
-    return replace(draw_degradation(priors, torch.Generator().manual_seed(seed)), **changes)
+def record(priors: GenerativeModel = STILL, seed: int = 0, **changes) -> Record:
+    return edited(priors.sample(seed=seed), **changes)
 
 
-def test_a_seed_draws_the_same_record_again_and_it_survives_json() -> None:
-    a, b = record(DegradationPriors(), 5), record(DegradationPriors(), 5)
-    assert a == b == DegradationRecord.from_dict(json.loads(json.dumps(a.to_dict())))
-    assert a != record(DegradationPriors(), 6)
+def test_the_priors_are_those_of_table_s1() -> None:
+    p = WILD.values
+    assert (p["rotation_deg"], p["scaling"], p["translation_mm"]) == ((-25, 25), (0.5, 1.5), (-50, 50))
+    assert (p["velocity_std"][1] ** 2, p["bias_std"][1] ** 2) == pytest.approx((4, 3))
+    assert (p["gamma_exponent"], p["slice_blur_mm"], p["slice_spacing_mm"], p["noise_std"]) == (
+        (0.3, 3), (0.5, 8), (1, 12), (0, 50))  # fmt: skip
 
 
-def test_changing_one_prior_changes_only_that() -> None:
-    a, b = (record(p, 9).to_dict() for p in (DegradationPriors(), DegradationPriors(bias_std=(2.0, 2.5))))
-    assert {k for k in a if a[k] != b[k]} == {"bias_std"}
+def test_they_are_wider_than_the_generative_model_s() -> None:
+    wide, narrow = WILD.values, preset("synthseg-plus").values
+    for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "bias_std", "noise_std"):
+        assert wide[name][0] <= narrow[name][0] and wide[name][1] > narrow[name][1]
 
 
-def test_draws_fill_their_ranges() -> None:
-    some = [record(DegradationPriors(), seed) for seed in range(200)]
-    spacing = [r.slice_spacing_mm for r in some]
-    assert 1 <= min(spacing) < 1.5 and 11.5 < max(spacing) <= 12
-    assert {r.direction for r in some} == {0, 1, 2}
-    assert all(0.5 <= s <= 1.5 for r in some for s in r.scaling)
+def test_it_is_made_of_steps_of_the_generative_model() -> None:
+    assert [step.name for step in WILD.steps] == ["spatial", "bias", "gamma", "acquisition"]
 
 
 def test_nothing_changes_under_still_priors() -> None:
@@ -81,7 +73,7 @@ def test_a_translation_is_in_millimetres_and_leaves_emptiness() -> None:
 def test_labels_move_with_the_image() -> None:
     image = scan()
     labels = image.with_data(np.where(image.data > 120, 1033, np.where(image.data > 50, 17, 0)).astype(np.int32))
-    wild = replace(STILL, rotation_deg=(10, 20), scaling=(0.8, 0.9), velocity_std=(1, 1))
+    wild = STILL.with_values(rotation_deg=(10, 20), scaling=(0.8, 0.9), velocity_std=(1, 1))
     made = degrade(image, record(wild), labels)
     assert made.labels is not None
     assert set(np.unique(made.labels.data)) == {0, 17, 1033}
@@ -107,7 +99,7 @@ def test_the_result_lies_on_the_grid_of_the_scan_whatever_its_layout() -> None:
     turned = Volume(canonical.data.transpose(2, 0, 1)[::-1], np.array(
         [[0, 1.0, 0, 3], [0, 0, 1, -4], [-1, 0, 0, 31 + 9], [0, 0, 0, 1]]))  # fmt: skip
     assert np.array_equal(to_canonical(turned).data, canonical.data)
-    r = record(DegradationPriors(), 2)
+    r = record(WILD, 2)
     a, b = degrade(canonical, r).image, degrade(turned, r).image
     assert np.array_equal(b.affine, turned.affine) and b.shape == turned.shape
     assert np.array_equal(to_canonical(b).data, a.data)
@@ -116,7 +108,7 @@ def test_the_result_lies_on_the_grid_of_the_scan_whatever_its_layout() -> None:
 @pytest.mark.parametrize("direction", [0, 1, 2])
 def test_slices_are_thick_along_their_direction_only(direction) -> None:
     noise = Volume(np.random.default_rng(0).random((40, 40, 40), np.float32), np.eye(4))
-    made = degrade(noise, record(direction=direction, slice_spacing_mm=6.0, slice_blur_mm=2.0)).image.data
+    made = degrade(noise, record(direction=direction, spacing_mm=6.0, blur_mm=2.0)).image.data
     rough = [np.abs(np.diff(made, axis=i)).mean() for i in range(3)]
     assert int(np.argmin(rough)) == direction and min(rough) < 0.5 * sorted(rough)[1]
 
@@ -128,13 +120,13 @@ def test_noise_gamma_and_bias() -> None:
                                                                                              rel=0.05)  # fmt: skip
     assert np.allclose(degrade(scan(), record(gamma=2.0)).image.data, plain**2, atol=1e-4)
     ball = (plain > 0.3) & (plain < 0.9)
-    assert degrade(scan(), record(bias_std=0.5)).image.data[ball].std() > 3 * plain[ball].std() + 0.02
+    assert degrade(scan(), record(bias_std=0.5, bias_seed=2)).image.data[ball].std() > 3 * plain[ball].std() + 0.02
 
 
 def test_a_batch_is_its_samples() -> None:
     images = torch.from_numpy(np.stack([normalised(scan().data)] * 2))[:, None]
     labels = (images[:, 0] > 20).to(torch.uint8)
-    records = [record(DegradationPriors(), seed) for seed in (1, 2)]
+    records = [record(WILD, seed) for seed in (1, 2)]
     made, moved = degrade_batch(images, records, labels=labels)
     assert made.shape == images.shape and moved is not None and moved.dtype == torch.uint8
     for i, r in enumerate(records):
@@ -156,7 +148,7 @@ def test_outliers_and_holes_do_not_darken_a_scan() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_devices_agree() -> None:
-    r = record(replace(DegradationPriors(), noise_std=(0, 0)), 4)
+    r = record(WILD.with_values(noise_std=(0, 0)), 4)
     a, b = (degrade(scan(), r, device=device).image.data for device in ("cpu", "cuda"))
     assert np.abs(a - b).max() < 1e-2
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cc3d
 import numpy as np
@@ -12,17 +11,17 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import Grid, deform, full_grid, imaged_labels, mixture, target, target_table
+from napari_synthseg.generator.brains import deformed, run
+from napari_synthseg.generator.figure import panel
+from napari_synthseg.generator.head import Grid, full_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
-from napari_synthseg.generator.lesion_painting import DEEP_MM, MIDLINE_MM, SPARED_MM, painted, with_lesions
-from napari_synthseg.generator.lesions import LEAST_CONTRAST, LesionRecord
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import Record, draw
-from napari_synthseg.generator.steps import step
-from tests.generator.builders import STILL, small_map
+from napari_synthseg.generator.lesion_painting import DEEP_MM, MIDLINE_MM, SPARED_MM, Painting, painted, with_lesions
+from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.steps.lesions import LEAST_CONTRAST
+from tests.generator.builders import PAPER, STILL, edited, small_map
 
-ON = replace(Priors(), lesion_load_ml=(0.0, 60.0))
-SOME = LesionRecord(load_ml=8.0, periventricular=0.5, size_mm3=(5.0, 800.0), symmetry=0.5, mean=200.0, std=1.0, seed=3)
+ON = PAPER.with_values(lesion_load_ml=(0.0, 60.0))
+SOME = Painting(load_ml=8.0, periventricular=0.5, size_mm3=(5.0, 800.0), symmetry=0.5, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def head(data) -> LabelMap:
     return prepare(data, name="head")
 
 
-def lesions_of(head: LabelMap, lesions: LesionRecord) -> np.ndarray:
+def lesions_of(head: LabelMap, lesions: Painting) -> np.ndarray:
     return painted(head, lesions).numpy() >= len(head.values)
 
 
@@ -53,12 +52,14 @@ def values_of(head: LabelMap) -> np.ndarray:
     return np.array(head.values)[head.index.numpy()]
 
 
-def drawn(priors: Priors = ON, seed: int = 0, label_map: LabelMap | None = None) -> Record:
-    return draw(priors, label_map or small_map(), torch.Generator().manual_seed(seed))
+def drawn(priors: GenerativeModel = ON, seed: int = 0, label_map: LabelMap | None = None) -> Record:
+    return priors.sample(label_map or small_map(), seed)
 
 
-def still(head: LabelMap, some: LesionRecord | None = SOME, **changes) -> Record:
-    return replace(drawn(STILL, 0, head), drawn_lesions=some, **changes)
+def still(head: LabelMap, some: Painting | None = SOME, lesions: bool = True, **changes) -> Record:
+    record = drawn(STILL.with_values(lesion_load_ml=(1.0, 1.0)), 0, head).changed("labels", lesions=lesions)
+    painted = {} if some is None else {**asdict(some), "mean": 200.0, "std": 1.0}
+    return edited(record.changed("lesions", **painted) if some else record.without("lesions"), **changes)
 
 
 # Drawing
@@ -66,22 +67,14 @@ def still(head: LabelMap, some: LesionRecord | None = SOME, **changes) -> Record
 
 def test_none_by_default_and_the_rest_of_a_record_does_not_notice() -> None:
     for seed in range(5):
-        without, with_ = drawn(Priors(), seed), drawn(ON, seed)
-        assert without.drawn_lesions is None and with_.drawn_lesions is not None
-        assert replace(with_, drawn_lesions=None) == without
-
-
-def test_records_survive_json_and_those_of_before_open() -> None:
-    for record in (drawn(ON), drawn(Priors())):
-        assert Record.from_dict(json.loads(json.dumps(record.to_dict()))) == record
-    assert "drawn_lesions" not in drawn(Priors()).to_dict()
-    with pytest.raises(KeyError):
-        Record.from_dict({k: v for k, v in drawn(ON).to_dict().items() if k != "gamma"})
+        without, with_ = drawn(PAPER, seed), drawn(ON, seed)
+        assert "lesions" not in without and "lesions" in with_
+        assert with_.without("lesions") == without
 
 
 def test_loads_lie_in_their_range_and_small_ones_are_common() -> None:
     loads = np.array(
-        [drawn(replace(ON, lesion_load_ml=(2.0, 60.0)), seed).drawn_lesions.load_ml for seed in range(300)]
+        [drawn(ON.with_values(lesion_load_ml=(2.0, 60.0)), seed)["lesions"]["load_ml"] for seed in range(300)]
     )
     assert loads.min() >= 2 and 50 < loads.max() <= 60
     assert np.median(loads) < 15 < loads.mean() + 5
@@ -91,15 +84,16 @@ def test_loads_lie_in_their_range_and_small_ones_are_common() -> None:
 def test_lesions_look_different_from_white_matter(tissue: float) -> None:
     m = small_map(values=(2, 41, 3, 42, 4))
     for seed in range(60):
-        record = drawn(replace(ON, tissue_contrast=tissue), seed, m)
+        record = drawn(ON.with_values(tissue_contrast=tissue), seed, m)
         at = {v: i for i, v in enumerate(m.values)}
-        white = (record.means[at[2]] + record.means[at[41]]) / 2
-        assert abs(record.drawn_lesions.mean - white) > LEAST_CONTRAST - 1e-6
-        assert ON.mean[0] <= record.drawn_lesions.mean <= ON.mean[1]
+        means, mean = record["contrast"]["means"], record["lesions"]["mean"]
+        white = (means[at[2]] + means[at[41]]) / 2
+        assert abs(mean - white) > LEAST_CONTRAST - 1e-6
+        assert ON["contrast"].mean[0] <= mean <= ON["contrast"].mean[1]
 
 
 def test_without_white_matter_there_are_none() -> None:
-    assert drawn(ON, 0, small_map(values=(3, 42))).drawn_lesions is None
+    assert "lesions" not in drawn(ON, 0, small_map(values=(3, 42)))
 
 
 def test_impossible_priors_are_refused() -> None:
@@ -109,7 +103,7 @@ def test_impossible_priors_are_refused() -> None:
         "lesion_size_mm3": (0.0, 1.0),
     }.items():
         with pytest.raises(InputError, match=name):
-            Priors(**{name: value})
+            PAPER.with_values(**{name: value})
 
 
 # Painting
@@ -201,37 +195,36 @@ def test_maps_with_too_many_labels_are_refused(data) -> None:
 def test_lesions_bend_with_the_head_and_change_sides_with_it(head) -> None:
     grid = full_grid(head)
     k = len(head.values)
-    plain, flipped = (deform(still(head, flip=flip), head, grid) for flip in (False, True))
+    plain, flipped = (deformed(still(head, flip=flip), head, grid).labels for flip in (False, True))
     assert torch.equal((plain == k).flip(0), flipped == k + 1)
-    moved = deform(still(head, translation_mm=(0.0, 4.0, 0.0)), head, grid)
+    moved = deformed(still(head, translation_mm=(0.0, 4.0, 0.0)), head, grid).labels
     assert torch.equal((moved >= k)[:, :-4], (plain >= k)[:, 4:])
 
 
 def test_the_same_lesions_on_two_grids(head) -> None:
-    fine = deform(still(head), head, Grid.centred((80, 96, 64), 1.0)) >= len(head.values)
-    coarse = deform(still(head), head, Grid.centred((40, 48, 32), 2.0)) >= len(head.values)
+    fine = deformed(still(head), head, Grid.centred((80, 96, 64), 1.0)).labels >= len(head.values)
+    coarse = deformed(still(head), head, Grid.centred((40, 48, 32), 2.0)).labels >= len(head.values)
     assert coarse.sum() * 8 == pytest.approx(fine.sum().item(), rel=0.1)
 
 
 def test_they_have_their_own_gaussian_and_share_it_with_the_map_s_lesions(head) -> None:
-    record = still(head, lesions=True)
-    labels = deform(record, head, full_grid(head))
-    image = mixture(record, head, labels)
-    k = len(head.values)
-    for shown in (labels >= k, labels == head.values.index(25)):
+    made = deformed(still(head), head, full_grid(head))
+    image = run(still(head), made, after="labels", until="contrast").image
+    k, lesion = len(head.values), head.values.index(25)
+    for shown in (made.labels >= k, made.labels == lesion):
         assert image[shown].mean().item() == pytest.approx(200, abs=1)
-    assert imaged_labels(still(head, lesions=False), head)[head.values.index(25)] == head.values.index(2)
+    assert deformed(still(head, lesions=False), head, full_grid(head)).shown[lesion] == head.values.index(2)
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_targets_of_networks_with_and_without_lesions(head, kept: bool) -> None:
-    record = still(head, lesions=kept)
-    labels = deform(record, head, full_grid(head))
+    made = deformed(still(head, lesions=kept), head, full_grid(head))
+    labels = made.labels
     k, own = len(head.values), labels == head.values.index(25)
-    plain = target(record, head, labels, (0, 2, 3, 41, 42))
+    plain = made.target((0, 2, 3, 41, 42))
     assert set(plain[labels == k].tolist()) == {1} and set(plain[labels == k + 1].tolist()) == {3}
     assert set(plain[own].tolist()) == {1}
-    aware = target(record, head, labels, (0, 2, 3, 41, 42, 77))
+    aware = made.target((0, 2, 3, 41, 42, 77))
     assert set(aware[labels >= k].tolist()) == {5}
     assert set(aware[own].tolist()) == {5 if kept else 1}
 
@@ -239,16 +232,16 @@ def test_targets_of_networks_with_and_without_lesions(head, kept: bool) -> None:
 def test_a_network_with_lesions_learns_those_of_the_map_too(head) -> None:
     at = head.values.index(25)
     for kept in (True, False):
-        record = still(head, None, lesions=kept)
-        assert target_table(record, head, (0, 2, 77))[at] == (2 if kept else 1)
-        assert target_table(record, head)[at] == 2
+        made = deformed(still(head, None, lesions=kept), head, full_grid(head))
+        assert made.target_table((0, 2, 77))[at] == (2 if kept else 1)
+        assert made.target_table()[at] == 2
 
 
 def test_the_panels_of_figure_3_show_them_once_they_are_painted(head) -> None:
-    record, affine = still(head, lesions=True), np.eye(4)
-    assert 77 not in step("a", record, head, affine).volume.data
-    assert 77 in step("b", record, head, affine).volume.data
-    assert 77 in step("f", record, head, affine).labels.data
+    record, affine = still(head), np.eye(4)
+    assert 77 not in panel("a", record, head, affine).volume.data
+    assert 77 in panel("b", record, head, affine).volume.data
+    assert 77 in panel("f", record, head, affine).labels.data
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.brains import apply, crop_grid
+from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.deformation import affine_matrix
+from napari_synthseg.generator.head import crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors, preset
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import prepared
 from tests.shared_data import SHARED
 
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the reference data")
 
 # Where code and paper differ we follow the paper; to compare with the code's samples its ranges are put in.
-CODE = replace(Priors(), mean=(0.0, 250.0), std=(0.0, 30.0), bias_std=(0.0, 0.7), gamma_variance=0.25,
-               slice_spacing_mm=(1.0, 8.0))  # fmt: skip
+CODE = preset("synthseg").with_values(mean=(0.0, 250.0), std=(0.0, 30.0), bias_std=(0.0, 0.7), gamma_variance=0.25,
+                                      slice_spacing_mm=(1.0, 8.0))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,8 @@ def test_image_statistics_lie_among_the_reference_s(head: LabelMap) -> None:
     g = torch.Generator().manual_seed(0)
     means, stds, backgrounds, inside, neighbours = [], [], [], [], []
     for _ in range(16):
-        r = draw(CODE, head, g)
-        s = apply(r, head, crop_grid(head, (160,) * 3, r.crop))
+        r = CODE.sample(head, g)
+        s = apply(r, head, crop_grid(head, (160,) * 3, r["crop"]["at"]))
         means.append(s.image.mean().item())
         stds.append(s.image.std().item())
         brain = torch.tensor([t > 0 for t in head.targets])[s.labels.long()]
@@ -56,8 +55,12 @@ def test_image_statistics_lie_among_the_reference_s(head: LabelMap) -> None:
 def test_means_and_deviations_are_drawn_as_the_reference_draws_them(head: LabelMap) -> None:
     reference = np.load(SHARED / "reference" / "generator" / "ref_gmm_draws.npz")
     g = torch.Generator().manual_seed(1)
-    records = [draw(replace(CODE, background_low=0.0, background_zero=0.0), head, g) for _ in range(1000)]
-    means, stds = np.array([r.means for r in records])[:, 1:], np.array([r.stds for r in records])[:, 1:]
+    model = CODE.with_values(background_low=0.0, background_zero=0.0)
+    records = [model.sample(head, g) for _ in range(1000)]
+    means, stds = (
+        np.array([r["contrast"]["means"] for r in records])[:, 1:],
+        np.array([r["contrast"]["stds"] for r in records])[:, 1:],
+    )
     for found, expected in ((means, reference["means"][:, 1:]), (stds, reference["stds"][:, 1:])):
         assert found.mean() == pytest.approx(expected.mean(), rel=0.03)
         assert found.std() == pytest.approx(expected.std(), rel=0.03)
@@ -67,8 +70,8 @@ def test_means_and_deviations_are_drawn_as_the_reference_draws_them(head: LabelM
 def test_labels_share_gaussians_as_the_reference_s_do(head: LabelMap) -> None:
     reference = np.load(SHARED / "reference" / "generator" / "ref_gmm_draws.npz")["means"]
     values = np.load(SHARED / "data" / "label_maps" / "generation_labels.npy").tolist()
-    r = draw(preset("synthseg"), head, torch.Generator().manual_seed(0))
-    found = [r.means[head.values.index(v)] for v in values]
+    r = preset("synthseg").sample(head, 0)
+    found = [r["contrast"]["means"][head.values.index(v)] for v in values]
     for i in range(len(values)):
         for j in range(i):
             assert (found[i] == found[j]) == bool(np.allclose(reference[:, i], reference[:, j])), (values[i], values[j])

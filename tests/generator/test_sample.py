@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.sample import prepared, replay
 from napari_synthseg.jobs import Stopped, stoppable
 from napari_synthseg.volume import Volume
-from tests.generator.builders import STILL, boxes
+from tests.generator.builders import PAPER, STILL, boxes
 
 AFFINE = np.array([[1.0, 0, 0, -50], [0, 1, 0, -8], [0, 0, 1, 12], [0, 0, 0, 1]])
 
@@ -27,8 +25,8 @@ def large() -> tuple:
     return prepared(Volume(boxes(side=48), AFFINE))
 
 
-def drawn(source, priors: Priors = STILL, seed: int = 0):
-    return draw(priors, source[0], torch.Generator().manual_seed(seed))
+def drawn(source, priors: GenerativeModel = STILL, seed: int = 0):
+    return priors.sample(source[0], seed)
 
 
 def test_a_still_sample_lies_on_its_map(source) -> None:
@@ -40,7 +38,7 @@ def test_a_still_sample_lies_on_its_map(source) -> None:
 
 @pytest.mark.parametrize("shape", [None, (40, 16, 12)])
 def test_a_quick_look_has_the_same_field_of_view(source, shape) -> None:
-    record = drawn(source, Priors())
+    record = drawn(source, PAPER)
     full, half = replay(record, *source, shape), replay(record, *source, shape, spacing=2.0)
     assert half.image.shape == tuple(round(n / 2) for n in full.image.shape)
     assert np.allclose(half.image.spacing, 2)
@@ -50,7 +48,7 @@ def test_a_quick_look_has_the_same_field_of_view(source, shape) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_quick_look_shows_the_same_head_as_bright(large, seed) -> None:
-    record = drawn(large, Priors(), seed)
+    record = drawn(large, PAPER, seed)
     full, half = replay(record, *large), replay(record, *large, spacing=2.0)
     pooled = full.labels.data[: 2 * half.labels.shape[0] : 2, ::2, ::2]
     assert (pooled == half.labels.data).mean() > 0.85

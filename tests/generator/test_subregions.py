@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply, full_grid, target
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.labelmap import MARGIN
-from napari_synthseg.generator.record import draw
 from napari_synthseg.generator.subregions import BACKGROUNDS, LEVELS, clusters, drawn, grey_levels, split
 from tests.generator.builders import STILL
 
@@ -54,9 +54,9 @@ def test_targets_are_the_original_labels() -> None:
 def test_an_image_and_its_target_come_of_it() -> None:
     image, labels, _ = planted()
     label_map = drawn(split(image, labels), torch.Generator().manual_seed(3))
-    record = draw(STILL, label_map, torch.Generator().manual_seed(1))
+    record = STILL.sample(label_map, 1)
     sample = apply(record, label_map, full_grid(label_map))
-    channels = target(record, label_map, sample.labels, (0, 7, 205)).numpy()
+    channels = sample.target((0, 7, 205)).numpy()
     assert np.array_equal(np.array((0, 7, 205))[channels], labels)
     assert sample.image.shape == labels.shape and float(sample.image.std()) > 0.05
 
@@ -65,10 +65,10 @@ def test_labels_that_freesurfer_knows_mean_nothing_here() -> None:
     image, labels, _ = planted()
     labels = np.select([labels == 205, labels == 7], [77, 25], 0)  # lesions, to the label table
     label_map = split(image, labels).into(3)
-    record = draw(STILL, label_map, torch.Generator().manual_seed(1))
-    lesions_hidden = type(record)(**{**record.__dict__, "lesions": False, "skull_strip": "all"})
+    record = STILL.sample(label_map, 1)
+    lesions_hidden = record.changed("labels", lesions=False, skull_strip="all")
     sample = apply(lesions_hidden, label_map, full_grid(label_map))
-    channels = target(lesions_hidden, label_map, sample.labels, (0, 25, 77)).numpy()
+    channels = sample.target((0, 25, 77)).numpy()
     assert np.array_equal(np.array((0, 25, 77))[channels], labels)
 
 

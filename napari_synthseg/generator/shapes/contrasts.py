@@ -1,4 +1,4 @@
-"""How bright the regions of a scene are, how they are textured, and which noise lies over them (contrast modulation).
+"""Brightness and texture of the regions of a scene, and the noise over them (contrast modulation). No torch here.
 
 Regions are numbered: 0 what lies outside the body, 1 the body or the ground, 2 the gaps, and from 3 on the labels of
 the label map or the parts of the shapes, in the order in which they are painted.
@@ -8,32 +8,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from napari_synthseg.generator.shapes.layout import Dice, Part
-from napari_synthseg.generator.shapes.priors import ShapePriors
-from napari_synthseg.generator.shapes.textures import NOISES
+from napari_synthseg.generator.shapes.layout import Part
+from napari_synthseg.generator.step import Rng
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.steps.scene import ScenePriors
 
 OUTSIDE, GROUND, GAP, FIRST = 0, 1, 2, 3
+NOISES = ("gaussian", "poisson", "perlin", "speckle", "rician")
+"""The paper's library."""
 
 Floats = tuple[float, ...]
 
 
 def draw_intensities(
-    seed: int,
-    priors: ShapePriors,
+    dice: Rng,
+    priors: ScenePriors,
     setting: str,
     look: str,
     regions: int,
     parts: tuple[Part, ...],
     kind: str,
 ) -> tuple[tuple[Floats, ...], float]:
-    """Means, noise, texture and gradients of every region, and the typical contrast of the scene.
+    """Draw means, noise, texture and gradients of every region, and the typical contrast of the scene.
 
     `kind` is for label maps: "similar" (near-identical, with gaps), "free" (independent, with gaps) or "levels"
     (without gaps: labels share a few intensities that can be told apart, and touching ones of the same intensity are
     one region).
     """
-    dice = Dice(seed, 64 + 10 * (max(regions, len(parts)) + FIRST))
     common = dice()
     typical = _log_between(priors.contrast, common)
     empty = -0.6 if look == "ct" else dice(0.0, 0.12)  # air is black in every CT window
@@ -88,15 +92,15 @@ def _log_between(bounds: tuple[float, float], u: float) -> float:
     return bounds[0] * (bounds[1] / bounds[0]) ** u
 
 
-def _contrasted(dice: Dice, around: float, contrast: float) -> float:
-    """An intensity that differs by the contrast, of random sign unless that leaves [0.02, 1]."""
+def _contrasted(dice: Rng, around: float, contrast: float) -> float:
+    """Draw an intensity that differs by the contrast, of random sign unless that leaves [0.02, 1]."""
     sign = 1.0 if dice.chance(0.5) else -1.0
     if not 0.02 <= around + sign * contrast <= 1.0:
         sign = -sign
     return min(max(around + sign * contrast, 0.0), 1.1)
 
 
-def _cell_means(dice: Dice, parts: tuple[Part, ...], ground: float, typical: float) -> list[float]:
+def _cell_means(dice: Rng, parts: tuple[Part, ...], ground: float, typical: float) -> list[float]:
     sign = 1.0 if (dice.chance(0.6) and ground + typical < 1) or ground < typical else -1.0
     core = dice(-0.3, 0.3)
     spread = 0.4 * dice()
@@ -109,9 +113,9 @@ def _cell_means(dice: Dice, parts: tuple[Part, ...], ground: float, typical: flo
 
 
 def _part_means(
-    dice: Dice, parts: tuple[Part, ...], ground: float, look: str, contrast: Callable[[float], float]
+    dice: Rng, parts: tuple[Part, ...], ground: float, look: str, contrast: Callable[[float], float]
 ) -> list[float]:
-    """Objects against the ground; walls, spots and nested objects against what they lie in."""
+    """Draw objects against the ground; walls, spots and nested objects against what they lie in."""
     means: list[float] = []
     first: dict[int, float] = {}
     last = ground
@@ -136,8 +140,8 @@ def _inside(part: Part, before: Part) -> bool:
     return math.hypot(a.row - b.row, a.column - b.column) < 0.35 * b.radius and part.scale * a.radius < b.radius
 
 
-def draw_noises(dice: Dice, priors: ShapePriors, look: str, spread: float) -> tuple[tuple[str, ...], Floats]:
-    """One to three noises of the library, or what a look is known for; never so strong that nothing is left to see."""
+def draw_noises(dice: Rng, priors: ScenePriors, look: str, spread: float) -> tuple[tuple[str, ...], Floats]:
+    """Draw one to three noises of the library, or those a look is known for, never stronger than the contrast."""
     strongest = max(spread, priors.noise[0])
     order = sorted(NOISES, key=lambda _: dice())
     count = 1 + round(2 * dice() ** 2)

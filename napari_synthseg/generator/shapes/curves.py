@@ -7,36 +7,15 @@ random field a label, warped by a random diffeomorphism, and the largest wins.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from napari_synthseg.generator.shapes.layout import Outline
+
 SQUARINGS = 5
 FIELD_GRID = 80
 """Points along the longer side on which label fields are warped; they are far smoother than that."""
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A closed curve of cubic Bezier segments; lengths are fractions of the image's longer side."""
-
-    row: float
-    column: float
-    radius: float
-    """Mean distance of the control points from the centre."""
-    elongation: float
-    """Length over width."""
-    angle: float
-    """Of the long axis, radians."""
-    bend: float
-    """Angle between the ends and the middle of the long axis, radians."""
-    roughness: float
-    """Relative standard deviation of the control points' distances from the centre."""
-    anchors: int
-    """How many segments the curve has."""
-    seed: int
-    """Of distances, angles and handles."""
 
 
 def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor:

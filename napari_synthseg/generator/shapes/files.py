@@ -1,31 +1,30 @@
-"""Scenes of shapes as files: what `napari-synthseg synthesize-shapes` makes, from nothing or from records."""
+"""Scenes of shapes as files, what `napari-synthseg synthesize-shapes` writes, from nothing or from records."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.saving import read_record_file, refuse_to_replace, save_files
-from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
-from napari_synthseg.generator.shapes.record import ShapeRecord, draw_scene
+from napari_synthseg.generator.files import SynthesizeShapesOptions
+from napari_synthseg.generator.model import Record
+from napari_synthseg.generator.saving import read_record, read_record_file, refuse_to_replace, save_files
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene
 from napari_synthseg.jobs import Progress
 
 SCENE_ENDS = ("image.png", "objects.png", "record.json")
-"""What follows the stem in the names of a scene's files."""
+"""Ends of the names of a scene's files, after the stem."""
 
 
 def scene_arrays(scene: Scene, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Image and objects without the padding, (rows, columns): uint8 or uint16, and uint16."""
+    """Return image and objects without the padding, (rows, columns): uint8 or uint16, and uint16."""
     rows, columns = scene.extent
     image = (scene.image[:rows, :columns].cpu().numpy() * (2**bits - 1)).round()
     objects = scene.objects[:rows, :columns].cpu().numpy().astype(np.uint16)
@@ -40,8 +39,8 @@ def save_scene(
     Args:
         folder: made if missing.
         stem: beginning of the names; files of these names are replaced.
-        scene: what to write; padding is left out.
-        facts: what the record file says besides the record itself.
+        scene: to write; padding is left out.
+        facts: entries of the record file besides the record itself.
         bits: of the image, 8 or 16.
 
     Returns:
@@ -62,18 +61,6 @@ def save_scene(
     return Path(folder) / f"{stem}_image.png"
 
 
-def read_shape_record(path: Path) -> ShapeRecord:
-    """The record in a `..._record.json`.
-
-    Raises:
-        InputError: it holds none of a scene of shapes.
-    """
-    try:
-        return ShapeRecord.from_dict(read_record_file(path))
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a scene of shapes: give one that synthesize-shapes wrote.") from error
-
-
 def synthesize_shapes(
     out: Path, options: SynthesizeShapesOptions | None = None, count: int = 1, *, overwrite: bool = False
 ) -> Generator[Progress, None, list[Path]]:
@@ -81,8 +68,8 @@ def synthesize_shapes(
 
     Args:
         out: folder, made if missing.
-        options: how to draw.
-        count: how many scenes; as many as there are records where those are given.
+        options: see `SynthesizeShapesOptions`.
+        count: number of scenes; records, if given, make one each.
         overwrite: replace files of these names.
 
     Returns:
@@ -96,8 +83,9 @@ def synthesize_shapes(
         raise InputError(f"{count} scenes were asked for: give a number of at least 1.")
     device = resolve_device(options.device)
     if options.record:
-        stems = [stem_of_record(path) for path in options.record]
-        records = _replayed(options)
+        paths = [Path(path) for path in options.record]
+        stems = [stem_of_record(path) for path in paths]
+        records = _replayed(paths)
     else:
         stems = [f"{options.preset}_{seed:04d}" for seed in range(options.seed, options.seed + count)]
         records = _drawn(options, count)
@@ -114,19 +102,18 @@ def synthesize_shapes(
 
 
 def stem_of_record(path: Path) -> str:
-    """What the names of a record's scene begin with."""
+    """Return the beginning of the names of a record's scene."""
     return path.name.removesuffix(".json").removesuffix("_record")
 
 
-def _drawn(options: SynthesizeShapesOptions, count: int) -> Iterator[tuple[ShapeRecord, dict[str, Any]]]:
+def _drawn(options: SynthesizeShapesOptions, count: int) -> Iterator[tuple[Record, dict[str, Any]]]:
     priors = options.priors()  # before anything is drawn, since it may be refused
     choices = {"preset": options.preset, "prior": list(options.prior)}
     seeds = range(options.seed, options.seed + count)
-    return ((draw_scene(priors, torch.Generator().manual_seed(s)), {**choices, "seed": s}) for s in seeds)
+    return ((priors.sample(seed=seed), {**choices, "seed": seed}) for seed in seeds)
 
 
-def _replayed(options: SynthesizeShapesOptions) -> Iterator[tuple[ShapeRecord, dict[str, Any]]]:
-    records = [read_shape_record(path) for path in options.record]
+def _replayed(records: Sequence[Path]) -> Iterator[tuple[Record, dict[str, Any]]]:
     known = ("preset", "prior", "seed")
-    facts = [{name: value for name, value in read_record_file(p).items() if name in known} for p in options.record]
-    return zip(records, facts, strict=True)
+    facts = [{name: value for name, value in read_record_file(p).items() if name in known} for p in records]
+    return zip([read_record(path, "scene") for path in records], facts, strict=True)

@@ -1,14 +1,43 @@
-"""Where the shapes of a scene lie and what form they have: separate organs, crowds, the body (shape-aware module)."""
+"""Places and forms of the shapes of a scene: separate organs, crowds, the body (shape-aware module). No torch here."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+from napari_synthseg.generator.step import Rng
 
-from napari_synthseg.generator.shapes.curves import Outline
-from napari_synthseg.generator.shapes.priors import MOST_CELLS, MOST_OBJECTS, ShapePriors
+if TYPE_CHECKING:
+    from napari_synthseg.generator.steps.scene import ScenePriors
+
+LOOKS = ("ct", "mr", "ultrasound", "xray", "microscopy")
+"""The looks of a modality; the rest of the images are plain, with noise from the whole library."""
+MOST_OBJECTS = 16
+MOST_CELLS = 64
+MOST_REGIONS = 26
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed curve of cubic Bezier segments; lengths are fractions of the image's longer side."""
+
+    row: float
+    column: float
+    radius: float
+    """Mean distance of the control points from the centre."""
+    elongation: float
+    """Length over width."""
+    angle: float
+    """Of the long axis, radians."""
+    bend: float
+    """Angle between the ends and the middle of the long axis, radians."""
+    roughness: float
+    """Relative standard deviation of the control points' distances from the centre."""
+    anchors: int
+    """Number of segments of the curve."""
+    seed: int
+    """Of distances, angles and handles."""
 
 
 @dataclass(frozen=True)
@@ -19,34 +48,11 @@ class Part:
     scale: float
     """1 for the outline itself, less for what lies inside it."""
     object: int
-    """Which object it belongs to, from 1."""
+    """Number of the object it belongs to, from 1."""
 
 
-class Dice:
-    """Uniform numbers from one seed, handed out one after another."""
-
-    def __init__(self, seed: int, count: int) -> None:
-        self._left = iter(
-            torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
-        )
-
-    def __call__(self, low: float = 0.0, high: float = 1.0) -> float:
-        return low + (high - low) * next(self._left)
-
-    def log(self, low: float, high: float) -> float:
-        """Log-uniform."""
-        low = max(low, 1e-6)
-        return low * (max(high, low) / low) ** next(self._left)
-
-    def chance(self, probability: float) -> bool:
-        return next(self._left) < probability
-
-    def seed(self) -> int:
-        return int(next(self._left) * 2**52)
-
-
-def draw_body(seed: int, size: tuple[float, float], priors: ShapePriors) -> Outline:
-    dice = Dice(seed, 12)
+def draw_body(dice: Rng, size: tuple[float, float], priors: ScenePriors) -> Outline:
+    """Draw the outline of the body."""
     upright = size[0] > size[1]
     ratio = max(size) / min(size)
     return Outline(
@@ -62,7 +68,7 @@ def draw_body(seed: int, size: tuple[float, float], priors: ShapePriors) -> Outl
     )
 
 
-def _shape(dice: Dice, row: float, column: float, radius: float, priors: ShapePriors) -> Outline:
+def _shape(dice: Rng, row: float, column: float, radius: float, priors: ScenePriors) -> Outline:
     elongation = dice.log(*priors.elongation)
     bend, roughness = dice(*priors.bend), dice(*priors.roughness)
     return Outline(
@@ -78,13 +84,12 @@ def _shape(dice: Dice, row: float, column: float, radius: float, priors: ShapePr
     )
 
 
-def draw_objects(seed: int, priors: ShapePriors, size: tuple[float, float], body: Outline | None) -> tuple[Part, ...]:
-    """Separate or overlapping shapes, larger ones first; walls, inclusions and nested objects with them."""
-    seeds = torch.randint(0, 2**62, (MOST_OBJECTS + 1,), generator=torch.Generator().manual_seed(seed)).tolist()
-    count = max(1, round(Dice(seeds[0], 1)(*priors.objects)))
+def draw_objects(rng: Rng, priors: ScenePriors, size: tuple[float, float], body: Outline | None) -> tuple[Part, ...]:
+    """Draw separate or overlapping shapes, larger ones first, with their walls, inclusions and nested objects."""
+    count = max(1, round(rng(*priors.objects)))
     families = []
-    for s in seeds[1 : count + 1]:
-        dice = Dice(s, 160)
+    for number in range(count):
+        dice = rng.stream(str(number))
         radius = dice.log(*priors.object_size)
         away, turn = math.sqrt(dice()), 2 * math.pi * dice()
         u, v = dice(0.04, 0.96), dice(0.04, 0.96)
@@ -125,9 +130,8 @@ def draw_objects(seed: int, priors: ShapePriors, size: tuple[float, float], body
     return tuple(parts)
 
 
-def draw_cells(seed: int, priors: ShapePriors, size: tuple[float, float]) -> tuple[Part, ...]:
-    """A crowd of alike shapes on a jittered grid; some have a nucleus, which belongs to the cell."""
-    dice = Dice(seed, 16 + 20 * MOST_CELLS)
+def draw_cells(dice: Rng, priors: ScenePriors, size: tuple[float, float]) -> tuple[Part, ...]:
+    """Draw a crowd of similar shapes on a jittered grid; some have a nucleus, which belongs to the cell."""
     across = dice.log(2.5, 9.0)
     radius = dice(0.25, 0.55) / across
     nucleus, present, jitter = dice.chance(0.3), dice(0.5, 1.0), dice(0.2, 0.8)

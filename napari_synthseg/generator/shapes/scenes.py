@@ -6,7 +6,6 @@ connected, disjoint, and each of them can be a target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cc3d
@@ -16,6 +15,8 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.presets import shape_preset
 from napari_synthseg.generator.shapes import modalities, textures
 from napari_synthseg.generator.shapes.contrasts import FIRST, GAP, GROUND, OUTSIDE
 from napari_synthseg.generator.shapes.curves import (
@@ -28,11 +29,7 @@ from napari_synthseg.generator.shapes.curves import (
     touching_regions,
     widest,
 )
-from napari_synthseg.generator.shapes.priors import ShapePriors
-from napari_synthseg.generator.shapes.record import ShapeRecord, draw_scene
-
-__all__ = ["Scene", "ShapePriors", "ShapeRecord", "apply_scene", "draw_scene", "outside_near", "pick_target", "scene",
-           "scenes"]  # fmt: skip
+from napari_synthseg.generator.shapes.drawing import DrawnScene
 
 SIDE = 1024
 SMALLEST, LARGEST = 0.0008, 0.4
@@ -61,7 +58,7 @@ class Scene:
     count: int
     visibility: tuple[float, ...]
     extent: tuple[int, int]
-    record: ShapeRecord
+    record: Record
 
     def target(self, number: int) -> torch.Tensor:
         """(side, side) bool mask of one object, from 1."""
@@ -69,22 +66,17 @@ class Scene:
 
 
 def scene(
-    priors: ShapePriors | None = None, seed: int = 0, device: str | torch.device = "cpu", side: int = SIDE
+    priors: GenerativeModel | None = None, seed: int = 0, device: str | torch.device = "cpu", side: int = SIDE
 ) -> Scene:
     """Draw and apply in one call."""
-    return apply_scene(draw_scene(priors or ShapePriors(), torch.Generator().manual_seed(seed)), device, side)
+    return apply_scene((priors or shape_preset("both")).sample(seed=seed), device, side)
 
 
-def scenes(records: Sequence[ShapeRecord], device: str | torch.device = "cpu", side: int = SIDE) -> list[Scene]:
-    """Several scenes, one after another; a scene fills a GPU's memory bandwidth but not its memory."""
-    return [apply_scene(record, device, side) for record in records]
-
-
-def apply_scene(record: ShapeRecord, device: str | torch.device = "cpu", side: int = SIDE) -> Scene:
+def apply_scene(record: Record, device: str | torch.device = "cpu", side: int = SIDE) -> Scene:
     """Make the image of a record.
 
     Args:
-        record: drawn by `draw_scene`.
+        record: drawn by a model of scenes, see `presets.shape_preset`.
         device: where to compute; regions are the same everywhere but for single pixels at borders, white noise is each
             device's own.
         side: of the square, pixels.
@@ -95,11 +87,12 @@ def apply_scene(record: ShapeRecord, device: str | torch.device = "cpu", side: i
     if side < 64:
         raise InputError(f"A scene needs a side of at least 64 pixels, not {side}.")
     where = resolve_device(device) if isinstance(device, str) else device
-    regions = region_map(record, where)
-    image = render(record, regions)
-    found, count = connected_objects(record, regions)
-    longer = max(record.rows, record.columns)
-    extent = (round(record.rows * side / longer), round(record.columns * side / longer))
+    drawn = DrawnScene.of(record)
+    regions = region_map(drawn, where)
+    image = render(drawn, regions)
+    found, count = connected_objects(drawn, regions)
+    longer = max(drawn.rows, drawn.columns)
+    extent = (round(drawn.rows * side / longer), round(drawn.columns * side / longer))
     large = F.interpolate(image[None, None], size=extent, mode="bilinear", antialias=longer > side)[0, 0]
     numbers = F.interpolate(found[None, None].float(), size=extent, mode="nearest")[0, 0].to(torch.int16)
     pad = (0, side - extent[1], 0, side - extent[0])
@@ -107,7 +100,7 @@ def apply_scene(record: ShapeRecord, device: str | torch.device = "cpu", side: i
     return Scene(F.pad(large.clamp_(0, 1), pad), F.pad(numbers, pad), count, seen, extent, record)
 
 
-def region_map(record: ShapeRecord, device: torch.device | str = "cpu") -> torch.Tensor:
+def region_map(record: DrawnScene, device: torch.device | str = "cpu") -> torch.Tensor:
     """Paint the regions of a record.
 
     Returns:
@@ -152,7 +145,7 @@ def region_map(record: ShapeRecord, device: torch.device | str = "cpu") -> torch
     return regions
 
 
-def connected_objects(record: ShapeRecord, regions: torch.Tensor) -> tuple[torch.Tensor, int]:
+def connected_objects(record: DrawnScene, regions: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Number the connected parts of every label or object that have the size of a target.
 
     Returns:
@@ -180,7 +173,7 @@ def connected_objects(record: ShapeRecord, regions: torch.Tensor) -> tuple[torch
     return torch.from_numpy(table[found]).to(regions.device), int(kept.sum())
 
 
-def render(record: ShapeRecord, regions: torch.Tensor) -> torch.Tensor:
+def render(record: DrawnScene, regions: torch.Tensor) -> torch.Tensor:
     """Intensities of the regions, then what the modality, the lens and the noise make of them.
 
     Returns:

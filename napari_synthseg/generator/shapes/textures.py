@@ -14,9 +14,6 @@ from torch.nn import functional as F
 
 from napari_synthseg.generator.shapes.curves import enlarge
 
-NOISES = ("gaussian", "poisson", "perlin", "speckle", "rician")
-"""The paper's library."""
-
 
 def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Perlin's gradient noise, as two matrix products, since its weights are separable.
@@ -125,7 +122,7 @@ def add_noise(image: torch.Tensor, name: str, strength: float, seed: int, grain:
 
     Args:
         image: (rows, columns), about [0, 1].
-        name: one of `NOISES`.
+        name: one of `contrasts.NOISES`.
         strength: standard deviation at intensity 1.
         seed: of the noise.
         grain: correlation of the noise, pixels.

@@ -9,7 +9,8 @@ from pathlib import Path
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap, load
-from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import load_priors, preset
 from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.validation import Case, labelled_scans, synthetic_cases
@@ -35,7 +36,7 @@ class GeneratedData:
     labels: tuple[int, ...]
     maps: list[LabelMap]
     held_out: tuple[str, ...]
-    priors: Priors
+    priors: GenerativeModel
     heads: list[Case]
     scans: list[Case]
 
@@ -46,7 +47,7 @@ class GeneratedData:
 
 
 def read_data(
-    options: DataOptions, priors: Priors, *, seed: int, each: int = 2
+    options: DataOptions, priors: GenerativeModel, *, seed: int, each: int = 2
 ) -> Generator[Progress, None, GeneratedData]:
     """Read what the options name.
 
@@ -61,7 +62,7 @@ def read_data(
     """
     maps, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
     labels = predicted_labels(maps)
-    priors = with_lesions(preset(options.priors) if options.priors is not None else priors, options.lesions)
+    priors = with_lesions(load_priors(options.priors) if options.priors is not None else priors, options.lesions)
     scans = labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation", 0, each * len(held_out))
     heads = synthetic_cases(held_out, with_lesions(preset("synthseg"), options.lesions), labels, each, seed)
@@ -109,8 +110,8 @@ def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
     return standard if found <= set(standard) else tuple(sorted(found))
 
 
-def with_lesions(priors: Priors, lesions: bool) -> Priors:
+def with_lesions(priors: GenerativeModel, lesions: bool) -> GenerativeModel:
     """Return priors that paint white matter lesions, if asked for; a load of their own stays."""
-    if not lesions or priors.lesion_load_ml[1] > 0:
+    if not lesions or priors["lesions"].lesion_load_ml[1] > 0:
         return priors
-    return replace(priors, lesion_load_ml=LESION_LOAD_ML)
+    return priors.with_values(lesion_load_ml=LESION_LOAD_ML)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 
 import torch
 from torch.nn import functional as F
 
-from napari_synthseg.generator.degradation import degrade_batch, draw_degradation
-from napari_synthseg.generator.degradation_priors import DegradationPriors
-from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.degradation import degrade_batch
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import DEGRADATION, degradation
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.data.validation import Case
 
 LARGEST = 192
 """Voxels along the shortest side of a labelled scan's field of view."""
-NEAR = DegradationPriors(scaling=(0.8, 1.2), translation_mm=(-20.0, 20.0))
+NEAR = degradation().with_values(scaling=(0.8, 1.2), translation_mm=(-20.0, 20.0))
 """Table S1's degradations of heads that were found and have human sizes: what the fast field of view can show."""
+WORSE = (*(name for name in DEGRADATION if name not in ("flip", "in_plane_blur")), "slice_direction")
+"""Priors of a synthetic image that are those of the degradation model."""
 
 
 class LabelledCrops:
@@ -54,17 +55,18 @@ class LabelledCrops:
         return tuple(slice(low, low + self.crop) for low in lows)
 
 
-def worse(priors: Priors, degradation: DegradationPriors) -> Priors:
+def worse(priors: GenerativeModel, model: GenerativeModel) -> GenerativeModel:
     """Return priors of synthetic images as bad as degraded real ones: the same contrasts, the degradation's ranges.
 
     The degradation model is the generative one without its mixture (section 2.3), so a synthetic image is degraded by
     drawing it so, and labels are deformed once instead of twice.
     """
-    return replace(priors, one_millimetre=0.0, **{f.name: getattr(degradation, f.name) for f in fields(degradation)})
+    values = {name: value for name, value in model.values.items() if name in WORSE}
+    return priors.with_values(p_isotropic_1mm=0.0, **values)
 
 
 def degraded_case(
-    case: Case, priors: DegradationPriors, generator: torch.Generator, device: torch.device | str, spacing: float
+    case: Case, priors: GenerativeModel, generator: torch.Generator, device: torch.device | str, spacing: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Make a labelled image worse, and mirror half of all.
 
@@ -79,12 +81,12 @@ def degraded_case(
         (1, X, Y, Z) image in [0, 1] and (X, Y, Z) channels; mirrored ones keep their sides' names, so that only
         classes without sides may be made of them.
     """
-    record = draw_degradation(priors, generator)
+    record = priors.sample(seed=generator)
     flip = bool(torch.rand(1, generator=generator) < 0.5)
     image, channels = case.image.float().to(device)[None, None], case.channels.to(device)[None]
     if spacing > 1.0:  # a voxel averages eight, and their noise
         image, channels = F.avg_pool3d(image, 2), channels[:, ::2, ::2, ::2]
-        record = replace(record, noise_std=record.noise_std * spacing**-1.5)
+        record = record.changed("acquisition", noise_std=record["acquisition"]["noise_std"] * spacing**-1.5)
     made, moved = degrade_batch(image, [record], (spacing,) * 3, channels)
     assert moved is not None
     return (made[0].flip(1), moved[0].flip(0)) if flip else (made[0], moved[0])
@@ -92,7 +94,7 @@ def degraded_case(
 
 def degraded_scans(
     cases: Sequence[Case],
-    priors: DegradationPriors,
+    priors: GenerativeModel,
     *,
     batch: int,
     spacing: float,
@@ -127,7 +129,7 @@ def degraded_scans(
 
 
 def worse_cases(
-    cases: Sequence[Case], priors: DegradationPriors, seed: int, spacing: float
+    cases: Sequence[Case], priors: GenerativeModel, seed: int, spacing: float
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return two fixed degradations of each case, for validation: images (1, X, Y, Z) and channels."""
     return [

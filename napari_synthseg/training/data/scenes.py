@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from napari_synthseg.generator.shapes.priors import ShapePriors
-from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, draw_scene, pick_target
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, pick_target
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
 from napari_synthseg.training.data.validation import told
@@ -62,12 +62,12 @@ class EncodedScenes(Dataset):
         device: where to make and encode them.
     """
 
-    def __init__(self, encoder: FrozenEncoder, priors: ShapePriors, seed: int, device: torch.device) -> None:
+    def __init__(self, encoder: FrozenEncoder, priors: GenerativeModel, seed: int, device: torch.device) -> None:
         self.encoder, self.priors, self.seed, self.device = encoder, priors, seed, device
 
     def __getitem__(self, index: int) -> EncodedScene:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**62)
-        made = apply_scene(draw_scene(self.priors, generator), self.device, self.encoder.image_size)
+        made = apply_scene(self.priors.sample(seed=generator), self.device, self.encoder.image_size)
         rows, columns = made.extent
         embedding = self.encoder(made.image[None, :rows, :columns])[0]
         image = (made.image * 255).round().to(torch.uint8)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.generator.brains import Grid, Sample, apply, apply_batch, crop_grid, target
+from napari_synthseg.generator.brains import Sample, apply, apply_batch
+from napari_synthseg.generator.head import Grid, crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors, milder
-from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.engine.distributed import process_group
 
@@ -82,8 +82,7 @@ class Head:
 
     def channels(self, sample: Sample | None = None) -> torch.Tensor:
         """Return the (X, Y, Z) channels of the network's labels, of this head or of a part of it."""
-        labels = (self.sample if sample is None else sample).labels
-        return target(self.record, self.label_map, labels, self.labels)
+        return (self.sample if sample is None else sample).target(self.labels)
 
     def part(self, grid: Grid) -> Sample:
         """Return the same head on another grid."""
@@ -107,12 +106,12 @@ class Heads:
     def __init__(
         self,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         labels: Sequence[int],
         *,
         device: torch.device | str,
         curriculum: tuple[float, int] = (1.0, 1),
-        low_quality: tuple[float, Priors] | None = None,
+        low_quality: tuple[float, GenerativeModel] | None = None,
     ) -> None:
         self.maps = [m.to(device) for m in maps]
         self.priors, self.labels, self.curriculum = priors, tuple(labels), curriculum
@@ -129,7 +128,7 @@ class Heads:
         priors = self.priors
         if self.low_quality and float(torch.rand(1, generator=generator)) < self.low_quality[0]:
             priors = self.low_quality[1]
-        return draw(milder(priors, strength), label_map, generator), label_map
+        return priors.milder(strength).sample(label_map, generator), label_map
 
     def make(self, record: Record, label_map: LabelMap) -> Head:
         """Generate the head of a draw."""
@@ -162,7 +161,7 @@ class RandomCrops:
     def __init__(
         self,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         labels: Sequence[int],
         *,
         batch: int,
@@ -177,7 +176,7 @@ class RandomCrops:
         group = process_group()
         count = self.batch * group.size
         drawn = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(count)]
-        records = group.shard([draw(self.priors, m, g) for m in drawn])
+        records = group.shard([self.priors.sample(m, g) for m in drawn])
         maps = group.shard(drawn)
-        grids = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
+        grids = [crop_grid(m, (self.crop,) * 3, r["crop"]["at"]) for m, r in zip(maps, records, strict=True)]
         return apply_batch(records, maps, grids, self.labels)

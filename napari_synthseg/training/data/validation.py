@@ -14,10 +14,10 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.devices import to_memory
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import Grid, apply, target
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
@@ -41,17 +41,17 @@ class Case:
 
 
 def synthetic_cases(
-    maps: Sequence[LabelMap], priors: Priors, labels: Sequence[int], each: int, seed: int
+    maps: Sequence[LabelMap], priors: GenerativeModel, labels: Sequence[int], each: int, seed: int
 ) -> list[Case]:
     """Fixed heads drawn from held-out maps."""
     cases: list[Case] = []
     for i, label_map in enumerate(maps):
         for j in range(each):
             doing("drawing heads for validation", len(cases) + 1, each * len(maps))
-            record = draw(priors, label_map, step_generator(seed, 100 * i + j))
+            record = priors.sample(label_map, step_generator(seed, 100 * i + j))
             sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
             image = rescaled(sample.image, percentile_limits(sample.image))
-            channels = target(record, label_map, sample.labels, labels)
+            channels = sample.target(labels)
             cases.append(Case(f"{label_map.name}-{j}", image.half(), channels))
     return cases
 

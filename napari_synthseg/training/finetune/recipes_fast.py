@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
-from napari_synthseg.generator.brains import Grid
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
@@ -85,7 +85,7 @@ class ScanLocateRecipe(_Mixed, Locate):
         self,
         model: LocateRefine,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         *,
         sampler: ScanSampler,
         share: float,
@@ -147,7 +147,7 @@ class ScanRefineRecipe(_Mixed, Refine):
         self,
         model: LocateRefine,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         *,
         sampler: ScanSampler,
         share: float,

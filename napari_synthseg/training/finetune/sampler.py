@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.generator.brains import Grid
+from napari_synthseg.generator.head import Grid
+from napari_synthseg.generator.model import Record
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
-from napari_synthseg.training.finetune.changes import Change, draw_change, finished, mild, shown
+from napari_synthseg.training.finetune.changes import finished, mild, shown
 from napari_synthseg.training.finetune.scans import LabelledScan
 from napari_synthseg.training.finetune.targets import IGNORED, Targets
 
@@ -24,7 +25,7 @@ class Drawn:
     """A scan and what is done to it."""
 
     scan: LabelledScan
-    change: Change
+    change: Record
 
 
 class ScanSampler:
@@ -38,12 +39,12 @@ class ScanSampler:
 
     def __init__(self, scans: Sequence[LabelledScan], targets: Targets, strength: float) -> None:
         self.scans, self.targets = list(scans), targets
-        self.priors, self.mirror = mild(strength), targets.mirror and strength > 0
+        self.changes = mild(strength, targets.mirror and strength > 0)
 
     def draw(self, generator: torch.Generator) -> Drawn:
         """A scan and a change."""
         scan = self.scans[int(torch.randint(len(self.scans), (1,), generator=generator))]
-        return Drawn(scan, draw_change(self.priors, self.mirror, generator))
+        return Drawn(scan, self.changes.sample(seed=generator))
 
     def on(
         self, drawn: Drawn, grid: Grid, limits: tuple[float, float] | None = None
@@ -86,7 +87,7 @@ class ScanSampler:
         targets = drawn.scan.targets
         inside = ((targets > 0) & (targets != IGNORED)).reshape(-1).nonzero()[:, 0]
         at = torch.unravel_index(inside[int(u[4] * (len(inside) - 1))].cpu(), targets.shape)
-        sign = (-1.0 if drawn.change.flip else 1.0, 1.0, 1.0)
+        sign = (-1.0 if drawn.change["spatial"]["flip"] else 1.0, 1.0, 1.0)
         return [
             min(max(s * (float(a) - c) + side_mm * (v - 0.5) / 2, -room), room)
             for s, a, c, v in zip(sign, at, drawn.scan.centre, u, strict=False)

@@ -10,10 +10,10 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply, crop_grid, target
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import crop_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 from napari_synthseg.training.finetune.scans import RawScan
 
@@ -82,7 +82,7 @@ class SyntheticCrops:
     def __init__(
         self,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         labels: Sequence[int],
         task: str,
         side: int,
@@ -100,9 +100,9 @@ class SyntheticCrops:
     def __call__(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """A (1, 1, X, Y, Z) image in [0, 1] and its (1, X, Y, Z) channels."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
-        record = draw(self.priors, label_map, generator)
-        grid = crop_grid(label_map, (self.side,) * 3, record.crop, self.spacing)
+        record = self.priors.sample(label_map, generator)
+        grid = crop_grid(label_map, (self.side,) * 3, record["crop"]["at"], self.spacing)
         sample = apply(record, label_map, grid)
         image = rescaled(sample.image, percentile_limits(sample.image, 0.005, 0.995))
-        truth = self.channels[target(record, label_map, sample.labels, self.values).long()]
+        truth = self.channels[sample.target(self.values).long()]
         return image[None, None], truth[None]

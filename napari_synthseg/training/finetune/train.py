@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
@@ -187,10 +187,10 @@ def _use_best(module: nn.Module, out: Path, stage: str) -> None:
         module.load_state_dict(state["average"] or state["model"])
 
 
-def priors_of(options: TrainFinetuneOptions, model: nn.Module) -> Priors:
+def priors_of(options: TrainFinetuneOptions, model: nn.Module) -> GenerativeModel:
     """Those of the generative model: the preset asked for, or what the network was trained with."""
     fast = isinstance(model, LocateRefine)
     chosen = preset(options.priors or ("fast" if fast else "synthseg"))
     if options.priors is None and isinstance(model, RobustLocateRefine):
-        chosen = replace(chosen, noise_std=NOISE)
+        chosen = chosen.with_values(noise_std=NOISE)
     return chosen

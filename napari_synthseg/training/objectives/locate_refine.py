@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
-from napari_synthseg.generator.brains import Grid
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.data.located import Located, LocatedHeads, PriorErrors, locate

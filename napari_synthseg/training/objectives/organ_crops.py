@@ -7,7 +7,7 @@ mouse's brain at 0.1 mm and a chest at 2 mm are deformed in proportion to their 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.generator.brains import apply, apply_batch, crop_grid, full_grid, target
-from napari_synthseg.generator.priors import Priors, preset
-from napari_synthseg.generator.record import Record, draw
+from napari_synthseg.generator.brains import apply, apply_batch
+from napari_synthseg.generator.head import crop_grid, full_grid
+from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.presets import load_priors
 from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
@@ -38,7 +39,7 @@ PLACES = 4096
 """Number of labelled voxels of a scan that crops are placed around."""
 
 
-def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
+def organ_priors(name: str, side: float, spacing: float, flip: bool) -> GenerativeModel:
     """Adapt a preset of the generative model to an organ.
 
     Skull stripping, lesions, tissues and sides of heads are left out. The outside of the scan is mostly dark.
@@ -52,14 +53,15 @@ def organ_priors(name: str, side: float, spacing: float, flip: bool) -> Priors:
     Raises:
         InputError: there is no such preset.
     """
-    priors = preset(name)
+    priors = load_priors(name)
     scale = min(1.0, side / USUAL_SIDE)
-    thickest = max(1.0, min(priors.slice_spacing_mm[1], THICKEST_MM / spacing))
-    return replace(
-        priors,
-        translation_mm=(scale * priors.translation_mm[0], scale * priors.translation_mm[1]),
-        velocity_std=(scale * priors.velocity_std[0], scale * priors.velocity_std[1]),
-        slice_spacing_mm=(min(priors.slice_spacing_mm[0], thickest), thickest),
+    usual = priors.values
+    thinnest, thickest = usual["slice_spacing_mm"]
+    thickest = max(1.0, min(thickest, THICKEST_MM / spacing))
+    return priors.with_values(
+        translation_mm=tuple(scale * x for x in usual["translation_mm"]),
+        velocity_std=tuple(scale * x for x in usual["velocity_std"]),
+        slice_spacing_mm=(min(thinnest, thickest), thickest),
         flip=0.5 if flip else 0.0,
         skull_strip=0.0,
         lesions=0.0,
@@ -90,7 +92,7 @@ class OrganCrops(Objective):
         self,
         model: UNet3d,
         scans: Sequence[Split],
-        priors: Priors,
+        priors: GenerativeModel,
         *,
         seed: int,
         batch: int,
@@ -110,14 +112,15 @@ class OrganCrops(Objective):
 
     def record(self, which: int, label_map: Any, g: torch.Generator) -> Record:
         """Draw a record for one of the scans and place its crop."""
-        record = draw(self.priors, label_map, g)
+        record = self.priors.sample(label_map, g)
         around = float(torch.rand(1, generator=g)) < self.around_labels
         at = int(torch.randint(len(self.places[which]), (1,), generator=g))
         where = torch.rand(3, generator=g).tolist()
         if not around:
             return record
         voxel = self.places[which][at].tolist()
-        return replace(record, crop=tuple(self._crop(*one) for one in zip(voxel, label_map.shape, where, strict=True)))  # type: ignore[arg-type]
+        at_room = tuple(self._crop(*one) for one in zip(voxel, label_map.shape, where, strict=True))
+        return record.changed("crop", at=at_room)
 
     def _crop(self, voxel: int, size: int, where: float) -> float:
         """Return the position of a crop along an axis, 0 to 1 of its room, with a voxel in its middle half."""
@@ -132,7 +135,7 @@ class OrganCrops(Objective):
         chosen = [int(torch.randint(len(self.scans), (1,), generator=g)) for _ in range(self.batch)]
         maps = [drawn(self.scans[i], g) for i in chosen]
         records = [self.record(i, m, g) for i, m in zip(chosen, maps, strict=True)]
-        grids = [crop_grid(m, (self.crop,) * 3, r.crop) for m, r in zip(maps, records, strict=True)]
+        grids = [crop_grid(m, (self.crop,) * 3, r["crop"]["at"]) for m, r in zip(maps, records, strict=True)]
         return apply_batch(records, maps, grids, self.values)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -192,13 +195,13 @@ def real_case(scan: LabelledScan) -> OrganCase:
     return OrganCase(rescale(scan.image, *OWN.percentiles), scan.labels, "real")
 
 
-def synthetic_case(scan: Split, priors: Priors, labels: Sequence[int], seed: int) -> OrganCase:
+def synthetic_case(scan: Split, priors: GenerativeModel, labels: Sequence[int], seed: int) -> OrganCase:
     """Generate an image from a labelled scan; the same for the same seed."""
     g = step_generator(seed, 0)
     label_map = drawn(scan, g)
-    record = draw(priors, label_map, g)
+    record = priors.sample(label_map, g)
     sample = apply(record, label_map, full_grid(label_map))
-    channels = target(record, label_map, sample.labels, labels).numpy()
+    channels = sample.target(labels).numpy()
     return OrganCase(rescale(sample.image.numpy(), *OWN.percentiles), np.asarray(labels)[channels], "synthetic")
 
 

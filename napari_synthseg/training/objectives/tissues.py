@@ -12,7 +12,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.tissue_errors import TissueErrorPriors, draw_errors, with_errors
+from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.networks.hierarchy import (
     Hierarchy,
     RobustLocateRefine,
@@ -128,7 +129,7 @@ class Denoise(Objective):
 
 
 def seen_with_tissues(
-    model: RobustLocateRefine, device: torch.device | str, predicted: float, errors: TissueErrorPriors | None = None
+    model: RobustLocateRefine, device: torch.device | str, predicted: float, errors: GenerativeModel = TISSUE_ERRORS
 ) -> Inputs:
     """Return what S2's locator sees: the image and tissue maps, true ones made wrong, or now and then those of D.
 
@@ -138,17 +139,16 @@ def seen_with_tissues(
         predicted: fraction of the steps that see what S1 and D make of the image (ours; the paper: 0).
         errors: of the true maps.
     """
-    count, priors = len(TISSUES), errors or TissueErrorPriors()
     classes = tissue_classes(model.labels).to(device)
 
     def inputs(image: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         group = process_group()
-        draws = group.shard([draw_errors(priors, count, generator) for _ in range(len(channels) * group.size)])
+        draws = group.shard([errors.sample(seed=generator) for _ in range(len(channels) * group.size)])
         if torch.rand(1, generator=generator).item() < predicted:
             with torch.no_grad(), bfloat16_where_quick(torch.device(device)):
                 return with_tissues(image, model.locator.tissues(to_memory(image))[1])
         true = classes[channels.long()]
-        maps = [with_errors(one, e, count, model.head_spacing) for one, e in zip(true, draws, strict=True)]
+        maps = [tissue_errors(one, e, model.head_spacing) for one, e in zip(true, draws, strict=True)]
         return with_tissues(image, torch.stack(maps))
 
     return inputs
@@ -172,17 +172,17 @@ def tissues_found(s1: nn.Module, labels: Sequence[int], device: torch.device | s
     return view
 
 
-def beside_tissues(labels: Sequence[int], device: torch.device | str, errors: TissueErrorPriors | None = None) -> View:
+def beside_tissues(labels: Sequence[int], device: torch.device | str, errors: GenerativeModel = TISSUE_ERRORS) -> View:
     """Return the view of the paper's S2: the image beside tissue classes made wrong, and labels to find.
 
     The paper hands on soft maps; the published networks hard ones, and so does `networks.hierarchy`: the wrong maps
     are made hard by taking the most probable class.
     """
-    classes, count, priors = tissue_classes(labels).to(device), len(TISSUES), errors or TissueErrorPriors()
+    classes, count = tissue_classes(labels).to(device), len(TISSUES)
 
     def view(images: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> Batch:
         true = classes[channels.long()]
-        maps = [with_errors(one, draw_errors(priors, count, generator), count).argmax(0) for one in true]
+        maps = [tissue_errors(one, errors.sample(seed=generator)).argmax(0) for one in true]
         return beside(images, as_channels(torch.stack(maps), count)), channels
 
     return view

@@ -14,10 +14,10 @@ import torch
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.generator.brains import Grid, apply
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import draw
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.io import read_volume, stem
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import Progress
@@ -71,7 +71,7 @@ class SyntheticCrops:
     def __init__(
         self,
         maps: Sequence[LabelMap],
-        priors: Priors,
+        priors: GenerativeModel,
         field: int,
         edge: int,
         spacing: int = 1,
@@ -82,7 +82,7 @@ class SyntheticCrops:
 
     def draw(self, g: torch.Generator) -> torch.Tensor:
         label_map = self.maps[_pick(len(self.maps), g)]
-        record = draw(self.priors, label_map, g)
+        record = self.priors.sample(label_map, g)
         box = Grid.centred((self.field,) * 3, self.spacing)
         start = _start(self.field, self.edge, g)
         origin = tuple(o + a * self.spacing for o, a in zip(box.origin, start, strict=True))

@@ -12,7 +12,7 @@ import torch
 from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.io import stem
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts

@@ -98,7 +98,7 @@ class Learn2Synth(Recipe):
         return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
 
     def prepare(self, options: TrainLearn2SynthOptions, device: torch.device) -> Generator[Progress, None, _Data]:
-        from napari_synthseg.generator.priors import preset
+        from napari_synthseg.generator.presets import preset
         from napari_synthseg.training.data.label_maps import read_data
         from napari_synthseg.training.data.validation import labelled_scans
 

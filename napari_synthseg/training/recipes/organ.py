@@ -15,7 +15,7 @@ from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
 if TYPE_CHECKING:
     import torch
 
-    from napari_synthseg.generator.priors import Priors
+    from napari_synthseg.generator.model import GenerativeModel
     from napari_synthseg.generator.subregions import Split
     from napari_synthseg.io import LabelName
     from napari_synthseg.training.data.pairs import LabelledScan
@@ -98,7 +98,7 @@ class OrganData:
     one_piece: list[int]
     held_out: list[str]
     cases: list[OrganCase]
-    priors: Priors
+    priors: GenerativeModel
     spacing: float
     crop: int
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,12 +132,12 @@ class Robust(Recipe):
         return super().state(run, stage, best and scored)
 
     def prepare(self, options: TrainRobustOptions, device: torch.device) -> Generator[Progress, None, _Data]:
-        from napari_synthseg.generator.priors import preset
+        from napari_synthseg.generator.presets import preset
         from napari_synthseg.training.data.label_maps import read_data
         from napari_synthseg.training.data.validation import labelled_scans
         from napari_synthseg.training.objectives.tissues import tissue_classes
 
-        fast = replace(preset("fast"), noise_std=NOISE)
+        fast = preset("fast").with_values(noise_std=NOISE)
         priors = preset("synthseg-plus") if options.plan == "paper" else fast
         generated = yield from read_data(options, priors, seed=options.seed + 5, each=1)
         tissue_classes(generated.labels)  # refuses label maps without tissues
@@ -270,7 +270,7 @@ def _fast(options: TrainRobustOptions, steps: dict[str, int], data: _Data, devic
 
 def _paper(options: TrainRobustOptions, steps: dict[str, int], data: _Data, device: torch.device) -> Iterator[Stage]:
     """The paper's plan, one network after the other; all at 1 mm (sections 2.2-2.4)."""
-    from napari_synthseg.generator.degradation_priors import DegradationPriors
+    from napari_synthseg.generator import presets
     from napari_synthseg.networks.hierarchy import Hierarchy
     from napari_synthseg.networks.unet import Denoiser, UNet3d
     from napari_synthseg.training.data.labelled import degraded_scans, worse, worse_cases
@@ -280,7 +280,7 @@ def _paper(options: TrainRobustOptions, steps: dict[str, int], data: _Data, devi
     from napari_synthseg.training.objectives import tissues
     from napari_synthseg.training.objectives.unet_crops import UNetCrops
 
-    own, count, degradation = data.generated, len(TISSUES), DegradationPriors()
+    own, count, degradation = data.generated, len(TISSUES), presets.degradation()
     s1, denoiser = UNet3d(count, options.features), Denoiser(count, options.denoiser_features)
     s2 = UNet3d(own.labels, options.features, in_channels=1 + count)
     whole = Hierarchy(s1, denoiser, s2, own.labels)

@@ -84,7 +84,7 @@ class SynthFM(Recipe):
         return {STAGE: options.steps or (1_000_000 if options.preset == "paper" else 20_000)}
 
     def prepare(self, options: TrainSynthFMOptions, device: torch.device) -> Generator[Progress, None, Promptable]:
-        from napari_synthseg.generator.shapes.priors import shape_preset
+        from napari_synthseg.generator.presets import shape_preset
         from napari_synthseg.training.engine.checkpoints import atomic_save
         from napari_synthseg.weights import sam
 
@@ -118,7 +118,7 @@ class SynthFM(Recipe):
 
     def build(self, options: TrainSynthFMOptions, data: Promptable, device: torch.device) -> Iterator[Stage]:
         from napari_synthseg.devices import quick_kind
-        from napari_synthseg.generator.shapes.priors import shape_preset
+        from napari_synthseg.generator.presets import shape_preset
         from napari_synthseg.networks.promptable import FrozenEncoder
         from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
         from napari_synthseg.training.engine.loop import LoopOptions

@@ -106,7 +106,7 @@ class SynthSeg(Recipe):
         return {"unet": ""} if options.preset == "paper" else {"locate": "locator", "refine": "refiner"}
 
     def prepare(self, options: TrainSynthSegOptions, device: torch.device) -> Generator[Progress, None, GeneratedData]:
-        from napari_synthseg.generator.priors import preset
+        from napari_synthseg.generator.presets import preset
         from napari_synthseg.training.data.label_maps import read_data
 
         priors = preset("synthseg" if options.preset == "paper" else "fast")

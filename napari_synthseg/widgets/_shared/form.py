@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import (
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Section, form_layout, keep_from_wheel
 from napari_synthseg.widgets._shared.field_controls import DEFAULT_TEXT, make_control
@@ -33,8 +34,6 @@ RANDOM = "random"
 LONGEST_UNIT = 8
 """Longer units stand in the tooltip only."""
 RESET_WIDTH = 20
-
-AnyOptions = TypeVar("AnyOptions")
 
 
 class Row(QObject):
@@ -326,42 +325,46 @@ class OptionsForm(QWidget):
         self.reset.setEnabled(any(row.differs for row in self.rows.values()))
 
 
-class PriorsForm(OptionsForm, Generic[AnyOptions]):
+class PriorsForm(OptionsForm):
     """All priors in the groups of the paper, with sliders; changes are those from a preset.
 
     Args:
-        base: the preset, a frozen dataclass; what has no row is kept.
-        fields: its parameters.
+        base: the preset; hidden priors are kept.
     """
 
-    def __init__(self, base: AnyOptions, fields: Sequence[Field]) -> None:
+    def __init__(self, base: GenerativeModel) -> None:
         self.base = base
-        own = {field.name: getattr(base, field.name) for field in fields}
+        own = base.values
+        fields = [
+            replace(field, info=replace(field.info, group=group.title))
+            for group in base.groups()
+            for field in group.fields
+        ]
         super().__init__(
             type(base), usual=(), fields=fields, defaults=own, nothing=dict.fromkeys(own, RANDOM), sliders=True
         )
 
-    def priors(self) -> AnyOptions:
+    def priors(self) -> GenerativeModel:
         """Return what the form shows.
 
         Raises:
             InputError: the values do not go together.
         """
-        return replace(self.base, **self.differences())  # type: ignore[type-var]
+        return self.base.with_values(**self.differences())
 
-    def set_base(self, base: AnyOptions) -> None:
+    def set_base(self, base: GenerativeModel) -> None:
         """Show another preset; `changed` is emitted once."""
         self.set_priors(base, base)
 
-    def set_priors(self, base: AnyOptions, priors: AnyOptions) -> None:
+    def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
         """Show priors and mark how they differ from a preset; `changed` is emitted once."""
-        shown = {name: getattr(base, name) for name in self.rows}
-        self.base = replace(priors, **shown)  # type: ignore[type-var]  # what has no row is the priors' own
+        shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
+        self.base = priors.with_values(**shown)  # what has no row is the priors' own
         for name, row in self.rows.items():
             row.blockSignals(True)
             row.set_base(shown[name])
             row.blockSignals(False)
-        self.set_values({name: getattr(priors, name) for name in self.rows})
+        self.set_values(values)
 
 
 def reset_button(name: str, *, keep_room: bool) -> QToolButton:

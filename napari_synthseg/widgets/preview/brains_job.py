@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.pictures import Picture, Thumbnail, shown_image, shown_labels
 from napari_synthseg.widgets.preview.redrawer import PICTURE
 from napari_synthseg.widgets.preview.source_chooser import Source
 
 if TYPE_CHECKING:
+    from napari_synthseg.generator.figure import Panel
     from napari_synthseg.generator.labelmap import LabelMap
-    from napari_synthseg.generator.record import Record
-    from napari_synthseg.generator.steps import StepVolume
+    from napari_synthseg.generator.model import Record
 
 QUICK = 2.0
 """The quick look's voxels are this much larger than the map's."""
@@ -32,7 +32,7 @@ class Wanted:
     """What to draw."""
 
     source: Source
-    priors: Priors
+    priors: GenerativeModel
     seed: int
     letter: str = "f"
     """The step of Figure 3."""
@@ -87,7 +87,7 @@ def drawn(wanted: Wanted, studio: Studio) -> Generator[Progress, None, Picture]:
 
 
 def sampled(
-    source: Source, priors: Priors, seeds: Sequence[int], studio: Studio
+    source: Source, priors: GenerativeModel, seeds: Sequence[int], studio: Studio
 ) -> Generator[Progress, None, list[Thumbnail]]:
     """A thumbnail of each seed; each is also a report's figure `thumbnail`."""
     from napari_synthseg.generator.sample import replay
@@ -100,15 +100,15 @@ def sampled(
         record = _record(wanted, label_map)
         spacing = max(label_map.spacing * max(label_map.shape) / THUMBNAIL_VOXELS, label_map.spacing)
         image = replay(record, label_map, affine, spacing=spacing).image
-        made.append(Thumbnail(seed, _axial(image.data), _summary(record)))
+        made.append(Thumbnail(seed, _axial(image.data), record.summary()))
         yield Progress("Samples", len(made), len(seeds), {"thumbnail": made[-1]})
     return made
 
 
 def saved(wanted: Wanted, folder: Path, preset: str, studio: Studio) -> Generator[Progress, None, Path]:
     """The sample's files, at full size: those of the command line, but none that is there is replaced."""
-    from napari_synthseg.generator.prior_settings import differences
-    from napari_synthseg.generator.priors import preset as priors_of
+    from napari_synthseg.generator.presets import differences
+    from napari_synthseg.generator.presets import preset as priors_of
     from napari_synthseg.generator.sample import replay
     from napari_synthseg.generator.saving import free_stem, save_sample
 
@@ -137,43 +137,34 @@ def _voxels(source: Source, path: Path | None) -> Any:
 
 
 def _record(wanted: Wanted, label_map: LabelMap) -> Record:
-    import torch
-
-    from napari_synthseg.generator.record import Record, draw
     from napari_synthseg.generator.saving import read_record
 
     if wanted.record is not None:
-        found = read_record(wanted.record, Record)
-        if len(found.means) != len(label_map.classes):
+        found = read_record(wanted.record, "contrast")
+        if len(found["contrast"]["means"]) != len(label_map.classes):
             raise InputError(f"{wanted.record.name} was made from another label map: choose that one.")
         return found
-    return draw(wanted.priors, label_map, torch.Generator().manual_seed(wanted.seed))
+    return wanted.priors.sample(label_map, wanted.seed)
 
 
 def _picture(wanted: Wanted, record: Record, label_map: LabelMap, affine: np.ndarray, spacing: float | None) -> Picture:
-    from napari_synthseg.generator.steps import step
+    from napari_synthseg.generator.figure import panel
 
-    made = step(wanted.letter, record, label_map, affine, spacing=spacing)
+    made = panel(wanted.letter, record, label_map, affine, spacing=spacing)
     labels = made.volume if made.is_labels else made.labels
     return Picture(
-        image=None if made.is_labels else shown_image(made.volume, _limits(made, record)),
+        image=None if made.is_labels else shown_image(made.volume, _limits(made)),
         labels=None if labels is None else shown_labels(labels),
         record={"seed": wanted.seed, **record.to_dict()},
-        summary=_summary(record),
+        summary=record.summary(),
         spacing=tuple(float(s) for s in made.volume.spacing),  # type: ignore[arg-type]
         quick=spacing is not None,
     )
 
 
-def _limits(made: StepVolume, record: Record) -> tuple[float, float]:
+def _limits(made: Panel) -> tuple[float, float]:
     """Steady ones, so that a change of contrast is seen: the mixture is in 0-255, what follows it in 0-1."""
     return (0.0, 255.0) if made.letter == "c" else (0.0, 1.0)
-
-
-def _summary(record: Record) -> dict[str, str | float]:
-    from napari_synthseg.generator.record_table import summary
-
-    return summary(record)
 
 
 def _axial(data: np.ndarray) -> np.ndarray:

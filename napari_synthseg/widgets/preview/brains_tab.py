@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.prior_table import as_fields, rows
-from napari_synthseg.generator.priors import PRESETS
-from napari_synthseg.generator.record_table import TIPS
+from napari_synthseg.generator.files import SynthesizeOptions
+from napari_synthseg.generator.presets import CLASS_PRIORS_NEEDED, PRESET_TIPS, PRESETS, differences, preset
 from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
@@ -27,18 +25,6 @@ if TYPE_CHECKING:
 
 FACE = "preview"
 
-PRESET_TIPS = {
-    "synthseg": "SynthSeg as published (Table S1).",
-    "synthseg-larger-gmm": "Wider ranges of the mixture (section 5.2).",
-    "synthseg-tighter-gmm": "Narrower ranges of the mixture (section 5.2).",
-    "synthseg-r": "One resolution: set slice spacing and thickness to those of the scans.",
-    "synthseg-rc": "One resolution and one contrast: the priors of each class come from scans.",
-    "no-bias": "Without bias field (section 5.2).",
-    "no-deformation": "Without spatial deformation (section 5.2).",
-    "synthseg-plus": "The generator of SynthSeg+ (its Table S1).",
-    "fast": "What the fast weights of this package were trained with.",
-}
-ONE_CONTRAST = "synthseg-rc"
 NO_CLASS_FILE = "Choose file…"
 CLASS_FILES = "Class priors (*.npy *.tsv *.csv);;All files (*)"
 CLASS_FILE_TIP = (
@@ -54,17 +40,16 @@ class BrainsTab(GeneratorPage):
 
     title = "Brains"
     tip = "SynthSeg's generative model: synthetic scans from a label map."
-    recorded_by = "means"
+    recorded_by = "contrast"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._studio = Studio()
         self.source = SourceChooser(viewer, Labels, SOURCE_TIP, fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
         self.stepper = Stepper()
-        form, samples = (
-            PriorsForm(PRESETS["synthseg"], as_fields(rows())),
-            SamplesPanel(TIPS, SHEET_TIP),
-        )
-        super().__init__(viewer, FACE, form, PRESETS, PRESET_TIPS, samples)
+        presets = {name: preset(name) for name in PRESETS}
+        base = presets["synthseg"]
+        samples = SamplesPanel(base.columns(), SHEET_TIP)
+        super().__init__(viewer, FACE, PriorsForm(base), presets, PRESET_TIPS, samples)
         self.source.changed.connect(self._on_source)
         self.source.replaced.connect(self.rest)
         self.stepper.changed.connect(self._on_step)
@@ -122,11 +107,13 @@ class BrainsTab(GeneratorPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize`, or Python."""
-        from napari_synthseg.generator.recipe_text import command_line, python_code
+        from napari_synthseg.generator.files import command_line, python_code
 
+        name = self.preset.currentData()
+        prior = tuple(differences(self.form.priors(), self._presets[name]))
         write = python_code if python else command_line
-        place = recipe_place(self.source.source())
-        return write(place, Path("synthetic"), self.preset.currentData(), self.form.priors(), self.seed.value(), 1)
+        options = SynthesizeOptions(name, prior, self.seed.value())
+        return write(recipe_place(self.source.source()), Path("synthetic"), options)
 
     def write(self, folder: Path) -> tuple[Any, ...]:
         """The sample's three files."""
@@ -154,7 +141,8 @@ class BrainsTab(GeneratorPage):
             self.status.say(complain(error, "Reading class priors"))
             return
         self.class_file.setText(Path(name).name)
-        self.form.set_base(replace(PRESETS[self.preset.currentData()], class_means=means, class_stds=stds))
+        priors = self._presets[self.preset.currentData()]
+        self.form.set_base(priors.with_values(class_means=means, class_stds=stds))
 
     def _on_source(self) -> None:
         self.forget_record()
@@ -164,7 +152,7 @@ class BrainsTab(GeneratorPage):
     def _on_preset(self) -> None:
         self.class_file.setText(NO_CLASS_FILE)
         for part in self._class_row:
-            part.setVisible(self.preset.currentData() == ONE_CONTRAST)
+            part.setVisible(self.preset.currentData() in CLASS_PRIORS_NEEDED)
         super()._on_preset()
 
     def _on_step(self, letter: str) -> None:

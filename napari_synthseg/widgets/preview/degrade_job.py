@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.brains_job import safe
 from napari_synthseg.widgets.preview.pictures import Picture, shown_image, shown_labels
@@ -30,7 +30,7 @@ class WantedDegradation:
 
     source: Source
     labels: Source | None
-    priors: DegradationPriors
+    priors: GenerativeModel
     seed: int
     full: bool = True
     record: Path | None = None
@@ -81,38 +81,34 @@ def degraded_steps(wanted: WantedDegradation, keeper: ScanKeeper) -> Generator[P
 
 def saved_degraded(wanted: WantedDegradation, folder: Path, keeper: ScanKeeper) -> Generator[Progress, None, Path]:
     """The degraded scan's files, at full size; none that is there is replaced."""
-    from napari_synthseg.generator.prior_settings import differences
+    from napari_synthseg.generator.presets import degradation, differences
     from napari_synthseg.generator.saving import free_stem, save_sample
 
     yield Progress("Degrading", 0, 2)
     made = _made(wanted, keeper.scan(wanted))
     yield Progress("Writing", 1, 2)
-    settings = differences(wanted.priors, DegradationPriors())
+    settings = differences(wanted.priors, degradation())
     facts = {"scan": wanted.source.name, "prior": settings, "seed": wanted.seed}
     return save_sample(folder, free_stem(folder, f"{safe(wanted.source.name)}_{wanted.seed:04d}"), made, facts)
 
 
 def _made(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degraded:
-    import torch
-
-    from napari_synthseg.generator.degradation import DegradationRecord, degrade, draw_degradation
+    from napari_synthseg.generator.degradation import degrade
     from napari_synthseg.generator.saving import read_record
 
     if wanted.record is not None:
-        record = read_record(wanted.record, DegradationRecord)
+        record = read_record(wanted.record, "acquisition")
     else:
-        record = draw_degradation(wanted.priors, torch.Generator().manual_seed(wanted.seed))
+        record = wanted.priors.sample(seed=wanted.seed)
     return degrade(pair[0], record, pair[1])
 
 
 def _picture(made: Degraded, seed: int, *, quick: bool) -> Picture:
-    from napari_synthseg.generator.record_table import degradation_summary
-
     return Picture(
         image=shown_image(made.image),
         labels=None if made.labels is None else shown_labels(made.labels),
         record={"seed": seed, **made.record.to_dict()},
-        summary=degradation_summary(made.record),
+        summary=made.record.summary(),
         spacing=tuple(float(s) for s in made.image.spacing),  # type: ignore[arg-type]
         quick=quick,
     )

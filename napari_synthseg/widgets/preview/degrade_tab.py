@@ -9,9 +9,8 @@ from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFormLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation_priors import DegradationPriors
-from napari_synthseg.generator.prior_settings import changed
-from napari_synthseg.generator.prior_table import as_fields, degradation_rows
+from napari_synthseg.generator.files import DegradeOptions
+from napari_synthseg.generator.presets import changed, degradation, differences
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
@@ -35,13 +34,13 @@ class DegradeTab(PreviewPage):
 
     title = "Degrade a scan"
     tip = "The degradation model of SynthSeg+: moved, biased, thick-sliced and noisy versions of a real scan."
-    recorded_by = "noise_seed"
+    recorded_by = "acquisition"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._keeper = ScanKeeper()
         self.scan = SourceChooser(viewer, Image, SCAN_TIP)
         self.labels = SourceChooser(viewer, Labels, LABELS_TIP, fixed=[NO_LABELS])
-        super().__init__(viewer, FACE, "Degraded", PriorsForm(DegradationPriors(), as_fields(degradation_rows())))
+        super().__init__(viewer, FACE, "Degraded", PriorsForm(degradation()))
         self.scan.changed.connect(self._on_source)
         self.scan.replaced.connect(self.rest)
         self.labels.changed.connect(self._on_source)
@@ -88,10 +87,12 @@ class DegradeTab(PreviewPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg degrade`, or Python."""
-        from napari_synthseg.generator.recipe_text import degrade_command_line, degrade_python_code
+        from napari_synthseg.generator.files import command_line, python_code
 
-        write = degrade_python_code if python else degrade_command_line
-        return write(recipe_place(self.scan.source()), Path("degraded"), self.form.priors(), self.seed.value(), 1)
+        prior = tuple(differences(self.form.priors(), degradation()))
+        write = python_code if python else command_line
+        options = DegradeOptions(prior, self.seed.value())
+        return write(recipe_place(self.scan.source()), Path("degraded"), options)
 
     def write(self, folder: Path) -> tuple[Any, ...]:
         """The files of the degraded scan."""
@@ -101,7 +102,7 @@ class DegradeTab(PreviewPage):
         """Priors of a record; its scan has to be chosen beside it."""
         if "preset" in facts:
             raise InputError("This is the record of a synthetic sample: open it in its own tab.")
-        self.form.set_priors(DegradationPriors(), changed(DegradationPriors(), facts["prior"]))
+        self.form.set_priors(degradation(), changed(degradation(), facts["prior"]))
 
     # What happens
 

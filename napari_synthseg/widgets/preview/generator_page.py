@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.prior_settings import changed
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import changed
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Section, combo
 from napari_synthseg.widgets._shared.form import PriorsForm
@@ -43,7 +44,7 @@ class GeneratorPage(PreviewPage):
         viewer: ViewerModel,
         face: str,
         form: PriorsForm,
-        presets: Mapping[str, Any],
+        presets: Mapping[str, GenerativeModel],
         preset_tips: Mapping[str, str],
         samples: SamplesPanel,
     ) -> None:

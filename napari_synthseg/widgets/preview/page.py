@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.saving import read_record_file
 from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel
 from napari_synthseg.widgets._shared.face import Face
@@ -59,7 +60,7 @@ class PreviewPage(QWidget):
 
     layer_type: type[LayerPair] = LayerPair
     recorded_by = ""
-    """A field that a complete record of this tab has; a file without it says no more than seed and priors."""
+    """A step that a complete record of this tab has; a file without it says no more than seed and priors."""
 
     def __init__(self, viewer: ViewerModel, face: str, layers: str, form: PriorsForm) -> None:
         super().__init__()
@@ -350,7 +351,7 @@ class PreviewPage(QWidget):
             return
         self._drawn = True
         self.seed.setValue(facts["seed"])
-        self.record = Path(name) if self.recorded_by in facts else None
+        self.record = Path(name) if _has_step(facts, self.recorded_by) else None
         self.redraw(wait_ms=0)
 
     def close_down(self) -> None:
@@ -395,6 +396,14 @@ class PreviewPage(QWidget):
 
     def _say_saved(self, path: Path) -> None:
         self.status.say(f"Saved {path.name} and what belongs to it in {path.parent}.")
+
+
+def _has_step(facts: dict[str, Any], step: str) -> bool:
+    """Return whether a record file holds a complete record with a step, of this version or an earlier one."""
+    try:
+        return step in Record.from_dict(facts)
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def described(summary: dict[str, str | float]) -> str:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.generator.shapes.options import SMALLEST_SIDE, SynthesizeShapesOptions
-from napari_synthseg.generator.shapes.table import shape_summary
+from napari_synthseg.generator.files import SynthesizeShapesOptions
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.pictures import Picture, Prompts, Shown, Thumbnail
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.shapes.scenes import Scene
 
-THUMBNAIL_SIDE = 2 * SMALLEST_SIDE
+THUMBNAIL_SIDE = 128
 FLAT = {"scale": (1.0, 1.0), "translate": (0.0, 0.0), "axis_labels": ("row", "column")}
 
 
@@ -37,11 +36,11 @@ class SceneKeeper:
 
 
 def _made(options: SynthesizeShapesOptions) -> Scene:
-    from napari_synthseg.generator.shapes.files import read_shape_record
+    from napari_synthseg.generator.saving import read_record
     from napari_synthseg.generator.shapes.scenes import apply_scene, scene
 
     if options.record:
-        return apply_scene(read_shape_record(options.record[0]), options.device, options.side)
+        return apply_scene(read_record(options.record[0], "scene"), options.device, options.side)
     return scene(options.priors(), options.seed, options.device, options.side)
 
 
@@ -62,7 +61,7 @@ def drawn_scene(options: SynthesizeShapesOptions, turn: int, keeper: SceneKeeper
         image=Shown(image.astype(np.float32) / 65535, {**FLAT, "metadata": {}}),
         labels=Shown(objects, {**FLAT, "metadata": {}}, table=_table(made, objects)),
         record={"preset": options.preset, "prior": list(options.prior), "seed": options.seed, **made.record.to_dict()},
-        summary=shape_summary(made.record),
+        summary=made.record.summary(),
         spacing=FLAT["scale"],  # type: ignore[arg-type]
         quick=False,
         prompts=_prompts(made, options.seed, turn),
@@ -81,7 +80,7 @@ def sampled_scenes(
     yield Progress("Samples", 0, len(seeds))
     for seed in seeds:
         small = scene(priors, seed, options.device, THUMBNAIL_SIDE)
-        made.append(Thumbnail(seed, scene_arrays(small)[0], shape_summary(small.record)))
+        made.append(Thumbnail(seed, scene_arrays(small)[0], small.record.summary()))
         yield Progress("Samples", len(made), len(seeds), {"thumbnail": made[-1]})
     return made
 

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_synthseg.generator.prior_settings import differences
-from napari_synthseg.generator.prior_table import as_fields
-from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
-from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
-from napari_synthseg.generator.shapes.table import SUMMARY_TIPS, shape_rows
+from napari_synthseg.generator.files import SynthesizeShapesOptions
+from napari_synthseg.generator.presets import SHAPE_PRESET_TIPS, SHAPE_PRESETS, differences, shape_preset
 from napari_synthseg.widgets._shared.choices import device_choices
 from napari_synthseg.widgets._shared.controls import Section
 from napari_synthseg.widgets._shared.form import OptionsForm, PriorsForm
@@ -27,17 +24,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 FACE = "shapes"
-PRESET_TIPS = {
-    "both": "Both modules of SynthFM, every modality.",
-    "shape-only": "The shape-aware module: separate shapes from closed Bezier curves.",
-    "boundary-only": "The boundary-aware module: label maps of touching regions with gaps.",
-    "paper": "The method as the paper tells it: the noise library, no look of a modality.",
-    "ct": "What CT looks like, alone.",
-    "mr": "What MR looks like, alone.",
-    "ultrasound": "What ultrasound looks like, alone.",
-    "xray": "What X-ray looks like, alone.",
-    "microscopy": "What light microscopy looks like, alone.",
-}
 ELSEWHERE = ("preset", "prior", "seed", "record")
 """Options that the tab has other controls for."""
 SHEET_TIP = "Each scene, its seed below it."
@@ -52,13 +38,15 @@ class ShapesTab(GeneratorPage):
     title = "Shapes"
     tip = "SynthFM's generative model: scenes of shapes with their objects, made from no data at all."
     layer_type = SceneLayers
-    recorded_by = "parts"
+    recorded_by = "scene"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._keeper = SceneKeeper()
         self._turn = 0
-        form = PriorsForm(SHAPE_PRESETS["both"], as_fields(shape_rows()))
-        super().__init__(viewer, FACE, form, SHAPE_PRESETS, PRESET_TIPS, SamplesPanel(SUMMARY_TIPS, SHEET_TIP))
+        presets = {name: shape_preset(name) for name in SHAPE_PRESETS}
+        base = presets["both"]
+        samples = SamplesPanel(base.columns(), SHEET_TIP)
+        super().__init__(viewer, FACE, PriorsForm(base), presets, SHAPE_PRESET_TIPS, samples)
         self.full.hide()  # a scene takes no longer than a quick look at a brain
         self.target.setText("&Objects")
         self.target.setToolTip(OBJECTS_TIP)
@@ -111,7 +99,7 @@ class ShapesTab(GeneratorPage):
             InputError: if they cannot be used.
         """
         name = self.preset.currentData()
-        settings = differences(self.form.priors(), SHAPE_PRESETS[name])
+        settings = differences(self.form.priors(), self._presets[name])
         record = () if self.record is None else (self.record,)
         return SynthesizeShapesOptions(name, tuple(settings), self.seed.value(), record, **self.output.values())
 
@@ -125,9 +113,9 @@ class ShapesTab(GeneratorPage):
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize-shapes`, or Python."""
-        from napari_synthseg.generator.recipe_text import shapes_command_line, shapes_python_code
+        from napari_synthseg.generator.files import command_line, python_code
 
-        return (shapes_python_code if python else shapes_command_line)(Path("scenes"), self.chosen())
+        return (python_code if python else command_line)(None, Path("scenes"), self.chosen())
 
     def write(self, folder: Path) -> tuple[Any, ...]:
         """The scene's three files."""

@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_synthseg.generator.step_table import STEPS, StepInfo
+from napari_synthseg.generator.figure import PANELS, PanelInfo
 
 
 class Stepper(QWidget):
@@ -16,7 +16,7 @@ class Stepper(QWidget):
 
     changed = Signal(str)
 
-    def __init__(self, steps: Sequence[StepInfo] = STEPS) -> None:
+    def __init__(self, steps: Sequence[PanelInfo] = PANELS) -> None:
         super().__init__()
         self._steps = {step.letter: step for step in steps}
         self.buttons: dict[str, QPushButton] = {}

@@ -12,7 +12,6 @@ import torch
 from matplotlib.path import Path as Polygon
 
 from napari_synthseg.generator.shapes.curves import (
-    Outline,
     curve,
     diffeomorphism,
     enlarge,
@@ -23,6 +22,7 @@ from napari_synthseg.generator.shapes.curves import (
     touching_regions,
     widest,
 )
+from napari_synthseg.generator.shapes.layout import Outline
 
 DISC = Outline(0.5, 0.5, 0.3, elongation=1.0, angle=0.0, bend=0.0, roughness=0.0, anchors=16, seed=1)
 

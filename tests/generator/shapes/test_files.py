@@ -11,10 +11,11 @@ from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.files import SynthesizeShapesOptions
+from napari_synthseg.generator.presets import shape_preset
+from napari_synthseg.generator.saving import read_record
 from napari_synthseg.generator.shapes import files
-from napari_synthseg.generator.shapes.files import read_shape_record, save_scene, scene_arrays, synthesize_shapes
-from napari_synthseg.generator.shapes.options import SynthesizeShapesOptions
-from napari_synthseg.generator.shapes.priors import ShapePriors
+from napari_synthseg.generator.shapes.files import save_scene, scene_arrays, synthesize_shapes
 from napari_synthseg.generator.shapes.scenes import scene
 from napari_synthseg.jobs import run
 
@@ -26,7 +27,7 @@ def pixels(path) -> np.ndarray:
 
 
 def test_a_scene_is_three_files_without_padding(tmp_path) -> None:
-    made = scene(ShapePriors(acquired_px=(96.0, 96.0), aspect=(0.5, 0.5)), seed=2, side=128)
+    made = scene(shape_preset("both").with_values(acquired_px=(96.0, 96.0), aspect=(0.5, 0.5)), seed=2, side=128)
     path = save_scene(tmp_path / "new", "one", made, {"seed": 2})
     assert {p.name for p in path.parent.iterdir()} == {"one_image.png", "one_objects.png", "one_record.json"}
     image, objects = pixels(path), pixels(path.with_name("one_objects.png"))
@@ -34,11 +35,11 @@ def test_a_scene_is_three_files_without_padding(tmp_path) -> None:
     assert image.dtype == np.uint8 and objects.dtype == np.uint16
     assert set(np.unique(objects)) - {0} <= set(range(1, made.count + 1))
     np.testing.assert_allclose(image / 255, made.image[: image.shape[0], : image.shape[1]], atol=0.51 / 255)
-    assert read_shape_record(path.with_name("one_record.json")) == made.record
+    assert read_record(path.with_name("one_record.json"), "scene") == made.record
 
 
 def test_sixteen_bits_hold_more(tmp_path) -> None:
-    made = scene(ShapePriors(acquired_px=(96.0, 96.0)), side=96)
+    made = scene(shape_preset("both").with_values(acquired_px=(96.0, 96.0)), side=96)
     image = pixels(save_scene(tmp_path, "one", made, bits=16))
     assert image.dtype == np.uint16
     np.testing.assert_array_equal(image, scene_arrays(made, 16)[0])
@@ -52,7 +53,8 @@ def test_scene_i_has_seed_plus_i(tmp_path) -> None:
     np.testing.assert_array_equal(pixels(written[1]), pixels(alone))
     assert not np.array_equal(pixels(written[0]), pixels(written[1]))
     facts = json.loads((tmp_path / "two" / "mr_0006_record.json").read_text())
-    assert (facts["preset"], facts["prior"], facts["seed"], facts["look"]) == ("mr", [*SMALL.prior], 6, "mr")
+    drawn = facts["steps"]["scene"]
+    assert (facts["preset"], facts["prior"], facts["seed"], drawn["look"]) == ("mr", [*SMALL.prior], 6, "mr")
 
 
 def test_records_make_their_scenes_again_whatever_else_is_chosen(tmp_path) -> None:
@@ -83,8 +85,8 @@ def test_records_of_one_name_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("no json", "holds no JSON"), ("[1]", "is no record"), ('{"seed": 3}', "no record of a scene"),
-    ('{"parts": 3, "body": 4}', "no record of a scene"), (None, "cannot be read")])  # fmt: skip
+    ("no json", "holds no JSON"), ("[1]", "is no record"), ('{"seed": 3}', "no complete record"),
+    ('{"parts": 3, "body": 4}', "no complete record"), (None, "cannot be read")])  # fmt: skip
 def test_what_is_no_record_is_refused(tmp_path, content, message) -> None:
     path = tmp_path / "a_record.json"
     if content is not None:
@@ -106,7 +108,7 @@ def test_a_failure_leaves_no_half_scene(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("side", [63, 4097])
 def test_a_side_out_of_range_is_refused(side) -> None:
-    with pytest.raises(InputError, match="64 to 4096"):
+    with pytest.raises(InputError, match="64 and 4096"):
         SynthesizeShapesOptions(side=side)
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -13,10 +10,11 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.presets import LOOKS, SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes import textures
 from napari_synthseg.generator.shapes.contrasts import GAP
-from napari_synthseg.generator.shapes.priors import LOOKS, SHAPE_PRESETS, ShapePriors, shape_preset
-from napari_synthseg.generator.shapes.record import ShapeRecord, draw_scene
+from napari_synthseg.generator.shapes.drawing import DrawnScene
 from napari_synthseg.generator.shapes.scenes import (
     Scene,
     apply_scene,
@@ -26,29 +24,21 @@ from napari_synthseg.generator.shapes.scenes import (
     region_map,
     render,
     scene,
-    scenes,
     visibility_of,
 )
-from napari_synthseg.generator.shapes.table import SHAPE_GROUPS, SUMMARY_TIPS, shape_rows, shape_summary
 
-SMALL = replace(ShapePriors(), acquired_px=(96.0, 160.0))
+SMALL = shape_preset("both").with_values(acquired_px=(96.0, 160.0))
 
 
-def record(priors: ShapePriors = SMALL, seed: int = 0) -> ShapeRecord:
-    return draw_scene(priors, torch.Generator().manual_seed(seed))
+def record(priors: GenerativeModel = SMALL, seed: int = 0) -> DrawnScene:
+    return DrawnScene.of(priors.sample(seed=seed))
 
 
 def made(seed: int = 0, side: int = 192, **changes: object) -> Scene:
-    return scene(replace(SMALL, **changes), seed, side=side)  # type: ignore[arg-type]
+    return scene(SMALL.with_values(**changes), seed, side=side)
 
 
 # Records
-
-
-def test_a_record_becomes_plain_numbers_and_comes_back() -> None:
-    for seed in range(6):
-        drawn = record(seed=seed)
-        assert ShapeRecord.from_dict(json.loads(json.dumps(drawn.to_dict()))) == drawn
 
 
 def test_one_seed_is_one_scene() -> None:
@@ -59,20 +49,22 @@ def test_one_seed_is_one_scene() -> None:
 
 
 def test_changing_the_noise_keeps_shapes_and_contrast() -> None:
-    drawn, noisier = record(), record(replace(SMALL, noise=(0.1, 0.3)))
+    drawn, noisier = record(), record(SMALL.with_values(noise=(0.1, 0.3)))
     assert noisier.noise_strengths != drawn.noise_strengths
     assert (noisier.parts, noisier.means, noisier.look) == (drawn.parts, drawn.means, drawn.look)
 
 
 def test_the_gradient_keeps_to_its_range() -> None:
-    priors = replace(SMALL, gradient=(0.1, 0.2))
+    priors = SMALL.with_values(gradient=(0.1, 0.2))
     slopes = np.abs([s for seed in range(20) for s in record(priors, seed).row_gradients[1:]])
     assert slopes.min() >= 0.05  # half of it where every region has its own
     assert slopes.max() <= 0.2
 
 
 def test_the_most_crowded_scenes_have_random_numbers_enough() -> None:
-    most = replace(SMALL, objects=(16.0, 16.0), nested=1.0, inclusions=1.0, walls=1.0, regions=(26.0, 26.0), cells=0.5)
+    most = SMALL.with_values(
+        objects=(16.0, 16.0), nested=1.0, inclusions=1.0, walls=1.0, regions=(26.0, 26.0), cells=0.5
+    )
     drawn = [record(most, seed) for seed in range(150)]
     assert max(len(r.parts) for r in drawn) > 80
     assert all(len(r.means) == 3 + (r.regions or len(r.parts)) < 256 for r in drawn)
@@ -95,7 +87,7 @@ def test_all_looks_and_settings_are_drawn() -> None:
 
 
 def test_contrasts_reach_from_nearly_invisible_to_obvious_on_both_sides() -> None:
-    priors = replace(SMALL, boundary_aware=0.0, cells=0.0, ct=0.0)
+    priors = SMALL.with_values(boundary_aware=0.0, cells=0.0, ct=0.0)
     differences = np.array([r.means[3] - r.means[1] for r in (record(priors, seed) for seed in range(200))])
     assert 0.03 <= np.abs(differences).min() < 0.06
     assert np.abs(differences).max() > 0.4
@@ -107,7 +99,7 @@ def test_contrasts_reach_from_nearly_invisible_to_obvious_on_both_sides() -> Non
 
 @pytest.mark.parametrize("preset", list(SHAPE_PRESETS))
 def test_scenes_keep_their_promises(preset: str) -> None:
-    priors = replace(shape_preset(preset), acquired_px=(96.0, 160.0))
+    priors = shape_preset(preset).with_values(acquired_px=(96.0, 160.0))
     for seed in range(3):
         s = scene(priors, seed, side=192)
         assert s.image.shape == s.objects.shape == (192, 192)
@@ -137,20 +129,13 @@ def test_the_default_is_what_sam_takes() -> None:
     assert s.image.shape == (1024, 1024)
 
 
-def test_several_scenes() -> None:
-    records = [record(seed=1), record(seed=2)]
-    both = scenes(records, side=128)
-    assert [s.record for s in both] == records
-    assert torch.equal(both[1].image, apply_scene(records[1], side=128).image)
-
-
 def test_a_side_too_small_is_refused() -> None:
     with pytest.raises(InputError, match="at least 64"):
-        apply_scene(record(), side=20)
+        apply_scene(SMALL.sample(), side=20)
 
 
 def test_the_boundary_aware_module_parts_similar_neighbours_by_a_gap() -> None:
-    drawn = record(replace(SMALL, boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0))
+    drawn = record(SMALL.with_values(boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0))
     assert drawn.gaps
     assert np.ptp(drawn.means[3:]) < 0.05
     regions = region_map(drawn)
@@ -161,8 +146,8 @@ def test_the_boundary_aware_module_parts_similar_neighbours_by_a_gap() -> None:
 
 
 def test_labels_that_are_ground_are_no_objects() -> None:
-    priors = replace(SMALL, boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0, regions=(12.0, 12.0))
-    all_objects, some_ground = (record(replace(priors, ground_share=(share, share))) for share in (0.0, 0.7))
+    priors = SMALL.with_values(boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0, regions=(12.0, 12.0))
+    all_objects, some_ground = (record(priors.with_values(ground_share=(share, share))) for share in (0.0, 0.7))
     first, second = region_map(all_objects), region_map(some_ground)
     kept = second > GAP
     assert not (first == 1).any()
@@ -173,7 +158,7 @@ def test_labels_that_are_ground_are_no_objects() -> None:
 
 
 def test_without_gaps_neighbours_of_one_intensity_are_one_object() -> None:
-    drawn = record(replace(SMALL, boundary_aware=1.0, similar=0.0, gap_chance=0.0, body=0.0, ultrasound=0.0))
+    drawn = record(SMALL.with_values(boundary_aware=1.0, similar=0.0, gap_chance=0.0, body=0.0, ultrasound=0.0))
     regions = region_map(drawn)
     objects, _ = connected_objects(drawn, regions)
     means = torch.tensor(drawn.means)[regions.int()]
@@ -183,7 +168,7 @@ def test_without_gaps_neighbours_of_one_intensity_are_one_object() -> None:
 
 
 def test_nothing_but_crumbs_still_gives_a_target() -> None:
-    drawn = record(replace(SMALL, boundary_aware=0.0, cells=0.0))
+    drawn = record(SMALL.with_values(boundary_aware=0.0, cells=0.0))
     regions = torch.ones(drawn.rows, drawn.columns, dtype=torch.uint8)
     regions[5, 5] = 3
     objects, count = connected_objects(drawn, regions)
@@ -191,7 +176,7 @@ def test_nothing_but_crumbs_still_gives_a_target() -> None:
 
 
 def test_where_no_shape_is_left_the_body_is_the_target() -> None:
-    drawn = record(replace(SMALL, boundary_aware=0.0, cells=0.0))
+    drawn = record(SMALL.with_values(boundary_aware=0.0, cells=0.0))
     regions = torch.zeros(drawn.rows, drawn.columns, dtype=torch.uint8)
     regions[20:40, 20:40] = 1
     objects, count = connected_objects(drawn, regions)
@@ -203,7 +188,7 @@ def test_where_no_shape_is_left_the_body_is_the_target() -> None:
 @pytest.mark.parametrize("preset", ["shape-only", "boundary-only", "ultrasound"])
 def test_a_gpu_makes_the_same_regions(preset: str) -> None:
     drawn = record(shape_preset(preset), 3)
-    there = apply_scene(drawn, "cuda", 256)
+    there = scene(shape_preset(preset), 3, "cuda", 256)
     assert there.image.is_cuda
     assert (region_map(drawn, "cuda").cpu() != region_map(drawn)).float().mean() < 0.001
 
@@ -212,7 +197,7 @@ def test_a_gpu_makes_the_same_regions(preset: str) -> None:
 
 
 def test_beside_the_fan_there_is_nothing_not_even_noise() -> None:
-    noisy = replace(shape_preset("ultrasound"), noise=(0.2, 0.2), acquired_px=(128.0, 128.0), aspect=(1.0, 1.0))
+    noisy = shape_preset("ultrasound").with_values(noise=(0.2, 0.2), acquired_px=(128.0, 128.0), aspect=(1.0, 1.0))
     drawn = next(r for seed in range(20) if (r := record(noisy, seed)).look_values[0] > 0.5 and r.body is None)
     regions = region_map(drawn)
     image = render(drawn, regions)
@@ -221,7 +206,7 @@ def test_beside_the_fan_there_is_nothing_not_even_noise() -> None:
 
 
 def test_air_is_black_in_ct_whatever_the_noise() -> None:
-    priors = replace(shape_preset("ct"), body=1.0, boundary_aware=1.0, noise=(0.05, 0.05), gap_contrast=(0.2, 0.2),
+    priors = shape_preset("ct").with_values(body=1.0, boundary_aware=1.0, noise=(0.05, 0.05), gap_contrast=(0.2, 0.2),
                      acquired_px=(128.0, 128.0), inverted=0.0, gamma_log_std=0.0)  # fmt: skip
     drawn = next(r for seed in range(20) if (r := record(priors, seed)).body is not None)
     regions = region_map(drawn)
@@ -229,7 +214,7 @@ def test_air_is_black_in_ct_whatever_the_noise() -> None:
 
 
 def test_ribs_end_with_the_body() -> None:
-    priors = replace(shape_preset("xray"), body=1.0, boundary_aware=1.0, shading=(0.0, 0.0), noise=(0.001, 0.001),
+    priors = shape_preset("xray").with_values(body=1.0, boundary_aware=1.0, shading=(0.0, 0.0), noise=(0.001, 0.001),
                      acquired_px=(128.0, 128.0), blur_px=(0.5, 0.5), inverted=0.0)  # fmt: skip
     drawn = record(priors, 3)
     regions = region_map(drawn)
@@ -312,52 +297,15 @@ def test_the_band_stays_in_the_image_and_reaches_into_holes() -> None:
 # Priors
 
 
-def test_every_prior_has_a_row_that_fits_it() -> None:
-    rows = {row.name: row for row in shape_rows()}
-    assert set(rows) == {f.name for f in fields(ShapePriors)}
-    assert list(dict.fromkeys(row.group for row in shape_rows())) == list(SHAPE_GROUPS)
-    for priors in SHAPE_PRESETS.values():
-        for name, row in rows.items():
-            value = getattr(priors, name)
-            assert (row.kind == "range") == isinstance(value, tuple)
-            assert all(row.low <= n <= row.high for n in (value if isinstance(value, tuple) else (value,)))
-
-
-@pytest.mark.parametrize("row", [row for row in shape_rows() if row.kind == "range"], ids=lambda row: row.name)
-def test_the_limits_of_a_row_are_accepted(row) -> None:
-    for end in (row.low, row.high):
-        replace(ShapePriors(), **{row.name: (float(end), float(end))})
+def test_the_probabilities_of_modalities_are_checked_together() -> None:
+    with pytest.raises(InputError, match="exceed 1 together"):
+        SMALL.with_values(ct=0.9)
 
 
 def test_a_record_as_a_row_of_a_table() -> None:
     for seed in range(10):
-        drawn = record(seed=seed)
-        row = shape_summary(drawn)
-        assert list(row) == list(SUMMARY_TIPS)
+        drawn, row = record(seed=seed), SMALL.sample(seed=seed).summary()
+        assert list(row) == list(SMALL.columns())
         assert row["module"] == drawn.module
         assert row["acquired"] == f"{drawn.rows} x {drawn.columns}"
         assert (row["gap (px)"] == 0) == (not drawn.gaps)
-
-
-def test_the_table_needs_no_torch() -> None:
-    code = "import sys, napari_synthseg.generator.shapes.table, napari_synthseg.generator.shapes.priors; "
-    done = subprocess.run(
-        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"warp": (0.2, 0.1)}, "above its upper"), ({"noise": (-0.1, 0.1)}, "negative"), ({"body": 1.5}, "probability"),
-     ({"contrast": (0.0, 0.1)}, "above 0"), ({"objects": (1.0, 99.0)}, "between 1 and 16"),
-     ({"ct": 0.9}, "exceed 1 together"), ({"warp": (0.0, float("nan"))}, "finite")],
-)  # fmt: skip
-def test_impossible_priors_are_refused(changes: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        replace(ShapePriors(), **changes)
-
-
-def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(InputError, match="shape-only"):
-        shape_preset("shapes")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_synthseg.generator.labelmap import prepare
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.located import LocatedHeads, PriorErrors
 from napari_synthseg.training.data.synthetic import Heads

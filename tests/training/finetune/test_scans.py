@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import Grid
+from napari_synthseg.generator.head import Grid
 from napari_synthseg.inference.config import OWN
 from napari_synthseg.io import write_labels
-from napari_synthseg.training.finetune.changes import draw_change, mild, shown
+from napari_synthseg.training.finetune.changes import mild, shown
 from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
 from napari_synthseg.training.finetune.scans import Look, held_out, read_scans, targets_for, with_targets
 from napari_synthseg.training.finetune.synthetic import SyntheticCrops, maps_of_scans, single_structures
@@ -82,7 +80,7 @@ def test_without_changes_a_scan_is_shown_as_it_is(sampler) -> None:
 
 def test_a_mirrored_scan_has_its_sides_swapped(sampler) -> None:
     scan = sampler.scans[0]
-    still = replace(draw_change(mild(0.0), False, g()), flip=True)
+    still = mild(0.0).sample(seed=0).changed("spatial", flip=True)
     shape = scan.targets.shape
     middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
     middle[0] = -middle[0]
@@ -95,7 +93,7 @@ def test_a_mirrored_scan_has_its_sides_swapped(sampler) -> None:
 
 
 def test_the_same_change_is_seen_at_both_spacings(sampler) -> None:
-    scan, change = sampler.scans[0], draw_change(mild(1.0), True, g(5))
+    scan, change = sampler.scans[0], mild(1.0, mirror=True).sample(seed=5)
     coarse, few = shown(scan, change, Grid.centred((30, 16, 16), 2.0), sampler.targets.partners)
     fine, many = shown(scan, change, Grid.centred((60, 32, 32), 1.0), sampler.targets.partners)
     pooled = torch.nn.functional.avg_pool3d(fine[None, None], 2)[0, 0]

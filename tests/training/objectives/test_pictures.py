@@ -8,7 +8,7 @@ import torch
 
 from napari_synthseg.anatomy import TISSUES, predicted_values
 from napari_synthseg.generator.labelmap import prepare
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine

@@ -7,7 +7,7 @@ import torch
 
 from napari_synthseg import devices
 from napari_synthseg.generator.labelmap import prepare
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.generator.shapes.priors import ShapePriors
+from napari_synthseg.generator.presets import shape_preset
 from napari_synthseg.networks.promptable import FrozenEncoder, Promptable, quicken
 from napari_synthseg.training.data.prompts import Plan
 from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def small_scenes(model: Promptable, seed: int = 1) -> EncodedScenes:
-    return EncodedScenes(FrozenEncoder(model), ShapePriors(acquired_px=(64, 64)), seed, CPU)
+    return EncodedScenes(FrozenEncoder(model), shape_preset("both").with_values(acquired_px=(64, 64)), seed, CPU)
 
 
 def small_recipe(kind=PromptObjective, seed: int = 1, **options):

@@ -10,7 +10,7 @@ import torch
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.pretraining import MaskedAutoencoder

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation_priors import DegradationPriors
 from napari_synthseg.generator.labelmap import prepare, save
-from napari_synthseg.generator.priors import preset
+from napari_synthseg.generator.presets import STILL, degradation, preset
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
@@ -199,7 +198,7 @@ def test_each_stage_trains_its_network_alone(part, label_maps, tmp_path) -> None
 def test_d_learns_from_what_s1_says(label_maps) -> None:
     """Of an S1 that names no tissue anywhere, D hears so; it is to find the true classes."""
     model = network()
-    recipe = Denoise(model, heads_of(label_maps, worse(preset("fast"), DegradationPriors())), **COMMON)
+    recipe = Denoise(model, heads_of(label_maps, worse(preset("fast"), degradation())), **COMMON)
     torch.nn.init.zeros_(model.locator.s1.head.weight)
     _, figures = recipe.loss(0)
     assert figures["s1_dice"] == 0.0
@@ -244,9 +243,11 @@ def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
 
 
 def test_images_are_as_bad_as_the_degradation_says() -> None:
-    priors = worse(preset("fast"), DegradationPriors())
-    assert priors.noise_std == (0.0, 50.0) and priors.slice_spacing_mm == (1.0, 12.0) and priors.one_millimetre == 0.0
-    assert priors.tissue_contrast == preset("fast").tissue_contrast
+    priors = worse(preset("fast"), degradation())
+    slices = priors["acquisition"]
+    assert (slices.noise_std, slices.slice_spacing_mm, slices.p_isotropic_1mm) == ((0, 50), (1, 12), 0)
+    assert slices.in_plane_blur == preset("fast")["acquisition"].in_plane_blur
+    assert priors["contrast"] == preset("fast")["contrast"] and priors["spatial"].flip == 0.5
 
 
 def priors_of(options):
@@ -256,14 +257,14 @@ def priors_of(options):
 def test_the_papers_plan_has_the_papers_priors(maps, tmp_path) -> None:
     options = tiny(maps, tmp_path / "run", plan="paper")
     assert priors_of(options) == preset("synthseg-plus")
-    assert priors_of(replace(options, plan="fast")).noise_std == (0.0, 50.0)
+    assert priors_of(replace(options, plan="fast"))["acquisition"].noise_std == (0.0, 50.0)
     assert priors_of(replace(options, plan="fast", priors="no-bias")) == preset("no-bias")
 
 
 def test_a_degraded_scan_keeps_its_labels_on_it(labelled) -> None:
     case = labelled_scans(labelled, LABELS)[0]
-    still = DegradationPriors((0, 0), (1, 1), (0, 0), (0, 0), (0, 0), bias_std=(0, 0), gamma_exponent=(1, 1),
-                              slice_spacing_mm=(1, 1), slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
+    still = degradation().with_values(**STILL, bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1),
+                                      slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
     for seed in range(4):  # mirrored or not
         image, channels = degraded_case(case, still, torch.Generator().manual_seed(seed), "cpu", 1.0)
         assert image[0][channels == 3].min() > image[0][channels == 1].max() > image[0][channels == 0].max()

@@ -11,7 +11,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
-from napari_synthseg.generator.priors import Priors
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
@@ -72,16 +72,15 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
 def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None:
     model = load_model(run(train(tiny(maps, tmp_path / "run", steps=2, locate_fraction=0.5, lesions=True))))
     assert model.labels == anatomy.predicted_values() and "lesions True" in model.card["recipe"]
-    plain = Priors()
-    assert with_lesions(plain, False) == plain and with_lesions(plain, True).lesion_load_ml[1] > 0
-    mine = replace(plain, lesion_load_ml=(3.0, 4.0))
+    plain = preset("synthseg")
+    assert with_lesions(plain, False) == plain and with_lesions(plain, True)["lesions"].lesion_load_ml[1] > 0
+    mine = plain.with_values(lesion_load_ml=(3.0, 4.0))
     assert with_lesions(mine, True) == mine
 
 
 @pytest.mark.parametrize("stage", [Locate, Refine])
 def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
     from napari_synthseg.generator.labelmap import load
-    from napari_synthseg.generator.priors import preset
     from napari_synthseg.training.engine.loop import LoopOptions, fit
 
     def go(out, steps: int) -> dict[str, torch.Tensor]:

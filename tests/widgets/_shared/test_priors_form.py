@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from napari_synthseg.generator.degradation_priors import DegradationPriors
-from napari_synthseg.generator.prior_table import GROUPS, as_fields, degradation_rows, rows
-from napari_synthseg.generator.priors import PRESETS, Priors
+from napari_synthseg.generator.presets import PRESETS, degradation, preset
 from napari_synthseg.widgets._shared.form import PriorsForm
 from tests.widgets.preview.conftest import click
 
 
 @pytest.fixture
 def form(qtbot):
-    made = PriorsForm(PRESETS["synthseg"], as_fields(rows()))
+    made = PriorsForm(preset("synthseg"))
     qtbot.addWidget(made)
     made.show()
     return made
@@ -23,18 +19,18 @@ def form(qtbot):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_shown_as_it_is(form, name):
-    form.set_base(PRESETS[name])
-    assert form.priors() == PRESETS[name]
+    form.set_base(preset(name))
+    assert form.priors() == preset(name)
     assert not any(row.differs for group in form.groups.values() for row in group.rows)
 
 
 def test_every_prior_of_another_preset_can_be_shown_as_changes(form):
-    form.set_values({row.name: getattr(PRESETS["synthseg-plus"], row.name) for row in rows()})
-    assert form.priors() == PRESETS["synthseg-plus"]
+    form.set_values(preset("synthseg-plus").values)
+    assert form.priors() == preset("synthseg-plus")
 
 
 def test_groups_are_those_of_the_paper_in_its_order(form):
-    assert tuple(form.groups) == GROUPS
+    assert list(form.groups) == [group.title for group in preset("synthseg").groups()]
 
 
 def test_a_change_is_marked_and_counted(form, qtbot):
@@ -46,7 +42,7 @@ def test_a_change_is_marked_and_counted(form, qtbot):
     assert row.reset.isVisible()
     assert row.name.text() == "Rotation (degrees) •"
     assert form.groups["Spatial deformation"].button.text() == "Spatial deformation • 1 changed"
-    assert form.priors() == replace(Priors(), rotation_deg=(-15.0, 30.0))
+    assert form.priors() == preset("synthseg").with_values(rotation_deg=(-15.0, 30.0))
 
 
 def test_a_row_is_taken_back(form, qtbot):
@@ -55,7 +51,7 @@ def test_a_row_is_taken_back(form, qtbot):
     row.control.low.setValue(0.5)
     with qtbot.waitSignal(form.changed):
         click(qtbot, row.reset)
-    assert form.priors() == Priors()
+    assert form.priors() == preset("synthseg")
     assert not row.reset.isVisible()
 
 
@@ -66,7 +62,7 @@ def test_a_group_is_taken_back_and_the_others_stay(form, qtbot):
     form.changed.connect(lambda: heard.append(1))
     click(qtbot, form.groups["Spatial deformation"].reset)
     assert heard == [1]
-    assert form.priors() == replace(Priors(), bias_std=(0.0, 1.9))
+    assert form.priors() == preset("synthseg").with_values(bias_std=(0.0, 1.9))
 
 
 def test_an_optional_range_is_switched_on_and_off(form):
@@ -77,18 +73,18 @@ def test_an_optional_range_is_switched_on_and_off(form):
     assert row.value() == row.field.info.start
     assert row.control.isEnabled()
     row.switch.click()
-    assert form.priors() == Priors()
+    assert form.priors() == preset("synthseg")
 
 
 def test_a_slice_direction_is_chosen(form):
     form.row("slice_direction").control.setCurrentText("axial")
-    assert form.priors().slice_direction == 2
+    assert form.priors()["acquisition"].slice_direction == 2
 
 
 def test_another_preset_is_one_change(form, qtbot):
     heard = []
     form.changed.connect(lambda: heard.append(1))
-    form.set_base(PRESETS["no-deformation"])
+    form.set_base(preset("no-deformation"))
     assert heard == [1]
 
 
@@ -104,8 +100,8 @@ def test_it_fits_a_narrow_dock(form):
 
 
 def test_the_degradation_model_has_the_same_form(qtbot):
-    form = PriorsForm(DegradationPriors(), as_fields(degradation_rows()))
+    form = PriorsForm(degradation())
     qtbot.addWidget(form)
-    assert form.priors() == DegradationPriors()
+    assert form.priors() == degradation()
     form.row("noise_std").control.high.setValue(10)
-    assert form.priors() == replace(DegradationPriors(), noise_std=(0.0, 10.0))
+    assert form.priors() == degradation().with_values(noise_std=(0.0, 10.0))

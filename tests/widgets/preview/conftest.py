@@ -94,5 +94,8 @@ def save_edited(qtbot, tab, folder: Path, monkeypatch, **edited: Any) -> Path:
     tab.save.click()
     qtbot.waitUntil(lambda: "Saved" in tab.status.text(), timeout=30_000)
     (path,) = folder.glob("*_record.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | edited))
+    content = json.loads(path.read_text())
+    for name, value in edited.items():
+        next(params for params in content["steps"].values() if name in params)[name] = value
+    path.write_text(json.dumps(content))
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +12,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.generator.prior_settings import differences
+from napari_synthseg.generator.presets import differences, preset
 from napari_synthseg.io import read_volume, write_labels
-from napari_synthseg.widgets.preview import brains_tab
 from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, save_edited, settle
 
 
 def record(tab) -> dict:
-    return tab.pair.image.metadata["synthesis"]
+    made = tab.pair.image.metadata["synthesis"]
+    drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
+    return {name: value for name, value in made.items() if name != "steps"} | drawn
 
 
 def change(qtbot, tab, name: str, *, high: float) -> None:
@@ -250,8 +250,8 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
     for name in (name for name in names if name.endswith(".nii.gz")):
         one, other = (read_volume(tmp_path / folder / name) for folder in ("command", "saved"))
         np.testing.assert_array_equal(one.data, other.data)
-    one, other = (json.loads(next((tmp_path / f).glob("*.json")).read_text()) for f in ("command", "saved"))
-    assert one["bias_std"] == other["bias_std"] == record(brains)["bias_std"]
+    one, other = (json.loads(next((tmp_path / f).glob("*.json")).read_text())["steps"] for f in ("command", "saved"))
+    assert one["bias"] == other["bias"] and one["bias"]["bias_std"] == record(brains)["bias_std"]
     brains.form.row("bias_std").control.high.setValue(0.75)
     settle(qtbot, brains)
     click(qtbot, brains.save)
@@ -261,8 +261,8 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
 
 def test_a_record_is_opened(brains, qtbot, tmp_path, monkeypatch):
     given = ((50.0, 2.0), None)
-    priors = replace(brains_tab.PRESETS["no-bias"], mean=(10.0, 90.0), class_means=given, class_stds=given)
-    settings = differences(priors, brains_tab.PRESETS["no-bias"])
+    priors = preset("no-bias").with_values(mean=(10.0, 90.0), class_means=given, class_stds=given)
+    settings = differences(priors, preset("no-bias"))
     (tmp_path / "a_record.json").write_text(json.dumps({"preset": "no-bias", "prior": settings, "seed": 77}))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
     brains.form.set_values({"flip": 0.1})
@@ -299,7 +299,7 @@ def test_a_record_of_another_label_map_is_one_sentence(brains, viewer, qtbot, tm
 
 def test_python_is_copied(brains):
     brains.copy_recipe(python=True)
-    assert "synthesize('blocks.nii.gz', 'synthseg', seed=seed)" in QApplication.clipboard().text()
+    assert "run(synthesize_files(Path('blocks.nii.gz'), Path('synthetic'), options))" in QApplication.clipboard().text()
 
 
 def test_choices_are_remembered(open_widget, monkeypatch):
@@ -314,7 +314,7 @@ def test_choices_are_remembered(open_widget, monkeypatch):
         monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
     again = open_widget().brains
     assert again.preset.currentText() == "fast"
-    assert again.form.priors() == brains_tab.PRESETS["fast"]
+    assert again.form.priors() == preset("fast")
     assert again.form.unfolded() == ["Labels"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.generator.degradation_priors import DegradationPriors
+from napari_synthseg.generator.presets import degradation
 from napari_synthseg.io import read_volume
 from tests.widgets.builders import scan_layer
 from tests.widgets.preview.conftest import click, open_file, save_edited, settle
@@ -57,11 +57,12 @@ def test_before_and_after_are_one_button(degrade, viewer, qtbot):
 
 
 def test_a_changed_prior_changes_only_itself(degrade, viewer, qtbot):
-    before = viewer.layers["Degraded scan"].metadata["synthesis"]
+    before = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
     degrade.form.row("noise_std").control.high.setValue(80)
     settle(qtbot, degrade)
-    after = viewer.layers["Degraded scan"].metadata["synthesis"]
-    assert {name for name in after if after[name] != before[name]} == {"noise_std"}
+    after = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
+    changed = {(s, name) for s in after for name in after[s] if after[s][name] != before[s][name]}
+    assert changed == {("acquisition", "noise_std")}
 
 
 def test_labels_move_along(degrade, viewer, qtbot):
@@ -108,20 +109,20 @@ def test_a_record_is_opened(degrade, qtbot, tmp_path, monkeypatch):
     degrade.open.click()
     settle(qtbot, degrade)
     assert degrade.seed.value() == 9
-    assert degrade.form.priors() == DegradationPriors(noise_std=(0.0, 33.0))
+    assert degrade.form.priors() == degradation().with_values(noise_std=(0.0, 33.0))
 
 
 def test_a_record_is_made_again_as_it_is_until_something_is_chosen(degrade, viewer, qtbot, tmp_path, monkeypatch):
     path = save_edited(qtbot, degrade, tmp_path, monkeypatch, gamma=1.75)
     made = viewer.layers["Degraded scan"]
-    drawn = made.metadata["synthesis"]["gamma"]
+    drawn = made.metadata["synthesis"]["steps"]["gamma"]["gamma"]
     open_file(degrade, path, monkeypatch)
     settle(qtbot, degrade)
-    assert made.metadata["synthesis"]["gamma"] == 1.75 != drawn
+    assert made.metadata["synthesis"]["steps"]["gamma"]["gamma"] == 1.75 != drawn
     click(qtbot, degrade.draw)
     degrade.seed.setValue(int(path.name.split("_")[-2]))
     settle(qtbot, degrade)
-    assert made.metadata["synthesis"]["gamma"] == drawn
+    assert made.metadata["synthesis"]["steps"]["gamma"]["gamma"] == drawn
 
 
 def test_a_record_of_another_tab_is_refused(degrade, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.generator.shapes.priors import SHAPE_PRESETS
+from napari_synthseg.generator.presets import shape_preset
 from tests.widgets.preview.conftest import blocks_layer, click, open_file, save_edited, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]
@@ -33,7 +33,9 @@ def shapes(qtbot, open_widget):
 
 
 def record(tab) -> dict:
-    return tab.pair.image.metadata["synthesis"]
+    made = tab.pair.image.metadata["synthesis"]
+    drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
+    return {name: value for name, value in made.items() if name != "steps"} | drawn
 
 
 def test_draw_shows_a_scene_its_objects_and_the_points(shapes, viewer):
@@ -151,7 +153,7 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
     assert sorted(made) == ["mr_0003_image.png", "mr_0003_objects.png", "mr_0003_record.json"]
     assert made == {name: (tmp_path / "saved" / name).read_bytes() for name in made}
     shapes.copy_recipe(python=True)
-    assert "shape_preset('mr'), objects=(3.0, 4.0)" in QApplication.clipboard().text()
+    assert "SynthesizeShapesOptions(preset='mr', prior=('objects=3,4',)" in QApplication.clipboard().text()
 
 
 def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
@@ -162,7 +164,7 @@ def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
     assert (shapes.preset.currentText(), shapes.seed.value()) == ("xray", 8)
     assert shapes.form.row("nested").differs and not shapes.form.row("walls").differs
     there = json.loads((tmp_path / "xray_0008_record.json").read_text())
-    assert json.loads(json.dumps(record(shapes))) == there
+    assert json.loads(json.dumps(shapes.pair.image.metadata["synthesis"])) == there
 
 
 def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot, tmp_path, monkeypatch):
@@ -172,7 +174,8 @@ def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot
     settle(qtbot, shapes)
     assert record(shapes)["gamma"] == 1.75 != drawn
     shapes.copy_recipe(python=False)
-    assert shlex.split(QApplication.clipboard().text())[-2:] == ["--record", str(path)]
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[words.index("--record") + 1] == str(path) and not {"--preset", "--seed"} & set(words)
     shapes.preset.setCurrentText("paper")
     shapes.preset.setCurrentText("both")
     settle(qtbot, shapes)
@@ -204,5 +207,5 @@ def test_choices_are_remembered(open_widget, monkeypatch):
     widget = open_widget()
     widget.tabs.setCurrentIndex(2)
     again = widget.shapes
-    assert again.form.priors() == SHAPE_PRESETS["ct"]
+    assert again.form.priors() == shape_preset("ct")
     assert again.output.values()["bits"] == 16 and not again.prompts.isChecked()

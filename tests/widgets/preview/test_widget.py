@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtCore import QThreadPool
 
-from napari_synthseg.generator.prior_table import rows
-from napari_synthseg.generator.priors import PRESETS
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.widgets.preview import PreviewWidget
 from napari_synthseg.widgets.view.view import current_view
 from tests.widgets.builders import opening
@@ -50,7 +49,7 @@ def test_in_a_window_it_is_narrow_draws_and_closes_in_the_middle_of_it(window, q
     widget = PreviewWidget(viewer)
     viewer.window.add_dock_widget(widget)
     form = widget.brains.form
-    form.set_values({row.name: getattr(PRESETS["synthseg-plus"], row.name) for row in rows()})
+    form.set_values(preset("synthseg-plus").values)
     form.set_unfolded(list(form.groups))
     assert widget.brains.scroll.widget().minimumSizeHint().width() <= 250  # in napari's style, all of it marked
     qtbot.waitUntil(widget.brains.isVisible, timeout=10_000)

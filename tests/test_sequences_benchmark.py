@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply, full_grid
-from napari_synthseg.generator.priors import Priors
-from napari_synthseg.generator.record import draw
-from napari_synthseg.generator.sequences import NAMES, as_sequence, label_mean, tissue_intensities
-from tests.generator.builders import STILL, small_map
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import full_grid
+from tests.generator.builders import PAPER, STILL, small_map
+from tests.test_benchmarks import script
+
+bench = script("sequences")
+NAMES, as_sequence, label_mean = bench.NAMES, bench.as_sequence, bench.label_mean
+tissue_intensities = bench.tissue_intensities
 
 ORDER = {
     "T1": ("fluid", "grey", "lesion", "white"),
@@ -58,7 +59,7 @@ def test_deep_nuclei_lie_between_grey_and_white() -> None:
 
 def test_a_record_shows_the_sequence_and_nothing_else_changes() -> None:
     m = small_map(values=(2, 41, 4, 3, 25))
-    record = draw(replace(STILL, lesion_load_ml=(1.0, 1.0), gamma_exponent=(2.0, 2.0)), m, torch.Generator())
+    record = STILL.with_values(lesion_load_ml=(1.0, 1.0), gamma_exponent=(2.0, 2.0)).sample(m)
     flair = as_sequence(record, m, "FLAIR")
     sample = apply(flair, m, full_grid(m))
     low, high = sample.limits
@@ -69,7 +70,7 @@ def test_a_record_shows_the_sequence_and_nothing_else_changes() -> None:
     lesions = shown[sample.labels >= len(m.values)]
     assert lesions.mean().item() == pytest.approx(label_mean("FLAIR", 77), abs=3)  # clipped at the ceiling
     assert torch.equal(sample.labels, apply(record, m, full_grid(m)).labels)
-    assert np.isclose(as_sequence(draw(Priors(), m, torch.Generator()), m, "CT").bias_std, 0)
+    assert np.isclose(as_sequence(PAPER.sample(m), m, "CT")["bias"]["bias_std"], 0)
 
 
 def test_unknown_sequences_are_refused() -> None:

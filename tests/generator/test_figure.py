@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.priors import Priors, preset
+from napari_synthseg.generator.figure import PANELS, panel
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import prepared, replay
-from napari_synthseg.generator.steps import STEPS, step
 from napari_synthseg.volume import Volume, resample_to
-from tests.generator.builders import STILL, boxes, record
+from tests.generator.builders import PAPER, STILL, boxes, record
 
 AFFINE = np.array([[1.0, 0, 0, -50], [0, 1, 0, -8], [0, 0, 1, 12], [0, 0, 0, 1]])
 
@@ -28,38 +28,39 @@ def drawn(source, priors=STILL, **changes):
 
 
 def test_there_are_six() -> None:
-    assert "".join(s.letter for s in STEPS) == "abcdef"
-    assert all(s.title and s.tip for s in STEPS)
+    assert "".join(s.letter for s in PANELS) == "abcdef"
+    assert all(s.title and s.tip for s in PANELS)
 
 
 def test_an_unknown_step_is_refused(source) -> None:
     with pytest.raises(InputError, match="'g'"):
-        step("g", drawn(source), *source)
+        panel("g", drawn(source), *source)
 
 
 def test_a_is_the_label_map(source) -> None:
-    panel = step("a", drawn(source, Priors(), seed=3), *source)
-    assert panel.is_labels
-    assert np.array_equal(panel.volume.data, boxes())
-    assert np.allclose(panel.volume.affine, AFFINE)
+    shown = panel("a", drawn(source, PAPER, seed=3), *source)
+    assert shown.is_labels
+    assert np.array_equal(shown.volume.data, boxes())
+    assert np.allclose(shown.volume.affine, AFFINE)
 
 
 def test_b_is_moved_and_skull_stripped(source) -> None:
-    moved = step("b", drawn(source, translation_mm=(0.0, 2.0, 0.0)), *source).volume.data
+    moved = panel("b", drawn(source, translation_mm=(0.0, 2.0, 0.0)), *source).volume.data
     assert np.array_equal(moved[:, :-2], boxes()[:, 2:])
-    stripped = step("b", drawn(source, skull_strip="all"), *source).volume.data
+    stripped = panel("b", drawn(source, skull_strip="all"), *source).volume.data
     assert not np.isin(stripped, (24, 507)).any() and (stripped == 2).any()
 
 
 def test_c_has_the_means_of_the_record(source) -> None:
     r = drawn(source)
-    panel = step("c", r, *source)
-    assert not panel.is_labels
-    assert panel.volume.data[boxes() == 2].mean() == pytest.approx(r.means[source[0].values.index(2)], abs=2)
+    shown = panel("c", r, *source)
+    assert not shown.is_labels
+    mean = r["contrast"]["means"][source[0].values.index(2)]
+    assert shown.volume.data[boxes() == 2].mean() == pytest.approx(mean, abs=2)
 
 
 def test_d_lies_between_zero_and_one_and_is_biased(source) -> None:
-    plain, bent = (step("d", drawn(source, bias_std=s), *source).volume.data for s in (0.0, 0.5))
+    plain, bent = (panel("d", drawn(source, bias_std=s), *source).volume.data for s in (0.0, 0.5))
     assert bent.min() == 0 and bent.max() == 1
     white = boxes() == 2
     assert bent[white].std() > plain[white].std()
@@ -67,11 +68,11 @@ def test_d_lies_between_zero_and_one_and_is_biased(source) -> None:
 
 @pytest.mark.parametrize("direction", [0, 1, 2])
 def test_e_is_a_stack_of_fewer_slices_in_the_right_place(source, direction) -> None:
-    r = drawn(source, direction=direction, slice_spacing_mm=4.0)
-    panel, full = step("e", r, *source).volume, step("f", r, *source).volume
-    assert panel.shape[direction] == (full.shape[direction] - 1) // 4 + 1
-    assert np.allclose(panel.spacing, [4.0 if i == direction else 1.0 for i in range(3)])
-    back = resample_to(panel, full.shape, full.affine)
+    r = drawn(source, direction=direction, spacing_mm=4.0)
+    stack, full = panel("e", r, *source).volume, panel("f", r, *source).volume
+    assert stack.shape[direction] == (full.shape[direction] - 1) // 4 + 1
+    assert np.allclose(stack.spacing, [4.0 if i == direction else 1.0 for i in range(3)])
+    back = resample_to(stack, full.shape, full.affine)
     inside = [slice(4, -4)] * 3
     assert np.allclose(back.data[tuple(inside)], full.data[tuple(inside)], atol=1e-5)
 
@@ -80,24 +81,24 @@ def test_e_is_a_stack_of_fewer_slices_in_the_right_place(source, direction) -> N
 @pytest.mark.parametrize("spacing", [None, 2.0])
 def test_f_is_the_sample(source, name, spacing) -> None:
     r = drawn(source, preset(name), seed=2)
-    panel, made = step("f", r, *source, spacing=spacing), replay(r, *source, spacing=spacing)
-    assert np.array_equal(panel.volume.data, made.image.data)
-    assert panel.labels is not None and np.array_equal(panel.labels.data, made.labels.data)
+    shown, made = panel("f", r, *source, spacing=spacing), replay(r, *source, spacing=spacing)
+    assert np.array_equal(shown.volume.data, made.image.data)
+    assert shown.labels is not None and np.array_equal(shown.labels.data, made.labels.data)
 
 
 def test_e_of_a_noisy_scan_is_noisier_than_f(source) -> None:
-    r = drawn(source, noise_std=20.0, slice_spacing_mm=4.0, direction=0, stds=(0.0,) * len(source[0].values))
-    stack, image = (step(letter, r, *source).volume.data for letter in "ef")
+    r = drawn(source, noise_std=20.0, spacing_mm=4.0, direction=0, stds=(0.0,) * len(source[0].values))
+    stack, image = (panel(letter, r, *source).volume.data for letter in "ef")
     assert stack[2:4, 5:-5, 6:-6].std() > image[8:12, 5:-5, 6:-6].std() > 0.01
 
 
 @pytest.mark.parametrize("letter", "abcdef")
 def test_quick_looks_and_crops(source, letter) -> None:
     r = drawn(source)
-    assert np.allclose(step(letter, r, *source, spacing=2.0).volume.spacing, 2.0)
-    assert step(letter, r, *source, shape=(30, 16, 12)).volume.shape == (30, 16, 12)
+    assert np.allclose(panel(letter, r, *source, spacing=2.0).volume.spacing, 2.0)
+    assert panel(letter, r, *source, shape=(30, 16, 12)).volume.shape == (30, 16, 12)
 
 
 def test_the_titles_need_no_torch() -> None:
-    code = "import sys, napari_synthseg.generator.step_table; assert 'torch' not in sys.modules"
+    code = "import sys, napari_synthseg.generator.figure; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,23 +1,31 @@
-"""One draw from the shape priors: a small, serialisable record of a scene, drawn on the CPU."""
+"""One draw of a scene of shapes: its params, each topic from its own stream. No torch here."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
-from napari_synthseg.generator.record import Plain
 from napari_synthseg.generator.shapes.contrasts import Floats, draw_intensities, draw_noises
-from napari_synthseg.generator.shapes.curves import Outline
-from napari_synthseg.generator.shapes.layout import Dice, Part, draw_body, draw_cells, draw_objects
-from napari_synthseg.generator.shapes.priors import LOOKS, MOST_REGIONS, ShapePriors
+from napari_synthseg.generator.shapes.layout import (
+    LOOKS,
+    MOST_REGIONS,
+    Outline,
+    Part,
+    draw_body,
+    draw_cells,
+    draw_objects,
+)
+from napari_synthseg.generator.step import Params, Rng
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.model import Record
+    from napari_synthseg.generator.steps.scene import ScenePriors
 
 
 @dataclass(frozen=True)
-class ShapeRecord(Plain):
-    """Parameters of one scene; lengths are fractions of the longer side, intensities lie in [0, 1]."""
+class DrawnScene:
+    """Params of one scene; lengths are fractions of the longer side, intensities lie in [0, 1]."""
 
     module: str
     """"shape" or "boundary": which of SynthFM's modules."""
@@ -69,25 +77,25 @@ class ShapeRecord(Plain):
     inverted: bool
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        parts = tuple(Part(**{**part, "outline": Outline(**part["outline"])}) for part in data["parts"])
-        body = None if data["body"] is None else Outline(**data["body"])
-        return super().from_dict({**data, "parts": parts, "body": body})
+    def of(cls, record: Record) -> DrawnScene:
+        """Return the params of a scene's record."""
+        drawn = record["scene"]
+        parts = tuple(Part(**{**part, "outline": Outline(**part["outline"])}) for part in drawn["parts"])
+        body = None if drawn["body"] is None else Outline(**drawn["body"])
+        return cls(**{**drawn, "parts": parts, "body": body})
 
 
-def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
-    """Draw one record.
+def draw_scene(priors: ScenePriors, rng: Rng) -> Params:
+    """Draw the params of a scene, the fields of `DrawnScene`.
 
-    Every topic (module, geometry, intensities, acquisition) has its own random numbers, so that changing one prior
-    changes little else.
+    Every topic (module, geometry, intensities, acquisition) has a stream of its own, so that changing one prior changes
+    little else.
 
     Args:
         priors: the hyperparameters.
-        generator: a CPU generator; its state moves on.
+        rng: stream of the scene.
     """
-    seeds = torch.randint(0, 2**62, (16,), generator=generator).tolist()
-    first, acquisition = Dice(seeds[0], 16), Dice(seeds[1], 48)
+    first, acquisition = rng.stream("module"), rng.stream("acquisition")
     boundary = first.chance(priors.boundary_aware)
     look = _look(priors, first())
     body_u, cells_u = first(), first()
@@ -100,10 +108,10 @@ def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
     shorter = max(32, round(longer * acquisition(*priors.aspect)))
     rows, columns = (longer, shorter) if acquisition.chance(0.35) else (shorter, longer)
     size = (rows / longer, columns / longer)
-    body = draw_body(seeds[2], size, priors) if setting == "body" else None
+    body = draw_body(rng.stream("body"), size, priors) if setting == "body" else None
     parts: tuple[Part, ...] = ()
     regions = 0
-    geometry = Dice(seeds[3], 12 + 2 * MOST_REGIONS)
+    geometry = rng.stream("geometry")
     region_grid = geometry(*priors.region_grid)
     warp = geometry(*priors.warp)
     warp_points = 3 + round(6 * geometry())
@@ -117,29 +125,30 @@ def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
         regions = count
         gaps: Floats = tuple(widths[:count]) if similar or with_gaps else ()
     elif setting == "cells":
-        parts = draw_cells(seeds[4], priors, size)
+        parts = draw_cells(rng.stream("shapes"), priors, size)
         gaps = (widths[0],) if with_gaps else ()
     else:
-        parts = draw_objects(seeds[4], priors, size, body)
+        parts = draw_objects(rng.stream("shapes"), priors, size, body)
         gaps = ()
     kind = "" if not boundary else "similar" if similar else "free" if gaps else "levels"
-    table, spread = draw_intensities(seeds[5], priors, setting, look, regions, parts, kind)
+    table, spread = draw_intensities(rng.stream("intensities"), priors, setting, look, regions, parts, kind)
     noises, strengths = draw_noises(acquisition, priors, look, spread)
-    return ShapeRecord(
+    look_values, seeds = rng.stream("look"), rng.stream("seeds")
+    drawn = DrawnScene(
         module="boundary" if boundary else "shape",
         setting=setting,
         look=look,
-        look_values=tuple(torch.rand(12, generator=torch.Generator().manual_seed(seeds[6])).tolist()),
-        look_seed=seeds[7],
+        look_values=tuple(look_values() for _ in range(12)),
+        look_seed=seeds.seed(),
         rows=rows,
         columns=columns,
         warp=warp,
         warp_points=warp_points,
-        warp_seed=seeds[8],
+        warp_seed=seeds.seed(),
         body=body,
         regions=regions,
         region_grid=region_grid,
-        region_seed=seeds[9],
+        region_seed=seeds.seed(),
         gaps=gaps,
         parts=parts,
         means=table[0],
@@ -148,21 +157,22 @@ def draw_scene(priors: ShapePriors, generator: torch.Generator) -> ShapeRecord:
         row_gradients=table[3],
         column_gradients=table[4],
         texture_cells=acquisition.log(*priors.texture_grid),
-        texture_seed=seeds[10],
+        texture_seed=seeds.seed(),
         noises=noises,
         noise_strengths=strengths,
         grain=max(0.0, acquisition(-0.6, 1.3)),
-        noise_seed=seeds[11],
+        noise_seed=seeds.seed(),
         shading=acquisition(*priors.shading) * (1.0 if look == "mr" else 0.5),
         shading_points=2 + round(2 * acquisition()),
-        shading_seed=seeds[12],
+        shading_seed=seeds.seed(),
         blur_px=acquisition(*priors.blur_px),
         gamma=math.exp(priors.gamma_log_std * (acquisition() + acquisition() + acquisition() - 1.5) * 2),
         inverted=acquisition.chance(priors.inverted if look != "ultrasound" else 0.0),
     )
+    return asdict(drawn)
 
 
-def _look(priors: ShapePriors, u: float) -> str:
+def _look(priors: ScenePriors, u: float) -> str:
     for name in LOOKS:
         u -= getattr(priors, name)
         if u < 0:

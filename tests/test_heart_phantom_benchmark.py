@@ -7,18 +7,13 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import labelled_scans
-from napari_synthseg.generator.heart_phantom import (
-    FAT,
-    LUNG,
-    STRUCTURES,
-    contrasts,
-    heart_image,
-    heart_phantom,
-    write_heart_pairs,
-)
 from napari_synthseg.inference.postprocess import largest_component
 from napari_synthseg.io import read_labels, read_volume
+from tests.test_benchmarks import script
 
+bench = script("heart_phantom")
+FAT, LUNG, STRUCTURES, contrasts = bench.FAT, bench.LUNG, bench.STRUCTURES, bench.contrasts
+heart_image, heart_phantom, write_heart_pairs = bench.heart_image, bench.heart_phantom, bench.write_heart_pairs
 SMALL = ((32, 32, 32), 5.0)
 
 

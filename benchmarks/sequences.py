@@ -3,7 +3,7 @@
 MR: relaxation times and proton densities at 1.5 T are those of the BrainWeb simulator (Collins et al., IEEE TMI 1998;
 Kwan et al., IEEE TMI 1999), and so are the sequences T1 (spoiled gradient echo), T2 and PD (both echoes of one spin
 echo), put into the usual signal equations. FLAIR is a spin echo with the inversion time that nulls fluid. Deep nuclei
-mix grey and white matter as in `tissues`. CT: Hounsfield units as in textbooks (white matter 20-30, grey matter 37-45,
+mix grey and white matter as in `WHITE_FRACTION`. CT: Hounsfield units (white matter 20-30, grey matter 37-45,
 fluid 0-15, fat -100 to -50, bone 700 and more), in the window 0-80 in which heads are read.
 """
 
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from napari_synthseg.anatomy import LESION
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.record import Record
-from napari_synthseg.generator.tissues import WHITE_FRACTION
+from napari_synthseg.generator.model import Record
+from napari_synthseg.generator.steps.contrast import WHITE_FRACTION
 
 Relaxation = tuple[float, float, float]
 
@@ -121,15 +120,9 @@ def as_sequence(record: Record, label_map: LabelMap, name: str) -> Record:
     """
     noise = CT_NOISE if name == "CT" else MR_NOISE
     pairs = [(v, label_map.values[p]) for v, p in zip(label_map.values, label_map.partners, strict=True)]
-    lesions = record.drawn_lesions
-    if lesions is not None:
-        lesions = replace(lesions, mean=label_mean(name, LESION), std=noise)
-    return replace(
-        record,
-        contrast="given",
-        means=tuple(label_mean(name, value, partner) for value, partner in pairs),
-        stds=tuple(noise if value else noise / 2 for value, _ in pairs),
-        gamma=1.0,
-        bias_std=0.0 if name == "CT" else record.bias_std,
-        drawn_lesions=lesions,
-    )
+    means = tuple(label_mean(name, value, partner) for value, partner in pairs)
+    stds = tuple(noise if value else noise / 2 for value, _ in pairs)
+    shown = record.changed("contrast", contrast="given", means=means, stds=stds).changed("gamma", gamma=1.0)
+    if "lesions" in record:
+        shown = shown.changed("lesions", mean=label_mean(name, LESION), std=noise)
+    return shown.changed("bias", bias_std=0.0) if name == "CT" else shown

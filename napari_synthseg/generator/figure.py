@@ -1,0 +1,171 @@
+"""The six panels of Figure 3 of the SynthSeg paper: a head after some of its steps. Torch is imported lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_synthseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_synthseg.generator.head import Grid
+    from napari_synthseg.generator.labelmap import LabelMap
+    from napari_synthseg.generator.model import Record
+    from napari_synthseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class PanelInfo:
+    """One panel of the figure."""
+
+    letter: str
+    """a to f."""
+    title: str
+    tip: str
+    """A sentence, and where it stands in the paper."""
+    step: str = ""
+    """The last step that is applied; a has none."""
+
+
+PANELS: tuple[PanelInfo, ...] = (
+    PanelInfo("a", "Label map", "The label map as it is, before anything random.\nsection 3.1.1"),
+    PanelInfo(
+        "b",
+        "Deformed labels",
+        "The labels after the random spatial transform; what skull stripping removes is gone.\nsection 3.1.1, eq. 1-10",
+        "labels",
+    ),
+    PanelInfo(
+        "c",
+        "Gaussian mixture",
+        "Each voxel drawn from the Gaussian of its label: contrast.\nsection 3.1.2, eq. 11-13",
+        "contrast",
+    ),
+    PanelInfo(
+        "d",
+        "Bias field and gamma",
+        "With a smooth bias field, rescaled to 0-1 and raised to a random power.\nsection 3.1.3, eq. 14-19",
+        "gamma",
+    ),
+    PanelInfo(
+        "e",
+        "Slices as acquired",
+        "Blurred by the slice thickness and sampled at the slice spacing: fewer, thicker slices.\n"
+        "section 3.1.4, eq. 20-25",
+        "acquisition",
+    ),
+    PanelInfo(
+        "f",
+        "Training image",
+        "Resampled to the full resolution, with the labels to be learned.\nsections 3.1.4-3.1.5, eq. 26",
+        "acquisition",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel as a volume.
+
+    Attributes:
+        letter: a to f.
+        title: of the panel.
+        volume: labels in FreeSurfer values (int32) for a and b, else float32 intensities: 0 to 255 or more for c, 0 to
+            1 from d on.
+        labels: the segmentation target on the image's grid, for f only.
+        is_labels: whether `volume` holds labels.
+    """
+
+    letter: str
+    title: str
+    volume: Volume
+    labels: Volume | None
+    is_labels: bool
+
+
+def panel(
+    letter: str,
+    record: Record,
+    label_map: LabelMap,
+    affine: np.ndarray,
+    spacing: float | None = None,
+    shape: Sequence[int] | None = None,
+) -> Panel:
+    """Make a sample up to one panel; f is the result of `replay`.
+
+    Args:
+        letter: a to f, see `PANELS`.
+        record: as drawn for this label map.
+        label_map: on the device to compute on.
+        affine: of the array the map came from.
+        spacing: voxel size of a quick look, mm; by default the map's.
+        shape: voxels of a crop at the map's spacing; by default the map's whole grid.
+
+    Raises:
+        InputError: there is no such panel.
+    """
+    from napari_synthseg.generator.brains import run, steady_limits
+    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.sample import placed_affine, replay, sample_grid
+    from napari_synthseg.volume import Volume
+
+    info = next((p for p in PANELS if p.letter == letter), None)
+    if info is None:
+        raise InputError(f"There is no step {letter!r}: choose one of {', '.join(p.letter for p in PANELS)}.")
+    if letter == "f":
+        made = replay(record, label_map, affine, shape, spacing)
+        return Panel(letter, info.title, made.image, made.labels, False)
+    grid = sample_grid(record, label_map, shape, spacing)
+    placed = placed_affine(grid, label_map, affine)
+    head = Head.of_map(label_map, grid)
+    if letter == "a":
+        run(_at_rest(record), head, until="spatial")
+        return Panel(letter, info.title, _labels(head.labels, label_map.values, placed), None, True)
+    run(record, head, until="labels")
+    if letter == "b":
+        values = head.label_map.values
+        return Panel(letter, info.title, _labels(head.labels, [values[i] for i in head.shown], placed), None, True)
+    if letter != "c":
+        head.limits = steady_limits(record, head, grid)
+    head.stops_at_slices = True
+    run(record, head, after="labels", until=info.step)
+    if letter == "e":
+        placed = placed @ _stack_affine(record, grid)
+    return Panel(letter, info.title, Volume(head.image.cpu().numpy(), placed), None, False)
+
+
+def _at_rest(record: Record) -> Record:
+    """Return the record without its spatial transform and without lesions."""
+    return record.without("lesions").changed(
+        "spatial",
+        rotation_deg=(0.0,) * 3,
+        scaling=(1.0,) * 3,
+        shearing=(0.0,) * 3,
+        translation_mm=(0.0,) * 3,
+        velocity_std=0.0,
+        flip=False,
+    )
+
+
+def _labels(index: torch.Tensor, values: Sequence[int], affine: np.ndarray) -> Volume:
+    """Return indices as a volume of FreeSurfer values."""
+    from napari_synthseg.volume import Volume
+
+    return Volume(np.array(values, np.int32)[index.cpu().numpy()], affine)
+
+
+def _stack_affine(record: Record, grid: Grid) -> np.ndarray:
+    """Return the (4, 4) affine from slices to voxels of the grid."""
+    from napari_synthseg.generator.acquisition import slice_positions
+
+    drawn = record["acquisition"]
+    axis, spacing = drawn["direction"], drawn["spacing_mm"]
+    matrix = np.eye(4)
+    matrix[axis, axis] = max(spacing / grid.spacing, 1.0)
+    matrix[axis, 3] = float(slice_positions(grid.shape[axis], grid.spacing, spacing)[0])
+    return matrix

@@ -1,0 +1,278 @@
+"""Synthetic and degraded scans as files: options and jobs of `napari-synthseg synthesize` and `degrade`.
+
+`command_line` and `python_code` turn options into a command line or Python that writes the same files.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Job
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import File, Info, check, command_text, python_text
+from napari_synthseg.generator.presets import changed, degradation, load_priors, shape_preset
+from napari_synthseg.jobs import Progress
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.model import GenerativeModel
+
+Settings = Annotated[tuple[str, ...], Info(aliases=("--set",))]
+LABELS = ("_dseg", "_probseg", "_labels")
+"""Ends of the names of labels that this program writes beside scans."""
+
+
+@dataclass(frozen=True)
+class SynthesizeOptions:
+    """Options of synthetic scans."""
+
+    preset: Annotated[str, Info(aliases=("--priors",))] = "synthseg"
+    """Priors to start from: synthseg, synthseg-larger-gmm, synthseg-tighter-gmm, synthseg-r, synthseg-rc, no-bias,
+    no-deformation, synthseg-plus, fast, or a JSON file of priors."""
+    prior: Settings = ()
+    """Priors to change, as name=value or name=low,high, for example mean=0,255 skull_strip=1."""
+    seed: int = 0
+    """Seed of the first sample; sample i has seed + i."""
+    shape: tuple[int, int, int] | None = None
+    """Voxels of a random crop; by default the label map's whole grid."""
+    device: str = "cpu"
+    """Device to compute on: auto, cpu, cuda or mps."""
+    class_priors: File | None = None
+    """Intensities of each class on the scans to be segmented, for synthseg-rc: a table (.tsv or .csv with a column
+    structure or class, and mean, sd, and if known mean_sd, sd_sd), or SynthSeg's prior_means_*.npy with
+    prior_stds_*.npy beside it."""
+
+    def priors(self) -> GenerativeModel:
+        """Return the generator that the options stand for.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        if self.class_priors is None:
+            return load_priors(self.preset, self.prior)
+        from napari_synthseg.generator.class_priors import read_class_priors
+
+        return load_priors(self.preset, self.prior, read_class_priors(self.class_priors))
+
+
+@dataclass(frozen=True)
+class DegradeOptions:
+    """Options of degraded scans."""
+
+    prior: Settings = ()
+    """Priors of SynthSeg+'s degradation model to change, as name=low,high, for example noise_std=0,10 rotation_deg=0,0.
+    """
+    seed: int = 0
+    """Seed of the first result; each further one has the next seed."""
+    labels: File | None = None
+    """Labels of the scan, moved along with it; only with one scan."""
+    device: str = "cpu"
+    """Device to compute on: auto, cpu, cuda or mps."""
+
+
+@dataclass(frozen=True)
+class SynthesizeShapesOptions:
+    """Options of scenes of shapes."""
+
+    preset: str = "both"
+    """Priors to start from: both, shape-only, boundary-only, paper, ct, mr, ultrasound, xray or microscopy."""
+    prior: Settings = ()
+    """Priors to change, as name=value or name=low,high, for example objects=3,6 contrast=0.1,0.3."""
+    seed: int = 0
+    """Seed of the first scene; scene i has seed + i."""
+    record: tuple[Path, ...] = ()
+    """Records (..._record.json) to make the scenes of again; preset, priors, seed and count do not matter then."""
+    side: Annotated[int, Info(unit="pixels", low=64, high=4096, step=8)] = 1024
+    """Longer side of the image; 1024 is the input of SAM."""
+    bits: Literal[8, 16] = 8
+    """Bits of a pixel of the image file."""
+    device: str = "cpu"
+    """Device to compute on: auto, cpu, cuda or mps; shapes are the same on all of them, white noise is not."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def priors(self) -> GenerativeModel:
+        """Return the model that the options stand for.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        return changed(shape_preset(self.preset), self.prior)
+
+
+def synthesize_files(
+    label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1, *, overwrite: bool = False
+) -> Job[Progress, None, list[Path]]:
+    """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each, all or none.
+
+    Args:
+        label_map: a file, or a folder from which each sample takes one at random.
+        out: folder, made if missing.
+        options: see `SynthesizeOptions`.
+        count: number of samples.
+        overwrite: replace files of these names.
+
+    Returns:
+        The images' paths.
+
+    Raises:
+        InputError: if nothing usable is given, or a file of a sample is there already; nothing is written then.
+    """
+    from napari_synthseg.devices import resolve_device
+    from napari_synthseg.generator.sample import label_map_files, picked, prepared, replay
+    from napari_synthseg.io import stem
+
+    options = options or SynthesizeOptions()
+    if options.shape is not None and min(options.shape) < 1:
+        raise InputError(
+            f"A crop of {' x '.join(map(str, options.shape))} voxels is empty: give numbers of at least 1."
+        )
+    device = resolve_device(options.device)
+    priors = options.priors()
+    facts: dict[str, Any] = {"preset": options.preset, "prior": list(options.prior)}
+    if options.class_priors is not None:
+        facts["class_priors"] = Path(options.class_priors).name
+    sources = label_map_files(Path(label_map))
+    chosen = [(picked(sources, seed), seed) for seed in range(options.seed, options.seed + count)]
+    stems = [f"{stem(path)}_{seed:04d}" for path, seed in chosen]
+
+    def samples() -> Iterator[tuple[Any, dict[str, Any]]]:
+        at: Path | None = None
+        for path, seed in chosen:
+            if path != at:
+                ready, affine = prepared(path)
+                ready, at = ready.to(device), path
+            made = replay(priors.sample(ready, seed), ready, affine, options.shape)
+            yield made, {**facts, "label_map": path.name, "seed": seed}
+
+    return (yield from _written("synthesize", out, stems, samples, count, overwrite))
+
+
+def degrade_files(
+    inputs: Sequence[Path], out: Path, options: DegradeOptions | None = None, count: int = 1, *, overwrite: bool = False
+) -> Job[Progress, None, list[Path]]:
+    """Write degraded scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` if given, and `_record.json` each.
+
+    Args:
+        inputs: scans, or folders of them.
+        out: folder, made if missing.
+        options: see `DegradeOptions`.
+        count: number of results of each scan.
+        overwrite: replace files of these names.
+
+    Returns:
+        The images' paths.
+
+    Raises:
+        InputError: something cannot be used, or a file of a sample is there already; nothing is written then, unless it
+            is a scan that cannot be read.
+    """
+    from napari_synthseg.devices import resolve_device
+    from napari_synthseg.generator.degradation import degrade
+    from napari_synthseg.io import read_labels, read_volume, stem
+
+    options = options or DegradeOptions()
+    device = resolve_device(options.device)
+    generator = changed(degradation(), options.prior)
+    scans = [scan for path in inputs for scan in _scans(Path(path))]
+    if not scans:
+        raise InputError("There is no scan to degrade: give a file or a folder.")
+    if options.labels is not None and len(scans) != 1:
+        raise InputError(f"Labels belong to one scan, and {len(scans)} were given: degrade them one by one.")
+    labels = None if options.labels is None else read_labels(options.labels)
+    seeds = [range(options.seed + n * count, options.seed + (n + 1) * count) for n in range(len(scans))]
+    stems = [f"{stem(path)}_{seed:04d}" for path, own in zip(scans, seeds, strict=True) for seed in own]
+
+    def samples() -> Iterator[tuple[Any, dict[str, Any]]]:
+        for path, own in zip(scans, seeds, strict=True):
+            scan = read_volume(path)
+            for seed in own:
+                facts = {"scan": path.name, "prior": list(options.prior), "seed": seed}
+                yield degrade(scan, generator.sample(seed=seed), labels, device), facts
+
+    return (yield from _written("degrade", out, stems, samples, count, overwrite))
+
+
+def _written(
+    stage: str,
+    out: Path,
+    stems: Sequence[str],
+    samples: Callable[[], Iterator[tuple[Any, dict[str, Any]]]],
+    count: int,
+    overwrite: bool,
+) -> Job[Progress, None, list[Path]]:
+    from napari_synthseg.generator.saving import refuse_to_replace, save_sample
+
+    if count < 1:
+        raise InputError(f"{count} samples were asked for: give a number of at least 1.")
+    if not overwrite:
+        refuse_to_replace(out, stems)
+    written: list[Path] = []
+    yield Progress(stage, 0, len(stems))
+    for stem, (made, facts) in zip(stems, samples(), strict=True):
+        written.append(save_sample(out, stem, made, facts))
+        yield Progress(stage, len(written), len(stems), {"file": written[-1].name})
+    return written
+
+
+def _scans(path: Path) -> list[Path]:
+    from napari_synthseg.io import stem, suffix
+    from napari_synthseg.io.formats import scan_endings
+
+    if not path.exists():
+        raise InputError(f"The scan {path} does not exist: check its name.")
+    if not path.is_dir():
+        return [path]
+    files = (p for p in path.iterdir() if p.is_file() and suffix(p) in scan_endings())
+    found = sorted(p for p in files if not stem(p).endswith(LABELS))
+    if not found:
+        raise InputError(f"The folder {path} holds no scans ({', '.join(scan_endings())}): give another folder.")
+    return found
+
+
+# The same as text
+
+VERBS: dict[type, tuple[str, str]] = {
+    SynthesizeOptions: ("synthesize", "napari_synthseg.generator.files.synthesize_files"),
+    DegradeOptions: ("degrade", "napari_synthseg.generator.files.degrade_files"),
+    SynthesizeShapesOptions: ("synthesize-shapes", "napari_synthseg.generator.shapes.files.synthesize_shapes"),
+}
+"""Command and function of each kind of options."""
+
+
+def command_line(source: Path | str | None, out: Path | str, options: Any, count: int = 1) -> str:
+    """Return the command that writes these samples, for a POSIX shell.
+
+    Args:
+        source: the label map, scan, or folder of them; None for scenes of shapes.
+        out: the folder to write into.
+        options: `SynthesizeOptions`, `DegradeOptions` or `SynthesizeShapesOptions`; only what differs from the
+            defaults is named.
+        count: number of samples.
+    """
+    words = ["napari-synthseg", VERBS[type(options)][0], *([] if source is None else [str(source)]), "-o", str(out)]
+    replayed = ("preset", "prior", "seed") if getattr(options, "record", ()) else ()
+    words += shlex.split(command_text(options, replayed)) + ([] if count == 1 else ["--count", str(count)])
+    return shlex.join(words)
+
+
+def python_code(source: Path | str | None, out: Path | str, options: Any, count: int = 1) -> str:
+    """Return Python that writes the same files as `command_line`; arguments as there."""
+    verb, where = VERBS[type(options)]
+    module, _, function = where.rpartition(".")
+    place = f"Path({str(source)!r})"
+    given = [] if source is None else [place if verb == "synthesize" else f"[{place}]"]
+    call = ", ".join([*given, f"Path({str(out)!r})", "options", *([f"count={count}"] if count != 1 else [])])
+    name = type(options).__name__
+    imports = sorted([f"from {module} import {function}", f"from {__name__} import {name}"])
+    if module == __name__:
+        imports = [f"from {module} import {name}, {function}"]
+    return (
+        "from pathlib import Path\n\n"
+        + "\n".join([*imports, "from napari_synthseg.jobs import run"])
+        + f"\n\noptions = {python_text(options)}\nrun({function}({call}))\n"
+    )

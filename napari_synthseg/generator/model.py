@@ -1,0 +1,208 @@
+"""A generative model is a list of steps; what it draws is a record, which can be replayed, edited and kept as JSON.
+
+No torch here. Example:
+
+    >>> from napari_synthseg.generator.model import GenerativeModel
+    >>> model = GenerativeModel.standard("degradation").with_values(noise_std=(0, 10))
+    >>> record = model.sample(seed=3)
+    >>> 0 <= record["acquisition"]["noise_std"] <= 10
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_synthseg import fields as declared
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
+from napari_synthseg.generator import steps as _steps  # noqa: F401  # registers every step
+from napari_synthseg.generator.step import STEPS, Drawing, Params, Step
+from napari_synthseg.generator.version1 import upgraded
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_synthseg.generator.labelmap import LabelMap
+
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Record:
+    """Params of one sample, by step, in the order in which they are applied; version 2.
+
+    Lengths are in mm, angles in degrees, intensities in [0, 255]. A step that does nothing is left out.
+    """
+
+    steps: Mapping[str, Params]
+
+    def __getitem__(self, step: str) -> Params:
+        return self.steps[step]
+
+    def __contains__(self, step: str) -> bool:
+        return step in self.steps
+
+    def changed(self, step: str, **params: Any) -> Self:
+        """Return the record with other params of a step."""
+        return replace(self, steps={**self.steps, step: {**self.steps[step], **params}})
+
+    def without(self, *names: str) -> Self:
+        """Return the record without some steps."""
+        return replace(self, steps={name: params for name, params in self.steps.items() if name not in names})
+
+    def summary(self) -> dict[str, str | float]:
+        """Return the record as one row of a table; units stand in the columns' names."""
+        cells: dict[str, str | float] = {}
+        for name, params in self.steps.items():
+            cells |= STEPS[name].summary(params)
+        return cells
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, lists and texts."""
+        return {"version": VERSION, "steps": {name: dict(params) for name, params in self.steps.items()}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote, or a record of version 1.
+
+        Raises:
+            KeyError: it is no record.
+            InputError: it was written by a later version, or has a step that is not known.
+        """
+        if "version" not in data:
+            return cls(_tuples(upgraded(data)))
+        if data["version"] != VERSION:
+            raise InputError(f"The record has version {data['version']}: update napari-synthseg to read it.")
+        if unknown := sorted(set(data["steps"]) - set(STEPS)):
+            raise InputError(f"The record has a step {unknown[0]!r}, which is not installed: update napari-synthseg.")
+        return cls(_tuples(data["steps"]))
+
+
+def _tuples(value: Any) -> Any:
+    """Turn lists into tuples, as params are drawn."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(v) for key, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fields of a generator under one heading."""
+
+    title: str
+    fields: tuple[Field, ...]
+    values: Mapping[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class GenerativeModel:
+    """A list of steps with their parameters, the priors; `standard` puts it together.
+
+    A parameter is named without its step: `with_values(noise_std=(0, 10))`.
+    """
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def standard(cls, model: str = "brains") -> Self:
+        """Return all steps of a model with their defaults, in the order of their places.
+
+        Args:
+            model: brains (SynthSeg, Table S1), degradation (of real scans), tissues (errors of tissue maps) or shapes
+                (scenes).
+        """
+        return cls(tuple(kind() for kind in sorted(STEPS.values(), key=lambda s: s.place) if model in kind.models))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a step by name."""
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every parameter by name."""
+        return {name: getattr(step, name) for name, step in self._owners().items()}
+
+    def with_values(self, **values: Any) -> Self:
+        """Return the generator with other values of some parameters.
+
+        Raises:
+            InputError: there is no such parameter, or a value is not allowed.
+        """
+        owners = self._owners()
+        if unknown := sorted(set(values) - set(owners)):
+            raise InputError(f"There is no prior {unknown[0]!r}: choose one of {', '.join(sorted(owners))}.")
+        changed = []
+        for step in self.steps:
+            own = {name: value for name, value in values.items() if owners[name] is step}
+            changed.append(replace(step, **own) if own else step)
+        return replace(self, steps=tuple(changed))
+
+    def differences(self, base: GenerativeModel) -> dict[str, Any]:
+        """Return the parameters that differ from those of another generator."""
+        before = base.values
+        return {n: value for n, value in self.values.items() if n not in before or value != before[n]}
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return the fields that forms and lists show, by heading."""
+        found: dict[str, dict[str, tuple[Field, Any]]] = {}
+        for step in self.steps:
+            shown = {f.name: (f, getattr(step, f.name)) for f in fields_of(type(step)) if not f.info.hidden}
+            if shown:
+                for name, pair in shown.items():
+                    found.setdefault(pair[0].info.group or step.title, {})[name] = pair
+        return tuple(
+            Group(title, tuple(f for f, _ in of.values()), {name: value for name, (_, value) in of.items()})
+            for title, of in found.items()
+        )
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns of `Record.summary`, each with a sentence on it."""
+        return {name: text for step in self.steps for name, text in step.columns.items()}
+
+    def milder(self, strength: float) -> Self:
+        """Return the generator for the beginning of a curriculum (ours).
+
+        Args:
+            strength: 1 gives it back; at 0 nothing is deformed, biased or sliced and every contrast is by tissue.
+        """
+        return replace(self, steps=tuple(step.milder(strength) for step in self.steps))
+
+    def sample(self, label_map: LabelMap | None = None, seed: int | torch.Generator = 0) -> Record:
+        """Draw a record.
+
+        Args:
+            label_map: the map to be turned into an image, of which only the table is used; None for real scans.
+            seed: of the draw; a torch generator gives one, and its state moves on.
+        """
+        if not isinstance(seed, int):
+            import torch
+
+            seed = int(torch.randint(0, 2**62, (1,), generator=seed))
+        drawing = Drawing(self.steps, label_map, seed)
+        drawn = {step.name: drawing[step.name] for step in self.steps}
+        return Record({name: params for name, params in drawn.items() if params is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all parameters as plain values, by step."""
+        return {step.name: declared.to_json(step) for step in self.steps}
+
+    def from_json(self, values: Mapping[str, Any]) -> Self:
+        """Return the generator with parameters from `to_json`; what is left out stays as it is.
+
+        Raises:
+            InputError: a step or parameter is not known, or a value is not allowed.
+        """
+        known = {step.name: step for step in self.steps}
+        if unknown := sorted(set(values) - set(known)):
+            raise InputError(f"There is no step {unknown[0]!r}: choose one of {', '.join(known)}.")
+        read = [
+            declared.from_json(type(step), declared.to_json(step) | dict(values.get(step.name, {})))
+            for step in self.steps
+        ]
+        return replace(self, steps=tuple(read))
+
+    def _owners(self) -> dict[str, Step]:
+        return {f.name: step for step in self.steps for f in fields_of(type(step))}

@@ -1,0 +1,319 @@
+"""Presets of the generative models, priors from files, and priors as settings `name=value`. No torch here.
+
+Settings: `15` or `-15,15`; `none` for an optional range or a random slice direction; for priors with a pair for
+every class `mean:deviation,mean:deviation,...`, with `none` for a class that keeps its uniform prior.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_synthseg.atomic_io import placed
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Field, fields_of
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.shapes.layout import LOOKS
+from napari_synthseg.generator.steps.contrast import Pairs
+
+STILL: dict[str, Any] = {"rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "shearing": (0.0, 0.0),
+                         "translation_mm": (0.0, 0.0), "velocity_std": (0.0, 0.0)}  # fmt: skip
+"""No spatial deformation."""
+CLASS_PRIORS_NEEDED = ("synthseg-rc",)
+"""Presets that cannot be drawn from without class priors."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "synthseg": {},
+    "synthseg-larger-gmm": {"mean": (0.0, 255.0), "std": (0.0, 35.0)},
+    "synthseg-tighter-gmm": {"mean": (50.0, 200.0), "std": (1.0, 15.0)},
+    "synthseg-r": {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
+    "synthseg-rc": {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
+    "no-bias": {"bias_std": (0.0, 0.0)},
+    "no-deformation": STILL,
+    # The paper gives variances of the velocity field, the mixture and the bias field; the bounds here are their square
+    # roots, within which deviations are uniform (see `DEGRADATION`).
+    "synthseg-plus": {
+        "velocity_std": (0.0, 1.5**0.5),
+        "mean": (0.0, 255.0),
+        "std": (0.0, 6.0**0.5),
+        "bias_std": (0.0, 0.5),
+        "gamma_exponent": (0.9, 1.1),
+        "slice_blur_mm": (0.5, 5.0),
+        "slice_spacing_mm": (1.0, 9.0),
+        "noise_std": (0.0, 10.0),
+    },
+    # Half of the contrasts are drawn by tissue, with more 1 mm acquisitions and darker backgrounds than in the paper,
+    # because training time is short.
+    "fast": {
+        "tissue_contrast": 0.7,
+        "t1_like": 0.4,
+        "p_isotropic_1mm": 0.5,
+        "background_zero": 0.35,
+        "background_low": 0.35,
+        "translation_mm": (-15.0, 15.0),
+    },
+}
+"""What each preset changes of Table S1 of the SynthSeg paper."""
+PRESET_TIPS = {
+    "synthseg": "SynthSeg as published (Table S1).",
+    "synthseg-larger-gmm": "Wider ranges of the mixture (section 5.2).",
+    "synthseg-tighter-gmm": "Narrower ranges of the mixture (section 5.2).",
+    "synthseg-r": "One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
+    "synthseg-rc": "One resolution and one contrast (section 5.2): needs class priors, estimated from the scans.",
+    "no-bias": "No bias field (section 5.2).",
+    "no-deformation": "No spatial deformation (section 5.2).",
+    "synthseg-plus": "The generator of SynthSeg+ (its Table S1).",
+    "fast": "The priors that the fast weights of this package were trained with.",
+}
+DEGRADATION: dict[str, Any] = {
+    "flip": 0.0,
+    "rotation_deg": (-25.0, 25.0),
+    "scaling": (0.5, 1.5),
+    "shearing": (-0.02, 0.02),  # Table S1 prints [0.02, 0.02], which must have lost a sign
+    "translation_mm": (-50.0, 50.0),
+    "velocity_std": (0.0, 2.0),
+    "bias_std": (0.0, 3.0**0.5),
+    "gamma_exponent": (0.3, 3.0),
+    "slice_spacing_mm": (1.0, 12.0),
+    "slice_blur_mm": (0.5, 8.0),
+    "in_plane_blur": 0.0,
+    "noise_std": (0.0, 50.0),
+}
+"""SynthSeg+'s degradation model (section 2.3 there; its Table S1, last column), far wider than the generative model.
+
+Table S1 gives variances of the velocity and bias fields: the bounds here are their square roots. Within them the
+standard deviation is drawn uniformly, as by SynthSeg (its eqs. 6 and 14) and its code, whose model this is; read to the
+letter the table has the variance uniform, which is two thirds instead of half of the largest deviation on average.
+"""
+ONE_LOOK = dict.fromkeys(LOOKS, 0.0)
+SHAPE_PRESETS: dict[str, dict[str, Any]] = {
+    "both": {},
+    "shape-only": {"boundary_aware": 0.0},
+    "boundary-only": {"boundary_aware": 1.0},
+    "paper": {**ONE_LOOK, "shading": (0.0, 0.0)},
+    **{name: {**ONE_LOOK, name: 1.0} for name in LOOKS},
+}
+"""What each preset of the scenes changes; one modality each is for looking at it, and for ablations."""
+SHAPE_PRESET_TIPS = {
+    "both": "Both modules of SynthFM, every modality.",
+    "shape-only": "The shape-aware module: separate shapes from closed Bezier curves.",
+    "boundary-only": "The boundary-aware module: label maps of touching regions with gaps.",
+    "paper": "The method of the paper: the noise library on both modules, no look of a modality.",
+    "ct": "CT alone.",
+    "mr": "MR alone.",
+    "ultrasound": "Ultrasound alone.",
+    "xray": "X-ray alone.",
+    "microscopy": "Light microscopy alone.",
+}
+RENAMED = {"ceiling": "clip_max", "one_millimetre": "p_isotropic_1mm", "t1_order": "t1_like"}
+"""Priors of earlier versions, as settings of files name them."""
+
+
+def preset(name: str) -> GenerativeModel:
+    """Return the generator of a preset.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return GenerativeModel.standard().with_values(**PRESETS[name])
+
+
+def degradation() -> GenerativeModel:
+    """Return SynthSeg+'s degradation model."""
+    return GenerativeModel.standard("degradation").with_values(**DEGRADATION)
+
+
+def shape_preset(name: str) -> GenerativeModel:
+    """Return the model of a preset of the scenes.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    if name not in SHAPE_PRESETS:
+        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(SHAPE_PRESETS)}.")
+    return GenerativeModel.standard("shapes").with_values(**SHAPE_PRESETS[name])
+
+
+def load_priors(
+    name: str | Path, settings: Sequence[str] = (), class_priors: tuple[Pairs, Pairs] | None = None
+) -> GenerativeModel:
+    """Return a generator to draw from, or to train with.
+
+    Args:
+        name: a preset, or a JSON file of priors: {"preset": name, "steps": {step: {prior: value}}}, either part of
+            which may be left out.
+        settings: "name=value" each, changed afterwards.
+        class_priors: of `read_class_priors`.
+
+    Raises:
+        InputError: it cannot be found, read or used, or lacks class priors that its preset needs.
+    """
+    start, generator = name, None
+    if str(name).endswith(".json"):
+        start, generator = read_priors(Path(name))
+    generator = changed(preset(str(name)) if generator is None else generator, settings)
+    if class_priors is not None:
+        generator = generator.with_values(class_means=class_priors[0], class_stds=class_priors[1])
+    if start in CLASS_PRIORS_NEEDED and generator["contrast"].class_means is None:
+        raise InputError(
+            f"The preset {start} needs the intensities of each class on your scans: estimate them with "
+            "`napari-synthseg priors SCANS -o my.json`, and give my.json in its place."
+        )
+    return generator
+
+
+def read_priors(path: Path) -> tuple[str, GenerativeModel]:
+    """Read a file of priors.
+
+    Returns:
+        The preset that it starts from, and the generator.
+
+    Raises:
+        InputError: it cannot be read or used.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The priors {path} cannot be read ({error.strerror}): check the name.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} holds no JSON: choose a file of priors.") from error
+    steps = data.get("steps", {}) if isinstance(data, dict) else None
+    if not isinstance(steps, dict) or not all(isinstance(values, dict) for values in steps.values()):
+        raise InputError(f'{path} holds no priors: write {{"preset": "synthseg", "steps": {{"contrast": {{...}}}}}}.')
+    name = str(data.get("preset", "synthseg"))
+    try:
+        return name, preset(name).from_json(steps)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def write_priors(path: Path, preset_name: str, generator: GenerativeModel) -> None:
+    """Write a file that `load_priors` reads, with the priors that differ from a preset."""
+    different = generator.differences(preset(preset_name))
+    steps = {
+        name: own
+        for name, values in generator.to_json().items()
+        if (own := {prior: value for prior, value in values.items() if prior in different})
+    }
+    text = json.dumps({"preset": preset_name, "steps": steps}, indent=1) + "\n"
+    with placed(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def changed(generator: GenerativeModel, settings: Sequence[str]) -> GenerativeModel:
+    """Return the generator with some priors replaced.
+
+    Args:
+        generator: to start from.
+        settings: "name=value" each.
+
+    Raises:
+        InputError: a prior is unknown or its value is not of its kind.
+    """
+    known = {f.name: f for step in generator.steps for f in fields_of(type(step))}
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        name = RENAMED.get(name, name)
+        if name not in known or not text:
+            raise InputError(f"{setting!r} sets no prior: write name=value with one of {', '.join(sorted(known))}.")
+        values[name] = _parsed(known[name], text.strip())
+    return generator.with_values(**values)
+
+
+def differences(generator: GenerativeModel, base: GenerativeModel) -> list[str]:
+    """Return the settings that turn `base` into `generator`: `changed(base, differences(generator, base))` is it."""
+    return [f"{name}={written(value)}" for name, value in generator.differences(base).items()]
+
+
+def describe_presets() -> str:
+    """Return one line for each preset: its name, and how it differs from the first; those of the scenes follow."""
+    lines = []
+    for verb, presets in (("", PRESETS), ("(synthesize-shapes) ", SHAPE_PRESETS)):
+        for name, values in presets.items():
+            what = " ".join(f"{prior}={written(value)}" for prior, value in values.items())
+            lines.append(f"{name:20} {verb}{what or 'the defaults'}")
+    return "\n".join(lines)
+
+
+def describe_preset(name: str) -> str:
+    """Return one line for each prior of a preset: its setting, and its name, symbol and unit.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    return describe(shape_preset(name) if name in SHAPE_PRESETS else preset(name))
+
+
+def describe(generator: GenerativeModel) -> str:
+    """Return one line for each prior: its setting, and its name, symbol and unit."""
+    lines = [(f"{f.name}={written(group.values[f.name])}", f) for group in generator.groups() for f in group.fields]
+    width = max(len(setting) for setting, _ in lines)
+    facts = [", ".join(part for part in (f.label, f.info.symbol, f.unit) if part) for _, f in lines]
+    return "\n".join(f"{s:{width}}  {fact}" for (s, _), fact in zip(lines, facts, strict=True))
+
+
+def python_text(generator: GenerativeModel, start: str, base: GenerativeModel) -> str:
+    """Return Python that makes a generator, such as `preset('fast').with_values(mean=(0, 255))`.
+
+    Args:
+        generator: to make.
+        start: the expression that makes `base`.
+        base: to start from.
+    """
+    different = generator.differences(base)
+    inner = ", ".join(f"{name}={value!r}" for name, value in different.items())
+    return f"{start}.with_values({inner})" if different else start
+
+
+def written(value: Any) -> str:
+    """Return a value as it stands in a setting; every number comes back the same."""
+    if value is None:
+        return "none"
+    if not isinstance(value, tuple):
+        return repr(float(value)).removesuffix(".0")
+    if any(v is None or isinstance(v, tuple) for v in value):
+        return ",".join("none" if pair is None else ":".join(written(v) for v in pair) for pair in value)
+    return ",".join(written(v) for v in value)
+
+
+def _parsed(field: Field, text: str) -> Any:
+    name = field.name
+    if text.lower() == "none" and field.optional:
+        return None
+    if field.kind == "other":
+        return tuple(_pair(name, part) for part in text.split(","))
+    names = {str(t).lower(): value for value, t in (field.info.texts or {}).items()}
+    if text.lower() in names:
+        return names[text.lower()]
+    numbers = [_number(name, part, text) for part in text.split(",")]
+    pair = field.kind == "range"
+    if len(numbers) != (2 if pair else 1):
+        raise InputError(f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}.")
+    if pair:
+        return tuple(numbers)
+    if field.kind in ("integer", "choice"):
+        if not numbers[0].is_integer():
+            raise InputError(f"The prior {name} takes a whole number, not {text!r}.")
+        return int(numbers[0])
+    return numbers[0]
+
+
+def _pair(name: str, text: str) -> tuple[float, float] | None:
+    if text.lower() == "none":
+        return None
+    numbers = [_number(name, part, text) for part in text.split(":")]
+    if len(numbers) != 2:
+        raise InputError(f"The prior {name} takes a pair for every class, mean:deviation,..., not {text!r}.")
+    return numbers[0], numbers[1]
+
+
+def _number(name: str, part: str, text: str) -> float:
+    try:
+        return float(part)
+    except ValueError as error:
+        raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error

@@ -1,0 +1,171 @@
+"""A step of a generative model: its parameters, what it draws from them, and what it does to a head. No torch here.
+
+A step is one file in `generator.steps` with one frozen dataclass that inherits from `Step`. Forms, tables, presets,
+JSON, command line and Python text follow from its annotated fields; no other file names it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from napari_synthseg.fields import Range, check
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.labelmap import LabelMap
+
+Triple = tuple[float, float, float]
+Params = dict[str, Any]
+"""What a step draws: plain numbers, texts and tuples of them, the keywords of its `apply`."""
+STEPS: dict[str, type[Step]] = {}
+"""Every step, by name."""
+
+
+class Rng:
+    """A stream of random numbers for one step, so that a new step changes nobody else's draws.
+
+    Every method but `seed` takes one number from the stream (`triple` three), whatever its arguments are.
+
+    Args:
+        seed: of the whole draw.
+        name: of the step.
+    """
+
+    def __init__(self, seed: int | str, name: str = "") -> None:
+        self._key = f"{seed}/{name}"
+        self._random = random.Random(self._key)
+
+    def stream(self, name: str) -> Rng:
+        """Return a stream of its own for a part of the step; nothing is taken from this one."""
+        return Rng(self._key, name)
+
+    def __call__(self, low: float = 0.0, high: float = 1.0) -> float:
+        """Draw uniformly."""
+        return low + (high - low) * self._random.random()
+
+    def triple(self, bounds: Range) -> Triple:
+        """Draw uniformly for each of three axes."""
+        return self(*bounds), self(*bounds), self(*bounds)
+
+    def log(self, low: float, high: float) -> float:
+        """Draw log-uniformly."""
+        low = max(low, 1e-6)
+        return low * (max(high, low) / low) ** self()
+
+    def normal(self, mean: float = 0.0, std: float = 1.0) -> float:
+        """Draw from a normal distribution."""
+        return mean + std * self.quantile(self())
+
+    @staticmethod
+    def quantile(u: float) -> float:
+        """Return the standard normal's value below which a fraction `u` lies."""
+        return NormalDist().inv_cdf(min(max(u, 1e-12), 1 - 1e-12))
+
+    def chance(self, probability: float) -> bool:
+        """Draw True with a probability."""
+        return self() < probability
+
+    def choice(self, count: int) -> int:
+        """Draw one of 0 to `count` - 1."""
+        return min(int(count * self()), count - 1)
+
+    def seed(self) -> int:
+        """Draw a seed of 52 bits."""
+        return int(self() * 2**52)
+
+
+class Drawing:
+    """One draw of a generator: each step draws from its own stream, so that steps may ask for each other's params.
+
+    Args:
+        steps: of the generator.
+        label_map: the map to be turned into an image, of which only the table is used; None for real scans.
+        seed: of the draw.
+    """
+
+    def __init__(self, steps: Sequence[Step], label_map: LabelMap | None, seed: int) -> None:
+        self._steps = {step.name: step for step in steps}
+        self._label_map, self._seed = label_map, seed
+        self._drawn: dict[str, Params | None] = {}
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The map to be turned into an image."""
+        assert self._label_map is not None, "this generator needs a label map"
+        return self._label_map
+
+    def __getitem__(self, name: str) -> Params | None:
+        """Params of a step; None if it does nothing this time."""
+        if name not in self._drawn:
+            self._drawn[name] = self._steps[name].sample(Rng(self._seed, name), self)
+        return self._drawn[name]
+
+    def step(self, name: str) -> Any:
+        """A step of the generator, for its parameters."""
+        return self._steps[name]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What steps have in common; a class with a `name` registers itself.
+
+    Class attributes:
+        name: of its stream, and of its params in records.
+        title: heading of its fields in forms.
+        place: steps are applied in the order of this number.
+        models: generative models that it belongs to.
+        panel: letter of the panel of Figure 3 (SynthSeg) that shows a head after this step.
+        columns: columns of its row in tables of records, each with a sentence on it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    place: ClassVar[float]
+    models: ClassVar[tuple[str, ...]] = ("brains",)
+    panel: ClassVar[str] = ""
+    columns: ClassVar[Mapping[str, str]] = {}
+    apply: ClassVar[Callable[..., None]]
+    """Changes a `Head` in place; its keywords are what `sample` draws."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__:
+            STEPS[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        check(self, "prior")
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params | None:
+        """Draw the params of `apply`; None to leave the step out.
+
+        As many numbers are taken whatever the parameters are, so that changing one changes nothing else.
+        """
+        raise NotImplementedError
+
+    def milder(self, strength: float) -> Self:
+        """Return the step for the beginning of a curriculum: itself at 1, least extreme at 0."""
+        return self
+
+    @staticmethod
+    def summary(params: Params) -> dict[str, str | float]:
+        """Return the cells of its columns, numbers rounded to what is worth reading."""
+        return {}
+
+
+def around(middle: float, bounds: Range, strength: float) -> Range:
+    """Return a range drawn together towards its middle; `strength` 1 is the range itself."""
+    return middle + strength * (bounds[0] - middle), middle + strength * (bounds[1] - middle)
+
+
+def largest(values: Sequence[float]) -> float:
+    """Return the value farthest from 0, with its sign."""
+    return max(values, key=abs)
+
+
+def length(vector: Sequence[float]) -> float:
+    """Return the Euclidean norm."""
+    return math.hypot(*vector)

@@ -1,0 +1,73 @@
+"""Labels to image and labels to learn: skull stripping (Table S2) and the lesions of the map (section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from napari_synthseg.anatomy import WHITE_MATTER
+from napari_synthseg.fields import Info, Probability
+from napari_synthseg.generator.step import Drawing, Params, Rng, Step
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.head import Head
+
+LESIONS_OF_THE_MAP = {25: 2, 57: 41}
+"""Lesions that SynthSeg's label maps hold, and the white matter around each."""
+EXTRA_CSF = 24
+
+
+@dataclass(frozen=True)
+class ShownLabels(Step):
+    """Choose whose intensity each label shows, and what it is in the target (section 3.1.5)."""
+
+    name: ClassVar[str] = "labels"
+    title: ClassVar[str] = "Labels"
+    place: ClassVar[float] = 30
+    panel: ClassVar[str] = "b"
+    columns: ClassVar[Mapping[str, str]] = {
+        "skull strip": "Whether everything outside the brain was removed.",
+        "lesions": "Whether white matter lesions, if the map has them, look different from white matter.",
+    }
+
+    skull_strip: Annotated[Probability, Info(label="Skull stripping", equation="Table S2")] = 0.5
+    """How often everything outside the brain is removed."""
+    skull_strip_keeps_csf: Annotated[Probability, Info(label="CSF stays", equation="Table S2")] = 0.5
+    """Of the skull-stripped samples, how many keep the fluid around the brain."""
+    lesions: Annotated[Probability, Info(equation="section 4.2")] = 0.5
+    """How often the white matter lesions of a map that has them look different from white matter."""
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        lesions, strip, keep_csf = (rng.chance(p) for p in (self.lesions, self.skull_strip, self.skull_strip_keeps_csf))
+        return {"skull_strip": "none" if not strip else "keep-csf" if keep_csf else "all", "lesions": lesions}
+
+    @staticmethod
+    def apply(head: Head, *, skull_strip: str, lesions: bool) -> None:
+        """Fill the tables of the head.
+
+        Removed labels show background; dropped lesions show white matter; where lesions are painted, those of the map
+        look like them.
+        """
+        own, whole = head.source_map, head.label_map
+        k = len(own.values)
+        shown = list(range(len(whole.values)))
+        slot = {v: i for i, v in enumerate(own.values)}
+        if skull_strip != "none":
+            for i, gone in enumerate(own.removed):
+                if gone and not (skull_strip == "keep-csf" and own.values[i] == EXTRA_CSF):
+                    shown[i] = 0
+        for lesion, tissue in LESIONS_OF_THE_MAP.items():
+            if lesion in slot and not lesions and tissue in slot:
+                shown[slot[lesion]] = slot[tissue]
+            elif lesion in slot and lesions and head.painted:
+                shown[slot[lesion]] = k
+        targets = [whole.targets[0 if s == 0 else i] for i, s in enumerate(shown)]
+        targets[k:] = WHITE_MATTER[: len(targets) - k]
+        visible = [slot[v] for v in LESIONS_OF_THE_MAP if v in slot and lesions]
+        head.shown, head.targets, head.lesions = shown, targets, (*visible, *range(k, len(shown)))
+
+    @staticmethod
+    def summary(params: Params) -> dict[str, str | float]:
+        strip = {"none": "no", "all": "yes", "keep-csf": "yes, CSF stays"}[params["skull_strip"]]
+        return {"skull strip": strip, "lesions": "yes" if params["lesions"] else "no"}
