@@ -282,12 +282,19 @@ class Recipe(ABC):
         card = {**self.stored_card(run, options), "name": path.stem, **progress_facts(states, best)}
         for state in states.values():
             card |= state.get("card") or {}
+        if "summary" in card:
+            card["summary"] = ", ".join([card["summary"], *self.outcome(card)])
         if scores is not None:
             card["scores"] = self.mean_scores(json.loads(scores.read_text(encoding="utf-8")))
         if confident_score is not None:
             card["confident_score"] = confident_score
         store.save(path, self.tensors(run, options, states), card)
         return path
+
+    def outcome(self, card: Mapping[str, Any]) -> list[str]:
+        """Return in words whether a run was stopped early, and how good its weights are."""
+        stopped = [f"stopped {card['stopped early']}"] if "stopped early" in card else []
+        return [*stopped, f"Dice {card['score']:.2f}"] if "score" in card else stopped
 
     def mean_scores(self, content: Any) -> dict[str, float]:
         """Return the means in the content of `evaluate --json`, rounded for a card."""

@@ -82,3 +82,12 @@ def test_an_old_torch_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network()
     with pytest.raises(InputError, match=r"2\.9.*adamw"):
         build_optimizer("muon", network, [{"params": list(network.parameters())}], 1e-2, 0.0)
+
+
+def test_the_optimizers_of_earlier_versions_are_taken_up() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.AdamW([{"params": [weight], "lr_scale": 0.1}], lr=1e-3)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["share"] = state["param_groups"][0].pop("lr_scale")
+    restore(optimizer, state)
+    assert optimizer.param_groups[0]["lr_scale"] == 0.1 and "share" not in optimizer.param_groups[0]
