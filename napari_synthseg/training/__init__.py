@@ -1,1 +1,1 @@
-"""One training loop, several recipes; the loop yields events so a thread, a process and a terminal can follow it."""
+"""Training: one loop (`engine`), recipes with their objectives and data, and runs in the background."""

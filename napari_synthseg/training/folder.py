@@ -1,4 +1,4 @@
-"""The folder of a run: where its parts lie, and `config.json`, which says what is trained and how. No torch here."""
+"""Layout of a run's folder, and its `config.json`: recipe, options, stages and card. No torch here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKPOINTS = "checkpoints"
 REQUESTS = "requests.json"
 PICTURE = "picture.npz"
 OUTPUT = "output.txt"
-"""What a run in the background prints."""
+"""Output of a run in the background."""
 PROCESS = "process.json"
 """Which process, on which machine, trained last, and since when."""
 ACTIVITY = "activity.json"
@@ -27,7 +27,7 @@ LOCK = "running.lock"
 
 
 def checkpoint(run: Path, stage: str, kind: str = "") -> Path:
-    """Path of a stage's checkpoint.
+    """Return the path of a stage's checkpoint.
 
     Args:
         run: the run's folder.
@@ -38,7 +38,7 @@ def checkpoint(run: Path, stage: str, kind: str = "") -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's object; an empty one where there is none or it is damaged."""
+    """Read a JSON file's object; an empty one if there is none or it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -47,10 +47,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_config(run: Path, **parts: Any) -> None:
-    """Set parts of a run's `config.json` and leave the others; a new one says when and by which version it was made.
+    """Set parts of a run's `config.json` and keep the others; a new one gets its date and version.
 
     Args:
-        run: the run's folder; made if need be.
+        run: the run's folder; created if missing.
         parts: "recipe", "options", "stages", "card".
     """
     new = {"created": round(time.time(), 1), "version": __version__}
@@ -58,24 +58,24 @@ def write_config(run: Path, **parts: Any) -> None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """A run's `config.json`.
+    """Read a run's `config.json`.
 
     Raises:
         InputError: the folder holds none, or a damaged one.
     """
     content = read_json(run / CONFIG)
     if not isinstance(content.get("recipe"), str) or not isinstance(content.get("options"), dict):
-        raise InputError(f"The folder {run} holds no training run: it has no {CONFIG} that can be read.")
+        raise InputError(f"The folder {run} contains no training run (no readable {CONFIG}). Choose another folder.")
     return content
 
 
 def recipe_of(run: Path) -> str | None:
-    """Name of the recipe that a folder is a run of, such as "synthseg"; None where it is no run."""
+    """Return the name of the recipe of a run, such as "synthseg"; None if the folder is no run."""
     name = read_json(run / CONFIG).get("recipe")
     return name if isinstance(name, str) else None
 
 
 def card_of(run: Path) -> dict[str, Any]:
-    """What the run's config holds for the card of its weights; empty where there is nothing."""
+    """Return the card that the run's config keeps for its weights; empty if there is none."""
     card = read_json(run / CONFIG).get("card")
     return card if isinstance(card, dict) else {}

@@ -178,7 +178,7 @@ class Recipe(ABC):
         return dict.fromkeys(self.stages(options), "")
 
     def exports_best(self, options: Any) -> bool:
-        """Whether the finished run is exported from its best checkpoints rather than its newest."""
+        """Tell whether the finished run is exported from its best checkpoints rather than its newest."""
         return False
 
     def state(self, run: Path, stage: str, best: bool) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class Recipe(ABC):
         return from_json(self.options, {self.renamed.get(name, name): value for name, value in values.items()})
 
     def is_run(self, run: Path) -> bool:
-        """Whether a folder contains a run of this recipe."""
+        """Tell whether a folder contains a run of this recipe."""
         return folder.recipe_of(run) == self.name
 
     def train(self, options: Any) -> Generator[Progress, None, Path]:

@@ -15,7 +15,7 @@ from napari_synthseg.fields import Folder, PositiveInt, to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.loop import LoopOptions, Objective
-from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, progress_facts, recipe, recipes
+from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, progress_facts, recipe
 from napari_synthseg.weights.catalogue import read_card
 
 

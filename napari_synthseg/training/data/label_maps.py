@@ -22,7 +22,7 @@ LESION_LOAD_ML = (0.0, 60.0)
 
 @dataclass(frozen=True)
 class GeneratedData:
-    """What networks learn from that are trained on generated images.
+    """Training and validation data of networks that learn from generated images.
 
     Attributes:
         labels: the sorted values that a network predicts.

@@ -15,7 +15,7 @@ from napari_synthseg.training.data.synthetic import Head, Heads, percentile_limi
 
 @dataclass(frozen=True)
 class Located:
-    """A head and the locator's answer.
+    """A head with the locator's posteriors.
 
     Attributes:
         head: at 2 mm.
@@ -105,7 +105,7 @@ class PriorErrors:
     drop: float = 0.0
 
     def __bool__(self) -> bool:
-        """Whether any of them happens."""
+        """Tell whether any of them can happen."""
         return any((self.blur, self.deform, self.erode, self.swap, self.drop))
 
     def apply(self, prior: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

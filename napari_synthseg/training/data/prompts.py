@@ -1,4 +1,4 @@
-"""Prompts as people give them, drawn from targets: points of both signs, boxes, masks of a neighbouring slice."""
+"""Simulated prompts of targets: points of both signs, boxes, masks of a neighboring slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_synthseg.generator.shapes.scenes import outside_near
 CELL = 4
 """Pixels of the image for one of the decoder's masks."""
 SURE = 10.0
-"""Logit of a mask prompt inside, as the session gives it."""
+"""Logit inside a mask prompt, as in a session."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,20 @@ class Window:
     side: int
 
     def of(self, x: torch.Tensor, pixels: int = 1) -> torch.Tensor:
-        """The window's part of (..., H, W), one of whose cells stands for `pixels` pixels of the frame."""
+        """Return the window's part of (..., H, W), one of whose cells stands for `pixels` pixels of the frame."""
         r, c, n = self.row // pixels, self.column // pixels, self.side // pixels
         return x[..., r : r + n, c : c + n]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which prompts a step gives for each of its targets.
+    """Number and kinds of prompts of each target of a step.
 
     Attributes:
         inside: points inside.
         outside: points outside.
         box: the box around the target.
-        mask: the mask of something like the target: a neighbouring slice's, or one that needs repair.
+        mask: the mask of something like the target: a neighboring slice's, or one that needs repair.
         tight: whether boxes touch the target; else their sides are off by some percent.
         far: whether points outside lie anywhere, in place of a band around the target.
     """
@@ -74,13 +74,13 @@ class GivenPrompts:
     masks: torch.Tensor | None
 
     def moved(self, offsets: torch.Tensor) -> GivenPrompts:
-        """The prompts with other origins: (B, 2) x and y are added to points and boxes."""
+        """Return the prompts with other origins: (B, 2) x and y are added to points and boxes."""
         points = None if self.points is None else self.points + offsets[:, None]
         boxes = None if self.boxes is None else self.boxes + offsets.repeat(1, 2)
         return replace(self, points=points, boxes=boxes)
 
     def with_points(self, points: torch.Tensor, signs: torch.Tensor) -> GivenPrompts:
-        """One more point for each target: (B, 2) and (B,)."""
+        """Return the prompts with one more point for each target: (B, 2) and (B,)."""
         points, signs = points[:, None], signs[:, None]
         if self.points is not None and self.signs is not None:
             points, signs = torch.cat([self.points, points], 1), torch.cat([self.signs, signs], 1)
@@ -88,7 +88,7 @@ class GivenPrompts:
 
 
 def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True) -> Plan:
-    """What a step prompts with: mostly one to three points inside and none to two outside, else boxes and masks."""
+    """Draw a plan: mostly one to three points inside and none to two outside, else boxes and masks."""
     u = torch.rand(6, generator=generator).tolist()
     inside = (1, 1, 1, 1, 1, 2, 3, 3, 3, 5)[int(u[1] * 10)]
     outside = (0, 0, 0, 1, 1, 2, 2, 2, 2, 3)[int(u[2] * 10)]
@@ -108,7 +108,7 @@ def draw_prompts(
     plan: Plan,
     generator: torch.Generator,
 ) -> GivenPrompts:
-    """Prompts for targets, each seen through its window.
+    """Draw prompts for targets, each seen through its window.
 
     Args:
         targets: (side, side) bool each: the window's part of the target.
@@ -140,7 +140,7 @@ def draw_prompts(
 def draw_points(
     target: torch.Tensor, window: Window, extent: tuple[int, int], plan: Plan, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points inside, then outside.
+    """Draw points inside, then outside.
 
     Returns:
         (N, 2) int64 (row, column) of the window, and (N,) 1 inside, 0 outside.
@@ -162,14 +162,14 @@ def draw_points(
 
 
 def pick(where: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Random pixels of a mask: (count, 2) int64 (row, column). The mask must not be empty."""
+    """Draw random pixels of a mask: (count, 2) int64 (row, column). The mask must not be empty."""
     index = where.flatten().nonzero()[:, 0]
     chosen = index[(torch.rand(count, generator=generator, dtype=torch.float64) * len(index)).long().to(index.device)]
     return torch.stack([chosen // where.shape[1], chosen % where.shape[1]], 1)
 
 
 def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> torch.Tensor:
-    """The box of a target, (4,) x0, y0, x1, y1 in pixels of its window; sides are off by up to 10 % unless tight."""
+    """Return a target's box, (4,) x0, y0, x1, y1 in pixels of its window; sides are off by up to 10 % unless tight."""
     rows, columns = target.any(1).nonzero()[:, 0], target.any(0).nonzero()[:, 0]
     low, high = torch.stack([columns[0], rows[0]]), torch.stack([columns[-1], rows[-1]])
     box = torch.cat([low, high]).float()
@@ -182,7 +182,7 @@ def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> t
 
 
 def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A mask like the target, as logits for the prompt encoder: moved, grown or shrunk, a part missing or too much.
+    """Return a mask like the target, as logits for the prompt encoder: moved, grown, shrunk, a part missing or too much.
 
     Args:
         target: (side, side) bool.
@@ -215,7 +215,7 @@ def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def correction(logits: torch.Tensor, target: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, float]:
-    """A point where an answer is wrong, rather amid an error than at a border.
+    """Draw a point where an answer is wrong, rather amid an error than at a border.
 
     Args:
         logits: (h, w) of an answer.

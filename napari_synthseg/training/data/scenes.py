@@ -30,7 +30,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class EncodedScene:
-    """A scene and what the encoder makes of its image.
+    """A scene and the embedding of its image.
 
     Attributes:
         embedding: (256, h, w) bfloat16.
@@ -47,13 +47,13 @@ class EncodedScene:
     scene: Scene
 
     def grey(self, device: torch.device) -> torch.Tensor:
-        """The image as `Promptable.encode` takes it: (1, 3, rows, columns), 0-255, without its padding."""
+        """Return the image as `Promptable.encode` takes it: (1, 3, rows, columns), 0-255, without its padding."""
         rows, columns = self.scene.extent
         return self.image[None, None, :rows, :columns].to(device).float().expand(-1, 3, -1, -1)
 
 
 class EncodedScenes(Dataset):
-    """Scene number i is the same whoever asks, and whenever.
+    """An endless row of encoded scenes; number i is always the same.
 
     Args:
         encoder: of the images.
@@ -77,13 +77,13 @@ class EncodedScenes(Dataset):
 
 
 def boxes_of(objects: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
-    """Box of each object of a scene: first row and column, and the ones after the last."""
+    """Return the box of each object of a scene: first row and column, and the ones after the last."""
     found = ndimage.find_objects(objects.cpu().numpy())
     return tuple((at[0].start, at[1].start, at[0].stop, at[1].stop) for at in found)
 
 
 class Numbers(torch.utils.data.Sampler[int]):
-    """Scene numbers from one on, without an end."""
+    """Endless scene numbers from a first one on."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -112,7 +112,7 @@ class Pool:
         self._source: Iterator[EncodedScene] | None = None
 
     def at(self, step: int) -> list[EncodedScene]:
-        """The scenes of a step, counted from 0: the `size` newest ones up to number `step // steps`.
+        """Return the scenes of a step: the `size` newest ones up to number `step // steps`.
 
         Asked for step after step this makes each scene once; after a jump all of them are made again.
         """
@@ -141,7 +141,7 @@ class Pool:
 
 
 def leave_signals(_: int) -> None:
-    """Let the process that trains decide when to stop: a terminal's Ctrl+C reaches its workers too."""
+    """Ignore signals in a worker: a terminal's Ctrl+C reaches it too, and the process that trains decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -165,7 +165,7 @@ class PromptValidation:
         self._cases: list[tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]] | None = None
 
     def cases(self) -> list[tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]]:
-        """Scenes, targets (T, side, side) and their prompts; made when first asked for."""
+        """Return scenes, targets (T, side, side) and their prompts, made on first use."""
         if self._cases is None:
             self._cases = [self._case(index) for index in range(self.count)]
         return self._cases
@@ -182,7 +182,7 @@ class PromptValidation:
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
-        """Mean Dice of each setting, on the decoder's own grid, and "score", their mean."""
+        """Return the mean Dice of each setting, on the decoder's own grid, and "score", their mean."""
         promptable: Promptable = model  # type: ignore[assignment]
         sums = dict.fromkeys(self.settings, 0.0)
         for encoded, targets, prompts in told(self.cases()):

@@ -1,4 +1,4 @@
-"""Validation of the fast network: fixed synthetic heads from held-out maps, and labelled scans. It trains nothing."""
+"""Validation: fixed synthetic heads of held-out maps, labelled scans, and the Dice of networks on them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Case:
 def synthetic_cases(
     maps: Sequence[LabelMap], priors: GenerativeModel, labels: Sequence[int], each: int, seed: int
 ) -> list[Case]:
-    """Fixed heads drawn from held-out maps."""
+    """Draw fixed heads from held-out maps."""
     cases: list[Case] = []
     for i, label_map in enumerate(maps):
         for j in range(each):
@@ -57,7 +57,7 @@ def synthetic_cases(
 
 
 def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
-    """Scans `<id>_t1.nii.gz` of 1 mm with labels `<id>_labels.nii.gz`, centred on the middle of what is not background.
+    """Read scans `<id>_t1.nii.gz` of 1 mm with labels `<id>_labels.nii.gz`, centered on the foreground.
 
     Raises:
         InputError: there are none, or one cannot be read.
@@ -85,7 +85,7 @@ def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
 
 
 def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """The part of an array that starts at `start` (may be negative) with a shape; zeros outside."""
+    """Return the part of an array that starts at `start` (may be negative), padded with zeros to a shape."""
     out = np.zeros(tuple(shape), dtype=array.dtype)
     source = tuple(slice(max(s, 0), min(s + n, size)) for s, n, size in zip(start, shape, array.shape, strict=True))
     place = tuple(slice(a.start - s, a.stop - s) for a, s in zip(source, start, strict=True))
@@ -95,7 +95,7 @@ def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.
 
 @dataclass(frozen=True)
 class Scores:
-    """Dice of a network on some cases.
+    """Dice scores of a network on cases.
 
     Attributes:
         mean: over cases of the mean over structures; NaN without cases.
@@ -107,7 +107,7 @@ class Scores:
 
 
 def gathered(each: Sequence[dict[int, float]]) -> Scores:
-    """The scores of several cases, given what each structure (by its label) scored in each."""
+    """Average the scores of cases, given the Dice of each structure (by its label) in each."""
     found: dict[int, list[float]] = {}
     for one in each:
         for value, score in one.items():
@@ -123,13 +123,13 @@ def figures(
     scans: Sequence[Case],
     device: torch.device,
 ) -> dict[str, Any]:
-    """What a recipe's `validate` returns: the score of synthetic heads, and that of real scans where there are some.
+    """Score a network on synthetic heads and, if there are some, on real scans, which then choose the model.
 
     Args:
         score: of a network on cases.
         model: the network.
         heads: drawn from label maps that are held out.
-        scans: real ones; they choose the model then.
+        scans: real ones.
         device: to predict on.
     """
     synthetic = score(model, heads, device)
@@ -138,7 +138,7 @@ def figures(
 
 
 def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> dict[int, float]:
-    """Dice of each evaluated structure present in the truth, by its label."""
+    """Return the Dice of each evaluated structure present in the truth, by its label."""
     k = len(labels)
     both = torch.bincount(prediction[prediction == truth].long(), minlength=k)
     a, b = (
@@ -168,7 +168,7 @@ def told(cases: Sequence[Any]) -> Iterator[Any]:
 
 @torch.no_grad()
 def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
+    """Return the Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
     for case in told(cases):
         with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -179,7 +179,7 @@ def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.devi
 
 @torch.no_grad()
 def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Dice of both stages at 1 mm, without flips or post-processing."""
+    """Return the Dice of both stages at 1 mm, without flips or post-processing."""
     scores = []
     for case in told(cases):
         image = case.image.float().to(device)
@@ -207,7 +207,7 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
 
 @torch.no_grad()
 def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
+    """Return the Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
     middle = (slice(16, 176), slice(32, 192), slice(16, 176))
     scores = []
     for case in told(cases):

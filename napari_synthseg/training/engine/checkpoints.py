@@ -1,4 +1,4 @@
-"""Checkpoints: written so that a crash or a full disk never costs the one before, read without unpickling."""
+"""Checkpoints, written atomically and read without unpickling."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from napari_synthseg.weights import store
 
 
 def atomic_save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that a reader never sees half of one.
+    """Write a checkpoint atomically.
 
     Raises:
-        OSError: it cannot be written, such as on a full disk; what was there before stays.
+        OSError: it cannot be written, such as on a full disk; the one before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
@@ -34,7 +34,7 @@ def atomic_save(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing is unpickled but tensors and plain numbers.
+    """Read a checkpoint; only tensors and plain numbers are unpickled.
 
     Raises:
         InputError: if it cannot be read.
@@ -43,17 +43,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{path} is not a checkpoint of this program or is damaged: start the run anew or pick another."
+            f"{path} is not a checkpoint of this program or is damaged: start a new run or choose another."
         ) from error
 
 
 def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any]:
-    """A stage's checkpoint, to make weights of.
+    """Read a stage's checkpoint to export weights from.
 
     Args:
         run: the run's folder.
         stage: such as "locate".
-        best: the one with the best validation score, not the newest.
+        best: read the one with the best validation score, not the newest.
 
     Raises:
         InputError: there is none, such as of a stage that was never validated, or it is damaged.

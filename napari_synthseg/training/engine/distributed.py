@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 WORKER = "napari_synthseg.training.runs.process"
 RENDEZVOUS = "NAPARI_SYNTHSEG_RENDEZVOUS"
-"""The file by which the processes of one machine meet: torch's own way is a port that any machine reaches."""
+"""Variable with the file by which the processes of one machine meet, in place of torch's open port."""
 VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", RENDEZVOUS)
-"""What Fabric reads of the environment where somebody else started the processes, as torchrun does too; and ours."""
+"""Variables that Fabric reads if the processes were started by torchrun or a cluster, and ours."""
 
 
 class ProcessGroup:
@@ -119,15 +119,15 @@ def own_rank() -> Rank:
 
 @contextmanager
 def launched(device: str, count: int, arguments: Sequence[str]) -> Iterator[ProcessGroup]:
-    """Start the other processes of this machine, unless somebody else did, and connect with them.
+    """Start the other processes of this machine, unless torchrun or a cluster did, and connect with them.
 
     Args:
-        device: cpu or cuda; with several processes each takes the GPU of its number.
+        device: cpu or cuda; each of several processes takes the GPU of its number.
         count: processes in all.
         arguments: of `python -m napari_synthseg.training.runs.process`, for the others.
 
     Raises:
-        InputError: Fabric is not installed, or there are not so many GPUs.
+        InputError: Fabric is not installed, or there are fewer GPUs.
     """
     kind = device.partition(":")[0]
     if kind == "cuda" and own_rank().size == 1 and torch.cuda.device_count() < count:
@@ -157,7 +157,7 @@ def launched(device: str, count: int, arguments: Sequence[str]) -> Iterator[Proc
 
 
 def wait_for(others: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for the other processes, who were told to end; end those that do not."""
+    """Wait for the other processes, which were told to end, and kill those that do not."""
     for one in others:
         try:
             one.wait(timeout=10)
@@ -169,7 +169,7 @@ def wait_for(others: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def connect(kind: str, size: int) -> ProcessGroup:
-    """Meet the other processes.
+    """Connect with the other processes.
 
     Raises:
         InputError: Fabric is not installed.
@@ -198,19 +198,19 @@ def connect(kind: str, size: int) -> ProcessGroup:
 
 
 def free_port() -> str:
-    """A port of this machine's own address that nobody listens on."""
+    """Return a free port of the loopback address."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return str(s.getsockname()[1])
 
 
 def follow_main(entry: Any, options: Any, device: str) -> Generator[Progress, None, Path]:
-    """Train along with the first process, in a folder that is thrown away: what counts is written by that one.
+    """Train beside the main process, which alone writes results; the folder of this one is temporary.
 
     Args:
         entry: the recipe (`runs.recipes.RecipeEntry`).
-        options: those of the first process.
-        device: it trains on; where it is a GPU, this process takes the one of its own number.
+        options: those of the main process.
+        device: it trains on; of GPUs this process takes the one of its own rank.
     """
     here = f"cuda:{os.environ['LOCAL_RANK']}" if device.startswith("cuda") else device
     with tempfile.TemporaryDirectory(prefix="napari-synthseg-") as own, launched(device, own_rank().size, ()):

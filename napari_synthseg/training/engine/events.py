@@ -1,7 +1,7 @@
-"""`events.jsonl`: what happened in a run, one JSON object a line, written by the loop and read by everybody else.
+"""`events.jsonl`: the log of a run, one JSON object a line, written by the loop.
 
 A line of a step has "stage", "step", "time" (seconds since 1970), losses and, now and then, scores. A line with
-"event" tells of the run's life: start, waiting, resumed, paused, continued, trouble, end. No torch here.
+"event" is one of the lifecycle: start, waiting, resumed, paused, continued, trouble, end. No torch here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TAIL = 65_536
 
 
 def plain(value: Any) -> Any:
-    """A value as strict JSON can say it: numbers that are not finite become null."""
+    """Convert a value to strict JSON: numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
 
 
 class EventLog:
-    """Appends to a run's events; what a full disk refuses is kept and written later.
+    """Append to a run's events; lines that a full disk refuses are written later.
 
     Args:
         run: the run's folder.
@@ -41,12 +41,12 @@ class EventLog:
         self.waiting: list[str] = []
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line, with the time where it does not say it."""
+        """Append one line, with the time unless it has one."""
         self.waiting.append(json.dumps(plain({"time": round(time.time(), 2), **line})))
         try:
             self._write()
         except OSError:
-            del self.waiting[: max(0, len(self.waiting) - 10_000)]  # no end of them is kept
+            del self.waiting[: max(0, len(self.waiting) - 10_000)]  # the buffer is bounded
 
     def _write(self) -> None:
         text = "".join(line + "\n" for line in self.waiting)
@@ -65,7 +65,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 class EventReader:
-    """Reads a run's events as they come.
+    """Read a run's events as they are appended.
 
     Args:
         run: the run's folder.
@@ -76,10 +76,10 @@ class EventReader:
         self.place = 0
 
     def read(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Events that were added since the last call; a line that is not complete yet comes next time.
+        """Return the events added since the last call; an incomplete line comes next time.
 
         Args:
-            limit: bytes to read at most, for a window that must not wait.
+            limit: largest number of bytes to read, for a window that must not wait.
         """
         try:
             with self.path.open("rb") as f:
@@ -95,12 +95,12 @@ class EventReader:
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
-    """All events of a run; lines that are damaged are left out."""
+    """Return all events of a run, without damaged lines."""
     return EventReader(run).read()
 
 
 def steps_that_count(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of steps, without those that a resumed run did again after its last checkpoint."""
+    """Return the lines of steps, without those that a resumed run repeated after its last checkpoint."""
     kept: dict[tuple[str, int], dict[str, Any]] = {}
     for event in events:
         if event.get("event") == "resumed":
@@ -112,7 +112,7 @@ def steps_that_count(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tail(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The newest lines of steps, and the newest one of the run's life if it came later; empty where there is none.
+    """Return the newest lines of steps, and the newest lifecycle event if it came later; empty if there is none.
 
     The time this takes does not depend on the length of the run.
     """

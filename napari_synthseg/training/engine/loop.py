@@ -1,4 +1,4 @@
-"""The one training loop: steps, schedule, running average of the weights, log, exactly resumable checkpoints."""
+"""The training loop: steps, validation, log, and checkpoints that are resumed to the bit."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from napari_synthseg.training.folder import checkpoint
 logger = logging.getLogger(__name__)
 
 TELL_MEMORY = 5.0
-"""Seconds between two lines that say how much memory is used."""
+"""Seconds between two log lines with the memory used."""
 Validation = Callable[[nn.Module], dict[str, Any]]
 
 
 class Objective:
-    """What a stage trains: network, samples, loss and validation; the loop does the rest.
+    """Network, samples, loss and validation of a stage; the loop does the rest.
 
     Attributes:
         model: the whole network (a module), as it is validated.
@@ -93,12 +93,12 @@ class Objective:
 def labelled_picture(
     image: torch.Tensor, truth: torch.Tensor, found: torch.Tensor, values: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """A sample with its labels and what the network makes of it.
+    """Return a sample with its labels and the network's answer, as a picture.
 
     Args:
         image: (X, Y, Z) or (Y, X) intensities.
         truth: channels on the image's grid, or on a finer or coarser one of the same proportions.
-        found: likewise, what is predicted.
+        found: the prediction, likewise.
         values: the label that each channel stands for.
 
     Returns:
@@ -145,7 +145,7 @@ def fit(
     resume: bool = False,
     card: Callable[[], dict[str, Any]] | None = None,
 ) -> Generator[Progress, None, nn.Module]:
-    """Train, yielding one report a step.
+    """Train a stage; yields one report a step.
 
     Args:
         objective: what is trained and on what.
@@ -153,12 +153,11 @@ def fit(
         out: folder of the run; gets `events.jsonl`, and in `checkpoints/` `<name>.pt` (the newest),
             `<name>-<step>.pt`, `<name>-best.pt`, `<name>-stable.pt` (from before the rate began to fall).
         name: of this stage.
-        resume: go on from the newest checkpoint if there is one; from the stable one if the run was finished and is
-            now to be longer.
+        resume: continue from the newest checkpoint if there is one; from the stable one if a finished run is extended.
         card: called for facts stored with every checkpoint.
 
     Returns:
-        The model with its averaged weights (or its own where none are averaged).
+        The model with its averaged weights, or its own if there is no average.
 
     Raises:
         OSError: the last checkpoint cannot be written; one in between only leaves a warning and is tried again.
@@ -194,7 +193,7 @@ def fit(
 
 
 def _goes_on(together: ProcessGroup, wanted: bool) -> bool:
-    """Whether there is another step, as the first process says.
+    """Tell whether there is another step, as the main process decides.
 
     Raises:
         Stopped: it was asked to stop.
@@ -206,7 +205,7 @@ def _goes_on(together: ProcessGroup, wanted: bool) -> bool:
 
 
 def _check_shared(objective: Objective) -> None:
-    """Refuse objectives whose steps cannot be shared.
+    """Refuse objectives whose steps several processes cannot share.
 
     Raises:
         InputError: this one's cannot.
@@ -216,7 +215,7 @@ def _check_shared(objective: Objective) -> None:
 
 
 class _Stage:
-    """A stage of a run between two of its steps."""
+    """State of a stage between two of its steps."""
 
     def __init__(
         self, objective: Objective, options: LoopOptions, out: Path, name: str, card: Callable[[], dict[str, Any]]
@@ -234,13 +233,13 @@ class _Stage:
         self.cpu_before, self.cpu_began = 0.0, time.process_time()
 
     def take_up(self) -> None:
-        """Go on from the newest checkpoint."""
+        """Continue from the newest checkpoint."""
         newest, stable = checkpoint(self.out, self.name), checkpoint(self.out, self.name, "stable")
         self.take(_to_resume(newest, stable, self.options.steps))
         self.events.append({"event": "resumed", "stage": self.name, "step": self.step})
 
     def take(self, saved: dict[str, Any]) -> None:
-        """Take up a state."""
+        """Restore a state."""
         self.objective.trained.load_state_dict(saved["model"])
         restore(self.optimizer, saved["optimizer"])
         if self.average is not None and saved["average"]:
@@ -255,7 +254,7 @@ class _Stage:
         return round(self.cpu_before + time.process_time() - self.cpu_began, 1)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return {
             "model": self.objective.trained.state_dict(),
             "average": self.average.values if self.average is not None else {},
@@ -270,7 +269,7 @@ class _Stage:
         }
 
     def forward(self) -> dict[str, Any]:
-        """One step; its figures."""
+        """Make one step, and return its figures."""
         options, objective, began = self.options, self.objective, time.monotonic()
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.step, options) * group.get("lr_scale", 1.0)
@@ -294,7 +293,7 @@ class _Stage:
         return {"loss": float(loss.detach()), "rate": rate(self.step - 1, options), "took": took, **figures}
 
     def validate(self) -> dict[str, Any]:
-        """Score the averaged weights; keep them where they are the best so far."""
+        """Score the averaged weights, and keep them if they are the best so far."""
         began = time.monotonic()
         scores: dict[str, Any] = dict(_validate(self.objective, self.average))
         self.score = scores.get("score")
@@ -326,7 +325,7 @@ class _Stage:
             logger.warning("No picture of the run could be kept: %s", error)
 
     def save_now_and_then(self) -> None:
-        """Update the newest checkpoint when it is time, and keep one of every so many steps."""
+        """Update the newest checkpoint when it is due, and keep one every `checkpoint_every` steps."""
         if self.step % self.options.checkpoint_every == 0:
             self.keep(str(self.step))
         if time.monotonic() - self.saved > 60 * self.options.save_minutes:
@@ -334,7 +333,7 @@ class _Stage:
             self.saved = time.monotonic()
 
     def keep(self, kind: str) -> None:
-        """Write a checkpoint; a full disk does not end the run yet."""
+        """Write a checkpoint; a full disk does not end the run."""
         try:
             atomic_save(self.state(), checkpoint(self.out, self.name, kind))
         except OSError as error:
@@ -348,7 +347,7 @@ class _Stage:
 
 
 def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
-    """The checkpoint to go on from: a finished run that is made longer goes back to before its rate fell."""
+    """Return the checkpoint to continue from; a finished run that is extended goes back to before its rate fell."""
     state = load_checkpoint(newest)
     finished = state["step"] >= state.get("steps", float("inf"))
     if finished and steps > state["step"] and stable.exists():

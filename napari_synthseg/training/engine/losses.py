@@ -1,4 +1,4 @@
-"""Losses of the recipes: the paper's soft Dice (eq. 27), and weighted cross-entropy with Dice for the fast one."""
+"""Losses: the paper's soft Dice (eq. 27), and weighted cross-entropy with Dice for the fast network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RUN = 4096
 
 
 def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
-    """Average soft Dice loss with squares in the denominator (eq. 27), over all labels, background included.
+    """Return the average soft Dice loss with squares in the denominator (eq. 27), over all labels, background included.
 
     Args:
         posteriors: (B, K, X, Y, Z).
@@ -37,7 +37,7 @@ def _sums_of_labels(values: torch.Tensor, index: torch.Tensor, k: int) -> torch.
 def dice_and_cross_entropy(
     logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The fast recipe's two losses, computed from one softmax.
+    """Return weighted cross-entropy and Dice loss, computed from one softmax.
 
     Args:
         logits: (B, K, X, Y, Z).
@@ -64,7 +64,7 @@ def dice_and_cross_entropy(
 
 
 def mean_of_all(own: torch.Tensor, index: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """The weighted mean over all voxels of all processes, of a sum over the own ones.
+    """Return the weighted mean over the voxels of all processes, given the sum over this one's.
 
     Args:
         own: sum over the voxels of this process.

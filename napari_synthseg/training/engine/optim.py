@@ -16,7 +16,7 @@ MUON_LR_SCALE = 2.0
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How a loop runs.
+    """Steps, rates and intervals of a loop.
 
     Attributes:
         steps: steps in all, those of earlier stretches included.
@@ -24,7 +24,7 @@ class LoopOptions:
         optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
         weight_decay: of adamw and muon.
         warmup: steps over which the rate rises linearly.
-        decay_fraction: fraction of the steps over which the rate falls to zero at the end (0: constant).
+        decay_fraction: fraction of the steps, at the end, over which the rate falls to zero (0: constant).
         ema_decay: decay of the exponential moving average of the weights; 0 keeps none.
         clip: largest norm of the gradient; 0 does not clip.
         checkpoint_every: steps between checkpoints that are kept.
@@ -59,7 +59,7 @@ class LoopOptions:
 
 
 def rate(step: int, options: LoopOptions) -> float:
-    """Learning rate of a step: linear warm-up, plateau, cosine fall over the last fraction of the steps."""
+    """Return the learning rate of a step: linear warm-up, plateau, cosine decay over the last fraction of the steps."""
     factor = min(1.0, (step + 1) / max(options.warmup, 1))
     start = decay_start(options)
     if options.decay_fraction > 0 and step >= start:
@@ -69,7 +69,7 @@ def rate(step: int, options: LoopOptions) -> float:
 
 
 def decay_start(options: LoopOptions) -> int:
-    """The step at which the rate begins to fall."""
+    """Return the step at which the rate begins to fall."""
     return round(options.steps * (1.0 - options.decay_fraction))
 
 
@@ -92,7 +92,7 @@ class EMA:
 
 
 class Optimizers:
-    """Several optimizers as one: what the loop asks of an optimizer.
+    """Several optimizers behind the interface of one.
 
     Args:
         parts: each with parameters of its own.
@@ -103,31 +103,31 @@ class Optimizers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts."""
+        """Return the groups of all parts."""
         return [group for part in self.parts for group in part.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        """Move all weights."""
+        """Make a step with all parts."""
         for part in self.parts:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """States of the parts."""
+        """Return the states of the parts."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore a saved state."""
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
 
 
 def restore(optimizer: torch.optim.Optimizer | Optimizers, state: dict[str, Any]) -> None:
-    """Let an optimizer go on from a saved state.
+    """Restore the state of an optimizer.
 
     Raises:
         InputError: another optimizer saved it.
@@ -143,7 +143,7 @@ def restore(optimizer: torch.optim.Optimizer | Optimizers, state: dict[str, Any]
 def build_optimizer(
     name: str, module: nn.Module, groups: list[dict[str, Any]], learning_rate: float, weight_decay: float
 ) -> torch.optim.Optimizer | Optimizers:
-    """An optimizer over groups of parameters.
+    """Build an optimizer over groups of parameters.
 
     Args:
         name: "adam" (Keras' epsilon), "adamw", or "muon": Muon for the weights of linear layers, AdamW for the rest.

@@ -1,4 +1,4 @@
-"""What somebody who watches a run asks of its loop: a trial of a few steps, pictures now and then. No torch here."""
+"""Requests of whoever watches a run: a trial of a few steps, pictures now and then. No torch here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from napari_synthseg.training.folder import PICTURE
 
 @dataclass
 class Watch:
-    """What is asked of a loop.
+    """Requests to a loop.
 
     Attributes:
-        trial: steps of each stage to try, where only time and memory are wanted; None: all of them.
-        recorded: whether the run's options stand in its config already, as they were asked for.
-        pictures: called with nothing; says every how many steps a picture is wanted, None for none.
-        doing: called with what is done between steps: a text, and units done and in all.
+        trial: steps of each stage to try, to measure time and memory; None: all of them.
+        recorded: whether the run's config has its options already.
+        pictures: returns the steps between two pictures, or None for none.
+        doing: called with the activity between steps: a text, units done and in all.
     """
 
     trial: int | None = None
@@ -42,13 +42,13 @@ NOBODY = Watch()
 
 
 def watch() -> Watch:
-    """Who watches the loop of this thread."""
+    """Return the requests to the loop of this thread."""
     return _watch.get() or NOBODY
 
 
 @contextmanager
 def watched(by: Watch) -> Iterator[None]:
-    """Inside, in this thread, loops do what is asked of them."""
+    """Let loops of this thread obey requests inside the context."""
     token = _watch.set(by)
     try:
         yield
@@ -57,12 +57,12 @@ def watched(by: Watch) -> Iterator[None]:
 
 
 def doing(text: str, done: int = 0, total: int = 0) -> None:
-    """Tell who watches this thread's loop what is done between its steps, such as "validating", 3, 9."""
+    """Report the activity between two steps, such as "validating", 3, 9."""
     watch().doing(text, done, total)
 
 
 def save_picture(run: Path, stage: str, step: int, arrays: dict[str, Any]) -> None:
-    """Keep a picture in the run's folder, in place of the one before."""
+    """Write the newest picture into the run's folder."""
     part = run / f"{PICTURE}.part"
     try:
         with part.open("wb") as f:

@@ -18,17 +18,17 @@ from torch import nn
 from torch.func import functional_call
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""Images (B, 1, ...) and what is to be found in them."""
+"""Images (B, 1, ...) and targets."""
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What a step's two passes gave.
+    """Losses and gradients of a step's two passes.
 
     Attributes:
         synthetic: loss of the synthetic pass, a scalar.
-        real: loss of the real pass; None where the augmenter has nothing to learn.
+        real: loss of the real pass; None if the augmenter has nothing to learn.
         inner: the synthetic loss's gradient for each of the segmenter's learning parameters.
         outer: the hypergradient for each of the augmenter's.
     """
@@ -40,7 +40,7 @@ class Passes:
 
 
 def learning(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that are not frozen, by name."""
+    """Return the parameters that are not frozen, by name."""
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
@@ -53,7 +53,7 @@ def two_passes(
     real: Batch | None,
     loss: Loss,
 ) -> Passes:
-    """Gradients for both networks; moves neither.
+    """Compute gradients for both networks without moving them.
 
     Args:
         segmenter: S_phi, called with images; its buffers (running averages) see the synthetic pass alone.
@@ -87,7 +87,7 @@ def two_passes(
 def moved_parameters(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], gradients: Sequence[torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Where an optimizer's next step will take the parameters, as a differentiable function of the gradients.
+    """Return the parameters after an optimizer's next step, as a differentiable function of the gradients.
 
     Args:
         optimizer: SGD or Adam; its state is read and stays as it is.
@@ -110,7 +110,7 @@ def moved_parameters(
 def sgd_update(
     weight: torch.Tensor, gradient: torch.Tensor, state: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> torch.Tensor:
-    """A step of `torch.optim.SGD` with momentum and weight decay (no dampening, not Nesterov's)."""
+    """Return a weight after a step of `torch.optim.SGD` with momentum and decay (no dampening, not Nesterov's)."""
     gradient = gradient + settings["weight_decay"] * weight
     before = state.get("momentum_buffer")
     if settings["momentum"] and before is not None:
@@ -121,14 +121,14 @@ def sgd_update(
 def adam_update(
     weight: torch.Tensor, gradient: torch.Tensor, state: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> torch.Tensor:
-    """A step of `torch.optim.Adam` with weight decay (no AMSGrad)."""
+    """Return a weight after a step of `torch.optim.Adam` with weight decay (no AMSGrad)."""
     beta1, beta2 = settings["betas"]
     gradient = gradient + settings["weight_decay"] * weight
     t = float(state["step"]) + 1.0 if state else 1.0
     mean, square = (1 - beta1) * gradient, (1 - beta2) * gradient.square()
     if state:
         mean, square = beta1 * state["exp_avg"] + mean, beta2 * state["exp_avg_sq"] + square
-    # The root's slope is infinite at zero, where a parameter never had a gradient: it has none there.
+    # A parameter that never had a gradient has none here: the root's slope is infinite at zero.
     root = torch.where(square > 0, square, torch.ones_like(square)).sqrt() * (square > 0)
     return weight - settings["lr"] / (1 - beta1**t) * mean / (root / (1 - beta2**t) ** 0.5 + settings["eps"])
 
@@ -139,6 +139,6 @@ UPDATES = {torch.optim.SGD: sgd_update, torch.optim.Adam: adam_update}
 def with_gradients(
     value: torch.Tensor, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """A scalar of a given value whose `backward` gives the parameters these gradients."""
+    """Return a scalar of a given value whose `backward` gives the parameters these gradients."""
     slopes = torch.stack([(p * g).sum() for p, g in zip(parameters, gradients, strict=True)]).sum()
     return value.detach() + (slopes - slopes.detach())

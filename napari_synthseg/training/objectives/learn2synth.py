@@ -23,14 +23,14 @@ from napari_synthseg.training.objectives.hypergradient import Batch, Loss, learn
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""
 MOMENTUM = 0.9
-"""Of SGD's inner steps."""
+"""Momentum of SGD's inner steps."""
 
 OUTER_BETAS = (0.9, 0.99)
-"""Of the augmenter's Adam: hypergradients are large at first, and should be forgotten sooner than by default."""
+"""Betas of the augmenter's Adam: hypergradients are large at first, and should be forgotten sooner than by default."""
 
 
 class BilevelOptimizers(Optimizers):
-    """The segmenter's ("inner") optimizer and, where the augmenter learns, its own.
+    """Optimizers of the segmenter ("inner") and, if it learns, of the augmenter.
 
     Args:
         inner: SGD or Adam.
@@ -45,24 +45,24 @@ class BilevelOptimizers(Optimizers):
         return {"inner": self.kind, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state.
+        """Restore a saved state.
 
         Raises:
             InputError: the run had another kind of inner step, or an augmenter that learned where this one does not.
         """
         if state.get("inner") != self.kind or len(state["parts"]) != len(self.parts):
-            raise InputError("The run was trained with another inner step or augmenter: resume it with those.")
+            raise InputError("The run was trained with another inner step or augmenter: resume it with the same ones.")
         super().load_state_dict(state)
 
 
 class Bilevel(Objective):
-    """Two passes a step.
+    """A synthetic and a real pass a step.
 
     Args:
         segmenter: S_phi, images (B, 1, ...) -> posteriors (B, K, ...).
         augmenter: A_theta; its frozen parameters stay.
         synthetic: draws synthetic images and targets.
-        real: draws labelled real ones; None only where the augmenter learns nothing.
+        real: draws labelled real ones; None if the augmenter learns nothing.
         seed: of everything random.
         device: to train on; batches are on it already.
         validation: scores the segmenter.
@@ -100,7 +100,7 @@ class Bilevel(Objective):
         """Both optimizers, over the parameters that are not frozen.
 
         Raises:
-            ValueError: gradients are to be clipped, which the differentiated step knows nothing of.
+            ValueError: gradients are clipped, which the differentiated step does not include.
         """
         if options.clip:
             raise ValueError("Learn2Synth's inner steps cannot be clipped.")
@@ -123,7 +123,7 @@ class Bilevel(Objective):
         return labelled_picture(seen[0, 0], truth[0], found.argmax(0), values)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """The synthetic loss; its backward gives the segmenter its gradient, and the augmenter the hypergradient."""
+        """Return the synthetic loss; its backward gives the segmenter its gradient, the augmenter the hypergradient."""
         if self.optimizers is None:
             raise ValueError("The recipe's optimizer is asked for first: the step depends on it.")
         noise = step_generator(self.seed + 23, step)

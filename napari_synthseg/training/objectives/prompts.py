@@ -94,7 +94,7 @@ class Targets:
     def draw(
         self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
     ) -> Batch:
-        """Random targets of random scenes that fit windows of `cells` x `cells`, visible enough (see `Scene`)."""
+        """Draw random targets of random scenes that fit windows of `cells` x `cells`, visible enough (see `Scene`)."""
         embeddings, positions, targets, windows, extents = [], [], [], [], []
         side = cells * STRIDE
         for _ in range(count):
@@ -121,7 +121,7 @@ class Targets:
         )
 
     def place(self, box: tuple[int, ...], side: int, g: torch.Generator) -> Window:
-        """A random window that holds a box, or its beginning if it is too large."""
+        """Return a random window that holds a box, or its beginning if it is too large."""
         corner = []
         for low, high in ((box[0], box[2]), (box[1], box[3])):
             most = min(low // STRIDE, (self.side - side) // STRIDE)
@@ -209,7 +209,7 @@ class PromptObjective(Objective):
         return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """A scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
+        """Return a scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
         g = step_generator(self.seed + 11, step)
         held = self.pool.at(max(0, step - 1))  # what the step before used: no scene is made for this
         chosen = held[int(torch.randint(len(held), (1,), generator=g))]
@@ -231,7 +231,7 @@ class PromptObjective(Objective):
         logits: torch.Tensor,
         g: torch.Generator,
     ) -> GivenPrompts:
-        """The prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
+        """Return the prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
         found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
         points = torch.stack([at for at, _ in found]).flip(-1) + batch.offsets
         more = prompts.with_points(points, torch.tensor([sign for _, sign in found], device=self.device))
@@ -242,7 +242,7 @@ class PromptObjective(Objective):
     def answer_loss(
         self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor, focus: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score.
+        """Return the loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score.
 
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
@@ -293,7 +293,7 @@ class PaperPrompts(Objective):
 
 
 def faintest_of(plan: Plan) -> float:
-    """Least visibility of the targets of a step.
+    """Return the least visibility of the targets of a step.
 
     A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met
     only plain borders would rather believe what it sees inside.
@@ -303,7 +303,7 @@ def faintest_of(plan: Plan) -> float:
 
 
 def window_of(u: float) -> int:
-    """Width of a step's windows in quarters of the frame; `u` is uniform in [0, 1)."""
+    """Return the width of a step's windows in quarters of the frame; `u` is uniform in [0, 1)."""
     for share, quarters in WINDOWS:
         if u < share:
             return quarters
@@ -312,7 +312,7 @@ def window_of(u: float) -> int:
 
 
 def look_where_pointed(decoder: Any) -> None:
-    """Start a decoder's cross-attentions so that a token sees the place with its own positional encoding.
+    """Initialize a decoder's cross-attentions so that a token attends to the place with its own positional encoding.
 
     Queries and keys get one random orthogonal projection, so that they match where positions do. A decoder that starts
     so finds what is pointed at from its first steps; it took many hundred to learn that.
@@ -328,7 +328,7 @@ def look_where_pointed(decoder: Any) -> None:
 
 
 def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> torch.Tensor:
-    """Binary cross-entropy that counts sure pixels less, averaged over pixels and masks.
+    """Return the binary cross-entropy that counts sure pixels less, averaged over pixels and masks.
 
     Args:
         logits: (B, 1, H, W).
@@ -341,7 +341,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> t
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """One minus the soft Dice score of each mask, averaged.
+    """Return one minus the soft Dice score of each mask, averaged.
 
     Args:
         logits: (B, 1, H, W).

@@ -32,7 +32,7 @@ from napari_synthseg.training.objectives.locate_refine import Inputs, figures_of
 from napari_synthseg.training.objectives.unet_crops import Batch, View
 
 MOMENTUM = 0.1
-"""Of the denoiser's batch norms: short runs cannot wait for the reference's hundreds of steps."""
+"""Momentum of the denoiser's batch norms: short runs cannot wait for the reference's hundreds of steps."""
 MIDDLE = (slice(None), slice(16, 176), slice(32, 192), slice(16, 176))
 """Part of (C, 192, 224, 192) that is scored."""
 

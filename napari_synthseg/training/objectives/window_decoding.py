@@ -1,4 +1,4 @@
-"""SAM's mask decoder on windows of an embedding, arranged for training: the numbers of `Promptable.decode`, sooner.
+"""SAM's mask decoder on windows of an embedding, arranged for training: `Promptable.decode`, faster.
 
 Transposed convolutions whose patches do not overlap are matrix products at each place of the embedding; written so,
 only the finished logits have to be put in order, and norms and activations run over memory as it lies.
@@ -24,7 +24,7 @@ def decode_windows(
     offsets: torch.Tensor,
     prompts: GivenPrompts,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The single answers to prompts on B windows, as `Promptable.decode` gives them on whole frames.
+    """Decode the single answers to prompts on B windows, as `Promptable.decode` does on whole frames.
 
     Args:
         model: its prompt encoder and mask decoder are used.
@@ -70,7 +70,7 @@ def as_image(x: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The answer's weights times the upscaled embedding, place by place.
+    """Multiply the answer's weights with the upscaled embedding, place by place.
 
     Args:
         upscaling: the decoder's `output_upscaling`.
@@ -88,14 +88,14 @@ def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor
 
 
 def patches(convolution: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
-    """A transposed 2 x 2 convolution of stride 2: (..., C) -> (..., 4, K), the patches row by row."""
+    """Apply a transposed 2 x 2 convolution of stride 2: (..., C) -> (..., 4, K), the patches row by row."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = None if convolution.bias is None else convolution.bias.repeat(4)
     return F.linear(x, weight, bias).unflatten(-1, (4, -1))
 
 
 def downscaled(downscaling: Any, masks: torch.Tensor) -> torch.Tensor:
-    """The prompt encoder's `mask_downscaling`: (B, 1, 4h, 4w) -> (B, h * w, 256); its patches do not overlap either."""
+    """Apply the prompt encoder's `mask_downscaling`: (B, 1, 4h, 4w) -> (B, h * w, 256); its patches do not overlap."""
     first, norm, activation, second, other, _, last = downscaling
     n, rows, columns = len(masks), masks.shape[-2] // 4, masks.shape[-1] // 4
     x = masks.view(n, rows, 2, 2, columns, 2, 2).permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows * columns, 4, 4)
