@@ -75,8 +75,12 @@ class RunOptions:
     """CPU threads; default torch's."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
+        """Refuse options out of range; files become absolute, so that another process finds them."""
         check(self)
+        for name in ("priors", "start_from"):
+            value = getattr(self, name, None)
+            if value is not None and (path := Path(value).expanduser()).is_file():
+                object.__setattr__(self, name, str(path.absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,9 @@ class DataOptions:
     label_maps: LabelMaps
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
     priors: str | None = None
-    """Preset of the generative model."""
+    """Preset of the generative model, or a JSON file of priors."""
+    set: tuple[str, ...] = ()
+    """Priors to change, as name=value or name=low,high, such as noise_std=0,10."""
     lesions: bool = False
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     hold_out: tuple[str, ...] = ()
@@ -304,7 +310,7 @@ class Recipe(ABC):
         """Return a recipe in words: its headline, then the options that differ from their defaults."""
         told = {name: getattr(options, name) for name in self.headline}
         for name, value in changed(options).items():
-            if name == "start_from" and value is not None:
+            if name in ("start_from", "priors") and value is not None:
                 told[name] = Path(str(value)).stem  # a folder says nothing to others
             elif name not in (*told, *UNSAID) and not isinstance(value, Path):
                 told[name] = value

@@ -10,7 +10,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap, load
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.generator.presets import load_priors, preset
+from napari_synthseg.generator.presets import changed, differences, load_priors, preset
 from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.validation import Case, labelled_scans, synthetic_cases
@@ -45,6 +45,11 @@ class GeneratedData:
         """For a card."""
         return f"{len(self.maps)} label maps (held out: {', '.join(self.held_out) or 'none'})"
 
+    @property
+    def settings(self) -> list[str]:
+        """For a card: the priors that differ from SynthSeg's, as `--set` takes them."""
+        return differences(self.priors, preset("synthseg"))
+
 
 def read_data(
     options: DataOptions, priors: GenerativeModel, *, seed: int, each: int = 2
@@ -53,7 +58,7 @@ def read_data(
 
     Args:
         options: of the recipe.
-        priors: of the recipe; a preset that the options name takes their place.
+        priors: of the recipe; those that the options name take their place.
         seed: of the synthetic heads.
         each: heads of each map held out.
 
@@ -62,7 +67,8 @@ def read_data(
     """
     maps, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
     labels = predicted_labels(maps)
-    priors = with_lesions(load_priors(options.priors) if options.priors is not None else priors, options.lesions)
+    chosen = changed(priors, options.set) if options.priors is None else load_priors(options.priors, options.set)
+    priors = with_lesions(chosen, options.lesions)
     scans = labelled_scans(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation", 0, each * len(held_out))
     heads = synthetic_cases(held_out, with_lesions(preset("synthseg"), options.lesions), labels, each, seed)

@@ -182,7 +182,7 @@ def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> t
 
 
 def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return a mask like the target, as logits for the prompt encoder: moved, grown, shrunk, a part missing or too much.
+    """Return a mask like the target, as logits for the prompt encoder: moved, grown, shrunk, or a part is off.
 
     Args:
         target: (side, side) bool.

@@ -39,7 +39,7 @@ class TrainLearn2SynthOptions(RunOptions, DataOptions):
     steps: PositiveInt = 20_000
     """Steps in all."""
     priors: str | None = None
-    """Preset of the generative model; default synthseg."""
+    """Preset of the generative model, or a JSON file of priors; default synthseg."""
     batch: PositiveInt | None = None
     """Synthetic images, and real ones, a step; default 1."""
     crop: Annotated[int, Info(low=1, high=LARGEST)] = 96
@@ -122,6 +122,7 @@ class Learn2Synth(Recipe):
             "features": options.features,
             "levels": 5,
             "data": f"{data.generated.words}; {images}",
+            "priors": data.generated.settings,
             **facts,
         }
 

@@ -61,7 +61,7 @@ class TrainRobustOptions(SharedRunOptions, DataOptions):
     start_from: str = "auto"
     """Weights of a fast network to start from (fast); auto: synthseg-fast if it fits; none: random ones."""
     priors: str | None = None
-    """Preset of the generative model; default fast with noise (fast) or synthseg-plus (paper)."""
+    """Preset of the generative model, or a JSON file of priors; default fast with noise or synthseg-plus (paper)."""
     curriculum: tuple[float, int] = (0.5, 1_000)
     """Initial fraction of the priors' ranges, and the steps of S1 and S2 until they are complete (fast)."""
     batch: PositiveInt | None = None
@@ -158,6 +158,7 @@ class Robust(Recipe):
             "plan": options.plan,
             "parts": parts(options, labels),
             "data": f"{data.generated.words}; {images}",
+            "priors": data.generated.settings,
             **facts,
         }
 

@@ -39,7 +39,7 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     curriculum: tuple[float, int] = (0.4, 20_000)
     """Initial fraction of the priors' ranges, and the steps of each stage until they are complete (fast)."""
     priors: str | None = None
-    """Preset of the generative model; default fast (fast) or synthseg (paper)."""
+    """Preset of the generative model, or a JSON file of priors; default fast (fast) or synthseg (paper)."""
     batch: PositiveInt | None = None
     """Samples a step; default 2 heads, then 3 crops of one head (fast), or 1 (paper)."""
     learning_rate: Positive | None = None
@@ -113,7 +113,11 @@ class SynthSeg(Recipe):
         return (yield from read_data(options, priors, seed=options.seed + 5))
 
     def card(self, options: TrainSynthSegOptions, data: GeneratedData) -> dict[str, Any]:
-        return {**network_facts(options, data.labels), "data": f"{data.words}; synthetic images only"}
+        return {
+            **network_facts(options, data.labels),
+            "data": f"{data.words}; synthetic images only",
+            "priors": data.settings,
+        }
 
     def stored_card(self, run: Path, options: TrainSynthSegOptions) -> dict[str, Any]:
         stored = folder.card_of(run)  # of earlier versions without what describes the network

@@ -11,7 +11,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
-from napari_synthseg.generator.presets import preset
+from napari_synthseg.generator.presets import changed, preset, write_priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
@@ -210,3 +210,21 @@ def test_weights_of_other_sizes_are_no_start(maps, tmp_path) -> None:
     wider = replace(tiny(maps, tmp_path / "wider", start_from=str(first)), refiner_features=(4, 4, 8))
     with pytest.raises(InputError, match="sizes differ"):
         run(train(wider))
+
+
+def test_priors_of_a_file_and_settings_are_trained_with_and_recorded(maps, tmp_path) -> None:
+    mine = preset("synthseg").with_values(noise_std=(0.0, 7.0))
+    write_priors(tmp_path / "my.json", "synthseg", mine)
+    options = tiny(maps, tmp_path / "run", priors=str(tmp_path / "my.json"), set=("skull_strip=1",))
+    data = run(recipes()["synthseg"].prepare(options, torch.device("cpu")))
+    assert data.priors == mine.with_values(skull_strip=1.0)
+    card = recipes()["synthseg"].card(options, data)
+    assert card["priors"] == ["skull_strip=1", "noise_std=0,7"]
+    assert changed(preset("synthseg"), card["priors"]) == data.priors
+
+
+def test_settings_change_the_recipes_own_priors(maps, tmp_path) -> None:
+    data = run(recipes()["synthseg"].prepare(tiny(maps, tmp_path, set=("noise_std=0,3",)), torch.device("cpu")))
+    assert data.priors == preset("fast").with_values(noise_std=(0.0, 3.0))
+    with pytest.raises(InputError, match="sets no prior"):
+        run(recipes()["synthseg"].prepare(tiny(maps, tmp_path, set=("cats=3",)), torch.device("cpu")))
