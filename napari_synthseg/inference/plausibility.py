@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.io import is_label_like
 
 INTRACRANIAL_ML = (950.0, 2100.0)
 
@@ -38,9 +39,6 @@ ADULT_RANGES_ML: dict[str, tuple[float, float]] = {
 
 FACE_MM2 = 600.0
 """Brain on a face of the image above this is a brain that was cut."""
-
-LIKE_LABELS = 0.8
-"""Share of voxels with the value of their neighbour from which on an image looks like labels; in scans it is less."""
 
 BRAIN_MM = (100.0, 125.0, 90.0)
 """An adult's brain, even a small one without its skull, is longer from left to right, back to front, bottom to top."""
@@ -132,16 +130,8 @@ def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
 
 
 def check_values(image: np.ndarray) -> list[str]:
-    """A sentence where a scan looks like a label map: whole numbers, few, and nearly all like their neighbours'."""
-    some = np.asarray(image)[::4, ::4]
-    inside, same = some[..., 1:] != some.min(), some[..., 1:] == some[..., :-1]
-    count = np.count_nonzero(inside)
-    if count < 1000 or np.count_nonzero(same & inside) < LIKE_LABELS * count:
-        return []
-    values = np.unique(some)
-    if len(values) > 300 or not np.array_equal(values, np.round(values)):
-        return []
-    return ["This looks like a label map, not a scan: give the scan itself."]
+    """Return a sentence if a scan looks like a label map."""
+    return ["This looks like a label map, not a scan: give the scan itself."] if is_label_like(image) else []
 
 
 def check_intensities(image: np.ndarray, ct: bool) -> list[str]:

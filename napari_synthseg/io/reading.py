@@ -135,30 +135,42 @@ def _chosen(path: Path, scan: ScanFile, index: int | None) -> int:
     return index
 
 
-FEW_VALUES = 16
-"""An image has more values than this, whatever it shows."""
-MOST_VALUES = 2048
-"""A label map has no more values than this."""
+FEW_VALUES, MANY_VALUES, MOST_VALUES = 16, 64, 2048
+"""A label map of few values is known by these alone; an image of many may fill its range; no label map has more."""
+SMOOTH_VALUES = 8
+"""An image without noise has at least as many values, next to each other."""
 
 
-def is_label_like(volume: Volume) -> bool:
-    """Whether the values look like labels: whole, none negative, and very few or mostly the same as their neighbour's.
+def is_label_like(data: np.ndarray) -> bool:
+    """Whether the values of an array (X, Y, Z) look like labels, not like intensities.
 
-    Grey values of 8 bits are whole and few, too, but next to each other they rarely agree.
+    Labels are whole and not negative, and few or mostly the same as their neighbor's; the most frequent value, which is
+    background even if it is not 0, says nothing. The values of a smooth image are few, too, and agree, but they leave
+    none out, and neighbors differ by one.
     """
-    data = volume.data
     if data.dtype.kind == "b":
         return True
     thin = data[:, :, :: max(1, data.shape[2] // 32)]
     thin = thin if thin.any() else data  # a small lesion may lie between the slices
     if not is_whole(thin) or thin.size == 0 or thin.min() < 0:
         return False
-    inside = thin[:-1] != 0
     if not thin.any():
         return data.dtype.kind != "f"
-    count = len(np.unique(thin))
+    values, counts = np.unique(thin, return_counts=True)
+    if len(values) > MOST_VALUES or _is_smooth(thin, values):
+        return False
+    inside = thin[:-1] != values[counts.argmax()]
     agree = float((thin[1:] == thin[:-1])[inside].mean()) if inside.any() else 0.0
-    return (count <= FEW_VALUES or (agree > 0.5 and count <= MOST_VALUES)) and is_whole(data)
+    full = len(values) > MANY_VALUES and len(values) > 0.75 * (float(values[-1]) - float(values[0]) + 1)
+    return (len(values) <= FEW_VALUES or agree > (0.8 if full else 0.5)) and is_whole(data)
+
+
+def _is_smooth(data: np.ndarray, values: np.ndarray) -> bool:
+    """Whether values leave out none in their range, and neighbors that differ do so by one."""
+    if len(values) < SMOOTH_VALUES or float(values[-1]) - float(values[0]) >= len(values) + 1:
+        return False
+    steps = np.abs(np.diff(data.astype(np.int32), axis=0))
+    return bool(np.mean(steps[steps > 0] == 1) > 0.7)
 
 
 def is_whole(data: np.ndarray) -> bool:

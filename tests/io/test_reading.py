@@ -8,6 +8,7 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import (
@@ -211,24 +212,24 @@ def boxes(dtype=np.uint8) -> Volume:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32])
 def test_labels_look_like_labels(dtype):
-    assert is_label_like(boxes(dtype))
+    assert is_label_like(boxes(dtype).data)
 
 
 def test_masks_look_like_labels():
-    assert is_label_like(Volume(boxes().data > 0, np.eye(4)))
+    assert is_label_like(boxes().data > 0)
 
 
 def test_grey_values_do_not(rng):
     noise = rng.normal(100, 20, (24, 24, 24)) * (boxes().data > 0)
     for data in (noise, np.clip(noise, 0, 255).astype(np.uint8), (noise - 100).astype(np.int16)):
-        assert not is_label_like(Volume(data, np.eye(4)))
+        assert not is_label_like(data)
 
 
 def test_real_scans_and_labels_are_told_apart():
     folder = shared("data/real_t1/validation")
-    assert not is_label_like(read_volume(folder / "1002_t1.nii.gz"))
-    assert is_label_like(read_volume(folder / "1002_labels.nii.gz"))
-    assert not is_label_like(read_volume(shared("data/scans/t1_crop.nii.gz")))
+    assert not is_label_like(read_volume(folder / "1002_t1.nii.gz").data)
+    assert is_label_like(read_volume(folder / "1002_labels.nii.gz").data)
+    assert not is_label_like(read_volume(shared("data/scans/t1_crop.nii.gz")).data)
 
 
 # Names
@@ -310,14 +311,38 @@ def test_the_header_says_that_voxels_are_labels(tmp_path):
 def test_a_mask_that_was_scaled_is_a_label_map():
     """Some programs store masks as 255 times 1/255, which need not be 1 in 32 bits."""
     mask = (boxes().data > 0) * np.nextafter(np.float32(1), np.float32(2))
-    assert is_label_like(Volume(mask, np.eye(4)))
+    assert is_label_like(mask)
 
 
 def test_a_map_in_small_units_is_no_label_map(rng):
-    assert not is_label_like(Volume((rng.random((8, 8, 8)) * 1e-9).astype(np.float32), np.eye(4)))
+    assert not is_label_like((rng.random((8, 8, 8)) * 1e-9).astype(np.float32))
 
 
 def test_spots_between_the_slices_looked_at_are_labels():
     data = np.zeros((10, 10, 128), np.float32)
     data[4:6, 4:6, 65:67] = 1
-    assert is_label_like(Volume(data, np.eye(4)))
+    assert is_label_like(data)
+
+
+def ball(radius: int, size: int = 64) -> np.ndarray:
+    """Distances from the middle of a cube, as a smooth image with structure inside a radius."""
+    axes = np.meshgrid(*[np.arange(size) - size / 2 + 0.5] * 3, indexing="ij")
+    r = np.sqrt(sum(axis**2 for axis in axes))
+    return np.where(r < radius, 120 + 60 * np.sin(r / 3), 0)
+
+
+def test_air_that_is_not_0_says_nothing(rng):
+    head = ball(24) + (ball(24) > 0) * rng.normal(0, 15, (64, 64, 64))
+    for air in (24, 1000):
+        assert not is_label_like((np.clip(head, 0, None) + air).astype(np.uint16))
+
+
+@pytest.mark.parametrize("levels", [10, 20, 60, 200])
+def test_a_smooth_image_of_few_levels_is_no_label_map(levels):
+    smooth = ndimage.gaussian_filter(ball(24), 4)
+    assert not is_label_like(np.rint(smooth * levels / smooth.max()).astype(np.uint8))
+
+
+def test_an_atlas_of_many_contiguous_labels_is_one():
+    atlas = np.kron(np.arange(216).reshape(6, 6, 6), np.ones((8, 8, 8), int)).astype(np.uint8)
+    assert is_label_like(atlas) and is_label_like(boxes().data + 5), "labels without any background, too"

@@ -109,7 +109,7 @@ def _are_labels(scan: ScanFile) -> bool:
     if not isinstance(scan.data, np.ndarray):
         return False
     data = scan.data[..., None] if scan.data.ndim == 3 else scan.data
-    volumes = [Volume(data[..., t], scan.affine) for t in _some(data.shape[3])]
+    volumes = [data[..., t] for t in _some(data.shape[3])]
     if not scan.is_labels and not all(is_label_like(volume) for volume in volumes):
         return False
     low, high = (data.min(), data.max()) if data.size else (0, 0)
