@@ -19,6 +19,9 @@ from napari_synthseg.jobs import Progress
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.model import GenerativeModel
+    from napari_synthseg.io import FileHeader
+
+    Made = tuple[Any, dict[str, Any], FileHeader | None]  # a sample, facts for its record, the header of its scan
 
 Settings = Annotated[tuple[str, ...], Info(aliases=("--set",))]
 LABELS = ("_dseg", "_probseg", "_labels")
@@ -140,14 +143,14 @@ def synthesize_files(
     chosen = [(picked(sources, seed), seed) for seed in range(options.seed, options.seed + count)]
     stems = [f"{stem(path)}_{seed:04d}" for path, seed in chosen]
 
-    def samples() -> Iterator[tuple[Any, dict[str, Any]]]:
+    def samples() -> Iterator[Made]:
         at: Path | None = None
         for path, seed in chosen:
             if path != at:
                 ready, affine = prepared(path)
                 ready, at = ready.to(device), path
             made = replay(priors.sample(ready, seed), ready, affine, options.shape)
-            yield made, {**facts, "label_map": path.name, "seed": seed}
+            yield made, {**facts, "label_map": path.name, "seed": seed}, None
 
     return (yield from _written("synthesize", out, stems, samples, count, overwrite))
 
@@ -173,7 +176,7 @@ def degrade_files(
     """
     from napari_synthseg.devices import resolve_device
     from napari_synthseg.generator.degradation import degrade
-    from napari_synthseg.io import read_labels, read_volume, stem
+    from napari_synthseg.io import read_labels, read_with_header, stem
 
     options = options or DegradeOptions()
     device = resolve_device(options.device)
@@ -187,12 +190,12 @@ def degrade_files(
     seeds = [range(options.seed + n * count, options.seed + (n + 1) * count) for n in range(len(scans))]
     stems = [f"{stem(path)}_{seed:04d}" for path, own in zip(scans, seeds, strict=True) for seed in own]
 
-    def samples() -> Iterator[tuple[Any, dict[str, Any]]]:
+    def samples() -> Iterator[Made]:
         for path, own in zip(scans, seeds, strict=True):
-            scan = read_volume(path)
+            scan, header = read_with_header(path)
             for seed in own:
                 facts = {"scan": path.name, "prior": list(options.prior), "seed": seed}
-                yield degrade(scan, generator.sample(seed=seed), labels, device), facts
+                yield degrade(scan, generator.sample(seed=seed), labels, device), facts, header
 
     return (yield from _written("degrade", out, stems, samples, count, overwrite))
 
@@ -201,7 +204,7 @@ def _written(
     stage: str,
     out: Path,
     stems: Sequence[str],
-    samples: Callable[[], Iterator[tuple[Any, dict[str, Any]]]],
+    samples: Callable[[], Iterator[Made]],
     count: int,
     overwrite: bool,
 ) -> Job[Progress, None, list[Path]]:
@@ -213,8 +216,8 @@ def _written(
         refuse_to_replace(out, stems)
     written: list[Path] = []
     yield Progress(stage, 0, len(stems))
-    for stem, (made, facts) in zip(stems, samples(), strict=True):
-        written.append(save_sample(out, stem, made, facts))
+    for stem, (made, facts, header) in zip(stems, samples(), strict=True):
+        written.append(save_sample(out, stem, made, facts, header))
         yield Progress(stage, len(written), len(stems), {"file": written[-1].name})
     return written
 

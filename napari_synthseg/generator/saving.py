@@ -13,6 +13,7 @@ from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.model import Record
+    from napari_synthseg.io import FileHeader
     from napari_synthseg.volume import Volume
 
 ENDS = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "record.json")
@@ -50,7 +51,13 @@ def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Seq
         raise InputError(f"{taken} is there already: choose another folder or other seeds, or give --overwrite.")
 
 
-def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Mapping[str, Any] | None = None) -> Path:
+def save_sample(
+    folder: str | os.PathLike,
+    stem: str,
+    sample: Sample,
+    facts: Mapping[str, Any] | None = None,
+    header: FileHeader | None = None,
+) -> Path:
     """Write `<stem>_image.nii.gz`, `<stem>_labels.nii.gz` (with its .tsv) and `<stem>_record.json`.
 
     Files of these names are replaced, once all new ones are complete.
@@ -60,6 +67,7 @@ def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Map
         stem: beginning of the names.
         sample: to write; without labels there is no labels file.
         facts: entries of the record file besides the record itself.
+        header: of the scan that the sample was made of: it lies in the space that this names.
 
     Returns:
         The image's path.
@@ -77,9 +85,9 @@ def save_sample(folder: str | os.PathLike, stem: str, sample: Sample, facts: Map
     record = json.dumps({**(facts or {}), **sample.record.to_dict()}, indent=1) + "\n"
 
     def write(part: Path) -> None:
-        write_volume(part / f"{stem}_image.nii.gz", sample.image)
+        write_volume(part / f"{stem}_image.nii.gz", sample.image, header=header)
         if sample.labels is not None:
-            write_labels(part / f"{stem}_labels.nii.gz", sample.labels)
+            write_labels(part / f"{stem}_labels.nii.gz", sample.labels, header=header)
         (part / f"{stem}_record.json").write_text(record, encoding="utf-8")
 
     save_files(folder, write)

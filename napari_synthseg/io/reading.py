@@ -55,21 +55,21 @@ def read_with_header(path: str | Path, *, index: int | None = None) -> tuple[Vol
     return Volume(data, scan.affine), scan.header
 
 
-def read_labels(path: str | Path, *, index: int | None = None) -> Volume:
+def read_labels(path: str | Path) -> Volume:
     """Read a label map, of whole numbers; unlike an image it may be all background.
 
     Args:
         path: the file.
-        index: which volume of a 4D file, from 0; needed there.
 
     Returns:
         The volume in its own voxel order, of an integer type of at most 32 bits.
 
     Raises:
-        InputError: as `read_volume`, or the values are not whole numbers.
+        InputError: as `read_volume`, there are several volumes, or the values are not whole numbers.
     """
     path = Path(path)
-    scan, data = _one_volume(path, index)
+    remedy = "give one label map, such as all segments saved on one layer"
+    scan, data = _one_volume(path, None, remedy)
     if data.dtype.kind == "f":
         data = checks.finite(path, data)
         whole = np.rint(data)
@@ -96,7 +96,7 @@ def read_scans(path: str | Path) -> list[ScanFile]:
         return [scan.loaded() for scan in form.open(path)]
 
 
-def _one_volume(path: Path, index: int | None) -> tuple[ScanFile, np.ndarray]:
+def _one_volume(path: Path, index: int | None, remedy: str | None = None) -> tuple[ScanFile, np.ndarray]:
     """The one scan at a path, and the voxels (X, Y, Z) of one of its volumes, in a plain type."""
     form = format_of(path)
     scans = form.open(path)
@@ -105,7 +105,7 @@ def _one_volume(path: Path, index: int | None) -> tuple[ScanFile, np.ndarray]:
         rest = f" and {len(scans) - _LISTED} more" if len(scans) > _LISTED else ""
         raise InputError(f"{path} holds {len(scans)} {form.name} series: give a file of one, {', '.join(some)}{rest}.")
     scan = scans[0]
-    chosen = _chosen(path, scan, index)
+    chosen = _chosen(path, scan, index, remedy)
     if scan.volume_names:
         logger.info("%s: volume %d is %s.", path, chosen, scan.volume_names[chosen])
     with checks.reading(path, form.name):
@@ -116,7 +116,7 @@ def _size(scan: ScanFile) -> str:
     return " x ".join(str(n) for n in scan.data.shape)
 
 
-def _chosen(path: Path, scan: ScanFile, index: int | None) -> int:
+def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -> int:
     """The volume of a scan to read.
 
     Raises:
@@ -128,7 +128,8 @@ def _chosen(path: Path, scan: ScanFile, index: int | None) -> int:
             return 0
         named = "; ".join(f"{number}: {name}" for number, name in enumerate(scan.volume_names[:_LISTED]))
         names = f" ({named}{'; ...' if count > _LISTED else ''})" if named else ""
-        raise SeveralVolumes(f"{path} holds {count} volumes: choose one by its index, 0 to {count - 1}{names}.", count)
+        choose = remedy or f"choose one by its index, 0 to {count - 1}{names}"
+        raise SeveralVolumes(f"{path} holds {count} volumes: {choose}.", count)
     if not 0 <= index < count:
         there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"
         raise InputError(f"{path} has no volume {index}: it holds {there}.")

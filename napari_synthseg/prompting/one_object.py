@@ -216,7 +216,7 @@ def _write(target: Path, scene: Scene, result: OneObject, label: int, preview: b
         title = f"{stem(target)}   {_size(scene, result.mask)}"
         write_preview(target.with_name(f"{stem(target)}.png"), scene.scan, labels, title=title)
     volume = {label: f"{_mm3(scene.scan, result.mask):.1f}"}
-    write_labels(target, labels, {"volume_mm3": volume}, names={label: LabelName(_name(label))})
+    write_labels(target, labels, {"volume_mm3": volume}, names={label: LabelName(_name(label))}, header=scene.header)
 
 
 def _mm3(scan: Volume, mask: np.ndarray) -> float:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import read_labels, read_volume
+from napari_synthseg.io import FileHeader, read_labels, read_with_header
 from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical
@@ -28,6 +28,8 @@ class Scene:
     """(X, Y, Z), or (1, rows, columns) and perhaps 3 or 4 colours of a picture."""
     scan: Volume | None
     """None for a picture."""
+    header: FileHeader | None = None
+    """Of the scan's file."""
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -107,21 +109,34 @@ def read_scene(path: Path, index: int | None = None) -> Scene:
         InputError: it cannot be read; one sentence that names it.
     """
     if path.suffix.lower() in PICTURES:
-        return Scene(path, read_picture(path)[None], None)
-    scan = read_volume(path, index=index)
-    return Scene(path, scan.data, scan)
+        return Scene(path, read_picture(path, index)[None], None)
+    scan, header = read_with_header(path, index=index)
+    return Scene(path, scan.data, scan, header)
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A picture (rows, columns), or (rows, columns, 3 or 4) in colour.
+def read_picture(path: Path, index: int | None = None) -> np.ndarray:
+    """Read a picture (rows, columns), or (rows, columns, 3 or 4) in color, the way up that its file says.
+
+    Args:
+        path: the picture.
+        index: which page of a file of several, from 0; needed there.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or has several pages and none was chosen.
     """
     try:
         with Image.open(path) as picture:
-            plain = picture.convert("RGB") if picture.mode in {"P", "CMYK", "YCbCr", "LAB", "HSV"} else picture
+            pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
+            if index is None and pages > 1:
+                raise InputError(f"{path} holds {pages} pages: choose one by its index, 0 to {pages - 1} (--index).")
+            if index is not None and index >= pages:
+                raise InputError(f"{path} has no page {index}: it holds {pages}, counted from 0.")
+            picture.seek(index or 0)
+            upright = ImageOps.exif_transpose(picture)
+            plain = upright.convert("RGB") if upright.mode in {"P", "CMYK", "YCbCr", "LAB", "HSV"} else upright
             array = np.array(plain)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:

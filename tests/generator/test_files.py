@@ -173,6 +173,14 @@ def test_labels_and_the_other_half_of_a_pair_are_no_scans(scans, tmp_path) -> No
     assert [path.name.split("_")[0] for path in written] == ["one", "pair", "two"]
 
 
+def test_degraded_scans_lie_in_the_space_that_the_scan_names(scans, tmp_path) -> None:
+    image = nib.load(scans / "one.nii.gz")
+    image.set_sform(image.affine, 4)
+    nib.save(image, tmp_path / "mni.nii.gz")
+    (path,) = run(degrade_files([tmp_path / "mni.nii.gz"], tmp_path / "out"))
+    assert int(nib.load(path).header["sform_code"]) == 4
+
+
 def test_the_record_makes_it_again(scans, tmp_path) -> None:
     (path,) = run(degrade_files([scans / "one.nii.gz"], tmp_path / "out", DegradeOptions(prior=("noise_std=1,2",))))
     text = json.loads((tmp_path / "out" / "one_0000_record.json").read_text())

@@ -195,6 +195,12 @@ def test_labels_stored_as_floats_are_integers(tmp_path):
     assert out.data.dtype == np.int32 and np.array_equal(out.data, image_data(np.int32))
 
 
+def test_several_label_maps_in_a_file_are_refused_with_what_helps(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.stack([image_data(np.uint8)] * 2, -1))
+    with pytest.raises(InputError, match=r"holds 2 volumes: give one label map"):
+        read_labels(path)
+
+
 def test_grey_values_are_no_labels(tmp_path):
     with pytest.raises(InputError, match=r"a\.nii is no label map"):
         read_labels(nifti(tmp_path / "a.nii", image_data() / 3))

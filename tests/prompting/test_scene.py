@@ -136,3 +136,21 @@ def test_a_pictures_mask_is_a_picture(picture, tmp_path):
 def test_options_that_cannot_be_used_are_refused(wrong):
     with pytest.raises(InputError):
         PromptOptions(**({} if wrong in ({}, {"outside": ((1, 2, 3),)}) else {"inside": ((1, 2, 3),)}) | wrong)
+
+
+def test_a_page_of_several_has_to_be_chosen(tmp_path):
+    pages = [Image.fromarray(np.full((8, 8), 50 * k, np.uint8)) for k in range(1, 5)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"stack\.tif holds 4 pages: choose one by its index, 0 to 3"):
+        read_scene(tmp_path / "stack.tif")
+    assert (read_scene(tmp_path / "stack.tif", 2).array == 150).all()
+    with pytest.raises(InputError, match="no page 4"):
+        read_scene(tmp_path / "stack.tif", 4)
+
+
+def test_a_picture_is_the_way_up_that_its_file_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a photo taken with the camera upright: turn it clockwise
+    Image.fromarray(np.tile(np.arange(0, 240, 12, dtype=np.uint8), (10, 1))).save(tmp_path / "a.png", exif=exif)
+    assert read_scene(tmp_path / "a.png").array.shape == (1, 20, 10)
+    assert read_scene(tmp_path / "a.png").array[0, 0, 0] == 0
