@@ -70,6 +70,18 @@ class SubvoxelUNet(nn.Module):
             self.place = nn.Parameter(torch.zeros(1, features[-1], *(n // scale for n in field)))
             self.position = nn.Parameter(torch.zeros(1, n_labels, *(n // 4 for n in field)))
 
+    @torch.no_grad()
+    def additional_levels(self, levels: int) -> dict[str, torch.Tensor]:
+        """Return initial weights of the levels beyond the first `levels` that add nothing to what those compute."""
+        for level in range(levels - 1, len(self.ups)):
+            nn.init.zeros_(self.ups[level].weight)  # type: ignore[arg-type]
+            for block in self.decoders[level]:  # type: ignore[union-attr, attr-defined]
+                nn.init.dirac_(block[0].weight)
+        first = {"encoders": levels, "ups": levels - 1, "decoders": levels - 1}
+        parts = {name: name.split(".") for name in self.state_dict()}
+        new = {name for name, (part, *rest) in parts.items() if part in first and int(rest[0]) >= first[part]}
+        return {name: tensor for name, tensor in self.state_dict().items() if name in new}
+
     @property
     def multiple(self) -> int:
         """Input sizes must be multiples of this."""

@@ -189,9 +189,10 @@ def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.devi
             if not len(inside):  # nothing was located, as happens at the start
                 scores.append(dice(torch.zeros_like(case.channels), case.channels, model.labels))
                 continue
-            low = ((inside.amin(0) - 3).clamp(min=0) // 4 * 4).tolist()
+            m = model.multiple // 2
+            low = ((inside.amin(0) - 3).clamp(min=0) // m * m).tolist()
             high = [
-                min(int(-(-(h + 4) // 4) * 4), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)
+                min(int(-(-(h + 4) // m) * m), n) for h, n in zip(inside.amax(0).tolist(), prior.shape[2:], strict=True)
             ]
             coarse = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             fine = tuple(slice(2 * a, 2 * b) for a, b in zip(low, high, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.weights import store
 
@@ -76,12 +77,20 @@ def start_from(model: Any, name: str) -> None:
         name: of weights, or their file.
 
     Raises:
-        InputError: there are no such weights, or their network, labels or sizes differ.
+        InputError: there are no such weights, or their network, labels or sizes differ (fewer levels are fine).
     """
     source: Any = store.load_model(name)
-    sizes = [{k: v.shape for k, v in m.state_dict().items()} for m in (source, model)]
-    if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels) or sizes[0] != sizes[1]:
+    state = source.state_dict()
+    for part, module in model.named_children():
+        other = getattr(source, part, None)
+        if isinstance(module, SubvoxelUNet) and isinstance(other, SubvoxelUNet):
+            added = module.additional_levels(len(other.features))
+            state |= {f"{part}.{name}": tensor for name, tensor in added.items()}
+    try:
+        if type(source) is not type(model) or tuple(source.labels) != tuple(model.labels):
+            raise RuntimeError("another network")
+        model.load_state_dict(state)
+    except RuntimeError:
         raise InputError(
             f"Training cannot start from {name}: its network, labels or sizes differ from those asked for."
-        )
-    model.load_state_dict(source.state_dict())
+        ) from None

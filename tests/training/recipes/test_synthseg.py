@@ -205,6 +205,17 @@ def test_training_starts_from_given_weights(maps, tmp_path) -> None:
     assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
 
 
+def test_a_refiner_with_one_more_level_starts_from_a_shallower_one(maps, tmp_path) -> None:
+    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
+    options = tiny(maps, tmp_path / "deeper", steps=2, locate_fraction=0.5, learning_rate=1e-12, start_from=str(first))
+    before = load_model(first)
+    sizes = before.refiner.features
+    after = load_model(run(train(replace(options, refiner_features=(*sizes, 8)))))
+    old, new = before.state_dict(), after.state_dict()
+    assert all(torch.allclose(old[k], new[k], atol=1e-3) for k in old)
+    assert new[f"refiner.ups.{len(sizes) - 1}.weight"].abs().max() < 1e-6
+
+
 def test_weights_of_other_sizes_are_no_start(maps, tmp_path) -> None:
     first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
     wider = replace(tiny(maps, tmp_path / "wider", start_from=str(first)), refiner_features=(4, 4, 8))
