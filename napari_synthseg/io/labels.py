@@ -12,7 +12,8 @@ import csv
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class LabelName:
     name: str
     color: tuple[int, int, int] | None = None
     """Red, green and blue, 0 to 255; None where the table has none."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Numbers in further columns of the table, by the column's name."""
 
 
 def labels_table(
@@ -75,7 +78,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def read_label_table(path: str | Path) -> dict[int, LabelName]:
-    """Names and colors from the table beside a label file; empty where there is none that can be read.
+    """Return names, colors and figures from the table beside a label file; empty if there is none that can be read.
 
     Args:
         path: the label file (not its table).
@@ -85,7 +88,7 @@ def read_label_table(path: str | Path) -> dict[int, LabelName]:
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
-                found[int(row[_INDEX])] = LabelName(str(row[_NAME]), _parsed_color(row.get(_COLOR)))
+                found[int(row[_INDEX])] = LabelName(str(row[_NAME]), _parsed_color(row.get(_COLOR)), _figures(row))
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     return found
@@ -97,6 +100,15 @@ def _header(table: Path) -> list[str]:
             return file.readline(4096).strip().split("\t")
     except (OSError, UnicodeDecodeError):
         return []
+
+
+def _figures(row: Mapping[str, str]) -> dict[str, float]:
+    found = {}
+    for name, text in row.items():
+        with suppress(TypeError, ValueError):  # "n/a", or a column of words
+            if name not in (_INDEX, _NAME, _COLOR):
+                found[name] = float(text)
+    return found
 
 
 def _parsed_color(text: str | None) -> tuple[int, int, int] | None:

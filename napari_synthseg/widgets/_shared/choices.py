@@ -85,7 +85,7 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
     labels = card.get("labels")
     rows = [
         ("About", card.get("description") or card.get("summary")),
-        ("Structures", len(labels) - 1 if labels else None),
+        ("Structures", f"{len(labels) - 1} ({len(labels)} labels with background)" if labels else None),
         ("Trained on", card.get("data")),
         ("Recipe", card.get("recipe")),
         ("Scores", _scores(card.get("scores"))),

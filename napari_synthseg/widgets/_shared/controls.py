@@ -55,19 +55,28 @@ class Message(WrappedLabel):
 
     Args:
         warning: draw it with an amber bar on its left.
+        lines: of room that it has always, so that what stands below does not move.
     """
 
-    def __init__(self, *, warning: bool = False) -> None:
+    def __init__(self, *, warning: bool = False, lines: int = 0) -> None:
         super().__init__()
+        self._lines = lines
         self.setTextFormat(Qt.TextFormat.PlainText)
         if warning:
             self.setStyleSheet("QLabel { border-left: 3px solid #e0a030; padding-left: 6px; }")
-        self.hide()
+        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        self.setVisible(lines > 0)
+        self._fit()
 
     def say(self, text: str) -> None:
-        """Show a text; an empty one hides the label."""
+        """Show a text; an empty one hides the label, unless it has room of its own."""
         self.setText(text)
-        self.setVisible(bool(text))
+        self.setVisible(bool(text) or self._lines > 0)
+
+    def _fit(self) -> None:
+        super()._fit()
+        reserved = self._lines * self.fontMetrics().lineSpacing()
+        self.setMinimumHeight(max(self.minimumHeight(), reserved))
 
 
 def let_shrink(box: QComboBox) -> None:

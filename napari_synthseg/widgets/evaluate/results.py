@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_synthseg import anatomy
 from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remember, save_lines
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
-from napari_synthseg.widgets.evaluate.layers import Highlight
+from napari_synthseg.widgets.evaluate.layers import COLORS, Highlight
 from napari_synthseg.widgets.evaluate.model import (
     Outcome,
     ScoreRow,
@@ -74,6 +75,10 @@ class Results(QWidget):
         )
         self.table.setMinimumHeight(150)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setToolTip("Colors of the layer of errors.")
+        self.legend.hide()
         self.alone = QCheckBox("&Only the chosen structure")
         self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers, and its errors.")
         self.alone.setChecked(bool(recall(FACE).get("alone", True)))
@@ -89,6 +94,7 @@ class Results(QWidget):
         for part in (self.title, self.means, self.note, self.filter):
             layout.addWidget(part)
         layout.addWidget(self.table, 1)
+        layout.addWidget(self.legend)
         layout.addWidget(self.alone)
         layout.addLayout(buttons)
 
@@ -107,6 +113,8 @@ class Results(QWidget):
             layer.events.name.connect(self._on_name)
             layer.events.data.connect(self._on_edited)
             layer.events.paint.connect(self._on_edited)
+        self.legend.setText(_legend())
+        self.legend.setVisible(errors is not None)
         self._on_name()
         self.means.say(summary(outcome.scores))
         self.note.say(note)
@@ -117,6 +125,7 @@ class Results(QWidget):
         """A layer was removed: the figures stay as long as one of the two is there."""
         if layer is self._errors:
             self._errors = None
+            self.legend.hide()
         if layer not in self._pair:
             return
         self._release(layer)
@@ -213,6 +222,16 @@ def score_columns(layer: Labels | None) -> tuple[Column, ...]:
         bold=lambda r: r.scored,
     )
     return (name, *_FIGURES)
+
+
+def _legend() -> str:
+    """The kinds of errors, each after a square of its color."""
+    from napari.utils.colormaps.standardize_color import rgb_to_hex
+
+    from napari_synthseg.evaluation.locations import ERRORS
+
+    colors = {value: rgb_to_hex(COLORS[value])[0] for value in ERRORS}
+    return " &nbsp; ".join(f'<span style="color:{colors[value]}">■</span> {name}' for value, name in ERRORS.items())
 
 
 MOST_PERCENT = 999

@@ -87,7 +87,7 @@ class EvaluateWidget(ScrolledFace):
         running = QHBoxLayout()
         running.addWidget(self.progress, 1)
         running.addWidget(self.cancel)
-        self.status = Message()
+        self.status = Message(lines=1)
         self.results = Results(self._viewer, self)
         self.view = ViewBar(self._viewer, self)
         inner = QWidget()

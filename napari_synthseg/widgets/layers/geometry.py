@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_synthseg.volume import Volume
 
 METADATA_KEY = "napari_synthseg"
+MEASURED, SOFT, VOXELS = "measured", "soft", "voxels"
+"""Key in our metadata of how volumes were measured: as sums of the network's probabilities, or by counting voxels."""
 AXIS_LABELS = ("S", "A", "R")
 TIME = "time"
 UNITS = ("mm", "mm", "mm")

@@ -16,7 +16,15 @@ from napari_synthseg.io.formats.dicom import is_dicom
 from napari_synthseg.io.reading import is_whole
 from napari_synthseg.io.scan import Series
 from napari_synthseg.volume import Volume, same_grid
-from napari_synthseg.widgets.layers.geometry import series_kwargs, shown_array, shown_kwargs
+from napari_synthseg.widgets.layers.geometry import (
+    MEASURED,
+    METADATA_KEY,
+    SOFT,
+    VOXELS,
+    series_kwargs,
+    shown_array,
+    shown_kwargs,
+)
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -98,10 +106,33 @@ def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Ma
 
     array = labels_array(np.rint(array) if array.dtype.kind == "f" else array)
     voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))
-    volumes = counted_volumes(array, voxel_mm3) if array.ndim == 3 else {}
-    values = volumes or {int(value): 0.0 for value in np.unique(array)}
+    counted = counted_volumes(array, voxel_mm3) if array.ndim == 3 else {}
+    values = counted or {int(value): 0.0 for value in np.unique(array)}
+    volumes, measured = measured_volumes(counted, table)
+    quality = {value: table[value].figures["quality"] for value in values if "quality" in _figures(table, value)}
+    kwargs["metadata"][METADATA_KEY][MEASURED] = measured
     _start_brush_with(values, array)
-    return array, kwargs | renamed(labels_kwargs(values, volumes), table), "labels"
+    return array, kwargs | renamed(labels_kwargs(values, volumes, quality), table), "labels"
+
+
+def measured_volumes(counted_mm3: Mapping[int, float], table: Mapping[int, LabelName]) -> tuple[dict[int, float], str]:
+    """Return the volumes of labels, from the table beside them if it fits, and how they were measured.
+
+    Args:
+        counted_mm3: by voxels.
+        table: read beside the label file; sums of probabilities are near the voxels, or the labels are others now.
+    """
+    kept = {}
+    for value, count in counted_mm3.items():
+        volume = _figures(table, value).get("volume_mm3")
+        if volume is not None and abs(volume - count) <= max(0.5 * count, 100.0):
+            kept[value] = volume
+    soft = any(abs(volume - counted_mm3[value]) > 0.1 for value, volume in kept.items())
+    return {**counted_mm3, **kept}, SOFT if soft else VOXELS
+
+
+def _figures(table: Mapping[int, LabelName], value: int) -> Mapping[str, float]:
+    return table[value].figures if value in table else {}
 
 
 def _are_labels(scan: ScanFile) -> bool:

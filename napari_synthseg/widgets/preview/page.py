@@ -188,8 +188,7 @@ class PreviewPage(QWidget):
         keep.setRetainSizeWhenHidden(True)  # the form does not jump
         self.progress.setSizePolicy(keep)
         self.progress.hide()
-        self.status = Message()
-        self.facts = Message()
+        self.status, self.facts = Message(lines=1), Message(lines=2)
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 8, 6, 6)

@@ -27,6 +27,8 @@ MARK = "made by prompting"
 MOST_VOXELS = 2**28
 """Larger layers are not searched for the labels in them; those that are named are known anyway."""
 _COUNTABLE = 2**24
+NEIGHBORS = 16
+"""Voxels around those that are given up in which their neighbor is looked for first."""
 
 
 @dataclass(eq=False)
@@ -92,7 +94,7 @@ def is_made(layer: Layer) -> bool:
 def accept(
     image: Image, draft: Draft, target: Labels, value: int, name: str, *, created: bool, keep_others: bool
 ) -> Accepted:
-    """Write an object into a layer; voxels of a structure that was refined and are no longer its own become background.
+    """Write an object into a layer; voxels that a refined structure gives up go to the label nearest to them.
 
     Args:
         image: on which the object was made.
@@ -122,6 +124,9 @@ def accept(
     indices = np.nonzero(changed)
     before = np.array(target.data[indices])
     after = np.where(object_[indices], value, 0).astype(before.dtype)
+    given_up = (before == value) & (after == 0)
+    if given_up.any():
+        after[given_up] = nearest_labels(np.asarray(target.data), tuple(i[given_up] for i in indices), target.scale)
     if keep_others:
         after = np.where((before != 0) & (before != value), before, after).astype(before.dtype)
     features = target.features.copy()
@@ -129,6 +134,31 @@ def accept(
     target.features = _named(features, value, name)
     _give_color(target, value)
     return Accepted(target, draft, value, name, indices, before, after, features, created)
+
+
+def nearest_labels(labels: np.ndarray, indices: tuple[np.ndarray, ...], spacing: np.ndarray) -> np.ndarray:
+    """Return for voxels of one label the nearest other label, which may be background.
+
+    Args:
+        labels: any number of axes.
+        indices: of the voxels, as `np.nonzero` gives them; they all have the same label.
+        spacing: of the voxels along each axis.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    value = labels[tuple(axis[0] for axis in indices)]
+    reach = NEIGHBORS
+    while True:
+        box = tuple(slice(max(int(axis.min()) - reach, 0), int(axis.max()) + 1 + reach) for axis in indices)
+        own = labels[box] == value
+        if not own.all() or own.shape == labels.shape:
+            break
+        reach *= 2
+    if own.all():
+        return np.zeros(len(indices[0]), labels.dtype)
+    nearest = distance_transform_edt(own, sampling=spacing, return_distances=False, return_indices=True)
+    inside = tuple(axis - part.start for axis, part in zip(indices, box, strict=True))
+    return labels[box][tuple(axis[inside] for axis in nearest)]
 
 
 def rename(target: Labels, value: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""An object in the making: prompts on any slices of an image, the voxels that answer them, and a history of all of it.
+"""The current object: prompts on any slices of an image, the voxels that answer them, and a history of all of it.
 
 No napari, Qt or torch here. A change of voxels is kept as the list of those that flipped: flipping them undoes it.
 """

@@ -30,7 +30,8 @@ class Objects(QObject):
 
     Attributes:
         target: where objects go; None for a new layer.
-        keep_others: voxels of other labels stay what they are.
+        keep_others: a new object takes no voxels of other labels.
+        protect: a structure that is refined takes none.
 
     Args:
         viewer: the viewer.
@@ -39,13 +40,13 @@ class Objects(QObject):
 
     accepted = Signal(object)  # the Labels layer that an object went into
     taken_back = Signal(object)  # the Labels layer, None if it went with its only object
-    begun = Signal(int, str)  # id and name of the object in the making, where they are known
+    begun = Signal(int, str)  # id and name of the current object, where they are known
 
     def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer, self._prompting = viewer, prompting
         self.target: Labels | None = None
-        self.keep_others = False
+        self.keep_others, self.protect = False, True
         self._done: list[tuple[Image, writing.Accepted]] = []
         self._undone: list[tuple[Draft, int, str]] = []
         viewer.layers.events.removed.connect(self._on_layer_removed)
@@ -75,10 +76,9 @@ class Objects(QObject):
         self._prompting.asker.stop_following()
         created = self.target is None
         target = self.target or writing.new_target(work.image)
+        keep = self.protect if work.draft.value == value else self.keep_others
         try:
-            done = writing.accept(
-                work.image, work.draft, target, value, name, created=created, keep_others=self.keep_others
-            )
+            done = writing.accept(work.image, work.draft, target, value, name, created=created, keep_others=keep)
         except InputError as error:
             self._prompting.say(str(error))
             return False
@@ -93,13 +93,13 @@ class Objects(QObject):
         return True
 
     def refine(self, value: int) -> None:
-        """Make a structure of the target the object in the making, to be repaired by clicks."""
+        """Make a structure of the target the current object, to be repaired by clicks."""
         prompting, target = self._prompting, self.target
         if target is None:
             prompting.say("Choose the Labels layer whose structure is to be refined.")
             return
         if prompting.begun:
-            prompting.say("Accept or discard the object in the making first.")
+            prompting.say("Accept or discard the current object first.")
             return
         work = prompting.start()
         if work is None:

@@ -44,7 +44,10 @@ class PromptOptionsSection(Section):
         self.device = combo(device_choices(), "Where the network runs.")
         self.device.setCurrentIndex(max(0, self.device.findData(preference("device", "auto"))))
         self.keep_others = QCheckBox("Keep other labels")
-        self.keep_others.setToolTip("An accepted object does not take voxels that have another label already.")
+        self.keep_others.setToolTip("A new object does not take voxels that have another label already.")
+        self.protect = QCheckBox("Refine protects other structures")
+        self.protect.setToolTip("A refined structure does not take voxels of its neighbors.")
+        self.protect.setChecked(True)
         self.follow = OptionsForm(
             PropagateOptions,
             usual=("direction", "most_slices"),
@@ -56,6 +59,7 @@ class PromptOptionsSection(Section):
         form.addRow("&Window", self.window)
         form.addRow("&Device", self.device)
         form.addRow(self.keep_others)
+        form.addRow(self.protect)
         layout = QVBoxLayout(self.body)
         layout.setContentsMargins(8, 0, 0, 0)
         layout.addLayout(form)
@@ -69,6 +73,7 @@ class PromptOptionsSection(Section):
             "window": self.window.currentData(),
             "device": self.device.currentData(),
             "keep_others": self.keep_others.isChecked(),
+            "protect": self.protect.isChecked(),
             "follow": self.follow.differences(),
         }
 
@@ -78,6 +83,7 @@ class PromptOptionsSection(Section):
             if (row := box.findData(values.get(name))) >= 0:
                 box.setCurrentIndex(row)
         self.keep_others.setChecked(bool(values.get("keep_others", False)))
+        self.protect.setChecked(bool(values.get("protect", True)))
         follow = values.get("follow")
         self.follow.set_values(follow if isinstance(follow, dict) else {})
 

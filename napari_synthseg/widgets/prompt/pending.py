@@ -99,7 +99,7 @@ class PendingLayers:
             self.outline = self._added(
                 Labels(
                     self.draft.voxels,
-                    name="Object in the making",
+                    name="Current object",
                     colormap=DirectLabelColormap(color_dict=colors),
                     opacity=1.0,
                     **self._kwargs(),

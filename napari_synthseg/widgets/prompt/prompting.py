@@ -105,7 +105,7 @@ class Prompting(QObject):
 
     @property
     def work(self) -> Work | None:
-        """The object in the making on the chosen image."""
+        """The current object on the chosen image."""
         return next((work for work in self.works if work.image is self.image), None)
 
     @property
@@ -134,7 +134,7 @@ class Prompting(QObject):
         self.switched.emit(on)
 
     def set_image(self, image: Image | None) -> None:
-        """Point at another image; an object in the making stays on its own, unless the voxels are the same."""
+        """Point at another image; the current object stays on its own, unless the voxels are the same."""
         if image is self.image:
             return
         work, self.image = self.work, image
@@ -230,7 +230,7 @@ class Prompting(QObject):
     # An object as a whole, for `objects`
 
     def start(self) -> Work | None:
-        """The object in the making, begun where there is none; None (and said why) where that cannot be."""
+        """The current object, begun where there is none; None (and said why) where that cannot be."""
         problem = self.problem()
         if problem is not None or self.image is None:
             self.say(problem or NO_IMAGE)
@@ -242,13 +242,13 @@ class Prompting(QObject):
         return work or self.put(self.image, Draft(image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
-        """Make a draft the object in the making of an image."""
+        """Make a draft the current object of an image."""
         work = Work(image, draft, PendingLayers(self._viewer, image, draft))
         self.works.append(work)
         return work
 
     def drop(self, work: Work) -> None:
-        """Forget an object in the making and take its layers away."""
+        """Forget the current object and take its layers away."""
         if work in self.works:
             self.works.remove(work)
         self.asker.drop(lambda token: token.work is work)
@@ -258,7 +258,7 @@ class Prompting(QObject):
         self.changed.emit()
 
     def show(self, work: Work) -> None:
-        """Draw an object in the making."""
+        """Draw the current object."""
         self._show(work)
 
     def when_answered(self, then: Callable[[], None]) -> bool:
@@ -271,7 +271,7 @@ class Prompting(QObject):
     # Questions and answers
 
     def ready(self) -> tuple[Work, Shown] | None:
-        """The object in the making and the slice that is shown; None, and said why, where nothing can be pointed at."""
+        """The current object and the slice that is shown; None, and said why, where nothing can be pointed at."""
         work = self.start()
         where = shown(work.image, self._viewer.dims) if work is not None else None
         return None if work is None or where is None else (work, where)
@@ -363,7 +363,7 @@ class Prompting(QObject):
                 self.say(f'"{work.image.name}" was deleted, and with it the object that was not accepted.')
             elif work.pending.forget(event.value):
                 self.drop(work)
-                self.say("The object in the making was deleted.")
+                self.say("The current object was deleted.")
 
     def close(self) -> None:
         """Leave the viewer as it was: no callbacks, no layers of ours, no model in memory."""

@@ -14,19 +14,22 @@ from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.work import Following
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
     from napari_synthseg.prompting.propagate import SliceAnswer
 
 
 class Through(QObject):
-    """Follows the object in the making.
+    """Follows the current object.
 
     Args:
+        viewer: goes along.
         prompting: what makes it.
     """
 
-    def __init__(self, prompting: Prompting, parent: QObject | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._prompting, self._asker = prompting, prompting.asker
+        self._viewer, self._prompting, self._asker = viewer, prompting, prompting.asker
         self._ends: list[str] = []
         self._asker.sliced.connect(self._on_sliced)
         self._asker.followed.connect(self._on_followed)
@@ -67,9 +70,23 @@ class Through(QObject):
             return
         if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
             token.work.pending.show_outline()
+            self._go_to(token, report.index)
         if report.ended:
             self._ends.append(f"at slice {report.index}: {report.ended}")
-        self._prompting.say(f"Through the slices: {report.done} done, now slice {report.index}.")
+        image, through = token.work.image, token.way.through
+        total = int(image.data.shape[through]) - len(token.way.masks)
+        most = token.way.options.get("most_slices")
+        total = total if most is None else min(total, 2 * int(most))
+        self._prompting.say(f"Through the slices: {report.done} of at most {total}, now slice {report.index}.")
+
+    def _go_to(self, token: Following, index: int) -> None:
+        """Move the view to a slice that was answered."""
+        image, dims = token.work.image, self._viewer.dims
+        middle = [0 if at is None else at for at in token.way.place(index)]
+        world = image.data_to_world(middle)
+        axis = dims.ndim - image.ndim + token.way.through
+        if axis in dims.not_displayed:
+            dims.set_point(axis, float(world[token.way.through]))
 
     def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
         self._prompting.changed.emit()

@@ -12,6 +12,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QShortcut,
@@ -60,7 +61,10 @@ class PromptWidget(ScrolledFace):
         commands.bind_keys(napari_viewer)
         bind_keys(napari_viewer, self)
         self.prompting = Prompting(napari_viewer, make, self)
-        self.objects, self.through = Objects(napari_viewer, self.prompting, self), Through(self.prompting, self)
+        self.objects, self.through = (
+            Objects(napari_viewer, self.prompting, self),
+            Through(napari_viewer, self.prompting, self),
+        )
         self._build()
         self._restore()
         self._connect()
@@ -78,7 +82,7 @@ class PromptWidget(ScrolledFace):
         self.point.setStyleSheet(ACCENT)
         self.point.setMinimumHeight(32)
         self.point.setToolTip("Take clicks on the image for prompts. Dragging still moves the picture.")
-        self.status = Message()
+        self.status = Message(lines=2)
         self.inside = self._polarity("Inside", "A click says: this belongs to it. Ctrl-click says the opposite.")
         self.outside = self._polarity("Outside", "A click says: this does not belong to it. Ctrl-click: the opposite.")
         self._polarities = QButtonGroup(self)
@@ -103,7 +107,7 @@ class PromptWidget(ScrolledFace):
         keep_from_wheel(self.id)
         self.accept = _button("&Accept, next object", "Write the object into the layer; the next click begins another.")
         self.list = ObjectsList()
-        self.refine = _button("Re&fine", "Repair the selected object by clicks: it becomes the object in the making.")
+        self.refine = _button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
         self.options, self.keys = PromptOptionsSection(), KeysSection()
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
@@ -119,7 +123,9 @@ class PromptWidget(ScrolledFace):
             what.addRow(part)
         where = form_layout()
         where.addRow("I&nto", self.into)
-        where.addRow("Na&me", _row((self.name, 1), (self.id, 0)))
+        name = QLabel("Na&me")
+        name.setBuddy(self.name)
+        where.addRow(name, _row((self.name, 1), (self.id, 0)))
         inner = QWidget()
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(6, 6, 6, 6)
@@ -156,7 +162,8 @@ class PromptWidget(ScrolledFace):
         self.image.changed.connect(self._on_choice)
         self.model.changed.connect(self._on_choice)
         self.options.changed.connect(self._on_choice)
-        self.options.keep_others.toggled.connect(self._on_choice)
+        for box in (self.options.keep_others, self.options.protect):
+            box.toggled.connect(self._on_choice)
         self.into.changed.connect(self._on_target)
         self.point.toggled.connect(prompting.switch)
         self.inside.toggled.connect(self._on_polarity)
@@ -187,7 +194,7 @@ class PromptWidget(ScrolledFace):
             return
         chosen, prompting = self.options.values(), self.prompting
         prompting.model, prompting.device, prompting.window = self.model.value(), chosen["device"], chosen["window"]
-        self.objects.keep_others = chosen["keep_others"]
+        self.objects.keep_others, self.objects.protect = chosen["keep_others"], chosen["protect"]
         prompting.set_image(self.image.layer())
         self._show_state()
 
@@ -275,7 +282,7 @@ class PromptWidget(ScrolledFace):
         remember(FACE, chosen | ({"model": self.model.value()} if self.model.value() else {}))
 
     def close_down(self) -> None:
-        """Leave the viewer as it was: its mouse, its keys, and none of the layers of an object in the making."""
+        """Leave the viewer as it was: its mouse, its keys, and none of the layers of the current object."""
         if self._closed:
             return
         self._remember()

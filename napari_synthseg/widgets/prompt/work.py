@@ -1,4 +1,4 @@
-"""An object in the making: its image, the draft on it, and the layers that show it; tokens of what is asked for it."""
+"""The current object: its image, the draft on it, and the layers that show it; tokens of what is asked for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Work:
-    """An object in the making."""
+    """The current object."""
 
     image: Image
     draft: Draft

@@ -14,7 +14,14 @@ from napari.layers import Labels
 
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, copied_geometry, volume_to_layer
+from napari_synthseg.widgets.layers.geometry import (
+    MEASURED,
+    METADATA_KEY,
+    SOFT,
+    LayerScan,
+    copied_geometry,
+    volume_to_layer,
+)
 from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
 
 if TYPE_CHECKING:
@@ -176,6 +183,7 @@ def _result_kwargs(
     ours = {
         "intracranial_mm3": None if math.isnan(result.intracranial_mm3) else float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
+        MEASURED: SOFT,
         "record": result.record,
         "verdict": getattr(result, "qc_rating", None),
         "source": source_of(image, index),

@@ -100,7 +100,7 @@ class SegmentWidget(ScrolledFace):
         running = QHBoxLayout()
         running.addWidget(self.progress, 1)
         running.addWidget(self.cancel)
-        self.status = Message()
+        self.status = Message(lines=1)
         self.list = QueueList(self.queue)
         self.volumes = VolumesPanel(self._viewer, self)
         self.volumes.probability_requested.connect(self._on_probability)
@@ -195,6 +195,7 @@ class SegmentWidget(ScrolledFace):
         if run.options.get("tissues"):
             self._place_tissues(run, outcome, result)
         self.probabilities.keep(result, segmentation.posteriors)
+        self._hide_others(run)
         self.volumes.show_layer(result)
         self._say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
 
@@ -217,6 +218,18 @@ class SegmentWidget(ScrolledFace):
         if not run.geometry:
             lock_to(image, result, self._viewer)
         return result, remark
+
+    def _hide_others(self, last: Run) -> None:
+        """Of several scans show the last one and its labels: they lie in one place, or far apart."""
+        layers = self._viewer.layers
+        for run in self.queue.runs:
+            if run.layer is not last.layer:
+                run.layer.visible = False
+                result = earlier_result(layers, run.layer, run.index)
+                if result is not None:
+                    result.visible = False
+        if len(self.queue.runs) > 1:
+            last.layer.visible = True
 
     def _place_tissues(self, run: Run, outcome: Outcome, result: Labels) -> None:
         """Add the maps of a robust network's inner networks, which move with the scan as the result does."""

@@ -15,7 +15,7 @@ from napari_synthseg.widgets._shared.controls import Message
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets._shared.table import on_dark_ground
-from napari_synthseg.widgets.layers.geometry import world_matrix
+from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, world_matrix
 from napari_synthseg.widgets.layers.labels_layer import recounted
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ class Recount(QWidget):
         if self._layer is None:
             return
         features = recounted(self._layer.features, counted_mm3, self._counting)
+        if self._counting is None:  # all of them
+            kept = self._layer.metadata.get(METADATA_KEY, {})
+            self._layer.metadata = {**self._layer.metadata, METADATA_KEY: {**kept, MEASURED: VOXELS}}
         self._counting = set()
         self.setVisible(self._edited != set())
         self._layer.features = features

@@ -79,7 +79,7 @@ class VolumesPanel(QWidget):
         self.note = Message()
         self.intracranial = QLabel()
         self.intracranial.setWordWrap(True)
-        self.export = VolumesExport(self.table, self)
+        self.export = VolumesExport(self._viewer, self.table, self)
         above = QHBoxLayout()
         for part, stretch in ((self.all, 0), (self.filter, 1), (self.sides, 0)):
             above.addWidget(part, stretch)

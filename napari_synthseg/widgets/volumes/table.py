@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QMenu, QWidget
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality import rating
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
+from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, SOFT, VOXELS
 from napari_synthseg.widgets.volumes import visibility
 from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of
 
@@ -28,6 +29,10 @@ _QUALITY_TIP = (
     f"weights: compare it between structures and scans, and look at what is below {LOW_QUALITY} (marked !)."
 )
 QUALITY = "Qual"
+MEASURES = {
+    SOFT: ", the sum of the network's probabilities; of structures that were edited and counted again, of their voxels",
+    VOXELS: ", counted in voxels",
+}
 
 
 class VolumesTable(Table):
@@ -157,7 +162,8 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
     side = Column(
         "Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, "right", False
     )
-    tip = "Volume in milliliters; of a result, the sum of the network's probabilities"
+    measured = layer.metadata.get(METADATA_KEY, {}).get(MEASURED, "") if layer is not None else ""
+    tip = f"Volume in milliliters{MEASURES.get(measured, '')}."
     quality = Column(
         QUALITY,
         _QUALITY_TIP,
@@ -168,7 +174,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
         bold=lambda r: _light(r) in (rating.AMBER, rating.RED),
         copied=lambda r: number_text(r.quality, ".2f"),
     )
-    return (shown, name, side, _volume("mL", tip, lambda r: r.milliliters), quality)
+    return (shown, name, side, _volume(f"mL ({measured})" if measured else "mL", tip, lambda r: r.milliliters), quality)
 
 
 def _volume(header: str, tip: str, of: Callable[[Any], float]) -> Column:

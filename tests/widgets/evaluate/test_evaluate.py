@@ -114,6 +114,14 @@ def test_a_header_sorts_and_a_word_filters(evaluated, qtbot):
     assert column(evaluated, 4) == ["-25"]
 
 
+def test_the_colors_of_errors_have_a_legend(evaluated, viewer):
+    legend = evaluated.results.legend
+    assert not legend.isHidden()
+    assert all(word in legend.text() for word in ("missed", "added", "other label", "■"))
+    viewer.layers.remove(errors_in(viewer)[0])
+    assert legend.isHidden()
+
+
 def test_errors_are_named_coloured_and_on_the_grid_of_the_truth(evaluated, viewer):
     (errors,) = errors_in(viewer)
     assert errors.name == "ours errors"

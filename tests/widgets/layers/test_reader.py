@@ -11,8 +11,17 @@ from napari.layers import Labels, Layer
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import LabelName, scan, write_labels, write_volume
 from napari_synthseg.volume import Volume, to_canonical
-from napari_synthseg.widgets.layers.geometry import layer_to_volume
+from napari_synthseg.widgets.layers.geometry import (
+    MEASURED,
+    METADATA_KEY,
+    SOFT,
+    VOXELS,
+    layer_to_volume,
+    volume_to_layer,
+)
+from napari_synthseg.widgets.layers.labels_layer import QUALITY, VOLUME, labels_kwargs
 from napari_synthseg.widgets.layers.reader import contrast_limits, get_reader
+from napari_synthseg.widgets.layers.writer import save_labels
 from tests.widgets.builders import AFFINES, half_labels, volume
 
 
@@ -184,3 +193,30 @@ def test_contrast_limits_leave_the_brightest_voxels_out():
     assert low == 0
     assert 90 <= high <= 110
     assert contrast_limits(np.ones((3, 3, 3))) is None
+
+
+def labelled(volumes, quality=None) -> Labels:
+    """Two hippocampi of 2048 voxels of 1 mm, with these volumes."""
+    array, kwargs = volume_to_layer(half_labels(volume("LIA", (18, 18, 18))))
+    return Labels(np.ascontiguousarray(array), **kwargs, **labels_kwargs(volumes, volumes, quality))
+
+
+def saved_and_opened(layer: Layer, path) -> list[Layer]:
+    save_labels(str(path), *layer.as_layer_data_tuple()[:2])
+    return opened(path)
+
+
+def test_soft_volumes_and_quality_come_back_and_saving_again_keeps_them(tmp_path):
+    volumes, quality = {17: 2100.4, 53: 1990.0}, {17: 0.91, 53: 0.42}
+    (again,) = saved_and_opened(labelled(volumes, quality), tmp_path / "a.nii.gz")
+    assert list(again.features[VOLUME][1:]) == [2.1, 1.99] and list(again.features[QUALITY][1:]) == [0.91, 0.42]
+    assert again.metadata[METADATA_KEY][MEASURED] == SOFT
+    (third,) = saved_and_opened(again, tmp_path / "b.nii.gz")
+    assert (tmp_path / "a.tsv").read_text() == (tmp_path / "b.tsv").read_text()
+    assert list(third.features[VOLUME][1:]) == [2.1, 1.99]
+
+
+def test_volumes_of_a_table_that_is_no_longer_of_these_labels_are_counted(tmp_path):
+    (again,) = saved_and_opened(labelled({17: 90_000.0, 53: 10.0}), tmp_path / "a.nii.gz")
+    assert list(again.features[VOLUME][1:]) == [2.048, 2.048]
+    assert again.metadata[METADATA_KEY][MEASURED] == VOXELS

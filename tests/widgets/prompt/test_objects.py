@@ -21,7 +21,7 @@ FLAT = blobs((20, 24))
 
 
 def labels_in(viewer: ViewerModel) -> list[Labels]:
-    return [layer for layer in viewer.layers if isinstance(layer, Labels) and "making" not in layer.name]
+    return [layer for layer in viewer.layers if isinstance(layer, Labels) and "Current object" not in layer.name]
 
 
 def opened(viewer: ViewerModel, make, qtbot) -> PromptWidget:
@@ -221,6 +221,41 @@ def test_a_structure_is_refined_and_goes_back_where_it_was(viewer, widget, make)
     widget.undo.click()
     np.testing.assert_array_equal(layer.data, wrong)
     assert widget.prompting.begun
+
+
+def refining(viewer, widget, labels: np.ndarray):
+    """A layer of these labels whose structure 17 is being refined on slice 3."""
+    viewer.add_image(blobs(), name="scan")
+    layer = viewer.add_labels(labels.copy(), **labels_kwargs([17, 53]))
+    widget.into.set_layer(layer)
+    widget.point.click()
+    viewer.dims.set_point(0, 3)
+    widget.list.choose(17)
+    widget.refine.click()
+    return layer
+
+
+def test_voxels_that_a_structure_gives_up_go_to_the_nearest_label(viewer, widget):
+    volume = blobs()
+    labels = np.where(volume > 0, 17, 53).astype(np.uint16)  # the neighbor is all around
+    layer = refining(viewer, widget, labels)
+    click(widget, (3, *INSIDE_2), outside=True)
+    widget.accept.click()
+    given_up = (labels == 17) & (layer.data != 17)
+    assert given_up.any() and set(np.unique(layer.data[given_up])) == {53}
+    widget.undo.click()
+    np.testing.assert_array_equal(layer.data, labels)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_refining_takes_nothing_from_neighbors_unless_asked(viewer, widget, protected):
+    volume = blobs()
+    labels = np.where(volume == 1, 17, np.where(volume == 2, 53, 0)).astype(np.uint16)
+    widget.options.protect.setChecked(protected)
+    layer = refining(viewer, widget, labels)
+    click(widget, (3, *INSIDE_2))  # inside the neighbor
+    widget.accept.click()
+    assert bool((layer.data[labels == 53] == 17).any()) is not protected
 
 
 def test_refining_is_refused_in_a_sentence(viewer, pointing):

@@ -123,6 +123,7 @@ def test_each_scan_has_its_own_result(viewer, open_widget, qtbot):
     press(qtbot, widget)
     assert {layer.name for layer in labels_in(viewer)} == {"a segmentation", "b segmentation"}
     assert widget.status.text() == "2 of 2 scans segmented."
+    assert {layer.name for layer in viewer.layers if layer.visible} == {"b", "b segmentation"}
 
 
 def test_a_queue_says_which_scans_have_warnings(viewer, open_widget, qtbot):

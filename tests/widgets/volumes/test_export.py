@@ -113,6 +113,29 @@ def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
     assert row.split("\t")[:2] + row.split("\t")[3:] == ["17", "Left-Hippocampus", "3912.0", "0.500"]
 
 
+def test_the_scan_is_saved_as_it_lies(qtbot, tmp_path, monkeypatch):
+    viewer = ViewerModel()
+    scan = viewer.add_layer(scan_layer("oblique LIA"))
+    panel = VolumesPanel(viewer)
+    qtbot.addWidget(panel)
+    geometry = {"scale": scan.scale, "translate": scan.translate}
+    labels = viewer.add_labels(np.ones(scan.data.shape, np.uint16), **geometry, **labels_kwargs([1], {1: 2.0}))
+    panel.show_layer(labels)
+    panel.show()
+    choosing(monkeypatch, tmp_path / "scan.nii.gz")
+    qtbot.mouseClick(panel.export.scan, LEFT)
+    qtbot.waitUntil(panel.export.scan.isEnabled, timeout=10_000)
+    saved = read_volume(tmp_path / "scan.nii.gz")
+    np.testing.assert_allclose(saved.affine, scan.metadata["napari_synthseg"]["affine"], atol=1e-5)
+
+
+def test_labels_without_their_scan_say_so(export, qtbot, monkeypatch):
+    said = []
+    monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
+    qtbot.mouseClick(export.scan, LEFT)
+    assert "not open" in said[0]
+
+
 def test_labels_can_be_saved_again_after_a_stop(export, qtbot, tmp_path, monkeypatch):
     def endless(*args):
         while True:
@@ -129,7 +152,7 @@ def test_labels_can_be_saved_again_after_a_stop(export, qtbot, tmp_path, monkeyp
 def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot, tmp_path, monkeypatch):
     given = []
 
-    def note(path, data, meta):
+    def note(path, data, meta, kind):
         given.append(data)
         yield Progress("Writing")
         return [path]
