@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+UNITS = ("wall", "user", "system")
 SPACING = 1.5
 """Of the scan, mm: a short run that has every stage."""
 
@@ -77,6 +78,10 @@ def timed(work: Any) -> dict[str, float]:
     }
 
 
+def _total(times: list[dict[str, float]], name: str) -> float:
+    return sum(one[name] for one in times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2, help="of each kind, taken in turn")
@@ -93,11 +98,8 @@ def main() -> None:
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             times.append(json.loads(out.splitlines()[-1]))
             print(kind, times[-1], flush=True)
-    ratios = {
-        name: round(sum(one[name] for one in found["window"]) / max(sum(one[name] for one in found["program"]), 0.01), 2)
-        for name in ("wall", "user", "system")
-    }
-    print("window / program:", ratios)
+    ratios = {name: _total(found["window"], name) / max(_total(found["program"], name), 0.01) for name in UNITS}
+    print("window / program:", {name: f"{ratio:.2f}" for name, ratio in ratios.items()})
     if options.out:
         options.out.write_text(json.dumps(found | {"ratios": ratios}, indent=1))
 

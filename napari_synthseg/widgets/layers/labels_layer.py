@@ -13,6 +13,8 @@ from napari_synthseg import anatomy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from napari_synthseg.io import LabelName
+
 OPACITY = 0.5
 INDEX, NAME, SIDE = "index", "name", "side"  # columns of the features; napari wants "index"
 VOLUME, QUALITY = "volume (mL)", "quality"
@@ -115,3 +117,27 @@ def labels_kwargs(
         "features": label_features(values, volumes_mm3, quality),
         "opacity": OPACITY,
     }
+
+
+def renamed(kwargs: dict[str, Any], table: Mapping[int, LabelName]) -> dict[str, Any]:
+    """The keyword arguments of a Labels layer with the names and colours of a table where they are not ours.
+
+    Args:
+        kwargs: from `labels_kwargs`.
+        table: from the table beside the label file.
+    """
+    features = kwargs["features"].copy()
+    others = {v: t for v, t in table.items() if v in set(features["index"]) and v and t.name != anatomy.name(v)}
+    for value, label in others.items():
+        row = features["index"] == value
+        features.loc[row, "name"] = label.name
+        features.loc[row, "side"] = ""  # ours is of another structure
+    colors = {value: label.color for value, label in table.items() if label.color and value}
+    return kwargs | {"features": features, "colormap": _recolored(kwargs["colormap"], colors)}
+
+
+def _recolored(colormap: DirectLabelColormap, colors: Mapping[int, tuple[int, int, int]]) -> DirectLabelColormap:
+    if all(colors[value] == anatomy.color(value) for value in colors):
+        return colormap
+    own = {value: np.array([*(c / 255 for c in color), 1.0]) for value, color in colors.items()}
+    return type(colormap)(color_dict={**colormap.color_dict, **own})

@@ -101,8 +101,7 @@ def scan_layer(scan: ScanFile, name: str, table: Mapping[int, LabelName] | None 
 
 
 def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Mapping[int, LabelName]) -> LayerData:
-    from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs
-    from napari_synthseg.widgets.layers.layer_file import renamed
+    from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs, renamed
 
     array = labels_array(np.rint(array) if array.dtype.kind == "f" else array)
     voxel_mm3 = abs(float(np.linalg.det(scan.affine[:3, :3])))

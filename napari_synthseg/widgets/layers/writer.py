@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pint
 from napari.layers import Layer
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import stem, suffix, write_exactly, write_label_series
+from napari_synthseg.io import FileHeader, LabelName, stem, suffix, write_exactly, write_label_series
 from napari_synthseg.io.formats import readable, writable
 from napari_synthseg.io.labels import table_path
-from napari_synthseg.widgets.layers.geometry import layer_problem
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, canonical_grid, kept_grid, layer_affine, layer_problem
 from napari_synthseg.widgets.layers.labels_layer import table_columns
-from napari_synthseg.widgets.layers.layer_file import label_names, layer_file
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer
 
 FullLayerData = tuple[Any, dict[str, Any], str]
 
@@ -147,3 +152,74 @@ def _refusing() -> Iterator[None]:
         yield
     except InputError as error:
         raise SaveError(str(error)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFile:
+    """What to write for a layer."""
+
+    data: np.ndarray
+    """(X, Y, Z) or (X, Y, Z, T)"""
+    affine: np.ndarray
+    """(4, 4) voxel index to RAS mm."""
+    step: float | None
+    """From one volume of a series to the next, s; None where the layer's first axis is not one of time."""
+    header: FileHeader | None
+    """Of the file that the layer, or the layer it was made on, came from."""
+    dtype: str | None
+    """The type of the voxels in that file."""
+
+
+def layer_file(layer: Layer) -> LayerFile:
+    """Everything a file of a 3D or 4D image or labels layer is to hold; reads the layer's array.
+
+    Raises:
+        InputError: the layer is no scan, or its array cannot be read.
+    """
+    problem = layer_problem(layer)
+    if problem is not None:
+        raise InputError(problem)
+    from napari_synthseg.volume import undo_canonical
+
+    data, affine = _array(layer).T, layer_affine(layer)
+    kept = kept_grid(layer)
+    if kept is not None:
+        exact, shape = kept
+        unmoved = np.array_equal(affine, canonical_grid(exact, shape).affine)
+        data, affine = undo_canonical(data, affine, exact)
+        if unmoved and data.shape[:3] == shape:
+            affine = exact  # to the last bit
+    more = layer.metadata.get(METADATA_KEY, {})
+    return LayerFile(data, affine, _seconds(layer), more.get("header"), more.get("dtype"))
+
+
+def label_names(layer: Labels) -> dict[int, LabelName]:
+    """Names and colours of a Labels layer's values, where its features name them."""
+    features = layer.features
+    if "index" not in features or "name" not in features:
+        return {}
+    values = [int(value) for value in features["index"]]
+    named = zip(values, features["name"], strict=True)
+    return {value: LabelName(str(name), _color(layer, value)) for value, name in named if value != 0}
+
+
+def _array(layer: Layer) -> np.ndarray:
+    try:
+        return np.asarray(layer.data)
+    except Exception as error:
+        raise InputError(f'The data of layer "{layer.name}" cannot be read ({error}); open the scan again.') from error
+
+
+def _color(layer: Labels, value: int) -> tuple[int, int, int] | None:
+    color: Any = layer.get_color(value)
+    if color is None or not np.isfinite(color).all():
+        return None
+    red, green, blue = (round(255 * float(c)) for c in color[:3])
+    return red, green, blue
+
+
+def _seconds(layer: Layer) -> float | None:
+    if layer.ndim != 4 or layer.units[0].dimensionality != {"[time]": 1}:
+        return None
+    step = pint.get_application_registry().Quantity(abs(float(layer.scale[0])), layer.units[0]).to("s").magnitude
+    return float(step) or None

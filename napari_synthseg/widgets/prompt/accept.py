@@ -14,7 +14,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OPACITY
-from napari_synthseg.widgets.prompt.draft import Draft
+from napari_synthseg.widgets.prompt.model import Draft
 from napari_synthseg.widgets.prompt.pending import geometry_of
 from napari_synthseg.widgets.prompt.planes import image_shape, same_grid
 

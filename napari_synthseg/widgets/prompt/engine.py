@@ -16,7 +16,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.prompts import Anchor, Prompts
-from napari_synthseg.widgets.prompt.draft import Place, section
+from napari_synthseg.widgets.prompt.model import Place, section
 
 if TYPE_CHECKING:
     from napari_synthseg.prompting import Answer, Session

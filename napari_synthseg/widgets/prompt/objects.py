@@ -12,10 +12,10 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets.prompt import accept as writing
-from napari_synthseg.widgets.prompt.draft import Draft
+from napari_synthseg.widgets.prompt.model import Draft
 from napari_synthseg.widgets.prompt.planes import shown
 from napari_synthseg.widgets.prompt.prompting import Prompting
-from napari_synthseg.widgets.segment.job import lock_to
+from napari_synthseg.widgets.segment.model import lock_to
 from napari_synthseg.widgets.view.view import look_at
 
 if TYPE_CHECKING:

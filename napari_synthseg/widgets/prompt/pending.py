@@ -14,7 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_synthseg.prompting.prompts import Box
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
-from napari_synthseg.widgets.prompt.draft import Draft, Place
+from napari_synthseg.widgets.prompt.model import Draft, Place
 from napari_synthseg.widgets.prompt.planes import image_shape
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pint
 
-from napari_synthseg.widgets.prompt.draft import Place
+from napari_synthseg.widgets.prompt.model import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

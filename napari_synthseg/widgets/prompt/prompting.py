@@ -13,7 +13,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt.asker import Asker
-from napari_synthseg.widgets.prompt.draft import Draft, Place, Step
 from napari_synthseg.widgets.prompt.engine import (
     EACH,
     LOADING,
@@ -25,6 +24,8 @@ from napari_synthseg.widgets.prompt.engine import (
     make_session,
     neighbours,
 )
+from napari_synthseg.widgets.prompt.input import Pointer
+from napari_synthseg.widgets.prompt.model import Asked, Draft, Place, Step, Work
 from napari_synthseg.widgets.prompt.pending import PendingLayers
 from napari_synthseg.widgets.prompt.planes import (
     Shown,
@@ -36,8 +37,6 @@ from napari_synthseg.widgets.prompt.planes import (
     spacing,
     unclipped,
 )
-from napari_synthseg.widgets.prompt.pointer import Pointer
-from napari_synthseg.widgets.prompt.work import Asked, Work
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

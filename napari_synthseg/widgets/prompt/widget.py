@@ -29,12 +29,11 @@ from napari_synthseg.widgets._shared.model_chooser import PROMPTABLE, ModelChoos
 from napari_synthseg.widgets.evaluate.layers import is_errors
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
-from napari_synthseg.widgets.prompt.keys import bind_keys, release_keys
+from napari_synthseg.widgets.prompt.input import bind_keys, release_keys
 from napari_synthseg.widgets.prompt.objects import Objects
-from napari_synthseg.widgets.prompt.objects_list import ObjectsList
-from napari_synthseg.widgets.prompt.options import KeysSection, PromptOptionsSection
 from napari_synthseg.widgets.prompt.pending import is_ours
 from napari_synthseg.widgets.prompt.prompting import Prompting
+from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
 from napari_synthseg.widgets.prompt.through import Through
 from napari_synthseg.widgets.view import commands
 from napari_synthseg.widgets.view.bar import ViewBar

@@ -24,7 +24,7 @@ from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets._shared.words import so_far
 from napari_synthseg.widgets.segment.choices import SegmentChoices
-from napari_synthseg.widgets.segment.job import (
+from napari_synthseg.widgets.segment.model import (
     LOCKED,
     Outcome,
     Steps,
@@ -33,13 +33,13 @@ from napari_synthseg.widgets.segment.job import (
     lock_to,
     outcome_to_layer,
     pipeline_steps,
+    remove_tissues,
     replace_result,
+    show_tissues,
     was_edited,
 )
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
-from napari_synthseg.widgets.segment.queue import DONE, Run, SegmentQueue
-from napari_synthseg.widgets.segment.queue_list import QueueList, open_runs
-from napari_synthseg.widgets.segment.tissue_layers import remove_tissues, show_tissues
+from napari_synthseg.widgets.segment.queue import DONE, QueueList, Run, SegmentQueue, open_runs
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.view.commands import bind_keys
 from napari_synthseg.widgets.volumes.panel import VolumesPanel

@@ -22,7 +22,7 @@ from napari_synthseg.widgets.layers.geometry import (
     shown_volume,
     volume_to_layer,
 )
-from napari_synthseg.widgets.layers.layer_file import layer_file
+from napari_synthseg.widgets.layers.writer import layer_file
 from tests.widgets.builders import AFFINES, scan_layer, volume
 
 COPIED = ("scale", "translate", "rotate", "shear", "affine")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_synthseg.widgets.prompt.draft import Draft
+from napari_synthseg.widgets.prompt.model import Draft
 
 PLACE = (2, None, None)
 CROSSING = (None, 3, None)

@@ -9,7 +9,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_synthseg.widgets.prompt import PromptWidget
-from napari_synthseg.widgets.prompt.draft import section
+from napari_synthseg.widgets.prompt.model import section
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.fakes import maker
 

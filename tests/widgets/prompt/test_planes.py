@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_synthseg.widgets.prompt import planes
-from napari_synthseg.widgets.prompt.draft import section
+from napari_synthseg.widgets.prompt.model import section
 
 DATA = np.arange(6 * 7 * 8, dtype=np.float32).reshape(6, 7, 8)
 TURN = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets._shared.model_chooser import OPEN, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.prompt import PromptWidget
-from napari_synthseg.widgets.prompt.keys import ACTIONS
+from napari_synthseg.widgets.prompt.input import ACTIONS
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.fakes import maker
 

@@ -11,8 +11,8 @@ from napari_synthseg.io import LabelName
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import recounted
-from napari_synthseg.widgets.segment.job import Outcome, outcome_to_layer
-from napari_synthseg.widgets.segment.probability_layers import structure_name
+from napari_synthseg.widgets.segment.model import Outcome, outcome_to_layer
+from napari_synthseg.widgets.segment.probabilities import structure_name
 from napari_synthseg.widgets.volumes.model import pairs_of, rows_of, volumes_table
 from tests.widgets.builders import scan_layer
 

@@ -9,8 +9,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.segment.queue import DONE, FAILED, RUNNING, STOPPED, WAITING, Run, SegmentQueue
-from napari_synthseg.widgets.segment.queue_list import QueueList
+from napari_synthseg.widgets.segment.queue import DONE, FAILED, RUNNING, STOPPED, WAITING, QueueList, Run, SegmentQueue
 from tests.widgets.builders import scan_layer, steps
 
 

@@ -15,7 +15,7 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
-from napari_synthseg.widgets.segment.job import LOCKED, is_result
+from napari_synthseg.widgets.segment.model import LOCKED, is_result
 from tests.widgets.builders import half_labels, scan_layer, steps
 
 VALUES = (0, 17, 53)

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.volume import Volume
-from napari_synthseg.widgets.segment.job import LOCKED, is_result
+from napari_synthseg.widgets.segment.model import LOCKED, is_result
 from tests.widgets.builders import half_labels, scan_layer, steps
 
 

@@ -1,16 +1,20 @@
-"""The current object: prompts on any slices of an image, the voxels that answer them, and a history of all of it.
-
-No napari, Qt or torch here. A change of voxels is kept as the list of those that flipped: flipping them undoes it.
-"""
+"""The current object: prompts on any slices of an image, the voxels that answer them, their history. No Qt here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_synthseg.prompting.prompts import Box, Prompts
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_synthseg.widgets.prompt.engine import Way
+    from napari_synthseg.widgets.prompt.pending import PendingLayers
 
 Place = tuple[int | None, ...]
 """A slice of an array: an index for each axis, None for the two that the slice has, its rows and its columns."""
@@ -239,3 +243,29 @@ class Draft:
 def section(place: Place) -> tuple[int | slice, ...]:
     """A slice as an index of the array."""
     return tuple(slice(None) if at is None else at for at in place)
+
+
+@dataclass(eq=False)
+class Work:
+    """The current object."""
+
+    image: Image
+    draft: Draft
+    pending: PendingLayers
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A step whose answer is awaited."""
+
+    work: Work
+    step: Step
+
+
+@dataclass(frozen=True, eq=False)
+class Following:
+    """An object that is being followed through slices, and the step that what comes belongs to."""
+
+    work: Work
+    step: Step
+    way: Way

@@ -1,4 +1,4 @@
-"""What the *Segment brain* widget runs in its thread, and the layers that come of it. No Qt here."""
+"""What *Segment brain* runs in its thread, and the layers that come of it. No Qt here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_synthseg.anatomy import DENOISED, S1
+from napari_synthseg.inference.config import tissue_names
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import (
@@ -21,8 +23,9 @@ from napari_synthseg.widgets.layers.geometry import (
     LayerScan,
     copied_geometry,
     volume_to_layer,
+    world_matrix,
 )
-from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
+from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,7 +194,7 @@ def _result_kwargs(
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
-    from napari_synthseg.widgets.layers.layer_file import renamed  # it loads what reads files: not when a window opens
+    from napari_synthseg.widgets.layers.labels_layer import renamed
 
     looks = renamed(looks, getattr(result, "names", {}))
     return {"data": array, **geometry, "metadata": metadata, **looks}
@@ -218,3 +221,60 @@ def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
 def checksum(array: np.ndarray) -> int:
     """Of labels as they were made, by which an edit is told."""
     return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+
+
+OF = "tissues of"
+"""What a map's metadata says its scan under."""
+TITLES = {S1: "tissues (S1)", DENOISED: "tissues (denoised)"}
+
+
+def show_tissues(
+    viewer: ViewerModel, outcome: Outcome, image: Layer, result: Labels, index: int | None
+) -> list[Labels]:
+    """Add the tissue maps of a run, hidden, below its result, which stays the active layer.
+
+    Args:
+        viewer: gets the layers.
+        outcome: of the run.
+        image: what was segmented.
+        result: the layer of its labels.
+        index: of the volume, where the image is a series.
+    """
+    added = []
+    for name, volume in outcome.segmentation.tissues.items():
+        layer = tissue_layer(shown_labels(outcome, volume), name, image, result, index)
+        viewer.layers.insert(viewer.layers.index(result), layer)
+        added.append(layer)
+    if added:
+        viewer.layers.selection.active = result
+    return added
+
+
+def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None:
+    """Take the maps of an earlier run away, but for those that were edited."""
+    for layer in list(viewer.layers):
+        of = layer.metadata.get(METADATA_KEY, {}).get(OF)
+        if of == source_of(image, index) and isinstance(layer, Labels) and not was_edited(layer):
+            viewer.layers.remove(layer)
+
+
+def tissue_layer(array: np.ndarray, name: str, image: Layer, result: Labels, index: int | None) -> Labels:
+    """A layer of one map, lying where the result lies; the classes have their names, colours and volumes.
+
+    Args:
+        array: (S, A, R) tissue classes.
+        name: of the map, one of `TISSUE_MAPS`.
+        image: what was segmented.
+        result: the layer of its labels.
+        index: of the volume, where the image is a series.
+    """
+    from napari_synthseg.widgets.layers.labels_layer import renamed
+
+    array = labels_array(array)
+    geometry = copied_geometry(result)
+    about = {OF: source_of(image, index), "checksum": checksum(array)}
+    metadata: dict[str, Any] = {METADATA_KEY: {**geometry.pop("metadata")[METADATA_KEY], **about}}
+    volumes = counted_volumes(array, abs(float(np.linalg.det(world_matrix(result)[:3, :3]))))
+    looks = renamed(labels_kwargs([*tissue_names()], volumes), tissue_names())
+    title = f"{result.name.removesuffix(' segmentation')} {TITLES[name]}"
+    return Labels(array, name=title, metadata=metadata, visible=False, **geometry, **looks)
