@@ -8,7 +8,7 @@ napari draws oblique affines wrongly, so what is *shown* is diagonal (voxel size
 centre of the scan where it is); the exact affine of the file waits in `layer.metadata["napari_synthseg"]`.
 
 The modules below are imported where they are used, since they are slow to import and a widget opens without them.
-The way back to a file is in `layer_file`.
+The way back to a file is in `writer`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ OPACITY = 0.5
 INDEX, NAME, SIDE = "index", "name", "side"  # columns of the features; napari wants "index"
 VOLUME, QUALITY = "volume (mL)", "quality"
 
+NEIGHBORS = 16
+"""Voxels around those that are given up in which their neighbor is looked for first."""
 OTHER_COLOR = (0.75, 0.75, 0.75, 1.0)
 
 
@@ -141,3 +143,28 @@ def _recolored(colormap: DirectLabelColormap, colors: Mapping[int, tuple[int, in
         return colormap
     own = {value: np.array([*(c / 255 for c in color), 1.0]) for value, color in colors.items()}
     return type(colormap)(color_dict={**colormap.color_dict, **own})
+
+
+def nearest_labels(labels: np.ndarray, indices: tuple[np.ndarray, ...], spacing: np.ndarray) -> np.ndarray:
+    """Return for voxels of one label the nearest other label, which may be background.
+
+    Args:
+        labels: any number of axes.
+        indices: of the voxels, as `np.nonzero` gives them; they all have the same label.
+        spacing: of the voxels along each axis.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    value = labels[tuple(axis[0] for axis in indices)]
+    reach = NEIGHBORS
+    while True:
+        box = tuple(slice(max(int(axis.min()) - reach, 0), int(axis.max()) + 1 + reach) for axis in indices)
+        own = labels[box] == value
+        if not own.all() or own.shape == labels.shape:
+            break
+        reach *= 2
+    if own.all():
+        return np.zeros(len(indices[0]), labels.dtype)
+    nearest = distance_transform_edt(own, sampling=spacing, return_distances=False, return_indices=True)
+    inside = tuple(axis - part.start for axis, part in zip(indices, box, strict=True))
+    return labels[box][tuple(axis[inside] for axis in nearest)]

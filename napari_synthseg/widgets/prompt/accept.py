@@ -13,7 +13,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
-from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OPACITY
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OPACITY, nearest_labels
 from napari_synthseg.widgets.prompt.model import Draft
 from napari_synthseg.widgets.prompt.pending import geometry_of
 from napari_synthseg.widgets.prompt.planes import image_shape, same_grid
@@ -27,8 +27,6 @@ MARK = "made by prompting"
 MOST_VOXELS = 2**28
 """Larger layers are not searched for the labels in them; those that are named are known anyway."""
 _COUNTABLE = 2**24
-NEIGHBORS = 16
-"""Voxels around those that are given up in which their neighbor is looked for first."""
 
 
 @dataclass(eq=False)
@@ -134,31 +132,6 @@ def accept(
     target.features = _named(features, value, name)
     _give_color(target, value)
     return Accepted(target, draft, value, name, indices, before, after, features, created)
-
-
-def nearest_labels(labels: np.ndarray, indices: tuple[np.ndarray, ...], spacing: np.ndarray) -> np.ndarray:
-    """Return for voxels of one label the nearest other label, which may be background.
-
-    Args:
-        labels: any number of axes.
-        indices: of the voxels, as `np.nonzero` gives them; they all have the same label.
-        spacing: of the voxels along each axis.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    value = labels[tuple(axis[0] for axis in indices)]
-    reach = NEIGHBORS
-    while True:
-        box = tuple(slice(max(int(axis.min()) - reach, 0), int(axis.max()) + 1 + reach) for axis in indices)
-        own = labels[box] == value
-        if not own.all() or own.shape == labels.shape:
-            break
-        reach *= 2
-    if own.all():
-        return np.zeros(len(indices[0]), labels.dtype)
-    nearest = distance_transform_edt(own, sampling=spacing, return_distances=False, return_indices=True)
-    inside = tuple(axis - part.start for axis, part in zip(indices, box, strict=True))
-    return labels[box][tuple(axis[inside] for axis in nearest)]
 
 
 def rename(target: Labels, value: int, name: str) -> None:

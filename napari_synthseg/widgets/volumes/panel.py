@@ -15,6 +15,7 @@ from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, shown_volume
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes import visibility
+from napari_synthseg.widgets.volumes.actions import StructureActions
 from napari_synthseg.widgets.volumes.export import VolumesExport
 from napari_synthseg.widgets.volumes.model import rows_of
 from napari_synthseg.widgets.volumes.notes import Light, Recount
@@ -46,6 +47,8 @@ class VolumesPanel(QWidget):
         self.table.isolated.connect(self._on_isolated)
         self.table.switched.connect(self._on_toggled)
         self.table.probability.connect(self.probability_requested)
+        self.table.menu_opened.connect(self.actions.fill_menu)
+        self.actions.said.connect(self.note.say)
         self.filter.textChanged.connect(self._on_filter)
         self.all.clicked.connect(self._on_all)
         self.sides.toggled.connect(self._on_sides)
@@ -74,11 +77,12 @@ class VolumesPanel(QWidget):
         self.table = VolumesTable(self)
         self.table.setToolTip(
             "Click: center the view on a structure and take its label for painting. Double-click: show only it; "
-            "again: all. Right-click for more."
+            "again: all. Right-click: correct it, make its surface, and more."
         )
         self.note = Message()
         self.intracranial = QLabel()
         self.intracranial.setWordWrap(True)
+        self.actions = StructureActions(self._viewer, self)
         self.export = VolumesExport(self._viewer, self.table, self)
         above = QHBoxLayout()
         for part, stretch in ((self.all, 0), (self.filter, 1), (self.sides, 0)):
@@ -126,6 +130,7 @@ class VolumesPanel(QWidget):
         layer, self._layer = self._layer, None
         self.recount.watch(None)
         self.export.set_layer(None)
+        self.actions.set_layer(None)
         if layer is not None:
             layer.events.colormap.disconnect(self._on_colormap)
             layer.events.features.disconnect(self._on_features)
@@ -206,6 +211,7 @@ class VolumesPanel(QWidget):
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
         self.intracranial.setVisible(total is not None)
         self.export.set_layer(self._layer)
+        self.actions.set_layer(self._layer)
         self._on_colormap()
 
     def _on_name(self, event: Any = None) -> None:

@@ -45,6 +45,7 @@ class VolumesTable(Table):
     isolated = Signal(tuple)  # labels to show alone, or all again
     switched = Signal(tuple, bool)  # labels to show or hide
     probability = Signal(int)  # the label whose probability is wanted
+    menu_opened = Signal(object, tuple)  # a menu to add to, and the labels it is for
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cer-Ctx 0", parent=parent)
@@ -119,6 +120,8 @@ class VolumesTable(Table):
         for part in parts:
             side = "" if len(parts) == 1 else f" ({part.side})"
             _add(menu, f"Probability as a layer{side}", lambda value=part.value: self.probability.emit(value))
+        menu.addSeparator()
+        self.menu_opened.emit(menu, values)
         menu.addSeparator()
         _add(menu, "Copy rows", self.copy)
         return menu
