@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QSizePolicy,
-    QSlider,
     QSpinBox,
     QWidget,
 )
@@ -75,9 +74,9 @@ def make_control(
         return _wrapped(CheckBox())
     if field.kind == "path":
         return _path(field, nothing)
-    made: IntegerSpin | LineControl | NumberControl | RangeControl
+    made: IntegerSpin | LineControl | SliderControl
     if sliders:
-        made = RangeControl(field) if field.kind == "range" else NumberControl(field)
+        made = SliderControl(field)
     else:
         made = IntegerSpin(field, nothing) if field.kind == "integer" else LineControl(field, nothing)
     return Control(made, made.number, made.set_number, made.changed)
@@ -240,82 +239,79 @@ class NumberSpin(QDoubleSpinBox):
         return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-class NumberControl(QWidget):
-    """One number: a slider and a spin box."""
+class SliderControl(QWidget):
+    """A number, or a lowest and a highest one: a slider with a handle for each spin box; one pushes the other along."""
 
     changed = Signal()
 
     def __init__(self, field: Field) -> None:
         super().__init__()
-        self._step = field.info.step or 1
-        self.spin = NumberSpin(field, field.label)
-        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
-        _in_a_row(self, field, self.slider, self.spin)
-        self.spin.valueChanged.connect(self._on_spin)
-        self.slider.valueChanged.connect(lambda value: self.spin.setValue(_rounded(value, self._step)))
-
-    def number(self) -> float:
-        """Return the number."""
-        return self.spin.number()
-
-    def set_number(self, value: float) -> None:
-        """Show a number."""
-        self.spin.set_number(value)
-        _move(self.slider, value)
-
-    def _on_spin(self) -> None:
-        _move(self.slider, self.spin.value())
-        self.changed.emit()
-
-
-class RangeControl(QWidget):
-    """A lowest and a highest number, with a slider of two handles between them; one pushes the other along."""
-
-    changed = Signal()
-
-    def __init__(self, field: Field) -> None:
-        super().__init__()
-        self._step = field.info.step or 1
-        self._pushing = False
-        self.low = NumberSpin(field, f"{field.label}, lowest")
-        self.high = NumberSpin(field, f"{field.label}, highest")
-        self.slider = QDoubleRangeSlider(Qt.Orientation.Horizontal)
-        _in_a_row(self, field, self.low, self.slider, self.high)
-        self.low.valueChanged.connect(lambda low: self._push(self.high, max(low, self.high.value())))
-        self.high.valueChanged.connect(lambda high: self._push(self.low, min(high, self.low.value())))
+        self._step, self._quiet = field.info.step or 1, False
+        self._pair = field.kind == "range"
+        names = [f"{field.label}, lowest", f"{field.label}, highest"] if self._pair else [field.label]
+        self.spins = [NumberSpin(field, name) for name in names]
+        self.low, self.high = self.spins[0], self.spins[-1]
+        self.slider: Any = (QDoubleRangeSlider if self._pair else QDoubleSlider)(Qt.Orientation.Horizontal)
+        self._lay_out(field)
+        for spin in self.spins:
+            spin.valueChanged.connect(self._on_spin)
         self.slider.valueChanged.connect(self._on_slider)
 
-    def number(self) -> tuple[float, float]:
-        """Return lowest and highest."""
-        return self.low.number(), self.high.number()
+    def _lay_out(self, field: Field) -> None:
+        """Put the slider between its spin boxes; these have the keyboard, and come first if there is little room."""
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for part in (*self.spins[:-1], self.slider, self.high):
+            layout.addWidget(part, int(part is self.slider))
+        self.slider.setRange(*_limits(field))
+        self.slider.setSingleStep(self._step)
+        self.slider.setToolTip(field.tip)
+        self.slider.setMinimumWidth(0)
+        self.slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        keep_from_wheel(self.slider)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFocusProxy(self.low)
 
-    def set_number(self, value: tuple[float, float]) -> None:
-        """Show a range; `changed` is emitted once, if it is another one."""
-        before = self.number()
-        self._pushing = True
-        for spin, number in zip((self.low, self.high), value, strict=True):
+    def number(self) -> Any:
+        """Return the number, or lowest and highest."""
+        numbers = tuple(spin.number() for spin in self.spins)
+        return numbers if self._pair else numbers[0]
+
+    def set_number(self, value: Any) -> None:
+        """Show a number or a range; `changed` is emitted once, if it is another one."""
+        before, self._quiet = self.number(), True
+        for spin, number in zip(self.spins, value if self._pair else (value,), strict=True):
             spin.set_number(number)
-        self._pushing = False
-        _move(self.slider, value)
-        if self.number() != before:
-            self.changed.emit()
+        self._finish(before)
 
-    def _push(self, other: NumberSpin, number: float) -> None:
-        if self._pushing:
+    def _on_spin(self, number: float) -> None:
+        if self._quiet:
             return
-        self._pushing = True
-        other.setValue(number)
-        self._pushing = False
-        _move(self.slider, (self.low.value(), self.high.value()))
-        self.changed.emit()
+        self._quiet = True
+        if self.sender() is self.low:
+            self.high.setValue(max(number, self.high.value()))
+        else:
+            self.low.setValue(min(number, self.low.value()))
+        self._finish(None)
 
-    def _on_slider(self, value: tuple[float, float]) -> None:
-        before = self.number()
-        self._pushing = True
-        for spin, number, old in zip((self.low, self.high), value, before, strict=True):
-            if abs(number - old) > self._step / 2:  # the handle that was not moved keeps its exact value
-                spin.setValue(_rounded(number, self._step))
-        self._pushing = False
+    def _on_slider(self, value: Any) -> None:
+        before, self._quiet = self.number(), True
+        for spin, number in zip(self.spins, value if self._pair else (value,), strict=True):
+            if abs(number - spin.number()) > self._step / 2:  # a handle that was not moved keeps its exact value
+                spin.setValue(round(round(number / self._step) * self._step, 6))
+        self._finish(before, move=False)
+
+    def _finish(self, before: Any, *, move: bool = True) -> None:
+        """Move the slider, whose ends widen for values outside, and tell if the value is another one than before."""
+        self._quiet = False
+        if move:
+            numbers = [spin.value() for spin in self.spins]
+            self.slider.blockSignals(True)
+            self.slider.setRange(min(self.slider.minimum(), *numbers), max(self.slider.maximum(), *numbers))
+            self.slider.setValue(tuple(numbers) if self._pair else numbers[0])
+            self.slider.blockSignals(False)
+            self.slider.update()
         if self.number() != before:
             self.changed.emit()
 
@@ -324,35 +320,3 @@ def _limits(field: Field) -> tuple[float, float]:
     """Return the ends of a slider."""
     low, high = field.info.slider or (field.info.low, field.info.high)
     return (-LARGEST if low is None else low), (LARGEST if high is None else high)
-
-
-def _in_a_row(widget: QWidget, field: Field, *parts: QWidget) -> None:
-    """Lay out a slider and its spin boxes; these have the keyboard, and come first if there is little room."""
-    layout = QHBoxLayout(widget)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(6)
-    for part in parts:
-        layout.addWidget(part, int(isinstance(part, QSlider)))
-        if isinstance(part, QSlider):
-            part.setRange(*_limits(field))
-            part.setSingleStep(field.info.step or 1)
-            part.setToolTip(field.tip)
-            part.setMinimumWidth(0)
-            part.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            keep_from_wheel(part)
-            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    widget.setFocusProxy(next(part for part in parts if isinstance(part, NumberSpin)))
-
-
-def _move(slider: QSlider, value: float | tuple[float, float]) -> None:
-    """Move a slider without being told of it; its ends widen for a value that lies outside."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    slider.blockSignals(True)
-    slider.setRange(min(slider.minimum(), *numbers), max(slider.maximum(), *numbers))
-    slider.setValue(value)
-    slider.blockSignals(False)
-    slider.update()
-
-
-def _rounded(value: float, step: float) -> float:
-    return round(round(value / step) * step, 6)

@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_synthseg.fields import Field, Info
-from napari_synthseg.widgets._shared.field_controls import NumberControl, RangeControl
+from napari_synthseg.widgets._shared.field_controls import SliderControl
 
 ROTATION = Field("rotation_deg", "range", MISSING, False, "Rotation.", info=Info(slider=(-90, 90), step=1))
 GRID = Field("velocity_grid", "integer", MISSING, False, "Points.", info=Info(slider=(2, 32), step=1))
@@ -18,7 +18,7 @@ FLIP = Field("flip", "number", MISSING, False, "How often.", info=Info(low=0, hi
 
 @pytest.fixture
 def rotation(qtbot):
-    control = RangeControl(ROTATION)
+    control = SliderControl(ROTATION)
     qtbot.addWidget(control)
     control.set_number((-15.0, 15.0))
     return control
@@ -82,7 +82,7 @@ def test_a_value_outside_of_the_limits_is_kept(rotation):
 
 
 def test_a_count_is_whole(qtbot):
-    control = NumberControl(GRID)
+    control = SliderControl(GRID)
     qtbot.addWidget(control)
     control.set_number(10)
     control.slider.setValue(12.4)
@@ -91,13 +91,13 @@ def test_a_count_is_whole(qtbot):
 
 
 def test_a_chance_moves_with_its_slider(qtbot):
-    control = NumberControl(FLIP)
+    control = SliderControl(FLIP)
     qtbot.addWidget(control)
     control.set_number(0.5)
     with qtbot.waitSignal(control.changed):
         control.slider.setValue(0.81)
     assert control.number() == 0.8
-    assert control.spin.text() == "0.8"
+    assert control.low.text() == "0.8"
 
 
 def test_the_wheel_does_not_change_what_has_no_focus(rotation, qtbot):
