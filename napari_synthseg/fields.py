@@ -99,6 +99,8 @@ NonNegative = Annotated[float, Info(low=0)]
 NonNegativeInt = Annotated[int, Info(low=0)]
 Folder = Annotated[Path, Info(path="folder")]
 File = Annotated[Path, Info(path="file")]
+PriorSettings = Annotated[tuple[str, ...], Info(label="Changed priors")]
+"""Priors to change, as name=value each; see `generator.presets`."""
 LabelMaps = Annotated[Path, Info(path="folder", data="labels")]
 Scans = Annotated[Path, Info(path="folder", data="scans")]
 LabelledScans = Annotated[Path, Info(path="folder", data="pairs")]

@@ -12,7 +12,7 @@ from napari_synthseg.generator.subregions import split
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.objectives.organ_crops import organ_priors
-from tests.generator.builders import STILL
+from tests.generator.builders import PAPER, STILL
 from tests.test_benchmarks import script
 
 hearts = script("heart_phantom")
@@ -25,7 +25,7 @@ def test_the_network_of_the_images_sees_the_images(tmp_path):
     benchmark = script("other_anatomies")
     labels, tissues = heart_phantom((32, 32, 32), 5.0, 1)
     scan = split(heart_image(tissues, "ct", 1).data, labels.data, parts=1, backgrounds=(1,))
-    zero = organ_priors("synthseg", 32, 5.0, False)["contrast"].background_zero
+    zero = organ_priors(PAPER, 32, 5.0, False)["contrast"].background_zero
     priors = STILL.with_values(background_zero=zero)
     recipe = benchmark.Pictures(
         UNet3d(tuple(range(8)), features=2), [scan], priors, seed=1, batch=2, crop=32, around_labels=0.0, device="cpu",

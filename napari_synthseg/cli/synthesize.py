@@ -85,3 +85,35 @@ def presets(name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[N
 
     print(describe_preset(name) if name else describe_presets())
     return DONE
+
+
+@command("priors", heading=IMAGES)
+def priors(
+    scans: Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="SCANS ...")],
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE.json")],
+    weights: Path | None = None,
+    robust: bool = False,
+    device: str = "auto",
+) -> int:
+    """Estimate the priors of synthseg-rc on scans of one contrast: intensities of each class, slices.
+
+    Train or synthesize with the file: `train synthseg ... --priors FILE.json`.
+
+    Args:
+        scans: scans of one contrast, or folders or lists of them.
+        out: the file to write.
+        weights: a weights file, instead of the shipped network.
+        robust: segment with the network for scans of low quality.
+        device: auto, cpu, cuda or mps.
+    """
+    from napari_synthseg.generator.presets import write_priors
+    from napari_synthseg.inference.class_priors import PRESET, estimate_priors
+    from napari_synthseg.inference.options import SegmentOptions
+    from napari_synthseg.io.finding import find_scans
+
+    options = SegmentOptions(weights=weights, robust=robust, device=device, fast=True)
+    model = follow(estimate_priors(find_scans(scans), options))
+    write_priors(out, PRESET, model)
+    known = sum(pair is not None for pair in model["contrast"].class_means)
+    print(f"{out}: {known} classes")
+    return DONE

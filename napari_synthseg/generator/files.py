@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import File, Info, check, command_text, python_text
+from napari_synthseg.fields import File, Info, PriorSettings, check, command_text, python_text
 from napari_synthseg.generator.presets import changed, degradation, load_priors, shape_preset
 from napari_synthseg.jobs import Progress
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Made = tuple[Any, dict[str, Any], FileHeader | None]  # a sample, facts for its record, the header of its scan
 
-Settings = Annotated[tuple[str, ...], Info(aliases=("--set",))]
+Settings = Annotated[PriorSettings, Info(aliases=("--set",))]
 LABELS = ("_dseg", "_probseg", "_labels")
 """Ends of the names of labels that this program writes beside scans."""
 

@@ -26,6 +26,7 @@ from napari_synthseg.fields import (
     LabelMaps,
     Positive,
     PositiveInt,
+    PriorSettings,
     changed,
     check,
     from_json,
@@ -99,8 +100,8 @@ class DataOptions:
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
     priors: str | None = None
     """Preset of the generative model, or a JSON file of priors."""
-    set: tuple[str, ...] = ()
-    """Priors to change, as name=value or name=low,high, such as noise_std=0,10."""
+    set: PriorSettings = ()
+    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     lesions: bool = False
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     hold_out: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import torch
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
+from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.subregions import split
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
@@ -192,7 +193,7 @@ def recipe(around: float = 1.0, **changes) -> OrganCrops:
     few = np.where((labels.data == BALL), BALL, 0)
     few[: EDGE + 8] = 0  # a label that fills a corner of a large scan
     scan = split(np.pad(image.data, 20), np.pad(few, 20))
-    priors = replace(organ_priors("no-deformation", 96, 2.0, False), **changes)
+    priors = organ_priors(preset("no-deformation"), 96, 2.0, False).with_values(**changes)
     options = {"seed": 1, "batch": 1, "crop": 32, "device": "cpu", "bfloat16": False, "validation": lambda m: {}}
     return OrganCrops(UNet3d((0, BALL), features=2), [scan], priors, around_labels=around, **options)
 
@@ -214,11 +215,12 @@ def test_steps_repeat_and_vary() -> None:
 
 
 def test_priors_leave_out_what_is_special_to_heads() -> None:
-    priors = organ_priors("synthseg", 80, 3.0, True)
-    assert priors.skull_strip == priors.lesions == 0 and priors.flip == 0.5
-    assert priors.translation_mm == (-10, 10) and priors.velocity_std == (0, 1.5)
-    assert priors.slice_spacing_mm == (1.0, 3.0)  # voxels: slices of 9 mm
-    assert organ_priors("synthseg", 300, 0.1, False).slice_spacing_mm == (1.0, 9.0)
+    heads = preset("synthseg")
+    priors = organ_priors(heads, 80, 3.0, True).values
+    assert priors["skull_strip"] == priors["lesions"] == 0 and priors["flip"] == 0.5
+    assert priors["translation_mm"] == (-10, 10) and priors["velocity_std"] == (0, 1.5)
+    assert priors["slice_spacing_mm"] == (1.0, 3.0)  # voxels: slices of 9 mm
+    assert organ_priors(heads, 300, 0.1, False).values["slice_spacing_mm"] == (1.0, 9.0)
 
 
 def test_scores_are_by_structure_and_by_kind() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.generator.presets import preset
+from napari_synthseg.generator.presets import load_priors
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
@@ -190,7 +190,7 @@ def _use_best(module: nn.Module, out: Path, stage: str) -> None:
 def priors_of(options: TrainFinetuneOptions, model: nn.Module) -> GenerativeModel:
     """Those of the generative model: the preset asked for, or what the network was trained with."""
     fast = isinstance(model, LocateRefine)
-    chosen = preset(options.priors or ("fast" if fast else "synthseg"))
+    chosen = load_priors(options.priors or ("fast" if fast else "synthseg"), options.set)
     if options.priors is None and isinstance(model, RobustLocateRefine):
         chosen = chosen.with_values(noise_std=NOISE)
     return chosen

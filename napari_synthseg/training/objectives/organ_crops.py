@@ -18,7 +18,6 @@ from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import crop_grid, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
-from napari_synthseg.generator.presets import load_priors
 from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
@@ -39,21 +38,18 @@ PLACES = 4096
 """Number of labelled voxels of a scan that crops are placed around."""
 
 
-def organ_priors(name: str, side: float, spacing: float, flip: bool) -> GenerativeModel:
-    """Adapt a preset of the generative model to an organ.
+def organ_priors(priors: GenerativeModel, side: float, spacing: float, flip: bool) -> GenerativeModel:
+    """Adapt the priors of heads to an organ.
 
     Skull stripping, lesions, tissues and sides of heads are left out. The outside of the scan is mostly dark.
 
     Args:
-        name: of the preset.
+        priors: for heads.
         side: mean side of the scans, voxels.
         spacing: of the working voxels, mm.
         flip: whether to mirror half of the images.
 
-    Raises:
-        InputError: there is no such preset.
     """
-    priors = load_priors(name)
     scale = min(1.0, side / USUAL_SIDE)
     usual = priors.values
     thinnest, thickest = usual["slice_spacing_mm"]

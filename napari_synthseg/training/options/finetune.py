@@ -15,6 +15,7 @@ from napari_synthseg.fields import (
     NonNegativeInt,
     Positive,
     PositiveInt,
+    PriorSettings,
     check,
 )
 from napari_synthseg.weights import catalogue
@@ -57,6 +58,8 @@ class TrainFinetuneOptions:
     """Label maps to make synthetic images from (folder, or .npz); default those of the scans, which show no skull."""
     priors: str | None = None
     """Preset of the generative model; default fast for the fast networks, else synthseg."""
+    set: PriorSettings = ()
+    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     unlabelled: tuple[int, ...] = ()
     """Labels of the network that the scans do not show completely (24): nothing is learned from scans about them."""
     unknown: Literal["refuse", "ignore"] = "refuse"

@@ -15,6 +15,7 @@ from napari_synthseg.fields import (
     NonNegativeInt,
     Positive,
     PositiveInt,
+    PriorSettings,
     Scans,
     check,
 )
@@ -45,6 +46,8 @@ class TrainPretrainOptions:
     """Share of synthetic crops, where there are both scans and label maps."""
     priors: str = "synthseg"
     """Preset of the generative model of synthetic scans."""
+    set: PriorSettings = ()
+    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     mask_ratio: Annotated[float, Info(above=0, below=1)] = 0.75
     """Share of the patches that are masked (unetr)."""
     decoder_blocks: PositiveInt = 4

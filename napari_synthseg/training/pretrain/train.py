@@ -12,7 +12,7 @@ import torch
 from napari_synthseg import __version__
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.presets import preset
+from napari_synthseg.generator.presets import load_priors
 from napari_synthseg.io import stem
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts
@@ -145,7 +145,9 @@ def _source(
     scans = ScanCrops(files, model.edge, device) if files else None
     made = None
     if maps:
-        made = SyntheticCrops(maps, preset(options.priors), model.field, model.edge, model.spacing, device)
+        made = SyntheticCrops(
+            maps, load_priors(options.priors, options.set), model.field, model.edge, model.spacing, device
+        )
     if scans is not None and made is not None:
         return MixedCrops(scans, made, options.synthetic)
     chosen = scans or made

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import File, Folder, Fraction, Info, LabelledScans, Positive, PositiveInt
+from napari_synthseg.fields import File, Folder, Fraction, Info, LabelledScans, Positive, PositiveInt, PriorSettings
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
 
@@ -52,6 +52,8 @@ class TrainOrganOptions(RunOptions):
     """Steps in all."""
     priors: str = "synthseg"
     """Preset of the generative model; lengths count in voxels, and shrink with scans smaller than 160 voxels."""
+    set: PriorSettings = ()
+    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     validation: LabelledScans | None = None
     """Folder of labelled scans as for --pairs, best of other contrasts: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ class Organ(Recipe):
     def prepare(self, options: TrainOrganOptions, device: torch.device) -> Generator[Progress, None, OrganData]:
         import numpy as np
 
+        from napari_synthseg.generator.presets import load_priors
         from napari_synthseg.training.data import pairs
         from napari_synthseg.training.objectives.organ_crops import organ_priors, real_case, synthetic_case
 
@@ -137,7 +140,8 @@ class Organ(Recipe):
         labels = (0, *sorted({int(v) for scan in read for v in np.unique(scan.labels)} - {0}))
         names = label_names(labels, options.label_names)
         scored = [pairs.with_labels(scan, labels) for scan in scored]
-        priors = organ_priors(options.priors, float(np.mean([s.image.shape for s in read])), spacing, options.flip)
+        side = float(np.mean([s.image.shape for s in read]))
+        priors = organ_priors(load_priors(options.priors, options.set), side, spacing, options.flip)
         cases = [real_case(scan) for scan in scored]
         for i, scan in enumerate(() if others else scored):
             parts = divided(scan, options, options.seed + 7)
