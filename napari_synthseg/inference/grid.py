@@ -33,7 +33,7 @@ class Grid:
 
     @classmethod
     def between(cls, working_affine: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> Grid:
-        """The grid (`affine`, `shape`), whose axes are parallel to those of the working image."""
+        """Make the grid (`affine`, `shape`), whose axes are parallel to those of the working image."""
         matrix = np.linalg.solve(working_affine, affine)
         axes = tuple(int(axis) for axis in np.abs(matrix[:3, :3]).argmax(1))
         if sorted(axes) != [0, 1, 2]:
@@ -43,11 +43,11 @@ class Grid:
         return cls(tuple(int(n) for n in shape), np.array(affine, float), axes, scale, offset)  # type: ignore[arg-type]
 
     def coordinates(self, axis: int) -> np.ndarray:
-        """Working coordinate, along working axis `axis`, of each of this grid's voxels."""
+        """Return the working coordinate, along working axis `axis`, of each of this grid's voxels."""
         return self.offset[axis] + self.scale[axis] * np.arange(self.shape[self.axes[axis]])
 
     def reoriented(self, rotation: Reorientation, shape: Sequence[int]) -> Grid:
-        """The same grid, once the working image of this `shape` has been reoriented."""
+        """Return the same grid after the working image of this `shape` has been reoriented."""
         scale = [self.scale[axis] for axis in rotation.order]
         offset = [self.offset[axis] for axis in rotation.order]
         for new, (old, flip) in enumerate(zip(rotation.order, rotation.flip, strict=True)):
@@ -71,12 +71,12 @@ class Reorientation:
     flip: tuple[bool, bool, bool] = (False, False, False)
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """The reoriented array (a view)."""
+        """Return the reoriented array (a view)."""
         steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flip)
         return array.transpose(self.order)[steps]
 
     def affine(self, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """The affine of the reoriented array: every voxel keeps its place in RAS mm."""
+        """Return the affine of the reoriented array: every voxel keeps its place in RAS mm."""
         matrix = np.zeros((4, 4))
         matrix[3, 3] = 1
         for new, (old, flip) in enumerate(zip(self.order, self.flip, strict=True)):
@@ -89,7 +89,7 @@ class Reorientation:
         return self == Reorientation()
 
     def describe(self) -> str:
-        """For example `right-left is really inferior-superior`, by axis of the working image."""
+        """Describe the reorientation, such as "right-left lies along the header's inferior-superior"."""
         names = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
         parts = []
         for new, (old, flip) in enumerate(zip(self.order, self.flip, strict=True)):
@@ -100,7 +100,7 @@ class Reorientation:
 
 
 def reorientations() -> tuple[Reorientation, ...]:
-    """The 24 rotations (no reflections), the identity first."""
+    """Return the 24 rotations (no reflections), the identity first."""
     found = []
     for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
         for bits in range(8):
@@ -112,13 +112,13 @@ def reorientations() -> tuple[Reorientation, ...]:
 
 
 def inside(coordinates: np.ndarray, start: int, size: int) -> slice:
-    """The run of voxels whose coordinates lie within [start - 0.5, start + size - 0.5]; may be empty."""
+    """Return the run of voxels whose coordinates lie within [start - 0.5, start + size - 0.5]; may be empty."""
     hit = np.flatnonzero((coordinates >= start - 0.5) & (coordinates <= start + size - 0.5))
     return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
 
 
 def interpolate(array: torch.Tensor, axis: int, coordinates: np.ndarray) -> torch.Tensor:
-    """Linear interpolation along one axis at the given indices; beyond the ends the end value holds."""
+    """Interpolate linearly along one axis at the given indices; beyond the ends the end value holds."""
     n = array.shape[axis]
     at = np.clip(coordinates, 0, n - 1)
     low = np.minimum(np.floor(at).astype(np.int64), n - 1)
@@ -133,10 +133,10 @@ def interpolate(array: torch.Tensor, axis: int, coordinates: np.ndarray) -> torc
 
 
 def is_exact(coordinates: np.ndarray) -> bool:
-    """Whether the coordinates are integers (to a thousandth of a voxel)."""
+    """Return whether the coordinates are integers (to a thousandth of a voxel)."""
     return bool(np.all(np.abs(coordinates - np.round(coordinates)) < 1e-3))
 
 
 def _tidy(value: float) -> float:
-    """Rounding away what floating point adds to whole numbers."""
+    """Round away the error that floating point adds to whole numbers."""
     return float(round(value)) if abs(value - round(value)) < 1e-6 else float(value)

@@ -72,7 +72,7 @@ def locate_steps(
 
 
 def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
-    """The locator's posteriors in its fixed field of view around a voxel of the image."""
+    """Compute the locator's posteriors in its fixed field of view around a voxel of the image."""
     seen, start, ends = field_of_view(model, image, centre)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
     seen = seen.to(device)
@@ -82,7 +82,7 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
 
 
 def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
-    """As `locate`, without flips and at 4 mm where the network can: for a look at many orientations."""
+    """Locate without flips and at 4 mm if the network can, to look at many orientations."""
     seen, start, ends = field_of_view(model, image, centre)
     with torch.inference_mode(), half_precision(device):
         posteriors = model.glance(seen.to(device))  # type: ignore[operator]
@@ -92,7 +92,7 @@ def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
 def field_of_view(
     model: nn.Module, image: np.ndarray, centre: np.ndarray
 ) -> tuple[torch.Tensor, np.ndarray, tuple[float, float]]:
-    """The locator's input (1, 1, X, Y, Z) around a voxel, the voxel where it starts, and its limits of intensity.
+    """Return the locator's input (1, 1, X, Y, Z) around a voxel, its first voxel, and its limits of intensity.
 
     Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
     """
@@ -109,13 +109,13 @@ def _head_shape(model: nn.Module) -> tuple[int, int, int]:
 
 
 def brain_box(coarse: torch.Tensor, values: Sequence[int], margin: int = 0) -> tuple[slice, slice, slice] | None:
-    """Box of the brain without CSF (which follows the spine) in posteriors (K, X, Y, Z); None where there is none."""
+    """Return the box of the brain without CSF (it follows the spine) in (K, X, Y, Z); None without any."""
     outside = coarse[0] + coarse[list(values).index(CSF)] if CSF in values else coarse[0]
     return bounding_box(largest_component((outside < 0.5).cpu().numpy()), margin)
 
 
 def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slice, slice] | None:
-    """What to refine: brain and CSF with a small margin, but not CSF far from the brain."""
+    """Return the box to refine: brain and CSF with a small margin, but not CSF far from the brain."""
     brain = brain_box(coarse, values, BRAIN_MARGIN_MM // 2)
     whole = bounding_box(largest_component((coarse[0] < 0.5).cpu().numpy()), CSF_MARGIN_MM // 2)
     if brain is None or whole is None:
@@ -198,7 +198,7 @@ def _doubled(classes: torch.Tensor) -> torch.Tensor:
 
 
 def _certain_outside(prior: torch.Tensor) -> torch.Tensor:
-    """Where the locator did not look, the prior is background."""
+    """Set the prior to background where the locator did not look."""
     missing = prior.sum(1) == 0
     if missing.any():
         prior = prior.clone()

@@ -61,7 +61,7 @@ class SegmentOptions:
 
 
 def make_options(**options) -> SegmentOptions:
-    """`SegmentOptions`, with a sentence about names that are not among them."""
+    """Make `SegmentOptions`; an unknown name is refused in one sentence."""
     known = [one.name for one in fields(SegmentOptions)]
     for name in options:
         if name not in known:

@@ -20,7 +20,7 @@ BETTER_BY = 0.1
 
 
 def score(coarse: torch.Tensor, values: Sequence[int], voxel_mm3: float = 8.0) -> float:
-    """How much posteriors look like a whole, sure brain: 0 (not at all) to 1.
+    """Score how much posteriors look like a whole, sure brain: 0 (not at all) to 1.
 
     The mean over structures of (mean posterior where it is high) x (closeness of the volume to the usual one).
 
@@ -82,7 +82,7 @@ def orientation_steps(
 
 
 def choose_reorientation(scores: Mapping[Reorientation, float]) -> tuple[Reorientation, list[str]]:
-    """The best rotation, and a sentence on it; the header's own is kept unless another is clearly better."""
+    """Choose the best rotation, with a sentence; the header's own is kept unless another is clearly better."""
     best = max(scores, key=lambda rotation: scores[rotation])
     if best.is_identity or scores[best] < scores[Reorientation()] + BETTER_BY / 2:
         return Reorientation(), []
@@ -96,7 +96,7 @@ def choose_reorientation(scores: Mapping[Reorientation, float]) -> tuple[Reorien
 def question_orientation(
     model, image: np.ndarray, coarse: torch.Tensor, device: torch.device, values: Sequence[int] | None = None
 ) -> Generator[Progress, None, list[str]]:
-    """Where the locator is unsure, look whether another orientation makes it sure: a sentence if so.
+    """Warn if the locator is unsure and another orientation makes it sure.
 
     Args:
         model: a network with a locator.

@@ -36,7 +36,7 @@ PROGRAM = "napari-synthseg"
 def plan_outputs(
     scans: Sequence[Path], out: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False
 ) -> list[Path]:
-    """The label file of each scan.
+    """Choose the label file of each scan.
 
     Raises:
         InputError: several scans for one file, a clash of names, an output that is an input, a name like that of
@@ -72,7 +72,7 @@ def plan_outputs(
 
 
 def check_target(target: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False) -> None:
-    """Refuses a label file if it, or what is written beside it, would replace what is no result of an earlier run.
+    """Refuse a label file if it, or a file beside it, would replace anything but results of an earlier run.
 
     Raises:
         InputError: it would.
@@ -85,7 +85,7 @@ def check_target(target: Path, *, preview: bool = False, posteriors: bool = Fals
 
 
 def check_earlier(target: Path, *others: Path) -> None:
-    """Refuses to replace what is no result of an earlier run: of such a one there is a record (.json) beside it.
+    """Refuse to replace anything but the result of an earlier run, which has a record (.json) beside it.
 
     Args:
         target: what is written, a label file or a mask.
@@ -104,12 +104,12 @@ def check_earlier(target: Path, *others: Path) -> None:
 
 
 def record_path(target: Path) -> Path:
-    """Where the record of a label file stands."""
+    """Return the path of a label file's record."""
     return target.with_name(f"{stem(target)}.json")
 
 
 def read_record(target: Path) -> dict[str, Any]:
-    """The record of a label file that this program wrote; empty if there is none."""
+    """Read the record of a label file that this program wrote; empty if there is none."""
     try:
         content = json.loads(record_path(target).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -118,17 +118,17 @@ def read_record(target: Path) -> dict[str, Any]:
 
 
 def picture_path(target: Path) -> Path:
-    """Where the picture of a label file stands."""
+    """Return the path of a label file's picture."""
     return target.with_name(f"{stem(target)}.png")
 
 
 def posteriors_path(target: Path) -> Path:
-    """Where the posteriors that belong to a label file stand."""
+    """Return the path of the posteriors of a label file."""
     return target.with_name(f"{stem(target).removesuffix('_dseg')}_probseg.nii.gz")
 
 
 def tissue_path(target: Path, name: str) -> Path:
-    """Where a tissue map that belongs to a label file stands."""
+    """Return the path of a tissue map of a label file."""
     return target.with_name(f"{stem(target).removesuffix('_dseg')}_desc-{name}_dseg.nii.gz")
 
 
@@ -187,12 +187,12 @@ def write_results(
 
 
 def _part_prefix(target: Path) -> str:
-    """How folders of a label file's unfinished results begin."""
+    """Return how the names of folders of unfinished results begin."""
     return f".segment-{zlib.crc32(target.name.encode()):08x}-"
 
 
 def remove_unfinished(target: Path) -> None:
-    """Remove what a process left that died while it wrote these results."""
+    """Remove unfinished results of a process that died while it wrote them."""
     if target.parent.is_dir():
         for path in target.parent.iterdir():
             if path.name.startswith(_part_prefix(target)):
@@ -200,13 +200,13 @@ def remove_unfinished(target: Path) -> None:
 
 
 def checksum(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file."""
+    """Return the size and SHA-256 of a file."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def resampled(scan: Volume, labels: Volume) -> Volume:
-    """A scan on the grid of labels."""
+    """Resample a scan to the grid of labels."""
     return resample_to(scan, labels.shape, labels.affine)
 
 
@@ -218,7 +218,7 @@ def _title(name: str, result: Segmentation) -> str:
 
 
 def result_record(result: Segmentation) -> dict:
-    """The run's record with the volumes and the quality of each structure."""
+    """Return the run's record with the volumes and the quality of each structure."""
     volumes = {name_of(result, value): round(mm3, 1) for value, mm3 in result.volumes.items()}
     quality = {name_of(result, value): round(one, 3) for value, one in result.quality.items()}
     total = None if math.isnan(result.intracranial_mm3) else round(result.intracranial_mm3, 1)
@@ -229,12 +229,12 @@ def result_record(result: Segmentation) -> dict:
 
 
 def name_of(result: Segmentation, value: int) -> str:
-    """What a structure of a result is called."""
+    """Return the name of a structure of a result."""
     return result.names[value].name if value in result.names else anatomy.name(value)
 
 
 def result_columns(result: Segmentation) -> dict[str, dict[int, str]]:
-    """What the table beside the labels says of each structure, beside its name and colour."""
+    """Return the columns of the table beside the labels, besides name and color."""
     columns = {
         "volume_mm3": {value: f"{mm3:.1f}" for value, mm3 in result.volumes.items()},
         "quality": {value: f"{one:.3f}" for value, one in result.quality.items()},

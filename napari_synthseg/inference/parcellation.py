@@ -38,7 +38,7 @@ class Parcels:
     shares: dict[int, float]
 
     def volumes(self, cortex_mm3: float) -> dict[int, float]:
-        """mm^3 by FreeSurfer value, given the volume of the cortex of both sides."""
+        """Return mm^3 by FreeSurfer value, given the volume of the cortex of both sides."""
         return {value: share * cortex_mm3 for value, share in self.shares.items()}
 
 
@@ -153,7 +153,7 @@ class SmoothedSink:
 
 
 def divide(labels: Volume, parcels: Parcels, soft: Posteriors) -> Volume:
-    """Labels with the cortex replaced by its parts; voxels of cortex take the part that is nearest.
+    """Replace the cortex by its parts; voxels of cortex take the nearest part.
 
     Args:
         labels: FreeSurfer values on the grid of `soft`.
@@ -175,7 +175,7 @@ def divide(labels: Volume, parcels: Parcels, soft: Posteriors) -> Volume:
 
 
 def _padded(array: torch.Tensor) -> torch.Tensor:
-    """Zeros added at the ends, so that the network takes the size."""
+    """Pad with zeros at the ends, so that the network takes the size."""
     after = [(-n) % MULTIPLE for n in reversed(array.shape)]
     return F.pad(array, [width for n in after for width in (0, n)]) if any(after) else array
 

@@ -44,7 +44,7 @@ class PatchGrid:
             yield start, tuple(weights[axis][i] for axis, i in enumerate(index))
 
     def _weights(self, axis: int) -> list[np.ndarray]:
-        """Ramps across the overlaps, one array a patch, that add up to one everywhere in the region."""
+        """Return ramps across the overlaps, one array a patch, that add up to one everywhere in the region."""
         starts, size, n = self.starts[axis], self.size[axis], self.shape[axis]
         position = np.arange(n)
         ramps = []
@@ -92,7 +92,7 @@ def _size(n: int, count: int, overlap: int, multiple: int) -> int:
 
 
 def _starts(n: int, size: int, count: int) -> tuple[int, ...]:
-    """Even first voxels, evenly spaced; a single patch is centered on the region, the last one reaches its end."""
+    """Return even first voxels, evenly spaced; a single patch is centered, the last one reaches the end."""
     if count == 1:
         return (-((size - n) // 4 * 2),)
     return tuple(-(-i * (n - size) // (2 * (count - 1))) * 2 for i in range(count))

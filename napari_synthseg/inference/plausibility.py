@@ -47,13 +47,13 @@ FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 
 def adult_range(value: int) -> tuple[float, float] | None:
-    """Plausible volume of a structure in mL, or None where none is known."""
+    """Return plausible volume of a structure in mL, or None where none is known."""
     name = anatomy.name(value)
     return ADULT_RANGES_ML.get(name.removeprefix("Left-").removeprefix("Right-"))
 
 
 def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None = None) -> list[str]:
-    """Sentences on missing structures, implausible volumes and an implausible total.
+    """Warn of missing structures, implausible volumes and an implausible total.
 
     Args:
         volumes: mm^3 by FreeSurfer value.
@@ -90,7 +90,7 @@ def _listing(items: Sequence[str], most: int = 6) -> str:
 
 
 def check_field_of_view(mask: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> list[str]:
-    """A sentence where the brain is cut by the edge of the scan.
+    """Warn if the brain is cut by the edge of the scan.
 
     Args:
         mask: (X, Y, Z) brain without CSF, in RAS at about 1 mm.
@@ -110,7 +110,7 @@ def check_field_of_view(mask: np.ndarray, start: Sequence[int], shape: Sequence[
 
 
 def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
-    """A sentence where a scan is too short to show a whole brain.
+    """Warn if a scan is too short to show a whole brain.
 
     Args:
         shape: (3,) voxels, in RAS.
@@ -135,7 +135,7 @@ def check_values(image: np.ndarray) -> list[str]:
 
 
 def check_intensities(image: np.ndarray, ct: bool) -> list[str]:
-    """A sentence where a scan that is not treated as CT looks like one (values near -1000 for air)."""
+    """Warn if a scan that is not treated as CT looks like one (values near -1000 for air)."""
     some = np.asarray(image)[::4, ::4, ::4]
     if not ct and np.mean(some < -300) > 0.05 and some.max() > 100:
         return ["The intensities look like Hounsfield units: if this is a CT scan, turn on 'CT scan' (--ct)."]

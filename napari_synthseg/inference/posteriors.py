@@ -44,7 +44,7 @@ class Posteriors:
         return (*self.grid.shape, len(self.values))
 
     def labels(self, hard: np.ndarray | None = None) -> Volume:
-        """The labels on the grid: linear interpolation of the posteriors, then argmax; exact where voxels coincide.
+        """Return the labels on the grid: interpolated posteriors, then argmax; exact where voxels coincide.
 
         Args:
             hard: (X, Y, Z) the labels of `data`, if they are known already.
@@ -59,13 +59,13 @@ class Posteriors:
         return Volume(self.grid.place(found, where, np.dtype(np.int16)), self.grid.affine)
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
-        """Any array on the voxels of `data` on the grid: the value of the nearest voxel, 0 beyond."""
+        """Return any array on the voxels of `data` on the grid: the value of the nearest voxel, 0 beyond."""
         where, coordinates = self._run()
         x, y, z = (np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(coordinates, self._size, strict=True))
         return self.grid.place(values[np.ix_(x, y, z)], where, values.dtype)
 
     def channel(self, value: int) -> Volume:
-        """One structure's posteriors on the grid, float32.
+        """Return one structure's posteriors on the grid, float32.
 
         Raises:
             ValueError: the network does not predict this value.
@@ -88,7 +88,7 @@ class Posteriors:
         return tuple(self.data.shape[1:])
 
     def _run(self, box: Box | None = None) -> tuple[list[slice], list[np.ndarray]]:
-        """The grid's voxels in a box of `data` (all of it), by working axis, and their coordinates in `data`."""
+        """Return the grid's voxels in a box of `data` (all of it), by working axis, and their coordinates in `data`."""
         box = box or tuple(slice(0, n) for n in self._size)  # type: ignore[assignment]
         every = [self.grid.coordinates(axis) - self.start[axis] for axis in range(3)]
         where = [inside(c, side.start, side.stop - side.start) for c, side in zip(every, box, strict=True)]  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ class Posteriors:
 
 
 def _compressing(file: BinaryIO, level: int | None) -> AbstractContextManager[BinaryIO]:
-    """Gzip on the way into a file (no name and time in it, so that equal content gives equal files), or nothing."""
+    """Compress on the way into a file (no name and time in it, so that equal content gives equal files), or not."""
     if level is None:
         return nullcontext(file)
     return gzip.GzipFile("", "wb", level, file, mtime=0)  # type: ignore[return-value]

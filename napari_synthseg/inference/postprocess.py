@@ -30,7 +30,7 @@ Box = tuple[slice, slice, slice]
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest component (6-connectivity) of a mask (X, Y, Z); an empty mask stays empty."""
+    """Return the largest component (6-connectivity) of a mask (X, Y, Z); an empty mask stays empty."""
     box = bounding_box(mask)
     out = np.zeros(mask.shape, bool)
     if box is None:
@@ -46,7 +46,7 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
-    """The smallest box around a mask (X, Y, Z), grown by `margin` voxels inside the array; None for an empty mask."""
+    """Return the smallest box around a mask (X, Y, Z), grown by `margin` voxels; None for an empty mask."""
     slices = []
     for axis in range(3):
         inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -70,7 +70,7 @@ def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD,
 
 
 def topological_groups(classes: Sequence[int]) -> list[list[int]]:
-    """The channels of each topological class but 0."""
+    """Return the channels of each topological class but 0."""
     return [[k for k, one in enumerate(classes) if one == number] for number in sorted(set(classes) - {0})]
 
 
@@ -86,19 +86,19 @@ def keep_group(posteriors: torch.Tensor, channels: Sequence[int], threshold: flo
 
 
 def _bits(posteriors: torch.Tensor) -> torch.Tensor:
-    """Posteriors as integers of the same order (they are never negative), which CPUs compare several times as fast."""
+    """View posteriors as integers of the same order (they are never negative), which CPUs compare much faster."""
     return posteriors.view(torch.int16 if posteriors.dtype == torch.float16 else torch.int32)
 
 
 def _kept(mask: np.ndarray, dilation: int, kind: torch.dtype) -> torch.Tensor:
-    """Where posteriors of a kind survive, given the voxels above the threshold: all bits set there, elsewhere none."""
+    """Return a mask of bits, given the voxels above the threshold: all set where posteriors survive, else none."""
     largest = largest_component(mask)
     keep = dilated(largest, dilation) & (~mask | largest) if dilation else largest
     return -torch.from_numpy(keep).to(torch.int16 if kind == torch.float16 else torch.int32)
 
 
 def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
-    """A mask grown by a cube of `voxels` to each side."""
+    """Dilate a mask by a cube of `voxels` to each side."""
     box = bounding_box(mask, voxels)
     out = mask.copy()
     if box is None:
@@ -131,7 +131,7 @@ def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray
     """Give enclosed voxels to what encloses them, in place.
 
     First the structures of `WITHOUT_HOLES`, each on its own; then, where the network predicts CSF (value 24),
-    background enclosed by the brain takes the best posterior among the structures, or a neighbour's label.
+    background enclosed by the brain takes the best posterior among the structures, or a neighbor's label.
 
     Args:
         posteriors: (K, X, Y, Z).
@@ -152,12 +152,12 @@ def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray
         if len(holes[0]):
             inside = posteriors[1:, holes[0], holes[1], holes[2]].float()
             found = torch.where(inside.amax(0) > 0, inside.argmax(0) + 1, 0).numpy()
-            changed += _assign(posteriors, labels, holes, _from_neighbours(labels, holes, found))
+            changed += _assign(posteriors, labels, holes, _from_neighbors(labels, holes, found))
     return changed
 
 
 def _holes(mask: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Indices of the voxels enclosed by a mask."""
+    """Return the indices of the voxels enclosed by a mask."""
     box = bounding_box(mask)
     if box is None:
         return (np.empty(0, int),) * 3
@@ -166,8 +166,8 @@ def _holes(mask: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(index + side.start for index, side in zip(found, box, strict=True))
 
 
-def _from_neighbours(labels: np.ndarray, where: tuple[np.ndarray, ...], found: np.ndarray) -> np.ndarray:
-    """`found`, channels of enclosed voxels, with those that are 0 taken from neighbours, from the border inwards."""
+def _from_neighbors(labels: np.ndarray, where: tuple[np.ndarray, ...], found: np.ndarray) -> np.ndarray:
+    """Fill zeros of `found`, channels of enclosed voxels, from neighbors, from the border inwards."""
     work = labels.copy()
     work[where] = found
     while (work[where] == 0).any():
@@ -244,7 +244,7 @@ def _kept_groups(values: Sequence[int], config: InferenceConfig) -> list[list[in
 
 
 def foreground(posteriors: torch.Tensor) -> torch.Tensor:
-    """Sum of all channels but the background, (X, Y, Z) float32."""
+    """Return the sum of all channels but the background, (X, Y, Z) float32."""
     flat = posteriors[1:].reshape(len(posteriors) - 1, -1)
     total = torch.empty(flat.shape[1], dtype=torch.float32)
     for some in _pieces(flat.shape[1]):
@@ -268,7 +268,7 @@ def best_channel(posteriors: torch.Tensor) -> np.ndarray:
 
 
 def _pieces(voxels: int) -> Generator[slice, None, None]:
-    """Runs of voxels of which all channels fit into a cache; at each the job may be stopped."""
+    """Yield runs of voxels of which all channels fit into a cache; at each the job may be stopped."""
     size = AT_A_TIME * torch.get_num_threads()
     for low in range(0, voxels, size):
         checkpoint()
@@ -281,12 +281,12 @@ def hard_labels(posteriors: torch.Tensor, values: Sequence[int]) -> np.ndarray:
 
 
 def soft_volumes(posteriors: torch.Tensor, values: Sequence[int], voxel_mm3: float) -> dict[int, float]:
-    """Volume of every structure in mm^3: sums of posteriors (in float64) times the volume of a voxel, no background."""
+    """Return the volume of every structure in mm^3: sums of posteriors (in float64) times the volume of a voxel."""
     return {int(v): s * voxel_mm3 for v, s in zip(values[1:], channel_sums(posteriors)[1:], strict=True)}
 
 
 def channel_sums(posteriors: torch.Tensor) -> list[float]:
-    """Sum of each channel of (K, X, Y, Z): over a few thousand voxels in float32, of those sums in float64."""
+    """Sum each channel of (K, X, Y, Z): over a few thousand voxels in float32, those sums in float64."""
     flat = posteriors.reshape(len(posteriors), -1)
     total = torch.zeros(len(flat), dtype=torch.float64)
     for some in _pieces(flat.shape[1]):

@@ -52,7 +52,7 @@ class Prepared:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def reoriented(self, rotation: Reorientation) -> Prepared:
-        """The scan with its axes re-read, for headers that do not match the anatomy."""
+        """Return the scan with its axes re-read, for headers that do not match the anatomy."""
         if rotation.is_identity:
             return self
         shape = self.image.shape
@@ -64,7 +64,7 @@ class Prepared:
         )
 
     def working_grid(self) -> Grid:
-        """The working grid, extended by whole voxels to the scan's whole field of view: the 1 mm output."""
+        """Return the working grid, extended by whole voxels to the scan's whole field of view: the 1 mm output."""
         low, high = [], []
         for axis in range(3):
             ends = self.source.coordinates(axis)[[0, -1]]
@@ -168,13 +168,13 @@ def rescale(image: np.ndarray, low: float = 1.0, high: float = 99.0) -> np.ndarr
 
 
 def limits(image: np.ndarray, low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
-    """Two percentiles of an image; its smallest and largest value where the percentiles coincide."""
+    """Return two percentiles of an image; its smallest and largest value where the percentiles coincide."""
     first, last = np.percentile(image, (low, high))
     return (float(first), float(last)) if last > first else (float(image.min()), float(image.max()))
 
 
 def between_limits(image: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """The image clipped to its limits, which become 0 and 1."""
+    """Clip an image to its limits, which become 0 and 1."""
     first, last = ends
     if not last > first:
         return np.zeros(image.shape, np.float32)
@@ -185,7 +185,7 @@ def between_limits(image: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 
 def pad_to(shape: Sequence[int], multiple: int = 32, minimum: int = 128) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How a volume is centred in the size a network takes.
+    """Return how a volume is centered in the size a network takes.
 
     Returns:
         The size (multiples of `multiple`, at least `minimum`) and the index in it of the volume's first voxel.
@@ -197,7 +197,7 @@ def pad_to(shape: Sequence[int], multiple: int = 32, minimum: int = 128) -> tupl
 def resample_coarse(
     image: np.ndarray, spacing: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Means over blocks of about 4 mm: the (x, y, z) array and the voxels of a block along each axis."""
+    """Average over blocks of about 4 mm: the (x, y, z) array and the voxels of a block along each axis."""
     step = tuple(max(1, min(n, round(COARSE_MM / s))) for n, s in zip(image.shape, spacing, strict=True))
     block = tuple(slice(0, (n // s) * s) for n, s in zip(image.shape, step, strict=True))
     data = torch.from_numpy(np.ascontiguousarray(image[block], dtype=np.float32))[None, None]
@@ -206,14 +206,14 @@ def resample_coarse(
 
 
 def foreground(coarse: np.ndarray) -> np.ndarray:
-    """The head in a coarse image: the largest component above half of Otsu's threshold."""
+    """Return the head in a coarse image: the largest component above half of Otsu's threshold."""
     low, high = np.percentile(coarse, (0.5, 99.5))
     clipped = np.clip(coarse, low, high)
     return largest_component(clipped > low + 0.5 * (otsu(clipped) - low))
 
 
 def otsu(values: np.ndarray, bins: int = 256) -> float:
-    """Otsu's threshold: the split of the histogram that separates two classes best."""
+    """Return Otsu's threshold: the split of the histogram that separates two classes best."""
     counts, edges = np.histogram(values, bins=bins)
     centres = (edges[:-1] + edges[1:]) / 2
     below, weighted = np.cumsum(counts), np.cumsum(counts * centres)
@@ -230,7 +230,7 @@ def otsu(values: np.ndarray, bins: int = 256) -> float:
 def head_box(
     coarse: np.ndarray, step: Sequence[int], *, shape: Sequence[int], spacing: Sequence[float] | np.ndarray
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First and one-past-last voxel of the head with a margin; the whole image where no sensible head is found."""
+    """Return the first and one-past-last voxel of the head with a margin; the whole image if no head is found."""
     box = bounding_box(foreground(coarse))
     whole = (0, 0, 0), tuple(shape)
     if box is None:
@@ -246,7 +246,7 @@ def head_box(
 
 
 def brain_centre(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
-    """A first guess of the middle of the brain, from the outline of the head alone.
+    """Guess the middle of the brain from the outline of the head alone.
 
     Args:
         image: (X, Y, Z), axes pointing right, anterior, superior.

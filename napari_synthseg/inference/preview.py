@@ -1,4 +1,4 @@
-"""A picture of a segmentation: slices in three planes with coloured outlines, to see at a glance whether it fits."""
+"""A picture of a segmentation: slices in three planes with colored outlines, to see at a glance whether it fits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_preview(path: Path | str, image: Volume, labels: Volume, *, columns: i
 
 
 def mosaic(image: Volume, labels: Volume, columns: int = 6) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """The picture (rows, columns, 3) uint8 and where its letters stand, (letter, x, y) in pixels from the top left."""
+    """Make the picture (rows, columns, 3) uint8, and its letters, (letter, x, y) in pixels from the top left."""
     image, labels = to_canonical(image), to_canonical(labels)
     mask = labels.data > 0
     box = bounding_box(mask) or tuple(slice(0, n) for n in mask.shape)
@@ -76,14 +76,14 @@ def mosaic(image: Volume, labels: Volume, columns: int = 6) -> tuple[np.ndarray,
 
 
 def _window(image: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """Intensities shown as black and white: those of what is labelled (on CT, the skull has many times the range)."""
+    """Return the intensities shown as black and white: those of the labels (on CT, the skull has a far wider range)."""
     low, high = np.percentile(image[mask] if mask.any() else image, (1, 99.5))
     spare = 0.1 * (high - low)
     return float(low - spare), float(high + spare)
 
 
 def _slices(side: slice, count: int) -> np.ndarray:
-    """Evenly spaced indices through a box, away from its ends."""
+    """Return evenly spaced indices through a box, away from its ends."""
     places = (np.arange(count) + 0.75) / (count + 0.5)
     return np.unique(np.clip((side.start + places * (side.stop - side.start)).astype(int), side.start, side.stop - 1))
 
@@ -97,7 +97,7 @@ def _tile(
     spacing: np.ndarray,
     window: tuple[float, float],
 ) -> np.ndarray:
-    """One slice in colour, (rows from the top, columns, 3) uint8."""
+    """Draw one slice in color, (rows from the top, columns, 3) uint8."""
     across, right, up = axes
     where = list(view)
     where[across] = slice(index, index + 1)

@@ -63,7 +63,7 @@ def score_steps(
 
 
 def grouped(winners: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Numbers of channels as numbers of quality groups, uint8; what is in no group is background."""
+    """Map channel numbers to quality groups, uint8; channels in no group become background."""
     table = np.zeros(len(values), np.uint8)
     for number, members in enumerate(anatomy.QUALITY_GROUPS.values()):
         table[np.isin(values, members)] = number
@@ -89,5 +89,5 @@ def cube_around_brain(groups: np.ndarray, ignored: np.ndarray, side: int = SIDE)
 
 
 def _ignored(values: Sequence[int]) -> list[int]:
-    """Channels of the background and of CSF, which follows the spine."""
+    """Return the channels of the background and of CSF, which follows the spine."""
     return [channel for channel, value in enumerate(values) if value in (0, 24)]

@@ -40,7 +40,7 @@ def slab_steps(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Generator[Progress, None, None]:
-    """Posteriors of a whole volume, handed on slab after slab; a report after each of them.
+    """Compute posteriors of a whole volume, handed on slab after slab; a report after each of them.
 
     Args:
         model: in evaluation mode.
@@ -94,7 +94,7 @@ def slab_steps(
 
 
 def slab_height(shape: tuple[int, int, int], width: int, budget: int = SLAB_BYTES) -> int:
-    """Planes of a slab: an even number, four or more (a convolution's edges must be inside one)."""
+    """Return the planes of a slab: an even number, four or more (a convolution's edges must be inside one)."""
     return min(shape[0], max(4, budget // (4 * width * shape[1] * shape[2]) // 2 * 2))
 
 
@@ -183,7 +183,7 @@ class Rows:
         return self.flush(None)
 
     def flush(self, planes: torch.Tensor | None) -> torch.Tensor:
-        """The last planes, after some more from what comes before (None: nothing comes before)."""
+        """Return the last planes, after some more from the layer before (None: nothing comes before)."""
         for convolution in self.convolutions:
             late = convolution.end() if planes is None else torch.cat([convolution.add(planes), convolution.end()])
             planes = F.elu(late, inplace=True)
@@ -219,7 +219,7 @@ class JoinedRows:
 
 
 def _last_layer(model: EncoderDecoder) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last 1^3 convolution with the batch norm before it folded in: (F, K) and (K,)."""
+    """Fold the last batch norm into the 1^3 convolution behind it: (F, K) and (K,)."""
     norm: nn.BatchNorm3d = model.up[-1].norm  # type: ignore[assignment]
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator, union-attr]
     shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]

@@ -109,7 +109,7 @@ def around_brain(
 
 
 def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True, smooth: bool = True) -> torch.Tensor:
-    """SynthSeg's test-time procedure: network, smoothing, mean over the scan and its mirror image.
+    """Run SynthSeg's test-time procedure: network, smoothing, mean over the scan and its mirror image.
 
     Args:
         model: a U-Net with `labels`.
@@ -129,7 +129,7 @@ def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True,
 
 
 def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
-    """Gaussian of sigma 0.5 cut at 3 voxels an axis, zeros beyond the edge; (B, K, X, Y, Z)."""
+    """Smooth (B, K, X, Y, Z) by a Gaussian of sigma 0.5 cut at 3 voxels an axis, zeros beyond the edge."""
     taps = smoothing_taps()
     for axis in (2, 3, 4):
         checkpoint()
@@ -142,7 +142,7 @@ def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
 
 
 def smoothing_taps() -> tuple[float, float, float]:
-    """Weights of a voxel's neighbour, of the voxel, and of its other neighbour."""
+    """Return the weights of a voxel's neighbor, of the voxel, and of its other neighbor."""
     side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
     return side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side)
 

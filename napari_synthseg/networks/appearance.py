@@ -25,7 +25,7 @@ VAGUE_STD = 0.2
 def with_evidence(
     start: torch.Tensor, image: torch.Tensor, appearance: torch.Tensor, weight: torch.Tensor | float = 1.0
 ) -> torch.Tensor:
-    """Log prior plus weighted log likelihood of each label's Gaussian, up to a constant: the E-step before its softmax.
+    """Add weighted log likelihoods of each label's Gaussian to a log prior: the E-step before its softmax.
 
     The quadratic in the intensity is evaluated by Horner's rule. Likelihoods are cut off below, as if a few voxels of
     every label could look like anything: no intensity rules a label out by itself.
@@ -48,7 +48,7 @@ def with_evidence(
 
 
 def sampled(volume: torch.Tensor) -> torch.Tensor:
-    """Every `STRIDE`-th voxel of (B, C, X, Y, Z) along each axis, float32."""
+    """Return every `STRIDE`-th voxel of (B, C, X, Y, Z) along each axis, float32."""
     return volume[..., ::STRIDE, ::STRIDE, ::STRIDE].float()
 
 
@@ -73,7 +73,7 @@ def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int
 
 
 def _moments(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted means and variances; x (B, 1, N), weights (B, K, N) -> (B, K, 2)."""
+    """Return the weighted means and variances; x (B, 1, N), weights (B, K, N) -> (B, K, 2)."""
     count = weights.sum(2)
     everywhere = x.mean(2)
     mean = ((weights @ x.transpose(1, 2))[..., 0] + VAGUE_VOXELS * everywhere) / (count + VAGUE_VOXELS)

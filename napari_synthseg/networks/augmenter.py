@@ -34,7 +34,7 @@ class Strength(nn.Module):
         self.ends = nn.Parameter(torch.tensor([start * (1 - SPREAD), start * (1 + SPREAD)] if varying else [start]))
 
     def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Deviations of a batch, (B, 1, 1, ...) as many axes as the images have."""
+        """Draw deviations for a batch: (B, 1, 1, ...) with as many axes as the images."""
         where = torch.rand(len(images), generator=generator, dtype=images.dtype).to(images.device)
         ends = self.ends.to(images.dtype)
         return (ends[0] + where * (ends[-1] - ends[0])).view(-1, *[1] * (images.dim() - 1))
@@ -131,12 +131,12 @@ Augmenter = Unchanged | Noise | NoiseAndBias | UNetAndNoise
 
 
 def drawn(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Standard normal numbers from a CPU generator, of an image's kind and on its device."""
+    """Draw standard normal numbers from a CPU generator, of an image's kind and on its device."""
     return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
 def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bool = False) -> Augmenter:
-    """An augmenter by name.
+    """Build an augmenter by name.
 
     Args:
         name: "none", "noise", "bias" (noise and bias field) or "unet" (small U-Net and noise).

@@ -76,7 +76,7 @@ def as_channels(classes: torch.Tensor, count: int, dtype: torch.dtype = torch.fl
 
 
 def beside(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
-    """S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue maps."""
+    """Return S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue maps."""
     return torch.cat([image, tissues.to(image.dtype)], 1)
 
 
@@ -111,7 +111,7 @@ class GuidedLocator(nn.Module):
         self.n_labels = n_labels
 
     def train(self, mode: bool = True) -> GuidedLocator:
-        """As of any module, but the denoiser stays as prediction needs it: whoever trains it says so."""
+        """Set the training mode of all but the denoiser, which stays as prediction needs it."""
         super().train(mode)
         self.denoiser.eval()
         return self
@@ -144,11 +144,11 @@ class GuidedLocator(nn.Module):
         return self.s2.trunk(with_tissues(image, denoised))
 
     def bias(self, shape: Sequence[int]) -> torch.Tensor | float:
-        """S2's positional term."""
+        """Return S2's positional term."""
         return self.s2.bias(shape)
 
     def logits_at(self, features: torch.Tensor, position: int) -> torch.Tensor:
-        """S2's logits of one of the eight sub-voxel positions."""
+        """Return S2's logits of one of the eight sub-voxel positions."""
         return self.s2.logits_at(features, position)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -192,13 +192,13 @@ class RobustLocateRefine(LocateRefine):
     def locate_averaged(
         self, image: torch.Tensor, order: Sequence[int] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """As of any `LocateRefine`, with the tissue maps of S1 and the denoiser (not those of the mirror image)."""
+        """Compute posteriors and the tissue maps of S1 and the denoiser (not those of the mirror image)."""
         s1, denoised = self.locator.tissues(image)
         classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
         return located(self, image, order, denoised), classes
 
     def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Posteriors of the three networks.
+        """Return the posteriors of the three networks.
 
         Args:
             image: (B, 1, X, Y, Z) at 1 mm in [0, 1], of any size; the middle 192 x 224 x 192 voxels are looked at, and
@@ -223,13 +223,13 @@ class RobustLocateRefine(LocateRefine):
 
 
 def with_tissues(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
-    """S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue probabilities."""
+    """Return S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue probabilities."""
     both = torch.cat([image, tissues.to(image.dtype)], 1)
     return both.contiguous(memory_format=torch.channels_last_3d)
 
 
 def fitted(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """The middle of (B, C, X, Y, Z), cut or padded with zeros to a shape; back and forth ends where it began."""
+    """Return the middle of (B, C, X, Y, Z), cut or padded with zeros to a shape; back and forth ends where it began."""
     pads: list[int] = []
     for n, m in zip(reversed(volume.shape[2:]), reversed(tuple(shape)), strict=True):
         low = m // 2 - n // 2
@@ -238,6 +238,6 @@ def fitted(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def background_beyond(posteriors: torch.Tensor) -> torch.Tensor:
-    """Posteriors (B, C, X, Y, Z) with the first channel at 1 where all are 0; in place."""
+    """Set the first channel of (B, C, X, Y, Z) posteriors to 1 where all are 0, in place."""
     posteriors[:, 0][posteriors.sum(1) == 0] = 1.0
     return posteriors

@@ -49,7 +49,7 @@ class _InstanceNorm(torch.autograd.Function):
 
 
 def _twice(x: torch.Tensor, weight: torch.Tensor, eps: float, dy: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Gradients of the norm for image, scale and shift, differentiable in their turn."""
+    """Return the gradients of the norm for image, scale and shift, differentiable in their turn."""
     axes = tuple(range(2, x.dim()))
     centred = x - x.mean(axes, keepdim=True)
     rstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
@@ -92,7 +92,7 @@ With two coarse taps (voxels i - 1 and i) the positions are 2i - 1 and 2i; with 
 
 
 def folded(weight: torch.Tensor) -> torch.Tensor:
-    """The kernels of the eight positions.
+    """Return the kernels of the eight positions.
 
     Args:
         weight: (F, C, k, k, k), k 3 or 5.
@@ -106,12 +106,12 @@ def folded(weight: torch.Tensor) -> torch.Tensor:
 
 
 def convolve_upsampled(x: torch.Tensor, kernels: torch.Tensor, *, padded: bool = False) -> torch.Tensor:
-    """The convolution ('same', zeros beyond the edges) of x upsampled by two.
+    """Convolve x upsampled by two ('same', zeros beyond the edges).
 
     Args:
         x: (1, C, X, Y, Z).
         kernels: as `folded` gives them.
-        padded: x brings its neighbours along the first axis itself, so that what comes out is shorter there: of X + 1
+        padded: x brings its neighbors along the first axis itself, so that what comes out is shorter there: of X + 1
             voxels of two taps, the 2 X positions between their middles; of X + 2 of three taps, the 2 X inner ones.
 
     Returns:

@@ -99,7 +99,7 @@ class LocateRefine(nn.Module):
     def locate_averaged(
         self, image: torch.Tensor, order: Sequence[int] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Posteriors of the locator, averaged with those of the mirror image.
+        """Compute posteriors of the locator, averaged with those of the mirror image.
 
         Args:
             image: (1, 1, X, Y, Z) at 2 mm in [0, 1].
@@ -117,7 +117,7 @@ class LocateRefine(nn.Module):
         appearance: torch.Tensor,
         order: Sequence[int] | None,
     ) -> torch.Tensor:
-        """As `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16."""
+        """Compute `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16."""
         return refined(self, image, prior, appearance, order)
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,7 @@ class LocateRefine(nn.Module):
         return self.locator(image).float().softmax(1)
 
     def appearance(self, image: torch.Tensor, posteriors: torch.Tensor) -> torch.Tensor:
-        """What each label looks like in a scan.
+        """Estimate the intensities of each label in a scan.
 
         Args:
             image: (B, 1, 96, 112, 96) at 2 mm in [0, 1].
@@ -137,7 +137,7 @@ class LocateRefine(nn.Module):
         return fit_appearance(sampled(image), log_prior(sampled(posteriors)))
 
     def refine(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
-        """Posteriors at 1 mm.
+        """Compute posteriors at 1 mm.
 
         Args:
             image: (B, 1, X, Y, Z) at 1 mm in [0, 1], rescaled as the image that was located.
@@ -157,7 +157,7 @@ class LocateRefine(nn.Module):
 
 
 def log_prior(prior: torch.Tensor) -> torch.Tensor:
-    """What the refiner starts from: the logarithm of the locator's posteriors, never below a floor."""
+    """Return the logarithm of the locator's posteriors, never below a floor: the refiner starts from it."""
     k = prior.shape[1]
     return torch.log(prior.float() * (1.0 - PRIOR_FLOOR) + PRIOR_FLOOR / k)
 
@@ -228,7 +228,7 @@ def refined(
 
 
 def _as_computed(x: torch.Tensor) -> torch.Tensor:
-    """In the precision that convolutions would turn it into: moved about in half the time, if that is the lower one."""
+    """Cast to the precision that convolutions would use: if that is the lower one, it is moved in half the time."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
@@ -244,7 +244,7 @@ def _posteriors(
     terms: Callable[[int, slice], Sequence[torch.Tensor]],
     order: Sequence[int] | None,
 ) -> torch.Tensor:
-    """Softmax of head(features) + term at all eight positions, the mean over the passes.
+    """Return the softmax of head(features) + term at all eight positions, averaged over the passes.
 
     On the CPU a few slices are worked on at a time, so that what is between the features and the posteriors (K float32
     numbers a voxel, a dozen times over) never leaves the caches: half of the time of doing it for all at once.

@@ -61,7 +61,7 @@ class MaskedAutoencoder(nn.Module):
         return (self.edge // PATCH) ** 3
 
     def encode(self, image: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """The encoder on the visible patches.
+        """Encode the visible patches.
 
         Args:
             image: (B, 1, X, Y, Z) in [0, 1]; what is masked has no influence.
@@ -79,7 +79,7 @@ class MaskedAutoencoder(nn.Module):
         return vit.norm(x), [states[depth] for depth in self.depths]  # type: ignore[operator]
 
     def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Reconstruct.
+        """Reconstruct all patches.
 
         Args:
             image: (B, 1, X, Y, Z) in [0, 1].
@@ -115,19 +115,19 @@ def patches(image: torch.Tensor) -> torch.Tensor:
 
 
 def whole(parts: torch.Tensor, edge: int) -> torch.Tensor:
-    """The inverse of `patches` for cubes: (B, N, 16^3) -> (B, 1, edge, edge, edge)."""
+    """Return the inverse of `patches` for cubes: (B, N, 16^3) -> (B, 1, edge, edge, edge)."""
     n = edge // PATCH
     cut = parts.reshape(len(parts), n, n, n, PATCH, PATCH, PATCH).permute(0, 1, 4, 2, 5, 3, 6)
     return cut.reshape(len(parts), 1, edge, edge, edge)
 
 
 def masked_error(predicted: torch.Tensor, wanted: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean squared error over the voxels of masked patches alone; (B, N, V) each, and (B, N) bool."""
+    """Return the mean squared error over the voxels of masked patches alone; (B, N, V) each, and (B, N) bool."""
     return F.mse_loss(predicted[mask].float(), wanted[mask].float())
 
 
 def normalised(parts: torch.Tensor) -> torch.Tensor:
-    """Every patch with mean 0 and variance 1; (B, N, V)."""
+    """Scale every patch to mean 0 and variance 1; (B, N, V)."""
     return (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, keepdim=True) + 1e-6).sqrt()
 
 
@@ -184,7 +184,7 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def contrastive_loss(first: torch.Tensor, second: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
-    """SimCLR's loss (NT-Xent): of two views of each crop, which belong together.
+    """Return SimCLR's loss (NT-Xent) of pairs of views of the same crops.
 
     Args:
         first: (B, C) vectors of one view of each crop, B at least 2.

@@ -75,7 +75,7 @@ def drawn_prompts(
     boxes: torch.Tensor | None = None,
     masks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The mask prompt with boxes and points drawn on it: what is unknown is 0.
+    """Draw boxes and points on the mask prompt; where nothing is known it is 0.
 
     Args:
         side: of the square frame (or a window of it), pixels.
@@ -107,7 +107,7 @@ def drawn_prompts(
 
 
 def nearest(at: torch.Tensor, points: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Distance of every cell from the nearest chosen point.
+    """Return the distance of every cell from the nearest chosen point.
 
     Args:
         at: (n,) positions of the cells along both axes.

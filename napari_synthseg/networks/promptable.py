@@ -82,7 +82,7 @@ class ExactNorm(LayerNorm2d):
 
 
 def neck(width: int) -> nn.Sequential:
-    """SAM's way from the channels of an encoder to those of the embedding."""
+    """Build SAM's projection from the channels of an encoder to those of the embedding."""
     return nn.Sequential(
         nn.Conv2d(width, CHANNELS, 1, bias=False),
         ExactNorm(CHANNELS),
@@ -169,11 +169,11 @@ class Promptable(nn.Module):
         return cls(card["encoder"], card.get("image_size", IMAGE_SIZE), card.get("draws_prompts", False))
 
     def parts(self) -> nn.ModuleDict:
-        """What is trained while the image encoder stays as it is, under the names that it has in the whole."""
+        """Return the modules that are trained while the image encoder is frozen, under their names in the whole."""
         return nn.ModuleDict({"prompt_encoder": self.prompt_encoder, "mask_decoder": self.mask_decoder})
 
     def encode(self, images: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
-        """Embeddings of images, returned as float32 whatever they were computed in.
+        """Embed images; the result is float32 whatever it was computed in.
 
         Args:
             images: (B, 3, H, W), red, green and blue in 0-255; the longer of H and W is `image_size`.
@@ -199,7 +199,7 @@ class Promptable(nn.Module):
         boxes: torch.Tensor | None = None,
         masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Masks of B prompts on one image.
+        """Decode the masks of B prompts on one image.
 
         Args:
             embedding: (1, 256, h, w) from `encode`.
@@ -219,7 +219,7 @@ class Promptable(nn.Module):
 
 
 def vit_encoder(size: VitSize, image_size: int = IMAGE_SIZE) -> ImageEncoderViT:
-    """SAM's ViT image encoder; the memory that its attention takes is bounded."""
+    """Build SAM's ViT image encoder with attention in bounded memory."""
     encoder = ImageEncoderViT(
         img_size=image_size,
         patch_size=STRIDE,
@@ -270,7 +270,7 @@ class FrozenEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings of grey images.
+        """Embed gray images.
 
         Args:
             images: (B, H, W) in [0, 1]; the longer of H and W is the model's image size.

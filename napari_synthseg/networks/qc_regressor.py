@@ -64,7 +64,7 @@ class QualityRegressor(nn.Module):
         return self.below(F.max_pool3d(self.down[0](groups), 2, ceil_mode=True))
 
     def below(self, x: torch.Tensor) -> torch.Tensor:
-        """What is left to do once the first level is done and halved: (B, F, X/2, Y/2, Z/2) -> (B, G)."""
+        """Run the levels below the first, once that is done and halved: (B, F, X/2, Y/2, Z/2) -> (B, G)."""
         for level in list(self.down)[1:]:
             x = F.max_pool3d(level(x), 2, ceil_mode=True)
         return F.relu(self.final1(F.relu(self.final0(x)))).mean((2, 3, 4))

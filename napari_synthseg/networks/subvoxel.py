@@ -93,7 +93,7 @@ class SubvoxelUNet(nn.Module):
         return self.body(x if self.prior is None else x + self.prior(prior))
 
     def body(self, x: torch.Tensor) -> torch.Tensor:
-        """The trunk behind its stem: (B, F, X, Y, Z), what stem and prior give together -> the same shape."""
+        """Run the trunk behind its stem: (B, F, X, Y, Z), the sum of stem and prior -> the same shape."""
         x = F.relu(x)
         skips = []
         for i, encoder in enumerate(self.encoders):
@@ -109,20 +109,20 @@ class SubvoxelUNet(nn.Module):
         return x
 
     def bias(self, shape: Sequence[int]) -> torch.Tensor | float:
-        """The positional term of the logits on the trunk's grid, (1, K, X, Y, Z), or 0."""
+        """Return the positional term of the logits on the trunk's grid, (1, K, X, Y, Z), or 0."""
         if self.position is None:
             return 0.0
         return F.interpolate(self.position, size=tuple(shape), mode="trilinear", align_corners=False)
 
     def logits_at(self, features: torch.Tensor, position: int) -> torch.Tensor:
-        """Logits of one of the eight sub-voxel positions, (B, K, X, Y, Z); `position` = 4 dx + 2 dy + dz."""
+        """Return the logits of one of the eight sub-voxel positions, (B, K, X, Y, Z); `position` = 4 dx + 2 dy + dz."""
         k = self.n_labels
         w = self.head.weight[position * k : (position + 1) * k]
         b = self.head.bias[position * k : (position + 1) * k] if self.head.bias is not None else None
         return F.conv3d(features, w, b) + self.bias(features.shape[2:])
 
     def forward(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits at the input's resolution.
+        """Compute logits at the input's resolution.
 
         Args:
             image: (B, C, X, Y, Z) in [0, 1]; sizes are multiples of `multiple`.
@@ -140,5 +140,5 @@ class SubvoxelUNet(nn.Module):
 
 
 def subvoxel(volume: torch.Tensor, position: int) -> torch.Tensor:
-    """Every second voxel of the last three axes, starting at sub-voxel position 4 dx + 2 dy + dz."""
+    """Return every second voxel of the last three axes, starting at sub-voxel position 4 dx + 2 dy + dz."""
     return volume[..., position >> 2 :: 2, (position >> 1) & 1 :: 2, position & 1 :: 2]

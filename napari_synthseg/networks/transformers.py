@@ -68,11 +68,11 @@ class Transformer(nn.Module):
         return self.logits(image).softmax(1)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """The encoder's, which fine-tuning moves more slowly."""
+        """Return the encoder's parameters, which fine-tuning moves more slowly."""
         return self.encoder.parameters()
 
     def encoder_state(self) -> dict[str, torch.Tensor]:
-        """The encoder's weights, as `load_encoder` takes them."""
+        """Return the encoder's weights, as `load_encoder` takes them."""
         return {key: value.detach().clone() for key, value in self.encoder.state_dict().items()}
 
     def load_encoder(self, state: Mapping[str, torch.Tensor], name: str = "given") -> None:
@@ -206,7 +206,7 @@ class SwinUnetr(Transformer):
 
 
 def vision_transformer(edge: int, hidden: int, mlp: int, heads: int, layers: int) -> nn.Module:
-    """The encoder of a UNETR alone: (B, 1, edge, edge, edge) -> its last state, and those after each block.
+    """Build the encoder of a UNETR: (B, 1, edge, edge, edge) -> its last state, and those after each block.
 
     Raises:
         InputError: MONAI is not installed.

@@ -51,7 +51,7 @@ class Level(nn.Module):
         return x
 
     def join(self, skip: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-        """The same of (skip, x upsampled by two), which is not made: for prediction, where memory counts."""
+        """Run the level on (skip, x upsampled by two) without making the upsampled image, to save memory."""
         weight, bias, edge = self.conv0.weight, self.conv0.bias, self.conv0.kernel_size[0]
         own = weight.shape[1] - x.shape[1]
         out = convolve_upsampled(x, folded(weight[:, own:]))
@@ -122,12 +122,12 @@ class EncoderDecoder(nn.Module):
     # The top level apart from the others, so that it can be computed in slabs (it holds nearly all of the memory).
 
     def enter(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The top level on the way down: (B, C, X, Y, Z) -> its features (before the norm), and half-size ones."""
+        """Run the top level on the way down: (B, C, X, Y, Z) -> its features (before the norm), and half-size ones."""
         skip = self.down[0](image)
         return skip, F.max_pool3d(self.down[0].norm(skip), 2)  # type: ignore[operator]
 
     def deep(self, x: torch.Tensor) -> torch.Tensor:
-        """All the levels below the top one, down and up: (B, F0, X/2, ...) -> (B, F1, X/2, ...)."""
+        """Run all levels below the top one, down and up: (B, F0, X/2, ...) -> (B, F1, X/2, ...)."""
         skips: list[torch.Tensor | None] = []
         for i in range(1, self.levels):
             x = self.down[i](x)
@@ -142,7 +142,7 @@ class EncoderDecoder(nn.Module):
         return x
 
     def leave(self, skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """The top level on the way up: its features from the way down and what `deep` gave -> (B, K, X, Y, Z)."""
+        """Run the top level on the way up, from its features and the output of `deep` -> (B, K, X, Y, Z)."""
         return self.likelihood(self._climb(self.up[-1], skip if 0 in self.connected else None, x))
 
     @staticmethod

@@ -43,14 +43,14 @@ LARGEST = 1_000_000
 
 
 def data_folder() -> Path:
-    """Where the user's own runs and the weights that came of them are kept; NAPARI_SYNTHSEG_DATA overrides it."""
+    """Return the folder of the user's own runs and their weights; NAPARI_SYNTHSEG_DATA overrides it."""
     import platformdirs
 
     return Path(os.environ.get("NAPARI_SYNTHSEG_DATA") or platformdirs.user_data_dir("napari-synthseg", False))
 
 
 def cache_folder() -> Path:
-    """Where imported and copied weights are kept; NAPARI_SYNTHSEG_CACHE overrides it."""
+    """Return the folder of imported and copied weights; NAPARI_SYNTHSEG_CACHE overrides it."""
     import platformdirs
 
     return Path(os.environ.get("NAPARI_SYNTHSEG_CACHE") or platformdirs.user_cache_dir("napari-synthseg"))
@@ -65,7 +65,7 @@ def use_folder(folder: Path | str | None) -> None:
 
 
 def folders() -> list[Path]:
-    """Folders searched for weights, first one first."""
+    """Return the folders searched for weights, in order."""
     given, freesurfer = os.environ.get("NAPARI_SYNTHSEG_WEIGHTS"), os.environ.get("FREESURFER_HOME")
     return [
         *([Path(given).expanduser()] if given else []),
@@ -78,7 +78,7 @@ def folders() -> list[Path]:
 
 
 def own_name(name: str) -> str:
-    """A name for new weights that nobody mixes up with those that are shipped: "my-" stands before a name of theirs."""
+    """Return a name for new weights that cannot collide with a shipped model: "my-" is put before such a name."""
     return f"my-{name}" if (_shipped_folder() / f"{name}.safetensors").exists() else name
 
 
@@ -110,7 +110,7 @@ def available(roles: Collection[str] = ("segmenter",)) -> list[dict[str, Any]]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The weights file of a name or path.
+    """Return the weights file of a name or path.
 
     Raises:
         InputError: if there is none; the message lists what there is.
@@ -130,7 +130,7 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def find_robust() -> Path:
-    """The first weights file of a robust network: of this program's own, else of the official ones.
+    """Return the first weights file of a robust network: of this program's own, else of the official ones.
 
     Raises:
         InputError: there is none.
@@ -144,7 +144,7 @@ def find_robust() -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Checksum of a file."""
+    """Return the checksum of a file."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -223,5 +223,5 @@ def _whole(number: Any, low: int, high: int) -> bool:
 
 
 def _by_value(entries: Any) -> bool:
-    """Whether something is a dictionary whose keys are whole numbers."""
+    """Return whether something is a dictionary whose keys are whole numbers."""
     return isinstance(entries, dict) and all(key.isascii() and key.isdigit() and len(key) < 6 for key in entries)

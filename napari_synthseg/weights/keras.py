@@ -87,7 +87,7 @@ class Layers:
             self._places[name] = item.name
 
     def _check(self, array: Any) -> None:
-        """Nothing is read from other files, and no more than the file can hold."""
+        """Refuse arrays in other files, and more numbers than the file can hold."""
         if getattr(array, "external", None) or getattr(array, "is_virtual", False):
             raise InputError(f"{self.path.name} takes its numbers from other files: give one that holds them itself.")
         self._claimed += math.prod(array.shape) * array.dtype.itemsize
@@ -106,11 +106,11 @@ class Layers:
         return list(dict.fromkeys(name.split("/")[0] for name in self.shapes))
 
     def has(self, prefix: str) -> bool:
-        """Whether the name of a layer begins like this."""
+        """Return whether the name of a layer begins like this."""
         return any(name.startswith(prefix) for name in self.shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of the array `layer/what`.
+        """Return the shape of the array `layer/what`.
 
         Raises:
             InputError: there is none.
@@ -120,7 +120,7 @@ class Layers:
         return self.shapes[name]
 
     def get(self, name: str) -> np.ndarray:
-        """The array `layer/what`; kernels (X, Y, Z, in, out) come as (out, in, X, Y, Z).
+        """Return the array `layer/what`; kernels (X, Y, Z, in, out) come as (out, in, X, Y, Z).
 
         Raises:
             InputError: it is missing, damaged, or not made of finite numbers.
@@ -137,7 +137,7 @@ class Layers:
 
 
 def _what_it_is(path: Path) -> str:
-    """One sentence on a file that h5py cannot open."""
+    """Describe a file that h5py cannot open, in one sentence."""
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -155,8 +155,8 @@ REFERENCE = "reference"
 """The preset on the cards of weights that were trained, and are run, with the reference implementation."""
 
 
-def recognise(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, Any]:
-    """The card of the network in a file.
+def recognize(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, Any]:
+    """Make the card of the network in a file.
 
     Args:
         layers: of the file.
@@ -191,7 +191,7 @@ def recognise(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, 
 
 
 def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, Any]:
-    """The card of a U-Net whose layers' names begin with `prefix`."""
+    """Make the card of a U-Net whose layers' names begin with `prefix`."""
     kernel = layers.shape(f"{prefix}_conv_downarm_0_0/kernel")
     if len(kernel) != 5 or kernel[:3] != (3, 3, 3):
         raise InputError(f"{layers.path.name} has kernels of shape {kernel} where SynthSeg's U-Net has 3 x 3 x 3.")
@@ -205,7 +205,7 @@ def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, A
 
 
 def denoiser_card(layers: Layers, prefix: str = "l2l") -> dict[str, Any]:
-    """The card of a denoiser: which levels have skip connections shows in the shapes of their kernels."""
+    """Make the card of a denoiser; the shapes of its kernels show which levels have skip connections."""
     kernel = layers.shape(f"{prefix}_conv_downarm_0_0/kernel")
     levels = count_levels(layers, prefix)
     widths = [layers.shape(f"{prefix}_conv_downarm_{i}_0/kernel")[4] for i in range(levels)]
@@ -224,12 +224,12 @@ def denoiser_card(layers: Layers, prefix: str = "l2l") -> dict[str, Any]:
 
 
 def count_levels(layers: Layers, prefix: str) -> int:
-    """How many levels the encoder has."""
+    """Count the levels of the encoder."""
     return sum(f"{prefix}_conv_downarm_{i}_0/kernel" in layers for i in range(12))
 
 
 def outputs_of(layers: Layers, prefix: str) -> int:
-    """How many channels come out of a U-Net."""
+    """Count the output channels of a U-Net."""
     return layers.shape(f"{prefix}_likelihood/bias")[0]
 
 
@@ -297,7 +297,7 @@ def _quality(layers: Layers) -> dict[str, Any]:
 
 
 def _checked(layers: Layers, labels: Sequence[int], outputs: int) -> tuple[int, ...]:
-    """The labels, if there are as many as channels."""
+    """Return the labels if there are as many as channels."""
     if len(labels) != outputs:
         raise InputError(f"{layers.path.name} predicts {outputs} labels, not {len(labels)}: give the list that fits.")
     return tuple(int(value) for value in labels)
@@ -314,17 +314,17 @@ def _foreign(layers: Layers) -> str:
 
 
 def describe(path: Path | str, labels: Sequence[int] | None = None) -> dict[str, Any]:
-    """The card of the network in a file, from its layers' shapes alone.
+    """Return the card of the network in a file, from its layers' shapes alone.
 
     Raises:
         InputError: the file holds no network of SynthSeg; the sentence says what it is.
     """
     with Layers(Path(path)) as layers:
-        return recognise(layers, labels)
+        return recognize(layers, labels)
 
 
 def read_labels(path: Path) -> tuple[int, ...]:
-    """Sorted values of a list of labels, as SynthSeg keeps them: a `.npy` file, or a text file of numbers.
+    """Read a sorted list of labels, as SynthSeg keeps them: a `.npy` file, or a text file of numbers.
 
     Raises:
         InputError: the file is not such a list.

@@ -14,7 +14,7 @@ from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.qc_regressor import QualityRegressor
 from napari_synthseg.networks.registry import build
 from napari_synthseg.networks.unet import EncoderDecoder, Level
-from napari_synthseg.weights.keras import Layers, recognise
+from napari_synthseg.weights.keras import Layers, recognize
 
 NORM = (("gamma", "weight"), ("beta", "bias"), ("moving_mean", "running_mean"), ("moving_variance", "running_var"))
 """What Keras and torch call the four arrays of a batch norm."""
@@ -24,7 +24,7 @@ PREFIXES = {"unet": "unet", "denoiser": "l2l", "parcellation": "unet_parc"}
 
 
 def load(path: Path | str, labels: Sequence[int] | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in a file, in evaluation mode, and its card.
+    """Load the network in a file, in evaluation mode, and its card.
 
     Args:
         path: the `.h5` file.
@@ -34,7 +34,7 @@ def load(path: Path | str, labels: Sequence[int] | None = None) -> tuple[nn.Modu
         InputError: the file holds no network of SynthSeg, or only a part of one; the sentence says what it is.
     """
     with Layers(Path(path)) as layers:
-        card = recognise(layers, labels)
+        card = recognize(layers, labels)
         model = build(card).eval()
         fill(model, card, layers)
     return model, card

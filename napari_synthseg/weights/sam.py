@@ -74,7 +74,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
 
 
 def available() -> list[dict[str, Any]]:
-    """Cards of the promptable models at hand, each with its "path": ours first, then the official checkpoints."""
+    """Return cards of the promptable models at hand, each with its "path": ours, then official checkpoints."""
     official = [
         {
             "name": name,
@@ -90,7 +90,7 @@ def available() -> list[dict[str, Any]]:
 
 
 def find(name_or_path: str | Path = DEFAULT) -> Path:
-    """The file of a promptable model.
+    """Return the file of a promptable model.
 
     Args:
         name_or_path: "default", a name in `CHECKPOINTS`, the name of weights of ours, or a file
@@ -121,7 +121,7 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder: str | None = None) -> Promptable:
-    """A promptable model ready to use.
+    """Load a promptable model.
 
     Args:
         name_or_path: as for `find`.
@@ -146,7 +146,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
 
 
 def build(card: dict[str, Any]) -> Promptable:
-    """The untrained model that a card describes.
+    """Build the untrained model that a card describes.
 
     Raises:
         InputError: the card is of another kind of network.
@@ -157,7 +157,7 @@ def build(card: dict[str, Any]) -> Promptable:
 
 
 def frozen_source(model: Promptable) -> str | None:
-    """The name in `CHECKPOINTS` whose encoder a loaded model has, unchanged; None if it has one of its own."""
+    """Return the name in `CHECKPOINTS` whose encoder a loaded model has, unchanged; None if it has one of its own."""
     card: dict[str, Any] = model.card
     known = CHECKPOINTS.get(card["name"])
     if known is not None and card["sha256"] == known.sha256:
@@ -166,7 +166,7 @@ def frozen_source(model: Promptable) -> str | None:
 
 
 def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """The image encoder of an official checkpoint: from the file that holds it alone, else from the checkpoint.
+    """Return the image encoder of an official checkpoint: from the file that holds it alone, else from the checkpoint.
 
     Args:
         name: in `CHECKPOINTS`.
@@ -190,18 +190,18 @@ def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tenso
 
 
 def encoder_sha256(name: str) -> str | None:
-    """The checksum of the file that holds an official encoder alone; None if it is not at hand."""
+    """Return the checksum of the file that holds an official encoder alone; None if it is not at hand."""
     path = _in_folders(encoder_file(name))
     return catalogue.sha256(path) if path is not None else None
 
 
 def encoder_file(name: str) -> str:
-    """Name of the file that holds the encoder of an official checkpoint alone."""
+    """Return the name of the file that holds the encoder of an official checkpoint alone."""
     return f"{name}-encoder.safetensors"
 
 
 def _load_own(path: Path) -> tuple[Promptable, dict[str, Any]]:
-    """A model of ours; the encoder comes from where its card says, if the file holds none."""
+    """Load a model of ours; if the file holds no encoder, it comes from the one its card names."""
     card = catalogue.read_card(path)
     source = card.get("encoder weights")
     if source is None:
@@ -215,7 +215,7 @@ def _load_own(path: Path) -> tuple[Promptable, dict[str, Any]]:
 
 
 def encoder_of(state: dict[str, torch.Tensor]) -> str | None:
-    """Which encoder a SAM checkpoint holds, from the shapes in it; None if it is no such checkpoint."""
+    """Recognize the encoder of a SAM checkpoint by its shapes; None if it is no such checkpoint."""
     from napari_synthseg.networks.promptable import ENCODERS, VitSize
 
     if "image_encoder.patch_embed.seq.0.c.weight" in state:
@@ -228,7 +228,7 @@ def encoder_of(state: dict[str, torch.Tensor]) -> str | None:
 
 
 def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """MobileSAM's parameters under the names of timm's TinyViT; what only classifies or is computed is left out.
+    """Rename MobileSAM's parameters to those of timm's TinyViT; classifier and computed tensors are left out.
 
     A stage of MobileSAM ends with its down-sampling, one of timm begins with it.
     """
@@ -270,7 +270,7 @@ def _load_checkpoint(path: Path) -> tuple[Promptable, dict[str, Any]]:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The tensors of a checkpoint and its checksum.
+    """Read the tensors of a checkpoint and its checksum.
 
     Raises:
         InputError: it cannot be read, or has an official name and is not the official file.

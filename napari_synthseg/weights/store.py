@@ -34,7 +34,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, 
     from safetensors.torch import save_file
 
     def stored(v: torch.Tensor) -> torch.Tensor:
-        """As float16, unless that is too small for it: variances of batch norms may be millions."""
+        """Cast to float16, unless that is too small: variances of batch norms may be millions."""
         half = v.to(torch.float16) if v.dtype.is_floating_point and not exact else v
         return half if bool(torch.isfinite(half).all()) else v
 
@@ -49,7 +49,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, 
 
 
 def build(card: dict[str, Any]) -> nn.Module:
-    """The untrained network that a card describes.
+    """Build the untrained network that a card describes.
 
     Raises:
         InputError: the kind of network is unknown, or answers clicks.
@@ -60,7 +60,7 @@ def build(card: dict[str, Any]) -> nn.Module:
 
 
 def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.Module:
-    """SynthSeg's official weights, whatever network they are of (told by the layers, not by the file's name).
+    """Load SynthSeg's official weights, recognized by their layers and not by the file's name.
 
     Args:
         path: a Keras `.h5` file: SynthSeg 1.0 or 2.0, a training checkpoint, robust 2.0, the parcellation (its forward
@@ -82,7 +82,7 @@ def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.M
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Module:
-    """A network ready to predict.
+    """Load a network ready to predict.
 
     Args:
         name_or_path: name of known weights, or a file: `.safetensors` with a card, a Keras `.h5` of SynthSeg.
@@ -102,7 +102,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> nn.Mo
 
 
 def _build_no_larger(card: dict[str, Any], path: Path) -> nn.Module:
-    """The network that a card describes, made only if its file can hold the weights: cards may claim anything."""
+    """Build the network that a card describes, if its file can hold the weights: cards may claim anything."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -121,7 +121,7 @@ def _build_no_larger(card: dict[str, Any], path: Path) -> nn.Module:
 
 
 def load_kind(name_or_path: str | Path, kind: str, what: str, example: str) -> nn.Module:
-    """As `load_model`, of one kind of network that helps another.
+    """Load a network that helps another one; see `load_model`.
 
     Args:
         name_or_path: see `load_model`.
@@ -147,7 +147,7 @@ def _with_card(model: nn.Module, card: dict[str, Any], path: Path) -> nn.Module:
 
 
 def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> tuple[_Model, dict[str, Any]]:
-    """A network with the weights of a file, float32, and its card.
+    """Load a network with the weights of a file, float32, and its card.
 
     Args:
         path: .safetensors with its card beside it.

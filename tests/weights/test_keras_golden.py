@@ -119,7 +119,7 @@ def test_parcellation_and_regressor_have_as_many_numbers_as_the_published_files(
 
 def described(shapes: files.Shapes) -> dict:
     """The card of a file with these layers, without writing its 200 MB."""
-    from napari_synthseg.weights.keras import recognise
+    from napari_synthseg.weights.keras import recognize
 
     class Listed:
         path = shared("reference/golden")
@@ -134,4 +134,4 @@ def described(shapes: files.Shapes) -> dict:
         def __contains__(self, name):
             return name in shapes
 
-    return recognise(Listed())  # type: ignore[arg-type]
+    return recognize(Listed())  # type: ignore[arg-type]

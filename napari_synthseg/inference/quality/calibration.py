@@ -48,7 +48,7 @@ class Calibration:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def expected(self, evidence: QcFeatures) -> dict[int, float] | None:
-        """Expected Dice by FreeSurfer value; None where evidence that it takes is not there."""
+        """Return the expected Dice by FreeSurfer value; None if features that it takes are missing."""
         if not set(self.columns) <= evidence.columns.keys():
             return None
         x = np.stack([evidence.columns[name] for name in self.columns], 1) if self.columns else np.zeros((0, 0))
@@ -106,12 +106,12 @@ def read(path: Path) -> Calibration:
 
 
 def path_beside(weights: Path) -> Path:
-    """Where the calibration of a weights file stands."""
+    """Return the path of the calibration of a weights file."""
     return weights.with_name(weights.stem + ENDING)
 
 
 def calibration_of(card: Mapping[str, Any] | None) -> Calibration | None:
-    """The calibration beside the weights of a card; None where there is none, or where it belongs to other weights."""
+    """Return the calibration beside the weights of a card; None if there is none, or it belongs to other weights."""
     if not card or not card.get("path"):
         return None
     path = path_beside(Path(card["path"]))
@@ -133,7 +133,7 @@ def _rounded(numbers: np.ndarray) -> list[float]:
 
 
 def _text(content: Any) -> str:
-    """JSON with a line for each entry of a dictionary."""
+    """Format JSON with a line for each entry of a dictionary."""
     if isinstance(content, dict):
         inner = ",\n".join(f"  {json.dumps(key)}: {json.dumps(one)}" for key, one in content.items())
         return f"{{\n{inner}\n }}" if content else "{}"

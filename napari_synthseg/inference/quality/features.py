@@ -107,7 +107,7 @@ def logit(share: np.ndarray) -> np.ndarray:
 
 
 def sizes(values: Sequence[int], total: np.ndarray) -> np.ndarray:
-    """How far the share of each structure in the brain lies from the usual one.
+    """Return how far the share of each structure in the brain lies from the usual one.
 
     0 is the middle of the range that adults have, 1 and -1 are its ends; 0 where no range is known.
 
@@ -124,7 +124,7 @@ def sizes(values: Sequence[int], total: np.ndarray) -> np.ndarray:
 
 
 def sides(values: Sequence[int], total: np.ndarray) -> np.ndarray:
-    """`|log(left / right)|` of each structure's volume, at most 2; 0 on the midline and where a side is missing."""
+    """Return `|log(left / right)|` of each volume, at most 2; 0 on the midline and if a side is missing."""
     by_value = dict(zip(values, total, strict=True))
     partners = [anatomy.structure(v).contralateral if anatomy.known(v) else v for v in values]
     ratio = [
@@ -135,7 +135,7 @@ def sides(values: Sequence[int], total: np.ndarray) -> np.ndarray:
 
 
 def intensities(hard: np.ndarray, image: np.ndarray, values: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Spread of each structure's intensities, log of its deviation over the brain's, and how much the labels explain.
+    """Return each structure's spread of intensities (log ratio to the brain's), and how much the labels explain.
 
     Args:
         hard: (X, Y, Z) FreeSurfer values.
@@ -162,7 +162,7 @@ def intensities(hard: np.ndarray, image: np.ndarray, values: Sequence[int]) -> t
 
 
 def tissue_agreement(values: Sequence[int], tissues: TissueMaps) -> np.ndarray:
-    """Logit of the Dice between S1's and D's map of the tissue that each structure is of."""
+    """Return the logit of the Dice between S1's and D's map of the tissue that each structure is of."""
     s1, denoised = (tissues.classes[name].numpy().ravel() for name in (S1, DENOISED))
     length = len(anatomy.TISSUES)
     size = np.bincount(s1, minlength=length) + np.bincount(denoised, minlength=length)
@@ -172,14 +172,14 @@ def tissue_agreement(values: Sequence[int], tissues: TissueMaps) -> np.ndarray:
 
 
 def _under(image: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """The part of an image that begins at a voxel inside it."""
+    """Return the part of an image that begins at a voxel inside it."""
     return image[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
 
 
 def _every_second(
     hard: np.ndarray, start: Sequence[int], coarse_start: Sequence[int], shape: Sequence[int]
 ) -> np.ndarray:
-    """Labels at 1 mm on the locator's grid of 2 mm: of every two voxels the first; 0 beyond."""
+    """Sample labels at 1 mm on the locator's grid of 2 mm: the first of every two voxels; 0 beyond."""
     out = np.zeros(tuple(shape), hard.dtype)
     source, place = [], []
     for a, b, n, m in zip(start, coarse_start, hard.shape, shape, strict=True):
@@ -195,7 +195,7 @@ def _every_second(
 def soft_dice(
     posteriors: torch.Tensor, values: Sequence[int], hard: np.ndarray, sums: Mapping[int, float] | None = None
 ) -> dict[int, float]:
-    """Dice between the labels and the probabilities they were taken from: `2 sum_{hard=k} p_k / (|hard=k| + sum p_k)`.
+    """Return the Dice between labels and their posteriors: `2 sum_{hard=k} p_k / (|hard=k| + sum p_k)`.
 
     It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
     and scans of one network, and do not read it as a score.

@@ -1,6 +1,6 @@
 """Fitting a calibration: evidence and true Dice of synthetic scans in, a model that holds for other heads out.
 
-A logistic regression of the Dice (a share, so its cross-entropy is minimised): weights shared by all structures, and
+A logistic regression of the Dice (a share, so its cross-entropy is minimized): weights shared by all structures, and
 deviations of each structure from them, held small by a ridge. Which evidence enters and how strong the ridge is follow
 from cross-validation over label maps; scans of maps that are held out are only scored.
 """
@@ -47,14 +47,14 @@ class Table:
     fold: np.ndarray
 
     def take(self, which: np.ndarray, columns: Sequence[str] | None = None) -> Table:
-        """Some lines, and some columns."""
+        """Take some lines, and some columns."""
         names = self.columns if columns is None else tuple(columns)
         x = self.x[which][:, [self.columns.index(name) for name in names]]
         return Table(names, x, self.y[which], self.value[which], self.scan[which], self.fold[which])
 
 
 def tabulated(rows: Sequence[Row]) -> Table:
-    """The lines of rows as `benchmarks/calibrate_quality.py` writes them; those without evidence have none."""
+    """Tabulate rows as `benchmarks/calibrate_quality.py` writes them; those without evidence have none."""
     useful = [row for row in rows if row["evidence"]]
     columns = tuple(sorted(set.intersection(*(set(row["evidence"]) for row in useful)))) if useful else ()
     maps = sorted({row["map"] for row in useful})
@@ -105,7 +105,7 @@ def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def choose(table: Table) -> tuple[tuple[str, ...], float]:
-    """The evidence that helps, added one by one, and the ridge; both by the error on label maps left out."""
+    """Choose the evidence that helps, added one by one, and the ridge; both by the error on label maps left out."""
     every = np.ones(len(table.y), bool)
     chosen: tuple[str, ...] = (FIRST,)
     error = cross_entropy(table.y, out_of_fold(table.take(every, chosen), None))
@@ -125,7 +125,7 @@ def choose(table: Table) -> tuple[tuple[str, ...], float]:
 
 
 def cross_entropy(y: np.ndarray, p: np.ndarray) -> float:
-    """Mean cross-entropy of shares."""
+    """Return the mean cross-entropy of shares."""
     p = np.clip(p, 1e-4, 1 - 1e-4)
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
@@ -173,7 +173,7 @@ def fitted(table: Table, ridge: float | None) -> tuple[np.ndarray, np.ndarray, n
 
 
 def logistic(design: np.ndarray, y: np.ndarray, penalty: np.ndarray, most: int = 30) -> np.ndarray:
-    """Weights (k,) that minimise the cross-entropy of shares (n,) plus half the penalised squares, by Newton steps."""
+    """Fit weights (k,) to shares (n,) by Newton steps on cross-entropy plus half the penalized squares."""
     w = np.zeros(design.shape[1])
     for _ in range(most):
         p = sigmoid(design @ w)
@@ -188,7 +188,7 @@ def logistic(design: np.ndarray, y: np.ndarray, penalty: np.ndarray, most: int =
 
 
 def scan_means(table: Table, dice: np.ndarray) -> dict[int, float]:
-    """Mean Dice of each scan over its scored structures."""
+    """Return the mean Dice of each scan over its scored structures."""
     return {
         int(scan): rate_scan(dict(zip(table.value[here].tolist(), dice[here].tolist(), strict=True)), True).mean
         for scan in np.unique(table.scan)
@@ -197,7 +197,7 @@ def scan_means(table: Table, dice: np.ndarray) -> dict[int, float]:
 
 
 def best_threshold(guess: Mapping[int, float], truth: Mapping[int, float]) -> float:
-    """The expected mean Dice that best tells scans that failed (true mean below `FAILED`) from the others.
+    """Return the expected mean Dice that best separates scans that failed (true mean below `FAILED`).
 
     The one with the largest sum of sensitivity and specificity, and in the middle of such; `FAILED` where all or no
     scans failed.
@@ -212,7 +212,7 @@ def best_threshold(guess: Mapping[int, float], truth: Mapping[int, float]) -> fl
 
 
 def scored(model: Calibration, rows: Sequence[Row]) -> dict[str, Any]:
-    """How well a calibration does, beside the soft Dice as it is: by structure, by scan, and the failures it names."""
+    """Score a calibration beside the soft Dice as it is: by structure, by scan, and the failures it names."""
     table = tabulated(rows)
     expected = np.concatenate([expected_of(model, row) for row in rows if row["evidence"]])
     raw = sigmoid(table.x[:, table.columns.index(FIRST)])
@@ -228,7 +228,7 @@ def scored(model: Calibration, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def expected_of(model: Calibration, row: Row) -> np.ndarray:
-    """Expected Dice of the lines that `tabulated` makes of a row.
+    """Return the expected Dice of the lines that `tabulated` makes of a row.
 
     Raises:
         InputError: the row lacks evidence that the calibration takes.
@@ -241,7 +241,7 @@ def expected_of(model: Calibration, row: Row) -> np.ndarray:
 
 
 def agreement(expected: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
-    """Correlations (None where there is nothing to correlate), mean absolute error and mean error of expected Dice."""
+    """Return correlations (None if nothing varies), mean absolute error and mean error of expected Dice."""
     enough = len(true) > 2 and np.ptp(true) > 0 and np.ptp(expected) > 0
     return {
         "pearson": round(float(pearsonr(expected, true)[0]), 3) if enough else None,
@@ -252,7 +252,7 @@ def agreement(expected: np.ndarray, true: np.ndarray) -> dict[str, float | None]
 
 
 def naming(guess: Mapping[Any, float], truth: Mapping[Any, float], failed_below: float) -> dict[str, int]:
-    """How many scans failed, how many of them are named, and how many others are named too."""
+    """Count the scans that failed, those of them that are named, and the others that are named too."""
     failed = {scan for scan, one in truth.items() if one < FAILED}
     named = {scan for scan, one in guess.items() if one < failed_below}
     return {"failed": len(failed), "named": len(failed & named), "false_alarms": len(named - failed)}
