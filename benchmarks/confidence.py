@@ -12,7 +12,6 @@ turned scan to the least sure ordinary one. It goes into the card by `napari-syn
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from harness import arguments, command
 from robustness import made_worse
 from torch import nn
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.inference.grid import Reorientation, reorientations
 from napari_synthseg.inference.locate_refine import locate_steps
 from napari_synthseg.inference.orientation import score
@@ -69,25 +68,17 @@ def proposal(upright: Sequence[float], turned: Sequence[float]) -> float | None:
     return max(round((high + (low - high) / 3) // STEP * STEP, 2), round(high + 0.01, 2))
 
 
+@command
 def main() -> int:
-    """Prints the scores as they come, then the ranges and the proposal."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scans", nargs="+", type=Path)
-    parser.add_argument("--model", default=DEFAULT)
-    parser.add_argument("--turns", type=int, default=3, help="turned views of each scan")
-    parser.add_argument("--worse", action="store_true", help="scans with noise and thick slices too")
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        scans = [path for path in find_scans(args.scans) if "label" not in stem(path)]
-        model = load_model(args.model)
-    except InputError as error:
-        print(f"confidence: {error}", file=sys.stderr)
-        return 2
+    """Print the scores as they come, then the ranges and the proposal."""
+    args = arguments(
+        __doc__, "--threads", scans_={"nargs": "+", "type": Path}, model={"default": DEFAULT},
+        turns={"type": int, "default": 3, "help": "turned views of each scan"},
+        worse={"action": "store_true", "help": "scans with noise and thick slices too"},
+    )  # fmt: skip
+    scans = [path for path in find_scans(args.scans) if "label" not in stem(path)]
     found: dict[str, list[float]] = {}
-    for name, how, value in rows(model, scans, args.turns, args.worse):
+    for name, how, value in rows(load_model(args.model), scans, args.turns, args.worse):
         found.setdefault(how, []).append(value)
         print(f"{name}, {how}: {value:.3f}", flush=True)
     for how, values in found.items():

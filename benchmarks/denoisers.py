@@ -14,14 +14,13 @@ reaches and what each D makes of that. To compare a D trained on real scans with
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from harness import arguments, command, finish, markdown, write_json
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.model import GenerativeModel
@@ -93,40 +92,28 @@ def compare(
 
 def table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Markdown: a line for each kind, S1 and D of each run."""
-    heads = [f"S1, {name} | D, {name}" for name in names]
-    lines = [f"| degradation | images | {' | '.join(heads)} |", f"|---|---|{'---|---|' * len(names)}"]
-    for row in rows:
-        cells = " | ".join(f"{s1:.3f} | {d:.3f}" for s1, d in (row[name] for name in names))
-        lines.append(f"| {row['kind']} | {row['images']} | {cells} |")
-    return "\n".join(lines)
+    heads = [f"{part}, {name}" for name in names for part in ("S1", "D")]
+    return markdown(
+        ["degradation", "images", *heads],
+        [[row["kind"], row["images"], *(score for name in names for score in row[name])] for row in rows],
+    )
 
 
+@command
 def main() -> int:
-    """Prints the table, and keeps the rows if asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--labelled", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=4, help="degraded images of each scan and kind")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, help="JSON of the rows")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        models = {str(run): inner_networks(run) for run in args.runs}
-        first = next(iter(models.values()))
-        if any(model.labels != first.labels for model in models.values()):
-            raise InputError("The runs predict other labels than one another: compare runs of the same label maps.")
-        cases = labelled_scans(args.labelled, first.labels)
-    except InputError as error:
-        print(f"denoisers: {error}", file=sys.stderr)
-        return 2
-    rows = list(compare(models, cases, args.draws, args.seed))
-    if args.out:
-        args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(table(rows, list(models)))
-    return 0
+    """Print the table, and save the rows if asked to."""
+    args = arguments(
+        __doc__, "--seed", "--threads", "--out", out={"help": "JSON of the rows"},
+        runs_={"nargs": "+", "type": Path}, labelled={"type": Path, "required": True},
+        draws={"type": int, "default": 4, "help": "degraded images of each scan and kind"},
+    )  # fmt: skip
+    models = {str(run): inner_networks(run) for run in args.runs}
+    first = next(iter(models.values()))
+    if any(model.labels != first.labels for model in models.values()):
+        raise InputError("The runs predict other labels than one another: compare runs of the same label maps.")
+    rows = list(compare(models, labelled_scans(args.labelled, first.labels), args.draws, args.seed))
+    write_json(args.out, rows)
+    return finish(table(rows, list(models)))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 from speed import cost, peak_gib
 
 SERIES: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -9,16 +9,12 @@ held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic": 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
-from pathlib import Path
 
 import torch
+from harness import arguments, command, write_json
 
-from napari_synthseg import cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.training.data import validation
@@ -27,22 +23,16 @@ from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
 
+@command
 def main() -> int:
-    """Prints a line for each seed, and the mean, of each of the weights; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("label_maps", type=Path)
-    parser.add_argument("--hold-out", nargs="+", required=True)
-    parser.add_argument("--weights", nargs="+", default=[DEFAULT])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 3, 4])
-    parser.add_argument("--json", type=Path, help="the Dice of each seed, by weights")
-    args = parser.parse_args()
-    try:
-        _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
-        models = {name: load_model(name) for name in args.weights}
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
+    """Print a line for each seed, and the mean, of each of the weights."""
+    args = arguments(
+        __doc__, "label_maps", "--hold-out", "--weights", "--json", weights={"nargs": "+", "default": [DEFAULT]},
+        seeds={"nargs": "+", "type": int, "default": [1, 3, 4]},
+    )  # fmt: skip
+    _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
     found: dict[str, dict[int, float]] = {}
-    for name, model in models.items():
+    for name, model in {name: load_model(name) for name in args.weights}.items():
         scores: list[float] = []
         for seed in args.seeds:
             cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
@@ -50,9 +40,8 @@ def main() -> int:
             print(f"{name}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
         print(f"{name}: mean {statistics.mean(scores):.3f}", flush=True)
         found[name] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return cli.DONE
+    write_json(args.json, found)
+    return 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 from reporting import brains, clicks, costs, learning, stored
 from reporting.page import rendered, with_section
 from reporting.sections import BENCHMARKS, Section, measure

@@ -21,8 +21,6 @@ Writes rows.json (a segmentation each; a run that was stopped goes on from there
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -32,11 +30,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import Row, Rows, arguments, command, finish, labelled_pairs, markdown
+from harness import means as mean_of
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
-from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.acquisition import along, blur_matrix
 from napari_synthseg.generator.deformation import interpolation_matrix
 from napari_synthseg.inference.pipeline import segment
@@ -58,7 +57,6 @@ LEVELS_OF_CURVE = (0.15, 0.55, 0.4)
 """Fluid, grey matter, and how much brighter white matter is at a contrast of 1; intensities end at 1."""
 TISSUES = {"fluid": (4, 14, 15, 24, 43), "grey": (3, 42), "white": (2, 41)}
 NOT_CHANGED = "as it is"
-Row = dict[str, Any]
 Segmenter = Callable[[Volume], Volume]
 
 
@@ -189,11 +187,7 @@ def scored(by: Segmenter, scan: Volume, truth: Volume) -> dict[str, Any]:
 
 def means(rows: Sequence[Row], score: str = "dice") -> dict[tuple[str, float], dict[str, float]]:
     """Mean of a score over scans, by kind and level and then by model."""
-    found: dict[tuple[str, float], dict[str, list[float]]] = {}
-    for row in rows:
-        if row[score] is not None:
-            found.setdefault((row["kind"], row["level"]), {}).setdefault(row["model"], []).append(row[score])
-    return {key: {name: statistics.mean(one) for name, one in by.items()} for key, by in found.items()}
+    return mean_of(rows, ("kind", "level"), "model", score)
 
 
 def complete(rows: Sequence[Row], what: str) -> list[Row]:
@@ -244,29 +238,28 @@ def over_directions(rows: Sequence[Row], score: str = "dice") -> dict[float, dic
 def resolution_table(rows: Sequence[Row]) -> str:
     """Markdown: Dice (and SD95) by spacing over directions and for each direction, then what is lost."""
     names, dice, sd95, single = models_of(rows), over_directions(rows), over_directions(rows, "sd95_mm"), means(rows)
-    lines = [f"| slices | {' | '.join(f'{n}, Dice | SD95 (mm)' for n in names)} |", f"|---|{'---|---|' * len(names)}"]
-    for spacing, one in dice.items():
-        cells = " | ".join(f"{_said(one.get(n))} | {_said(sd95.get(spacing, {}).get(n), 2)}" for n in names)
-        lines.append(f"| {_slices(spacing)} | {cells} |")
-    spacings = " | ".join(f"{spacing:g} mm" for spacing in THICKNESS)
-    lines += ["", f"| direction, Dice | {spacings} |", f"|---|{'---|' * len(THICKNESS)}"]
-    for name in names:
-        for direction in DIRECTIONS:
-            cells = " | ".join(_said(single.get((direction, spacing), {}).get(name)) for spacing in THICKNESS)
-            lines.append(f"| {direction}, {name} | {cells} |")
-    return "\n".join([*lines, "", *losses(rows)])
+    header = ["slices", *(title for n in names for title in (f"{n}, Dice", "SD95 (mm)"))]
+    first = [
+        [_slices(mm), *(cell for n in names for cell in (one.get(n), _mm(sd95.get(mm, {}).get(n))))]
+        for mm, one in dice.items()
+    ]
+    second = [
+        [f"{direction}, {name}", *(single.get((direction, mm), {}).get(name) for mm in THICKNESS)]
+        for name in names
+        for direction in DIRECTIONS
+    ]
+    directions = markdown(["direction, Dice", *(f"{mm:g} mm" for mm in THICKNESS)], second)
+    return "\n\n".join([markdown(header, first), directions, "\n".join(losses(rows))])
 
 
 def contrast_table(rows: Sequence[Row]) -> str:
     """Markdown: Dice of each curve."""
     names, values = models_of(rows), means(rows)
-    lines = [f"| intensities | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     words = {"gamma": "to the power of {:g}", "white": "white against grey matter {:g}", "inverted": "inverted"}
-    for kind, level in [(NOT_CHANGED, 1.0), *((v["kind"], v["level"]) for v in variants(["contrast"])[1:])]:
-        if (kind, level) in values:
-            text = words.get(kind, kind).format(level)
-            lines.append(f"| {text} | {' | '.join(_said(values[kind, level].get(n)) for n in names)} |")
-    return "\n".join(lines)
+    places = [(NOT_CHANGED, 1.0), *((v["kind"], v["level"]) for v in variants(["contrast"])[1:])]
+    known = [(kind, level) for kind, level in places if (kind, level) in values]
+    rows_ = [[words.get(kind, kind).format(level), *map(values[kind, level].get, names)] for kind, level in known]
+    return markdown(["intensities", *names], rows_)
 
 
 def losses(rows: Sequence[Row]) -> list[str]:
@@ -299,8 +292,8 @@ def _slices(spacing: float) -> str:
     return "1 mm (as it is)" if spacing == 1.0 else f"{spacing:g} mm apart, {THICKNESS[spacing]:g} mm thick"
 
 
-def _said(number: float | None, digits: int = 3) -> str:
-    return "" if number is None else f"{number:.{digits}f}"
+def _mm(number: float | None) -> str | None:
+    return None if number is None else f"{number:.2f}"
 
 
 def draw_figure(rows: Sequence[Row], path: Path) -> None:
@@ -356,43 +349,24 @@ def _draw_contrast(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) ->
     axis.set_xlabel("curve of intensities (γ: power; w: white against grey matter)", fontsize=9)
 
 
+@command
 def main() -> int:
-    """Compares, and writes rows, table and figure as they come."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", nargs="+", default=[DEFAULT], metavar="MODEL")
-    parser.add_argument("--what", nargs="+", choices=["resolution", "contrast"], default=["resolution", "contrast"])
-    parser.add_argument("--out", type=Path, default=Path("resolution"))
-    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
-    parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    try:
-        pairs = labelled_scans(args.folder)[: args.scans]
-        if not pairs:
-            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
-        networks = {name: load_model(name) for name in args.models}
-    except (InputError, OSError) as error:
-        print(f"resolution: {error}", file=sys.stderr)
-        return 2
+    """Compare, and write rows, table and figure as they come."""
+    args = arguments(
+        __doc__, "folder", "--out", "--scans", "--fast", "--threads", out={"default": Path("resolution")},
+        models={"nargs": "+", "default": [DEFAULT], "metavar": "MODEL"},
+        what={"nargs": "+", "choices": ["resolution", "contrast"], "default": ["resolution", "contrast"]},
+    )  # fmt: skip
+    pairs = labelled_pairs(args.folder, args.scans)
     options = {"device": "cpu", "threads": args.threads, "flip": not args.fast, "grid": "1mm"}
+    networks = {name: load_model(name) for name in args.models}
     models = {n: lambda scan, m=m: segment(scan, network=m, **options).labels for n, m in networks.items()}
-    args.out.mkdir(parents=True, exist_ok=True)
-    store = args.out / "rows.json"
-    rows: list[Row] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else []
-    try:
-        for row in compare(pairs, models, args.what, tuple(rows)):
-            rows.append(row)
-            store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-            print("{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s".format(**row), flush=True)
-    except InputError as error:
-        print(f"resolution: {error}", file=sys.stderr)
-        return 2
-    text = as_markdown(rows)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    rows = Rows(args.out)
+    rows.collect(
+        compare(pairs, models, args.what, tuple(rows)), "{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s"
+    )
     draw_figure(rows, args.out / "figure.png")
-    print(text)
-    return 0
+    return finish(as_markdown(rows), args.out)
 
 
 if __name__ == "__main__":

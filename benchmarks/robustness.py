@@ -18,9 +18,7 @@ Writes rows.json (a segmentation each; a run that was stopped goes on from there
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import statistics
 import sys
 import time
@@ -30,6 +28,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import Row, Rows, arguments, command, finish, labelled_pairs, markdown
+from harness import means as mean_of
 from scipy.ndimage import distance_transform_edt
 from torch import nn
 from torch.nn import functional as F
@@ -37,7 +37,6 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
-from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.acquisition import along, blur_matrix
 from napari_synthseg.generator.degradation import degrade, normalised
 from napari_synthseg.generator.model import Record
@@ -73,7 +72,6 @@ COMBINED = {1: (0.7, 0.3, 3, 10), 2: (0.5, 0.6, 5, 20), 3: (0.35, 1.0, 7, 30), 4
 AS_IT_IS = ("none", 0.0)
 FAILED, GOOD = 0.6, 0.8
 """Below, a plain network has failed; from here on it does well."""
-Row = dict[str, Any]
 Segmenter = Callable[[Volume], Volume]
 
 
@@ -234,20 +232,14 @@ def compare(
 
 def means(rows: Sequence[Row]) -> dict[tuple[str, float], dict[str, float]]:
     """Mean Dice over scans, by kind and level and then by network."""
-    found: dict[tuple[str, float], dict[str, list[float]]] = {}
-    for row in rows:
-        found.setdefault((row["kind"], row["level"]), {}).setdefault(row["network"], []).append(row["dice"])
-    return {key: {name: statistics.mean(dice) for name, dice in one.items()} for key, one in found.items()}
+    return mean_of(rows, ("kind", "level"), "network")
 
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown: a line for each level, then what it says of scans where the plain network fails and does well."""
     names = list(dict.fromkeys(row["network"] for row in rows))
-    lines = [f"| degradation | level | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
-    for (kind, level), one in means(rows).items():
-        cells = " | ".join(f"{one[name]:.3f}" if name in one else "" for name in names)
-        lines.append(f"| {kind} | {level:g} | {cells} |")
-    return "\n".join([*lines, "", *verdict(rows)])
+    lines = [[kind, f"{level:g}", *map(one.get, names)] for (kind, level), one in means(rows).items()]
+    return "\n".join([markdown(["degradation", "level", *names], lines), "", *verdict(rows)])
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:
@@ -302,44 +294,24 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
+@command
 def main() -> int:
-    """Compares, and writes rows, table and figure as they come."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--plain", default=DEFAULT)
-    parser.add_argument("--robust", required=True)
-    parser.add_argument("--out", type=Path, default=Path("robustness"))
-    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="only scans whose names begin so")
-    parser.add_argument("--kinds", nargs="+", choices=LEVELS, default=list(LEVELS))
-    parser.add_argument("--no-ablations", action="store_true")
-    parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    try:
-        pairs = labelled_scans(args.folder)
-        if args.only:
-            pairs = [pair for pair in pairs if stem(pair[0]).startswith(tuple(args.only))]
-        pairs = pairs[: args.scans]
-        if not pairs:
-            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
-        plain, robust = load_model(args.plain), load_model(args.robust)
-    except (InputError, OSError) as error:
-        print(f"robustness: {error}", file=sys.stderr)
-        return 2
-    args.out.mkdir(parents=True, exist_ok=True)
-    store = args.out / "rows.json"
-    rows: list[Row] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else []
+    """Compare, and write rows, table and figure as they come."""
+    args = arguments(
+        __doc__, "folder", "--out", "--scans", "--only", "--fast", "--threads", out={"default": Path("robustness")},
+        plain={"default": DEFAULT}, robust={"required": True}, no_ablations={"action": "store_true"},
+        kinds={"nargs": "+", "choices": LEVELS, "default": list(LEVELS)},
+    )  # fmt: skip
+    pairs = labelled_pairs(args.folder, args.scans, args.only)
+    plain, robust = load_model(args.plain), load_model(args.robust)
     models = segmenters(plain, robust, not args.no_ablations, device="cpu", threads=args.threads, flip=not args.fast)
-    for row in compare(pairs, models, args.kinds, tuple(rows)):
-        rows.append(row)
-        store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-        print("{scan} {kind} {level:g} {network}: Dice {dice:.3f}, {seconds} s".format(**row), flush=True)
-    text = table(rows)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
+    rows = Rows(args.out)
+    rows.collect(
+        compare(pairs, models, args.kinds, tuple(rows)),
+        "{scan} {kind} {level:g} {network}: Dice {dice:.3f}, {seconds} s",
+    )
     draw_figure(rows, args.out / "figure.png")
-    print(text)
-    return 0
+    return finish(table(rows), args.out)
 
 
 if __name__ == "__main__":

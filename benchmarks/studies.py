@@ -25,6 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cohorts.ageing import AGEING, AgeingSetting, ageing_table, write_ageing
+from cohorts.groups import GROUPS, GroupSetting, groups_table, write_groups
+from cohorts.retest import RETEST, retest_table, write_retest
+from cohorts.tables import Figures, write_csv
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import (
@@ -34,12 +38,6 @@ from napari_synthseg.evaluation.studies import (
     study_groups,
     study_retest,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cohorts.ageing import AGEING, AgeingSetting, ageing_table, write_ageing
-from cohorts.groups import GROUPS, GroupSetting, groups_table, write_groups
-from cohorts.retest import RETEST, retest_table, write_retest
-from cohorts.tables import Figures, write_csv
 
 
 def write_example(folder: Path, seed: int = 7) -> None:

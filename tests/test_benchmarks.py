@@ -20,6 +20,7 @@ from napari_synthseg.volume import Volume, to_canonical
 from tests.prompting.tracer import Tracer, disc
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))  # where they find each other
 
 
 def script(name):
@@ -35,7 +36,7 @@ def script(name):
 def test_labelled_scans_are_those_with_a_label_file(tmp_path):
     for name in ("1_t1.nii.gz", "1_labels.nii.gz", "2_t1.nii.gz", "notes.txt"):
         (tmp_path / name).touch()
-    assert [p.name for p in script("accuracy").labelled_scans(tmp_path)] == ["1_t1.nii.gz"]
+    assert [scan.name for scan, _ in script("harness").labelled_pairs(tmp_path)] == ["1_t1.nii.gz"]
 
 
 def test_speed_prints_one_object_a_run():

@@ -178,13 +178,25 @@ def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.devi
 
 
 @torch.no_grad()
-def score_refiner(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Return the Dice of both stages at 1 mm, without flips or post-processing."""
+def score_refiner(
+    model: LocateRefine,
+    cases: Sequence[Case],
+    device: torch.device,
+    prior_of: Callable[[Case], torch.Tensor] | None = None,
+) -> Scores:
+    """Return the Dice of both stages at 1 mm, without flips or post-processing.
+
+    Args:
+        model: the network.
+        cases: heads with their truth.
+        device: to predict on.
+        prior_of: the prior (1, K, 96, 112, 96) that the refiner gets; by default the locator's.
+    """
     scores = []
     for case in told(cases):
         image = case.image.float().to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            prior = model.locate(to_memory(pooled(image)))
+            prior = prior_of(case) if prior_of else model.locate(to_memory(pooled(image)))
             inside = prior[0].argmax(0).nonzero()
             if not len(inside):  # nothing was located, as happens at the start
                 scores.append(dice(torch.zeros_like(case.channels), case.channels, model.labels))

@@ -1,0 +1,105 @@
+"""Dice of the refiner by the prior it is given: the locator's, the truth, or the truth blurred. Where does error arise?
+
+    python benchmarks/prior_ceiling.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE] [--contrast T1]
+        [--blur 3] [--times 2] [--seed 1] [--json FILE]
+
+LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen: one head of each is drawn
+(--contrast T1, T2, PD, FLAIR, CT, or random1, random2 ...). The refiner starts from a prior at 2 mm: the locator's
+posteriors; the truth averaged to 2 mm; or that, blurred by boxes of --blur voxels of 2 mm, --times times. Prints a
+Markdown table: Dice at 1 mm of the prior alone (linear interpolation) and of what the refiner makes of it. A refiner
+that loses on a blurred but clean prior trusts its prior more than the image.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable
+
+import torch
+from consistency import anatomy_record, variant
+from harness import arguments, command, finish, markdown, write_json
+from torch.nn import functional as F
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.generator.brains import apply
+from napari_synthseg.generator.head import Grid
+from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.jobs import run
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.training.data.label_maps import read_maps, split
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
+from napari_synthseg.training.data.validation import Case, dice, pooled, score_refiner
+from napari_synthseg.weights.store import load_model
+
+CPU = torch.device("cpu")
+
+
+@command
+def main() -> int:
+    """Print the table; return an exit code."""
+    args = arguments(
+        __doc__, "label_maps", "--hold-out", "--weights", "--seed", "--json", "--threads",
+        contrast={"default": "T1", "help": "T1, T2, PD, FLAIR, CT, or random1, random2 ..."},
+        blur={"type": int, "default": 3, "help": "voxels of 2 mm, odd"}, times={"type": int, "default": 2},
+    )  # fmt: skip
+    _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
+    model = load_model(args.weights)
+    if not isinstance(model, LocateRefine):
+        raise InputError(f"{args.weights} has no refiner: give weights of a locate-and-refine network.")
+    if args.blur % 2 == 0:
+        raise InputError(f"A blur of {args.blur} voxels has no middle: give an odd number.")
+    cases = [head(one, model, args.contrast, args.seed + number) for number, one in enumerate(held_out)]
+    found = measure(model, cases, args.blur, args.times)
+    write_json(args.json, found)
+    return finish(table(found))
+
+
+def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> Case:
+    """Draw one head of a label map at 1 mm, with its skull, in one contrast (see `benchmarks/consistency.py`)."""
+    record = variant(anatomy_record(label_map, seed, 0.0), label_map, contrast, 1.0, 0)
+    sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
+    image = rescaled(sample.image, percentile_limits(sample.image))
+    return Case(label_map.name, image.half(), sample.target(model.labels))
+
+
+@torch.no_grad()
+def measure(model: LocateRefine, cases: list[Case], blur: int, times: int) -> dict[str, dict[str, list[float]]]:
+    """Return the Dice of each case, of the prior alone and refined, by the name of the prior."""
+
+    def truth(case: Case) -> torch.Tensor:
+        one_hot = F.one_hot(case.channels.long(), len(model.labels)).movedim(-1, 0)[None]
+        return torch.cat([F.avg_pool3d(part.float(), 2) for part in one_hot.split(1, 1)], 1)
+
+    def blurred(case: Case) -> torch.Tensor:
+        prior = truth(case)
+        for _ in range(times):
+            prior = F.avg_pool3d(prior, blur, 1, blur // 2, count_include_pad=False)
+        return prior
+
+    priors: dict[str, Callable[[Case], torch.Tensor]] = {
+        "the locator's": lambda case: model.locate(pooled(case.image.float())).float(),
+        "the truth, averaged to 2 mm": truth,
+        f"the truth, blurred {times} times by {blur} voxels of 2 mm": blurred,
+    }
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, prior_of in priors.items():
+        rows = found[name] = {"prior": [], "refined": []}
+        for case in cases:
+            prior = prior_of(case)
+            fine = F.interpolate(prior, scale_factor=2, mode="trilinear").argmax(1)[0].to(torch.uint8)
+            rows["prior"].append(statistics.mean(dice(fine, case.channels, model.labels).values()))
+            rows["refined"].append(score_refiner(model, [case], CPU, lambda _, prior=prior: prior).mean)
+            print(f"{case.name}, {name}: {rows['prior'][-1]:.3f}, {rows['refined'][-1]:.3f}", file=sys.stderr)
+    return found
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """Format the figures of all heads as Markdown."""
+    rows = [[name, *(", ".join(f"{one:.3f}" for one in by[key]) for key in ("prior", "refined"))]
+            for name, by in found.items()]  # fmt: skip
+    return markdown(["prior given to the refiner", "prior alone", "refined"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
