@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,11 @@ from napari_synthseg.generator.files import SynthesizeOptions
 from napari_synthseg.generator.presets import CLASS_PRIORS_NEEDED, PRESET_TIPS, PRESETS, differences, preset
 from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.preview.brains_job import Studio, Wanted, drawn, sampled, saved
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
-from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
-from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, Source, SourceChooser
-from napari_synthseg.widgets.preview.stepper import Stepper
+from napari_synthseg.widgets.preview.model import BrainMaker, WantedBrain
+from napari_synthseg.widgets.preview.panels import SamplesPanel, Stepper
+from napari_synthseg.widgets.preview.pictures import Source
+from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,9 +40,9 @@ class BrainsTab(GeneratorPage):
     title = "Brains"
     tip = "SynthSeg's generative model: synthetic scans from a label map."
     recorded_by = "contrast"
+    maker_type = BrainMaker
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._studio = Studio()
         self.source = SourceChooser(viewer, Labels, SOURCE_TIP, fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
         self.stepper = Stepper()
         presets = {name: preset(name) for name in PRESETS}
@@ -82,28 +81,17 @@ class BrainsTab(GeneratorPage):
         """A layer that is no label map."""
         return self.source.problem()
 
-    def wanted(self, seed: int | None = None) -> Wanted:
-        """The present choices.
-
-        Raises:
-            InputError: if they cannot be used.
-        """
-        return Wanted(
+    def wanted(self) -> WantedBrain:
+        """The present choices; see `PreviewPage.wanted`."""
+        return WantedBrain(
             self.source.source(),
             self.form.priors(),
-            self.seed.value() if seed is None else seed,
+            self.seed.value(),
             self.stepper.letter(),
             self.full.isChecked(),
-            self.record if seed is None else None,
+            self.record,
+            self.preset.currentData(),
         )
-
-    def drawing(self) -> tuple[Any, ...]:
-        """A quick look and the full size of the chosen step."""
-        return drawn, self.wanted(), self._studio
-
-    def sampling(self, seeds: Sequence[int]) -> tuple[Any, ...]:
-        """An axial slice of each."""
-        return sampled, self.source.source(), self.form.priors(), seeds, self._studio
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize`, or Python."""
@@ -114,10 +102,6 @@ class BrainsTab(GeneratorPage):
         write = python_code if python else command_line
         options = SynthesizeOptions(name, prior, self.seed.value())
         return write(recipe_place(self.source.source()), Path("synthetic"), options)
-
-    def write(self, folder: Path) -> tuple[Any, ...]:
-        """The sample's three files."""
-        return saved, self.wanted(), folder, self.preset.currentData(), self._studio
 
     def take(self, facts: dict[str, Any]) -> None:
         """Preset and priors of a record; its label map has to be chosen beside it."""

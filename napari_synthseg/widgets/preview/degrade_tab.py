@@ -14,7 +14,7 @@ from napari_synthseg.generator.presets import changed, degradation, differences
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets.preview.brains_tab import recipe_place
-from napari_synthseg.widgets.preview.degrade_job import ScanKeeper, WantedDegradation, degraded_steps, saved_degraded
+from napari_synthseg.widgets.preview.model import DegradedMaker, WantedDegradation
 from napari_synthseg.widgets.preview.page import PreviewPage
 from napari_synthseg.widgets.preview.pictures import Picture
 from napari_synthseg.widgets.preview.source_chooser import SourceChooser
@@ -35,9 +35,9 @@ class DegradeTab(PreviewPage):
     title = "Degrade a scan"
     tip = "The degradation model of SynthSeg+: moved, biased, thick-sliced and noisy versions of a real scan."
     recorded_by = "acquisition"
+    maker_type = DegradedMaker
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._keeper = ScanKeeper()
         self.scan = SourceChooser(viewer, Image, SCAN_TIP)
         self.labels = SourceChooser(viewer, Labels, LABELS_TIP, fixed=[NO_LABELS])
         super().__init__(viewer, FACE, "Degraded", PriorsForm(degradation()))
@@ -81,10 +81,6 @@ class DegradeTab(PreviewPage):
             self.scan.source(), labels, self.form.priors(), self.seed.value(), self.full.isChecked(), self.record
         )
 
-    def request(self) -> tuple[Any, ...]:
-        """A quick look and the full size."""
-        return degraded_steps, self.wanted(), self._keeper
-
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg degrade`, or Python."""
         from napari_synthseg.generator.files import command_line, python_code
@@ -93,10 +89,6 @@ class DegradeTab(PreviewPage):
         write = python_code if python else command_line
         options = DegradeOptions(prior, self.seed.value())
         return write(recipe_place(self.scan.source()), Path("degraded"), options)
-
-    def write(self, folder: Path) -> tuple[Any, ...]:
-        """The files of the degraded scan."""
-        return saved_degraded, self.wanted(), folder, self._keeper
 
     def take(self, facts: dict[str, Any]) -> None:
         """Priors of a record; its scan has to be chosen beside it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFormLayout, QWidget
@@ -17,7 +17,7 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
+from napari_synthseg.widgets.preview.panels import SamplesPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,7 +28,7 @@ PRESET_TIP = "The priors to start from; what is changed afterwards is marked and
 
 
 class GeneratorPage(PreviewPage):
-    """A tab with presets and samples. The subclass says how a sample and several are drawn: `drawing` and `sampling`.
+    """A tab with presets and samples.
 
     Args:
         viewer: the viewer that pictures are shown in.
@@ -63,20 +63,6 @@ class GeneratorPage(PreviewPage):
         self._sampling.failed.connect(lambda error: self.status.say(complain(error, "Drawing samples")))
         self._sampling.stopped.connect(self._refresh_samples)
 
-    # What a subclass says
-
-    def drawing(self) -> tuple[Any, ...]:
-        """The function that draws one sample and its arguments, see `PreviewPage.request`."""
-        raise NotImplementedError
-
-    def sampling(self, seeds: Sequence[int]) -> tuple[Any, ...]:
-        """The function that draws a thumbnail of each seed, and its arguments.
-
-        Raises:
-            InputError: if the choices cannot be used.
-        """
-        raise NotImplementedError
-
     # Parts
 
     def below(self) -> list[QWidget]:
@@ -109,7 +95,7 @@ class GeneratorPage(PreviewPage):
         if self._sampling.running:
             self._stale = True
             self._sampling.stop()
-        return self.drawing()
+        return super().request()
 
     def take(self, facts: dict[str, Any]) -> None:
         """Choose preset and priors of a record."""
@@ -156,11 +142,11 @@ class GeneratorPage(PreviewPage):
             return
         self._stale = False
         try:
-            function, *arguments = self.sampling(list(self.samples.seeds))
+            wanted = self.wanted()
         except ValueError as error:
             self.status.say(str(error))
             return
-        self._sampling.start("", function, *arguments)
+        self._sampling.start("", self.maker.sampled, wanted, list(self.samples.seeds))
 
     def _on_sampled(self, report: Progress) -> None:
         if "thumbnail" in report.figures:

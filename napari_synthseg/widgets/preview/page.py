@@ -35,8 +35,8 @@ from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.preview.layer_pair import LayerPair
-from napari_synthseg.widgets.preview.pictures import Picture
+from napari_synthseg.widgets.preview.layers import LayerPair
+from napari_synthseg.widgets.preview.pictures import Picture, described
 from napari_synthseg.widgets.preview.redrawer import Redrawer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ NEW_SEEDS = 10_000  # new ones stay short enough to be read out
 
 
 class PreviewPage(QWidget):
-    """A tab. What is drawn, and from what, is the subclass's: `request`, `recipe`, `write` and `take`.
+    """A tab. What is drawn, and from what, is the subclass's: `wanted`, `recipe` and `take`.
 
     Args:
         viewer: the viewer that pictures are shown in.
@@ -59,6 +59,8 @@ class PreviewPage(QWidget):
     """
 
     layer_type: type[LayerPair] = LayerPair
+    maker_type: type[Any]
+    """Draws and saves in a thread, see `model`."""
     recorded_by = ""
     """A step that a complete record of this tab has; a file without it says no more than seed and priors."""
 
@@ -69,7 +71,7 @@ class PreviewPage(QWidget):
         self._started = 0.0
         self.record: Path | None = None
         """What is drawn is made as this record says; until something is chosen that a sample is drawn from."""
-        self.form = form
+        self.form, self.maker = form, self.maker_type()
         self.pair = self.layer_type(viewer, layers, self)
         self.redrawer = Redrawer(self)
         self._saving = Job(self)
@@ -103,13 +105,17 @@ class PreviewPage(QWidget):
         """Why nothing can be drawn, in one sentence."""
         return None
 
-    def request(self) -> tuple[Any, ...]:
-        """The job's function and its arguments, see `Redrawer.request`.
+    def wanted(self) -> Any:
+        """The present choices, as the maker takes them.
 
         Raises:
-            InputError: if the choices cannot be used.
+            InputError: if they cannot be used.
         """
         raise NotImplementedError
+
+    def request(self) -> tuple[Any, ...]:
+        """The job's function and its arguments, see `Redrawer.request`."""
+        return self.maker.drawn, self.wanted()
 
     def recipe(self, *, python: bool) -> str:
         """What was chosen, as a command line or as Python.
@@ -117,10 +123,6 @@ class PreviewPage(QWidget):
         Raises:
             InputError: if the choices cannot be used.
         """
-        raise NotImplementedError
-
-    def write(self, folder: Path) -> tuple[Any, ...]:
-        """The function that saves into a folder, and its arguments."""
         raise NotImplementedError
 
     def take(self, facts: dict[str, Any]) -> None:
@@ -188,7 +190,7 @@ class PreviewPage(QWidget):
         keep.setRetainSizeWhenHidden(True)  # the form does not jump
         self.progress.setSizePolicy(keep)
         self.progress.hide()
-        self.status, self.facts = Message(lines=1), Message(lines=2)
+        self.status, self.facts = Message(), Message()
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 8, 6, 6)
@@ -197,9 +199,10 @@ class PreviewPage(QWidget):
         for part in self.middle():
             layout.addWidget(part)
         layout.addLayout(self.options)
-        for part in (self.progress, self.status, self.facts):
-            layout.addWidget(part)
+        layout.addWidget(self.progress)
         layout.addWidget(self._scrolled(), 1)
+        for part in (self.status, self.facts):  # here they take their lines from what scrolls: no button moves
+            layout.addWidget(part)
         layout.addLayout(self._actions())
         self.form.changed.connect(self.forget_record)
         self.form.changed.connect(self.redraw)
@@ -325,14 +328,14 @@ class PreviewPage(QWidget):
         if not name:
             return
         try:
-            function, *arguments = self.write(Path(name))
+            wanted = self.wanted()
         except ValueError as error:
             self.status.say(str(error))
             return
         remember(self._face, {"folder": name})
         self.save.setEnabled(False)
         self.status.say("Saving…")
-        self._saving.start("Save sample", function, *arguments)
+        self._saving.start("Save sample", self.maker.saved, wanted, Path(name))
 
     def open_record(self) -> None:
         """Ask for the record of a sample, and make it again; seed and priors are shown, to go on from there."""
@@ -403,18 +406,3 @@ def _has_step(facts: dict[str, Any], step: str) -> bool:
         return step in Record.from_dict(facts)
     except (KeyError, TypeError, AttributeError):
         return False
-
-
-def described(summary: dict[str, str | float]) -> str:
-    """A record in one line: what can be seen at first sight."""
-    parts = []
-    if "contrast" in summary:
-        parts.append(f"{summary['contrast']} contrast")
-    parts.append(f"{summary['slices']} slices {summary['spacing (mm)']:.2g} mm apart")
-    parts.append(f"gamma {summary['gamma']}")
-    parts += [text for name, text in (("flip", "flipped"), ("skull strip", "skull stripped")) if _said(summary, name)]
-    return ", ".join(parts).capitalize() + "."
-
-
-def _said(summary: dict[str, str | float], name: str) -> bool:
-    return str(summary.get(name, "no")).startswith("yes")

@@ -1,17 +1,48 @@
-"""What a preview's worker hands to the main thread: arrays and their place, ready for layers. No Qt, no torch."""
+"""What a preview's worker gets and gives: a source, and arrays with their place, ready for layers. No Qt, no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.widgets.layers.geometry import volume_to_layer
+from napari_synthseg.anatomy import resources
+from napari_synthseg.widgets.layers.geometry import LayerScan, volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array
 
 if TYPE_CHECKING:
+    from napari_synthseg.generator.shapes.scenes import Scene
     from napari_synthseg.volume import Volume
+
+
+PICTURE = "picture"
+"""The figure of a progress report that is to be shown at once."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to start from, as a worker needs it.
+
+    Attributes:
+        key: the same for the same voxels.
+        name: for file names and messages.
+        path: a file or folder; None for a layer that came from none, or the head made of formulas.
+        scan: of a layer.
+    """
+
+    key: Hashable
+    name: str
+    path: Path | None = None
+    scan: LayerScan | None = None
+
+
+def bundled() -> Source:
+    """The label map in the resources."""
+    path = resources() / "samples" / "mni152_labels.nii.gz"
+    return Source("bundled", "mni152_labels", path if path.is_file() else None)
 
 
 @dataclass(frozen=True)
@@ -100,3 +131,44 @@ def _counted(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
         return counted_volumes(array, voxel_mm3)
     counts = np.bincount(array.reshape(-1, order="A"))
     return {int(value): float(counts[value]) * voxel_mm3 for value in np.flatnonzero(counts)}
+
+
+def objects_table(made: Scene, objects: np.ndarray) -> dict[str, list[Any]]:
+    """What the layer says of each object under the mouse."""
+    areas = np.bincount(objects.ravel(), minlength=made.count + 1)
+    return {
+        "index": [*range(made.count + 1)],
+        "name": ["No object", *(f"Object {number}" for number in range(1, made.count + 1))],
+        "area (pixels)": [int(area) for area in areas],
+        "visibility": [np.nan, *(round(seen, 2) for seen in made.visibility)],
+    }
+
+
+def scene_prompts(made: Scene, seed: int, turn: int) -> Prompts:
+    """A target and the points that a step of training might give for it."""
+    import torch
+
+    from napari_synthseg.generator.shapes.scenes import pick_target
+    from napari_synthseg.training.data.prompts import Window, draw_plan, draw_points
+
+    generator = torch.Generator().manual_seed((~seed + 7919 * turn) % 2**31)  # not that of the scene
+    number = pick_target(made, generator)
+    plan = draw_plan(generator, boxes=False, masks=False)
+    whole = Window(0, 0, made.objects.shape[0])
+    points, signs = draw_points(made.target(number), whole, made.extent, plan, generator)
+    return Prompts(number, points.cpu().numpy(), signs.cpu().numpy() > 0.5)
+
+
+def described(summary: dict[str, str | float]) -> str:
+    """A record in one line: what can be seen at first sight."""
+    parts = []
+    if "contrast" in summary:
+        parts.append(f"{summary['contrast']} contrast")
+    parts.append(f"{summary['slices']} slices {summary['spacing (mm)']:.2g} mm apart")
+    parts.append(f"gamma {summary['gamma']}")
+    parts += [text for name, text in (("flip", "flipped"), ("skull strip", "skull stripped")) if _said(summary, name)]
+    return ", ".join(parts).capitalize() + "."
+
+
+def _said(summary: dict[str, str | float], name: str) -> bool:
+    return str(summary.get(name, "no")).startswith("yes")

@@ -9,12 +9,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets.preview.pictures import PICTURE
 
 WAIT_MS = 150
 """How long a change waits for the next one."""
-
-PICTURE = "picture"
-"""The figure of a progress report that is to be shown at once."""
 
 
 class Redrawer(QObject):

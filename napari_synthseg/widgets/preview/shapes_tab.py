@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ from napari_synthseg.widgets._shared.controls import Section
 from napari_synthseg.widgets._shared.form import OptionsForm, PriorsForm
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
+from napari_synthseg.widgets.preview.layers import SceneLayers
+from napari_synthseg.widgets.preview.model import SceneMaker, WantedScene
+from napari_synthseg.widgets.preview.panels import SamplesPanel
 from napari_synthseg.widgets.preview.pictures import Picture
-from napari_synthseg.widgets.preview.samples_panel import SamplesPanel
-from napari_synthseg.widgets.preview.scene_layers import SceneLayers
-from napari_synthseg.widgets.preview.shapes_job import SceneKeeper, drawn_scene, sampled_scenes, saved_scene
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,9 +38,9 @@ class ShapesTab(GeneratorPage):
     tip = "SynthFM's generative model: scenes of shapes with their objects, made from no data at all."
     layer_type = SceneLayers
     recorded_by = "scene"
+    maker_type = SceneMaker
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._keeper = SceneKeeper()
         self._turn = 0
         presets = {name: shape_preset(name) for name in SHAPE_PRESETS}
         base = presets["both"]
@@ -103,23 +102,15 @@ class ShapesTab(GeneratorPage):
         record = () if self.record is None else (self.record,)
         return SynthesizeShapesOptions(name, tuple(settings), self.seed.value(), record, **self.output.values())
 
-    def drawing(self) -> tuple[Any, ...]:
-        """The scene with its target."""
-        return drawn_scene, self.chosen(), self._turn, self._keeper
-
-    def sampling(self, seeds: Sequence[int]) -> tuple[Any, ...]:
-        """A small image of each."""
-        return sampled_scenes, self.chosen(), seeds
+    def wanted(self) -> WantedScene:
+        """The scene with its target; see `PreviewPage.wanted`."""
+        return WantedScene(self.chosen(), self._turn)
 
     def recipe(self, *, python: bool) -> str:
         """`napari-synthseg synthesize-shapes`, or Python."""
         from napari_synthseg.generator.files import command_line, python_code
 
         return (python_code if python else command_line)(None, Path("scenes"), self.chosen())
-
-    def write(self, folder: Path) -> tuple[Any, ...]:
-        """The scene's three files."""
-        return saved_scene, self.chosen(), folder, self._keeper
 
     def measured(self, picture: Picture) -> str:
         """Pixels, and how many objects."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -11,11 +10,11 @@ from weakref import WeakSet
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
-from napari_synthseg.anatomy import resources
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import let_shrink
-from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
-from napari_synthseg.widgets.preview.layer_pair import is_ours
+from napari_synthseg.widgets.layers.geometry import layer_problem, layer_scan, shown_volume
+from napari_synthseg.widgets.preview.layers import is_ours
+from napari_synthseg.widgets.preview.pictures import Source, bundled
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -24,29 +23,6 @@ if TYPE_CHECKING:
 BUNDLED = Choice("bundled", "Bundled label map", "A head in MNI152 space with the structures that SynthSeg knows.")
 OPEN_FILE = Choice("open file", "File…", "Choose a label map: NIfTI, MGZ or NRRD.")
 OPEN_FOLDER = Choice("open folder", "Folder…", "Choose a folder of label maps; each seed takes one of them.")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What to start from, as a worker needs it.
-
-    Attributes:
-        key: the same for the same voxels.
-        name: for file names and messages.
-        path: a file or folder; None for a layer that came from none, or the head made of formulas.
-        scan: of a layer.
-    """
-
-    key: Hashable
-    name: str
-    path: Path | None = None
-    scan: LayerScan | None = None
-
-
-def bundled() -> Source:
-    """The label map in the resources."""
-    path = resources() / "samples" / "mni152_labels.nii.gz"
-    return Source("bundled", "mni152_labels", path if path.is_file() else None)
 
 
 class SourceChooser(QComboBox):

@@ -10,7 +10,7 @@ from napari.layers import Image, Labels
 from napari.layers._source import Source
 
 from napari_synthseg.widgets.preview import source_chooser
-from napari_synthseg.widgets.preview.layer_pair import MARK
+from napari_synthseg.widgets.preview.layers import MARK
 from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from tests.widgets.preview.conftest import blocks, blocks_layer
 

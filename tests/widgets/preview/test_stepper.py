@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_synthseg.widgets.preview.stepper import Stepper
+from napari_synthseg.widgets.preview.panels import Stepper
 from tests.widgets.preview.conftest import click
 
 

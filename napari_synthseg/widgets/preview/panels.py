@@ -1,27 +1,97 @@
-"""A sheet of several samples and the table of their records; the row that is clicked becomes the current sample."""
+"""Parts of the preview's pages: the steps of Figure 3, and a sheet of samples with the table of their records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap, QResizeEvent
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QButtonGroup,
     QHBoxLayout,
     QLabel,
     QListView,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_synthseg.generator.figure import PANELS, PanelInfo
 from napari_synthseg.widgets._shared.controls import keep_from_wheel
 from napari_synthseg.widgets._shared.table import LINE, Column, Table
 from napari_synthseg.widgets.preview.pictures import Thumbnail
+
+
+class Stepper(QWidget):
+    """Chooses a step by its letter; the arrow keys go from one to the next."""
+
+    changed = Signal(str)
+
+    def __init__(self, steps: Sequence[PanelInfo] = PANELS) -> None:
+        super().__init__()
+        self._steps = {step.letter: step for step in steps}
+        self.buttons: dict[str, QPushButton] = {}
+        self._group = QButtonGroup(self)
+        self.caption = QLabel()
+        self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        line = QHBoxLayout()
+        line.setSpacing(3)
+        for number, step in enumerate(steps):
+            button = QPushButton(step.letter)
+            button.setCheckable(True)
+            button.setToolTip(f"{step.title}\n{step.tip}")
+            button.setAccessibleName(step.title)
+            button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            button.setMinimumWidth(24)
+            button.installEventFilter(self)
+            self._group.addButton(button, number)
+            self.buttons[step.letter] = button
+            line.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(line)
+        layout.addWidget(self.caption)
+        self.set_letter(steps[-1].letter)
+        self._group.buttonToggled.connect(self._on_toggled)
+
+    def letter(self) -> str:
+        """The chosen step."""
+        return next(letter for letter, button in self.buttons.items() if button.isChecked())
+
+    def set_letter(self, letter: str) -> None:
+        """Choose a step."""
+        self.buttons[letter].setChecked(True)
+        self._show(letter)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Left and right on a button choose the step before and after."""
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return False
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
+        if step is None:
+            return False
+        letters = [*self.buttons]
+        letter = letters[min(max(letters.index(self.letter()) + step, 0), len(letters) - 1)]
+        self.buttons[letter].setChecked(True)
+        self.buttons[letter].setFocus()
+        return True
+
+    def _on_toggled(self, button: QPushButton, checked: bool) -> None:
+        if checked:
+            self._show(button.text())
+            self.changed.emit(button.text())
+
+    def _show(self, letter: str) -> None:
+        self.caption.setText(f"Step {letter}: {self._steps[letter].title}")
+        self.caption.setToolTip(self._steps[letter].tip)
+
 
 DEFAULT_COUNT = 6
 LARGEST_COUNT = 24
