@@ -17,6 +17,7 @@ from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.edge_letters import edge_letters
+from napari_synthseg.widgets.view.planes import three_planes
 from napari_synthseg.widgets.view.upright import upright
 
 if TYPE_CHECKING:
@@ -72,7 +73,13 @@ class ViewBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        for part in (*self.buttons.values(), self.letters):
+        self.planes = QPushButton("⊞")
+        self.planes.setFixedWidth(_WIDTH)
+        self.planes.setToolTip("Three planes beside each other with a linked cursor; again: one.")
+        self.planes.setAccessibleName("Three planes")
+        self.planes.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.planes.clicked.connect(lambda: three_planes(viewer))
+        for part in (*self.buttons.values(), self.planes, self.letters):
             layout.addWidget(part)
         layout.addWidget(self.convention, 1)
         self.convention.activated.connect(self._on_convention)
@@ -133,6 +140,7 @@ class ViewBar(QWidget):
     def _show_state(self) -> None:
         shown, convention = view.current_view(self._viewer)
         solid = self._viewer.dims.ndim >= 3
+        self.planes.setEnabled(solid and hasattr(self._viewer, "window"))
         for name, button in self.buttons.items():
             button.setEnabled(solid)
             button.setChecked(name == shown)

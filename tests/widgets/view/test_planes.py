@@ -1,0 +1,74 @@
+"""Three linked planes in a real window: the right way up, with labels in all and the place of the cursor."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_synthseg.widgets.segment.widget import SegmentWidget
+from napari_synthseg.widgets.view import planes
+from tests.widgets.builders import scan_layer, steps
+
+ortho_view_manager = pytest.importorskip("napari_orthogonal_views.ortho_view_manager")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def shown(window, qtbot):
+    """A window with a scan and labels, and its three planes, by a click on the button."""
+    viewer = window(show=True)
+    scan = viewer.add_layer(scan_layer("LIA"))
+    geometry = {name: getattr(scan, name) for name in ("scale", "translate", "units", "axis_labels")}
+    viewer.add_labels(np.ones(scan.data.shape, np.uint16), name="labels", **geometry)
+    widget = SegmentWidget(viewer, steps=steps())
+    viewer.window.add_dock_widget(widget)
+    qtbot.waitUntil(widget.isVisible)
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    yield viewer, widget
+    ortho_view_manager.delete_and_cleanup(viewer)
+
+
+def models(viewer) -> dict[str, object]:
+    manager = ortho_view_manager._get_manager(viewer)
+    return {
+        "sagittal": manager.right_widget.vm_container.viewer_model,
+        "coronal": manager.bottom_widget.vm_container.viewer_model,
+    }
+
+
+def test_three_planes_are_linked_and_upright(shown, qtbot):
+    viewer, widget = shown
+    beside = models(viewer)
+    assert viewer.dims.order == (0, 1, 2)
+    assert [tuple(beside[name].dims.order) for name in ("sagittal", "coronal")] == [(2, 0, 1), (1, 0, 2)]
+    for plane in (viewer, *beside.values()):
+        assert [str(one) for one in plane.scene.camera.orientation[1:]] == ["up", "right"]
+        assert [layer.name for layer in plane.layers] == ["scan", "labels"]
+    s, a, r = (one.start + one.step for one in viewer.dims.range)
+    viewer.dims.set_point(range(3), [s, a, r])
+    qtbot.waitUntil(lambda: {one.dims.point for one in beside.values()} == {viewer.dims.point}, timeout=5000)
+    for plane in beside.values():  # what is shown stays in the middle: the point is in view
+        low, high = plane.layers.extent.world[:, list(plane.dims.displayed)]
+        assert all(low - 1 <= plane.scene.camera.center[-2:]) and all(plane.scene.camera.center[-2:] <= high + 1)
+    place = ortho_view_manager._get_manager(viewer).main_controls_widget.findChild(planes.Place)
+    assert place.text() == f"R {r:.1f}  A {a:.1f}  S {s:.1f} mm"
+
+
+def test_the_button_goes_back_to_one_plane(shown, qtbot):
+    viewer, widget = shown
+    assert ortho_view_manager._get_manager(viewer).is_shown()
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    assert not ortho_view_manager._get_manager(viewer).is_shown()
+
+
+def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
+    said = []
+    viewer = window()
+    viewer.add_layer(scan_layer("LIA"))
+    monkeypatch.setitem(sys.modules, "napari_orthogonal_views", None)
+    monkeypatch.setattr(planes, "complain", lambda error, doing: said.append(str(error)))
+    planes.three_planes(viewer)
+    assert "pip install" in said[0]
