@@ -150,7 +150,7 @@ def degrade() -> None:
 
 
 def prompt() -> None:
-    """Prompt: an current object beside one that was accepted; then followed through the slices, from the side."""
+    """Prompt: the current object beside one that was accepted; then followed through the slices, from the side."""
     with window("Prompt") as (viewer, widget):
         press(widget.view.buttons["coronal"])
         viewer.dims.set_point(1, CORONAL_MM)
