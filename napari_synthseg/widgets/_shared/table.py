@@ -28,6 +28,8 @@ from qtpy.QtWidgets import (
 )
 
 SORT_ROLE = Qt.ItemDataRole.UserRole
+ROOM = 5
+"""Beside the text of a cell, pixels, and the width of a digit."""
 LINE = 22
 """Height of a row, pixels."""
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -313,7 +315,7 @@ class Table(QTableView):
             arrow = 8 if column.number else 0
             widths = [*map(metrics.horizontalAdvance, texts), metrics.horizontalAdvance(column.header) + arrow]
             header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(number, max(widths) + metrics.horizontalAdvance("00"))
+            header.resizeSection(number, max(widths) + metrics.horizontalAdvance("0") + ROOM)
         self.fit_names()
 
     def _all_texts(self, row: Any) -> str:

@@ -226,11 +226,9 @@ def score_columns(layer: Labels | None) -> tuple[Column, ...]:
 
 def _legend() -> str:
     """The kinds of errors, each after a square of its color."""
-    from napari.utils.colormaps.standardize_color import rgb_to_hex
-
     from napari_synthseg.evaluation.locations import ERRORS
 
-    colors = {value: rgb_to_hex(COLORS[value])[0] for value in ERRORS}
+    colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in COLORS[value][:3]) for value in ERRORS}
     return " &nbsp; ".join(f'<span style="color:{colors[value]}">■</span> {name}' for value, name in ERRORS.items())
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 FACE = "view"
-_WIDTH = 28
+_WIDTH = 26
 
 _BUTTONS = {
     view.AXIAL: ("axial", "Axial", "Axial slices: the front of the head up."),
