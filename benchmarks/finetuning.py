@@ -43,16 +43,13 @@ from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.training.data.label_maps import read_maps
+from napari_synthseg.training.data.scan_scores import FinetuneData, ScoredScan, dice_of, gather, score
+from napari_synthseg.training.data.start import input_spec, labels_of, starting_network
 from napari_synthseg.training.data.validation import synthetic_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
-from napari_synthseg.training.finetune.material import Material, gather
-from napari_synthseg.training.finetune.networks import labels_of, look_of, starting_network
-from napari_synthseg.training.finetune.recipe_crops import CropRecipe
-from napari_synthseg.training.finetune.scores import ScoredScan, dice_of, score
-from napari_synthseg.training.finetune.train import train as finetune
-from napari_synthseg.training.options.finetune import TrainFinetuneOptions
-from napari_synthseg.training.options.pretrain import TrainPretrainOptions
-from napari_synthseg.training.pretrain.train import train as pretrain
+from napari_synthseg.training.objectives.finetune_crops import ScanCropsObjective
+from napari_synthseg.training.recipes.finetune import Finetune, TrainFinetuneOptions
+from napari_synthseg.training.recipes.pretrain import Pretrain, TrainPretrainOptions
 
 SIZES: dict[str, Any] = {
     "edge": 64, "field": 64, "spacing": 3, "hidden": 192, "mlp": 768, "heads": 6, "layers": 8, "features": 8,
@@ -151,9 +148,9 @@ def masks(args: argparse.Namespace) -> None:
         began = time.process_time()
         maps = some_maps(args.label_maps, args.maps, args.out / "maps") if args.label_maps else None
         options = TrainPretrainOptions(
-            args.out / "encoder",
-            args.training,
-            maps,
+            out=args.out / "encoder",
+            scans=args.training,
+            label_maps=maps,
             size="small",
             steps=args.pretrain_steps,
             warmup=20,
@@ -165,7 +162,7 @@ def masks(args: argparse.Namespace) -> None:
             device="cpu",
             resume=(args.out / "encoder").exists(),
         )
-        cli.follow(pretrain(options))
+        cli.follow(Pretrain().train(options))
         row = {"steps": args.pretrain_steps, "cpu_s": round(time.process_time() - began), "losses": losses(options.out)}
         keep(args.out, "pretraining", row)
     for count in args.counts:
@@ -190,8 +187,8 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
     shutil.rmtree(run, ignore_errors=True)
     scans = some_scans(args.training, count, args.out)
     options = TrainFinetuneOptions(
-        scans,
-        run,
+        scans=scans,
+        out=run,
         start_from=start,
         task=args.task,
         size="small",
@@ -202,7 +199,7 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
     )
     model, card = starting_network(start, args.task, "small")
     assert isinstance(model, Transformer)
-    material = gather(options, model, look_of(model, card), CPU)
+    material = gather(options, model, input_spec(model, card), CPU)
     boxes = [boxed(scan, model) for scan in material.scored]
     curve: list[tuple[int, float, float]] = []
     spent, began = 0.0, time.process_time()
@@ -215,9 +212,9 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
         began = time.process_time()
         return {"score": dice}
 
-    recipe = CropRecipe(
+    recipe = ScanCropsObjective(
         model, material.sampler, seed=args.seed, batch=1, crop=model.edge, device=CPU, validation=follow,
-        encoder=list(model.encoder_parameters()), encoder_share=1.0 if start == "unetr" else args.encoder_share,
+        encoder=list(model.encoder_parameters()), encoder_lr_scale=1.0 if start == "unetr" else args.encoder_share,
     )  # fmt: skip
     loop = LoopOptions(
         args.steps, args.rate, optimizer="adamw", weight_decay=1e-5, warmup=10, decay_fraction=0.3, ema_decay=0.99,
@@ -225,7 +222,7 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
     )  # fmt: skip
     network = cli.follow(fit(recipe, loop, run, name="masks"))
     with torch.no_grad():
-        fine = score(network, material.scored, material.targets, material.look, CPU)
+        fine = score(network, material, CPU)
     return {
         "count": count,
         "start": "random" if start == "unetr" else "pre-trained",
@@ -248,7 +245,7 @@ def boxed(scan: ScoredScan, model: Transformer) -> tuple[torch.Tensor, np.ndarra
     return image[None, None].clone(), crop_with_padding(middle, start, size).numpy()
 
 
-def coarse_dice(network, box: tuple[torch.Tensor, np.ndarray], material: Material) -> float:
+def coarse_dice(network, box: tuple[torch.Tensor, np.ndarray], material: FinetuneData) -> float:
     """Mean Dice of the scored structures at the network's own spacing."""
     found = network.logits(box[0])[0].argmax(0).numpy().astype(np.uint8)
     groups = np.array(material.targets.groups, np.uint8)
@@ -278,8 +275,8 @@ def continued(args: argparse.Namespace, count: int, share: float, maps: Path, he
     """Train the network further on some scans, and score it."""
     run, began = args.out / name, time.process_time()
     options = TrainFinetuneOptions(
-        some_scans(args.training, count, args.out),
-        run,
+        scans=some_scans(args.training, count, args.out),
+        out=run,
         start_from=args.start,
         steps=args.steps,
         validation=args.validation,
@@ -294,7 +291,7 @@ def continued(args: argparse.Namespace, count: int, share: float, maps: Path, he
         resume=run.exists(),
         name=name,
     )
-    path = cli.follow(finetune(options))
+    path = cli.follow(Finetune().train(options))
     spent = round(time.process_time() - began)
     return {"count": count, "share": share, "steps": args.steps, "cpu_s": spent, **scored(args, str(path), heads)}
 
@@ -303,9 +300,13 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     """Dice on the validation scans, on the same inverted, and on synthetic heads."""
     model, card = starting_network(weights, "all")
     options = TrainFinetuneOptions(
-        args.validation, args.out, validation=args.validation, synthetic=0.0, unlabelled=tuple(args.unlabelled)
+        scans=args.validation,
+        out=args.out,
+        validation=args.validation,
+        synthetic=0.0,
+        unlabelled=tuple(args.unlabelled),
     )
-    material = gather(options, model, look_of(model, card), CPU)
+    material = gather(options, model, input_spec(model, card), CPU)
     wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
     groups = {"scans": material.scored, "inverted": wrong}
     if heads is not None:
@@ -316,7 +317,7 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     found: Row = {}
     with torch.no_grad():
         for name, scans in groups.items():
-            result = score(model, scans, material.targets, material.look, CPU)
+            result = score(model, replace(material, scored=scans), CPU)
             found |= {name: round(result["score"], 4), f"{name}_each": result["by_scan"]}
     return found
 

@@ -54,7 +54,7 @@ def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
     sizes = {"edge": 32, "field": 32, "spacing": 2, "hidden": 12, "mlp": 12, "heads": 2, "layers": 4, "features": 2}
     monkeypatch.setattr(bench, "SIZES", sizes)
     monkeypatch.setattr(bench, "SMALL", {"unetr": {}})
-    monkeypatch.setattr("napari_synthseg.training.finetune.networks.SMALL", bench.SMALL)
+    monkeypatch.setattr("napari_synthseg.training.data.start.SMALL", bench.SMALL)
     monkeypatch.setattr(bench, "score", lambda *_: {"score": 0.25, "dice": {"Cortex": 0.25}})
     folder, out = write_scans(tmp_path / "scans", 1), tmp_path / "out"
     words = ["finetuning.py", "masks", str(folder), str(folder), str(out), "--counts", "1", "--steps", "2", "--every",
@@ -73,9 +73,9 @@ def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
 def test_a_network_is_scored_on_scans_and_on_their_negatives(tmp_path, monkeypatch) -> None:
     seen = []
 
-    def score(model, scans, targets, look, device) -> dict:
-        seen.append([scan.image for scan in scans])
-        return {"score": 0.1 * len(seen), "by_scan": {scan.name: 0.5 for scan in scans}}
+    def score(model, data, device) -> dict:
+        seen.append([scan.image for scan in data.scored])
+        return {"score": 0.1 * len(seen), "by_scan": {scan.name: 0.5 for scan in data.scored}}
 
     monkeypatch.setattr(bench, "score", score)
     folder = write_scans(tmp_path / "scans", 2)

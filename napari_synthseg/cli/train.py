@@ -28,7 +28,7 @@ from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
 from napari_synthseg.training.recipe import check_weights_name
-from napari_synthseg.training.runs import RECIPES, RecipeEntry
+from napari_synthseg.training.runs import RECIPES, Recipe
 
 SURE = ("synthseg", "robust")
 """Recipes whose weights say from which score on a scan needs no second look."""
@@ -82,7 +82,7 @@ def run_to_resume(words: Sequence[str]) -> Path | None:
     return given.out.expanduser() if given.resume and given.out is not None else None
 
 
-def train_to_the_end(entry: RecipeEntry, training: Generator[Progress, None, Path], run: Path) -> None:
+def train_to_the_end(entry: Recipe, training: Generator[Progress, None, Path], run: Path) -> None:
     """Follow a training, then say where its weights are and how they are used."""
     made = follow(training).absolute()
     if not is_main_process():

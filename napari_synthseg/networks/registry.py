@@ -110,6 +110,11 @@ def entries() -> Mapping[str, Entry]:
     return found
 
 
+def from_scratch(name: str) -> bool:
+    """Tell whether fine-tuning can train a network from random weights: those whose encoders can be pre-trained."""
+    return name + ENCODER in entries()
+
+
 def entry_of(card: Card) -> Entry:
     """Return the entry of the network that a card describes.
 

@@ -208,7 +208,7 @@ def follow_main(entry: Any, options: Any, device: str) -> Generator[Progress, No
     """Train beside the main process, which alone writes results; the folder of this one is temporary.
 
     Args:
-        entry: the recipe (`runs.recipes.RecipeEntry`).
+        entry: the recipe (`training.recipe.Recipe`).
         options: those of the main process.
         device: it trains on; of GPUs this process takes the one of its own rank.
     """

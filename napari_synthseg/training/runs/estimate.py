@@ -19,8 +19,8 @@ from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventReader, read_events
 from napari_synthseg.training.engine.watching import Watch, watched
+from napari_synthseg.training.recipe import recipe
 from napari_synthseg.training.runs.process import detached, explain, last_line
-from napari_synthseg.training.runs.recipes import recipe
 
 STEPS = 3
 """Steps of each stage to try; the first is a warm-up and not counted."""

@@ -26,8 +26,8 @@ from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventLog, tail
 from napari_synthseg.training.engine.watching import NOBODY, Watch, watched
+from napari_synthseg.training.recipe import Recipe, recipe
 from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
-from napari_synthseg.training.runs.recipes import RecipeEntry, recipe
 from napari_synthseg.training.runs.registry import check_recipe, check_steps, remember, remove_folder
 from napari_synthseg.training.runs.run import Listener, is_active, lock, request, write_activity, write_process
 
@@ -121,7 +121,7 @@ def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Pa
 
 
 def train_recorded(
-    entry: RecipeEntry, options: Any, *, wait: bool = False, keep_config: bool = False
+    entry: Recipe, options: Any, *, wait: bool = False, keep_config: bool = False
 ) -> Generator[Progress, None, Path]:
     """Train, record the lifecycle in the run's folder, and obey the requests made there.
 
@@ -173,7 +173,7 @@ def train_recorded(
     return result
 
 
-def _check_new(out: Path, entry: RecipeEntry, stages: Iterable[str]) -> None:
+def _check_new(out: Path, entry: Recipe, stages: Iterable[str]) -> None:
     """Refuse to start over, before the folder is touched; a missing stage of the same recipe may be added."""
     there = {path.stem for path in (out / folder.CHECKPOINTS).glob("*.pt")}
     if there and (folder.recipe_of(out) != entry.name or there.intersection(stages)):
@@ -199,7 +199,7 @@ def _locked(out: Path) -> Iterator[None]:
         own.release()
 
 
-def _train(entry: RecipeEntry, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
+def _train(entry: Recipe, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
     """Wait for the device, then train on it."""
     out, listener = options.out, Listener(options.out)
     held: contextlib.ExitStack | None

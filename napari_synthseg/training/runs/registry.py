@@ -17,7 +17,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import from_json, to_json
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import read_events
-from napari_synthseg.training.runs.recipes import recipe
+from napari_synthseg.training.recipe import recipe
 from napari_synthseg.training.runs.run import is_active
 from napari_synthseg.weights.catalogue import data_folder, own_name
 

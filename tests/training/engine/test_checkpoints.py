@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.engine.checkpoints import atomic_save
+from napari_synthseg.training.engine.checkpoints import atomic_save, trained_state
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.starting import trained_state
 
 
 def test_a_checkpoint_that_is_not_there_is_said_to_be_missing_for_its_reason(tmp_path) -> None:

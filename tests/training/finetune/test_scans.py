@@ -11,10 +11,10 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.inference.config import OWN
 from napari_synthseg.io import write_labels
-from napari_synthseg.training.finetune.changes import mild, shown
-from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
-from napari_synthseg.training.finetune.scans import Look, held_out, read_scans, targets_for, with_targets
-from napari_synthseg.training.finetune.synthetic import SyntheticCrops, maps_of_scans, single_structures
+from napari_synthseg.training.data.scan_sampler import ScanSampler, group_weights, mild, shown
+from napari_synthseg.training.data.scan_scores import maps_of_scans, single_structures
+from napari_synthseg.training.data.scans import InputSpec, held_out, read_scans, targets_for, with_targets
+from napari_synthseg.training.objectives.finetune_crops import SyntheticCrops
 from napari_synthseg.volume import Volume
 from tests.generator.builders import STILL
 from tests.training.finetune.builders import LABELS, write_scans
@@ -32,7 +32,7 @@ def raw(tmp_path):
 @pytest.fixture
 def sampler(raw):
     targets, places = targets_for(raw, [], LABELS, "all")
-    return ScanSampler([with_targets(s, targets, places, Look(OWN, pool=2)) for s in raw], targets, 0.0)
+    return ScanSampler([with_targets(s, targets, places, InputSpec(OWN, pool=2)) for s in raw], targets, 0.0)
 
 
 def test_scans_and_labels_are_brought_to_one_grid(raw) -> None:
@@ -54,7 +54,7 @@ def test_what_cannot_be_paired_is_said(tmp_path) -> None:
     far = np.eye(4)
     far[:3, 3] = 900
     write_labels(folder / "0_labels.nii.gz", Volume(labels, far))
-    with pytest.raises(InputError, match=r"0_labels.nii.gz holds no label within 0_t1.nii.gz"):
+    with pytest.raises(InputError, match=r"0_labels.nii.gz has no label inside 0_t1.nii.gz"):
         read_scans(folder, OWN)
 
 

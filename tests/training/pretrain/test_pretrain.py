@@ -15,29 +15,30 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.pretraining import MaskedAutoencoder
 from napari_synthseg.networks.transformers import SMALL, SwinUnetr, Unetr
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
-from napari_synthseg.training.engine.distributed import ProcessGroup, joined
-from napari_synthseg.training.engine.watching import Watch, watched
-from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.options.pretrain import STAGE, TrainPretrainOptions, stages
-from napari_synthseg.training.pretrain.crops import (
+from napari_synthseg.training.data.crops import (
+    GeneratedCrops,
     MixedCrops,
     ScanCrops,
-    SyntheticCrops,
     held_apart,
     standardised_steps,
     unlabelled,
 )
-from napari_synthseg.training.pretrain.masked import MaskedRecipe
-from napari_synthseg.training.pretrain.recipe import Explained
-from napari_synthseg.training.pretrain.start import load_pretrained
-from napari_synthseg.training.pretrain.train import export, is_run, train
+from napari_synthseg.training.data.start import load_pretrained
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.distributed import ProcessGroup, joined
+from napari_synthseg.training.engine.watching import Watch, watched
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.objectives.pretext import Explained, MaskedPatches
+from napari_synthseg.training.recipe import recipes
+from napari_synthseg.training.recipes.pretrain import TrainPretrainOptions
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.catalogue import read_card
 from tests.generator.builders import boxes
 from tests.inference.fakes import ball_scan
 
 pytest.importorskip("monai")
+
+PRETRAIN, STAGE = recipes()["pretrain"], "pretrain"
 
 TINY = {"edge": 32, "field": 48, "spacing": 2, "hidden": 24, "mlp": 32, "heads": 2, "layers": 4, "features": 4}
 TINY_SWIN = {"edge": 64, "field": 64, "spacing": 2, "features": 12, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2],
@@ -48,7 +49,7 @@ TINY_SWIN = {"edge": 64, "field": 64, "spacing": 2, "features": 12, "depths": [1
 def tiny(monkeypatch) -> None:
     monkeypatch.setitem(SMALL, "unetr", TINY)
     monkeypatch.setitem(SMALL, "swin-unetr", TINY_SWIN)
-    monkeypatch.setattr("napari_synthseg.training.pretrain.recipe.VALIDATED", 2)
+    monkeypatch.setattr("napari_synthseg.training.objectives.pretext.VALIDATED", 2)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def maps(tmp_path):
 
 @pytest.fixture
 def options(tmp_path, maps) -> TrainPretrainOptions:
-    return TrainPretrainOptions(tmp_path / "run", label_maps=maps, size="small", steps=4, batch=2, device="cpu",
+    return TrainPretrainOptions(out=tmp_path / "run", label_maps=maps, size="small", steps=4, batch=2, device="cpu",
                                 validate_every=2, warmup=0)  # fmt: skip
 
 
@@ -84,11 +85,11 @@ class Same:
         return (torch.arange(32) < 16).float()[None, None].expand(32, 32, 32).clone()
 
 
-def recipe(**changes) -> MaskedRecipe:
+def recipe(**changes) -> MaskedPatches:
     torch.manual_seed(0)
     model = MaskedAutoencoder(Unetr(1, **TINY), 16)
     given = {"crops": Same(), "held_out": Same(), "seed": 1, "batch": 2, "device": "cpu", **changes}
-    return MaskedRecipe(model, **given)
+    return MaskedPatches(model, **given)
 
 
 def test_a_trivial_image_is_reconstructed_better_and_better() -> None:
@@ -127,7 +128,7 @@ class Half(ProcessGroup):
     def __init__(self, rank: int) -> None:
         self.fabric, self.rank, self.size = None, rank, 2
 
-    def total(self, own: torch.Tensor) -> torch.Tensor:
+    def sum(self, own: torch.Tensor) -> torch.Tensor:
         return own
 
 
@@ -154,12 +155,12 @@ def test_explained_is_of_the_variance() -> None:
     truth = torch.rand(1000)
     for part in truth.split(300):
         explained.add(torch.full_like(part, float(truth.mean())), part)
-    assert explained.share == pytest.approx(0, abs=1e-9) and explained.error == pytest.approx(
+    assert explained.fraction == pytest.approx(0, abs=1e-9) and explained.error == pytest.approx(
         float(truth.var(correction=0))
     )
     perfect = Explained()
     perfect.add(truth, truth)
-    assert perfect.share == 1
+    assert perfect.fraction == 1
 
 
 def test_scans_are_standardised_once(scans, tmp_path, caplog) -> None:
@@ -179,7 +180,7 @@ def test_scans_are_standardised_once(scans, tmp_path, caplog) -> None:
 
 def test_synthetic_crops_and_mixtures(scans) -> None:
     maps = [prepare(boxes((2, 41), side=24), name="map")]
-    made = SyntheticCrops(maps, preset("synthseg"), 40, 32, 2)
+    made = GeneratedCrops(maps, preset("synthseg"), 40, 32, 2)
     first, other = (made.draw(torch.Generator().manual_seed(seed)) for seed in (0, 1))
     assert first.shape == (32, 32, 32) and float(first.max()) == 1 and not torch.equal(first, other)
     mixed = MixedCrops(Same(), made, 0.5)
@@ -197,7 +198,7 @@ def test_what_is_held_out() -> None:
 
 def test_from_scans_and_label_maps_to_an_encoder(options, scans) -> None:
     reports = []
-    path = run(train(replace(options, scans=scans)), reports.append)
+    path = run(PRETRAIN.train(replace(options, scans=scans)), reports.append)
     card = read_card(path)
     assert card["network"] == "unetr-encoder" and card["labels"] == [] and card["steps"] in (2, 4)
     assert card["data"] == "2 scans without labels (held out: 1); synthetic scans of 2 label maps (held out: 1)"
@@ -205,7 +206,7 @@ def test_from_scans_and_label_maps_to_an_encoder(options, scans) -> None:
     assert card["recipe"] == "train pretrain, network unetr, size small, seed 1, batch 2, steps 4, warmup 0"
     figures = [r.figures for r in reports if r.stage == STAGE]
     assert len(figures) == 4 and "score" in figures[1] and "explained" in figures[0]
-    assert is_run(options.out) and stages(options) == {STAGE: 4}
+    assert PRETRAIN.is_run(options.out) and PRETRAIN.stages(options) == {STAGE: 4}
 
     model = Unetr((0, 2), **TINY)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -223,21 +224,21 @@ def test_from_scans_and_label_maps_to_an_encoder(options, scans) -> None:
 
 
 def test_an_estimate_standardises_a_few_scans(options, scans, monkeypatch) -> None:
-    monkeypatch.setattr("napari_synthseg.training.pretrain.train.TRIED", 2)
+    monkeypatch.setattr("napari_synthseg.training.recipes.pretrain.TRIED", 2)
     with watched(Watch(trial=1)):
-        run(train(replace(options, scans=scans, label_maps=None, hold_out=("s2_t1",))))
+        run(PRETRAIN.train(replace(options, scans=scans, label_maps=None, hold_out=("s2_t1",))))
     assert len(list((options.out / "standardised").iterdir())) == 2
     assert load_checkpoint(checkpoint(options.out, STAGE))["step"] == 1
 
 
 def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path) -> None:
-    run(train(options))
+    run(PRETRAIN.train(options))
     parts, reports = replace(options, out=tmp_path / "parts"), []
     with pytest.raises(Stopped):
-        run(train(parts), reports.append, lambda: sum(r.stage == STAGE for r in reports) == 2)
+        run(PRETRAIN.train(parts), reports.append, lambda: sum(r.stage == STAGE for r in reports) == 2)
     with pytest.raises(InputError, match="--resume"):
-        run(train(parts))
-    run(train(replace(parts, resume=True)))
+        run(PRETRAIN.train(parts))
+    run(PRETRAIN.train(replace(parts, resume=True)))
     whole, resumed = (load_checkpoint(checkpoint(out, STAGE)) for out in (options.out, parts.out))
     assert whole["step"] == resumed["step"] == 4 and whole["best"] == resumed["best"]
     for key, value in whole["model"].items():
@@ -245,8 +246,8 @@ def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path) -> None:
 
 
 def test_a_swin_unetrs_encoder(options, monkeypatch) -> None:
-    monkeypatch.setattr("napari_synthseg.training.pretrain.recipe.VALIDATED", 1)
-    path = run(train(replace(options, network="swin-unetr", steps=1, validate_every=1)))
+    monkeypatch.setattr("napari_synthseg.training.objectives.pretext.VALIDATED", 1)
+    path = run(PRETRAIN.train(replace(options, network="swin-unetr", steps=1, validate_every=1)))
     assert read_card(path)["network"] == "swin-unetr-encoder"
     model = SwinUnetr(2, **TINY_SWIN)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -257,7 +258,7 @@ def test_a_swin_unetrs_encoder(options, monkeypatch) -> None:
 
 def test_refusals(options, tmp_path) -> None:
     with pytest.raises(InputError, match="nothing to learn from"):
-        TrainPretrainOptions(tmp_path)
+        TrainPretrainOptions(out=tmp_path)
     with pytest.raises(InputError, match="mask_ratio"):
         replace(options, mask_ratio=1.0)
     with pytest.raises(InputError, match="one device"):
@@ -265,6 +266,6 @@ def test_refusals(options, tmp_path) -> None:
     with pytest.raises(InputError, match="larger batch"):
         replace(options, network="swin-unetr", batch=1)
     with pytest.raises(InputError, match="named 'nobody'"):
-        run(train(replace(options, hold_out=("nobody",))))
-    with pytest.raises(InputError, match="no run of train pretrain"):
-        export(tmp_path, tmp_path / "x.safetensors")
+        run(PRETRAIN.train(replace(options, hold_out=("nobody",))))
+    with pytest.raises(InputError, match="not a `train pretrain` run"):
+        PRETRAIN.export(tmp_path, tmp_path / "x.safetensors")

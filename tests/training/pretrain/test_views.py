@@ -7,8 +7,7 @@ import torch
 
 from napari_synthseg.networks.pretraining import SwinPretexts, contrastive_loss
 from napari_synthseg.networks.transformers import SwinUnetr
-from napari_synthseg.training.pretrain.pretexts import SwinRecipe
-from napari_synthseg.training.pretrain.views import cut_out, random_holes, random_turns, turned
+from napari_synthseg.training.objectives.pretext import SwinViews, cut_out, random_holes, random_turns, turned
 
 SIZES = {"edge": 64, "features": 12, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "window": 4, "field": 64}
 
@@ -58,7 +57,7 @@ def test_three_losses_move_the_encoder() -> None:
     pytest.importorskip("monai")
     torch.manual_seed(0)
     model = SwinPretexts(SwinUnetr(1, **SIZES))
-    recipe = SwinRecipe(model, Ramps(), Ramps(), seed=1, batch=2, device="cpu")
+    recipe = SwinViews(model, Ramps(), Ramps(), seed=1, batch=2, device="cpu")
     loss, figures = recipe.loss(0)
     assert float(loss.detach()) == pytest.approx(sum(figures.values()), rel=1e-5)
     assert set(figures) == {"inpainting", "rotation", "contrast"}

@@ -1,8 +1,8 @@
-"""What the labels of scans ask of a network: which of its channels count as which target, and which voxels as none.
+"""Targets: how the labels of scans correspond to the channels of a network, and which voxels are ignored.
 
 Scans may be labelled more coarsely than the network predicts (a brain mask, four tissues), or in part (the hippocampi
-alone). So the network's channels are grouped: a voxel labelled as a group asks that the probabilities of its members
-add up to one, and says nothing of how they share it. Labels that no scan holds belong to the group of the background.
+alone). So the network's channels are grouped: at a voxel labelled as a group, the probabilities of its members shall
+add up to one, in any proportion. Labels that no scan contains belong to the group of the background.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from napari_synthseg.training.engine.loop import labelled_picture
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
 
 IGNORED = 255
-"""Target of voxels that nothing is learned from."""
+"""Target of voxels that are left out of the loss."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """How label values and a network's channels become targets.
+    """Maps label values and the channels of a network to targets.
 
     Attributes:
         labels: (K,) the network's values, background first.
         groups: (K,) target of each channel; 0 is the background's.
-        values: (G,) value that each target is drawn as: of the network, or of the task.
+        values: (G,) value that shows each target: of the network, or of the task.
         names: (G,) of each target.
         scored: (G,) whether a target's Dice enters the score.
         task: one of `anatomy.TASKS`.
@@ -45,11 +45,11 @@ class Targets:
 
     @cached_property
     def mirror(self) -> bool:
-        """Whether it is known which labels belong to a side, so that a mirrored scan keeps its sense."""
+        """Whether the sides of all labels are known, so that scans can be mirrored."""
         return all(anatomy.known(v) for v in self.labels)
 
     def picture(self, image: torch.Tensor, truth: torch.Tensor, found: torch.Tensor) -> dict[str, np.ndarray]:
-        """A picture of an image and targets; what is ignored is background (see `pictures.labelled_picture`)."""
+        """Return a picture of an image and targets, ignored voxels as background (see `loop.labelled_picture`)."""
         return labelled_picture(image, torch.where(truth == IGNORED, 0, truth), found, self.values)
 
     @property
@@ -59,25 +59,25 @@ class Targets:
 
     @cached_property
     def partners(self) -> tuple[int, ...]:
-        """(G,) target of each target's contralateral structures: what it becomes in a mirror."""
+        """(G,) target of the contralateral structures of each target."""
         found = list(range(self.count))
         for channel, other in enumerate(anatomy.flip_channels(self.labels)):
             found[self.groups[channel]] = self.groups[other]
         return tuple(found)
 
     def of_channels(self, channels: torch.Tensor) -> torch.Tensor:
-        """Targets for a network's channels, of any shape."""
+        """Return the targets of channels, of any shape."""
         return torch.tensor(self.groups, dtype=torch.uint8, device=channels.device)[channels.long()]
 
     def of_values(self, values: np.ndarray, known: dict[int, int]) -> np.ndarray:
-        """uint8 targets for label values, given what each of them counts as (`counted`)."""
+        """Return the uint8 targets of label values, given the target of each of them."""
         found, places = np.unique(values, return_inverse=True)
         table = np.array([known.get(int(v), IGNORED) for v in found], np.uint8)
         return table[places].reshape(values.shape)
 
 
 def counted(value: int, labels: Sequence[int], task: str) -> int | None:
-    """What a label value counts as: a value of the network or of the task; None where nobody can tell.
+    """Map a label value to a value of the network or of the task; None if it is ambiguous.
 
     Args:
         value: in a label file.
@@ -85,7 +85,7 @@ def counted(value: int, labels: Sequence[int], task: str) -> int | None:
         task: one of `anatomy.TASKS`.
 
     Raises:
-        ValueError: nobody knows the value.
+        ValueError: the value is unknown.
     """
     if task == "all" and value in labels:
         return value
@@ -99,16 +99,16 @@ def counted(value: int, labels: Sequence[int], task: str) -> int | None:
 
 
 def make_targets(labels: Sequence[int], task: str, present: Iterable[int], unlabelled: Sequence[int] = ()) -> Targets:
-    """Targets of a network for scans that hold these values.
+    """Return the targets of a network for scans that contain these values.
 
     Args:
         labels: the network's, sorted, background first.
         task: one of `anatomy.TASKS`.
-        present: what the values in the scans count as.
+        present: mapped values of the scans (`counted`).
         unlabelled: labels of the network that the scans do not show completely.
 
     Raises:
-        InputError: a label is none of the network's, or nothing is left to learn.
+        InputError: a label does not belong to the network, or nothing is left to learn.
     """
     if wrong := set(unlabelled) - set(labels):
         raise InputError(f"The network does not predict the label {min(wrong)}: leave it out of --unlabelled.")
@@ -120,7 +120,7 @@ def make_targets(labels: Sequence[int], task: str, present: Iterable[int], unlab
         wanted = [v if v in seen else 0 for v in (counted(one, labels, task) or 0 for one in labels)]
     order = [0, *sorted(set(wanted) - {0})]
     if len(order) < 2:
-        raise InputError(f"The scans' labels hold nothing that the network could learn for the task {task!r}.")
+        raise InputError(f"The labels of the scans contain nothing that the network could learn for the task {task!r}.")
     scored = set(anatomy.evaluated_values())
     return Targets(
         tuple(labels),
@@ -133,7 +133,7 @@ def make_targets(labels: Sequence[int], task: str, present: Iterable[int], unlab
 
 
 def grouped(logits: torch.Tensor, groups: Sequence[int]) -> torch.Tensor:
-    """(B, K, ...) logits of channels -> (B, G, ...) logits of targets: the sum of the members' probabilities."""
+    """Turn (B, K, ...) logits of channels into (B, G, ...) logits of targets, by the sum of probabilities."""
     if tuple(groups) == tuple(range(logits.shape[1])):
         return logits
     members = [[k for k, g in enumerate(groups) if g == n] for n in range(max(groups) + 1)]
@@ -143,7 +143,7 @@ def grouped(logits: torch.Tensor, groups: Sequence[int]) -> torch.Tensor:
 def target_losses(
     logits: torch.Tensor, target: torch.Tensor, groups: Sequence[int], weights: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy and one minus the soft Dice of targets, ignored voxels left out.
+    """Return cross-entropy and one minus the soft Dice of targets, without ignored voxels.
 
     Args:
         logits: (B, K, X, Y, Z) of the network's channels.

@@ -1,4 +1,4 @@
-"""The network that fine-tuning starts from, and how it looks at scans."""
+"""Networks to start fine-tuning from: weights of a segmentation network, a pre-trained encoder, or random ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from napari_synthseg import anatomy
@@ -14,32 +15,30 @@ from napari_synthseg.inference.config import config_for
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.registry import ENCODER, build
+from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch
 from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.finetune.scans import Look
-from napari_synthseg.training.options.finetune import ANEW
-from napari_synthseg.training.pretrain.start import encoder_of, load_pretrained
+from napari_synthseg.training.data.scans import InputSpec
 from napari_synthseg.weights import catalogue, store
 
 KEPT = ("path", "sha256", "bytes", "scores", "steps", "recipe", "data", "licence", "license", "trained with", "summary",
         "description", "confident_score", "hint", "title")  # fmt: skip
-"""What the card of a fine-tuned network does not take over from the one it started from."""
+"""Facts of a card that a fine-tuned network does not inherit."""
 
 
 def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Module, dict[str, Any]]:
-    """The network to fine-tune, and the part of its card that says how it is built and run.
+    """Return the network to fine-tune, and the part of its card that describes how it is built and run.
 
     Args:
         start: name or file of a segmentation network or of a pre-trained encoder, the folder of a run of
-            `train pretrain`, or one of `ANEW`.
-        task: one of `anatomy.TASKS`; it sets the labels of a network that has none yet.
-        size: "paper" or "small", of a network that is trained anew.
+            `train pretrain`, or a network that trains `from_scratch`.
+        task: one of `anatomy.TASKS`; sets the labels of a new network.
+        size: "paper" or "small", of a network trained from scratch.
 
     Raises:
-        InputError: there are no such weights, or they segment nothing.
+        InputError: the weights do not exist, or segment nothing.
     """
-    if start in ANEW:
+    if from_scratch(start):
         card = {
             "network": start,
             "labels": list(anatomy.task_values(task)),
@@ -67,31 +66,26 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
 
 
 def _is_encoder(start: str) -> bool:
-    """Whether weights are of an encoder alone."""
+    """Tell whether weights are an encoder alone."""
     file = catalogue.find(start)
     return file.suffix == ".safetensors" and str(catalogue.read_card(file)["network"]).endswith(ENCODER)
 
 
-def pretrained(start: str) -> str | None:
-    """What a card says the network started from; a path says nothing to others."""
-    return None if start in ANEW else Path(start).stem
-
-
-def look_of(model: nn.Module, card: dict[str, Any]) -> Look:
-    """How prediction with these weights looks at scans."""
+def input_spec(model: nn.Module, card: dict[str, Any]) -> InputSpec:
+    """Return how prediction with these weights gets scans."""
     how = config_for(SegmentOptions(), card)
     if isinstance(model, LocateRefine):
-        return Look(how, whole=False, pool=2)
+        return InputSpec(how, whole=False, pool=2)
     if isinstance(model, Transformer):
-        return Look(how, pool=model.spacing, guess=True)
-    return Look(how)
+        return InputSpec(how, pool=model.spacing, guess=True)
+    return InputSpec(how)
 
 
 def crop_of(model: nn.Module, crop: int | None) -> int:
-    """Voxels along each side of the crops that a network learns from.
+    """Return the side, in voxels, of the crops to train a network on.
 
     Raises:
-        InputError: the network cannot take crops of the size asked for.
+        InputError: the network cannot take crops of this size.
     """
     if isinstance(model, Transformer):
         if crop not in (None, model.edge):
@@ -107,5 +101,61 @@ def crop_of(model: nn.Module, crop: int | None) -> int:
 
 
 def labels_of(model: nn.Module) -> Sequence[int]:
-    """The network's values, sorted, background first."""
+    """Return the network's values, sorted, background first."""
     return tuple(int(v) for v in model.labels)  # type: ignore[union-attr, arg-type]
+
+
+# Encoders
+
+
+def load_pretrained(model: Transformer, source: str | Path) -> dict:
+    """Load a pre-trained encoder into a network; its decoder stays unchanged.
+
+    Args:
+        model: a UNETR or Swin UNETR.
+        source: name or file of weights of an encoder or a whole network, or the folder of a run that has exported some.
+
+    Returns:
+        The card of the weights.
+
+    Raises:
+        InputError: the weights do not exist, or belong to another network or other sizes.
+    """
+    state, card = encoder_of(source)
+    kind = card["network"].removesuffix(ENCODER)
+    if entries()[kind].class_name != type(model).__name__:
+        raise InputError(
+            f"The weights {card['name']!r} are of a {kind}, not of the network to be trained: choose others."
+        )
+    model.load_encoder(state, card["name"])
+    return card
+
+
+def encoder_of(source: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Return the state of the encoder, and the card, of weights.
+
+    Raises:
+        InputError: the weights do not exist, or have no such encoder.
+    """
+    path = Path(source).expanduser()
+    file = catalogue.find(exported(path) if path.is_dir() else source)
+    card = catalogue.read_card(file)
+    if card["network"].removesuffix(ENCODER) + ENCODER not in entries():
+        raise InputError(
+            f"The weights {card['name']!r} have no encoder of transformers: give those of `train pretrain`."
+        )
+    found = store.load_model(file)
+    state = found.encoder_state() if isinstance(found, Transformer) else found.state_dict()
+    return dict(state), card
+
+
+def exported(run: Path) -> Path:
+    """Return the newest weights that a run exported.
+
+    Raises:
+        InputError: it has exported none yet.
+    """
+    files = sorted(run.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        raise InputError(f"The run {run} has exported no weights yet: wait for its end, or export them first.")
+    return files[-1]

@@ -1,4 +1,4 @@
-"""Labelled scans for fine-tuning: read, brought to 1 mm as prediction does, their labels turned into targets."""
+"""Labelled scans: read, resampled to 1 mm as prediction does, and their labels turned into targets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
 from napari_synthseg.inference.config import InferenceConfig
 from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
 from napari_synthseg.io import read_labels, read_volume, stem
-from napari_synthseg.training.finetune.targets import IGNORED, Targets, counted, make_targets
+from napari_synthseg.training.data.targets import IGNORED, Targets, counted, make_targets
 from napari_synthseg.volume import resample_labels_to
 
 NAMED = 8
-"""Unknown labels that a sentence names at most."""
+"""Most unknown labels that a message names."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,20 @@ class LabelledScan:
     pool: int
 
     def to(self, device: torch.device | str) -> LabelledScan:
-        """The same scan on a device."""
+        """Move the scan to a device."""
         moved: dict[str, Any] = {k: getattr(self, k).to(device) for k in ("image", "targets", "pooled")}
         return replace(self, **moved)
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a network looks at scans.
+class InputSpec:
+    """How a network gets scans.
 
     Attributes:
-        how: whether prediction cuts out the head, how it makes voxels of 1 mm, which percentiles become 0 and 1.
-        whole: whether these percentiles are those of the whole scan (a fast network has its own rule).
-        pool: voxels of 1 mm that the network's voxels, or those of its first stage, are wide.
-        guess: whether it looks around the middle of the brain as the outline of the head tells it, as prediction does.
+        how: preparation at prediction: crop to the head, voxels of 1 mm, percentiles that become 0 and 1.
+        whole: whether these are percentiles of the whole scan (a fast network has its own rule).
+        pool: size of the voxels of the network, or its first stage, mm.
+        guess: whether its field is centered on the brain as estimated from the outline of the head, as at prediction.
     """
 
     how: InferenceConfig
@@ -90,17 +90,17 @@ def read_scans(folder: Path, how: InferenceConfig, labels: Path | None = None) -
     Args:
         folder: of scans, and of their label files unless these lie elsewhere.
         labels: folder of the label files.
-        how: of the network: whether the head is cut out, and how voxels become 1 mm.
+        how: preparation of scans for the network.
 
     Raises:
-        InputError: there is no such folder or pair, a file cannot be read, or labels and scan lie apart.
+        InputError: there is no such folder or pair, a file cannot be read, or labels and scan do not overlap.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one of scans with label files beside them.")
     pairs = labelled_scans(folder, labels)
     if not pairs:
         raise InputError(
-            f"{folder} holds no scan with a label file beside it: name them alike, such as 1002_t1.nii.gz and "
+            f"{folder} contains no scan with a label file beside it: name them alike, such as 1002_t1.nii.gz and "
             "1002_labels.nii.gz."
         )
     return [_read(scan, found, how) for scan, found in pairs]
@@ -110,12 +110,12 @@ def _read(scan: Path, labels: Path, how: InferenceConfig) -> RawScan:
     made = prepare(read_volume(scan), crop_to_head=how.crop_to_head, reference_grid=how.reference_grid, name=scan.name)
     values = resample_labels_to(read_labels(labels), made.image.shape, made.affine).data
     if not values.any():
-        raise InputError(f"{labels.name} holds no label within {scan.name}: check that they belong together.")
+        raise InputError(f"{labels.name} has no label inside {scan.name}: check that they belong together.")
     return RawScan(_name(labels), labels.name, np.ascontiguousarray(made.image), values)
 
 
 def _name(labels: Path) -> str:
-    """What a scan is called: its label file's name without the ending that says what it holds."""
+    """Return the name of a scan: its label file's without the last part."""
     parts = stem(labels).split("_")
     return "_".join(parts[:-1] if is_label_name(labels) and len(parts) > 1 else parts)
 
@@ -123,16 +123,16 @@ def _name(labels: Path) -> str:
 def known_values(
     scans: Sequence[RawScan], labels: Sequence[int], task: str, unknown: str = "refuse"
 ) -> dict[int, int | None]:
-    """What each value in the scans counts as (`targets.counted`).
+    """Map each value in the scans by `targets.counted`.
 
     Args:
-        scans: where values are looked for.
+        scans: whose values are mapped.
         labels: the network's.
         task: one of `anatomy.TASKS`.
-        unknown: "refuse", or "ignore": they count as None.
+        unknown: "refuse" unknown values, or "ignore" them (None).
 
     Raises:
-        InputError: there are unknown values, and they are to be refused; the sentence names them.
+        InputError: there are unknown values to refuse; the message names them.
     """
     found: dict[int, int | None] = {}
     strangers: dict[int, str] = {}
@@ -161,15 +161,15 @@ def targets_for(
     unlabelled: Sequence[int] = (),
     unknown: str = "refuse",
 ) -> tuple[Targets, dict[int, int]]:
-    """Targets of a network for scans, and the target of each value they hold.
+    """Return the targets of a network for scans, and the target of each of their values.
 
     Args:
-        training: their labels say what can be learned.
-        others: scans that are only scored.
+        training: scans to learn from.
+        others: scans to score on.
         labels: the network's.
         task: one of `anatomy.TASKS`.
         unlabelled: labels of the network that the scans do not show completely.
-        unknown: "refuse" or "ignore" values that nobody knows.
+        unknown: "refuse" or "ignore" unknown values.
 
     Raises:
         InputError: see `known_values` and `make_targets`.
@@ -182,21 +182,21 @@ def targets_for(
 
 
 def _task_places(targets: Targets) -> dict[int, int]:
-    """Target of each value of a task."""
+    """Return the target of each value of a task."""
     places = {v: i for i, v in enumerate(targets.values)}
     return {v: places.get(v, 0) for v in anatomy.task_values(targets.task)}
 
 
-def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: Look) -> LabelledScan:
-    """A scan ready to be learned from.
+def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: InputSpec) -> LabelledScan:
+    """Prepare a scan for training.
 
     Raises:
-        InputError: it holds no label of the task.
+        InputError: it has no label of the task.
     """
     made = targets.of_values(scan.values, places)
     inside = np.argwhere((made > 0) & (made != IGNORED))
     if not len(inside):
-        raise InputError(f"{scan.file} holds no label that the network could learn for the task {targets.task!r}.")
+        raise InputError(f"{scan.file} has no label that the network could learn for the task {targets.task!r}.")
     centre = brain_centre(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
     image = torch.from_numpy(
         rescale(scan.image, *look.how.percentiles) if look.whole else scan.image / scan.image.max()
@@ -212,10 +212,10 @@ def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: 
 
 
 def held_out(scans: Sequence[RawScan], names: Sequence[str]) -> tuple[list[RawScan], list[RawScan]]:
-    """Scans to learn from, and scans that choose the best checkpoint: those named, or the last fifth (one at least).
+    """Split into scans to learn from and scans that choose the best checkpoint: those named, or the last fifth.
 
     Raises:
-        InputError: a name belongs to no scan, or nothing is left to learn from.
+        InputError: a name matches no scan, or nothing is left to learn from.
     """
     there = [scan.name for scan in scans]
     if unknown := set(names) - set(there):

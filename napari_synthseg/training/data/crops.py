@@ -1,4 +1,4 @@
-"""What is learned from: crops of standardised scans without labels, and of synthetic scans made of label maps."""
+"""Crops without labels: of standardized scans, and of images generated from label maps."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 logger = logging.getLogger(__name__)
 
 FOLDER = "standardised"
-"""Of a run: the scans as they are learned from, so that they are standardised once."""
+"""Folder in a run's for standardized scans, which are made once."""
 
 
 class Crops(Protocol):
-    """Where crops come from."""
+    """A source of crops."""
 
     def draw(self, g: torch.Generator) -> torch.Tensor:
-        """A random crop (edge, edge, edge), float32 in [0, 1]; it depends on the generator alone."""
+        """Draw a crop (edge, edge, edge), float32 in [0, 1]; it depends on the generator alone."""
 
 
 class ScanCrops:
-    """Crops of standardised scans, which stay in their files but for what is looked at.
+    """Crops of standardized scans, read from their files as needed.
 
     Args:
-        files: what `standardised_steps` wrote.
+        files: written by `standardised_steps`.
         edge: voxels along each side of the crops.
-        device: where they go.
+        device: of the crops.
     """
 
     def __init__(self, files: Sequence[Path], edge: int, device: torch.device | str = "cpu") -> None:
@@ -56,8 +56,8 @@ class ScanCrops:
         return torch.from_numpy(np.array(part, np.float32)).to(self.device)
 
 
-class SyntheticCrops:
-    """Crops of heads that the generative model makes; every crop is of another head.
+class GeneratedCrops:
+    """Crops of images of the generative model, each of another head.
 
     Args:
         maps: label maps.
@@ -65,7 +65,7 @@ class SyntheticCrops:
         field: voxels along each side of the box around the brain that crops are taken from.
         edge: voxels along each side of the crops.
         spacing: of the voxels, mm.
-        device: where they are made.
+        device: of the crops.
     """
 
     def __init__(
@@ -92,20 +92,20 @@ class SyntheticCrops:
 
 
 class MixedCrops:
-    """Of two kinds.
+    """Crops of scans and of generated images.
 
     Args:
         scans: crops of scans.
-        synthetic: crops of synthetic ones.
-        share: how many are synthetic.
+        generated: crops of generated images.
+        fraction: of generated crops.
     """
 
-    def __init__(self, scans: Crops, synthetic: Crops, share: float) -> None:
-        self.scans, self.synthetic, self.share = scans, synthetic, share
+    def __init__(self, scans: Crops, generated: Crops, fraction: float) -> None:
+        self.scans, self.generated, self.fraction = scans, generated, fraction
 
     def draw(self, g: torch.Generator) -> torch.Tensor:
-        made = float(torch.rand((), generator=g)) < self.share
-        return (self.synthetic if made else self.scans).draw(g)
+        generated = float(torch.rand((), generator=g)) < self.fraction
+        return (self.generated if generated else self.scans).draw(g)
 
 
 def _pick(count: int, g: torch.Generator) -> int:
@@ -117,19 +117,19 @@ def _start(field: int, edge: int, g: torch.Generator) -> list[int]:
 
 
 def unlabelled(folder: Path) -> list[Path]:
-    """The scans below a folder, without what is named as labels.
+    """Find the scans below a folder, except files named as labels.
 
     Raises:
         InputError: there are none.
     """
     found = [path for path in find_scans([folder]) if not is_label_name(path)]
     if not found:
-        raise InputError(f"{folder} holds files of labels alone, by their names: give a folder of scans.")
+        raise InputError(f"{folder} contains label files only, by their names: give a folder of scans.")
     return found
 
 
 def held_apart(names: Sequence[str], hold_out: Sequence[str]) -> list[bool]:
-    """Which of some names are kept for validation: those asked for, or the last tenth, one of two at least."""
+    """Tell which names are kept for validation: those asked for, or the last tenth, at least one of two."""
     asked = [name in hold_out for name in names]
     if any(asked) or len(names) < 2:
         return asked
@@ -140,10 +140,10 @@ def held_apart(names: Sequence[str], hold_out: Sequence[str]) -> list[bool]:
 def standardised_steps(
     scans: Sequence[Path], folder: Path, field: int, spacing: int
 ) -> Generator[Progress, None, list[Path]]:
-    """Standardise scans once, into files of float16 that crops are read from; those that are there already stay.
+    """Standardize scans once, into files of float16 that crops are read from; existing files stay.
 
     Args:
-        scans: files of scans; what cannot be read is left out, with a warning.
+        scans: files of scans; unreadable ones are skipped with a warning.
         folder: for the files.
         field: see `standardise`.
         spacing: see `standardise`.
@@ -167,6 +167,6 @@ def standardised_steps(
                 np.save(opened, made.image.astype(np.float16))
         done.append(file)
     if not done:
-        raise InputError("None of the scans can be used: look at the warnings above.")
+        raise InputError("None of the scans can be used: read the warnings above.")
     yield Progress("standardising scans", len(scans), len(scans))
     return done

@@ -1,8 +1,9 @@
-"""Fine-tuning of the fast networks, robust or not: as they are trained, but some heads are labelled scans."""
+"""Objectives of fine-tuning the fast networks, robust or not: `train synthseg` with labelled scans among the heads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,72 +15,33 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
+from napari_synthseg.training.data.scan_sampler import ScanSampler, group_weights
 from napari_synthseg.training.data.synthetic import Heads, rescaled, step_generator
+from napari_synthseg.training.data.targets import IGNORED, grouped, target_losses
 from napari_synthseg.training.engine.loop import Validation
-from napari_synthseg.training.finetune.patience import Patience
-from napari_synthseg.training.finetune.sampler import ScanSampler, group_weights
-from napari_synthseg.training.finetune.targets import IGNORED, grouped, target_losses
+from napari_synthseg.training.objectives.finetune_crops import EarlyStopping
 from napari_synthseg.training.objectives.locate_refine import Crops, Locate, Refine, crop_around
-
-LOCATE_POWER, REFINE_POWER = 0.33, 0.25
-"""Of the cross-entropy's weights, as in `train synthseg`."""
 
 
 class _Mixed:
-    """What both stages share: now a labelled scan, now a synthetic head."""
-
-    model: LocateRefine
-    device: torch.device
-    sampler: ScanSampler
-    weights: torch.Tensor
-    scan_weights: torch.Tensor
-    share: float
-    validation: Validation
-
-    def mix(self, sampler: ScanSampler, share: float, power: float) -> None:
-        """Take up the scans.
-
-        Args:
-            sampler: draws them.
-            share: of synthetic samples.
-            power: of the cross-entropy's weights.
-        """
-        self.sampler, self.share = sampler, share
-        self.scan_weights = group_weights(sampler.scans, sampler.targets.count, power).to(self.device)
-
-    def synthetic(self, g: torch.Generator) -> bool:
-        """Whether a sample is to be synthetic."""
-        return torch.rand(1, generator=g).item() < self.share
-
-    def losses(self, logits: torch.Tensor, truth: torch.Tensor, real: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy and Dice loss of (B, K, ...) logits: of targets for scans, of channels for synthetic heads."""
-        if real:
-            return target_losses(logits, truth, self.sampler.targets.groups, self.scan_weights)
-        return target_losses(logits, truth, range(logits.shape[1]), self.weights)
-
-    def enough(self) -> bool:
-        """Whether the scores have not risen for long enough."""
-        return isinstance(self.validation, Patience) and self.validation.over()
-
-    def pictured(self, image: torch.Tensor, truth: torch.Tensor, logits: torch.Tensor) -> dict[str, np.ndarray]:
-        """A real sample for people: (X, Y, Z) image, targets and (K, X, Y, Z) logits."""
-        targets = self.sampler.targets
-        return targets.picture(image, truth, grouped(logits[None].float(), targets.groups)[0].argmax(0))
-
-
-class ScanLocateRecipe(_Mixed, Locate):
-    """Stage 1: whole heads at 2 mm, scans among them.
+    """Both stages: now a labelled scan, now a generated head.
 
     Args:
-        model: a trained fast network; of a robust one S2's locator is trained, S1 and D stay.
-        maps: label maps of synthetic heads; none where the share is 0.
+        model: a trained fast network; of a robust one, the locator of S2 is trained, S1 and D stay.
+        maps: label maps of generated heads; may be empty.
         priors: of the generative model.
         sampler: draws scans.
-        share: of synthetic heads.
-        options: of `FastRecipe`.
+        generated: fraction of generated heads.
+        options: of the objective of `train synthseg`.
     """
 
+    power: float
+    """Exponent of the cross-entropy's weights, as in `train synthseg`."""
     shared = False  # steps are drawn whole
+    model: LocateRefine
+    device: torch.device
+    weights: torch.Tensor
+    validation: Validation
 
     def __init__(
         self,
@@ -88,16 +50,45 @@ class ScanLocateRecipe(_Mixed, Locate):
         priors: GenerativeModel,
         *,
         sampler: ScanSampler,
-        share: float,
-        **options,
+        generated: float,
+        **options: Any,
     ) -> None:
         heads = Heads(maps, priors, model.labels, device=options["device"])
+        super().__init__(model, heads, weight_power=self.power, **options)  # type: ignore[call-arg]
+        self.sampler, self.generated = sampler, generated if maps else 0.0
+        self.scan_weights = group_weights(sampler.scans, sampler.targets.count, self.power).to(self.device)
+
+    def synthetic(self, g: torch.Generator) -> bool:
+        """Draw whether a sample is generated."""
+        return torch.rand(1, generator=g).item() < self.generated
+
+    def losses(self, logits: torch.Tensor, truth: torch.Tensor, real: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return cross-entropy and Dice loss of (B, K, ...) logits: of targets for scans, else of channels."""
+        if real:
+            return target_losses(logits, truth, self.sampler.targets.groups, self.scan_weights)
+        return target_losses(logits, truth, range(logits.shape[1]), self.weights)
+
+    def enough(self) -> bool:
+        """Whether the scores have not risen for long enough."""
+        return isinstance(self.validation, EarlyStopping) and self.validation.over()
+
+    def pictured(self, image: torch.Tensor, truth: torch.Tensor, logits: torch.Tensor) -> dict[str, np.ndarray]:
+        """Return a picture of a scan: (X, Y, Z) image, targets and (K, X, Y, Z) logits."""
+        targets = self.sampler.targets
+        return targets.picture(image, truth, grouped(logits[None].float(), targets.groups)[0].argmax(0))
+
+
+class ScanLocate(_Mixed, Locate):
+    """Stage 1: whole heads at 2 mm, scans among them."""
+
+    power = 0.33
+
+    def __init__(self, model: LocateRefine, *data: Any, **options: Any) -> None:
         net = model.locator.s2 if isinstance(model, RobustLocateRefine) else model.locator
-        super().__init__(model, heads, net=net, weight_power=LOCATE_POWER, **options)
-        self.mix(sampler, share if maps else 0.0, LOCATE_POWER)
+        super().__init__(model, *data, net=net, **options)
 
     def real_head(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """A scan at 2 mm in the locator's field of view: image in [0, 1] and targets."""
+        """Draw a scan at 2 mm in the locator's field of view: image in [0, 1] and targets."""
         grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
         image, targets, _ = self.sampler.on(self.sampler.draw(g), grid)
         return image, targets
@@ -128,38 +119,21 @@ class ScanLocateRecipe(_Mixed, Locate):
         return total, figures
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """A scan of a step at 2 mm."""
+        """Return a scan of a step at 2 mm."""
         image, truth = self.real_head(step_generator(self.seed + 31, step))
         with bfloat16_where_quick(self.device):
             logits = self.model.locator(to_memory(image[None, None]))[0]
         return self.pictured(image, truth, logits)
 
 
-class ScanRefineRecipe(_Mixed, Refine):
-    """Stage 2: crops at 1 mm of scans, or of synthetic heads, that the locator has just seen.
+class ScanRefine(_Mixed, Refine):
+    """Stage 2: crops at 1 mm of scans, or of generated heads, that the locator has just seen."""
 
-    Args: as `ScanLocateRecipe`.
-    """
-
-    shared = False  # steps are drawn whole
-
-    def __init__(
-        self,
-        model: LocateRefine,
-        maps: Sequence[LabelMap],
-        priors: GenerativeModel,
-        *,
-        sampler: ScanSampler,
-        share: float,
-        **options,
-    ) -> None:
-        heads = Heads(maps, priors, model.labels, device=options["device"])
-        super().__init__(model, heads, weight_power=REFINE_POWER, **options)
-        self.mix(sampler, share if maps else 0.0, REFINE_POWER)
+    power = 0.25
 
     @torch.no_grad()
     def real_crops(self, g: torch.Generator) -> Crops:
-        """Crops of one scan, as `crops` makes them of a synthetic head; their targets are the scans'."""
+        """Draw crops of one scan, as `crops` does of a generated head, with targets of the scan."""
         drawn, model = self.sampler.draw(g), self.model
         image, coarse, limits = self.sampler.on(drawn, Grid.centred(model.head_shape, model.head_spacing))
         seen = to_memory(image[None, None])
@@ -191,7 +165,7 @@ class ScanRefineRecipe(_Mixed, Refine):
         return entropy + dice, {f"soft_dice_{'scans' if real else 'synthetic'}": 1.0 - float(dice.detach())}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """A crop of a scan: every second voxel of what the network sees."""
+        """Return a crop of a scan: every second voxel of the network's input."""
         crops = self.real_crops(step_generator(self.seed + 37, step))
         logits = self.logits(crops, [0])[0]
         return self.pictured(subvoxel(crops.image[0, 0], 0), subvoxel(crops.targets[0], 0), logits[0])

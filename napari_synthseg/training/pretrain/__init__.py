@@ -1,1 +1,0 @@
-"""Pre-training of UNETR's and Swin UNETR's encoders on scans without labels (pre-train once, fine-tune many)."""
