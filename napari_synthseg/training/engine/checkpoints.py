@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.weights import store
+
+logger = logging.getLogger(__name__)
 
 
 def atomic_save(state: dict[str, Any], path: Path) -> None:
@@ -32,6 +37,51 @@ def atomic_save(state: dict[str, Any], path: Path) -> None:
         raise OSError(f"The checkpoint {path} cannot be written: is the disk full?") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def save_newest(state: dict[str, Any], run: Path, stage: str) -> None:
+    """Write the newest checkpoint of a stage, and keep the one before for the case that this one gets damaged.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    newest, previous = checkpoint(run, stage), checkpoint(run, stage, "previous")
+    before = previous.with_suffix(".link")
+    with contextlib.suppress(OSError):  # no links on this disk
+        before.unlink(missing_ok=True)
+        os.link(newest, before)
+    try:
+        atomic_save(state, newest)
+        if before.exists():
+            os.replace(before, previous)
+    finally:
+        before.unlink(missing_ok=True)
+
+
+def load_newest(run: Path, stage: str) -> tuple[dict[str, Any], str]:
+    """Read the newest checkpoint of a stage, or the newest undamaged one.
+
+    Returns:
+        The checkpoint, and a sentence about a damaged one (empty if the newest is good).
+
+    Raises:
+        InputError: none can be read.
+    """
+    newest = checkpoint(run, stage)
+    try:
+        return load_checkpoint(newest), ""
+    except InputError:
+        kinds = re.compile(rf"{re.escape(stage)}-(best|stable|previous|\d+)")
+        found: list[tuple[int, str, dict[str, Any]]] = []
+        for path in newest.parent.glob("*.pt"):
+            if kinds.fullmatch(path.stem):
+                with contextlib.suppress(InputError):
+                    state = load_checkpoint(path)
+                    found.append((int(state["step"]), path.name, state))
+        if not found:
+            raise
+        step, name, state = max(found, key=lambda one: one[:2])
+        return state, f"The checkpoint {newest.name} is damaged. {name} is used in its place, from step {step:,}."
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -66,7 +116,12 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
         )
     if not path.exists():
         raise InputError(f"The run {run} has no checkpoint {path.name}: train that stage first.")
-    return load_checkpoint(path)
+    if best:
+        return load_checkpoint(path)
+    state, damage = load_newest(run, stage)
+    if damage:
+        logger.warning("%s", damage)
+    return state
 
 
 def start_from(model: Any, name: str) -> None:

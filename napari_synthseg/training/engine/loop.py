@@ -16,7 +16,7 @@ from torch import nn
 from napari_synthseg.devices import memory_used, resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped
-from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint
+from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint, load_newest, save_newest
 from napari_synthseg.training.engine.distributed import ProcessGroup, process_group
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.optim import (
@@ -186,7 +186,7 @@ def fit(
             together.broadcast("stop")  # the others wait to be told whether to go on
         raise
     finally:
-        atomic_save(stage.state(), checkpoint(out, name))
+        save_newest(stage.state(), out, name)
     stage.use_average()
     objective.model.eval()
     return objective.model
@@ -234,9 +234,12 @@ class _Stage:
 
     def take_up(self) -> None:
         """Continue from the newest checkpoint."""
-        newest, stable = checkpoint(self.out, self.name), checkpoint(self.out, self.name, "stable")
-        self.take(_to_resume(newest, stable, self.options.steps))
+        newest, damage = load_newest(self.out, self.name)
+        self.take(_to_resume(newest, checkpoint(self.out, self.name, "stable"), self.options.steps))
         self.events.append({"event": "resumed", "stage": self.name, "step": self.step})
+        if damage:
+            logger.warning("%s", damage)
+            self.events.append({"event": "trouble", "stage": self.name, "step": self.step, "why": damage})
 
     def take(self, saved: dict[str, Any]) -> None:
         """Restore a state."""
@@ -335,7 +338,10 @@ class _Stage:
     def keep(self, kind: str) -> None:
         """Write a checkpoint; a full disk does not end the run."""
         try:
-            atomic_save(self.state(), checkpoint(self.out, self.name, kind))
+            if kind:
+                atomic_save(self.state(), checkpoint(self.out, self.name, kind))
+            else:
+                save_newest(self.state(), self.out, self.name)
         except OSError as error:
             logger.warning("A checkpoint could not be written, and will be tried again: %s", error)
             self.events.append({"event": "trouble", "stage": self.name, "step": self.step, "why": str(error)})
@@ -346,9 +352,8 @@ class _Stage:
             self.objective.trained.load_state_dict(self.average.values)
 
 
-def _to_resume(newest: Path, stable: Path, steps: int) -> dict[str, Any]:
-    """Return the checkpoint to continue from; a finished run that is extended goes back to before its rate fell."""
-    state = load_checkpoint(newest)
+def _to_resume(state: dict[str, Any], stable: Path, steps: int) -> dict[str, Any]:
+    """Return the checkpoint to resume from: a finished run that gets longer goes back to before its rate fell."""
     finished = state["step"] >= state.get("steps", float("inf"))
     if finished and steps > state["step"] and stable.exists():
         before = load_checkpoint(stable)

@@ -101,7 +101,7 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
 def _lend(source: Path, target: Path, tried: set[str]) -> None:
     """Copy the checkpoints of stages that are not tried."""
     for path in (source / folder.CHECKPOINTS).glob("*.pt"):
-        if path.stem not in tried and not path.stem.endswith(("-best", "-stable")):
+        if path.stem not in tried and not path.stem.endswith(("-best", "-stable", "-previous")):
             (target / folder.CHECKPOINTS).mkdir(exist_ok=True)
             shutil.copy(path, target / folder.CHECKPOINTS / path.name)
 

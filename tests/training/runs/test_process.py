@@ -176,18 +176,29 @@ def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_b
     from napari_synthseg.training.engine import checkpoints, loop
 
     path = runs.create("synthseg", tiny(steps=6, save_minutes=1e-9))
-    real, calls = checkpoints.atomic_save, []
+    real = checkpoints.save_newest
 
-    def full_now_and_then(state, where) -> None:
-        calls.append(state["step"])
+    def full_now_and_then(state, *where) -> None:
         if state["step"] in (2, 3):
             raise OSError(28, "No space left on device")
-        real(state, where)
+        real(state, *where)
 
-    monkeypatch.setattr(loop, "atomic_save", full_now_and_then)
+    monkeypatch.setattr(loop, "save_newest", full_now_and_then)
     run(runs.train_run(path))
     assert life(path).count("trouble") == 2 and runs.status(path).kind == "finished"
     assert load_checkpoint(checkpoint(path, "unet"))["step"] == 6
+
+
+def test_a_truncated_checkpoint_is_replaced_by_the_last_good_one(tiny) -> None:
+    path = runs.create("synthseg", tiny(steps=5, save_minutes=1e-9))
+    run(runs.train_run(path))
+    newest = checkpoint(path, "unet")
+    newest.write_bytes(newest.read_bytes()[:1000])
+    runs.change(path, steps=6)
+    run(runs.train_run(path))
+    resumed, trouble = [one for one in read_events(path) if one.get("event") in ("resumed", "trouble")]
+    assert resumed["step"] == 5 and "unet.pt is damaged" in trouble["why"] and "unet-previous.pt" in trouble["why"]
+    assert load_checkpoint(newest)["step"] == 6 and runs.status(path).kind == "finished"
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
