@@ -84,6 +84,7 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
     # A map of the brain gets every generation label, present or not: its two sides may differ, and a flip swaps them.
     values = {0} | present | {known[v].contralateral for v in present if v in known}
     values |= {known[v].target for v in present if v in known}
+    values |= {known[v].contralateral for v in values if v in known}
     ordered = tuple(sorted(values))
     if len(ordered) > 255:
         raise InputError(

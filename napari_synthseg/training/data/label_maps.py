@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -12,10 +15,16 @@ from napari_synthseg.generator.labelmap import LabelMap, load
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import changed, differences, load_priors, preset
 from napari_synthseg.generator.sample import label_map_files, prepared
+from napari_synthseg.io import read_labels
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.validation import Case, labelled_scans, synthetic_cases
 from napari_synthseg.training.recipe import DataOptions
+from napari_synthseg.volume import Volume
 
+logger = logging.getLogger(__name__)
+
+BRAIN = (2, 10, 12, 17, 41, 49, 51, 53)
+"""White matter, thalamus, putamen and hippocampus of both sides: a map with all of them is one of the brain."""
 LESION_LOAD_ML = (0.0, 60.0)
 """Volume of the white matter lesions that `lesions` paints into label maps."""
 
@@ -87,8 +96,35 @@ def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
     files, maps = label_map_files(path), []
     for number, file in enumerate(files):
         yield Progress("reading label maps", number + 1, len(files))
-        maps.append(replace(prepared(file)[0], name=file.name.split(".")[0]))
+        try:
+            label_map, _ = prepared(table_values(read_labels(file), file.name))
+        except InputError as error:
+            raise error if file.name in str(error) else InputError(f"{file.name}: {error}") from error
+        maps.append(replace(label_map, name=file.name.split(".")[0]))
     return maps
+
+
+def table_values(labels: Volume, name: str) -> Volume:
+    """Map the values of FreeSurfer's own segmentations of the brain to those of the label table.
+
+    Label maps of other organs, whose values are not those of the table, stay unchanged.
+
+    Raises:
+        InputError: a label map of the brain contains a few unknown values.
+    """
+    values = {int(value) for value in np.unique(labels.data)}
+    unknown = anatomy.unknown_values(labels.data)
+    if not set(BRAIN) <= values or len(unknown) > len(values) / 4:
+        return labels
+    if unknown:
+        some = ", ".join(map(str, unknown))
+        raise InputError(
+            f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
+        )
+    mapped, found = anatomy.from_freesurfer(labels.data)
+    if found:
+        logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(found))
+    return Volume(mapped, labels.affine)
 
 
 def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap], list[LabelMap]]:

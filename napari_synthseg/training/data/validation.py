@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,15 @@ from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
+from napari_synthseg.training.data.targets import counted
 from napari_synthseg.training.engine.watching import doing
+
+logger = logging.getLogger(__name__)
+
+SAME_SPACING = 0.05
+"""Difference from 1 mm up to which scans are not resampled, mm."""
+NAMED = 8
+"""Most unknown labels that a message names."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +66,70 @@ def synthetic_cases(
 
 
 def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
-    """Read scans `<id>_t1.nii.gz` of 1 mm with labels `<id>_labels.nii.gz`, centered on the foreground.
+    """Read labelled scans at 1 mm, centered on the middle of their nonzero voxels.
+
+    Scans of another voxel size are resampled, and labels to the grid of their scan; FreeSurfer's values become those of
+    the network (`channels_of`).
+
+    Args:
+        folder: of scans with label files beside them, such as `1002_t1.nii.gz` with `1002_labels.nii.gz`.
+        labels: values of the network, background first.
 
     Raises:
-        InputError: there are none, or one cannot be read.
+        InputError: there are none, one cannot be read, or a label file contains unknown values.
     """
-    from napari_synthseg.io import read_labels, read_volume
-    from napari_synthseg.volume import to_canonical
+    from napari_synthseg.evaluation import scans
+    from napari_synthseg.io import read_labels, read_volume, stem
+    from napari_synthseg.volume import Volume, resample_image, resample_labels_to, same_grid, to_canonical
 
+    found = scans.labelled_scans(folder) if folder.is_dir() else []
+    if not found:
+        raise InputError(f"{folder} contains no scans with label files: name them <id>_t1.nii.gz, <id>_labels.nii.gz.")
     cases: list[Case] = []
-    found = sorted(folder.glob("*_t1.nii.gz"))
-    for path in found:
+    for path, labelled in found:
         doing("reading labelled scans", len(cases) + 1, len(found))
-        scan = to_canonical(read_volume(path)).data.astype(np.float32)
-        values = to_canonical(read_labels(path.with_name(path.name.replace("_t1", "_labels")))).data
-        truth = np.zeros(values.shape, dtype=np.uint8)
-        for i, v in enumerate(labels):
-            truth[values == v] = i
-        where = np.argwhere(scan > 0)
+        scan, truth = to_canonical(read_volume(path)), to_canonical(read_labels(labelled))
+        scan = Volume(scan.data.astype(np.float32), scan.affine)
+        if np.any(np.abs(np.asarray(scan.spacing) - 1.0) > SAME_SPACING):
+            scan = resample_image(scan, 1.0)
+        if not same_grid(truth, scan):
+            truth = resample_labels_to(truth, scan.shape, scan.affine)
+        channels = channels_of(truth.data, labels, labelled.name)
+        where = np.argwhere(scan.data > 0)
         start = ((where.min(0) + where.max(0) + 1) // 2 - np.array([96, 112, 96])).tolist()
-        image = torch.from_numpy(window(scan, start, (192, 224, 192)))
+        image = torch.from_numpy(window(scan.data, start, (192, 224, 192)))
         image = rescaled(image, percentile_limits(image))
-        cases.append(Case(path.name[:4], image.half(), torch.from_numpy(window(truth, start, (192, 224, 192)))))
-    if not cases:
-        raise InputError(f"{folder} holds no scans <id>_t1.nii.gz to validate on: give another folder.")
+        name = stem(path).split("_")[0]
+        cases.append(Case(name, image.half(), torch.from_numpy(window(channels, start, (192, 224, 192)))))
     return cases
+
+
+def channels_of(values: np.ndarray, labels: Sequence[int], name: str) -> np.ndarray:
+    """Map label values, FreeSurfer's own among them, to the channels of a network.
+
+    Args:
+        values: whole numbers, of any shape.
+        labels: values of the network, background first.
+        name: of the file, for messages.
+
+    Returns:
+        uint8 channels; structures that the network does not predict are background.
+
+    Raises:
+        InputError: a value belongs neither to the network nor to a structure.
+    """
+    values, mapped = anatomy.from_freesurfer(values, keep=labels, predicted=True)
+    if mapped:
+        logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(mapped))
+    if unknown := [value for value in anatomy.unknown_values(values) if value not in labels]:
+        some = ", ".join(map(str, unknown[:NAMED])) + (" and others" if len(unknown) > NAMED else "")
+        raise InputError(
+            f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
+        )
+    found, places = np.unique(values, return_inverse=True)
+    channel = {value: i for i, value in enumerate(labels)}
+    known = [int(v) if int(v) in channel else counted(int(v), labels, "all") or 0 for v in found]
+    return np.array([channel.get(value, 0) for value in known], np.uint8)[places].reshape(values.shape)
 
 
 def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:

@@ -21,7 +21,7 @@ from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training.data.scan_sampler import FIELD_MM, ScanSampler
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
 from napari_synthseg.training.data.targets import grouped, target_losses
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.checkpoints import load_newest
 from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.folder import checkpoint
 
@@ -208,5 +208,5 @@ class EarlyStopping:
         """Continue the count of the newest checkpoint of a stage."""
         path = checkpoint(run, stage)
         if path.exists():
-            kept = load_checkpoint(path)["card"]
+            kept = load_newest(run, stage)[0]["card"]
             self.stale, self.best = kept.get("stale", 0), kept.get("best_score", self.best)
