@@ -77,15 +77,15 @@ class DataChooser(QWidget):
 
     @property
     def name(self) -> str:
-        """Of the option."""
+        """Name of the option."""
         return self.field.name
 
     def chosen(self) -> Any:
-        """A path, or one of the fixed entries."""
+        """Return the chosen path or fixed entry."""
         return self._chosen
 
     def choose(self, value: Any) -> None:
-        """Choose a fixed entry, or a path, which is listed from then on."""
+        """Choose a fixed entry, or a path, which is added to the list."""
         if isinstance(value, Path) and value not in self._paths:
             self._paths.insert(0, value)
             self._fill_box()
@@ -94,7 +94,7 @@ class DataChooser(QWidget):
             self.box.setCurrentIndex(row)
 
     def problem(self) -> str | None:
-        """Why the choice cannot be used, in one sentence."""
+        """Return why the choice cannot be used, as a sentence."""
         if self._chosen == OPEN and self.field.field.required:
             return f"Choose {WORDS[self.field.kind]} to train on."
         if self._chosen == LAYERS and not self._checked():
@@ -104,7 +104,7 @@ class DataChooser(QWidget):
         return None
 
     def source(self) -> Source | None:
-        """The choice for a worker; None where nothing was chosen.
+        """Return the choice for a worker; None if nothing was chosen.
 
         Raises:
             InputError: a layer is no scan.
@@ -131,7 +131,7 @@ class DataChooser(QWidget):
         return layer_scan(layer, shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None)
 
     def _candidates(self) -> list[Layer]:
-        """Layers that may be chosen, those on top first."""
+        """Return the layers that may be chosen, top ones first."""
         if self.field.kind == LABELS:
             return self._label_layers()
         images = self._layers_of(Image)

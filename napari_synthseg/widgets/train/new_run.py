@@ -36,7 +36,7 @@ ESTIMATE, STOP = "&Estimate", "Stop &estimate"
 
 
 class EstimatePanel(QFrame):
-    """Shows nothing until an estimate is under way.
+    """Shows an estimate of time and memory, hidden until one is under way.
 
     Attributes:
         button: starts and stops it; placed by the page.
@@ -72,11 +72,11 @@ class EstimatePanel(QFrame):
 
     @property
     def running(self) -> bool:
-        """Whether steps are being tried."""
+        """Whether an estimate is under way."""
         return self._job.running
 
     def begin(self, request: Request) -> None:
-        """Try a run that is not made yet."""
+        """Estimate a run that is not created yet."""
         self._clear()
         self.bar.setRange(0, 0)
         self.bar.show()
@@ -86,22 +86,22 @@ class EstimatePanel(QFrame):
         self._show_button()
 
     def stop(self) -> None:
-        """End the trial."""
+        """Stop the estimate."""
         self._job.stop()
 
     def forget(self) -> None:
-        """Other options are chosen: what was found holds no more."""
+        """Hide the estimate, since other options are chosen."""
         if not self.running and not self._kept:
             self.hide()
 
     def keep(self, change: Callable[[], None]) -> None:
-        """Change options because of what was found, which stays in sight."""
+        """Change options because of the estimate, which stays visible."""
         self._kept = True
         change()
         self._kept = False
 
     def set_possible(self, possible: bool) -> None:
-        """Whether there is something to estimate."""
+        """Enable the button if there is something to estimate."""
         self._possible = possible
         self._show_button()
 
@@ -154,7 +154,7 @@ START = "&Start training"
 
 
 class NewRunPage(ScrolledPage):
-    """Collects what a run is to be; `started` says what was asked for.
+    """Collects the request for a run, and emits it.
 
     Args:
         viewer: whose layers are offered.
@@ -222,11 +222,11 @@ class NewRunPage(ScrolledPage):
 
     @property
     def form(self) -> RecipeForm:
-        """The form of the chosen recipe."""
+        """Form of the chosen recipe."""
         return self.forms[self.recipe.currentData()]
 
     def fill(self, recipe: str, values: Mapping[str, Any]) -> None:
-        """Show a recipe with these options, as of another run."""
+        """Show a recipe with the options of another run."""
         row = self.recipe.findData(recipe)
         if row >= 0:
             self.recipe.setCurrentIndex(row)
@@ -235,7 +235,7 @@ class NewRunPage(ScrolledPage):
             self.say("The options are those of the other run: change what is to be different, and start.")
 
     def request(self) -> Request:
-        """What is asked for.
+        """Return the request.
 
         Raises:
             InputError: something is missing or cannot be used.
@@ -243,27 +243,27 @@ class NewRunPage(ScrolledPage):
         return self.form.request(here=self.here.isChecked())
 
     def say(self, text: str) -> None:
-        """A sentence below the buttons."""
+        """Show a sentence below the buttons."""
         self.status.say(text)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
-        """Offer the GPUs that there are, by device, once they are known."""
+        """Offer the GPUs, by device, once they are known."""
         self._devices = names
         for form in self.forms.values():
             form.set_devices(names)
 
     def set_busy(self, busy: bool) -> None:
-        """A run is being started."""
+        """Disable the buttons while a run is being started."""
         self._busy = busy
         self._show_state()
 
     def remember_choices(self) -> None:
-        """Keep the choices for the next time the widget is opened."""
+        """Remember the choices for the next time the widget is opened."""
         kept = {name: form.kept() for name, form in self.forms.items()}
         remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
 
     def close_down(self) -> None:
-        """Stop what runs."""
+        """Stop the estimate."""
         self.estimate.stop()
 
     def _show_recipe(self) -> None:
@@ -318,7 +318,7 @@ class NewRunPage(ScrolledPage):
             self.hint.say(str(error))
 
     def _on_night(self) -> None:
-        """Measure how long the options take; then as many steps are asked for as fit into a night."""
+        """Estimate the options, then ask for as many steps as fit into a night."""
         if self.form.problem() is None and not self.estimate.running:
             self._night = True
             self.estimate.begin(self.request())

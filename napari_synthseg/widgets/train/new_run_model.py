@@ -46,19 +46,19 @@ class DataField:
 
     @property
     def name(self) -> str:
-        """Of the option."""
+        """Name of the option."""
         return self.field.name
 
 
 def data_fields(options: type) -> list[DataField]:
-    """The options that name folders of data, those that must be given first."""
+    """Return the options that name folders of data, required ones first."""
     found = [DataField(one, one.info.data) for one in fields_of(options) if one.info.data is not None]
     return sorted(found, key=lambda one: not one.field.required)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was chosen for one option.
+    """Data chosen for one option.
 
     Attributes:
         path: a folder or file that is used where it lies.
@@ -74,12 +74,12 @@ class Source:
 
     @property
     def inside(self) -> bool:
-        """Whether it goes into the run's own folder."""
+        """Whether it is written into the run's own folder."""
         return bool(self.files or self.scans or self.labels)
 
 
 def bundled(kind: str) -> tuple[Path, ...]:
-    """Files that come with the program, or with nilearn; empty where there are none of the kind."""
+    """Return files that come with the program, or with nilearn; empty if there are none of the kind."""
     if kind == LABELS:
         path = resources() / "samples" / "mni152_labels.nii.gz"
         return (path,) if path.is_file() else ()
@@ -91,7 +91,7 @@ def bundled(kind: str) -> tuple[Path, ...]:
 
 
 def write_sources(sources: Mapping[str, Source], run: Path) -> Generator[Progress, None, dict[str, Path]]:
-    """Write what lies in no file yet, and what another run's folder would take with it when that is deleted.
+    """Write layers to files, and copy data that would be deleted with another run's folder.
 
     Args:
         sources: by option.
@@ -140,7 +140,7 @@ def _fill(folder: Path, source: Source) -> None:
 
 
 def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
-    """Names of files, all different.
+    """Return distinct names of files.
 
     Args:
         names: of layers.
@@ -159,7 +159,7 @@ def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
 
 
 def partner(image: Layer, labels: Sequence[Layer]) -> Layer | None:
-    """The Labels layer that belongs to a scan: on the same grid, of several the one that shares its name."""
+    """Return the Labels layer of a scan: on the same grid, and of several the one that shares its name."""
     same = [one for one in labels if one.data.shape == image.data.shape and _same_place(one, image)]
     named = [one for one in same if one.name.lower().startswith(image.name.lower().split("_")[0])]
     return (named or same or [None])[0]
@@ -195,7 +195,7 @@ class Preset:
 
 
 def presets(options: type) -> list[Preset]:
-    """The presets of a recipe; how many steps fit into a night has to be measured (see `scaled`).
+    """Return the presets of a recipe; the steps of a night have to be measured (see `scaled`).
 
     Args:
         options: its dataclass.
@@ -217,7 +217,7 @@ def step_fields(options: type) -> list[str]:
 
 
 def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
-    """How many steps are trained where an option that may say so does not.
+    """Return the steps trained by default, for each option that may set them.
 
     Args:
         options: of a run; what they ask for themselves does not matter.
@@ -229,7 +229,7 @@ def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dic
 
 
 def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
-    """The options that ask for so many steps in all, in the same proportions as now.
+    """Return the options for a number of steps in all, in the same proportions as now.
 
     Args:
         options: of a run.
@@ -244,7 +244,7 @@ def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int
 
 
 def night_steps(seconds: float, steps: int) -> int:
-    """How many steps fit into a night, as two digits that count: 13,000 and not 13,214.
+    """Return the steps that fit into a night, rounded to two digits: 13,000 and not 13,214.
 
     Args:
         seconds: that `steps` take, validations included.
@@ -256,12 +256,12 @@ def night_steps(seconds: float, steps: int) -> int:
 
 
 def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
-    """Name of the preset whose values are exactly what differs from the defaults; empty where there is none."""
+    """Return the preset whose values are exactly the changed ones; empty if there is none."""
     return next((one.name for one in found if dict(one.values) == dict(changed)), "")
 
 
 def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What makes a recipe quick, and what makes it the paper's (None: it has no such way), where that is no default."""
+    """Return the changed options of the quick way and of the paper's way (None if there is none)."""
     name = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), None)
     if name is None or (name == "size" and "network" not in fields):  # of fine-tuning, size concerns few networks
         return {}, None
@@ -297,7 +297,7 @@ LATER = Path("chosen later")
 
 @dataclass(frozen=True)
 class Request:
-    """A run to be.
+    """A request for a run.
 
     Attributes:
         recipe: its name.
@@ -313,7 +313,7 @@ class Request:
 
 
 def make_run(request: Request) -> Generator[Progress, None, Path]:
-    """Make the run's folder with its data; nothing of it stays where that fails.
+    """Create the run's folder with its data; nothing of it stays if that fails.
 
     Returns:
         The run's folder.

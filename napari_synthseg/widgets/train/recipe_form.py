@@ -125,7 +125,7 @@ class RecipeForm(QWidget):
         layout.addWidget(self.form)
 
     def request(self, *, here: bool = False) -> Request:
-        """What is asked for.
+        """Return the request.
 
         Raises:
             InputError: something is missing or cannot be used.
@@ -136,7 +136,7 @@ class RecipeForm(QWidget):
         return Request(self._entry.name, values, sources, here)
 
     def problem(self) -> str | None:
-        """Why nothing can be started, in one sentence; None if it can."""
+        """Return why nothing can be started, as a sentence; None if it can."""
         for chooser in self.data.values():
             if (problem := chooser.problem()) is not None:
                 return problem
@@ -158,7 +158,7 @@ class RecipeForm(QWidget):
         self._on_changed()
 
     def kept(self) -> dict[str, Any]:
-        """What is remembered for the next time: plain values, and folders as text."""
+        """Return the choices to remember: plain values, and folders as text."""
         values = {name: value for name, value in self.form.differences().items() if name not in FORGOTTEN}
         data = {name: one.chosen() for name, one in self.data.items()}
         folders = {name: str(path) for name, path in data.items() if isinstance(path, Path)}
@@ -167,7 +167,7 @@ class RecipeForm(QWidget):
         return {"values": plain, "folders": folders, "advanced": self.form.advanced.unfolded}
 
     def recall(self, kept: Mapping[str, Any], device: str) -> None:
-        """Show what was remembered; folders that are gone are not."""
+        """Show remembered choices, except folders that no longer exist."""
         self._filling = True
         self.form.set_values({"device": device, **kept.get("values", {})})
         for name, text in kept.get("folders", {}).items():
@@ -190,7 +190,7 @@ class RecipeForm(QWidget):
             self.form.set_values(self._night)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
-        """Offer each of several GPUs apart.
+        """Offer each of several GPUs.
 
         Args:
             names: of the GPUs, by device.
@@ -213,7 +213,7 @@ class RecipeForm(QWidget):
         self._mark_preset()
 
     def _options(self) -> Any:
-        """The options as they are, with data that is chosen later; None where they cannot be used."""
+        """Return the current options, with placeholders for data; None if they are invalid."""
         data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.field.required}
         try:
             return self.options(**self.form.values(), **data, out=LATER)
@@ -221,7 +221,7 @@ class RecipeForm(QWidget):
             return None
 
     def _stages(self) -> dict[str, int]:
-        """Steps of each stage with the options as they are; empty where they cannot be used."""
+        """Return the steps of each stage with the current options; empty if they are invalid."""
         try:
             options = self._options()
             return dict(self._entry.stages(options)) if options is not None else {}
@@ -269,12 +269,12 @@ def _is_something(chooser: DataChooser) -> bool:
 
 
 def _data_text(chooser: DataChooser) -> str:
-    """The label of a data row."""
+    """Return the label of a data row."""
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
     return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.label
 
 
 def _is_usual(name: str, fields: Mapping[str, Any]) -> bool:
-    """Whether an option is shown at once: what weights to start from only where some must be named."""
+    """Tell whether an option is shown at once: weights to start from only if they are required."""
     return name != "start_from" or not fields[name].optional

@@ -1,4 +1,4 @@
-"""The training sample that a run shows now and then: an image, the truth and the prediction as layers.
+"""Layers of the training sample that a run shows now and then: image, truth and prediction.
 
 They are made once and then given other voxels, so that the camera, the slices and the layers' looks stay.
 """
@@ -35,7 +35,7 @@ NAMES = {"image": "Training sample", "truth": "Training truth", "prediction": "T
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture made ready for layers; what takes long was done in another thread.
+    """A picture prepared for layers, in another thread.
 
     Attributes:
         run: the run's name.
@@ -56,7 +56,7 @@ class Sample:
 
 @cache
 def warm_up() -> None:
-    """Make layers that nobody sees: the first ones of a session take a second, and this is not the window's thread."""
+    """Create hidden layers, since the first ones of a session take a second; not in the window's thread."""
     small = np.zeros((2, 2, 2), np.uint16)
     Image(small, units=UNITS, axis_labels=AXIS_LABELS)
     labels = Labels(small, units=UNITS, axis_labels=AXIS_LABELS, features=label_features([2]))
@@ -64,7 +64,7 @@ def warm_up() -> None:
 
 
 def prepared(picture: Picture, run: str) -> Sample:
-    """A run's picture made ready for layers; 3D arrays are in (X, Y, Z) RAS order."""
+    """Prepare a run's picture for layers; 3D arrays are in (X, Y, Z) RAS order."""
     warm_up()
     arrays: dict[str, np.ndarray] = {}
     for part in NAMES:
@@ -80,12 +80,12 @@ def prepared(picture: Picture, run: str) -> Sample:
 
 
 def is_sample(layer: Layer) -> bool:
-    """Whether a training run shows its samples in the layer."""
+    """Tell whether a layer shows samples of a training run."""
     return MARK in layer.metadata
 
 
 class SampleLayers(QObject):
-    """The three layers of one viewer that samples are shown in.
+    """The three layers of a viewer that show samples.
 
     Args:
         viewer: where they are shown.
@@ -108,7 +108,7 @@ class SampleLayers(QObject):
         self._timer.timeout.connect(self._show_next)
 
     def show(self, sample: Sample) -> None:
-        """Show a sample in place of the one before, one layer at a time: the window is drawn in between."""
+        """Replace the sample, one layer at a time, so that the window is drawn in between."""
         self._fresh |= not self._viewer.layers
         self._waiting = [(part, sample) for part in sample.arrays]
         self._timer.start()
@@ -162,14 +162,14 @@ class SampleLayers(QObject):
         layer.metadata = facts
 
     def _corner(self, array: np.ndarray) -> np.ndarray:
-        """Where the first voxel lies so that the sample stays in the middle of what else is shown."""
+        """Return the position of the first voxel for a sample in the middle of the other layers."""
         if self._centre is None or len(self._centre) != array.ndim:
             world = np.asarray(self._viewer.layers.extent.world) if len(self._viewer.layers) else np.zeros((2, 3))
             self._centre = np.nan_to_num(world.mean(axis=0)[-array.ndim :])
         return self._centre - (np.asarray(array.shape) - 1) / 2
 
     def _color(self, part: str, layer: Layer, sample: Sample) -> None:
-        """Names and colours of the structures that were seen so far."""
+        """Set names and colors of the structures seen so far."""
         seen = self._values.get(part, frozenset())
         if part in self._values and sample.values[part] <= seen:
             return

@@ -25,7 +25,7 @@ FRESH_WIDTH = 380
 
 
 class TrainWidget(Face):
-    """Starts runs and follows them; a run outlives the widget, and another widget shows it again.
+    """Starts and follows runs; a run outlives the widget, and another widget shows it again.
 
     Args:
         napari_viewer: the viewer whose layers can be trained on, and that samples are shown in.
@@ -59,11 +59,11 @@ class TrainWidget(Face):
         self.actions.changed.connect(self._on_busy)
 
     def sizeHint(self) -> QSize:
-        """Wide enough for curves in a fresh dock."""
+        """Return a width that suits curves in a new dock."""
         return QSize(FRESH_WIDTH, super().sizeHint().height())
 
     def showEvent(self, event: Any) -> None:
-        """Look at the runs while they can be seen."""
+        """Watch the runs while they are visible."""
         self.runs.watcher.start()
         if not self._asked:
             self._asked = True
@@ -71,12 +71,12 @@ class TrainWidget(Face):
         super().showEvent(event)
 
     def hidden(self) -> None:
-        """Look no longer, and keep the choices."""
+        """Stop watching, and remember the choices."""
         self.runs.watcher.stop()
         self.new.remember_choices()
 
     def close_down(self) -> None:
-        """Stop what belongs to the window; runs in processes of their own go on."""
+        """Stop what belongs to the window; runs in other processes continue."""
         self.runs.close_down()
         self.new.close_down()
         self.actions.close_down()
@@ -97,5 +97,5 @@ class TrainWidget(Face):
         self.new.set_busy(self.actions.starting.busy)
         self.runs.set_busy(self.actions.busy)
 
-    def _on_counted(self, going: int) -> None:
-        self.tabs.setTabText(1, f"{RUNS} ({going} going)" if going else RUNS)
+    def _on_counted(self, active: int) -> None:
+        self.tabs.setTabText(1, f"{RUNS} ({active} active)" if active else RUNS)
