@@ -42,9 +42,16 @@ def quick_kind(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if quick_in_bfloat16(device) else torch.float32
 
 
-def bfloat16_where_quick(device: torch.device) -> torch.autocast:
-    """Inside, networks compute in bfloat16 on devices that are quick at it, and in float32 on others."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bfloat16(device))
+def bfloat16_where_quick(device: torch.device, coarsest: int | None = None) -> torch.autocast:
+    """Inside, networks compute in bfloat16 on devices that are quick at it, and in float32 on others.
+
+    Args:
+        device: of the network.
+        coarsest: shortest side, in voxels, of the coarsest features in training. Up to 2 they need float32 on a CPU:
+            there oneDNN's weight gradients in bfloat16 read uninitialized memory (torch 2.13, up to 1e37).
+    """
+    wrong = coarsest is not None and coarsest <= 2 and device.type == "cpu"
+    return torch.autocast(device.type, torch.bfloat16, enabled=quick_in_bfloat16(device) and not wrong)
 
 
 def to_memory(x: torch.Tensor) -> torch.Tensor:

@@ -102,7 +102,8 @@ class OrganCrops(Objective):
         self.scans = [scan.to(device) for scan in scans]
         self.places = [labelled_places(scan, seed) for scan in scans]
         self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
-        self.around_labels, self.device, self.bfloat16 = around_labels, torch.device(device), bfloat16
+        self.around_labels, self.device = around_labels, torch.device(device)
+        self.bfloat16 = bfloat16 and (crop // model.multiple > 2 or self.device.type != "cpu")  # see `devices`
         self.validation = validation
         self.values: Sequence[int] = model.labels
 

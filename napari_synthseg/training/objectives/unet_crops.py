@@ -61,7 +61,7 @@ class UNetCrops(Objective):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)
         seen, truth = self.view(*self.sample(g), g)
-        with bfloat16_where_quick(self.device):
+        with bfloat16_where_quick(self.device, min(seen.shape[2:]) // getattr(self.model, "multiple", 1)):
             posteriors = self.model(to_memory(seen))
         loss = soft_dice_loss(posteriors, truth)
         return loss, {"soft_dice": 1.0 - float(loss.detach()), **self.figures(seen, truth)}

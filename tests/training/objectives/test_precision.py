@@ -32,7 +32,7 @@ def kinds_of_convolutions(recipe) -> set[torch.dtype]:
     return seen
 
 
-def recipe_of(kind: str):
+def recipe_of(kind: str, crop: int = 48):
     maps = [prepare(boxes(side=24), name="map")]
     common = {"seed": 1, "device": "cpu", "validation": lambda m: {}}
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def recipe_of(kind: str):
         model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4))
         heads = Heads(maps, preset("fast"), LABELS, device="cpu")
         return (Locate if kind == "locate" else Refine)(model, heads, batch=1, **common)
-    crops = RandomCrops(maps, preset("synthseg"), LABELS, batch=1, crop=32, device="cpu")
+    crops = RandomCrops(maps, preset("synthseg"), LABELS, batch=1, crop=crop, device="cpu")
     if kind == "paper":
         return UNetCrops(UNet3d(LABELS, features=2), crops, LABELS, **common)
     view = tissues_found(UNet3d(5, features=2), LABELS, "cpu")
@@ -69,3 +69,20 @@ def test_a_processor_is_quick_if_it_says_so(flags, quick, monkeypatch) -> None:
     assert devices.quick_in_bfloat16(CPU) is quick
     assert devices.quick_kind(CPU) == (torch.bfloat16 if quick else torch.float32)
     assert devices.bfloat16_where_quick(CPU)._enabled is quick
+
+
+@pytest.mark.parametrize(("coarsest", "quick"), [(None, True), (1, False), (2, False), (3, True)])
+def test_features_of_two_voxels_are_not_trained_in_bfloat16(monkeypatch, coarsest, quick) -> None:
+    monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: True)
+    assert devices.bfloat16_where_quick(CPU, coarsest)._enabled is quick
+
+
+def test_gradients_do_not_depend_on_what_stood_in_memory() -> None:
+    gradients = []
+    for _ in range(4):
+        garbage = [torch.full((size,), 1e30) for size in (4096, 13_824, 27_648)]
+        del garbage
+        recipe = recipe_of("paper", crop=32)
+        recipe.loss(0)[0].backward()
+        gradients.append([p.grad for p in recipe.trained.parameters()])
+    assert all(torch.equal(a, b) for other in gradients[1:] for a, b in zip(gradients[0], other, strict=True))
