@@ -157,10 +157,10 @@ class Field:
         """Allowed values in words, such as "1 to 12 mm" or "at least 1"; empty if all are allowed."""
         info = self.info
         if info.low is not None and info.high is not None:
-            text = f"{info.low:g} to {info.high:g}"
+            text = f"{_short(info.low)} to {_short(info.high)}"
         else:
             words = {"at least": info.low, "above": info.above, "at most": info.high, "below": info.below}
-            text = ", ".join(f"{word} {value:g}" for word, value in words.items() if value is not None)
+            text = ", ".join(f"{word} {_short(value)}" for word, value in words.items() if value is not None)
         return f"{text} {self.unit}" if text and self.unit not in ("", "probability") else text
 
     @property
@@ -261,7 +261,7 @@ def _check_number(name: str, number: Any, field: Field) -> None:
     if too_low or too_high:
         limits = field.limits.replace(" to ", " and ")
         verb = "lie between" if info.low is not None and info.high is not None else "be"
-        raise InputError(f"{name} must {verb} {limits}, not {number:g}.")
+        raise InputError(f"{name} must {verb} {limits}, not {_short(number)}.")
 
 
 def changed(options: Any) -> dict[str, Any]:
@@ -349,6 +349,11 @@ def _unwrapped(hint: Any) -> tuple[Info, Any, bool]:
             return info, bare, len(others) < len(inner)
         return Info(), hint, len(others) < len(inner)
     return Info(), hint, False
+
+
+def _short(number: float) -> str:
+    """Return a number as a person writes it: whole ones with all their digits."""
+    return f"{number:.0f}" if number == round(number) and abs(number) < 1e12 else f"{number:g}"
 
 
 def _alternatives(values: Sequence[Any]) -> str:

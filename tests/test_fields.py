@@ -71,6 +71,11 @@ def test_rewording_the_docstrings_of_our_options_changes_nothing(monkeypatch):
     assert after == before
 
 
+def test_large_limits_keep_their_digits():
+    with pytest.raises(InputError, match=r"The option label must lie between 1 and 2147483647, not 3000000000\."):
+        PromptOptions(inside=((1.0, 2.0, 3.0),), label=3_000_000_000)
+
+
 def test_open_limits_are_excluded():
     @dataclass(frozen=True)
     class Share:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ RANDOM = "random"
 LONGEST_UNIT = 8
 """Longer units stand in the tooltip only."""
 RESET_WIDTH = 20
+NONE: Mapping[str, Any] = {}
 
 
 class Row(QObject):
@@ -92,6 +93,12 @@ class Row(QObject):
         except (TypeError, ValueError):  # remembered by another version
             return
         self.show_state()
+
+    def quietly(self, call: Callable[[Any], None], value: Any) -> None:
+        """Call `set_value` or `set_base` without a signal."""
+        self.blockSignals(True)
+        call(value)
+        self.blockSignals(False)
 
     def set_base(self, value: Any) -> None:
         """Show another value, and take it for the one that the row is taken back to."""
@@ -168,8 +175,7 @@ class Group(Section):
         self.reset = reset_button(f"Reset {title}", keep_room=False)
         self.reset.setToolTip(f"Take all of {title.lower()} back.")
         self.reset.clicked.connect(self.take_back)
-        layout = self.layout()
-        assert isinstance(layout, QVBoxLayout)
+        layout: Any = self.layout()
         layout.removeWidget(self.button)
         layout.insertWidget(0, _beside(self.button, self.reset))
         self.show_state()
@@ -178,9 +184,7 @@ class Group(Section):
         """Show the values that the group began with; `changed` is emitted once."""
         for row in self.rows:
             if row.differs:
-                row.blockSignals(True)
-                row.take_back()
-                row.blockSignals(False)
+                row.quietly(row.set_value, row.field.default)
         self.show_state()
         self.changed.emit()
 
@@ -214,51 +218,52 @@ class OptionsForm(QWidget):
         *,
         usual: Collection[str] | None = None,
         leave_out: Collection[str] = (),
-        texts: Mapping[str, str] | None = None,
-        choices: Mapping[str, Sequence[Choice]] | None = None,
-        nothing: Mapping[str, str] | None = None,
-        defaults: Mapping[str, Any] | None = None,
+        texts: Mapping[str, str] = NONE,
+        choices: Mapping[str, Sequence[Choice]] = NONE,
+        nothing: Mapping[str, str] = NONE,
+        defaults: Mapping[str, Any] = NONE,
         fields: Sequence[Field] | None = None,
         sliders: bool = False,
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._options = options
         self.rows: dict[str, Row] = {}
         for field in fields if fields is not None else fields_of(options):
             if field.name in leave_out or field.info.hidden:
                 continue
-            own = replace(field, default=(defaults or {}).get(field.name, field.default))
-            text = (texts or {}).get(field.name, field.label)
-            words = (nothing or {}).get(field.name, DEFAULT_TEXT)
-            row = Row(own, text, (choices or {}).get(field.name), words, sliders=sliders)
+            own = replace(field, default=defaults.get(field.name, field.default))
+            text, words = texts.get(field.name, field.label), nothing.get(field.name, DEFAULT_TEXT)
+            row = Row(own, text, choices.get(field.name), words, sliders=sliders)
             row.changed.connect(self._on_changed)
             self.rows[field.name] = row
         self.controls = {name: row.control for name, row in self.rows.items()}
-        shown = list(self.rows) if usual is None else [name for name in usual if name in self.rows]
         self.usual = form_layout()
-        for name in shown:
-            self.rows[name].place(self.usual)
-        titles = {name: row.field.info.group or ADVANCED for name, row in self.rows.items() if name not in shown}
         self.groups: dict[str, Group] = {}
+        self.reset = QPushButton("Reset to defaults")
+        self.reset.setToolTip("Put every option back to its default.")
+        self.reset.clicked.connect(self.set_defaults)
+        self._build(list(self.rows) if usual is None else [name for name in usual if name in self.rows])
+        body: Any = self.advanced.body.layout()
+        if not sliders:
+            body.addWidget(self.reset)
+        self._show_state()
+
+    def _build(self, usual: Sequence[str]) -> None:
+        """Lay out the usual rows, and the others in their groups below them."""
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addLayout(self.usual)
+        for name in usual:
+            self.rows[name].place(self.usual)
+        titles = {name: row.field.info.group or ADVANCED for name, row in self.rows.items() if name not in usual}
         for title in dict.fromkeys(titles.values()) or [ADVANCED]:
-            group = Group(title, [self.rows[n] for n, own in titles.items() if own == title])
+            group = Group(title, [self.rows[name] for name, own in titles.items() if own == title])
             group.changed.connect(self.changed)
             layout.addWidget(group)
             self.groups[title] = group
         self.advanced = next(reversed(self.groups.values()))
         self.advanced.setVisible(bool(titles))
-        self.reset = QPushButton("Reset to defaults")
-        self.reset.setToolTip("Put every option back to its default.")
-        self.reset.clicked.connect(self.set_defaults)
-        body = self.advanced.body.layout()
-        if not sliders and body is not None:
-            body.addWidget(self.reset)
-        self._show_state()
 
     def row(self, name: str) -> Row:
         """Return the row of a field."""
@@ -278,7 +283,12 @@ class OptionsForm(QWidget):
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show values, ignoring other fields and what a control cannot show; `changed` is emitted once."""
-        self._quietly({name: self.rows[name].set_value for name in values if name in self.rows}, values)
+        for name, value in values.items():
+            if name in self.rows:
+                self.rows[name].quietly(self.rows[name].set_value, value)
+        for group in self.groups.values():
+            group.show_state()
+        self._on_changed()
 
     def set_defaults(self) -> None:
         """Show the defaults of all fields that have one; `changed` is emitted once."""
@@ -307,15 +317,6 @@ class OptionsForm(QWidget):
         """Open these groups and close the others."""
         for title, group in self.groups.items():
             group.set_unfolded(title in titles)
-
-    def _quietly(self, calls: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        for name, call in calls.items():
-            self.rows[name].blockSignals(True)
-            call(values[name])
-            self.rows[name].blockSignals(False)
-        for group in self.groups.values():
-            group.show_state()
-        self._on_changed()
 
     def _on_changed(self) -> None:
         self._show_state()
@@ -361,9 +362,7 @@ class PriorsForm(OptionsForm):
         shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
         self.base = priors.with_values(**shown)  # what has no row is the priors' own
         for name, row in self.rows.items():
-            row.blockSignals(True)
-            row.set_base(shown[name])
-            row.blockSignals(False)
+            row.quietly(row.set_base, shown[name])
         self.set_values(values)
 
 
@@ -395,8 +394,5 @@ def _beside(widget: QWidget, button: QToolButton) -> QWidget:
 
 def _written(value: Any) -> str:
     """Return a value as a person writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return " to ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    items = value if isinstance(value, tuple) else ("none" if value is None else value,)
+    return " to ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in items)
