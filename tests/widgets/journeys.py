@@ -243,7 +243,8 @@ def _type_a_prior(viewer: napari.Viewer, page) -> None:
     wait_until(lambda: page.redrawer.running, "the redraw to start", 2)
     wait_until(lambda: not page.redrawer.running, "the redraw")
     after = page.pair.image.metadata["synthesis"]
-    assert {name for name in after if after[name] != before[name]} == {"bias_std"}
+    steps, others = after["steps"], before["steps"]
+    assert {name for name in steps if steps[name] != others[name]} == {"bias"}
     assert not np.array_equal(page.pair.image.data, picture)
     assert list(viewer.layers) == layers and page.seed.value() == seed
     assert group.button.text().endswith("1 changed")

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import random
 import sys
@@ -305,6 +306,7 @@ def moody(number: random.Random):
 def stand_ins(number: random.Random, folder: Path) -> None:
     """Nothing that takes long, nothing that asks, nothing outside the folder."""
     memory._path = lambda: None
+    logging.getLogger("napari_synthseg").addHandler(logging.NullHandler())  # errors of fakes are told in the window
     SegmentWidget.__init__.__defaults__ = (moody(number),)
     PromptWidget.__init__.__defaults__ = (maker(0.05),)
     sam.available = lambda: [{"name": "mobilesam", "path": "mobile_sam.pt"}]

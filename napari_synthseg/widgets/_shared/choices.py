@@ -1,4 +1,4 @@
-"""What the faces offer to choose from: models, devices, and the user's preferences. Imports no torch."""
+"""What the widgets offer to choose from (models, devices, preferences), and times in words. No torch, no Qt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import segments
 from napari_synthseg.weights import catalogue, keras
 
@@ -124,3 +125,33 @@ def preference(name: str, default: Any, *, group: str = "computing") -> Any:
         return getattr(getattr(get_plugin_settings(PLUGIN), group), name)
     except (ImportError, AttributeError, KeyError):
         return default
+
+
+def duration(seconds: float | None) -> str:
+    """A time in at most two units: "3 h 12 min", "40 s"; empty where it is not known."""
+    if seconds is None or seconds != seconds or seconds < 0:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} days {hours} h" if hours and days < 10 else f"{days} days"
+
+
+def so_far(report: Progress, seconds: float) -> str:
+    """What a running job does, and for how long it runs: "Network (3 of 12), 1 min 5 s"."""
+    count = f" ({report.done} of {report.total})" if report.total > 1 else ""
+    return f"{report.stage}{count}{f', {elapsed(seconds)}' if seconds >= 1 else ''}"
+
+
+def elapsed(seconds: float) -> str:
+    """A time that goes on, to the second for an hour, so that it is seen to go on."""
+    if not 60 <= seconds < 3600:
+        return duration(seconds)
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s"

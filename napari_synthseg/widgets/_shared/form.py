@@ -23,9 +23,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import Section, form_layout, keep_from_wheel
+from napari_synthseg.widgets._shared.controls import Section, form_layout, icon_on, keep_from_wheel
 from napari_synthseg.widgets._shared.field_controls import DEFAULT_TEXT, make_control
-from napari_synthseg.widgets._shared.icons import icon_on
 
 ADVANCED = "Advanced"
 MARK = "•"

@@ -8,10 +8,8 @@ from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets.preview.brains_tab import BrainsTab
-from napari_synthseg.widgets.preview.degrade_tab import DegradeTab
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.shapes_tab import ShapesTab
+from napari_synthseg.widgets.preview.tabs import BrainsTab, DegradeTab, ShapesTab
 from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:

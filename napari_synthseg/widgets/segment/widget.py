@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.choices import so_far
 from napari_synthseg.widgets._shared.controls import Message, set_tab_order
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets._shared.words import so_far
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from napari_synthseg.widgets.segment.model import (
     LOCKED,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.widgets._shared.words import duration
+from napari_synthseg.widgets._shared.choices import duration
 
 if TYPE_CHECKING:
     from napari_synthseg.training.runs import Status

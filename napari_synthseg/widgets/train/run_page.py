@@ -21,8 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.widgets._shared.controls import Message, ScrolledPage, WrappedLabel, keep_from_wheel
-from napari_synthseg.widgets._shared.icons import icon_on
+from napari_synthseg.widgets._shared.controls import Message, ScrolledPage, WrappedLabel, icon_on, keep_from_wheel
 from napari_synthseg.widgets._shared.model_chooser import ModelCard
 from napari_synthseg.widgets.train.curves import Curves, DicePanel
 from napari_synthseg.widgets.train.model import (

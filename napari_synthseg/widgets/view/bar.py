@@ -11,14 +11,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import combo
+from napari_synthseg.widgets._shared.controls import combo, icon_on
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets._shared.icons import icon_on
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.edge_letters import edge_letters
-from napari_synthseg.widgets.view.planes import three_planes
-from napari_synthseg.widgets.view.upright import upright
+from napari_synthseg.widgets.view.commands import three_planes
+from napari_synthseg.widgets.view.follow import edge_letters, upright
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QIcon
 from qtpy.QtWidgets import QToolButton
 
 from napari_synthseg.anatomy import resources
-from napari_synthseg.widgets._shared.icons import DRAWN, icon_on, themed
+from napari_synthseg.widgets._shared.controls import DRAWN, icon_on, themed
 
 NAMES = sorted(path.stem for path in (resources() / "icons").glob("*.svg"))
 

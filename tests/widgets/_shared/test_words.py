@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.words import elapsed, so_far
+from napari_synthseg.widgets._shared.choices import elapsed, so_far
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_choices_are_remembered(open_widget, monkeypatch):
     tab.prompts.setChecked(False)
     tab.output.set_values({"bits": 16})
     tab.remember_choices()
-    for module in ("page", "generator_page", "shapes_tab"):
+    for module in ("page", "generator_page", "tabs"):
         monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
     widget = open_widget()
     widget.tabs.setCurrentIndex(2)

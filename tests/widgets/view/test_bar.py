@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from napari_synthseg.widgets.view import bar as view_bar
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.edge_letters import EDGES, edge_letters
+from napari_synthseg.widgets.view.follow import EDGES, edge_letters
 from tests.widgets.builders import scan_layer
 
 LEFT = Qt.MouseButton.LeftButton

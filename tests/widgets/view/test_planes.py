@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.segment.widget import SegmentWidget
-from napari_synthseg.widgets.view import planes
+from napari_synthseg.widgets.view import commands as planes
 from tests.widgets.builders import scan_layer, steps
 
 ortho_view_manager = pytest.importorskip("napari_orthogonal_views.ortho_view_manager")

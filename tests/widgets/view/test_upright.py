@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.view import commands, view
 from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.upright import NAPARI
+from napari_synthseg.widgets.view.follow import NAPARI
 from tests.widgets.builders import scan_layer
 
 

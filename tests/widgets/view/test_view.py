@@ -10,7 +10,7 @@ from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import labels_array
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.edge_letters import EDGES, letters
+from napari_synthseg.widgets.view.follow import EDGES, letters
 from napari_synthseg.widgets.volumes.visibility import show_only
 from tests.widgets.builders import AFFINES
 

@@ -1,9 +1,9 @@
-"""L, R, A, P, S, I at the edges of napari's canvas: which side of the patient lies there."""
+"""What follows the viewer: letters at the edges of the canvas, and a camera that stays the right way up."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -11,24 +11,25 @@ from napari.components.overlays import TextOverlay
 from psygnal import EmitLoopError
 
 from napari_synthseg.widgets.layers.geometry import AXIS_LABELS
-from napari_synthseg.widgets.view.view import screen_directions
+from napari_synthseg.widgets.view.view import anatomical_view, screen_directions
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 EDGES = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 1), "middle_left": (1, -1)}
 LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # behind and ahead on each of the last three axes
 _SLANTED = 0.5  # in 3D an edge has the letter of every axis that runs towards it at least this much
 _KEY = "synthseg_{}"
 
-_of_viewer: WeakKeyDictionary[ViewerModel, EdgeLetters] = WeakKeyDictionary()
+_letters_of: WeakKeyDictionary[ViewerModel, EdgeLetters] = WeakKeyDictionary()
 
 
 def edge_letters(viewer: ViewerModel) -> EdgeLetters:
     """The letters of a viewer; there is one set for all widgets."""
-    if viewer not in _of_viewer:
-        _of_viewer[viewer] = EdgeLetters(viewer)
-    return _of_viewer[viewer]
+    if viewer not in _letters_of:
+        _letters_of[viewer] = EdgeLetters(viewer)
+    return _letters_of[viewer]
 
 
 def letters(viewer: ViewerModel) -> dict[str, str]:
@@ -112,3 +113,81 @@ def _is_anatomical(viewer: ViewerModel) -> bool:
     solid = [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "contrast_limits_range")]
     solid += [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "selected_label")]
     return bool(solid) and all(tuple(layer.axis_labels[-3:]) == AXIS_LABELS for layer in solid)
+
+
+NAPARI = ("towards", "down", "right")
+"""napari's own orientation: rows run down, columns to the right."""
+
+_upright_of: WeakKeyDictionary[ViewerModel, Upright] = WeakKeyDictionary()
+
+
+def upright(viewer: ViewerModel) -> Upright:
+    """Return the keeper of a viewer; there is one for all widgets."""
+    if viewer not in _upright_of:
+        _upright_of[viewer] = Upright(viewer)
+    return _upright_of[viewer]
+
+
+class Upright:
+    """Gives flat pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
+        self._widgets = 0
+        self._turned: tuple[tuple[int, ...], tuple[str, ...]] | None = None  # order and orientation that scans had
+        viewer.dims.events.ndim.connect(self._on_ndim)
+        viewer.layers.events.inserted.connect(self._on_inserted, position="last")
+        viewer.layers.events.removed.connect(self._on_removed, position="last")
+
+    def hold(self) -> None:
+        """One more widget of ours is open."""
+        self._widgets += 1
+
+    def release(self) -> None:
+        """One less: scans open as napari opens them once there is none."""
+        self._widgets -= 1
+
+    def _on_ndim(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndim < 3:
+            self._lay_flat(viewer)
+
+    def _on_inserted(self, event: Any) -> None:
+        viewer, layer = self._viewer(), event.value
+        if viewer is None:
+            return
+        solid = [one for one in viewer.layers if one.ndim >= 3 and one is not layer]
+        if layer.ndim >= 3 and not solid:
+            self._turn_back(viewer)
+            if self._widgets > 0:
+                self._show_first(viewer, layer)
+        elif _is_picture(layer) and not any(one.visible for one in solid):
+            self._lay_flat(viewer)
+
+    def _on_removed(self, event: Any) -> None:
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndim >= 3 and not any(map(_is_picture, viewer.layers)):
+            self._turn_back(viewer)
+
+    def _lay_flat(self, viewer: ViewerModel) -> None:
+        camera, order = viewer.scene.camera, tuple(range(viewer.dims.ndim))
+        if self._turned is None:
+            self._turned = tuple(viewer.dims.order), tuple(str(one) for one in camera.orientation)
+        viewer.dims.order, camera.orientation = order, NAPARI
+
+    def _turn_back(self, viewer: ViewerModel) -> None:
+        turned, self._turned = self._turned, None
+        if turned is not None:
+            viewer.scene.camera.orientation = turned[1]
+            if len(turned[0]) == viewer.dims.ndim:
+                viewer.dims.order = turned[0]
+
+    def _show_first(self, viewer: ViewerModel, layer: Layer) -> None:
+        """Turn a scan whose axes are anatomical, unless the user has turned the viewer already."""
+        untouched = tuple(viewer.dims.order) == tuple(range(viewer.dims.ndim)) and viewer.dims.ndisplay == 2
+        if untouched and tuple(layer.axis_labels[-3:]) == AXIS_LABELS:
+            anatomical_view(viewer)
+
+
+def _is_picture(layer: Layer) -> bool:
+    return layer.ndim == 2 and hasattr(layer, "contrast_limits_range")
