@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -64,3 +66,36 @@ def write_text(path: Path, text: str) -> None:
     """
     with placed(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk or a quota is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False
+
+
+def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | None = None) -> None:
+    """Write a CSV, or with tabs if its name ends in .tsv (or another delimiter is given), all or nothing.
+
+    Cells that a spreadsheet would take for a formula, such as the name `=cmd().nii`, begin with an apostrophe.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    with placed(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        by_name = "\t" if path.suffix.lower() == ".tsv" else ","
+        writer = csv.writer(file, delimiter=delimiter or by_name, lineterminator="\n")
+        writer.writerows([_defused(cell) for cell in line] for line in lines)
+
+
+def _defused(cell: object) -> object:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return cell if cell == "-" else f"'{cell}"
+    return cell

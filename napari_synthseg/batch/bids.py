@@ -6,6 +6,7 @@ and sidecar (.json), in `sub-/ses-/anat`; the dataset says in dataset_descriptio
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -82,10 +83,22 @@ def derivative(name: Name, grid: str) -> Path:
 
 def dataset_of(path: Path) -> Path | None:
     """The BIDS dataset that a folder or file lies in, or is."""
-    for folder in (path, *path.parents)[:6]:
-        if (folder / DESCRIPTION).is_file():
-            return folder
+    folder = str(path)
+    for _ in range(6):
+        if _is_described(folder):
+            return Path(folder)
+        folder = os.path.dirname(folder)
     return None
+
+
+@functools.lru_cache(1 << 16)
+def _is_described(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, DESCRIPTION))
+
+
+def forget_datasets() -> None:
+    """Look at folders anew: which are datasets is remembered."""
+    _is_described.cache_clear()
 
 
 def is_dataset(folder: Path) -> bool:

@@ -27,7 +27,7 @@ from napari_synthseg.batch.plan import Task, absolute, find, plan
 from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry
 from napari_synthseg.batch.schedule import Ending, Event, Finished, Joined, Lost, Schedule, Workers
 from napari_synthseg.batch.segmenter import Load, Outcome, Segmenter, Settings, failure
-from napari_synthseg.errors import InputError
+from napari_synthseg.errors import InputError, printable
 from napari_synthseg.fields import changed
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.outputs import plan_outputs
@@ -218,7 +218,11 @@ def segment_many(
                 with closing((workers or _workers(options, out, len(todo)))(settings)) as slots:
                     yield from _segment(todo, slots, options, report)
         finally:
-            written = _write_page(out, report, segmentation, options, time.monotonic() - started)
+            try:
+                written = _write_page(out, report, segmentation, options, time.monotonic() - started)
+            except OSError as error:
+                logger.warning("The report in %s could not be written (%s): run the same command again.", out, error)
+                written = None
     return BatchResult(tuple(report.entries), report.path, written)
 
 
@@ -327,7 +331,7 @@ def _take(event: Event, schedule: Schedule, workers: Workers) -> Ending | None:
     """Let the schedule know; gives a scan that is over.
 
     Raises:
-        InputError: no slot can segment.
+        InputError: no slot can segment, or there is no space for results.
     """
     if isinstance(event, Joined):
         schedule.join(event.slot)
@@ -335,6 +339,11 @@ def _take(event: Event, schedule: Schedule, workers: Workers) -> Ending | None:
     if isinstance(event, Lost):
         return schedule.leave(event.slot, event.why)
     if isinstance(event, Finished):
+        if event.outcome.disk_full:
+            raise InputError(
+                f"There is no space left for {event.task.target.parent}: results so far are complete, so make room and "
+                "run the same command again."
+            )
         ending = schedule.finish(event.slot, event.task, event.outcome)
         if event.outcome.shaken and event.slot in schedule.slots:
             schedule.release(event.slot)
@@ -349,8 +358,8 @@ def _take(event: Event, schedule: Schedule, workers: Workers) -> Ending | None:
 def _entry(ending: Ending) -> Entry:
     task, outcome = ending.task, ending.outcome
     if outcome.reason:
-        named = str(task.scan) in outcome.reason
-        logger.warning("%s", outcome.reason if named else f"{task.scan} failed: {outcome.reason}")
+        named = printable(str(task.scan)) in outcome.reason
+        logger.warning("%s", outcome.reason if named else printable(f"{task.scan} failed: {outcome.reason}"))
     status: Status = "failed" if outcome.reason else "ok"
     more = {"reason": outcome.reason, "seconds": round(outcome.seconds, 2), "attempts": ending.attempts}
     return entry(task, status, outcome.record, **more)
@@ -375,5 +384,5 @@ def _write_page(
     done = sum(one.status == "ok" for one in report.entries)
     facts = page.facts(changed(segmentation) or {"": "as they come"}, seconds, done)
     text = page.page(report.entries, unusual, facts, out, options.pictures)
-    write_text(out / page.NAME, text)
+    write_text(out / page.NAME, printable(text))
     return out / page.NAME

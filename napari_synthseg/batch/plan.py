@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import stem
 from napari_synthseg.io.finding import expand, scans_in
 from napari_synthseg.io.formats import check_there
+from napari_synthseg.jobs import checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
     """
     out = absolute(out)
     found: dict[Path, Source] = {}
-    dataset_of = functools.cache(bids.dataset_of)
+    bids.forget_datasets()
 
     def in_folder(folder: Path) -> list[Path]:
-        dataset = dataset_of(folder) or (folder if bids.is_dataset(folder) else None)
+        dataset = bids.dataset_of(folder) or (folder if bids.is_dataset(folder) else None)
         return scans_in(folder) if dataset is None else _in_dataset(folder, options)
 
     for one in map(absolute, inputs):
@@ -54,7 +54,7 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
         for scan, root in expand(one, in_folder):
             results_inside = root is not None and root != out and out.is_relative_to(root)
             if not (results_inside and scan.is_relative_to(out)) and scan not in found:
-                found[scan] = Source(scan, root, dataset_of(scan.parent) if bids.parse(scan) else None)
+                found[scan] = Source(scan, root, bids.dataset_of(scan.parent) if bids.parse(scan) else None)
     if not found:
         raise InputError("No scan was given, or all of them lie in the folder of the results.")
     return list(found.values())
@@ -107,6 +107,7 @@ def plan(sources: Sequence[Source], out: Path, grid: str) -> list[Task]:
     alone = Counter(_name(source.scan) for source in sources if source.root is None)
     tasks = []
     for number, source in enumerate(sources):
+        checkpoint()
         name = bids.parse(source.scan)
         if name is not None and name.suffix not in ("dseg", "probseg"):
             target = out / bids.derivative(name, grid)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_synthseg import anatomy
-from napari_synthseg.atomic_io import placed, write_text
+from napari_synthseg.atomic_io import write_lines, write_text
 from napari_synthseg.batch.plan import Task
+from napari_synthseg.errors import printable
 from napari_synthseg.inference.quality.rating import QcRating
 
 NAME = "report.json"
@@ -108,13 +109,18 @@ class Report:
         return [self._entries[number] for number in sorted(self._entries)]
 
     def add(self, number: int, one: Entry) -> None:
-        """A scan is over; the file is written now and then."""
-        if not self._entries:
-            self._describe()
+        """Take the entry of a scan that is over; the file is written now and then.
+
+        A full disk shows in the results of the next scan, and stops the batch there.
+        """
+        first = not self._entries
         self._entries[number] = one
         if time.monotonic() >= self._next:
             started = time.monotonic()
-            self.write()
+            with suppress(OSError):
+                if first:
+                    self._describe()
+                self.write()
             self._next = time.monotonic() + max(1.0, RARELY * (time.monotonic() - started))
 
     def mark(self, unusual: Mapping[str, Iterable[str]]) -> None:
@@ -126,7 +132,7 @@ class Report:
         """Write the file; it appears complete or not at all."""
         if self.path is None:
             return
-        lines = [json.dumps(_plain(one), ensure_ascii=False) for one in self.entries]
+        lines = [_json(_plain(one)) for one in self.entries]
         write_text(self.path, "[" + ",".join(f"\n {line}" for line in lines) + "\n]\n")
 
     def write_tables(self, volumes: Path | None, quality: Path | None) -> None:
@@ -147,6 +153,12 @@ class Report:
             names = _in_order(name for one in rows for name in one.quality)
             header = ["verdict", "mean", "calibrated", *GROUPS, *names]
             _write(quality, rows, first, header, [_quality_cells(one, names) for one in rows])
+
+
+def _json(content: dict[str, Any]) -> str:
+    """One line of JSON, letters as they are; names that are no UTF-8 escaped."""
+    text = json.dumps(content, ensure_ascii=False)
+    return text if printable(text) == text else json.dumps(content)
 
 
 def _plain(one: Entry) -> dict[str, Any]:
@@ -199,9 +211,7 @@ def _cells(by_name: Mapping[str, float], names: Iterable[str], form: str) -> lis
 def _write(
     path: Path, rows: Sequence[Entry], first: Columns, header: Sequence[str], cells: Iterable[Sequence[str]]
 ) -> None:
-    """Write a CSV, or with tabs if its name ends in .tsv; the file appears complete or not at all."""
-    with placed(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-        writer.writerow(["scan", *first, *header])
-        for one, line in zip(rows, cells, strict=True):
-            writer.writerow([one.input, *(column.get(one.input, "") for column in first.values()), *line])
+    """Write a table whose first columns are the scan and its subject."""
+    subjects = ([column.get(one.input, "") for column in first.values()] for one in rows)
+    lines = ([one.input, *own, *line] for one, own, line in zip(rows, subjects, cells, strict=True))
+    write_lines(path, [["scan", *first, *header], *lines])

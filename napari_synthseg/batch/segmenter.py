@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_synthseg.atomic_io import is_disk_full
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.provenance import MADE_FROM, done, fingerprint
 from napari_synthseg.errors import InputError, in_a_sentence
@@ -63,6 +64,7 @@ class Outcome:
         record: as it stands beside the labels; empty if it failed.
         shaken: whether the process should be replaced: the failure was not about the file.
         found: the labels were there already, made from the same.
+        disk_full: there was no space left for the results.
     """
 
     reason: str
@@ -70,6 +72,7 @@ class Outcome:
     record: dict[str, Any]
     shaken: bool = False
     found: bool = False
+    disk_full: bool = False
 
 
 class Segmenter:
@@ -167,7 +170,9 @@ class Segmenter:
 
 def failure(error: BaseException, started: float) -> Outcome:
     """Return what came of a scan that raised an error, tried since `started` (`time.perf_counter`)."""
-    return Outcome(in_a_sentence(error), time.perf_counter() - started, {}, shaken=not isinstance(error, ValueError))
+    full = is_disk_full(error)
+    shaken = not (full or isinstance(error, ValueError))
+    return Outcome(in_a_sentence(error), time.perf_counter() - started, {}, shaken, disk_full=full)
 
 
 def check_place(task: Task, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from napari_synthseg.cli.terminal import DONE, PROGRAM, Out, command, follow, short_figures
-from napari_synthseg.errors import InputError
+from napari_synthseg.errors import InputError, printable
 from napari_synthseg.jobs import Progress
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def segment(
     for one in result.entries:
         if one.status == "failed":
             continue
-        print(one.output)
+        print(printable(one.output) if sys.stdout.isatty() else one.output)
         if one.told:
             print(f"{PROGRAM}: {Path(one.output).name}: {one.told}", file=sys.stderr)
     if len(result.entries) > 1:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg.atomic_io import placed
+from napari_synthseg.atomic_io import placed, write_lines
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import LEVEL, SCORES, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
@@ -135,14 +133,15 @@ def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with tabs, or with commas where the name ends in .csv; it appears complete or not at all.
+    """Write a table with tabs, or with commas if its name ends in .csv; it appears complete or not at all.
 
     Raises:
         InputError: the file cannot be written.
     """
-    out = io.StringIO()
-    csv.writer(out, delimiter="," if path.suffix.lower() == ".csv" else "\t", lineterminator="\n").writerows(rows)
-    write_text(path, out.getvalue())
+    try:
+        write_lines(path, rows, "," if path.suffix.lower() == ".csv" else "\t")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
 def write_text(path: Path, text: str) -> None:

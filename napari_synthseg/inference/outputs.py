@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import zlib
 from collections import Counter
@@ -188,7 +189,7 @@ def write_results(
 
 def _part_prefix(target: Path) -> str:
     """Return how the names of folders of unfinished results begin."""
-    return f".segment-{zlib.crc32(target.name.encode()):08x}-"
+    return f".segment-{zlib.crc32(os.fsencode(target.name)):08x}-"
 
 
 def remove_unfinished(target: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from napari_synthseg.errors import InputError
 from napari_synthseg.io.formats import OTHERS, check_there, readable, scan_endings, stem, suffix
 from napari_synthseg.io.formats.dicom import DICOM, is_dicom
+from napari_synthseg.jobs import checkpoint
 
 LIST_ENDINGS = (".txt", ".lst")
 OURS = ("_dseg", "_probseg")
@@ -57,11 +58,23 @@ def expand(
     elif is_list(path):
         if path in lists:
             raise InputError(f"The list {path} names itself: take that line out.")
-        for line in lines_of(path):
-            named = Path(os.path.normpath(path.parent / Path(line).expanduser()))
-            yield from expand(named, in_folder, (*lists, path))
+        folder = str(path.parent)
+        named = [os.path.normpath(os.path.join(folder, os.path.expanduser(line))) for line in lines_of(path)]
+        if named and not any(map(_lies_there, named)):
+            raise InputError(f"None of the {len(named)} paths in {path} exists, such as {named[0]}: check the list.")
+        for one in named:
+            checkpoint()
+            yield from expand(Path(one), in_folder, (*lists, path))
     else:
         yield path, None
+
+
+def _lies_there(path: str) -> bool:
+    checkpoint()
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL in it
+        return False
 
 
 def is_list(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from dataclasses import replace
@@ -259,3 +260,44 @@ def test_nothing_to_do_starts_no_process(scans, tmp_path, monkeypatch):
     batch(scans / "0.nii.gz", tmp_path / "out")
     monkeypatch.setattr(job, "_workers", lambda *_: pytest.fail("a process was started"))
     assert run(segment_many(scans / "0.nii.gz", tmp_path / "out", QUICK, load=load_fake)).count("skipped") == 1
+
+
+# Bad days
+
+
+def test_a_name_that_is_no_utf_8_costs_nobody_the_report(scans, tmp_path):
+    (scans / "0.nii.gz").rename(scans / os.fsdecode(b"\xff\x1b[31m0.nii.gz"))
+    (scans / "1.nii.gz").rename(scans / "=1+1.nii.gz")
+    out = tmp_path / "out"
+    result = batch(scans, out)
+    assert result.count("ok") == 3 and result.page.exists()
+    assert len(json.loads((out / "report.json").read_text())) == 4
+    assert len((out / "volumes.tsv").read_bytes().splitlines()) == 4
+    assert b"\x1b" not in (out / "report.html").read_bytes()
+    assert batch(scans, out).count("skipped") == 3
+
+
+def test_a_full_disk_stops_with_what_to_do(scans, tmp_path, monkeypatch):
+    from napari_synthseg.inference import outputs
+
+    write, count = outputs.write_labels, iter(range(9))
+
+    def full(*args, **more):
+        if next(count) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*args, **more)
+
+    monkeypatch.setattr(outputs, "write_labels", full)
+    with pytest.raises(InputError, match=r"no space left for .*out: results so far are complete"):
+        batch(scans, tmp_path / "out")
+    assert [one["status"] for one in json.loads((tmp_path / "out/report.json").read_text())] == ["ok"]
+    assert statuses(batch(scans, tmp_path / "out"))["0.nii.gz"] == "skipped"
+
+
+def test_a_report_that_cannot_be_written_is_said(scans, tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_synthseg.batch.report.write_text", full)
+    assert batch(scans / "0.nii.gz", tmp_path / "out").count("ok") == 1
+    assert "The report in" in caplog.text and "No space left" in caplog.text

@@ -22,7 +22,7 @@ from napari_synthseg.evaluation.comparison import (
     signed_rank_p,
 )
 from napari_synthseg.evaluation.plots import draw_boxes, scores_of_structures
-from napari_synthseg.evaluation.reports import TSV_HEADER, as_markdown, as_text, rows_of_scans
+from napari_synthseg.evaluation.reports import TSV_HEADER, as_markdown, as_text, rows_of_scans, write_rows
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
@@ -259,3 +259,8 @@ def test_scores_of_other_scans_are_no_pairs():
 
 def test_p_in_words():
     assert [shown_p(p) for p in (None, 0.0001, 0.03125, 0.0625, 0.5)] == ["-", "< 0.001", "0.031", "0.062", "0.50"]
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_text(tmp_path):
+    write_rows(tmp_path / "a.csv", [["=1+1", "-0.5", "@x", "-", "-cmd", "1e-5", "plain"]])
+    assert (tmp_path / "a.csv").read_text() == "'=1+1,-0.5,'@x,-,'-cmd,1e-5,plain\n"

@@ -64,7 +64,11 @@ def test_a_list_may_name_lists_and_folders_but_not_itself(tmp_path):
 
 
 def test_what_is_named_must_be_there_but_not_what_a_list_names(tmp_path):
-    (tmp_path / "list.txt").write_text("none.nii\n")
-    assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "none.nii"]
+    nifti(tmp_path / "a.nii")
+    (tmp_path / "list.txt").write_text("none.nii\na.nii")
+    assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "none.nii", tmp_path / "a.nii"]
+    (tmp_path / "list.txt").write_text("none.nii\n" * 3)
+    with pytest.raises(InputError, match=r"None of the 3 paths in .*list\.txt exists"):
+        find_scans([tmp_path / "list.txt"])
     with pytest.raises(InputError, match=r"none\.nii does not exist"):
         find_scans([tmp_path / "none.nii"])

@@ -37,17 +37,22 @@ class Cube(Format):
 '''
 
 
+def forget() -> None:
+    for cached in (formats.formats, formats.readable, formats.scan_endings):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def new_format(tmp_path, monkeypatch):
     """A format in a file of its own, in the folder of the formats."""
     (tmp_path / "plugged").mkdir()
     (tmp_path / "plugged" / "cube.py").write_text(NEW_FORMAT)
     monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "plugged")])
-    formats.formats.cache_clear()
+    forget()
     yield
     formats._registered.pop("Cube", None)
     sys.modules.pop("napari_synthseg.io.formats.cube", None)
-    formats.formats.cache_clear()
+    forget()
 
 
 def test_a_new_format_is_one_file(tmp_path, new_format):

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import gzip
 import importlib
+import os
 import pkgutil
 import zlib
 from collections.abc import Mapping
@@ -98,7 +99,8 @@ _registered: dict[str, Format] = {}
 def register(kind: type[Format]) -> type[Format]:
     """Add a format to the registry; a class decorator."""
     _registered[kind.name] = kind()
-    formats.cache_clear()
+    for cached in (formats, readable, scan_endings):
+        cached.cache_clear()
     return kind
 
 
@@ -110,9 +112,10 @@ def formats() -> tuple[Format, ...]:
     return tuple(_registered[name] for name in sorted(_registered))
 
 
+@functools.cache
 def readable() -> tuple[str, ...]:
-    """Return the endings of files that can be read."""
-    return tuple(ending for form in formats() for ending in form.endings)
+    """Return the endings of files that can be read, longest first."""
+    return tuple(sorted((end for form in formats() for end in form.endings), key=len, reverse=True))
 
 
 def writable() -> tuple[str, ...]:
@@ -120,6 +123,7 @@ def writable() -> tuple[str, ...]:
     return tuple(sorted((end for form in formats() for end in form.writable), key=lambda end: end != ".nii.gz"))
 
 
+@functools.cache
 def scan_endings() -> tuple[str, ...]:
     """Return the endings of files that are a scan each: no slices, and no second files of a pair."""
     parts = {part for form in formats() for parts in form.parts.values() for part in parts}
@@ -227,15 +231,16 @@ def ends_like_a_file(path: Path) -> bool:
 
 def suffix(path: str | Path) -> str:
     """Return the ending of a known format, in lower case (`.nii.gz`), else all after the last dot of the name."""
-    name = Path(path).name.lower()
-    known = [ending for ending in readable() if name.endswith(ending)]
-    return max(known, key=len) if known else Path(name).suffix
+    name = os.path.basename(os.fspath(path)).lower()
+    if name.endswith(readable()):
+        return next(ending for ending in readable() if name.endswith(ending))
+    return Path(name).suffix
 
 
 def stem(path: str | Path) -> str:
     """Return the name without folder and format ending: `sub-01_T1w` of `scans/sub-01_T1w.nii.gz`."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix(path))] if suffix(path) else name
+    name, ending = os.path.basename(os.fspath(path)), suffix(path)
+    return name[: len(name) - len(ending)]
 
 
 def exists(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from napari.settings import get_settings
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_synthseg.atomic_io import placed, write_text
+from napari_synthseg.atomic_io import write_lines, write_text
 from napari_synthseg.widgets._shared.notices import complain
 
 logger = logging.getLogger("napari_synthseg")
@@ -67,10 +66,8 @@ def ask_for_file(parent: QWidget, face: str, title: str, name: str, filters: str
 
 def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
     """Write lines of cells with commas, or with tabs to a .tsv, and say so; the file appears complete or not at all."""
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with placed(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, delimiter=delimiter).writerows(lines)
+        write_lines(path, lines)
     except OSError as error:
         complain(ValueError(f"{path} cannot be written ({error.strerror}); choose another folder."), "Saving")
         return
