@@ -24,7 +24,7 @@ FIRST = "soft"
 FOLDS = 6
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 GAIN = 0.005
-"""QcFeatures enters if it takes at least this share off the error of cross-validation."""
+"""Evidence enters if it takes at least this share off the error of cross-validation."""
 LEAST_SCANS = 12
 Row = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""The fast hierarchy: what each of its networks sees, and that it is a locate-and-refine network to everyone else."""
+"""SynthSeg+'s hierarchy S1 -> D -> S2, as published and on the fast plan."""
 
 from __future__ import annotations
 
@@ -6,9 +6,87 @@ import pytest
 import torch
 from torch import nn
 
-from napari_synthseg.networks.hierarchy import RobustLocateRefine, fitted, with_tissues
+from napari_synthseg.errors import InputError
+from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine, as_channels, fitted, one_hot, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine, located
 from napari_synthseg.networks.registry import build
+from napari_synthseg.networks.unet import Denoiser, UNet3d
+
+
+def test_the_papers_denoiser_and_the_codes() -> None:
+    paper, code = Denoiser(5), Denoiser(5, growth=2, convolutions=2)
+    assert paper.widths == (16,) * 5 and code.widths == (16, 32, 64, 128, 256)
+    assert paper.down[0].conv0.kernel_size == (5, 5, 5) and not hasattr(paper.down[0], "conv1")
+    assert [level.conv0.in_channels for level in code.up] == [256 + 128, 128 + 64, 64, 32]
+
+
+def test_nothing_passes_around_the_top_levels() -> None:
+    """With the bottleneck's way up cut, the output no longer depends on the input: no skip connection is left."""
+    model = Denoiser(3, 2, levels=3, unconnected=2).eval()
+    nn.init.zeros_(model.up[-1].conv0.weight)
+    first, second = torch.rand(2, 1, 3, 8, 8, 8)
+    torch.testing.assert_close(model(first), model(second))
+
+
+class Bright(nn.Module):
+    """Any module will do: two classes, told by the first channel."""
+
+    labels = (0, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([1 - x[:, 0], x[:, 0]], 1)
+
+
+class Swap(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert set(x.unique().tolist()) <= {0.0, 1.0}
+        return x.flip(1) * 0.8 + 0.1
+
+
+class Sees(nn.Module):
+    labels = (0, 5, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.softmax(1)
+
+
+def test_any_three_modules_make_a_hierarchy() -> None:
+    model = Hierarchy(Bright(), Swap(), Sees())
+    image = torch.tensor([0.1, 0.9]).view(1, 1, 2, 1, 1)
+    s1, denoised, s2 = model.stages(image)
+    assert s1.argmax(1).flatten().tolist() == [0, 1]
+    assert denoised.argmax(1).flatten().tolist() == [1, 0]
+    expected = torch.tensor([[0.1, 0.0, 1.0], [0.9, 1.0, 0.0]]).softmax(1)
+    torch.testing.assert_close(s2.flatten(1).view(3, 2).T, expected)
+    torch.testing.assert_close(model(image), s2)
+    assert model.labels == (0, 5, 9) and model.multiple == 1
+
+
+def test_its_sizes_must_suit_all_three() -> None:
+    assert Hierarchy(UNet3d(2, 2, 3), Denoiser(2, 2, 4), UNet3d(4, 2, 2, 3)).multiple == 8
+
+
+def test_one_hot_keeps_the_first_of_equals() -> None:
+    posteriors = torch.tensor([0.4, 0.4, 0.2]).view(1, 3, 1, 1, 1)
+    assert one_hot(posteriors).flatten().tolist() == [1, 0, 0]
+    assert as_channels(torch.tensor([[[[2]]]]), 3).flatten().tolist() == [0, 0, 1]
+
+
+def test_a_hierarchy_is_built_from_its_card() -> None:
+    card = {
+        "network": "robust",
+        "labels": [0, 17, 53],
+        "parts": {
+            "s1": {"network": "unet", "labels": [0, 1, 2], "features": 2, "levels": 2},
+            "denoiser": {"network": "denoiser", "labels": [0, 1, 2], "features": 2, "levels": 3, "growth": 1},
+            "s2": {"network": "unet", "labels": [0, 17, 53], "features": 2, "levels": 2, "in_channels": 4},
+        },
+    }
+    model = build(card).eval()
+    assert model(torch.rand(1, 1, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
+    with pytest.raises(InputError, match="unknown kind"):
+        build({"network": "transformer", "name": "x"})
+
 
 LABELS = (0, 2, 24, 41)
 

@@ -1,4 +1,4 @@
-"""The masked autoencoder: how much is masked, what the encoder sees, what the loss counts."""
+"""A masked autoencoder: what the encoder sees, and what is reconstructed."""
 
 from __future__ import annotations
 
