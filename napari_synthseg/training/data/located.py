@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.synthetic import Head, Heads, percentile_limits, rescaled, step_generator
+from napari_synthseg.training.engine.watching import doing
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class LocatedHeads:
             self._held.clear()
             self._next = end - size
         while self._next < end:
+            if len(self._held) < size:
+                doing("locating heads", len(self._held) + 1, size)
             self._held.append(self._make(self._next))
             self._next += 1
         return list(self._held)
