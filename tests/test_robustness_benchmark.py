@@ -177,7 +177,7 @@ def test_shipped_weights_and_a_robust_twin_segment_the_phantom(tmp_path) -> None
     torch.manual_seed(0)
     robust = RobustLocateRefine(plain.labels, denoiser_features=2)
     warm_start(robust, plain)
-    card = {"name": "r", "network": "robust", "labels": list(plain.labels), "confident_score": 0.0, "parts": {
+    card = {"name": "r", "network": "robust", "labels": list(plain.labels), "confident_score": 1e-6, "parts": {
         "s1": {"network": "subvoxel", "features": [32, 64, 128, 160]},
         "denoiser": {"network": "denoiser", "features": 2},
         "s2": {"network": "locate-refine", "locator_features": [32, 64, 128, 160],

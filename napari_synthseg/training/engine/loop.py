@@ -285,7 +285,7 @@ class _Stage:
         process_group().sum_gradients(self.parameters)
         if options.clip:
             figures["gradient"] = float(torch.nn.utils.clip_grad_norm_(self.parameters, options.clip))
-        if not (torch.isfinite(loss) and math.isfinite(figures.get("gradient", 0.0))):
+        if not (torch.isfinite(loss) and self._finite(figures.get("gradient"))):
             figures["skipped"] = 1.0
         else:
             self.optimizer.step()
@@ -294,6 +294,12 @@ class _Stage:
         self.step += 1
         took = round(time.monotonic() - began, 4)
         return {"loss": float(loss.detach()), "rate": rate(self.step - 1, options), "took": took, **figures}
+
+    def _finite(self, norm: float | None) -> bool:
+        """Tell whether all gradients are finite, given their norm if it is known."""
+        if norm is not None:
+            return math.isfinite(norm)
+        return all(bool(p.grad.isfinite().all()) for p in self.parameters if p.grad is not None)
 
     def validate(self) -> dict[str, Any]:
         """Score the averaged weights, and keep them if they are the best so far."""

@@ -101,7 +101,7 @@ class Half(distributed.ProcessGroup):
         super().__init__()
         self.rank, self.size, self.sent, self.others = rank, 2, [], others
 
-    def total(self, own: torch.Tensor) -> torch.Tensor:
+    def sum(self, own: torch.Tensor) -> torch.Tensor:
         self.sent.append(own.detach())
         return own if self.others is None else own + self.others[len(self.sent) - 1]
 
@@ -128,5 +128,5 @@ def test_losses_are_those_of_all_samples(kind) -> None:
 
 def test_everybody_has_a_part_of_the_samples() -> None:
     items = list(range(6))
-    assert [list(Half(rank).mine(items)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
-    assert distributed.SINGLE.mine(items) == items
+    assert [list(Half(rank).shard(items)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert distributed.SINGLE.shard(items) == items

@@ -77,6 +77,16 @@ def test_a_resumed_run_ends_at_the_same_numbers(tmp_path) -> None:
     assert load_checkpoint(checkpoint(tmp_path / "parts", "train"))["cpu_seconds"] >= before >= 0
 
 
+def test_a_gradient_that_is_not_finite_moves_nothing(tmp_path) -> None:
+    class Infinite(Line):
+        def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+            return (0.0 * self.model.weight).sqrt().sum(), {}
+
+    before = Line().model.state_dict()
+    after = run(fit(Infinite(), replace(OPTIONS, steps=1, ema_decay=0.0), tmp_path)).state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
 def test_without_resume_a_run_starts_anew(tmp_path) -> None:
     a = finish(tmp_path)
     b = finish(tmp_path)
