@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.test_benchmarks import script
-from tests.training.finetune.builders import unet_weights, write_scans
+from tests.training.builders import unet_weights, write_scans
 
 bench = script("finetuning")
 

@@ -21,7 +21,7 @@ LARGEST_LABEL = 32_767
 
 
 @dataclass(frozen=True)
-class LabelledScan:
+class OrganScan:
     """A labelled scan.
 
     Attributes:
@@ -98,7 +98,7 @@ def usual_crop(shapes: Sequence[Sequence[int]]) -> int:
     return int(min(160, max(64, shortest // 32 * 32)))
 
 
-def read(found: ScanFiles, spacing: float) -> LabelledScan:
+def read(found: ScanFiles, spacing: float) -> OrganScan:
     """Read a scan and its labels, and resample both to a voxel size; axes point right, anterior, superior.
 
     Raises:
@@ -113,7 +113,7 @@ def read(found: ScanFiles, spacing: float) -> LabelledScan:
         raise InputError(f"{found.labels.name} holds labels outside of 0 to {LARGEST_LABEL}: give others.")
     if not labels.any():
         raise InputError(f"{found.labels.name} holds no label on the voxels of {found.scan.name}: is it the right one?")
-    return LabelledScan(np.asarray(scan.data, np.float32), labels, found.name)
+    return OrganScan(np.asarray(scan.data, np.float32), labels, found.name)
 
 
 def split(found: Sequence[ScanFiles], hold_out: Sequence[str]) -> tuple[list[ScanFiles], list[ScanFiles]]:
@@ -134,6 +134,6 @@ def split(found: Sequence[ScanFiles], hold_out: Sequence[str]) -> tuple[list[Sca
     return rest, held
 
 
-def with_labels(scan: LabelledScan, labels: Sequence[int]) -> LabelledScan:
+def with_labels(scan: OrganScan, labels: Sequence[int]) -> OrganScan:
     """Set the labels that a network does not predict to background."""
     return replace(scan, labels=np.where(np.isin(scan.labels, labels), scan.labels, 0))

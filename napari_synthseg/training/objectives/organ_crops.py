@@ -24,7 +24,7 @@ from napari_synthseg.inference.patches import blend_steps, crop_with_padding, pa
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.pairs import LabelledScan
+from napari_synthseg.training.data.pairs import OrganScan
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.loop import Objective, Validation
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy
@@ -187,7 +187,7 @@ class OrganCase:
     kind: str
 
 
-def real_case(scan: LabelledScan) -> OrganCase:
+def real_case(scan: OrganScan) -> OrganCase:
     """Return a labelled scan with intensities as the network gets them."""
     return OrganCase(rescale(scan.image, *OWN.percentiles), scan.labels, "real")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_synthseg.generator.model import GenerativeModel
     from napari_synthseg.generator.subregions import Split
     from napari_synthseg.io import LabelName
-    from napari_synthseg.training.data.pairs import LabelledScan
+    from napari_synthseg.training.data.pairs import OrganScan
     from napari_synthseg.training.objectives.organ_crops import OrganCase, OrganCrops
 
 WHOLE = 0.99
@@ -132,7 +132,7 @@ class Organ(Recipe):
         training, held_out = pairs.split(pairs.find(options.pairs, options.labels), options.hold_out)
         others = pairs.find(options.validation) if options.validation else []
         spacing = options.spacing or pairs.usual_spacing([*training, *held_out])
-        read: list[LabelledScan] = []
+        read: list[OrganScan] = []
         for one in (*training, *(others or held_out)):
             yield Progress("reading scans", len(read), len(training) + len(others or held_out))
             read.append(pairs.read(one, spacing))
@@ -206,7 +206,7 @@ class Organ(Recipe):
         return OrganCrops
 
 
-def divided(scan: LabelledScan, options: TrainOrganOptions, seed: int) -> Split:
+def divided(scan: OrganScan, options: TrainOrganOptions, seed: int) -> Split:
     """Split the labels of a scan into sub-regions, or leave them whole if the options say so."""
     from napari_synthseg.generator import subregions
 
@@ -231,7 +231,7 @@ def label_names(labels: Sequence[int], file: Path | None) -> dict[int, LabelName
     return {value: known.get(value, LabelName(f"label {value}")) for value in labels if value != 0}
 
 
-def of_one_piece(scans: Sequence[LabelledScan], labels: Sequence[int]) -> list[int]:
+def of_one_piece(scans: Sequence[OrganScan], labels: Sequence[int]) -> list[int]:
     """Return the labels that are one connected piece in every scan, apart from crumbs; others are predicted whole."""
     import numpy as np
 

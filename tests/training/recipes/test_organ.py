@@ -181,7 +181,7 @@ def test_folders_that_cannot_be_used(folder, tmp_path) -> None:
 
 def test_a_label_of_two_parts_is_not_of_one_piece() -> None:
     image, labels = kidney_scan(0, (2.0, 2.0, 2.0))
-    pair = pairs.LabelledScan(image.data, labels.data, "a")
+    pair = pairs.OrganScan(image.data, labels.data, "a")
     assert of_one_piece([pair], (0, TWINS, BALL)) == [BALL]
 
 
@@ -232,6 +232,6 @@ def test_scores_are_by_structure_and_by_kind() -> None:
         def forward(self, image):
             return torch.cat([(image > 0.2) & (image < 0.8), image <= 0.2, image >= 0.8], 1).float()
 
-    case = real_case(pairs.LabelledScan(image.data, labels.data, "a"))
+    case = real_case(pairs.OrganScan(image.data, labels.data, "a"))
     found = score(Perfect(), [case], {TWINS: "kidneys", BALL: "tumour"}, torch.device("cpu"))
     assert found["real"] == found["score"] > 0.95 and set(found["dice"]) == {"kidneys", "tumour"}

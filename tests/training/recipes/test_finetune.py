@@ -23,7 +23,7 @@ from napari_synthseg.training.objectives.finetune_crops import EarlyStopping, Sc
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.finetune import TrainFinetuneOptions
 from napari_synthseg.weights import catalogue, store
-from tests.training.finetune.builders import LABELS, fast_weights, unet_weights, write_scans
+from tests.training.builders import LABELS, fast_weights, unet_weights, write_scans
 
 RECIPE = recipes()["finetune"]
 

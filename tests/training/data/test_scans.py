@@ -17,7 +17,7 @@ from napari_synthseg.training.data.scans import InputSpec, held_out, read_scans,
 from napari_synthseg.training.objectives.finetune_crops import SyntheticCrops
 from napari_synthseg.volume import Volume
 from tests.generator.builders import STILL
-from tests.training.finetune.builders import LABELS, write_scans
+from tests.training.builders import LABELS, write_scans
 
 
 def g(seed: int = 0) -> torch.Generator:
