@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import spec_of
+from napari_synthseg.training import runs
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
 from napari_synthseg.widgets._shared.job import Job
@@ -22,6 +23,13 @@ from napari_synthseg.widgets.train.model import doubts_about
 from napari_synthseg.widgets.train.new_run_model import Request, make_run, scaled
 
 MAX_STEPS = 100_000_000
+PLAIN = {
+    "launch": "Starting the run",
+    "pause": "Pausing the run",
+    "unpause": "Resuming the run",
+    "stop": "Stopping the run",
+}
+"""Actions that are one call of `training.runs`, and the beginning of a sentence about each."""
 
 
 class Commands(QObject):
@@ -131,7 +139,10 @@ class RunActions(QObject):
     def act(self, action: str, run: Path) -> None:
         """Carry out the action of a button, named in `run_page`."""
         self.said.emit("")
-        getattr(self, action)(run)
+        if action in PLAIN:
+            self.commands.do(PLAIN[action], getattr(runs, action), run)
+        else:
+            getattr(self, action)(run)
 
     def start(self, request: Request) -> None:
         """Create a run and start it."""
@@ -141,44 +152,16 @@ class RunActions(QObject):
             if request.here:
                 self.train_here(run)
             else:
-                self.launch(run)
+                self.act("launch", run)
 
         self.starting.drive("Starting the run", make_run, request, then=made)
 
-    def launch(self, run: Path) -> None:
-        """Start or resume a run in a process of its own."""
-        from napari_synthseg.training import runs
-
-        self.commands.do("Starting the run", runs.launch, run)
-
     def train_here(self, run: Path) -> None:
         """Start or resume a run in a thread of this process."""
-        from napari_synthseg.training import runs
-
         self.here.drive("Training", runs.train_run, run, title=f"Train {run.name}")
-
-    def pause(self, run: Path) -> None:
-        """Pause a run."""
-        from napari_synthseg.training import runs
-
-        self.commands.do("Pausing the run", runs.pause, run)
-
-    def unpause(self, run: Path) -> None:
-        """Let a paused run continue."""
-        from napari_synthseg.training import runs
-
-        self.commands.do("Resuming the run", runs.unpause, run)
-
-    def stop(self, run: Path) -> None:
-        """Make a run end with a checkpoint."""
-        from napari_synthseg.training import runs
-
-        self.commands.do("Stopping the run", runs.stop, run)
 
     def request_pictures(self, run: Path, every: int | None) -> None:
         """Ask a run for pictures every few steps, or for no more."""
-        from napari_synthseg.training import runs
-
         self.commands.do("Asking for samples", runs.request_pictures, run, every)
 
     def use(self, run: Path) -> None:
@@ -194,7 +177,6 @@ class RunActions(QObject):
 
     def duplicate(self, run: Path) -> None:
         """Fill the form with a run's options."""
-        from napari_synthseg.training import runs
 
         def read(config: Any) -> None:
             options = config.options
@@ -209,8 +191,6 @@ class RunActions(QObject):
 
     def delete(self, run: Path) -> None:
         """Delete a run after asking."""
-        from napari_synthseg.training import runs
-
         question = f"Delete {run.name} with all its checkpoints?"
         why = "Weights exported from it stay. This cannot be undone."
         self._ask(
@@ -219,7 +199,6 @@ class RunActions(QObject):
 
     def longer(self, run: Path) -> None:
         """Train a finished run for more steps, after asking how many."""
-        from napari_synthseg.training import runs
 
         def read(config: Any) -> None:
             total = sum(config.stages.values())
@@ -256,8 +235,6 @@ class RunActions(QObject):
         dialog.open()
 
     def _use(self, run: Path) -> None:
-        from napari_synthseg.training import runs
-
         use_folders()
 
         def used(path: Path) -> None:
@@ -270,8 +247,6 @@ class RunActions(QObject):
         self.commands.do("Exporting weights of the run", runs.use, run, then=used)
 
     def _train_longer(self, run: Path, config: Any, steps: int) -> None:
-        from napari_synthseg.training import runs
-
         changes = scaled(config.options, config.stages, steps)
 
         def longer() -> None:

@@ -11,14 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from napari_synthseg.training import runs
 from napari_synthseg.widgets._shared.choices import duration
-
-if TYPE_CHECKING:
-    from napari_synthseg.training.runs import Status
 
 ACTIVE_HERE = ("waiting", "starting", "running", "paused", "stopping")
 """Kinds of status in which a process of this machine holds the run."""
@@ -74,14 +72,14 @@ def score_word(recipe: str) -> str:
     return "Score" if recipe == "pretrain" else "Dice"
 
 
-def fraction_done(state: Status) -> float:
+def fraction_done(state: runs.Status) -> float:
     """Return the finished fraction of a run, 0 to 1."""
     if state.kind == "finished":
         return 1.0
     return min(1.0, state.done / state.total) if state.total else 0.0
 
 
-def status_line(state: Status, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
+def status_line(state: runs.Status, titles: Mapping[str, str], recipe: str, dice: float | None) -> str:
     """Return the line below a run's name: time left, activity or state, then Dice, start and recipe."""
     left = duration(state.seconds_left) if state.kind == "running" and not state.message else ""
     now = state.message.rstrip(".") if state.kind in ("starting", "running") else ""
@@ -101,8 +99,6 @@ def sample_interval(stages: Mapping[str, int]) -> int:
 
 def doubts_about(run: Path) -> str:
     """Return why the weights of a run may be of little use, as a sentence; empty if nothing is known against them."""
-    from napari_synthseg.training import runs
-
     status = runs.status(run)
     score = runs.best_score(run)
     steps = f"{status.done:,} of {status.total:,} steps"
@@ -218,10 +214,8 @@ def _series(curves: Any, name: str) -> Series:
 
 def last_score(run: Path) -> float | None:
     """Find the score of a run's last validation from the end of its events, without reading them all."""
-    from napari_synthseg.training.runs import EVENTS
-
     try:
-        with (run / EVENTS).open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        with (run / runs.EVENTS).open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as text:
             place = text.rfind(b'"score": ')
             line = text[text.rfind(b"\n", 0, place) + 1 : text.find(b"\n", place)] if place >= 0 else b""
             return float(json.loads(line)["score"])

@@ -19,6 +19,7 @@ from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
+from napari_synthseg.training import runs
 from napari_synthseg.widgets.train.model import file_name
 
 if TYPE_CHECKING:
@@ -321,8 +322,6 @@ def make_run(request: Request) -> Generator[Progress, None, Path]:
     Raises:
         InputError: data or options cannot be used.
     """
-    from napari_synthseg.training import runs
-
     out = runs.new_folder(request.recipe, str(request.values.get("name") or ""))
     try:
         options = yield from _options(request, out)
@@ -339,15 +338,11 @@ def try_out(request: Request) -> Generator[Progress, None, Any]:
     Returns:
         A `training.runs.Estimate`.
     """
-    from napari_synthseg.training import runs
-
     with tempfile.TemporaryDirectory(prefix="estimate-", ignore_cleanup_errors=True) as folder:
         options = yield from _options(request, Path(folder) / "run")
         return (yield from runs.estimate(request.recipe, options))
 
 
 def _options(request: Request, out: Path) -> Generator[Progress, None, Any]:
-    from napari_synthseg.training import runs
-
     paths = yield from write_sources(request.sources, out)
     return runs.RECIPES[request.recipe].options(**request.values, **paths, out=out)

@@ -14,6 +14,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_synthseg.training import runs
 from napari_synthseg.widgets.train.model import Detail, Listed, detail_of, last_score
 from napari_synthseg.widgets.train.samples import Sample, prepared
 
@@ -97,8 +98,6 @@ class _Looking:
 
     def _look(self) -> None:
         """Look once; list and figures are emitted together, so that they are drawn together."""
-        from napari_synthseg.training import runs
-
         wanted, pictures = self._watcher._wanted
         listed = [self._listed(run) for run in runs.all_runs()]
         if wanted != self._run:
@@ -117,8 +116,6 @@ class _Looking:
 
     def _newest(self, run: Path) -> Detail | None:
         """Return the figures of the followed run; None if nothing is new or another run is followed."""
-        from napari_synthseg.training import runs
-
         news = self._told is None
         if self._config is None:
             self._config = runs.read_config(run)
@@ -131,8 +128,6 @@ class _Looking:
         return self._told if news else None
 
     def _look_at_picture(self, run: Path) -> None:
-        from napari_synthseg.training import runs
-
         picture = runs.pictures(run)
         if picture is not None and picture.mtime != self._picture:
             self._picture = picture.mtime
@@ -141,8 +136,6 @@ class _Looking:
 
     def _listed(self, run: Path) -> Listed:
         """Return the row of a run; a resting run is read again only if its files changed."""
-        from napari_synthseg.training import runs
-
         stamp = _stamp(run)
         known = self._rows.get(run)
         if known is not None and known[0] == stamp and known[1].state.kind in RESTING:
@@ -162,10 +155,8 @@ class _Looking:
 
 def _stamp(run: Path) -> tuple[float, ...]:
     """Return times and sizes of the files that hold a run's status."""
-    from napari_synthseg.training.runs import EVENTS
-
     found = []
-    for name in ("config.json", EVENTS, "process.json", "requests.json"):
+    for name in ("config.json", runs.EVENTS, "process.json", "requests.json"):
         try:
             stat = (run / name).stat()
             found += [stat.st_mtime, float(stat.st_size)]
