@@ -30,7 +30,7 @@ FOLDER = "standardised"
 """Folder in a run's for standardized scans, which are made once."""
 
 
-class Crops(Protocol):
+class CropSource(Protocol):
     """A source of crops."""
 
     def draw(self, g: torch.Generator) -> torch.Tensor:
@@ -100,7 +100,7 @@ class MixedCrops:
         fraction: of generated crops.
     """
 
-    def __init__(self, scans: Crops, generated: Crops, fraction: float) -> None:
+    def __init__(self, scans: CropSource, generated: CropSource, fraction: float) -> None:
         self.scans, self.generated, self.fraction = scans, generated, fraction
 
     def draw(self, g: torch.Generator) -> torch.Tensor:

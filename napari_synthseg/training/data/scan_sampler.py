@@ -18,7 +18,7 @@ from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.training.data.scans import LabelledScan
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
-from napari_synthseg.training.data.targets import IGNORED, Targets
+from napari_synthseg.training.data.targets import IGNORED, LabelTargets
 
 BEND_FIELD_MM = (256.0, 256.0, 256.0)
 """Box around the middle of a scan over which it is bent and shaded."""
@@ -112,7 +112,7 @@ class ScanSampler:
         strength: of the augmentation; 0 for none.
     """
 
-    def __init__(self, scans: Sequence[LabelledScan], targets: Targets, strength: float) -> None:
+    def __init__(self, scans: Sequence[LabelledScan], targets: LabelTargets, strength: float) -> None:
         self.scans, self.targets = list(scans), targets
         self.augmentation = mild(strength, targets.mirror and strength > 0)
 

@@ -32,7 +32,7 @@ from napari_synthseg.training.data.scans import (
     with_targets,
 )
 from napari_synthseg.training.data.start import labels_of
-from napari_synthseg.training.data.targets import IGNORED, Targets
+from napari_synthseg.training.data.targets import IGNORED, LabelTargets
 from napari_synthseg.training.engine.watching import doing
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class FinetuneData:
         held: names of the scans held out.
     """
 
-    targets: Targets
+    targets: LabelTargets
     sampler: ScanSampler
     scored: list[ScoredScan]
     look: InputSpec
@@ -158,7 +158,7 @@ class ScoredScan:
     targets: np.ndarray
 
 
-def to_score(scans: Sequence[RawScan], targets: Targets, places: dict[int, int]) -> list[ScoredScan]:
+def to_score(scans: Sequence[RawScan], targets: LabelTargets, places: dict[int, int]) -> list[ScoredScan]:
     """Return scans with the targets of their values."""
     return [ScoredScan(scan.name, scan.image, targets.of_values(scan.values, places)) for scan in scans]
 
@@ -192,7 +192,7 @@ def score(model: nn.Module, data: FinetuneData, device: torch.device) -> dict[st
 
 @torch.no_grad()
 def found_targets(
-    model: nn.Module, image: np.ndarray, targets: Targets, look: InputSpec, device: torch.device
+    model: nn.Module, image: np.ndarray, targets: LabelTargets, look: InputSpec, device: torch.device
 ) -> np.ndarray:
     """Predict the (X, Y, Z) uint8 targets of a prepared scan; all background if no brain is found."""
     out = np.zeros(image.shape, np.uint8)
@@ -214,7 +214,7 @@ def found_targets(
     return out
 
 
-def dice_of(found: np.ndarray, true: np.ndarray, targets: Targets) -> dict[int, float]:
+def dice_of(found: np.ndarray, true: np.ndarray, targets: LabelTargets) -> dict[int, float]:
     """Return the Dice of each target in the truth but the background, without ignored voxels."""
     kept = true != IGNORED
     a, b = found[kept], true[kept]

@@ -17,7 +17,7 @@ from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
 from napari_synthseg.inference.config import InferenceConfig
 from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
 from napari_synthseg.io import read_labels, read_volume, stem
-from napari_synthseg.training.data.targets import IGNORED, Targets, counted, make_targets
+from napari_synthseg.training.data.targets import IGNORED, LabelTargets, counted, make_targets
 from napari_synthseg.volume import resample_labels_to
 
 NAMED = 8
@@ -160,7 +160,7 @@ def targets_for(
     *,
     unlabelled: Sequence[int] = (),
     unknown: str = "refuse",
-) -> tuple[Targets, dict[int, int]]:
+) -> tuple[LabelTargets, dict[int, int]]:
     """Return the targets of a network for scans, and the target of each of their values.
 
     Args:
@@ -181,13 +181,13 @@ def targets_for(
     return targets, {value: IGNORED if means is None else place[means] for value, means in known.items()}
 
 
-def _task_places(targets: Targets) -> dict[int, int]:
+def _task_places(targets: LabelTargets) -> dict[int, int]:
     """Return the target of each value of a task."""
     places = {v: i for i, v in enumerate(targets.values)}
     return {v: places.get(v, 0) for v in anatomy.task_values(targets.task)}
 
 
-def with_targets(scan: RawScan, targets: Targets, places: dict[int, int], look: InputSpec) -> LabelledScan:
+def with_targets(scan: RawScan, targets: LabelTargets, places: dict[int, int], look: InputSpec) -> LabelledScan:
     """Prepare a scan for training.
 
     Raises:

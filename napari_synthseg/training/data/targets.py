@@ -24,7 +24,7 @@ IGNORED = 255
 
 
 @dataclass(frozen=True)
-class Targets:
+class LabelTargets:
     """Maps label values and the channels of a network to targets.
 
     Attributes:
@@ -98,7 +98,9 @@ def counted(value: int, labels: Sequence[int], task: str) -> int | None:
     return known if known in labels else 0
 
 
-def make_targets(labels: Sequence[int], task: str, present: Iterable[int], unlabelled: Sequence[int] = ()) -> Targets:
+def make_targets(
+    labels: Sequence[int], task: str, present: Iterable[int], unlabelled: Sequence[int] = ()
+) -> LabelTargets:
     """Return the targets of a network for scans that contain these values.
 
     Args:
@@ -122,7 +124,7 @@ def make_targets(labels: Sequence[int], task: str, present: Iterable[int], unlab
     if len(order) < 2:
         raise InputError(f"The labels of the scans contain nothing that the network could learn for the task {task!r}.")
     scored = set(anatomy.evaluated_values())
-    return Targets(
+    return LabelTargets(
         tuple(labels),
         tuple(order.index(v) for v in wanted),
         tuple(order),

@@ -25,7 +25,7 @@ from napari_synthseg.networks.pretraining import (
     random_mask,
     whole,
 )
-from napari_synthseg.training.data.crops import Crops
+from napari_synthseg.training.data.crops import CropSource
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.engine.loop import Objective
@@ -74,7 +74,14 @@ class Pretext(Objective):
     """
 
     def __init__(
-        self, model: nn.Module, crops: Crops, held_out: Crops, *, seed: int, batch: int, device: torch.device | str
+        self,
+        model: nn.Module,
+        crops: CropSource,
+        held_out: CropSource,
+        *,
+        seed: int,
+        batch: int,
+        device: torch.device | str,
     ) -> None:
         self.model = self.trained = model.to(device)
         self.crops, self.seed, self.batch, self.device = crops, seed, batch, torch.device(device)
@@ -122,8 +129,8 @@ class MaskedPatches(Pretext):
     def __init__(
         self,
         model: MaskedAutoencoder,
-        crops: Crops,
-        held_out: Crops,
+        crops: CropSource,
+        held_out: CropSource,
         *,
         ratio: float = 0.75,
         normalise: bool = False,
@@ -258,8 +265,8 @@ class SwinViews(Pretext):
     def __init__(
         self,
         model: SwinPretexts,
-        crops: Crops,
-        held_out: Crops,
+        crops: CropSource,
+        held_out: CropSource,
         *,
         fraction: float = 0.3,
         temperature: float = 0.5,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_synthseg.generator.labelmap import LabelMap
     from napari_synthseg.networks.transformers import Transformer
-    from napari_synthseg.training.data.crops import Crops
+    from napari_synthseg.training.data.crops import CropSource
     from napari_synthseg.training.objectives.pretext import Pretext
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
@@ -108,8 +108,8 @@ class PretextData:
     """
 
     model: Transformer
-    crops: Crops
-    held_out: Crops
+    crops: CropSource
+    held_out: CropSource
     words: str
 
 
@@ -212,7 +212,7 @@ def sizes_of(options: TrainPretrainOptions) -> dict[str, Any]:
 
 def source(
     options: TrainPretrainOptions, model: Transformer, files: list[Path], maps: list[LabelMap], device: torch.device
-) -> Crops:
+) -> CropSource:
     """Return crops of scans, of generated images, or of both.
 
     Raises:

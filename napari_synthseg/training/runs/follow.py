@@ -141,7 +141,7 @@ def best_score(run: Path) -> float | None:
 
 
 @dataclass(frozen=True)
-class Picture:
+class RunPicture:
     """A training sample and its prediction.
 
     Attributes:
@@ -161,14 +161,14 @@ class Picture:
     mtime: float
 
 
-def pictures(run: Path) -> Picture | None:
+def pictures(run: Path) -> RunPicture | None:
     """Read the newest picture of a run; None if there is none that can be read."""
     path = run / PICTURE
     try:
         mtime = path.stat().st_mtime
         with np.load(path, allow_pickle=False) as held:
             one = {name: held[name] for name in held.files}
-        return Picture(
+        return RunPicture(
             str(one["stage"]), int(one["step"]), one["image"], one.get("truth"), one.get("prediction"), mtime
         )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -188,7 +188,7 @@ def _box_class() -> Any:
     return Box
 
 
-class Curves(QWidget):
+class CurvesPanel(QWidget):
     """Shows any figure of a run over its steps, a line for each stage."""
 
     def __init__(self, parent: QWidget | None = None) -> None:

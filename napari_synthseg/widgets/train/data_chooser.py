@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QListWidget, QListWidgetItem,
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared.controls import Message, let_shrink
 from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
-from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, DataField, Source, bundled, partner
+from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, DataField, DataSource, bundled, partner
 from napari_synthseg.widgets.train.samples import is_sample
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class DataChooser(QWidget):
             return f"{self._chosen} does not exist: choose another folder."
         return None
 
-    def source(self) -> Source | None:
+    def source(self) -> DataSource | None:
         """Return the choice for a worker; None if nothing was chosen.
 
         Raises:
@@ -112,20 +112,20 @@ class DataChooser(QWidget):
         if (problem := self.problem()) is not None:
             raise InputError(problem)
         if self._chosen == BUNDLED:
-            return Source(files=bundled(self.field.kind))
+            return DataSource(files=bundled(self.field.kind))
         if self._chosen == LAYERS:
             return self._layers_source()
-        return Source(path=self._chosen) if isinstance(self._chosen, Path) else None
+        return DataSource(path=self._chosen) if isinstance(self._chosen, Path) else None
 
-    def _layers_source(self) -> Source:
+    def _layers_source(self) -> DataSource:
         layers = self._checked()
         if self.field.kind == LABELS:
-            return Source(labels=tuple(self._scan(one) for one in layers))
+            return DataSource(labels=tuple(self._scan(one) for one in layers))
         scans = tuple(self._scan(one) for one in layers)
         if self.field.kind == SCANS:
-            return Source(scans=scans)
+            return DataSource(scans=scans)
         partners = [one for layer in layers if (one := partner(layer, self._label_layers())) is not None]
-        return Source(scans=scans, labels=tuple(self._scan(one) for one in partners))
+        return DataSource(scans=scans, labels=tuple(self._scan(one) for one in partners))
 
     def _scan(self, layer: Layer) -> LayerScan:
         return layer_scan(layer, shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None)

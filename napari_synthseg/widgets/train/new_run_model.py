@@ -58,7 +58,7 @@ def data_fields(options: type) -> list[DataField]:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Data chosen for one option.
 
     Attributes:
@@ -91,7 +91,7 @@ def bundled(kind: str) -> tuple[Path, ...]:
     return ()
 
 
-def write_sources(sources: Mapping[str, Source], run: Path) -> Generator[Progress, None, dict[str, Path]]:
+def write_sources(sources: Mapping[str, DataSource], run: Path) -> Generator[Progress, None, dict[str, Path]]:
     """Write layers to files, and copy data that would be deleted with another run's folder.
 
     Args:
@@ -125,7 +125,7 @@ def _kept(path: Path, folder: Path) -> Path:
     return folder
 
 
-def _fill(folder: Path, source: Source) -> None:
+def _fill(folder: Path, source: DataSource) -> None:
     from napari_synthseg.io import write_labels, write_volume  # slow to import
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +309,7 @@ class Request:
 
     recipe: str
     values: Mapping[str, Any]
-    sources: Mapping[str, Source]
+    sources: Mapping[str, DataSource]
     here: bool = False
 
 

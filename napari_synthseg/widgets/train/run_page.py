@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_synthseg.widgets._shared.controls import Message, ScrolledPage, WrappedLabel, icon_on, keep_from_wheel
 from napari_synthseg.widgets._shared.model_chooser import ModelCard
-from napari_synthseg.widgets.train.curves import Curves, DicePanel
+from napari_synthseg.widgets.train.curves import CurvesPanel, DicePanel
 from napari_synthseg.widgets.train.model import (
     ACTIVE_HERE,
     EVERY,
@@ -238,7 +238,7 @@ class RunPage(ScrolledPage):
         self.list = RunsList(titles)
         self.buttons = RunButtons()
         self.head = RunHead()
-        self.curves = Curves()
+        self.curves = CurvesPanel()
         self.dice = DicePanel()
         self.card = ModelCard()
         self.status = Message()

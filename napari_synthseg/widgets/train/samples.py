@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_synthseg.training.runs import Picture
+    from napari_synthseg.training.runs import RunPicture
 
 MARK = "napari_synthseg_training"
 """Key in the metadata of layers made here; its value says which part of a sample it is."""
@@ -34,7 +34,7 @@ NAMES = {"image": "Training sample", "truth": "Training truth", "prediction": "T
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """A picture prepared for layers, in another thread.
 
     Attributes:
@@ -63,7 +63,7 @@ def warm_up() -> None:
     labels.colormap = label_colormap([2])
 
 
-def prepared(picture: Picture, run: str) -> Sample:
+def prepared(picture: RunPicture, run: str) -> TrainingSample:
     """Prepare a run's picture for layers; 3D arrays are in (X, Y, Z) RAS order."""
     warm_up()
     arrays: dict[str, np.ndarray] = {}
@@ -76,7 +76,7 @@ def prepared(picture: Picture, run: str) -> Sample:
     image = arrays.get("image")
     low, high = (float(np.nanmin(image)), float(np.nanmax(image))) if image is not None else (0.0, 1.0)
     values = {part: frozenset(map(int, np.unique(one))) - {0} for part, one in arrays.items() if part != "image"}
-    return Sample(run, picture.stage, picture.step, arrays, (low, high if high > low else low + 1.0), values)
+    return TrainingSample(run, picture.stage, picture.step, arrays, (low, high if high > low else low + 1.0), values)
 
 
 def is_sample(layer: Layer) -> bool:
@@ -101,13 +101,13 @@ class SampleLayers(QObject):
         }
         viewer.layers.events.removed.connect(self._on_removed)
         self._fresh = False
-        self._waiting: list[tuple[str, Sample]] = []
+        self._waiting: list[tuple[str, TrainingSample]] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(BETWEEN_MS)
         self._timer.timeout.connect(self._show_next)
 
-    def show(self, sample: Sample) -> None:
+    def show(self, sample: TrainingSample) -> None:
         """Replace the sample, one layer at a time, so that the window is drawn in between."""
         self._fresh |= not self._viewer.layers
         self._waiting = [(part, sample) for part in sample.arrays]
@@ -130,7 +130,7 @@ class SampleLayers(QObject):
             self._fresh = False
             anatomical_view(self._viewer)
 
-    def _add(self, part: str, sample: Sample, facts: dict[str, Any]) -> None:
+    def _add(self, part: str, sample: TrainingSample, facts: dict[str, Any]) -> None:
         selected = set(self._viewer.layers.selection)
         array = sample.arrays[part]
         kwargs: dict[str, Any] = {"name": NAMES[part], "metadata": facts, "translate": self._corner(array)}
@@ -146,7 +146,7 @@ class SampleLayers(QObject):
         if selected:
             self._viewer.layers.selection = selected
 
-    def _refill(self, part: str, layer: Layer, sample: Sample, facts: dict[str, Any]) -> None:
+    def _refill(self, part: str, layer: Layer, sample: TrainingSample, facts: dict[str, Any]) -> None:
         array = sample.arrays[part]
         if part != "image":
             self._color(part, layer, sample)
@@ -168,7 +168,7 @@ class SampleLayers(QObject):
             self._centre = np.nan_to_num(world.mean(axis=0)[-array.ndim :])
         return self._centre - (np.asarray(array.shape) - 1) / 2
 
-    def _color(self, part: str, layer: Layer, sample: Sample) -> None:
+    def _color(self, part: str, layer: Layer, sample: TrainingSample) -> None:
         """Set names and colors of the structures seen so far."""
         seen = self._values.get(part, frozenset())
         if part in self._values and sample.values[part] <= seen:

@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.training import runs
 from napari_synthseg.widgets.train.model import Detail, Listed, detail_of, last_score
-from napari_synthseg.widgets.train.samples import Sample, prepared
+from napari_synthseg.widgets.train.samples import TrainingSample, prepared
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -131,7 +131,7 @@ class _Looking:
         picture = runs.pictures(run)
         if picture is not None and picture.mtime != self._picture:
             self._picture = picture.mtime
-            sample: Sample = prepared(picture, run.name)
+            sample: TrainingSample = prepared(picture, run.name)
             self._tell(lambda: self._watcher.pictured.emit(run, sample))
 
     def _listed(self, run: Path) -> Listed:
