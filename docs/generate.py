@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import napari_synthseg
-from napari_synthseg.cli import COMMANDS, main
+from napari_synthseg.cli import COMMANDS
+from napari_synthseg.cli.main import FIRST, main
 
 SOURCE = Path(napari_synthseg.__file__).parent
 ROOMS = {
@@ -60,8 +61,8 @@ def commands() -> str:
     """Every sub-command with its help."""
     parts = ["# Commands\n\nWhat `napari-synthseg COMMAND --help` says. Exit codes: 0 done, 1 some scans failed, 2 the"]
     parts[0] += " input or an option cannot be used, 130 stopped.\n"
-    for name, command in COMMANDS.items():
-        parts.append(f"## {name}\n\n{command.summary}\n\n```text\n{help_of(name)}\n```\n")
+    for name in dict.fromkeys([*FIRST, *COMMANDS]):
+        parts.append(f"## {name}\n\n{COMMANDS[name].summary}\n\n```text\n{help_of(name)}\n```\n")
     return "\n".join(parts)
 
 
