@@ -15,7 +15,7 @@ import torch
 from napari_synthseg.generator.deformation import interpolation_matrix, separable
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 
 def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -115,7 +115,7 @@ class Slices:
     noise_std: float
     noise_seed: int
 
-    def stack(self, head: Head) -> torch.Tensor:
+    def stack(self, head: HeadState) -> torch.Tensor:
         """Acquire slices of the head's image: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
 
         Returns:
@@ -128,7 +128,7 @@ class Slices:
             stack = (stack + self.noise_std / 255.0 * head.noise_scale * noise).clamp_(0, 1)
         return stack
 
-    def image(self, head: Head) -> torch.Tensor:
+    def image(self, head: HeadState) -> torch.Tensor:
         """Acquire slices, and interpolate them back to the head's voxels (eq. 26)."""
         if self.noise_std <= 0:
             return self._through(head, slice_matrix)  # the same, in one go
@@ -136,7 +136,7 @@ class Slices:
         back = back_matrix(head.shape[axis], head.spacing[axis], self.spacing_mm, stack.device)
         return stack if back is None else along(stack, axis, back).contiguous()
 
-    def _through(self, head: Head, slices: Callable[..., torch.Tensor]) -> torch.Tensor:
+    def _through(self, head: HeadState, slices: Callable[..., torch.Tensor]) -> torch.Tensor:
         """Apply the matrices of all axes but those that change nothing."""
         matrices: list[torch.Tensor | None] = []
         for i, (n, spacing) in enumerate(zip(head.shape, head.spacing, strict=True)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.generator.head import Grid, Head
+from napari_synthseg.generator.head import Grid, HeadState
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.step import STEPS
@@ -29,14 +29,14 @@ class Sample:
     image: torch.Tensor
     labels: torch.Tensor
     limits: tuple[float, float]
-    head: Head
+    head: HeadState
 
     def target(self, values: Sequence[int]) -> torch.Tensor:
         """Return (X, Y, Z) uint8 channels of the network's sorted `values`."""
         return self.head.target(values)
 
 
-def run(record: Record, head: Head, *, after: str | None = None, until: str | None = None) -> Head:
+def run(record: Record, head: HeadState, *, after: str | None = None, until: str | None = None) -> HeadState:
     """Apply the steps of a record to a head, in place.
 
     Args:
@@ -64,17 +64,17 @@ def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, 
         limits: intensities before gamma that become 0 and 1, by default the image's own extremes; pass a whole head's
             limits to make a crop of it.
     """
-    head = run(record, Head.of_map(label_map, grid, limits))
+    head = run(record, HeadState.of_map(label_map, grid, limits))
     assert head.limits is not None
     return Sample(head.image, head.labels, head.limits, head)
 
 
-def deformed(record: Record, label_map: LabelMap, grid: Grid) -> Head:
+def deformed(record: Record, label_map: LabelMap, grid: Grid) -> HeadState:
     """Return the head with its deformed labels and their tables, before it has an image (eq. 10)."""
-    return run(record, Head.of_map(label_map, grid), until="labels")
+    return run(record, HeadState.of_map(label_map, grid), until="labels")
 
 
-def steady_limits(record: Record, head: Head, grid: Grid) -> tuple[float, float] | None:
+def steady_limits(record: Record, head: HeadState, grid: Grid) -> tuple[float, float] | None:
     """Return limits that make voxels larger than 1 mm as bright as those of 1 mm; None if they are not larger.
 
     Averaged voxels are less noisy and have milder extremes, so their own would stretch the contrast.

@@ -16,7 +16,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.brains import run
-from napari_synthseg.generator.head import Head, Source
+from napari_synthseg.generator.head import HeadState, ScanArray
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
@@ -159,18 +159,18 @@ def _degrade(
     """Deform, bias, raise to a power, slice, add noise, and interpolate back (section 2.3)."""
     head = _head(image.shape, spacing)
     centre: Triple = tuple((n - 1) / 2 for n in image.shape)  # type: ignore[assignment]
-    head.scan = Source(image, spacing, centre)
+    head.scan = ScanArray(image, spacing, centre)
     head.partners = partners
-    head.scan_labels = None if labels is None else Source(labels, spacing, centre)
+    head.scan_labels = None if labels is None else ScanArray(labels, spacing, centre)
     run(record, head)
     return head.image.contiguous(), None if labels is None else head.labels
 
 
-def _head(shape: Sequence[int], spacing: Triple) -> Head:
+def _head(shape: Sequence[int], spacing: Triple) -> HeadState:
     """Return a head on the grid of a scan, about its middle."""
     x, y, z = ((torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True))
     field: Triple = tuple(float(n * s) for n, s in zip(shape, spacing, strict=True))  # type: ignore[assignment]
-    return Head(axes=(x, y, z), spacing=spacing, field_mm=field)
+    return HeadState(axes=(x, y, z), spacing=spacing, field_mm=field)
 
 
 def _as_laid_out(canonical: np.ndarray, original: Volume) -> Volume:

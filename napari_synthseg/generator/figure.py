@@ -110,7 +110,7 @@ def panel(
         InputError: there is no such panel.
     """
     from napari_synthseg.generator.brains import run, steady_limits
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
     from napari_synthseg.generator.sample import placed_affine, replay, sample_grid
     from napari_synthseg.volume import Volume
 
@@ -122,7 +122,7 @@ def panel(
         return Panel(letter, info.title, made.image, made.labels, False)
     grid = sample_grid(record, label_map, shape, spacing)
     placed = placed_affine(grid, label_map, affine)
-    head = Head.of_map(label_map, grid)
+    head = HeadState.of_map(label_map, grid)
     if letter == "a":
         run(_at_rest(record), head, until="spatial")
         return Panel(letter, info.title, _labels(head.labels, label_map.values, placed), None, True)

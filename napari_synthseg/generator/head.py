@@ -69,7 +69,7 @@ def crop_grid(label_map: LabelMap, shape: Sequence[int], crop: Sequence[float], 
 
 
 @dataclass(frozen=True)
-class Source:
+class ScanArray:
     """An array that a spatial transform looks up.
 
     Attributes:
@@ -84,7 +84,7 @@ class Source:
 
 
 @dataclass
-class Head:
+class HeadState:
     """State of the pipeline; steps change it in place.
 
     Attributes:
@@ -116,8 +116,8 @@ class Head:
     soft: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     source_map: LabelMap = None  # type: ignore[assignment]
     label_map: LabelMap = None  # type: ignore[assignment]
-    scan: Source | None = None
-    scan_labels: Source | None = None
+    scan: ScanArray | None = None
+    scan_labels: ScanArray | None = None
     partners: Sequence[int] = ()
     painted: tuple[tuple[float, float], ...] = ()
     shown: Sequence[int] = ()
@@ -129,7 +129,7 @@ class Head:
     stops_at_slices: bool = False
 
     @classmethod
-    def of_map(cls, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> Head:
+    def of_map(cls, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
         """Return a head to be made from a label map, on the map's device."""
         return cls(
             axes=(grid.axis(0), grid.axis(1), grid.axis(2)),
@@ -168,7 +168,7 @@ class Head:
         if transform.flip and partners:
             self.labels = replaced(self.labels, partners).to(self.labels.dtype)
 
-    def _looked_up(self, source: Source, transform: Transform, mode: str) -> torch.Tensor:
+    def _looked_up(self, source: ScanArray, transform: Transform, mode: str) -> torch.Tensor:
         voxels = source.voxels
         at = transform.coordinates(self.axes, source.spacing, source.centre, self.field_mm, voxels.device)
         return sampled(voxels, at, self.shape, mode)

@@ -89,7 +89,7 @@ def _tuples(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Group:
+class FieldGroup:
     """Fields of a generator under one heading."""
 
     title: str
@@ -145,7 +145,7 @@ class GenerativeModel:
         before = base.values
         return {n: value for n, value in self.values.items() if n not in before or value != before[n]}
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[FieldGroup, ...]:
         """Return the fields that forms and lists show, by heading."""
         found: dict[str, dict[str, tuple[Field, Any]]] = {}
         for step in self.steps:
@@ -154,7 +154,7 @@ class GenerativeModel:
                 for name, pair in shown.items():
                     found.setdefault(pair[0].info.group or step.title, {})[name] = pair
         return tuple(
-            Group(title, tuple(f for f, _ in of.values()), {name: value for name, (_, value) in of.items()})
+            FieldGroup(title, tuple(f for f, _ in of.values()), {name: value for name, (_, value) in of.items()})
             for title, of in found.items()
         )
 

@@ -129,7 +129,7 @@ class Step:
     panel: ClassVar[str] = ""
     columns: ClassVar[Mapping[str, str]] = {}
     apply: ClassVar[Callable[..., None]]
-    """Changes a `Head` in place; its keywords are what `sample` draws."""
+    """Changes a `HeadState` in place; its keywords are what `sample` draws."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -16,7 +16,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, fields_of
 from napari_synthseg.generator import presets
 from napari_synthseg.generator.brains import apply
-from napari_synthseg.generator.head import Head, full_grid
+from napari_synthseg.generator.head import HeadState, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import (
     PRESETS,
@@ -234,7 +234,7 @@ def test_every_field_fits_a_control(model: str, field: Any) -> None:
 
 def test_groups_come_in_the_order_of_the_steps() -> None:
     assert [group.title for group in PAPER.groups()] == [
-        "White matter lesions", "Spatial deformation", "Labels", "Gaussian mixture", "Bias field",
+        "Atrophy", "White matter lesions", "Spatial deformation", "Labels", "Gaussian mixture", "Bias field",
         "Intensity augmentation", "Acquisition"]  # fmt: skip
     assert [group.title for group in MODELS["shapes"].groups()] == [
         "Modules", "Shapes", "Label map", "Intensities", "Noise and texture", "Acquisition", "Modalities"]  # fmt: skip
@@ -370,7 +370,7 @@ def ghost() -> Iterator[type[Step]]:
             return {"strength": rng(*self.ghost_strength), "rows": 1 + rng.choice(9)}
 
         @staticmethod
-        def apply(head: Head, *, strength: float, rows: int) -> None:
+        def apply(head: HeadState, *, strength: float, rows: int) -> None:
             head.image = head.image + strength * head.image.roll(rows, 1)
 
         @staticmethod

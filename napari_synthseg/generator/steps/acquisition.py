@@ -11,7 +11,7 @@ from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step, around
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 DIRECTIONS = ("sagittal", "coronal", "axial")
 """What the slice directions 0, 1 and 2 are called."""
@@ -105,7 +105,7 @@ class Acquisition(Step):
 
     @staticmethod
     def apply(
-        head: Head,
+        head: HeadState,
         *,
         direction: int,
         spacing_mm: float,

@@ -16,7 +16,7 @@ from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
     from napari_synthseg.generator.labelmap import LabelMap
 
 Pairs = tuple[tuple[float, float] | None, ...]
@@ -98,7 +98,9 @@ class Contrast(Step):
         return replace(self, tissue_contrast=1.0 - strength * (1.0 - self.tissue_contrast))
 
     @staticmethod
-    def apply(head: Head, *, contrast: str, means: Sequence[float], stds: Sequence[float], noise_seed: int) -> None:
+    def apply(
+        head: HeadState, *, contrast: str, means: Sequence[float], stds: Sequence[float], noise_seed: int
+    ) -> None:
         """Draw each voxel from the Gaussian of the label it shows (eq. 13)."""
         from napari_synthseg.generator.appearance import gaussian_mixture
 

@@ -11,7 +11,7 @@ from napari_synthseg.fields import Info, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step, around
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Bias(Step):
         return replace(self, bias_std=around(0, self.bias_std, strength))
 
     @staticmethod
-    def apply(head: Head, *, bias_std: float, bias_grid: int, bias_seed: int) -> None:
+    def apply(head: HeadState, *, bias_std: float, bias_grid: int, bias_seed: int) -> None:
         """Multiply the image in place (eq. 16-17)."""
         from napari_synthseg.generator.appearance import bias_field
 
@@ -71,7 +71,7 @@ class Clip(Step):
         return {"clip_max": self.clip_max}
 
     @staticmethod
-    def apply(head: Head, *, clip_max: float) -> None:
+    def apply(head: HeadState, *, clip_max: float) -> None:
         """Clip the image in place to [0, clip_max]."""
         head.image.clamp_(0.0, clip_max)
 
@@ -110,7 +110,7 @@ class Gamma(Step):
         return replace(self, gamma_variance=strength * self.gamma_variance)
 
     @staticmethod
-    def apply(head: Head, *, gamma: float) -> None:
+    def apply(head: HeadState, *, gamma: float) -> None:
         """Rescale by the head's limits, or by the image's own extremes (eq. 19)."""
         from napari_synthseg.generator.appearance import rescale_and_gamma
 

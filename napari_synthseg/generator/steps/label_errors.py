@@ -14,7 +14,7 @@ from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LabelErrors(Step):
 
     @staticmethod
     def apply(
-        head: Head, *, displacement_std: float, seed: int, growth: Sequence[tuple[int, float]], blur: float
+        head: HeadState, *, displacement_std: float, seed: int, growth: Sequence[tuple[int, float]], blur: float
     ) -> None:
         """Turn the head's tissue classes into soft maps."""
         from napari_synthseg.generator.label_errors import with_errors

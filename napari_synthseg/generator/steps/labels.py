@@ -11,7 +11,7 @@ from napari_synthseg.fields import Info, Probability
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 LESIONS_OF_THE_MAP = {25: 2, 57: 41}
 """Lesions that SynthSeg's label maps hold, and the white matter around each."""
@@ -43,7 +43,7 @@ class ShownLabels(Step):
         return {"skull_strip": "none" if not strip else "keep-csf" if keep_csf else "all", "lesions": lesions}
 
     @staticmethod
-    def apply(head: Head, *, skull_strip: str, lesions: bool) -> None:
+    def apply(head: HeadState, *, skull_strip: str, lesions: bool) -> None:
         """Fill the tables of the head.
 
         Removed labels show background; dropped lesions show white matter; where lesions are painted, those of the map

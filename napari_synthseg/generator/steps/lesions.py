@@ -15,7 +15,7 @@ from napari_synthseg.fields import Info, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
     from napari_synthseg.generator.labelmap import LabelMap
 
 SKEW = 3
@@ -67,7 +67,7 @@ class Lesions(Step):
 
     @staticmethod
     def apply(
-        head: Head,
+        head: HeadState,
         *,
         load_ml: float,
         periventricular: float,

@@ -11,7 +11,7 @@ from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Drawing, Params, Rng, Step, Triple, around, largest, length
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Head
+    from napari_synthseg.generator.head import HeadState
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Spatial(Step):
 
     @staticmethod
     def apply(
-        head: Head,
+        head: HeadState,
         *,
         flip: bool,
         rotation_deg: Triple,
@@ -123,5 +123,5 @@ class Crop(Step):
         return {"at": rng.triple((0.0, 1.0))}
 
     @staticmethod
-    def apply(head: Head, *, at: Triple) -> None:
+    def apply(head: HeadState, *, at: Triple) -> None:
         """Do nothing: where a head lies is its grid's matter, see `crop_grid`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from napari_synthseg.generator.brains import run
-from napari_synthseg.generator.head import Grid, Head, Source
+from napari_synthseg.generator.head import Grid, HeadState, ScanArray
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
@@ -64,8 +64,8 @@ def shown(
     pool = float(scan.pool) if grid.spacing > 1.0 else 1.0
     centre: Triple = tuple((c - (pool - 1) / 2) / pool for c in scan.centre)  # type: ignore[assignment]
     head = _head(grid)
-    head.scan = Source(scan.pooled if pool > 1 else scan.image, (pool,) * 3, centre)
-    head.scan_labels = Source(scan.targets, (1.0,) * 3, scan.centre)
+    head.scan = ScanArray(scan.pooled if pool > 1 else scan.image, (pool,) * 3, centre)
+    head.scan_labels = ScanArray(scan.targets, (1.0,) * 3, scan.centre)
     head.partners = partners
     run(change, head, until="bias")
     return head.image, head.labels
@@ -78,8 +78,8 @@ def finished(image: torch.Tensor, change: Record, grid: Grid) -> torch.Tensor:
     return run(change, head, after="bias").image
 
 
-def _head(grid: Grid) -> Head:
-    return Head(
+def _head(grid: Grid) -> HeadState:
+    return HeadState(
         axes=(grid.axis(0), grid.axis(1), grid.axis(2)),
         spacing=(grid.spacing,) * 3,
         field_mm=BEND_FIELD_MM,
