@@ -17,8 +17,7 @@ from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.generator.shapes import modalities, textures
-from napari_synthseg.generator.shapes.contrasts import FIRST, GAP, GROUND, OUTSIDE
+from napari_synthseg.generator.shapes import looks
 from napari_synthseg.generator.shapes.curves import (
     FIELD_GRID,
     curve,
@@ -29,7 +28,7 @@ from napari_synthseg.generator.shapes.curves import (
     touching_regions,
     widest,
 )
-from napari_synthseg.generator.shapes.drawing import DrawnScene
+from napari_synthseg.generator.shapes.drawing import FIRST, GAP, GROUND, OUTSIDE, DrawnScene
 
 SIDE = 1024
 SMALLEST, LARGEST = 0.0008, 0.4
@@ -139,7 +138,7 @@ def region_map(record: DrawnScene, device: torch.device | str = "cpu") -> torch.
             outside[found[0]] = ~found[1]
         regions.masked_fill_(outside, 0)
     if record.look == "ultrasound":
-        seen = modalities.field_of_view(*shape, record.look_values, device)
+        seen = looks.field_of_view(*shape, record.look_values, device)
         if seen is not None:
             regions.masked_fill_(~seen, 0)
     return regions
@@ -183,34 +182,32 @@ def render(record: DrawnScene, regions: torch.Tensor) -> torch.Tensor:
     table = torch.tensor([record.means, record.noise_stds, record.textures, record.row_gradients,
                           record.column_gradients], device=device)  # fmt: skip
     mean, std, texture, down, right = table.index_select(1, regions.flatten().int()).view(5, *shape)
-    rows, columns = textures.ramps(shape, device)
+    rows, columns = looks.ramps(shape, device)
     image = mean + down * rows + right * columns
-    image += texture * textures.fractal(shape, record.texture_cells, record.texture_seed, device)
-    image += std * textures.grainy(shape, record.grain, record.noise_seed, device)
-    image = textures.blur(image, record.blur_px)
+    image += texture * looks.fractal(shape, record.texture_cells, record.texture_seed, device)
+    image += std * looks.grainy(shape, record.grain, record.noise_seed, device)
+    image = looks.blur(image, record.blur_px)
     if record.look == "ultrasound":
-        image = modalities.ultrasound(image, record.look_values, record.look_seed)
+        image = looks.ultrasound(image, record.look_values, record.look_seed)
     elif record.look in _LOOKS:
         seen = _LOOKS[record.look](image, record.look_values, record.look_seed)
         if record.look == "xray":  # no ribs in the air
-            seen = torch.lerp(image, seen, textures.blur((regions != OUTSIDE).float(), record.blur_px))
+            seen = torch.lerp(image, seen, looks.blur((regions != OUTSIDE).float(), record.blur_px))
         image = seen
     if record.shading > 0:
-        image *= (
-            record.shading * textures.smooth_field(shape, record.shading_points, record.shading_seed, device)
-        ).exp_()
+        image *= (record.shading * looks.smooth_field(shape, record.shading_points, record.shading_seed, device)).exp_()
     for i, (name, strength) in enumerate(zip(record.noises, record.noise_strengths, strict=True), start=2):
-        image = textures.add_noise(image, name, strength, record.noise_seed + 2 * i, record.grain)
+        image = looks.add_noise(image, name, strength, record.noise_seed + 2 * i, record.grain)
     if record.look == "ct":  # the window cuts noise off as well: air stays black
         image = image.clamp(0, 1)
-    image = textures.windowed(image).pow_(record.gamma)
+    image = looks.windowed(image).pow_(record.gamma)
     if record.look == "ultrasound":  # a scanner shows nothing beside the fan, not even noise
-        fan = modalities.field_of_view(*shape, record.look_values, device)
+        fan = looks.field_of_view(*shape, record.look_values, device)
         return image if fan is None else image.masked_fill_(~fan, 0)
     return 1 - image if record.inverted else image
 
 
-_LOOKS = {"ct": modalities.ct, "xray": modalities.xray, "microscopy": modalities.microscopy}
+_LOOKS = {"ct": looks.ct, "xray": looks.xray, "microscopy": looks.microscopy}
 
 
 def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tuple[float, ...]:

@@ -12,9 +12,8 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import LOOKS, SHAPE_PRESETS, shape_preset
-from napari_synthseg.generator.shapes import textures
-from napari_synthseg.generator.shapes.contrasts import GAP
-from napari_synthseg.generator.shapes.drawing import DrawnScene
+from napari_synthseg.generator.shapes import looks
+from napari_synthseg.generator.shapes.drawing import GAP, DrawnScene
 from napari_synthseg.generator.shapes.scenes import (
     Scene,
     apply_scene,
@@ -218,7 +217,7 @@ def test_ribs_end_with_the_body() -> None:
                      acquired_px=(128.0, 128.0), blur_px=(0.5, 0.5), inverted=0.0)  # fmt: skip
     drawn = record(priors, 3)
     regions = region_map(drawn)
-    air = textures.blur((regions == 0).float(), 3.0) > 0.999
+    air = looks.blur((regions == 0).float(), 3.0) > 0.999
     image = render(drawn, regions)
     assert air.sum() > 200
     assert float(image[air].std()) < 0.02 < float(image[regions > 0].std())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.generator.shapes.contrasts import NOISES
-from napari_synthseg.generator.shapes.textures import (
+from napari_synthseg.generator.shapes.drawing import NOISES
+from napari_synthseg.generator.shapes.looks import (
     add_noise,
     blur,
     fractal,
