@@ -78,7 +78,7 @@ class PreviewPage(QWidget):
         self.redrawer.pictured.connect(self._on_pictured)
         self.redrawer.staged.connect(self._on_staged)
         self.redrawer.failed.connect(lambda error: self.status.say(complain(error, "Drawing")))
-        self.redrawer.busy.connect(self._show_busy)
+        self.redrawer.busy.connect(self.progress.setVisible)
         self.pair.removed.connect(self._on_layer_removed)
         self._saving.returned.connect(lambda path: self._say_saved(path))
         self._saving.failed.connect(lambda error: self.status.say(complain(error, "Saving")))
@@ -170,11 +170,11 @@ class PreviewPage(QWidget):
         self.full = QCheckBox("&Full size")
         self.full.setChecked(bool(kept.get("full", True)))
         self.full.setToolTip("After the quick look at half the resolution, make the full size in the background.")
-        self.full.toggled.connect(self._on_full)
+        self.full.toggled.connect(lambda full: self.redraw() if full else None)
         self.target = QCheckBox("&Labels")
         self.target.setChecked(bool(kept.get("target", False)))
         self.target.setToolTip("Show the labels on the image: what a network is to learn from it.")
-        self.target.toggled.connect(self._on_target)
+        self.target.toggled.connect(lambda shown: self.pair.set_labels_visible(shown))
         self.options = QHBoxLayout()
         self.options.setSpacing(12)
         self.options.addWidget(self.full)
@@ -369,13 +369,6 @@ class PreviewPage(QWidget):
         """What else is to be remembered."""
         return {}
 
-    def _on_full(self, full: bool) -> None:
-        if full:
-            self.redraw()
-
-    def _on_target(self, shown: bool) -> None:
-        self.pair.set_labels_visible(shown)
-
     def _on_layer_removed(self) -> None:
         self.redrawer.stop()  # who deletes a layer does not want it back at once
 
@@ -391,9 +384,6 @@ class PreviewPage(QWidget):
     def _on_staged(self, stage: str) -> None:
         if not self.status.text():
             self.status.say(f"{stage}…")
-
-    def _show_busy(self, busy: bool) -> None:
-        self.progress.setVisible(busy)
 
     def _say_saved(self, path: Path) -> None:
         self.status.say(f"Saved {path.name} and what belongs to it in {path.parent}.")

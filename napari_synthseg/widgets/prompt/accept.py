@@ -115,7 +115,7 @@ def accept(
         raise InputError(f'"{target.name}" has {np.dtype(target.dtype)} voxels, too few bits for the id {value}.')
     object_ = draft.voxels != 0
     if not object_.any():
-        raise InputError("There is no object yet: click inside the thing.")
+        raise InputError("There is no object yet: click inside one.")
     changed = object_
     if draft.value == value:
         changed = changed | (np.asarray(target.data) == value)

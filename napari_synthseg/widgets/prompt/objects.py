@@ -21,8 +21,8 @@ from napari_synthseg.widgets.view.view import look_at
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-NOTHING_YET = "There is no object yet; click inside the thing."
-REFINE = "Ctrl-click where it should not be, click where it should."
+NOTHING_YET = "There is no object yet: click inside one."
+REFINE = "Click to add, Ctrl-click to remove."
 
 
 class Objects(QObject):

@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 NO_IMAGE = "Open an image first, or take one of File > Open Sample > SynthSeg."
 NO_MODEL = "There is no promptable model yet; choose Open weights file… above, such as mobile_sam.pt."
-TIP = "Click inside the thing. Ctrl-click: outside. Shift-drag: a box around it."
-CORRECT = "Click where more belongs to it, Ctrl-click where less does. Accept it when it fits."
-NOTHING = "Nothing was found there; add a point, or Shift-drag a box around the thing."
-ONLY_OUTSIDE = "Click inside the thing too; points outside only say where it ends."
+TIP = "Click to add, Ctrl-click to remove. Shift-drag: a box around the object."
+CORRECT = "Click to add, Ctrl-click to remove. Accept it when it fits."
+NOTHING = "Nothing was found there: add a point, or Shift-drag a box around the object."
+ONLY_OUTSIDE = "Click inside the object too: points outside only say where it ends."
 SOON_MS = 250
 """How long a slice is looked at before it is encoded ahead."""
 PATIENCE_MS = 120

@@ -33,6 +33,7 @@ class Through(QObject):
         super().__init__(parent)
         self._viewer, self._prompting, self._asker = viewer, prompting, prompting.asker
         self._ends: list[str] = []
+        self._at: float | None = None  # where the view was moved to last
         self._asker.sliced.connect(self._on_sliced)
         self._asker.followed.connect(self._on_followed)
         self._asker.unfollowed.connect(self._on_unfollowed)
@@ -62,7 +63,7 @@ class Through(QObject):
         except InputError as error:
             prompting.say(str(error))
             return
-        self._ends = []
+        self._ends, self._at = [], None
         self._asker.follow(Following(work, work.draft.begin_carrying(), way), way)
         prompting.say("Through the slices…")
         prompting.changed.emit()
@@ -82,13 +83,14 @@ class Through(QObject):
         self._prompting.say(f"Through the slices: {report.done} of at most {total}, now slice {report.index}.")
 
     def _go_to(self, token: Following, index: int) -> None:
-        """Move the view to a slice that was answered."""
+        """Move the view to a slice that was answered, as long as the user does not move it."""
         image, dims = token.work.image, self._viewer.dims
-        middle = [0 if at is None else at for at in token.way.place(index)]
-        world = image.data_to_world(middle)
         axis = dims.ndim - image.ndim + token.way.through
-        if axis in dims.not_displayed:
-            dims.set_point(axis, float(world[token.way.through]))
+        if axis not in dims.not_displayed or (self._at is not None and dims.point[axis] != self._at):
+            return
+        middle = [0 if at is None else at for at in token.way.place(index)]
+        dims.set_point(axis, float(image.data_to_world(middle)[token.way.through]))
+        self._at = dims.point[axis]
 
     def _on_followed(self, token: Following, result: np.ndarray | None) -> None:
         self._prompting.changed.emit()

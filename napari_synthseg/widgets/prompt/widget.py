@@ -40,7 +40,7 @@ from napari_synthseg.widgets.view.bar import ViewBar
 
 FACE = "prompt"
 NEW = "New layer"
-OFF, ON = "&Point at things", "Pointing: click on the image"
+OFF, ON = "Start &prompting", "Prompting: click on the image"
 FOLLOW, STOP = "Follow &through slices", "S&top following"
 ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-weight: bold; }"
 

@@ -36,6 +36,17 @@ def test_an_object_is_followed_to_its_ends(viewer, pointing):
     np.testing.assert_array_equal(mask_of(pointing), blobs() == 1)
 
 
+def test_the_view_goes_along_and_the_total_is_told(viewer, pointing):
+    told, seen = [], []
+    pointing.prompting.said.connect(told.append)
+    viewer.dims.events.point.connect(lambda event: seen.append(viewer.dims.point[0]))
+    click(pointing, (6, *INSIDE_1))
+    follow(pointing)
+    assert {2.0, 4.0, 8.0, 10.0} <= set(seen)  # slices of 2 mm beside the one that was clicked on
+    total = len(blobs()) - 1
+    assert any(f"of at most {total}, now slice" in text for text in told)
+
+
 def test_along_another_axis(viewer, pointing):
     viewer.dims.order = (2, 0, 1)
     viewer.dims.point = (6, 6, 5)

@@ -214,7 +214,7 @@ def test_points_outside_alone(viewer, widget):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
     click(widget, INSIDE_1, outside=True)
-    says(widget, "Click inside the thing too")
+    says(widget, "Click inside the object too")
 
 
 def test_nothing_there(viewer, widget):

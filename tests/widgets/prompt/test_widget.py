@@ -21,10 +21,10 @@ from tests.widgets.prompt.fakes import maker
 def test_the_face_follows_what_can_be_done(viewer, widget):
     assert not widget.point.isEnabled() and not widget.accept.isEnabled() and not widget.undo.isEnabled()
     viewer.add_image(blobs((20, 24)))
-    assert widget.point.isEnabled() and "Point at things" in widget.point.text().replace("&", "")
+    assert widget.point.isEnabled() and "Start prompting" in widget.point.text().replace("&", "")
     widget.point.click()
     assert "click on the image" in widget.point.text()
-    assert "Click inside the thing" in widget.status.text()
+    assert "Click to add, Ctrl-click to remove" in widget.status.text()
     widget.prompting.click((6.0, 5.0), outside=False)
     settle(widget)
     for button in (widget.accept, widget.undo, widget.discard, widget.follow):
