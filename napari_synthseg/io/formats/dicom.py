@@ -19,7 +19,7 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks
-from napari_synthseg.io.formats import Format, register
+from napari_synthseg.io.formats import Format, first_bytes, register
 from napari_synthseg.io.scan import ScanFile, Series
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,7 @@ MAGIC = b"DICM"
 _SAME_PLACE_MM = 0.01
 _LAST = math.inf
 """Sorts numbers that a header does not have, or that cannot be read, behind all others."""
-_COMPONENTS = {"M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase", "R": "real", "REAL": "real",
-               "I": "imaginary", "IMAGINARY": "imaginary"}  # fmt: skip
+_COMPONENTS = ("magnitude", "phase", "real", "imaginary")
 
 Headers = dict[Path, Any]
 """The headers of the files of one series."""
@@ -51,8 +50,7 @@ class _Moment:
     @property
     def order(self) -> tuple[Any, ...]:
         """The key to sort by."""
-        places = {word: place for place, word in enumerate(_COMPONENTS.values())}
-        rank = places.get(self.component, len(places))
+        rank = (*_COMPONENTS, self.component).index(self.component)
         return self.time, self.acquisition, rank, self.echo_ms, self.number, self.frame
 
 
@@ -98,7 +96,11 @@ class DICOM(Format):
         Raises:
             InputError: no series is usable, pydicom is missing, or as in `napari_synthseg.io`.
         """
-        _need_pydicom(path)
+        try:
+            import pydicom  # noqa: F401
+        except ImportError as error:
+            install = "pip install 'napari-synthseg[dicom]'"
+            raise InputError(f"{path} needs pydicom to be read as DICOM: {install}, or convert it to NIfTI.") from error
         with checks.reading(path, self.name):
             every = _all_series(path) if path.is_dir() else [_series_of(path)]
         found: list[ScanFile] = []
@@ -120,20 +122,7 @@ class DICOM(Format):
 
 def is_dicom(path: Path) -> bool:
     """Whether a file has the mark of DICOM, whatever its name."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == MAGIC
-    except OSError:
-        return False
-
-
-def _need_pydicom(path: Path) -> None:
-    try:
-        import pydicom  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs pydicom to be read as DICOM: pip install 'napari-synthseg[dicom]', or convert it to NIfTI."
-        ) from error
+    return first_bytes(path)[128:132] == MAGIC
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------
@@ -203,8 +192,8 @@ def _title(header: Any) -> str:
 
 def _component(words: Any) -> str:
     """Magnitude, phase, real or imaginary, from the words of ImageType or ComplexImageComponent; empty if none says."""
-    words = [words] if isinstance(words, str) else list(words or ())
-    return next((_COMPONENTS[word] for word in map(str.upper, map(str, words)) if word in _COMPONENTS), "")
+    said = {str(word).lower() for word in ([words] if isinstance(words, str) else words or ())}
+    return next((one for one in _COMPONENTS if {one, one[0]} & said), "")
 
 
 # --- slices -----------------------------------------------------------------------------------------------------------
@@ -270,12 +259,11 @@ def _slices(path: Path, headers: Headers) -> list[_Slice]:
 
 
 def _moment(header: Any) -> _Moment:
-    echo = _number(_of(header, "EchoTime"), _number(_of(header, "EchoNumbers")))
     return _Moment(
         time=_number(_of(header, "TemporalPositionIdentifier")),
         acquisition=_number(_of(header, "AcquisitionNumber")),
         component=_component(_of(header, "ComplexImageComponent")) or _component(_of(header, "ImageType")),
-        echo_ms=echo,
+        echo_ms=_number(_of(header, "EchoTime"), _number(_of(header, "EchoNumbers"))),
         number=_number(_of(header, "InstanceNumber")),
         frame=0,
     )
@@ -288,7 +276,7 @@ def _classic(path: Path, file: Path, header: Any) -> _Slice:
             f"{path} has DICOM images without {missing[0]}, so their place is unknown: give an MR or CT scan."
         )
     place = (header.ImagePositionPatient, header.ImageOrientationPatient, header.PixelSpacing)
-    return _slice(file, None, header, *place, header, _moment(header))
+    return _slice(file, None, header, place, header, _moment(header))
 
 
 def _frames(file: Path, header: Any) -> Iterator[_Slice]:
@@ -321,28 +309,18 @@ def _frames(file: Path, header: Any) -> Iterator[_Slice]:
         place = (position.ImagePositionPatient, orientation.ImageOrientationPatient, measures.PixelSpacing)
         rescale = group("PixelValueTransformationSequence") or header
         thickness = _number(_of(measures, "SliceThickness"), 1.0)
-        yield replace(_slice(file, number, header, *place, rescale, moment), thickness=thickness)
+        yield replace(_slice(file, number, header, place, rescale, moment), thickness=thickness)
 
 
-def _slice(
-    file: Path,
-    frame: int | None,
-    header: Any,
-    position: Any,
-    orientation: Any,
-    spacing: Any,
-    rescale: Any,
-    moment: _Moment,
-) -> _Slice:
-    cosines = np.array([float(c) for c in orientation])
-    row_mm, column_mm = (float(s) for s in spacing)
+def _slice(file: Path, frame: int | None, header: Any, place: tuple[Any, ...], rescale: Any, moment: _Moment) -> _Slice:
+    position, orientation, spacing = (np.array([float(number) for number in numbers]) for numbers in place)
     return _Slice(
         path=file,
         frame=frame,
         shape=(int(header.Rows), int(header.Columns)),
-        position=np.array([float(p) for p in position]),
-        right=cosines[:3] * column_mm,
-        down=cosines[3:] * row_mm,
+        position=position,
+        right=orientation[:3] * spacing[1],
+        down=orientation[3:] * spacing[0],
         thickness=_number(_of(header, "SliceThickness"), 1.0) or 1.0,
         slope=float(rescale.get("RescaleSlope", 1) or 1),
         intercept=float(rescale.get("RescaleIntercept", 0) or 0),
