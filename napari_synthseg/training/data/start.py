@@ -13,11 +13,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.config import config_for
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.networks.hierarchy import Hierarchy
-from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch
+from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch, segments, spec_of
 from napari_synthseg.networks.transformers import SMALL, Transformer
-from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.scans import InputSpec
 from napari_synthseg.weights import catalogue, store
 
@@ -56,7 +53,7 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
         return whole, card
     model = store.load_model(start)
     found = model.card  # type: ignore[assignment]
-    if not isinstance(model, LocateRefine | UNet3d | Hierarchy | Transformer) or found["network"] == "parcellation":
+    if not segments(found):
         raise InputError(f"The weights {found.get('name')!r} segment no scan by themselves: start from others.")
     if "organ" in found:  # its labels are not those of the label table
         raise InputError(f"The weights {found.get('name')!r} are not of the brain: go on with `train organ` instead.")
@@ -74,10 +71,11 @@ def _is_encoder(start: str) -> bool:
 def input_spec(model: nn.Module, card: dict[str, Any]) -> InputSpec:
     """Return how prediction with these weights gets scans."""
     how = config_for(SegmentOptions(), card)
-    if isinstance(model, LocateRefine):
+    predictor = spec_of(card).predictor
+    if predictor == "locate_refine":
         return InputSpec(how, whole=False, pool=2)
-    if isinstance(model, Transformer):
-        return InputSpec(how, pool=model.spacing, guess=True)
+    if predictor == "sliding_window":
+        return InputSpec(how, pool=model.spacing, guess=True)  # type: ignore[arg-type]
     return InputSpec(how)
 
 

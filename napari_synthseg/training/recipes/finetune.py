@@ -19,7 +19,7 @@ from napari_synthseg.fields import (
     PriorSettings,
 )
 from napari_synthseg.jobs import Progress
-from napari_synthseg.networks.registry import from_scratch
+from napari_synthseg.networks.registry import from_scratch, spec_of
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.watching import watch
 from napari_synthseg.training.folder import checkpoint
@@ -218,7 +218,7 @@ class Finetune(Recipe):
         from napari_synthseg.weights import store
 
         card, fast = folder.card_of(run), is_fast(options.start_from)
-        if fast or card["network"] == "robust":  # parts stay as they were
+        if fast or spec_of(card).tissues:  # parts stay as they were
             whole: nn.Module = store.load_model(options.start_from)
         else:
             whole = store.build({"name": options.name, **card})
@@ -238,7 +238,7 @@ def is_fast(start_from: str) -> bool:
         return False
     path = catalogue.find(start_from)
     card = {} if path.suffix == ".h5" else catalogue.read_card(path)
-    return card.get("parts", {}).get("s2", card).get("network") == "locate-refine"
+    return spec_of(card).predictor == "locate_refine"
 
 
 def trained_parts(whole: nn.Module, fast: bool) -> dict[str, nn.Module]:
