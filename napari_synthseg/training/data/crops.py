@@ -21,7 +21,7 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.io import read_volume, stem
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.data.standardise import PERCENTILES, standardise
+from napari_synthseg.training.data.standardize import PERCENTILES, standardize
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class ScanCrops:
     """Crops of standardized scans, read from their files as needed.
 
     Args:
-        files: written by `standardised_steps`.
+        files: written by `standardized_steps`.
         edge: voxels along each side of the crops.
         device: of the crops.
     """
@@ -137,7 +137,7 @@ def held_apart(names: Sequence[str], hold_out: Sequence[str]) -> list[bool]:
     return [i >= len(names) - last for i in range(len(names))]
 
 
-def standardised_steps(
+def standardized_steps(
     scans: Sequence[Path], folder: Path, field: int, spacing: int
 ) -> Generator[Progress, None, list[Path]]:
     """Standardize scans once, into files of float16 that crops are read from; existing files stay.
@@ -145,8 +145,8 @@ def standardised_steps(
     Args:
         scans: files of scans; unreadable ones are skipped with a warning.
         folder: for the files.
-        field: see `standardise`.
-        spacing: see `standardise`.
+        field: see `standardize`.
+        spacing: see `standardize`.
 
     Raises:
         InputError: none of them can be read.
@@ -154,19 +154,19 @@ def standardised_steps(
     folder.mkdir(parents=True, exist_ok=True)
     done: list[Path] = []
     for number, scan in enumerate(scans):
-        yield Progress("standardising scans", number, len(scans))
+        yield Progress("standardizing scans", number, len(scans))
         mark = hashlib.sha256(str(scan.absolute()).encode()).hexdigest()[:8]
         file = folder / f"{stem(scan)}-{mark}-{field}-{spacing}mm.npy"
         if not file.exists():
             try:
-                made = standardise(read_volume(scan), field=field, spacing=spacing, name=scan.name)
+                made = standardize(read_volume(scan), field=field, spacing=spacing, name=scan.name)
             except InputError as error:
                 logger.warning("%s", error)
                 continue
             with placed(file) as part, part.open("wb") as opened:
-                np.save(opened, made.image.astype(np.float16))
+                np.save(opened, made.data.astype(np.float16))
         done.append(file)
     if not done:
         raise InputError("None of the scans can be used: read the warnings above.")
-    yield Progress("standardising scans", len(scans), len(scans))
+    yield Progress("standardizing scans", len(scans), len(scans))
     return done

@@ -135,7 +135,7 @@ class Pretrain(Recipe):
         from napari_synthseg.io import stem
         from napari_synthseg.networks.registry import build
         from napari_synthseg.networks.transformers import Transformer
-        from napari_synthseg.training.data.crops import FOLDER, held_apart, standardised_steps, unlabelled
+        from napari_synthseg.training.data.crops import FOLDER, held_apart, standardized_steps, unlabelled
         from napari_synthseg.training.data.label_maps import read_maps
 
         model = build({"network": options.network, "labels": [], **sizes_of(options)})
@@ -145,7 +145,7 @@ class Pretrain(Recipe):
         maps: list[LabelMap] = []
         if options.scans is not None:
             found = unlabelled(options.scans)[: TRIED if trial else None]
-            files = yield from standardised_steps(found, options.out / FOLDER, model.field, model.spacing)
+            files = yield from standardized_steps(found, options.out / FOLDER, model.field, model.spacing)
         if options.label_maps is not None:
             maps = yield from read_maps(options.label_maps)
         # the name of a standardized file is that of the scan, with three parts added

@@ -26,7 +26,7 @@ from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventLog, tail
 from napari_synthseg.training.engine.watching import NOBODY, Watch, watched
-from napari_synthseg.training.recipe import Recipe, recipe
+from napari_synthseg.training.recipe import Recipe, check_new, recipe
 from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
 from napari_synthseg.training.runs.registry import check_recipe, check_steps, remember, remove_folder
 from napari_synthseg.training.runs.run import Listener, is_active, lock, request, write_activity, write_process
@@ -145,7 +145,7 @@ def train_recorded(
             return (yield from distributed.follow_main(entry, options, devices_for(options.device)[0]))
     new, stages = not out.exists(), entry.stages(options)
     if not options.resume:
-        _check_new(out, entry, stages)
+        check_new(out, entry.name, stages)
     elif not keep_config:
         check_recipe(out, entry.name)
         check_steps(out, stages)
@@ -171,13 +171,6 @@ def train_recorded(
             raise
         log.append({"event": "end", "how": "finished", "weights": result.name})
     return result
-
-
-def _check_new(out: Path, entry: Recipe, stages: Iterable[str]) -> None:
-    """Refuse to start over, before the folder is touched; a missing stage of the same recipe may be added."""
-    there = {path.stem for path in (out / folder.CHECKPOINTS).glob("*.pt")}
-    if there and (folder.recipe_of(out) != entry.name or there.intersection(stages)):
-        raise InputError(f"The folder {out} holds a run already: add --resume to go on, or choose another folder.")
 
 
 @contextlib.contextmanager

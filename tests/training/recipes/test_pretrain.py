@@ -20,7 +20,7 @@ from napari_synthseg.training.data.crops import (
     MixedCrops,
     ScanCrops,
     held_apart,
-    standardised_steps,
+    standardized_steps,
     unlabelled,
 )
 from napari_synthseg.training.data.start import load_pretrained
@@ -166,16 +166,16 @@ def test_explained_is_of_the_variance() -> None:
 def test_scans_are_standardised_once(scans, tmp_path, caplog) -> None:
     found = unlabelled(scans)
     assert [path.name for path in found] == [*(f"s{n}_t1.nii.gz" for n in range(3)), "s9_t1.nii.gz"]
-    files = run(standardised_steps(found, tmp_path / "made", 32, 2))
+    files = run(standardized_steps(found, tmp_path / "made", 32, 2))
     assert len(files) == 3 and "s9_t1" in caplog.text
     stamp = files[0].stat().st_mtime_ns
-    assert run(standardised_steps(found, tmp_path / "made", 32, 2)) == files and files[0].stat().st_mtime_ns == stamp
+    assert run(standardized_steps(found, tmp_path / "made", 32, 2)) == files and files[0].stat().st_mtime_ns == stamp
     crops = ScanCrops(files, 24)
     first, again, other = (crops.draw(torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert first.shape == (24, 24, 24) and 0 <= float(first.min()) < float(first.max()) <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
     with pytest.raises(InputError, match="None of the scans"):
-        run(standardised_steps(found[3:], tmp_path / "made", 32, 2))
+        run(standardized_steps(found[3:], tmp_path / "made", 32, 2))
 
 
 def test_synthetic_crops_and_mixtures(scans) -> None:

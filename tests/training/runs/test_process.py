@@ -20,7 +20,7 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
-from napari_synthseg.training.runs.process import _check_new
+from napari_synthseg.training.recipe import check_new
 from napari_synthseg.training.runs.run import lock
 from napari_synthseg.weights.store import load_model
 
@@ -268,5 +268,5 @@ def test_a_folder_takes_a_stage_that_it_lacks_of_the_same_recipe_only(tmp_path, 
     write_config(tmp_path, recipe=recipe, options={}, stages={})
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / f"{stage}.pt").touch()
-    with pytest.raises(InputError, match="holds a run already") if refused else nullcontext():
-        _check_new(tmp_path, entry, ("s1", "d"))
+    with pytest.raises(InputError, match="contains a run already") if refused else nullcontext():
+        check_new(tmp_path, entry.name, ("s1", "d"))

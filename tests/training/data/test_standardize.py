@@ -1,12 +1,12 @@
-"""Standardised scans: size, place, intensities, and the way back."""
+"""Standardized scans: size, place and intensities."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from napari_synthseg.training.data.standardise import standardise
-from napari_synthseg.volume import Volume, resample_labels_to
+from napari_synthseg.training.data.standardize import standardize
+from napari_synthseg.volume import Volume, resample_labels_to, resample_to
 from tests.inference.fakes import ball_scan
 
 
@@ -24,9 +24,9 @@ def oblique(volume: Volume) -> Volume:
 
 def test_a_box_around_the_head_in_0_to_1() -> None:
     scan, labels = ball_scan()
-    found = standardise(oblique(scan), field=80)
-    assert found.image.shape == (80, 80, 80)
-    assert found.image.min() == 0 and found.image.max() == 1
+    found = standardize(oblique(scan), field=80)
+    assert found.data.shape == (80, 80, 80)
+    assert found.data.min() == 0 and found.data.max() == 1
     np.testing.assert_allclose(np.abs(np.diag(found.affine)), 1)
     # The balls' middle, in the world, lies in the middle of the box.
     middle = np.linalg.solve(found.affine, scan.affine @ [27.5, 27.5, 27.5, 1])[:3]
@@ -38,10 +38,10 @@ def test_labels_there_and_back(spacing, least) -> None:
     scan, labels = ball_scan()
     given = oblique(scan)
     truth = resample_labels_to(Volume(labels, scan.affine), given.shape, given.affine)
-    found = standardise(given, field=80 // spacing, spacing=spacing)
+    found = standardize(given, field=80 // spacing, spacing=spacing)
     np.testing.assert_allclose(np.linalg.norm(found.affine[:3, :3], axis=0), spacing)
-    there = found.labels_of(truth)
-    back = found.labels_back(there.data)
+    there = resample_labels_to(truth, found.shape, found.affine)
+    back = resample_labels_to(there, given.shape, given.affine)
     assert back.shape == given.shape
     np.testing.assert_allclose(back.affine, given.affine)
     inside = truth.data > 0
@@ -51,8 +51,8 @@ def test_labels_there_and_back(spacing, least) -> None:
 
 def test_the_image_lies_where_the_labels_do() -> None:
     scan, labels = ball_scan()
-    found = standardise(scan, field=64)
-    there = found.labels_of(Volume(labels, scan.affine)).data
-    means = {value: found.image[there == value].mean() for value in (2, 3, 24)}
+    found = standardize(scan, field=64)
+    there = resample_labels_to(Volume(labels, scan.affine), found.shape, found.affine).data
+    means = {value: found.data[there == value].mean() for value in (2, 3, 24)}
     assert means[2] > 0.95 and abs(means[3] - 0.7) < 0.02 and abs(means[24] - 0.2) < 0.02
-    np.testing.assert_allclose(found.image_back(found.image).data, scan.data / scan.data.max(), atol=0.01)
+    np.testing.assert_allclose(resample_to(found, scan.shape, scan.affine).data, scan.data / scan.data.max(), atol=0.01)
