@@ -218,15 +218,13 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
 
 
 def test_what_ran_out_of_memory_says_so(tiny, monkeypatch) -> None:
-    from napari_synthseg.training import synthseg
-
     path = runs.create("synthseg", tiny())
 
     def hungry(options):
         yield from ()
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(synthseg, "train", hungry)
+    monkeypatch.setattr(runs.recipe("synthseg"), "train", hungry)
     with pytest.raises(torch.OutOfMemoryError):
         run(runs.train_run(path))
     assert "smaller batch" in runs.status(path).message
