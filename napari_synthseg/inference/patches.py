@@ -134,7 +134,7 @@ def sliding_windows(field: int, edge: int, shared: float = MIN_OVERLAP) -> Patch
 def blend_steps(
     stage: str, predict: Callable[[Sequence[int]], torch.Tensor], grid: PatchGrid, channels: int
 ) -> Generator[Progress, None, torch.Tensor]:
-    """Run `predict(start)`, which gives (K, *grid.size) float16, on every patch; overlap-add the results."""
+    """Run `predict(start)`, which gives (K, X, Y, Z) float16, on every patch of the grid; overlap-add the results."""
     out = torch.zeros((channels, *grid.shape), dtype=torch.float16)
     yield Progress(stage, 0, len(grid))
     for number, (start, weights) in enumerate(grid, 1):

@@ -1,18 +1,8 @@
 """File formats, one file of this folder each: a format is a class that registers itself, and nothing else names it.
 
-    from napari_synthseg.io.formats import Format, register
-
-    @register
-    class Raw(Format):
-        name = "raw"
-        endings = writable = (".raw",)
-
-        def recognizes(self, start): return start.startswith(b"RAW1")
-        def open(self, path): return [ScanFile(data, affine)]
-        def write(self, path, data, affine, header, step): ...
-
 Readers, writers, the command line, batches and file dialogs ask this registry; only napari's manifest lists the endings
-once more. A file is known by its content first, by the ending of its name if its content says nothing.
+once more; CONTRIBUTING.md has an example. A file is recognized by its content first, and by the ending of its name only
+if its content says nothing.
 """
 
 from __future__ import annotations
