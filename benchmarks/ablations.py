@@ -21,9 +21,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from harness import arguments, command, finish, write_json
 
 from napari_synthseg import cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.training.recipe import recipe
@@ -46,28 +46,20 @@ SESSIONS: dict[str, Session] = {}
 """By their encoder."""
 
 
+@command
 def main() -> int:
-    """Prints the table; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--late-steps", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=[*VARIANTS, *LATE], default=[*VARIANTS, *LATE])
-    parser.add_argument("--json", type=Path, help="the figures of the table")
-    args = parser.parse_args()
-    try:
-        for name in args.only:
-            rows_of(name, args)
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
-    files = {name: args.out / f"{name}.json" for name in [*VARIANTS, *LATE]}
+    """Print the table."""
+    every = [*VARIANTS, *LATE]
+    args = arguments(
+        __doc__, "manifest", "out", "--seed", "--json", steps={"type": int, "default": 500},
+        late_steps={"type": int, "default": 100}, only={"nargs": "*", "choices": every, "default": every},
+    )  # fmt: skip
+    for name in args.only:
+        rows_of(name, args)
+    files = {name: args.out / f"{name}.json" for name in every}
     found = means({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()})
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(markdown(found))
-    return cli.DONE
+    write_json(args.json, found)
+    return finish(markdown(found))
 
 
 def rows_of(name: str, args: argparse.Namespace) -> list[Row]:

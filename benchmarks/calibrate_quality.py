@@ -14,7 +14,6 @@ Every scan is a line of --rows; a run that was stopped goes on from there. The c
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, command, finish
 from torch import nn
 
 from napari_synthseg.errors import InputError
@@ -39,7 +39,6 @@ from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import path_beside
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
 KINDS = ("fast", "synthseg", "synthseg-plus", "degraded")
@@ -134,28 +133,19 @@ def collect(
         yield scored(model, scan, truth, row, threads)
 
 
+@command
 def main() -> int:
-    """Collects what is missing, fits, writes, and says how well it does."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("label_maps", type=Path)
-    parser.add_argument("--weights", default=DEFAULT)
-    parser.add_argument("--scans", type=int, default=120)
-    parser.add_argument("--hold-out", nargs="+", default=["training_seg_19", "training_seg_20"])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    try:
-        files = label_map_files(args.label_maps)
-        held_out = [path for path in files if path.name.split(".")[0] in args.hold_out]
-        fitted = [path for path in files if path not in held_out]
-        if not held_out or not fitted:
-            raise InputError(f"{args.label_maps} needs maps to fit on and maps to hold out (--hold-out).")
-        model = load_model(args.weights)
-    except (InputError, OSError) as error:
-        print(f"calibrate_quality: {error}", file=sys.stderr)
-        return 2
+    """Collect what is missing, fit, write, and say how well it does."""
+    args = arguments(
+        __doc__, "label_maps", "--weights", "--scans", "--seed", "--out", "--threads", scans={"default": 120},
+        hold_out={"nargs": "+", "default": ["training_seg_19", "training_seg_20"]}, rows={"type": Path},
+    )  # fmt: skip
+    files = label_map_files(args.label_maps)
+    held_out = [path for path in files if path.name.split(".")[0] in args.hold_out]
+    fitted = [path for path in files if path not in held_out]
+    if not held_out or not fitted:
+        raise InputError(f"{args.label_maps} needs maps to fit on and maps to hold out (--hold-out).")
+    model = load_model(args.weights)
     card: dict[str, Any] = model.card  # type: ignore[assignment]
     card["confident_score"] = -1  # these scans lie as they say: nobody need try other orientations
     out = args.out or path_beside(Path(card["path"]))
@@ -176,8 +166,7 @@ def main() -> int:
     rows = sorted((row for row in rows if row["scan"] < args.scans), key=lambda row: row["scan"])
     calibration = fit.calibrate(rows, sha256=card["sha256"], facts={"weights": card["name"], "seed": args.seed})
     calibration.save(out)
-    print(json.dumps(calibration.facts, indent=1))
-    return 0
+    return finish(json.dumps(calibration.facts, indent=1))
 
 
 if __name__ == "__main__":

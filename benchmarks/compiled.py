@@ -1,6 +1,6 @@
 """Whether `torch.compile` pays: networks as they are and compiled, one after the other in one process.
 
-    python benchmarks/compiled.py [--device cpu] [--threads N] [-n 5] [--only NAME ...] [--json FILE]
+    python benchmarks/compiled.py [--device cpu] [--threads N] [--runs 5] [--only NAME ...] [--json FILE]
 
 For each network: seconds of a forward pass as the program runs it, seconds of the compiled one, seconds that compiling
 takes, and after how many scans it has paid for itself. Channels last; bfloat16 where the device is quick in it, and
@@ -9,17 +9,15 @@ always float32 for the paper's U-Net. Weights are random: they cost the same. Pr
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from statistics import median
 
 import torch
+from harness import arguments, command, finish, write_json
 from torch import nn
 
 from napari_synthseg.devices import half_precision
@@ -65,25 +63,20 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
     return model.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
-def main() -> None:
-    """Times every network both ways and prints the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu", type=torch.device)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("-n", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+@command
+def main() -> int:
+    """Time every network both ways and print the table."""
+    args = arguments(
+        __doc__, "--threads", "--json", device={"default": "cpu", "type": torch.device},
+        runs={"type": int, "default": 5}, only={"nargs": "+", "choices": NETWORKS, "default": list(NETWORKS)},
+    )  # fmt: skip
     rows = {}
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:  # a second run would find what the first has compiled
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-            rows[name] = measured(name, args.device, args.n)
-    if args.json is not None:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(table(rows))
+            rows[name] = measured(name, args.device, args.runs)
+    write_json(args.json, rows)
+    return finish(table(rows))
 
 
 def measured(name: str, device: torch.device, repetitions: int) -> dict[str, float]:

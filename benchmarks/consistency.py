@@ -18,8 +18,6 @@ Writes labels' scores to rows.json and pairs.json, both to scores.json, and tabl
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import arguments, command, finish, write_json
 from sequences import NAMES, as_sequence
 from torch import nn
 
@@ -44,7 +43,6 @@ from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import read_labels, read_volume, stem, suffix
 from napari_synthseg.io.formats import readable
 from napari_synthseg.volume import Volume, to_canonical
-from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
 PROFILE = 2 * np.log(10) / (2 * np.pi)
@@ -227,50 +225,32 @@ def chosen_maps(folder: Path, names: Sequence[str]) -> list[Path]:
     return [found[name] for name in names] if names else list(found.values())
 
 
+@command
 def main() -> int:
-    """Measures, and writes rows, pairs and table as they come."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--maps", nargs="+", default=[])
-    parser.add_argument("--scans", action="store_true", help="the folder holds real scans, not label maps")
-    parser.add_argument("--weights", default=DEFAULT)
-    parser.add_argument("--contrasts", nargs="+", default=list(NAMES), help="sequences, or random1, random2 ...")
-    parser.add_argument("--slices", nargs="+", type=float, default=[1.0], metavar="MM")
-    parser.add_argument("--lesions", type=float, default=0.0, metavar="ML", help="paint lesions of this volume")
-    parser.add_argument("--fast", action="store_true", help="without flips: half the time, a little less exact")
-    parser.add_argument("--out", type=Path, default=Path("consistency"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    try:
-        model = load_model(args.weights)
-        paths = [] if args.scans else chosen_maps(args.folder, args.maps)
-    except (InputError, OSError) as error:
-        print(f"consistency: {error}", file=sys.stderr)
-        return 2
-    values = [*anatomy.evaluated_values()]
-    options = {"fast": args.fast, "threads": args.threads}
+    """Measure, and write rows, pairs and table as they come."""
+    args = arguments(
+        __doc__, "folder", "--weights", "--out", "--seed", "--fast", "--threads", out={"default": Path("consistency")},
+        seed={"default": 0}, maps={"nargs": "+", "default": []},
+        scans={"action": "store_true", "help": "the folder holds real scans, not label maps"},
+        contrasts={"nargs": "+", "default": list(NAMES), "help": "sequences, or random1, random2 ..."},
+        slices={"nargs": "+", "type": float, "default": [1.0], "metavar": "MM"},
+        lesions={"type": float, "default": 0.0, "metavar": "ML", "help": "paint lesions of this volume"},
+    )  # fmt: skip
+    model = load_model(args.weights)
+    paths = [] if args.scans else chosen_maps(args.folder, args.maps)
     some = real(args.folder) if args.scans else synthetic(paths, args.contrasts, args.slices, args.seed, args.lesions)
-    args.out.mkdir(parents=True, exist_ok=True)
+    values = [*anatomy.evaluated_values()]
     rows: list[Row] = []
     pairs: list[Row] = []
-    try:
-        for row, new in measure(model, some, values, **options):
-            rows.append(row)
-            pairs += new
-            said = f"Dice {row['dice']:.3f}" if "dice" in row else "no truth"
-            print(f"{row['anatomy']} {row['contrast']}: {said}, {row.get('cpu_s', 0)} CPU-s", flush=True)
-            (args.out / "rows.json").write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-            (args.out / "pairs.json").write_text(json.dumps(pairs, indent=0) + "\n", encoding="utf-8")
-    except InputError as error:
-        print(f"consistency: {error}", file=sys.stderr)
-        return 2
-    scores = {"rows": rows, "pairs": pairs}
-    (args.out / "scores.json").write_text(json.dumps(scores, indent=0) + "\n", encoding="utf-8")
-    text = table(rows, pairs, values)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 0
+    for row, new in measure(model, some, values, fast=args.fast, threads=args.threads):
+        rows.append(row)
+        pairs += new
+        said = f"Dice {row['dice']:.3f}" if "dice" in row else "no truth"
+        print(f"{row['anatomy']} {row['contrast']}: {said}, {row.get('cpu_s', 0)} CPU-s", flush=True)
+        write_json(args.out / "rows.json", rows, indent=0)
+        write_json(args.out / "pairs.json", pairs, indent=0)
+    write_json(args.out / "scores.json", {"rows": rows, "pairs": pairs}, indent=0)
+    return finish(table(rows, pairs, values), args.out)
 
 
 if __name__ == "__main__":

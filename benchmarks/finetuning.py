@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, command, finish, write_json
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -59,43 +60,33 @@ CPU = torch.device("cpu")
 Row = dict[str, Any]
 
 
+@command
 def main() -> int:
-    """Measures what is missing, writes it, and prints the tables; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["masks", "forgetting", "tables"])
-    parser.add_argument("training", type=Path)
-    parser.add_argument("validation", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--label-maps", type=Path)
-    parser.add_argument("--maps", nargs="*", default=[], help="names of the label maps to learn from; default all")
-    parser.add_argument("--heads", nargs="*", default=[], help="names of label maps that make synthetic heads to score")
-    parser.add_argument("--counts", nargs="*", type=int, default=[1, 2, 4, 8])
-    parser.add_argument("--task", default="four", choices=["all", "four", "brain"], help="of masks")
-    parser.add_argument("--steps", type=int, default=200, help="of fine-tuning")
-    parser.add_argument("--every", type=int, default=20, help="steps between scores at 3 mm")
-    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of masks")
-    parser.add_argument("--encoder-share", type=float, default=0.1, help="of that rate, for a pre-trained encoder")
-    parser.add_argument("--pretrain-steps", type=int, default=400)
-    parser.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.0], help="of synthetic samples")
-    parser.add_argument("--start", default="synthseg-fast", help="what forgetting starts from")
-    parser.add_argument("--unlabelled", nargs="*", type=int, default=[24], help="labels that the scans show in part")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", help="names of cells")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="the figures of all cells in one file")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    try:
-        if args.what == "masks":
-            masks(args)
-        elif args.what == "forgetting":
-            forgetting(args)
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
-    if args.json:
-        args.json.write_text(json.dumps(cells(args.out), indent=1) + "\n", encoding="utf-8")
-    print(tables(args.out))
-    return cli.DONE
+    """Measure what is missing, write it, and print the tables."""
+    names, counts = {"nargs": "*", "default": []}, {"nargs": "*", "type": int}
+    args = arguments(
+        __doc__, "what", "training", "validation", "out", "--seed", "--threads", "--json", threads={"default": 1},
+        what={"choices": ["masks", "forgetting", "tables"]},
+        label_maps={"type": Path}, maps=names | {"help": "names of the label maps to learn from; default all"},
+        heads=names | {"help": "names of label maps that make synthetic heads to score"},
+        counts=counts | {"default": [1, 2, 4, 8]},
+        task={"default": "four", "choices": ["all", "four", "brain"], "help": "of masks"},
+        steps={"type": int, "default": 200, "help": "of fine-tuning"},
+        every={"type": int, "default": 20, "help": "steps between scores at 3 mm"},
+        rate={"type": float, "default": 5e-4, "help": "learning rate of masks"},
+        encoder_share={"type": float, "default": 0.1, "help": "of that rate, for a pre-trained encoder"},
+        pretrain_steps={"type": int, "default": 400},
+        shares={"nargs": "*", "type": float, "default": [0.5, 0.0], "help": "of synthetic samples"},
+        start={"default": "synthseg-fast", "help": "what forgetting starts from"},
+        unlabelled=counts | {"default": [24], "help": "labels that the scans show in part"},
+        only={"nargs": "*", "help": "names of cells"},
+    )  # fmt: skip
+    if args.what == "masks":
+        masks(args)
+    elif args.what == "forgetting":
+        forgetting(args)
+    write_json(args.json, cells(args.out))
+    return finish(tables(args.out))
 
 
 def some_scans(folder: Path, count: int, out: Path) -> Path:

@@ -24,6 +24,8 @@ Row = dict[str, Any]
 OPTIONS: dict[str, dict[str, Any]] = {
     "folder": {"type": Path, "help": "scans with label files beside them"},
     "label_maps": {"type": Path, "help": "label maps, as `train synthseg` takes them"},
+    "what": {},
+    "manifest": {"type": Path},
     "training": {"type": Path},
     "validation": {"type": Path},
     "out": {"type": Path},

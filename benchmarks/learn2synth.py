@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, command, finish, write_json
 from torch import nn
 
 from napari_synthseg import anatomy, cli
@@ -66,36 +67,24 @@ BATCH = 8
 LEARNING_RATE = 2e-3
 
 
+@command
 def main() -> int:
-    """Prints the tables; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("label_maps", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--table", type=int, choices=[1, 2], nargs="*", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=float, default=0.02, help="the learned deviation at the beginning")
-    parser.add_argument("--teach-from", type=int, default=1000, help="steps before the deviation begins to be learned")
-    parser.add_argument("--augmenter-rate", type=float, default=1e-3)
-    parser.add_argument("--teachers", choices=["same", "others"], default="same", help='maps of the "real" images')
-    parser.add_argument("--only", nargs="*", choices=names())
-    parser.add_argument("--json", type=Path, help="the figures of all runs in one file")
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    """Print the tables."""
+    args = arguments(
+        __doc__, "label_maps", "out", "--seed", "--threads", "--json",
+        table={"type": int, "choices": [1, 2], "nargs": "*", "default": [1, 2]}, steps={"type": int, "default": 3000},
+        start={"type": float, "default": 0.02, "help": "the learned deviation at the beginning"},
+        teach_from={"type": int, "default": 1000, "help": "steps before the deviation begins to be learned"},
+        augmenter_rate={"type": float, "default": 1e-3}, only={"nargs": "*", "choices": names()},
+        teachers={"choices": ["same", "others"], "default": "same", "help": 'maps of the "real" images'},
+    )  # fmt: skip
     wanted = [n for n in names() if 2 in args.table or n.startswith("learned")] if args.only is None else args.only
-    try:
-        slices = slices_of(args.label_maps, args.out / "slices.npz")
-        for name in wanted:
-            figures_of(name, slices, args)
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
+    slices = slices_of(args.label_maps, args.out / "slices.npz")
+    for name in wanted:
+        figures_of(name, slices, args)
     found = {n: json.loads(f.read_text()) for n in names() if (f := args.out / f"{n}.json").exists()}
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
-    return cli.DONE
+    write_json(args.json, found)
+    return finish("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
 
 
 def names() -> list[str]:

@@ -25,15 +25,14 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+from harness import arguments, command, finish, write_json
 from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy, cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
@@ -63,35 +62,23 @@ HELD_OUT, HEADS = 2, 4
 KINDS = ("naive", "noise", "bias", "unet", "supervised")
 
 
+@command
 def main() -> int:
-    """Prints the table; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("label_maps", type=Path)
-    parser.add_argument("training", type=Path)
-    parser.add_argument("validation", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
-    parser.add_argument("--first", type=int, default=800, help="steps before the ways part")
-    parser.add_argument("--then", type=int, default=500, help="steps of each way")
-    parser.add_argument("--teach-from", type=int, default=100, help="of these, before the augmenter learns")
-    parser.add_argument("--augmenter-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path, help="file for the figures of all")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        data = Data(args)
-        for name in ("start", *args.only):
-            figures_of(name, data, args)
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
+    """Print the table."""
+    args = arguments(
+        __doc__, "label_maps", "training", "validation", "out", "--seed", "--threads", "--json",
+        only={"nargs": "*", "choices": KINDS, "default": KINDS},
+        first={"type": int, "default": 800, "help": "steps before the ways part"},
+        then={"type": int, "default": 500, "help": "steps of each way"},
+        teach_from={"type": int, "default": 100, "help": "of these, before the augmenter learns"},
+        augmenter_rate={"type": float, "default": 1e-3},
+    )  # fmt: skip
+    data = Data(args)
+    for name in ("start", *args.only):
+        figures_of(name, data, args)
     found = {n: json.loads(f.read_text()) for n in ("start", *KINDS) if (f := args.out / f"{n}.json").exists()}
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
-    return cli.DONE
+    write_json(args.json, found)
+    return finish(table(found))
 
 
 # Images

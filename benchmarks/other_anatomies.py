@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import arguments, command, finish
 from heart_phantom import STRUCTURES, contrasts, write_heart_pairs
 
 from napari_synthseg import cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.head import crop_grid
@@ -54,26 +54,18 @@ WORKING_MM, CROP, FEATURES = 3.5, 32, 12
 LEARNING_RATE = 2e-3
 
 
+@command
 def main() -> int:
-    """Prints the tables; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--test", type=int, default=TEST, help="phantoms of each contrast to score on")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        for name in args.only:
-            scores_of(name, args)
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
+    """Print the tables."""
+    args = arguments(
+        __doc__, "out", "--seed", "--threads", only={"nargs": "*", "choices": NAMES, "default": NAMES},
+        steps={"type": int, "default": 1600},
+        test={"type": int, "default": TEST, "help": "phantoms of each contrast to score on"},
+    )  # fmt: skip
+    for name in args.only:
+        scores_of(name, args)
     found = {n: json.loads(f.read_text()) for n in NAMES if (f := args.out / f"{n}.json").exists()}
-    print(f"{by_contrast(found)}\n\n{by_structure(found)}")
-    return cli.DONE
+    return finish(f"{by_contrast(found)}\n\n{by_structure(found)}")
 
 
 class Pictures(OrganCrops):

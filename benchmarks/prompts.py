@@ -11,13 +11,13 @@ images (paired bootstrap; images are drawn within their dataset, with all their 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, command, finish, write_json
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -31,27 +31,18 @@ Comparison = dict[str, dict[str, tuple[float, float, float, float]]]
 """By modality and setting: both means, and the ends of the interval of their difference."""
 
 
+@command
 def main() -> int:
-    """Prints the table; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("models", nargs=2, metavar="MODEL", help="a model, or rows of evaluate-prompts --json")
-    parser.add_argument("--draws", type=int, default=1)
-    parser.add_argument("--sampling", choices=["band", "far"], default="band")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="the figures of the table")
-    args = parser.parse_args()
+    """Print the table."""
+    args = arguments(
+        __doc__, "manifest", "--seed", "--json", seed={"default": 0}, draws={"type": int, "default": 1},
+        models_={"nargs": 2, "metavar": "MODEL", "help": "a model, or rows of evaluate-prompts --json"},
+        sampling={"choices": ["band", "far"], "default": "band"}, device={"default": "auto"},
+    )  # fmt: skip
     options = {"draws": args.draws, "sampling": args.sampling, "seed": args.seed, "device": args.device}
-    try:
-        rows, others = (rows_of(model, args.manifest, options) for model in args.models)
-        found = compare(rows, others)
-        print(markdown(found, [Path(model).stem for model in args.models]))
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return cli.DONE
+    found = compare(*(rows_of(model, args.manifest, options) for model in args.models))
+    write_json(args.json, found)
+    return finish(markdown(found, [Path(model).stem for model in args.models]))
 
 
 def rows_of(model: str, manifest: Path, options: dict) -> list[Row]:

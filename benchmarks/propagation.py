@@ -19,8 +19,6 @@ let in. Nothing is followed again for that: with one marked slice a least score 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -29,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, command, write_json
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -60,30 +59,20 @@ class Structure:
     """(X, Y, Z), bool."""
 
 
+@command
 def main() -> int:
-    """Prints a line for each structure of each scan, or for each of its slices, and the means."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--scans", type=int, default=1, help="so many of the folder's scans, the first ones")
-    parser.add_argument("--plane", choices=AXES, default="coronal")
-    parser.add_argument("--values", type=int, nargs="+", default=list(VALUES))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scores", action="store_true", help="the scores along the slices, and least scores compared")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    try:
-        session = Session(args.model, args.device, memory=2**31)
-        found = list(structures(args.folder, args.scans, args.plane, args.values))
-        if not found:
-            raise InputError(f"{args.folder} has no scan with labels of these structures beside it.")
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    rows = print_scores(session, found) if args.scores else print_dice(session, found, args.seed)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    """Print a line for each structure of each scan, or for each of its slices, and the means."""
+    args = arguments(
+        __doc__, "folder", "--scans", "--seed", "--json", scans={"default": 1}, seed={"default": 0},
+        model={"default": "default"}, device={"default": "cpu"}, plane={"choices": AXES, "default": "coronal"},
+        values={"type": int, "nargs": "+", "default": list(VALUES)},
+        scores={"action": "store_true", "help": "the scores along the slices, and least scores compared"},
+    )  # fmt: skip
+    session = Session(args.model, args.device, memory=2**31)
+    found = list(structures(args.folder, args.scans, args.plane, args.values))
+    if not found:
+        raise InputError(f"{args.folder} has no scan with labels of these structures beside it.")
+    write_json(args.json, print_scores(session, found) if args.scores else print_dice(session, found, args.seed))
     return 0
 
 

@@ -13,47 +13,30 @@ without segmenting again), summary.json, table.md and figure.png to --out.
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+from harness import Rows, arguments, command, finish, labelled_pairs, write_json
+from robustness import LEVELS, made_worse
 from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
-from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, sigmoid
 from napari_synthseg.inference.quality.rating import FAILED
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume
-from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
 AS_IT_IS = "none=0"
 USUAL = (AS_IT_IS, "noise=25", "noise=75", "blur=3", "coronal slices=7", "bias=1", "contrast=0.25")
 Row = dict[str, Any]
-
-
-@cache
-def beside(name: str) -> ModuleType:
-    """Another script of this folder."""
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", Path(__file__).with_name(f"{name}.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError(name)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def parsed(level: str) -> tuple[str, float]:
@@ -63,7 +46,7 @@ def parsed(level: str) -> tuple[str, float]:
         InputError: there is no such way.
     """
     kind, _, strength = level.partition("=")
-    known = beside("robustness").LEVELS
+    known = LEVELS
     try:
         if kind not in known and kind != "none":
             raise ValueError
@@ -78,14 +61,13 @@ def measured(
     pairs: Sequence[tuple[Path, Path]], levels: Sequence[str], model: nn.Module, done: Sequence[Row], **options: Any
 ) -> Iterator[Row]:
     """A row each for every scan and level that is not among those done: true Dice and evidence of each structure."""
-    robustness = beside("robustness")
     known = {(row["map"], row["level"], row["flips"]) for row in done}
     for number, (scan_path, truth_path) in enumerate(pairs):
         todo = [one for one in levels if (stem(scan_path), one, options["flip"]) not in known]
         scan, truth = (read_volume(scan_path), read_labels(truth_path)) if todo else (None, None)
         for level in todo:
             row = {"map": stem(scan_path), "level": level, "flips": options["flip"], "held_out": True}
-            bad = robustness.made_worse(scan, *parsed(level), seed=number)
+            bad = made_worse(scan, *parsed(level), seed=number)
             try:
                 result = segment(bad, network=model, **options)
             except InputError:  # no brain was found
@@ -210,49 +192,31 @@ def draw_figure(rows: Sequence[Row], calibration: Calibration, path: Path) -> No
     figure.savefig(path, dpi=130)
 
 
+@command
 def main() -> int:
-    """Segments what is missing, and writes rows, table and figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", default=DEFAULT)
-    parser.add_argument("--out", type=Path, default=Path("quality"))
-    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
-    parser.add_argument("--levels", nargs="+", default=list(USUAL))
-    parser.add_argument("--flips", action="store_true", help="as segment does by default: twice the time")
-    parser.add_argument("--threads", type=int)
-    args = parser.parse_args()
-    try:
-        for level in args.levels:
-            parsed(level)
-        pairs = labelled_scans(args.folder)[: args.scans]
-        if not pairs:
-            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
-        model = load_model(args.weights)
-    except (InputError, OSError) as error:
-        print(f"quality: {error}", file=sys.stderr)
-        return 2
+    """Segment what is missing, and write rows, table and figure."""
+    args = arguments(
+        __doc__, "folder", "--weights", "--out", "--scans", "--threads", out={"default": Path("quality")},
+        levels={"nargs": "+", "default": list(USUAL)},
+        flips={"action": "store_true", "help": "as segment does by default: twice the time"},
+    )  # fmt: skip
+    for level in args.levels:
+        parsed(level)
+    pairs = labelled_pairs(args.folder, args.scans)
+    model = load_model(args.weights)
     card: dict[str, Any] = model.card  # type: ignore[assignment]
     card["confident_score"] = -1  # these scans lie as they say: nobody need try other orientations
-    args.out.mkdir(parents=True, exist_ok=True)
-    store = args.out / "rows.json"
-    rows: list[Row] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else []
-    rows = [row for row in rows if row["sha256"] == card["sha256"]]
-    for row in measured(pairs, args.levels, model, tuple(rows), flip=args.flips, device="cpu", threads=args.threads):
-        rows.append({**row, "scan": len(rows), "sha256": card["sha256"]})
-        store.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
-        mean = np.mean([one for one in row["dice"] if one is not None] or [0.0])
-        print(f"{row['map']} {row['level']}: Dice {mean:.3f}", flush=True)
+    rows = Rows(args.out)
+    rows[:] = [row for row in rows if row["sha256"] == card["sha256"]]
+    new = measured(pairs, args.levels, model, tuple(rows), flip=args.flips, device="cpu", threads=args.threads)
+    rows.collect(({**row, "scan": len(rows), "sha256": card["sha256"]} for row in new), "{map} {level}: done")
     calibration = calibration_of(card)
     if calibration is None:
-        print(f"quality: the weights {card['name']!r} have no calibration: make one first.", file=sys.stderr)
-        return 2
+        raise InputError(f"The weights {card['name']!r} have no calibration: make one first.")
     shown = [row for row in rows if row["flips"] == args.flips and row["level"] in args.levels]
-    text = report(shown, calibration)
-    (args.out / "table.md").write_text(text + "\n", encoding="utf-8")
-    (args.out / "summary.json").write_text(json.dumps(summary(shown, calibration), indent=1) + "\n", encoding="utf-8")
+    write_json(args.out / "summary.json", summary(shown, calibration))
     draw_figure(shown, calibration, args.out / "figure.png")
-    print(text)
-    return 0
+    return finish(report(shown, calibration), args.out)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from harness import arguments, command, finish, write_json
 from torch.nn import functional as F
 
 from napari_synthseg import cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.generator.presets import SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
@@ -74,29 +74,22 @@ class Judge:
     prompts: dict[str, GivenPrompts]
 
 
+@command
 def main() -> int:
-    """Prints the tables; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--targets", type=int, default=24, help="in each bin of areas")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--json", type=Path, help="the figures: by bin of areas, then by setting")
-    args = parser.parse_args()
+    """Print the tables."""
+    args = arguments(
+        __doc__, "out", "--seed", "--json", steps={"type": int, "default": 300},
+        targets={"type": int, "default": 24, "help": "in each bin of areas"},
+        only={"nargs": "*", "choices": VARIANTS, "default": list(VARIANTS)},
+    )  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
-        default = load_model("default")
-        judges = list(made(default, args.targets))
-        rows = {name: scored(name, judges, args) for name in args.only}
-        for name, parts in SHIPPED.items():
-            rows[name] = kept(file_of(args.out, name), lambda parts=parts: score(default, judges, parts=parts))
-    except InputError as error:
-        return cli.complain(error, cli.BAD_INPUT)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(markdown(rows))
-    return cli.DONE
+    default = load_model("default")
+    judges = list(made(default, args.targets))
+    rows = {name: scored(name, judges, args) for name in args.only}
+    for name, parts in SHIPPED.items():
+        rows[name] = kept(file_of(args.out, name), lambda parts=parts: score(default, judges, parts=parts))
+    write_json(args.json, rows)
+    return finish(markdown(rows))
 
 
 def made(model: Promptable, wanted: int) -> Iterator[Judge]:

@@ -15,8 +15,6 @@ of curves. Cohorts need no data, no network and no GPU.
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from cohorts.ageing import AGEING, AgeingSetting, ageing_table, write_ageing
 from cohorts.groups import GROUPS, GroupSetting, groups_table, write_groups
 from cohorts.retest import RETEST, retest_table, write_retest
 from cohorts.tables import Figures, write_csv
+from harness import arguments, command, finish, write_json
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import (
@@ -69,12 +68,6 @@ def write_figures(folder: Path) -> None:
     figures.save(figures.bland_altman_figure(again.structures[:3]), folder, "study_retest")
 
 
-def keep(path: Path | None, found: Figures) -> None:
-    """Write figures, if a file is asked for."""
-    if path is not None:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
 def measure_cost(people: int = 2500, scans: int = 4) -> Figures:
     """CPU-seconds of a group study and of trajectories of many scans with all structures, and the peak memory, GiB."""
     from napari_synthseg import anatomy
@@ -106,42 +99,34 @@ def measure_cost(people: int = 2500, scans: int = 4) -> Figures:
     return found
 
 
+@command
 def main() -> int:
-    """Measures one kind of study, or writes the example."""
+    """Measure one kind of study, or write the example."""
     kinds = {
         "groups": (GROUPS, groups_table, 300),
         "ageing": (AGEING, ageing_table, 40),
         "retest": (RETEST, retest_table, 300),
     }
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=[*kinds, "example", "figures", "cost"])
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("example"))
-    parser.add_argument("--cohorts", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", help="names of cohorts")
-    parser.add_argument("--json", type=Path, help="the figures of the table")
-    args = parser.parse_args()
+    args = arguments(
+        __doc__, "what", "--seed", "--only", "--json", seed={"default": 0}, cohorts={"type": int},
+        what={"choices": [*kinds, "example", "figures", "cost"]},
+        folder_={"type": Path, "nargs": "?", "default": Path("example")},
+    )  # fmt: skip
     if args.what in ("example", "figures"):
         {"example": write_example, "figures": write_figures}[args.what](args.folder)
         return 0
     if args.what == "cost":
         found = measure_cost()
-        for name, row in found.items():
-            print(f"{name}: {row['cpu_s']:.1f} CPU-seconds, peak so far {row['peak_gib']:.2f} GiB")
-        keep(args.json, found)
-        return 0
-    settings, table, usual = kinds[args.what]
-    names = args.only or list(settings)
-    try:
+        costs = [f"{n}: {r['cpu_s']:.1f} CPU-seconds, peak so far {r['peak_gib']:.2f} GiB" for n, r in found.items()]
+        text = "\n".join(costs)
+    else:
+        settings, table, usual = kinds[args.what]
+        names = args.only or list(settings)
         if unknown := [name for name in names if name not in settings]:
             raise InputError(f"There is no cohort {unknown[0]!r}: there are {', '.join(settings)}.")
-    except InputError as error:
-        print(f"studies: {error}", file=sys.stderr)
-        return 2
-    text, found = table(names, args.cohorts or usual, args.seed)
-    print(text)
-    keep(args.json, found)
-    return 0
+        text, found = table(names, args.cohorts or usual, args.seed)
+    write_json(args.json, found)
+    return finish(text)
 
 
 if __name__ == "__main__":
