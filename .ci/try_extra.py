@@ -23,7 +23,7 @@ def gui():
 
 
 def samples():
-    from napari_synthseg.widgets.layers.samples import mni152
+    from napari_synthseg.widgets.layers.reader import mni152
 
     assert mni152()
 

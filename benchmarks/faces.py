@@ -136,7 +136,7 @@ def cancel(count: int) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
-    from napari_synthseg.widgets.layers.samples import synthetic_head
+    from napari_synthseg.widgets.layers.reader import synthetic_head
     from napari_synthseg.widgets.segment.widget import SegmentWidget
 
     viewer = napari.Viewer()

@@ -25,7 +25,7 @@ def scan() -> Any:
     """Return a synthetic head, the same in every process."""
     from napari_synthseg import synthesize
     from napari_synthseg.volume import resample_image
-    from napari_synthseg.widgets.layers.samples import bundled_label_map
+    from napari_synthseg.widgets.layers.reader import bundled_label_map
 
     image = synthesize(bundled_label_map(), seed=1).image
     return resample_image(image, SPACING)

@@ -25,7 +25,7 @@ from napari_synthseg.io import write_labels
 from napari_synthseg.phantom import head_phantom
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
-from napari_synthseg.widgets.layers.samples import synthetic_head
+from napari_synthseg.widgets.layers.reader import synthetic_head
 
 SIZE = (1280, 800)
 IMAGES = Path(__file__).parent / "images"

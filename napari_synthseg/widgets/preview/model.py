@@ -155,7 +155,7 @@ def _map_voxels(source: Source, path: Path | None) -> Any:
         return source.scan.read()
     if path is not None:
         return path
-    from napari_synthseg.widgets.layers.samples import bundled_label_map
+    from napari_synthseg.widgets.layers.reader import bundled_label_map
 
     return bundled_label_map()
 

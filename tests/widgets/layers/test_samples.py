@@ -8,7 +8,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.phantom import head_phantom
-from napari_synthseg.widgets.layers import samples
+from napari_synthseg.widgets.layers import reader as samples
 
 
 @pytest.fixture
