@@ -72,6 +72,7 @@ def test_nothing_moves_without_a_reason(head: LabelMap) -> None:
 def test_it_is_off_by_default_and_a_probability_of_any_preset(head: LabelMap) -> None:
     assert "atrophy" not in PAPER.sample(head, 1) and "atrophy" not in preset("fast").sample(head, 1)
     often = preset("fast").with_values(atrophy=0.5)
+    assert often.milder(0.4)["atrophy"].atrophy == 0.2
     drawn = [often.sample(head, seed) for seed in range(300)]
     factors = np.array([r["atrophy"]["factor"] for r in drawn if "atrophy" in r])
     assert len(factors) / 300 == pytest.approx(0.5, abs=0.1)

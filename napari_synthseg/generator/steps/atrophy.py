@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
 
@@ -58,6 +58,9 @@ class Atrophy(Step):
     def sample(self, rng: Rng, drawing: Drawing) -> Params | None:
         happens, factor, sulci = rng.chance(self.atrophy), rng.log(*self.ventricle_factor), rng(*self.sulci_mm)
         return {"factor": factor, "sulci_mm": sulci} if happens else None
+
+    def milder(self, strength: float) -> Self:
+        return replace(self, atrophy=strength * self.atrophy)
 
     @staticmethod
     def apply(head: HeadState, *, factor: float, sulci_mm: float) -> None:
