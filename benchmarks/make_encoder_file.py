@@ -1,4 +1,4 @@
-"""Write the image encoder of an official checkpoint alone, as float16: what our promptable weights go with.
+"""Write the two parts of an official checkpoint that our promptable weights go with, each alone and as float16.
 
 python benchmarks/make_encoder_file.py mobilesam --out resources/weights
 """
@@ -10,23 +10,38 @@ from pathlib import Path
 import tyro
 from safetensors.torch import save_file
 
-from napari_synthseg.weights import sam
+from napari_synthseg.weights import catalogue, sam, store
 
 
 def main(name: str = "mobilesam", out: Path = Path("resources/weights")) -> None:
-    """Write <name>-encoder.safetensors.
+    """Write <name>-encoder.safetensors unless it is there, and <name>-decoder.safetensors with its card.
 
     Args:
         name: of the checkpoint, which is searched for where weights are.
         out: folder to write into.
     """
-    model = sam.load_model(name)
-    tensors = model.image_encoder.state_dict()  # counters of batches are no fractions
-    state = {k: (v.half() if v.dtype.is_floating_point else v).contiguous() for k, v in tensors.items()}
-    path = out / sam.encoder_file(name)
-    save_file(state, path)
-    path.chmod(0o644)
-    print(f"{path}: {path.stat().st_size:,} bytes")
+    model = sam.load_model(sam.find(name))
+    encoder, decoder = out / sam.encoder_file(name), out / f"{name}-decoder.safetensors"
+    if not encoder.exists():  # cards of ours hold its checksum
+        tensors = model.image_encoder.state_dict()  # counters of batches are no fractions
+        state = {k: (v.half() if v.dtype.is_floating_point else v).contiguous() for k, v in tensors.items()}
+        save_file(state, encoder)
+        encoder.chmod(0o644)
+    card = {
+        "name": decoder.stem,
+        "network": "promptable",
+        "summary": "any structure, by clicks or boxes, as the original does",
+        "description": f"The prompt encoder and mask decoder of {name}, unchanged but for float16.",
+        "licence": sam.CHECKPOINTS[name].licence,
+        "encoder": model.card["encoder"],
+        "encoder weights": name,
+        "encoder sha256": catalogue.sha256(encoder),
+        "data": f"that of {name}: millions of photographs, see its authors' paper",
+        "source": {"url": sam.CHECKPOINTS[name].url, "sha256": sam.CHECKPOINTS[name].sha256},
+    }
+    store.save(decoder, model.parts().state_dict(), card)
+    for path in (encoder, decoder):
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ class EvaluatePromptsOptions:
     """Seed of the points."""
     connected: bool | None = None
     """Keep only the parts of an answer that a prompt means; by default on for our decoders, off for SAM's own."""
+    partner: bool = True
+    """Let the second decoder that the model's card names answer too."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     threads: PositiveInt | None = None
@@ -95,9 +97,9 @@ def evaluate_steps(
         if session is not None:
             return (yield from _measure(cases, options, session))
         yield Progress("loading the model")
-        own = Session(
-            options.model, options.device, memory=0, connected=options.connected
-        )  # images come one after the other
+        own = Session(  # images come one after the other
+            options.model, options.device, memory=0, connected=options.connected, partner=options.partner
+        )
         try:
             return (yield from _measure(cases, options, own))
         finally:

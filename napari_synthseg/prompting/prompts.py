@@ -33,6 +33,13 @@ class Prompts:
         """Whether they ask for anything: points outside alone do not."""
         return any(self.positive) or self.box is not None or self.mask is not None
 
+    @property
+    def kind(self) -> str:
+        """What they hold: "mask", else "box", else points "outside" too, else points "inside" alone."""
+        if self.mask is not None:
+            return "mask"
+        return "box" if self.box is not None else "inside" if all(self.positive) else "outside"
+
 
 @dataclass(frozen=True, eq=False)
 class Anchor:

@@ -16,7 +16,7 @@ from napari_synthseg.networks.promptable import SINGLE, Promptable, quicken
 from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
 from napari_synthseg.prompting.prompts import Box, Prompts
-from napari_synthseg.weights.sam import load_model
+from napari_synthseg.weights.sam import load_model, load_partner
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Answer:
 class Session:
     """Prompts on one image at a time, and their answers.
 
+    A model's card may name a "partner", a second decoder of the same embeddings. Its logits are averaged with the
+    model's by "partner_weights", a fraction for each kind of prompts (`Prompts.kind`); the score is the model's own.
+
     Args:
         model: name or file of a promptable model (see `weights.sam.find`), or a model.
         device: auto, cpu, cuda or mps.
@@ -44,6 +47,7 @@ class Session:
         memory: bytes of embeddings that are kept, so that images seen before answer at once.
         connected: keep only the parts of an answer that a prompt means (`decode.meant_parts`); by default according
             to the model's card: decoders trained here saw connected objects, SAM's own did not.
+        partner: let the decoder that the model's card names as its "partner" answer too, where it counts.
 
     Raises:
         InputError: no such weights or device.
@@ -56,6 +60,7 @@ class Session:
         precision: torch.dtype = torch.float32,
         memory: int = LIMIT,
         connected: bool | None = None,
+        partner: bool = True,
     ) -> None:
         self.device = resolve_device(device)
         if isinstance(model, Promptable):
@@ -63,6 +68,8 @@ class Session:
         else:
             quicken(loaded := load_model(model))
         self.model = loaded.to(self.device).eval()
+        other = load_partner(self.model.card) if partner else None
+        self.partner = None if other is None else other.to(self.device)
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory)
         self._encoding: Encoding | None = None
@@ -260,7 +267,11 @@ class Session:
             boxes = torch.from_numpy(frame.box_to_model(prompts.box))[None].to(self.device)
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
-        logits, scores = self.model.decode(self._image.embedding, points, labels, boxes, masks)
+        asked = (self._image.embedding, points, labels, boxes, masks)
+        logits, scores = self.model.decode(*asked)
+        weight = self.model.card.get("partner_weights", {}).get(prompts.kind, 0.0)
+        if weight and self.partner is not None:
+            logits = torch.lerp(logits, self.partner.decode(*asked)[0], weight)
         mask = answer_mask(logits[0, SINGLE], frame, prompts, self.connected)
         return mask, float(scores[0, SINGLE].clamp(0, 1))
 

@@ -19,7 +19,7 @@ from napari_synthseg.weights import catalogue, store
 if TYPE_CHECKING:
     import torch
 
-    from napari_synthseg.networks.promptable import Promptable
+    from napari_synthseg.networks.promptable import Promptable, PromptDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
 
 
 def available() -> list[dict[str, Any]]:
-    """Return cards of the promptable models at hand, each with its "path": ours, then official checkpoints."""
+    """Return cards of the promptable models at hand, with "path": the default, others with a card, checkpoints."""
     official = [
         {
             "name": name,
@@ -86,7 +86,8 @@ def available() -> list[dict[str, Any]]:
         for name, known in CHECKPOINTS.items()
         if (path := _in_folders(known.file)) is not None
     ]
-    return [*catalogue.available(["prompt"]), *official]
+    own = sorted(catalogue.available(["prompt"]), key=lambda card: card["name"] != DEFAULT)
+    return [*own, *official]
 
 
 def find(name_or_path: str | Path = DEFAULT) -> Path:
@@ -143,6 +144,29 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
         raise InputError(f"{path.name} holds the encoder {card['encoder']}, not {encoder}: choose the one it holds.")
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or catalogue.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
+
+
+def load_partner(card: dict[str, Any]) -> PromptDecoder | None:
+    """Load the decoder that answers beside a model ("partner" on its card), without an image encoder.
+
+    Returns:
+        The decoder in evaluation mode, float32, with the attribute `card`; None if the model has no partner, or the
+        partner is not at hand or goes with another encoder.
+
+    Raises:
+        InputError: the partner's file is damaged.
+    """
+    from napari_synthseg.networks.promptable import PromptDecoder
+
+    path = _in_folders(f"{card['partner']}.safetensors") if card.get("partner") else None
+    if path is None or not any(card.get("partner_weights", {}).values()):
+        return None
+    if catalogue.read_card(path).get("encoder sha256") != card.get("encoder sha256"):
+        logger.warning("%s goes with another encoder than %s, which answers alone.", path.name, card.get("name"))
+        return None
+    decoder = PromptDecoder(*(card[key] for key in ("image_size",) if key in card))
+    _, decoder.card = store.load_safetensors(path, lambda _: decoder.parts())
+    return decoder.eval()
 
 
 def build(card: dict[str, Any]) -> Promptable:
