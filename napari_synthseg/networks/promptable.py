@@ -117,70 +117,14 @@ class TinyVitEncoder(nn.Module):
         return self.neck(self.stages(self.patch_embed(x)))
 
 
-class PromptDecoder(nn.Module):
-    """SAM's prompt encoder and mask decoder: all of a promptable model but its image encoder.
-
-    Positions are (x, y) pixels of the model's frame: the image as given to `Promptable.encode`, its top left pixel
-    being (0, 0).
-
-    Args:
-        image_size: pixels a side of the frame, a multiple of 16.
-        draws_prompts: whether points and boxes are drawn on the mask prompt too (`drawn_prompts`); SAM's are not.
-        image_encoder: kept as the first of its modules, if given.
-    """
-
-    def __init__(
-        self, image_size: int = IMAGE_SIZE, draws_prompts: bool = False, image_encoder: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.image_size, self.draws_prompts = image_size, draws_prompts
-        self.card: dict[str, Any] = {}
-        if image_encoder is not None:
-            self.image_encoder = image_encoder
-        grid = image_size // STRIDE
-        self.prompt_encoder = PromptEncoder(CHANNELS, (grid, grid), (image_size, image_size), mask_in_chans=16)
-        self.mask_decoder = MaskDecoder(
-            transformer_dim=CHANNELS,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
-        )
-
-    def parts(self) -> nn.ModuleDict:
-        """Return the modules that are trained while the image encoder is frozen, under their names in the whole."""
-        return nn.ModuleDict({"prompt_encoder": self.prompt_encoder, "mask_decoder": self.mask_decoder})
-
-    def decode(
-        self,
-        embedding: torch.Tensor,
-        points: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        boxes: torch.Tensor | None = None,
-        masks: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decode the masks of B prompts on one image.
-
-        Args:
-            embedding: (1, 256, h, w) from `Promptable.encode`.
-            points: (B, N, 2) positions (x, y).
-            labels: (B, N), 1 inside, 0 outside, -1 a place-holder where prompts have different numbers of points.
-            boxes: (B, 4) as x0, y0, x1, y1.
-            masks: (B, 1, 4h, 4w) logits of an earlier answer.
-
-        Returns:
-            Logits (B, 4, 4h, 4w) and predicted IoU (B, 4): the single answer first, then three guesses.
-        """
-        if self.draws_prompts:
-            masks = drawn_prompts(self.image_size, points, labels, boxes, masks)
-        given = None if points is None else (points, labels)
-        sparse, dense = self.prompt_encoder(given, boxes, masks)
-        return self.mask_decoder.predict_masks(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
-
-
 @register("promptable", role="prompt")
-class Promptable(PromptDecoder):
-    """An image encoder, and SAM's prompt encoder and mask decoder for its embeddings.
+class Promptable(nn.Module):
+    """An image encoder, SAM's prompt encoder and SAM's mask decoder.
+
+    Positions are (x, y) pixels of the model's frame: the image as given to `encode`, its top left pixel being (0, 0).
 
     Args:
-        encoder: name in `ENCODERS`, or sizes of one's own.
+        encoder: name in `ENCODERS`, or sizes of one's own; None for a model that only decodes.
         image_size: pixels a side of the frame, a multiple of 16.
         draws_prompts: whether points and boxes are drawn on the mask prompt too (`drawn_prompts`); SAM's are not.
     """
@@ -190,14 +134,26 @@ class Promptable(PromptDecoder):
 
     def __init__(
         self,
-        encoder: str | VitSize | TinyVitSize = "mobile",
+        encoder: str | VitSize | TinyVitSize | None = "mobile",
         image_size: int = IMAGE_SIZE,
         draws_prompts: bool = False,
     ) -> None:
+        super().__init__()
+        self.draws_prompts = draws_prompts
+        self.card: dict[str, Any] = {}
         size = ENCODERS[encoder] if isinstance(encoder, str) else encoder
-        image_encoder = TinyVitEncoder(size) if isinstance(size, TinyVitSize) else vit_encoder(size, image_size)
-        super().__init__(image_size, draws_prompts, image_encoder)
         self.encoder_name = encoder if isinstance(encoder, str) else "custom"
+        self.image_size = image_size
+        grid = image_size // STRIDE
+        if size is not None:
+            self.image_encoder = (
+                TinyVitEncoder(size) if isinstance(size, TinyVitSize) else vit_encoder(size, image_size)
+            )
+        self.prompt_encoder = PromptEncoder(CHANNELS, (grid, grid), (image_size, image_size), mask_in_chans=16)
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=CHANNELS,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
+        )
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 
@@ -214,6 +170,10 @@ class Promptable(PromptDecoder):
                 "update napari-synthseg."
             )
         return cls(card["encoder"], card.get("image_size", IMAGE_SIZE), card.get("draws_prompts", False))
+
+    def parts(self) -> nn.ModuleDict:
+        """Return the modules that are trained while the image encoder is frozen, under their names in the whole."""
+        return nn.ModuleDict({"prompt_encoder": self.prompt_encoder, "mask_decoder": self.mask_decoder})
 
     def encode(self, images: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
         """Embed images; the result is float32 whatever it was computed in.
@@ -233,6 +193,32 @@ class Promptable(PromptDecoder):
             precision = torch.bfloat16
         with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
             return self.image_encoder(x).float()
+
+    def decode(
+        self,
+        embedding: torch.Tensor,
+        points: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode the masks of B prompts on one image.
+
+        Args:
+            embedding: (1, 256, h, w) from `encode`.
+            points: (B, N, 2) positions (x, y).
+            labels: (B, N), 1 inside, 0 outside, -1 a place-holder where prompts have different numbers of points.
+            boxes: (B, 4) as x0, y0, x1, y1.
+            masks: (B, 1, 4h, 4w) logits of an earlier answer.
+
+        Returns:
+            Logits (B, 4, 4h, 4w) and predicted IoU (B, 4): the single answer first, then three guesses.
+        """
+        if self.draws_prompts:
+            masks = drawn_prompts(self.image_size, points, labels, boxes, masks)
+        given = None if points is None else (points, labels)
+        sparse, dense = self.prompt_encoder(given, boxes, masks)
+        return self.mask_decoder.predict_masks(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
 
 
 def vit_encoder(size: VitSize, image_size: int = IMAGE_SIZE) -> ImageEncoderViT:

@@ -97,9 +97,8 @@ def evaluate_steps(
         if session is not None:
             return (yield from _measure(cases, options, session))
         yield Progress("loading the model")
-        own = Session(  # images come one after the other
-            options.model, options.device, memory=0, connected=options.connected, partner=options.partner
-        )
+        # images come one after the other: none is kept
+        own = Session(options.model, options.device, memory=0, connected=options.connected, partner=options.partner)
         try:
             return (yield from _measure(cases, options, own))
         finally:
@@ -134,12 +133,7 @@ def _encode(case: Case, session: Session) -> float:
 
 
 def _row(
-    case: Case,
-    truth: np.ndarray,
-    setting: Setting,
-    options: EvaluatePromptsOptions,
-    session: Session,
-    encode_s: float,
+    case: Case, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, session: Session, encode_s: float
 ) -> Row:
     draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
     answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]

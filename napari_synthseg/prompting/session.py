@@ -68,8 +68,7 @@ class Session:
         else:
             quicken(loaded := load_model(model))
         self.model = loaded.to(self.device).eval()
-        other = load_partner(self.model.card) if partner else None
-        self.partner = None if other is None else other.to(self.device)
+        self.partner = load_partner(self.model.card, self.device) if partner else None
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory)
         self._encoding: Encoding | None = None

@@ -208,9 +208,7 @@ def _wrong_entry(card: Mapping[str, Any], depth: int = 0) -> str:
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
             return f"its {key} must be a positive number"
     weights = card.get("partner_weights", {})
-    if not isinstance(weights, dict) or not all(
-        isinstance(one, (int, float)) and not isinstance(one, bool) and 0 <= one <= 1 for one in weights.values()
-    ):
+    if not isinstance(weights, dict) or not all(type(w) in (int, float) and 0 <= w <= 1 for w in weights.values()):
         return "its partner_weights must be numbers from 0 to 1 by kind of prompts"
     names, colors, parts = (card.get(key, {}) for key in ("names", "colors", "parts"))
     if not _by_value(names) or not all(isinstance(name, str) for name in names.values()):

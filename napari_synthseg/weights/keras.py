@@ -19,10 +19,7 @@ from napari_synthseg.errors import InputError
 
 FOREIGN = (
     (b"<", "is a web page and no weights file: download it again, and look at what the page says"),
-    (
-        b"version https://git-lfs",
-        "is a pointer of Git LFS and not the weights: fetch them with git lfs pull",
-    ),
+    (b"version https://git-lfs", "is a pointer of Git LFS and not the weights: fetch them with git lfs pull"),
     (b"PK", "is a zip archive (a PyTorch or Keras 3 file?) and not an HDF5 file: give the .h5 file of SynthSeg"),
     (b"\x1f\x8b", "is compressed: unpack it first"),
     (b"\x80", "is a Python pickle and not an HDF5 file: give the .h5 file of SynthSeg"),

@@ -19,7 +19,7 @@ from napari_synthseg.weights import catalogue, store
 if TYPE_CHECKING:
     import torch
 
-    from napari_synthseg.networks.promptable import Promptable, PromptDecoder
+    from napari_synthseg.networks.promptable import Promptable
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +76,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
 def available() -> list[dict[str, Any]]:
     """Return cards of the promptable models at hand, with "path": the default, others with a card, checkpoints."""
     official = [
-        {
-            "name": name,
-            "network": "promptable",
-            "encoder": known.encoder,
-            "licence": known.licence,
-            "path": str(path),
-        }
+        {"name": name, "network": "promptable", "encoder": known.encoder, "licence": known.licence, "path": str(path)}
         for name, known in CHECKPOINTS.items()
         if (path := _in_folders(known.file)) is not None
     ]
@@ -121,13 +115,12 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
     return found
 
 
-def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder: str | None = None) -> Promptable:
+def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> Promptable:
     """Load a promptable model.
 
     Args:
         name_or_path: as for `find`.
         device: torch device.
-        encoder: which encoder it has to have; any, if None.
 
     Returns:
         The model in evaluation mode, float32, with the attribute `card` (name, encoder, path, sha256).
@@ -140,23 +133,20 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu", encoder:
         model, card = _load_own(path)
     else:
         model, card = _load_checkpoint(path)
-    if encoder is not None and card["encoder"] != encoder:
-        raise InputError(f"{path.name} holds the encoder {card['encoder']}, not {encoder}: choose the one it holds.")
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or catalogue.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
 
 
-def load_partner(card: dict[str, Any]) -> PromptDecoder | None:
-    """Load the decoder that answers beside a model ("partner" on its card), without an image encoder.
+def load_partner(card: dict[str, Any], device: str | torch.device = "cpu") -> Promptable | None:
+    """Load the decoder that answers beside a model ("partner" on its card), in evaluation mode and without an encoder.
 
     Returns:
-        The decoder in evaluation mode, float32, with the attribute `card`; None if the model has no partner, or the
-        partner is not at hand or goes with another encoder.
+        None if the model has no partner, or the partner is not at hand or goes with another encoder.
 
     Raises:
         InputError: the partner's file is damaged.
     """
-    from napari_synthseg.networks.promptable import PromptDecoder
+    from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable
 
     path = _in_folders(f"{card['partner']}.safetensors") if card.get("partner") else None
     if path is None or not any(card.get("partner_weights", {}).values()):
@@ -164,9 +154,9 @@ def load_partner(card: dict[str, Any]) -> PromptDecoder | None:
     if catalogue.read_card(path).get("encoder sha256") != card.get("encoder sha256"):
         logger.warning("%s goes with another encoder than %s, which answers alone.", path.name, card.get("name"))
         return None
-    decoder = PromptDecoder(*(card[key] for key in ("image_size",) if key in card))
-    _, decoder.card = store.load_safetensors(path, lambda _: decoder.parts())
-    return decoder.eval()
+    partner = Promptable(None, card.get("image_size", IMAGE_SIZE))
+    _, partner.card = store.load_safetensors(path, lambda _: partner.parts())
+    return partner.to(device).eval()  # type: ignore[return-value]
 
 
 def build(card: dict[str, Any]) -> Promptable:

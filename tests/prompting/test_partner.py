@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.promptable import PromptDecoder
+from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting.decode import clicked_pixels
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.prompting.session import Session
@@ -26,11 +26,11 @@ INSIDE, OUTSIDE = ((10.0, 20.0),), ((10.0, 20.0), (30.0, 50.0))
 MASK = np.ones(SHAPE, bool)
 
 
-class Constant(PromptDecoder):
+class Constant(Promptable):
     """Answers everything with one logit, and counts."""
 
     def __init__(self, logit: float) -> None:
-        super().__init__(SIZE)
+        super().__init__(None, SIZE)
         self.logit, self.asked = logit, 0
 
     def decode(self, *_) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,9 +38,9 @@ class Constant(PromptDecoder):
         return torch.full((1, 4, 16, 16), self.logit), torch.full((1, 4), 0.1)
 
 
-def session_with(partner: PromptDecoder | None, monkeypatch) -> Session:
+def session_with(partner: Promptable | None, monkeypatch) -> Session:
     """A small model whose card names a partner, with an image."""
-    monkeypatch.setattr("napari_synthseg.prompting.session.load_partner", lambda card: partner)
+    monkeypatch.setattr("napari_synthseg.prompting.session.load_partner", lambda card, device: partner)
     model = small_model()
     model.card = dict(CARD)
     session = Session(model)
@@ -90,7 +90,7 @@ def test_without_its_partner_a_model_answers_as_one_that_names_none(prompts, mon
 
 
 def test_a_session_can_leave_the_partner_out(monkeypatch) -> None:
-    monkeypatch.setattr("napari_synthseg.prompting.session.load_partner", lambda card: Constant(1.0))
+    monkeypatch.setattr("napari_synthseg.prompting.session.load_partner", lambda card, device: Constant(1.0))
     assert Session(small_model()).partner is not None
     assert Session(small_model(), partner=False).partner is None
 
