@@ -131,7 +131,7 @@ def preview() -> None:
         brains.sheet.set_unfolded(True)
         press(brains.samples.draw)
         wait_for(
-            lambda: brains.samples.table.rowCount() == brains.samples.count.value() and not brains._sampling.running
+            lambda: brains.samples.table.model().rowCount() == brains.samples.count.value() and not brains._sampling.running
         )
         save(viewer, "samples")
 
@@ -193,7 +193,7 @@ def shapes() -> None:
         page.sheet.set_unfolded(True)
         page.samples.count.setValue(SCENES)
         press(page.samples.draw)
-        wait_for(lambda: page.samples.table.rowCount() == SCENES and not page._sampling.running)
+        wait_for(lambda: page.samples.table.model().rowCount() == SCENES and not page._sampling.running)
         for _ in range(SCENE_TARGET):
             press(page.another)
         wait_for(lambda: not page.redrawer.running)
