@@ -131,7 +131,9 @@ def preview() -> None:
         brains.sheet.set_unfolded(True)
         press(brains.samples.draw)
         wait_for(
-            lambda: brains.samples.table.model().rowCount() == brains.samples.count.value() and not brains._sampling.running
+            lambda: (
+                brains.samples.table.model().rowCount() == brains.samples.count.value() and not brains._sampling.running
+            )
         )
         save(viewer, "samples")
 
