@@ -33,7 +33,7 @@ from napari_synthseg.training.runs.run import is_active, request
 
 WEIGHTS = "synthseg-fast"
 RUN = platformdirs.user_cache_path("napari-synthseg") / "campaign" / WEIGHTS
-ROUND = {"locate": 1500, "refine": 800}
+ROUND = {"locate": 1500, "refine": 2500}
 """Steps of each stage in a round."""
 HELD_OUT = ("training_seg_19", "training_seg_20")
 STOP_S = 120.0
@@ -88,16 +88,16 @@ def options(out: Path, shared: Path, threads: int, number: int) -> Any:
         steps=number * total,
         locate_fraction=ROUND["locate"] / total,
         curriculum=(1.0, 1),
-        decay_fraction=0.0,
+        decay_fraction=0.3,
         learning_rate=1e-3,
         ema_decay=0.998,
         refiner_features=(32, 64, 128, 160),
         held_heads=16,
-        prior_blur=0.1,
-        prior_deform=0.15,
-        prior_erode=0.05,
-        prior_swap=0.05,
-        prior_drop=0.05,
+        prior_blur=0.05,
+        prior_deform=0.08,
+        prior_erode=0.02,
+        prior_swap=0.02,
+        prior_drop=0.02,
         threads=threads,
         name=WEIGHTS,
     )
