@@ -12,12 +12,11 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import changed
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Section, combo
-from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.panels import SamplesPanel
+from napari_synthseg.widgets.preview.panels import PriorsForm, SamplesPanel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

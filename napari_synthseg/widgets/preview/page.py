@@ -30,11 +30,11 @@ from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.saving import read_record_file
 from napari_synthseg.widgets._shared.controls import Message, form_layout, icon_on, keep_from_wheel
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets._shared.form import PriorsForm
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.layers import LayerPair
+from napari_synthseg.widgets.preview.panels import PriorsForm
 from napari_synthseg.widgets.preview.pictures import Picture, described
 from napari_synthseg.widgets.preview.redrawer import Redrawer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPainter, QPixmap, QResizeEvent
@@ -22,9 +23,54 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.generator.figure import PANELS, PanelInfo
+from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.controls import keep_from_wheel
+from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.table import LINE, Column, Table
 from napari_synthseg.widgets.preview.pictures import Thumbnail
+
+RANDOM = "random"
+"""How None is shown of a prior."""
+
+
+class PriorsForm(OptionsForm):
+    """All priors in the groups of the paper, with sliders; changes are those from a preset.
+
+    Args:
+        base: the preset; hidden priors are kept.
+    """
+
+    def __init__(self, base: GenerativeModel) -> None:
+        self.base = base
+        own = base.values
+        fields = [
+            replace(field, info=replace(field.info, group=group.title))
+            for group in base.groups()
+            for field in group.fields
+        ]
+        super().__init__(
+            type(base), usual=(), fields=fields, defaults=own, nothing=dict.fromkeys(own, RANDOM), sliders=True
+        )
+
+    def priors(self) -> GenerativeModel:
+        """Return what the form shows.
+
+        Raises:
+            InputError: the values do not go together.
+        """
+        return self.base.with_values(**self.differences())
+
+    def set_base(self, base: GenerativeModel) -> None:
+        """Show another preset; `changed` is emitted once."""
+        self.set_priors(base, base)
+
+    def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
+        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
+        shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
+        self.base = priors.with_values(**shown)  # what has no row is the priors' own
+        for name, row in self.rows.items():
+            row.quietly(row.set_base, shown[name])
+        self.set_values(values)
 
 
 class Stepper(QWidget):

@@ -24,7 +24,7 @@ from napari_synthseg.generator.presets import (
 )
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
 from napari_synthseg.widgets._shared.controls import Section
-from napari_synthseg.widgets._shared.form import OptionsForm, PriorsForm
+from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.generator_page import GeneratorPage
@@ -38,7 +38,7 @@ from napari_synthseg.widgets.preview.model import (
     WantedScene,
 )
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.panels import SamplesPanel, Stepper
+from napari_synthseg.widgets.preview.panels import PriorsForm, SamplesPanel, Stepper
 from napari_synthseg.widgets.preview.pictures import Picture, Source
 from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 
