@@ -12,18 +12,24 @@ from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.compat import isalive
 from qtpy.QtCore import QByteArray, QEvent, QObject, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QPainter, QPixmap, QResizeEvent
+from qtpy.QtGui import QIcon, QKeySequence, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
+    QBoxLayout,
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QFrame,
+    QHBoxLayout,
     QLabel,
     QLayout,
     QLayoutItem,
+    QProgressBar,
+    QPushButton,
     QScrollArea,
+    QShortcut,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -31,43 +37,54 @@ from qtpy.QtWidgets import (
 )
 
 from napari_synthseg.anatomy import resources
+from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import Choice
 
-DRAWN = "#808080"  # the colour in the files, replaced by the theme's
+DRAWN = "#808080"  # the color in the files, replaced by the theme's
 SIZES = (16, 20, 32, 48)
+Part = QWidget | QLayout | tuple[QWidget | QLayout, int] | None
+"""A widget or layout, with its stretch if it has one; None is empty space that stretches."""
+
+
+def listen(owner: QObject, react: Callable[[Any, Any], None], *events: Any) -> None:
+    """Call `react(owner, event)` at events of napari for as long as Qt has the owner, which is not kept alive."""
+    alive = ref(owner)
+
+    def call(event: Any = None) -> None:
+        living = alive()
+        if living is not None and isalive(living):  # Qt may have deleted it before Python does
+            react(living, event)
+        else:
+            forget()
+
+    def forget() -> None:
+        for one in events:
+            one.disconnect(call)
+
+    for one in events:
+        one.connect(call)
+    finalize(owner, forget).atexit = False  # not by `destroyed`: PyQt can crash in a function it calls then
 
 
 def icon_on(button: QAbstractButton, name: str, size: int = 18) -> None:
-    """Give a button an icon that follows napari's theme for as long as the button lives.
+    """Give a button an icon that follows napari's theme.
 
     Args:
         button: any button.
         name: of a file in `resources/icons`, without its ending.
         size: pixels.
     """
+    fresh = button.property("icon name") is None
+    button.setProperty("icon name", name)
     button.setIconSize(QSize(size, size))
     button.setIcon(themed(name))
-    events, alive = get_settings().appearance.events.theme, ref(button)
-
-    def follow(event: object = None) -> None:
-        living = alive()
-        if living is not None and isalive(living):  # Qt may have deleted the button before Python does
-            living.setIcon(themed(name))
-        else:
-            events.disconnect(follow)
-
-    events.connect(follow)
-    end = finalize(button, _forget, events, follow)  # not by `destroyed`: PyQt can crash in a function it calls then
-    end.atexit = False
-
-
-def _forget(events: Any, follow: Callable[..., None]) -> None:
-    if follow in events.callbacks:
-        events.disconnect(follow)
+    if fresh:
+        events = get_settings().appearance.events.theme
+        listen(button, lambda one, _: one.setIcon(themed(one.property("icon name"))), events)
 
 
 def themed(name: str) -> QIcon:
-    """An icon in the colours of the theme in use, greyer where it is disabled."""
+    """Return an icon in the colors of the theme in use, grayer where it is disabled."""
     theme = get_theme(get_settings().appearance.theme)
     return _drawn(name, theme.icon.as_hex(), theme.secondary.as_hex())
 
@@ -89,6 +106,147 @@ def _drawn(name: str, color: str, disabled: str) -> QIcon:
     return icon
 
 
+# Layouts and buttons
+
+
+def column(*parts: Part, parent: QWidget | None = None, margin: int = 0, spacing: int = -1) -> QVBoxLayout:
+    """Lay parts out below each other.
+
+    Args:
+        parts: from top to bottom.
+        parent: the widget that gets the layout.
+        margin: around all of them, pixels.
+        spacing: between them, pixels; -1 is the style's.
+    """
+    return _filled(QVBoxLayout(), parts, parent, margin, spacing)
+
+
+def row(*parts: Part, parent: QWidget | None = None, margin: int = 0, spacing: int = -1) -> QHBoxLayout:
+    """Lay parts out beside each other; see `column`."""
+    return _filled(QHBoxLayout(), parts, parent, margin, spacing)
+
+
+def _filled(layout: Any, parts: tuple[Part, ...], parent: QWidget | None, margin: int, spacing: int) -> Any:
+    layout.setContentsMargins(margin, margin, margin, margin)
+    if spacing >= 0:
+        layout.setSpacing(spacing)
+    for part in parts:
+        _append(layout, *(part if isinstance(part, tuple) else (part, 0)))
+    if parent is not None:
+        parent.setLayout(layout)
+    return layout
+
+
+def _append(layout: QBoxLayout, part: QWidget | QLayout | None, stretch: int) -> None:
+    if part is None:
+        layout.addStretch(1)
+    elif isinstance(part, QWidget):
+        layout.addWidget(part, stretch)
+    else:
+        layout.addLayout(part, stretch)
+
+
+def button(text: str, tip: str, clicked: Callable[[], Any] | None = None, *, name: str = "", icon: str = "",
+           width: int = 0) -> QPushButton:  # fmt: skip
+    """Make a button.
+
+    Args:
+        text: with "&" before the letter of a shortcut.
+        tip: its tooltip.
+        clicked: called without arguments.
+        name: for screen readers, if the text says little.
+        icon: see `icon_on`.
+        width: pixels; as wide as there is room if 0.
+    """
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setMinimumWidth(40)
+    if clicked is not None:
+        made.clicked.connect(lambda *_: clicked())
+    if name:
+        made.setAccessibleName(name)
+    if icon:
+        icon_on(made, icon, 16)
+    if width:
+        made.setFixedWidth(width)
+    return made
+
+
+def check_box(text: str, tip: str, on: bool = False) -> QCheckBox:
+    """Make a check box with a tooltip."""
+    box = QCheckBox(text)
+    box.setToolTip(tip)
+    box.setChecked(on)
+    return box
+
+
+def combo(choices: list[Choice], tip: str) -> QComboBox:
+    """Make a combo box of choices that may be narrower than its texts."""
+    box = QComboBox()
+    box.setToolTip(tip)
+    let_shrink(box)
+    for number, choice in enumerate(choices):
+        box.addItem(choice.text, choice.value)
+        box.setItemData(number, choice.tip or tip, Qt.ItemDataRole.ToolTipRole)
+    return box
+
+
+def let_shrink(box: QComboBox) -> None:
+    """Take the width there is: a long entry does not make the dock wide."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    keep_from_wheel(box)
+
+
+class _WheelFilter(QObject):
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is None or event.type() != QEvent.Type.Wheel or not isinstance(watched, QWidget) or watched.hasFocus():
+            return False
+        event.ignore()
+        return True
+
+
+def keep_from_wheel(control: QWidget) -> None:
+    """Let the wheel scroll the form past a control, which it changes only once the control has the focus."""
+    control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    control.installEventFilter(_WheelFilter(control))
+
+
+class ProgressRow(QWidget):
+    """A bar and a button that cancels, shown while something runs.
+
+    Args:
+        owner: in which the Escape key cancels too.
+        stop: called without arguments.
+        tip: of the button.
+    """
+
+    def __init__(self, owner: QWidget, stop: Callable[[], Any], tip: str) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.cancel = button("&Cancel", f"{tip} The Escape key does the same.", stop)
+        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), owner)
+        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape.activated.connect(stop)
+        row((self.bar, 1), self.cancel, parent=self)
+
+    def set_running(self, running: bool) -> None:
+        """Show or hide the row; the bar begins without a number."""
+        if running and self.isHidden():
+            self.bar.setRange(0, 0)
+        self.setVisible(running)
+
+    def show_report(self, report: Progress) -> None:
+        """Show the latest report of a job."""
+        self.bar.setRange(0, report.total)
+        self.bar.setValue(report.done)
+
+
+# Texts
+
+
 class WrappedLabel(QLabel):
     """Selectable text that is never cut off: a form layout gives wrapped text in it too little height."""
 
@@ -105,7 +263,6 @@ class WrappedLabel(QLabel):
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Another width takes another height."""
         super().resizeEvent(event)
         self._fit()
 
@@ -119,7 +276,7 @@ class Message(WrappedLabel):
 
     Args:
         warning: draw it with an amber bar on its left.
-        lines: of room that it has always, so that what stands below does not move.
+        lines: of room that it has always, so that the parts below do not move.
     """
 
     def __init__(self, *, warning: bool = False, lines: int = 0) -> None:
@@ -143,32 +300,13 @@ class Message(WrappedLabel):
         self.setMinimumHeight(max(self.minimumHeight(), reserved))
 
 
-def let_shrink(box: QComboBox) -> None:
-    """Take the width there is: a long entry does not make the dock wide."""
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(8)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    keep_from_wheel(box)
-
-
-class _WheelFilter(QObject):
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if event is None or event.type() != QEvent.Type.Wheel or not isinstance(watched, QWidget) or watched.hasFocus():
-            return False
-        event.ignore()
-        return True
-
-
-def keep_from_wheel(control: QWidget) -> None:
-    """Scrolling a form past a control does not change it: the wheel is for the control only once it has the focus."""
-    control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    control.installEventFilter(_WheelFilter(control))
+# Sections and pages
 
 
 class Section(QWidget):
     """A part of a form that unfolds below its title; the title is a button, so the keyboard opens it too.
 
-    What it holds goes into `body`, a widget without a layout, or into a layout set on it.
+    Its content goes into `body`, a widget without a layout.
     """
 
     toggled = Signal(bool)
@@ -184,11 +322,7 @@ class Section(QWidget):
         self.button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.body = QWidget()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.button)
-        layout.addWidget(self.body)
+        column(self.button, self.body, parent=self, spacing=2)
         self.button.toggled.connect(self._unfold)
         self._unfold(False)
         self.button.setChecked(unfolded)
@@ -208,32 +342,24 @@ class Section(QWidget):
         self.toggled.emit(unfolded)
 
 
-class ScrolledPage(QWidget):
-    """A page that scrolls vertically and is never narrower than its content."""
+class VerticalScroll(QScrollArea):
+    """Scrolls its content vertically, and is never narrower than that."""
 
-    def set_content(self, content: QWidget) -> None:
-        """Show a widget that may be higher than the page."""
-        self._scroll = QScrollArea()
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(content)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._scroll)
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
 
     def minimumSizeHint(self) -> QSize:
-        """As wide as the content and the scroll bar."""
-        content = self._scroll.widget()
-        width = content.minimumSizeHint().width() if content is not None else 0
-        return QSize(
-            width + self._scroll.verticalScrollBar().sizeHint().width(), self._scroll.minimumSizeHint().height()
-        )
+        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())
 
 
 def form_layout(parent: QWidget | None = None) -> QFormLayout:
-    """An empty form as all faces have it: labels on the left, fields as wide as there is room."""
+    """Make an empty form: labels on the left, fields as wide as there is room."""
     form = QFormLayout() if parent is None else QFormLayout(parent)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
     form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -243,9 +369,8 @@ def form_layout(parent: QWidget | None = None) -> QFormLayout:
 
 
 def set_tab_order(root: QWidget) -> None:
-    """Let the Tab key go through the controls below a widget in the order in which its layouts show them."""
-    controls = list(_controls(root))
-    for first, second in pairwise(controls):
+    """Let the Tab key visit the controls below a widget in the order in which its layouts show them."""
+    for first, second in pairwise(_controls(root)):
         QWidget.setTabOrder(first, second)
 
 
@@ -272,14 +397,3 @@ def _items(layout: QLayout) -> list[QLayoutItem]:
     roles = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
     cells = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in roles)
     return [item for item in cells if item is not None]
-
-
-def combo(choices: list[Choice], tip: str) -> QComboBox:
-    """A combo box of choices that may be narrower than its texts."""
-    box = QComboBox()
-    box.setToolTip(tip)
-    let_shrink(box)
-    for row, choice in enumerate(choices):
-        box.addItem(choice.text, choice.value)
-        box.setItemData(row, choice.tip or tip, Qt.ItemDataRole.ToolTipRole)
-    return box

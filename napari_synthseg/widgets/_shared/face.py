@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QSize, QTimer, Signal
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+from napari_synthseg.widgets._shared.controls import VerticalScroll, column
 
 LEAST_WIDTH = 250
 
@@ -65,24 +67,15 @@ class ScrolledFace(Face):
 
     def show_inside(self, inner: QWidget) -> None:
         """Fill the face; called once."""
-        self._scroll = QScrollArea()
-        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self._scroll)
+        column(VerticalScroll(inner), parent=self)
 
     def sizeHint(self) -> QSize:
-        """`fresh_width` or more."""
+        """Return `fresh_width` or more."""
         return super().sizeHint().expandedTo(QSize(self.fresh_width, 0))
 
     def minimumSizeHint(self) -> QSize:
-        """A dock may be made narrower, as long as nothing is cut off."""
-        needed = self._scroll.widget().minimumSizeHint().width() + self._scroll.verticalScrollBar().sizeHint().width()
-        return QSize(max(LEAST_WIDTH, needed), super().minimumSizeHint().height())
+        """Let a dock be narrower, as long as nothing is cut off."""
+        return super().minimumSizeHint().expandedTo(QSize(LEAST_WIDTH, 0))
 
 
 def join_tabs(dock: QDockWidget) -> None:

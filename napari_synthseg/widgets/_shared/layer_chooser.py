@@ -1,100 +1,207 @@
-"""A combo box of the viewer's layers of one type that follows what happens in the layer list."""
+"""Combo boxes of layers, files and fixed entries that follow the viewer's layer list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
-from napari_synthseg.widgets._shared.controls import let_shrink
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import let_shrink, listen
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
 
-class LayerChooser(QComboBox):
-    """Lists the layers of `layer_type`, newest first; keeps its choice while that layer lives.
+@dataclass(frozen=True)
+class Opener:
+    """An entry that opens a dialog.
 
-    A layer that the user selects in the layer list becomes the choice, where the chooser follows it.
+    Attributes:
+        text: of the entry.
+        title: of the dialog.
+        filters: Qt's filter of files; asks for a folder if None.
+        tip: of the entry.
+    """
+
+    text: str
+    title: str
+    filters: Callable[[], str] | None = None
+    tip: str = ""
+
+    def ask(self, parent: QWidget) -> Path | None:
+        """Ask for a file or folder; None if the user gives none."""
+        if self.filters is None:
+            name = QFileDialog.getExistingDirectory(parent, self.title)
+        else:
+            name, _ = QFileDialog.getOpenFileName(parent, self.title, "", self.filters())
+        return Path(name) if name else None
+
+
+class ChoiceBox(QComboBox):
+    """A combo box of entries, of paths that were added, and of openers, which add a path.
+
+    Args:
+        entries: listed first.
+        openers: listed last.
+        tip: of the box, and of entries without one.
+    """
+
+    changed = Signal()  # another entry is chosen
+    opened = Signal(object)  # a path from an opener's dialog, which the owner adds by `choose` if it can be used
+
+    def __init__(
+        self,
+        entries: Sequence[Choice] = (),
+        openers: Sequence[Opener] = (),
+        tip: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._entries, self._openers, self._tip = list(entries), list(openers), tip
+        self._paths: list[Path] = []
+        self._chosen: Any = None
+        let_shrink(self)
+        self.setToolTip(tip)
+        self.currentIndexChanged.connect(self._on_index)
+        self.fill()
+
+    def chosen(self) -> Any:
+        """Return the value of the chosen entry, a path, or None if there is nothing to choose."""
+        return self._chosen
+
+    def choose(self, value: Any) -> None:
+        """Choose an entry by its value; a path is added to the list, another value that is not listed is ignored."""
+        if isinstance(value, Path) and value not in self._paths:
+            self._paths.insert(0, value)
+            self.fill()
+        row = self._row_of(value)
+        if row >= 0:
+            self.setCurrentIndex(row)
+
+    def entries(self) -> list[Choice]:
+        """Return the entries before the paths and openers."""
+        return self._entries
+
+    def show_entries(self, entries: Sequence[Choice], chosen: Any) -> None:
+        """List other entries, of which one is chosen, without a signal."""
+        self._entries, self._chosen = list(entries), chosen
+        self.fill()
+
+    def fill(self) -> bool:
+        """List the entries again; return whether another one had to be chosen, which is not signaled."""
+        shown = [*self.entries(), *(Choice(path, path.name or str(path), str(path)) for path in self._paths)]
+        self.blockSignals(True)
+        self.clear()
+        for number, one in enumerate((*shown, *(Choice(one, one.text, one.tip) for one in self._openers))):
+            self.addItem(one.text, one.value)
+            self.setItemData(number, one.tip or self._tip, Qt.ItemDataRole.ToolTipRole)
+        row = self._row_of(self._chosen)
+        self.setCurrentIndex(max(row, 0) if shown else -1)
+        self.blockSignals(False)
+        before, self._chosen = self._chosen, self.currentData()
+        return not _same(before, self._chosen)
+
+    def _row_of(self, value: Any) -> int:
+        return next((row for row in range(self.count()) if _same(self.itemData(row), value)), -1)
+
+    def _on_index(self, row: int) -> None:
+        value = self.itemData(row)
+        if value in self._openers:
+            self.setCurrentIndex(self._row_of(self._chosen))  # the entry is a command, not a choice
+            path = value.ask(self)
+            if path is not None:
+                self.opened.emit(path)
+        elif not _same(value, self._chosen):
+            self._chosen = value
+            self.changed.emit()
+
+
+class LayerChooser(ChoiceBox):
+    """Lists the viewer's layers of one type, newest first, and keeps its choice while that layer lives.
 
     Args:
         viewer: whose layers are listed.
         layer_type: Image, Labels...
+        accepts: tells whether a layer of the type is listed; all are if None.
+        follows: tells whether selecting a layer in the layer list chooses it; it always does if None.
+        fixed: entries before the layers.
+        openers: entries after them.
+        tip: of the box.
         parent: of the widget.
-        accepts: says of a layer of the type whether it is listed; all are if None.
-        none: the text of a first entry that stands for no layer; without it there is none.
-        follows: says of a listed layer whether selecting it chooses it; it always does if None.
     """
-
-    changed = Signal()  # another layer, or none, is chosen, or the chosen one has another name
 
     def __init__(
         self,
         viewer: ViewerModel,
         layer_type: type[Layer],
-        parent: QWidget | None = None,
         accepts: Callable[[Layer], bool] | None = None,
-        none: str = "",
+        *,
         follows: Callable[[Layer], bool] | None = None,
+        fixed: Sequence[Choice] = (),
+        openers: Sequence[Opener] = (),
+        tip: str = "",
+        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._accepts = accepts or (lambda _: True)
-        self._follows = follows or (lambda _: True)
-        self._viewer = viewer
-        self._type = layer_type
-        self._none = none
-        self._layers: list[Layer | None] = []
-        let_shrink(self)
-        self.currentIndexChanged.connect(self._on_index_changed)
-        layers = viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
-            event.connect(self._refresh)
-        layers.selection.events.active.connect(self._follow_active)
-        self._refresh()
+        self._viewer, self._type = viewer, layer_type
+        self._accepts, self._follows = accepts or (lambda _: True), follows or (lambda _: True)
+        self._layers: list[Layer] = []
+        super().__init__(fixed, openers, tip, parent)
+        events = viewer.layers.events
+        listen(self, LayerChooser._on_layers, events.inserted, events.removed, events.reordered)
+        listen(self, LayerChooser._follow_active, viewer.layers.selection.events.active)
+        self._on_layers()
         self._follow_active()
 
     def layer(self) -> Layer | None:
-        """The chosen layer, or None when there is none of the type."""
-        index = self.currentIndex()
-        return self._layers[index] if 0 <= index < len(self._layers) else None
+        """Return the chosen layer; None if there is none, or another entry is chosen."""
+        return self._chosen if isinstance(self._chosen, self._type) else None
 
     def set_layer(self, layer: Layer | None) -> None:
-        """Choose a layer; one that is not listed is ignored. None is the entry that stands for no layer."""
-        if layer in self._layers:
-            self.setCurrentIndex(self._layers.index(layer))
+        """Choose a layer; one that is not listed is ignored."""
+        self.choose(layer)
 
-    def _refresh(self, event: object = None) -> None:
-        if not isalive(self):  # Qt has deleted the box; Python has not yet
-            return
-        chosen = self.layer()
-        for layer in filter(None, self._layers):
-            layer.events.name.disconnect(self._refresh)
-        ours = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
-        listed = [layer for layer in ours if self._accepts(layer)]
-        self._layers = [None, *listed] if self._none else [*listed]
-        self.blockSignals(True)
-        self.clear()
-        if self._none:
-            self.addItem(self._none)
-        for layer in listed:
-            layer.events.name.connect(self._refresh)
-            self.addItem(layer.name)
-            self.setItemData(self.count() - 1, layer.name, Qt.ItemDataRole.ToolTipRole)
-        if chosen in self._layers:
-            self.setCurrentIndex(self._layers.index(chosen))
-        self.blockSignals(False)
+    def entries(self) -> list[Choice]:
+        """Return the fixed entries, then the layers."""
+        return [*self._entries, *(Choice(layer, layer.name, layer.name) for layer in self._layers)]
+
+    def watch(self, layer: Layer) -> None:
+        """Listen to a layer that is listed now."""
+        layer.events.name.connect(self._on_name)
+
+    def unwatch(self, layer: Layer) -> None:
+        """Listen no longer."""
+        layer.events.name.disconnect(self._on_name)
+
+    def refilled(self, other: bool) -> None:
+        """Called when the list was filled again, perhaps with another choice."""
         self.changed.emit()
+
+    def _on_layers(self, event: object = None) -> None:
+        for layer in self._layers:
+            self.unwatch(layer)
+        ours = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
+        self._layers = [layer for layer in ours if self._accepts(layer)]
+        for layer in self._layers:
+            self.watch(layer)
+        self._on_name()
+
+    def _on_name(self, event: object = None) -> None:
+        if isalive(self):  # Qt may have deleted it before Python does
+            self.refilled(self.fill())
 
     def _follow_active(self, event: object = None) -> None:
-        if not isalive(self):
-            return
         active = self._viewer.layers.selection.active
-        if active is not None and self._follows(active):
+        if active in self._layers and self._follows(active):
             self.set_layer(active)
 
-    def _on_index_changed(self, index: int) -> None:
-        self.changed.emit()
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two entries are the same; layers are compared by identity, since they may hold arrays."""
+    return one is other or (type(one) is type(other) and isinstance(one, (str, Path, Opener)) and one == other)

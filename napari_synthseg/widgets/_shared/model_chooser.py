@@ -11,21 +11,13 @@ from typing import Any
 from psygnal import Signal as News
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QApplication,
-    QComboBox,
-    QFileDialog,
-    QFrame,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QFrame, QWidget
 
 from napari_synthseg.weights import catalogue, sam
 from napari_synthseg.widgets._shared import choices
-from napari_synthseg.widgets._shared.choices import card_rows, card_summary
-from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, let_shrink
+from napari_synthseg.widgets._shared.choices import Choice, card_rows, card_summary
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, row
+from napari_synthseg.widgets._shared.layer_chooser import ChoiceBox, Opener
 
 OPEN = "Open weights file…"
 SHORT = 16
@@ -47,13 +39,11 @@ class Models:
     """A kind of models.
 
     Attributes:
-        default: the name of the one that is chosen at first.
-        found: lists the cards of those at hand, each with "name" and "path".
-        read: makes the card of a file, or raises a `ValueError` or `OSError` that says why it cannot be used.
+        default: the name of the first choice.
+        found: lists the cards at hand, each with "name" and "path".
+        read: makes the card of a file; raises `ValueError` or `OSError` if it cannot be used.
         files: Qt's filter of files.
-        tip: tooltip of the box.
-        file_tip: which files can be opened.
-        nothing: what to do if there is none.
+        nothing: the remedy if there is none.
     """
 
     default: str
@@ -71,9 +61,8 @@ def _promptable() -> list[dict[str, Any]]:
 
 
 def _promptable_card(path: Path) -> dict[str, Any]:
-    if path.with_suffix(".json").is_file():
-        return {**catalogue.read_card(path), "name": path.name, "path": str(path)}
-    return {"name": path.name, "path": str(path)}
+    card = catalogue.read_card(path) if path.with_suffix(".json").is_file() else {}
+    return {**card, "name": path.name, "path": str(path)}
 
 
 SEGMENTERS = Models(
@@ -112,32 +101,26 @@ class ModelChooser(QWidget):
     """
 
     changed = Signal()
-    listed = Signal()  # the weights that there are may be others than before
+    listed = Signal()  # the weights may be others than before
 
     def __init__(self, models: Models = SEGMENTERS, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._models = models
         self._cards: list[dict[str, Any]] = []
         self._opened: list[Path] = []
-        self._row = 0
-        self.box = QComboBox()
-        self.box.setToolTip(models.tip)
-        let_shrink(self.box)
+        opener = Opener(OPEN, "Open weights file", lambda: models.files, models.file_tip)
+        self.box = ChoiceBox(openers=[opener], tip=models.tip)
         self.box.setMinimumContentsLength(5)
-        self.about = QPushButton("i")
-        self.about.setFixedWidth(26)
-        self.about.setToolTip("Show the model's card: training data, scores, license, file.")
-        self.about.setAccessibleName("Model card")
+        tip = "Show the model's card: training data, scores, license, file."
+        self.about = button("i", tip, name="Model card", width=26)
         self.about.setCheckable(True)
         self.card = ModelCard()
         self.problem = Message(warning=True)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.box, 1)
-        row.addWidget(self.about)
+        row((self.box, 1), self.about, parent=self)
         self.setFocusProxy(self.box)
         self.refresh()
-        self.box.currentIndexChanged.connect(self._on_index)
+        self.box.changed.connect(self._on_changed)
+        self.box.opened.connect(self.open)
         self.about.toggled.connect(self.card.setVisible)
         NEWS.made.connect(self._on_made)
 
@@ -149,8 +132,7 @@ class ModelChooser(QWidget):
     @property
     def chosen(self) -> dict[str, Any] | None:
         """The card of the chosen model; None if there are no weights."""
-        row = self.box.currentIndex()
-        return self._cards[row] if 0 <= row < len(self._cards) else None
+        return next((card for card in self._cards if _key(card) == self.box.chosen()), None)
 
     def value(self) -> str:
         """Return the name of the chosen model, or the path of an opened file; empty if there is none."""
@@ -168,19 +150,19 @@ class ModelChooser(QWidget):
         return {"model": card["name"], "weights": None}
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Choose a model by its name, or by its file; what is not there is ignored."""
+        """Choose a model by its name, or by its file; a missing one is ignored."""
         self.set_value(str(values.get("weights") or values.get("model") or ""))
 
     def set_value(self, name_or_path: str) -> None:
-        """Choose a model by its name, or by its file; what is not there is ignored."""
-        names = [card["name"] for card in self._cards]
-        if name_or_path in names:
-            self.box.setCurrentIndex(names.index(name_or_path))
+        """Choose a model by its name, or by its file; a missing one is ignored."""
+        named = [card for card in self._cards if card["name"] == name_or_path]
+        if named:
+            self.box.choose(_key(named[0]))
         elif Path(name_or_path).is_file():
             self.open(Path(name_or_path), quiet=True)
 
     def open(self, path: Path, *, quiet: bool = False) -> None:
-        """Choose a weights file; one that cannot be used is told below the combo box, unless `quiet`."""
+        """Choose a weights file; if it cannot be used, say why below the combo box, unless `quiet`."""
         try:
             card = self._models.read(path)
         except (ValueError, OSError) as error:
@@ -192,7 +174,7 @@ class ModelChooser(QWidget):
         self._fill([*(one for one in self._cards if one.get("path") != str(path)), card], card)
 
     def refresh(self) -> None:
-        """List the weights that there are now; the choice stays."""
+        """List the weights again; the choice stays."""
         found = self._models.found()
         known = {card.get("path") for card in found}
         kept = [card for card in self._cards if self._is_opened(card) and card["path"] not in known]
@@ -205,20 +187,9 @@ class ModelChooser(QWidget):
     def _fill(self, cards: list[dict[str, Any]], chosen: dict[str, Any] | None) -> None:
         before = self.chosen
         self._cards = cards
-        self.box.blockSignals(True)
-        self.box.clear()
-        for row, card in enumerate(cards):
-            self.box.addItem(card["name"])
-            self.box.setItemData(row, card_summary(card) or self._models.tip, Qt.ItemDataRole.ToolTipRole)
-        if not cards:
-            self.box.addItem(f"{self._models.default} (not found)")
-        self.box.insertSeparator(self.box.count())
-        self.box.addItem(OPEN)
-        self.box.setItemData(self.box.count() - 1, self._models.file_tip, Qt.ItemDataRole.ToolTipRole)
-        paths = [card.get("path") for card in cards]
-        self._row = paths.index(chosen.get("path")) if chosen and chosen.get("path") in paths else 0
-        self.box.setCurrentIndex(self._row)
-        self.box.blockSignals(False)
+        entries = [Choice(_key(card), card["name"], card_summary(card)) for card in cards]
+        missing = [Choice(None, f"{self._models.default} (not found)")]
+        self.box.show_entries(entries or missing, _key(chosen) if chosen else None)
         self._show_chosen()
         self.listed.emit()
         if before != self.chosen:
@@ -229,23 +200,18 @@ class ModelChooser(QWidget):
         self.problem.say(nothing)
         self.card.show_card(self.chosen, nothing)
 
-    def _on_index(self, row: int) -> None:
-        if self.box.itemText(row) != OPEN:
-            self._row = row
-            self._show_chosen()
-            self.changed.emit()
-            return
-        self.box.blockSignals(True)
-        self.box.setCurrentIndex(self._row)  # the entry is a command, not a choice
-        self.box.blockSignals(False)
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open weights file", "", self._models.files)
-        if chosen:
-            self.open(Path(chosen))
+    def _on_changed(self) -> None:
+        self._show_chosen()
+        self.changed.emit()
 
     def _on_made(self, path: str) -> None:
         """List weights that were made in this window, by a training for example."""
         if isalive(self):
             self.refresh()
+
+
+def _key(card: dict[str, Any]) -> str:
+    return str(card.get("path") or card["name"])
 
 
 class ModelCard(QFrame):
@@ -257,32 +223,21 @@ class ModelCard(QFrame):
         self._rows: list[tuple[str, str]] = []
         self.text = WrappedLabel()
         self.text.setTextFormat(Qt.TextFormat.RichText)
-        self.copy = QPushButton("Copy card")
-        self.copy.setToolTip("Copy the whole card, with the file's path and its full checksum.")
-        self.copy.clicked.connect(self._on_copy)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.text)
-        layout.addWidget(self.copy, 0, Qt.AlignmentFlag.AlignRight)
+        self.copy = button("Copy card", "Copy the whole card, with the file's path and its full checksum.", self._copy)
+        column(self.text, row(None, self.copy), parent=self, margin=5)
         self.hide()
 
     def show_card(self, card: dict[str, Any] | None, nothing: str = "") -> None:
-        """Show another card, or that there is none."""
+        """Show another card, or why there is none."""
         self._rows = card_rows(card) if card else [("About", nothing)]
-        lines = [f"<b>{name}</b>: {_breakable(_short(name, value))}" for name, value in self._rows if name != "Folder"]
-        self.text.setText("<br>".join(lines))
-        self.text.setToolTip(
-            "\n".join(f"{name}: {value}" for name, value in self._rows if name in ("Folder", "SHA-256"))
-        )
+        shown = [(name, f"{value[:SHORT]}…" if name == "SHA-256" else value) for name, value in self._rows]
+        self.text.setText("<br>".join(f"<b>{name}</b>: {_breakable(text)}" for name, text in shown if name != "Folder"))
+        self.text.setToolTip("\n".join(f"{name}: {text}" for name, text in self._rows if name in ("Folder", "SHA-256")))
 
-    def _on_copy(self) -> None:
+    def _copy(self) -> None:
         QApplication.clipboard().setText("\n".join(f"{name}: {value}" for name, value in self._rows))
 
 
-def _short(name: str, value: str) -> str:
-    return f"{value[:SHORT]}…" if name == "SHA-256" else value
-
-
 def _breakable(text: str) -> str:
-    """A text as HTML that may break after the separators of long file names."""
+    """Format a text as HTML that may break after the separators of long file names."""
     return html.escape(text).replace("_", "_&#8203;").replace("/", "/&#8203;")

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QHeaderView,
+    QLineEdit,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -74,6 +75,30 @@ def sortable(value: float) -> float:
 def number_text(value: float, form: str) -> str:
     """Format a number; NaN is empty, and zero has no sign."""
     return "" if math.isnan(value) else format(value, form).replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+@dataclass(frozen=True)
+class StructureRow:
+    """A structure: its label, its name, and its side ("left", "right", "midline" or empty)."""
+
+    value: int
+    name: str
+    side: str
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The labels of the row."""
+        return (self.value,)
+
+    @property
+    def short_name(self) -> str:
+        """The name without its side."""
+        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
+
+    @property
+    def searched(self) -> str:
+        """The text that a filter searches."""
+        return f"{self.name} {self.side} {self.value}".lower()
 
 
 class TableModel(QAbstractTableModel):
@@ -242,6 +267,21 @@ class Table(QTableView):
         """Keep the rows that hold these words."""
         self._filtered.words = text.lower().split()
         self._filtered.invalidate()
+
+    def filter_line(self, tip: str) -> QLineEdit:
+        """Make a line whose words filter the rows."""
+        line = QLineEdit()
+        line.setPlaceholderText("Filter, such as left hip")
+        line.setToolTip(tip)
+        line.setClearButtonEnabled(True)
+        line.setMinimumWidth(60)
+        line.textChanged.connect(self.set_filter)
+        return line
+
+    def fit_height(self, most: int) -> None:
+        """Be as high as the rows, or as `most` of them."""
+        header = 0 if self.horizontalHeader().isHidden() else self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(header + LINE * min(len(self.rows), most) + 4)
 
     def row_at(self, index: QModelIndex) -> Any:
         """Return the row of an index of the view."""

@@ -1,22 +1,25 @@
-"""Two label layers compared in a thread, and the rows of the table of scores. No Qt here."""
+"""Qt-free model of *Evaluate*: the comparison of two label layers, rows of scores, and the layer of errors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.layers.geometry import LayerScan
-from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME
+from napari_synthseg.widgets._shared.table import StructureRow
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Layer
 
     from napari_synthseg.volume import Volume
 
@@ -30,16 +33,16 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of comparing two layers.
+    """A comparison of two layers.
 
     Attributes:
-        scores: what `metrics.scores` says.
-        errors: (S, A, R) uint8 on the voxels of the true layer, see `differences.ERRORS`.
-        found: (N,) what the segmentation says in the voxels that are wrong, in the order of `errors`.
-        true: (N,) what the truth says there.
-        worst: by value, the index in the true layer's array to look at across each of its three axes.
-        resampled: whether the segmentation had to be put on the grid of the truth.
-        notes: sentences on values that were mapped.
+        scores: the result of `metrics.scores`.
+        errors: (S, A, R) uint8 on the voxels of the true layer, see `locations.ERRORS`.
+        found: (N,) labels of the segmentation in the wrong voxels, in the order of `errors`.
+        true: (N,) labels of the truth there.
+        worst: by label, the index in the true layer's array with the largest error, for each of its three axes.
+        resampled: whether the segmentation was resampled to the grid of the truth.
+        notes: sentences on labels that were mapped.
     """
 
     scores: dict[str, Any]
@@ -53,10 +56,6 @@ class Outcome:
 
 def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, None, Outcome]:
     """Compare two label layers on the voxels of the true one.
-
-    Args:
-        pred: the segmentation, taken of its layer on the main thread.
-        truth: likewise.
 
     Raises:
         InputError: there is nothing to compare: no labels, too many of them, or no place that both cover.
@@ -82,7 +81,7 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
 
 
 def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:
-    """(S, A, R) errors of one structure: where it was missed, or added, whatever the other layer has there."""
+    """Return the (S, A, R) errors of one structure: where it was missed or added."""
     from napari_synthseg.evaluation.locations import ADDED, MISSED
 
     errors = np.zeros_like(outcome.errors)
@@ -92,7 +91,7 @@ def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:
 
 
 def _on_grid_of(true: Volume, pred: LayerScan) -> Generator[Progress, None, tuple[Volume, bool]]:
-    """The segmentation on the voxels of the truth, and whether it lay on others."""
+    """Return the segmentation on the voxels of the truth, and whether it was resampled."""
     from napari_synthseg.volume import resample_labels_to, same_grid, to_canonical
 
     volume = pred.read()
@@ -128,12 +127,9 @@ def _values(a: np.ndarray, b: np.ndarray, *names: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class ScoreRow:
-    """One structure: FreeSurfer value, name, side, its scores (NaN where there are none), and volumes in mm^3."""
+class ScoreRow(StructureRow):
+    """A structure with its scores (NaN if unknown) and volumes."""
 
-    value: int
-    name: str
-    side: str
     scored: bool
     dice: float
     sd95_mm: float
@@ -143,39 +139,24 @@ class ScoreRow:
     difference_percent: float
 
     @property
-    def values(self) -> tuple[int, ...]:
-        """The labels the row stands for."""
-        return (self.value,)
-
-    @property
-    def short_name(self) -> str:
-        """The name without the side it starts with."""
-        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
-
-    @property
     def mark(self) -> str:
-        """L or R before the name of what has sides."""
+        """Return "L " or "R " for a structure with sides."""
         return f"{self.side[0].upper()} " if self.side in ("left", "right") else ""
 
     @property
-    def searched(self) -> str:
-        """What a filter looks in."""
-        return f"{self.name} {self.side} {self.value}".lower()
-
-    @property
     def lack(self) -> str:
-        """What is wrong with a structure that only one layer holds; empty for others."""
+        """Which layer alone holds the structure; empty if both do."""
         if self.volume_mm3 == 0:
             return "only in the truth"
         return "only in the labels" if self.truth_volume_mm3 == 0 else ""
 
 
 def rows_of(scores: Mapping[str, Any], names: Mapping[int, str] | None = None) -> list[ScoreRow]:
-    """Rows of what `metrics.scores` says, in the order of the labels.
+    """Return rows of the result of `metrics.scores`, in the order of the labels.
 
     Args:
-        scores: its result.
-        names: what labels are called that are not FreeSurfer's.
+        scores: that result.
+        names: of labels, if other than FreeSurfer's.
     """
     names = names or {}
     rows = []
@@ -189,7 +170,7 @@ def rows_of(scores: Mapping[str, Any], names: Mapping[int, str] | None = None) -
 
 
 def names_of(*layers: Labels) -> dict[int, str]:
-    """What the features of layers call their labels; earlier layers go first."""
+    """Return the names of labels in the features of layers; earlier layers take precedence."""
     names: dict[int, str] = {}
     for layer in layers:
         if INDEX in layer.features.columns and NAME in layer.features.columns:
@@ -199,7 +180,7 @@ def names_of(*layers: Labels) -> dict[int, str]:
 
 
 def summary(scores: Mapping[str, Any]) -> str:
-    """The means, in a sentence or two."""
+    """Return the means, in a sentence or two."""
     mean = scores["mean"]
     parts = [f"Dice {_text(mean['dice'], 3)}"]
     if mean["sd95_mm"] is not None:
@@ -214,7 +195,7 @@ def summary(scores: Mapping[str, Any]) -> str:
 
 
 def score_lines(rows: Sequence[ScoreRow], scores: Mapping[str, Any]) -> list[list[str]]:
-    """All that is known, header first, the means before the structures."""
+    """Return the table that is saved: header, means, structures."""
     mean = scores["mean"]
     means = [_text(mean[key], 6) for key in ("dice", "sd95_mm", "msd_mm")]
     first = ["", "mean of scored", "", "", *means, "", "", ""]
@@ -231,3 +212,89 @@ def _known(figure: float | None) -> float:
 
 def _text(figure: float | None, digits: int) -> str:
     return "" if figure is None or math.isnan(figure) else f"{figure:.{digits}f}"
+
+
+# Layers of errors
+
+MARK = "errors of"
+COLORS = {1: (0.34, 0.71, 0.91, 1.0), 2: (0.90, 0.62, 0.0, 1.0), 3: (0.80, 0.47, 0.65, 1.0)}
+"""Missed, added, other label: sky blue, orange and purple, which the color-blind tell apart (Okabe and Ito)."""
+OPACITY = 0.85
+
+
+def error_layer(errors: np.ndarray, pred: Layer, truth: Layer, geometry: dict[str, Any], voxel_mm3: float) -> Labels:
+    """Return a Labels layer of a map of errors, with names, volumes and colors.
+
+    Args:
+        errors: (S, A, R), see `locations.ERRORS`.
+        pred: the layer that was compared.
+        truth: with this one.
+        geometry: of the true layer, from `copied_geometry`.
+        voxel_mm3: volume of a voxel.
+    """
+    kept = geometry["metadata"].get(METADATA_KEY, {}) | {MARK: _pair_of(pred, truth)}
+    metadata = {**geometry["metadata"], METADATA_KEY: kept}
+    looks = {"colormap": _colormap(), "features": _features(errors, voxel_mm3), "opacity": OPACITY}
+    return Labels(errors, name=f"{pred.name} errors", **{**geometry, "metadata": metadata}, **looks)
+
+
+def is_errors(layer: Layer) -> bool:
+    """Tell whether a layer is one of errors."""
+    return MARK in layer.metadata.get(METADATA_KEY, {})
+
+
+def errors_of(layers: Iterable[Layer], pred: Layer, truth: Layer) -> Labels | None:
+    """Return the layer of errors of two layers, if there is one."""
+    for layer in layers:
+        if isinstance(layer, Labels) and layer.metadata.get(METADATA_KEY, {}).get(MARK) == _pair_of(pred, truth):
+            return layer
+    return None
+
+
+def _pair_of(pred: Layer, truth: Layer) -> tuple[str, str]:
+    return str(pred.unique_id), str(truth.unique_id)
+
+
+class Highlight:
+    """Show one structure alone in several Labels layers by napari's "show selected"; remembers what it changed."""
+
+    def __init__(self) -> None:
+        self._before: dict[Labels, bool] = {}
+
+    def show(self, layers: Iterable[Labels], value: int, alone: bool) -> None:
+        """Select a label in layers, to paint with it; `alone` hides all others. Other layers are released."""
+        kept = list(layers)
+        for layer in [one for one in self._before if one not in kept]:
+            self.release(layer)
+        for layer in kept:
+            layer.selected_label = value
+            if alone:
+                self._before.setdefault(layer, layer.show_selected_label)
+                layer.show_selected_label = True
+            else:
+                self.release(layer)
+
+    def clear(self) -> None:
+        """Show everything as before."""
+        for layer in list(self._before):
+            self.release(layer)
+
+    def release(self, layer: Labels) -> None:
+        """Show a layer as before, and forget it."""
+        before = self._before.pop(layer, None)
+        if before is not None:
+            layer.show_selected_label = before
+
+
+def _colormap() -> DirectLabelColormap:
+    return DirectLabelColormap(color_dict={0: (0.0, 0.0, 0.0, 0.0), **COLORS, None: OTHER_COLOR})
+
+
+def _features(errors: np.ndarray, voxel_mm3: float):
+    import pandas as pd  # slow to import, and a widget opens without it
+
+    from napari_synthseg.evaluation.locations import ERRORS
+
+    counts = np.bincount(errors.ravel(), minlength=max(ERRORS) + 1)
+    millilitres = [round(float(counts[value]) * voxel_mm3 / 1000, 3) for value in ERRORS]
+    return pd.DataFrame({INDEX: [0, *ERRORS], NAME: ["agrees", *ERRORS.values()], VOLUME: [np.nan, *millilitres]})

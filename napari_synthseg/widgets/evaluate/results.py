@@ -1,4 +1,4 @@
-"""What a comparison found: the means, the table, and what a click in it does to the viewer."""
+"""The results of *Evaluate*: the means, the table, and how a click in it moves the viewer."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_synthseg import anatomy
-from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
 from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remember, save_lines
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
-from napari_synthseg.widgets.evaluate.layers import COLORS, Highlight
 from napari_synthseg.widgets.evaluate.model import (
+    COLORS,
+    Highlight,
     Outcome,
     ScoreRow,
     errors_of_structure,
@@ -23,7 +24,7 @@ from napari_synthseg.widgets.evaluate.model import (
     summary,
 )
 from napari_synthseg.widgets.view.view import look_at
-from napari_synthseg.widgets.volumes import visibility
+from napari_synthseg.widgets.volumes.model import rgb
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -33,6 +34,8 @@ FACE = "evaluate"
 EDITED = "Edited since it was evaluated; evaluate again."
 GONE = "The layer of the truth was removed: there is no place to go to."
 TOO_FLAT = "The viewer shows fewer than three dimensions; nothing to go to."
+MOST_PERCENT = 999
+"""Larger differences are shown as ">999"."""
 
 
 class Results(QWidget):
@@ -42,8 +45,8 @@ class Results(QWidget):
         viewer: the viewer that a click in the table moves.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._outcome: Outcome | None = None
         self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
@@ -51,68 +54,39 @@ class Results(QWidget):
         self._errors: Labels | None = None
         self._chosen: int | None = None
         self.highlight = Highlight()
-        self._build()
-        self.table.picked.connect(lambda row, _: self.go_to(row.value))
-        self.table.confirmed.connect(lambda rows: self.go_to(rows[0].value))
-        self.filter.textChanged.connect(self.table.set_filter)
-        self.alone.toggled.connect(self._on_alone)
-        self.copy.clicked.connect(lambda: self.table.copy())
-        self.save.clicked.connect(lambda: self._on_save())
-        self.hide()
-
-    def _build(self) -> None:
         self.title = QLabel()
         self.title.setWordWrap(True)
-        self.means = Message()
-        self.note = Message(warning=True)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("Filter, such as left hip")
-        self.filter.setToolTip("Keep the structures with these words in their name, side or label.")
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setMinimumWidth(60)
-        self.table = Table(
-            "Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent", parent=self
-        )
+        self.means, self.note = Message(), Message(warning=True)
+        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent")
         self.table.setMinimumHeight(150)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
+        self.filter = self.table.filter_line("Keep the structures with these words in their name, side or label.")
         self.legend = QLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setToolTip("Colors of the layer of errors.")
         self.legend.hide()
-        self.alone = QCheckBox("&Only the chosen structure")
-        self.alone.setToolTip("Show nothing but the structure of the chosen row in both layers, and its errors.")
-        self.alone.setChecked(bool(recall(FACE).get("alone", True)))
-        self.copy = QPushButton("Copy")
-        self.copy.setToolTip("Copy the selected rows, or all, for a spreadsheet (Ctrl+C).")
-        self.save = QPushButton("&Save…")
-        self.save.setToolTip("Save all scores and volumes, a row a structure, as TSV or CSV.")
-        buttons = QHBoxLayout()
-        for button in (self.copy, self.save):
-            buttons.addWidget(button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.title, self.means, self.note, self.filter):
-            layout.addWidget(part)
-        layout.addWidget(self.table, 1)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.alone)
-        layout.addLayout(buttons)
-
-    @property
-    def layers(self) -> list[Labels]:
-        """The layers whose scores are shown, as long as they live."""
-        return self._pair
+        tip = "Show nothing but the structure of the chosen row in both layers, and its errors."
+        self.alone = check_box("&Only the chosen structure", tip, bool(recall(FACE).get("alone", True)))
+        self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", self.table.copy)
+        self.save = button("&Save…", "Save all scores and volumes, a row a structure, as TSV or CSV.", self._on_save)
+        column(
+            *(self.title, self.means, self.note, self.filter, (self.table, 1), self.legend, self.alone),
+            row((self.copy, 1), (self.save, 1)),
+            parent=self,
+        )
+        self.table.picked.connect(lambda row, _: self.go_to(row.value))
+        self.table.confirmed.connect(lambda rows: self.go_to(rows[0].value))
+        self.alone.toggled.connect(self._on_alone)
+        self.hide()
 
     def show_outcome(
         self, outcome: Outcome, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
     ) -> None:
-        """Show what came of comparing two layers, of which there may be a layer of errors."""
+        """Show the comparison of two layers, perhaps with its layer of errors."""
         self.let_go()
         self._outcome, self._pair, self._truth, self._errors = outcome, [pred, truth], truth, errors
         for layer in self._pair:
-            layer.events.name.connect(self._on_name)
-            layer.events.data.connect(self._on_edited)
-            layer.events.paint.connect(self._on_edited)
+            self._listen(layer, True)
         self.legend.setText(_legend())
         self.legend.setVisible(errors is not None)
         self._on_name()
@@ -122,7 +96,7 @@ class Results(QWidget):
         self.show()
 
     def forget(self, layer: Layer) -> None:
-        """A layer was removed: the figures stay as long as one of the two is there."""
+        """React to a removed layer: the figures stay as long as one of the two is there."""
         if layer is self._errors:
             self._errors = None
             self.legend.hide()
@@ -136,7 +110,7 @@ class Results(QWidget):
             self.let_go()
 
     def let_go(self) -> None:
-        """Show nothing, and leave the layers as they were."""
+        """Show nothing, and restore the layers."""
         self.show_all()
         for layer in list(self._pair):
             self._release(layer)
@@ -170,26 +144,28 @@ class Results(QWidget):
         alone = self.alone.isChecked()
         self.highlight.show(self._pair, self._chosen, alone)
         if self._errors is not None:
-            self._errors.data = (
-                errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
-            )
+            shown = errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
+            self._errors.data = shown
 
     def _sliced_axis(self) -> int:
-        """Which of the last three axes is not on the canvas; the first in three dimensions."""
+        """Return which of the last three axes is not on the canvas; the first in 3D."""
         first = self._viewer.dims.ndim - 3
         hidden = [axis - first for axis in self._viewer.dims.not_displayed if axis >= first]
         return hidden[-1] if hidden else 0
 
+    def _listen(self, layer: Layer, on: bool) -> None:
+        events = layer.events
+        reactions = ((events.name, self._on_name), (events.data, self._on_edited), (events.paint, self._on_edited))
+        for event, react in reactions:
+            (event.connect if on else event.disconnect)(react)
+
     def _release(self, layer: Layer) -> None:
         self._pair.remove(layer)
-        self.highlight.forget(layer)
-        layer.events.name.disconnect(self._on_name)
-        layer.events.data.disconnect(self._on_edited)
-        layer.events.paint.disconnect(self._on_edited)
+        self.highlight.release(layer)
+        self._listen(layer, False)
 
     def _on_name(self, event: Any = None) -> None:
-        names = [layer.name for layer in self._pair]
-        self.title.setText(" against ".join(names))
+        self.title.setText(" against ".join(layer.name for layer in self._pair))
 
     def _on_edited(self, event: Any = None) -> None:
         self.note.say(EDITED)
@@ -207,33 +183,25 @@ class Results(QWidget):
 
 
 def score_columns(layer: Labels | None) -> tuple[Column, ...]:
-    """Return the columns of the table of scores.
-
-    Args:
-        layer: whose colors the structures have; None for those of FreeSurfer.
-    """
+    """Return the columns of scores; structures have the layer's colors, or FreeSurfer's if there is none."""
     name = Column(
         "Structure",
         "Left or right, and name; bold: enters the means",
         lambda r: f"{r.mark}{r.short_name}",
         lambda r: f"{r.short_name} {r.side}",
         number=False,
-        color=lambda r: anatomy.color(r.value) if layer is None else visibility.rgb(layer, r.value),
+        color=lambda r: anatomy.color(r.value) if layer is None else rgb(layer, r.value),
         bold=lambda r: r.scored,
     )
     return (name, *_FIGURES)
 
 
 def _legend() -> str:
-    """The kinds of errors, each after a square of its color."""
+    """Return the kinds of errors, each after a square of its color."""
     from napari_synthseg.evaluation.locations import ERRORS
 
     colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in COLORS[value][:3]) for value in ERRORS}
     return " &nbsp; ".join(f'<span style="color:{colors[value]}">■</span> {name}' for value, name in ERRORS.items())
-
-
-MOST_PERCENT = 999
-"""A larger difference is only said to be larger: its digits say nothing, and there is no room for them."""
 
 
 def _percent(value: float) -> str:

@@ -21,12 +21,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel, set_tab_order
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.model_chooser import PROMPTABLE, ModelChooser
-from napari_synthseg.widgets.evaluate.layers import is_errors
+from napari_synthseg.widgets.evaluate.model import is_errors
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.input import bind_keys, release_keys
@@ -73,7 +74,7 @@ class PromptWidget(ScrolledFace):
     # The face
 
     def _build(self) -> None:
-        self.image = LayerChooser(self._viewer, Image, self, lambda layer: not is_ours(layer))
+        self.image = LayerChooser(self._viewer, Image, lambda layer: not is_ours(layer))
         self.image.setToolTip("The image to point at: a slice of a scan, a photograph, any kind of numbers.")
         self.model = ModelChooser(PROMPTABLE, self)
         self.point = QPushButton(OFF)
@@ -92,7 +93,9 @@ class PromptWidget(ScrolledFace):
         self.redo = _button("&Redo", "Do again what was taken back.")
         self.discard = _button("&Discard", "Begin this object anew.")
         self.follow = _button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
-        self.into = LayerChooser(self._viewer, Labels, self, _may_be_target, NEW, writing.is_made)
+        self.into = LayerChooser(
+            self._viewer, Labels, _may_be_target, follows=writing.is_made, fixed=[Choice(None, NEW)]
+        )
         self.into.setToolTip(
             "Where accepted objects go: a new layer, unless you choose one here. Choose a segmentation to refine its "
             "structures."

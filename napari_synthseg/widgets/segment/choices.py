@@ -1,4 +1,4 @@
-"""What *Segment brain* asks for: which scans, which model, and every option of `SegmentOptions`."""
+"""The form of *Segment brain*: scans, model, and every option of `SegmentOptions`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.networks.registry import spec_of
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
-from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.widgets._shared.controls import Message, check_box, column, listen
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
@@ -27,16 +26,13 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from napari_synthseg.widgets._shared.form import OptionsForm
-    from napari_synthseg.widgets._shared.model_chooser import ModelChooser
-
 FACE = "segment"
 NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
 USUAL = ("index", "grid", "robust", "ct", "device")
 FORGOTTEN = ("index", "ct", "fix_orientation")
-"""Options that say something about one scan: remembered, they would spoil the next one."""
+"""Options of one scan, which are not remembered."""
 PREFERRED = ("device", "threads")
-"""Options that napari's preferences have a page for: remembered for as long as the preference stays the same."""
+"""Options with a preference in napari: remembered until the preference changes."""
 
 TEXTS = {
     "index": "&Volume",
@@ -79,14 +75,14 @@ class SegmentChoices(QWidget):
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
-        self.image = LayerChooser(viewer, Image, self, _may_be_scan)
-        self.image.setToolTip(
+        tip = (
             "The scan to segment: any contrast, any resolution, with or without skull. "
             "Select several in the layer list to segment them one after another."
         )
+        self.image = LayerChooser(viewer, Image, _may_be_scan, tip=tip)
         self.model = ModelChooser()
         self.form = OptionsForm(
             SegmentOptions,
@@ -94,47 +90,30 @@ class SegmentChoices(QWidget):
             leave_out=("model", "weights"),
             texts=TEXTS,
             choices={"grid": GRIDS, "device": device_choices(), "preset": PRESETS},
-            nothing={
-                "threads": "automatic",
-                "index": "the one shown",
-                "parcellation": "none",
-                "regressor": "none",
-            },
+            nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none", "regressor": "none"},
         )
         self.robust = RobustSwitch(self.form, self.model)
-        self.replace = QCheckBox("Replace the earlier &result")
-        self.replace.setChecked(True)
-        self.replace.setToolTip(
-            "A scan's earlier result gives way to the new one, unless you edited it; otherwise both stay."
-        )
+        tip = "A scan's earlier result gives way to the new one, unless you edited it; otherwise both stay."
+        self.replace = check_box("Replace the earlier &result", tip, True)
         self.hint = Message()
-        self._build()
+        form = self.form.usual
+        form.insertRow(0, "&Image", self.image)
+        form.insertRow(1, "&Model", self.model)
+        form.insertRow(2, self.model.card)
+        form.insertRow(3, self.model.problem)
+        form.addRow(self.replace)
+        column(self.form, self.hint, parent=self, spacing=4)
         self._recall()
         self.image.changed.connect(self._on_scans_changed)
         self.image.activated.connect(self._on_picked)
-        viewer.layers.selection.events.changed.connect(self._on_scans_changed)
+        listen(self, SegmentChoices._on_scans_changed, viewer.layers.selection.events.changed)
         self.form.changed.connect(self._on_scans_changed)
         for signal in (self.model.changed, self.model.listed):
             signal.connect(self._on_scans_changed)
         self._on_scans_changed()
 
-    def _build(self) -> None:
-        form = self.form.usual
-        for row, (text, control) in enumerate((("&Image", self.image), ("&Model", self.model))):
-            label = QLabel(text)
-            label.setBuddy(control)
-            form.insertRow(row, label, control)
-        form.insertRow(2, self.model.card)
-        form.insertRow(3, self.model.problem)
-        form.addRow(self.replace)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.form)
-        layout.addWidget(self.hint)
-
     def layers(self) -> list[Layer]:
-        """The scans to segment: all that are selected in the layer list, if several are, else the chosen one."""
+        """Return the scans to segment: the selected ones if there are several, else the chosen one."""
         selected = [one for one in self._viewer.layers if one in self._viewer.layers.selection]
         scans = [one for one in selected if isinstance(one, Image) and _may_be_scan(one) and layer_problem(one) is None]
         if len(scans) > 1:
@@ -143,7 +122,7 @@ class SegmentChoices(QWidget):
         return [] if chosen is None else [chosen]
 
     def options(self) -> dict[str, Any]:
-        """The options that are chosen, all but `index` (see `index_of`).
+        """Return the chosen options but `index` (see `index_of`).
 
         Raises:
             InputError: something typed cannot be used.
@@ -151,14 +130,14 @@ class SegmentChoices(QWidget):
         return self.robust.resolved(self.form.values() | self.model.values()) | {"index": None}
 
     def index_of(self, layer: Layer) -> int | None:
-        """Which volume of a series to segment; None for a layer that is none."""
+        """Return the volume of a series to segment; None for other layers."""
         if layer.ndim != 4:
             return None
         typed = self.form.rows["index"].value()
         return shown_volume(layer, self._viewer.dims) if typed is None else min(typed, int(layer.data.shape[0]) - 1)
 
     def problem(self) -> str | None:
-        """Why nothing can be segmented, in one sentence; None if it can."""
+        """Return why nothing can be segmented, in one sentence; None if it can."""
         layers = self.layers()
         if not layers:
             return NO_SCAN
@@ -185,14 +164,12 @@ class SegmentChoices(QWidget):
         self.form.advanced.set_unfolded(bool(kept.get("advanced", False)))
 
     def _on_picked(self, row: int) -> None:
-        """A scan chosen by hand is the only one: without this, several selected ones would still count."""
+        """Select only the scan that was chosen by hand, since all selected ones are segmented."""
         layer = self.image.layer()
         if layer is not None:
             self._viewer.layers.selection.select_only(layer)
 
     def _on_scans_changed(self, event: object = None) -> None:
-        if not isalive(self):  # Qt has deleted the widget; Python has not yet
-            return
         layers = self.layers()
         series = [int(one.data.shape[0]) for one in layers if layer_problem(one) is None and one.ndim == 4]
         index = self.form.rows["index"]
@@ -203,7 +180,7 @@ class SegmentChoices(QWidget):
         self.changed.emit()
 
     def _notes(self, layers: list[Layer]) -> str:
-        """What the user should know before layers are segmented."""
+        """Return remarks on layers before they are segmented."""
         notes = [note for note in (self.robust.note(),) if note]
         if len(layers) > 1:
             notes.append(f"The {len(layers)} selected scans are segmented one after another.")
@@ -226,7 +203,7 @@ def _spacing(layer: Layer) -> list[float]:
 
 
 def _preferred(name: str) -> Any:
-    """The value of a preference, as the option has it: 0 threads are as many as torch chooses."""
+    """Return a preference as a value of its option: 0 threads are None."""
     return (preference("threads", 0) or None) if name == "threads" else preference(name, "auto")
 
 
@@ -237,12 +214,7 @@ NONE_FOUND = (
 
 
 class RobustSwitch(QObject):
-    """Keeps the switch, and what only robust networks have, enabled while there are robust weights.
-
-    Args:
-        form: has controls for `robust` and `tissues`.
-        model: lists the weights that there are.
-    """
+    """Keeps the options `robust` and `tissues` of a form enabled while the model chooser lists robust weights."""
 
     def __init__(self, form: OptionsForm, model: ModelChooser) -> None:
         super().__init__(form)
@@ -254,7 +226,7 @@ class RobustSwitch(QObject):
         self._show_state()
 
     def card(self) -> dict[str, Any] | None:
-        """The robust network that is to be used: the chosen model, or the first there is if the switch is on."""
+        """Return the card of the robust network to use: the chosen model, or the first one if the switch is on."""
         chosen = self._model.chosen
         if chosen is not None and spec_of(chosen).tissues:
             return chosen
@@ -262,7 +234,7 @@ class RobustSwitch(QObject):
         return found[0] if found and self._form.rows["robust"].value() else None
 
     def resolved(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Options that name the network they mean, so that a record says what ran."""
+        """Return options that name their network, for the record."""
         card = self.card()
         if card is None:
             return values | {"robust": False, "tissues": False}
@@ -271,7 +243,7 @@ class RobustSwitch(QObject):
         return values | self._model.values_of(card)
 
     def note(self) -> str:
-        """A sentence where the switch overrules the chosen model; empty otherwise."""
+        """Return a sentence if the switch overrules the chosen model, else an empty one."""
         card, chosen = self.card(), self._model.chosen
         if card is None or chosen is None or card is chosen:
             return ""
@@ -280,7 +252,7 @@ class RobustSwitch(QObject):
         return f"Robust: {card['name']} segments, not {chosen['name']}.{more}"
 
     def _found(self) -> list[dict[str, Any]]:
-        """Cards of all robust networks, in the order in which `catalogue.find_robust` takes them, then others."""
+        """Return the cards of all robust networks, in the order of `catalogue.find_robust`, then others."""
         order = {name: number for number, name in enumerate(catalogue.ROBUST)}
         cards = [card for card in self._model.cards if spec_of(card).tissues]
         return sorted(cards, key=lambda card: order.get(Path(card["path"]).stem, len(order)))

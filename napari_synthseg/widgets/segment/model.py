@@ -1,4 +1,4 @@
-"""What *Segment brain* runs in its thread, and the layers that come of it. No Qt here."""
+"""Qt-free model of *Segment brain*: the job of its thread, and the layers of results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_synthseg.widgets.layers.geometry import (
     volume_to_layer,
     world_matrix,
 )
-from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs
+from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,27 +44,17 @@ LOCKED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run.
-
-    Attributes:
-        segmentation: what came of it.
-        array: its labels in the order of the input layer's axes.
-        on_input: whether they lie on the scan's own voxels.
-    """
+    """A finished run."""
 
     segmentation: Segmentation
     array: np.ndarray
+    """(S, A, R) labels in the order of the input layer's axes."""
     on_input: bool
+    """Whether they have the scan's own voxels."""
 
 
 def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Progress, None, Segmentation]:
-    """The pipeline of `napari_synthseg.inference`; torch is imported here, in the thread that runs it.
-
-    Args:
-        volume: the scan.
-        name: what messages call it.
-        **options: fields of `SegmentOptions`.
-    """
+    """Run the pipeline of `napari_synthseg.inference` with fields of `SegmentOptions`; torch is imported here."""
     yield Progress("Loading the program")
     from napari_synthseg.inference.pipeline import segment_steps
 
@@ -96,13 +86,13 @@ def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Gene
 def outcome_to_layer(
     outcome: Outcome, image: Layer, *, index: int | None = None, geometry: dict[str, Any] | None = None
 ) -> Labels:
-    """A Labels layer of the result: on the image's own grid and geometry, or on its own if the grid is another.
+    """Return a Labels layer of the result: with the image's geometry, or its own if the grid is another.
 
     Args:
         outcome: of the run.
         image: the layer that was segmented.
-        index: of the volume, where the layer is a series.
-        geometry: what `copied_geometry` gave, if the layer's data is no longer what was segmented.
+        index: of the volume, if the layer is a series.
+        geometry: from `copied_geometry`, if the layer's data was replaced since.
     """
     kwargs = _result_kwargs(outcome, image, index, geometry)
     layer = Labels(name=result_name(image, index), **kwargs)
@@ -112,7 +102,7 @@ def outcome_to_layer(
 
 
 def replace_result(layer: Labels, outcome: Outcome, image: Layer, *, index: int | None = None) -> None:
-    """Give an earlier result's layer the data of a new one; its name, place in the list and visibility stay."""
+    """Give an earlier result's layer new data; its name, place in the list and visibility stay."""
     kwargs = _result_kwargs(outcome, image, index, None)
     kwargs.pop("opacity")
     for name in ("data", *LOCKED, "axis_labels", "colormap", "features"):
@@ -121,7 +111,7 @@ def replace_result(layer: Labels, outcome: Outcome, image: Layer, *, index: int 
 
 
 def result_name(image: Layer, index: int | None = None) -> str:
-    """The name of a result: its scan's, and which volume of a series."""
+    """Return the name of a result."""
     return f"{image.name} segmentation" if index is None else f"{image.name} volume {index} segmentation"
 
 
@@ -129,8 +119,8 @@ def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]
     """Link the transforms of a result to those of its scan, so that one moves with the other (napari's layer links).
 
     Returns:
-        What is linked: everything, or for a result on its own grid only the affine, which napari changes when a layer
-        is moved by hand. Nothing where the two have other dimensions (a series) or other affines.
+        Names of the linked attributes: all, or for a result on its own grid only the affine, which napari changes when
+        a layer is moved by hand. None if the two differ in dimensions (a series) or affines.
     """
     if image.ndim != result.ndim:
         return ()
@@ -142,7 +132,7 @@ def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]
 
 
 def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = None) -> Labels | None:
-    """The newest result of a scan (and volume) among layers."""
+    """Return the newest result of a scan (and volume) among layers."""
     source = source_of(image, index)
     for layer in reversed(list(layers)):
         if isinstance(layer, Labels) and _kept(layer).get("source") == source:
@@ -151,23 +141,23 @@ def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = No
 
 
 def is_result(layer: Layer) -> bool:
-    """Whether a layer came of a run in this window."""
+    """Tell whether a layer is the result of a run in this window."""
     return "source" in _kept(layer)
 
 
 def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int | None]:
-    """The layer that a result was made from, if it is still there, and which volume of it."""
+    """Return the scan of a result, if it is still open, and the index of its volume."""
     name, index = _kept(result).get("source", ("", None))
     return next((layer for layer in layers if str(layer.unique_id) == name), None), index
 
 
 def was_edited(layer: Labels) -> bool:
-    """Whether the labels of a result were changed since it was made."""
+    """Tell whether the labels of a result were edited."""
     return _kept(layer).get("checksum") != checksum(np.asarray(layer.data))
 
 
 def options_of(result: Layer) -> dict[str, Any]:
-    """The options that a result was made with, as far as its record says."""
+    """Return the options in the record of a result."""
     recorded: Mapping[str, Any] = (_kept(result).get("record") or {}).get("options") or {}
     options = {one.name: recorded[one.name] for one in fields(SegmentOptions) if one.name in recorded}
     if options.get("weights"):
@@ -194,14 +184,12 @@ def _result_kwargs(
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
-    from napari_synthseg.widgets.layers.labels_layer import renamed
-
     looks = renamed(looks, getattr(result, "names", {}))
     return {"data": array, **geometry, "metadata": metadata, **looks}
 
 
 def shown_labels(outcome: Outcome, labels: Volume) -> np.ndarray:
-    """The (S, A, R) array that shows labels on the grid of a run's result: in the input layer's axes if it is that."""
+    """Return the (S, A, R) array of labels for a layer on the grid of a run's result."""
     return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
 
@@ -214,32 +202,24 @@ def _kept(layer: Layer) -> Mapping[str, Any]:
 
 
 def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
-    """How what was made from a layer, or from one volume of it, knows what it is of."""
+    """Return the mark of results of a layer, or of one volume of it."""
     return str(image.unique_id), index
 
 
 def checksum(array: np.ndarray) -> int:
-    """Of labels as they were made, by which an edit is told."""
+    """Return a checksum of labels, which changes with edits."""
     return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
 
 
 OF = "tissues of"
-"""What a map's metadata says its scan under."""
+"""Key in a map's metadata for its scan."""
 TITLES = {S1: "tissues (S1)", DENOISED: "tissues (denoised)"}
 
 
 def show_tissues(
     viewer: ViewerModel, outcome: Outcome, image: Layer, result: Labels, index: int | None
 ) -> list[Labels]:
-    """Add the tissue maps of a run, hidden, below its result, which stays the active layer.
-
-    Args:
-        viewer: gets the layers.
-        outcome: of the run.
-        image: what was segmented.
-        result: the layer of its labels.
-        index: of the volume, where the image is a series.
-    """
+    """Add the tissue maps of a run, hidden, below its result, which stays the active layer."""
     added = []
     for name, volume in outcome.segmentation.tissues.items():
         layer = tissue_layer(shown_labels(outcome, volume), name, image, result, index)
@@ -251,7 +231,7 @@ def show_tissues(
 
 
 def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None:
-    """Take the maps of an earlier run away, but for those that were edited."""
+    """Remove the maps of an earlier run unless they were edited."""
     for layer in list(viewer.layers):
         of = layer.metadata.get(METADATA_KEY, {}).get(OF)
         if of == source_of(image, index) and isinstance(layer, Labels) and not was_edited(layer):
@@ -259,17 +239,7 @@ def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None
 
 
 def tissue_layer(array: np.ndarray, name: str, image: Layer, result: Labels, index: int | None) -> Labels:
-    """A layer of one map, lying where the result lies; the classes have their names, colours and volumes.
-
-    Args:
-        array: (S, A, R) tissue classes.
-        name: of the map, one of `TISSUE_MAPS`.
-        image: what was segmented.
-        result: the layer of its labels.
-        index: of the volume, where the image is a series.
-    """
-    from napari_synthseg.widgets.layers.labels_layer import renamed
-
+    """Return a layer of one of `TISSUE_MAPS`, (S, A, R), on its result, with names, colors and volumes of classes."""
     array = labels_array(array)
     geometry = copied_geometry(result)
     about = {OF: source_of(image, index), "checksum": checksum(array)}

@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, shown_volume
@@ -38,7 +39,7 @@ KEPT = 3
 
 
 def structure_name(value: int, result: Layer | None = None) -> str:
-    """What the probability of a value is the probability of: what its result calls it, where that is known."""
+    """Return the name of a structure as its result calls it, else FreeSurfer's."""
     features = getattr(result, "features", None)
     if features is not None and {"index", "name"} <= set(features.columns):
         named = dict(zip(features["index"], features["name"], strict=True))
@@ -48,7 +49,7 @@ def structure_name(value: int, result: Layer | None = None) -> str:
 
 
 def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress, None, np.ndarray]:
-    """The probability of one structure, (S, A, R) float32 on the labels' grid.
+    """Compute the probability of one structure, (S, A, R) float32 on the labels' grid.
 
     Raises:
         ValueError: the network does not predict this value.
@@ -58,13 +59,13 @@ def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress,
 
 
 def probability_layer(array: np.ndarray, value: int, result: Layer) -> Image:
-    """A layer of one structure's probability, lying on its result."""
+    """Return a layer of one structure's probability on its result."""
     geometry = _geometry(result)
     return Image(array, name=f"{_scan_name(result)} {structure_name(value, result)} probability", **geometry, **_look())
 
 
 def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
-    """A 4D layer of all structures' probabilities, first axis by channel; each is made when it is first shown."""
+    """Return a 4D layer of all structures' probabilities, computed when first shown; the first axis is the channel."""
     import dask
     import dask.array as da
 
@@ -89,12 +90,12 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
 
 
 def is_probability(layer: Layer) -> bool:
-    """Whether a layer shows probabilities, and is no scan."""
+    """Tell whether a layer shows probabilities, and is no scan."""
     return bool(layer.metadata.get(METADATA_KEY, {}).get("probability"))
 
 
 def stack_name(scan: str, layer: Layer, step: int) -> str:
-    """The name of a stack of probabilities while one of them is shown."""
+    """Return the name of a stack of probabilities while one of them is shown."""
     names = layer.metadata["structures"]
     return f"{scan}{STACK}{names[min(max(step, 0), len(names) - 1)]}"
 
@@ -118,12 +119,13 @@ def _matrix(affine: Any) -> np.ndarray:
 
 
 def _widened(matrix: np.ndarray, size: int) -> np.ndarray:
-    """A matrix with an axis of its own put before the others."""
+    """Return a matrix with another axis before the others."""
     out = np.eye(size)
     out[1:, 1:] = matrix
     return out
 
 
+DOING = "Showing the probability"
 ALL = -1
 """Asks for the probabilities of all structures."""
 RESULTS_KEPT = 3
@@ -148,16 +150,14 @@ class Probabilities(QObject):
         self._asked: tuple[Layer, int] | None = None
         self.job = Job(self)
         self.job.returned.connect(self._on_returned)
-        self.job.failed.connect(lambda error: self.said.emit(complain(error, "Showing the probability")))
-        viewer.dims.events.current_step.connect(self._name_stacks)
+        self.job.failed.connect(lambda error: self.said.emit(complain(error, DOING)))
+        listen(self, Probabilities._name_stacks, viewer.dims.events.current_step)
 
     def keep(self, result: Layer, posteriors: Posteriors | None) -> None:
-        """Remember the posteriors of a result, or that an earlier result's are no longer those of its labels."""
-        if posteriors is None:
-            self._kept.pop(result, None)
-            return
+        """Remember the posteriors of a result; None forgets earlier ones."""
         self._kept.pop(result, None)
-        self._kept[result] = posteriors
+        if posteriors is not None:
+            self._kept[result] = posteriors
         for oldest in list(self._kept)[:-RESULTS_KEPT]:
             del self._kept[oldest]
 
@@ -172,15 +172,11 @@ class Probabilities(QObject):
             return
         scan, index = scan_of(self._viewer.layers, result)
         if scan is None:
-            self.said.emit(
-                complain(
-                    InputError(
-                        f'The probabilities of "{result.name}" were not kept and its scan is closed; open the scan and '
-                        'segment it with "Keep posteriors".'
-                    ),
-                    "Showing the probability",
-                )
+            sentence = (
+                f'The probabilities of "{result.name}" were not kept and its scan is closed; open the scan and '
+                'segment it with "Keep posteriors".'
             )
+            self.said.emit(complain(InputError(sentence), DOING))
             return
         options = {**options_of(result), "posteriors": True, "index": index}
         self._segment(Run(scan, options, index, wanted=(result, value)))
@@ -212,7 +208,7 @@ class Probabilities(QObject):
             self._viewer.add_layer(probability_layer(array, asked[1], asked[0]))
 
     def _name_stacks(self, event: object = None) -> None:
-        """A stack is named after the structure that is shown."""
+        """Name stacks after the structure that is shown."""
         for layer in self._stacks:
             scan, ours, _ = layer.name.rpartition(STACK)
             if ours and layer in self._viewer.layers:  # a name that the user gave stays

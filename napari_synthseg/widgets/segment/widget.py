@@ -6,21 +6,11 @@ from typing import Any
 
 import napari
 from napari.layers import Image, Labels
-from qtpy.compat import isalive
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QShortcut,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import so_far
-from napari_synthseg.widgets._shared.controls import Message, set_tab_order
+from napari_synthseg.widgets._shared.controls import Message, ProgressRow, button, column, listen, set_tab_order
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.segment.choices import SegmentChoices
@@ -39,7 +29,7 @@ from napari_synthseg.widgets.segment.model import (
     was_edited,
 )
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
-from napari_synthseg.widgets.segment.queue import DONE, QueueList, Run, SegmentQueue, open_runs
+from napari_synthseg.widgets.segment.queue import DONE, STOPPING, QueueList, Run, SegmentQueue
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.view.commands import bind_keys
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
@@ -68,67 +58,40 @@ class SegmentWidget(ScrolledFace):
         self._build()
         self.queue.progressed.connect(self._on_progress)
         self.queue.finished.connect(self._on_finished)
-        self.queue.failed.connect(self._on_failed)
-        self.queue.stopped.connect(self._on_stopped)
+        self.queue.failed.connect(lambda run, error: self.status.say(complain(error, DOING)))
+        self.queue.stopped.connect(lambda run: self.status.say("Stopped; nothing was added."))
         self.queue.changed.connect(self._show_state)
-        self.probabilities.said.connect(self._say)
-        self._viewer.layers.events.removed.connect(self._on_layer_removed)
-        self._viewer.layers.selection.events.active.connect(self._on_active_changed)
+        self.probabilities.said.connect(self.status.say)
+        listen(self, SegmentWidget._on_layer_removed, napari_viewer.layers.events.removed)
+        listen(self, SegmentWidget._on_active_changed, napari_viewer.layers.selection.events.active)
         self._show_state()
         self._on_active_changed()
 
     def _build(self) -> None:
-        self.choices = SegmentChoices(self._viewer, self)
+        self.choices = SegmentChoices(self._viewer)
         self.choices.changed.connect(self._show_state)
-        self.image, self.model, self.device = (
-            self.choices.image,
-            self.choices.model,
-            self.choices.form.controls["device"],
-        )
-        self.hint = self.choices.hint
-        self.run = QPushButton(RUN)
-        self.run.setToolTip("Segment the chosen scan, or all that are selected; each result is a Labels layer.")
-        self.run.clicked.connect(self._on_run)
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
-        self.cancel = QPushButton("&Cancel")
-        self.cancel.setToolTip("Stop; nothing half-made is added to the viewer. The Escape key does the same.")
-        self.cancel.clicked.connect(self.queue.stop_all)
-        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
-        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        escape.activated.connect(self.queue.stop_all)
-        running = QHBoxLayout()
-        running.addWidget(self.progress, 1)
-        running.addWidget(self.cancel)
+        self.image, self.model, self.hint = self.choices.image, self.choices.model, self.choices.hint
+        self.device = self.choices.form.controls["device"]
+        tip = "Segment the chosen scan, or all that are selected; each result is a Labels layer."
+        self.run = button(RUN, tip, lambda: self._on_run())
+        self._progress = ProgressRow(self, self.queue.stop_all, "Stop; nothing half-made is added to the viewer.")
+        self.progress, self.cancel = self._progress.bar, self._progress.cancel
         self.status = Message(lines=1)
         self.list = QueueList(self.queue)
-        self.volumes = VolumesPanel(self._viewer, self)
+        self.volumes = VolumesPanel(self._viewer)
         self.volumes.probability_requested.connect(self._on_probability)
-        self.posteriors = QPushButton("All &posteriors as a layer")
-        self.posteriors.setToolTip(
+        self.posteriors = button(
+            "All &posteriors as a layer",
             "Add a 4D layer of the network's probabilities, one structure after the other along its first axis. "
-            'If "Keep posteriors" was off, the scan is segmented once more to get them.'
+            'If "Keep posteriors" was off, the scan is segmented once more to get them.',
+            lambda: self._on_probability(ALL),
         )
-        self.posteriors.clicked.connect(lambda: self._on_probability(ALL))
         self.view = ViewBar(self._viewer, self)
-
         inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addWidget(self.choices)
-        layout.addWidget(self.run)
-        layout.addLayout(running)
-        for part in (self.list, self.status):
-            layout.addWidget(part)
-        layout.addWidget(self.volumes, 100)
-        layout.addWidget(self.posteriors)
-        layout.addWidget(self.view)
-        layout.addStretch(1)  # only of weight while there is no table
+        above = (self.choices, self.run, self._progress, self.list, self.status)
+        column(*above, (self.volumes, 100), self.posteriors, self.view, None, parent=inner, margin=6)
         self.show_inside(inner)
         set_tab_order(inner)
-        self.list.rebuilt.connect(lambda: set_tab_order(inner))
-
-    # What the user does
 
     def _on_run(self) -> None:
         if self.queue.busy or self.choices.problem() is not None:
@@ -143,9 +106,9 @@ class SegmentWidget(ScrolledFace):
         self.queue.add(runs)
 
     def _start_one(self, run: Run) -> None:
-        """A run that something else than the button asks for; one at a time."""
+        """Start a run for probabilities, one at a time."""
         if self.queue.busy:
-            self._say("A scan is being segmented; ask again when that is done.")
+            self.status.say("A scan is being segmented; ask again when that is done.")
             return
         self.queue.add([run])
 
@@ -154,61 +117,53 @@ class SegmentWidget(ScrolledFace):
             self.probabilities.request(self.volumes.layer, value)
 
     def _on_layer_removed(self, event: Any) -> None:
-        if not isalive(self):  # Qt has deleted the widget; Python has not yet
-            return
         self.volumes.forget(event.value)
         self.probabilities.forget(event.value)
         self.queue.stop_layer(event.value)
         self._show_state()
 
     def _on_active_changed(self, event: Any = None) -> None:
-        if not isalive(self):
-            return
         active = self._viewer.layers.selection.active
-        if (
-            isinstance(active, Image)
-            and not self.queue.busy
-            and all(run.layer is not active for run in self.queue.runs)
-        ):
-            self._say("")  # what was said was about other scans
+        others = all(run.layer is not active for run in self.queue.runs)
+        if isinstance(active, Image) and others and not self.queue.busy:
+            self.status.say("")  # the message was about other scans
         if isinstance(active, Labels):
             self.volumes.show_layer(active)
             self._show_state()
 
-    # What the queue says
-
     def _on_progress(self, run: Run, report: Progress) -> None:
-        self.progress.setRange(0, report.total)
-        self.progress.setValue(report.done)
+        self._progress.show_report(report)
         name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
-        self._say(f"{name}{so_far(report, run.elapsed)}")
+        self.status.say(f"{name}{so_far(report, run.elapsed)}")
 
     def _on_finished(self, run: Run, outcome: Outcome) -> None:
         image, segmentation = run.layer, outcome.segmentation
         if image not in self._viewer.layers:
             return
         if run.wanted is not None:
-            self._say("")
+            self.status.say("")
             self.probabilities.arrived(run.wanted, segmentation.posteriors)
             return
         result, remark = self._place(run, outcome)
-        if run.options.get("tissues"):
-            self._place_tissues(run, outcome, result)
+        if run.options.get("tissues"):  # of a robust network's inner networks; they move with the scan too
+            for layer in show_tissues(self._viewer, outcome, image, result, run.index):
+                if not run.geometry:
+                    lock_to(image, layer, self._viewer)
         self.probabilities.keep(result, segmentation.posteriors)
         self._hide_others(run)
         self.volumes.show_layer(result)
-        self._say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
+        self.status.say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
 
     def _place(self, run: Run, outcome: Outcome) -> tuple[Labels, str]:
-        """Add the result, or let it replace the earlier one; and what there is to say about it."""
+        """Add the result, or let it replace the earlier one; return its layer and a remark."""
         image, remark = run.layer, ""
         earlier = earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
         if run.geometry:
-            remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to what it was.'
+            remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to the data before.'
         elif earlier is not None and was_edited(earlier):
             remark = f'"{earlier.name}" was edited, so it stays.'
         elif earlier is not None:
-            self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan does not follow what comes now
+            self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan stays while the result moves
             replace_result(earlier, outcome, image, index=run.index)
             remove_tissues(self._viewer, image, run.index)
             lock_to(image, earlier, self._viewer)
@@ -231,37 +186,18 @@ class SegmentWidget(ScrolledFace):
         if len(self.queue.runs) > 1:
             last.layer.visible = True
 
-    def _place_tissues(self, run: Run, outcome: Outcome, result: Labels) -> None:
-        """Add the maps of a robust network's inner networks, which move with the scan as the result does."""
-        for layer in show_tissues(self._viewer, outcome, run.layer, result, run.index):
-            if not run.geometry:
-                lock_to(run.layer, layer, self._viewer)
-
-    def _on_failed(self, run: Run, error: Exception) -> None:
-        self._say(complain(error, DOING))
-
-    def _on_stopped(self, run: Run) -> None:
-        self._say("Stopped; nothing was added.")
-
-    # Helpers
-
-    def _say(self, text: str) -> None:
-        self.status.say(text)
-
     def _show_state(self) -> None:
         """Enable what can be used now; sum up a queue that has ended."""
         busy = self.queue.busy
-        if busy and self.progress.isHidden():
-            self.progress.setRange(0, 0)
-            self._say("Starting")
-        for part in (self.progress, self.cancel):
-            part.setVisible(busy)
+        if busy and self._progress.isHidden():
+            self.status.say("Starting")
+        self._progress.set_running(busy)
         current = self.queue.current
-        stopping = busy and open_runs(self.queue) == 1 and current is not None and current.state == "stopping"
+        stopping = self.queue.open == 1 and current is not None and current.state == STOPPING
         self.cancel.setEnabled(busy and not stopping)
-        self.cancel.setText("&Cancel all" if open_runs(self.queue) > 1 else "&Cancel")
+        self.cancel.setText("&Cancel all" if self.queue.open > 1 else "&Cancel")
         if stopping:
-            self._say("Stopping…")
+            self.status.say("Stopping…")
         if not busy:
             self._bring_table_back()
         self.choices.setEnabled(not busy)
@@ -275,7 +211,7 @@ class SegmentWidget(ScrolledFace):
             self._sum_up()
 
     def _set_table_aside(self, runs: list[Run]) -> None:
-        """Labels that are none of these scans' are not taken for the result that is coming: their table goes."""
+        """Hide the table of other labels, which could be taken for the coming result."""
         shown = self.volumes.layer
         earlier = [earlier_result(self._viewer.layers, run.layer, run.index) for run in runs]
         if shown is not None and shown not in earlier:
@@ -283,19 +219,19 @@ class SegmentWidget(ScrolledFace):
             self.volumes.forget(shown)
 
     def _bring_table_back(self) -> None:
-        """The table of before, where no result came."""
+        """Show the table of before, if no result came."""
         aside, self._aside = self._aside, None
         if aside is not None and self.volumes.layer is None and aside in self._viewer.layers:
             self.volumes.show_layer(aside)
 
     def _sum_up(self) -> None:
-        """How a queue ended; what failed says why in its row's tooltip and in its notification."""
+        """Say how a queue ended; failures are explained by tooltips and notifications."""
         done = sum(run.state == DONE for run in self.queue.runs)
         warned = sum(bool(run.warnings) for run in self.queue.runs)
         note = f" {warned} with warnings: select a result to see them above its table." if warned else ""
         poor = ", ".join(run.layer.name for run in self.queue.runs if run.poor)
         failed = f" Probably failed: {poor}." if poor else ""
-        self._say(f"{done} of {len(self.queue.runs)} scans segmented.{failed}{note}")
+        self.status.say(f"{done} of {len(self.queue.runs)} scans segmented.{failed}{note}")
 
     def showEvent(self, event: Any) -> None:
         """Look for new weights whenever the widget is opened."""

@@ -30,6 +30,7 @@ PLAIN = {
     "stop": "Stopping the run",
 }
 """Actions that are one call of `training.runs`, and the beginning of a sentence about each."""
+PLACES = {"prompt": "can be chosen in Prompt", "segmenter": "can be chosen in Segment brain"}
 
 
 class Commands(QObject):
@@ -38,7 +39,7 @@ class Commands(QObject):
     failed = Signal(str)  # a sentence
     changed = Signal()  # one has begun or ended
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._jobs: list[Job] = []
 
@@ -48,8 +49,8 @@ class Commands(QObject):
         return bool(self._jobs)
 
     def do(
-        self, doing: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], None] | None = None
-    ) -> Job:
+        self, doing: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], Any] | None = None
+    ) -> None:
         """Call a plain function in a thread.
 
         Args:
@@ -58,16 +59,21 @@ class Commands(QObject):
             args: of the function.
             then: called on the main thread with the function's result.
         """
-        return self.drive(doing, _as_job, doing, function, args, then=then)
+
+        def job() -> Generator[Progress, None, Any]:
+            yield Progress(doing)
+            return function(*args)
+
+        self.drive(doing, job, then=then)
 
     def drive(
         self,
         doing: str,
         job: Callable[..., Generator[Progress, None, Any]],
         *args: Any,
-        then: Callable[[Any], None] | None = None,
+        then: Callable[[Any], Any] | None = None,
         title: str = "",
-    ) -> Job:
+    ) -> None:
         """Run a job in a thread; see `do`. With a title it has a line in napari's activity bar."""
         one = Job(self)
         self._jobs.append(one)
@@ -91,17 +97,11 @@ class Commands(QObject):
         one.stopped.connect(end)
         one.start(title, job, *args)
         self.changed.emit()
-        return one
 
     def stop_all(self) -> None:
         """Stop all jobs."""
         for one in list(self._jobs):
             one.stop()
-
-
-def _as_job(doing: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Generator[Progress, None, Any]:
-    yield Progress(doing)
-    return function(*args)
 
 
 class RunActions(QObject):
@@ -121,20 +121,13 @@ class RunActions(QObject):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._parent = parent
-        self.commands = Commands(self)
-        self.starting = Commands(self)
-        self.here = Commands(self)
+        self.commands, self.starting, self.here = Commands(self), Commands(self), Commands(self)
         self.dialog: QInputDialog | QMessageBox | None = None
         for commands in (self.commands, self.starting):
             commands.changed.connect(self.changed)
         self.commands.failed.connect(self.said)
         self.here.failed.connect(self.said)
         self.starting.failed.connect(self.refused)
-
-    @property
-    def busy(self) -> bool:
-        """Whether an action is under way."""
-        return self.commands.busy
 
     def act(self, action: str, run: Path) -> None:
         """Carry out the action of a button, named in `run_page`."""
@@ -145,20 +138,16 @@ class RunActions(QObject):
             getattr(self, action)(run)
 
     def start(self, request: Request) -> None:
-        """Create a run and start it."""
+        """Create a run and start it, in a thread of this process if the request asks for that."""
 
         def made(run: Path) -> None:
             self.made.emit(run)
             if request.here:
-                self.train_here(run)
+                self.here.drive("Training", runs.train_run, run, title=f"Train {run.name}")
             else:
                 self.act("launch", run)
 
         self.starting.drive("Starting the run", make_run, request, then=made)
-
-    def train_here(self, run: Path) -> None:
-        """Start or resume a run in a thread of this process."""
-        self.here.drive("Training", runs.train_run, run, title=f"Train {run.name}")
 
     def request_pictures(self, run: Path, every: int | None) -> None:
         """Ask a run for pictures every few steps, or for no more."""
@@ -167,13 +156,25 @@ class RunActions(QObject):
     def use(self, run: Path) -> None:
         """Export weights to the folder where Segment brain and Prompt find them; asks first if they score badly."""
 
-        def asked(doubts: str) -> None:
-            if doubts:
-                self._ask("Use weights", f"Use the weights of {run.name}?", doubts, "&Use", lambda: self._use(run))
-            else:
-                self._use(run)
+        def use() -> None:
+            use_folders()
+            self.said.emit("Writing the weights…")
+            self.commands.do("Exporting weights of the run", runs.use, run, then=used)
 
-        self.commands.do("Reading the run", doubts_about, run, then=asked)
+        def used(path: Path) -> None:
+            NEWS.made.emit(str(path))
+            card = {**catalogue.read_card(path), "path": str(path)}
+            place = PLACES.get(spec_of(card).role, "can be given to another training to start from")
+            self.said.emit(f"{path.stem} {place} now.")
+            self.used.emit(card)
+
+        def read(doubts: str) -> None:
+            if doubts:
+                self._ask("Use weights", f"Use the weights of {run.name}?", doubts, "&Use", use)
+            else:
+                use()
+
+        self.commands.do("Reading the run", doubts_about, run, then=read)
 
     def duplicate(self, run: Path) -> None:
         """Fill the form with a run's options."""
@@ -193,9 +194,8 @@ class RunActions(QObject):
         """Delete a run after asking."""
         question = f"Delete {run.name} with all its checkpoints?"
         why = "Weights exported from it stay. This cannot be undone."
-        self._ask(
-            "Delete run", question, why, "&Delete", lambda: self.commands.do("Deleting the run", runs.delete, run)
-        )
+        delete = lambda: self.commands.do("Deleting the run", runs.delete, run)  # noqa: E731
+        self._ask("Delete run", question, why, "&Delete", delete)
 
     def longer(self, run: Path) -> None:
         """Train a finished run for more steps, after asking how many."""
@@ -208,14 +208,16 @@ class RunActions(QObject):
             dialog.setLabelText(f"Steps in all (so far {total:,}):")
             dialog.setIntRange(total + 1, MAX_STEPS)
             dialog.setIntValue(2 * total)
-            dialog.intValueSelected.connect(lambda steps: self._train_longer(run, config, steps))
+            dialog.intValueSelected.connect(
+                lambda steps: self.commands.do("Training longer", longer, scaled(config.options, config.stages, steps))
+            )
             self._open(dialog)
 
-        self.commands.do("Reading the run", runs.read_config, run, then=read)
+        def longer(changes: dict[str, int]) -> None:
+            runs.change(run, **changes)
+            runs.launch(run)
 
-    def close_down(self) -> None:
-        """Stop training in this process, with a checkpoint; other processes continue."""
-        self.here.stop_all()
+        self.commands.do("Reading the run", runs.read_config, run, then=read)
 
     def _ask(self, title: str, question: str, why: str, yes: str, then: Callable[[], Any]) -> None:
         """Open a dialog whose default is to cancel."""
@@ -224,41 +226,12 @@ class RunActions(QObject):
         box.setWindowTitle(title)
         box.setText(question)
         box.setInformativeText(why)
-        button = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
+        accept = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(lambda clicked: then() if clicked is button else None)
+        box.buttonClicked.connect(lambda clicked: then() if clicked is accept else None)
         self._open(box)
 
     def _open(self, dialog: QInputDialog | QMessageBox) -> None:
         self.dialog = dialog
         dialog.finished.connect(lambda _: dialog.deleteLater())
         dialog.open()
-
-    def _use(self, run: Path) -> None:
-        use_folders()
-
-        def used(path: Path) -> None:
-            NEWS.made.emit(str(path))
-            card = {**catalogue.read_card(path), "path": str(path)}
-            self.said.emit(f"{path.stem} {_place(card)} now.")
-            self.used.emit(card)
-
-        self.said.emit("Writing the weights…")
-        self.commands.do("Exporting weights of the run", runs.use, run, then=used)
-
-    def _train_longer(self, run: Path, config: Any, steps: int) -> None:
-        changes = scaled(config.options, config.stages, steps)
-
-        def longer() -> None:
-            runs.change(run, **changes)
-            runs.launch(run)
-
-        self.commands.do("Training longer", longer)
-
-
-def _place(card: dict[str, Any]) -> str:
-    """Return where weights can be used."""
-    role = spec_of(card).role
-    if role == "prompt":
-        return "can be chosen in Prompt"
-    return "can be chosen in Segment brain" if role == "segmenter" else "can be given to another training to start from"

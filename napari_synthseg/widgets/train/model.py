@@ -116,11 +116,7 @@ def file_name(text: str) -> str:
 
 
 def gpus() -> dict[str, str]:
-    """Ask the driver for the NVIDIA GPUs, without torch.
-
-    Returns:
-        Names by device, such as {"cuda:0": "NVIDIA H200"}; empty if there are none.
-    """
+    """Ask the driver, without torch, for the names of NVIDIA GPUs by device, such as {"cuda:0": "NVIDIA H200"}."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return {}
@@ -142,6 +138,7 @@ def parse_gpus(text: str) -> dict[str, str]:
 SMOOTH = 0.02
 """Fraction of a curve over which it is smoothed."""
 Series = tuple[np.ndarray, np.ndarray]
+"""Steps and values."""
 
 
 @dataclass(frozen=True)
@@ -156,37 +153,47 @@ class Listed:
 
 @dataclass(frozen=True)
 class Detail:
-    """Figures of the run that is followed.
-
-    Attributes:
-        run: its folder.
-        stages: steps of each stage, in order.
-        series: steps and values, by stage and figure.
-        figures: the newest of each figure.
-        dice: the newest of each structure.
-        validations: changes with every validation that is added or dropped.
-        history: by structure, steps counted over all stages and Dice.
-    """
+    """Figures of the run that is followed."""
 
     run: Path
     stages: dict[str, int]
+    """Steps of each stage, in order."""
     series: dict[str, dict[str, Series]]
+    """By stage and figure."""
     figures: dict[str, float]
+    """The newest of each figure."""
     dice: dict[str, float]
+    """The newest of each structure."""
     validations: int
+    """Changes with every validation that is added or dropped."""
     history: dict[str, Series] = field(default_factory=dict)
+    """Dice by structure, with steps counted over all stages."""
 
     def offset(self, stage: str) -> int:
         """Return the steps of all stages before one."""
         names = list(self.stages)
         return sum(self.stages[one] for one in names[: names.index(stage)]) if stage in names else 0
 
+    def curves(self, figure: str) -> dict[str, Series]:
+        """Return a figure by stage, with steps counted over all stages."""
+        found = {stage: one[figure] for stage, one in self.series.items() if figure in one and len(one[figure][0])}
+        return {stage: (x + self.offset(stage), y) for stage, (x, y) in found.items()}
+
+    def score_text(self) -> str:
+        """Return the newest score, and the best one of its stage; empty if there is none."""
+        scores = self.curves("score")
+        if not scores:
+            return ""
+        values = list(scores.values())[-1][1]
+        newest, best = float(values[-1]), float(values.max())
+        return f"{newest:.3f}" if newest >= best else f"{newest:.3f} (best {best:.3f})"
+
 
 def detail_of(run: Path, config: Any, follower: Any, before: Detail | None = None) -> Detail:
     """Copy the figures of a follower; the histories of before stay if no validation was added."""
-    series: dict[str, dict[str, Series]] = {}
-    for stage, curves in follower.curves.items():
-        series[stage] = {name: _series(curves, name) for name in curves.names}
+    series = {
+        stage: {name: _series(curves, name) for name in curves.names} for stage, curves in follower.curves.items()
+    }
     detail = Detail(run, dict(config.stages), series, dict(follower.figures), follower.dice, follower.validations)
     if before is not None and before.validations == detail.validations:
         return replace(detail, history=before.history)
@@ -194,14 +201,14 @@ def detail_of(run: Path, config: Any, follower: Any, before: Detail | None = Non
 
 
 def _histories(detail: Detail, validations: list[tuple[str, int, dict[str, float]]]) -> dict[str, Series]:
-    """Return the Dice of each structure over the steps of all stages."""
+    """Return the Dice of each structure over the steps of all stages, which no line joins."""
     places: dict[str, list[tuple[float, float]]] = {}
     before = None
     for stage, step, dice in validations:
         for name, value in dice.items():
             known = places.setdefault(name, [])
             if known and stage != before:
-                known.append((known[-1][0], np.nan))  # stages are not joined by a line
+                known.append((known[-1][0], np.nan))
             known.append((detail.offset(stage) + step, value))
         before = stage
     return {name: (np.array([p for p, _ in one]), np.array([v for _, v in one])) for name, one in places.items()}

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.choices import Choice, preference
-from napari_synthseg.widgets._shared.controls import Message, ScrolledPage, combo, form_layout, set_tab_order
+from napari_synthseg.widgets._shared.choices import Choice, duration, preference
+from napari_synthseg.widgets._shared.controls import (
+    Message,
+    VerticalScroll,
+    button,
+    check_box,
+    column,
+    combo,
+    form_layout,
+    row,
+    set_tab_order,
+)
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.train.model import duration, pace
+from napari_synthseg.widgets.train.model import pace
 from napari_synthseg.widgets.train.new_run_model import Request, try_out
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-ESTIMATE, STOP = "&Estimate", "Stop &estimate"
+FACE = "train"
+START, ESTIMATE, STOP = "&Start training", "&Estimate", "Stop &estimate"
 
 
 class EstimatePanel(QFrame):
     """Shows an estimate of time and memory, hidden until one is under way.
 
     Attributes:
-        button: starts and stops it; placed by the page.
+        button: starts and stops it; placed and connected by the page.
     """
 
     measured = Signal(object)  # training.runs.Estimate
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.button = QPushButton(ESTIMATE)
-        self.button.setToolTip("Try a few steps of each stage in the background: how long will it take, in how much?")
+        self.button = button(ESTIMATE, "Try a few steps of each stage in the background, for time and memory.")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
@@ -56,18 +55,13 @@ class EstimatePanel(QFrame):
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(2)
-        self._possible = False
-        self._kept = False
+        column(self.bar, self.words, self._grid, parent=self, margin=5)
         self._job = Job(self)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(6, 4, 6, 4)
-        layout.addWidget(self.bar)
-        layout.addWidget(self.words)
-        layout.addLayout(self._grid)
         self._job.progressed.connect(self._on_progress)
         self._job.returned.connect(self._on_returned)
-        self._job.failed.connect(self._on_failed)
-        self._job.stopped.connect(self._on_stopped)
+        self._job.failed.connect(lambda error: self._end(complain(error, "Estimating")))
+        self._job.stopped.connect(lambda: self._end("Stopped; nothing was estimated."))
+        self.stop = self._job.stop
         self.hide()
 
     @property
@@ -77,37 +71,19 @@ class EstimatePanel(QFrame):
 
     def begin(self, request: Request) -> None:
         """Estimate a run that is not created yet."""
-        self._clear()
+        while (item := self._grid.takeAt(0)) is not None:
+            item.widget().deleteLater()
         self.bar.setRange(0, 0)
         self.bar.show()
         self.show()
         self.words.say("Trying a few steps…")
         self._job.start("Estimate", try_out, request)
-        self._show_button()
-
-    def stop(self) -> None:
-        """Stop the estimate."""
-        self._job.stop()
-
-    def forget(self) -> None:
-        """Hide the estimate, since other options are chosen."""
-        if not self.running and not self._kept:
-            self.hide()
-
-    def keep(self, change: Callable[[], None]) -> None:
-        """Change options because of the estimate, which stays visible."""
-        self._kept = True
-        change()
-        self._kept = False
+        self.set_possible(True)
 
     def set_possible(self, possible: bool) -> None:
         """Enable the button if there is something to estimate."""
-        self._possible = possible
-        self._show_button()
-
-    def _show_button(self) -> None:
         self.button.setText(STOP if self.running else ESTIMATE)
-        self.button.setEnabled(self._possible or self.running)
+        self.button.setEnabled(possible or self.running)
 
     def _on_progress(self, report: Progress) -> None:
         self.bar.setRange(0, report.total)
@@ -116,44 +92,25 @@ class EstimatePanel(QFrame):
 
     def _on_returned(self, found: Any) -> None:
         self._end(found.sentence)
-        self._show_table(found)
-        self.measured.emit(found)
-
-    def _on_failed(self, error: Exception) -> None:
-        self._end(complain(error, "Estimating"))
-
-    def _on_stopped(self) -> None:
-        self._end("Stopped; nothing was estimated.")
-
-    def _end(self, words: str) -> None:
-        self.bar.hide()
-        self.words.say(words)
-        self._show_button()
-
-    def _show_table(self, found: Any) -> None:
         rows = [("", "a step", "a validation")]
         for stage, seconds in found.seconds_per_step.items():
             check = found.validation_seconds.get(stage)
             rows.append((stage, pace(1 / seconds) if seconds else "", duration(check) if check else "–"))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
+        for number, texts in enumerate(rows):
+            for place, text in enumerate(texts):
                 label = QLabel(text)
-                label.setEnabled(bool(row and column))  # the rest is softer
-                label.setAlignment(Qt.AlignmentFlag.AlignLeft if not column else Qt.AlignmentFlag.AlignRight)
-                self._grid.addWidget(label, row, column)
+                label.setEnabled(bool(number and place))  # headers are softer
+                label.setAlignment(Qt.AlignmentFlag.AlignLeft if not place else Qt.AlignmentFlag.AlignRight)
+                self._grid.addWidget(label, number, place)
+        self.measured.emit(found)
 
-    def _clear(self) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            part = item.widget()
-            if part is not None:
-                part.deleteLater()
-
-
-FACE = "train"
-START = "&Start training"
+    def _end(self, words: str) -> None:
+        self.bar.hide()
+        self.words.say(words)
+        self.set_possible(True)
 
 
-class NewRunPage(ScrolledPage):
+class NewRunPage(QWidget):
     """Collects the request for a run, and emits it.
 
     Args:
@@ -162,63 +119,39 @@ class NewRunPage(ScrolledPage):
     """
 
     started = Signal(object)  # Request
-    changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, recipes: Mapping[str, Any], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel, recipes: Mapping[str, Any]) -> None:
+        super().__init__()
         self._viewer, self._recipes = viewer, recipes
+        self._busy = False
+        self._night = False  # the estimate is for the steps of a night
+        self._keeping = False  # options change because of the estimate, which stays visible
+        self._devices: Mapping[str, str] = {}
         self.forms: dict[str, RecipeForm] = {}
         choices = [Choice(name, entry.title, entry.summary) for name, entry in recipes.items()]
-        self.recipe = combo(choices, "What is trained, and how.")
-        self.summary = Message()
-        self.here = QCheckBox("Train in this &window")
-        self.here.setToolTip(
+        self.recipe = combo(choices, "The network that is trained, and the method.")
+        self.here = check_box(
+            "Train in this &window",
             "Train in a thread of napari, not in a process of its own: nothing else is started, "
-            "but the window may stutter, and closing napari stops the run (it can be continued)."
+            "but the window may stutter, and closing napari stops the run (it can be resumed).",
         )
-        self.estimate = EstimatePanel(self)
-        self.hint = Message()
-        self.status = Message()
-        self.start = QPushButton(START)
-        self.start.setToolTip("Start the run, or queue it behind those that hold the same device.")
-        self.start.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.start.clicked.connect(self._on_start)
-        self.estimate.button.clicked.connect(self._on_estimate)
+        self.summary, self.hint, self.status = Message(), Message(), Message()
+        self.estimate = EstimatePanel()
+        self.estimate.button.clicked.connect(lambda: self._on_estimate())
         self.estimate.measured.connect(self._on_measured)
-        self._busy = False
-        self._night = False
-        self._devices: Mapping[str, str] = {}
-        self._build()
-        self.recipe.currentIndexChanged.connect(lambda _: self._show_recipe())
-        kept = recall(FACE)
-        row = self.recipe.findData(kept.get("recipe"))
-        self.recipe.setCurrentIndex(max(row, 0))
-        self._show_recipe()
-
-    def _build(self) -> None:
+        tip = "Start the run, or queue it behind those that hold the same device."
+        self.start = button(START, tip, lambda: self._on_start())
         form = form_layout()
-        label = QLabel("&Recipe")
-        label.setBuddy(self.recipe)
-        form.addRow(label, self.recipe)
+        form.addRow("&Recipe", self.recipe)
         self._place = QVBoxLayout()
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.estimate.button)
-        buttons.addWidget(self.start, 1)
-        inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(6)
-        layout.addLayout(form)
-        layout.addWidget(self.summary)
-        layout.addLayout(self._place)
-        layout.addWidget(self.here)
-        layout.addWidget(self.hint)
-        layout.addLayout(buttons)
-        layout.addWidget(self.estimate)
-        layout.addWidget(self.status)
-        layout.addStretch(1)
-        self._inner = inner
-        self.set_content(inner)
+        self._inner = QWidget()
+        buttons = row(self.estimate.button, (self.start, 1))
+        parts = (form, self.summary, self._place, self.here, self.hint, buttons, self.estimate, self.status, None)
+        column(*parts, parent=self._inner, margin=6, spacing=6)
+        column(VerticalScroll(self._inner), parent=self)
+        self.recipe.currentIndexChanged.connect(lambda _: self._show_recipe())
+        self.recipe.setCurrentIndex(max(self.recipe.findData(recall(FACE).get("recipe")), 0))
+        self._show_recipe()
 
     @property
     def form(self) -> RecipeForm:
@@ -227,12 +160,12 @@ class NewRunPage(ScrolledPage):
 
     def fill(self, recipe: str, values: Mapping[str, Any]) -> None:
         """Show a recipe with the options of another run."""
-        row = self.recipe.findData(recipe)
-        if row >= 0:
-            self.recipe.setCurrentIndex(row)
+        number = self.recipe.findData(recipe)
+        if number >= 0:
+            self.recipe.setCurrentIndex(number)
             self._show_recipe()
             self.form.fill(values)
-            self.say("The options are those of the other run: change what is to be different, and start.")
+            self.status.say("The options are those of the other run: change some, and start.")
 
     def request(self) -> Request:
         """Return the request.
@@ -241,10 +174,6 @@ class NewRunPage(ScrolledPage):
             InputError: something is missing or cannot be used.
         """
         return self.form.request(here=self.here.isChecked())
-
-    def say(self, text: str) -> None:
-        """Show a sentence below the buttons."""
-        self.status.say(text)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
         """Offer the GPUs, by device, once they are known."""
@@ -262,21 +191,14 @@ class NewRunPage(ScrolledPage):
         kept = {name: form.kept() for name, form in self.forms.items()}
         remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
 
-    def close_down(self) -> None:
-        """Stop the estimate."""
-        self.estimate.stop()
-
     def _show_recipe(self) -> None:
         name = self.recipe.currentData()
-        if name is None:
-            return
         if name not in self.forms:
-            form = RecipeForm(self._viewer, self._recipes[name])
+            form = self.forms[name] = RecipeForm(self._viewer, self._recipes[name])
             form.changed.connect(self._on_changed)
             form.night_wanted.connect(self._on_night)
             form.set_devices(self._devices)
             form.recall(recall(FACE).get("forms", {}).get(name, {}), str(preference("device", "auto")))
-            self.forms[name] = form
             self._place.addWidget(form)
         for other, form in self.forms.items():
             form.setVisible(other == name)
@@ -285,11 +207,11 @@ class NewRunPage(ScrolledPage):
         self._on_changed()
 
     def _on_changed(self) -> None:
-        self.say("")
+        self.status.say("")
         self._night = False
-        self.estimate.forget()
+        if not self.estimate.running and not self._keeping:
+            self.estimate.hide()
         self._show_state()
-        self.changed.emit()
 
     def _show_state(self) -> None:
         problem = self.form.problem()
@@ -326,4 +248,6 @@ class NewRunPage(ScrolledPage):
     def _on_measured(self, found: Any) -> None:
         wanted, self._night = self._night, False
         if wanted:
-            self.estimate.keep(lambda: self.form.set_night(found.seconds))
+            self._keeping = True
+            self.form.set_night(found.seconds)
+            self._keeping = False

@@ -6,54 +6,195 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QPushButton, QSizePolicy, QWidget
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.fields import fields_of
 from napari_synthseg.weights.catalogue import own_name
-from napari_synthseg.widgets._shared.choices import device_choices
-from napari_synthseg.widgets._shared.controls import WrappedLabel
+from napari_synthseg.widgets._shared.choices import Choice, device_choices
+from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, listen, row
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets.train.data_chooser import DataChooser
+from napari_synthseg.widgets._shared.layer_chooser import ChoiceBox, Opener
+from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.train.new_run_model import (
+    LABELS,
     LATER,
     NIGHT,
     PAIRS,
+    SCANS,
+    DataField,
+    DataSource,
     Preset,
     Request,
+    bundled,
     data_fields,
     matching,
     night_steps,
+    partner,
     presets,
     scaled,
     step_fields,
     usual_steps,
 )
+from napari_synthseg.widgets.train.samples import is_sample
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
+
+NOTHING, BUNDLED, LAYERS = "nothing", "bundled", "layers"
+WORDS = {LABELS: "label maps", SCANS: "scans", PAIRS: "labelled scans"}
+BUNDLED_TEXT = {LABELS: "Bundled label map (one head)", SCANS: "MNI152 T1 (one scan)"}
+LAYERS_TEXT = {
+    LABELS: "Labels layers of the viewer",
+    SCANS: "Image layers of the viewer",
+    PAIRS: "Image layers with their labels",
+}
+NO_LAYERS = {
+    LABELS: "The viewer has no 3D Labels layer: open label maps first, or choose a folder.",
+    SCANS: "The viewer has no 3D Image layer: open scans first, or choose a folder.",
+    PAIRS: "The viewer has no Image layer with a Labels layer on the same grid: open both, or choose a folder.",
+}
+SHOWN_ROWS = 5
+
+
+class DataChooser(QWidget):
+    """A combo box of sources; below it, for layers, a list of them with check marks.
+
+    Args:
+        viewer: whose layers are offered.
+        field: the option.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, field: DataField) -> None:
+        super().__init__()
+        self._viewer, self.field, self.name = viewer, field, field.name
+        self._unchecked: set[int] = set()
+        kind, title = field.kind, f"Choose {WORDS[field.kind]}"
+        entries = [] if field.field.required else [Choice(NOTHING, "none")]
+        entries += [Choice(BUNDLED, BUNDLED_TEXT[kind])] if bundled(kind) else []
+        openers = [Opener(f"Folder of {WORDS[kind]}…", title)]
+        if kind == LABELS:
+            openers.append(Opener("Prepared maps (.npz)…", title, lambda: "Prepared maps (*.npz)"))
+        self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.field.doc)
+        self.box.opened.connect(self.box.choose)
+        self.layers = QListWidget()
+        self.layers.setAccessibleName(f"Layers for {field.field.label.lower()}")
+        self.layers.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.layers.itemChanged.connect(self._on_checked)
+        self.problem_text = Message()
+        column(self.box, self.layers, self.problem_text, parent=self, spacing=2)
+        self.setFocusProxy(self.box)
+        self.box.changed.connect(self._on_changed)
+        events = viewer.layers.events
+        listen(self, DataChooser._on_layers, events.inserted, events.removed, events.reordered)
+        self._show_layers()
+
+    def chosen(self) -> Any:
+        """Return the chosen path or fixed entry."""
+        return self.box.chosen()
+
+    def choose(self, value: Any) -> None:
+        """Choose a fixed entry, or a path, which is added to the list."""
+        self.box.choose(value)
+
+    def problem(self) -> str | None:
+        """Return why the choice cannot be used, as a sentence."""
+        chosen = self.chosen()
+        if chosen == LAYERS and not self._checked():
+            return NO_LAYERS[self.field.kind] if not self.layers.count() else "Tick at least one layer."
+        if isinstance(chosen, Path) and not chosen.exists():
+            return f"{chosen} does not exist: choose another folder."
+        return None
+
+    def source(self) -> DataSource | None:
+        """Return the choice for a worker; None if nothing was chosen.
+
+        Raises:
+            InputError: a layer is no scan.
+        """
+        if (problem := self.problem()) is not None:
+            raise InputError(problem)
+        if self.chosen() == BUNDLED:
+            return DataSource(files=bundled(self.field.kind))
+        if self.chosen() == LAYERS:
+            return self._layers_source()
+        return DataSource(path=self.chosen()) if isinstance(self.chosen(), Path) else None
+
+    def _layers_source(self) -> DataSource:
+        layers = self._checked()
+        scans = tuple(self._scan(one) for one in layers)
+        if self.field.kind == LABELS:
+            return DataSource(labels=scans)
+        partners = [one for layer in layers if (one := self._partner(layer)) is not None]
+        return DataSource(scans=scans, labels=tuple(self._scan(one) for one in partners))
+
+    def _scan(self, layer: Layer) -> LayerScan:
+        return layer_scan(layer, shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None)
+
+    def _partner(self, image: Layer) -> Layer | None:
+        return partner(image, self._layers_of(Labels)) if self.field.kind == PAIRS else None
+
+    def _candidates(self) -> list[Layer]:
+        """Return the layers that may be chosen, top ones first."""
+        layers = self._layers_of(Labels if self.field.kind == LABELS else Image)
+        return [one for one in layers if self.field.kind != PAIRS or self._partner(one) is not None]
+
+    def _layers_of(self, kind: type[Layer]) -> list[Layer]:
+        ours = [one for one in reversed(self._viewer.layers) if isinstance(one, kind) and not is_sample(one)]
+        return [one for one in ours if layer_problem(one) is None]
+
+    def _checked(self) -> list[Layer]:
+        return [one for one in self._candidates() if id(one) not in self._unchecked]
+
+    def _on_changed(self) -> None:
+        self._show_layers()
+        self.changed.emit()
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._show_layers()
+        if self.chosen() == LAYERS:
+            self.changed.emit()
+
+    def _show_layers(self) -> None:
+        shown = self.chosen() == LAYERS
+        candidates = self._candidates() if shown else []
+        self.layers.blockSignals(True)
+        self.layers.clear()
+        for layer in candidates:
+            other = self._partner(layer)
+            item = QListWidgetItem(layer.name if other is None else f"{layer.name} + {other.name}")
+            item.setData(Qt.ItemDataRole.UserRole, id(layer))
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Unchecked if id(layer) in self._unchecked else Qt.CheckState.Checked)
+            item.setToolTip(item.text())
+            self.layers.addItem(item)
+        self.layers.blockSignals(False)
+        self.layers.setVisible(bool(candidates))
+        if candidates:
+            height = max(18, self.layers.sizeHintForRow(0))
+            self.layers.setFixedHeight(height * min(len(candidates), SHOWN_ROWS) + 2 * self.layers.frameWidth() + 2)
+        self.problem_text.say(NO_LAYERS[self.field.kind] if shown and not candidates else "")
+
+    def _on_checked(self, item: QListWidgetItem) -> None:
+        checked = Qt.CheckState(item.checkState()) == Qt.CheckState.Checked
+        (self._unchecked.discard if checked else self._unchecked.add)(item.data(Qt.ItemDataRole.UserRole))
+        self.changed.emit()
+
 
 HIDDEN = ("out", "resume")
-"""Options that the page answers itself: a run has its folder, and is continued with a button."""
+"""Options without a row: a run has its folder, and is resumed with a button."""
 USUAL = (
-    "start_from",
-    "task",
-    "network",
-    "size",
-    "preset",
-    "plan",
-    "augmenter",
-    "organ",
-    "steps",
-    "seed",
-    "name",
-    "device",
-)
-"""Options shown at once, where a recipe has them; and those that say how long is trained."""
+    "start_from", "task", "network", "size", "preset", "plan", "augmenter", "organ", "steps", "seed", "name", "device",
+)  # fmt: skip
+"""Options shown at once, if a recipe has them; the numbers of steps stand before the seed."""
 TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps", "label_maps": "&Label maps",
          "validation": "Validation", "start_from": "Start from"}  # fmt: skip
-NOTHING = {"threads": "automatic", "only": "all three"}
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""
 FORGOTTEN = ("name",)
@@ -69,60 +210,48 @@ class RecipeForm(QWidget):
     """
 
     changed = Signal()
-    night_wanted = Signal()  # how long the options take is to be measured
+    night_wanted = Signal()  # the time that the options take is to be measured
 
-    def __init__(self, viewer: ViewerModel, entry: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._entry = entry
-        self.options = entry.options
+    def __init__(self, viewer: ViewerModel, entry: Any) -> None:
+        super().__init__()
+        self._entry, self.options = entry, entry.options
         self._filling = False
         self._night: dict[str, int] = {}
-        self._measured = False  # defaults are no night: how many steps fit into one has to be measured
+        self._measured = False  # the steps that fit into a night have to be measured
         fields = {one.name: one for one in fields_of(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data and _is_usual(name, fields)]
         steps = [name for name in step_fields(self.options) if name not in usual]
         at = usual.index("seed") if "seed" in usual else len(usual)
-        devices = {"device": device_choices()} if "device" in fields else {}
         self.form = OptionsForm(
             self.options,
             usual=usual[:at] + steps + usual[at:],
             leave_out=(*HIDDEN, *self.data),
             texts=TEXTS,
-            choices=devices,
+            choices={"device": device_choices()} if "device" in fields else {},
             nothing={
                 "threads": "automatic",
                 "only": "all three",
                 **dict.fromkeys(step_fields(self.options), USUAL_STEPS),
             },
-            defaults={"name": own_name(fields["name"].default)} if "name" in fields else None,
+            defaults={"name": own_name(fields["name"].default)} if "name" in fields else {},
         )
-        self.presets = QWidget()
-        self._preset_row = QHBoxLayout(self.presets)
-        self._preset_row.setContentsMargins(0, 0, 0, 0)
-        self._preset_row.setSpacing(4)
-        self.preset_buttons: dict[str, QPushButton] = {}
+        self._presets = presets(self.options)
+        self.preset_buttons = {one.name: self._preset_button(one) for one in self._presets}
         self.stages = WrappedLabel()
         self.stages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.stages.setToolTip("What is trained one after the other, and for how many steps each.")
-        self._build()
-        self._make_presets()
+        self.stages.setToolTip("The stages that are trained one after the other, with their steps.")
+        for number, chooser in enumerate(self.data.values()):
+            self.form.usual.insertRow(number, _data_text(chooser), chooser)
+            self.form.usual.labelForField(chooser).setToolTip(chooser.field.field.doc)
+        buttons = row(*((one, 1) for one in self.preset_buttons.values()), spacing=4)
+        self.form.usual.insertRow(len(self.data), "Set up", buttons)
+        self.form.usual.addRow("Stages", self.stages)
+        column(self.form, parent=self)
+        self._mark_preset()
         self.form.changed.connect(self._on_changed)
         for chooser in self.data.values():
             chooser.changed.connect(self._on_changed)
-
-    def _build(self) -> None:
-        form = self.form.usual
-        for row, chooser in enumerate(self.data.values()):
-            label = QLabel(_data_text(chooser))
-            label.setBuddy(chooser)
-            label.setToolTip(chooser.field.field.doc)
-            form.insertRow(row, label, chooser)
-        form.insertRow(len(self.data), QLabel("Set up"), self.presets)
-        form.addRow(QLabel("Stages"), self.stages)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.form)
 
     def request(self, *, here: bool = False) -> Request:
         """Return the request.
@@ -132,7 +261,7 @@ class RecipeForm(QWidget):
         """
         sources = {name: source for name, one in self.data.items() if (source := one.source()) is not None}
         values = self.form.values()
-        self.options(**values, **dict.fromkeys(sources, LATER), out=LATER)  # what it refuses, it refuses now
+        self.options(**values, **dict.fromkeys(sources, LATER), out=LATER)  # to refuse bad values now
         return Request(self._entry.name, values, sources, here)
 
     def problem(self) -> str | None:
@@ -149,11 +278,7 @@ class RecipeForm(QWidget):
         self.form.set_defaults()
         self.form.set_values({name: value for name, value in values.items() if name not in self.data})
         for name, chooser in self.data.items():
-            value = values.get(name)
-            if isinstance(value, Path):
-                chooser.choose(value)
-            elif not chooser.field.field.required:
-                chooser.choose("nothing")
+            chooser.choose(values[name] if isinstance(values.get(name), Path) else NOTHING)
         self._filling = False
         self._on_changed()
 
@@ -178,39 +303,24 @@ class RecipeForm(QWidget):
         self._mark_preset()
 
     def set_night(self, seconds: float) -> None:
-        """Ask for as many steps as fit into a night.
-
-        Args:
-            seconds: that the options as they are take, as measured.
-        """
-        stages = self._stages()
-        options = self._options()
+        """Set the steps that fit into a night, given the seconds that the current options take."""
+        stages, options = self._stages(), self._options()
         if options is not None and sum(stages.values()):
             self._night = scaled(options, stages, night_steps(seconds, sum(stages.values())))
             self.form.set_values(self._night)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
-        """Offer each of several GPUs.
-
-        Args:
-            names: of the GPUs, by device.
-        """
+        """Offer each of several GPUs, by device."""
         control = self.form.controls.get("device")
         if isinstance(control, QComboBox) and len(names) > 1:
             for device, name in names.items():
                 if control.findData(device) < 0:
                     control.addItem(f"{name} ({device})", device)
 
-    def _make_presets(self) -> None:
-        self._presets = presets(self.options)
-        for one in self._presets:
-            button = QPushButton(one.name)
-            button.setCheckable(True)
-            button.setToolTip(one.tip)
-            button.clicked.connect(lambda *_, one=one: self._choose_preset(one))
-            self._preset_row.addWidget(button, 1)
-            self.preset_buttons[one.name] = button
-        self._mark_preset()
+    def _preset_button(self, preset: Preset) -> QPushButton:
+        made = button(preset.name, preset.tip, lambda: self._choose_preset(preset))
+        made.setCheckable(True)
+        return made
 
     def _options(self) -> Any:
         """Return the current options, with placeholders for data; None if they are invalid."""
@@ -222,8 +332,8 @@ class RecipeForm(QWidget):
 
     def _stages(self) -> dict[str, int]:
         """Return the steps of each stage with the current options; empty if they are invalid."""
+        options = self._options()
         try:
-            options = self._options()
             return dict(self._entry.stages(options)) if options is not None else {}
         except ValueError:
             return {}
@@ -245,7 +355,7 @@ class RecipeForm(QWidget):
             self.changed.emit()
 
     def _show_usual_steps(self) -> None:
-        """Say how many steps "as usual" are with the options as they are."""
+        """Show the number behind "as usual" with the current options."""
         options = self._options()
         for name, steps in (usual_steps(options, self._entry.stages) if options is not None else {}).items():
             control = self.form.controls[name]
@@ -257,19 +367,17 @@ class RecipeForm(QWidget):
         night = [Preset(NIGHT, "", {**one.values, **self._night}) for one in self._presets if one.name == NIGHT]
         known = [one for one in self._presets if one.name != NIGHT or self._measured]
         chosen = matching([*(night if self._night else ()), *known], changed)
-        for name, button in self.preset_buttons.items():
-            button.setChecked(name == chosen)
+        for name, one in self.preset_buttons.items():
+            one.setChecked(name == chosen)
         self._show_usual_steps()
-        stages = self._stages()
-        self.stages.setText(" · ".join(f"{name} {steps:,}" for name, steps in stages.items()) or "–")
+        self.stages.setText(" · ".join(f"{name} {steps:,}" for name, steps in self._stages().items()) or "–")
 
 
 def _is_something(chooser: DataChooser) -> bool:
-    return chooser.chosen() != "nothing" and chooser.problem() is None
+    return chooser.chosen() != NOTHING and chooser.problem() is None
 
 
 def _data_text(chooser: DataChooser) -> str:
-    """Return the label of a data row."""
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
     return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.label

@@ -1,148 +1,24 @@
-"""The list of all runs: two lines each, with a thin progress bar."""
+"""The list of all runs, and the buttons that act on the chosen one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter, QPalette
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QFrame,
-    QListView,
-    QSizePolicy,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QWidget,
-)
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QFrame, QGridLayout, QListWidget, QListWidgetItem, QPushButton, QSizePolicy, QWidget
 
-from napari_synthseg.widgets.train.model import COLORS, SIGNS, Listed, fraction_done, status_line
+from napari_synthseg.widgets._shared.controls import button, icon_on
+from napari_synthseg.widgets.train.model import ACTIVE_HERE, COLORS, SIGNS, Listed, fraction_done, status_line
 
-MARGIN, BAR, SIGN_WIDTH = 5, 3, 20
-FEWEST_ROWS, MOST_ROWS = 1, 5
-LISTED = Qt.ItemDataRole.UserRole
-Index = QModelIndex | QPersistentModelIndex
+MOST_ROWS = 5
 
 
-class RunsModel(QAbstractListModel):
-    """Runs as the watcher last saw them.
-
-    Args:
-        titles: of the recipes, by name.
-    """
-
-    def __init__(self, titles: Mapping[str, str], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._titles = titles
-        self.rows: list[Listed] = []
-
-    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008
-        """Return the number of runs."""
-        return 0 if parent.isValid() else len(self.rows)
-
-    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return a run, its name, or its description."""
-        if not index.isValid() or index.row() >= len(self.rows):
-            return None
-        one = self.rows[index.row()]
-        if role == LISTED:
-            return one
-        if role == Qt.ItemDataRole.DisplayRole:
-            return one.run.name
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return "\n".join(filter(None, (one.run.name, self.line(one), one.state.message, str(one.run))))
-        if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{one.run.name}: {self.line(one)}"
-        return None
-
-    def line(self, one: Listed) -> str:
-        """Return the second line of a row."""
-        return status_line(one.state, self._titles, one.recipe, one.dice)
-
-    def set_rows(self, rows: list[Listed]) -> bool:
-        """Show the current runs; returns whether they are other runs than before."""
-        if [one.run for one in rows] != [one.run for one in self.rows]:
-            self.beginResetModel()
-            self.rows = rows
-            self.endResetModel()
-            return True
-        before, self.rows = self.rows, rows
-        for number, (old, new) in enumerate(zip(before, rows, strict=True)):
-            if old != new:
-                self.dataChanged.emit(self.index(number), self.index(number))
-        return False
-
-
-class RowDelegate(QStyledItemDelegate):
-    """Draws a row: a colored sign, name and percentage; below it the rest, in a softer color."""
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
-        """Two lines and the bar."""
-        return QSize(200, 2 * QFontMetrics(option.font).height() + BAR + 2 * MARGIN + 3)
-
-    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: Index) -> None:
-        """Draw one row."""
-        one = index.data(LISTED)
-        if one is None or painter is None:
-            return
-        painter.save()
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        palette = option.palette
-        if selected:
-            painter.fillRect(option.rect, palette.color(QPalette.ColorRole.Highlight))
-        text = palette.color(QPalette.ColorRole.HighlightedText if selected else QPalette.ColorRole.Text)
-        area = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
-        self._draw_name(painter, option.font, area, one, text)
-        self._draw_line(painter, option.font, area, index, text)
-        self._draw_bar(painter, area, one, text)
-        painter.restore()
-
-    def _draw_name(self, painter: QPainter, base: QFont, area: QRect, one: Listed, text: QColor) -> None:
-        font = QFont(base)
-        font.setBold(True)
-        metrics, height = QFontMetrics(font), QFontMetrics(base).height()
-        painter.setFont(base)
-        painter.setPen(QColor(COLORS.get(one.state.kind, "#8a8f98")))
-        left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRect(area.left(), area.top(), SIGN_WIDTH, height), left, SIGNS.get(one.state.kind, "·"))
-        done = f"{100 * fraction_done(one.state):.0f} %" if one.state.total else ""
-        width = metrics.horizontalAdvance("100 %")
-        painter.setPen(text)
-        painter.setFont(font)
-        room = area.width() - SIGN_WIDTH - width - 6
-        name = metrics.elidedText(one.run.name, Qt.TextElideMode.ElideMiddle, room)
-        painter.drawText(QRect(area.left() + SIGN_WIDTH, area.top(), room, height), left, name)
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRect(area.right() - width, area.top(), width, height), right, done)
-
-    def _draw_line(self, painter: QPainter, font: QFont, area: QRect, index: Index, text: QColor) -> None:
-        metrics = QFontMetrics(font)
-        model = index.model()
-        line = model.line(index.data(LISTED)) if isinstance(model, RunsModel) else ""
-        soft = QColor(text)
-        soft.setAlpha(170)
-        painter.setFont(font)
-        painter.setPen(soft)
-        place = QRect(area.left() + SIGN_WIDTH, area.top() + metrics.height() + 2, area.width() - SIGN_WIDTH,
-                      metrics.height())  # fmt: skip
-        shown = metrics.elidedText(line, Qt.TextElideMode.ElideRight, place.width())
-        painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
-
-    def _draw_bar(self, painter: QPainter, area: QRect, one: Listed, text: QColor) -> None:
-        whole = QRect(area.left() + SIGN_WIDTH, area.bottom() - BAR + 2, area.width() - SIGN_WIDTH, BAR)
-        empty = QColor(text)
-        empty.setAlpha(40)
-        painter.fillRect(whole, empty)
-        done = QRect(whole)
-        done.setWidth(round(whole.width() * fraction_done(one.state)))
-        painter.fillRect(done, QColor(COLORS.get(one.state.kind, "#8a8f98")))
-
-
-class RunsList(QListView):
-    """View of the list; it keeps its choice while other runs come and go.
+class RunsList(QListWidget):
+    """All runs, two lines each; it keeps its choice while other runs come and go.
 
     Args:
         titles: of the recipes, by name.
@@ -150,52 +26,149 @@ class RunsList(QListView):
 
     chosen = Signal(object)  # the run's folder, or None
 
-    def __init__(self, titles: Mapping[str, str], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.runs = RunsModel(titles, self)
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        super().__init__()
+        self._titles = titles
         self._current: Path | None = None
-        self.setModel(self.runs)
-        self.setItemDelegate(RowDelegate(self))
-        self.setUniformItemSizes(True)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.rows: list[Listed] = []
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Training runs")
-        self.selectionModel().currentChanged.connect(self._on_current)
+        self.currentRowChanged.connect(self._on_current)
 
     def show_runs(self, rows: list[Listed]) -> None:
         """Show the current runs; the newest one is chosen if none was."""
-        if self.runs.set_rows(rows):
+        others = [one.run for one in rows] != [one.run for one in self.rows]
+        before, self.rows = self.rows, rows
+        if others:
+            self.blockSignals(True)
+            self.clear()
+            self.addItems([""] * len(rows))
+            self.blockSignals(False)
+        for number, one in enumerate(rows):
+            if others or one != before[number]:
+                self._show(self.item(number), one)
+        if others:
             known = [one.run for one in rows]
-            wanted = self._current if self._current in known else (known[0] if known else None)
-            self.choose(wanted)
-            if wanted is None:
-                self._tell(None)
-            self._fit()
+            self.choose(self._current if self._current in known else known[0] if known else None)
+            self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 40) + 2)
 
     def current(self) -> Listed | None:
-        """Return the chosen run as it was last seen."""
-        return next((one for one in self.runs.rows if one.run == self._current), None)
+        """Return the chosen run with its latest status."""
+        return next((one for one in self.rows if one.run == self._current), None)
 
     def choose(self, run: Path | None) -> None:
         """Choose a run, as soon as it is listed."""
-        known = [one.run for one in self.runs.rows]
+        known = [one.run for one in self.rows]
         if run in known:
-            self.setCurrentIndex(self.runs.index(known.index(run)))
+            self.setCurrentRow(known.index(run))
         elif run is not None:
             self._current = run
+        else:
+            self._tell(None)
 
-    def _fit(self) -> None:
-        rows = min(max(len(self.runs.rows), FEWEST_ROWS), MOST_ROWS)
-        self.setFixedHeight(rows * max(self.sizeHintForRow(0), 40) + 2)
+    def line(self, one: Listed) -> str:
+        """Return the second line of a run."""
+        return status_line(one.state, self._titles, one.recipe, one.dice)
 
-    def _on_current(self, index: QModelIndex, before: QModelIndex) -> None:
-        if index.isValid():
-            self._tell(self.runs.rows[index.row()].run)
+    def _show(self, item: QListWidgetItem, one: Listed) -> None:
+        done = f"   {100 * fraction_done(one.state):.0f} %" if one.state.total else ""
+        line = self.line(one)
+        item.setText(f"{SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
+        item.setToolTip("\n".join(filter(None, (one.run.name, line, one.state.message, str(one.run)))))
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{one.run.name}: {line}")
+        item.setData(Qt.ItemDataRole.DecorationRole, QColor(COLORS.get(one.state.kind, "#8a8f98")))
+
+    def _on_current(self, number: int) -> None:
+        if 0 <= number < len(self.rows):
+            self._tell(self.rows[number].run)
 
     def _tell(self, run: Path | None) -> None:
         if run != self._current or run is None:
             self._current = run
             self.chosen.emit(run)
+
+
+@dataclass(frozen=True)
+class _Main:
+    """The first button in one state."""
+
+    text: str
+    action: str
+    icon: str
+    tip: str
+
+
+_PAUSE = _Main("Pause", "pause", "pause", "Pause the training; its memory stays allocated.")
+_RESUME = _Main("Resume", "launch", "play", "Resume from the newest checkpoint, as if it had never stopped.")
+MAIN = {
+    "new": _Main("Start", "launch", "play", "Start this run."),
+    "running": _PAUSE,
+    "paused": _Main("Resume", "unpause", "play", "Resume after the pause."),
+    "stopped": _RESUME,
+    "interrupted": _RESUME,
+    "failed": _RESUME,
+    "finished": _Main("Train longer…", "longer", "play", "Ask for more steps; the learning rate rises again."),
+}
+"""The first button by the state of the run; in other states it is disabled."""
+OTHERS = (
+    ("stop", "Stop", "stop", "End the training with a checkpoint; it can be resumed later."),
+    ("use", "Use weights", "use", "Add these weights to Segment brain or Prompt, with their card."),
+    ("duplicate", "Duplicate…", "copy", "Fill the form with this run's options, to change some."),
+    ("folder", "Open folder", "open", "Show the run's folder."),
+    ("delete", "Delete…", "trash", "Delete the run with its checkpoints; asks first."),
+)
+"""Action, text, icon and tooltip of the other buttons."""
+
+
+class RunButtons(QWidget):
+    """Two rows of three buttons; the state of the run decides which are enabled, and the action of the first one."""
+
+    asked = Signal(str)  # an action: pause, unpause, launch, longer, stop, use, duplicate, folder, delete
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._main = _PAUSE
+        self.main = self._button(_PAUSE.text, _PAUSE.icon, _PAUSE.tip, lambda: self._main.action)
+        self.others = {
+            action: self._button(text, icon, tip, lambda action=action: action) for action, text, icon, tip in OTHERS
+        }
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        for number, one in enumerate((self.main, *self.others.values())):
+            grid.addWidget(one, number // 3, number % 3)
+            grid.setColumnStretch(number % 3, 1)
+        self.show_state(None)
+
+    def show_state(self, state: Any, busy: bool = False) -> None:
+        """Enable the actions that are possible now.
+
+        Args:
+            state: status of the run, or None.
+            busy: another action is under way.
+        """
+        kind = state.kind if state is not None else ""
+        main = MAIN.get(kind, _PAUSE)
+        if main != self._main:
+            self._main = main
+            self.main.setText(main.text)
+            self.main.setToolTip(main.tip)
+            icon_on(self.main, main.icon, 16)
+        self.main.setEnabled(kind in MAIN and not busy)
+        some = state is not None
+        possible = {
+            "stop": kind in ACTIVE_HERE and kind != "stopping" and not busy,
+            "use": some and (state.done > 0 or state.weights is not None) and not busy,
+            "duplicate": some,
+            "folder": some,
+            "delete": some and not state.active and not busy,
+        }
+        for action, one in self.others.items():
+            one.setEnabled(possible[action])
+
+    def _button(self, text: str, icon: str, tip: str, action: Callable[[], str]) -> QPushButton:
+        made = button(text, tip, lambda: self.asked.emit(action()), icon=icon)
+        made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        return made

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout
+from qtpy.QtWidgets import QTabWidget
 
 from napari_synthseg.training.runs import RECIPES
+from napari_synthseg.widgets._shared.controls import column
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.train.actions import RunActions
 from napari_synthseg.widgets.train.model import gpus
@@ -20,7 +21,7 @@ from napari_synthseg.widgets.view.bar import ViewBar
 if TYPE_CHECKING:
     import napari
 
-NEW, RUNS = "New run", "Runs"
+RUNS = "Runs"
 FRESH_WIDTH = 380
 
 
@@ -39,20 +40,18 @@ class TrainWidget(Face):
         self.actions = RunActions(self)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.setTabToolTip(self.tabs.addTab(self.new, NEW), "Choose what to train and on what, and start it.")
-        self.tabs.setTabToolTip(self.tabs.addTab(self.runs, RUNS), "All runs, and live what the chosen one does.")
+        self.tabs.setTabToolTip(self.tabs.addTab(self.new, "New run"), "Choose a recipe and data, and start a run.")
+        self.tabs.setTabToolTip(self.tabs.addTab(self.runs, RUNS), "All runs, and the progress of the chosen one.")
         self.view = ViewBar(napari_viewer, self)
         self.view.layout().setContentsMargins(6, 0, 6, 6)
-        layout = QVBoxLayout(self)
+        layout = column((self.tabs, 1), self.view, parent=self)
         layout.setContentsMargins(0, 6, 0, 0)  # a dock's title hides what touches it
-        layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.view)
         self.new.started.connect(self._on_started)
         self.runs.asked.connect(self.actions.act)
         self.runs.pictures_wanted.connect(self.actions.request_pictures)
         self.runs.counted.connect(self._on_counted)
-        self.actions.said.connect(self.runs.say)
-        self.actions.refused.connect(self.new.say)
+        self.actions.said.connect(self.runs.status.say)
+        self.actions.refused.connect(self.new.status.say)
         self.actions.made.connect(self._on_made)
         self.actions.used.connect(self.runs.show_card)
         self.actions.filled.connect(self._on_filled)
@@ -76,13 +75,13 @@ class TrainWidget(Face):
         self.new.remember_choices()
 
     def close_down(self) -> None:
-        """Stop what belongs to the window; runs in other processes continue."""
+        """Stop what belongs to the window, training here with a checkpoint; runs in other processes continue."""
         self.runs.close_down()
-        self.new.close_down()
-        self.actions.close_down()
+        self.new.estimate.stop()
+        self.actions.here.stop_all()
 
     def _on_started(self, request: Request) -> None:
-        self.new.say("")
+        self.new.status.say("")
         self.actions.start(request)
 
     def _on_made(self, run: Path) -> None:
@@ -95,7 +94,7 @@ class TrainWidget(Face):
 
     def _on_busy(self) -> None:
         self.new.set_busy(self.actions.starting.busy)
-        self.runs.set_busy(self.actions.busy)
+        self.runs.set_busy(self.actions.commands.busy)
 
     def _on_counted(self, active: int) -> None:
         self.tabs.setTabText(1, f"{RUNS} ({active} active)" if active else RUNS)

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME
-from napari_synthseg.widgets.volumes import visibility
+from napari_synthseg.widgets.volumes.model import is_visible, set_visible, visible_among
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -58,7 +58,7 @@ class Surfaces:
             layer.opacity = 1.0
             if fluid := _covering(layer):
                 self._fluid[layer] = fluid
-                visibility.set_visible(layer, fluid, False)
+                set_visible(layer, fluid, False)
 
     def _on_ndisplay(self, event: object = None) -> None:
         viewer = self._viewer()
@@ -74,7 +74,7 @@ class Surfaces:
             if labels.opacity == 1.0:
                 labels.opacity = opacity
         for labels, values in fluid.items():
-            visibility.set_visible(labels, values, True)
+            set_visible(labels, values, True)
 
 
 def _covering(layer: Labels) -> list[int]:
@@ -83,8 +83,8 @@ def _covering(layer: Labels) -> list[int]:
         return []
     names = {int(v): str(n) for v, n in zip(layer.features[INDEX], layer.features[NAME], strict=True) if int(v)}
     fluid = [value for value, name in FLUID.items() if names.get(value) == name]
-    others = visibility.visible_among(layer, set(names) - set(fluid))
-    return [value for value in fluid if others and visibility.is_visible(layer, value)]
+    others = visible_among(layer, set(names) - set(fluid))
+    return [value for value in fluid if others and is_visible(layer, value)]
 
 
 def _is_solid_labels(layer: Layer) -> bool:

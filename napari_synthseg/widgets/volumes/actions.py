@@ -1,23 +1,31 @@
-"""What the table of volumes does to its structures: corrections that can be undone, surfaces as layers and files."""
+"""Actions on structures of a Labels layer: corrections with undo, surfaces, and files of volumes, labels and scan."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image
 from napari.layers import Surface as SurfaceLayer
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMenu, QWidget
+from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 
+from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import button
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import ask_for_file
+from napari_synthseg.widgets._shared.memory import ask_for_file, save_lines
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.layers.geometry import layer_affine, world_matrix
-from napari_synthseg.widgets.volumes import shapes, visibility
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, layer_affine, world_matrix
+from napari_synthseg.widgets.volumes import shapes
+from napari_synthseg.widgets.volumes.model import rgb, volumes_table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
+
+    from napari_synthseg.widgets.volumes.table import VolumesTable
 
 FACE = "volumes"
 FILES = "STL (*.stl);;OBJ (*.obj);;GIfTI (*.surf.gii)"
@@ -43,11 +51,6 @@ class StructureActions(QObject):
         self._job.returned.connect(self._on_returned)
         self._job.failed.connect(lambda error: self.said.emit(complain(error, self._asked[0])))
 
-    @property
-    def busy(self) -> bool:
-        """Whether something is being made."""
-        return self._job.running
-
     def set_layer(self, layer: Labels | None) -> None:
         """Act on another layer."""
         self._layer = layer
@@ -60,11 +63,10 @@ class StructureActions(QObject):
             correct.addAction(name).triggered.connect(lambda *_, name=name: self.correct(name, values))
         correct.addSeparator()
         correct.addAction("Undo (Ctrl+Z in the layer)").triggered.connect(lambda *_: self.undo())
-        surface = menu.addAction("Surface as a layer")
-        surface.triggered.connect(lambda *_: self.show_surface(values))
-        save = menu.addAction("Save surface…")
-        save.triggered.connect(lambda *_: self.save_surface(values))
-        for action in (correct.menuAction(), surface, save):
+        correct.setEnabled(solid)
+        for text, act in (("Surface as a layer", self.show_surface), ("Save surface…", self.save_surface)):
+            action = menu.addAction(text)
+            action.triggered.connect(lambda *_, act=act: act(values))
             action.setEnabled(solid)
 
     def correct(self, name: str, values: tuple[int, ...]) -> None:
@@ -118,7 +120,7 @@ class StructureActions(QObject):
         if layer not in self._viewer.layers:
             return
         shown = found.moved(world_matrix(layer))
-        red, green, blue = (part / 255 for part in visibility.rgb(layer, values[0]))
+        red, green, blue = (part / 255 for part in rgb(layer, values[0]))
         self._viewer.add_layer(
             SurfaceLayer(
                 (shown.points, shown.faces, np.ones(len(shown.points))),
@@ -148,3 +150,103 @@ class StructureActions(QObject):
 
 def _spacing(layer: Labels) -> tuple[float, ...]:
     return tuple(float(size) for size in np.linalg.norm(world_matrix(layer)[:3, :3], axis=0))
+
+
+class VolumesExport(QWidget):
+    """Buttons that copy and save volumes, labels and their scan.
+
+    napari's own *Save Selected Layers* starts with the filter of its own formats, which takes no NIfTI.
+
+    Args:
+        viewer: with the scans.
+        table: whose rows are copied and saved.
+    """
+
+    def __init__(self, viewer: ViewerModel, table: VolumesTable) -> None:
+        super().__init__()
+        self._viewer, self._table = viewer, table
+        self._layer: Labels | None = None
+        self._job = Job(self)
+        self._job.returned.connect(self._on_saved)
+        self._job.failed.connect(self._on_failed)
+        self._job.stopped.connect(lambda: self._let_save(True))  # by its button in napari's activity bar
+        self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", table.copy)
+        tip = "Save all volumes in mm³ with quality and asymmetry, a row a structure."
+        self.csv = button("Save table…", tip, lambda: self._on_csv())
+        tip = "Save the labels on the scan's grid, and a table of names beside."
+        self.labels = button("Save labels…", tip, self._on_labels)
+        self.scan = button("Save scan…", "Save the scan that these labels lie on, as it is.", self._on_scan)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for number, one in enumerate((self.copy, self.csv, self.labels, self.scan)):
+            layout.addWidget(one, number // 2, number % 2)
+
+    def set_layer(self, layer: Labels | None) -> None:
+        """Save the volumes and labels of another layer."""
+        self._layer = layer
+
+    def _on_csv(self) -> None:
+        if self._layer is None:
+            return
+        path = ask_for_file(self, FACE, "Export volumes", f"{self._layer.name} volumes.csv")
+        if path is not None:
+            total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+            save_lines(path, volumes_table(self._table.structures, total), "Volumes")
+
+    def _on_labels(self) -> None:
+        if self._layer is not None:
+            self._save("Save labels", self._layer)
+
+    def _on_scan(self) -> None:
+        layers = [] if self._layer is None else self._viewer.layers
+        scan = scan_under(self._layer, layers)
+        if scan is None:
+            complain(ValueError("The scan of these labels is not open: open it, or save its layer by File > Save."), "")
+            return
+        self._save("Save scan", scan)
+
+    def _save(self, title: str, layer: Layer) -> None:
+        if self._job.running:
+            return
+        from napari_synthseg.io.formats import dialog_filter, writable  # slow to import
+
+        path = ask_for_file(self, FACE, title, f"{layer.name}{writable()[0]}", dialog_filter())
+        if path is None:
+            return
+        data, meta, kind = layer.as_layer_data_tuple()
+        kept = data.copy() if isinstance(data, np.ndarray) else data  # not half of a stroke painted meanwhile
+        self._let_save(False)
+        self._job.start(title, _save, str(path), kept, meta, kind)
+
+    def _let_save(self, enabled: bool) -> None:
+        self.labels.setEnabled(enabled)
+        self.scan.setEnabled(enabled)
+
+    def _on_saved(self, files: list[str]) -> None:
+        self._let_save(True)
+        show_info(f"Saved to {files[0]}.")
+
+    def _on_failed(self, error: Exception) -> None:
+        self._let_save(True)
+        complain(error, "Saving")
+
+
+def scan_under(labels: Labels | None, layers: Iterable[Layer]) -> Image | None:
+    """Return the scan that labels were made from, else the topmost one in the same place with as many voxels."""
+    if labels is None:
+        return None
+    source = labels.metadata.get(METADATA_KEY, {}).get("source", ("",))[0]
+    scans = [layer for layer in layers if isinstance(layer, Image)]
+    for scan in scans:
+        if str(scan.unique_id) == source:
+            return scan
+    same = [scan for scan in scans if scan.data.shape == labels.data.shape]
+    return next((s for s in reversed(same) if np.allclose(s.extent.world, labels.extent.world, atol=1e-3)), None)
+
+
+def _save(path: str, data: Any, meta: dict[str, Any], kind: str) -> Generator[Progress, None, list[str]]:
+    """Runs in a thread."""
+    yield Progress("Writing")
+    from napari_synthseg.widgets.layers.writer import save_image, save_labels
+
+    return (save_labels if kind == "labels" else save_image)(path, data, meta)

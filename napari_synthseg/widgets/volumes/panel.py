@@ -1,31 +1,147 @@
-"""Volumes of one Labels layer: the table, what it does to the view, the warnings of the run, copying and saving."""
+"""Volumes of one Labels layer: the table, how it moves the view, expected quality and warnings, copying and saving."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_synthseg.widgets._shared.controls import Message
+from napari_synthseg.inference.quality.rating import QcRating
+from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, shown_volume
+from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.table import on_dark_ground
+from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, shown_volume, world_matrix
+from napari_synthseg.widgets.layers.labels_layer import recounted
 from napari_synthseg.widgets.view.view import look_at
-from napari_synthseg.widgets.volumes import visibility
-from napari_synthseg.widgets.volumes.actions import StructureActions
-from napari_synthseg.widgets.volumes.export import VolumesExport
-from napari_synthseg.widgets.volumes.model import rows_of
-from napari_synthseg.widgets.volumes.notes import Light, Recount
+from napari_synthseg.widgets.volumes.actions import FACE, StructureActions, VolumesExport
+from napari_synthseg.widgets.volumes.model import rows_of, set_visible, show_all, show_only, visible_among
 from napari_synthseg.widgets.volumes.table import VolumesTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
-FACE = "volumes"
+
+class Light(QLabel):
+    """A sign in its color, the expected mean Dice and a word; hidden while nothing is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._verdict: QcRating | None = None
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setToolTip(
+            "Mean over the scored structures of the Dice to expect, estimated without a ground truth and calibrated on "
+            "synthetic scans of all qualities."
+        )
+        self.hide()
+
+    def show_verdict(self, verdict: QcRating | None) -> None:
+        """Show another verdict; None hides the line."""
+        self._verdict = verdict
+        self.setVisible(verdict is not None)
+        if verdict is None:
+            return
+        if not verdict.calibrated:
+            self.setText("Quality is not calibrated for these weights.")
+            return
+        light = verdict.light
+        color = light.on_dark if on_dark_ground(self) else light.on_light
+        sign = f'<span style="color:{color}">{light.sign}</span> ' if light.sign else ""
+        self.setText(f"{sign}Expected Dice {verdict.mean:.2f}: <b>{light.word}</b>")
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.PaletteChange:
+            self.show_verdict(self._verdict)
+
+
+class Recount(QWidget):
+    """A note with a button, shown while the labels of a layer are newer than its volumes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._layer: Labels | None = None
+        self._edited: set[int] | None = set()  # None: unknown ones
+        self._counting: set[int] | None = set()
+        self._job = Job(self)
+        self._job.returned.connect(self._on_counted)
+        self._job.failed.connect(self._on_failed)
+        self._job.stopped.connect(self._take_back)
+        self.note = Message(warning=True)
+        tip = "Measure the structures that were edited by counting their voxels; the others stay."
+        self.button = button("Count again", tip, self.count)
+        row((self.note, 1), self.button, parent=self)
+        self.hide()
+
+    def watch(self, layer: Labels | None) -> None:
+        """Listen to another layer."""
+        self._job.stop()
+        if self._layer is not None:
+            self._layer.events.paint.disconnect(self._on_paint)
+            self._layer.events.data.disconnect(self._on_data)
+        self._layer, self._edited, self._counting = layer, set(), set()
+        self.hide()
+        if layer is not None and layer.ndim == 3:
+            layer.events.paint.connect(self._on_paint)
+            layer.events.data.connect(self._on_data)
+
+    def count(self) -> None:
+        """Count the voxels of the layer's labels in a thread."""
+        if self._layer is not None and not self._job.running:
+            voxel = float(abs(np.linalg.det(world_matrix(self._layer)[:3, :3])))
+            self._counting, self._edited = self._edited, set()  # what is painted from now on may not be counted
+            self._job.start("Count volumes", _count, self._layer.data, voxel)
+
+    def _on_paint(self, event: Any) -> None:
+        """Each part of the event has where, the labels before, and the label after."""
+        if self._edited is not None:
+            for *_, before, after in event.value:
+                self._edited |= {int(value) for value in (*np.unique(before), *np.unique(after))} - {0}
+        self._say()
+
+    def _on_data(self, event: Any = None) -> None:
+        self._edited = None
+        self._say()
+
+    def _say(self) -> None:
+        self.note.say("Edited since it was measured.")
+        self.show()
+
+    def _on_counted(self, counted_mm3: dict[int, float]) -> None:
+        if self._layer is None:
+            return
+        features = recounted(self._layer.features, counted_mm3, self._counting)
+        if self._counting is None:  # all of them
+            kept = self._layer.metadata.get(METADATA_KEY, {})
+            self._layer.metadata = {**self._layer.metadata, METADATA_KEY: {**kept, MEASURED: VOXELS}}
+        self._counting = set()
+        self.setVisible(self._edited != set())
+        self._layer.features = features
+
+    def _on_failed(self, error: Exception) -> None:
+        self._take_back()
+        complain(error, "Counting")
+
+    def _take_back(self) -> None:
+        """Nothing was counted."""
+        counting, self._counting = self._counting, set()
+        self._edited = None if self._edited is None or counting is None else self._edited | counting
+
+
+def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:
+    """Runs in a thread."""
+    yield Progress("Counting")
+    from napari_synthseg.evaluation.metrics import count_labels
+
+    return {value: count * voxel_mm3 for value, count in count_labels(np.asarray(array)).items() if value}
 
 
 class VolumesPanel(QWidget):
@@ -33,13 +149,12 @@ class VolumesPanel(QWidget):
 
     Args:
         viewer: the viewer that a click in the table moves.
-        parent: of the widget.
     """
 
     probability_requested = Signal(int)  # FreeSurfer value, of the layer that is shown
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._layer: Labels | None = None
         self._build()
@@ -49,7 +164,7 @@ class VolumesPanel(QWidget):
         self.table.probability.connect(self.probability_requested)
         self.table.menu_opened.connect(self.actions.fill_menu)
         self.actions.said.connect(self.note.say)
-        self.filter.textChanged.connect(self._on_filter)
+        self.filter.textChanged.connect(self._on_colormap)
         self.all.clicked.connect(self._on_all)
         self.sides.toggled.connect(self._on_sides)
         self.sides.setChecked(bool(recall(FACE).get("sides", False)))
@@ -59,42 +174,27 @@ class VolumesPanel(QWidget):
         self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setWordWrap(True)
-        self.light = Light(self)
-        self.warnings = Message(warning=True)
-        self.recount = Recount(self)
-        self.all = QCheckBox("All")
-        self.all.setToolTip("Show or hide every structure in the list.")
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("Filter, such as left hip")
-        self.filter.setToolTip("Keep the structures with these words in their name, side or FreeSurfer value.")
-        self.filter.setClearButtonEnabled(True)
-        self.filter.setMinimumWidth(60)
-        self.sides = QPushButton("L | R")
-        self.sides.setCheckable(True)
-        self.sides.setToolTip("A row for both sides of a structure: left, right and their asymmetry.")
-        self.sides.setAccessibleName("Left and right")
-        self.sides.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.table = VolumesTable(self)
+        self.light, self.recount = Light(), Recount()
+        self.warnings, self.note = Message(warning=True), Message()
+        self.all = check_box("All", "Show or hide every structure in the list.")
+        self.table = VolumesTable()
         self.table.setToolTip(
             "Click: center the view on a structure and take its label for painting. Double-click: show only it; "
             "again: all. Right-click: correct it, make its surface, and more."
         )
-        self.note = Message()
+        self.filter = self.table.filter_line(
+            "Keep the structures with these words in their name, side or FreeSurfer value."
+        )
+        tip = "A row for both sides of a structure: left, right and their asymmetry."
+        self.sides = button("L | R", tip, name="Left and right")
+        self.sides.setCheckable(True)
         self.intracranial = QLabel()
         self.intracranial.setWordWrap(True)
         self.actions = StructureActions(self._viewer, self)
-        self.export = VolumesExport(self._viewer, self.table, self)
-        above = QHBoxLayout()
-        for part, stretch in ((self.all, 0), (self.filter, 1), (self.sides, 0)):
-            above.addWidget(part, stretch)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.title, self.light, self.warnings, self.recount):
-            layout.addWidget(part)
-        layout.addLayout(above)
-        layout.addWidget(self.table, 1)
-        for part in (self.note, self.intracranial, self.export):
-            layout.addWidget(part)
+        self.export = VolumesExport(self._viewer, self.table)
+        above = row(self.all, (self.filter, 1), self.sides)
+        notes = (self.title, self.light, self.warnings, self.recount)
+        column(*notes, above, (self.table, 1), self.note, self.intracranial, self.export, parent=self)
 
     @property
     def layer(self) -> Labels | None:
@@ -108,9 +208,7 @@ class VolumesPanel(QWidget):
         if layer is not self._layer:
             self._let_go()
             self._layer = layer
-            layer.events.colormap.connect(self._on_colormap)
-            layer.events.features.connect(self._on_features)
-            layer.events.name.connect(self._on_name)
+            self._listen(layer, True)
             self.recount.watch(layer)
         self.warnings.say("\n".join(layer.metadata.get(METADATA_KEY, {}).get("warnings", ())))
         self.note.say("")
@@ -126,20 +224,25 @@ class VolumesPanel(QWidget):
             self.hide()
 
     def _let_go(self) -> None:
-        """Listen to the layer no longer."""
         layer, self._layer = self._layer, None
         self.recount.watch(None)
         self.export.set_layer(None)
         self.actions.set_layer(None)
         if layer is not None:
-            layer.events.colormap.disconnect(self._on_colormap)
-            layer.events.features.disconnect(self._on_features)
-            layer.events.name.disconnect(self._on_name)
+            self._listen(layer, False)
 
-    # What the table asks for
+    def _listen(self, layer: Labels, on: bool) -> None:
+        events = layer.events
+        reactions = (
+            (events.colormap, self._on_colormap),
+            (events.features, self._on_features),
+            (events.name, self._on_name),
+        )
+        for event, react in reactions:
+            (event.connect if on else event.disconnect)(react)
 
     def _on_chosen(self, values: tuple[int, ...]) -> None:
-        """center the view on a structure, which is the one to paint with from now on."""
+        """Center the view on a structure, and paint with it from now on."""
         from napari_synthseg.evaluation.locations import middle_voxel
 
         layer = self._layer
@@ -160,28 +263,24 @@ class VolumesPanel(QWidget):
         if self._layer is None:
             return
         among = self._values()
-        if visibility.visible_among(self._layer, among) == set(values):
-            visibility.show_all(self._layer, among)
+        if visible_among(self._layer, among) == set(values):
+            show_all(self._layer, among)
         else:
-            visibility.show_only(self._layer, values, among)
+            show_only(self._layer, values, among)
 
     def _on_toggled(self, values: tuple[int, ...], visible: bool) -> None:
         if self._layer is not None:
-            visibility.set_visible(self._layer, values, visible)
+            set_visible(self._layer, values, visible)
 
     def _on_all(self) -> None:
         if self._layer is None:
             return
         listed = self.table.listed_values()
-        visible = len(visibility.visible_among(self._layer, listed)) < len(set(listed))
+        visible = len(visible_among(self._layer, listed)) < len(set(listed))
         if visible and set(listed) == self._values():
-            visibility.show_all(self._layer, listed)
+            show_all(self._layer, listed)
         else:
-            visibility.set_visible(self._layer, listed, visible)
-        self._on_colormap()
-
-    def _on_filter(self, text: str) -> None:
-        self.table.set_filter(text)
+            set_visible(self._layer, listed, visible)
         self._on_colormap()
 
     def _on_sides(self, paired: bool) -> None:
@@ -189,14 +288,12 @@ class VolumesPanel(QWidget):
         self._on_colormap()
         remember(FACE, {"sides": paired})
 
-    # What the layer says
-
     def _on_colormap(self, event: Any = None) -> None:
         if self._layer is None:
             return
         self.table.refresh()
         listed = set(self.table.listed_values())
-        count = len(visibility.visible_among(self._layer, listed))
+        count = len(visible_among(self._layer, listed))
         state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
         self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
 
@@ -223,7 +320,7 @@ class VolumesPanel(QWidget):
 
 
 def _shown_array(layer: Labels, viewer: ViewerModel) -> np.ndarray:
-    """The 3D array of a layer; of a series, the volume that is shown."""
+    """Return the 3D array of a layer; of a series, the volume that is shown."""
     if layer.ndim < 4:
         return np.asarray(layer.data)
     return np.asarray(layer.data[shown_volume(layer, viewer.dims)])

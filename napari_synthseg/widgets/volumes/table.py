@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent
-from qtpy.QtWidgets import QMenu, QWidget
+from qtpy.QtWidgets import QMenu
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality import rating
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
 from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, SOFT, VOXELS
-from napari_synthseg.widgets.volumes import visibility
-from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of
+from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of, rgb, visible_among
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -47,8 +46,8 @@ class VolumesTable(Table):
     probability = Signal(int)  # the label whose probability is wanted
     menu_opened = Signal(object, tuple)  # a menu to add to, and the labels it is for
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cer-Ctx 0", parent=parent)
+    def __init__(self) -> None:
+        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cer-Ctx 0")
         self._structures: list[VolumeRow] = []
         self._layer: Labels | None = None
         self._paired = False
@@ -64,18 +63,8 @@ class VolumesTable(Table):
         """Every structure, in the order of the labels, whatever is filtered or paired."""
         return self._structures
 
-    @property
-    def paired(self) -> bool:
-        """Whether a row is a pair of sides."""
-        return self._paired
-
     def show_structures(self, rows: list[VolumeRow], layer: Labels | None = None) -> None:
-        """Show other structures; an empty list empties the table.
-
-        Args:
-            rows: every structure.
-            layer: whose colors and visibility the first column shows.
-        """
+        """Show other structures, with the colors and visibility of a layer; an empty list empties the table."""
         self._structures, self._layer = rows, layer
         self._show()
 
@@ -90,7 +79,6 @@ class VolumesTable(Table):
         return _values(self.listed())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """See the class."""
         if event.key() != Qt.Key.Key_Space or not self.selected():
             super().keyPressEvent(event)
             return
@@ -147,7 +135,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
         lambda row: row.values[0],
         widest="☑ ☑",
         number=False,
-        color=lambda r: anatomy.color(r.values[0]) if layer is None else visibility.rgb(layer, r.values[0]),
+        color=lambda r: anatomy.color(r.values[0]) if layer is None else rgb(layer, r.values[0]),
         checked=None if layer is None else lambda row: _shown(layer, row),
     )
     name = Column("Structure", "FreeSurfer name, without its side", lambda r: r.short_name, number=False)
@@ -197,7 +185,7 @@ def _light(row: VolumeRow) -> rating.TrafficLight:
 
 def _shown(layer: Labels, row: Row) -> bool | None:
     """Whether the layer draws the labels of a row; None if some of them."""
-    count = len(visibility.visible_among(layer, row.values))
+    count = len(visible_among(layer, row.values))
     return None if 0 < count < len(row.values) else count > 0
 
 

@@ -7,6 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 
 
@@ -62,7 +63,7 @@ def test_the_selected_layer_becomes_the_choice(viewer, chooser):
 
 def test_a_chooser_that_does_not_follow_keeps_its_choice(viewer, qtbot):
     a, b = add(viewer, "a"), add(viewer, "b")
-    chooser = LayerChooser(viewer, Image, none="New", follows=lambda layer: layer is a)
+    chooser = LayerChooser(viewer, Image, fixed=[Choice(None, "New")], follows=lambda layer: layer is a)
     qtbot.addWidget(chooser)
     assert chooser.layer() is None  # though b is selected
     viewer.layers.selection.active = a

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.jobs import Progress, Stopped, stoppable
 from napari_synthseg.volume import Volume, resample_labels_to
-from napari_synthseg.widgets.evaluate.layers import COLORS, is_errors
+from napari_synthseg.widgets.evaluate.model import COLORS, is_errors
 from napari_synthseg.widgets.evaluate.results import EDITED, GONE
 from napari_synthseg.widgets.evaluate.widget import CHANGED, NO_LAYERS, RESAMPLED, SAME, EvaluateWidget
 from napari_synthseg.widgets.layers.geometry import volume_to_layer

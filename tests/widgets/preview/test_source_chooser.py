@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from napari.layers._source import Source
+from qtpy.QtWidgets import QFileDialog
 
-from napari_synthseg.widgets.preview import source_chooser
 from napari_synthseg.widgets.preview.layers import MARK
+from napari_synthseg.widgets.preview.pictures import bundled
 from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from tests.widgets.preview.conftest import blocks, blocks_layer
 
@@ -27,9 +28,7 @@ def texts(chooser) -> list[str]:
 
 
 def pick(chooser, text: str) -> None:
-    row = chooser.findText(text)
-    chooser.setCurrentIndex(row)
-    chooser.activated.emit(row)
+    chooser.setCurrentIndex(chooser.findText(text))
 
 
 def test_the_bundled_map_is_the_first_choice(chooser):
@@ -74,20 +73,20 @@ def test_a_deleted_layer_is_no_choice_any_more(chooser, viewer, qtbot):
 
 
 def test_a_file_is_chosen(chooser, monkeypatch, tmp_path):
-    monkeypatch.setattr(source_chooser, "ask_for_file", lambda parent: tmp_path / "map.nii.gz")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "map.nii.gz"), ""))
     pick(chooser, "File…")
     assert chooser.currentText() == "map.nii.gz"
     assert chooser.source().path == tmp_path / "map.nii.gz"
 
 
 def test_a_folder_is_chosen(chooser, monkeypatch, tmp_path):
-    monkeypatch.setattr(source_chooser, "ask_for_folder", lambda parent: tmp_path)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     pick(chooser, "Folder…")
     assert chooser.source().path == tmp_path
 
 
 def test_a_dialog_that_is_cancelled_changes_nothing(chooser, monkeypatch):
-    monkeypatch.setattr(source_chooser, "ask_for_file", lambda parent: None)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
     heard = []
     chooser.changed.connect(lambda: heard.append(1))
     pick(chooser, "File…")
@@ -102,7 +101,7 @@ def test_a_flat_layer_is_refused_in_one_sentence(chooser, viewer):
 
 
 def test_the_bundled_map_has_a_file_that_recipes_can_name():
-    assert Path(source_chooser.bundled().path).is_file()
+    assert Path(bundled().path).is_file()
 
 
 def test_another_volume_of_a_series_is_another_source(qtbot, viewer):

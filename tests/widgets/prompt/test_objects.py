@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
-from napari_synthseg.widgets.evaluate.layers import MARK, is_errors
+from napari_synthseg.widgets.evaluate.model import MARK, is_errors
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.prompt import PromptWidget

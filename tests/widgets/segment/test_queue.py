@@ -6,10 +6,21 @@ import time
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.segment.queue import DONE, FAILED, RUNNING, STOPPED, WAITING, QueueList, Run, SegmentQueue
+from napari_synthseg.widgets.segment.queue import (
+    CANCEL,
+    DONE,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    QueueList,
+    Run,
+    SegmentQueue,
+)
 from tests.widgets.builders import scan_layer, steps
 
 
@@ -125,7 +136,7 @@ def test_a_scan_that_is_closed_after_its_run_is_let_go(queue_of, qtbot):
     qtbot.addWidget(shown)
     finish(qtbot, queue)
     queue.stop_layer(queue.runs[0].layer)
-    assert [run.layer.name for run in queue.runs] == ["b"] == [row.run.layer.name for row in shown.rows]
+    assert [run.layer.name for run in queue.runs] == ["b"] == [run.layer.name for run in shown.rows]
 
 
 def test_the_list_shows_every_state_and_its_buttons_cancel(queue_of, qtbot):
@@ -135,16 +146,24 @@ def test_the_list_shows_every_state_and_its_buttons_cancel(queue_of, qtbot):
     assert shown.isHidden()
     queue.add(runs("a", "b", "c"))
     assert not shown.isHidden()
-    assert [(row.name.text(), row.state.text()) for row in shown.rows] == [
-        ("a", RUNNING),
-        ("b", WAITING),
-        ("c", WAITING),
-    ]
-    shown.rows[2].cancel.click()
-    assert shown.rows[2].state.text() == STOPPED
-    assert not shown.rows[2].cancel.isEnabled()
-    shown.rows[0].cancel.click()
-    qtbot.waitUntil(lambda: shown.rows[1].state.text() == RUNNING, timeout=2000)
+    shown.show()
+    assert texts(shown) == [("▸", "a", RUNNING, "✕"), ("·", "b", WAITING, "✕"), ("·", "c", WAITING, "✕")]
+    press(qtbot, shown, 2, CANCEL)
+    assert texts(shown)[2] == ("–", "c", STOPPED, "")
+    press(qtbot, shown, 0, 1)
+    assert texts(shown)[0][2] == RUNNING
+    qtbot.keyClick(shown, Qt.Key.Key_Delete)
+    qtbot.waitUntil(lambda: texts(shown)[1][2] == RUNNING, timeout=2000)
+    assert texts(shown)[0][2] == STOPPED
+
+
+def texts(shown: QueueList) -> list[tuple[str, ...]]:
+    return [tuple(column.text(run) for column in shown.columns) for run in shown.rows]
+
+
+def press(qtbot, shown: QueueList, row: int, column: int) -> None:
+    where = shown.visualRect(shown.model().index(row, column)).center()
+    qtbot.mouseClick(shown.viewport(), Qt.MouseButton.LeftButton, pos=where)
 
 
 def test_a_new_queue_starts_with_an_empty_list(queue_of, qtbot):

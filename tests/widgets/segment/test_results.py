@@ -135,8 +135,8 @@ def test_a_queue_says_which_scans_have_warnings(viewer, open_widget, qtbot):
     viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "ab"}
     press(qtbot, widget)
     assert "1 with warnings" in widget.status.text()
-    assert [row.sign.text() for row in widget.list.rows] == ["✓", "⚠"]
-    assert "The brain is small." in widget.list.rows[1].toolTip()
+    assert [widget.list.columns[0].text(run) for run in widget.list.rows] == ["✓", "⚠"]
+    assert "The brain is small." in widget.list.model().index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
 
 
 def test_each_volume_of_a_series_has_its_own_result(viewer, open_widget, qtbot):

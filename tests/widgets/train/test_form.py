@@ -16,9 +16,9 @@ from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.train import new_run_model as presets
-from napari_synthseg.widgets.train.data_chooser import LAYERS
 from napari_synthseg.widgets.train.new_run import NewRunPage
 from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, data_fields, make_run, unique_names
+from napari_synthseg.widgets.train.recipe_form import LAYERS
 from tests.widgets.builders import half_labels, scan_layer, volume
 
 

@@ -11,11 +11,11 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog
 from napari_synthseg.training.engine.watching import save_picture
 from napari_synthseg.weights import sam
+from napari_synthseg.widgets._shared.choices import duration
 from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.model import (
     doubts_about,
-    duration,
     pace,
     parse_gpus,
     sample_interval,
@@ -43,7 +43,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtb
     widget = open_widget()
     page = widget.runs
     qtbot.waitUntil(lambda: len(page.dice.table.rows) == len(STRUCTURES), timeout=10_000)
-    assert page.list.runs.line(page.list.current()).startswith("finished · Dice 0.890 ·")
+    assert page.list.line(page.list.current()).startswith("finished · Dice 0.890 ·")
     assert shown(widget)["Dice"] == "0.890" and shown(widget)["Loss"] == "0.2845"
     assert [row.name for row in page.dice.table.listed()] == sorted(STRUCTURES)
     assert page.dice.table.model().index(0, 2).data() == "+0.100"
@@ -207,8 +207,8 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
         trained(f"run{number}", maps, steps=3)
     (home / "runs" / "run3" / "config.json").write_text("{")
     widget = open_widget()
-    qtbot.waitUntil(lambda: len(widget.runs.list.runs.rows) == 6, timeout=10_000)
-    damaged = next(one for one in widget.runs.list.runs.rows if one.run.name == "run3")
+    qtbot.waitUntil(lambda: len(widget.runs.list.rows) == 6, timeout=10_000)
+    damaged = next(one for one in widget.runs.list.rows if one.run.name == "run3")
     assert damaged.state.kind == "failed"
     widget.runs.list.choose(damaged.run)
     qtbot.waitUntil(lambda: "config.json" in widget.runs.head.trouble.text(), timeout=10_000)

@@ -11,7 +11,7 @@ from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.layers.labels_layer import labels_array
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.follow import EDGES, letters
-from napari_synthseg.widgets.volumes.visibility import show_only
+from napari_synthseg.widgets.volumes.model import show_only
 from tests.widgets.builders import AFFINES
 
 SIZE = 40

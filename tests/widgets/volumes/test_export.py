@@ -15,7 +15,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets._shared.memory import save_lines
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
-from napari_synthseg.widgets.volumes import export as volumes_export
+from napari_synthseg.widgets.volumes import actions as volumes_export
 from napari_synthseg.widgets.volumes.model import VolumeRow, volumes_table
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from tests.widgets.builders import scan_layer
