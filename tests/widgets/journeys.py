@@ -232,7 +232,7 @@ def _type_a_prior(viewer: napari.Viewer, page) -> None:
     group = page.form.groups["Bias field"]
     if not group.unfolded:
         click(group.button)
-    spin = page.form.row("bias_std").control.high
+    spin = page.form.rows["bias_std"].control.high
     page.scroll.ensureWidgetVisible(spin)
     layers, seed = list(viewer.layers), page.seed.value()
     before, picture = dict(page.pair.image.metadata["synthesis"]), np.array(page.pair.image.data)
@@ -248,7 +248,7 @@ def _type_a_prior(viewer: napari.Viewer, page) -> None:
     assert not np.array_equal(page.pair.image.data, picture)
     assert list(viewer.layers) == layers and page.seed.value() == seed
     assert group.button.text().endswith("1 changed")
-    click(page.form.row("bias_std").reset)
+    click(page.form.rows["bias_std"].reset)
     wait_until(lambda: page.redrawer.running, "the redraw to start", 2)
     wait_until(lambda: not page.redrawer.running, "the redraw")
     np.testing.assert_array_equal(page.pair.image.data, picture)

@@ -1,4 +1,4 @@
-"""What the widgets offer to choose from (models, devices, preferences), and times in words. No torch, no Qt."""
+"""Choices of the widgets (models, devices, preferences), and times in words. No torch, no Qt."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from napari_synthseg.weights import catalogue, keras
 
 PLUGIN = "napari-synthseg"
 CACHE = "NAPARI_SYNTHSEG_CACHE"
+SCORES = {
+    "dice": "Dice",
+    "sd95_mm": "SD95",
+    "msd_mm": "mean distance",
+    "absolute_difference_percent": "volumes off (%)",
+}
 _cache_of_ours: str | None = None
-"""What that variable was set to by `use_folders`; processes that are started inherit it."""
+"""Value of that variable by `use_folders`, which child processes inherit."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,13 @@ class Choice:
 
 
 def device_choices() -> list[Choice]:
-    """Devices that this kind of machine may have; whether it has them is only known once torch is loaded."""
+    """Return devices that this kind of machine may have, without loading torch."""
     gpu = Choice("mps", "Apple GPU (MPS)") if sys.platform == "darwin" else Choice("cuda", "NVIDIA GPU (CUDA)")
     return [Choice("auto", "Automatic", "A GPU if there is one, else the processor."), Choice("cpu", "Processor"), gpu]
 
 
 def model_cards() -> list[dict[str, Any]]:
-    """The cards of all weights found, also in the folders that the user's preferences name."""
+    """Return the cards of all weights, also in the folders of the user's preferences."""
     use_folders()
     try:
         return catalogue.available()
@@ -44,7 +50,7 @@ def model_cards() -> list[dict[str, Any]]:
 
 
 def use_folders() -> None:
-    """Have weights looked for in the folders that the user's preferences name, as they are now."""
+    """Search weights in the folders of the user's current preferences too."""
     global _cache_of_ours
     cache = str(preference("cache", "", group="files") or "")
     if os.environ.get(CACHE) in (None, _cache_of_ours):  # a variable that the user has set goes first
@@ -56,7 +62,7 @@ def use_folders() -> None:
 
 
 def weights_card(path: Path) -> dict[str, Any]:
-    """The card of a weights file, with its path; of a Keras file, which has none, what its layers say.
+    """Return the card of a weights file, with its path; that of a Keras file is made from its layers.
 
     Raises:
         InputError: the file or its card is missing or broken, or it holds no network that segments scans.
@@ -69,19 +75,8 @@ def weights_card(path: Path) -> dict[str, Any]:
     return {**card, "path": str(path), "bytes": path.stat().st_size}
 
 
-def card_summary(card: dict[str, Any]) -> str:
-    """A model's card in a few lines: what it is, its data, its scores, its licence."""
-    lines = [str(card[key]) for key in ("description", "recipe", "data") if card.get(key)]
-    scores = card.get("scores")
-    if isinstance(scores, dict):
-        lines += [f"{_score_name(name)}: {value:.3f}" for name, value in scores.items() if isinstance(value, float)]
-    if card.get("licence"):
-        lines.append(f"Licence: {card['licence']}")
-    return "\n".join(lines)
-
-
 def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """A model's card as a table: what it does, what it was trained on, how good it is, its licence and its file."""
+    """Return a model's card as a table: use, training data, scores, license and file."""
     path = Path(card["path"]) if card.get("path") else None
     labels = card.get("labels")
     rows = [
@@ -99,12 +94,18 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows if value]
 
 
+def card_summary(card: dict[str, Any]) -> str:
+    """Return a model's card in a few lines, for a tooltip."""
+    shown = ("About", "Trained on", "Recipe", "Scores", "Licence")
+    return "\n".join(f"{name}: {value}" for name, value in card_rows(card) if name in shown)
+
+
 def _scores(scores: Any) -> str:
-    """Scores of a card in one line: "Dice 0.753, SD95 3.416 mm (5 scans)"."""
+    """Return scores in one line: "Dice 0.753, SD95 3.416 mm (5 scans)"."""
     if not isinstance(scores, dict):
         return ""
     shown = [
-        f"{_score_name(name)} {value:.3f}{' mm' if name.endswith('_mm') else ''}"
+        f"{SCORES.get(name, name)} {value:.3f}{' mm' if name.endswith('_mm') else ''}"
         for name, value in scores.items()
         if isinstance(value, float)
     ]
@@ -112,13 +113,8 @@ def _scores(scores: Any) -> str:
     return ", ".join(shown) + count if shown else ""
 
 
-def _score_name(name: str) -> str:
-    names = {"dice": "Dice", "sd95_mm": "SD95", "msd_mm": "mean distance"}
-    return {**names, "absolute_difference_percent": "volumes off (%)"}.get(name, name)
-
-
 def preference(name: str, default: Any, *, group: str = "computing") -> Any:
-    """A value of the plugin's preferences; `default` where napari does not know them."""
+    """Return a value of the plugin's preferences; `default` if napari does not know them."""
     try:
         from napari.settings import get_plugin_settings
 
@@ -128,7 +124,7 @@ def preference(name: str, default: Any, *, group: str = "computing") -> Any:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in at most two units: "3 h 12 min", "40 s"; empty where it is not known."""
+    """Format a time in at most two units: "3 h 12 min", "40 s"; empty if unknown."""
     if seconds is None or seconds != seconds or seconds < 0:
         return ""
     if seconds < 60:
@@ -144,13 +140,13 @@ def duration(seconds: float | None) -> str:
 
 
 def so_far(report: Progress, seconds: float) -> str:
-    """What a running job does, and for how long it runs: "Network (3 of 12), 1 min 5 s"."""
+    """Format the stage of a running job and its time: "Network (3 of 12), 1 min 5 s"."""
     count = f" ({report.done} of {report.total})" if report.total > 1 else ""
     return f"{report.stage}{count}{f', {elapsed(seconds)}' if seconds >= 1 else ''}"
 
 
 def elapsed(seconds: float) -> str:
-    """A time that goes on, to the second for an hour, so that it is seen to go on."""
+    """Format the time of a running job, to the second for an hour, so that it visibly moves."""
     if not 60 <= seconds < 3600:
         return duration(seconds)
     minutes, rest = divmod(int(seconds), 60)

@@ -329,11 +329,9 @@ class Section(QWidget):
 
     @property
     def unfolded(self) -> bool:
-        """Whether the body is shown."""
         return self.button.isChecked()
 
     def set_unfolded(self, unfolded: bool) -> None:
-        """Show or hide the body."""
         self.button.setChecked(unfolded)
 
     def _unfold(self, unfolded: bool) -> None:

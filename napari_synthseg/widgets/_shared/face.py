@@ -70,7 +70,6 @@ class ScrolledFace(Face):
         column(VerticalScroll(inner), parent=self)
 
     def sizeHint(self) -> QSize:
-        """Return `fresh_width` or more."""
         return super().sizeHint().expandedTo(QSize(self.fresh_width, 0))
 
     def minimumSizeHint(self) -> QSize:

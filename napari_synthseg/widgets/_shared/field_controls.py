@@ -16,7 +16,6 @@ from qtpy.QtCore import QLocale, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
-    QHBoxLayout,
     QLineEdit,
     QSizePolicy,
     QSpinBox,
@@ -27,7 +26,7 @@ from superqt import QDoubleRangeSlider, QDoubleSlider
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink
+from napari_synthseg.widgets._shared.controls import keep_from_wheel, let_shrink, row
 
 DEFAULT_TEXT = "default"
 LARGEST = 2_000_000_000
@@ -42,14 +41,7 @@ SPIN_STYLE = f"QAbstractSpinBox {{ min-width: {SPIN_WIDTH - 12}px; padding: 1px 
 
 @dataclass(frozen=True)
 class Control:
-    """A widget and how its value is read and set.
-
-    Attributes:
-        widget: to put into a layout.
-        get: return the value.
-        set: show a value.
-        changed: signal that the value is another one.
-    """
+    """A widget with functions that return and show its value, and the signal of another value."""
 
     widget: QWidget
     get: Callable[[], Any]
@@ -100,8 +92,8 @@ def _choice(field: Field, choices: Sequence[Choice] | None, nothing: str) -> Con
     box.reset_choices()
     let_shrink(box.native)
     box.native.setMinimumWidth(SHORTEST)
-    for row, tip in enumerate([""] * optional + [one.tip for one in offered]):
-        box.native.setItemData(row, tip or field.tip, Qt.ItemDataRole.ToolTipRole)
+    for number, tip in enumerate([""] * optional + [one.tip for one in offered]):
+        box.native.setItemData(number, tip or field.tip, Qt.ItemDataRole.ToolTipRole)
     control = _wrapped(box)
 
     def choose(value: Any) -> None:
@@ -147,15 +139,13 @@ class IntegerSpin(QSpinBox):
         self.valueChanged.connect(lambda _: self.changed.emit())
 
     def number(self) -> int | None:
-        """Return the number, or None."""
         return None if self.value() == self._nothing else self.value()
 
     def set_number(self, number: int | None) -> None:
-        """Show a number, or None if that is a value."""
         self.setValue(self._nothing if number is None and self._nothing is not None else int(number or 0))
 
     def show_nothing_as(self, text: str) -> None:
-        """Show None otherwise from now on, such as by the number that it stands for."""
+        """Show None as another text, such as the number behind it."""
         if self._nothing is not None and text != self.specialValueText():
             self.setSpecialValueText(text)
 
@@ -173,11 +163,7 @@ class LineControl(QLineEdit):
         self.textChanged.connect(lambda _: self.changed.emit())
 
     def number(self) -> Any:
-        """Return what was typed, as its type.
-
-        Raises:
-            InputError: it is not of its type.
-        """
+        """Return the value; raises `InputError` if the text is not of its type."""
         text, field = self.text().strip(), self._field
         if not text and field.optional:
             return None
@@ -190,7 +176,6 @@ class LineControl(QLineEdit):
         return tuple(self._item(part, kind) for part, kind in zip(parts, kinds, strict=True))
 
     def set_number(self, value: Any) -> None:
-        """Show a value."""
         items = value if isinstance(value, (tuple, list)) else () if value is None else (value,)
         self.setText(", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in items))
 
@@ -202,7 +187,7 @@ class LineControl(QLineEdit):
 
 
 class NumberSpin(QDoubleSpinBox):
-    """A number; a value that was set comes back exactly until the user changes it, though three decimals are shown."""
+    """A number with three decimals; a value that was set is returned exactly until the user changes it."""
 
     def __init__(self, field: Field, name: str) -> None:
         super().__init__()
@@ -222,7 +207,6 @@ class NumberSpin(QDoubleSpinBox):
         keep_from_wheel(self)
 
     def number(self) -> float:
-        """Return the number, a whole one for an integer."""
         shown = self.value()
         number = self._exact if round(self._exact, self.decimals()) == shown else shown
         return int(number) if self._whole else number
@@ -234,7 +218,6 @@ class NumberSpin(QDoubleSpinBox):
         self.setValue(number)
 
     def textFromValue(self, value: float) -> str:
-        """Return the number without zeros at the end."""
         text = f"{value:.{self.decimals()}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -259,11 +242,7 @@ class SliderControl(QWidget):
 
     def _lay_out(self, field: Field) -> None:
         """Put the slider between its spin boxes; these have the keyboard, and come first if there is little room."""
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        for part in (*self.spins[:-1], self.slider, self.high):
-            layout.addWidget(part, int(part is self.slider))
+        row(*self.spins[:-1], (self.slider, 1), self.high, parent=self, spacing=6)
         self.slider.setRange(*_limits(field))
         self.slider.setSingleStep(self._step)
         self.slider.setToolTip(field.tip)
@@ -274,7 +253,6 @@ class SliderControl(QWidget):
         self.setFocusProxy(self.low)
 
     def number(self) -> Any:
-        """Return the number, or lowest and highest."""
         numbers = tuple(spin.number() for spin in self.spins)
         return numbers if self._pair else numbers[0]
 

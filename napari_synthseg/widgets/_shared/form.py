@@ -1,4 +1,4 @@
-"""A form made from any frozen dataclass: a row for every field, marked and taken back if it is changed, in groups."""
+"""A form made from any frozen dataclass: a row for every field, marked and reset if it is changed, in groups."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import Section, form_layout, icon_on, keep_from_wheel
+from napari_synthseg.widgets._shared.controls import Section, button, column, form_layout, icon_on, keep_from_wheel
+from napari_synthseg.widgets._shared.controls import row as beside
 from napari_synthseg.widgets._shared.field_controls import DEFAULT_TEXT, make_control
 
 ADVANCED = "Advanced"
@@ -34,11 +25,11 @@ NONE: Mapping[str, Any] = {}
 
 
 class Row(QObject):
-    """One field: its name, its control, and a button that shows it was changed and takes it back.
+    """One field: its name, its control, and a button that resets a changed value to `field.default`.
 
     Args:
-        field: the parameter; its default is what the row is taken back to.
-        text: of its name.
+        field: the parameter.
+        text: its label.
         choices, nothing, sliders: see `field_controls.make_control`.
     """
 
@@ -72,15 +63,11 @@ class Row(QObject):
             self.switch.toggled.connect(self._on_changed)
 
     def value(self) -> Any:
-        """Return the value as it is shown.
-
-        Raises:
-            InputError: something typed is not of its type.
-        """
+        """Return the value; raises `InputError` if the typed text is not of its type."""
         return None if self.switch is not None and not self.switch.isChecked() else self._control.get()
 
     def set_value(self, value: Any) -> None:
-        """Show a value; one that the control cannot show is ignored."""
+        """Show a value, unless the control cannot."""
         if self.switch is not None:
             self.switch.setChecked(value is not None)
             value = (self.field.info.start or self.field.info.slider) if value is None else value
@@ -97,7 +84,7 @@ class Row(QObject):
         self.blockSignals(False)
 
     def set_base(self, value: Any) -> None:
-        """Show another value, and take it for the one that the row is taken back to."""
+        """Show another value, which is the default from now on."""
         self.field = replace(self.field, default=value)
         if not self.field.required:
             self.set_value(value)
@@ -105,12 +92,11 @@ class Row(QObject):
         self.show_state()
 
     def take_back(self) -> None:
-        """Show the value that the row began with."""
         self.set_value(self.field.default)
 
     @property
     def differs(self) -> bool:
-        """Whether the value is another one than at the beginning; one that cannot be read is not."""
+        """Whether a valid value is not the default."""
         try:
             return bool(self.value() != self.field.default) and not self.missing
         except ValueError:
@@ -118,11 +104,10 @@ class Row(QObject):
 
     @property
     def missing(self) -> bool:
-        """Whether a value has to be given and is not."""
+        """Whether a required value is not given."""
         return self.field.required and self.value() in (None, "")
 
     def place(self, form: QFormLayout) -> None:
-        """Append the row to a layout."""
         if isinstance(self.name, QLabel):
             self.name.setBuddy(self.control)
         if self._two_lines or self.name is self.control:
@@ -134,7 +119,6 @@ class Row(QObject):
             form.addRow(*self._parts)
 
     def set_visible(self, visible: bool) -> None:
-        """Show or hide the row."""
         for part in (*self._parts, self.control):
             part.setVisible(visible)
 
@@ -143,7 +127,6 @@ class Row(QObject):
         self.changed.emit()
 
     def show_state(self) -> None:
-        """Mark the row if it was changed."""
         unit = self.field.unit if self._two_lines and len(self.field.unit) <= LONGEST_UNIT else ""
         text = f"{self.text} ({unit})" if unit else self.text
         marked = self.differs and not self.field.required
@@ -154,7 +137,7 @@ class Row(QObject):
 
 
 class Group(Section):
-    """Rows that unfold below a title, which says how many of them were changed."""
+    """Rows that unfold below a title with the number of changed ones."""
 
     changed = Signal()
 
@@ -165,9 +148,7 @@ class Group(Section):
         for row in rows:
             row.place(form)
             row.changed.connect(self.show_state)
-        body = QVBoxLayout(self.body)
-        body.setContentsMargins(8, 0, 0, 4)
-        body.addLayout(form)
+        column(form, parent=self.body).setContentsMargins(8, 0, 0, 4)
         self.reset = reset_button(f"Reset {title}", keep_room=False)
         self.reset.setToolTip(f"Take all of {title.lower()} back.")
         self.reset.clicked.connect(self.take_back)
@@ -177,7 +158,6 @@ class Group(Section):
         self.show_state()
 
     def take_back(self) -> None:
-        """Show the values that the group began with; `changed` is emitted once."""
         for row in self.rows:
             if row.differs:
                 row.quietly(row.set_value, row.field.default)
@@ -185,7 +165,6 @@ class Group(Section):
         self.changed.emit()
 
     def show_state(self) -> None:
-        """Say how many rows were changed."""
         count = sum(row.differs and not row.field.required for row in self.rows)
         self.button.setText(f"{self.title} {MARK} {count} changed" if count else self.title)
         self.reset.setVisible(count > 0)
@@ -197,12 +176,12 @@ class OptionsForm(QWidget):
     Args:
         options: a frozen dataclass.
         usual: fields shown at once, in this order; the others are folded into groups. All of them if None.
-        leave_out: fields that have other controls, or none.
+        leave_out: fields without a row.
         texts: labels in place of the fields' own; with "&" before the letter of a shortcut.
-        choices: what to choose from, for fields whose type does not say it.
-        nothing: how None is shown, by field.
-        defaults: of this form, if they are others than those of `options`.
-        fields: what is known of the fields; by default their annotations.
+        choices: of fields whose type does not list them.
+        nothing: text for None, by field.
+        defaults: in place of those of `options`.
+        fields: in place of the annotations of `options`.
         sliders: give numbers a slider between their limits.
     """
 
@@ -235,9 +214,7 @@ class OptionsForm(QWidget):
         self.controls = {name: row.control for name, row in self.rows.items()}
         self.usual = form_layout()
         self.groups: dict[str, Group] = {}
-        self.reset = QPushButton("Reset to defaults")
-        self.reset.setToolTip("Put every option back to its default.")
-        self.reset.clicked.connect(self.set_defaults)
+        self.reset: QPushButton = button("Reset to defaults", "Reset every option.", self.set_defaults)
         self._build(list(self.rows) if usual is None else [name for name in usual if name in self.rows])
         body: Any = self.advanced.body.layout()
         if not sliders:
@@ -246,10 +223,7 @@ class OptionsForm(QWidget):
 
     def _build(self, usual: Sequence[str]) -> None:
         """Lay out the usual rows, and the others in their groups below them."""
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(self.usual)
+        layout = column(self.usual, parent=self, spacing=2)
         for name in usual:
             self.rows[name].place(self.usual)
         titles = {name: row.field.info.group or ADVANCED for name, row in self.rows.items() if name not in usual}
@@ -261,24 +235,16 @@ class OptionsForm(QWidget):
         self.advanced = next(reversed(self.groups.values()))
         self.advanced.setVisible(bool(titles))
 
-    def row(self, name: str) -> Row:
-        """Return the row of a field."""
-        return self.rows[name]
-
     def values(self) -> dict[str, Any]:
-        """Return the values by field; fields that must be given and are not are left out.
-
-        Raises:
-            InputError: something typed is not of its type.
-        """
+        """Return the values by field without missing ones; raises `InputError` if a typed text is not of its type."""
         return {name: row.value() for name, row in self.rows.items() if not row.missing}
 
     def differences(self) -> dict[str, Any]:
-        """Return the values that differ from the defaults; a value that cannot be read is left out."""
+        """Return the valid values that are not the defaults."""
         return {name: row.value() for name, row in self.rows.items() if row.differs}
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Show values, ignoring other fields and what a control cannot show; `changed` is emitted once."""
+        """Show values, but those of other fields or that a control cannot show; `changed` is emitted once."""
         for name, value in values.items():
             if name in self.rows:
                 self.rows[name].quietly(self.rows[name].set_value, value)
@@ -287,15 +253,11 @@ class OptionsForm(QWidget):
         self._on_changed()
 
     def set_defaults(self) -> None:
-        """Show the defaults of all fields that have one; `changed` is emitted once."""
+        """Show all defaults; `changed` is emitted once."""
         self.set_values({name: row.field.default for name, row in self.rows.items() if not row.field.required})
 
     def problem(self, **others: Any) -> str | None:
-        """Say in one sentence why the options cannot be used; None if they can.
-
-        Args:
-            **others: values of the fields that the form leaves out.
-        """
+        """Return in one sentence why the options, with `others` that have no row, cannot be used; None if they can."""
         try:
             for row in self.rows.values():
                 if row.missing:
@@ -306,7 +268,6 @@ class OptionsForm(QWidget):
         return None
 
     def unfolded(self) -> list[str]:
-        """Return the titles of the groups that are open."""
         return [title for title, group in self.groups.items() if group.unfolded]
 
     def set_unfolded(self, titles: Sequence[str]) -> None:
@@ -323,7 +284,7 @@ class OptionsForm(QWidget):
 
 
 def reset_button(name: str, *, keep_room: bool) -> QToolButton:
-    """Make a small button that takes something back; it may keep its room while it is hidden."""
+    """Make a small button that resets something; it may keep its room while it is hidden."""
     button = QToolButton()
     button.setAutoRaise(True)
     button.setAccessibleName(name)
@@ -339,16 +300,11 @@ def reset_button(name: str, *, keep_room: bool) -> QToolButton:
 def _beside(widget: QWidget, button: QToolButton) -> QWidget:
     """Put a button at the right of a widget."""
     both = QWidget()
-    layout = QHBoxLayout(both)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(2)
-    layout.addWidget(widget, 1)
-    layout.addWidget(button)
+    beside((widget, 1), button, parent=both, spacing=2)
     both.setFocusProxy(widget)
     return both
 
 
 def _written(value: Any) -> str:
-    """Return a value as a person writes it."""
     items = value if isinstance(value, tuple) else ("none" if value is None else value,)
     return " to ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in items)

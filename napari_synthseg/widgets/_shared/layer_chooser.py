@@ -176,7 +176,6 @@ class LayerChooser(ChoiceBox):
         layer.events.name.connect(self._on_name)
 
     def unwatch(self, layer: Layer) -> None:
-        """Listen no longer."""
         layer.events.name.disconnect(self._on_name)
 
     def refilled(self, other: bool) -> None:

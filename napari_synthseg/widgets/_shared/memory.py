@@ -1,4 +1,4 @@
-"""The choices and folders a user took last, kept beside napari's own settings; nothing is kept if napari keeps none."""
+"""Remember the last choices and folders of a user beside napari's own settings, unless napari keeps none."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TABLES = "Table (*.tsv *.csv)"
 
 
 def recall(face: str) -> dict[str, Any]:
-    """What was remembered of a widget, by name of the choice; empty where there is nothing or it cannot be read."""
+    """Return the remembered choices of a widget; empty if there are none or they cannot be read."""
     kept = _read().get(face, {})
     return kept if isinstance(kept, dict) else {}
 
 
 def remember(face: str, choices: dict[str, Any]) -> None:
-    """Remember choices of a widget (plain values that JSON knows), beside those remembered before."""
+    """Remember choices of a widget (plain JSON values) besides earlier ones."""
     path = _path()
     if path is None:
         return
@@ -41,14 +41,14 @@ def remember(face: str, choices: dict[str, Any]) -> None:
 
 
 def ask_for_file(parent: QWidget, face: str, title: str, name: str, filters: str = TABLES) -> Path | None:
-    """Ask for a file to write, starting in the folder of the last one.
+    """Ask for a file to write, starting in the last folder of a widget.
 
     Args:
         parent: of the dialog.
         face: the widget, which remembers the folder.
         title: of the dialog.
         name: suggested for the file.
-        filters: Qt's; for those of tables a missing ending is added.
+        filters: Qt's; for `TABLES` a missing ending is added.
     """
     folder = Path(recall(face).get("folder", ""))
     chosen, _ = QFileDialog.getSaveFileName(parent, title, str(folder / name.replace("/", "-")), filters)
@@ -65,7 +65,7 @@ def ask_for_file(parent: QWidget, face: str, title: str, name: str, filters: str
 
 
 def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
-    """Write lines of cells with commas, or with tabs to a .tsv, and say so; the file appears complete or not at all."""
+    """Write lines of cells atomically, with commas, or with tabs to a .tsv, and say so."""
     try:
         write_lines(path, lines)
     except OSError as error:
@@ -84,6 +84,6 @@ def _read() -> dict[str, Any]:
 
 
 def _path() -> Path | None:
-    """The file of choices; None where napari's settings have no file, as in its tests."""
+    """Return the file of choices; None if napari's settings have no file, as in tests."""
     config = get_settings().config_path
     return Path(config).with_name(FILE) if config else None

@@ -126,7 +126,6 @@ class ModelChooser(QWidget):
 
     @property
     def cards(self) -> list[dict[str, Any]]:
-        """The cards of all models that are listed."""
         return list(self._cards)
 
     @property

@@ -1,4 +1,4 @@
-"""Telling the user what went wrong: one sentence as a napari notification, the rest behind its "Details" button."""
+"""Report errors to the user: one sentence as a napari notification, the rest behind its "Details" button."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import traceback
 from napari.utils.notifications import Notification, NotificationSeverity, notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QWidget
+
+from napari_synthseg.widgets._shared.controls import column
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -19,9 +21,8 @@ def complain(error: Exception, doing: str) -> str:
     """Show an error as a notification.
 
     Args:
-        error: a `ValueError` (as `InputError` is one) is the user's to mend, and its message is the sentence; anything
-            else is ours, and the sentence says what failed.
-        doing: what failed, as the beginning of a sentence: "Segmenting".
+        error: the message of a `ValueError` (such as `InputError`) is the sentence; of others it tells what failed.
+        doing: the failed action, as the beginning of a sentence: "Segmenting".
 
     Returns:
         The sentence, to be shown in the widget too.
@@ -39,7 +40,8 @@ def complain(error: Exception, doing: str) -> str:
 
 def show_details(sentence: str, details: str) -> QDialog:
     """Open a window with a text to read and copy; it does not block the viewer."""
-    dialog = DetailsDialog(sentence, details, _window())
+    active = QApplication.activeWindow()
+    dialog = DetailsDialog(sentence, details, active.window() if active is not None else None)
     _open.append(dialog)
     dialog.finished.connect(lambda _: _open.remove(dialog))
     dialog.show()
@@ -64,13 +66,5 @@ class DetailsDialog(QDialog):
         self.copy.setToolTip("Copy the sentence and the details, for a report.")
         self.copy.clicked.connect(lambda: QApplication.clipboard().setText(f"{sentence}\n\n{details}"))
         buttons.rejected.connect(self.close)
-        layout = QVBoxLayout(self)
-        for part in (self.sentence, self.text, buttons):
-            layout.addWidget(part)
+        column(self.sentence, self.text, buttons, parent=self, margin=9)
         self.resize(640, 360)
-
-
-def _window() -> QWidget | None:
-    """The window the dialog belongs to, so that it closes with it."""
-    active = QApplication.activeWindow()
-    return active.window() if active is not None else None

@@ -87,7 +87,6 @@ class StructureRow:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The labels of the row."""
         return (self.value,)
 
     @property
@@ -97,17 +96,11 @@ class StructureRow:
 
     @property
     def searched(self) -> str:
-        """The text that a filter searches."""
         return f"{self.name} {self.side} {self.value}".lower()
 
 
 class TableModel(QAbstractTableModel):
-    """Rows as columns show them.
-
-    Args:
-        parent: the view.
-        tip: the tooltip of a row.
-    """
+    """Rows shown by columns; `tip` returns the tooltip of a row."""
 
     toggled = Signal(object, bool)  # a row's check box was clicked: the row, whether it shall be on
 
@@ -178,7 +171,7 @@ class TableModel(QAbstractTableModel):
 
 
 class _FilteredRows(QSortFilterProxyModel):
-    """Sorts, and keeps the rows that hold every word of the filter."""
+    """Sorts, and keeps the rows with every word of the filter."""
 
     def __init__(self, source: TableModel, searched: Callable[[Any], str]) -> None:
         super().__init__(source)
@@ -193,16 +186,16 @@ class _FilteredRows(QSortFilterProxyModel):
 
 
 class Table(QTableView):
-    """A view of rows; it says what the user wants and changes nothing itself.
+    """A view of rows.
 
     Keys: up and down pick the next row, Return confirms the selected ones, Ctrl+C copies them (all, if none is).
 
     Args:
         name: for screen readers.
-        searched: the text of a row that the filter looks in; of all columns if None.
-        tip: the tooltip of a row.
+        searched: returns the text of a row that the filter searches; that of all columns if None.
+        tip: returns the tooltip of a row.
         names: the column of names, which gets the room that the others leave.
-        least: a name that has room, however narrow the table is.
+        least: a name that has room in the narrowest table.
     """
 
     picked = Signal(object, int)  # row, column: clicked, or gone to by a key
@@ -217,9 +210,8 @@ class Table(QTableView):
         tip: Callable[[Any], str] | None = None,
         names: int | None = None,
         least: str = "",
-        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._names, self._least = names, least
         self._source = TableModel(self, tip)
         self._filtered = _FilteredRows(self._source, searched or self._all_texts)
@@ -249,11 +241,10 @@ class Table(QTableView):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What is shown of them."""
         return self._source.columns
 
     def show_rows(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
-        """Show other rows; an empty list empties the table."""
+        """Show other rows."""
         self._source.show_rows(rows, columns)
         self._fit()
 
@@ -284,7 +275,6 @@ class Table(QTableView):
         self.setFixedHeight(header + LINE * min(len(self.rows), most) + 4)
 
     def row_at(self, index: QModelIndex) -> Any:
-        """Return the row of an index of the view."""
         return self.rows[self._filtered.mapToSource(index).row()]
 
     def listed(self) -> list[Any]:
@@ -318,7 +308,6 @@ class Table(QTableView):
         QApplication.clipboard().setText(out.getvalue())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """See the class."""
         if event.matches(QKeySequence.StandardKey.Copy):
             self.copy()
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.selected():
@@ -331,7 +320,6 @@ class Table(QTableView):
         event.accept()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Give the names what another width leaves."""
         super().resizeEvent(event)
         self.fit_names()
 
@@ -368,7 +356,6 @@ class Table(QTableView):
 
 
 def on_dark_ground(widget: QWidget) -> bool:
-    """Return whether a widget's ground is dark."""
     return widget.palette().color(QPalette.ColorRole.Base).lightness() < 128
 
 
@@ -404,7 +391,6 @@ class _NameDelegate(QStyledItemDelegate):
     """
 
     def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Choose the text that is drawn."""
         super().initStyleOption(option, index)
         option.textElideMode = Qt.TextElideMode.ElideMiddle
         room = _room(option)

@@ -239,7 +239,6 @@ def error_layer(errors: np.ndarray, pred: Layer, truth: Layer, geometry: dict[st
 
 
 def is_errors(layer: Layer) -> bool:
-    """Tell whether a layer is one of errors."""
     return MARK in layer.metadata.get(METADATA_KEY, {})
 
 
@@ -275,7 +274,6 @@ class Highlight:
                 self.release(layer)
 
     def clear(self) -> None:
-        """Show everything as before."""
         for layer in list(self._before):
             self.release(layer)
 

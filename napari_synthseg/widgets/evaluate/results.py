@@ -12,17 +12,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
 from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remember, save_lines
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
-from napari_synthseg.widgets.evaluate.model import (
-    COLORS,
-    Highlight,
-    Outcome,
-    ScoreRow,
-    errors_of_structure,
-    names_of,
-    rows_of,
-    score_lines,
-    summary,
-)
+from napari_synthseg.widgets.evaluate import model
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes.model import rgb
 
@@ -48,12 +38,12 @@ class Results(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self._outcome: Outcome | None = None
+        self._outcome: model.Outcome | None = None
         self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
         self._truth: Labels | None = None
         self._errors: Labels | None = None
         self._chosen: int | None = None
-        self.highlight = Highlight()
+        self.highlight = model.Highlight()
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.means, self.note = Message(), Message(warning=True)
@@ -80,7 +70,7 @@ class Results(QWidget):
         self.hide()
 
     def show_outcome(
-        self, outcome: Outcome, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
+        self, outcome: model.Outcome, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
     ) -> None:
         """Show the comparison of two layers, perhaps with its layer of errors."""
         self.let_go()
@@ -90,9 +80,9 @@ class Results(QWidget):
         self.legend.setText(_legend())
         self.legend.setVisible(errors is not None)
         self._on_name()
-        self.means.say(summary(outcome.scores))
+        self.means.say(model.summary(outcome.scores))
         self.note.say(note)
-        self.table.show_rows(rows_of(outcome.scores, names_of(truth, pred)), score_columns(truth))
+        self.table.show_rows(model.rows_of(outcome.scores, model.names_of(truth, pred)), score_columns(truth))
         self.show()
 
     def forget(self, layer: Layer) -> None:
@@ -144,7 +134,7 @@ class Results(QWidget):
         alone = self.alone.isChecked()
         self.highlight.show(self._pair, self._chosen, alone)
         if self._errors is not None:
-            shown = errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
+            shown = model.errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
             self._errors.data = shown
 
     def _sliced_axis(self) -> int:
@@ -179,7 +169,7 @@ class Results(QWidget):
             return
         path = ask_for_file(self, FACE, "Save scores", f"{self.title.text()} scores.tsv")
         if path is not None:
-            save_lines(path, score_lines(self.table.rows, self._outcome.scores), "Scores")
+            save_lines(path, model.score_lines(self.table.rows, self._outcome.scores), "Scores")
 
 
 def score_columns(layer: Labels | None) -> tuple[Column, ...]:
@@ -200,7 +190,7 @@ def _legend() -> str:
     """Return the kinds of errors, each after a square of its color."""
     from napari_synthseg.evaluation.locations import ERRORS
 
-    colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in COLORS[value][:3]) for value in ERRORS}
+    colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in model.COLORS[value][:3]) for value in ERRORS}
     return " &nbsp; ".join(f'<span style="color:{colors[value]}">■</span> {name}' for value, name in ERRORS.items())
 
 
@@ -219,7 +209,7 @@ _FIGURES = (
 )  # fmt: skip
 
 
-def _tip(row: ScoreRow) -> str:
+def _tip(row: model.ScoreRow) -> str:
     text = f"{row.name} (label {row.value}{', ' + row.lack if row.lack else ''})"
     milliliters = [f"{mm3 / 1000:,.2f}" for mm3 in (row.volume_mm3, row.truth_volume_mm3)]
     return f"{text}\n{milliliters[0]} mL, truth {milliliters[1]} mL\nClick: go to the slice in which it is worst."

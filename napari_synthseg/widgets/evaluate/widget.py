@@ -243,6 +243,5 @@ class EvaluateWidget(ScrolledFace):
         self.run.setEnabled(not busy and self.pair.layers() is not None)
 
     def close_down(self) -> None:
-        """Stop the job, and show what was hidden."""
         self.job.stop()
         self.results.show_all()

@@ -144,7 +144,6 @@ class SegmentChoices(QWidget):
         return layer_problem(layers[0]) or self.form.problem(**self.model.values())
 
     def remember(self) -> None:
-        """Keep the choices for the next time the widget is opened."""
         kept = {name: value for name, value in self.form.values().items() if name not in FORGOTTEN}
         model = self.model.values()
         kept |= {"model": model["model"], "weights": str(model["weights"]) if model["weights"] else None}

@@ -111,7 +111,6 @@ def replace_result(layer: Labels, outcome: Outcome, image: Layer, *, index: int 
 
 
 def result_name(image: Layer, index: int | None = None) -> str:
-    """Return the name of a result."""
     return f"{image.name} segmentation" if index is None else f"{image.name} volume {index} segmentation"
 
 
@@ -141,7 +140,6 @@ def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = No
 
 
 def is_result(layer: Layer) -> bool:
-    """Tell whether a layer is the result of a run in this window."""
     return "source" in _kept(layer)
 
 

@@ -90,7 +90,6 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
 
 
 def is_probability(layer: Layer) -> bool:
-    """Tell whether a layer shows probabilities, and is no scan."""
     return bool(layer.metadata.get(METADATA_KEY, {}).get("probability"))
 
 
@@ -162,7 +161,6 @@ class Probabilities(QObject):
             del self._kept[oldest]
 
     def forget(self, layer: Layer) -> None:
-        """Give back the memory of a result that was removed."""
         self._kept.pop(layer, None)
 
     def request(self, result: Labels, value: int) -> None:

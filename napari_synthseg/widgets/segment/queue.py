@@ -49,7 +49,6 @@ class Run:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was started."""
         return time.monotonic() - self.started
 
     @property
@@ -87,7 +86,6 @@ class SegmentQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a run waits, runs or is being stopped."""
         return self._job.running or self.open > 0
 
     def add(self, runs: list[Run]) -> None:
@@ -109,7 +107,6 @@ class SegmentQueue(QObject):
         self.changed.emit()
 
     def stop_all(self) -> None:
-        """End what runs and what waits."""
         for run in reversed(self.runs):  # waiting ones first, so that none starts in between
             self.stop(run)
 
@@ -204,7 +201,6 @@ class QueueList(Table):
         self.show_queue()
 
     def show_queue(self) -> None:
-        """Show the runs and their states."""
         if self.rows == self._queue.runs:
             self.refresh()
         else:

@@ -13,21 +13,8 @@ from napari_synthseg.widgets._shared.choices import so_far
 from napari_synthseg.widgets._shared.controls import Message, ProgressRow, button, column, listen, set_tab_order
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets.segment import model
 from napari_synthseg.widgets.segment.choices import SegmentChoices
-from napari_synthseg.widgets.segment.model import (
-    LOCKED,
-    Outcome,
-    Steps,
-    earlier_result,
-    is_result,
-    lock_to,
-    outcome_to_layer,
-    pipeline_steps,
-    remove_tissues,
-    replace_result,
-    show_tissues,
-    was_edited,
-)
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.segment.queue import DONE, STOPPING, QueueList, Run, SegmentQueue
 from napari_synthseg.widgets.view.bar import ViewBar
@@ -48,7 +35,7 @@ class SegmentWidget(ScrolledFace):
 
     fresh_width = 340
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = pipeline_steps) -> None:
+    def __init__(self, napari_viewer: napari.viewer.Viewer, steps: model.Steps = model.pipeline_steps) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._aside: Labels | None = None  # whose table was shown before the run
@@ -136,7 +123,7 @@ class SegmentWidget(ScrolledFace):
         name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
         self.status.say(f"{name}{so_far(report, run.elapsed)}")
 
-    def _on_finished(self, run: Run, outcome: Outcome) -> None:
+    def _on_finished(self, run: Run, outcome: model.Outcome) -> None:
         image, segmentation = run.layer, outcome.segmentation
         if image not in self._viewer.layers:
             return
@@ -146,32 +133,34 @@ class SegmentWidget(ScrolledFace):
             return
         result, remark = self._place(run, outcome)
         if run.options.get("tissues"):  # of a robust network's inner networks; they move with the scan too
-            for layer in show_tissues(self._viewer, outcome, image, result, run.index):
+            for layer in model.show_tissues(self._viewer, outcome, image, result, run.index):
                 if not run.geometry:
-                    lock_to(image, layer, self._viewer)
+                    model.lock_to(image, layer, self._viewer)
         self.probabilities.keep(result, segmentation.posteriors)
         self._hide_others(run)
         self.volumes.show_layer(result)
         self.status.say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
 
-    def _place(self, run: Run, outcome: Outcome) -> tuple[Labels, str]:
+    def _place(self, run: Run, outcome: model.Outcome) -> tuple[Labels, str]:
         """Add the result, or let it replace the earlier one; return its layer and a remark."""
         image, remark = run.layer, ""
-        earlier = earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
+        earlier = (
+            model.earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
+        )
         if run.geometry:
             remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to the data before.'
-        elif earlier is not None and was_edited(earlier):
+        elif earlier is not None and model.was_edited(earlier):
             remark = f'"{earlier.name}" was edited, so it stays.'
         elif earlier is not None:
-            self._viewer.layers.unlink_layers([image, earlier], LOCKED)  # the scan stays while the result moves
-            replace_result(earlier, outcome, image, index=run.index)
-            remove_tissues(self._viewer, image, run.index)
-            lock_to(image, earlier, self._viewer)
+            self._viewer.layers.unlink_layers([image, earlier], model.LOCKED)  # the scan stays while the result moves
+            model.replace_result(earlier, outcome, image, index=run.index)
+            model.remove_tissues(self._viewer, image, run.index)
+            model.lock_to(image, earlier, self._viewer)
             return earlier, remark
-        layer = outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
+        layer = model.outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
         result = self._viewer.add_layer(layer)
         if not run.geometry:
-            lock_to(image, result, self._viewer)
+            model.lock_to(image, result, self._viewer)
         return result, remark
 
     def _hide_others(self, last: Run) -> None:
@@ -180,7 +169,7 @@ class SegmentWidget(ScrolledFace):
         for run in self.queue.runs:
             if run.layer is not last.layer:
                 run.layer.visible = False
-                result = earlier_result(layers, run.layer, run.index)
+                result = model.earlier_result(layers, run.layer, run.index)
                 if result is not None:
                     result.visible = False
         if len(self.queue.runs) > 1:
@@ -205,7 +194,7 @@ class SegmentWidget(ScrolledFace):
         count = len(self.choices.layers())
         self.run.setText(f"&Segment {count} brains" if count > 1 else RUN)
         shown = self.volumes.layer
-        self.posteriors.setVisible(shown is not None and is_result(shown))
+        self.posteriors.setVisible(shown is not None and model.is_result(shown))
         self.posteriors.setEnabled(not busy)
         if not busy and len(self.queue.runs) > 1:
             self._sum_up()
@@ -213,7 +202,7 @@ class SegmentWidget(ScrolledFace):
     def _set_table_aside(self, runs: list[Run]) -> None:
         """Hide the table of other labels, which could be taken for the coming result."""
         shown = self.volumes.layer
-        earlier = [earlier_result(self._viewer.layers, run.layer, run.index) for run in runs]
+        earlier = [model.earlier_result(self._viewer.layers, run.layer, run.index) for run in runs]
         if shown is not None and shown not in earlier:
             self._aside = shown
             self.volumes.forget(shown)
@@ -239,6 +228,5 @@ class SegmentWidget(ScrolledFace):
         super().showEvent(event)
 
     def close_down(self) -> None:
-        """Stop the jobs."""
         self.queue.stop_all()
         self.probabilities.job.stop()

@@ -40,7 +40,6 @@ FAINT = " (each step)"
 
 
 def has_plots() -> bool:
-    """Tell whether pyqtgraph is installed."""
     return importlib.util.find_spec("pyqtgraph") is not None
 
 
@@ -98,7 +97,6 @@ class Plot(QWidget):
             self._lines[name].setData(x, y)
 
     def set_log(self, on: bool) -> None:
-        """Use a logarithmic axis."""
         self._make()
         self.plot.setLogMode(y=on)
 

@@ -63,7 +63,6 @@ def moment(when: float | None) -> str:
 
 
 def figure_label(name: str) -> str:
-    """Return the label of a figure."""
     return FIGURES.get(name, name.replace("_", " ").capitalize())
 
 
@@ -107,12 +106,6 @@ def doubts_about(run: Path) -> str:
     if score_word(runs.recipe_of(run) or "") != "Dice" or score >= GOOD_DICE:
         return ""
     return f"They reach a Dice of {score:.2f} after {steps}: most structures will be wrong."
-
-
-def file_name(text: str) -> str:
-    """Turn a text into a part of a file name."""
-    kept = "".join(c if c.isalnum() or c in "-.+" else "_" for c in text).strip("_.")
-    return kept or "layer"
 
 
 def gpus() -> dict[str, str]:
@@ -170,7 +163,6 @@ class Detail:
     """Dice by structure, with steps counted over all stages."""
 
     def offset(self, stage: str) -> int:
-        """Return the steps of all stages before one."""
         names = list(self.stages)
         return sum(self.stages[one] for one in names[: names.index(stage)]) if stage in names else 0
 

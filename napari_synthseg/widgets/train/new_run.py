@@ -66,7 +66,6 @@ class EstimatePanel(QFrame):
 
     @property
     def running(self) -> bool:
-        """Whether an estimate is under way."""
         return self._job.running
 
     def begin(self, request: Request) -> None:
@@ -155,11 +154,9 @@ class NewRunPage(QWidget):
 
     @property
     def form(self) -> RecipeForm:
-        """Form of the chosen recipe."""
         return self.forms[self.recipe.currentData()]
 
     def fill(self, recipe: str, values: Mapping[str, Any]) -> None:
-        """Show a recipe with the options of another run."""
         number = self.recipe.findData(recipe)
         if number >= 0:
             self.recipe.setCurrentIndex(number)
@@ -182,12 +179,10 @@ class NewRunPage(QWidget):
             form.set_devices(names)
 
     def set_busy(self, busy: bool) -> None:
-        """Disable the buttons while a run is being started."""
         self._busy = busy
         self._show_state()
 
     def remember_choices(self) -> None:
-        """Remember the choices for the next time the widget is opened."""
         kept = {name: form.kept() for name, form in self.forms.items()}
         remember(FACE, {"recipe": self.recipe.currentData(), "forms": {**recall(FACE).get("forms", {}), **kept}})
 

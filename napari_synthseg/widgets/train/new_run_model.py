@@ -20,7 +20,6 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
-from napari_synthseg.widgets.train.model import file_name
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -33,50 +32,21 @@ DATA = "data"
 _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
-@dataclass(frozen=True)
-class DataField:
-    """An option that names a folder of data.
-
-    Attributes:
-        field: the option.
-        kind: label maps, scans, or scans with their labels.
-    """
-
-    field: Field
-    kind: str
-
-    @property
-    def name(self) -> str:
-        """Name of the option."""
-        return self.field.name
-
-
-def data_fields(options: type) -> list[DataField]:
-    """Return the options that name folders of data, required ones first."""
-    found = [DataField(one, one.info.data) for one in fields_of(options) if one.info.data is not None]
-    return sorted(found, key=lambda one: not one.field.required)
+def data_fields(options: type) -> list[Field]:
+    """Return the options that name folders of data, required ones first; `info.data` is their kind."""
+    found = [one for one in fields_of(options) if one.info.data is not None]
+    return sorted(found, key=lambda one: not one.required)
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Data chosen for one option.
-
-    Attributes:
-        path: a folder or file that is used where it lies.
-        files: single files, copied into the run's folder.
-        scans: of Image layers.
-        labels: of Labels layers, one for each scan where there are both.
-    """
+    """Data chosen for one option: a path that is used in place, or files and layers for the run's own folder."""
 
     path: Path | None = None
     files: tuple[Path, ...] = ()
     scans: tuple[LayerScan, ...] = ()
     labels: tuple[LayerScan, ...] = ()
-
-    @property
-    def inside(self) -> bool:
-        """Whether it is written into the run's own folder."""
-        return bool(self.files or self.scans or self.labels)
+    """One for each scan, if there are scans."""
 
 
 def bundled(kind: str) -> tuple[Path, ...]:
@@ -92,11 +62,7 @@ def bundled(kind: str) -> tuple[Path, ...]:
 
 
 def write_sources(sources: Mapping[str, DataSource], run: Path) -> Generator[Progress, None, dict[str, Path]]:
-    """Write layers to files, and copy data that would be deleted with another run's folder.
-
-    Args:
-        sources: by option.
-        run: the run's folder, which need not exist.
+    """Write layers into a run's folder, and copy data that would be deleted with another run's folder.
 
     Returns:
         The folder or file of each option.
@@ -108,11 +74,11 @@ def write_sources(sources: Mapping[str, DataSource], run: Path) -> Generator[Pro
     for name, source in sources.items():
         folder = run / DATA / name
         yield Progress(f"Writing {name.replace('_', ' ')}")
-        if source.inside:
+        if source.path is not None:
+            paths[name] = _kept(source.path, folder)
+        elif source.files or source.scans or source.labels:
             _fill(folder, source)
             paths[name] = folder
-        elif source.path is not None:
-            paths[name] = _kept(source.path, folder)
     return paths
 
 
@@ -136,20 +102,14 @@ def _fill(folder: Path, source: DataSource) -> None:
     for name, scan in zip(names, source.scans, strict=False):
         write_volume(folder / f"{name}{'_t1' if paired else ''}.nii.gz", scan.read())
     for name, labels in zip(names, source.labels, strict=False):
-        volume = labels.read()
-        write_labels(folder / f"{name}{'_labels' if paired else ''}.nii.gz", volume)
+        write_labels(folder / f"{name}{'_labels' if paired else ''}.nii.gz", labels.read())
 
 
 def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
-    """Return distinct names of files.
-
-    Args:
-        names: of layers.
-        plain_id: without underscores, where what stands before the first one is what scans and labels share.
-    """
+    """Return distinct names of files for layers; `plain_id` without underscores, which end the name of a pair."""
     found: list[str] = []
     for name in names:
-        base = file_name(name)
+        base = "".join(c if c.isalnum() or c in "-.+" else "_" for c in name).strip("_.") or "layer"
         base = base.replace("_", "-") if plain_id else base
         unique, number = base, 1
         while unique in found:
@@ -182,13 +142,7 @@ STEPS = "steps"
 
 @dataclass(frozen=True)
 class Preset:
-    """Options that differ from the defaults.
-
-    Attributes:
-        name: on its button.
-        tip: what it is for.
-        values: of options; whatever they do not name has its default.
-    """
+    """A button with values of options; the others have their defaults."""
 
     name: str
     tip: str
@@ -196,11 +150,7 @@ class Preset:
 
 
 def presets(options: type) -> list[Preset]:
-    """Return the presets of a recipe; the steps of a night have to be measured (see `scaled`).
-
-    Args:
-        options: its dataclass.
-    """
+    """Return the presets of a recipe's options; the steps of a night have to be measured (see `scaled`)."""
     fields = {one.name: one for one in fields_of(options)}
     quick, paper = _ways(fields)
     found = [
@@ -213,30 +163,24 @@ def presets(options: type) -> list[Preset]:
 
 
 def step_fields(options: type) -> list[str]:
-    """The options that say how long is trained: "steps", or one for each stage."""
-    return [one.name for one in fields_of(options) if _says_steps(one)]
+    """Return the options with numbers of steps: "steps", or one for each stage."""
+    return [one.name for one in fields_of(options) if _is_steps(one)]
 
 
 def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
-    """Return the steps trained by default, for each option that may set them.
+    """Return the default steps for each option that may set them.
 
     Args:
-        options: of a run; what they ask for themselves does not matter.
+        options: of a run; their own numbers of steps are ignored.
         stages: of the recipe.
     """
-    names = [one.name for one in fields_of(type(options)) if _says_steps(one) and one.optional]
+    names = [one.name for one in fields_of(type(options)) if _is_steps(one) and one.optional]
     usual = stages(replace(options, **dict.fromkeys(names)))
     return {name: _steps_of(name, usual) for name in names}
 
 
 def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
-    """Return the options for a number of steps in all, in the same proportions as now.
-
-    Args:
-        options: of a run.
-        stages: steps of each of its stages.
-        steps: in all.
-    """
+    """Return the options of a run for a number of steps in all, in the proportions of its stages."""
     names, total = step_fields(type(options)), sum(stages.values())
     if len(names) < 2:
         return dict.fromkeys(names, steps)
@@ -245,12 +189,7 @@ def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int
 
 
 def night_steps(seconds: float, steps: int) -> int:
-    """Return the steps that fit into a night, rounded to two digits: 13,000 and not 13,214.
-
-    Args:
-        seconds: that `steps` take, validations included.
-        steps: see there.
-    """
+    """Return the steps that fit into a night, rounded to two digits, if `steps` with validations take `seconds`."""
     fit = steps * NIGHT_SECONDS / max(seconds, 1e-9)
     unit = 10 ** max(0, len(str(int(fit))) - 2)
     return max(1, int(fit // unit * unit))
@@ -272,7 +211,7 @@ def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] |
 
 
 def _trial(fields: Mapping[str, Field]) -> dict[str, Any]:
-    names = [name for name, one in fields.items() if _says_steps(one)]
+    names = [name for name, one in fields.items() if _is_steps(one)]
     each = max(1, TRY_STEPS // max(1, len(names)))
     values: dict[str, Any] = dict.fromkeys(names, each)
     if "validate_every" in fields:
@@ -282,7 +221,7 @@ def _trial(fields: Mapping[str, Field]) -> dict[str, Any]:
     return values
 
 
-def _says_steps(field: Field) -> bool:
+def _is_steps(field: Field) -> bool:
     return field.kind == "integer" and field.name.split("_")[0] == STEPS
 
 
@@ -298,19 +237,15 @@ LATER = Path("chosen later")
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a run.
-
-    Attributes:
-        recipe: its name.
-        values: options, without `out` and without data.
-        sources: data, by option.
-        here: train in this process.
-    """
+    """A request for a run."""
 
     recipe: str
     values: Mapping[str, Any]
+    """Options without `out` and data."""
     sources: Mapping[str, DataSource]
+    """Data by option."""
     here: bool = False
+    """Train in this process."""
 
 
 def make_run(request: Request) -> Generator[Progress, None, Path]:
@@ -333,11 +268,7 @@ def make_run(request: Request) -> Generator[Progress, None, Path]:
 
 
 def try_out(request: Request) -> Generator[Progress, None, Any]:
-    """Estimate time and memory from a few steps in a folder that is deleted afterwards.
-
-    Returns:
-        A `training.runs.Estimate`.
-    """
+    """Estimate time and memory (`training.runs.Estimate`) from a few steps in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="estimate-", ignore_cleanup_errors=True) as folder:
         options = yield from _options(request, Path(folder) / "run")
         return (yield from runs.estimate(request.recipe, options))

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QPushButton, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import fields_of
+from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
 from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, listen, row
@@ -25,7 +25,6 @@ from napari_synthseg.widgets.train.new_run_model import (
     NIGHT,
     PAIRS,
     SCANS,
-    DataField,
     DataSource,
     Preset,
     Request,
@@ -39,7 +38,7 @@ from napari_synthseg.widgets.train.new_run_model import (
     step_fields,
     usual_steps,
 )
-from napari_synthseg.widgets.train.samples import is_sample
+from napari_synthseg.widgets.train.watcher import is_sample
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -71,20 +70,20 @@ class DataChooser(QWidget):
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, field: DataField) -> None:
+    def __init__(self, viewer: ViewerModel, field: Field) -> None:
         super().__init__()
-        self._viewer, self.field, self.name = viewer, field, field.name
+        self._viewer, self.field, self.name, self.kind = viewer, field, field.name, field.info.data or LABELS
         self._unchecked: set[int] = set()
-        kind, title = field.kind, f"Choose {WORDS[field.kind]}"
-        entries = [] if field.field.required else [Choice(NOTHING, "none")]
+        kind, title = self.kind, f"Choose {WORDS[self.kind]}"
+        entries = [] if field.required else [Choice(NOTHING, "none")]
         entries += [Choice(BUNDLED, BUNDLED_TEXT[kind])] if bundled(kind) else []
         openers = [Opener(f"Folder of {WORDS[kind]}…", title)]
         if kind == LABELS:
             openers.append(Opener("Prepared maps (.npz)…", title, lambda: "Prepared maps (*.npz)"))
-        self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.field.doc)
+        self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.doc)
         self.box.opened.connect(self.box.choose)
         self.layers = QListWidget()
-        self.layers.setAccessibleName(f"Layers for {field.field.label.lower()}")
+        self.layers.setAccessibleName(f"Layers for {field.label.lower()}")
         self.layers.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.layers.itemChanged.connect(self._on_checked)
         self.problem_text = Message()
@@ -96,18 +95,16 @@ class DataChooser(QWidget):
         self._show_layers()
 
     def chosen(self) -> Any:
-        """Return the chosen path or fixed entry."""
         return self.box.chosen()
 
     def choose(self, value: Any) -> None:
-        """Choose a fixed entry, or a path, which is added to the list."""
         self.box.choose(value)
 
     def problem(self) -> str | None:
         """Return why the choice cannot be used, as a sentence."""
         chosen = self.chosen()
         if chosen == LAYERS and not self._checked():
-            return NO_LAYERS[self.field.kind] if not self.layers.count() else "Tick at least one layer."
+            return NO_LAYERS[self.kind] if not self.layers.count() else "Tick at least one layer."
         if isinstance(chosen, Path) and not chosen.exists():
             return f"{chosen} does not exist: choose another folder."
         return None
@@ -121,7 +118,7 @@ class DataChooser(QWidget):
         if (problem := self.problem()) is not None:
             raise InputError(problem)
         if self.chosen() == BUNDLED:
-            return DataSource(files=bundled(self.field.kind))
+            return DataSource(files=bundled(self.kind))
         if self.chosen() == LAYERS:
             return self._layers_source()
         return DataSource(path=self.chosen()) if isinstance(self.chosen(), Path) else None
@@ -129,7 +126,7 @@ class DataChooser(QWidget):
     def _layers_source(self) -> DataSource:
         layers = self._checked()
         scans = tuple(self._scan(one) for one in layers)
-        if self.field.kind == LABELS:
+        if self.kind == LABELS:
             return DataSource(labels=scans)
         partners = [one for layer in layers if (one := self._partner(layer)) is not None]
         return DataSource(scans=scans, labels=tuple(self._scan(one) for one in partners))
@@ -138,12 +135,12 @@ class DataChooser(QWidget):
         return layer_scan(layer, shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None)
 
     def _partner(self, image: Layer) -> Layer | None:
-        return partner(image, self._layers_of(Labels)) if self.field.kind == PAIRS else None
+        return partner(image, self._layers_of(Labels)) if self.kind == PAIRS else None
 
     def _candidates(self) -> list[Layer]:
         """Return the layers that may be chosen, top ones first."""
-        layers = self._layers_of(Labels if self.field.kind == LABELS else Image)
-        return [one for one in layers if self.field.kind != PAIRS or self._partner(one) is not None]
+        layers = self._layers_of(Labels if self.kind == LABELS else Image)
+        return [one for one in layers if self.kind != PAIRS or self._partner(one) is not None]
 
     def _layers_of(self, kind: type[Layer]) -> list[Layer]:
         ours = [one for one in reversed(self._viewer.layers) if isinstance(one, kind) and not is_sample(one)]
@@ -179,7 +176,7 @@ class DataChooser(QWidget):
         if candidates:
             height = max(18, self.layers.sizeHintForRow(0))
             self.layers.setFixedHeight(height * min(len(candidates), SHOWN_ROWS) + 2 * self.layers.frameWidth() + 2)
-        self.problem_text.say(NO_LAYERS[self.field.kind] if shown and not candidates else "")
+        self.problem_text.say(NO_LAYERS[self.kind] if shown and not candidates else "")
 
     def _on_checked(self, item: QListWidgetItem) -> None:
         checked = Qt.CheckState(item.checkState()) == Qt.CheckState.Checked
@@ -243,7 +240,7 @@ class RecipeForm(QWidget):
         self.stages.setToolTip("The stages that are trained one after the other, with their steps.")
         for number, chooser in enumerate(self.data.values()):
             self.form.usual.insertRow(number, _data_text(chooser), chooser)
-            self.form.usual.labelForField(chooser).setToolTip(chooser.field.field.doc)
+            self.form.usual.labelForField(chooser).setToolTip(chooser.field.doc)
         buttons = row(*((one, 1) for one in self.preset_buttons.values()), spacing=4)
         self.form.usual.insertRow(len(self.data), "Set up", buttons)
         self.form.usual.addRow("Stages", self.stages)
@@ -273,7 +270,6 @@ class RecipeForm(QWidget):
         return self.form.problem(**chosen, out=LATER)
 
     def fill(self, values: Mapping[str, Any]) -> None:
-        """Show the options of another run."""
         self._filling = True
         self.form.set_defaults()
         self.form.set_values({name: value for name, value in values.items() if name not in self.data})
@@ -310,7 +306,6 @@ class RecipeForm(QWidget):
             self.form.set_values(self._night)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
-        """Offer each of several GPUs, by device."""
         control = self.form.controls.get("device")
         if isinstance(control, QComboBox) and len(names) > 1:
             for device, name in names.items():
@@ -324,7 +319,7 @@ class RecipeForm(QWidget):
 
     def _options(self) -> Any:
         """Return the current options, with placeholders for data; None if they are invalid."""
-        data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.field.required}
+        data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
         try:
             return self.options(**self.form.values(), **data, out=LATER)
         except (TypeError, ValueError):
@@ -380,7 +375,7 @@ def _is_something(chooser: DataChooser) -> bool:
 def _data_text(chooser: DataChooser) -> str:
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
-    return "Labe&lled scans" if chooser.field.kind == PAIRS else chooser.field.field.label
+    return "Labe&lled scans" if chooser.kind == PAIRS else chooser.field.label
 
 
 def _is_usual(name: str, fields: Mapping[str, Any]) -> bool:

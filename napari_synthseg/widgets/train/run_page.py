@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
+    QFrame,
     QGridLayout,
     QLabel,
+    QListWidget,
+    QListWidgetItem,
     QProgressBar,
     QSizePolicy,
     QSpinBox,
@@ -21,8 +26,10 @@ from napari_synthseg.widgets._shared.controls import (
     Message,
     VerticalScroll,
     WrappedLabel,
+    button,
     check_box,
     column,
+    icon_on,
     keep_from_wheel,
     row,
 )
@@ -30,7 +37,9 @@ from napari_synthseg.widgets._shared.model_chooser import ModelCard
 from napari_synthseg.widgets.train.curves import CurvesPanel, DicePanel
 from napari_synthseg.widgets.train.model import (
     ACTIVE_HERE,
+    COLORS,
     EVERY,
+    SIGNS,
     Detail,
     Listed,
     fraction_done,
@@ -38,23 +47,161 @@ from napari_synthseg.widgets.train.model import (
     sample_interval,
     score_word,
     size,
+    status_line,
 )
-from napari_synthseg.widgets.train.runs_list import RunButtons, RunsList
-from napari_synthseg.widgets.train.samples import SampleLayers
-from napari_synthseg.widgets.train.watcher import Watcher
+from napari_synthseg.widgets.train.watcher import SampleLayers, Watcher
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-FIELDS = {
-    "Loss": "",
-    "Dice": "",
-    "Rate": "Learning rate",
-    "Speed": "",
-    "Memory": "Peak memory of the GPU or of the machine",
-    "Time left": "",
+MOST_ROWS = 5
+
+
+class RunsList(QListWidget):
+    """All runs, two lines each; it keeps its choice while other runs come and go.
+
+    Args:
+        titles: of the recipes, by name.
+    """
+
+    chosen = Signal(object)  # the run's folder, or None
+
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        super().__init__()
+        self._titles = titles
+        self._current: Path | None = None
+        self.rows: list[Listed] = []
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Training runs")
+        self.currentRowChanged.connect(self._on_current)
+
+    def show_runs(self, rows: list[Listed]) -> None:
+        """Show the current runs; the newest one is chosen if none was."""
+        others = [one.run for one in rows] != [one.run for one in self.rows]
+        before, self.rows = self.rows, rows
+        if others:
+            self.blockSignals(True)
+            self.clear()
+            self.addItems([""] * len(rows))
+            self.blockSignals(False)
+        for number, one in enumerate(rows):
+            if others or one != before[number]:
+                self._show(self.item(number), one)
+        if others:
+            known = [one.run for one in rows]
+            self.choose(self._current if self._current in known else known[0] if known else None)
+            self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 40) + 2)
+
+    def current(self) -> Listed | None:
+        """Return the chosen run with its latest status."""
+        return next((one for one in self.rows if one.run == self._current), None)
+
+    def choose(self, run: Path | None) -> None:
+        """Choose a run, as soon as it is listed."""
+        known = [one.run for one in self.rows]
+        if run in known:
+            self.setCurrentRow(known.index(run))
+        elif run is not None:
+            self._current = run
+        else:
+            self._tell(None)
+
+    def line(self, one: Listed) -> str:
+        return status_line(one.state, self._titles, one.recipe, one.dice)
+
+    def _show(self, item: QListWidgetItem, one: Listed) -> None:
+        done = f"   {100 * fraction_done(one.state):.0f} %" if one.state.total else ""
+        line = self.line(one)
+        item.setText(f"{SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
+        item.setToolTip("\n".join(filter(None, (one.run.name, line, one.state.message, str(one.run)))))
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{one.run.name}: {line}")
+        item.setData(Qt.ItemDataRole.DecorationRole, QColor(COLORS.get(one.state.kind, "#8a8f98")))
+
+    def _on_current(self, number: int) -> None:
+        if 0 <= number < len(self.rows):
+            self._tell(self.rows[number].run)
+
+    def _tell(self, run: Path | None) -> None:
+        if run != self._current or run is None:
+            self._current = run
+            self.chosen.emit(run)
+
+
+class _Action(NamedTuple):
+    name: str
+    text: str
+    icon: str
+    tip: str
+
+
+_PAUSE = _Action("pause", "Pause", "pause", "Pause the training; its memory stays allocated.")
+_RESUME = _Action("launch", "Resume", "play", "Resume from the newest checkpoint, as if it had never stopped.")
+MAIN = {
+    "new": _Action("launch", "Start", "play", "Start this run."),
+    "running": _PAUSE,
+    "paused": _Action("unpause", "Resume", "play", "Resume after the pause."),
+    "stopped": _RESUME,
+    "interrupted": _RESUME,
+    "failed": _RESUME,
+    "finished": _Action("longer", "Train longer…", "play", "Ask for more steps; the learning rate rises again."),
 }
-"""Figures of a run, with tooltips."""
+"""Action of the first button by the state of the run; in other states it is disabled."""
+OTHERS = (
+    _Action("stop", "Stop", "stop", "End the training with a checkpoint; it can be resumed later."),
+    _Action("use", "Use weights", "use", "Add these weights to Segment brain or Prompt, with their card."),
+    _Action("duplicate", "Duplicate…", "copy", "Fill the form with this run's options, to change some."),
+    _Action("folder", "Open folder", "open", "Show the run's folder."),
+    _Action("delete", "Delete…", "trash", "Delete the run with its checkpoints; asks first."),
+)
+
+
+class RunButtons(QWidget):
+    """Two rows of three buttons; the state of the run decides which are enabled, and the action of the first one."""
+
+    asked = Signal(str)  # name of an action
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._main = _PAUSE
+        self.main = button(_PAUSE.text, _PAUSE.tip, lambda: self.asked.emit(self._main.name), icon=_PAUSE.icon)
+        self.others = {
+            one.name: button(one.text, one.tip, partial(self.asked.emit, one.name), icon=one.icon) for one in OTHERS
+        }
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        for number, one in enumerate((self.main, *self.others.values())):
+            one.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            grid.addWidget(one, number // 3, number % 3)
+            grid.setColumnStretch(number % 3, 1)
+        self.show_state(None)
+
+    def show_state(self, state: Any, busy: bool = False) -> None:
+        """Enable the actions that are possible in the state of a run, while no other is under way."""
+        kind = state.kind if state is not None else ""
+        main = MAIN.get(kind, _PAUSE)
+        if main != self._main:
+            self._main = main
+            self.main.setText(main.text)
+            self.main.setToolTip(main.tip)
+            icon_on(self.main, main.icon, 16)
+        self.main.setEnabled(kind in MAIN and not busy)
+        some = state is not None
+        possible = {
+            "stop": kind in ACTIVE_HERE and kind != "stopping" and not busy,
+            "use": some and (state.done > 0 or state.weights is not None) and not busy,
+            "duplicate": some,
+            "folder": some,
+            "delete": some and not state.active and not busy,
+        }
+        for action, one in self.others.items():
+            one.setEnabled(possible[action])
+
+
+FIELDS = ("Loss", "Dice", "Rate", "Speed", "Memory", "Time left")
+TIPS = {"Rate": "Learning rate", "Memory": "Peak memory of the GPU or of the machine"}
 
 
 class RunHead(QWidget):
@@ -74,16 +221,15 @@ class RunHead(QWidget):
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(2)
-        for number, (name, tip) in enumerate(FIELDS.items()):
+        for number, name in enumerate(FIELDS):
             self.names[name].setEnabled(False)  # softer
-            self.names[name].setToolTip(tip)
+            self.names[name].setToolTip(TIPS.get(name, ""))
             grid.addWidget(self.names[name], number // 2, 2 * (number % 2))
             grid.addWidget(self.values[name], number // 2, 2 * (number % 2) + 1)
             grid.setColumnStretch(2 * (number % 2) + 1, 1)
         column(self.where, self.bar, self.words, self.trouble, grid, parent=self, spacing=4)
 
     def show_state(self, state: Any, recipe: str = "") -> None:
-        """Show the status of a run of a recipe."""
         self.names["Dice"].setText(score_word(recipe))
         step = f", step {state.step:,} of {state.steps:,}" if state.steps else ""
         where = f"{state.stage}{step}" if state.stage else state.kind
@@ -98,7 +244,6 @@ class RunHead(QWidget):
         self._say("Time left", duration(state.seconds_left) if running else "")
 
     def show_detail(self, detail: Detail | None) -> None:
-        """Show the newest figures of a run."""
         figures = detail.figures if detail is not None else {}
         loss, rate = figures.get("loss"), figures.get("lr", figures.get("rate"))
         self._say("Loss", "" if loss is None else f"{loss:.4g}")
@@ -170,28 +315,23 @@ class RunPage(QWidget):
 
     @property
     def run(self) -> Path | None:
-        """Folder of the chosen run."""
         one = self.list.current()
         return None if one is None else one.run
 
     def choose(self, run: Path) -> None:
-        """Choose a run as soon as it is listed."""
         self.list.choose(run)
         self.watcher.look_at(run, pictures=self.show_samples.isChecked())
 
     def set_busy(self, busy: bool) -> None:
-        """Disable the buttons while an action is under way."""
         self.busy = busy
         self._show_state()
-        self.watcher.look_now()
+        self.watcher.wake.set()  # look now
 
     def show_card(self, card: dict[str, Any]) -> None:
-        """Show the card of newly exported weights."""
         self.card.show_card(card)
         self.card.show()
 
     def close_down(self) -> None:
-        """Stop watching, and ask for no more samples."""
         self._ask_no_more(None)
         self.watcher.stop()
 

@@ -1,6 +1,8 @@
-"""Watch the runs from a thread, so that the window's thread reads no file.
+"""Watch the runs from a thread, so that the window's thread reads no file, and show their samples in layers.
 
-Every second or so it reports all runs (`listed`) and, after changes, the figures of the chosen one (`followed`).
+Every second or so the watcher reports all runs (`listed`) and, after changes, the figures of the chosen one
+(`followed`). The layers of samples are created once and then given other voxels, so that the camera, the slices and the
+layers' looks stay.
 """
 
 from __future__ import annotations
@@ -8,15 +10,176 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.training import runs
+from napari_synthseg.widgets._shared.controls import listen
+from napari_synthseg.widgets.layers.geometry import AXIS_LABELS, UNITS
+from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_array
 from napari_synthseg.widgets.train.model import Detail, Listed, detail_of, last_score
-from napari_synthseg.widgets.train.samples import TrainingSample, prepared
+from napari_synthseg.widgets.view.view import anatomical_view
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_synthseg.training.runs import RunPicture
+
+MARK = "napari_synthseg_training"
+"""Key in the metadata of these layers; its value is the part of a sample."""
+CLOSE = 0.01
+"""Fraction of an image's range by which its limits may change without new contrast limits."""
+BETWEEN_MS = 60
+"""Between two layers of a sample: long enough for the window to be drawn."""
+NAMES = {"image": "Training sample", "truth": "Training truth", "prediction": "Training prediction"}
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """A picture prepared for layers, in another thread."""
+
+    facts: dict[str, Any]
+    """Name of the run, its stage, and the step of the stage."""
+    arrays: dict[str, np.ndarray]
+    """By part, in the order in which napari shows them."""
+    limits: tuple[float, float]
+    """Contrast limits of the image."""
+    values: dict[str, frozenset[int]]
+    """Labels by part."""
+
+
+@cache
+def warm_up() -> None:
+    """Create hidden layers, since the first ones of a session take a second; not in the window's thread."""
+    small = np.zeros((2, 2, 2), np.uint16)
+    Image(small, units=UNITS, axis_labels=AXIS_LABELS)
+    labels = Labels(small, units=UNITS, axis_labels=AXIS_LABELS, features=label_features([2]))
+    labels.colormap = label_colormap([2])
+
+
+def prepared(picture: RunPicture, run: str) -> TrainingSample:
+    """Prepare a run's picture for layers; 3D arrays are in (X, Y, Z) RAS order."""
+    warm_up()
+    arrays: dict[str, np.ndarray] = {}
+    for part in NAMES:
+        array = getattr(picture, part)
+        if array is not None:
+            array = np.asarray(array)
+            array = array.T if array.ndim == 3 else array
+            arrays[part] = np.ascontiguousarray(array, np.float32) if part == "image" else labels_array(array)
+    image = arrays.get("image")
+    low, high = (float(np.nanmin(image)), float(np.nanmax(image))) if image is not None else (0.0, 1.0)
+    values = {part: frozenset(map(int, np.unique(one))) - {0} for part, one in arrays.items() if part != "image"}
+    facts = {"run": run, "stage": picture.stage, "step": picture.step}
+    return TrainingSample(facts, arrays, (low, high if high > low else low + 1.0), values)
+
+
+def is_sample(layer: Layer) -> bool:
+    return MARK in layer.metadata
+
+
+class SampleLayers(QObject):
+    """The three layers of a viewer that show samples."""
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._values: dict[str, frozenset[int]] = {}
+        self._centre: np.ndarray | None = None
+        self.layers: dict[str, Layer] = {
+            str(one.metadata[MARK]): one for one in viewer.layers if one.metadata.get(MARK) in NAMES
+        }
+        listen(self, SampleLayers._on_removed, viewer.layers.events.removed)
+        self._fresh = False
+        self._waiting: list[tuple[str, TrainingSample]] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(BETWEEN_MS)
+        self._timer.timeout.connect(self._show_next)
+
+    def show(self, sample: TrainingSample) -> None:
+        """Replace the sample, one layer at a time, so that the window is drawn in between."""
+        self._fresh |= not self._viewer.layers
+        self._waiting = [(part, sample) for part in sample.arrays]
+        self._timer.start()
+
+    def _show_next(self) -> None:
+        part, sample = self._waiting.pop(0)
+        array, layer = sample.arrays[part], self.layers.get(part)
+        facts = {MARK: part, **sample.facts}
+        if layer is not None and layer.ndim != array.ndim:
+            self._viewer.layers.remove(layer)
+            layer = None
+        if layer is None:
+            self._add(part, sample, facts)
+        else:
+            self._refill(part, layer, sample, facts)
+        if self._waiting:
+            self._timer.start()
+        elif self._fresh:
+            self._fresh = False
+            anatomical_view(self._viewer)
+
+    def _add(self, part: str, sample: TrainingSample, facts: dict[str, Any]) -> None:
+        selected = set(self._viewer.layers.selection)
+        array = sample.arrays[part]
+        kwargs: dict[str, Any] = {"name": NAMES[part], "metadata": facts, "translate": self._corner(array)}
+        if array.ndim == 3:
+            kwargs |= {"units": UNITS, "axis_labels": AXIS_LABELS}
+        if part == "image":
+            layer: Layer = Image(array, colormap="gray", contrast_limits=sample.limits, **kwargs)
+        else:
+            layer = Labels(array, opacity=OPACITY, visible=part == "prediction", **kwargs)
+            self._color(part, layer, sample)
+        self.layers[part] = layer
+        self._viewer.add_layer(layer)
+        if selected:
+            self._viewer.layers.selection = selected
+
+    def _refill(self, part: str, layer: Layer, sample: TrainingSample, facts: dict[str, Any]) -> None:
+        array = sample.arrays[part]
+        if part != "image":
+            self._color(part, layer, sample)
+        elif not np.allclose(layer.contrast_limits, sample.limits, atol=CLOSE * np.ptp(sample.limits)):
+            layer.contrast_limits_range = sample.limits
+            layer.contrast_limits = sample.limits
+        if (layer.data.shape, layer.data.dtype) == (array.shape, array.dtype):
+            np.copyto(layer.data, array)  # where it lies: other data would have the whole viewer measured anew
+            layer.refresh(extent=False)
+        else:
+            layer.data = array
+            layer.translate = self._corner(array)
+        layer.metadata = facts
+
+    def _corner(self, array: np.ndarray) -> np.ndarray:
+        """Return the position of the first voxel for a sample in the middle of the other layers."""
+        if self._centre is None or len(self._centre) != array.ndim:
+            world = np.asarray(self._viewer.layers.extent.world) if len(self._viewer.layers) else np.zeros((2, 3))
+            self._centre = np.nan_to_num(world.mean(axis=0)[-array.ndim :])
+        return self._centre - (np.asarray(array.shape) - 1) / 2
+
+    def _color(self, part: str, layer: Layer, sample: TrainingSample) -> None:
+        """Set names and colors of the structures seen so far."""
+        seen = self._values.get(part, frozenset())
+        if part in self._values and sample.values[part] <= seen:
+            return
+        self._values[part] = seen | sample.values[part]
+        layer.colormap = label_colormap(self._values[part])
+        layer.features = label_features(self._values[part])
+
+    def _on_removed(self, event: Any) -> None:
+        for part, layer in list(self.layers.items()):
+            if layer is event.value:
+                del self.layers[part]
+                self._values.pop(part, None)
+
 
 logger = logging.getLogger("napari_synthseg")
 
@@ -30,17 +193,16 @@ class Watcher(QObject):
 
     listed = Signal(object)  # list[Listed], newest first
     followed = Signal(object)  # Detail
-    pictured = Signal(object, object)  # the run's folder, Sample
+    pictured = Signal(object, object)  # the run's folder, TrainingSample
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._wake = threading.Event()
-        self._ended = threading.Event()
+        self.wake, self._ended = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._wanted: tuple[Path | None, bool] = (None, False)
+        self.wanted: tuple[Path | None, bool] = (None, False)
 
     def start(self) -> None:
-        """Start the thread, unless it runs already."""
+        """Start the thread, unless it is already running."""
         if self._thread is None:
             self._ended = threading.Event()
             looking = _Looking(self, self._ended)
@@ -48,23 +210,18 @@ class Watcher(QObject):
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread; returns at once."""
         self._ended.set()
-        self._wake.set()
+        self.wake.set()
         self._thread = None
 
     def look_at(self, run: Path | None, *, pictures: bool = False) -> None:
         """Follow a run, and its pictures if wanted."""
-        self._wanted = (run, pictures)
-        self._wake.set()
-
-    def look_now(self) -> None:
-        """Look now, since an action has just been carried out."""
-        self._wake.set()
+        self.wanted = (run, pictures)
+        self.wake.set()
 
 
 class _Looking:
-    """Body of the thread; it alone holds what was read."""
+    """Body of the thread, with everything that was read."""
 
     def __init__(self, watcher: Watcher, ended: threading.Event) -> None:
         self._watcher, self._ended = watcher, ended
@@ -79,40 +236,38 @@ class _Looking:
 
     def run(self) -> None:
         while not self._ended.is_set():
-            self._watcher._wake.clear()
+            self._watcher.wake.clear()
             began = time.thread_time()
             try:
                 self._look()
             except RuntimeError:  # Qt has deleted the watcher
                 return
-            except Exception as error:  # whatever lies in a folder of runs must not end the looking
-                self._log(error)
+            except Exception as error:  # no folder of runs, however damaged, may end the thread
+                if repr(error) not in self._logged:  # once, not every second
+                    self._logged.add(repr(error))
+                    logger.error("Training runs could not be read", exc_info=error)
             spent = time.thread_time() - began
-            self._watcher._wake.wait(min(max(INTERVAL_S, 3 * spent), LONGEST_S))  # many runs: look less often
-
-    def _log(self, error: Exception) -> None:
-        """Log an error once, not every second."""
-        if repr(error) not in self._logged:
-            self._logged.add(repr(error))
-            logger.error("Training runs could not be read", exc_info=error)
+            self._watcher.wake.wait(min(max(INTERVAL_S, 3 * spent), LONGEST_S))  # many runs: look less often
 
     def _look(self) -> None:
         """Look once; list and figures are emitted together, so that they are drawn together."""
-        wanted, pictures = self._watcher._wanted
+        wanted, pictures = self._watcher.wanted
         listed = [self._listed(run) for run in runs.all_runs()]
         if wanted != self._run:
             self._run, self._picture, self._config, self._told = wanted, None, None, None
             self._follower = runs.Follower(wanted) if wanted is not None else None
         first = self._config is None  # then the list does not wait for the curves
         if first:
-            self._tell(lambda: self._watcher.listed.emit(listed))
+            self._tell(self._watcher.listed, listed)
         detail = self._newest(self._run) if self._run is not None else None
         if not first:
-            self._tell(lambda: self._watcher.listed.emit(listed))
+            self._tell(self._watcher.listed, listed)
         if detail is not None:
-            self._tell(lambda: self._watcher.followed.emit(detail))
-        if pictures and self._run is not None:
-            self._look_at_picture(self._run)
+            self._tell(self._watcher.followed, detail)
+        picture = runs.pictures(self._run) if pictures and self._run is not None else None
+        if picture is not None and picture.mtime != self._picture:
+            self._picture = picture.mtime
+            self._tell(self._watcher.pictured, self._run, prepared(picture, self._run.name))
 
     def _newest(self, run: Path) -> Detail | None:
         """Return the figures of the followed run; None if nothing is new or another run is followed."""
@@ -121,18 +276,11 @@ class _Looking:
             self._config = runs.read_config(run)
         while self._follower.read():  # some megabytes at a time
             news = True
-            if self._ended.is_set() or self._watcher._wanted[0] != run:
+            if self._ended.is_set() or self._watcher.wanted[0] != run:
                 return None
         if news:
             self._told = detail_of(run, self._config, self._follower, self._told)
         return self._told if news else None
-
-    def _look_at_picture(self, run: Path) -> None:
-        picture = runs.pictures(run)
-        if picture is not None and picture.mtime != self._picture:
-            self._picture = picture.mtime
-            sample: TrainingSample = prepared(picture, run.name)
-            self._tell(lambda: self._watcher.pictured.emit(run, sample))
 
     def _listed(self, run: Path) -> Listed:
         """Return the row of a run; a resting run is read again only if its files changed."""
@@ -141,25 +289,23 @@ class _Looking:
         if known is not None and known[0] == stamp and known[1].state.kind in RESTING:
             return known[1]
         seen = runs.status(run)
-        dice = seen.score if seen.score is not None else self._scores.get(run)
-        if dice is None and run not in self._scores:
-            dice = last_score(run)
-        self._scores[run] = dice
-        self._rows[run] = (stamp, Listed(run, runs.recipe_of(run) or "", seen, dice))
+        if seen.score is not None or run not in self._scores:
+            self._scores[run] = seen.score if seen.score is not None else last_score(run)
+        self._rows[run] = (stamp, Listed(run, runs.recipe_of(run) or "", seen, self._scores[run]))
         return self._rows[run][1]
 
-    def _tell(self, emit: Callable[[], None]) -> None:
+    def _tell(self, signal: Any, *news: Any) -> None:
         if not self._ended.is_set():
-            emit()
+            signal.emit(*news)
 
 
 def _stamp(run: Path) -> tuple[float, ...]:
     """Return times and sizes of the files that hold a run's status."""
-    found = []
+    found: list[float] = []
     for name in ("config.json", runs.EVENTS, "process.json", "requests.json"):
         try:
             stat = (run / name).stat()
-            found += [stat.st_mtime, float(stat.st_size)]
+            found += [stat.st_mtime, stat.st_size]
         except OSError:
-            found.append(0.0)
+            found.append(0)
     return tuple(found)

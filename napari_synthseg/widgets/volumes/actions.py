@@ -52,7 +52,6 @@ class StructureActions(QObject):
         self._job.failed.connect(lambda error: self.said.emit(complain(error, self._asked[0])))
 
     def set_layer(self, layer: Labels | None) -> None:
-        """Act on another layer."""
         self._layer = layer
 
     def fill_menu(self, menu: QMenu, values: tuple[int, ...]) -> None:
@@ -78,7 +77,6 @@ class StructureActions(QObject):
             self._job.start(name, shapes.corrected, data.copy(), values, name, _spacing(layer))
 
     def undo(self) -> None:
-        """Take the last correction, or stroke of the brush, back."""
         if self._layer is not None:
             self._layer.undo()
 
@@ -182,7 +180,6 @@ class VolumesExport(QWidget):
             layout.addWidget(one, number // 2, number % 2)
 
     def set_layer(self, layer: Labels | None) -> None:
-        """Save the volumes and labels of another layer."""
         self._layer = layer
 
     def _on_csv(self) -> None:
@@ -245,7 +242,6 @@ def scan_under(labels: Labels | None, layers: Iterable[Layer]) -> Image | None:
 
 
 def _save(path: str, data: Any, meta: dict[str, Any], kind: str) -> Generator[Progress, None, list[str]]:
-    """Runs in a thread."""
     yield Progress("Writing")
     from napari_synthseg.widgets.layers.writer import save_image, save_labels
 

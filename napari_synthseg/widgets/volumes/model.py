@@ -58,7 +58,6 @@ class PairRow:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """The labels of the row."""
         return (self.left.value, self.right.value)
 
     @property
@@ -68,7 +67,6 @@ class PairRow:
 
     @property
     def searched(self) -> str:
-        """The text that a filter searches."""
         return f"{self.left.searched} {self.right.searched}"
 
     @property
@@ -119,12 +117,10 @@ def _text(number: float) -> str:
 
 
 def is_visible(layer: Labels, value: int) -> bool:
-    """Tell whether a structure is drawn."""
     return float(_color(layer, value)[3]) > 0
 
 
 def visible_among(layer: Labels, values: Collection[int]) -> set[int]:
-    """Return the structures that are drawn."""
     return {value for value in values if is_visible(layer, value)}
 
 
@@ -146,7 +142,6 @@ def show_only(layer: Labels, values: Collection[int], among: Collection[int]) ->
 
 
 def show_all(layer: Labels, among: Collection[int]) -> None:
-    """Show every structure."""
     _change(layer, dict.fromkeys(among, True), others=True)
 
 

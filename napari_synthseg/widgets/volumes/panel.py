@@ -82,7 +82,6 @@ class Recount(QWidget):
         self.hide()
 
     def watch(self, layer: Labels | None) -> None:
-        """Listen to another layer."""
         self._job.stop()
         if self._layer is not None:
             self._layer.events.paint.disconnect(self._on_paint)
@@ -137,7 +136,6 @@ class Recount(QWidget):
 
 
 def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:
-    """Runs in a thread."""
     yield Progress("Counting")
     from napari_synthseg.evaluation.metrics import count_labels
 
@@ -198,7 +196,6 @@ class VolumesPanel(QWidget):
 
     @property
     def layer(self) -> Labels | None:
-        """The layer whose volumes are shown."""
         return self._layer
 
     def show_layer(self, layer: Labels) -> None:

@@ -75,7 +75,6 @@ class VolumesTable(Table):
             self._show()
 
     def listed_values(self) -> tuple[int, ...]:
-        """Return the labels of the rows that the filter keeps."""
         return _values(self.listed())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -97,7 +96,6 @@ class VolumesTable(Table):
         menu.popup(self.viewport().mapToGlobal(self.visualRect(index).center()) if keyed else event.globalPos())
 
     def menu_at(self, index: QModelIndex) -> QMenu:
-        """Return the menu of a row."""
         row = self.row_at(index)
         values = _values(self.selected()) if index in self.selectionModel().selectedIndexes() else row.values
         menu = QMenu(self)

@@ -24,13 +24,13 @@ def record(tab) -> dict:
 
 
 def change(qtbot, tab, name: str, *, high: float) -> None:
-    tab.form.row(name).control.high.setValue(high)
+    tab.form.rows[name].control.high.setValue(high)
     settle(qtbot, tab)
 
 
 def test_nothing_is_added_before_it_is_asked_for(viewer, open_widget, qtbot):
     tab = open_widget().brains
-    tab.form.row("bias_std").control.high.setValue(1)
+    tab.form.rows["bias_std"].control.high.setValue(1)
     qtbot.wait(300)
     assert len(viewer.layers) == 0
 
@@ -151,7 +151,7 @@ def test_the_slices_are_as_thick_as_they_are_acquired(brains, qtbot):
 
 
 def test_a_deleted_layer_comes_back_only_when_asked(brains, viewer, qtbot):
-    brains.form.row("bias_std").control.high.setValue(1.0)
+    brains.form.rows["bias_std"].control.high.setValue(1.0)
     viewer.layers.remove("Synthetic scan")
     qtbot.wait(500)
     assert "Synthetic scan" not in viewer.layers
@@ -228,7 +228,7 @@ def test_samples_follow_the_priors(brains, qtbot):
     qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 2, timeout=20_000)
     table = brains.samples.table.model()
     column = [one.header for one in brains.samples.table.columns]
-    brains.form.row("slice_direction").control.setCurrentText("axial")
+    brains.form.rows["slice_direction"].control.setCurrentText("axial")
     at = column.index("Slices")
     qtbot.waitUntil(lambda: all(table.index(r, at).data() == "axial" for r in range(2)), timeout=20_000)
 
@@ -236,7 +236,7 @@ def test_samples_follow_the_priors(brains, qtbot):
 def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, monkeypatch):
     write_labels(tmp_path / "map.nii.gz", blocks())
     brains.source.choose(tmp_path / "map.nii.gz")
-    brains.form.row("bias_std").control.high.setValue(1.25)
+    brains.form.rows["bias_std"].control.high.setValue(1.25)
     settle(qtbot, brains)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path / "saved"))
     click(qtbot, brains.save)
@@ -252,7 +252,7 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
         np.testing.assert_array_equal(one.data, other.data)
     one, other = (json.loads(next((tmp_path / f).glob("*.json")).read_text())["steps"] for f in ("command", "saved"))
     assert one["bias"] == other["bias"] and one["bias"]["bias_std"] == record(brains)["bias_std"]
-    brains.form.row("bias_std").control.high.setValue(0.75)
+    brains.form.rows["bias_std"].control.high.setValue(0.75)
     settle(qtbot, brains)
     click(qtbot, brains.save)
     qtbot.waitUntil(lambda: "Saved" in brains.status.text(), timeout=20_000)
@@ -270,7 +270,7 @@ def test_a_record_is_opened(brains, qtbot, tmp_path, monkeypatch):
     assert (brains.preset.currentText(), brains.seed.value()) == ("no-bias", 77)
     assert brains.form.priors() == priors
     assert [row for group in brains.form.groups.values() for row in group.rows if row.differs] == [
-        brains.form.row("mean")
+        brains.form.rows["mean"]
     ]
 
 

@@ -58,7 +58,7 @@ def test_before_and_after_are_one_button(degrade, viewer, qtbot):
 
 def test_a_changed_prior_changes_only_itself(degrade, viewer, qtbot):
     before = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
-    degrade.form.row("noise_std").control.high.setValue(80)
+    degrade.form.rows["noise_std"].control.high.setValue(80)
     settle(qtbot, degrade)
     after = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
     changed = {(s, name) for s in after for name in after[s] if after[s][name] != before[s][name]}
@@ -77,7 +77,7 @@ def test_labels_move_along(degrade, viewer, qtbot):
 
 
 def test_the_scan_deleted_while_it_draws(degrade, viewer, qtbot):
-    degrade.form.row("noise_std").control.high.setValue(80)
+    degrade.form.rows["noise_std"].control.high.setValue(80)
     viewer.layers.remove("scan")
     settle(qtbot, degrade)
     assert not degrade.draw.isEnabled()
@@ -95,7 +95,7 @@ def test_it_is_saved(degrade, qtbot, tmp_path, monkeypatch):
 
 
 def test_the_command_line_is_copied(degrade):
-    degrade.form.row("noise_std").control.high.setValue(80)
+    degrade.form.rows["noise_std"].control.high.setValue(80)
     degrade.copy_recipe(python=False)
     words = shlex.split(QApplication.clipboard().text())
     assert words[:3] == ["napari-synthseg", "degrade", "scan.nii.gz"]
@@ -105,7 +105,7 @@ def test_the_command_line_is_copied(degrade):
 def test_a_record_is_opened(degrade, qtbot, tmp_path, monkeypatch):
     (tmp_path / "a_record.json").write_text('{"scan": "x", "prior": ["noise_std=0,33"], "seed": 9}')
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
-    degrade.form.row("bias_std").control.high.setValue(1.25)
+    degrade.form.rows["bias_std"].control.high.setValue(1.25)
     degrade.open.click()
     settle(qtbot, degrade)
     assert degrade.seed.value() == 9

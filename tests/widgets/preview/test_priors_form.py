@@ -35,7 +35,7 @@ def test_groups_are_those_of_the_paper_in_its_order(form):
 
 def test_a_change_is_marked_and_counted(form, qtbot):
     form.groups["Spatial deformation"].set_unfolded(True)
-    row = form.row("rotation_deg")
+    row = form.rows["rotation_deg"]
     assert not row.reset.isVisible()
     with qtbot.waitSignal(form.changed):
         row.control.high.setValue(30)
@@ -47,7 +47,7 @@ def test_a_change_is_marked_and_counted(form, qtbot):
 
 def test_a_row_is_taken_back(form, qtbot):
     form.groups["Spatial deformation"].set_unfolded(True)
-    row = form.row("scaling")
+    row = form.rows["scaling"]
     row.control.low.setValue(0.5)
     with qtbot.waitSignal(form.changed):
         click(qtbot, row.reset)
@@ -57,7 +57,7 @@ def test_a_row_is_taken_back(form, qtbot):
 
 def test_a_group_is_taken_back_and_the_others_stay(form, qtbot):
     for name in ("rotation_deg", "scaling", "bias_std"):
-        form.row(name).control.high.setValue(1.9)
+        form.rows[name].control.high.setValue(1.9)
     heard = []
     form.changed.connect(lambda: heard.append(1))
     click(qtbot, form.groups["Spatial deformation"].reset)
@@ -66,7 +66,7 @@ def test_a_group_is_taken_back_and_the_others_stay(form, qtbot):
 
 
 def test_an_optional_range_is_switched_on_and_off(form):
-    row = form.row("slice_thickness_mm")
+    row = form.rows["slice_thickness_mm"]
     assert row.value() is None
     assert not row.control.isEnabled()
     row.switch.click()
@@ -77,7 +77,7 @@ def test_an_optional_range_is_switched_on_and_off(form):
 
 
 def test_a_slice_direction_is_chosen(form):
-    form.row("slice_direction").control.setCurrentText("axial")
+    form.rows["slice_direction"].control.setCurrentText("axial")
     assert form.priors()["acquisition"].slice_direction == 2
 
 
@@ -103,5 +103,5 @@ def test_the_degradation_model_has_the_same_form(qtbot):
     form = PriorsForm(degradation())
     qtbot.addWidget(form)
     assert form.priors() == degradation()
-    form.row("noise_std").control.high.setValue(10)
+    form.rows["noise_std"].control.high.setValue(10)
     assert form.priors() == degradation().with_values(noise_std=(0.0, 10.0))

@@ -162,7 +162,7 @@ def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
     open_file(shapes, tmp_path / "xray_0008_record.json", monkeypatch)
     settle(qtbot, shapes)
     assert (shapes.preset.currentText(), shapes.seed.value()) == ("xray", 8)
-    assert shapes.form.row("nested").differs and not shapes.form.row("walls").differs
+    assert shapes.form.rows["nested"].differs and not shapes.form.rows["walls"].differs
     there = json.loads((tmp_path / "xray_0008_record.json").read_text())
     assert json.loads(json.dumps(shapes.pair.image.metadata["synthesis"])) == there
 

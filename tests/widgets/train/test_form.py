@@ -78,7 +78,7 @@ def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
 
 
 def test_what_data_an_option_means_is_told_by_its_words():
-    kinds = {name: {one.name: one.kind for one in data_fields(RECIPES[name].options)} for name in RECIPES}
+    kinds = {name: {one.name: one.info.data for one in data_fields(RECIPES[name].options)} for name in RECIPES}
     assert kinds["synthseg"] == {"label_maps": LABELS, "validation": PAIRS}
     assert kinds["robust"]["labelled"] == PAIRS
     assert kinds["synthfm"] == {}
