@@ -47,16 +47,16 @@ class StructureActions(QObject):
         self._viewer, self._parent = viewer, parent
         self._layer: Labels | None = None
         self._asked: tuple[str, tuple[int, ...], Any] = ("", (), None)
-        self._job = Job(self)
-        self._job.returned.connect(self._on_returned)
-        self._job.failed.connect(lambda error: self.said.emit(complain(error, self._asked[0])))
+        self.job = Job(self)
+        self.job.returned.connect(self._on_returned)
+        self.job.failed.connect(lambda error: self.said.emit(complain(error, self._asked[0])))
 
     def set_layer(self, layer: Labels | None) -> None:
         self._layer = layer
 
     def fill_menu(self, menu: QMenu, values: tuple[int, ...]) -> None:
         """Add the actions for structures to a menu."""
-        solid = self._layer is not None and self._layer.ndim == 3 and not self._job.running
+        solid = self._layer is not None and self._layer.ndim == 3 and not self.job.running
         correct = menu.addMenu("Correct")
         for name in shapes.CORRECTIONS:
             correct.addAction(name).triggered.connect(lambda *_, name=name: self.correct(name, values))
@@ -71,10 +71,10 @@ class StructureActions(QObject):
     def correct(self, name: str, values: tuple[int, ...]) -> None:
         """Correct structures; napari's undo of the layer takes it back."""
         layer = self._layer
-        if layer is not None and not self._job.running:
+        if layer is not None and not self.job.running:
             data = np.asarray(layer.data)
             self._asked = (name, values, (layer, layer.data))
-            self._job.start(name, shapes.corrected, data.copy(), values, name, _spacing(layer))
+            self.job.start(name, shapes.corrected, data.copy(), values, name, _spacing(layer))
 
     def undo(self) -> None:
         if self._layer is not None:
@@ -82,19 +82,19 @@ class StructureActions(QObject):
 
     def show_surface(self, values: tuple[int, ...]) -> None:
         """Add the surface of structures as a layer, in the color of the first."""
-        if self._layer is not None and not self._job.running:
+        if self._layer is not None and not self.job.running:
             self._asked = ("Surface", values, self._layer)
-            self._job.start("Surface", shapes.surface_of, np.asarray(self._layer.data), values)
+            self.job.start("Surface", shapes.surface_of, np.asarray(self._layer.data), values)
 
     def save_surface(self, values: tuple[int, ...]) -> None:
         """Ask for a file, and write the surface of structures in scanner coordinates."""
         layer = self._layer
-        if layer is None or self._job.running:
+        if layer is None or self.job.running:
             return
         path = ask_for_file(self._parent, FACE, "Save surface", f"{self._name(values)}.stl", FILES)
         if path is not None:
             self._asked = ("Save surface", values, (path, layer_affine(layer)))
-            self._job.start("Surface", shapes.surface_of, np.asarray(layer.data), values)
+            self.job.start("Surface", shapes.surface_of, np.asarray(layer.data), values)
 
     def _on_returned(self, found: Any) -> None:
         name, values, about = self._asked
