@@ -53,7 +53,7 @@ from tests.widgets.builders import AFFINES, half_labels, steps, volume, volume_t
 from tests.widgets.journeys import HARMLESS, python_s
 from tests.widgets.prompt.fakes import maker
 
-WIDGETS = ("Segment brain", "Preview synthesis", "Prompt", "Train")
+WIDGETS = ("Segment brain", "Preview synthesis", "Prompt", "Train", "Evaluate")
 KEYS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = (Qt.Key.Key_Return, Qt.Key.Key_Escape, Qt.Key.Key_Delete, Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Tab)
 PRESSED_NEVER = ("Estimate",)

@@ -1,1 +1,1 @@
-"""What all faces are made of: forms, jobs, messages, icons, the user's choices."""
+"""Parts of all widgets: forms, jobs, messages, icons, remembered choices."""

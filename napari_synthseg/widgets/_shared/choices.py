@@ -45,7 +45,7 @@ def model_cards() -> list[dict[str, Any]]:
     use_folders()
     try:
         return catalogue.available()
-    except (OSError, ValueError):  # a folder that cannot be read; choosing a model later says what is wrong
+    except (OSError, ValueError):  # a folder that cannot be read; choosing a model later reports it
         return []
 
 
@@ -116,8 +116,11 @@ def _scores(scores: Any) -> str:
 def preference(name: str, default: Any, *, group: str = "computing") -> Any:
     """Return a value of the plugin's preferences; `default` if napari does not know them."""
     try:
-        from napari.settings import get_plugin_settings
+        from napari.settings import get_plugin_settings, get_settings
 
+        kept = get_settings().config_path
+        if kept and not Path(kept).with_name(f"{PLUGIN}.yaml").is_file():
+            return default  # nothing was changed: napari reads the manifests of all plugins to know, for 0.1 to 0.2 s
         return getattr(getattr(get_plugin_settings(PLUGIN), group), name)
     except (ImportError, AttributeError, KeyError):
         return default

@@ -258,7 +258,7 @@ class WrappedLabel(QLabel):
     def setText(self, text: str | None) -> None:
         """Show a text, as high as it needs to be."""
         if text == self.text():
-            return  # what is around it need not be laid out again
+            return  # its neighbors need no new layout
         super().setText(text)
         self._fit()
 

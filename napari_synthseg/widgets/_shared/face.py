@@ -1,4 +1,4 @@
-"""What all widgets in napari's dock have in common: one tab each, an end when taken out of it, scrolling."""
+"""Base classes of widgets in napari's dock: one tab each, an end when removed, scrolling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Face(QWidget):
         """Called when it disappears: a window that closes only hides it."""
 
     def close_down(self) -> None:
-        """Called when it is taken out of its dock or closed, perhaps more than once: stop what runs."""
+        """Called when it is removed from its dock or closed, perhaps more than once: stop all jobs."""
 
     def event(self, event: QEvent) -> bool:
         """Call `hidden` and `close_down`; when it is first shown, join the tabs of the others."""

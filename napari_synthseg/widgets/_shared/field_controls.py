@@ -1,6 +1,6 @@
 """One control for each kind of field (`fields.Field`): check box, choice, number, range, text, path.
 
-Magicgui's widgets where they do what a form needs; own ones where None has words, or numbers have to stay exact.
+Magicgui's widgets, and own ones if None has a text or numbers have to stay exact.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 from napari_synthseg.jobs import Progress, stoppable
 
 INTERVAL_MS = 100
-BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: napari puts what follows the bar before the cancel button
+BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: it stands before napari's cancel button
 
 
 _open: set[Activity] = set()  # a line is held until it is closed: nobody else may have it when its owner is gone
@@ -104,7 +104,7 @@ logger = logging.getLogger("napari_synthseg")
 PATIENCE_MS = 800
 """How long a stopped job's thread is waited for."""
 PATIENCE_AT_EXIT_MS = 10_000
-"""How long the end of the process waits for threads; a network asks between its layers whether to go on."""
+"""Patience with threads at the end of the process; a network checks between its layers."""
 TICK_MS = 1000
 SPARE = 4
 """Threads that are free when a job starts."""
@@ -115,7 +115,7 @@ class Job(QObject):
 
     progressed = Signal(object)  # Progress
     ticked = Signal(float)  # seconds since it was started, every second until it ends or is asked to
-    returned = Signal(object)  # what the job returns
+    returned = Signal(object)  # the result
     failed = Signal(object)  # the exception
     stopping = Signal()  # asked to stop; `stopped` follows within a second
     stopped = Signal()
@@ -148,7 +148,7 @@ class Job(QObject):
 
         Args:
             title: shown in napari's activity bar; empty for a short job that has no line there.
-            function: returns the job; it is called in the thread, so it may import what is slow to import.
+            function: returns the job; it is called in the thread, so it may import slow modules.
 
         Raises:
             RuntimeError: if a job is running.

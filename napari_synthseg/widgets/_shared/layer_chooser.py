@@ -90,7 +90,7 @@ class ChoiceBox(QComboBox):
         return self._entries
 
     def show_entries(self, entries: Sequence[Choice], chosen: Any) -> None:
-        """List other entries, of which one is chosen, without a signal."""
+        """List other entries and choose one, without a signal."""
         self._entries, self._chosen = list(entries), chosen
         self.fill()
 

@@ -1,4 +1,4 @@
-"""Choosing a model: the weights there are, any other weights file, and the card that says what a model is."""
+"""Choose a model: known weights or any other weights file, with the card that describes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHORT = 16
 
 
 class WeightsNews:
-    """What happens to weights while widgets are open; emitted and heard on the main thread."""
+    """News of weights; emitted and heard on the main thread."""
 
     made = News(str)
     """A file of weights was written: its path."""
@@ -70,7 +70,7 @@ SEGMENTERS = Models(
     lambda: sorted(choices.model_cards(), key=lambda card: card["name"] != catalogue.DEFAULT),
     lambda path: choices.weights_card(path),
     "Weights (*.safetensors *.h5)",
-    "The network and its weights. The button beside it says what a model was trained on and how good it is.",
+    "The network and its weights. The button beside it shows training data and scores.",
     "A .safetensors file with its card, or a SynthSeg .h5 file.",
     lambda: f"No weights named {catalogue.DEFAULT} were found: choose {OPEN}",
 )

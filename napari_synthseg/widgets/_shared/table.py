@@ -50,7 +50,7 @@ class Column:
         color: (red, green, blue), 0-255, of a square before the text.
         shade: color of the text on (light, dark) ground, or None.
         bold: whether the text is bold.
-        checked: state of a check box: True, False, or None if only some of what the row stands for is on.
+        checked: state of a check box: True, False, or None if partly.
         copied: the text that is copied, if another one.
     """
 
@@ -324,7 +324,7 @@ class Table(QTableView):
         self.fit_names()
 
     def fit_names(self) -> None:
-        """Give the names what the other columns leave; called when these have another width."""
+        """Give the names the width that other columns leave."""
         header = self.horizontalHeader()
         if self._names is None or header.count() <= self._names:
             return
@@ -385,7 +385,7 @@ def shorter(name: str) -> Iterator[str]:
 
 
 class _NameDelegate(QStyledItemDelegate):
-    """Draws whole names if there is room for them, else shorter ones; what still does not fit loses its middle.
+    """Draws whole names if there is room for them, else shorter ones, and elides the middle of those.
 
     Endings tell structures apart: white matter from cortex, left from right parcels.
     """

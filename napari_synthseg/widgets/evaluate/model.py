@@ -255,7 +255,7 @@ def _pair_of(pred: Layer, truth: Layer) -> tuple[str, str]:
 
 
 class Highlight:
-    """Show one structure alone in several Labels layers by napari's "show selected"; remembers what it changed."""
+    """Show one structure alone in several Labels layers by napari's "show selected", and restore them."""
 
     def __init__(self) -> None:
         self._before: dict[Labels, bool] = {}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Steps = Callable[..., "Generator[Progress, None, Segmentation]"]
 
 LOCKED = ("scale", "translate", "rotate", "shear", "affine", "units")
-"""What a result shares with its scan for as long as both live."""
+"""Attributes that a result shares with its scan."""
 
 
 @dataclass(frozen=True)

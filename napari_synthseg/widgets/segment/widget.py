@@ -176,7 +176,7 @@ class SegmentWidget(ScrolledFace):
             last.layer.visible = True
 
     def _show_state(self) -> None:
-        """Enable what can be used now; sum up a queue that has ended."""
+        """Enable the controls that can be used now; sum up a queue that has ended."""
         busy = self.queue.busy
         if busy and self._progress.isHidden():
             self.status.say("Starting")

@@ -67,7 +67,7 @@ def figure_label(name: str) -> str:
 
 
 def score_word(recipe: str) -> str:
-    """Return what a recipe's score is called: Dice, unless nothing is segmented."""
+    """Return the name of a recipe's score: Dice, unless nothing is segmented."""
     return "Score" if recipe == "pretrain" else "Dice"
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LABELS, SCANS, PAIRS = "labels", "scans", "pairs"
 DATA = "data"
-"""Folder in a run's folder that keeps what was made of layers."""
+"""Folder in a run's folder for data from layers."""
 _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 

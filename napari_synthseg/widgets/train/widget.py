@@ -269,7 +269,7 @@ class TrainWidget(Face):
         self.view = ViewBar(napari_viewer, self)
         self.view.layout().setContentsMargins(6, 0, 6, 6)
         layout = column((self.tabs, 1), self.view, parent=self)
-        layout.setContentsMargins(0, 6, 0, 0)  # a dock's title hides what touches it
+        layout.setContentsMargins(0, 6, 0, 0)  # below the dock's title
         self.new.started.connect(self._on_started)
         self.runs.asked.connect(self.actions.act)
         self.runs.pictures_wanted.connect(self.actions.request_pictures)
@@ -297,7 +297,7 @@ class TrainWidget(Face):
         self.new.remember_choices()
 
     def close_down(self) -> None:
-        """Stop what belongs to the window, training here with a checkpoint; runs in other processes continue."""
+        """Stop the jobs of this process, training with a checkpoint; runs in other processes continue."""
         self.runs.close_down()
         self.new.estimate.stop()
         self.actions.here.stop_all()

@@ -1,1 +1,1 @@
-"""The table of volumes of a Labels layer, and what its rows do to the viewer."""
+"""The table of volumes of a Labels layer, with actions on its structures."""

@@ -96,7 +96,7 @@ class Recount(QWidget):
         """Count the voxels of the layer's labels in a thread."""
         if self._layer is not None and not self._job.running:
             voxel = float(abs(np.linalg.det(world_matrix(self._layer)[:3, :3])))
-            self._counting, self._edited = self._edited, set()  # what is painted from now on may not be counted
+            self._counting, self._edited = self._edited, set()  # new strokes may not be counted
             self._job.start("Count volumes", _count, self._layer.data, voxel)
 
     def _on_paint(self, event: Any) -> None:

@@ -86,7 +86,7 @@ class Correction:
 def corrected(
     labels: np.ndarray, values: Sequence[int], name: str, spacing: Spacing
 ) -> Generator[Progress, None, Correction]:
-    """Correct structures one after another. Their neighbors are protected; what is given up goes to the nearest label.
+    """Correct structures one after another. Their neighbors are protected; lost voxels get the nearest label.
 
     Args:
         labels: (S, A, R)

@@ -25,7 +25,7 @@ Row = VolumeRow | PairRow
 _QUALITY_TIP = (
     f"Quality: the Dice to expect, 0 to 1. {rating.GREEN.sign} good, {rating.GOOD} or more; {rating.AMBER.sign} "
     f"doubtful; {rating.RED.sign} likely failed, below {LOW_QUALITY}.\nWithout a sign it is not calibrated for these "
-    f"weights: compare it between structures and scans, and look at what is below {LOW_QUALITY} (marked !)."
+    f"weights: compare it between structures and scans, and look at those below {LOW_QUALITY} (marked !)."
 )
 QUALITY = "Qual"
 MEASURES = {

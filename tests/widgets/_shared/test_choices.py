@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from napari import settings
 
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
@@ -44,6 +46,15 @@ def test_a_card_is_summed_up():
 
 def test_preferences_fall_back_to_their_defaults():
     assert choices.preference("no such preference", "auto") == "auto"
+
+
+def test_manifests_are_read_for_a_preference_only_once_one_was_changed(monkeypatch, tmp_path):
+    kept = SimpleNamespace(computing=SimpleNamespace(device="cpu"))
+    monkeypatch.setattr(settings, "get_settings", lambda: SimpleNamespace(config_path=tmp_path / "settings.yaml"))
+    monkeypatch.setattr(settings, "get_plugin_settings", lambda name: kept)
+    assert choices.preference("device", "auto") == "auto"
+    (tmp_path / f"{choices.PLUGIN}.yaml").touch()
+    assert choices.preference("device", "auto") == "cpu"
 
 
 @pytest.mark.parametrize(("platform", "gpu"), [("darwin", "mps"), ("linux", "cuda"), ("win32", "cuda")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -128,6 +129,16 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     assert "tiny" in {card["name"] for card in chooser.cards} - set(names)
     assert "Segment brain" in again.runs.status.text()
     assert "label map" in again.runs.card.text.text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither niceness nor sessions")
+def test_a_run_has_its_fair_share_of_the_processor(started, qtbot, monkeypatch):
+    monkeypatch.delenv("NAPARI_SYNTHSEG_NICE", raising=False)
+    widget = started(steps=5_000)
+    wait_for(qtbot, widget, "running")
+    process = runs.status(widget.runs.run).pid
+    assert os.getpriority(os.PRIO_PROCESS, process) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getsid(process) != os.getsid(0)  # else Linux (autogroup) would let it share with this window alone
 
 
 def test_in_this_window_and_to_the_end(started, qtbot):
