@@ -77,28 +77,6 @@ def number_text(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form).replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
-@dataclass(frozen=True)
-class StructureRow:
-    """A structure: its label, its name, and its side ("left", "right", "midline" or empty)."""
-
-    value: int
-    name: str
-    side: str
-
-    @property
-    def values(self) -> tuple[int, ...]:
-        return (self.value,)
-
-    @property
-    def short_name(self) -> str:
-        """The name without its side."""
-        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
-
-    @property
-    def searched(self) -> str:
-        return f"{self.name} {self.side} {self.value}".lower()
-
-
 class TableModel(QAbstractTableModel):
     """Rows shown by columns; `tip` returns the tooltip of a row."""
 

@@ -14,9 +14,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.table import StructureRow
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME
+from napari_synthseg.widgets.volumes.model import StructureRow
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -16,7 +16,6 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality.rating import UNRATED, TrafficLight, light_of
-from napari_synthseg.widgets._shared.table import StructureRow
 from napari_synthseg.widgets.layers.labels_layer import (
     INDEX,
     NAME,
@@ -33,6 +32,28 @@ if TYPE_CHECKING:
 
 CSV_HEADER = ("index", "name", "side", "volume_mm3", "quality", "asymmetry_percent")
 NOT_KNOWN = float("nan")
+
+
+@dataclass(frozen=True)
+class StructureRow:
+    """A row of a table of structures: label, name, and side ("left", "right", "midline" or empty)."""
+
+    value: int
+    name: str
+    side: str
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        return (self.value,)
+
+    @property
+    def short_name(self) -> str:
+        """The name without its side."""
+        return self.name.removeprefix("Left-").removeprefix("Right-") if self.side in ("left", "right") else self.name
+
+    @property
+    def searched(self) -> str:
+        return f"{self.name} {self.side} {self.value}".lower()
 
 
 @dataclass(frozen=True)
