@@ -72,7 +72,7 @@ def test_wrong_inputs_are_one_sentence(scans, tmp_path, capsys, monkeypatch, wor
     ("words", "sentence"),
     [
         (["--jobs", "0"], "jobs must be at least 1"),
-        (["--part", "3"], "give it as k/n"),
+        (["--part", "3"], "is not k/n"),
         (["--scheduler", "tcp://x:1", "--slurm"], "Choose one"),
     ],
 )

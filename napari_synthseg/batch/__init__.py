@@ -1,5 +1,5 @@
-"""Many scans, on one machine or many: found, shared out, done once each, and reported.
+"""Batches of scans, on one machine or many: finding, distributing, segmenting, reporting.
 
-A scan that is done says so itself, in the record beside its labels: nothing else has to survive for a batch to go on.
-Nothing is imported here: `options` and what plans a batch do without torch.
+The record beside the labels of a scan tells whether it is done: a batch needs nothing else to continue. Nothing is
+imported here: `options` and `plan` work without torch.
 """

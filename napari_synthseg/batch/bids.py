@@ -1,7 +1,7 @@
-"""Names of BIDS and its derivatives: which images of a dataset are structural, and what labels made of one are called.
+"""BIDS datasets and derivatives: structural images of a dataset, and the names and metadata of their labels.
 
-BIDS 1.10, Derivatives: `<entities>_space-<what they lie on>[_res-]_desc-<how made>_dseg.nii.gz` with its table (.tsv)
-and sidecar (.json), in `sub-/ses-/anat`; the dataset says in dataset_description.json what made it.
+BIDS 1.10, Derivatives: `<entities>_space-<grid>[_res-]_desc-<method>_dseg.nii.gz` with its table (.tsv) and sidecar
+(.json), in `sub-/ses-/anat`; dataset_description.json names the program.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from napari_synthseg.inference.outputs import PROGRAM
 from napari_synthseg.io import stem, suffix
 
 STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "UNIT1")
-"""Suffixes of images that show a head's anatomy in grey values; maps of numbers and angiograms are left out."""
+"""Suffixes of anatomical images; quantitative maps and angiograms are left out."""
 ENDINGS = (".nii.gz", ".nii")
 DESCRIPTION = "dataset_description.json"
 BIDS_VERSION = "1.10.0"
@@ -29,28 +29,28 @@ ORDER = (
     "sub", "ses", "sample", "task", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod", "echo", "flip", "inv",
     "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk", "seg", "res", "den", "label", "desc",
 )  # fmt: skip
-"""Entities in the order that the specification gives them."""
+"""Entities in the order of the specification."""
 _NAME = re.compile(r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*_[A-Za-z0-9]+")
 IGNORED = "report*\n*.tmp\n/volumes.tsv\n/quality.tsv\n/parts/\n/slurm/\n**/*_dseg.jpg\n**/*_dseg.png\n"
-"""What a BIDS validator does not know: `.bidsignore`."""
+"""Content of `.bidsignore`."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A file name of BIDS: entities in their order, and the suffix."""
+    """A BIDS file name: entities in order, and the suffix."""
 
     entities: Mapping[str, str]
     suffix: str
 
     @property
     def folder(self) -> Path:
-        """Where images of it lie in a dataset: `sub-/ses-/anat`."""
+        """Folder of its images in a dataset: `sub-/ses-/anat`."""
         parts = [f"{key}-{self.entities[key]}" for key in ("sub", "ses") if key in self.entities]
         return Path(*parts, "anat")
 
 
 def parse(path: Path) -> Name | None:
-    """The BIDS name of an image, None where it has another kind of name."""
+    """Return the BIDS name of an image, or None."""
     text = stem(path)
     if not _NAME.fullmatch(text):
         return None
@@ -61,14 +61,10 @@ def parse(path: Path) -> Name | None:
 
 
 def derivative(name: Name, grid: str) -> Path:
-    """The label file, relative to the derivatives, of an image with this name.
+    """Return the label file of an image, relative to the derivatives, for a `grid` of `SegmentOptions`.
 
-    The image's own grid is called by its suffix (`space-T1w`), as in other derivatives, so that labels of a T1 and of a
-    T2 of one session differ. If it has a space already, that stays, and the suffix moves into `desc`.
-
-    Args:
-        name: of the image.
-        grid: of the labels, as in `SegmentOptions`.
+    The space is the image's suffix (`space-T1w`), as in other derivatives, so that labels of a T1 and a T2 of one
+    session differ. If the image has a space, that is kept, and the suffix moves into `desc`.
     """
     entities = dict(name.entities)
     words = [entities.get("desc", ""), name.suffix if "space" in entities else "", "synthseg"]
@@ -82,7 +78,7 @@ def derivative(name: Name, grid: str) -> Path:
 
 
 def dataset_of(path: Path) -> Path | None:
-    """The BIDS dataset that a folder or file lies in, or is."""
+    """Return the BIDS dataset that contains a path, or is it."""
     folder = str(path)
     for _ in range(6):
         if _is_described(folder):
@@ -96,13 +92,12 @@ def _is_described(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, DESCRIPTION))
 
 
-def forget_datasets() -> None:
-    """Look at folders anew: which are datasets is remembered."""
-    _is_described.cache_clear()
+forget_datasets = _is_described.cache_clear
+"""Look at folders again."""
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a BIDS dataset: it says so, or has a participant with an `anat` folder."""
+    """Return whether a folder has a dataset_description.json, or a participant with an `anat` folder."""
     if (folder / DESCRIPTION).is_file():
         return True
     subjects = (one for one in folder.iterdir() if one.name.startswith("sub-") and one.is_dir())
@@ -110,12 +105,12 @@ def is_dataset(folder: Path) -> bool:
 
 
 def images(folder: Path, suffixes: tuple[str, ...] = (), participants: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Structural images of a dataset or of a part of it, sorted; also such as are links to nowhere.
+    """Return the structural images of a dataset, participant or session, sorted; broken links too.
 
     Args:
-        folder: the dataset, or a participant's or session's folder.
-        suffixes: only these, instead of `STRUCTURAL`.
-        participants: only these, with or without `sub-`.
+        folder: to look in.
+        suffixes: to return instead of `STRUCTURAL`.
+        participants: to return, with or without `sub-`; by default all.
     """
     wanted = {one.removeprefix("sub-") for one in participants}
     for here, folders, files in os.walk(folder):
@@ -131,7 +126,7 @@ def images(folder: Path, suffixes: tuple[str, ...] = (), participants: tuple[str
 
 
 def sidecar(scan: Path, grid: str) -> dict[str, Any]:
-    """What BIDS wants to know of labels, for their record: what they were made from and what they lie on."""
+    """Return the BIDS fields for the record of labels: source and grid."""
     dataset = dataset_of(scan.parent)
     source = str(scan) if dataset is None else f"bids:{link_name(dataset)}:{scan.relative_to(dataset).as_posix()}"
     facts: dict[str, Any] = {"Sources": [source], "SpatialReference": source, "Manual": False}
@@ -141,15 +136,15 @@ def sidecar(scan: Path, grid: str) -> dict[str, Any]:
 
 
 def link_name(dataset: Path) -> str:
-    """How the sidecars call a dataset: letters and digits of its folder's name."""
+    """Return the name of a dataset in sidecars: letters and digits of its folder's name."""
     return re.sub(r"[^A-Za-z0-9]", "", dataset.name) or "source"
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a dataset that this program has not made.
+    """Check that a folder is no dataset of another program.
 
     Raises:
-        InputError: it is one.
+        InputError: it is.
     """
     file = folder / DESCRIPTION
     if file.exists() and PROGRAM not in _makers(file):
@@ -168,12 +163,7 @@ def _makers(file: Path) -> list[str]:
 
 
 def description(datasets: list[Path], weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of dataset_description.json.
-
-    Args:
-        datasets: what the images are from.
-        weights: checksums of what they are segmented with.
-    """
+    """Return the content of dataset_description.json: source datasets, and checksums of the weights."""
     facts: dict[str, Any] = {
         "Name": "Structures of the brain, segmented by napari-synthseg",
         "BIDSVersion": BIDS_VERSION,

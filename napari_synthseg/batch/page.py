@@ -1,11 +1,10 @@
-"""`report.html`: one page on a batch, worst scans first, with nothing fetched from anywhere; and unusual volumes.
+"""`report.html`, a page about a batch that lists the worst scans first and loads nothing; and outliers of volume.
 
-Its template is `resources/templates/report.html.j2`. Volumes are unusual if they are unlike those of the other scans of
-a batch: of every structure the share of the intracranial volume is taken (head size alone makes no outlier), its
-logarithm (volumes are skewed: ventricles most of all), and the modified z-score of it over the batch,
-`z = (x - median) / (1.4826 MAD)`. Beyond +-3.5 counts as an outlier (Iglewicz and Hoaglin, How to Detect and Handle
-Outliers, 1993). The intracranial volume itself is judged likewise. A structure that is missing in one scan and has a
-usual volume of more than `PRESENT` in the others is one too. With fewer than `FEWEST` scans nothing is said.
+The template is `resources/templates/report.html.j2`. A volume is an outlier if the modified z-score of the logarithm
+(volumes are skewed) of its share of the intracranial volume (head size alone makes no outlier) over the batch,
+`z = (x - median) / (1.4826 MAD)`, is beyond +-3.5 (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993).
+The intracranial volume is tested too. A structure that is missing in one scan and has a median volume above `PRESENT`
+is an outlier. Batches of fewer than `FEWEST` scans have none.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from napari_synthseg.io import stem
 NAME = "report.html"
 TEMPLATE = "report.html.j2"
 MOST_OUTLIERS = 4
-"""Structures named in a row."""
+"""Structures named per scan."""
 RATINGS = {one.word: one for one in (RED, AMBER, GREEN, UNRATED)}
 WORST_FIRST = {RED.word: 0, AMBER.word: 1, UNRATED.word: 2, GREEN.word: 3}
 COLUMNS = (
@@ -47,35 +46,31 @@ COLUMNS = (
     ("Seconds", "number"),
     ("Remarks", ""),
 )
-"""Heads of the columns, and how they sort."""
+"""Titles of the columns, and how they are sorted."""
 LIMIT = 3.5
 """Modified z-scores beyond it are outliers."""
 FEWEST = 10
-"""Scans that are needed to say what is usual."""
+"""Scans needed for a z-score."""
 PRESENT = 100.0
-"""mm^3: a structure whose median is above it can be missed."""
+"""Median volume, mm^3, above which a structure can be missing."""
 LEAST_SPREAD = 0.005
-"""Least MAD of log volumes: where repeated scans agree to half a percent, a percent more is no outlier."""
+"""Lower bound of the MAD of log volumes: in repeated scans of one head a difference of one percent is no outlier."""
 INTRACRANIAL = "intracranial"
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """A volume that is unlike the others'.
-
-    Attributes:
-        name: of the structure, or `INTRACRANIAL`.
-        z: modified z-score of the log share; -inf where the structure is missing.
-        mm3: its volume.
-    """
+    """An unusual volume."""
 
     name: str
+    """Of the structure, or `INTRACRANIAL`."""
     z: float
+    """Modified z-score of the log share; -inf if the structure is missing."""
     mm3: float
 
     @property
-    def told(self) -> str:
-        """Its z-score and volume in words."""
+    def text(self) -> str:
+        """Z-score and volume."""
         z = "missing" if math.isinf(self.z) else f"{self.z:+.1f}"
         return f"{z}, {self.mm3 / 1000:.1f} mL"
 
@@ -87,24 +82,23 @@ def page(
     folder: Path,
     most_pictures: int,
 ) -> str:
-    """Return the page.
+    """Return the HTML of the page.
 
     Args:
-        entries: of the scans that are over.
-        outliers: of the scans that have some, by input.
-        facts: of the run, a line each, by name.
-        folder: where the page will stand; files are linked from there.
-        most_pictures: inside the page, of the worst scans; those of others are linked.
+        entries: of the finished scans.
+        outliers: by input.
+        facts: about the run, by name.
+        folder: of the page; links are relative to it.
+        most_pictures: number of embedded pictures, of the worst scans; others are linked.
     """
     import jinja2
 
     loader = jinja2.FileSystemLoader(resources() / "templates")
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    ordered = sorted(entries, key=lambda one: badness(one, outliers.get(one.input, ())))
+    judged = [(one, outliers.get(one.input, ())) for one in entries]
+    judged.sort(key=lambda pair: _badness(*pair))
     return template.get_template(TEMPLATE).render(
-        rows=[
-            _row(one, outliers.get(one.input, ()), folder, place < most_pictures) for place, one in enumerate(ordered)
-        ],
+        rows=[_row(*pair, folder, place < most_pictures) for place, pair in enumerate(judged)],
         tiles=_tiles(entries, outliers),
         columns=COLUMNS,
         facts=facts,
@@ -114,8 +108,8 @@ def page(
     )
 
 
-def badness(one: Entry, unusual: Sequence[Outlier]) -> tuple:
-    """Return the key that sorts the rows: smaller is worse."""
+def _badness(one: Entry, unusual: Sequence[Outlier]) -> tuple:
+    """Return the sort key of a row: smaller is worse."""
     mean = 2.0 if one.expected_dice is None else one.expected_dice
     return one.status != "failed", WORST_FIRST.get(one.verdict, 2), -len(unusual), mean, one.input
 
@@ -133,7 +127,7 @@ def _tiles(entries: Sequence[Entry], outliers: Mapping[str, Sequence[Outlier]]) 
 
 
 def _row(one: Entry, unusual: Sequence[Outlier], folder: Path, inside: bool) -> dict[str, Any]:
-    """What the template needs of a scan, beside its entry."""
+    """Return the variables of a row of the template."""
     return {
         "entry": one,
         "name": stem(one.input) or one.input,
@@ -143,14 +137,14 @@ def _row(one: Entry, unusual: Sequence[Outlier], folder: Path, inside: bool) -> 
         "rating": RATINGS.get(one.verdict),
         "rank": WORST_FIRST.get(one.verdict, 9),
         "intracranial_ml": None if one.intracranial_mm3 is None else one.intracranial_mm3 / 1000,
-        "unusual": [{"name": each.name, "told": each.told} for each in unusual[:MOST_OUTLIERS]],
+        "unusual": [{"name": each.name, "told": each.text} for each in unusual[:MOST_OUTLIERS]],
         "more_unusual": max(0, len(unusual) - MOST_OUTLIERS),
         "most_unusual": max((min(abs(each.z), 1e9) for each in unusual), default=0.0),
     }
 
 
 def _picture(one: Entry, folder: Path, inside: bool) -> str:
-    """The small picture as a part of the page, or its address; none of a scan that failed."""
+    """Return the small picture as a data URL or a link; empty for a scan that failed."""
     path = thumbnail_path(Path(one.output))
     if one.status == "failed" or not path.is_file():
         return ""
@@ -164,13 +158,7 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def facts(options: Mapping[str, Any], seconds: float, done: int) -> dict[str, str]:
-    """Return what the page says of the run.
-
-    Args:
-        options: how scans were segmented.
-        seconds: of this run.
-        done: scans segmented in it.
-    """
+    """Return what the page says about a run of `seconds` that segmented `done` scans."""
     said = {"Finished": time.strftime("%Y-%m-%d %H:%M"), "Options": ", ".join(f"{k} {v}" for k, v in options.items())}
     if done:
         said["Pace"] = f"{done} scans in {in_words(seconds)}, {60 * done / max(seconds, 1e-9):.1f} a minute"
@@ -178,7 +166,7 @@ def facts(options: Mapping[str, Any], seconds: float, done: int) -> dict[str, st
 
 
 def in_words(seconds: float) -> str:
-    """A duration, short: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    """Format a duration: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -190,11 +178,11 @@ def in_words(seconds: float) -> str:
 def find_outliers(
     rows: Mapping[str, Mapping[str, float]], totals: Mapping[str, float | None]
 ) -> dict[str, list[Outlier]]:
-    """Return the outliers of every scan that has some, most extreme first.
+    """Return the outliers of each scan that has some, most extreme first.
 
     Args:
         rows: volumes by scan and name, mm^3.
-        totals: intracranial volumes by scan; None where there is none: shares are of the sum of all structures then.
+        totals: intracranial volumes by scan, mm^3; if None, shares are of the sum of all structures.
     """
     if len(rows) < FEWEST:
         return {}
@@ -216,12 +204,7 @@ def _whole(volumes: Mapping[str, float], total: float | None) -> float:
 
 
 def modified_z(volumes: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Return modified z-scores of log(volume / of), (N,); 0 where too few scans have the structure to judge it.
-
-    Args:
-        volumes: (N,) mm^3, 0 where it is missing.
-        of: (N,) mm^3 of what it is a share of.
-    """
+    """Return the modified z-scores (N,) of log(volumes / of), both (N,) in mm^3; 0 if too few volumes are positive."""
     there = (volumes > 0) & (of > 0)
     z = np.zeros(len(volumes))
     if there.sum() < FEWEST:

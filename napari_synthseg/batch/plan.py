@@ -1,4 +1,4 @@
-"""What a batch does: the scans of folders, lists and BIDS datasets, each once, with the name of its labels."""
+"""The plan of a batch: the scans of folders, lists and BIDS datasets, and the names of their label files."""
 
 from __future__ import annotations
 
@@ -20,26 +20,23 @@ from napari_synthseg.jobs import checkpoint
 
 @dataclass(frozen=True)
 class Source:
-    """One scan.
-
-    Attributes:
-        scan: its absolute path.
-        root: the folder that was given and holds it; None for a scan that was named.
-        dataset: the BIDS dataset that it is from.
-    """
+    """One scan."""
 
     scan: Path
+    """Absolute path."""
     root: Path | None = None
+    """The input folder that holds it; None for a scan that was named."""
     dataset: Path | None = None
+    """Its BIDS dataset."""
 
 
 def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list[Source]:
-    """The scans that the inputs name, each once, in order; none of those in the folder of results.
+    """Return the scans that the inputs name, in order, without duplicates and without the folder of results.
 
-    What a list names need not be there: it is a scan that will fail, and stops no other.
+    A missing file in a list is a scan that will fail, and stops no other.
 
     Raises:
-        InputError: an input does not exist or holds no scan, or a list is none.
+        InputError: an input does not exist or holds no scan, or a list cannot be read.
     """
     out = absolute(out)
     found: dict[Path, Source] = {}
@@ -61,7 +58,7 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
 
 
 def absolute(path: Path | str) -> Path:
-    """A path that holds on other machines and in other folders too; links stay links."""
+    """Return the absolute path; links are kept."""
     return Path(os.path.abspath(Path(path).expanduser()))
 
 
@@ -76,28 +73,23 @@ def _in_dataset(folder: Path, options: BatchOptions) -> list[Path]:
 
 @dataclass(frozen=True)
 class Task:
-    """One scan to segment.
-
-    Attributes:
-        number: its place in the batch, from 0.
-        scan: what is read.
-        target: the label file.
-        sidecar: what BIDS wants its record to say.
-        name: of BIDS, where the scan has one.
-    """
+    """One scan to segment."""
 
     number: int
+    """Place in the batch, from 0."""
     scan: Path
     target: Path
+    """The label file."""
     sidecar: dict[str, Any] = field(default_factory=dict)
+    """BIDS fields of its record."""
     name: bids.Name | None = None
 
 
 def plan(sources: Sequence[Source], out: Path, grid: str) -> list[Task]:
-    """A task for every scan.
+    """Return a task for every scan.
 
-    A scan with a BIDS name gets one of BIDS's derivatives. Others keep their names and folders: `<folders>/<name>` of a
-    folder that was given becomes `<folders>/<name>_dseg.nii.gz`, below the folder's own name if several were given.
+    A scan with a BIDS name gets the name of a BIDS derivative. Others keep their names and subfolders: `<sub>/<name>`
+    in an input folder becomes `<sub>/<name>_dseg.nii.gz`, in a folder of the input's name if there are several.
 
     Raises:
         InputError: two scans would be written to one file.
@@ -129,14 +121,14 @@ def _name(scan: Path) -> str:
 
 
 def _check_apart(tasks: Sequence[Task]) -> None:
-    """Refuse names that clash: nobody could tell later whose labels those are.
+    """Check that no two scans have the same label file, and that none replaces a scan.
 
     Raises:
-        InputError: two scans would be written to one file, or over a scan.
+        InputError: that is so.
     """
     by_target: dict[str, list[Path]] = defaultdict(list)
     for task in tasks:
-        by_target[str(task.target).casefold()].append(task.scan)  # some disks do not tell a from A
+        by_target[str(task.target).casefold()].append(task.scan)  # some file systems ignore case
     for target, scans in by_target.items():
         if len(scans) > 1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""When a scan is done: its record says what its labels were made from, and that is what they would be made from now."""
+"""Provenance of labels, by which a batch skips a scan: same scan, options and weights as in the record."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from napari_synthseg.weights import catalogue
 MADE_FROM = "made_from"
 """Key of the record."""
 NOT_ASKED = ("device", "threads", "model", "weights")
-"""Options that say where to compute, or that the checksums of the weights say better."""
+"""Options that do not change the result, or that the checksums of the weights replace."""
 
 
 def made_with(options: SegmentOptions) -> dict[str, Any]:
-    """What decides on the result beside the scan: options, and the SHA-256 of all weights.
+    """Return what determines the labels of a scan: options, and SHA-256 of all weights.
 
     Raises:
-        InputError: there are no such weights.
+        InputError: the weights do not exist.
     """
     fields = asdict(options)
     named = options.weights or options.model
@@ -41,7 +41,7 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
 
 
 def fingerprint(scan: Path) -> dict[str, Any]:
-    """Size, time of the last change (ns) and SHA-256 of a scan's files."""
+    """Return size, modification time (ns) and SHA-256 of a scan's files."""
     total = hashlib.sha256()
     files = files_of(scan)
     for path in files:
@@ -56,7 +56,7 @@ def _size_and_time(files: list[Path]) -> dict[str, int]:
 
 
 def same_scan(scan: Path, before: Mapping[str, Any]) -> bool:
-    """Whether a scan is still what it was: same size, and either same time or same content."""
+    """Return whether a scan is unchanged: same size, and same modification time or content."""
     try:
         now = _size_and_time(files_of(scan))
         if now["bytes"] != before.get("bytes"):
@@ -67,21 +67,16 @@ def same_scan(scan: Path, before: Mapping[str, Any]) -> bool:
 
 
 def done(scan: Path, target: Path, made: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a scan that need not be segmented again; empty for one that must.
+    """Return the record of a scan that is done; empty if it has to be segmented.
 
-    It need not if the record says that the labels were made from this scan, with these options and weights, and labels
-    and table are there, the labels with the checksum that the record has.
-
-    Args:
-        scan: what would be read.
-        target: the label file.
-        made: see `made_with`.
+    It is done if its record names this scan and `made` (see `made_with`), and labels and table exist, the labels with
+    the checksum of the record.
     """
     record = read_record(target)
     before = record.get(MADE_FROM)
     if not isinstance(before, dict) or not table_path(target).is_file():
         return {}
-    defaults = json.loads(json.dumps(asdict(SegmentOptions()), default=str))  # options younger than the record
+    defaults = json.loads(json.dumps(asdict(SegmentOptions()), default=str))  # options added since
     known = {key: before.get("options", {}).get(key, defaults.get(key)) for key in made["options"]}
     if known != made["options"] or before.get("weights") != made["weights"]:
         return {}

@@ -1,4 +1,4 @@
-"""The report of a batch: `report.json`, one entry a scan, written as it goes; and the tables over all scans."""
+"""The report of a batch: `report.json` with an entry per scan, updated during the batch, and tables of all scans."""
 
 from __future__ import annotations
 
@@ -15,56 +15,54 @@ from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import write_lines, write_text
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.errors import printable
-from napari_synthseg.inference.quality.rating import QcRating
+from napari_synthseg.inference.quality.rating import in_words
 
 NAME = "report.json"
-RARELY = 20.0
-"""Between two writes the report rests this many times as long as the last one took, and a second at least."""
+WRITE_INTERVAL = 20.0
+"""Least interval between two writes, in durations of the last one."""
 
 Status = Literal["ok", "failed", "skipped"]
 GROUPS = {name: members for name, members in anatomy.QUALITY_GROUPS.items() if name != "background"}
 """The columns of SynthSeg's own quality scores."""
 Columns = Mapping[str, Mapping[str, str]]
-"""Further columns of a table, by name: each scan's cell."""
+"""Cells by name of the column and scan."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What came of one scan; its fields stand in `report.json`."""
+    """The result of one scan."""
 
     input: str
     """The scan, an absolute path."""
     output: str
-    """The label file; of a failed scan, where it would stand."""
+    """The label file, also of a scan that failed."""
     status: Status
-    """ok: segmented now. skipped: was done before. failed."""
+    """ok: segmented now. skipped: done before. failed."""
     reason: str = ""
     """Why it failed."""
     seconds: float = 0.0
-    """What the last attempt took; 0 where it was skipped."""
+    """Duration of the last attempt; 0 if skipped."""
     attempts: int = 0
-    """How often it was tried in this run."""
+    """In this run."""
     verdict: str = ""
-    """What is expected of the segmentation: good, doubtful, likely failed, not calibrated."""
+    """Rating by the weights' own calibration: good, doubtful, likely failed, or not calibrated."""
     expected_dice: float | None = None
     """Mean over structures, 0-1."""
     intracranial_mm3: float | None = None
     warnings: tuple[str, ...] = ()
-    """What looked implausible."""
     unusual_volumes: tuple[str, ...] = ()
-    """Structures whose volume is unlike that of the other scans, at the end of the batch."""
+    """Structures whose volume is an outlier in this batch."""
     volumes_mm3: Mapping[str, float] = field(default_factory=dict, repr=False)
-    """By name of the structure; not in `report.json`, but in the tables."""
+    """By name of the structure; in the tables only."""
     quality: Mapping[str, float] = field(default_factory=dict, repr=False)
-    """Expected Dice by name of the structure; likewise."""
+    """Expected Dice by name of the structure; in the tables only."""
     calibrated: bool = False
-    """Whether the expected Dice is calibrated; likewise."""
+    """Whether the expected Dice is calibrated; in the tables only."""
 
     @property
-    def told(self) -> str:
-        """A few words on the quality to expect."""
-        mean = math.nan if self.expected_dice is None else self.expected_dice
-        return QcRating(mean, self.calibrated, warned=bool(self.warnings)).summary
+    def summary(self) -> str:
+        """Verdict and expected Dice in a few words; empty if nothing is expected."""
+        return "" if self.expected_dice is None else in_words(self.verdict, self.expected_dice, self.calibrated)
 
 
 _IN_REPORT = [one.name for one in fields(Entry) if one.name not in ("volumes_mm3", "quality", "calibrated")]
@@ -89,57 +87,53 @@ def entry(task: Task, status: Status, record: Mapping[str, Any], **more: Any) ->
 
 
 class Report:
-    """Entries of the scans that are over, in the order of the batch."""
+    """Entries of the finished scans, in the order of the batch.
+
+    Args:
+        path: of the JSON file, or None.
+        tasks: all scans.
+        describe: called before the first entry is written.
+    """
 
     def __init__(self, path: Path | None, tasks: Sequence[Task], describe: Callable[[], None] = lambda: None) -> None:
-        """An empty one.
-
-        Args:
-            path: of the JSON file; None for none.
-            tasks: all scans.
-            describe: called before the first entry: there are results now.
-        """
         self.path, self.tasks, self._describe = path, tasks, describe
         self._entries: dict[int, Entry] = {}
         self._next = 0.0
 
     @property
     def entries(self) -> list[Entry]:
-        """Of the scans that are over."""
+        """Of the finished scans."""
         return [self._entries[number] for number in sorted(self._entries)]
 
     def add(self, number: int, one: Entry) -> None:
-        """Take the entry of a scan that is over; the file is written now and then.
-
-        A full disk shows in the results of the next scan, and stops the batch there.
-        """
+        """Add the entry of a finished scan; the file is updated from time to time."""
         first = not self._entries
         self._entries[number] = one
         if time.monotonic() >= self._next:
             started = time.monotonic()
-            with suppress(OSError):
+            with suppress(OSError):  # a full disk stops the batch at the results of the next scan
                 if first:
                     self._describe()
                 self.write()
-            self._next = time.monotonic() + max(1.0, RARELY * (time.monotonic() - started))
+            self._next = time.monotonic() + max(1.0, WRITE_INTERVAL * (time.monotonic() - started))
 
     def mark(self, unusual: Mapping[str, Iterable[str]]) -> None:
-        """Say which structures of which inputs have unusual volumes."""
+        """Set the names of structures with unusual volumes, by input."""
         for number, one in self._entries.items():
             self._entries[number] = replace(one, unusual_volumes=tuple(unusual.get(one.input, ())))
 
     def write(self) -> None:
-        """Write the file; it appears complete or not at all."""
+        """Write the file, atomically."""
         if self.path is None:
             return
-        lines = [_json(_plain(one)) for one in self.entries]
+        lines = [_json({name: getattr(one, name) for name in _IN_REPORT}) for one in self.entries]
         write_text(self.path, "[" + ",".join(f"\n {line}" for line in lines) + "\n]\n")
 
     def write_tables(self, volumes: Path | None, quality: Path | None) -> None:
-        """Write volumes (mm^3) and quality of all scans that have labels, one row a scan; tabs if a name ends in .tsv.
+        """Write volumes (mm^3) and expected Dice of all scans with labels, one row per scan; .tsv files have tabs.
 
-        Of the quality, verdict and expected mean Dice (calibrated or not), then those of groups and of structures. The
-        groups are those that SynthSeg's own regressor scores, here the mean over their structures.
+        The quality table has the verdict, the mean, the groups that SynthSeg's own regressor scores (here means over
+        their structures), and the structures.
         """
         kept = [(task, self._entries[task.number]) for task in self.tasks if task.number in self._entries]
         kept = [(task, one) for task, one in kept if one.status != "failed"]
@@ -156,20 +150,16 @@ class Report:
 
 
 def _json(content: dict[str, Any]) -> str:
-    """One line of JSON, letters as they are; names that are no UTF-8 escaped."""
+    """Return one line of JSON; file names that are not UTF-8 are escaped."""
     text = json.dumps(content, ensure_ascii=False)
     return text if printable(text) == text else json.dumps(content)
-
-
-def _plain(one: Entry) -> dict[str, Any]:
-    return {key: getattr(one, key) for key in _IN_REPORT}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def _subjects(kept: Sequence[tuple[Task, Entry]]) -> Columns:
-    """Participant and session of the scans that have BIDS names."""
+    """Return participant and session of the scans with BIDS names."""
     entities = {one.input: {} if task.name is None else task.name.entities for task, one in kept}
     columns = {
         column: {scan: f"{key}-{found[key]}" for scan, found in entities.items() if key in found}
@@ -179,25 +169,21 @@ def _subjects(kept: Sequence[tuple[Task, Entry]]) -> Columns:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Names of structures, each once, by their FreeSurfer values; others behind, as they come."""
+    """Return the distinct names, structures first in the order of their FreeSurfer values."""
     values = {one.name: one.value for one in anatomy.table()}
     values |= {one.name: one.value for one in anatomy.parcels().values()}
     return sorted(dict.fromkeys(names), key=lambda name: values.get(name, math.inf))
 
 
 def _quality_cells(one: Entry, names: Sequence[str]) -> list[str]:
-    known = {value: one.quality[name] for value, name in _value_names().items() if name in one.quality}
+    known = {each.value: one.quality[each.name] for each in anatomy.table() if each.name in one.quality}
     groups = []
     for members in GROUPS.values():
         scores = [known[value] for value in members if value in known]
-        groups.append(f"{sum(scores) / len(scores):.3f}" if scores else "")
+        groups.append(_cell(sum(scores) / len(scores) if scores else None, ".3f"))
     mean = math.nan if one.expected_dice is None else one.expected_dice
     first = [one.verdict, f"{mean:.3f}", "yes" if one.calibrated else "no"]
     return [*first, *groups, *_cells(one.quality, names, ".3f")]
-
-
-def _value_names() -> dict[int, str]:
-    return {one.value: one.name for one in anatomy.table()}
 
 
 def _cell(value: float | None, form: str) -> str:
@@ -211,7 +197,6 @@ def _cells(by_name: Mapping[str, float], names: Iterable[str], form: str) -> lis
 def _write(
     path: Path, rows: Sequence[Entry], first: Columns, header: Sequence[str], cells: Iterable[Sequence[str]]
 ) -> None:
-    """Write a table whose first columns are the scan and its subject."""
     subjects = ([column.get(one.input, "") for column in first.values()] for one in rows)
     lines = ([one.input, *own, *line] for one, own, line in zip(rows, subjects, cells, strict=True))
     write_lines(path, [["scan", *first, *header], *lines])

@@ -1,9 +1,7 @@
-"""Segment one scan after the other in one process: networks are loaded once, the next scan is read meanwhile."""
+"""Segment scans one after the other in one process: networks are loaded once, and the next scan is read ahead."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,57 +31,48 @@ THUMBNAIL_COLUMNS, THUMBNAIL_PIXELS = 3, 480
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for all scans of a batch; sent to every process.
-
-    Attributes:
-        token: unlike any other batch's.
-        options: how to segment.
-        made: `provenance.made_with` of the options; empty for a network that is no file.
-        redo: replace results of other scans.
-        load: gives the segmenter; None: the one that the options name.
-        preview: write a PNG picture beside the labels.
-        thumbnail: write a small picture, for the report.
-    """
+    """Settings for all scans of a batch; sent to every process."""
 
     token: str
+    """Unique to this batch."""
     options: SegmentOptions
     made: dict[str, Any] = field(default_factory=dict)
+    """`provenance.made_with` of the options; empty for a network that is no file."""
     redo: bool = False
+    """Replace results of other scans."""
     load: Load | None = None
+    """Loads the segmenter; None for the one that the options name."""
     preview: bool = False
+    """Write a PNG picture beside the labels."""
     thumbnail: bool = True
+    """Write a small picture for the report."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a scan.
-
-    Attributes:
-        reason: why it failed, in a sentence; empty if it did not.
-        seconds: wall time, with the time that reading was waited for.
-        record: as it stands beside the labels; empty if it failed.
-        shaken: whether the process should be replaced: the failure was not about the file.
-        found: the labels were there already, made from the same.
-        disk_full: there was no space left for the results.
-    """
+    """The outcome of one attempt at a scan."""
 
     reason: str
+    """Why it failed, in a sentence; empty if it did not."""
     seconds: float
+    """Wall time, with the wait for reading."""
     record: dict[str, Any]
+    """The record beside the labels; empty if it failed."""
     shaken: bool = False
+    """Whether the process should be replaced, because the failure was not about the file."""
     found: bool = False
+    """The labels existed already, made from the same scan."""
     disk_full: bool = False
 
 
 class Segmenter:
-    """Networks, and the scan that is read ahead."""
+    """The networks of a process, and the scan that is read ahead.
+
+    Raises:
+        InputError: the weights do not exist, or are of another network.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Load the networks.
-
-        Raises:
-            InputError: there are no such weights, or they are of another network.
-        """
         from napari_synthseg.inference.networks import load_all
 
         self.settings = settings
@@ -92,34 +81,29 @@ class Segmenter:
         self._ahead: dict[Path, Future[tuple[dict[str, Any], Volume, FileHeader | None]]] = {}
 
     def close(self) -> None:
-        """Forget the networks and what was read."""
+        """Forget the scan that was read ahead."""
         self._ahead.clear()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def do(self, task: Task, then: Task | None = None, should_stop: Callable[[], bool] | None = None) -> Outcome:
-        """Segment a scan and write its results; never raises for a scan that cannot be segmented.
-
-        Args:
-            task: the scan.
-            then: the one after it, which is read meanwhile.
-            should_stop: asked at least once a block.
+        """Segment a scan and write its results, while `then` is read; returns an `Outcome` even if that fails.
 
         Raises:
-            Stopped: if `should_stop` said so.
+            Stopped: `should_stop`, asked at least once a block, returned True.
         """
         started = time.perf_counter()
         try:
             return run(self.steps(task, then), None, should_stop)
         except Stopped:
             raise
-        except Exception as error:  # one bad scan never stops the rest, whatever is wrong with it
+        except Exception as error:  # one bad scan never stops the others
             return failure(error, started)
 
     def steps(self, task: Task, then: Task | None = None) -> Generator[Progress, None, Outcome]:
         """Segment a scan and write its results, reporting at least once a block; see `do`.
 
         Raises:
-            Exception: whatever is wrong with the scan or the place of its results.
+            Exception: the scan cannot be read or segmented, or its results cannot be written.
         """
         from napari_synthseg.inference.outputs import remove_unfinished, write_results
         from napari_synthseg.inference.pipeline import segment_steps
@@ -162,24 +146,24 @@ class Segmenter:
         return made_from, *read_with_header(task.scan, index=self.settings.options.index)
 
     def _finished_before(self, task: Task) -> dict[str, Any]:
-        """The record of a scan that another process finished in this batch before it died, or could say so."""
+        """Return the record of a scan that another process finished in this batch before it died."""
         record = read_record(task.target)
         mine = record.get(MADE_FROM, {}).get(BATCH) == self.settings.token
         return done(task.scan, task.target, self.settings.made) if mine else {}
 
 
 def failure(error: BaseException, started: float) -> Outcome:
-    """Return what came of a scan that raised an error, tried since `started` (`time.perf_counter`)."""
+    """Return the outcome of a scan that raised an error; `started` is of `time.perf_counter`."""
     full = is_disk_full(error)
     shaken = not (full or isinstance(error, ValueError))
     return Outcome(in_a_sentence(error), time.perf_counter() - started, {}, shaken, disk_full=full)
 
 
 def check_place(task: Task, settings: Settings) -> None:
-    """Refuse to write over files of others, or over the labels of another scan.
+    """Check that no foreign file and no labels of another scan would be replaced.
 
     Raises:
-        InputError: that is what would happen.
+        InputError: one would be.
     """
     options = settings.options
     check_target(task.target, preview=settings.preview, posteriors=options.posteriors, tissues=options.tissues)
@@ -195,20 +179,13 @@ def check_place(task: Task, settings: Settings) -> None:
         )
 
 
-def about_this_process(settings: Settings, index: int = 0) -> tuple[Settings, str]:
-    """Return the settings for this process, and its name: on a machine with several GPUs each process has its own.
-
-    Args:
-        settings: as sent.
-        index: which process of those on this machine it is.
-    """
+def on_own_gpu(settings: Settings, seat: int = 0) -> Settings:
+    """Return the settings for the `seat`-th process of this machine: with several GPUs each process has its own."""
     import torch
 
     options = settings.options
     count = torch.cuda.device_count() if options.device in ("auto", "cuda") else 0
-    if count > 1:
-        settings = replace(settings, options=replace(options, device=f"cuda:{index % count}"))
-    return settings, f"{socket.gethostname()}, process {os.getpid()}"
+    return settings if count < 2 else replace(settings, options=replace(options, device=f"cuda:{seat % count}"))
 
 
 def thumbnail_path(target: Path) -> Path:
@@ -217,13 +194,7 @@ def thumbnail_path(target: Path) -> Path:
 
 
 def write_thumbnail(path: Path, scan: Volume, labels: Volume) -> None:
-    """Write a JPEG of slices in three planes, left on the left.
-
-    Args:
-        path: the file.
-        scan: what was segmented.
-        labels: on the scan's grid, or another.
-    """
+    """Write a JPEG of slices in three planes, left on the left; the labels may be on another grid than the scan."""
     from PIL import Image
 
     from napari_synthseg.inference.outputs import resampled

@@ -1,8 +1,8 @@
-"""A batch as SLURM's own job array: scripts that are written into the folder of results, and submitted with sbatch.
+"""A batch as a SLURM job array: scripts are written into the folder of results, and submitted with sbatch.
 
-Every task of the array takes its share of the scans (`--part k/n`), so that nothing has to run on the login node, no
-task needs another, and SLURM may start, requeue and kill them as it likes. A last job, after all of them, runs the
-batch once more without a part: it finds most scans done, tries again what failed, and writes the report over all.
+Each task of the array segments one part of the scans (`--part k/n`), independent of the others, so that nothing runs on
+the login node and SLURM may start, requeue and kill tasks in any order. A last job, after all tasks, runs the batch
+without a part: it skips finished scans, retries failed ones, and writes the report of all.
 """
 
 from __future__ import annotations
@@ -32,20 +32,16 @@ ARRAY, LAST = "array.sh", "last.sh"
 def submit(
     inputs: Sequence[Path | str], out: Path | str, segmentation: SegmentOptions, options: BatchOptions
 ) -> Iterator[str]:
-    """Write the scripts, and submit them where there is sbatch; says what was done, line by line.
+    """Write the scripts, and submit them if sbatch is installed; yields lines that report what was done.
 
-    Args:
-        inputs: as for `segment_many`.
-        out: the folder of the results; all nodes must see it, and the inputs, under the same paths.
-        segmentation: how to segment.
-        options: how many tasks, and what sbatch is told of each.
+    All nodes must see the inputs and the folder of results under the same paths.
 
     Raises:
         InputError: there is nothing to segment, or sbatch refuses the job.
     """
     out = absolute(out)
     bids.check_free(out)
-    made_with(segmentation)  # the weights are there
+    made_with(segmentation)  # raises if the weights are missing
     tasks = plan(find(inputs, out, options), out, segmentation.grid)
     count = min(options.slurm_tasks, len(tasks))
     array, last = out / FOLDER / ARRAY, out / FOLDER / LAST
@@ -54,7 +50,7 @@ def submit(
     yield f"{len(tasks)} scans in {count} tasks: {array}, {last}"
     if shutil.which("sbatch") is None:
         yield (
-            f"There is no sbatch here. On a login node: "
+            f"sbatch is not installed here. Run on a login node: "
             f"sbatch --dependency=afterany:$(sbatch --parsable {shlex.quote(str(array))}) {shlex.quote(str(last))}"
         )
         return
@@ -67,7 +63,7 @@ def _sbatch(*words: str) -> str:
     done = subprocess.run(["sbatch", *words], capture_output=True, text=True)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
-        raise InputError(f"sbatch refused the job ({said}): mend --slurm-options and try again.")
+        raise InputError(f"sbatch refused the job ({said}): correct --slurm-options and try again.")
     return done.stdout.strip()
 
 
@@ -78,7 +74,7 @@ def script(
     options: BatchOptions,
     tasks: int | None = None,
 ) -> str:
-    """The script of the job array with so many tasks; without a number that of the job after it."""
+    """Return the script of the job array; if `tasks` is None, of the job after it."""
     logs = out / FOLDER / ("%A_%a.log" if tasks else "%j.log")
     head = [
         "#!/bin/bash",
@@ -97,5 +93,5 @@ def script(
 
 
 def typed(options: Any) -> list[str]:
-    """Return the words of a command line that give these options, with absolute paths."""
+    """Return the command line arguments for options, with absolute paths."""
     return shlex.split(command_text(from_json(type(options), to_json(options))))

@@ -90,8 +90,8 @@ def segment(
         if one.status == "failed":
             continue
         print(printable(one.output) if sys.stdout.isatty() else one.output)
-        if one.told:
-            print(f"{PROGRAM}: {Path(one.output).name}: {one.told}", file=sys.stderr)
+        if one.summary:
+            print(f"{PROGRAM}: {Path(one.output).name}: {one.summary}", file=sys.stderr)
     if len(result.entries) > 1:
         print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
     return result.exit_code

@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_synthseg.batch import segmenter
 from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.schedule import Event, Finished, Joined
 from napari_synthseg.batch.segmenter import Segmenter, Settings
+from napari_synthseg.batch.workers import Event, Finished, Joined, Workers
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.io import write_volume
 from tests.inference.fakes import FakeUNet, ball_scan
@@ -61,13 +61,14 @@ def load_shaken(options: SegmentOptions) -> FakeUNet:
     return FakeUNet()
 
 
-class Here:
+class Here(Workers):
     """One slot in this process."""
 
     waiting_for = "Loading"
     hopeless = False
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self.segmenter = Segmenter(settings)
         self.given: list[str] = []
         self.renewed = 0

@@ -288,7 +288,7 @@ def test_a_full_disk_stops_with_what_to_do(scans, tmp_path, monkeypatch):
         write(*args, **more)
 
     monkeypatch.setattr(outputs, "write_labels", full)
-    with pytest.raises(InputError, match=r"no space left for .*out: results so far are complete"):
+    with pytest.raises(InputError, match=r"No space is left in .*out: results so far are complete"):
         batch(scans, tmp_path / "out")
     assert [one["status"] for one in json.loads((tmp_path / "out/report.json").read_text())] == ["ok"]
     assert statuses(batch(scans, tmp_path / "out"))["0.nii.gz"] == "skipped"

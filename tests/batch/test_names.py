@@ -159,7 +159,7 @@ def test_the_dataset_itself_is_no_place_for_results(dataset, tmp_path):
         ({"part": "x"}, "k/n"),
         ({"scheduler": "tcp://x:1", "slurm": True}, "Choose one"),
         ({"scheduler": "tcp://x:1", "jobs": 2}, "Choose one"),
-        ({"slurm": True, "part": "1/2"}, "leave one out"),
+        ({"slurm": True, "part": "1/2"}, "omit one"),
     ],
 )
 def test_options_out_of_range_are_refused(options, words):

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from napari_synthseg.batch import page
-from napari_synthseg.batch.report import Entry
+from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch.report import Entry, entry
 
 
 def cohort(count: int, **changed: float) -> dict[str, dict[str, float]]:
@@ -117,3 +118,18 @@ def test_the_page_is_worst_first_and_fetches_nothing(entries, tmp_path):
 )
 def test_durations_are_short(seconds, words):
     assert page.in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("verdict", "calibrated", "text"),
+    [
+        ("likely failed", True, "likely failed, expected mean Dice 0.70"),  # by weights that fail below 0.72
+        ("doubtful", True, "doubtful, expected mean Dice 0.70"),
+        ("not calibrated", False, "quality 0.70, not calibrated"),
+    ],
+)
+def test_the_summary_of_a_scan_has_the_verdict_of_its_weights(tmp_path, verdict, calibrated, text):
+    record = {"expected_dice": {"verdict": verdict, "mean": 0.7, "calibrated": calibrated}}
+    made = entry(Task(0, tmp_path / "x.nii.gz", tmp_path / "x_dseg.nii.gz"), "ok", record)
+    assert made.summary == text
+    assert entry(Task(0, tmp_path / "x.nii.gz", tmp_path / "x_dseg.nii.gz"), "ok", {}).summary == ""

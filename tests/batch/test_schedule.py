@@ -43,7 +43,7 @@ def test_at_the_end_an_idle_lane_takes_what_waits_for_a_busy_one():
     assert numbers(schedule) == [("b", 1, None)]
     schedule.finish("a", some[0], GOOD)
     assert numbers(schedule) == []
-    assert schedule.going and schedule.finish("b", some[1], GOOD) and not schedule.going
+    assert schedule.unfinished and schedule.finish("b", some[1], GOOD) and not schedule.unfinished
 
 
 def test_what_failed_is_tried_again_last_of_all():
@@ -52,7 +52,7 @@ def test_what_failed_is_tried_again_last_of_all():
     schedule.join("a")
     order = []
     endings = []
-    while schedule.going:
+    while schedule.unfinished:
         for slot, task, _ in schedule.assign():
             order.append(task.number)
             endings.append(schedule.finish(slot, task, BAD if task.number == 0 else GOOD))
@@ -79,7 +79,7 @@ def test_after_a_death_both_suspects_are_tried_alone_and_only_the_culprit_is_giv
             end = schedule.leave(name, "killed") if task.number == 1 else schedule.finish(name, task, GOOD)
             if end:
                 endings[end.task.number] = end
-    assert not schedule.going
+    assert not schedule.unfinished
     assert all(then is None for _, then in alone)
     assert endings[0].outcome is GOOD and endings[0].attempts == 2
     assert endings[1].outcome.reason == "It took down each of the 2 processes that tried it (killed)."
@@ -107,7 +107,7 @@ def test_whatever_happens_every_scan_ends_once(seed):
     names = iter(range(10**6))
     ended: list[int] = []
     for _ in range(10_000):
-        if not schedule.going:
+        if not schedule.unfinished:
             break
         if len(schedule.slots) < 3 and chance.random() < 0.5:
             schedule.join(next(names))

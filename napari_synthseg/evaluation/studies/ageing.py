@@ -1,6 +1,6 @@
 """Ageing studies: trajectories of volumes over the life span, from scans of any slice spacing (SynthSeg+, section 3.4).
 
-Every scan enters by itself, as in the paper; the bootstrap draws people and not scans.
+Every scan is an observation, as in the paper; the bootstrap draws people.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
 from napari_synthseg.evaluation.studies import splines
+from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.groups import same_rows
 from napari_synthseg.evaluation.studies.model import Design, complete, is_category, make_design, read_covariate
@@ -93,7 +93,7 @@ class AgeingStudy:
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """Everything that structures share; `reference` (P,) is the point in the linear terms that curves are told for."""
+    """The model of all structures; `reference` (P,) is the point of the linear terms at which curves are evaluated."""
 
     knots: splines.Knots
     design: Design

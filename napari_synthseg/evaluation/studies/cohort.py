@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
+from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.options import TableOptions, names_of
 from napari_synthseg.evaluation.studies.tables import (
     WHO,
@@ -110,7 +110,7 @@ def _combined(tables: list[pd.DataFrame], notes: Notes) -> pd.DataFrame:
         rows = pd.concat([rows, table[~personal]], ignore_index=True)
         conflict = conflict.reindex(rows.index, fill_value=False)
     repeated = rows.duplicated() & rows["#subject"].notna()
-    notes.add("rows", "stand in the tables twice: the second was left out", titles(rows[repeated]))
+    notes.add("rows", "are in the tables twice: the second was left out", titles(rows[repeated]))
     rows, conflict = rows[~repeated], conflict[~repeated]
     key = rows["#scan"].fillna(rows["#person"] + " " + rows["#session"])
     several = key.notna() & key.duplicated(keep=False)
@@ -124,7 +124,7 @@ def _combined(tables: list[pd.DataFrame], notes: Notes) -> pd.DataFrame:
         columns = ", ".join(distinct.columns[(distinct > 1).any()][:3])
     else:
         columns = "those of the people"
-    what = f"scans stand in the tables twice with different values ({columns}), so left out"
+    what = f"scans are in the tables twice with different values ({columns}), so left out"
     notes.add("rows", what, titles(rows[conflict]))
     return rows[~conflict].reset_index(drop=True)
 
@@ -188,7 +188,7 @@ def _join_people(
     people = pd.concat([identified(table)[WHO], table[list(columns.values())].set_axis(asked, axis=1)], axis=1)
     people = people[people["#person"].notna()]
     if not len(people):
-        raise InputError(f"{where} names nobody: its column of subjects is empty.")
+        raise InputError(f"{where} has no subjects: its column of subjects is empty.")
     known = known_people(list(dict.fromkeys(people["#person"])))
     written = dict(zip(people["#person"], people["#subject"], strict=True))
     matches = [
@@ -197,10 +197,8 @@ def _join_people(
     ]
     rows["#person"] = pd.Series(matches, index=rows.index, dtype=object)
     found, conflict, matched = _facts_about(rows, people, asked)
-    notes.add("rows", f"scans are of nobody in {where}, so left out", titles(rows[~matched]))
-    notes.add(
-        "rows", f"scans are of people about whom {where} says different things, so left out", titles(rows[conflict])
-    )
+    notes.add("rows", f"scans belong to nobody in {where}, so left out", titles(rows[~matched]))
+    notes.add("rows", f"scans belong to people with contradicting rows in {where}, so left out", titles(rows[conflict]))
     unseen = [name for person, name in written.items() if person not in set(rows["#person"][matched])]
     notes.add(where, "people have no scan", unseen)
     rows["#subject"] = rows["#person"].map(written).fillna(rows["#subject"])
@@ -221,7 +219,7 @@ def _volumes(rows: pd.DataFrame, columns: list[str], options: TableOptions, wher
         candidates = known or columns
     if known and not options.structures:
         others = [column for column in columns if column not in known]
-        notes.add("columns", "are no structures that are known, so left out (--structures takes them)", others)
+        notes.add("columns", "are no known structures, so left out (--structures takes them)", others)
     found, text = {}, []
     for column in candidates:
         values, wrong = numbers(rows[column])

@@ -1,4 +1,4 @@
-"""Group studies: do structures of patients differ from those of controls at equal age, sex and head size?
+"""Group studies: differences of structures between patients and controls at equal age, sex and head size.
 
 SynthSeg, section 5.3. The difference, its interval and its p-value come from one linear model with HC3 standard
 errors (statsmodels), which hold if patients vary more than controls; the interval of Cohen's d is a bootstrap (scipy).
@@ -16,7 +16,7 @@ from statsmodels.api import OLS
 from statsmodels.stats.multitest import multipletests
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
+from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.model import (
     FEWEST,
@@ -231,7 +231,7 @@ def _compare(
     inside = np.column_stack([np.ones(len(other)), design.matrix])
     if np.linalg.matrix_rank(inside) == np.linalg.matrix_rank(np.column_stack([inside, other])):
         raise InputError(
-            f"{groups[0]} and {groups[1]} ({options.group}) cannot be told from the covariates "
+            f"{groups[0]} and {groups[1]} ({options.group}) cannot be separated from the covariates "
             f"({', '.join(design.columns)}), so no effect can be either: correct for fewer covariates, or give more "
             "people."
         )
@@ -277,9 +277,9 @@ def _obstacle(volumes: np.ndarray, other: np.ndarray, x: np.ndarray) -> str:
     if min(n, m) < FEWEST:
         return f"fewer than {FEWEST} people of a group have them"
     if n + m - 2 - p < 3 or n < p + 2:
-        return "too few people for so many covariates"
+        return "too few people for this number of covariates"
     if np.linalg.matrix_rank(np.column_stack([np.ones(n + m), other, x])) < p + 2:
-        return "among the people who have them, covariates cannot be told apart"
+        return "among the people who have them, covariates are collinear"
     return "the same volume everywhere" if np.ptp(volumes) <= 1e-9 * np.abs(volumes).max() else ""
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
+from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, numbers
 from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import checkpoint

@@ -1,4 +1,4 @@
-"""Test-retest studies: how alike are the volumes of repeated scans of the same people?
+"""Test-retest studies: reproducibility of volumes in repeated scans of the same people.
 
 ICC by pingouin (Shrout and Fleiss, 1979, Psychol Bull 86; McGraw and Wong, 1996, Psychol Methods 1), limits of
 agreement after Bland and Altman (1999), Stat Methods Med Res 8, intervals by scipy.
@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
+from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.model import bootstrap_interval
 from napari_synthseg.evaluation.studies.options import RetestOptions

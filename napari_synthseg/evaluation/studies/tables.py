@@ -1,4 +1,7 @@
-"""Read tables as pandas frames of text and work out which scan and person a row belongs to."""
+"""Read tables as pandas frames of text, and find columns, scans and people by name.
+
+Columns have names of this package, BIDS, FreeSurfer or SynthSeg.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,107 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns as names
 from napari_synthseg.io import stem
+
+SCAN = ("scan", "filename", "file", "path", "image", "input")
+SUBJECT = ("participantid", "subject", "subjectid", "participant", "sub", "subjid", "ptid", "rid", "id")
+SESSION = ("sessionid", "session", "ses", "visit", "timepoint", "visitcode")
+INTRACRANIAL = (
+    "intracranial", "totalintracranial", "icv", "etiv", "tiv", "estimatedtotalintracranialvol",
+    "estimatedtotalintracranialvolume", "intracranialvolume",
+)  # fmt: skip
+AGE = ("age", "ageatscan", "ageyears", "agey", "ageatvisit")
+ALIASES = {"age": AGE, "sex": ("sex", "gender"), **dict.fromkeys(("icv", "tiv", "etiv"), INTRACRANIAL)}
+"""Other names by which a requested column is found."""
+SPACING = ("spacing_x", "spacing_y", "spacing_z")
+"""From left to right, from back to front and upwards, mm: sagittal, coronal and axial slices."""
+_ELSEWHERE = {
+    "leftinferiorlateralventricle": "leftinflatvent", "rightinferiorlateralventricle": "rightinflatvent",
+    "leftthalamusproper": "leftthalamus", "rightthalamusproper": "rightthalamus",
+}  # fmt: skip
+"""Names of structures in SynthSeg's own tables and older ones of FreeSurfer."""
+_MAY_BE_EMPTY = ("lesion", "hypointensit", "vessel", "choroid", "5th")
+"""Parts of the names of structures that a healthy brain may lack: a volume of 0 is a measurement."""
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _structures() -> frozenset[str]:
+    values = [s.value for s in (*anatomy.table()[1:], anatomy.LESIONS, anatomy.BRAIN, *anatomy.COARSE)]
+    return frozenset(plain(anatomy.name(value)) for value in [*values, *anatomy.parcels()])
+
+
+def is_structure(column: str) -> bool:
+    """Whether a column is called like a structure of the brain or the intracranial volume."""
+    name = plain(column)
+    return _ELSEWHERE.get(name, name) in _structures() or name in INTRACRANIAL
+
+
+def may_be_empty(column: str) -> bool:
+    """Whether a volume of 0 is a measurement: for everything that is not a structure of every brain."""
+    return not is_structure(column) or any(part in plain(column) for part in _MAY_BE_EMPTY)
+
+
+def find(wanted: str, columns: Sequence[str]) -> str | None:
+    """Find a column by its name, a name that differs in case and signs only, or an alias."""
+    if wanted in columns:
+        return wanted
+    alike = [column for column in columns if plain(column) == plain(wanted) and plain(wanted)]
+    return alike[0] if len(alike) == 1 else find_any(ALIASES.get(plain(wanted), ()), columns)
+
+
+def find_any(names: Iterable[str], columns: Sequence[str]) -> str | None:
+    """Return the first column that has one of these plain names, in the order of the names."""
+    called = {plain(column): column for column in reversed(columns)}
+    return next((called[name] for name in names if name in called), None)
+
+
+def missing(wanted: Sequence[str], columns: Sequence[str], where: str, hint: str = "") -> InputError:
+    """Make the error for columns that do not exist."""
+    listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
+    if len(wanted) > 1:
+        named = ", ".join(map(repr, wanted[:-1])) + f" and {wanted[-1]!r}"
+        return InputError(f"There are no columns {named} in {where}: there are {listed}{hint}.")
+    close = get_close_matches(plain(wanted[0]), [plain(column) for column in columns], n=1, cutoff=0.75)
+    meant = next((column for column in columns if close and plain(column) == close[0]), None)
+    guess = f" (did you mean {meant!r}?)" if meant else ""
+    return InputError(f"There is no column {wanted[0]!r} in {where}{guess}: there are {listed}{hint}.")
+
+
+def without_side(column: str) -> str:
+    """Return a structure's name without its side: `Hippocampus` for `Left-Hippocampus`, `ctx-insula` for
+    `ctx-lh-insula`."""
+    rest = re.sub(r"^(ctx-[lr]h-|(left|right|lh|rh)[-_ ])", "", column, flags=re.IGNORECASE)
+    return f"ctx-{rest}" if column.lower().startswith("ctx-") and rest != column else rest
+
+
+def chosen(wanted: Sequence[str], structures: Sequence[str]) -> list[str]:
+    """Select the structures with these names or parts of names, in the order of the table.
+
+    Raises:
+        InputError: a name fits none.
+    """
+    found: set[str] = set()
+    for name in wanted:
+        exact = find(name, structures)
+        fitting = [exact] if exact else [s for s in structures if plain(name) and plain(name) in plain(s)]
+        if not fitting:
+            raise missing([name], structures, "the volumes")
+        found.update(fitting)
+    return [structure for structure in structures if structure in found]
+
 
 MISSING = ("-", "--", ".", "?", "n.a.", "N.A.", "none", "NONE", "missing", "Missing", "#VALUE!", "#DIV/0!", "nd", "Nan")
 """Cells without a value, beside those that pandas knows."""
@@ -137,7 +234,7 @@ def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:
         InputError: there is no such column.
     """
     scan, subject = _id_columns(table, wanted)
-    session = names.find_any(names.SESSION, list(table))
+    session = find_any(SESSION, list(table))
     cells = [table[column].fillna("") if column else [""] * len(table) for column in (scan, subject, session)]
     who = pd.DataFrame([_identity(*row) for row in zip(*cells, strict=True)], columns=WHO[:4], index=table.index)
     who["#folder"] = str(table.attrs["path"].parent)
@@ -147,18 +244,18 @@ def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:
 
 def _id_columns(table: pd.DataFrame, wanted: str) -> tuple[str | None, str | None]:
     """Return the columns of scans and of subjects."""
-    scan, subject = names.find_any(names.SCAN, list(table)), names.find_any(names.SUBJECT, list(table))
+    scan, subject = find_any(SCAN, list(table)), find_any(SUBJECT, list(table))
     if wanted:
-        column = names.find(wanted, list(table))
+        column = find(wanted, list(table))
         if column is None:
-            raise names.missing([wanted], list(table), str(table.attrs["path"]))
+            raise missing([wanted], list(table), str(table.attrs["path"]))
         if column == scan or _has_paths(table[column]):
             return column, subject if subject != column else None
         return scan if scan != column else None, column
     if subject and not scan and _has_paths(table[subject]):
         return subject, None  # SynthSeg's own tables call the scan the subject
     first = str(table.columns[0])
-    if not scan and not subject and not names.is_structure(first) and table[first].is_unique:
+    if not scan and not subject and not is_structure(first) and table[first].is_unique:
         return None, first
     return scan, subject
 

@@ -57,10 +57,7 @@ class QcRating:
     @property
     def summary(self) -> str:
         """The light and the expected Dice in a few words."""
-        if math.isnan(self.mean):
-            return ""
-        word = self.light.word
-        return f"{word}, expected mean Dice {self.mean:.2f}" if self.calibrated else f"quality {self.mean:.2f}, {word}"
+        return in_words(self.light.word, self.mean, self.calibrated)
 
     @property
     def warning(self) -> str:
@@ -68,6 +65,13 @@ class QcRating:
         if not self.failed:
             return ""
         return f"The segmentation has probably failed (expected mean Dice {self.mean:.2f}): look at it before using it."
+
+
+def in_words(word: str, mean: float, calibrated: bool) -> str:
+    """Describe a light and an expected mean Dice; empty for NaN."""
+    if math.isnan(mean):
+        return ""
+    return f"{word}, expected mean Dice {mean:.2f}" if calibrated else f"quality {mean:.2f}, {word}"
 
 
 def light_of(expected: float, failed_below: float = FAILED) -> TrafficLight:

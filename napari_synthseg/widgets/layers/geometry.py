@@ -1,14 +1,12 @@
-"""Between napari layers and `Volume`s: one convention, no silent change of geometry.
+"""Geometry of napari layers and `Volume`s.
 
-napari shows an array in the order it is stored, so a layer of ours holds the closest-canonical (R, A, S) array
-transposed to (S, A, R), and its world axes are RAS mm in reversed order. With P the axis reversal, the affine of the
-array `data.transpose(2, 1, 0)` is therefore `P @ W @ P`, where W is the layer's own data-to-world matrix.
+napari shows an array in the order it is stored, so a layer holds the closest-canonical (R, A, S) array transposed to
+(S, A, R), and its world axes are RAS mm in reversed order. With P the axis reversal, the affine of the array
+`data.transpose(2, 1, 0)` is `P @ W @ P`, where W is the layer's data-to-world matrix.
 
-napari draws oblique affines wrongly, so what is *shown* is diagonal (voxel sizes and a translation that keeps the
-centre of the scan where it is); the exact affine of the file waits in `layer.metadata["napari_synthseg"]`.
-
-The modules below are imported where they are used, since they are slow to import and a widget opens without them.
-The way back to a file is in `writer`.
+napari draws oblique affines wrongly, so the *shown* matrix is diagonal (voxel sizes, and a translation that keeps the
+center of the scan); the exact affine of the file is in `layer.metadata["napari_synthseg"]`. `resliced` shows oblique
+scans in place, and `writer` converts back to files. Slow modules are imported where they are used.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "napari_synthseg"
 MEASURED, SOFT, VOXELS = "measured", "soft", "voxels"
-"""Key in our metadata of how volumes were measured: as sums of the network's probabilities, or by counting voxels."""
+"""Key in the metadata for how volumes were measured: as sums of the network's probabilities, or by counting voxels."""
 AXIS_LABELS = ("S", "A", "R")
 TIME = "time"
 UNITS = ("mm", "mm", "mm")
@@ -40,17 +38,14 @@ _SAME_MM = 1e-5
 
 @dataclass(frozen=True)
 class LayerScan:
-    """What a run needs to know of a layer, taken on the main thread; `read` may then run on any thread.
-
-    Attributes:
-        name: the layer's name, for messages.
-        data: (S, A, R) array-like of the last three dimensions, possibly lazy.
-        affine: (4, 4) float64, from voxel index of the transposed (R, A, S) array to RAS mm.
-    """
+    """The content of a layer, taken on the main thread; `read` may run on any thread."""
 
     name: str
+    """For messages."""
     data: Any
+    """(S, A, R) array-like of the last three dimensions, possibly lazy."""
     affine: np.ndarray
+    """(4, 4) from voxel index of the transposed (R, A, S) array to RAS mm."""
 
     def read(self) -> Volume:
         """Compute the array (it may be lazy) and return it with its affine.
@@ -70,10 +65,10 @@ class LayerScan:
 
 
 def layer_problem(layer: Layer) -> str | None:
-    """Say in one sentence why a layer is not a 3D scan; None when it is one."""
+    """Return why a layer is not a 3D scan, in one sentence, or None."""
     name = f'Layer "{layer.name}"'
     if getattr(layer, "rgb", False):
-        return f"{name} is a colour (RGB) image; choose a greyscale scan."
+        return f"{name} is a color (RGB) image; choose a grayscale scan."
     if getattr(layer, "multiscale", False):
         return f"{name} is multiscale; choose a layer with one resolution, or open the scan as a single array."
     if np.dtype(layer.dtype).kind == "c":
@@ -91,11 +86,7 @@ def layer_problem(layer: Layer) -> str | None:
 
 
 def world_matrix(layer: Layer) -> np.ndarray:
-    """The (4, 4) matrix from the index of a layer's last three axes to its world, in mm.
-
-    Composed from scale, rotate, shear, translate and affine. Units of length are converted to mm; other units
-    (pixels) are taken as mm.
-    """
+    """Return the (4, 4) matrix from the index of a layer's last three axes to its world, in mm; pixels count as mm."""
     n = layer.ndim
     origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=float)
     columns = [np.asarray(layer.data_to_world(axis), dtype=float) - origin for axis in np.eye(n)[n - 3 :]]
@@ -107,16 +98,12 @@ def world_matrix(layer: Layer) -> np.ndarray:
 
 
 def has_length_units(layer: Layer) -> bool:
-    """Whether the last three axes are measured in a unit of length (and not in pixels)."""
+    """Return whether the last three axes have units of length, not pixels."""
     return all(unit.dimensionality == {"[length]": 1} for unit in layer.units[layer.ndim - 3 :])
 
 
 def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
-    """Take what is needed of a layer to make a `Volume` of it later.
-
-    Args:
-        layer: any 3D image or labels layer, whichever reader made it; of a 4D layer one step of the first axis.
-        step: index along the first axis of a 4D layer.
+    """Take the content of a 3D Image or Labels layer of any reader, or of one `step` of the first axis of a 4D layer.
 
     Raises:
         InputError: if the layer is not a 3D scan, or is 4D and no step was chosen.
@@ -135,28 +122,18 @@ def layer_scan(layer: Layer, step: int | None = None) -> LayerScan:
 
 
 def shown_volume(layer: Layer, dims: Dims) -> int:
-    """Which volume of a 4D layer the viewer shows.
-
-    The viewer's own step does not say it: that counts in the finest step of all layers, and the volumes of one may be
-    2 s apart where another's first axis just counts.
-    """
+    """Return the index of the volume of a 4D layer that the viewer shows; its own step is in the unit of all layers."""
     place = float(layer.world_to_data(dims.point)[0])
     return int(np.clip(np.rint(place), 0, layer.data.shape[0] - 1))
 
 
 def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:
-    """Turn a layer into a `Volume` (R, A, S order) with its affine in RAS mm; see `layer_scan`.
-
-    A layer of our own reader gets the exact affine of its file, together with any move made in napari since.
-
-    Raises:
-        InputError: if the layer is not a 3D scan.
-    """
+    """Convert a layer to a `Volume` (R, A, S order), with the exact affine of its file; see `layer_scan`."""
     return layer_scan(layer, step).read()
 
 
 def copied_geometry(layer: Layer) -> dict[str, Any]:
-    """Keyword arguments that put a new 3D layer exactly where the last three axes of this one lie."""
+    """Return keyword arguments that place a new 3D layer on the last three axes of this one."""
     last = slice(layer.ndim - 3, None)
     exact = layer.metadata.get(METADATA_KEY, {})
     return {
@@ -172,30 +149,19 @@ def copied_geometry(layer: Layer) -> dict[str, Any]:
 
 
 def volume_to_layer(volume: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-    """The (S, A, R) array of a volume and the keyword arguments that show it in RAS mm.
-
-    Returns:
-        The closest-canonical array, transposed, and scale, translate, units, axis labels and metadata with the
-        volume's exact affine and shape.
-    """
+    """Return the (S, A, R) array of a volume and keyword arguments that show it in RAS mm, see `shown_kwargs`."""
     return shown_array(volume.data, volume.affine), shown_kwargs(volume.shape, volume.affine)
 
 
 def shown_array(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """The view that napari shows, (S, A, R) or (T, S, A, R), of an array (X, Y, Z) or (X, Y, Z, T) of that affine."""
+    """Return the (S, A, R) or (T, S, A, R) view of an array (X, Y, Z) or (X, Y, Z, T)."""
     from napari_synthseg.volume import canonical_array
 
     return canonical_array(data, affine).T
 
 
 def shown_kwargs(shape: tuple[int, ...], affine: np.ndarray, **kept: Any) -> dict[str, Any]:
-    """Keyword arguments of a layer that shows a volume of that shape and affine in RAS mm.
-
-    Args:
-        shape: (X, Y, Z)
-        affine: (4, 4) voxel index to RAS mm.
-        kept: what else to remember of the file in the layer's metadata.
-    """
+    """Return keyword arguments of a layer that shows a volume (X, Y, Z) in RAS mm; `kept` goes into the metadata."""
     canonical = canonical_grid(affine, shape)
     shown = _shown_matrix(canonical.affine, canonical.shape)
     exact = {"affine": np.array(affine, dtype=float), "shape": tuple(int(n) for n in shape)}
@@ -209,12 +175,7 @@ def shown_kwargs(shape: tuple[int, ...], affine: np.ndarray, **kept: Any) -> dic
 
 
 def series_kwargs(kwargs: dict[str, Any], step: float | None) -> dict[str, Any]:
-    """The geometry of a 4D layer whose volumes have that of `kwargs`: a time axis before the three of space.
-
-    Args:
-        kwargs: from `shown_kwargs`.
-        step: from one volume to the next, s; without it the axis counts the volumes.
-    """
+    """Return the result of `shown_kwargs` with a time axis of that `step` (s) in front; if None, it counts volumes."""
     return kwargs | {
         "scale": np.array([step or 1.0, *kwargs["scale"]]),
         "translate": np.array([0.0, *kwargs["translate"]]),
@@ -224,7 +185,7 @@ def series_kwargs(kwargs: dict[str, Any], step: float | None) -> dict[str, Any]:
 
 
 def kept_grid(layer: Layer) -> tuple[np.ndarray, tuple[int, ...]] | None:
-    """Affine (4, 4) and shape (X, Y, Z) of the file that a layer, or the layer it was made on, came from, if known."""
+    """Return affine (4, 4) and shape (X, Y, Z) of a layer's file, or of the file it was made from, if known."""
     kept = layer.metadata.get(METADATA_KEY, {})
     if "affine" not in kept or "shape" not in kept:
         return None
@@ -232,11 +193,11 @@ def kept_grid(layer: Layer) -> tuple[np.ndarray, tuple[int, ...]] | None:
 
 
 def layer_affine(layer: Layer) -> np.ndarray:
-    """RAS affine (4, 4) of the transposed (R, A, S) array of a layer's last three axes.
+    """Return the RAS affine (4, 4) of the transposed (R, A, S) array of a layer's last three axes.
 
-    Exact where our metadata is. A layer that was moved in napari carries the move. One that has another shape was
-    cropped or thinned out along the axes of its array: it lies where these voxels lie in the file, which in an oblique
-    scan is not where napari shows them. Any other reader's layer lies where its world says.
+    It is exact if the metadata are, and includes moves made in napari. A layer of another shape was cropped or
+    subsampled: it lies where these voxels lie in the file, which in an oblique scan is not where napari shows them. A
+    layer of another reader lies in its own world.
     """
     world = world_matrix(layer)
     kept = kept_grid(layer)
@@ -263,7 +224,7 @@ def _millimetres(unit: Any) -> float:
 
 
 def _shown_matrix(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The diagonal (4, 4) matrix, in (S, A, R) order, that shows a canonical array centred where its affine puts it."""
+    """Return the diagonal (4, 4) matrix, in (S, A, R) order, that shows a canonical array at its center."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     middle = (np.asarray(shape) - 1) / 2
     matrix = np.diag([*spacing, 1.0])
@@ -272,20 +233,20 @@ def _shown_matrix(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def canonical_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Volume:
-    """A volume without voxels of its own on the closest-canonical grid of that affine and shape."""
+    """Return an empty volume on the closest-canonical grid."""
     from napari_synthseg.volume import Volume, to_canonical
 
     return to_canonical(Volume(np.broadcast_to(np.uint8(0), shape), affine))
 
 
 def _last_affine(affine: np.ndarray) -> np.ndarray:
-    """The (4, 4) part of an (n + 1, n + 1) affine that concerns the last three axes."""
+    """Return the (4, 4) part of an (n + 1, n + 1) affine for the last three axes."""
     keep = [*range(affine.shape[0] - 4, affine.shape[0])]
     return affine[np.ix_(keep, keep)]
 
 
 def _last_shear(shear: np.ndarray, ndim: int) -> np.ndarray:
-    """The three upper-triangular shears of the last three of `ndim` axes."""
+    """Return the three upper-triangular shears of the last three of `ndim` axes."""
     if ndim == 3:
         return shear
     upper = np.zeros((ndim, ndim))

@@ -34,21 +34,19 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 
 _LOOKED_AT = 5
-"""Volumes of a series that say what kind of layer it is and how bright."""
+"""Volumes of a series that determine the kind of layer and the contrast limits."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """The reader for a path or several, or None where one of them is not ours (npe2's reader contribution)."""
+    """Return the reader of paths, or None if one of them cannot be read (npe2's reader contribution)."""
     return read_layers if all(_is_ours(Path(one)) for one in _paths(path)) else None
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Labels layers of label maps, Image layers of the rest; a series is 4D, time first.
-
-    Several paths are what napari gives when they are to be opened as a stack.
+    """Read label maps as Labels layers, others as Image layers, a series as 4D; several paths become a stack.
 
     Raises:
-        InputError: if a file cannot be read, or files to be stacked do not lie on one grid.
+        InputError: a file cannot be read, or files to stack have different grids.
     """
     files = _distinct([Path(one) for one in _paths(path)])
     if len(files) > 1:
@@ -60,10 +58,10 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def stacked_layer(files: Sequence[Path]) -> LayerData:
-    """A 4D layer of several files, one volume each.
+    """Read several files as a 4D layer, one volume each.
 
     Raises:
-        InputError: if a file cannot be read, holds several scans, or lies on another grid than the first.
+        InputError: a file cannot be read, holds several scans, or has another grid than the first.
     """
     scans = [scan for file in files for scan in read_scans(file)]
     first = _first_volume(scans[0])
@@ -71,29 +69,23 @@ def stacked_layer(files: Sequence[Path]) -> LayerData:
         if len(scans) != len(files) or len(scan.data.shape) != 3:
             raise InputError(f"{file} holds several scans: open it by itself, not in a stack.")
         if not same_grid(_first_volume(scan), first, tolerance=1e-3):
-            raise InputError(f"{file} lies on another grid than {files[0].name}: open the files one by one.")
+            raise InputError(f"{file} has another grid than {files[0].name}: open the files one by one.")
     data = np.stack([np.asarray(scan.data) for scan in scans], axis=-1)
     return scan_layer(ScanFile(data, first.affine, header=scans[0].header), stem(files[0]))
 
 
 def volume_layer(volume: Volume, name: str) -> LayerData:
-    """A layer that shows a volume where it lies: closest-canonical, (S, A, R), diagonal scale, in mm."""
+    """Return a layer of a volume."""
     return scan_layer(ScanFile(volume.data, volume.affine), name)
 
 
 def labels_layer(volume: Volume, name: str) -> LayerData:
-    """A Labels layer with our names, colours and the volumes of its voxels."""
+    """Return a Labels layer of a label volume, with names, colors and volumes."""
     return scan_layer(ScanFile(volume.data, volume.affine, is_labels=True), name)
 
 
 def scan_layer(scan: ScanFile, name: str, table: Mapping[int, LabelName] | None = None) -> LayerData:
-    """The layer of what is in a file.
-
-    Args:
-        scan: from `read_scans`.
-        name: of the layer.
-        table: names and colours of labels that are called otherwise than ours.
-    """
+    """Return the layer of a scan, or of labels with the names and colors of the table beside them."""
     shape = tuple(int(n) for n in scan.data.shape)
     kwargs = shown_kwargs(shape[:3], scan.affine, header=scan.header, dtype=str(scan.data.dtype)) | {"name": name}
     if len(shape) == 4:
@@ -120,12 +112,7 @@ def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Ma
 
 
 def measured_volumes(counted_mm3: Mapping[int, float], table: Mapping[int, LabelName]) -> tuple[dict[int, float], str]:
-    """Return the volumes of labels, from the table beside them if it fits, and how they were measured.
-
-    Args:
-        counted_mm3: by voxels.
-        table: read beside the label file; sums of probabilities are near the voxels, or the labels are others now.
-    """
+    """Return the volumes of labels and how they were measured: from the table beside them if near the voxel counts."""
     kept = {}
     for value, count in counted_mm3.items():
         volume = _figures(table, value).get("volume_mm3")
@@ -140,7 +127,7 @@ def _figures(table: Mapping[int, LabelName], value: int) -> Mapping[str, float]:
 
 
 def _are_labels(scan: ScanFile) -> bool:
-    """Whether to show a file as labels: it says so itself, or it looks so."""
+    """Return whether to show a file as labels: by its own statement or its values."""
     if not isinstance(scan.data, np.ndarray):
         return False
     data = scan.data[..., None] if scan.data.ndim == 3 else scan.data
@@ -152,7 +139,7 @@ def _are_labels(scan: ScanFile) -> bool:
 
 
 def _lazy(series: Series, affine: np.ndarray) -> Any:
-    """A dask array (T, S, A, R) of a series, each volume read when it is first shown."""
+    """Return a dask array (T, S, A, R) of a series that reads volumes on access."""
     import dask
     import dask.array as da
 
@@ -165,16 +152,12 @@ def _lazy(series: Series, affine: np.ndarray) -> Any:
 
 
 def contrast_limits(array: Any) -> tuple[float, float] | None:
-    """Display range: from the least to the 99.8th percentile of about a million voxels; None for a constant array.
+    """Return minimum and 99.8th percentile of about a million voxels of (S, A, R) or some volumes of (T, S, A, R).
 
-    Args:
-        array: (S, A, R), or (T, S, A, R), of which some volumes are looked at (of a lazy one the first).
+    It is None for a constant array. Of a lazy series the first volume is used.
     """
-    if array.ndim == 4:
-        looked_at = _some(array.shape[0]) if isinstance(array, np.ndarray) else [0]
-        volumes = [np.asarray(array[index]) for index in looked_at]
-    else:
-        volumes = [array]
+    some = [...] if array.ndim < 4 else _some(array.shape[0]) if isinstance(array, np.ndarray) else [0]
+    volumes = [np.asarray(array[index]) for index in some]
     step = max(round((volumes[0].size * len(volumes) / 1e6) ** (1 / 3)), 1)
     sample = np.concatenate([np.asarray(v[::step, ::step, ::step], np.float32).ravel() for v in volumes])
     sample = sample[np.isfinite(sample)]
@@ -186,17 +169,14 @@ def contrast_limits(array: Any) -> tuple[float, float] | None:
 
 
 def _some(count: int) -> list[int]:
-    """At most `_LOOKED_AT` indices of `count`, first and last among them."""
+    """Return at most `_LOOKED_AT` evenly spaced indices of `count`."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))})
 
 
 def _start_brush_with(values: Iterable[int], array: np.ndarray) -> None:
-    """Let the brush of the layer that napari is about to add start with a label that is there, not with 1.
-
-    A reader cannot give napari the selected label, so it is set once the layer is in the viewer.
-    """
+    """Set the selected label of the layer that napari is about to add to a present one; a reader cannot give it."""
     first = min((v for v in values if v != 0), default=1)
-    if first == 1 or "napari._qt" not in sys.modules:  # no window, and asking for one would load Qt
+    if first == 1 or "napari._qt" not in sys.modules:  # no window, and a look for one would load Qt
         return
     from napari import current_viewer
 
@@ -218,7 +198,7 @@ def _first_volume(scan: ScanFile) -> Volume:
 
 
 def _names(path: Path, scans: Sequence[ScanFile]) -> list[str]:
-    """What to call the layers: as the file, as the folder, or, of several scans in it, as they call themselves."""
+    """Return the names of the layers: of the file or folder, or of the scans in it."""
     name = path.name if path.is_dir() else stem(path)
     if len(scans) == 1:
         return [name]
@@ -226,7 +206,7 @@ def _names(path: Path, scans: Sequence[ScanFile]) -> list[str]:
 
 
 def _distinct(files: list[Path]) -> list[Path]:
-    """The files without those that another one stands for: slices of one DICOM folder, the two files of a pair."""
+    """Return one file for all slices of a DICOM folder, and for the two files of a pair."""
     found: dict[tuple[Path, str], Path] = {}
     for file in files:
         ending = suffix(file)
@@ -253,7 +233,7 @@ _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.ni
 
 
 def mni152() -> list[LayerData]:
-    """The MNI152 T1 template (ICBM 2009a, nonlinear, symmetric) from nilearn's package data.
+    """Return the MNI152 T1 template (ICBM 2009a, nonlinear, symmetric) of nilearn's package data.
 
     Raises:
         InputError: if nilearn is not installed.
@@ -263,23 +243,17 @@ def mni152() -> list[LayerData]:
     package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
     path = Path(package.origin).parent / _MNI152 if package and package.origin else None
     if path is None or not path.is_file():
-        raise InputError(
-            "The MNI152 sample comes with nilearn, which is missing: pip install 'napari-synthseg[samples]'."
-        )
+        raise InputError("The MNI152 sample needs nilearn: pip install 'napari-synthseg[samples]'.")
     return [volume_layer(read_volume(path), "MNI152 T1")]
 
 
 def label_map() -> list[LayerData]:
-    """The bundled label map of a whole head."""
+    """Return the bundled label map of a whole head."""
     return [labels_layer(bundled_label_map(), "Label map")]
 
 
 def synthetic_head(seed: int | None = None) -> list[LayerData]:
-    """One sample of SynthSeg's generative model from the bundled label map, with its target labels (hidden).
-
-    Args:
-        seed: of the sample; without it another head each time.
-    """
+    """Return a sample of SynthSeg's generative model with its (hidden) labels; a random one without a seed."""
     from napari_synthseg import synthesize
 
     seed = int(np.random.default_rng().integers(10_000)) if seed is None else seed
@@ -289,7 +263,7 @@ def synthetic_head(seed: int | None = None) -> list[LayerData]:
 
 
 def bundled_label_map() -> Volume:
-    """The label map in the resources; the analytic phantom where it is missing."""
+    """Return the label map in the resources, or the analytic phantom."""
     from napari_synthseg.io import read_labels
 
     path = resources() / "samples" / "mni152_labels.nii.gz"

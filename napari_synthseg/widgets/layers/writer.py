@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,43 +26,19 @@ FullLayerData = tuple[Any, dict[str, Any], str]
 
 
 class SaveError(OSError):
-    """A refusal to save, in one sentence.
-
-    No `InputError`: napari takes every `ValueError` of a writer for "there is no writer" and hides what it says.
-    """
-
-
-def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """The contribution behind `save_image`; raises `SaveError`."""
-    with _refusing():
-        return save_image(path, data, meta)
-
-
-def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """The contribution behind `save_labels`; raises `SaveError`."""
-    with _refusing():
-        return save_labels(path, data, meta)
-
-
-def write_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
-    """The contribution behind `save_layers`; raises `SaveError`."""
-    with _refusing():
-        return save_layers(path, layers)
+    """A layer cannot be saved; no `InputError`, since napari hides the message of every `ValueError` of a writer."""
 
 
 def save_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Save an Image layer, value for value.
+    """Save an Image layer with unchanged values; returns the files written.
 
     Args:
-        path: file to write; its ending chooses the format, without one it becomes NIfTI.
+        path: its ending selects the format; without one it becomes NIfTI.
         data: the layer's array.
-        meta: the layer's attributes, as napari gives them.
-
-    Returns:
-        The files written.
+        meta: the layer's attributes, as from napari.
 
     Raises:
-        InputError: if the layer is no scan or series of scans, or the file cannot be written.
+        InputError: the layer is no scan or series of scans, or the file cannot be written.
     """
     path = _with_ending(path)
     image = layer_file(Layer.create(data, meta, "image"))
@@ -90,17 +65,15 @@ def save_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
-    """Save several Image and Labels layers, a file each: `<stem>_<name of the layer><ending>`.
-
-    Nothing is written before every layer is known to be one that can be; a single layer gets the path itself.
+    """Save Image and Labels layers as `<stem>_<name of the layer><ending>`; a single layer gets the path itself.
 
     Raises:
-        InputError: as `save_image`, or there is a file already under one of the names made here.
+        InputError: as `save_image`, or one of the files exists; nothing is written then.
     """
     savers = {"image": save_image, "labels": save_labels}
     for data, meta, kind in layers:
         if kind not in savers:
-            raise InputError(f'Layer "{meta.get("name", kind)}" is no image or label map; save it on its own.')
+            raise InputError(f'Layer "{meta.get("name", kind)}" is no image or label map; save it separately.')
         if (problem := layer_problem(Layer.create(data, meta, kind))) is not None:
             raise InputError(problem)
     path = _with_ending(path)
@@ -116,7 +89,7 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
 
 
 def several_paths(path: str, names: Sequence[str]) -> list[str]:
-    """A path for each of several layers, all different: their names, fit for a file, after the stem of `path`."""
+    """Return distinct paths for layers: their names, fit for files, after the stem of `path`."""
     start, ending = stem(path), suffix(path)
     found: list[str] = []
     for name in names:
@@ -131,10 +104,10 @@ def several_paths(path: str, names: Sequence[str]) -> list[str]:
 
 
 def _with_ending(path: str) -> str:
-    """The path, with the ending of NIfTI if it has none; a dot in a layer's name (`v1.2`) starts no ending.
+    """Return the path, with the ending of NIfTI if it has none; the dot of `v1.2` starts no ending.
 
     Raises:
-        InputError: there is a file of that name already, which napari's dialog could not ask about.
+        InputError: the file with the added ending exists, which napari's dialog has not asked about.
     """
     path = str(path)
     ending = suffix(path)
@@ -142,36 +115,43 @@ def _with_ending(path: str) -> str:
         return path
     whole = path + writable()[0]
     if Path(whole).exists():
-        raise InputError(f"{whole} exists: give its whole name to replace it.")
+        raise InputError(f"{whole} exists: give its full name to replace it.")
     return whole
 
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise SaveError(str(error)) from error
+def _contribution(save: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """Return a writer contribution (npe2) that raises `SaveError`."""
+
+    def write(path: str, *content: Any) -> list[str]:
+        try:
+            return save(path, *content)
+        except InputError as error:
+            raise SaveError(str(error)) from error
+
+    return write
+
+
+write_image, write_labels, write_layers = map(_contribution, (save_image, save_labels, save_layers))
 
 
 @dataclass(frozen=True, eq=False)
 class LayerFile:
-    """What to write for a layer."""
+    """The content of the file of a layer."""
 
     data: np.ndarray
     """(X, Y, Z) or (X, Y, Z, T)"""
     affine: np.ndarray
     """(4, 4) voxel index to RAS mm."""
     step: float | None
-    """From one volume of a series to the next, s; None where the layer's first axis is not one of time."""
+    """Interval of a series, s; None if the layer's first axis is not time."""
     header: FileHeader | None
-    """Of the file that the layer, or the layer it was made on, came from."""
+    """Of the file of the layer, or of the layer it was made from."""
     dtype: str | None
-    """The type of the voxels in that file."""
+    """Of the voxels in that file."""
 
 
 def layer_file(layer: Layer) -> LayerFile:
-    """Everything a file of a 3D or 4D image or labels layer is to hold; reads the layer's array.
+    """Return the file content of a 3D or 4D image or labels layer.
 
     Raises:
         InputError: the layer is no scan, or its array cannot be read.
@@ -194,7 +174,7 @@ def layer_file(layer: Layer) -> LayerFile:
 
 
 def label_names(layer: Labels) -> dict[int, LabelName]:
-    """Names and colours of a Labels layer's values, where its features name them."""
+    """Return names and colors of the labels in the features of a layer."""
     features = layer.features
     if "index" not in features or "name" not in features:
         return {}

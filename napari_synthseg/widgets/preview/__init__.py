@@ -1,7 +1,7 @@
-"""The *Preview synthesis* widget: what the generative models make, and what each of their priors does."""
+"""The *Preview synthesis* widget: samples of the generative models, and the effect of each prior."""
 
 from __future__ import annotations
 
-from napari_synthseg.widgets.preview.widget import PreviewWidget
+from napari_synthseg.widgets.preview.tabs import PreviewWidget
 
 __all__ = ["PreviewWidget"]

@@ -1,4 +1,4 @@
-"""The layers that previews are shown in: made once, then given other voxels; they take the canvas in turn."""
+"""The layers of previews: added once, then updated in place. Previews take turns on the canvas."""
 
 from __future__ import annotations
 
@@ -19,23 +19,18 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 MARK = "napari_synthseg_preview"
-"""Key in the metadata of layers that a preview made; its value says which."""
+"""Key in the metadata of a preview's layers; its value is the layer's role."""
 FEW_VOXELS = 2
-"""By so many a quick look may be larger or smaller than the label map it is drawn from."""
+"""A quick look may be this much larger or smaller than its label map."""
 
 
 def is_ours(layer: Layer) -> bool:
-    """Whether a preview made the layer."""
+    """Return whether a preview made the layer."""
     return MARK in layer.metadata
 
 
 class LayerPair(QObject):
-    """An Image layer and a Labels layer that pictures are shown in.
-
-    Args:
-        viewer: where they are shown.
-        name: "Synthetic" names them "Synthetic scan" and "Synthetic labels".
-    """
+    """An Image and a Labels layer for pictures, named such as "Synthetic scan" and "Synthetic labels"."""
 
     image_word, labels_word = "scan", "labels"
     removed = Signal()  # the user deleted one of the two
@@ -50,16 +45,12 @@ class LayerPair(QObject):
         viewer.layers.events.removed.connect(self._on_removed)
 
     def show(self, picture: Picture, *, labels_visible: bool) -> None:
-        """Show a picture; what it does not have is hidden.
-
-        Args:
-            picture: from the worker.
-            labels_visible: whether its labels are shown on its image; labels alone always are.
-        """
+        """Show a picture; its labels on its image if `labels_visible`, always without an image."""
         point, takes_over = self._viewer.dims.point, self.takes_over()
-        self._hide_other_previews()
+        for layer in self._other_previews():
+            layer.visible = False
         for layer in self._own():
-            layer.visible = True  # napari does not measure again what it does not draw
+            layer.visible = True  # napari does not update the extent of a hidden layer
         if picture.image is not None:
             self._show_image(picture.image, picture.record)
         if picture.labels is not None:
@@ -70,12 +61,12 @@ class LayerPair(QObject):
             self.labels.visible = picture.labels is not None and (labels_visible or picture.image is None)
             self.labels.opacity = OPACITY if picture.image is not None else 1.0
         if len(point) == self._viewer.dims.ndim and any(point):
-            self._viewer.dims.point = point  # where the slices were, though the grid was another one for a moment
+            self._viewer.dims.point = point  # a change of the grid may have moved it
         if takes_over:
             self._go_there()
 
     def takes_over(self) -> bool:
-        """Whether the canvas is not this preview's: it has no layers yet, or shows another preview."""
+        """Return whether the canvas shows another preview, or this one has no layers yet."""
         return not self._own() or any(layer.visible for layer in self._other_previews())
 
     def _own(self) -> list[Layer]:
@@ -84,45 +75,36 @@ class LayerPair(QObject):
     def _other_previews(self) -> list[Layer]:
         return [layer for layer in self._viewer.layers if is_ours(layer) and layer not in self._own()]
 
-    def _hide_other_previews(self) -> None:
-        for layer in self._other_previews():
-            layer.visible = False
-
     def set_labels_visible(self, visible: bool) -> None:
-        """Show or hide the labels, where there is an image to be seen without them."""
+        """Show or hide the labels; they stay if there is no image."""
         if self.labels is not None and self.image is not None and self.image.visible:
             self.labels.visible = visible
 
     def _go_there(self) -> None:
-        """Look at the picture, alone, unless a layer at its place is being looked at."""
+        """Look at the picture alone, unless a visible layer has the same place."""
         ours = self._own()
         others = [layer for layer in self._viewer.layers if layer.visible and layer not in ours]
         if any(_share_place(layer, ours[0]) for layer in others):
             return
         for layer in others:
             layer.visible = False
-        if current_view(self._viewer)[0] is None:  # turned for a flat picture, or never
+        if current_view(self._viewer)[0] is None:  # turned for a 2D picture, or never
             set_view(self._viewer, AXIAL)
         look_at_layer(self._viewer, ours[0])
 
     def _show_image(self, shown: Shown, record: dict[str, Any]) -> None:
-        name = f"{self._name} {self.image_word}"
-        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name, "synthesis": record}}
+        name, kwargs = self._placed(self.image_word, shown, synthesis=record)
         if self.image is None:
             layer = Image(shown.data, name=name, colormap="gray", contrast_limits=shown.limits, **kwargs)
             self.image = self._added(layer, below=self.labels)
         else:
             refill(self.image, shown.data, kwargs)
         if self._limits != shown.limits:
-            low, high = shown.limits
-            self.image.contrast_limits_range = (low, high)
-            self.image.contrast_limits = (low, high)
-            self._limits = shown.limits
+            self.image.contrast_limits_range = self.image.contrast_limits = self._limits = shown.limits
 
     def _show_labels(self, shown: Shown) -> None:
         volumes = shown.volumes_mm3 or {}
-        name = f"{self._name} {self.labels_word}"
-        kwargs = {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name}}
+        name, kwargs = self._placed(self.labels_word, shown)
         if self.labels is None:
             layer = Labels(shown.data, name=name, **kwargs, **labels_kwargs(volumes, volumes))
             self.labels = self._added(layer)
@@ -134,8 +116,13 @@ class LayerPair(QObject):
         refill(self.labels, shown.data, kwargs)
         self.labels.features = label_features(volumes, volumes)
 
+    def _placed(self, word: str, shown: Shown, **more: Any) -> tuple[str, dict[str, Any]]:
+        """Return the name and the keyword arguments of a layer."""
+        name = f"{self._name} {word}"
+        return name, {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name, **more}}
+
     def _added(self, layer: Layer, below: Layer | None = None) -> Layer:
-        """The layer in the viewer; the user's selection stays as it was, unless there was none."""
+        """Add a layer to the viewer and keep the user's selection."""
         selected = set(self._viewer.layers.selection)
         at = self._viewer.layers.index(below) if below is not None else len(self._viewer.layers)
         first = not len(self._viewer.layers)
@@ -146,9 +133,9 @@ class LayerPair(QObject):
             anatomical_view(self._viewer)  # there was no view of the user's yet
         return layer
 
-    def _adopted(self, which: str) -> Layer | None:
-        """A layer of an earlier widget of ours."""
-        mark = f"{self._name} {which}"
+    def _adopted(self, word: str) -> Layer | None:
+        """Return the layer of an earlier preview."""
+        mark = f"{self._name} {word}"
         return next((layer for layer in self._viewer.layers if layer.metadata.get(MARK) == mark), None)
 
     def _on_removed(self, event: Any) -> None:
@@ -162,7 +149,7 @@ class LayerPair(QObject):
 
 
 def _share_place(one: Layer, other: Layer) -> bool:
-    """Whether two layers lie in the same box of space, but for a few of their voxels."""
+    """Return whether two layers have the same extent, within a few voxels."""
     if min(one.ndim, other.ndim) < 3:
         return False
     voxel = np.maximum(one.extent.step[-3:], other.extent.step[-3:])
@@ -171,21 +158,19 @@ def _share_place(one: Layer, other: Layer) -> bool:
 
 
 def refill(layer: Layer, data: np.ndarray, kwargs: dict[str, Any]) -> None:
-    """Give a layer other voxels and their place, in the order that never makes it smaller than both in between."""
-    place = {key: kwargs[key] for key in ("scale", "translate")}
-    coarser = bool(np.prod(place["scale"]) > np.prod(layer.scale))
+    """Update voxels and geometry of a layer, in the order in which its extent never shrinks in between."""
+    coarser = bool(np.prod(kwargs["scale"]) > np.prod(layer.scale))
     if not coarser:
         layer.data = data
-    if not np.array_equal(layer.scale, place["scale"]):
-        layer.scale = place["scale"]
-    if not np.array_equal(layer.translate, place["translate"]):
-        layer.translate = place["translate"]
+    for name in ("scale", "translate"):
+        if not np.array_equal(getattr(layer, name), kwargs[name]):
+            setattr(layer, name, kwargs[name])
     if coarser:
         layer.data = data
     layer.metadata = kwargs["metadata"]
 
 
-# Discs inside and crosses outside: no colour is needed to tell them apart. Colours of Okabe and Ito.
+# Discs inside, crosses outside: the difference needs no color. Colors of Okabe and Ito.
 SYMBOLS = ("cross", "disc")
 COLORS = ("#d55e00", "#009e73")
 MOST_COLORS = 64
@@ -193,7 +178,7 @@ POINT_SIZE = 1 / 64  # of the longer side
 
 
 class SceneLayers(LayerPair):
-    """An Image, a Labels and a Points layer. Of the objects all are shown, or the target alone."""
+    """An Image, a Labels and a Points layer of a scene; shows all objects or only the target."""
 
     image_word, labels_word = "scene", "objects"
     points_word = "prompts"
@@ -216,12 +201,12 @@ class SceneLayers(LayerPair):
         self._choose()
 
     def set_labels_visible(self, visible: bool) -> None:
-        """Show all objects, or the target at most."""
+        """Show all objects, or at most the target."""
         self._objects_visible = visible
         self._choose()
 
     def set_target_visible(self, visible: bool) -> None:
-        """Show the target and the points that are given for it."""
+        """Show the target and its points."""
         self._target_visible = visible
         self._choose()
 
@@ -236,8 +221,8 @@ class SceneLayers(LayerPair):
         super()._show_image(replace(shown, geometry={**shown.geometry, "units": _units(self._viewer)}), record)
 
     def _show_labels(self, shown: Shown) -> None:
-        name = f"{self._name} {self.labels_word}"
-        kwargs = {**shown.geometry, "units": _units(self._viewer), "metadata": {MARK: name}}
+        name, kwargs = self._placed(self.labels_word, shown)
+        kwargs["units"] = _units(self._viewer)
         if self.labels is None:
             colors = object_colormap(MOST_COLORS)
             self.labels = self._added(Labels(shown.data, name=name, colormap=colors, opacity=OPACITY, **kwargs))
@@ -254,7 +239,7 @@ class SceneLayers(LayerPair):
             points = Points(np.zeros((0, 2)), ndim=2, name=name, border_color="white", **place)
             self.points = self._added(points)
         which = prompts.inside.astype(int)
-        self.points.data = np.zeros((0, 2))  # the looks of the earlier points do not fit fewer ones
+        self.points.data = np.zeros((0, 2))  # napari keeps the symbols of removed points otherwise
         self.points.data = prompts.points.astype(float)
         self.points.features = {"point": [("outside", "inside")[i] for i in which]}
         if len(which):
@@ -267,7 +252,7 @@ class SceneLayers(LayerPair):
         return [*super()._own(), *([self.points] if self.points is not None else [])]
 
     def _go_there(self) -> None:
-        """See `_look_at`."""
+        """Do nothing: `show` looks at the scene."""
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.points:
@@ -277,7 +262,7 @@ class SceneLayers(LayerPair):
 
 
 def _make_room(viewer: ViewerModel) -> None:
-    """A scene is flat: it is seen alone, in two dimensions, its first row on top."""
+    """Show nothing else, in two dimensions, the first row on top."""
     if not len(viewer.layers):
         return
     for layer in viewer.layers:
@@ -288,13 +273,13 @@ def _make_room(viewer: ViewerModel) -> None:
 
 
 def _look_at(viewer: ViewerModel, image: Layer) -> None:
-    """napari's own fit would take in the layers that are hidden."""
+    """Fit an image to the canvas; napari's own fit includes hidden layers."""
     size = np.array(image.data.shape)
     viewer.scene.camera.center = (0.0, *(size / 2 - 0.5))
     viewer.scene.camera.zoom = float(0.95 * np.min(np.array(viewer.canvas.viewbox_size(viewer.layers)) / size))
 
 
 def _units(viewer: ViewerModel) -> tuple[str, ...]:
-    """A scene has no size: it takes the units of what else is open, since napari warns where they differ."""
+    """Return the units of another layer: a scene has none, and napari warns if units differ."""
     other = next((layer for layer in viewer.layers if layer.ndim >= 2), None)
     return ("pixel", "pixel") if other is None else tuple(str(unit) for unit in other.units[-2:])

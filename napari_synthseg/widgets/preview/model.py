@@ -1,7 +1,6 @@
-"""What the preview has done in a thread: samples of each generator drawn, shown small, and saved. No Qt here.
+"""The preview's jobs: samples of each generator drawn, shown small, and saved. No Qt here; torch is imported late.
 
-Each maker has the same three jobs, `drawn`, `sampled` and `saved`, and keeps what it made ready last, so that a redraw
-need not. Torch is imported in them.
+A further generator is one more `Maker` here and one more tab in `tabs`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import SynthesizeShapesOptions
 from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.saving import ENDS, free_stem, read_record, save_sample
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.preview.pictures import (
+    FLAT,
     PICTURE,
     Picture,
     Shown,
     Source,
     Thumbnail,
+    axial_slice,
     objects_table,
     scene_prompts,
     shown_image,
@@ -31,7 +32,7 @@ from napari_synthseg.widgets.preview.pictures import (
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.degradation import Degraded
-    from napari_synthseg.generator.figure import Panel
+    from napari_synthseg.generator.files import SynthesizeShapesOptions
     from napari_synthseg.generator.labelmap import LabelMap
     from napari_synthseg.generator.model import Record
     from napari_synthseg.generator.shapes.scenes import Scene
@@ -41,345 +42,298 @@ QUICK = 2.0
 """The quick look's voxels are this much larger than the label map's."""
 QUICK_MM = 2.0
 """Voxel size of the quick look at a scan."""
-THUMBNAIL_VOXELS = 72
-"""Along the longest axis of a head's thumbnail."""
-THUMBNAIL_SIDE = 128
-FLAT = {"scale": (1.0, 1.0), "translate": (0.0, 0.0), "axis_labels": ("row", "column")}
-
-
-def _thumbnails(seeds: Sequence[int], make: Callable[[int], Thumbnail]) -> Generator[Progress, None, list[Thumbnail]]:
-    """A thumbnail of each seed; each is also a report's figure `thumbnail`."""
-    made: list[Thumbnail] = []
-    yield Progress("Samples", 0, len(seeds))
-    for seed in seeds:
-        made.append(make(seed))
-        yield Progress("Samples", len(made), len(seeds), {"thumbnail": made[-1]})
-    return made
+THUMBNAIL_VOXELS, THUMBNAIL_SIDE = 72, 128
+"""Longest axis of a head's thumbnail in voxels, of a scene's in pixels."""
 
 
 @dataclass(frozen=True)
-class WantedBrain:
-    """What to draw."""
+class Wanted:
+    """A sample to draw or save."""
 
-    source: Source
+    options: Any
+    """`SynthesizeOptions`, `DegradeOptions` or `SynthesizeShapesOptions`: preset, changed priors, seed."""
     priors: GenerativeModel
-    seed: int
+    """The generator that they stand for."""
+    sources: tuple[Source | None, ...] = ()
+    """Label map; or scan and its labels."""
     letter: str = "f"
-    """The step of Figure 3."""
+    """The step of Figure 3 to show."""
     full: bool = True
-    """Whether the full size follows the quick look."""
+    """Draw the full size after the quick look."""
     record: Path | None = None
-    """The file of the record that says how it is made, in place of priors and seed."""
-    preset: str = "synthseg"
-    """What the priors began with."""
+    """A record to replay instead of sampling from priors and seed."""
+    turn: int = 0
+    """Which random target of a scene, from 0."""
 
 
-class BrainMaker:
-    """Samples of SynthSeg's generative model from a label map."""
+class Maker:
+    """Draws and saves samples in a thread; keeps the latest prepared source, so that a redraw is quick."""
+
+    recorded_step = ""
+    """A step that a complete record of this generator has."""
+    preparing = "Preparing"
+    ends: tuple[str, ...] = ENDS
+    """Ends of the names of the files of a sample."""
 
     def __init__(self) -> None:
-        self._ready: tuple[Hashable, LabelMap, np.ndarray] | None = None
+        self._latest: tuple[Hashable, Any] | None = None
 
-    def ready(self, source: Source, seed: int) -> tuple[LabelMap, np.ndarray, str]:
-        """The map that a seed takes of a source, its affine, and its name in file names."""
-        from napari_synthseg.generator.sample import prepared
+    def prepare(self, wanted: Wanted) -> Any:
+        """Read and prepare the source of a sample."""
+        raise NotImplementedError
 
-        path, name = self._file(source, seed)
-        key = (source.key, path)
-        kept = self._ready
-        if kept is None or kept[0] != key:
-            kept = (key, *prepared(_map_voxels(source, path)))
-            self._ready = kept
-        return kept[1], kept[2], name
+    def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
+        """Draw a sample; None for the quick look if the full size is quick enough."""
+        raise NotImplementedError
 
-    def _file(self, source: Source, seed: int) -> tuple[Path | None, str]:
-        from napari_synthseg.generator.sample import label_map_files, picked
-        from napari_synthseg.io.formats import stem
+    def thumbnail(self, wanted: Wanted) -> Thumbnail:
+        """Draw a small picture of a sample."""
+        raise NotImplementedError
 
-        if source.scan is not None or source.path is None:
-            return None, source.name
-        path = picked(label_map_files(source.path), seed)
-        return path, stem(path)
+    def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
+        """Draw a sample at full size; returns it, its name in file names, and facts for its record."""
+        raise NotImplementedError
 
-    def drawn(self, wanted: WantedBrain) -> Generator[Progress, None, Picture]:
-        """A quick look, then the full size, of one step of one sample."""
-        yield Progress("Preparing the label map")
-        label_map, affine, _ = self.ready(wanted.source, wanted.seed)
+    def drawn(self, wanted: Wanted) -> Generator[Progress, None, Picture]:
+        """Draw a quick look, then the full size."""
+        yield Progress(self.preparing)
+        self.prepare(wanted)
         yield Progress("Drawing")
-        record = _record(wanted, label_map)
-        coarse = label_map.spacing * QUICK
-        if coarse <= 2.5:  # a coarse map is quick as it is
-            quick = _panel_picture(wanted, record, label_map, affine, coarse)
+        quick = self.picture(wanted, quick=True)
+        if quick is not None:
             if not wanted.full:
                 return quick
             yield Progress("Full size", figures={PICTURE: quick})
-        return _panel_picture(wanted, record, label_map, affine, None)
+        full = self.picture(wanted, quick=False)
+        assert full is not None
+        return full
 
-    def sampled(self, wanted: WantedBrain, seeds: Sequence[int]) -> Generator[Progress, None, list[Thumbnail]]:
-        """An axial slice of each."""
-        from napari_synthseg.generator.sample import replay
+    def sampled(self, wanted: Wanted, seeds: Sequence[int]) -> Generator[Progress, None, list[Thumbnail]]:
+        """Draw a thumbnail for each seed; each is also the figure `thumbnail` of a report."""
+        made: list[Thumbnail] = []
+        yield Progress("Samples", 0, len(seeds))
+        for seed in seeds:
+            made.append(self.thumbnail(replace(wanted, options=replace(wanted.options, seed=seed), record=None)))
+            yield Progress("Samples", len(made), len(seeds), {"thumbnail": made[-1]})
+        return made
 
-        def make(seed: int) -> Thumbnail:
-            label_map, affine, _ = self.ready(wanted.source, seed)
-            record = _record(replace(wanted, seed=seed, record=None), label_map)
-            spacing = max(label_map.spacing * max(label_map.shape) / THUMBNAIL_VOXELS, label_map.spacing)
-            return Thumbnail(
-                seed, _axial(replay(record, label_map, affine, spacing=spacing).image.data), record.summary()
-            )
-
-        return (yield from _thumbnails(seeds, make))
-
-    def saved(self, wanted: WantedBrain, folder: Path) -> Generator[Progress, None, Path]:
-        """The sample's files, at full size: those of the command line, but none that is there is replaced."""
-        from napari_synthseg.generator.presets import differences
-        from napari_synthseg.generator.presets import preset as priors_of
-        from napari_synthseg.generator.sample import replay
-        from napari_synthseg.generator.saving import free_stem, save_sample
-
+    def saved(self, wanted: Wanted, folder: Path) -> Generator[Progress, None, Path]:
+        """Write the same files as the command line, at full size, under a name that is free."""
         yield Progress("Drawing", 0, 2)
-        label_map, affine, name = self.ready(wanted.source, wanted.seed)
-        made = replay(_record(wanted, label_map), label_map, affine)
+        made, name, facts = self.sample(wanted)
         yield Progress("Writing", 1, 2)
-        settings = differences(wanted.priors, priors_of(wanted.preset))
-        facts = {"label_map": name, "preset": wanted.preset, "prior": settings, "seed": wanted.seed}
-        return save_sample(folder, free_stem(folder, f"{safe(name)}_{wanted.seed:04d}"), made, facts)
+        stem = free_stem(folder, f"{safe(name)}_{wanted.options.seed:04d}", self.ends)
+        return self.write(wanted, folder, stem, made, {**facts, **chosen(wanted.options)})
+
+    def write(self, wanted: Wanted, folder: Path, stem: str, made: Any, facts: dict[str, Any]) -> Path:
+        """Write the files of a sample; returns the image's path."""
+        return save_sample(folder, stem, made, facts)
+
+    def _kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what was made for the same key last, or make it."""
+        latest = self._latest  # a job that was stopped may still be at work beside the next one
+        if latest is None or latest[0] != key:
+            latest = self._latest = (key, make())
+        return latest[1]
 
 
 def safe(name: str) -> str:
-    """A layer's name as part of a file's name."""
+    """Make a layer's name fit for a file name."""
     return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name).strip("_.") or "sample"
 
 
-def _map_voxels(source: Source, path: Path | None) -> Any:
+def chosen(options: Any) -> dict[str, Any]:
+    """Return preset, priors and seed of options, as a record file has them."""
+    found = {name: getattr(options, name) for name in ("preset", "prior", "seed") if hasattr(options, name)}
+    return {**found, "prior": list(found["prior"])}
+
+
+def _head(record: Record, seed: int, image: Shown | None, labels: Volume | None, grid: Volume, quick: bool) -> Picture:
+    """Return the picture of a head on a grid."""
+    shown = None if labels is None else shown_labels(labels)
+    spacing = tuple(float(s) for s in grid.spacing)
+    return Picture(image, shown, {"seed": seed, **record.to_dict()}, record.summary(), spacing, quick)
+
+
+class BrainMaker(Maker):
+    """Samples of SynthSeg's generative model from a label map."""
+
+    recorded_step = "contrast"
+    preparing = "Preparing the label map"
+
+    def prepare(self, wanted: Wanted) -> tuple[LabelMap, np.ndarray, str]:
+        """Return the label map that the seed takes, its affine, and its name."""
+        from napari_synthseg.generator.sample import label_map_files, picked, prepared
+        from napari_synthseg.io.formats import stem
+
+        source = wanted.sources[0]
+        assert source is not None
+        if source.scan is not None or source.path is None:
+            path, name = None, source.name
+        else:
+            path = picked(label_map_files(source.path), wanted.options.seed)
+            name = stem(path)
+        ready = self._kept((source.key, path), lambda: prepared(path or _map_voxels(source)))
+        return *ready, name
+
+    def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
+        """Draw one step of one sample."""
+        from napari_synthseg.generator.figure import panel
+
+        label_map, affine, _ = self.prepare(wanted)
+        coarse = label_map.spacing * QUICK
+        if quick and coarse > 2.5:  # a coarse map is quick as it is
+            return None
+        record = self._record(wanted, label_map)
+        made = panel(wanted.letter, record, label_map, affine, spacing=coarse if quick else None)
+        labels = made.volume if made.is_labels else made.labels
+        limits = (0.0, 255.0) if made.letter == "c" else (0.0, 1.0)  # fixed: a change of contrast is seen
+        image = None if made.is_labels else shown_image(made.volume, limits)
+        return _head(record, wanted.options.seed, image, labels, made.volume, quick)
+
+    def thumbnail(self, wanted: Wanted) -> Thumbnail:
+        """Draw an axial slice."""
+        from napari_synthseg.generator.sample import replay
+
+        label_map, affine, _ = self.prepare(wanted)
+        record = self._record(wanted, label_map)
+        spacing = label_map.spacing * max(max(label_map.shape) / THUMBNAIL_VOXELS, 1)
+        image = replay(record, label_map, affine, spacing=spacing).image
+        return Thumbnail(wanted.options.seed, axial_slice(image.data), record.summary())
+
+    def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
+        """Draw a scan and its labels."""
+        from napari_synthseg.generator.sample import replay
+
+        label_map, affine, name = self.prepare(wanted)
+        return replay(self._record(wanted, label_map), label_map, affine), name, {"label_map": name}
+
+    def _record(self, wanted: Wanted, label_map: LabelMap) -> Record:
+        if wanted.record is None:
+            return wanted.priors.sample(label_map, wanted.options.seed)
+        found = read_record(wanted.record, self.recorded_step)
+        if len(found["contrast"]["means"]) != len(label_map.classes):
+            raise InputError(f"{wanted.record.name} was made from another label map: choose that one.")
+        return found
+
+
+def _map_voxels(source: Source) -> Volume:
     if source.scan is not None:
         return source.scan.read()
-    if path is not None:
-        return path
     from napari_synthseg.widgets.layers.reader import bundled_label_map
 
     return bundled_label_map()
 
 
-def _record(wanted: WantedBrain, label_map: LabelMap) -> Record:
-    from napari_synthseg.generator.saving import read_record
-
-    if wanted.record is not None:
-        found = read_record(wanted.record, "contrast")
-        if len(found["contrast"]["means"]) != len(label_map.classes):
-            raise InputError(f"{wanted.record.name} was made from another label map: choose that one.")
-        return found
-    return wanted.priors.sample(label_map, wanted.seed)
+Pair = tuple["Volume", "Volume | None"]
 
 
-def _panel_picture(
-    wanted: WantedBrain, record: Record, label_map: LabelMap, affine: np.ndarray, spacing: float | None
-) -> Picture:
-    from napari_synthseg.generator.figure import panel
-
-    made = panel(wanted.letter, record, label_map, affine, spacing=spacing)
-    labels = made.volume if made.is_labels else made.labels
-    return Picture(
-        image=None if made.is_labels else shown_image(made.volume, _limits(made)),
-        labels=None if labels is None else shown_labels(labels),
-        record={"seed": wanted.seed, **record.to_dict()},
-        summary=record.summary(),
-        spacing=tuple(float(s) for s in made.volume.spacing),  # type: ignore[arg-type]
-        quick=spacing is not None,
-    )
-
-
-def _limits(made: Panel) -> tuple[float, float]:
-    """Steady ones, so that a change of contrast is seen: the mixture is in 0-255, what follows it in 0-1."""
-    return (0.0, 255.0) if made.letter == "c" else (0.0, 1.0)
-
-
-def _axial(data: np.ndarray) -> np.ndarray:
-    """The middle axial slice of a canonical (R, A, S) image in 0-1, front up, left on the left."""
-    plane = data[:, ::-1, int(data.shape[2] * 0.55)].T
-    return np.ascontiguousarray(np.clip(plane * 255, 0, 255).astype(np.uint8))
-
-
-@dataclass(frozen=True)
-class WantedDegradation:
-    """What to degrade, and how."""
-
-    source: Source
-    labels: Source | None
-    priors: GenerativeModel
-    seed: int
-    full: bool = True
-    record: Path | None = None
-    """The file of the record that says how, in place of priors and seed."""
-
-
-class DegradedMaker:
+class DegradedMaker(Maker):
     """A real scan, degraded by SynthSeg+'s model."""
 
-    def __init__(self) -> None:
-        self._read: dict[Hashable, tuple[Volume, Volume | None]] = {}
+    recorded_step = "acquisition"
+    preparing = "Reading the scan"
 
-    def scan(self, wanted: WantedDegradation) -> tuple[Volume, Volume | None]:
-        """The scan and its labels at full size."""
-        return self._kept(("full", *self._key(wanted)), lambda: _scan_voxels(wanted))
+    def prepare(self, wanted: Wanted) -> tuple[Pair, Pair | None]:
+        """Return the scan and its labels, and both at the quick look's voxel size if the scan is finer."""
+        key = tuple(source and source.key for source in wanted.sources)
+        return self._kept(key, lambda: _scan_voxels(wanted.sources))
 
-    def quick(self, wanted: WantedDegradation) -> tuple[Volume, Volume | None] | None:
-        """The same at the quick look's voxel size; None for a scan that is not finer."""
-        scan, labels = self.scan(wanted)
-        if (scan.spacing >= QUICK_MM * 0.9).all():
+    def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
+        """Degrade the scan."""
+        pair = self.prepare(wanted)[int(quick)]
+        if pair is None:
             return None
-        return self._kept(("quick", *self._key(wanted)), lambda: _coarse(scan, labels))
+        made = self._degraded(wanted, pair)
+        return _head(made.record, wanted.options.seed, shown_image(made.image), made.labels, made.image, quick)
 
-    @staticmethod
-    def _key(wanted: WantedDegradation) -> tuple[Hashable, Hashable]:
-        return wanted.source.key, wanted.labels.key if wanted.labels else None
+    def thumbnail(self, wanted: Wanted) -> Thumbnail:
+        """Degrade the scan at the quick look's voxel size; returns an axial slice."""
+        from napari_synthseg.volume import to_canonical
 
-    def _kept(self, key: Hashable, make):
-        found = self._read.get(key)  # a job that was stopped may still be at work beside the next one
-        if found is None:
-            found = make()
-            self._read = {k: v for k, v in self._read.items() if k[1:] == key[1:]} | {key: found}  # type: ignore[index]
-        return found
+        full, quick = self.prepare(wanted)
+        made = self._degraded(wanted, (quick or full)[:1] + (None,))
+        return Thumbnail(wanted.options.seed, axial_slice(to_canonical(made.image).data), made.record.summary())
 
-    def drawn(self, wanted: WantedDegradation) -> Generator[Progress, None, Picture]:
-        """A quick look, then the full size."""
-        yield Progress("Reading the scan")
-        quick = self.quick(wanted)
-        yield Progress("Degrading")
-        if quick is not None:
-            picture = _degraded_picture(_degraded(wanted, quick), wanted.seed, quick=True)
-            if not wanted.full:
-                return picture
-            yield Progress("Full size", figures={PICTURE: picture})
-        return _degraded_picture(_degraded(wanted, self.scan(wanted)), wanted.seed, quick=False)
+    def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
+        """Degrade the scan at full size."""
+        source = wanted.sources[0]
+        assert source is not None
+        return self._degraded(wanted, self.prepare(wanted)[0]), source.name, {"scan": source.name}
 
-    def saved(self, wanted: WantedDegradation, folder: Path) -> Generator[Progress, None, Path]:
-        """The degraded scan's files, at full size; none that is there is replaced."""
-        from napari_synthseg.generator.presets import degradation, differences
-        from napari_synthseg.generator.saving import free_stem, save_sample
+    def _degraded(self, wanted: Wanted, pair: Pair) -> Degraded:
+        from napari_synthseg.generator.degradation import degrade
 
-        yield Progress("Degrading", 0, 2)
-        made = _degraded(wanted, self.scan(wanted))
-        yield Progress("Writing", 1, 2)
-        settings = differences(wanted.priors, degradation())
-        facts = {"scan": wanted.source.name, "prior": settings, "seed": wanted.seed}
-        return save_sample(folder, free_stem(folder, f"{safe(wanted.source.name)}_{wanted.seed:04d}"), made, facts)
+        if wanted.record is not None:
+            record = read_record(wanted.record, self.recorded_step)
+        else:
+            record = wanted.priors.sample(seed=wanted.options.seed)
+        return degrade(pair[0], record, pair[1])
 
 
-def _degraded(wanted: WantedDegradation, pair: tuple[Volume, Volume | None]) -> Degraded:
-    from napari_synthseg.generator.degradation import degrade
-    from napari_synthseg.generator.saving import read_record
+def _scan_voxels(sources: Sequence[Source | None]) -> tuple[Pair, Pair | None]:
+    from napari_synthseg.volume import resample_image, resample_labels_to, same_grid
 
-    if wanted.record is not None:
-        record = read_record(wanted.record, "acquisition")
-    else:
-        record = wanted.priors.sample(seed=wanted.seed)
-    return degrade(pair[0], record, pair[1])
-
-
-def _degraded_picture(made: Degraded, seed: int, *, quick: bool) -> Picture:
-    return Picture(
-        image=shown_image(made.image),
-        labels=None if made.labels is None else shown_labels(made.labels),
-        record={"seed": seed, **made.record.to_dict()},
-        summary=made.record.summary(),
-        spacing=tuple(float(s) for s in made.image.spacing),  # type: ignore[arg-type]
-        quick=quick,
-    )
-
-
-def _scan_voxels(wanted: WantedDegradation) -> tuple[Volume, Volume | None]:
-    from napari_synthseg.volume import resample_labels_to, same_grid
-
-    assert wanted.source.scan is not None  # the tab offers layers only
-    scan = wanted.source.scan.read()
-    labels = wanted.labels.scan.read() if wanted.labels is not None and wanted.labels.scan is not None else None
+    scan, labels = (None if source is None or source.scan is None else source.scan.read() for source in sources)
+    assert scan is not None  # the tab offers layers only
     if labels is not None and not same_grid(scan, labels, tolerance=0.01):
         labels = resample_labels_to(labels, scan.shape, scan.affine)
-    return scan, labels
-
-
-def _coarse(scan: Volume, labels: Volume | None) -> tuple[Volume, Volume | None]:
-    from napari_synthseg.volume import resample_image, resample_labels_to
-
+    if (scan.spacing >= QUICK_MM * 0.9).all():
+        return (scan, labels), None
     coarse = resample_image(scan, [float(max(s, QUICK_MM)) for s in scan.spacing])
     coarse = coarse.with_data(np.asarray(coarse.data, np.float32))
-    return coarse, None if labels is None else resample_labels_to(labels, coarse.shape, coarse.affine)
+    return (scan, labels), (coarse, labels and resample_labels_to(labels, coarse.shape, coarse.affine))
 
 
-@dataclass(frozen=True)
-class WantedScene:
-    """What to draw: the first scene that the options stand for, and which of its random targets, from 0."""
-
-    options: SynthesizeShapesOptions
-    turn: int = 0
-
-
-class SceneMaker:
+class SceneMaker(Maker):
     """Scenes of SynthFM's generative model."""
 
-    def __init__(self) -> None:
-        self._kept: tuple[SynthesizeShapesOptions, Scene] | None = None
+    recorded_step = "scene"
+    ends = ("image.png", "objects.png", "record.json")
 
-    def scene(self, options: SynthesizeShapesOptions) -> Scene:
-        """The first scene that the options stand for."""
-        key, kept = replace(options, bits=8), self._kept
-        if kept is None or kept[0] != key:
-            kept = (key, _scene(options))
-            self._kept = kept
-        return kept[1]
+    def prepare(self, wanted: Wanted) -> Scene:
+        """Return the scene."""
+        return self._kept(replace(wanted.options, bits=8), lambda: _scene(wanted.options))
 
-    def drawn(self, wanted: WantedScene) -> Generator[Progress, None, Picture]:
-        """A scene with its objects, one of which is the target."""
+    def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
+        """Draw a scene with its objects, one of which is the target."""
         from napari_synthseg.generator.shapes.files import scene_arrays
 
-        options = wanted.options
-        yield Progress("Drawing")
-        made = self.scene(options)
+        if quick:
+            return None
+        made = self.prepare(wanted)
         image, objects = scene_arrays(made, 16)
         return Picture(
-            image=Shown(image.astype(np.float32) / 65535, {**FLAT, "metadata": {}}),
-            labels=Shown(objects, {**FLAT, "metadata": {}}, table=objects_table(made, objects)),
-            record={
-                "preset": options.preset,
-                "prior": list(options.prior),
-                "seed": options.seed,
-                **made.record.to_dict(),
-            },
-            summary=made.record.summary(),
-            spacing=FLAT["scale"],  # type: ignore[arg-type]
-            quick=False,
-            prompts=scene_prompts(made, options.seed, wanted.turn),
+            Shown(image.astype(np.float32) / 65535, FLAT),
+            Shown(objects, FLAT, table=objects_table(made, objects)),
+            {**chosen(wanted.options), **made.record.to_dict()},
+            made.record.summary(),
+            (1.0, 1.0),
+            quick,
+            scene_prompts(made, wanted.options.seed, wanted.turn),
         )
 
-    def sampled(self, wanted: WantedScene, seeds: Sequence[int]) -> Generator[Progress, None, list[Thumbnail]]:
-        """A small image of each."""
+    def thumbnail(self, wanted: Wanted) -> Thumbnail:
+        """Draw a small image."""
         from napari_synthseg.generator.shapes.files import scene_arrays
         from napari_synthseg.generator.shapes.scenes import scene
 
-        priors = wanted.options.priors()
-
-        def make(seed: int) -> Thumbnail:
-            small = scene(priors, seed, wanted.options.device, THUMBNAIL_SIDE)
-            return Thumbnail(seed, scene_arrays(small)[0], small.record.summary())
-
-        return (yield from _thumbnails(seeds, make))
-
-    def saved(self, wanted: WantedScene, folder: Path) -> Generator[Progress, None, Path]:
-        """The scene's files: those of the command line; none that is there is replaced."""
-        from napari_synthseg.generator.saving import free_stem
-        from napari_synthseg.generator.shapes.files import SCENE_ENDS, save_scene
-
         options = wanted.options
-        yield Progress("Drawing", 0, 2)
-        made = self.scene(options)
-        yield Progress("Writing", 1, 2)
-        facts = {"preset": options.preset, "prior": list(options.prior), "seed": options.seed}
-        stem = free_stem(folder, f"{options.preset}_{options.seed:04d}", SCENE_ENDS)
-        return save_scene(folder, stem, made, facts, options.bits)
+        small = scene(wanted.priors, options.seed, options.device, THUMBNAIL_SIDE)
+        return Thumbnail(options.seed, scene_arrays(small)[0], small.record.summary())
+
+    def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
+        """Draw the scene."""
+        return self.prepare(wanted), wanted.options.preset, {}
+
+    def write(self, wanted: Wanted, folder: Path, stem: str, made: Scene, facts: dict[str, Any]) -> Path:
+        """Write image, objects and record."""
+        from napari_synthseg.generator.shapes.files import save_scene
+
+        return save_scene(folder, stem, made, facts, wanted.options.bits)
 
 
 def _scene(options: SynthesizeShapesOptions) -> Scene:
-    from napari_synthseg.generator.saving import read_record
     from napari_synthseg.generator.shapes.scenes import apply_scene, scene
 
     if options.record:

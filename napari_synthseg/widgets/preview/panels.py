@@ -1,16 +1,16 @@
-"""Parts of the preview's pages: the steps of Figure 3, and a sheet of samples with the table of their records."""
+"""Parts of a preview tab: redraws that follow changes, the steps of Figure 3, and samples with their records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
-    QHBoxLayout,
     QLabel,
     QListView,
     QListWidget,
@@ -18,63 +18,92 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_synthseg.generator.figure import PANELS, PanelInfo
-from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.widgets._shared.controls import keep_from_wheel
-from napari_synthseg.widgets._shared.form import OptionsForm
+from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets._shared.controls import button, column, keep_from_wheel, row
+from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import LINE, Column, Table
-from napari_synthseg.widgets.preview.pictures import Thumbnail
+from napari_synthseg.widgets.preview.pictures import PICTURE, Thumbnail
 
-RANDOM = "random"
-"""How None is shown of a prior."""
+WAIT_MS = 150
+"""How long a change waits for the next one."""
 
 
-class PriorsForm(OptionsForm):
-    """All priors in the groups of the paper, with sliders; changes are those from a preset.
+class Redrawer(QObject):
+    """Runs the latest request in a thread, in place of the one before; `pictured` brings quick look and full size.
 
-    Args:
-        base: the preset; hidden priors are kept.
+    A request is a function that returns a job: a generator of `Progress`, with a `picture` among its figures if there
+    is one to show, that returns the last picture.
     """
 
-    def __init__(self, base: GenerativeModel) -> None:
-        self.base = base
-        own = base.values
-        fields = [
-            replace(field, info=replace(field.info, group=group.title))
-            for group in base.groups()
-            for field in group.fields
-        ]
-        super().__init__(
-            type(base), usual=(), fields=fields, defaults=own, nothing=dict.fromkeys(own, RANDOM), sliders=True
+    pictured = Signal(object)
+    staged = Signal(str)
+    finished = Signal()
+    failed = Signal(object)
+    busy = Signal(bool)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._waiting: Callable[[], Generator[Progress, None, Any]] | None = None
+        self._job = Job(self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._start)
+        self._job.progressed.connect(self._on_progressed)
+        self._job.returned.connect(
+            lambda picture: self._on_ended(partial(self.pictured.emit, picture), self.finished.emit)
         )
+        self._job.failed.connect(lambda error: self._on_ended(partial(self.failed.emit, error)))
+        self._job.stopped.connect(lambda: self._on_ended())
 
-    def priors(self) -> GenerativeModel:
-        """Return what the form shows.
+    @property
+    def running(self) -> bool:
+        """Whether something is being drawn or waits for it."""
+        return self._waiting is not None or self._job.running
 
-        Raises:
-            InputError: the values do not go together.
-        """
-        return self.base.with_values(**self.differences())
+    def request(self, function: Callable[..., Generator], *args: Any, wait_ms: int = WAIT_MS) -> None:
+        """Draw this soon, in place of the current drawing."""
+        self._waiting = partial(function, *args)
+        self._job.stop()
+        self._timer.start(wait_ms)
+        self.busy.emit(True)
 
-    def set_base(self, base: GenerativeModel) -> None:
-        """Show another preset; `changed` is emitted once."""
-        self.set_priors(base, base)
+    def stop(self) -> None:
+        """Draw nothing more."""
+        self._waiting = None
+        self._timer.stop()
+        self._job.stop()
+        if not self._job.running:
+            self.busy.emit(False)
 
-    def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
-        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
-        shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
-        self.base = priors.with_values(**shown)  # what has no row is the priors' own
-        for name, row in self.rows.items():
-            row.quietly(row.set_base, shown[name])
-        self.set_values(values)
+    def _start(self) -> None:
+        if self._waiting is None or self._job.running or self._timer.isActive():
+            return  # `_on_ended` comes back here
+        waiting, self._waiting = self._waiting, None
+        self._job.start("", waiting)
+
+    def _on_progressed(self, report: Progress) -> None:
+        if self._waiting is not None:
+            return
+        self.staged.emit(report.stage)
+        if PICTURE in report.figures:
+            self.pictured.emit(report.figures[PICTURE])
+
+    def _on_ended(self, *tell: Callable[[], None]) -> None:
+        """Start what waits, or tell how the drawing ended."""
+        if self._waiting is not None:
+            self._start()
+            return
+        self.busy.emit(False)
+        for emit in tell:
+            emit()
 
 
 class Stepper(QWidget):
-    """Chooses a step by its letter; the arrow keys go from one to the next."""
+    """Chooses a step of Figure 3 by its letter, also with the arrow keys."""
 
     changed = Signal(str)
 
@@ -85,31 +114,20 @@ class Stepper(QWidget):
         self._group = QButtonGroup(self)
         self.caption = QLabel()
         self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        line = QHBoxLayout()
-        line.setSpacing(3)
         for number, step in enumerate(steps):
-            button = QPushButton(step.letter)
-            button.setCheckable(True)
-            button.setToolTip(f"{step.title}\n{step.tip}")
-            button.setAccessibleName(step.title)
-            button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            button.setMinimumWidth(24)
-            button.installEventFilter(self)
-            self._group.addButton(button, number)
-            self.buttons[step.letter] = button
-            line.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(line)
-        layout.addWidget(self.caption)
+            self.buttons[step.letter] = made = button(step.letter, f"{step.title}\n{step.tip}", name=step.title)
+            made.setCheckable(True)
+            made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            made.setMinimumWidth(24)
+            made.installEventFilter(self)
+            self._group.addButton(made, number)
+        column(row(*self.buttons.values(), spacing=3), self.caption, parent=self, spacing=2)
         self.set_letter(steps[-1].letter)
         self._group.buttonToggled.connect(self._on_toggled)
 
     def letter(self) -> str:
-        """The chosen step."""
-        return next(letter for letter, button in self.buttons.items() if button.isChecked())
+        """Return the chosen step."""
+        return next(letter for letter, one in self.buttons.items() if one.isChecked())
 
     def set_letter(self, letter: str) -> None:
         """Choose a step."""
@@ -129,10 +147,10 @@ class Stepper(QWidget):
         self.buttons[letter].setFocus()
         return True
 
-    def _on_toggled(self, button: QPushButton, checked: bool) -> None:
+    def _on_toggled(self, toggled: QPushButton, checked: bool) -> None:
         if checked:
-            self._show(button.text())
-            self.changed.emit(button.text())
+            self._show(toggled.text())
+            self.changed.emit(toggled.text())
 
     def _show(self, letter: str) -> None:
         self.caption.setText(f"Step {letter}: {self._steps[letter].title}")
@@ -145,15 +163,15 @@ SIDE = 72  # of a thumbnail, pixels
 
 
 class SamplesPanel(QWidget):
-    """Shows thumbnails as they come; who owns it draws them.
+    """Thumbnails of samples, and a table of their records; the page draws them.
 
     Args:
-        tips: what each column of the records means.
-        sheet_tip: what a thumbnail shows.
+        tips: tooltip of each column of the records.
+        sheet_tip: tooltip of the thumbnails.
     """
 
-    wanted = Signal(int)  # draw that many
-    chosen = Signal(int)  # this seed becomes the current one
+    wanted = Signal(int)  # number of samples to draw
+    chosen = Signal(int)  # seed of the sample that becomes the current one
 
     def __init__(self, tips: Mapping[str, str], sheet_tip: str) -> None:
         super().__init__()
@@ -163,40 +181,31 @@ class SamplesPanel(QWidget):
         self.count = QSpinBox()
         self.count.setRange(1, LARGEST_COUNT)
         self.count.setValue(DEFAULT_COUNT)
-        self.count.setToolTip("How many samples to draw; their seeds follow on the current one.")
+        self.count.setToolTip("Number of samples to draw. Their seeds start at the current one.")
         self.count.setAccessibleName("Number of samples")
         keep_from_wheel(self.count)
-        self.draw = QPushButton("Draw sa&mples")
-        self.draw.setToolTip("Draw this many samples with the priors as they are; click one to see it in the viewer.")
-        self.draw.clicked.connect(lambda: self.wanted.emit(self.count.value()))
+        tip = "Draw this many samples with the priors as they are; click one to see it in the viewer."
+        self.draw = button("Draw sa&mples", tip, lambda: self.wanted.emit(self.count.value()))
         self.sheet = _Sheet()
         self.sheet.setToolTip(sheet_tip)
         self.table = Table("Records of the samples")
-        self.table.setToolTip("What was drawn for each sample; Ctrl+C copies the current row.")
+        self.table.setToolTip("The record of each sample; Ctrl+C copies the current row.")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        line = QHBoxLayout()
-        line.addWidget(QLabel("Number"))
-        line.addWidget(self.count)
-        line.addWidget(self.draw, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(line)
-        layout.addWidget(self.sheet)
-        layout.addWidget(self.table)
-        self.sheet.currentRowChanged.connect(lambda row: self._choose(self.seeds[row]))
+        line = row(QLabel("Number"), self.count, (self.draw, 1))
+        column(line, self.sheet, self.table, parent=self, spacing=4)
+        self.sheet.currentRowChanged.connect(lambda place: self._choose(self.seeds[place]))
         self.table.picked.connect(lambda sample, _: self._choose(sample.seed))
         self.clear()
 
     def begin(self, seeds: Sequence[int]) -> None:
-        """Make room for samples of these seeds; those that are there stay until their successors come."""
+        """Make room for samples of these seeds; present ones stay until they are replaced."""
         if list(seeds) == self.seeds:
             return
         self.clear()
         self.seeds = list(seeds)
 
     def clear(self) -> None:
-        """Show none."""
+        """Remove all samples."""
         self.seeds, self._samples = [], {}
         self.sheet.blockSignals(True)
         self.sheet.clear()
@@ -206,18 +215,17 @@ class SamplesPanel(QWidget):
             view.hide()
 
     def add(self, sample: Thumbnail) -> None:
-        """Show a sample, in the place of an older one of its seed."""
+        """Show a sample, in place of an older one with its seed."""
         if sample.seed not in self.seeds:
             return
         self._samples[sample.seed] = sample
-        self.sheet.blockSignals(True)
-        self._add_to_sheet(self.seeds.index(sample.seed), sample)
-        self.sheet.blockSignals(False)
         current = self.sheet.currentRow()
-        self.table.show_rows(
-            [self._samples[seed] for seed in self.seeds if seed in self._samples], self._columns(sample)
-        )
-        self._fit_table()
+        self.sheet.add(self.seeds.index(sample.seed), sample)
+        rows = [self._samples[seed] for seed in self.seeds if seed in self._samples]
+        self.table.show_rows(rows, self._columns(sample))
+        bar = self.table.horizontalScrollBar().sizeHint().height()
+        header = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(header + LINE * len(rows) + bar + 4)  # only the form around it scrolls
         for view in (self.sheet, self.table):
             view.show()
         self.sheet.fit()
@@ -225,7 +233,7 @@ class SamplesPanel(QWidget):
             self.mark(self.seeds[current])
 
     def mark(self, seed: int) -> None:
-        """Show which sample is the current one, if it is among them."""
+        """Mark the current sample, if it is among them."""
         self.sheet.blockSignals(True)
         self.sheet.setCurrentRow(self.seeds.index(seed) if seed in self.seeds else -1)
         self.sheet.blockSignals(False)
@@ -236,54 +244,44 @@ class SamplesPanel(QWidget):
         self.chosen.emit(seed)
 
     def _columns(self, sample: Thumbnail) -> list[Column]:
+        def column(name: str, number: bool) -> Column:
+            def value(one: Thumbnail) -> str | float:
+                return one.seed if name == "seed" else one.summary.get(name, "")
+
+            def text(one: Thumbnail) -> str:
+                return f"{value(one):g}" if isinstance(value(one), float) else str(value(one))
+
+            tip = self._tips.get(name, "The seed of the sample.")
+            return Column(name[:1].upper() + name[1:], tip, text, value, number=number)
+
         values = {"seed": sample.seed, **sample.summary}
-        return [
-            Column(
-                name[:1].upper() + name[1:],
-                self._tips.get(name, "The seed of the sample."),
-                lambda one, name=name: _text(_value(one, name)),
-                lambda one, name=name: _value(one, name),
-                number=not isinstance(value, str),
-            )
-            for name, value in values.items()
-        ]
-
-    def _add_to_sheet(self, row: int, sample: Thumbnail) -> None:
-        while self.sheet.count() <= row:
-            self.sheet.addItem(QListWidgetItem(""))
-        item = self.sheet.item(row)
-        item.setText(str(sample.seed))
-        item.setIcon(QIcon(_pixmap(sample)))
-        item.setToolTip("\n".join(f"{name}: {value}" for name, value in sample.summary.items()))
-
-    def _fit_table(self) -> None:
-        """As high as its rows, so that only the form around it scrolls."""
-        bar = self.table.horizontalScrollBar().sizeHint().height()
-        rows = LINE * len(self.table.rows)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + bar + 4)
-
-
-def _value(sample: Thumbnail, name: str) -> str | float:
-    return sample.seed if name == "seed" else sample.summary.get(name, "")
-
-
-def _text(value: str | float) -> str:
-    return str(value) if isinstance(value, (str, int)) else f"{value:g}"
+        return [column(name, not isinstance(value, str)) for name, value in values.items()]
 
 
 class _Sheet(QListWidget):
-    """Thumbnails in lines, as many in each as there is room for; as high as they need."""
+    """Thumbnails in rows that fill its width; as high as they need."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setIconSize(QSize(SIDE, SIDE))
-        self.setGridSize(QSize(SIDE + 8, SIDE + 24))
+        self.setGridSize(QSize(SIDE + 8, SIDE + 28))
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setMovement(QListView.Movement.Static)
         self.setUniformItemSizes(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def add(self, row: int, sample: Thumbnail) -> None:
+        """Show a thumbnail; emits nothing."""
+        self.blockSignals(True)
+        while self.count() <= row:
+            self.addItem(QListWidgetItem(""))
+        item = self.item(row)
+        item.setText(str(sample.seed))
+        item.setIcon(QIcon(_pixmap(sample)))
+        item.setToolTip("\n".join(f"{name}: {value}" for name, value in sample.summary.items()))
+        self.blockSignals(False)
 
     def fit(self) -> None:
         """Take the height that the thumbnails need at the present width."""
@@ -292,7 +290,7 @@ class _Sheet(QListWidget):
         self.setFixedHeight(lines * self.gridSize().height() + 6)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width is another number of lines."""
+        """Fit the height to another width."""
         super().resizeEvent(event)
         self.fit()
 
@@ -302,7 +300,7 @@ def _pixmap(sample: Thumbnail) -> QPixmap:
     image = QImage(sample.picture.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8)
     keep = Qt.AspectRatioMode.KeepAspectRatio
     small = QPixmap.fromImage(image).scaled(SIDE, SIDE, keep, Qt.TransformationMode.SmoothTransformation)
-    square = QPixmap(SIDE, SIDE)  # the sheet takes all for as large as the first
+    square = QPixmap(SIDE, SIDE)  # the list gives all items the size of the first
     square.fill(Qt.GlobalColor.transparent)
     painter = QPainter(square)
     painter.drawPixmap((SIDE - small.width()) // 2, (SIDE - small.height()) // 2, small)

@@ -1,4 +1,4 @@
-"""What a preview's worker gets and gives: a source, and arrays with their place, ready for layers. No Qt, no torch."""
+"""The preview's data between threads: sources to start from, and pictures ready for layers. No Qt, no torch."""
 
 from __future__ import annotations
 
@@ -17,94 +17,85 @@ if TYPE_CHECKING:
     from napari_synthseg.generator.shapes.scenes import Scene
     from napari_synthseg.volume import Volume
 
-
 PICTURE = "picture"
-"""The figure of a progress report that is to be shown at once."""
+"""Key in the figures of a progress report: a picture to show at once."""
+FLAT = {"scale": (1.0, 1.0), "translate": (0.0, 0.0), "axis_labels": ("row", "column"), "metadata": {}}
+"""Layer geometry of a 2D picture."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to start from, as a worker needs it.
-
-    Attributes:
-        key: the same for the same voxels.
-        name: for file names and messages.
-        path: a file or folder; None for a layer that came from none, or the head made of formulas.
-        scan: of a layer.
-    """
+    """A label map or scan to start from, as a worker needs it."""
 
     key: Hashable
+    """Equal for equal voxels."""
     name: str
+    """For file names and messages."""
     path: Path | None = None
+    """A file or folder; None for a layer without a file, or the analytic phantom."""
     scan: LayerScan | None = None
+    """Of a layer."""
+
+    @property
+    def place(self) -> Path:
+        """The path for a command line; a layer without a file has to be saved under its own name first."""
+        return self.path or Path(f"{self.name}.nii.gz")
 
 
 def bundled() -> Source:
-    """The label map in the resources."""
+    """Return the label map in the resources."""
     path = resources() / "samples" / "mni152_labels.nii.gz"
     return Source("bundled", "mni152_labels", path if path.is_file() else None)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One layer's content.
-
-    Attributes:
-        data: (S, A, R), or (rows, columns) of a flat picture.
-        geometry: keyword arguments of a layer: scale, translate, units, axis labels, metadata.
-        limits: contrast limits of an image.
-        volumes_mm3: of the values of labels.
-        table: columns of what a Labels layer says of its values, where they are no structures.
-    """
+    """The content of one layer."""
 
     data: np.ndarray
+    """(S, A, R), or (rows, columns) of a 2D picture."""
     geometry: dict[str, Any]
+    """Keyword arguments of a layer: scale, translate, units, axis labels, metadata."""
     limits: tuple[float, float] = (0.0, 1.0)
+    """Contrast limits of an image."""
     volumes_mm3: dict[int, float] | None = None
+    """By label value."""
     table: dict[str, list[Any]] | None = None
+    """Features of a Labels layer whose values are no structures."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The object that is to be found, and the points that are given for it.
-
-    Attributes:
-        target: the object's label.
-        points: (N, 2) row and column, pixels.
-        inside: (N,) bool, whether each lies in the object or is what the object is not.
-    """
+    """A target object, and points that prompt for it."""
 
     target: int
+    """Its label."""
     points: np.ndarray
+    """(N, 2) row and column, pixels."""
     inside: np.ndarray
+    """(N,) bool: positive or negative point."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A preview: an image, labels, or both.
-
-    Attributes:
-        image: intensities.
-        labels: label values.
-        record: plain numbers it was made with, kept in the image layer's metadata.
-        summary: the record as columns of a table.
-        spacing: voxel size, mm; of a flat picture, pixels.
-        quick: whether it is only the quick look.
-        prompts: what a person might point at in it.
-    """
+    """A preview: an image, labels, or both."""
 
     image: Shown | None
     labels: Shown | None
     record: dict[str, Any]
+    """JSON content of the record, kept in the image layer's metadata."""
     summary: dict[str, str | float]
+    """The record as columns of a table."""
     spacing: tuple[float, ...]
+    """Voxel size, mm; pixels of a 2D picture."""
     quick: bool
+    """Whether this is the quick look."""
     prompts: Prompts | None = None
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One of several samples: its seed, a picture of it, and its record as columns of a table."""
+    """One of several samples: its seed, a small picture, and its record as columns of a table."""
 
     seed: int
     picture: np.ndarray
@@ -113,28 +104,30 @@ class Thumbnail:
 
 
 def shown_image(volume: Volume, limits: tuple[float, float] = (0.0, 1.0)) -> Shown:
-    """An image volume as a layer shows it."""
+    """Convert an image volume to the content of a layer."""
     array, geometry = volume_to_layer(volume)
     return Shown(np.ascontiguousarray(array), geometry, limits)
 
 
 def shown_labels(volume: Volume) -> Shown:
-    """A label volume as a layer shows it."""
+    """Convert a label volume to the content of a layer."""
     array, geometry = volume_to_layer(volume)
     array = labels_array(array)
-    return Shown(array, geometry, volumes_mm3=_counted(array, volume.voxel_mm3))
-
-
-def _counted(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
-    """Volume of each value; by far quicker than sorting all voxels, since the values of labels are small."""
     if array.dtype != np.uint16:
-        return counted_volumes(array, voxel_mm3)
-    counts = np.bincount(array.reshape(-1, order="A"))
-    return {int(value): float(counts[value]) * voxel_mm3 for value in np.flatnonzero(counts)}
+        return Shown(array, geometry, volumes_mm3=counted_volumes(array, volume.voxel_mm3))
+    counts = np.bincount(array.reshape(-1, order="A"))  # far faster than sorting all voxels
+    volumes = {int(value): float(counts[value]) * volume.voxel_mm3 for value in np.flatnonzero(counts)}
+    return Shown(array, geometry, volumes_mm3=volumes)
+
+
+def axial_slice(data: np.ndarray) -> np.ndarray:
+    """Return the middle axial slice of a canonical (R, A, S) image in 0-1: uint8, front up, left on the left."""
+    plane = data[:, ::-1, int(data.shape[2] * 0.55)].T
+    return np.ascontiguousarray(np.clip(plane * 255, 0, 255).astype(np.uint8))
 
 
 def objects_table(made: Scene, objects: np.ndarray) -> dict[str, list[Any]]:
-    """What the layer says of each object under the mouse."""
+    """Return the features of a scene's Labels layer, one row per object."""
     areas = np.bincount(objects.ravel(), minlength=made.count + 1)
     return {
         "index": [*range(made.count + 1)],
@@ -145,13 +138,13 @@ def objects_table(made: Scene, objects: np.ndarray) -> dict[str, list[Any]]:
 
 
 def scene_prompts(made: Scene, seed: int, turn: int) -> Prompts:
-    """A target and the points that a step of training might give for it."""
+    """Draw a target and points for it as in training; `turn` 0, 1, ... chooses among the random targets."""
     import torch
 
     from napari_synthseg.generator.shapes.scenes import pick_target
     from napari_synthseg.training.data.prompts import Window, draw_plan, draw_points
 
-    generator = torch.Generator().manual_seed((~seed + 7919 * turn) % 2**31)  # not that of the scene
+    generator = torch.Generator().manual_seed((~seed + 7919 * turn) % 2**31)  # not the scene's own
     number = pick_target(made, generator)
     plan = draw_plan(generator, boxes=False, masks=False)
     whole = Window(0, 0, made.objects.shape[0])
@@ -160,15 +153,22 @@ def scene_prompts(made: Scene, seed: int, turn: int) -> Prompts:
 
 
 def described(summary: dict[str, str | float]) -> str:
-    """A record in one line: what can be seen at first sight."""
-    parts = []
-    if "contrast" in summary:
-        parts.append(f"{summary['contrast']} contrast")
+    """Describe the record of a scan in one line."""
+    parts = [f"{summary['contrast']} contrast"] if "contrast" in summary else []
     parts.append(f"{summary['slices']} slices {summary['spacing (mm)']:.2g} mm apart")
     parts.append(f"gamma {summary['gamma']}")
-    parts += [text for name, text in (("flip", "flipped"), ("skull strip", "skull stripped")) if _said(summary, name)]
+    done = {"flip": "flipped", "skull strip": "skull stripped"}
+    parts += [text for name, text in done.items() if str(summary.get(name, "no")).startswith("yes")]
     return ", ".join(parts).capitalize() + "."
 
 
-def _said(summary: dict[str, str | float], name: str) -> bool:
-    return str(summary.get(name, "no")).startswith("yes")
+SETTINGS = {"body": "in a body", "ground": "on a ground", "cells": "a crowd of cells"}
+
+
+def described_scene(summary: dict[str, str | float]) -> str:
+    """Describe the record of a scene in one line."""
+    shapes = f"{summary['shapes']} {'labels' if summary['module'] == 'boundary' else 'shapes'}"
+    look = str(summary["looks like"])
+    parts = [look.upper() if look in ("ct", "mr") else look.capitalize(), shapes, SETTINGS[str(summary["setting"])]]
+    parts += [f"acquired {summary['acquired']}", f"gamma {summary['gamma']}"]
+    return ", ".join(parts + ["inverted"] * (summary["inverted"] == "yes")) + "."

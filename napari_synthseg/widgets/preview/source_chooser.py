@@ -56,15 +56,8 @@ class SourceChooser(LayerChooser):
     ) -> None:
         self._edits = 0
         self._edited: WeakSet[Any] = WeakSet()
-        super().__init__(
-            viewer,
-            layer_type,
-            lambda layer: not is_ours(layer),
-            follows=lambda _: False,
-            fixed=fixed,
-            openers=openers,
-            tip=tip,
-        )
+        listed, never = (lambda layer: not is_ours(layer)), (lambda layer: False)
+        super().__init__(viewer, layer_type, listed, follows=never, fixed=fixed, openers=openers, tip=tip)
         self.opened.connect(self.choose)
 
     def problem(self) -> str | None:
@@ -72,8 +65,8 @@ class SourceChooser(LayerChooser):
         layer = self.layer()
         return None if layer is None else layer_problem(layer)
 
-    def source(self) -> Source:
-        """Return the choice for a worker.
+    def source(self) -> Source | None:
+        """Return the choice for a worker, or None.
 
         Raises:
             InputError: a layer is not a 3D scan.
@@ -86,7 +79,7 @@ class SourceChooser(LayerChooser):
             return Source(key, layer.name, Path(layer.source.path) if is_file else None, layer_scan(layer, step))
         if isinstance(self._chosen, Path):
             return Source(self._chosen, self._chosen.name, self._chosen)
-        return bundled()
+        return bundled() if self._chosen == BUNDLED.value else None
 
     def watch(self, layer: Layer) -> None:
         """Listen to the layer's voxels too."""

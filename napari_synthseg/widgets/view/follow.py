@@ -1,4 +1,4 @@
-"""What follows the viewer: letters at the edges of the canvas, and a camera that stays the right way up."""
+"""Followers of the viewer: letters at the edges of the canvas, and a camera that stays upright."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 EDGES = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 1), "middle_left": (1, -1)}
-LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # behind and ahead on each of the last three axes
-_SLANTED = 0.5  # in 3D an edge has the letter of every axis that runs towards it at least this much
+LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # at the ends of each of the last three axes
+_SLANTED = 0.5  # least cosine between an edge and an axis that it names, in 3D
 _KEY = "synthseg_{}"
 
 _letters_of: WeakKeyDictionary[ViewerModel, EdgeLetters] = WeakKeyDictionary()
 
 
 def edge_letters(viewer: ViewerModel) -> EdgeLetters:
-    """The letters of a viewer; there is one set for all widgets."""
+    """Return the letters of a viewer."""
     if viewer not in _letters_of:
         _letters_of[viewer] = EdgeLetters(viewer)
     return _letters_of[viewer]
 
 
 def letters(viewer: ViewerModel) -> dict[str, str]:
-    """The letters at each edge of the canvas; all empty where the axes of a layer are not known to be anatomical."""
+    """Return the letters at each edge of the canvas; empty if the axes of a layer may not be anatomical."""
     if not _is_anatomical(viewer):
         return dict.fromkeys(EDGES, "")
     directions = screen_directions(viewer)
@@ -41,10 +41,7 @@ def letters(viewer: ViewerModel) -> dict[str, str]:
 
 
 class EdgeLetters:
-    """Keeps four texts on the canvas true, whatever turns the view.
-
-    The overlays belong to the viewer; this object only writes them.
-    """
+    """Four text overlays of a viewer that name its sides."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._overlays = {}
@@ -66,7 +63,7 @@ class EdgeLetters:
 
     @property
     def visible(self) -> bool:
-        """Whether the letters are wanted; there are none while no scan is open."""
+        """Whether the letters are shown while a scan is open."""
         return self._shown
 
     @visible.setter
@@ -78,18 +75,18 @@ class EdgeLetters:
             self._write(dict.fromkeys(EDGES, ""))
 
     def hold(self) -> None:
-        """One more widget shows the letters' switch."""
+        """Count a widget with the switch of the letters."""
         self._holders += 1
 
     def release(self) -> None:
-        """One less; without any the letters go, since nothing could switch them off."""
+        """Forget a widget; without any the letters are hidden."""
         self._holders -= 1
         if self._holders <= 0:
-            with suppress(RuntimeError, EmitLoopError):  # a window that closes takes the canvas away first
+            with suppress(RuntimeError, EmitLoopError):  # a closing window deletes the canvas first
                 self.visible = False
 
     def update(self, event: object = None) -> None:
-        """Write the letters of the view as it is now."""
+        """Write the letters of the current view."""
         viewer = self._viewer()
         if self._shown and viewer is not None:
             self._write(letters(viewer))
@@ -109,7 +106,7 @@ def _letters(viewer: ViewerModel, direction: np.ndarray) -> str:
 
 def _is_anatomical(viewer: ViewerModel) -> bool:
     if any(layer.ndim == 2 and layer.visible and hasattr(layer, "contrast_limits_range") for layer in viewer.layers):
-        return False  # a flat picture, perhaps before hidden scans
+        return False  # a 2D picture
     solid = [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "contrast_limits_range")]
     solid += [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "selected_label")]
     return bool(solid) and all(tuple(layer.axis_labels[-3:]) == AXIS_LABELS for layer in solid)
@@ -122,29 +119,29 @@ _upright_of: WeakKeyDictionary[ViewerModel, Upright] = WeakKeyDictionary()
 
 
 def upright(viewer: ViewerModel) -> Upright:
-    """Return the keeper of a viewer; there is one for all widgets."""
+    """Return the keeper of a viewer's orientation."""
     if viewer not in _upright_of:
         _upright_of[viewer] = Upright(viewer)
     return _upright_of[viewer]
 
 
 class Upright:
-    """Gives flat pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
+    """Gives 2D pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
         self._widgets = 0
-        self._turned: tuple[tuple[int, ...], tuple[str, ...]] | None = None  # order and orientation that scans had
+        self._turned: tuple[tuple[int, ...], tuple[str, ...]] | None = None  # order and orientation of scans
         viewer.dims.events.ndim.connect(self._on_ndim)
         viewer.layers.events.inserted.connect(self._on_inserted, position="last")
         viewer.layers.events.removed.connect(self._on_removed, position="last")
 
     def hold(self) -> None:
-        """One more widget of ours is open."""
+        """Count an open widget."""
         self._widgets += 1
 
     def release(self) -> None:
-        """One less: scans open as napari opens them once there is none."""
+        """Forget a widget; without any, scans open in napari's own orientation."""
         self._widgets -= 1
 
     def _on_ndim(self, event: Any = None) -> None:
@@ -183,7 +180,7 @@ class Upright:
                 viewer.dims.order = turned[0]
 
     def _show_first(self, viewer: ViewerModel, layer: Layer) -> None:
-        """Turn a scan whose axes are anatomical, unless the user has turned the viewer already."""
+        """Turn a scan whose axes are anatomical, unless the user has turned the viewer."""
         untouched = tuple(viewer.dims.order) == tuple(range(viewer.dims.ndim)) and viewer.dims.ndisplay == 2
         if untouched and tuple(layer.axis_labels[-3:]) == AXIS_LABELS:
             anatomical_view(viewer)

@@ -1,20 +1,22 @@
-"""Putting napari's camera so that a scan in (S, A, R) world order is seen as anatomists see it, never mirrored.
+"""Anatomical views: napari's camera for scans in (S, A, R) world order, never mirrored, and labels as surfaces in 3D.
 
-Depth is part of it: with the wrong one a plane looks right, and the head is mirrored once napari shows it in 3D.
+The camera's depth matters too: if it is wrong, planes look right, but the head is mirrored in 3D.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
 from napari_synthseg.widgets._shared.choices import preference
-from napari_synthseg.widgets.view.surfaces import surfaces
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME
+from napari_synthseg.widgets.volumes.model import is_visible, set_visible, visible_among
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Labels, Layer
 
 NEUROLOGICAL, RADIOLOGICAL = "neurological", "radiological"
 CONVENTIONS = (NEUROLOGICAL, RADIOLOGICAL)
@@ -22,26 +24,21 @@ AXIAL, CORONAL, SAGITTAL, THREE_D = "axial", "coronal", "sagittal", "3d"
 VIEWS = (AXIAL, CORONAL, SAGITTAL, THREE_D)
 
 _ORDERS = {AXIAL: (0, 1, 2), CORONAL: (1, 0, 2), SAGITTAL: (2, 0, 1), THREE_D: (0, 1, 2)}  # of (S, A, R), depth first
-# From where a plane is seen. Neurological: from above, from behind, from the right; radiological: from the other side.
+# Seen neurologically from above, behind and the right; radiologically from the other side.
 _ORIENTATIONS = {NEUROLOGICAL: ("towards", "up", "right"), RADIOLOGICAL: ("away", "up", "left")}
 _TILT = np.deg2rad(15)  # a head in 3D is looked at from a little above
 _MARGIN = 0.05  # napari's own, around a scene that is fitted to the canvas
 
 
 def convention_preferred() -> str:
-    """The convention of napari's preferences."""
+    """Return the convention of the plugin's preferences."""
     chosen = preference("convention", NEUROLOGICAL, group="display")
     chosen = str(getattr(chosen, "value", chosen))
     return chosen if chosen in CONVENTIONS else NEUROLOGICAL
 
 
 def anatomical_view(viewer: ViewerModel, convention: str | None = None) -> None:
-    """Show axial slices with the front of the head up, put all slices through the middle, and fit the scene.
-
-    Args:
-        viewer: the viewer.
-        convention: `NEUROLOGICAL` (the patient's left on the left) or `RADIOLOGICAL`; that of the preferences if None.
-    """
+    """Show axial slices through the middle of the scene, fitted to the canvas; see `set_view`."""
     if viewer.dims.ndim < 3:
         return
     set_view(viewer, AXIAL, convention)
@@ -51,14 +48,12 @@ def anatomical_view(viewer: ViewerModel, convention: str | None = None) -> None:
 
 
 def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> None:
-    """Show a plane or 3D. The point looked at stays, and so does the zoom, unless the whole scene was in view.
-
-    In 3D labels are shown as surfaces, see `Surfaces`.
+    """Show a plane or 3D. The focus stays, and the zoom, unless the whole scene was in view.
 
     Args:
-        viewer: the viewer; nothing happens while it shows fewer than three dimensions.
+        viewer: nothing happens if it has fewer than three dimensions.
         name: one of `VIEWS`.
-        convention: one of `CONVENTIONS`; that of the preferences if None.
+        convention: `NEUROLOGICAL` (the patient's left on the left) or `RADIOLOGICAL`; of the preferences if None.
     """
     if viewer.dims.ndim < 3:
         return
@@ -82,12 +77,7 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
 
 
 def look_at(viewer: ViewerModel, point: np.ndarray) -> None:
-    """Put the slices and the middle of the canvas at a point; zoom and angles stay.
-
-    Args:
-        viewer: the viewer.
-        point: (3,) world coordinates of the last three axes, in their order.
-    """
+    """Move slices and camera to a point, (3,) world coordinates of the last three axes; zoom and angles stay."""
     space = _space(viewer)
     viewer.dims.set_point(space, [float(one) for one in point])
     world = dict(zip(space, point, strict=True))
@@ -96,7 +86,7 @@ def look_at(viewer: ViewerModel, point: np.ndarray) -> None:
 
 
 def look_at_layer(viewer: ViewerModel, layer: Layer) -> None:
-    """Put the slices through the middle of a layer of three axes or more, and let it fill the canvas; angles stay."""
+    """Move slices and camera to the middle of a 3D layer and fit it to the canvas; angles stay."""
     low, high = layer.extent.world[:, -3:]
     look_at(viewer, (low + high) / 2)
     extent = np.zeros(viewer.dims.ndim)
@@ -105,15 +95,15 @@ def look_at_layer(viewer: ViewerModel, layer: Layer) -> None:
 
 
 def orientation(name: str, convention: str) -> tuple[str, str, str]:
-    """Directions of the depth, vertical and horizontal axis of a view, as napari's camera calls them."""
+    """Return the camera's orientation of depth, vertical and horizontal axis in a view."""
     depth, vertical, horizontal = _ORIENTATIONS[convention]
-    if name == CORONAL:  # (A, S, R) is (S, A, R) with two axes exchanged: the depth turns round
+    if name == CORONAL:  # (A, S, R) is an odd permutation of (S, A, R)
         depth = "away" if depth == "towards" else "towards"
     return depth, vertical, horizontal
 
 
 def current_view(viewer: ViewerModel) -> tuple[str | None, str | None]:
-    """The view and the convention that the viewer shows now; None for a view that is none of ours."""
+    """Return the current view and convention; None for other orientations."""
     dims = viewer.dims
     if dims.ndim < 3:
         return None, None
@@ -129,15 +119,14 @@ def current_view(viewer: ViewerModel) -> tuple[str | None, str | None]:
 
 
 def focus(viewer: ViewerModel) -> np.ndarray:
-    """The point looked at, (3,): where the slices meet, or on the canvas its middle where they meet outside of it."""
+    """Return the point looked at, (3,): where the slices meet, or the middle of the canvas if that is outside."""
     space = _space(viewer)
     point = np.array([viewer.dims.point[axis] for axis in space], dtype=float)
     displayed, ndisplay = viewer.dims.displayed, viewer.dims.ndisplay
     center = np.array(viewer.scene.camera.center[-ndisplay:], dtype=float)
     half = np.array(viewer.canvas.viewbox_size(viewer.layers), dtype=float) / 2 / viewer.scene.camera.zoom
     reach = half if ndisplay == 2 else [half.min()] * 3
-    # Time may be among the displayed axes, after napari's button that rolls them.
-    seen = [one for one in zip(displayed, center, reach, strict=True) if one[0] in space]
+    seen = [one for one in zip(displayed, center, reach, strict=True) if one[0] in space]  # time may be displayed
     if any(abs(point[axis - space[0]] - middle) > far for axis, middle, far in seen):
         for axis, middle, _ in seen:
             point[axis - space[0]] = middle
@@ -145,12 +134,12 @@ def focus(viewer: ViewerModel) -> np.ndarray:
 
 
 def shows_everything(viewer: ViewerModel) -> bool:
-    """Whether the whole scene is in view, as after napari's home button."""
+    """Return whether the whole scene is in view, as after napari's home button."""
     return viewer.scene.camera.zoom <= 1.05 * _fitting(viewer, np.diff(viewer.layers.extent.world, axis=0)[0])
 
 
 def _fitting(viewer: ViewerModel, extent: np.ndarray) -> float:
-    """The zoom at which something of this extent, (ndim,) in world units, fills the canvas."""
+    """Return the zoom that fits an extent, (ndim,) in world units, to the canvas."""
     shown = extent[list(viewer.dims.displayed)]
     up, right = screen_directions(viewer)
     size = np.maximum([np.abs(up) @ shown, np.abs(right) @ shown], 1e-6)
@@ -158,7 +147,7 @@ def _fitting(viewer: ViewerModel, extent: np.ndarray) -> float:
 
 
 def screen_directions(viewer: ViewerModel) -> tuple[np.ndarray, np.ndarray]:
-    """What is up and what is right on the canvas, as unit vectors along the displayed axes."""
+    """Return up and right on the canvas, as unit vectors along the displayed axes."""
     camera = viewer.scene.camera
     depth, vertical, horizontal = (str(one) for one in camera.orientation)
     signs = (1 if vertical == "up" else -1, 1 if horizontal == "right" else -1)
@@ -166,10 +155,89 @@ def screen_directions(viewer: ViewerModel) -> tuple[np.ndarray, np.ndarray]:
         return np.array([signs[0], 0.0]), np.array([0.0, signs[1]])
     ahead = -1 if depth == "towards" else 1
     view, up = np.array(camera.view_direction), np.array(camera.up_direction)
-    home = np.cross([ahead, 0, 0], [0, signs[0], 0])  # with all angles 0 this is along the horizontal axis
+    home = np.cross([ahead, 0, 0], [0, signs[0], 0])  # along the horizontal axis if all angles are 0
     return up, np.cross(view, up) * (signs[1] * home[2])
 
 
 def _space(viewer: ViewerModel) -> list[int]:
-    """The last three axes."""
     return list(range(viewer.dims.ndim - 3, viewer.dims.ndim))
+
+
+FLUID = {24: "CSF"}
+"""It hides the brain from outside."""
+
+_of_viewer: WeakKeyDictionary[ViewerModel, Surfaces] = WeakKeyDictionary()
+
+
+def surfaces(viewer: ViewerModel) -> Surfaces:
+    """Return the surfaces of a viewer."""
+    if viewer not in _of_viewer:
+        _of_viewer[viewer] = Surfaces(viewer)
+    return _of_viewer[viewer]
+
+
+class Surfaces:
+    """Shows labels as surfaces in 3D: opaque, without scan and fluid; undoes that when slices are shown again."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
+        self._hidden: list[Layer] = []
+        self._opacities: dict[Labels, float] = {}
+        self._fluid: dict[Labels, list[int]] = {}
+        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+
+    def show(self) -> None:
+        """Show new labels as surfaces; what the user changed since stays."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        new = [layer for layer in viewer.layers if _is_solid_labels(layer) and layer not in self._opacities]
+        if not new:
+            return
+        below = list(viewer.layers)[: viewer.layers.index(new[-1])]
+        for layer in below:
+            if _is_solid_image(layer) and layer not in self._hidden:
+                self._hidden.append(layer)
+                layer.visible = False
+        for layer in new:
+            self._opacities[layer] = layer.opacity
+            layer.opacity = 1.0
+            if fluid := _covering(layer):
+                self._fluid[layer] = fluid
+                set_visible(layer, fluid, False)
+
+    def _on_ndisplay(self, event: object = None) -> None:
+        viewer = self._viewer()
+        if viewer is None or viewer.dims.ndisplay == 3:
+            return
+        hidden, self._hidden = self._hidden, []
+        opacities, self._opacities = self._opacities, {}
+        fluid, self._fluid = self._fluid, {}
+        for layer in hidden:
+            if layer in viewer.layers:
+                layer.visible = True
+        for labels, opacity in opacities.items():
+            if labels.opacity == 1.0:
+                labels.opacity = opacity
+        for labels, values in fluid.items():
+            set_visible(labels, values, True)
+
+
+def _covering(layer: Labels) -> list[int]:
+    """Return the labels of fluid that a layer shows among others."""
+    if not {INDEX, NAME} <= set(layer.features.columns):
+        return []
+    names = {int(v): str(n) for v, n in zip(layer.features[INDEX], layer.features[NAME], strict=True) if int(v)}
+    fluid = [value for value, name in FLUID.items() if names.get(value) == name]
+    others = visible_among(layer, set(names) - set(fluid))
+    return [value for value in fluid if others and is_visible(layer, value)]
+
+
+def _is_solid_labels(layer: Layer) -> bool:
+    if not layer.visible or layer.ndim < 3 or not hasattr(layer, "selected_label"):
+        return False
+    return not isinstance(layer.data, np.ndarray) or bool(layer.data.any())
+
+
+def _is_solid_image(layer: Layer) -> bool:
+    return bool(layer.visible and layer.ndim >= 3 and hasattr(layer, "contrast_limits_range"))

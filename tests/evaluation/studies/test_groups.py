@@ -72,7 +72,9 @@ def test_more_groups_are_compared_with_the_reference(tmp_path):
     for person in people[::2]:
         person[2] = "F"
     left = study(*write_cohort(tmp_path, rows, people), covariates="sex")
-    assert [one.group for one in left.comparisons] == ["AD"] and any("cannot be told" in note for note in said(left))
+    assert [one.group for one in left.comparisons] == ["AD"] and any(
+        "cannot be separated" in note for note in said(left)
+    )
     assert study(*write_cohort(tmp_path, rows, people), reference="ad").comparisons[0].reference == "AD"
 
 
@@ -139,7 +141,7 @@ def one_group(people):
     ("spoil", "options", "says"),
     [
         (one_group, {}, "needs two groups .* AD"),
-        (confounded, {}, "cannot be told from the covariates"),
+        (confounded, {}, "cannot be separated from the covariates"),
         (None, {"covariates": "age,iq"}, "no column 'iq'"),
         (None, {"covariates": "diagnosis"}, "among the covariates too"),
         (None, {"reference": "MCI"}, "'MCI' is no group of 'diagnosis': there are AD, CN"),
@@ -160,7 +162,7 @@ def test_what_cannot_be_compared(tmp_path, spoil, options, says):
 
 
 def test_too_few_people(tmp_path):
-    with pytest.raises(InputError, match="No structure can be compared|cannot be told|needs two groups"):
+    with pytest.raises(InputError, match="No structure can be compared|cannot be separated|needs two groups"):
         study(*write_cohort(tmp_path, n=6))
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import columns
 from napari_synthseg.evaluation.studies.cohort import load_cohort, numbers
 from napari_synthseg.evaluation.studies.options import TableOptions
-from napari_synthseg.evaluation.studies.tables import Notes, identified, person_of, read_table
+from napari_synthseg.evaluation.studies.tables import Notes, identified, person_of, read_table, without_side
 from tests.evaluation.studies.tables import VOLUMES, cohort, write, write_cohort
 
 
@@ -112,7 +111,7 @@ def test_sessions_have_their_own_rows(tmp_path):
     rows = [["sub-1", "ses-a", 70], ["sub-1", "ses-b", 72], ["sub-2", "ses-a", 50], ["sub-2", "ses-b", 52]]
     other = write(tmp_path / "p.tsv", ["participant_id", "session_id", "age"], rows, "\t")
     made, notes = load([table], ["age"], participants=other)
-    assert made.cells["age"].tolist() == ["70", "72"] and any("says different things" in note for note in notes)
+    assert made.cells["age"].tolist() == ["70", "72"] and any("contradicting rows" in note for note in notes)
 
 
 def test_rows_that_repeat_or_disagree(tmp_path):
@@ -168,7 +167,7 @@ def test_both_sides_together(tmp_path):
     apart, together = load([table])[0], load([table], sides="together")[0]
     assert list(together.volumes) == ["intracranial", "Hippocampus", "Brain-Stem"]
     assert together.volumes["Hippocampus"].tolist() == pytest.approx(apart.volumes.iloc[:, 1:3].sum(axis=1).tolist())
-    assert columns.without_side("ctx-rh-insula") == "ctx-insula"
+    assert without_side("ctx-rh-insula") == "ctx-insula"
 
 
 def test_scans_that_failed_are_left_out(tmp_path):

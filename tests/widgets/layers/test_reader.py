@@ -162,7 +162,7 @@ def test_files_of_different_grids_are_not_stacked(tmp_path):
     files = [str(tmp_path / "a.nii"), str(tmp_path / "b.nii")]
     for kind, file in zip(("RAS", "LIA"), files, strict=True):
         write_volume(file, volume(kind))
-    with pytest.raises(InputError, match=r"b\.nii lies on another grid than a\.nii"):
+    with pytest.raises(InputError, match=r"b\.nii has another grid than a\.nii"):
         get_reader(files)(files)
 
 

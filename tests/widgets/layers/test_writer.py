@@ -158,7 +158,7 @@ def test_labels_do_not_replace_a_table_of_another_kind(tmp_path):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        (np.zeros((5, 6, 7, 3), np.uint8), {"rgb": True}, "colour"),
+        (np.zeros((5, 6, 7, 3), np.uint8), {"rgb": True}, "color"),
         (np.zeros((5, 6)), {}, "2D"),
         (np.zeros((2, 2, 2, 5, 6)), {}, "5 dimensions"),
         ([np.zeros((8, 8, 8)), np.zeros((4, 4, 4))], {"multiscale": True}, "multiscale"),

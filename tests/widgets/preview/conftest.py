@@ -82,6 +82,13 @@ def settle(qtbot, page) -> None:
     qtbot.waitUntil(lambda: not page.redrawer.running, timeout=30_000)
 
 
+def record(tab) -> dict[str, Any]:
+    """What the layer's record says, steps flattened."""
+    made = tab.pair.image.metadata["synthesis"]
+    drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
+    return {name: value for name, value in made.items() if name != "steps"} | drawn
+
+
 def open_file(tab, path, monkeypatch) -> None:
     """Open a record, as by its button."""
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(path), ""))

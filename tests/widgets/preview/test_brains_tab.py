@@ -14,13 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_synthseg.cli import main
 from napari_synthseg.generator.presets import differences, preset
 from napari_synthseg.io import read_volume, write_labels
-from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, save_edited, settle
-
-
-def record(tab) -> dict:
-    made = tab.pair.image.metadata["synthesis"]
-    drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
-    return {name: value for name, value in made.items() if name != "steps"} | drawn
+from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, record, save_edited, settle
 
 
 def change(qtbot, tab, name: str, *, high: float) -> None:
@@ -310,8 +304,7 @@ def test_choices_are_remembered(open_widget, monkeypatch):
     widget.brains.form.set_unfolded(["Labels"])
     widget.close()
     assert kept["preset"] == "fast"
-    for module in ("page", "generator_page"):
-        monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
+    monkeypatch.setattr("napari_synthseg.widgets.preview.page.recall", lambda face: kept)
     again = open_widget().brains
     assert again.preset.currentText() == "fast"
     assert again.form.priors() == preset("fast")

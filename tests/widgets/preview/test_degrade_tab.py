@@ -130,3 +130,16 @@ def test_a_record_of_another_tab_is_refused(degrade, tmp_path, monkeypatch):
     path.write_text('{"preset": "fast", "prior": [], "seed": 9, "noise_seed": 1}')
     open_file(degrade, path, monkeypatch)
     assert "its own tab" in degrade.status.text() and degrade.record is None
+
+
+def test_samples_are_degraded_versions_of_the_scan(degrade, qtbot):
+    degrade.seed.setValue(3)
+    settle(qtbot, degrade)
+    degrade.sheet.set_unfolded(True)
+    degrade.samples.count.setValue(2)
+    click(qtbot, degrade.samples.draw)
+    table = degrade.samples.table
+    qtbot.waitUntil(lambda: table.model().rowCount() == 2 and not degrade._sampling.running, timeout=20_000)
+    assert [table.model().index(row, 0).data() for row in range(2)] == ["3", "4"]
+    one, other = (degrade.samples._samples[seed] for seed in (3, 4))
+    assert one.picture.dtype == np.uint8 and one.summary != other.summary

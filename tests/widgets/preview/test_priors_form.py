@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_synthseg.generator.presets import PRESETS, degradation, preset
-from napari_synthseg.widgets.preview.panels import PriorsForm
+from napari_synthseg.widgets.preview.controls import PriorsForm
 from tests.widgets.preview.conftest import click
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.preview.redrawer import Redrawer
+from napari_synthseg.widgets.preview.panels import Redrawer
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
 from napari_synthseg.generator.presets import shape_preset
-from tests.widgets.preview.conftest import blocks_layer, click, open_file, save_edited, settle
+from tests.widgets.preview.conftest import blocks_layer, click, open_file, record, save_edited, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]
 
@@ -30,12 +30,6 @@ def shapes(qtbot, open_widget):
     tab.seed.setValue(3)
     settle(qtbot, tab)
     return tab
-
-
-def record(tab) -> dict:
-    made = tab.pair.image.metadata["synthesis"]
-    drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
-    return {name: value for name, value in made.items() if name != "steps"} | drawn
 
 
 def test_draw_shows_a_scene_its_objects_and_the_points(shapes, viewer):
@@ -183,13 +177,13 @@ def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot
 
 
 @pytest.mark.parametrize(("content", "message"), [("x", "no record"), ('{"seed": 1}', "no record of a sample"), (
-    '{"seed": 1, "prior": [], "preset": "synthseg"}', "none of this tab")])  # fmt: skip
+    '{"seed": 1, "prior": [], "preset": "synthseg"}', "its own tab")])  # fmt: skip
 def test_what_is_no_record_of_scenes_changes_nothing(shapes, tmp_path, monkeypatch, content, message):
     (tmp_path / "a.json").write_text(content)
-    before = shapes.chosen()
+    before = shapes.options()
     open_file(shapes, tmp_path / "a.json", monkeypatch)
     assert message in shapes.status.text()
-    assert shapes.chosen() == before
+    assert shapes.options() == before
 
 
 def test_choices_are_remembered(open_widget, monkeypatch):
@@ -202,7 +196,7 @@ def test_choices_are_remembered(open_widget, monkeypatch):
     tab.prompts.setChecked(False)
     tab.output.set_values({"bits": 16})
     tab.remember_choices()
-    for module in ("page", "generator_page", "tabs"):
+    for module in ("page", "tabs"):
         monkeypatch.setattr(f"napari_synthseg.widgets.preview.{module}.recall", lambda face: kept)
     widget = open_widget()
     widget.tabs.setCurrentIndex(2)

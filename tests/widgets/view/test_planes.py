@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.segment.widget import SegmentWidget
-from napari_synthseg.widgets.view import commands as planes
+from napari_synthseg.widgets.view import planes
 from tests.widgets.builders import scan_layer, steps
 
 ortho_view_manager = pytest.importorskip("napari_orthogonal_views.ortho_view_manager")
@@ -72,3 +73,34 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
     monkeypatch.setattr(planes, "complain", lambda error, doing: said.append(str(error)))
     planes.three_planes(viewer)
     assert "pip install" in said[0]
+
+
+def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_them(window, qtbot):
+    viewer = window(show=True)
+    scan = viewer.add_layer(scan_layer("oblique"))
+    hidden = viewer.add_layer(scan_layer("oblique LIA", "hidden"))
+    hidden.visible = False
+    viewer.layers.selection = {scan}
+    planes.three_planes(viewer)
+    names = ["scan", "scan (resliced)", "hidden"]
+    assert [layer.name for layer in viewer.layers] == names and viewer.layers.selection == {scan}
+    for plane in models(viewer).values():
+        assert [layer.name for layer in plane.layers] == names
+        assert [layer.visible for layer in plane.layers] == [False, True, False]
+    labels = viewer.add_layer(half_labels_layer(scan))
+    qtbot.waitUntil(lambda: "labels (resliced)" in viewer.layers, timeout=5000)
+    assert not labels.visible
+    viewer.layers.remove("labels")
+    assert "labels (resliced)" not in viewer.layers
+    ortho_view_manager._get_manager(viewer).main_controls_widget.show_checkbox.setChecked(False)  # its own switch
+    assert [layer.name for layer in viewer.layers] == ["scan", "hidden"]
+    assert scan.visible and not hidden.visible
+    viewer.add_layer(half_labels_layer(scan))
+    qtbot.wait(50)
+    assert len(viewer.layers) == 3  # no longer replaced
+    ortho_view_manager.delete_and_cleanup(viewer)
+
+
+def half_labels_layer(scan) -> Labels:
+    geometry = {name: getattr(scan, name) for name in ("scale", "translate", "units", "axis_labels", "metadata")}
+    return Labels(np.ones(scan.data.shape, np.uint16), name="labels", **geometry)

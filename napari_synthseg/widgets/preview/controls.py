@@ -1,0 +1,183 @@
+"""The controls of a preview tab, without their behavior, and the form of priors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
+
+from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.controls import (
+    Message,
+    Section,
+    button,
+    check_box,
+    column,
+    combo,
+    form_layout,
+    icon_on,
+    keep_from_wheel,
+    row,
+)
+from napari_synthseg.widgets._shared.form import OptionsForm
+from napari_synthseg.widgets.preview.panels import SamplesPanel
+from napari_synthseg.widgets.preview.source_chooser import SourceChooser
+
+LARGEST_SEED = 2**31 - 1
+PRESET_TIP = "The priors to start from. Changes are marked and can be undone."
+RANDOM = "random"
+"""Text for the prior None."""
+
+
+class PriorsForm(OptionsForm):
+    """All priors in the groups of the paper, with sliders; changes are those from a preset.
+
+    Args:
+        base: the preset; hidden priors are kept.
+    """
+
+    def __init__(self, base: GenerativeModel) -> None:
+        self.base = base
+        own = base.values
+        fields = [
+            replace(field, info=replace(field.info, group=group.title))
+            for group in base.groups()
+            for field in group.fields
+        ]
+        nothing = dict.fromkeys(own, RANDOM)
+        super().__init__(type(base), usual=(), fields=fields, defaults=own, nothing=nothing, sliders=True)
+
+    def priors(self) -> GenerativeModel:
+        """Return what the form shows.
+
+        Raises:
+            InputError: the values do not go together.
+        """
+        return self.base.with_values(**self.differences())
+
+    def set_base(self, base: GenerativeModel) -> None:
+        """Show another preset; `changed` is emitted once."""
+        self.set_priors(base, base)
+
+    def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
+        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
+        shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
+        self.base = priors.with_values(**shown)  # what has no row is the priors' own
+        for name, one in self.rows.items():
+            one.quietly(one.set_base, shown[name])
+        self.set_values(values)
+
+
+class PageControls(QWidget):
+    """Sources, preset, seed, priors, samples and actions, from top to bottom.
+
+    Args:
+        sources: by name: label map, or scan and labels.
+        presets: by name; the choice is hidden if there is one.
+        preset_tips: by name.
+        samples: below the priors.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, SourceChooser],
+        presets: Mapping[str, GenerativeModel],
+        preset_tips: Mapping[str, str],
+        samples: SamplesPanel,
+    ) -> None:
+        super().__init__()
+        self.sources, self.samples = sources, samples
+        self.form = PriorsForm(next(iter(presets.values())))
+        self.preset = combo([Choice(name, name, preset_tips.get(name, "")) for name in presets], PRESET_TIP)
+        self._build()
+
+    # What a subclass adds
+
+    def rows(self, form: QFormLayout) -> None:
+        """Add rows above the seed."""
+
+    def middle(self) -> list[QWidget]:
+        """Return the widgets between the seed and the priors."""
+        return []
+
+    def below(self) -> list[QWidget]:
+        """Return the widgets below the samples."""
+        return []
+
+    def _build(self) -> None:
+        form = form_layout()
+        for name, source in self.sources.items():
+            form.addRow(name, source)
+        if self.preset.count() > 1:
+            form.addRow("Preset", self.preset)
+        self.rows(form)
+        form.addRow("Seed", self._seed())
+        full_tip = "After the quick look at half the resolution, make the full size in the background."
+        self.full = check_box("&Full size", full_tip)
+        self.target = check_box("&Labels", "Show the labels on the image: the training target.")
+        self.checks = row(self.full, self.target, None, spacing=12)
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 0)
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(4)
+        keep = self.progress.sizePolicy()
+        keep.setRetainSizeWhenHidden(True)  # the form does not jump
+        self.progress.setSizePolicy(keep)
+        self.progress.hide()
+        self.status, self.facts = Message(), Message()
+        scrolled = (self._scrolled(), 1)
+        below = (self.status, self.facts, self._actions())  # messages take their lines from the part that scrolls
+        column(form, *self.middle(), self.checks, self.progress, scrolled, *below, parent=self, margin=6, spacing=6)
+
+    def _seed(self) -> QHBoxLayout:
+        self.seed = QSpinBox()
+        self.seed.setRange(0, LARGEST_SEED)
+        self.seed.setKeyboardTracking(False)
+        self.seed.setMinimumWidth(70)
+        self.seed.setToolTip("Everything random follows from the seed: the same seed and priors give the same scan.")
+        self.seed.setAccessibleName("Seed")
+        keep_from_wheel(self.seed)
+        self.draw = button("&Draw", "Draw another sample: a new seed, the same priors.")
+        return row((self.seed, 1), (self.draw, 1), spacing=6)
+
+    def _scrolled(self) -> QScrollArea:
+        self.sheet = Section("Samples", "Several samples beside each other, and the record of each.")
+        column(self.samples, parent=self.sheet.body)
+        inside = QWidget()
+        inside.setObjectName("previewPriors")
+        rows = column(self.form, self.sheet, *self.below(), None, parent=inside, spacing=2)
+        rows.setContentsMargins(0, 0, 4, 0)
+        self.scroll = QScrollArea()
+        self.scroll.setWidget(inside)
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setMinimumHeight(120)
+        self.scroll.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        return self.scroll
+
+    def _actions(self) -> QHBoxLayout:
+        self.copy = button("&Copy as", "Copy a command line or Python that makes this sample.", icon="copy")
+        menu = QMenu(self.copy)
+        self.copy_command, self.copy_python = menu.addAction("Command line"), menu.addAction("Python")
+        self.copy.setMenu(menu)
+        self.open = QToolButton()
+        self.open.setAccessibleName("Open a record")
+        self.open.setToolTip("Replay a saved sample: choose its record. Its seed and priors are shown.")
+        icon_on(self.open, "open")
+        save_tip = "Save the image, its labels and the record of this sample, at full size."
+        self.save = button("&Save…", save_tip, icon="save")
+        return row((self.copy, 1), self.open, (self.save, 1), spacing=6)
