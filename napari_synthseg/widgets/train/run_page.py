@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QFrame,
@@ -72,6 +72,7 @@ class RunsList(QListWidget):
         self._current: Path | None = None
         self.rows: list[Listed] = []
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setIconSize(QSize(10, 10))
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Training runs")
@@ -92,7 +93,7 @@ class RunsList(QListWidget):
         if others:
             known = [one.run for one in rows]
             self.choose(self._current if self._current in known else known[0] if known else None)
-            self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 40) + 2)
+            self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 30) + 4)
 
     def current(self) -> Listed | None:
         """Return the chosen run with its latest status."""

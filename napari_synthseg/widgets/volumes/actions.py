@@ -121,7 +121,7 @@ class StructureActions(QObject):
         red, green, blue = (part / 255 for part in rgb(layer, values[0]))
         self._viewer.add_layer(
             SurfaceLayer(
-                (shown.points, shown.faces, np.ones(len(shown.points))),
+                (shown.points, shown.faces[:, ::-1], np.ones(len(shown.points))),  # drawn as (R, A, S): a reflection
                 name=f"{self._name(values)} surface",
                 colormap=[(red, green, blue), (red, green, blue)],
                 contrast_limits=(0, 1),
