@@ -85,7 +85,7 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
         ("Trained on", card.get("data")),
         ("Recipe", card.get("recipe")),
         ("Scores", _scores(card.get("scores"))),
-        ("Licence", card.get("licence") or card.get("license")),
+        ("License", card.get("licence") or card.get("license")),
         ("File", path.name if path else None),
         ("Folder", path.parent if path else None),
         ("Size", f"{card['bytes'] / 1e6:.1f} MB" if card.get("bytes") else None),
@@ -96,7 +96,7 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 def card_summary(card: dict[str, Any]) -> str:
     """Return a model's card in a few lines, for a tooltip."""
-    shown = ("About", "Trained on", "Recipe", "Scores", "Licence")
+    shown = ("About", "Trained on", "Recipe", "Scores", "License")
     return "\n".join(f"{name}: {value}" for name, value in card_rows(card) if name in shown)
 
 

@@ -169,16 +169,6 @@ def rows_of(scores: Mapping[str, Any], names: Mapping[int, str] | None = None) -
     return sorted(rows, key=lambda row: row.value)
 
 
-def names_of(*layers: Labels) -> dict[int, str]:
-    """Return the names of labels in the features of layers; earlier layers take precedence."""
-    names: dict[int, str] = {}
-    for layer in layers:
-        if INDEX in layer.features.columns and NAME in layer.features.columns:
-            pairs = zip(layer.features[INDEX], layer.features[NAME], strict=True)
-            names = {int(index): str(name) for index, name in pairs} | names
-    return names
-
-
 def summary(scores: Mapping[str, Any]) -> str:
     """Return the means, in a sentence or two."""
     mean = scores["mean"]

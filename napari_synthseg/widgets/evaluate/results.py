@@ -14,7 +14,7 @@ from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remembe
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
 from napari_synthseg.widgets.evaluate import model
 from napari_synthseg.widgets.view.view import look_at
-from napari_synthseg.widgets.volumes.model import rgb
+from napari_synthseg.widgets.volumes.model import names_of, rgb
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -82,7 +82,7 @@ class Results(QWidget):
         self._on_name()
         self.means.say(model.summary(outcome.scores))
         self.note.say(note)
-        self.table.show_rows(model.rows_of(outcome.scores, model.names_of(truth, pred)), score_columns(truth))
+        self.table.show_rows(model.rows_of(outcome.scores, names_of(truth, pred)), score_columns(truth))
         self.show()
 
     def forget(self, layer: Layer) -> None:

@@ -24,6 +24,7 @@ from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, shown_volume
 from napari_synthseg.widgets.segment.model import options_of, scan_of
 from napari_synthseg.widgets.segment.queue import Run
+from napari_synthseg.widgets.volumes.model import names_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -39,13 +40,8 @@ KEPT = 3
 
 
 def structure_name(value: int, result: Layer | None = None) -> str:
-    """Return the name of a structure as its result calls it, else FreeSurfer's."""
-    features = getattr(result, "features", None)
-    if features is not None and {"index", "name"} <= set(features.columns):
-        named = dict(zip(features["index"], features["name"], strict=True))
-        if value in named:
-            return str(named[value])
-    return "Background" if value == 0 else anatomy.name(value)
+    """Return the name of a structure in its result, else FreeSurfer's."""
+    return names_of(result).get(value, "Background" if value == 0 else anatomy.name(value))
 
 
 def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress, None, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import Choice, duration, preference
@@ -52,10 +52,9 @@ class EstimatePanel(QFrame):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.words = Message()
-        self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(10)
-        self._grid.setVerticalSpacing(2)
-        column(self.bar, self.words, self._grid, parent=self, margin=5)
+        self.table = QLabel()
+        self.table.setTextFormat(Qt.TextFormat.RichText)
+        column(self.bar, self.words, self.table, parent=self, margin=5)
         self._job = Job(self)
         self._job.progressed.connect(self._on_progress)
         self._job.returned.connect(self._on_returned)
@@ -70,8 +69,7 @@ class EstimatePanel(QFrame):
 
     def begin(self, request: Request) -> None:
         """Estimate a run that is not created yet."""
-        while (item := self._grid.takeAt(0)) is not None:
-            item.widget().deleteLater()
+        self.table.hide()
         self.bar.setRange(0, 0)
         self.bar.show()
         self.show()
@@ -95,12 +93,9 @@ class EstimatePanel(QFrame):
         for stage, seconds in found.seconds_per_step.items():
             check = found.validation_seconds.get(stage)
             rows.append((stage, pace(1 / seconds) if seconds else "", duration(check) if check else "–"))
-        for number, texts in enumerate(rows):
-            for place, text in enumerate(texts):
-                label = QLabel(text)
-                label.setEnabled(bool(number and place))  # headers are softer
-                label.setAlignment(Qt.AlignmentFlag.AlignLeft if not place else Qt.AlignmentFlag.AlignRight)
-                self._grid.addWidget(label, number, place)
+        cells = ["".join(f'<td align="right">&nbsp;&nbsp; {text}</td>' for text in texts) for texts in rows]
+        self.table.setText(f"<table><tr>{'</tr><tr>'.join(cells)}</tr></table>")
+        self.table.show()
         self.measured.emit(found)
 
     def _end(self, words: str) -> None:

@@ -19,7 +19,7 @@ from napari_synthseg.widgets._shared.memory import ask_for_file, save_lines
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, layer_affine, world_matrix
 from napari_synthseg.widgets.volumes import shapes
-from napari_synthseg.widgets.volumes.model import rgb, volumes_table
+from napari_synthseg.widgets.volumes.model import names_of, rgb, volumes_table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_synthseg.widgets.volumes.table import VolumesTable
 
 FACE = "volumes"
+SHADOW = 0.25
+"""Brightness of the darkest side of a surface."""
 FILES = "STL (*.stl);;OBJ (*.obj);;GIfTI (*.surf.gii)"
 _REVERSED = np.eye(4)[[2, 1, 0, 3]]
 
@@ -118,14 +120,14 @@ class StructureActions(QObject):
         if layer not in self._viewer.layers:
             return
         shown = found.moved(world_matrix(layer))
-        red, green, blue = (part / 255 for part in rgb(layer, values[0]))
+        color = np.array(rgb(layer, values[0])) / 255
         self._viewer.add_layer(
             SurfaceLayer(
-                (shown.points, shown.faces[:, ::-1], np.ones(len(shown.points))),  # drawn as (R, A, S): a reflection
+                (shown.points, shown.faces, shown.brightness()),
                 name=f"{self._name(values)} surface",
-                colormap=[(red, green, blue), (red, green, blue)],
+                colormap=[SHADOW * color, color],
                 contrast_limits=(0, 1),
-                shading="smooth",
+                shading="none",  # napari's own light comes from behind if an axis is flipped, as in our 3D view
                 units=layer.units[-3:],
                 axis_labels=layer.axis_labels[-3:],
             )
@@ -141,9 +143,8 @@ class StructureActions(QObject):
         self.said.emit(f"Surface saved to {path}.")
 
     def _name(self, values: tuple[int, ...]) -> str:
-        features = self._layer.features if self._layer is not None else None
-        names = dict(zip(features["index"], features["name"], strict=True)) if features is not None else {}
-        return " and ".join(str(names.get(value, value)) for value in values[:2])
+        names = names_of(self._layer)
+        return " and ".join(names.get(value, str(value)) for value in values[:2])
 
 
 def _spacing(layer: Labels) -> tuple[float, ...]:

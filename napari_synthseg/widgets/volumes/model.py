@@ -110,6 +110,15 @@ def rows_of(features: pd.DataFrame, calibrated: bool = False) -> list[VolumeRow]
     ]
 
 
+def names_of(*layers: Any) -> dict[int, str]:
+    """Return the names of labels in the features of layers, if they have any; earlier layers take precedence."""
+    names: dict[int, str] = {}
+    for features in (layer.features for layer in reversed(layers) if hasattr(layer, "features")):
+        if {INDEX, NAME} <= set(features.columns):
+            names |= zip(map(int, features[INDEX]), map(str, features[NAME]), strict=True)
+    return names
+
+
 def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:
     """Return the structures with both sides among the rows."""
     from napari_synthseg.evaluation.metrics import side_pairs

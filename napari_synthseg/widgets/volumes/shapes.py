@@ -25,6 +25,8 @@ MARGIN = 6
 PASS_BAND = (0.5, -0.53)
 """Steps of Taubin's smoothing (1995): one that shrinks, one that grows again, so that the volume stays."""
 ROUNDS = 10
+LIGHT = np.array([0.8, 0.5, -0.33])
+"""Unit vector (S, A, R) towards the light: above, in front and a little to the left."""
 
 Spacing = Sequence[float]
 
@@ -127,6 +129,15 @@ class Surface:
         """Return the surface after an affine (4, 4); a reflection turns the faces, so that they still look outward."""
         faces = self.faces[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else self.faces
         return Surface(self.points @ matrix[:3, :3].T + matrix[:3, 3], faces)
+
+    def brightness(self) -> np.ndarray:
+        """Return the (N,) brightness of vertices in (S, A, R) under `LIGHT`, 0 to 1."""
+        a, b, c = (self.points[self.faces[:, corner]] for corner in range(3))
+        normals = np.zeros_like(self.points)
+        for corner in range(3):
+            np.add.at(normals, self.faces[:, corner], np.cross(b - a, c - a))
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        return (1 + normals @ LIGHT) / 2
 
 
 def surface_of(labels: np.ndarray, values: Sequence[int]) -> Generator[Progress, None, Surface]:

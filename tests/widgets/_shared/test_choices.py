@@ -41,7 +41,7 @@ def test_one_broken_card_hides_no_other(shelf, tmp_path):
 
 def test_a_card_is_summed_up():
     text = choices.card_summary({"description": "A net.", "licence": "Apache-2.0", "scores": {"dice": 0.85123}})
-    assert text == "About: A net.\nScores: Dice 0.851\nLicence: Apache-2.0"
+    assert text == "About: A net.\nScores: Dice 0.851\nLicense: Apache-2.0"
 
 
 def test_preferences_fall_back_to_their_defaults():
