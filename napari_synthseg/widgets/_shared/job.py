@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.progress import cancelable_progress
@@ -157,10 +158,11 @@ class Job(QObject):
             raise RuntimeError("A job is running; stop it or wait for it.")
         self._stopping, self._outcome = False, None
         self._activity = Activity(title, self.stop, self) if title else None
-        stop = threading.Event()
+        stop, alive = threading.Event(), ref(self)  # weak: a log keeps the frames of an error, and they this function
 
         def should_stop() -> bool:
-            return stop.is_set() or not isalive(self)  # deleted by Qt, with its window
+            job = alive()
+            return stop.is_set() or job is None or not isalive(job)  # deleted by Qt, with its window
 
         worker = create_worker(_drive, should_stop, function, args, _worker_class=_Worker, _ignore_errors=True)
         worker.stop_event, worker.owner = stop, self

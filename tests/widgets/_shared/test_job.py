@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from napari.utils.progress import progress
@@ -266,3 +267,18 @@ def test_a_process_that_ends_in_the_middle_of_a_job_ends_well(interruptible, pat
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "working" in ended.stdout, ended.stderr
     assert ended.returncode == 0 and "deleted" not in ended.stderr, ended.stderr
+
+
+def test_an_error_that_somebody_keeps_does_not_keep_the_job(qtbot):
+    error = ValueError("no luck")
+
+    def fails():
+        yield Progress("Working")
+        raise error
+
+    jobs = [Job()]
+    jobs[0].start("", fails)
+    qtbot.waitUntil(lambda: not jobs[0].running, timeout=5000)
+    alive = weakref.ref(jobs.pop())
+    gc.collect()
+    assert error.__traceback__ is not None and alive() is None
