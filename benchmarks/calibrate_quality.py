@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quality_fit as fit
 import torch
 from harness import arguments, command, finish
 from torch import nn
@@ -35,7 +36,6 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.presets import DEGRADATION, STILL, degradation, preset
 from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import path_beside
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.volume import Volume

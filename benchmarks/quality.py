@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quality_fit as fit
 from harness import Rows, arguments, command, finish, labelled_pairs, write_json
 from robustness import LEVELS, made_worse
 from torch import nn
@@ -27,7 +28,6 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.quality import fit
 from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, sigmoid
 from napari_synthseg.inference.quality.rating import FAILED
 from napari_synthseg.io import read_labels, read_volume, stem
@@ -139,7 +139,7 @@ def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
     return {**found, **counts, **failures, "levels": levels}
 
 
-def by_level(rows: Sequence[Row], table: fit.Table, expected: np.ndarray) -> list[str]:
+def by_level(rows: Sequence[Row], table: fit.Evidence, expected: np.ndarray) -> list[str]:
     """Markdown: mean true and expected Dice of each way to make scans worse."""
     truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
     lines = ["| scans | true mean Dice | expected |", "|---|---|---|"]
@@ -157,7 +157,7 @@ def _line(name: str, true: np.ndarray, expected: np.ndarray) -> str:
     return f"| {name} | {true.mean():.3f} | {expected.mean():.3f} | {figures} |"
 
 
-def soft_dice(table: fit.Table) -> np.ndarray:
+def soft_dice(table: fit.Evidence) -> np.ndarray:
     """(n,) what is expected without a calibration."""
     return sigmoid(table.x[:, table.columns.index(fit.FIRST)])
 

@@ -13,16 +13,18 @@ import torch
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.sample import prepared
-from napari_synthseg.inference.quality import fit
+from napari_synthseg.inference.quality import rating
 from napari_synthseg.inference.quality.calibration import calibration_of
+from napari_synthseg.inference.quality.features import QcFeatures
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.phantom import head_phantom
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import FakeLocateRefine, ball_scan
-from tests.inference.test_quality import constant, synthetic_rows
+from tests.inference.test_quality import SHA, constant
 from tests.test_benchmarks import script
 
 calibrate, quality = script("calibrate_quality"), script("quality")
+fit = quality.fit
 
 
 @pytest.fixture
@@ -38,6 +40,67 @@ def model(tmp_path, monkeypatch) -> FakeLocateRefine:
 def run(monkeypatch, bench, *words) -> int:
     monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
     return bench.main()
+
+
+# Fitting
+
+
+def synthetic_rows(scans: int = 60, columns: tuple[str, ...] = ("soft", "noise", "hint")) -> list[dict]:
+    """True Dice follows "soft" and "hint" and differs between structures; "noise" says nothing."""
+    rng = np.random.default_rng(1)
+    rows, values = [], [2, 3, 17]
+    for scan in range(scans):
+        quality, hint = rng.normal(), rng.normal()
+        soft, noise = quality + rng.normal(0, 0.3, 3), rng.normal(0, 1, 3)
+        score = quality + np.array([1.5, 1.0, 0.0]) + hint + rng.normal(0, 0.1, 3)
+        found = {"soft": soft, "noise": noise, "hint": np.full(3, hint)}
+        rows.append({
+            "scan": scan, "map": f"map{scan % 10}", "held_out": scan % 10 >= 8, "flips": scan % 2 == 1,
+            "values": values, "dice": (1 / (1 + np.exp(-score))).tolist(),
+            "evidence": {name: found[name].tolist() for name in columns},
+        })  # fmt: skip
+    return rows
+
+
+def test_a_fit_finds_what_helps_and_holds_for_other_heads():
+    made = fit.calibrate(synthetic_rows(), sha256=SHA, facts={"weights": "fake"})
+    assert made.columns == ("soft", "hint")
+    outside = made.facts["held_out"]
+    assert outside["structures"]["pearson"] > 0.9 > outside["structures_soft_dice"]["pearson"]
+    assert outside["structures"]["mean_absolute_error"] < 0.06
+    assert made.facts["held_out_with_flips"]["scans"] + made.facts["held_out_without_flips"]["scans"] == 12
+    assert outside["failed"] > 0 and outside["named"] >= outside["failed"] - 1 and outside["false_alarms"] <= 2
+    assert made.facts["weights"] == "fake" and made.facts["scans_fitted"] == 48
+
+
+def test_structures_keep_their_own_level():
+    made = fit.calibrate(synthetic_rows(), sha256=SHA)
+    same = QcFeatures((2, 17, 9999), {name: np.zeros(3) for name in made.columns})
+    expected = made.expected(same)
+    assert expected[2] > expected[17] + 0.15
+    assert expected[17] < expected[9999] < expected[2]  # a structure that was not seen is like the others
+
+
+def test_a_threshold_separates_failures_and_stays_where_there_are_none():
+    truth = {0: 0.3, 1: 0.5, 2: 0.7, 3: 0.8}
+    found = fit.best_threshold({0: 0.45, 1: 0.5, 2: 0.66, 3: 0.8}, truth)
+    assert 0.5 < found < 0.66
+    assert fit.best_threshold({0: 0.7}, {0: 0.9}) == rating.FAILED
+
+
+def test_too_few_scans_are_no_calibration():
+    with pytest.raises(InputError, match="at least"):
+        fit.calibrate(synthetic_rows(8), sha256=SHA)
+
+
+def test_rows_without_evidence_or_truth_count_for_nothing():
+    rows = synthetic_rows()
+    whole = fit.calibrate(rows, sha256=SHA)
+    rows.append({**rows[0], "scan": 99, "values": [], "dice": [], "evidence": {}})
+    again = fit.calibrate(rows, sha256=SHA)
+    assert np.allclose(whole.shared, again.shared)
+    rows[0]["dice"] = [None, *rows[0]["dice"][1:]]
+    assert len(fit.tabulated(rows).y) == 3 * 60 - 1
 
 
 # Drawing

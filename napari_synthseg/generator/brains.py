@@ -10,9 +10,7 @@ import torch
 
 from napari_synthseg.generator.head import Grid, HeadState
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.model import Record
-from napari_synthseg.generator.step import STEPS
-from napari_synthseg.jobs import checkpoint
+from napari_synthseg.generator.model import Record, run
 
 
 @dataclass(frozen=True)
@@ -34,24 +32,6 @@ class Sample:
     def target(self, values: Sequence[int]) -> torch.Tensor:
         """Return (X, Y, Z) uint8 channels of the network's sorted `values`."""
         return self.head.target(values)
-
-
-def run(record: Record, head: HeadState, *, after: str | None = None, until: str | None = None) -> HeadState:
-    """Apply the steps of a record to a head, in place.
-
-    Args:
-        record: drawn by a generator.
-        head: to work on.
-        after: the last step that was applied already.
-        until: the last step to apply; by default all.
-    """
-    names = list(record.steps)
-    for name in names[0 if after is None else names.index(after) + 1 :]:
-        checkpoint()
-        STEPS[name].apply(head, **record[name])
-        if name == until:
-            break
-    return head
 
 
 def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> Sample:

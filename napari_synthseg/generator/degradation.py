@@ -15,9 +15,8 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import run
 from napari_synthseg.generator.head import HeadState, ScanArray
-from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.volume import Volume, same_grid, to_canonical

@@ -109,8 +109,9 @@ def panel(
     Raises:
         InputError: there is no such panel.
     """
-    from napari_synthseg.generator.brains import run, steady_limits
+    from napari_synthseg.generator.brains import steady_limits
     from napari_synthseg.generator.head import HeadState
+    from napari_synthseg.generator.model import run
     from napari_synthseg.generator.sample import placed_affine, replay, sample_grid
     from napari_synthseg.volume import Volume
 

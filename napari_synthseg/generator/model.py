@@ -20,6 +20,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.generator import steps as _steps  # noqa: F401  # registers every step
 from napari_synthseg.generator.step import STEPS, Drawing, Params, Step
+from napari_synthseg.jobs import checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -54,10 +55,11 @@ class Record:
 
     def summary(self) -> dict[str, str | float]:
         """Return the record as one row of a table; units stand in the columns' names."""
-        cells: dict[str, str | float] = {}
-        for name, params in self.steps.items():
-            cells |= STEPS[name].summary(params)
-        return cells
+        return {
+            column: cell(params)
+            for name, params in self.steps.items()
+            for column, (_, cell) in STEPS[name].columns.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, lists and texts."""
@@ -75,9 +77,28 @@ class Record:
             return cls(_tuples(upgraded(data)))
         if data["version"] != VERSION:
             raise InputError(f"The record has version {data['version']}: update napari-synthseg to read it.")
-        if unknown := sorted(set(data["steps"]) - set(STEPS)):
+        steps = scene_steps(data["steps"]["scene"]) if "scene" in data["steps"] else data["steps"]
+        if unknown := sorted(set(steps) - set(STEPS)):
             raise InputError(f"The record has a step {unknown[0]!r}, which is not installed: update napari-synthseg.")
-        return cls(_tuples(data["steps"]))
+        return cls(_tuples(steps))
+
+
+def run(record: Record, state: Any, *, after: str | None = None, until: str | None = None) -> Any:
+    """Apply the steps of a record to a head or a scene, in place, and return it.
+
+    Args:
+        record: drawn by a generative model.
+        state: to work on.
+        after: the last step that was applied already.
+        until: the last step to apply; by default all.
+    """
+    names = list(record.steps)
+    for name in names[0 if after is None else names.index(after) + 1 :]:
+        checkpoint()
+        STEPS[name].apply(state, **record[name])
+        if name == until:
+            break
+    return state
 
 
 def _tuples(value: Any) -> Any:
@@ -159,7 +180,7 @@ class GenerativeModel:
 
     def columns(self) -> dict[str, str]:
         """Return the columns of `Record.summary`, each with a sentence on it."""
-        return {name: text for step in self.steps for name, text in step.columns.items()}
+        return {name: text for step in self.steps for name, (text, _) in step.columns.items()}
 
     def milder(self, strength: float) -> Self:
         """Return the generator for the beginning of a curriculum (ours).
@@ -211,8 +232,6 @@ class GenerativeModel:
 
 
 SPATIAL = ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "velocity_grid", "velocity_seed")
-FACTS = ("preset", "prior", "seed")
-"""Entries of a scene's file that are no part of its record."""
 BIAS = ("bias_std", "bias_grid", "bias_seed")
 
 
@@ -223,7 +242,7 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         KeyError: something is missing.
     """
     if "look" in data:
-        return {"scene": {name: value for name, value in data.items() if name not in FACTS}}
+        return scene_steps(data)
     brain = "means" in data
     slices = {
         "direction": data["direction"],
@@ -250,3 +269,29 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "gamma": gamma,
         "acquisition": slices,
     }
+
+
+SCENE = {
+    "module": ("module", "setting", "look", "look_values", "look_seed"),
+    "frame": ("rows", "columns"),
+    "warp": ("warp", "warp_points", "warp_seed"),
+    "regions": ("regions", "region_grid", "region_seed", "gaps"),
+    "shapes": ("body", "parts"),
+    "intensities": (
+        *("means", "noise_stds", "textures", "row_gradients", "column_gradients"),
+        *("texture_cells", "texture_seed", "grain", "noise_seed"),
+    ),
+    "lens": ("blur_px", "shading", "shading_points", "shading_seed"),
+    "noise": ("noises", "noise_strengths", "grain", "noise_seed"),
+    "display": ("gamma", "inverted"),
+}
+"""Params of each step among those of a scene in one step, as the first records of version 2 had it."""
+
+
+def scene_steps(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the params of each step, from a scene in one step.
+
+    Raises:
+        KeyError: something is missing.
+    """
+    return {step: {name: data[name] for name in names} for step, names in SCENE.items()}

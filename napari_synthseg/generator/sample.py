@@ -12,10 +12,10 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import deformed, run, steady_limits
+from napari_synthseg.generator.brains import deformed, steady_limits
 from napari_synthseg.generator.head import Grid, crop_grid, full_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
-from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import load_priors
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 

@@ -6,7 +6,6 @@ JSON, command line and Python text follow from its annotated fields; no other fi
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 Triple = tuple[float, float, float]
 Params = dict[str, Any]
 """What a step draws: plain numbers, texts and tuples of them, the keywords of its `apply`."""
+Cell = Callable[[Params], "str | float"]
+Columns = Mapping[str, tuple[str, Cell]]
+"""Columns of a table of records: a sentence on each, and its cell for the params of a step."""
 STEPS: dict[str, type[Step]] = {}
 """Every step, by name."""
 
@@ -104,6 +106,10 @@ class Drawing:
             self._drawn[name] = self._steps[name].sample(Rng(self._seed, name), self)
         return self._drawn[name]
 
+    def params(self, name: str) -> Params:
+        """Params of a step that always has some."""
+        return self[name] or {}
+
     def step(self, name: str) -> Any:
         """A step of the generator, for its parameters."""
         return self._steps[name]
@@ -118,18 +124,16 @@ class Step:
         title: heading of its fields in forms.
         place: steps are applied in the order of this number.
         models: generative models that it belongs to.
-        panel: letter of the panel of Figure 3 (SynthSeg) that shows a head after this step.
-        columns: columns of its row in tables of records, each with a sentence on it.
+        columns: of tables of records.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     place: ClassVar[float]
     models: ClassVar[tuple[str, ...]] = ("brains",)
-    panel: ClassVar[str] = ""
-    columns: ClassVar[Mapping[str, str]] = {}
+    columns: ClassVar[Columns] = {}
     apply: ClassVar[Callable[..., None]]
-    """Changes a `HeadState` in place; its keywords are what `sample` draws."""
+    """Changes a head or scene in place; its keywords are what `sample` draws."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -150,22 +154,19 @@ class Step:
         """Return the step for the beginning of a curriculum: itself at 1, least extreme at 0."""
         return self
 
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        """Return the cells of its columns, numbers rounded to what is worth reading."""
-        return {}
-
 
 def around(middle: float, bounds: Range, strength: float) -> Range:
     """Return a range drawn together towards its middle; `strength` 1 is the range itself."""
     return middle + strength * (bounds[0] - middle), middle + strength * (bounds[1] - middle)
 
 
-def largest(values: Sequence[float]) -> float:
-    """Return the value farthest from 0, with its sign."""
-    return max(values, key=abs)
+def cell(name: str, digits: int | None = None) -> Cell:
+    """Return the cell of one of the params: yes or no for a flag; a number with that many digits."""
 
+    def show(params: Params) -> str | float:
+        value = params[name]
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return value if digits is None else round(value, digits)
 
-def length(vector: Sequence[float]) -> float:
-    """Return the Euclidean norm."""
-    return math.hypot(*vector)
+    return show

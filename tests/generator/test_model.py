@@ -30,7 +30,7 @@ from napari_synthseg.generator.presets import (
     shape_preset,
     write_priors,
 )
-from napari_synthseg.generator.step import STEPS, Drawing, Params, Rng, Step
+from napari_synthseg.generator.step import STEPS, Drawing, Params, Rng, Step, cell
 from tests.generator.builders import PAPER, record, small_map
 
 MODELS = {"paper": PAPER, "degradation": degradation(), "shapes": shape_preset("both"),
@@ -237,7 +237,7 @@ def test_groups_come_in_the_order_of_the_steps() -> None:
         "Atrophy", "White matter lesions", "Spatial deformation", "Labels", "Gaussian mixture", "Bias field",
         "Intensity augmentation", "Acquisition"]  # fmt: skip
     assert [group.title for group in MODELS["shapes"].groups()] == [
-        "Modules", "Shapes", "Label map", "Intensities", "Noise and texture", "Acquisition", "Modalities"]  # fmt: skip
+        "Modules", "Modalities", "Acquisition", "Label map", "Shapes", "Intensities", "Noise and texture"]  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -361,7 +361,7 @@ def ghost() -> Iterator[type[Step]]:
         name: ClassVar[str] = "ghost"
         title: ClassVar[str] = "Ghosting"
         place: ClassVar[float] = 65
-        columns: ClassVar = {"ghost": "Strength of the shifted copy."}
+        columns: ClassVar = {"ghost": ("Strength of the shifted copy.", cell("strength", 2))}
 
         ghost_strength: Annotated[tuple[float, float], Info(low=0, high=1, step=0.05)] = (0.0, 0.0)
         """Strength of the shifted copy."""
@@ -372,10 +372,6 @@ def ghost() -> Iterator[type[Step]]:
         @staticmethod
         def apply(head: HeadState, *, strength: float, rows: int) -> None:
             head.image = head.image + strength * head.image.roll(rows, 1)
-
-        @staticmethod
-        def summary(params: Params) -> dict[str, str | float]:
-            return {"ghost": round(params["strength"], 2)}
 
     yield Ghost
     del STEPS["ghost"]

@@ -45,6 +45,12 @@ def test_an_old_record_gives_the_same_image(case: dict) -> None:
     assert Record.from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case["model"] == "shapes"])
+def test_a_scene_in_one_step_is_that_in_several(case: dict) -> None:
+    facts = {"version": 2, "seed": 3, "preset": "both"}
+    assert Record.from_dict({**facts, "steps": {"scene": case["record"]}}) == Record.from_dict(case["record"])
+
+
 def test_an_incomplete_record_is_none() -> None:
     whole = CASES[0]["record"]
     with pytest.raises(KeyError):

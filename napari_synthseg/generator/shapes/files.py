@@ -116,4 +116,4 @@ def _drawn(options: SynthesizeShapesOptions, count: int) -> Iterator[tuple[Recor
 def _replayed(records: Sequence[Path]) -> Iterator[tuple[Record, dict[str, Any]]]:
     known = ("preset", "prior", "seed")
     facts = [{name: value for name, value in read_record_file(p).items() if name in known} for p in records]
-    return zip([read_record(path, "scene") for path in records], facts, strict=True)
+    return zip([read_record(path, "module") for path in records], facts, strict=True)

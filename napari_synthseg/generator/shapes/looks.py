@@ -14,14 +14,11 @@ import torch
 from torch.nn import functional as F
 
 from napari_synthseg.generator.shapes.curves import curve, enlarge, fill
-from napari_synthseg.generator.shapes.layout import Outline
-
-Values = tuple[float, ...]
-"""Uniform numbers of the record that a look makes its own parameters from."""
+from napari_synthseg.generator.shapes.layout import Floats, Outline
 
 
 def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Perlin's gradient noise, as two matrix products, since its weights are separable.
+    """Draw Perlin's gradient noise, as two matrix products, since its weights are separable.
 
     Args:
         shape: (rows, columns).
@@ -92,61 +89,43 @@ def grainy(shape: tuple[int, int], grain: float, seed: int, device: torch.device
 
 
 def gaussian(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Additive noise of one standard deviation everywhere."""
-    return image + strength * grainy(tuple(image.shape), grain, seed, image.device)  # type: ignore[arg-type]
+    """Add noise of one standard deviation everywhere."""
+    return image + strength * grainy(_shape(image), grain, seed, image.device)
 
 
 def poisson(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Counting noise, whose variance grows with the intensity (normal approximation, strength at intensity 1)."""
-    noise = grainy(tuple(image.shape), grain, seed, image.device)  # type: ignore[arg-type]
-    return image + strength * image.clamp(min=0).sqrt() * noise
+    """Add counting noise, whose variance grows with the intensity (normal approximation, strength at intensity 1)."""
+    return image + strength * image.clamp(min=0).sqrt() * grainy(_shape(image), grain, seed, image.device)
 
 
 def speckle(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Multiplicative noise."""
-    noise = grainy(tuple(image.shape), grain, seed, image.device)  # type: ignore[arg-type]
-    return image * (1 + strength * noise)
+    """Multiply by noise."""
+    return image * (1 + strength * grainy(_shape(image), grain, seed, image.device))
 
 
 def rician(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Magnitude of a signal with Gaussian noise in both channels, as of MR."""
-    shape: tuple[int, int] = tuple(image.shape)  # type: ignore[assignment]
-    real = image + strength * grainy(shape, grain, seed, image.device)
-    return torch.hypot(real, strength * grainy(shape, grain, seed + 1, image.device))
+    """Return the magnitude of a signal with Gaussian noise in both channels, as of MR."""
+    real = image + strength * grainy(_shape(image), grain, seed, image.device)
+    return torch.hypot(real, strength * grainy(_shape(image), grain, seed + 1, image.device))
 
 
 def perlin_noise(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Additive Perlin noise, coarse where the grain is coarse."""
-    longest = max(image.shape)
-    cells = longest / (6 + 30 * grain)
-    return image + strength * perlin(tuple(image.shape), cells, seed, image.device)  # type: ignore[arg-type]
+    """Add Perlin noise, coarse where the grain is coarse."""
+    return image + strength * perlin(_shape(image), max(image.shape) / (6 + 30 * grain), seed, image.device)
 
 
-def add_noise(image: torch.Tensor, name: str, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Noise from the library.
-
-    Args:
-        image: (rows, columns), about [0, 1].
-        name: one of `contrasts.NOISES`.
-        strength: standard deviation at intensity 1.
-        seed: of the noise.
-        grain: correlation of the noise, pixels.
-    """
-    return _LIBRARY[name](image, strength, seed, grain)
+LIBRARY = {"gaussian": gaussian, "poisson": poisson, "perlin": perlin_noise, "speckle": speckle, "rician": rician}
+"""SynthFM's noises: image (rows, columns) of about [0, 1], strength (at intensity 1), seed, grain (correlation, px)."""
 
 
-_LIBRARY = {
-    "gaussian": gaussian,
-    "poisson": poisson,
-    "perlin": perlin_noise,
-    "speckle": speckle,
-    "rician": rician,
-}
+def _shape(image: torch.Tensor) -> tuple[int, int]:
+    rows, columns = image.shape
+    return rows, columns
 
 
 @functools.lru_cache(maxsize=64)
 def gauss_kernel(sigma: float) -> torch.Tensor:
-    """A normalised Gaussian out to three standard deviations."""
+    """Return a normalized Gaussian out to three standard deviations."""
     reach = max(1, math.ceil(3 * sigma))
     k = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     return k / k.sum()
@@ -194,7 +173,7 @@ def windowed(image: torch.Tensor, low: float = 0.005, high: float = 0.995) -> to
 # Modalities
 
 
-def fan(rows: int, columns: int, values: Values) -> tuple[float, float, float, float, float] | None:
+def fan(rows: int, columns: int, values: Floats) -> tuple[float, float, float, float, float] | None:
     """The geometry of a curved or phased probe, or None for a linear one.
 
     Returns:
@@ -217,7 +196,7 @@ def polar(rows: int, columns: int, probe: tuple, device: torch.device | str) -> 
     return depth, torch.atan2(right, down) / half
 
 
-def field_of_view(rows: int, columns: int, values: Values, device: torch.device | str) -> torch.Tensor | None:
+def field_of_view(rows: int, columns: int, values: Floats, device: torch.device | str) -> torch.Tensor | None:
     """(rows, columns) bool, True where a curved probe sees something; None for a linear one, which sees all."""
     probe = fan(rows, columns, values)
     if probe is None:
@@ -226,13 +205,10 @@ def field_of_view(rows: int, columns: int, values: Values, device: torch.device 
     return (depth >= 0) & (depth <= 1) & (angle.abs() <= 1)
 
 
-def ultrasound(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
-    """Echoes: bright interfaces across the beam, attenuation and shadows below, speckle, logarithmic compression.
+def ultrasound(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
+    """Make echoes: bright interfaces across the beam, attenuation and shadows below, speckle, logarithmic compression.
 
-    Args:
-        image: intensities of the regions, [0, 1]: how strongly each scatters.
-        values: uniform numbers of the record.
-        seed: of speckle and shadows.
+    `image` is how strongly each region scatters, [0, 1].
     """
     rows, columns = image.shape
     device = image.device
@@ -262,7 +238,7 @@ def ultrasound(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
     return ((decibels + shown) / (shown + 6)).clamp_(0, 1)
 
 
-def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
+def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
     """Decibels lost in up to three shadows, each from some depth on and with soft edges."""
     g = torch.Generator().manual_seed(seed + 1)
     lost = torch.zeros_like(angle)
@@ -272,7 +248,7 @@ def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Values, seed: int
     return lost
 
 
-def ct(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
+def ct(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
     """A window around soft tissue, with streaks now and then; what is outside the window becomes black or white."""
     width = 0.4 + 0.9 * values[0]
     sample = image[:: max(1, image.shape[0] // 64), :: max(1, image.shape[1] // 64)]
@@ -290,7 +266,7 @@ def ct(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
     return seen.clamp(0, 1)
 
 
-def xray(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
+def xray(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
     """A projection: other structures, ribs or bowel, are seen through what is in the image, with soft edges."""
     g = torch.Generator().manual_seed(seed)
     rows, columns = image.shape
@@ -318,7 +294,7 @@ def xray(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
     return image + (0.05 + 0.2 * values[4]) * soft + 0.12 * thick
 
 
-def microscopy(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
+def microscopy(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
     """Light through cells (halos at their edges, uneven light), or cells that glow on black."""
     rows, columns = image.shape
     light = smooth_field((rows, columns), 3, seed, image.device)
@@ -329,3 +305,7 @@ def microscopy(image: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
         return 0.02 + (glow + (0.1 + 0.3 * values[3]) * haze) * (1 + 0.25 * values[4] * light)
     halo = image - blur(image, 2 * scale)
     return (image + (0.3 + 1.5 * values[2]) * halo) * (1 + 0.3 * values[3] * light)
+
+
+MODALITIES = {"ultrasound": ultrasound, "ct": ct, "xray": xray, "microscopy": microscopy}
+"""What they make of an image, given uniform numbers of the record and a seed."""

@@ -1,4 +1,4 @@
-"""From a shape record to a scene: an image, its objects, and the target under a click (SynthFM, arXiv 2504.08177).
+"""From a record to a scene: an image, its objects, and the target under a click (SynthFM, arXiv 2504.08177).
 
 The image is made at the size it was acquired in and enlarged, as a real one would be, to SAM's 1024 x 1024. Objects are
 connected, disjoint, and each of them can be a target.
@@ -6,7 +6,9 @@ connected, disjoint, and each of them can be a target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -15,20 +17,10 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.generator.shapes import looks
-from napari_synthseg.generator.shapes.curves import (
-    FIELD_GRID,
-    curve,
-    diffeomorphism,
-    fill,
-    gaps,
-    moved,
-    touching_regions,
-    widest,
-)
-from napari_synthseg.generator.shapes.drawing import FIRST, GAP, GROUND, OUTSIDE, DrawnScene
+from napari_synthseg.generator.shapes import curves, looks
+from napari_synthseg.generator.shapes.layout import FIRST, GAP, GROUND, OUTSIDE, Floats, Outline, Part
 
 SIDE = 1024
 SMALLEST, LARGEST = 0.0008, 0.4
@@ -39,29 +31,182 @@ COARSE = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """A synthetic image with its objects.
-
-    Attributes:
-        image: (side, side) float32 in [0, 1]; 0 beyond the extent.
-        objects: (side, side) int16 on the same device; 0 is what no target holds, every other value is one connected
-            region, from 1 on.
-        count: how many objects there are; never 0.
-        visibility: (count,) how far each object's border stands out: the mean squared difference across it over that
-            within the object, see `visibility_of`. 1 is what cannot be seen; 2 is plain.
-        extent: rows and columns of the square that hold the image, from the first on; the rest is padding.
-        record: the parameters it was made with.
-    """
+    """A synthetic image with its objects."""
 
     image: torch.Tensor
+    """(side, side) float32 in [0, 1]; 0 beyond the extent."""
     objects: torch.Tensor
+    """(side, side) int16 on the same device; 0 is background, every other value one connected region, from 1 on."""
     count: int
+    """Number of objects, never 0."""
     visibility: tuple[float, ...]
+    """(count,) how far each object's border stands out, see `visibility_of`: 1 is invisible, 2 is plain."""
     extent: tuple[int, int]
+    """Rows and columns of the square that hold the image, from the first on; the rest is padding."""
     record: Record
 
     def target(self, number: int) -> torch.Tensor:
         """(side, side) bool mask of one object, from 1."""
         return self.objects == number
+
+
+@dataclass
+class SceneState:
+    """A scene in the making, at the size it is acquired in; steps change it in place."""
+
+    device: torch.device | str = "cpu"
+    setting: str = "ground"
+    """"body", "ground" (nothing is empty) or "cells"."""
+    look: str = "plain"
+    look_values: Floats = ()
+    look_seed: int = 0
+    gaps: Floats = ()
+    labels: int = 0
+    """Labels of the label map, 0 without one."""
+    bending: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(2, h, w) displacement of everything, as a fraction of the longer side."""
+    regions: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(rows, columns) uint8: 0 outside, 1 ground, 2 gaps, from 3 on labels or parts."""
+    owner: np.ndarray = field(default_factory=lambda: np.zeros(256, np.uint8))
+    """Object of each region; 0 for none."""
+    image: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(rows, columns) float32."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.regions.shape
+        return rows, columns
+
+    @property
+    def longer(self) -> int:
+        """Pixels along the longer side."""
+        return max(self.shape)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Rows and columns as fractions of the longer side."""
+        return self.shape[0] / self.longer, self.shape[1] / self.longer
+
+    def begin(self, shape: tuple[int, int]) -> None:
+        """Fill the frame with ground."""
+        self.regions = torch.full(shape, GROUND, dtype=torch.uint8, device=self.device)
+
+    def bend(self, std: float, points: int, seed: int) -> None:
+        """Draw the diffeomorphism."""
+        grid = tuple(max(8, round(curves.FIELD_GRID * e)) for e in self.extent)
+        self.bending = curves.diffeomorphism(std, points, seed, grid)  # type: ignore[arg-type]
+
+    def paint_labels(self, count: int, grid: float, seed: int) -> None:
+        """Paint a label map; its labels are objects, parted by the gaps."""
+        labels = curves.touching_regions(count, grid, seed, self.bending, self.shape, self.device)
+        self.regions = labels + FIRST
+        self.labels = count
+        self.owner[FIRST : FIRST + count] = np.arange(1, count + 1)
+        if self.gaps:
+            reach = torch.tensor([max(1, round(width * self.longer)) if width else 0 for width in self.gaps])
+            self.regions.masked_fill_((reach == 0).to(self.device)[labels.int()], GROUND)
+            self.regions.masked_fill_(curves.gaps(labels, reach), GAP)
+
+    def paint_shapes(self, body: dict[str, Any] | None, parts: Sequence[dict[str, Any]]) -> None:
+        """Paint shapes in their order, and nothing outside the body or an ultrasound probe's fan."""
+        for index, part in enumerate(map(Part.of, parts), start=FIRST):
+            self.owner[index] = part.object
+            found = self._filled(part.outline, part.scale)
+            if found is None:
+                continue
+            place, inside = found
+            if self.setting == "cells" and self.gaps and part.scale == 1.0:
+                rim = curves.widest(inside[None, None].float(), max(1, round(self.gaps[0] * self.longer)))[0, 0] > 0
+                self.regions[place].masked_fill_(rim, GAP)
+            self.regions[place].masked_fill_(inside, index)
+        if body is not None:
+            found = self._filled(Outline(**body))
+            outside = torch.ones(self.shape, dtype=torch.bool, device=self.device)
+            if found is not None:
+                outside[found[0]] = ~found[1]
+            self.regions.masked_fill_(outside, OUTSIDE)
+        fan = self._fan()
+        if fan is not None:
+            self.regions.masked_fill_(~fan, OUTSIDE)
+
+    def _filled(self, outline: Outline, scale: float = 1.0) -> tuple[tuple[slice, slice], torch.Tensor] | None:
+        points = curves.moved(curves.curve(outline, scale), self.bending, self.extent)
+        return curves.fill(points * self.longer, self.shape, self.device)
+
+    def _fan(self) -> torch.Tensor | None:
+        """(rows, columns) bool: what an ultrasound probe sees; None for all."""
+        if self.look != "ultrasound":
+            return None
+        return looks.field_of_view(*self.shape, self.look_values, self.device)
+
+    def join_levels(self, means: Floats) -> None:
+        """Make labels of one intensity one object if no gaps part them."""
+        if self.labels and not self.gaps:
+            self.owner[FIRST : FIRST + self.labels] = np.unique(means[FIRST:], return_inverse=True)[1] + 1
+
+    def fill(self, table: Sequence[Floats], cells: float, texture_seed: int, grain: float, noise_seed: int) -> None:
+        """Fill regions with their intensity, gradients, texture and noise.
+
+        Args:
+            table: (5, R) mean, deviation of noise, deviation of texture, gradient down and to the right.
+            cells: of the texture, along the longer side.
+            texture_seed, noise_seed: of both.
+            grain: correlation of the noise, pixels.
+        """
+        values = torch.tensor(table, device=self.device)
+        mean, std, texture, down, right = values.index_select(1, self.regions.flatten().int()).view(5, *self.shape)
+        rows, columns = looks.ramps(self.shape, self.device)
+        self.image = mean + down * rows + right * columns
+        self.image += texture * looks.fractal(self.shape, cells, texture_seed, self.device)
+        self.image += std * looks.grainy(self.shape, grain, noise_seed, self.device)
+
+    def look_through(self, blur_px: float, shading: float, shading_points: int, shading_seed: int) -> None:
+        """Blur, then what the modality makes of the image, then shading."""
+        self.image = looks.blur(self.image, blur_px)
+        if self.look in looks.MODALITIES:
+            seen = looks.MODALITIES[self.look](self.image, self.look_values, self.look_seed)
+            if self.look == "xray":  # no ribs in the air
+                seen = torch.lerp(self.image, seen, looks.blur((self.regions != OUTSIDE).float(), blur_px))
+            self.image = seen
+        if shading > 0:
+            field = looks.smooth_field(self.shape, shading_points, shading_seed, self.device)
+            self.image *= (shading * field).exp_()
+
+    def add_noises(self, names: Sequence[str], strengths: Floats, grain: float, seed: int) -> None:
+        """Add noises of the library."""
+        for i, (name, strength) in enumerate(zip(names, strengths, strict=True), start=2):
+            self.image = looks.LIBRARY[name](self.image, strength, seed + 2 * i, grain)
+        if self.look == "ct":  # the window cuts noise off as well: air stays black
+            self.image = self.image.clamp(0, 1)
+
+    def display(self, gamma: float, inverted: bool) -> None:
+        """Rescale and raise to a power; an ultrasound scanner shows nothing beside the fan, not even noise."""
+        self.image = looks.windowed(self.image).pow_(gamma)
+        fan = self._fan()
+        if fan is not None:
+            self.image.masked_fill_(~fan, 0)
+        elif inverted and self.look != "ultrasound":
+            self.image = 1 - self.image
+
+    def connected_objects(self) -> tuple[torch.Tensor, int]:
+        """Number the connected parts of every object that have the size of a target.
+
+        Returns:
+            (rows, columns) int32 on the regions' device, and how many there are. If nothing has the right size, the
+            largest part is the one object.
+        """
+        painted, owner = self.regions.cpu().numpy(), self.owner
+        if not owner[painted].any():  # all shapes lie outside the body or the fan: the body is what there is
+            owner = np.where(np.arange(256) >= GROUND, 1, owner).astype(np.uint8)
+        found = cc3d.connected_components(owner[painted], connectivity=4)
+        sizes = np.bincount(found.ravel())
+        sizes[0] = 0
+        kept = (sizes >= SMALLEST * found.size) & (sizes <= LARGEST * found.size)
+        if not kept.any():
+            kept[sizes.argmax()] = sizes.max() > 0
+        table = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+        return torch.from_numpy(table[found]).to(self.regions.device), int(kept.sum())
 
 
 def scene(
@@ -85,133 +230,19 @@ def apply_scene(record: Record, device: str | torch.device = "cpu", side: int = 
     """
     if side < 64:
         raise InputError(f"A scene needs a side of at least 64 pixels, not {side}.")
-    where = resolve_device(device) if isinstance(device, str) else device
-    drawn = DrawnScene.of(record)
-    regions = region_map(drawn, where)
-    image = render(drawn, regions)
-    found, count = connected_objects(drawn, regions)
-    longer = max(drawn.rows, drawn.columns)
-    extent = (round(drawn.rows * side / longer), round(drawn.columns * side / longer))
-    large = F.interpolate(image[None, None], size=extent, mode="bilinear", antialias=longer > side)[0, 0]
+    made = run(record, SceneState(resolve_device(device) if isinstance(device, str) else device))
+    found, count = made.connected_objects()
+    (rows, columns), longer = made.shape, made.longer
+    extent = (round(rows * side / longer), round(columns * side / longer))
+    large = F.interpolate(made.image[None, None], size=extent, mode="bilinear", antialias=longer > side)[0, 0]
     numbers = F.interpolate(found[None, None].float(), size=extent, mode="nearest")[0, 0].to(torch.int16)
     pad = (0, side - extent[1], 0, side - extent[0])
-    seen = visibility_of(image, found.masked_fill(regions == OUTSIDE, -1), count)
+    seen = visibility_of(made.image, found.masked_fill(made.regions == OUTSIDE, -1), count)
     return Scene(F.pad(large.clamp_(0, 1), pad), F.pad(numbers, pad), count, seen, extent, record)
 
 
-def region_map(record: DrawnScene, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Paint the regions of a record.
-
-    Returns:
-        (rows, columns) uint8 as acquired: 0 outside, 1 ground, 2 gaps, from 3 on labels or parts.
-    """
-    shape = (record.rows, record.columns)
-    longer = max(shape)
-    extent = (shape[0] / longer, shape[1] / longer)
-    grid = tuple(max(8, round(FIELD_GRID * e)) for e in extent)
-    bending = diffeomorphism(record.warp, record.warp_points, record.warp_seed, grid)  # type: ignore[arg-type]
-
-    def filled(outline, scale: float = 1.0):
-        return fill(moved(curve(outline, scale), bending, extent) * longer, shape, device)
-
-    regions = torch.full(shape, GROUND, dtype=torch.uint8, device=device)
-    if record.regions:
-        labels = touching_regions(record.regions, record.region_grid, record.region_seed, bending, shape, device)
-        regions = labels + FIRST
-        if record.gaps:
-            reach = torch.tensor([max(1, round(width * longer)) if width else 0 for width in record.gaps])
-            regions.masked_fill_((reach == 0).to(device)[labels.int()], GROUND)
-            regions.masked_fill_(gaps(labels, reach), GAP)
-    for index, part in enumerate(record.parts, start=FIRST):
-        found = filled(part.outline, part.scale)
-        if found is None:
-            continue
-        place, inside = found
-        if record.setting == "cells" and record.gaps and part.scale == 1.0:
-            rim = widest(inside[None, None].float(), max(1, round(record.gaps[0] * longer)))[0, 0] > 0
-            regions[place].masked_fill_(rim, GAP)
-        regions[place].masked_fill_(inside, index)
-    if record.body is not None:
-        found = filled(record.body)
-        outside = torch.ones(shape, dtype=torch.bool, device=device)
-        if found is not None:
-            outside[found[0]] = ~found[1]
-        regions.masked_fill_(outside, 0)
-    if record.look == "ultrasound":
-        seen = looks.field_of_view(*shape, record.look_values, device)
-        if seen is not None:
-            regions.masked_fill_(~seen, 0)
-    return regions
-
-
-def connected_objects(record: DrawnScene, regions: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Number the connected parts of every label or object that have the size of a target.
-
-    Returns:
-        (rows, columns) int32 on the regions' device, and how many there are. If nothing has the right size, the largest
-        part is the one object.
-    """
-    owner = np.zeros(256, np.uint8)
-    if record.regions:
-        labels = np.arange(1, record.regions + 1)
-        if not record.gaps:  # nothing parts labels of the same intensity
-            labels = np.unique(record.means[FIRST:], return_inverse=True)[1] + 1
-        owner[FIRST : FIRST + record.regions] = labels
-    else:
-        owner[FIRST : FIRST + len(record.parts)] = [part.object for part in record.parts]
-    painted = regions.cpu().numpy()
-    if not owner[painted].any():  # all shapes lie outside the body or the fan: the body is what there is
-        owner[GROUND:] = 1
-    found = cc3d.connected_components(owner[painted], connectivity=4)
-    sizes = np.bincount(found.ravel())
-    sizes[0] = 0
-    kept = (sizes >= SMALLEST * found.size) & (sizes <= LARGEST * found.size)
-    if not kept.any():
-        kept[sizes.argmax()] = sizes.max() > 0
-    table = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return torch.from_numpy(table[found]).to(regions.device), int(kept.sum())
-
-
-def render(record: DrawnScene, regions: torch.Tensor) -> torch.Tensor:
-    """Intensities of the regions, then what the modality, the lens and the noise make of them.
-
-    Returns:
-        (rows, columns) float32 in [0, 1], as acquired.
-    """
-    shape, device = (record.rows, record.columns), regions.device
-    table = torch.tensor([record.means, record.noise_stds, record.textures, record.row_gradients,
-                          record.column_gradients], device=device)  # fmt: skip
-    mean, std, texture, down, right = table.index_select(1, regions.flatten().int()).view(5, *shape)
-    rows, columns = looks.ramps(shape, device)
-    image = mean + down * rows + right * columns
-    image += texture * looks.fractal(shape, record.texture_cells, record.texture_seed, device)
-    image += std * looks.grainy(shape, record.grain, record.noise_seed, device)
-    image = looks.blur(image, record.blur_px)
-    if record.look == "ultrasound":
-        image = looks.ultrasound(image, record.look_values, record.look_seed)
-    elif record.look in _LOOKS:
-        seen = _LOOKS[record.look](image, record.look_values, record.look_seed)
-        if record.look == "xray":  # no ribs in the air
-            seen = torch.lerp(image, seen, looks.blur((regions != OUTSIDE).float(), record.blur_px))
-        image = seen
-    if record.shading > 0:
-        image *= (record.shading * looks.smooth_field(shape, record.shading_points, record.shading_seed, device)).exp_()
-    for i, (name, strength) in enumerate(zip(record.noises, record.noise_strengths, strict=True), start=2):
-        image = looks.add_noise(image, name, strength, record.noise_seed + 2 * i, record.grain)
-    if record.look == "ct":  # the window cuts noise off as well: air stays black
-        image = image.clamp(0, 1)
-    image = looks.windowed(image).pow_(record.gamma)
-    if record.look == "ultrasound":  # a scanner shows nothing beside the fan, not even noise
-        fan = looks.field_of_view(*shape, record.look_values, device)
-        return image if fan is None else image.masked_fill_(~fan, 0)
-    return 1 - image if record.inverted else image
-
-
-_LOOKS = {"ct": looks.ct, "xray": looks.xray, "microscopy": looks.microscopy}
-
-
 def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tuple[float, ...]:
-    """How far each object's border stands out of noise and texture, on a grid of about 256 pixels.
+    """Measure how far each object's border stands out of noise and texture, on a grid of about 256 pixels.
 
     Args:
         image: (rows, columns).
@@ -219,8 +250,8 @@ def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tup
         count: how many objects there are.
 
     Returns:
-        (count,) mean squared difference between neighbours on both sides of the border over that between neighbours
-        within the object. Neighbours lie 2 or 4 pixels apart, whichever shows more: one of them ends in a narrow gap.
+        (count,) mean squared difference between neighbors on both sides of the border over that between neighbors
+        within the object. Neighbors lie 2 or 4 pixels apart, whichever shows more: one of them ends in a narrow gap.
     """
     grid = tuple(min(n, max(8, round(256 * n / max(image.shape)))) for n in image.shape)
     values = F.interpolate(image[None, None], size=grid, mode="area")[0, 0].cpu().numpy().astype(np.float64)
@@ -244,7 +275,7 @@ def visibility_of(image: torch.Tensor, objects: torch.Tensor, count: int) -> tup
 
 
 def pick_target(made: Scene, generator: torch.Generator, faintest: float = 1.4) -> int:
-    """A random object's number, from 1: small ones as often as large ones.
+    """Draw an object's number, from 1: small ones as often as large ones.
 
     Args:
         made: a scene.
@@ -261,7 +292,7 @@ def pick_target(made: Scene, generator: torch.Generator, faintest: float = 1.4) 
 def outside_near(
     target: torch.Tensor, extent: tuple[int, int] | None = None, near: int = 8, far: int | None = None
 ) -> torch.Tensor:
-    """The band around a target in which negative points are drawn.
+    """Return the band around a target in which negative points are drawn.
 
     Args:
         target: (side, side) bool.
@@ -275,8 +306,8 @@ def outside_near(
     if far is None:
         far = max(24, round(0.38 * float(target.sum()) ** 0.5))
     coarse = F.max_pool2d(target[None, None].float(), COARSE, ceil_mode=True)
-    close = widest(coarse, max(1, round(near / COARSE)))
-    band = (widest(close, max(1, round(far / COARSE))) > close)[0, 0]
+    close = curves.widest(coarse, max(1, round(near / COARSE)))
+    band = (curves.widest(close, max(1, round(far / COARSE))) > close)[0, 0]
     band = band.repeat_interleave(COARSE, 0).repeat_interleave(COARSE, 1)[: target.shape[0], : target.shape[1]]
     if extent is not None:
         band[extent[0] :] = False

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step, around
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, around, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -26,13 +25,12 @@ class Acquisition(Step):
     title: ClassVar[str] = "Acquisition"
     place: ClassVar[float] = 70
     models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
-    panel: ClassVar[str] = "f"
-    columns: ClassVar[Mapping[str, str]] = {
-        "slices": "Direction of the slices.",
-        "spacing (mm)": "Distance between the slices.",
-        "thickness (mm)": "Thickness of the slices.",
-        "slice blur (mm)": "Standard deviation of the slice profile.",
-        "noise": "Standard deviation of the added noise, intensities 0-255.",
+    columns: ClassVar[Columns] = {
+        "slices": ("Direction of the slices.", lambda params: DIRECTIONS[params["direction"]]),
+        "spacing (mm)": ("Distance between the slices.", cell("spacing_mm", 2)),
+        "thickness (mm)": ("Thickness of the slices.", cell("thickness_mm", 2)),
+        "slice blur (mm)": ("Standard deviation of the slice profile.", cell("blur_mm", 2)),
+        "noise": ("Standard deviation of the added noise, intensities 0-255.", cell("noise_std", 1)),
     }
 
     slice_direction: Annotated[
@@ -120,13 +118,3 @@ class Acquisition(Step):
 
         slices = Slices(direction, spacing_mm, blur_mm, in_plane_blur, noise_std, noise_seed)
         head.image = slices.stack(head) if head.stops_at_slices else slices.image(head)
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {
-            "slices": DIRECTIONS[params["direction"]],
-            "spacing (mm)": round(params["spacing_mm"], 2),
-            "thickness (mm)": round(params["thickness_mm"], 2),
-            "slice blur (mm)": round(params["blur_mm"], 2),
-            "noise": round(params["noise_std"], 1),
-        }

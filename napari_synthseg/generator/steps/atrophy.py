@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 import numpy as np
 
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -41,9 +41,9 @@ class Atrophy(Step):
     name: ClassVar[str] = "atrophy"
     title: ClassVar[str] = "Atrophy"
     place: ClassVar[float] = 5
-    columns: ClassVar = {
-        "ventricles": "Volume of the lateral and third ventricles, relative to those of the map.",
-        "sulci (mm)": "Retreat of the surface of the brain.",
+    columns: ClassVar[Columns] = {
+        "ventricles": ("Volume of the lateral and third ventricles, relative to those of the map.", cell("factor", 2)),
+        "sulci (mm)": ("Retreat of the surface of the brain.", cell("sulci_mm", 2)),
     }
 
     atrophy: Annotated[Probability, Info(equation="ours; 0 in the paper")] = 0.0
@@ -66,10 +66,6 @@ class Atrophy(Step):
     def apply(head: HeadState, *, factor: float, sulci_mm: float) -> None:
         """Replace the labels of the map."""
         head.label_map = atrophied(head.label_map, factor, sulci_mm)
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {"ventricles": round(params["factor"], 2), "sulci (mm)": round(params["sulci_mm"], 2)}
 
 
 @lru_cache(maxsize=2)

@@ -7,13 +7,13 @@ sooner; the three intensities and their order stay random.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -40,9 +40,11 @@ class Contrast(Step):
     name: ClassVar[str] = "contrast"
     title: ClassVar[str] = "Gaussian mixture"
     place: ClassVar[float] = 40
-    panel: ClassVar[str] = "c"
-    columns: ClassVar[Mapping[str, str]] = {
-        "contrast": "How the intensities were drawn: each structure its own, by tissue, or from given priors."
+    columns: ClassVar[Columns] = {
+        "contrast": (
+            "How the intensities were drawn: each structure its own, by tissue, or from given priors.",
+            cell("contrast"),
+        )
     }
 
     mean: Annotated[Range, INTENSITY, Info(label="Means", symbol="a_μ, b_μ", equation="eq. 11",
@@ -107,10 +109,6 @@ class Contrast(Step):
         table = [*zip(means, stds, strict=True), *head.painted]
         m, s = zip(*(table[i] for i in head.shown), strict=True)
         head.image = gaussian_mixture(head.labels, m, s, noise_seed, head.noise_scale)
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {"contrast": params["contrast"]}
 
 
 def tissue_gaussians(

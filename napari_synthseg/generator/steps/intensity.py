@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from napari_synthseg.fields import Info, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step, around
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, around, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -22,7 +21,7 @@ class Bias(Step):
     title: ClassVar[str] = "Bias field"
     place: ClassVar[float] = 50
     models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
-    columns: ClassVar[Mapping[str, str]] = {"bias": "Standard deviation of the logarithm of the bias field."}
+    columns: ClassVar[Columns] = {"bias": ("Standard deviation of the logarithm of the field.", cell("bias_std", 2))}
 
     bias_std: Annotated[
         Range,
@@ -46,10 +45,6 @@ class Bias(Step):
 
         if bias_std > 0:
             head.image *= bias_field(bias_std, bias_grid, bias_seed, head.knots(bias_grid))
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {"bias": round(params["bias_std"], 2)}
 
 
 @dataclass(frozen=True)
@@ -84,8 +79,9 @@ class Gamma(Step):
     title: ClassVar[str] = "Intensity augmentation"
     place: ClassVar[float] = 60
     models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
-    panel: ClassVar[str] = "d"
-    columns: ClassVar[Mapping[str, str]] = {"gamma": "Exponent of the intensities: below 1 brightens, above 1 darkens."}
+    columns: ClassVar[Columns] = {
+        "gamma": ("Exponent of the intensities: below 1 brightens, above 1 darkens.", cell("gamma", 2))
+    }
 
     gamma_variance: Annotated[
         float, Info(symbol="σ²_γ", unit="log exponent", equation="eq. 18", low=0, slider=(0, 2), step=0.05)
@@ -116,7 +112,3 @@ class Gamma(Step):
 
         head.limits = head.limits or (head.image.min().item(), head.image.max().item())
         head.image = rescale_and_gamma(head.image, gamma, head.limits)
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {"gamma": round(params["gamma"], 2)}

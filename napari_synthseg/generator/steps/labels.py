@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from napari_synthseg.anatomy import WHITE_MATTER
 from napari_synthseg.fields import Info, Probability
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -25,10 +24,15 @@ class ShownLabels(Step):
     name: ClassVar[str] = "labels"
     title: ClassVar[str] = "Labels"
     place: ClassVar[float] = 30
-    panel: ClassVar[str] = "b"
-    columns: ClassVar[Mapping[str, str]] = {
-        "skull strip": "Whether everything outside the brain was removed.",
-        "lesions": "Whether white matter lesions, if the map has them, look different from white matter.",
+    columns: ClassVar[Columns] = {
+        "skull strip": (
+            "Whether everything outside the brain was removed.",
+            lambda params: {"none": "no", "all": "yes", "keep-csf": "yes, CSF stays"}[params["skull_strip"]],
+        ),
+        "lesions": (
+            "Whether white matter lesions, if the map has them, look different from white matter.",
+            cell("lesions"),
+        ),
     }
 
     skull_strip: Annotated[Probability, Info(label="Skull stripping", equation="Table S2")] = 0.5
@@ -66,8 +70,3 @@ class ShownLabels(Step):
         targets[k:] = WHITE_MATTER[: len(targets) - k]
         visible = [slot[v] for v in LESIONS_OF_THE_MAP if v in slot and lesions]
         head.shown, head.targets, head.lesions = shown, targets, (*visible, *range(k, len(shown)))
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        strip = {"none": "no", "all": "yes", "keep-csf": "yes, CSF stays"}[params["skull_strip"]]
-        return {"skull strip": strip, "lesions": "yes" if params["lesions"] else "no"}

@@ -6,13 +6,13 @@ them into a label map before its deformation. They become white matter in the ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from napari_synthseg.anatomy import CORTEX, WHITE_MATTER
 from napari_synthseg.fields import Info, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -32,8 +32,8 @@ class Lesions(Step):
     name: ClassVar[str] = "lesions"
     title: ClassVar[str] = "White matter lesions"
     place: ClassVar[float] = 10
-    columns: ClassVar[Mapping[str, str]] = {
-        "painted lesions (ml)": "Volume of the white matter lesions painted into the map."
+    columns: ClassVar[Columns] = {
+        "painted lesions (ml)": ("Volume of the white matter lesions painted into the map.", cell("load_ml", 1))
     }
 
     lesion_load_ml: Annotated[Range, Info(label="Load", low=0, slider=(0, 100), step=1)] = (0, 0)
@@ -83,10 +83,6 @@ class Lesions(Step):
         painting = Painting(load_ml, periventricular, tuple(size_mm3), symmetry, seed)  # type: ignore[arg-type]
         head.label_map = with_lesions(head.label_map, painting)
         head.painted = ((mean, std), (mean, std))
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {"painted lesions (ml)": round(params["load_ml"], 1)}
 
 
 def _gaussian(

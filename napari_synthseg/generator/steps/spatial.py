@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.step import Drawing, Params, Rng, Step, Triple, around, largest, length
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, Triple, around, cell
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -22,12 +21,18 @@ class Spatial(Step):
     title: ClassVar[str] = "Spatial deformation"
     place: ClassVar[float] = 20
     models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
-    columns: ClassVar[Mapping[str, str]] = {
-        "flip": "Whether left and right were exchanged.",
-        "deformation (mm)": "Standard deviation of the velocity field.",
-        "rotation (°)": "Largest rotation about an axis, with its sign.",
-        "scaling": "Change of volume: product of the three scalings.",
-        "shift (mm)": "Length of the translation.",
+    columns: ClassVar[Columns] = {
+        "flip": ("Whether left and right were exchanged.", cell("flip")),
+        "deformation (mm)": ("Standard deviation of the velocity field.", cell("velocity_std", 2)),
+        "rotation (°)": (
+            "Largest rotation about an axis, with its sign.",
+            lambda params: round(max(params["rotation_deg"], key=abs), 1),
+        ),
+        "scaling": (
+            "Change of volume: product of the three scalings.",
+            lambda params: round(math.prod(params["scaling"]), 2),
+        ),
+        "shift (mm)": ("Length of the translation.", lambda params: round(math.hypot(*params["translation_mm"]), 1)),
     }
 
     rotation_deg: Annotated[Range, Info(symbol="a_rot, b_rot", equation="eq. 1", slider=(-90, 90), step=1)] = (-15, 15)
@@ -99,16 +104,6 @@ class Spatial(Step):
                 (velocity_std, velocity_grid, velocity_seed),
             )
         )
-
-    @staticmethod
-    def summary(params: Params) -> dict[str, str | float]:
-        return {
-            "flip": "yes" if params["flip"] else "no",
-            "deformation (mm)": round(params["velocity_std"], 2),
-            "rotation (°)": round(largest(params["rotation_deg"]), 1),
-            "scaling": round(math.prod(params["scaling"]), 2),
-            "shift (mm)": round(length(params["translation_mm"]), 1),
-        }
 
 
 @dataclass(frozen=True)

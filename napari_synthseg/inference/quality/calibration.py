@@ -1,4 +1,5 @@
-"""From evidence to expected Dice: a logit-linear model of each structure, fitted on synthetic scans (see `fit`).
+"""From evidence to expected Dice: a logit-linear model of each structure, fitted on synthetic scans
+(`benchmarks/quality_fit.py`).
 
 It belongs to one file of weights, by checksum, and stands beside it: `<name>.quality.json`.
 """

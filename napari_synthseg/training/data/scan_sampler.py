@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.generator.brains import run
 from napari_synthseg.generator.head import Grid, HeadState, ScanArray
-from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.training.data.scans import LabelledScan

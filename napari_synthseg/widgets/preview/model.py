@@ -288,7 +288,7 @@ def _scan_voxels(sources: Sequence[Source | None]) -> tuple[Pair, Pair | None]:
 class SceneMaker(Maker):
     """Scenes of SynthFM's generative model."""
 
-    recorded_step = "scene"
+    recorded_step = "module"
     ends = ("image.png", "objects.png", "record.json")
 
     def prepare(self, wanted: Wanted) -> Scene:
@@ -337,5 +337,5 @@ def _scene(options: SynthesizeShapesOptions) -> Scene:
     from napari_synthseg.generator.shapes.scenes import apply_scene, scene
 
     if options.record:
-        return apply_scene(read_record(options.record[0], "scene"), options.device, options.side)
+        return apply_scene(read_record(options.record[0], "module"), options.device, options.side)
     return scene(options.priors(), options.seed, options.device, options.side)

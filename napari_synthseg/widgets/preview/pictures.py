@@ -167,8 +167,9 @@ SETTINGS = {"body": "in a body", "ground": "on a ground", "cells": "a crowd of c
 
 def described_scene(summary: dict[str, str | float]) -> str:
     """Describe the record of a scene in one line."""
-    shapes = f"{summary['shapes']} {'labels' if summary['module'] == 'boundary' else 'shapes'}"
+    counted = "labels" if summary["module"] == "boundary" else "shapes"
     look = str(summary["looks like"])
-    parts = [look.upper() if look in ("ct", "mr") else look.capitalize(), shapes, SETTINGS[str(summary["setting"])]]
+    parts = [look.upper() if look in ("ct", "mr") else look.capitalize(), f"{summary[counted]} {counted}"]
+    parts.append(SETTINGS[str(summary["setting"])])
     parts += [f"acquired {summary['acquired']}", f"gamma {summary['gamma']}"]
     return ", ".join(parts + ["inverted"] * (summary["inverted"] == "yes")) + "."

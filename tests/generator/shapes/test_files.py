@@ -35,7 +35,7 @@ def test_a_scene_is_three_files_without_padding(tmp_path) -> None:
     assert image.dtype == np.uint8 and objects.dtype == np.uint16
     assert set(np.unique(objects)) - {0} <= set(range(1, made.count + 1))
     np.testing.assert_allclose(image / 255, made.image[: image.shape[0], : image.shape[1]], atol=0.51 / 255)
-    assert read_record(path.with_name("one_record.json"), "scene") == made.record
+    assert read_record(path.with_name("one_record.json"), "module") == made.record
 
 
 def test_sixteen_bits_hold_more(tmp_path) -> None:
@@ -53,7 +53,7 @@ def test_scene_i_has_seed_plus_i(tmp_path) -> None:
     np.testing.assert_array_equal(pixels(written[1]), pixels(alone))
     assert not np.array_equal(pixels(written[0]), pixels(written[1]))
     facts = json.loads((tmp_path / "two" / "mr_0006_record.json").read_text())
-    drawn = facts["steps"]["scene"]
+    drawn = facts["steps"]["module"]
     assert (facts["preset"], facts["prior"], facts["seed"], drawn["look"]) == ("mr", [*SMALL.prior], 6, "mr")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_synthseg.generator.shapes.drawing import NOISES
 from napari_synthseg.generator.shapes.looks import (
-    add_noise,
+    LIBRARY,
     blur,
     fractal,
     grainy,
@@ -20,9 +19,9 @@ from napari_synthseg.generator.shapes.looks import (
 FLAT = torch.full((256, 256), 0.5)
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", LIBRARY)
 def test_a_noise_comes_back_for_its_seed(name: str) -> None:
-    first, again, other = (add_noise(FLAT, name, 0.1, seed) for seed in (1, 1, 2))
+    first, again, other = (LIBRARY[name](FLAT, 0.1, seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.shape == FLAT.shape
@@ -34,7 +33,7 @@ def test_a_noise_comes_back_for_its_seed(name: str) -> None:
      ("speckle", 0.25, 0.025), ("speckle", 1.0, 0.1)],
 )  # fmt: skip
 def test_how_noise_grows_with_the_intensity(name: str, intensity: float, expected: float) -> None:
-    noisy = add_noise(torch.full((256, 256), intensity), name, 0.1, 3)
+    noisy = LIBRARY[name](torch.full((256, 256), intensity), 0.1, 3)
     assert noisy.mean().item() == pytest.approx(intensity, abs=0.002)
     assert noisy.std().item() == pytest.approx(expected, rel=0.03)
 

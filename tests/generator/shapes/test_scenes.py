@@ -10,18 +10,16 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import LOOKS, SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes import looks
-from napari_synthseg.generator.shapes.drawing import GAP, DrawnScene
+from napari_synthseg.generator.shapes.layout import GAP
 from napari_synthseg.generator.shapes.scenes import (
     Scene,
+    SceneState,
     apply_scene,
-    connected_objects,
     outside_near,
     pick_target,
-    region_map,
-    render,
     scene,
     visibility_of,
 )
@@ -29,8 +27,25 @@ from napari_synthseg.generator.shapes.scenes import (
 SMALL = shape_preset("both").with_values(acquired_px=(96.0, 160.0))
 
 
-def record(priors: GenerativeModel = SMALL, seed: int = 0) -> DrawnScene:
-    return DrawnScene.of(priors.sample(seed=seed))
+class Drawn:
+    """Params of a record by name, whatever their step."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        for params in record.steps.values():
+            self.__dict__.update(params)
+
+
+def record(priors: GenerativeModel = SMALL, seed: int = 0) -> Drawn:
+    return Drawn(priors.sample(seed=seed))
+
+
+def painted(drawn: Drawn, device: str = "cpu") -> SceneState:
+    return run(drawn.record, SceneState(device), until="intensities")
+
+
+def finished(drawn: Drawn) -> SceneState:
+    return run(drawn.record, SceneState())
 
 
 def made(seed: int = 0, side: int = 192, **changes: object) -> Scene:
@@ -137,7 +152,7 @@ def test_the_boundary_aware_module_parts_similar_neighbours_by_a_gap() -> None:
     drawn = record(SMALL.with_values(boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0))
     assert drawn.gaps
     assert np.ptp(drawn.means[3:]) < 0.05
-    regions = region_map(drawn)
+    regions = painted(drawn).regions
     assert 0.02 < (regions == GAP).float().mean() < 0.6
     labels = regions.numpy()
     touching = (labels[1:] != labels[:-1]) & (labels[1:] > GAP) & (labels[:-1] > GAP)
@@ -147,7 +162,7 @@ def test_the_boundary_aware_module_parts_similar_neighbours_by_a_gap() -> None:
 def test_labels_that_are_ground_are_no_objects() -> None:
     priors = SMALL.with_values(boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0, regions=(12.0, 12.0))
     all_objects, some_ground = (record(priors.with_values(ground_share=(share, share))) for share in (0.0, 0.7))
-    first, second = region_map(all_objects), region_map(some_ground)
+    first, second = painted(all_objects).regions, painted(some_ground).regions
     kept = second > GAP
     assert not (first == 1).any()
     assert (second == 1).float().mean() > 0.3
@@ -158,29 +173,29 @@ def test_labels_that_are_ground_are_no_objects() -> None:
 
 def test_without_gaps_neighbours_of_one_intensity_are_one_object() -> None:
     drawn = record(SMALL.with_values(boundary_aware=1.0, similar=0.0, gap_chance=0.0, body=0.0, ultrasound=0.0))
-    regions = region_map(drawn)
-    objects, _ = connected_objects(drawn, regions)
-    means = torch.tensor(drawn.means)[regions.int()]
+    state = painted(drawn)
+    objects, _ = state.connected_objects()
+    means = torch.tensor(drawn.means)[state.regions.int()]
     both = (objects[1:] > 0) & (objects[:-1] > 0)
     assert both.any()
     assert torch.equal((objects[1:] == objects[:-1])[both], (means[1:] == means[:-1])[both])
 
 
 def test_nothing_but_crumbs_still_gives_a_target() -> None:
-    drawn = record(SMALL.with_values(boundary_aware=0.0, cells=0.0))
-    regions = torch.ones(drawn.rows, drawn.columns, dtype=torch.uint8)
-    regions[5, 5] = 3
-    objects, count = connected_objects(drawn, regions)
+    state = painted(record(SMALL.with_values(boundary_aware=0.0, cells=0.0)))
+    state.regions = torch.ones_like(state.regions)
+    state.regions[5, 5] = 3
+    objects, count = state.connected_objects()
     assert (count, int(objects.sum())) == (1, 1)
 
 
 def test_where_no_shape_is_left_the_body_is_the_target() -> None:
-    drawn = record(SMALL.with_values(boundary_aware=0.0, cells=0.0))
-    regions = torch.zeros(drawn.rows, drawn.columns, dtype=torch.uint8)
-    regions[20:40, 20:40] = 1
-    objects, count = connected_objects(drawn, regions)
+    state = painted(record(SMALL.with_values(boundary_aware=0.0, cells=0.0)))
+    state.regions = torch.zeros_like(state.regions)
+    state.regions[20:40, 20:40] = 1
+    objects, count = state.connected_objects()
     assert count == 1
-    assert torch.equal(objects > 0, regions > 0)
+    assert torch.equal(objects > 0, state.regions > 0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -189,7 +204,7 @@ def test_a_gpu_makes_the_same_regions(preset: str) -> None:
     drawn = record(shape_preset(preset), 3)
     there = scene(shape_preset(preset), 3, "cuda", 256)
     assert there.image.is_cuda
-    assert (region_map(drawn, "cuda").cpu() != region_map(drawn)).float().mean() < 0.001
+    assert (painted(drawn, "cuda").regions.cpu() != painted(drawn).regions).float().mean() < 0.001
 
 
 # Targets
@@ -198,8 +213,7 @@ def test_a_gpu_makes_the_same_regions(preset: str) -> None:
 def test_beside_the_fan_there_is_nothing_not_even_noise() -> None:
     noisy = shape_preset("ultrasound").with_values(noise=(0.2, 0.2), acquired_px=(128.0, 128.0), aspect=(1.0, 1.0))
     drawn = next(r for seed in range(20) if (r := record(noisy, seed)).look_values[0] > 0.5 and r.body is None)
-    regions = region_map(drawn)
-    image = render(drawn, regions)
+    regions, image = (state := finished(drawn)).regions, state.image
     assert float(image[regions == 0].max()) == 0
     assert float(image[regions > 0].mean()) > 0.1
 
@@ -208,17 +222,16 @@ def test_air_is_black_in_ct_whatever_the_noise() -> None:
     priors = shape_preset("ct").with_values(body=1.0, boundary_aware=1.0, noise=(0.05, 0.05), gap_contrast=(0.2, 0.2),
                      acquired_px=(128.0, 128.0), inverted=0.0, gamma_log_std=0.0)  # fmt: skip
     drawn = next(r for seed in range(20) if (r := record(priors, seed)).body is not None)
-    regions = region_map(drawn)
-    assert float(render(drawn, regions)[regions == 0].median()) < 0.02
+    state = finished(drawn)
+    assert float(state.image[state.regions == 0].median()) < 0.02
 
 
 def test_ribs_end_with_the_body() -> None:
     priors = shape_preset("xray").with_values(body=1.0, boundary_aware=1.0, shading=(0.0, 0.0), noise=(0.001, 0.001),
                      acquired_px=(128.0, 128.0), blur_px=(0.5, 0.5), inverted=0.0)  # fmt: skip
-    drawn = record(priors, 3)
-    regions = region_map(drawn)
+    state = finished(record(priors, 3))
+    regions, image = state.regions, state.image
     air = looks.blur((regions == 0).float(), 3.0) > 0.999
-    image = render(drawn, regions)
     assert air.sum() > 200
     assert float(image[air].std()) < 0.02 < float(image[regions > 0].std())
 
@@ -307,4 +320,4 @@ def test_a_record_as_a_row_of_a_table() -> None:
         assert list(row) == list(SMALL.columns())
         assert row["module"] == drawn.module
         assert row["acquired"] == f"{drawn.rows} x {drawn.columns}"
-        assert (row["gap (px)"] == 0) == (not drawn.gaps)
+        assert (row["gap"] == 0) == (not drawn.gaps)

@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Table:
+class Evidence:
     """A line for each structure of each scan.
 
     Attributes:
@@ -46,14 +46,14 @@ class Table:
     scan: np.ndarray
     fold: np.ndarray
 
-    def take(self, which: np.ndarray, columns: Sequence[str] | None = None) -> Table:
+    def take(self, which: np.ndarray, columns: Sequence[str] | None = None) -> Evidence:
         """Take some lines, and some columns."""
         names = self.columns if columns is None else tuple(columns)
         x = self.x[which][:, [self.columns.index(name) for name in names]]
-        return Table(names, x, self.y[which], self.value[which], self.scan[which], self.fold[which])
+        return Evidence(names, x, self.y[which], self.value[which], self.scan[which], self.fold[which])
 
 
-def tabulated(rows: Sequence[Row]) -> Table:
+def tabulated(rows: Sequence[Row]) -> Evidence:
     """Tabulate rows as `benchmarks/calibrate_quality.py` writes them; those without evidence have none."""
     useful = [row for row in rows if row["evidence"]]
     columns = tuple(sorted(set.intersection(*(set(row["evidence"]) for row in useful)))) if useful else ()
@@ -67,7 +67,7 @@ def tabulated(rows: Sequence[Row]) -> Table:
                 value.append(one)
                 scan.append(row["scan"])
                 fold.append(maps.index(row["map"]) % FOLDS)
-    return Table(columns, np.array(x, float).reshape(len(y), len(columns)), *map(np.array, (y, value, scan, fold)))
+    return Evidence(columns, np.array(x, float).reshape(len(y), len(columns)), *map(np.array, (y, value, scan, fold)))
 
 
 def calibrate(rows: Sequence[Row], *, sha256: str, facts: Mapping[str, Any] | None = None) -> Calibration:
@@ -104,7 +104,7 @@ def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def choose(table: Table) -> tuple[tuple[str, ...], float]:
+def choose(table: Evidence) -> tuple[tuple[str, ...], float]:
     """Choose the evidence that helps, added one by one, and the ridge; both by the error on label maps left out."""
     every = np.ones(len(table.y), bool)
     chosen: tuple[str, ...] = (FIRST,)
@@ -130,7 +130,7 @@ def cross_entropy(y: np.ndarray, p: np.ndarray) -> float:
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
-def out_of_fold(table: Table, ridge: float | None) -> np.ndarray:
+def out_of_fold(table: Evidence, ridge: float | None) -> np.ndarray:
     """(n,) expected Dice of every line, by a model that saw none of its fold; see `fitted`."""
     out = np.empty(len(table.y))
     for fold in np.unique(table.fold):
@@ -142,7 +142,7 @@ def out_of_fold(table: Table, ridge: float | None) -> np.ndarray:
     return out
 
 
-def fitted(table: Table, ridge: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, np.ndarray]]:
+def fitted(table: Evidence, ridge: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, np.ndarray]]:
     """Fit the model to a table.
 
     Args:
@@ -187,7 +187,7 @@ def logistic(design: np.ndarray, y: np.ndarray, penalty: np.ndarray, most: int =
     return w
 
 
-def scan_means(table: Table, dice: np.ndarray) -> dict[int, float]:
+def scan_means(table: Evidence, dice: np.ndarray) -> dict[int, float]:
     """Return the mean Dice of each scan over its scored structures."""
     return {
         int(scan): rate_scan(dict(zip(table.value[here].tolist(), dice[here].tolist(), strict=True)), True).mean

@@ -1,0 +1,270 @@
+"""Layout of scenes of shapes for promptable segmentation: SynthFM's two modules and what lies where.
+
+SynthFM (arXiv 2504.08177) gives its method in words and hardly any numbers: the ranges are ours. No real image enters a
+scene. Two ranges, `object_size` and `region_grid`, were widened after answers on real images had shown that large
+things came out too small; `benchmarks/sizes.py` chooses the same on synthetic scenes alone. The others were chosen
+without looking at any. Lengths are fractions of the image's longer side unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Info, Probability, Range
+from napari_synthseg.generator.shapes.layout import (
+    LOOKS,
+    MOST_OBJECTS,
+    MOST_REGIONS,
+    Floats,
+    draw_body,
+    draw_cells,
+    draw_objects,
+)
+from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
+
+if TYPE_CHECKING:
+    from napari_synthseg.generator.shapes.scenes import SceneState
+
+SIDE = Info(unit="of the longer side")
+MODALITY = Info(group="Modalities")
+
+
+@dataclass(frozen=True)
+class Module(Step):
+    """Choose SynthFM's module, the setting and the modality."""
+
+    name: ClassVar[str] = "module"
+    title: ClassVar[str] = "Modules"
+    place: ClassVar[float] = 0
+    models: ClassVar[tuple[str, ...]] = ("shapes",)
+    columns: ClassVar[Columns] = {
+        "module": (
+            "Which of SynthFM's modules: separate shapes, or a label map of touching regions (boundary).",
+            cell("module"),
+        ),
+        "setting": (
+            "A body with nothing around it, a ground that fills the image, or a crowd of cells.",
+            cell("setting"),
+        ),
+        "looks like": ("The modality, or plain.", cell("look")),
+    }
+
+    boundary_aware: Annotated[Probability, Info(label="Boundary-aware")] = 0.5
+    """How often the scene is a label map of touching regions (boundary-aware module); the others are separate shapes
+    from closed Bezier curves (shape-aware module)."""
+    body: Probability = 0.6
+    """How often everything lies in a body with an empty background around it."""
+    ct: Annotated[Probability, MODALITY, Info(label="CT")] = 0.16
+    """How often the scene looks like CT: windowed, air black, bone bright, fine noise."""
+    mr: Annotated[Probability, MODALITY, Info(label="MR")] = 0.2
+    """How often it looks like MR: Rician noise and a bias field."""
+    ultrasound: Annotated[Probability, MODALITY] = 0.24
+    """How often it looks like ultrasound: speckle, shadows, depth, often a fan."""
+    xray: Annotated[Probability, MODALITY, Info(label="X-ray")] = 0.08
+    """How often it looks like X-ray: structures that are seen through each other, Poisson noise."""
+    microscopy: Annotated[Probability, MODALITY] = 0.12
+    """How often it looks like light microscopy: uneven light, halos, or glowing objects on black."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sum(getattr(self, name) for name in LOOKS) > 1 + 1e-9:
+            raise InputError(f"The probabilities of {', '.join(LOOKS)} must not exceed 1 together.")
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        boundary, look = rng.chance(self.boundary_aware), self._look(rng())
+        body, cells = rng(), rng()
+        likely = {"ct": 0.9, "ultrasound": 0.25 * self.body, "microscopy": 0.2 * self.body}.get(look, self.body)
+        setting = "body" if self.body > 0 and body < likely else "ground"
+        if not boundary and cells < drawing.step("shapes").cells * (5 if look == "microscopy" else 1):
+            setting = "cells"
+        return {
+            "module": "boundary" if boundary else "shape",
+            "setting": setting,
+            "look": look,
+            "look_values": tuple(rng() for _ in range(12)),
+            "look_seed": rng.seed(),
+        }
+
+    def _look(self, u: float) -> str:
+        for name in LOOKS:
+            u -= getattr(self, name)
+            if u < 0:
+                return name
+        return "plain"
+
+    @staticmethod
+    def apply(scene: SceneState, *, module: str, setting: str, look: str, look_values: Floats, look_seed: int) -> None:
+        """Remember the choice; a look makes its own parameters from 12 uniform numbers in [0, 1]."""
+        scene.setting, scene.look, scene.look_values, scene.look_seed = setting, look, look_values, look_seed
+
+
+@dataclass(frozen=True)
+class Frame(Step):
+    """Choose the size of the image as acquired, in pixels."""
+
+    name: ClassVar[str] = "frame"
+    title: ClassVar[str] = "Acquisition"
+    place: ClassVar[float] = 5
+    models: ClassVar[tuple[str, ...]] = ("shapes",)
+    columns: ClassVar[Columns] = {
+        "acquired": (
+            "Rows and columns as acquired, pixels.",
+            lambda params: f"{params['rows']} x {params['columns']}",
+        )
+    }
+
+    acquired_px: Annotated[Range, Info(unit="pixels", low=64, high=1024, step=16, label="Acquired size")] = (160, 1024)
+    """Longer side of the image as it was acquired, log-uniform; it is enlarged to the size asked for."""
+    aspect: Annotated[Range, Info(low=0.25, high=1, step=0.05)] = (0.65, 1.0)
+    """Shorter side over the longer one."""
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        longer = round(rng.log(*self.acquired_px))
+        shorter = max(32, round(longer * rng(*self.aspect)))
+        rows, columns = (longer, shorter) if rng.chance(0.35) else (shorter, longer)
+        return {"rows": rows, "columns": columns}
+
+    @staticmethod
+    def apply(scene: SceneState, *, rows: int, columns: int) -> None:
+        """Begin with a ground that fills the image."""
+        scene.begin((rows, columns))
+
+
+@dataclass(frozen=True)
+class Warp(Step):
+    """Draw the random diffeomorphism that bends everything."""
+
+    name: ClassVar[str] = "warp"
+    title: ClassVar[str] = "Modules"
+    place: ClassVar[float] = 10
+    models: ClassVar[tuple[str, ...]] = ("shapes",)
+    columns: ClassVar[Columns] = {
+        "warp": ("Standard deviation of the velocity field, of the longer side.", cell("warp", 3))
+    }
+
+    warp: Annotated[Range, SIDE, Info(low=0, slider=(0, 0.2), step=0.005)] = (0.0, 0.05)
+    """Standard deviation of the velocity field of the random diffeomorphism that bends everything."""
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        return {"warp": rng(*self.warp), "warp_points": 3 + round(6 * rng()), "warp_seed": rng.seed()}
+
+    @staticmethod
+    def apply(scene: SceneState, *, warp: float, warp_points: int, warp_seed: int) -> None:
+        """Integrate the velocity field."""
+        scene.bend(warp, warp_points, warp_seed)
+
+
+@dataclass(frozen=True)
+class Regions(Step):
+    """Draw the label map of the boundary-aware module, and its gaps."""
+
+    name: ClassVar[str] = "regions"
+    title: ClassVar[str] = "Label map"
+    place: ClassVar[float] = 20
+    models: ClassVar[tuple[str, ...]] = ("shapes",)
+    columns: ClassVar[Columns] = {
+        "labels": ("Number of labels of the label map; objects are their connected parts.", cell("regions")),
+        "gap": (
+            "Widest gap between neighbors, of the longer side; 0: none.",
+            lambda params: round(max(params["gaps"], default=0.0), 4),
+        ),
+    }
+
+    regions: Annotated[Range, Info(low=2, high=MOST_REGIONS, step=1, label="Labels")] = (4, 20)
+    """Number of labels of the label map."""
+    region_grid: Annotated[Range, Info(unit="points", low=2, high=32, step=0.5, label="Grid")] = (2.0, 9.0)
+    """Control points of each label's smooth random field along the longer side: more of them, smaller regions."""
+    gap: Annotated[Range, SIDE, Info(low=0, slider=(0, 0.04), step=0.001)] = (0.002, 0.01)
+    """Width eroded from a region where it touches another one; the gap is background."""
+    ground_share: Annotated[Range, Info(low=0, high=1, step=0.05, label="Ground")] = (0.0, 0.6)
+    """Fraction of the labels that are ground and no objects, if there are gaps: outlined objects in one tissue."""
+    gap_chance: Annotated[Probability, Info(label="Gaps")] = 0.5
+    """How often regions of different intensity have gaps between them; similar ones always have."""
+    similar: Probability = 0.5
+    """How often regions are near-identical on both sides of their gaps."""
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        module = drawing.params("module")
+        grid, similar, with_gaps = rng(*self.region_grid), rng.chance(self.similar), rng.chance(self.gap_chance)
+        count = round(rng(*self.regions))
+        three = [rng(*self.gap) for _ in range(3)]  # each width costs two dilations of the label map
+        widths = [three[rng.choice(3)] for _ in range(MOST_REGIONS)]
+        share = rng(*self.ground_share)
+        widths = [width if i == 0 or not rng.chance(share) else 0.0 for i, width in enumerate(widths)]
+        boundary = module["module"] == "boundary"
+        gaps: Floats = ()
+        if boundary and (similar or with_gaps):
+            gaps = tuple(widths[:count])
+        elif module["setting"] == "cells" and with_gaps:
+            gaps = (widths[0],)
+        return {
+            "regions": count if boundary else 0,
+            "region_grid": grid,
+            "region_seed": rng.seed(),
+            "gaps": gaps,
+            "kind": "" if not boundary else "similar" if similar else "free" if gaps else "levels",
+        }
+
+    @staticmethod
+    def apply(
+        scene: SceneState, *, regions: int, region_grid: float, region_seed: int, gaps: Floats, kind: str = ""
+    ) -> None:
+        """Paint the label map and its gaps.
+
+        `gaps` are the widths eroded from each label, 0 for labels that are ground; in a crowd one number for all cells;
+        empty for none. `kind` says how intensities go with that, see `Intensities`.
+        """
+        scene.gaps = gaps
+        if regions:
+            scene.paint_labels(regions, region_grid, region_seed)
+
+
+@dataclass(frozen=True)
+class Shapes(Step):
+    """Draw the separate shapes of the shape-aware module, and the body of both."""
+
+    name: ClassVar[str] = "shapes"
+    title: ClassVar[str] = "Shapes"
+    place: ClassVar[float] = 30
+    models: ClassVar[tuple[str, ...]] = ("shapes",)
+    columns: ClassVar[Columns] = {
+        "shapes": ("Number of separate shapes.", lambda params: len({part["object"] for part in params["parts"]}))
+    }
+
+    objects: Annotated[Range, Info(low=1, high=MOST_OBJECTS, step=1, label="Shapes")] = (2, 12)
+    """Number of shapes in a scene."""
+    object_size: Annotated[Range, SIDE, Info(above=0, slider=(0.005, 0.4), step=0.005, label="Radius")] = (0.02, 0.35)
+    """Mean radius of a shape, log-uniform."""
+    elongation: Annotated[Range, Info(above=0, slider=(1, 8), step=0.1)] = (1.0, 3.0)
+    """Ratio of a shape's length to its width, log-uniform."""
+    bend: Annotated[Range, Info(unit="radians", low=0, slider=(0, 3), step=0.1)] = (0.0, 1.2)
+    """Angle between the ends and the middle of an elongated shape."""
+    roughness: Annotated[Range, Info(low=0, slider=(0, 1), step=0.05)] = (0.0, 0.4)
+    """Relative standard deviation of the control points' distance from the center: 0 is an ellipse, more has lobes."""
+    nested: Probability = 0.35
+    """How often a shape holds another one, which is an object of its own and leaves a hole in the outer one."""
+    inclusions: Annotated[Probability, Info(label="Spots")] = 0.25
+    """How often a shape holds spots or vessels of other intensity that belong to it."""
+    walls: Probability = 0.25
+    """How often a shape has a wall of another intensity, which belongs to it."""
+    cells: Annotated[Probability, Info(label="Crowds")] = 0.12
+    """How often a shape-aware scene is a crowd of small, similar shapes."""
+
+    def sample(self, rng: Rng, drawing: Drawing) -> Params:
+        module, frame = drawing.params("module"), drawing.params("frame")
+        longer = max(frame["rows"], frame["columns"])
+        size, setting = (frame["rows"] / longer, frame["columns"] / longer), module["setting"]
+        body = draw_body(rng.stream("body"), size, self) if setting == "body" else None
+        parts, shapes = [], rng.stream("shapes")
+        if setting == "cells":
+            parts = draw_cells(shapes, self, size)
+        elif module["module"] == "shape":
+            parts = draw_objects(shapes, self, size, body)
+        return {"body": None if body is None else asdict(body), "parts": tuple(asdict(part) for part in parts)}
+
+    @staticmethod
+    def apply(scene: SceneState, *, body: Params | None, parts: tuple[Params, ...]) -> None:
+        """Paint the shapes in their order, and nothing outside the body or the fan of an ultrasound probe."""
+        scene.paint_shapes(body, parts)
