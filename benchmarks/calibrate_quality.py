@@ -72,7 +72,7 @@ def scaled(bounds: Range, neutral: float, strength: float) -> Range:
 def draw_scan(label_map: LabelMap, affine: np.ndarray, kind: str, generator: torch.Generator) -> tuple[Volume, Volume]:
     """A synthetic scan at 1 mm and its true labels."""
     record = preset("fast" if kind == "degraded" else kind).sample(label_map, generator)
-    grid = Grid.centred(FIELD)
+    grid = Grid.centered(FIELD)
     sample = apply(record, label_map, grid)
     table = np.array(sample.head.target_table(), np.int32)
     placed = placed_affine(grid, label_map, affine)

@@ -39,7 +39,7 @@ from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.inference.patches import crop_with_padding
-from napari_synthseg.inference.preprocess import brain_centre, rescale
+from napari_synthseg.inference.preprocess import brain_center, rescale
 from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
@@ -229,7 +229,7 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
 def boxed(scan: ScoredScan, model: Transformer) -> tuple[torch.Tensor, np.ndarray]:
     """A scan as the network sees it whole: (1, 1, X, Y, Z) image at its spacing, and the targets there."""
     s = model.spacing
-    start = field_start(brain_centre(scan.image), s, model.field)
+    start = field_start(brain_center(scan.image), s, model.field)
     size = (model.field,) * 3
     image = crop_with_padding(pooled(torch.from_numpy(rescale(scan.image, 0.5, 99.5)), s), start, size)
     middle = torch.from_numpy(scan.targets)[s // 2 :: s, s // 2 :: s, s // 2 :: s]

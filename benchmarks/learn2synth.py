@@ -134,10 +134,10 @@ def sections(label_map: LabelMap) -> np.ndarray:
     kept = [0 if gone or v >= 256 else v for v, gone in zip(label_map.values, label_map.removed, strict=True)]
     values = torch.tensor(kept, dtype=torch.uint8)[label_map.index.long()]
     step = round(SPACING_MM / label_map.spacing)
-    low = [round(c - n * step / 2) for c, n in zip(label_map.centre, SHAPE, strict=False)]
+    low = [round(c - n * step / 2) for c, n in zip(label_map.center, SHAPE, strict=False)]
     made = []
     for height in HEIGHTS_MM:
-        z = round(label_map.centre[2] + height / label_map.spacing)
+        z = round(label_map.center[2] + height / label_map.spacing)
         x, y = (low[i] + step * torch.arange(n) for i, n in enumerate(SHAPE))
         inside = [(at >= 0) & (at < size) for at, size in zip((x, y), values.shape, strict=False)]
         part = values[x.clamp(0, values.shape[0] - 1)][:, y.clamp(0, values.shape[1] - 1), z]

@@ -130,7 +130,7 @@ class Heads:
         """(1, 1, X, Y, Z) images and (1, X, Y, Z) tissues."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
         record = self.priors.sample(label_map, g)
-        sample = apply(record, label_map, Grid.centred(SHAPE, SPACING_MM))
+        sample = apply(record, label_map, Grid.centered(SHAPE, SPACING_MM))
         image = rescaled(sample.image, percentile_limits(sample.image))
         channels = sample.target(self.values)
         return image[None, None], self.tissue[channels.long()][None]

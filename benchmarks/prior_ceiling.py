@@ -58,7 +58,7 @@ def main() -> int:
 def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> Case:
     """Draw one head of a label map at 1 mm, with its skull, in one contrast (see `benchmarks/consistency.py`)."""
     record = variant(anatomy_record(label_map, seed, 0.0), label_map, contrast, 1.0, 0)
-    sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
+    sample = apply(record, label_map, Grid.centered((192, 224, 192), 1.0))
     image = rescaled(sample.image, percentile_limits(sample.image))
     return Case(label_map.name, image.half(), sample.target(model.labels))
 

@@ -38,7 +38,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.generator.acquisition import along, blur_matrix
-from napari_synthseg.generator.degradation import degrade, normalised
+from napari_synthseg.generator.degradation import degrade, normalized
 from napari_synthseg.generator.model import Record
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, stem
@@ -93,7 +93,7 @@ def made_worse(scan: Volume, kind: str, level: float, seed: int) -> Volume:
         direction = SLICES[kind.split()[0]]
         return _degraded(scan, direction=direction, slice_spacing_mm=level, slice_blur_mm=PROFILE * level)
     if kind == "blur":
-        image = torch.from_numpy(normalised(scan.data))
+        image = torch.from_numpy(normalized(scan.data))
         for axis, (n, mm) in enumerate(zip(image.shape, scan.spacing, strict=True)):
             image = along(image, axis, blur_matrix(n, level / float(mm)))
         return scan.with_data(image.numpy())
@@ -111,7 +111,7 @@ def made_worse(scan: Volume, kind: str, level: float, seed: int) -> Volume:
 
 def _squeezed(scan: Volume, share: float) -> np.ndarray:
     """A scan with so much of its contrast, [0, 255]; what is 0 stays so."""
-    image = normalised(scan.data)
+    image = normalized(scan.data)
     middle = image[image > 0].mean()
     return np.where(image > 0, middle + share * (image - middle), 0).astype(np.float32)
 

@@ -3,11 +3,11 @@
 The rows live in `resources/labels.tsv`. `target`, `topology`, `generation_class` and `tissue` come from SynthSeg's own
 lists (version 2 unless named otherwise). Those version 2 lists are one entry longer than the published generation
 labels: a neutral label between CSF (24) and the first left label, of which nothing is kept (target, tissue and topology
-0) and which no published label map holds, so it has no row here. The colours of 502-530 and of the choroid plexus (136,
+0) and which no published label map holds, so it has no row here. The colors of 502-530 and of the choroid plexus (136,
 137, 163, 164) are ours. `coarse` is ours too: the four structures of coarse segmentations, whose members no list of
 SynthSeg names (deep grey matter as FreeSurfer counts it, cerebellum and brain stem by what they consist of).
 
-The parts of the cortex (`resources/parcels.tsv`) are the Desikan-Killiany atlas', with FreeSurfer's values and colours.
+The parts of the cortex (`resources/parcels.tsv`) are the Desikan-Killiany atlas', with FreeSurfer's values and colors.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def name(value: int) -> str:
 
 
 def color(value: int) -> tuple[int, int, int]:
-    """The RGB colour (0-255) of a structure or parcel; for a value that is neither, one made from the value."""
+    """The RGB color (0-255) of a structure or parcel; for a value that is neither, one made from the value."""
     if int(value) in parcels():
         return parcels()[int(value)].color
     if known(value):

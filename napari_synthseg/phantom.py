@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from napari_synthseg.volume import Volume
 
-# The field of view in mm that `shape=None` covers, and the point at its centre.
+# The field of view in mm that `shape=None` covers, and the point at its center.
 FIELD_OF_VIEW_MM = (192.0, 240.0, 240.0)
-CENTRE_MM = (0.0, -8.0, -22.0)
+CENTER_MM = (0.0, -8.0, -22.0)
 
 Point = tuple[float, float, float]
 
@@ -49,7 +49,7 @@ _MIDLINE: tuple[tuple[int, tuple[tuple[Point, float], ...]], ...] = (
     (85, (((-6, 4, -17), 2.0), ((0, 1, -16), 2.2), ((6, 4, -17), 2.0))),
 )
 # fmt: on
-# Centre and radii of the right half (of the whole for the cerebrum, whose radius downwards differs), in mm.
+# Center and radii of the right half (of the whole for the cerebrum, whose radius downwards differs), in mm.
 _CEREBRUM: tuple[Point, Point, float] = ((0.0, -16.0, 18.0), (66.0, 85.0, 55.0), 38.0)
 _TEMPORAL: tuple[Point, Point] = ((41.0, -16.0, -18.0), (27.0, 43.0, 25.0))
 _CEREBELLUM: tuple[Point, Point] = ((22.0, -63.0, -37.0), (31.0, 27.0, 23.0))
@@ -82,10 +82,10 @@ class _Canvas:
         ]
         return tuple(slice(int(start), int(stop)) for start, stop in limits)  # type: ignore[return-value]
 
-    def ball(self, value: int, centre: Point, radii: Point, only: Sequence[int] = ()) -> None:
+    def ball(self, value: int, center: Point, radii: Point, only: Sequence[int] = ()) -> None:
         """Paints an ellipsoid, if asked only over some values."""
-        where = self.box(np.subtract(centre, radii), np.add(centre, radii))
-        self.paint(value, where, _distance(self.xyz[(slice(None), *where)], centre, radii) < 0, only)
+        where = self.box(np.subtract(center, radii), np.add(center, radii))
+        self.paint(value, where, _distance(self.xyz[(slice(None), *where)], center, radii) < 0, only)
 
     def tube(self, value: int, points: Sequence[Point], radii: Sequence[float], only: Sequence[int] = ()) -> None:
         """Paints a chain of cones through points (mm) of given radii (mm)."""
@@ -99,10 +99,10 @@ class _Canvas:
             squared = (x - a[0] - t * d[0]) ** 2 + (y - a[1] - t * d[1]) ** 2 + (z - a[2] - t * d[2]) ** 2
             self.paint(value, where, squared < (ra + t * (rb - ra)) ** 2, only)
 
-    def unite(self, distance: np.ndarray, centre: Point, radii: Point, margin: float = 0) -> None:
+    def unite(self, distance: np.ndarray, center: Point, radii: Point, margin: float = 0) -> None:
         """Takes the minimum of a distance (in place) and that to an ellipsoid, near the ellipsoid."""
-        where = self.box(np.subtract(centre, radii) - margin, np.add(centre, radii) + margin)
-        nearer = _distance(self.xyz[(slice(None), *where)], centre, radii)
+        where = self.box(np.subtract(center, radii) - margin, np.add(center, radii) + margin)
+        nearer = _distance(self.xyz[(slice(None), *where)], center, radii)
         np.minimum(distance[where], nearer, out=distance[where])
 
     def paint(self, value: int, where: tuple[slice, ...], mask: np.ndarray, only: Sequence[int] = ()) -> None:
@@ -123,7 +123,7 @@ def head_phantom(
     """Makes an analytic head label map.
 
     Args:
-        shape: Voxels along R, A, S, centred on the head; without it, the whole field of view (192 x 240 x 240 mm).
+        shape: Voxels along R, A, S, centered on the head; without it, the whole field of view (192 x 240 x 240 mm).
         spacing: Voxel size in mm, one number or one an axis.
         seed: Draws sizes, a smooth warp and the pattern of the sulci; the same head at every shape and spacing.
         lesions: Whether the white matter holds a few lesions (values 25 and 57).
@@ -141,7 +141,7 @@ def head_phantom(
         raise ValueError(f"A phantom needs a positive shape and spacing, not {shape} and {spacing}.")
     size = np.array(shape if shape is not None else np.round(np.divide(FIELD_OF_VIEW_MM, step)), dtype=int)
     affine = np.diag([*step, 1.0])
-    affine[:3, 3] = np.subtract(CENTRE_MM, (size - 1) / 2 * step)
+    affine[:3, 3] = np.subtract(CENTER_MM, (size - 1) / 2 * step)
     canvas = _canvas(size, affine, np.random.default_rng(seed), deform)
     inner = _inside_skull(canvas)
     _head(canvas, inner)
@@ -199,16 +199,16 @@ def _canvas(size: np.ndarray, affine: np.ndarray, rng: np.random.Generator, defo
 
 
 def _distance(
-    xyz: np.ndarray, centre: Point, radii: Point, *, lower: float | None = None, boxy: bool = False
+    xyz: np.ndarray, center: Point, radii: Point, *, lower: float | None = None, boxy: bool = False
 ) -> np.ndarray:
     """First-order distance in mm to an ellipsoid, negative inside; `boxy`: a superquadric of exponent 2.5.
 
     `lower` is the radius along -z where it differs from the one along +z.
     """
-    t = [np.abs(xyz[k] - centre[k]) / np.float32(radii[k]) for k in range(3)]
+    t = [np.abs(xyz[k] - center[k]) / np.float32(radii[k]) for k in range(3)]
     inverse = [np.float32(1 / r) for r in radii]
     if lower is not None:
-        below = xyz[2] < centre[2]
+        below = xyz[2] < center[2]
         t[2] *= np.where(below, np.float32(radii[2] / lower), np.float32(1))
     root = [np.sqrt(a) for a in t] if boxy else [np.float32(1)] * 3
     level = sum(a * a * r for a, r in zip(t, root, strict=True))
@@ -355,10 +355,10 @@ def _cerebrum(c: _Canvas) -> None:
 def _sulci(xyz: np.ndarray, hull: np.ndarray, midline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Distance in mm to the nearest sulcal sheet of (3, N) points.
 
-    The waves are evaluated where the ray from the hemisphere's centre meets the hull, so that sheets run inwards.
+    The waves are evaluated where the ray from the hemisphere's center meets the hull, so that sheets run inwards.
     """
-    centre = np.array((0, *_CEREBRUM[0][1:]), np.float32)
-    offset = xyz - centre[:, None]
+    center = np.array((0, *_CEREBRUM[0][1:]), np.float32)
+    offset = xyz - center[:, None]
     offset[0] -= np.sign(xyz[0]) * np.float32(26)
     length = np.sqrt((offset**2).sum(0)) + np.float32(1)
     outward = 1 + np.clip(np.minimum(hull, midline), 0, None) / length
@@ -371,7 +371,7 @@ def _sulci(xyz: np.ndarray, hull: np.ndarray, midline: np.ndarray, rng: np.rando
 
 
 def _deep(c: _Canvas, rng: np.random.Generator, deform: bool, lesions: bool) -> None:
-    """Deep grey matter, ventricles, brain stem, optic pathway, and lesions in the white matter."""
+    """Deep gray matter, ventricles, brain stem, optic pathway, and lesions in the white matter."""
     spread = 1.0 if deform else 0.0
     ventricles = float(np.exp(spread * rng.normal(0, 0.12)))
     for value, chain in _MIDLINE[:1]:
@@ -391,6 +391,6 @@ def _deep(c: _Canvas, rng: np.random.Generator, deform: bool, lesions: bool) -> 
     if not lesions:
         return
     for side, value, white in ((-1, 25, 2), (1, 57, 41)):
-        for centre in ((24.0, 22.0, 22.0), (28.0, -30.0, 28.0), (26.0, -8.0, 30.0), (33.0, -50.0, 16.0)):
+        for center in ((24.0, 22.0, 22.0), (28.0, -30.0, 28.0), (26.0, -8.0, 30.0), (33.0, -50.0, 16.0)):
             jitter = spread * rng.uniform(-2, 2, 3)
-            c.ball(value, _mirror(tuple(np.add(centre, jitter)), side), tuple(rng.uniform(2.5, 4.5, 3)), (white,))
+            c.ball(value, _mirror(tuple(np.add(center, jitter)), side), tuple(rng.uniform(2.5, 4.5, 3)), (white,))

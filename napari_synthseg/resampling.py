@@ -16,7 +16,7 @@ from scipy import ndimage
 from napari_synthseg.jobs import checkpoint
 
 GRID_TOLERANCE = 1e-3
-"""Two grids count as parallel, or the same, when no voxel centre is further off than this (voxels)."""
+"""Two grids count as parallel, or the same, when no voxel center is further off than this (voxels)."""
 
 _SLAB_VOXELS = 1 << 21
 _LARGEST_TABLE = 1 << 20  # entries of a table that is looked up in place of sorting
@@ -38,7 +38,7 @@ def nearest_index(coordinates: np.ndarray) -> np.ndarray:
 
 
 def _inside(coordinates: np.ndarray, length: int) -> np.ndarray:
-    """Which coordinates lie in the field of view: within half a voxel of the first and last centre."""
+    """Which coordinates lie in the field of view: within half a voxel of the first and last center."""
     return (coordinates >= -0.5 - GRID_TOLERANCE) & (coordinates <= length - 0.5 + GRID_TOLERANCE)
 
 
@@ -72,7 +72,7 @@ def _take(data: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _linear_weights(coordinates: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower neighbour, upper neighbour and weight of the upper one, clamped to the axis."""
+    """Lower neighbor, upper neighbor and weight of the upper one, clamped to the axis."""
     clamped = np.clip(coordinates, 0, length - 1)
     lower = np.minimum(np.floor(clamped).astype(np.int64), max(length - 2, 0))
     return lower, np.minimum(lower + 1, length - 1), (clamped - lower).astype(np.float32)
@@ -205,8 +205,8 @@ def _winning_labels(labels: np.ndarray, base: Sequence[np.ndarray], weights: Seq
 
     Args:
         labels: (X, Y, Z) C-contiguous.
-        base: three (N,) arrays, the lower neighbours.
-        weights: three (N,) float32 arrays, the weights of the upper neighbours.
+        base: three (N,) arrays, the lower neighbors.
+        weights: three (N,) float32 arrays, the weights of the upper neighbors.
     """
     flat = labels.reshape(-1)
     strides = [labels.shape[1] * labels.shape[2], labels.shape[2], 1]

@@ -1,6 +1,6 @@
-"""A volume is an array and an affine; here is its geometry: reorientation, resampling, crop, pad, blocks.
+"""A volume is an array and an affine; here is its geometry: reorientation, resampling, crop, pad.
 
-Voxel centres lie on integer indices, so voxel i of an axis covers [i - 0.5, i + 0.5]. Interpolation clamps within the
+Voxel centers lie on integer indices, so voxel i of an axis covers [i - 0.5, i + 0.5]. Interpolation clamps within the
 outer half voxel and gives `fill` beyond it. Grids that are parallel to each other are resampled one axis at a time, and
 copied where they agree up to axis swaps, flips and whole-voxel shifts; only oblique grids need full 3D resampling.
 """
@@ -8,7 +8,7 @@ copied where they agree up to axis swaps, flips and whole-voxel shifts; only obl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -56,7 +56,7 @@ class Volume:
 
     @property
     def spacing(self) -> np.ndarray:
-        """(3,) distance between voxel centres along each array axis, mm."""
+        """(3,) distance between voxel centers along each array axis, mm."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @property
@@ -103,7 +103,7 @@ def free_host_memory() -> int | None:
 
 
 def same_grid(a: Volume, b: Volume, *, tolerance: float = GRID_TOLERANCE) -> bool:
-    """Whether both volumes have the same shape and no voxel centre differs by more than `tolerance` voxels."""
+    """Whether both volumes have the same shape and no voxel center differs by more than `tolerance` voxels."""
     if a.shape != b.shape:
         return False
     return _largest_shift(np.linalg.solve(a.affine, b.affine) - np.eye(4), a.shape) <= tolerance
@@ -304,36 +304,18 @@ def pad(v: Volume, before: Sequence[int], after: Sequence[int], value: float = 0
     return Volume(data, _shifted(v.affine, [-a for a, _ in widths]))
 
 
-def blocks(
-    shape: Sequence[int], block: int | Sequence[int], overlap: int | Sequence[int] = 0
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Boxes that cover a volume, neighbours sharing at least `overlap` voxels.
-
-    All boxes have the size of `block`, or of the volume along axes where that is smaller.
-
-    Args:
-        shape: (X, Y, Z) of the volume.
-        block: size of a box, voxels, one number or one per axis.
-        overlap: voxels shared with the neighbour, smaller than `block`.
-
-    Raises:
-        ValueError: the overlap is not smaller than the block, or a size is not positive.
-    """
-    size = [int(n) for n in np.broadcast_to(block, (3,))]
-    shared = [int(n) for n in np.broadcast_to(overlap, (3,))]
-    if any(not 0 <= o < s for s, o in zip(size, shared, strict=True)):
-        raise ValueError(f"Blocks of {size} voxels cannot overlap by {shared}.")
-    starts = [_block_starts(int(n), s, o) for n, s, o in zip(shape, size, shared, strict=True)]
-    for corner in product(*starts):
-        x, y, z = (slice(a, min(a + s, int(n))) for a, s, n in zip(corner, size, shape, strict=True))
-        yield x, y, z
+Box = tuple[slice, slice, slice]
 
 
-def _block_starts(length: int, size: int, overlap: int) -> list[int]:
-    if length <= size:
-        return [0]
-    count = -(-(length - overlap) // (size - overlap))
-    return sorted({round(i * (length - size) / (count - 1)) for i in range(count)})
+def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
+    """Return the smallest box around a mask (X, Y, Z), grown by `margin` voxels; None for an empty mask."""
+    sides = []
+    for axis, n in enumerate(mask.shape):
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(inside):
+            return None
+        sides.append(slice(max(0, int(inside[0]) - margin), min(n, int(inside[-1]) + 1 + margin)))
+    return sides[0], sides[1], sides[2]
 
 
 def _shifted(affine: np.ndarray, start: Sequence[int]) -> np.ndarray:

@@ -23,7 +23,7 @@ def sizes(volume):
     return dict(zip(values.tolist(), (counts * voxel).tolist(), strict=True))
 
 
-def world_centres(volume, values):
+def world_centers(volume, values):
     index = np.array(ndimage.center_of_mass(volume.data > 0, volume.data, values))
     return index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
 
@@ -55,8 +55,8 @@ def test_volumes_are_plausible(value, smallest, largest):
 
 def test_sides_are_mirrored():
     paired = [s for s in anatomy.table() if s.side == "left"]
-    left = world_centres(head(), [s.value for s in paired])
-    right = world_centres(head(), [s.contralateral for s in paired])
+    left = world_centers(head(), [s.value for s in paired])
+    right = world_centers(head(), [s.contralateral for s in paired])
     assert (left[:, 0] < -3).all()
     assert np.allclose(left * (-1, 1, 1), right, atol=8)
 
@@ -74,7 +74,7 @@ def test_the_cortex_is_folded():
 
 def test_the_same_seed_is_the_same_head_on_every_grid():
     coarse = head(4.0)
-    # Voxel centres of the 4 mm grid fall between four 1 mm voxels: take one of the neighbours.
+    # Voxel centers of the 4 mm grid fall between four 1 mm voxels: take one of the neighbors.
     index = np.round(np.indices(coarse.shape).reshape(3, -1).T * 4 + 1.5).astype(int)
     fine = head().data[tuple(index.T)].reshape(coarse.shape)
     assert (fine == coarse.data).mean() > 0.85

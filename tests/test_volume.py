@@ -14,7 +14,6 @@ from scipy import ndimage
 from napari_synthseg.errors import InputError
 from napari_synthseg.volume import (
     Volume,
-    blocks,
     crop,
     pad,
     resample_image,
@@ -53,7 +52,7 @@ def make_volume(rng, shape=(5, 6, 7), **geometry) -> Volume:
 
 
 def world_mean(v: Volume) -> np.ndarray:
-    """The centre of mass in RAS mm: it does not depend on how the array lies."""
+    """The center of mass in RAS mm: it does not depend on how the array lies."""
     weights = v.data - v.data.min()
     return (v.affine @ [*ndimage.center_of_mass(weights), 1])[:3]
 
@@ -326,7 +325,7 @@ def test_large_slabs_agree_with_small_ones(monkeypatch):
         monkeypatch.undo()
 
 
-# Crop, pad, blocks
+# Crop, pad
 
 
 @given(geometries)
@@ -348,28 +347,6 @@ def test_crop_refuses_boxes_outside(rng, start, stop):
 def test_pad_refuses_negative_widths(rng):
     with pytest.raises(ValueError, match="negative"):
         pad(make_volume(rng), (-1, 0, 0), (0, 0, 0))
-
-
-@given(st.tuples(*[st.integers(1, 40)] * 3), st.integers(1, 16), st.integers(0, 15))
-@settings(max_examples=80, deadline=None)
-def test_blocks_cover_everything_and_overlap(shape, block, overlap):
-    overlap = min(overlap, block - 1)
-    seen = np.zeros(shape, int)
-    starts: list[set[int]] = [set(), set(), set()]
-    for box in blocks(shape, block, overlap):
-        seen[box] += 1
-        for axis, part in enumerate(box):
-            assert part.stop - part.start == min(block, shape[axis]) and part.start >= 0
-            starts[axis].add(part.start)
-    assert (seen > 0).all()
-    for places in starts:
-        ordered = sorted(places)
-        assert all(b - a <= block - overlap for a, b in itertools.pairwise(ordered))
-
-
-def test_blocks_refuse_an_overlap_as_large_as_the_block():
-    with pytest.raises(ValueError, match="overlap"):
-        list(blocks((10, 10, 10), 4, 4))
 
 
 def test_same_grid(rng):

@@ -45,7 +45,7 @@ def synthesize_shapes(
         out: the folder to write into.
         count: how many scenes to make.
     """
-    from napari_synthseg.generator.shapes.files import synthesize_shapes as write
+    from napari_synthseg.generator.files import synthesize_shapes as write
 
     for written in follow(write(out, synthesis, count, overwrite=overwrite)):
         print(written)

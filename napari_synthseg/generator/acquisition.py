@@ -6,8 +6,6 @@ they are one matrix as long as the axis: exact, and a thousandth of the cost of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Return a Gaussian blur along an axis of `n` voxels; rows sum to 1, so edges do not darken.
-
-    Args:
-        n: length of the axis.
-        sigma: standard deviation in voxels; 0 is the identity.
-    """
+    """Return a Gaussian blur (n, n) by `sigma` voxels (0: the identity); rows sum to 1, so edges do not darken."""
     if sigma <= 0:
         return torch.eye(n, device=device)
     at = torch.arange(n, device=device, dtype=torch.float32)
@@ -95,61 +88,42 @@ def along(image: torch.Tensor, axis: int, matrix: torch.Tensor) -> torch.Tensor:
     return torch.tensordot(image, matrix, dims=([axis], [1])).movedim(-1, axis)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Slices:
-    """An acquisition as drawn by the step of that name.
+def acquired(
+    head: HeadState, axis: int, slice_spacing_mm: float, blurs_mm: tuple[float, float], noise_std: float, seed: int
+) -> torch.Tensor:
+    """Acquire a head's image in slices: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
 
-    Attributes:
-        direction: slice axis.
-        spacing_mm: distance between slices.
-        blur_mm: standard deviation of the slice profile.
-        in_plane_blur: standard deviation across the other axes, mm.
-        noise_std: standard deviation of white noise on the slices, intensities in [0, 255].
-        noise_seed: of that noise, drawn on the image's device.
+    Args:
+        head: whose slices are interpolated back to its voxels (eq. 26), unless it stops at slices.
+        axis: across the slices.
+        slice_spacing_mm: distance between the slices.
+        blurs_mm: standard deviations of the slice profile, and across the other axes.
+        noise_std: of white noise on the slices, intensities in [0, 255].
+        seed: of that noise, drawn on the image's device.
     """
-
-    direction: int
-    spacing_mm: float
-    blur_mm: float
-    in_plane_blur: float
-    noise_std: float
-    noise_seed: int
-
-    def stack(self, head: HeadState) -> torch.Tensor:
-        """Acquire slices of the head's image: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
-
-        Returns:
-            (X, Y, Z) with as many slices along the direction as `slice_positions` has.
-        """
-        stack = self._through(head, stack_matrix)
-        if self.noise_std > 0:
-            g = torch.Generator(device=stack.device).manual_seed(self.noise_seed)
-            noise = torch.empty_like(stack).normal_(generator=g)
-            stack = (stack + self.noise_std / 255.0 * head.noise_scale * noise).clamp_(0, 1)
-        return stack
-
-    def image(self, head: HeadState) -> torch.Tensor:
-        """Acquire slices, and interpolate them back to the head's voxels (eq. 26)."""
-        if self.noise_std <= 0:
-            return self._through(head, slice_matrix)  # the same, in one go
-        stack, axis = self.stack(head), self.direction
-        back = back_matrix(head.shape[axis], head.spacing[axis], self.spacing_mm, stack.device)
-        return stack if back is None else along(stack, axis, back).contiguous()
-
-    def _through(self, head: HeadState, slices: Callable[..., torch.Tensor]) -> torch.Tensor:
-        """Apply the matrices of all axes but those that change nothing."""
-        matrices: list[torch.Tensor | None] = []
-        for i, (n, spacing) in enumerate(zip(head.shape, head.spacing, strict=True)):
-            if i == self.direction:
-                sigma = (self.blur_mm**2 + head.pool_mm**2) ** 0.5
-                trivial = sigma == 0 and self.spacing_mm <= spacing
-                matrices.append(None if trivial else slices(n, spacing, self.spacing_mm, sigma, head.image.device))
-            else:
-                sigma = (self.in_plane_blur**2 + head.pool_mm**2) ** 0.5
-                matrices.append(None if sigma == 0 else blur_matrix(n, sigma / spacing, head.image.device))
-        if all(m is not None for m in matrices):
-            return separable(head.image, [m for m in matrices if m is not None])
+    noisy = noise_std > 0
+    slices = slice_matrix if not noisy and not head.stops_at_slices else stack_matrix
+    matrices: list[torch.Tensor | None] = []  # None where nothing changes
+    for i, (n, spacing) in enumerate(zip(head.shape, head.spacing, strict=True)):
+        sigma = (blurs_mm[i != axis] ** 2 + head.pool_mm**2) ** 0.5
+        if sigma == 0 and (i != axis or slice_spacing_mm <= spacing):
+            matrices.append(None)
+        elif i == axis:
+            matrices.append(slices(n, spacing, slice_spacing_mm, sigma, head.image.device))
+        else:
+            matrices.append(blur_matrix(n, sigma / spacing, head.image.device))
+    if all(m is not None for m in matrices):
+        image = separable(head.image, [m for m in matrices if m is not None])
+    else:
         image = head.image
         for i, matrix in enumerate(matrices):
             image = image if matrix is None else along(image, i, matrix)
-        return image.contiguous()
+        image = image.contiguous()
+    if noisy:
+        g = torch.Generator(device=image.device).manual_seed(seed)
+        noise = torch.empty_like(image).normal_(generator=g)
+        image = (image + noise_std / 255.0 * head.noise_scale * noise).clamp_(0, 1)
+        back = back_matrix(head.shape[axis], head.spacing[axis], slice_spacing_mm, image.device)
+        if back is not None and not head.stops_at_slices:
+            image = along(image, axis, back).contiguous()
+    return image

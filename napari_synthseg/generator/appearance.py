@@ -12,16 +12,13 @@ from napari_synthseg.generator.deformation import separable
 def gaussian_mixture(
     labels: torch.Tensor, means: Sequence[float], stds: Sequence[float], seed: int, noise_scale: float = 1.0
 ) -> torch.Tensor:
-    """Sample the Gaussian of each voxel's label (eq. 13).
+    """Sample the Gaussian of each voxel's label (eq. 13): (X, Y, Z) float32 intensities.
 
     Args:
         labels: (X, Y, Z) indices, any integer type.
         means, stds: (K,) of each index.
         seed: of the white noise, drawn on the labels' device.
         noise_scale: factor on the standard deviations, for voxels that average several of 1 mm.
-
-    Returns:
-        (X, Y, Z) float32 intensities.
     """
     device = labels.device
     table = torch.tensor([means, [noise_scale * s for s in stds]], dtype=torch.float32, device=device)
@@ -34,16 +31,13 @@ def gaussian_mixture(
 
 
 def bias_field(std: float, points: int, seed: int, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """A smooth multiplicative field (eq. 14-17).
+    """Draw a smooth multiplicative field (eq. 14-17): (X, Y, Z) positive factors.
 
     Args:
         std: standard deviation of the logarithm at the control points.
         points: control points along each axis.
         seed: of the control points, drawn on the CPU.
         matrices: interpolation from the control points to the voxels.
-
-    Returns:
-        (X, Y, Z) positive factors.
     """
     g = torch.Generator().manual_seed(seed)
     small = std * torch.randn(points, points, points, generator=g)
@@ -51,15 +45,12 @@ def bias_field(std: float, points: int, seed: int, matrices: Sequence[torch.Tens
 
 
 def rescale_and_gamma(image: torch.Tensor, gamma: float, limits: tuple[float, float] | None = None) -> torch.Tensor:
-    """Rescale to [0, 1] and apply the exponent (eq. 19).
+    """Rescale to [0, 1] and apply the exponent (eq. 19); a constant image becomes 0.
 
     Args:
         image: any shape.
         gamma: the exponent itself, exp(gamma) of the paper.
         limits: intensities that become 0 and 1; default the image's own extremes.
-
-    Returns:
-        The image in [0, 1]; zeros if it is constant.
     """
     low, high = limits if limits is not None else (image.min().item(), image.max().item())
     if high <= low:

@@ -15,18 +15,14 @@ from napari_synthseg.generator.model import Record, run
 
 @dataclass(frozen=True)
 class Sample:
-    """One record and label map on one grid.
-
-    Attributes:
-        image: (X, Y, Z) float32 in [0, 1], the network's input.
-        labels: (X, Y, Z) uint8 indices into the table of `label_map` after deformation, before anything is reset.
-        limits: the intensities that became 0 and 1 before gamma.
-        head: the finished head.
-    """
+    """One record and label map on one grid."""
 
     image: torch.Tensor
+    """(X, Y, Z) float32 in [0, 1], the network's input."""
     labels: torch.Tensor
+    """(X, Y, Z) uint8 indices into the table of `label_map` after deformation, before anything is reset."""
     limits: tuple[float, float]
+    """The intensities that became 0 and 1 before gamma."""
     head: HeadState
 
     def target(self, values: Sequence[int]) -> torch.Tensor:

@@ -20,11 +20,7 @@ SLAB = 32
 
 
 def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shearing: Sequence[float]) -> torch.Tensor:
-    """Return the linear part of the affine transform: scaling, shearing, then the rotations about x, y and z (eq. 5).
-
-    Returns:
-        (3, 3) float64 matrix.
-    """
+    """Return the (3, 3) float64 affine: scaling, shearing, then the rotations about x, y and z (eq. 5)."""
     x, y, z = (math.radians(a) for a in rotation_deg)
     rx = torch.tensor([[1, 0, 0], [0, math.cos(x), -math.sin(x)], [0, math.sin(x), math.cos(x)]], dtype=torch.float64)
     ry = torch.tensor([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]], dtype=torch.float64)
@@ -35,14 +31,11 @@ def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shear
 
 
 def interpolation_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
-    """Return the weights of linear interpolation along one axis.
+    """Return the (N, knots) weights of linear interpolation along one axis; rows sum to 1.
 
     Args:
-        positions: (N,) positions in units of knots, 0 to knots - 1; outside, the end knot holds.
+        positions: (N,) in units of knots, 0 to knots - 1; outside, the end knot holds.
         knots: how many knots there are.
-
-    Returns:
-        (N, knots) matrix whose rows sum to 1.
     """
     positions = positions.clamp(0, knots - 1)
     low = positions.floor().clamp(max=max(knots - 2, 0)).long()
@@ -56,15 +49,7 @@ def interpolation_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
 
 
 def separable(field: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Apply one matrix along each of the last three axes.
-
-    Args:
-        field: (..., X, Y, Z).
-        matrices: three matrices (X', X), (Y', Y), (Z', Z).
-
-    Returns:
-        (..., X', Y', Z').
-    """
+    """Apply one matrix (X', X) along each of the last three axes of (..., X, Y, Z)."""
     mx, my, mz = matrices
     lead = field.shape[:-3]
     x, y, z = field.shape[-3:]
@@ -74,25 +59,18 @@ def separable(field: torch.Tensor, matrices: Sequence[torch.Tensor]) -> torch.Te
 
 
 def velocity_field(std: float, points: int, seed: int) -> torch.Tensor:
-    """Draw the small random field of eq. 7.
-
-    Returns:
-        (3, points, points, points) velocities in mm, drawn on the CPU so that every device gets the same.
-    """
+    """Draw the (3, points, points, points) velocities of eq. 7, mm, on the CPU, so that every device gets the same."""
     g = torch.Generator().manual_seed(seed)
     return std * torch.randn(3, points, points, points, generator=g)
 
 
 def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: int = SQUARINGS) -> torch.Tensor:
-    """Integrate a stationary velocity field by scaling and squaring (eq. 9).
+    """Integrate a stationary velocity field (3, X, Y, Z), mm, by scaling and squaring (eq. 9); displacements in mm.
 
     Args:
-        velocity: (3, X, Y, Z) in mm.
+        velocity: in mm.
         spacing_mm: distance between points along each axis.
         squarings: number of times the transform is composed with itself.
-
-    Returns:
-        (3, X, Y, Z) displacements in mm.
     """
     shape = velocity.shape[1:]
     device = velocity.device
@@ -112,12 +90,10 @@ def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: in
 def displacement_field(
     std: float, points: int, seed: int, field_mm: tuple[float, float, float], device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Draw, upsample and integrate a velocity field over a field of view (eq. 6-9).
+    """Draw, upsample and integrate a velocity field over a field of view (eq. 6-9): (3, n, n, n) displacements in mm.
 
-    The last few are cached, since one head is often made on several grids: do not change the result in place.
-
-    Returns:
-        (3, n, n, n) displacements in mm on a grid whose end points lie on the ends of the field of view.
+    The end points of the grid lie on the ends of the field of view. The last few are cached, since one head is made on
+    several grids: do not change the result in place.
     """
     n = max(INTEGRATION_GRID, points)
     small = velocity_field(std, points, seed).to(device)
@@ -149,16 +125,16 @@ class Transform:
         self,
         axes: Sequence[torch.Tensor],
         spacing: Sequence[float],
-        centre: Sequence[float],
+        center: Sequence[float],
         field_mm: tuple[float, float, float],
         device: torch.device,
     ) -> Coordinates:
         """Return the places in a source that the voxels of a grid show.
 
         Args:
-            axes: float64 positions of the grid's voxels along each axis, mm from the centre.
+            axes: float64 positions of the grid's voxels along each axis, mm from the center.
             spacing: voxel size of the source, mm.
-            centre: voxel coordinates of the source about which the transform acts.
+            center: voxel coordinates of the source about which the transform acts.
             field_mm: field of view over which the velocity field is drawn.
             device: of the coordinates, which are in voxels of the source.
         """
@@ -166,7 +142,7 @@ class Transform:
         scale = torch.tensor(spacing, dtype=torch.float64)
         matrix = sign[:, None] * self.linear / scale[:, None]
         shift = sign * torch.tensor(self.translation_mm, dtype=torch.float64) / scale
-        shift = shift + torch.tensor(centre, dtype=torch.float64)
+        shift = shift + torch.tensor(center, dtype=torch.float64)
         lines = [[(matrix[i, j] * axes[j]).float().to(device) for j in range(3)] for i in range(3)]
         bend = None
         if self.velocity[0] > 0:
@@ -192,13 +168,7 @@ class Transform:
 
 
 def nearest(index: torch.Tensor, coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
-    """Look labels up by nearest neighbour; outside, the border holds.
-
-    Args:
-        index: (X, Y, Z) labels.
-        coordinates: of the voxels in it.
-        shape: of the result.
-    """
+    """Look labels (X, Y, Z) up by nearest neighbor at coordinates in them; outside, the border holds."""
     flat = None
     for at, size in zip(coordinates(slice(None)), index.shape, strict=True):
         checkpoint()
@@ -209,14 +179,7 @@ def nearest(index: torch.Tensor, coordinates: Coordinates, shape: Sequence[int])
 
 
 def sampled(source: torch.Tensor, coordinates: Coordinates, shape: Sequence[int], mode: str) -> torch.Tensor:
-    """Sample an array; 0 outside.
-
-    Args:
-        source: (X, Y, Z) of any type; by nearest neighbour, the result has it too.
-        coordinates: of the voxels in it.
-        shape: of the result.
-        mode: "bilinear" or "nearest".
-    """
+    """Sample an array at coordinates in it, "bilinear" or "nearest" (which keeps its type); 0 outside."""
     dtype = torch.float32 if mode == "bilinear" else source.dtype
     made = torch.empty(*shape, dtype=dtype, device=source.device)
     whole = source[None, None].float()

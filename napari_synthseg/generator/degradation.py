@@ -27,16 +27,12 @@ TISSUE_ERRORS = GenerativeModel.standard("tissues")
 
 @dataclass(frozen=True)
 class Degraded:
-    """A degraded scan.
-
-    Attributes:
-        image: (X, Y, Z) float32 in [0, 1], on the grid of the scan.
-        labels: its labels, moved along; None if none were given.
-        record: the parameters it was made with.
-    """
+    """A degraded scan."""
 
     image: Volume
+    """(X, Y, Z) float32 in [0, 1], on the grid of the scan."""
     labels: Volume | None
+    """Its labels, moved along; None if none were given."""
     record: Record
 
 
@@ -59,7 +55,7 @@ def degrade(
     Args:
         volume: a real scan; its intensities are rescaled first, from their 0.5 and 99.5 percentiles to 0 and 255.
         record: drawn by a generator such as `presets.degradation`.
-        labels: whole numbers on the scan's grid, moved along by nearest neighbour.
+        labels: whole numbers on the scan's grid, moved along by nearest neighbor.
         device: where to compute.
 
     Returns:
@@ -72,7 +68,7 @@ def degrade(
         raise InputError("The labels lie on another grid than the scan: resample them to it first.")
     where = resolve_device(device) if isinstance(device, str) else device
     scan = to_canonical(volume)
-    image = torch.from_numpy(normalised(scan.data)).to(where)
+    image = torch.from_numpy(normalized(scan.data)).to(where)
     index, partners = None, [0]
     if labels is not None:
         values, partners = _with_partners(np.unique(to_canonical(labels).data))
@@ -113,19 +109,13 @@ def degrade_batch(
 
 
 def tissue_errors(classes: torch.Tensor, record: Record, spacing: float = 1.0) -> torch.Tensor:
-    """Return tissue maps as imperfect as a denoiser's, (T, X, Y, Z) float32 that add up to 1 (section 2.2).
-
-    Args:
-        classes: (X, Y, Z) true tissue classes.
-        record: drawn by `TISSUE_ERRORS`.
-        spacing: voxel size, mm.
-    """
+    """Return imperfect tissue maps, (T, X, Y, Z) float32 that add up to 1, of (X, Y, Z) true classes (section 2.2)."""
     head = _head(classes.shape, (spacing,) * 3)
     head.labels = classes
     return run(record, head).soft
 
 
-def normalised(data: np.ndarray) -> np.ndarray:
+def normalized(data: np.ndarray) -> np.ndarray:
     """Return (X, Y, Z) float32 with the 0.5 and 99.5 percentiles of the finite values at 0 and 255, clipped."""
     data = np.array(data, np.float32, order="C")
     finite = np.isfinite(data)
@@ -157,10 +147,10 @@ def _degrade(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Deform, bias, raise to a power, slice, add noise, and interpolate back (section 2.3)."""
     head = _head(image.shape, spacing)
-    centre: Triple = tuple((n - 1) / 2 for n in image.shape)  # type: ignore[assignment]
-    head.scan = ScanArray(image, spacing, centre)
+    center: Triple = tuple((n - 1) / 2 for n in image.shape)  # type: ignore[assignment]
+    head.scan = ScanArray(image, spacing, center)
     head.partners = partners
-    head.scan_labels = None if labels is None else ScanArray(labels, spacing, centre)
+    head.scan_labels = None if labels is None else ScanArray(labels, spacing, center)
     run(record, head)
     return head.image.contiguous(), None if labels is None else head.labels
 

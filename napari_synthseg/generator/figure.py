@@ -24,7 +24,6 @@ class PanelInfo:
     """One panel of the figure."""
 
     letter: str
-    """a to f."""
     title: str
     tip: str
     """A sentence, and where it stands in the paper."""
@@ -32,60 +31,37 @@ class PanelInfo:
     """The last step that is applied; a has none."""
 
 
-PANELS: tuple[PanelInfo, ...] = (
-    PanelInfo("a", "Label map", "The label map as it is, before anything random.\nsection 3.1.1"),
-    PanelInfo(
-        "b",
-        "Deformed labels",
-        "The labels after the random spatial transform; what skull stripping removes is gone.\nsection 3.1.1, eq. 1-10",
-        "labels",
-    ),
-    PanelInfo(
-        "c",
-        "Gaussian mixture",
-        "Each voxel drawn from the Gaussian of its label: contrast.\nsection 3.1.2, eq. 11-13",
-        "contrast",
-    ),
-    PanelInfo(
-        "d",
-        "Bias field and gamma",
-        "With a smooth bias field, rescaled to 0-1 and raised to a random power.\nsection 3.1.3, eq. 14-19",
-        "gamma",
-    ),
-    PanelInfo(
-        "e",
-        "Slices as acquired",
-        "Blurred by the slice thickness and sampled at the slice spacing: fewer, thicker slices.\n"
-        "section 3.1.4, eq. 20-25",
-        "acquisition",
-    ),
-    PanelInfo(
-        "f",
-        "Training image",
-        "Resampled to the full resolution, with the labels to be learned.\nsections 3.1.4-3.1.5, eq. 26",
-        "acquisition",
-    ),
-)
+PANELS: tuple[PanelInfo, ...] = tuple(
+    PanelInfo(letter, title, f"{text}\n{source}", step)
+    for letter, title, text, source, step in (
+        ("a", "Label map", "The label map as it is, before anything random.", "section 3.1.1", ""),
+        ("b", "Deformed labels", "The labels after the random spatial transform; what skull stripping removes is gone.",
+         "section 3.1.1, eq. 1-10", "labels"),
+        ("c", "Gaussian mixture", "Each voxel drawn from the Gaussian of its label: contrast.",
+         "section 3.1.2, eq. 11-13", "contrast"),
+        ("d", "Bias field and gamma", "With a smooth bias field, rescaled to 0-1 and raised to a random power.",
+         "section 3.1.3, eq. 14-19", "gamma"),
+        ("e", "Slices as acquired",
+         "Blurred by the slice thickness and sampled at the slice spacing: fewer, thicker slices.",
+         "section 3.1.4, eq. 20-25", "acquisition"),
+        ("f", "Training image", "Resampled to the full resolution, with the labels to be learned.",
+         "sections 3.1.4-3.1.5, eq. 26", "acquisition"),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel as a volume.
-
-    Attributes:
-        letter: a to f.
-        title: of the panel.
-        volume: labels in FreeSurfer values (int32) for a and b, else float32 intensities: 0 to 255 or more for c, 0 to
-            1 from d on.
-        labels: the segmentation target on the image's grid, for f only.
-        is_labels: whether `volume` holds labels.
-    """
+    """One panel as a volume."""
 
     letter: str
     title: str
     volume: Volume
+    """FreeSurfer values (int32) for a and b, else float32 intensities: 0 to 255 or more for c, 0 to 1 from d on."""
     labels: Volume | None
+    """The segmentation target on the image's grid, for f only."""
     is_labels: bool
+    """Whether `volume` holds labels."""
 
 
 def panel(
@@ -96,15 +72,7 @@ def panel(
     spacing: float | None = None,
     shape: Sequence[int] | None = None,
 ) -> Panel:
-    """Make a sample up to one panel; f is the result of `replay`.
-
-    Args:
-        letter: a to f, see `PANELS`.
-        record: as drawn for this label map.
-        label_map: on the device to compute on.
-        affine: of the array the map came from.
-        spacing: voxel size of a quick look, mm; by default the map's.
-        shape: voxels of a crop at the map's spacing; by default the map's whole grid.
+    """Make a sample up to one panel; f is the result of `replay`, whose arguments these are.
 
     Raises:
         InputError: there is no such panel.

@@ -9,20 +9,29 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Job
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import File, Info, PriorSettings, check, command_text, python_text
 from napari_synthseg.generator.presets import changed, degradation, load_priors, shape_preset
+from napari_synthseg.generator.saving import (
+    ENDS,
+    SCENE_ENDS,
+    read_record,
+    read_record_file,
+    refuse_to_replace,
+    save_sample,
+    save_scene,
+)
 from napari_synthseg.jobs import Progress
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.model import GenerativeModel
-    from napari_synthseg.io import FileHeader
 
-    Made = tuple[Any, dict[str, Any], FileHeader | None]  # a sample, facts for its record, the header of its scan
-
+Save = Callable[..., Path]
+"""Saves a sample into a folder, under a stem; returns its image."""
 Settings = Annotated[PriorSettings, Info(aliases=("--set",))]
 LABELS = ("_dseg", "_probseg", "_labels")
 """Ends of the names of labels that this program writes beside scans."""
@@ -134,24 +143,23 @@ def synthesize_files(
         raise InputError(
             f"A crop of {' x '.join(map(str, options.shape))} voxels is empty: give numbers of at least 1."
         )
-    device = resolve_device(options.device)
-    priors = options.priors()
+    device, priors = resolve_device(options.device), options.priors()
     facts: dict[str, Any] = {"preset": options.preset, "prior": list(options.prior)}
     if options.class_priors is not None:
         facts["class_priors"] = Path(options.class_priors).name
     sources = label_map_files(Path(label_map))
     chosen = [(picked(sources, seed), seed) for seed in range(options.seed, options.seed + count)]
-    stems = [f"{stem(path)}_{seed:04d}" for path, seed in chosen]
 
-    def samples() -> Iterator[Made]:
+    def samples() -> Iterator[Save]:
         at: Path | None = None
         for path, seed in chosen:
             if path != at:
                 ready, affine = prepared(path)
                 ready, at = ready.to(device), path
             made = replay(priors.sample(ready, seed), ready, affine, options.shape)
-            yield made, {**facts, "label_map": path.name, "seed": seed}, None
+            yield partial(save_sample, sample=made, facts={**facts, "label_map": path.name, "seed": seed})
 
+    stems = [f"{stem(path)}_{seed:04d}" for path, seed in chosen]
     return (yield from _written("synthesize", out, stems, samples, count, overwrite))
 
 
@@ -160,19 +168,8 @@ def degrade_files(
 ) -> Job[Progress, None, list[Path]]:
     """Write degraded scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` if given, and `_record.json` each.
 
-    Args:
-        inputs: scans, or folders of them.
-        out: folder, made if missing.
-        options: see `DegradeOptions`.
-        count: number of results of each scan.
-        overwrite: replace files of these names.
-
-    Returns:
-        The images' paths.
-
-    Raises:
-        InputError: something cannot be used, or a file of a sample is there already; nothing is written then, unless it
-            is a scan that cannot be read.
+    `inputs` are scans or folders of them, of each of which there are `count` results; all else as for
+    `synthesize_files`, but that scans are read one after the other: those before one that cannot be read are written.
     """
     from napari_synthseg.devices import resolve_device
     from napari_synthseg.generator.degradation import degrade
@@ -188,36 +185,71 @@ def degrade_files(
         raise InputError(f"Labels belong to one scan, and {len(scans)} were given: degrade them one by one.")
     labels = None if options.labels is None else read_labels(options.labels)
     seeds = [range(options.seed + n * count, options.seed + (n + 1) * count) for n in range(len(scans))]
-    stems = [f"{stem(path)}_{seed:04d}" for path, own in zip(scans, seeds, strict=True) for seed in own]
 
-    def samples() -> Iterator[Made]:
+    def samples() -> Iterator[Save]:
         for path, own in zip(scans, seeds, strict=True):
             scan, header = read_with_header(path)
             for seed in own:
                 facts = {"scan": path.name, "prior": list(options.prior), "seed": seed}
-                yield degrade(scan, generator.sample(seed=seed), labels, device), facts, header
+                made = degrade(scan, generator.sample(seed=seed), labels, device)
+                yield partial(save_sample, sample=made, facts=facts, header=header)
 
+    stems = [f"{stem(path)}_{seed:04d}" for path, own in zip(scans, seeds, strict=True) for seed in own]
     return (yield from _written("degrade", out, stems, samples, count, overwrite))
+
+
+def synthesize_shapes(
+    out: Path, options: SynthesizeShapesOptions | None = None, count: int = 1, *, overwrite: bool = False
+) -> Job[Progress, None, list[Path]]:
+    """Write scenes: `<preset>_<seed>_image.png`, `_objects.png` and `_record.json` each, all or none.
+
+    Records, if the options name some, make one each; all else as for `synthesize_files`.
+    """
+    from napari_synthseg.devices import resolve_device
+    from napari_synthseg.generator.shapes.scenes import apply_scene
+
+    options = options or SynthesizeShapesOptions()
+    device = resolve_device(options.device)
+    seeds = range(options.seed, options.seed + count)
+    facts = {"preset": options.preset, "prior": list(options.prior)}
+    if options.record:
+        stems = [Path(path).name.removesuffix(".json").removesuffix("_record") for path in options.record]
+        contents = [read_record_file(path) for path in options.record]
+        of_each = [{name: content[name] for name in (*facts, "seed") if name in content} for content in contents]
+        records = iter([read_record(path, "module") for path in options.record])
+    else:
+        priors = options.priors()  # before anything is drawn, since it may be refused
+        stems = [f"{options.preset}_{seed:04d}" for seed in seeds]
+        of_each = [{**facts, "seed": seed} for seed in seeds]
+        records = (priors.sample(seed=seed) for seed in seeds)
+    if len(set(stems)) < len(stems):
+        raise InputError("Two records have the same name: make their scenes in two runs, into two folders.")
+
+    def samples() -> Iterator[Save]:
+        for record, own in zip(records, of_each, strict=True):
+            made = apply_scene(record, device, options.side)
+            yield partial(save_scene, scene=made, facts=own, bits=options.bits)
+
+    return (yield from _written("synthesize", out, stems, samples, count, overwrite, SCENE_ENDS))
 
 
 def _written(
     stage: str,
     out: Path,
     stems: Sequence[str],
-    samples: Callable[[], Iterator[Made]],
+    samples: Callable[[], Iterator[Save]],
     count: int,
     overwrite: bool,
+    ends: Sequence[str] = ENDS,
 ) -> Job[Progress, None, list[Path]]:
-    from napari_synthseg.generator.saving import refuse_to_replace, save_sample
-
     if count < 1:
         raise InputError(f"{count} samples were asked for: give a number of at least 1.")
     if not overwrite:
-        refuse_to_replace(out, stems)
+        refuse_to_replace(out, stems, ends)
     written: list[Path] = []
     yield Progress(stage, 0, len(stems))
-    for stem, (made, facts, header) in zip(stems, samples(), strict=True):
-        written.append(save_sample(out, stem, made, facts, header))
+    for stem, save in zip(stems, samples(), strict=True):
+        written.append(save(out, stem))
         yield Progress(stage, len(written), len(stems), {"file": written[-1].name})
     return written
 
@@ -239,10 +271,10 @@ def _scans(path: Path) -> list[Path]:
 
 # The same as text
 
-VERBS: dict[type, tuple[str, str]] = {
-    SynthesizeOptions: ("synthesize", "napari_synthseg.generator.files.synthesize_files"),
-    DegradeOptions: ("degrade", "napari_synthseg.generator.files.degrade_files"),
-    SynthesizeShapesOptions: ("synthesize-shapes", "napari_synthseg.generator.shapes.files.synthesize_shapes"),
+VERBS: dict[type, tuple[str, Callable[..., Any]]] = {
+    SynthesizeOptions: ("synthesize", synthesize_files),
+    DegradeOptions: ("degrade", degrade_files),
+    SynthesizeShapesOptions: ("synthesize-shapes", synthesize_shapes),
 }
 """Command and function of each kind of options."""
 
@@ -253,8 +285,7 @@ def command_line(source: Path | str | None, out: Path | str, options: Any, count
     Args:
         source: the label map, scan, or folder of them; None for scenes of shapes.
         out: the folder to write into.
-        options: `SynthesizeOptions`, `DegradeOptions` or `SynthesizeShapesOptions`; only what differs from the
-            defaults is named.
+        options: of one of the kinds of `VERBS`; only what differs from the defaults is named.
         count: number of samples.
     """
     words = ["napari-synthseg", VERBS[type(options)][0], *([] if source is None else [str(source)]), "-o", str(out)]
@@ -265,17 +296,12 @@ def command_line(source: Path | str | None, out: Path | str, options: Any, count
 
 def python_code(source: Path | str | None, out: Path | str, options: Any, count: int = 1) -> str:
     """Return Python that writes the same files as `command_line`; arguments as there."""
-    verb, where = VERBS[type(options)]
-    module, _, function = where.rpartition(".")
+    verb, function = VERBS[type(options)]
     place = f"Path({str(source)!r})"
     given = [] if source is None else [place if verb == "synthesize" else f"[{place}]"]
     call = ", ".join([*given, f"Path({str(out)!r})", "options", *([f"count={count}"] if count != 1 else [])])
-    name = type(options).__name__
-    imports = sorted([f"from {module} import {function}", f"from {__name__} import {name}"])
-    if module == __name__:
-        imports = [f"from {module} import {name}, {function}"]
     return (
-        "from pathlib import Path\n\n"
-        + "\n".join([*imports, "from napari_synthseg.jobs import run"])
-        + f"\n\noptions = {python_text(options)}\nrun({function}({call}))\n"
+        f"from pathlib import Path\n\nfrom {__name__} import {type(options).__name__}, {function.__name__}\n"
+        "from napari_synthseg.jobs import run\n\n"
+        f"options = {python_text(options)}\nrun({function.__name__}({call}))\n"
     )

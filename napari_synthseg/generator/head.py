@@ -19,12 +19,12 @@ from napari_synthseg.generator.step import Triple
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie: axis-aligned, mm relative to the label map's centre.
+    """Where voxels lie: axis-aligned, mm relative to the label map's center.
 
     Attributes:
         shape: (X, Y, Z).
         spacing: voxel size, mm.
-        origin: position of voxel (0, 0, 0)'s centre, mm.
+        origin: position of voxel (0, 0, 0)'s center, mm.
     """
 
     shape: tuple[int, int, int]
@@ -32,9 +32,9 @@ class Grid:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @classmethod
-    def centred(cls, shape: Sequence[int], spacing: float = 1.0, centre: Sequence[float] = (0.0, 0.0, 0.0)) -> Grid:
-        """Return a grid whose middle lies at `centre` (mm)."""
-        origin = tuple(c - 0.5 * (n - 1) * spacing for c, n in zip(centre, shape, strict=True))
+    def centered(cls, shape: Sequence[int], spacing: float = 1.0, center: Sequence[float] = (0.0, 0.0, 0.0)) -> Grid:
+        """Return a grid whose middle lies at `center` (mm)."""
+        origin = tuple(c - 0.5 * (n - 1) * spacing for c, n in zip(center, shape, strict=True))
         return cls(tuple(shape), float(spacing), origin)  # type: ignore[arg-type]
 
     def axis(self, i: int) -> torch.Tensor:
@@ -57,7 +57,7 @@ def full_grid(label_map: LabelMap, spacing: float | None = None) -> Grid:
     own = label_map.spacing
     s = spacing or own
     shape = tuple(max(1, round(n * own / s)) for n in label_map.shape)
-    first = [-(c + o) * own for c, o in zip(label_map.centre, label_map.offset, strict=True)]
+    first = [-(c + o) * own for c, o in zip(label_map.center, label_map.offset, strict=True)]
     return Grid(shape, s, tuple(f + 0.5 * (s - own) for f in first))  # type: ignore[arg-type]
 
 
@@ -75,12 +75,12 @@ class ScanArray:
     Attributes:
         voxels: (X, Y, Z).
         spacing: voxel size, mm.
-        centre: voxel coordinates about which transforms act.
+        center: voxel coordinates about which transforms act.
     """
 
     voxels: torch.Tensor
     spacing: Triple
-    centre: Triple
+    center: Triple
 
 
 @dataclass
@@ -88,7 +88,7 @@ class HeadState:
     """State of the pipeline; steps change it in place.
 
     Attributes:
-        axes: float64 positions of the voxels along each axis, mm from the centre, on the CPU.
+        axes: float64 positions of the voxels along each axis, mm from the center, on the CPU.
         spacing: voxel size along each axis, mm.
         field_mm: field of view over which the velocity and bias fields are drawn.
         image: (X, Y, Z) float32; intensities in [0, 255], in [0, 1] once they are rescaled.
@@ -153,11 +153,11 @@ class HeadState:
         return [interpolation_matrix(a, points).to(self.image.device) for a in at]
 
     def deform(self, transform: Transform) -> None:
-        """Look up the label map by nearest neighbour, or the scan linearly and its labels by nearest neighbour."""
+        """Look up the label map by nearest neighbor, or the scan linearly and its labels by nearest neighbor."""
         if self.scan is None:
             index = self.label_map.index
             spacing = (self.label_map.spacing,) * 3
-            at = transform.coordinates(self.axes, spacing, self.label_map.centre, self.field_mm, index.device)
+            at = transform.coordinates(self.axes, spacing, self.label_map.center, self.field_mm, index.device)
             self.labels = nearest(index, at, self.shape)
             partners = self.label_map.partners
         else:
@@ -170,7 +170,7 @@ class HeadState:
 
     def _looked_up(self, source: ScanArray, transform: Transform, mode: str) -> torch.Tensor:
         voxels = source.voxels
-        at = transform.coordinates(self.axes, source.spacing, source.centre, self.field_mm, voxels.device)
+        at = transform.coordinates(self.axes, source.spacing, source.center, self.field_mm, voxels.device)
         return sampled(voxels, at, self.shape, mode)
 
     def target_table(self, values: Sequence[int] | None = None) -> list[int]:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from napari_synthseg.generator.acquisition import blur_matrix
 from napari_synthseg.generator.deformation import interpolation_matrix, separable, velocity_field
+from napari_synthseg.volume import bounding_box
 
 POINTS = 12
 """Control points of the deformation along each axis: one in about 15 mm of a brain."""
@@ -25,7 +26,7 @@ def with_errors(
     count: int,
     spacing: float = 1.0,
 ) -> torch.Tensor:
-    """Return tissue probabilities with the errors that the step of that name drew.
+    """Return (T, X, Y, Z) tissue probabilities, float32, with the errors that the step of that name drew.
 
     Args:
         classes: (X, Y, Z) true class numbers.
@@ -35,13 +36,10 @@ def with_errors(
         blur: standard deviation of the blur, mm.
         count: T, number of classes.
         spacing: voxel size, mm.
-
-    Returns:
-        (T, X, Y, Z) float32 that add up to 1.
     """
     maps = torch.zeros(count, *classes.shape, device=classes.device)
     maps[0] = 1.0
-    box = _box(classes > 0, round(MARGIN / spacing))
+    box = bounding_box((classes > 0).cpu().numpy(), round(MARGIN / spacing))
     if box is None:
         return maps
     moved = _bent(classes[box], displacement_std, seed, spacing)
@@ -55,19 +53,8 @@ def with_errors(
     return maps
 
 
-def _box(mask: torch.Tensor, margin: int) -> tuple[slice, slice, slice] | None:
-    """Return the part of an array that holds a mask, with a margin around it."""
-    sides = []
-    for axis in range(3):
-        where = mask.movedim(axis, 0).flatten(1).any(1).nonzero()
-        if not len(where):
-            return None
-        sides.append(slice(max(0, int(where[0]) - margin), min(mask.shape[axis], int(where[-1]) + 1 + margin)))
-    return sides[0], sides[1], sides[2]
-
-
 def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch.Tensor:
-    """Move classes by smooth random displacements, by nearest neighbour."""
+    """Move classes by smooth random displacements, by nearest neighbor."""
     if std <= 0:
         return classes
     device, shape = classes.device, classes.shape
@@ -83,7 +70,7 @@ def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch
 
 
 def _grown(classes: torch.Tensor, one: int, steps: int) -> torch.Tensor:
-    """Grow one class by some voxels over its neighbours."""
+    """Grow one class by some voxels over its neighbors."""
     return torch.where(_near(classes == one, steps), torch.full_like(classes, one), classes)
 
 
@@ -102,7 +89,7 @@ def _shrunk(classes: torch.Tensor, one: int, steps: int, count: int) -> torch.Te
 
 
 def _near(mask: torch.Tensor, steps: int) -> torch.Tensor:
-    """Dilate a mask by some steps, alternately over the six and the 26 neighbours."""
+    """Dilate a mask by some steps, alternately over the six and the 26 neighbors."""
     near = mask[None, None].float()
     for i in range(steps):
         near = F.max_pool3d(near, 3, 1, 1) if i % 2 else _cross(near)

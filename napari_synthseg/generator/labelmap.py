@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.volume import bounding_box
 
 MARGIN = 2
 """Voxels of background around a prepared map, so that points outside clamp to background."""
@@ -17,42 +19,43 @@ MARGIN = 2
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Labels in canonical RAS orientation, as indices into a table.
-
-    Attributes:
-        index: (X, Y, Z) uint8; indices into the per-label tables below; surrounded by background.
-        values: (K,) FreeSurfer values, background (0) first.
-        classes: (K,) class whose Gaussian a label shares, 0 = background (eq. 11-13).
-        targets: (K,) value in the segmentation target, 0 = reset to background (section 3.1.5).
-        partners: (K,) index of the contralateral label.
-        removed: (K,) true for labels that skull stripping removes (Table S2).
-        spacing: voxel size, mm.
-        centre: (3,) voxel coordinates about which spatial transforms act: the middle of the brain.
-        offset: (3,) voxel of the source array at which `index` starts; negative in the margin.
-        shape: (X, Y, Z) of the source array.
-        field_mm: (3,) field of view over which the velocity and bias fields are drawn, mm.
-        name: where the map comes from.
-    """
+    """Labels in canonical RAS orientation, as indices into a table."""
 
     index: torch.Tensor
+    """(X, Y, Z) uint8; indices into the per-label tables below; surrounded by background."""
     values: tuple[int, ...]
+    """(K,) FreeSurfer values, background (0) first."""
     classes: tuple[int, ...]
+    """(K,) class whose Gaussian a label shares, 0 = background (eq. 11-13)."""
     targets: tuple[int, ...]
+    """(K,) value in the segmentation target, 0 = reset to background (section 3.1.5)."""
     partners: tuple[int, ...]
+    """(K,) index of the contralateral label."""
     removed: tuple[bool, ...]
+    """(K,) true for labels that skull stripping removes (Table S2)."""
     spacing: float = 1.0
-    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Voxel size, mm."""
+    center: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Voxel coordinates about which spatial transforms act: the middle of the brain."""
     offset: tuple[int, int, int] = (0, 0, 0)
+    """Voxel of the source array at which `index` starts; negative in the margin."""
     shape: tuple[int, int, int] = (0, 0, 0)
+    """(X, Y, Z) of the source array."""
     field_mm: tuple[float, float, float] = (256.0, 256.0, 256.0)
+    """Field of view over which the velocity and bias fields are drawn."""
     name: str = ""
+    """Where the map comes from."""
+
+    def is_one_of(self, values: Collection[int]) -> np.ndarray:
+        """(256,) bool: whether an index stands for one of some FreeSurfer values."""
+        return np.array([v in values for v in self.values] + [False] * (256 - len(self.values)))
 
     def to(self, device: torch.device | str) -> LabelMap:
         """The same map with its voxels on a device."""
         return replace(self, index=self.index.to(device))
 
 
-def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: tuple | None = None) -> LabelMap:
+def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", center: tuple | None = None) -> LabelMap:
     """Make a label map ready for generation.
 
     Labels of the label table get its classes, targets and partners; any other label keeps its own value as target,
@@ -62,7 +65,7 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         data: (X, Y, Z) labels in canonical RAS orientation.
         spacing: isotropic voxel size, mm.
         name: shown in records.
-        centre: voxel coordinates about which spatial transforms act; default: middle of the brain's bounding box.
+        center: voxel coordinates about which spatial transforms act; default: middle of the brain's bounding box.
 
     Raises:
         InputError: if the array is not 3D, holds no label, more than 255 labels, or values that are negative or not
@@ -102,15 +105,15 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         removed.append(bool(s and s.extra_cerebral))
     lookup = np.array([slot[v] for v in found], dtype=np.uint8)
     index = lookup[places]
-    low, high = _bounds(index > 0)
-    inner = index[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    if centre is None:
+    box = bounding_box(index > 0)
+    assert box is not None
+    inner, low = index[box], np.array([side.start for side in box])
+    if center is None:
         of_the_brain = np.array([i > 0 and not gone for i, gone in enumerate(removed)])
-        brain = of_the_brain[inner]
-        first, end = _bounds(brain if brain.any() else inner > 0)
-        middle = (first + end - 1) / 2.0
+        own = bounding_box(of_the_brain[inner]) or bounding_box(inner > 0) or box
+        middle = np.array([(side.start + side.stop - 1) / 2.0 for side in own])
     else:
-        middle = np.asarray(centre, dtype=float) - low
+        middle = np.asarray(center, dtype=float) - low
     return LabelMap(
         index=torch.from_numpy(np.ascontiguousarray(np.pad(inner, MARGIN))),
         values=ordered,
@@ -119,7 +122,7 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", centre: t
         partners=tuple(partners),
         removed=tuple(removed),
         spacing=float(spacing),
-        centre=tuple(float(c) + MARGIN for c in middle),  # type: ignore[arg-type]
+        center=tuple(float(c) + MARGIN for c in middle),  # type: ignore[arg-type]
         offset=tuple(int(a) - MARGIN for a in low),  # type: ignore[arg-type]
         shape=data.shape,
         field_mm=field,  # type: ignore[arg-type]
@@ -142,19 +145,13 @@ def _distinct(data: np.ndarray) -> tuple[list[int], np.ndarray]:
     return values.tolist(), slots[data]
 
 
-def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last index + 1 along each axis of what is true; something must be."""
-    lines = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    return np.array([line[0] for line in lines]), np.array([line[-1] + 1 for line in lines])
-
-
 def save(path: Path | str, maps: list[LabelMap]) -> None:
     """Store prepared maps in one compressed file without pickles, for machines that cannot read NIfTI."""
     arrays: dict[str, np.ndarray] = {}
     for i, m in enumerate(maps):
         arrays[f"{i}/index"] = m.index.numpy()
         arrays[f"{i}/table"] = np.array([m.values, m.classes, m.targets, m.partners, m.removed], dtype=np.int32)
-        arrays[f"{i}/geometry"] = np.array([m.spacing, *m.centre, *m.offset, *m.shape, *m.field_mm])
+        arrays[f"{i}/geometry"] = np.array([m.spacing, *m.center, *m.offset, *m.shape, *m.field_mm])
         arrays[f"{i}/name"] = np.array(m.name)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
@@ -166,7 +163,7 @@ def load(path: Path | str) -> list[LabelMap]:
         for i in range(sum(k.endswith("/index") for k in f.files)):
             values, classes, targets, partners, removed = (tuple(row) for row in f[f"{i}/table"].tolist())
             spacing, *rest = f[f"{i}/geometry"].tolist()
-            centre, offset, shape, field = (tuple(rest[j : j + 3]) for j in (0, 3, 6, 9))
+            center, offset, shape, field = (tuple(rest[j : j + 3]) for j in (0, 3, 6, 9))
             maps.append(
                 LabelMap(
                     index=torch.from_numpy(f[f"{i}/index"]),
@@ -176,7 +173,7 @@ def load(path: Path | str) -> list[LabelMap]:
                     partners=partners,
                     removed=tuple(bool(x) for x in removed),
                     spacing=spacing,
-                    centre=centre,
+                    center=center,
                     offset=tuple(int(x) for x in offset),  # type: ignore[arg-type]
                     shape=tuple(int(x) for x in shape),  # type: ignore[arg-type]
                     field_mm=field,

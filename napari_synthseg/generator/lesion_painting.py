@@ -21,6 +21,7 @@ from napari_synthseg.anatomy import CORTEX, LESION, WHITE_MATTER
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.steps.labels import LESIONS_OF_THE_MAP
+from napari_synthseg.volume import bounding_box
 
 VENTRICLES = (4, 43, 136, 163)
 """Lateral ventricles with their choroid plexus."""
@@ -31,7 +32,7 @@ MIDLINE_MM = 6.0
 NEAR_MM = 25.0
 """Farther from the ventricles no band reaches."""
 DEEP_MM = 4.0
-"""Deep lesions have their centres at least this far from the ventricles."""
+"""Deep lesions have their centers at least this far from the ventricles."""
 REACH_MM = 15.0
 """Deep lesions become rarer by a factor e with every so many millimetres from the ventricles."""
 MOVED_MM = 3.0
@@ -141,15 +142,15 @@ def _places(label_map: LabelMap) -> Places | None:
     """Where lesions may lie in a map; None where nowhere."""
     whole, spacing = label_map.index.cpu().numpy(), label_map.spacing
     left, right = (
-        _table(label_map, [value, *(lesion for lesion, tissue in LESIONS_OF_THE_MAP.items() if tissue == value)])
+        label_map.is_one_of([value, *(lesion for lesion, tissue in LESIONS_OF_THE_MAP.items() if tissue == value)])
         for value in WHITE_MATTER
     )
-    box = _box((left | right)[whole], NEAR_MM / spacing)
+    box = bounding_box((left | right)[whole], int(NEAR_MM / spacing))
     if box is None:
         return None
     index = np.ascontiguousarray(whole[box])
     inside = (left | right)[index]
-    inside &= _distance(_table(label_map, CORTEX)[index], spacing) >= SPARED_MM
+    inside &= _distance(label_map.is_one_of(CORTEX)[index], spacing) >= SPARED_MM
     x = np.nonzero(inside)[0]
     on_right = right[index[inside]]
     sides = [x[side].mean() for side in (on_right, ~on_right) if side.any()]
@@ -159,7 +160,7 @@ def _places(label_map: LabelMap) -> Places | None:
     where = np.nonzero(inside)
     if not len(where[0]):
         return None
-    ventricles = _table(label_map, VENTRICLES)[index]
+    ventricles = label_map.is_one_of(VENTRICLES)[index]
     horns = np.zeros(len(where[0]), np.float32)
     if ventricles.any():
         low, high = np.flatnonzero(ventricles.any(axis=(0, 2)))[[0, -1]]
@@ -174,20 +175,6 @@ def _places(label_map: LabelMap) -> Places | None:
         middle=middle + box[0].start,
         spacing=spacing,
     )
-
-
-def _table(label_map: LabelMap, values: Sequence[int]) -> np.ndarray:
-    """(256,) bool: whether an index stands for one of some values."""
-    return np.array([v in values for v in label_map.values] + [False] * (256 - len(label_map.values)))
-
-
-def _box(mask: np.ndarray, margin: float) -> tuple[slice, ...] | None:
-    """The smallest box around a mask, grown by `margin` voxels inside the array; None for an empty mask."""
-    lines = [np.flatnonzero(mask.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    if not len(lines[0]):
-        return None
-    more = int(margin)
-    return tuple(slice(max(0, int(a[0]) - more), int(a[-1]) + 1 + more) for a in lines)
 
 
 def _distance(mask: np.ndarray, spacing: float) -> np.ndarray:
@@ -214,20 +201,20 @@ def _chosen(lesions: Painting, places: Places, count: int) -> np.ndarray:
         reached = places.ventricle / (1 + CAP * places.horns**2) + ROUGH_MM * rough
         free = np.flatnonzero(places.ventricle < NEAR_MM)
         chosen[_least(reached[free], free, count - sum(sizes))] = True
-    for size, centre, shape in _deep_lesions(sizes, places, lesions.symmetry, g):
+    for size, center, shape in _deep_lesions(sizes, places, lesions.symmetry, g):
         radius = (3 * size / (4 * math.pi)) ** (1 / 3)
-        around = _around(places, centre, 2.5 * radius + 2)
+        around = _around(places, center, 2.5 * radius + 2)
         free = around[~chosen[around]]
-        offset = shape @ (places.at[:, free] - centre[:, None]) / radius
+        offset = shape @ (places.at[:, free] - center[:, None]) / radius
         away = np.sqrt(np.einsum("in,in->n", offset, offset)) + ROUGH * rough[free]
         chosen[_least(away, free, size)] = True
     return chosen
 
 
-def _around(places: Places, centre: np.ndarray, reach: float) -> np.ndarray:
+def _around(places: Places, center: np.ndarray, reach: float) -> np.ndarray:
     """Positions of the places in a cube about a voxel."""
-    low, high = np.searchsorted(places.at[0], (centre[0] - reach, centre[0] + reach))
-    part = places.at[1:, low:high] - centre[1:, None]
+    low, high = np.searchsorted(places.at[0], (center[0] - reach, center[0] + reach))
+    part = places.at[1:, low:high] - center[1:, None]
     return low + np.flatnonzero((np.abs(part[0]) <= reach) & (np.abs(part[1]) <= reach))
 
 
@@ -254,9 +241,9 @@ def _sizes(bounds: tuple[float, float], total: int, spacing: float, g: torch.Gen
 def _deep_lesions(
     sizes: Sequence[int], places: Places, symmetry: float, g: torch.Generator
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Size (voxels), centre (voxel) and shape (3, 3) of each deep lesion.
+    """Size (voxels), center (voxel) and shape (3, 3) of each deep lesion.
 
-    A centre is drawn near the ventricles rather than far away; or, for symmetry, it is that of the lesion before on the
+    A center is drawn near the ventricles rather than far away; or, for symmetry, it is that of the lesion before on the
     other side, moved a little.
     """
     draws = torch.rand(len(sizes), 3, generator=g, dtype=torch.float64).numpy()
@@ -269,14 +256,14 @@ def _deep_lesions(
     before: np.ndarray | None = None
     for size, u, move, turn in zip(sizes, draws, moves, turns, strict=True):
         if before is not None and u[0] < symmetry:
-            centre = _nearest(places, np.array([2 * places.middle - before[0], *before[1:]], np.float32) + move)
+            center = _nearest(places, np.array([2 * places.middle - before[0], *before[1:]], np.float32) + move)
             before = None
         else:
-            centre = before = places.at[:, min(int(np.searchsorted(sums, u[1] * sums[-1])), len(sums) - 1)]
+            center = before = places.at[:, min(int(np.searchsorted(sums, u[1] * sums[-1])), len(sums) - 1)]
         axes, _ = np.linalg.qr(turn)
         longer = 1 + u[2]  # once to twice as long as wide
         stretch = np.array([longer ** (-2 / 3), longer ** (1 / 3), longer ** (1 / 3)])
-        yield size, centre, (stretch[:, None] * axes).astype(np.float32)
+        yield size, center, (stretch[:, None] * axes).astype(np.float32)
 
 
 def _nearest(places: Places, voxel: np.ndarray) -> np.ndarray:

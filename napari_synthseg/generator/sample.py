@@ -42,7 +42,7 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
     """
     if isinstance(source, LabelMap):
         affine = np.diag([source.spacing] * 3 + [1.0])
-        affine[:3, 3] = [-(c + o) * source.spacing for c, o in zip(source.centre, source.offset, strict=True)]
+        affine[:3, 3] = [-(c + o) * source.spacing for c, o in zip(source.center, source.offset, strict=True)]
         return source, affine
     name = "the label map"
     if not isinstance(source, Volume):
@@ -109,7 +109,7 @@ def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.nda
     """Return the affine of a grid, given that of the array the label map came from."""
     scale = grid.spacing / label_map.spacing
     first = [
-        o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.centre, label_map.offset, strict=True)
+        o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.center, label_map.offset, strict=True)
     ]
     step = np.diag([scale, scale, scale, 1.0])
     step[:3, 3] = first

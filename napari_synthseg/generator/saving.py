@@ -1,4 +1,4 @@
-"""A sample as files: image, labels with their table, and the record, all of them or none."""
+"""Samples and scenes as files: images, labels or objects, and the record, all of them or none."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_synthseg.generator.degradation import Degraded
     from napari_synthseg.generator.model import Record
+    from napari_synthseg.generator.sample import Synthesized
+    from napari_synthseg.generator.shapes.scenes import Scene
     from napari_synthseg.io import FileHeader
-    from napari_synthseg.volume import Volume
 
 ENDS = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "record.json")
 """Ends of the names of a sample's files, after the stem."""
+SCENE_ENDS = ("image.png", "objects.png", "record.json")
+"""Those of a scene's files."""
 
 
-class Sample(Protocol):
-    """`Synthesized` or `Degraded`."""
-
-    @property
-    def image(self) -> Volume: ...
-    @property
-    def labels(self) -> Volume | None: ...
-    @property
-    def record(self) -> Record: ...
+def _existing(folder: str | os.PathLike, stems: Iterable[str], ends: Sequence[str]) -> Path | None:
+    return next((path for stem in stems for end in ends if (path := Path(folder) / f"{stem}_{end}").exists()), None)
 
 
 def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) -> str:
     """Return the stem, numbered if a folder holds a sample of that name (the same seed, other priors)."""
     number, found = 1, stem
-    while any((Path(folder) / f"{found}_{end}").exists() for end in ends):
+    while _existing(folder, [found], ends):
         number += 1
         found = f"{stem}_{number}"
     return found
@@ -46,24 +45,21 @@ def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Seq
     Raises:
         InputError: the folder holds a sample of one of these names.
     """
-    taken = next((path for stem in stems for end in ends if (path := Path(folder) / f"{stem}_{end}").exists()), None)
-    if taken is not None:
+    if taken := _existing(folder, stems, ends):
         raise InputError(f"{taken} is there already: choose another folder or other seeds, or give --overwrite.")
 
 
 def save_sample(
     folder: str | os.PathLike,
     stem: str,
-    sample: Sample,
+    sample: Synthesized | Degraded,
     facts: Mapping[str, Any] | None = None,
     header: FileHeader | None = None,
 ) -> Path:
     """Write `<stem>_image.nii.gz`, `<stem>_labels.nii.gz` (with its .tsv) and `<stem>_record.json`.
 
-    Files of these names are replaced, once all new ones are complete.
-
     Args:
-        folder: made if missing.
+        folder: made if missing; files of these names are replaced, once all new ones are complete.
         stem: beginning of the names.
         sample: to write; without labels there is no labels file.
         facts: entries of the record file besides the record itself.
@@ -78,35 +74,58 @@ def save_sample(
     """
     from napari_synthseg.io import write_labels, write_volume
 
-    folder = Path(folder)
-    earlier = folder / f"{stem}_labels.nii.gz"
+    earlier = Path(folder) / f"{stem}_labels.nii.gz"
     if sample.labels is None and earlier.exists():
         raise InputError(f"{earlier} belongs to an earlier sample: move it away or choose another folder.")
-    record = json.dumps({**(facts or {}), **sample.record.to_dict()}, indent=1) + "\n"
 
     def write(part: Path) -> None:
         write_volume(part / f"{stem}_image.nii.gz", sample.image, header=header)
         if sample.labels is not None:
             write_labels(part / f"{stem}_labels.nii.gz", sample.labels, header=header)
-        (part / f"{stem}_record.json").write_text(record, encoding="utf-8")
 
-    save_files(folder, write)
-    return folder / f"{stem}_image.nii.gz"
+    _save(folder, stem, write, sample.record, facts)
+    return Path(folder) / f"{stem}_image.nii.gz"
 
 
-def save_files(folder: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    """Put files into a folder once all of them are complete; those of the same names are replaced.
+def save_scene(
+    folder: str | os.PathLike, stem: str, scene: Scene, facts: Mapping[str, Any] | None = None, bits: int = 8
+) -> Path:
+    """Write `<stem>_image.png`, `<stem>_objects.png` (16 bit, 0 is no object) and `<stem>_record.json`.
 
-    Args:
-        folder: made if missing.
-        write: writes the files into the folder it is given.
-
-    Raises:
-        InputError: the folder cannot be written to.
+    Arguments, result and errors are those of `save_sample`; `bits` of the image are 8 or 16, padding is left out.
     """
+    from PIL import Image
+
+    image, objects = scene_arrays(scene, bits)
+
+    def write(part: Path) -> None:
+        Image.fromarray(image).save(part / f"{stem}_image.png")
+        Image.fromarray(objects).save(part / f"{stem}_objects.png")
+
+    _save(folder, stem, write, scene.record, facts)
+    return Path(folder) / f"{stem}_image.png"
+
+
+def scene_arrays(scene: Scene, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and objects without the padding, (rows, columns): uint8 or uint16, and uint16."""
+    rows, columns = scene.extent
+    image = (scene.image[:rows, :columns].cpu().numpy() * (2**bits - 1)).round()
+    objects = scene.objects[:rows, :columns].cpu().numpy().astype(np.uint16)
+    return image.astype(np.uint8 if bits == 8 else np.uint16), objects
+
+
+def _save(
+    folder: str | os.PathLike,
+    stem: str,
+    write: Callable[[Path], None],
+    record: Record,
+    facts: Mapping[str, Any] | None,
+) -> None:
+    text = json.dumps({**(facts or {}), **record.to_dict()}, indent=1) + "\n"
     try:
-        with placed_files(folder) as place:
-            write(place)
+        with placed_files(Path(folder)) as part:
+            write(part)
+            (part / f"{stem}_record.json").write_text(text, encoding="utf-8")
     except InputError:
         raise
     except OSError as error:
@@ -119,7 +138,7 @@ def read_record(path: str | os.PathLike, step: str) -> Record:
 
     Args:
         path: the file.
-        step: one that the record must have, such as contrast for a head.
+        step: one that the record must have: contrast for a head, acquisition for a scan, module for a scene.
 
     Raises:
         InputError: it cannot be read, or is no such record.

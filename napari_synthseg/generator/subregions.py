@@ -1,9 +1,9 @@
 """Label maps of any organ made rich enough to generate from (SynthSeg, section 5.4 and Supplement 6).
 
 The generative model needs a label for all that is seen on a scan, and manual labels cover a few structures only. So the
-intensities of the labelled scan are clustered by Expectation-Maximisation: every label is split in two, which models
+intensities of the labelled scan are clustered by Expectation-Maximization: every label is split in two, which models
 blood pools, and the background into N classes, which stand for vessels, bones, airways and all else. N varies from step
-to step, so that the background is modelled at different levels of granularity. The target stays the original labels.
+to step, so that the background is modeled at different levels of granularity. The target stays the original labels.
 
 A Gaussian mixture of intensities is a rule from intensity to class. So all N are kept as one small table a scan, and a
 step looks its sub-regions up: nothing grows with the number of levels of granularity.
@@ -28,7 +28,7 @@ PARTS = 2
 BACKGROUNDS = tuple(range(3, 11))
 """How many classes the background may have."""
 LEVELS = 1024
-"""Grey levels that intensities are told apart by; the darkest and the brightest 0.1% share the first and the last."""
+"""Gray levels that intensities are told apart by; the darkest and the brightest 0.1% share the first and the last."""
 CLIPPED = (0.1, 99.9)
 FEWEST = 20
 """Voxels that a label needs for each of its classes; with fewer it gets fewer classes, at last one."""
@@ -46,9 +46,9 @@ class Split:
 
     Attributes:
         label_map: the labels as they are: one class a label, one for the background of the scan, 0 beyond the scan.
-        levels: (X, Y, Z) int16 grey levels, on the voxels of `label_map.index`.
+        levels: (X, Y, Z) int16 gray levels, on the voxels of `label_map.index`.
         tables: for each number of classes of the background, (K, LEVELS) uint8: which sub-region a voxel of
-            `label_map`'s index k and some grey level belongs to.
+            `label_map`'s index k and some gray level belongs to.
         values: (K,) the original label of each row of the tables; the first is what lies beyond the scan.
     """
 
@@ -112,7 +112,7 @@ def split(
 ) -> Split:
     """Cluster the intensities of a labelled scan.
 
-    A label with fewer than `FEWEST` voxels for each of its classes, or fewer grey levels than classes, gets as many
+    A label with fewer than `FEWEST` voxels for each of its classes, or fewer gray levels than classes, gets as many
     classes as it has room for: a constant label stays whole.
 
     Args:
@@ -136,7 +136,7 @@ def split(
     rows = (0, 0, *kept)  # beyond the scan, its background, its labels
     slot = np.array([1 if v == 0 else 2 + kept.index(v) for v in values.tolist()], np.uint8)
     index = slot[places.reshape(labels.shape)]
-    levels = grey_levels(image)
+    levels = gray_levels(image)
     rng = np.random.default_rng(seed)
     foreground = [clusters(levels[index == k], parts, rng) for k in range(2, len(rows))]
     inside = levels[index == 1]
@@ -147,7 +147,7 @@ def split(
     plain = LabelMap(
         index=torch.from_numpy(np.pad(index, MARGIN)),
         **rows_of(rows),
-        centre=tuple(float(c) for c in middle),  # type: ignore[arg-type]
+        center=tuple(float(c) for c in middle),  # type: ignore[arg-type]
         offset=(-MARGIN,) * 3,
         shape=shape,
         field_mm=tuple(float(n) for n in shape),  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def split(
     return Split(plain, torch.from_numpy(np.pad(levels, MARGIN)), tables, rows)
 
 
-def grey_levels(image: np.ndarray) -> np.ndarray:
+def gray_levels(image: np.ndarray) -> np.ndarray:
     """(X, Y, Z) int16 levels from 0 to `LEVELS` - 1; what is not finite counts as 0."""
     data = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
     low, high = np.percentile(data, CLIPPED)
@@ -167,7 +167,7 @@ def grey_levels(image: np.ndarray) -> np.ndarray:
 
 
 def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which of up to `n` classes each grey level belongs to, by a Gaussian mixture; darker ones come first.
+    """Which of up to `n` classes each gray level belongs to, by a Gaussian mixture; darker ones come first.
 
     Args:
         levels: of the voxels to be divided.

@@ -1,6 +1,6 @@
 """Class priors for SynthSeg-RC (SynthSeg, section 5.2), estimated on scans of one contrast.
 
-The intensities of each generation class are a Gaussian, fitted by expectation-maximisation with the network's
+The intensities of each generation class are a Gaussian, fitted by expectation-maximization with the network's
 posteriors as the prior of every voxel; its mean and deviation vary from scan to scan.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation import normalised
+from napari_synthseg.generator.degradation import normalized
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.inference.options import SegmentOptions
@@ -68,13 +68,13 @@ def class_gaussians(scan: Volume, posteriors: Posteriors) -> Gaussians:
     """Fit a Gaussian to each generation class of one scan.
 
     Args:
-        scan: intensities in any unit; they are rescaled as `normalised` does.
+        scan: intensities in any unit; they are rescaled as `normalized` does.
         posteriors: on the grid of the scan.
 
     Raises:
         InputError: there is no structure of the brain.
     """
-    image = normalised(scan.data)
+    image = normalized(scan.data)
     brain = np.flatnonzero(posteriors.channel(posteriors.values[0]).data < 0.5)
     classes: dict[int, np.ndarray] = {}
     chosen = brain[:: max(1, len(brain) // SAMPLE)]
@@ -90,7 +90,7 @@ def class_gaussians(scan: Volume, posteriors: Posteriors) -> Gaussians:
 
 
 def fit(x: np.ndarray, prior: np.ndarray, iterations: int = ITERATIONS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit Gaussians by expectation-maximisation with a prior for every voxel.
+    """Fit Gaussians by expectation-maximization with a prior for every voxel.
 
     Args:
         x: (N,) intensities.
@@ -105,7 +105,7 @@ def fit(x: np.ndarray, prior: np.ndarray, iterations: int = ITERATIONS) -> tuple
     for iteration in range(iterations):
         counts = np.maximum(weights.sum(1), 1e-6)
         means = weights @ x / counts
-        variances = np.maximum((weights @ x**2) / counts - means**2, 0.25)  # half a grey level is known of any scan
+        variances = np.maximum((weights @ x**2) / counts - means**2, 0.25)  # half a gray level is known of any scan
         if iteration + 1 < iterations:
             distance = (x - means[:, None]) ** 2 / variances[:, None]
             weights = prior * np.exp(-0.5 * distance) / np.sqrt(variances)[:, None]

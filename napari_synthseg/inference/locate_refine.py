@@ -15,16 +15,17 @@ from napari_synthseg.devices import half_precision
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.config import InferenceConfig
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
-from napari_synthseg.inference.postprocess import bounding_box, largest_component
-from napari_synthseg.inference.preprocess import between_limits, brain_centre, limits
+from napari_synthseg.inference.postprocess import largest_component
+from napari_synthseg.inference.preprocess import between_limits, brain_center, limits
 from napari_synthseg.inference.state import Prediction, TissueMaps, values_of
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import Progress
+from napari_synthseg.volume import bounding_box
 
 BRAIN_MARGIN_MM = 20
 CSF_MARGIN_MM = 4
 CSF = 24
-RECENTRE_MM = 6.0
+RECENTER_MM = 6.0
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,20 @@ def locate_steps(
 ) -> Generator[Progress, None, Located]:
     """Find the structures at 2 mm: once around a guess, and once more around what was found if that is far off."""
     yield Progress("Finding the brain", 0, 2)
-    guess = brain_centre(image)
+    guess = brain_center(image)
     first = locate(model, image, guess, device, flip=False)
     yield Progress("Finding the brain", 1, 2)
     middle = first.middle(model.labels)  # type: ignore[arg-type]
-    if middle is None or np.linalg.norm(middle - guess) <= RECENTRE_MM:
+    if middle is None or np.linalg.norm(middle - guess) <= RECENTER_MM:
         middle = guess
     found = first if middle is guess and not flip else locate(model, image, middle, device, flip)
     yield Progress("Finding the brain", 2, 2)
     return found
 
 
-def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device, flip: bool) -> Located:
+def locate(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device, flip: bool) -> Located:
     """Compute the locator's posteriors in its fixed field of view around a voxel of the image."""
-    seen, start, ends = field_of_view(model, image, centre)
+    seen, start, ends = field_of_view(model, image, center)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
     seen = seen.to(device)
     with torch.inference_mode(), half_precision(device):
@@ -81,23 +82,23 @@ def locate(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torc
     return Located(posteriors, seen, start, ends, tissues=tissues)
 
 
-def glance(model: nn.Module, image: np.ndarray, centre: np.ndarray, device: torch.device) -> Located:
+def glance(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device) -> Located:
     """Locate without flips and at 4 mm if the network can, to look at many orientations."""
-    seen, start, ends = field_of_view(model, image, centre)
+    seen, start, ends = field_of_view(model, image, center)
     with torch.inference_mode(), half_precision(device):
         posteriors = model.glance(seen.to(device))  # type: ignore[operator]
     return Located(posteriors, seen, start, ends, 2 * seen.shape[2] // posteriors.shape[1])
 
 
 def field_of_view(
-    model: nn.Module, image: np.ndarray, centre: np.ndarray
+    model: nn.Module, image: np.ndarray, center: np.ndarray
 ) -> tuple[torch.Tensor, np.ndarray, tuple[float, float]]:
     """Return the locator's input (1, 1, X, Y, Z) around a voxel, its first voxel, and its limits of intensity.
 
     Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
     """
     shape = np.array(_head_shape(model))
-    start = np.round(np.asarray(centre, float)).astype(int) - shape
+    start = np.round(np.asarray(center, float)).astype(int) - shape
     seen = crop_with_padding(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
     seen = F.avg_pool3d(seen[None, None], 2)
     ends = limits(seen.numpy(), 1.0, 99.0)

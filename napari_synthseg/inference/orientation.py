@@ -10,7 +10,7 @@ import torch
 from napari_synthseg.inference.grid import Reorientation, reorientations
 from napari_synthseg.inference.locate_refine import glance
 from napari_synthseg.inference.plausibility import adult_range
-from napari_synthseg.inference.preprocess import brain_centre
+from napari_synthseg.inference.preprocess import brain_center
 from napari_synthseg.jobs import Progress
 
 CONFIDENT = 0.22
@@ -60,9 +60,9 @@ def orientation_steps(
         The score of every rotation; the four best of a first look were looked at again around the brain they showed.
     """
 
-    def look(rotation: Reorientation, centre: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:
+    def look(rotation: Reorientation, center: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:
         reoriented = np.ascontiguousarray(rotation.apply(image))
-        found = glance(model, reoriented, brain_centre(reoriented) if centre is None else centre, device)
+        found = glance(model, reoriented, brain_center(reoriented) if center is None else center, device)
         return score(found.posteriors, model.labels, found.spacing**3), found.middle(model.labels)
 
     model = model.to(device)

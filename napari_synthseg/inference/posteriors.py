@@ -15,11 +15,11 @@ import torch
 
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.inference.grid import Grid, inside, interpolate, is_exact
-from napari_synthseg.inference.postprocess import Box, bounding_box, hard_labels
+from napari_synthseg.inference.postprocess import hard_labels
 from napari_synthseg.io import FileHeader
 from napari_synthseg.io.formats.nifti import space_codes
 from napari_synthseg.jobs import checkpoint
-from napari_synthseg.volume import Volume
+from napari_synthseg.volume import Box, Volume, bounding_box
 
 
 @dataclass(frozen=True)

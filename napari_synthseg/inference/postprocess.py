@@ -16,6 +16,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.inference.config import OWN, InferenceConfig
 from napari_synthseg.jobs import Progress, checkpoint, run
+from napari_synthseg.volume import bounding_box
 
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
@@ -25,8 +26,6 @@ WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49
 
 AT_A_TIME = 8192
 """Voxels whose channels each thread works on at a time. Sums over some of these are exact enough in float32."""
-
-Box = tuple[slice, slice, slice]
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -43,17 +42,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     out[box] = labels == sizes.argmax()
     return out
-
-
-def bounding_box(mask: np.ndarray, margin: int = 0) -> Box | None:
-    """Return the smallest box around a mask (X, Y, Z), grown by `margin` voxels; None for an empty mask."""
-    slices = []
-    for axis in range(3):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(inside):
-            return None
-        slices.append(slice(max(0, int(inside[0]) - margin), min(mask.shape[axis], int(inside[-1]) + 1 + margin)))
-    return slices[0], slices[1], slices[2]
 
 
 def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, dilation: int = 0) -> None:

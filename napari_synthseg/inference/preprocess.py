@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.grid import Grid, Reorientation
-from napari_synthseg.inference.postprocess import bounding_box, largest_component
-from napari_synthseg.volume import Volume, check_extent, crop, resample_image, to_canonical
+from napari_synthseg.inference.postprocess import largest_component
+from napari_synthseg.volume import Volume, bounding_box, check_extent, crop, resample_image, to_canonical
 
 SPACING_TOLERANCE_MM = 0.05
 SPACING_MM = (0.05, 20.0)
@@ -26,7 +26,7 @@ SPACING_MM = (0.05, 20.0)
 CT_WINDOW_HU = (0.0, 80.0)
 HEAD_MARGIN_MM = 12.0
 COARSE_MM = 4.0
-CENTRE_BELOW_TOP_MM = 85.0
+CENTER_BELOW_TOP_MM = 85.0
 """The middle of the brain below the top of the head in adults (about 15 mm of scalp and bone, 70 mm of brain)."""
 
 
@@ -215,16 +215,16 @@ def foreground(coarse: np.ndarray) -> np.ndarray:
 def otsu(values: np.ndarray, bins: int = 256) -> float:
     """Return Otsu's threshold: the split of the histogram that separates two classes best."""
     counts, edges = np.histogram(values, bins=bins)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below, weighted = np.cumsum(counts), np.cumsum(counts * centres)
+    centers = (edges[:-1] + edges[1:]) / 2
+    below, weighted = np.cumsum(counts), np.cumsum(counts * centers)
     above = below[-1] - below
     valid = (below > 0) & (above > 0)
     if not valid.any():
-        return float(centres[0])
+        return float(centers[0])
     mean_below = weighted / np.maximum(below, 1)
     mean_above = (weighted[-1] - weighted) / np.maximum(above, 1)
     between = np.where(valid, below * above * (mean_below - mean_above) ** 2.0, -1.0)
-    return float(centres[between.argmax()])
+    return float(centers[between.argmax()])
 
 
 def head_box(
@@ -245,7 +245,7 @@ def head_box(
     return tuple(start), tuple(stop)
 
 
-def brain_centre(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
+def brain_center(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
     """Guess the middle of the brain from the outline of the head alone.
 
     Args:
@@ -265,7 +265,7 @@ def brain_centre(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)) 
     area = mask.sum((0, 1)) * mm[0] * mm[1]
     levels = np.flatnonzero(area > 500.0)
     top, bottom = (levels[-1] + 1, levels[0]) if len(levels) else (box[2].stop, box[2].start)
-    z = max(top - CENTRE_BELOW_TOP_MM / mm[2], (top + bottom) / 2)
+    z = max(top - CENTER_BELOW_TOP_MM / mm[2], (top + bottom) / 2)
     near = bounding_box(mask[:, :, max(0, int(top - 150 / mm[2])) : top])
     box = near or box
     middle = np.array([(box[0].start + box[0].stop) / 2, (box[1].start + box[1].stop) / 2, z])

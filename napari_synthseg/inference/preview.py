@@ -10,8 +10,7 @@ import numpy as np
 
 from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import placed
-from napari_synthseg.inference.postprocess import bounding_box
-from napari_synthseg.volume import Volume, to_canonical
+from napari_synthseg.volume import Volume, bounding_box, to_canonical
 
 MARGIN_MM = 15.0
 PIXELS_PER_MM = 1.5
@@ -102,15 +101,15 @@ def _tile(
     where = list(view)
     where[across] = slice(index, index + 1)
     order = (up, right, across)
-    grey = image[tuple(where)].transpose(order)[::-1, :, 0].astype(np.float32)
+    gray = image[tuple(where)].transpose(order)[::-1, :, 0].astype(np.float32)
     label = labels[tuple(where)].transpose(order)[::-1, :, 0]
     rows, columns = (
         np.minimum((np.arange(max(1, round(n * mm * PIXELS_PER_MM))) / (mm * PIXELS_PER_MM)).astype(int), n - 1)
-        for n, mm in zip(grey.shape, (spacing[up], spacing[right]), strict=True)
+        for n, mm in zip(gray.shape, (spacing[up], spacing[right]), strict=True)
     )
-    grey, label = grey[np.ix_(rows, columns)], label[np.ix_(rows, columns)]
-    grey = np.clip((grey - window[0]) / max(window[1] - window[0], 1e-12), 0, 1) * 255
-    out = np.repeat(grey[..., None], 3, axis=2)
+    gray, label = gray[np.ix_(rows, columns)], label[np.ix_(rows, columns)]
+    gray = np.clip((gray - window[0]) / max(window[1] - window[0], 1e-12), 0, 1) * 255
+    out = np.repeat(gray[..., None], 3, axis=2)
     edge = np.zeros(label.shape, bool)
     edge[:-1] |= label[:-1] != label[1:]
     edge[:, :-1] |= label[:, :-1] != label[:, 1:]

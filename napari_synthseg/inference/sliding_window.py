@@ -17,7 +17,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.inference.config import OWN, InferenceConfig
 from napari_synthseg.inference.patches import average, blend_steps, crop_with_padding, sliding_windows
 from napari_synthseg.inference.postprocess import best_channel
-from napari_synthseg.inference.preprocess import brain_centre, rescale
+from napari_synthseg.inference.preprocess import brain_center, rescale
 from napari_synthseg.inference.state import Prediction, WholeHead, values_of
 from napari_synthseg.inference.whole_volume import BRAIN_MARGIN_MM, around_brain
 from napari_synthseg.jobs import Progress, checkpoint
@@ -38,7 +38,7 @@ def sliding_window_steps(
     spacing, field, edge = (int(getattr(model, name)) for name in ("spacing", "field", "edge"))
     values = values_of(model)
     scaled = torch.from_numpy(rescale(image, *config.percentiles))
-    start = field_start(brain_centre(image), spacing, field)
+    start = field_start(brain_center(image), spacing, field)
     box = crop_with_padding(pooled(scaled, spacing), start, (field,) * 3)
     order = flip_order(values) if config.flip else None
 
@@ -71,15 +71,15 @@ def flip_order(labels: Sequence[int]) -> tuple[int, ...] | None:
         return None
 
 
-def field_start(centre: Sequence[float] | np.ndarray, spacing: int, field: int) -> tuple[int, int, int]:
+def field_start(center: Sequence[float] | np.ndarray, spacing: int, field: int) -> tuple[int, int, int]:
     """Return where a box around a point begins, in voxels of the pooled image; may lie outside of it.
 
     Args:
-        centre: (3,) voxel index at 1 mm.
+        center: (3,) voxel index at 1 mm.
         spacing: voxels of 1 mm that one voxel of the pooled image is wide.
         field: voxels along each side of the box.
     """
-    middle = (np.asarray(centre) - (spacing - 1) / 2) / spacing
+    middle = (np.asarray(center) - (spacing - 1) / 2) / spacing
     x, y, z = (int(a) for a in np.rint(middle - (field - 1) / 2))
     return x, y, z
 

@@ -19,13 +19,14 @@ from napari_synthseg.devices import free_memory
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.config import OWN, InferenceConfig
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
-from napari_synthseg.inference.postprocess import best_channel, bounding_box, foreground, largest_component
+from napari_synthseg.inference.postprocess import best_channel, foreground, largest_component
 from napari_synthseg.inference.preprocess import pad_to, rescale
 from napari_synthseg.inference.state import Prediction, TissueMaps, WholeHead, values_of
 from napari_synthseg.inference.streaming import SLAB_BYTES, Sink, in_float32, slab_steps
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.networks.hierarchy import as_channels
 from napari_synthseg.networks.unet import EncoderDecoder
+from napari_synthseg.volume import bounding_box
 
 NO_BRAIN = "No brain was found in the image; check that it shows a head and that its header is right."
 BRAIN_MARGIN_MM = 20

@@ -1,4 +1,4 @@
-"""What each structure looks like in this very scan: a Gaussian per label, fitted by expectation-maximisation (ours).
+"""What each structure looks like in this very scan: a Gaussian per label, fitted by expectation-maximization (ours).
 
 Contrast is unknown, but rough posteriors reveal it: the mean and variance of the intensities under each label's
 posterior. A few iterations of EM with the locator's posteriors as prior give every label a Gaussian, whose likelihood
@@ -53,7 +53,7 @@ def sampled(volume: torch.Tensor) -> torch.Tensor:
 
 
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """Fit a Gaussian to each label by expectation-maximisation with a spatial prior.
+    """Fit a Gaussian to each label by expectation-maximization with a spatial prior.
 
     Args:
         image: (B, 1, X, Y, Z) in [0, 1], the voxels to learn from (`sampled`).

@@ -170,7 +170,7 @@ class SmallUNet(nn.Module):
         inputs: channels that come in.
         outputs: channels that go out, without a softmax.
         features: channels at each scale, the finest one first; one scale less than there are numbers is skipped to.
-        norm: instance normalisation after each scale's convolutions.
+        norm: instance normalization after each scale's convolutions.
 
     Raises:
         ValueError: other dimensions.

@@ -51,9 +51,9 @@ class _InstanceNorm(torch.autograd.Function):
 def _twice(x: torch.Tensor, weight: torch.Tensor, eps: float, dy: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return the gradients of the norm for image, scale and shift, differentiable in their turn."""
     axes = tuple(range(2, x.dim()))
-    centred = x - x.mean(axes, keepdim=True)
-    rstd = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
-    normed = centred * rstd
+    centered = x - x.mean(axes, keepdim=True)
+    rstd = (centered.square().mean(axes, keepdim=True) + eps).rsqrt()
+    normed = centered * rstd
     scaled = dy * weight.to(x.dtype).view(1, -1, *[1] * len(axes))
     slope = (scaled * normed).mean(axes, keepdim=True)
     dx = rstd * (scaled - scaled.mean(axes, keepdim=True) - normed * slope)
@@ -62,7 +62,7 @@ def _twice(x: torch.Tensor, weight: torch.Tensor, eps: float, dy: torch.Tensor) 
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with a learned scale and shift per channel, for (B, C, X, Y, Z).
+    """Instance normalization with a learned scale and shift per channel, for (B, C, X, Y, Z).
 
     Args:
         channels: C.

@@ -126,7 +126,7 @@ def masked_error(predicted: torch.Tensor, wanted: torch.Tensor, mask: torch.Tens
     return F.mse_loss(predicted[mask].float(), wanted[mask].float())
 
 
-def normalised(parts: torch.Tensor) -> torch.Tensor:
+def normalized(parts: torch.Tensor) -> torch.Tensor:
     """Scale every patch to mean 0 and variance 1; (B, N, V)."""
     return (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, keepdim=True) + 1e-6).sqrt()
 

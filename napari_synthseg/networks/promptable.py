@@ -113,7 +113,7 @@ class TinyVitEncoder(nn.Module):
         self.neck = neck(size.widths[-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised -> (B, 256, H / 16, W / 16)."""
+        """(B, 3, H, W) normalized -> (B, 256, H / 16, W / 16)."""
         return self.neck(self.stages(self.patch_embed(x)))
 
 
@@ -180,7 +180,7 @@ class Promptable(nn.Module):
 
         Args:
             images: (B, 3, H, W), red, green and blue in 0-255; the longer of H and W is `image_size`.
-                What is missing to the right and below is padded with zeros after normalisation, as SAM does.
+                What is missing to the right and below is padded with zeros after normalization, as SAM does.
             precision: float32, or float16 or bfloat16 for what may be less exact (autocast: norms and softmax stay
                 float32); on a CPU float16 becomes bfloat16, since it would be slower than float32 there.
 

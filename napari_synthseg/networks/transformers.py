@@ -32,7 +32,7 @@ class Transformer(nn.Module):
         net: MONAI's network.
         labels: how many channels come out (K), or the sorted label values.
         edge: voxels along each side of the crops it is trained on, and predicts.
-        field: voxels along each side of the standardised volume that crops are taken from (192 in section IV-A).
+        field: voxels along each side of the standardized volume that crops are taken from (192 in section IV-A).
         spacing: of its voxels, mm; a whole number.
     """
 

@@ -70,7 +70,7 @@ def test_dropped_lesions_look_like_white_matter() -> None:
 
 def test_a_flip_mirrors_the_map_and_swaps_its_sides() -> None:
     m = small_map()
-    grid = Grid.centred((101, 15, 15))
+    grid = Grid.centered((101, 15, 15))
     plain, flipped = (deformed(record(flip=f), m, grid).labels for f in (False, True))
     values = np.array(m.values)
     swap = {2: 41, 41: 2, 25: 57}
@@ -88,8 +88,8 @@ def test_translation_moves_by_millimetres() -> None:
 def test_the_same_head_at_two_spacings() -> None:
     m = small_map()
     r = record(STILL.with_values(rotation_deg=(5, 9), velocity_std=(2, 2)), label_map=m)
-    fine = deformed(r, m, Grid.centred((80, 40, 40), 1.0)).labels
-    coarse = deformed(r, m, Grid.centred((40, 20, 20), 2.0)).labels
+    fine = deformed(r, m, Grid.centered((80, 40, 40), 1.0)).labels
+    coarse = deformed(r, m, Grid.centered((40, 20, 20), 2.0)).labels
     same = fine.reshape(40, 2, 20, 2, 20, 2).eq(coarse[:, None, :, None, :, None])
     assert same.float().mean() > 0.9
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation import degrade, degrade_batch, degraded, normalised
+from napari_synthseg.generator.degradation import degrade, degrade_batch, degraded, normalized
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import STILL as UNMOVED
 from napari_synthseg.generator.presets import degradation, preset
@@ -22,7 +22,7 @@ STILL = WILD.with_values(**UNMOVED, bias_std=(0, 0), gamma_exponent=(1, 1), slic
 
 
 def scan(shape=(40, 36, 32), spacing=1.0) -> Volume:
-    """A ball with an off-centre bright spot."""
+    """A ball with an off-center bright spot."""
     at = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij"))
     data = 100.0 * (np.linalg.norm(at, axis=0) < 0.35 * min(shape)).astype(np.float32)
     data[shape[0] // 2 + 2 : shape[0] // 2 + 9, shape[1] // 2 : shape[1] // 2 + 7, shape[2] // 2 :] += 80
@@ -53,7 +53,7 @@ def test_it_is_made_of_steps_of_the_generative_model() -> None:
 
 def test_nothing_changes_under_still_priors() -> None:
     made = degrade(scan(), record())
-    assert np.allclose(made.image.data, normalised(scan().data) / 255, atol=1e-4)
+    assert np.allclose(made.image.data, normalized(scan().data) / 255, atol=1e-4)
     assert made.labels is None
 
 
@@ -124,7 +124,7 @@ def test_noise_gamma_and_bias() -> None:
 
 
 def test_a_batch_is_its_samples() -> None:
-    images = torch.from_numpy(np.stack([normalised(scan().data)] * 2))[:, None]
+    images = torch.from_numpy(np.stack([normalized(scan().data)] * 2))[:, None]
     labels = (images[:, 0] > 20).to(torch.uint8)
     records = [record(WILD, seed) for seed in (1, 2)]
     made, moved = degrade_batch(images, records, labels=labels)
@@ -142,8 +142,8 @@ def test_scans_without_numbers_are_refused() -> None:
 def test_outliers_and_holes_do_not_darken_a_scan() -> None:
     data = np.random.default_rng(0).normal(100, 10, (40, 40, 40)).astype(np.float32)
     data[0, 0, 0], data[1, 1, 1] = 1e6, np.nan
-    assert normalised(data).mean() == pytest.approx(127, abs=5)
-    assert (normalised(np.full((3, 3, 3), 7.0)) == 0).all()
+    assert normalized(data).mean() == pytest.approx(127, abs=5)
+    assert (normalized(np.full((3, 3, 3), 7.0)) == 0).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

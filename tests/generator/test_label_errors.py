@@ -48,7 +48,7 @@ def test_a_class_grows_and_shrinks_by_so_many_millimetres(mm, spacing) -> None:
     assert before - radius(changed(-mm)) == pytest.approx(mm, abs=0.35 * mm + 0.2)
 
 
-def test_what_a_class_loses_goes_to_its_neighbour() -> None:
+def test_what_a_class_loses_goes_to_its_neighbor() -> None:
     after = with_errors(ball(), **errors(growth=((1, -1.0),)), count=3).argmax(0)
     lost = (ball() == 1) & (after != 1)
     assert lost.any() and (after[lost] == 2).all()

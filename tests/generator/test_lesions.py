@@ -202,8 +202,8 @@ def test_lesions_bend_with_the_head_and_change_sides_with_it(head) -> None:
 
 
 def test_the_same_lesions_on_two_grids(head) -> None:
-    fine = deformed(still(head), head, Grid.centred((80, 96, 64), 1.0)).labels >= len(head.values)
-    coarse = deformed(still(head), head, Grid.centred((40, 48, 32), 2.0)).labels >= len(head.values)
+    fine = deformed(still(head), head, Grid.centered((80, 96, 64), 1.0)).labels >= len(head.values)
+    coarse = deformed(still(head), head, Grid.centered((40, 48, 32), 2.0)).labels >= len(head.values)
     assert coarse.sum() * 8 == pytest.approx(fine.sum().item(), rel=0.1)
 
 

@@ -31,7 +31,7 @@ def head() -> LabelMap:
 def test_image_statistics_lie_among_the_reference_s(head: LabelMap) -> None:
     summary = json.loads((SHARED / "reference" / "generator" / "ref_stats_summary.json").read_text())
     g = torch.Generator().manual_seed(0)
-    means, stds, backgrounds, inside, neighbours = [], [], [], [], []
+    means, stds, backgrounds, inside, neighbors = [], [], [], [], []
     for _ in range(16):
         r = CODE.sample(head, g)
         s = apply(r, head, crop_grid(head, (160,) * 3, r["crop"]["at"]))
@@ -42,14 +42,14 @@ def test_image_statistics_lie_among_the_reference_s(head: LabelMap) -> None:
         white = s.image[s.labels == head.values.index(2)]
         inside.append(white.std().item())
         a, b = s.image[:-1].flatten(), s.image[1:].flatten()
-        neighbours.append(torch.corrcoef(torch.stack([a, b]))[0, 1].item())
+        neighbors.append(torch.corrcoef(torch.stack([a, b]))[0, 1].item())
     for name, found in {"mean": means, "std": stds}.items():
         assert abs(np.mean(found) - summary[name]["mean"]) < 0.75 * summary[name]["std"]
         assert 0.4 < np.std(found) / summary[name]["std"] < 2.5
     # Label 24 is a target here and was background there.
     assert abs(np.mean(backgrounds) - summary["frac_bg"]["mean"]) < 0.1
     assert abs(np.mean(inside) - 0.073) < 0.05
-    assert np.mean(neighbours) > 0.9
+    assert np.mean(neighbors) > 0.9
 
 
 def test_means_and_deviations_are_drawn_as_the_reference_draws_them(head: LabelMap) -> None:

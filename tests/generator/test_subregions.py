@@ -10,7 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.labelmap import MARGIN
-from napari_synthseg.generator.subregions import BACKGROUNDS, LEVELS, clusters, drawn, grey_levels, split
+from napari_synthseg.generator.subregions import BACKGROUNDS, LEVELS, clusters, drawn, gray_levels, split
 from tests.generator.builders import STILL
 
 INNER = (slice(MARGIN, -MARGIN),) * 3
@@ -112,10 +112,10 @@ def test_clusters_are_ordered_by_brightness() -> None:
     assert found.shape == (LEVELS,) and found[[100, 500, 900]].tolist() == [0, 1, 2]
 
 
-def test_a_few_extreme_voxels_do_not_spoil_the_grey_levels() -> None:
+def test_a_few_extreme_voxels_do_not_spoil_the_gray_levels() -> None:
     image = np.random.default_rng(0).uniform(0, 100, (30, 30, 30))
     image[0, 0, :5], image[0, 0, 5] = 1e6, np.nan
-    levels = grey_levels(image)
+    levels = gray_levels(image)
     assert levels.min() == 0 and levels.max() == LEVELS - 1
     assert 400 < np.median(levels) < 620
 

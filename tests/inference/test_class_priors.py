@@ -51,10 +51,10 @@ def test_classes_of_a_scan_have_their_intensities() -> None:
     noisy = Volume(scan.data + np.random.default_rng(1).normal(0, 5, scan.shape).astype(np.float32), scan.affine)
     posteriors = segment(noisy, network=FakeLocateRefine(), posteriors=True).posteriors
     found = class_gaussians(noisy, posteriors)
-    white, grey, fluid = (found[class_of(v)] for v in (2, 3, 4))
-    assert white[0] - grey[0] == pytest.approx(255 * (GREY[2] - GREY[3]), abs=8)
-    assert grey[0] - fluid[0] == pytest.approx(255 * (GREY[3] - GREY[4]), abs=8)
-    assert all(1 < std < 8 for _, std in (white, grey, fluid))
+    white, gray, fluid = (found[class_of(v)] for v in (2, 3, 4))
+    assert white[0] - gray[0] == pytest.approx(255 * (GREY[2] - GREY[3]), abs=8)
+    assert gray[0] - fluid[0] == pytest.approx(255 * (GREY[3] - GREY[4]), abs=8)
+    assert all(1 < std < 8 for _, std in (white, gray, fluid))
 
 
 def test_classes_vary_from_scan_to_scan_and_slices_are_the_scans() -> None:

@@ -33,7 +33,7 @@ def test_a_region_that_fits_is_one_block_around_it():
     assert all(-16 <= s <= 0 for s in start)
 
 
-def test_neighbours_share_the_overlap():
+def test_neighbors_share_the_overlap():
     blocks = patch_grid((40, 300, 40), max_voxels=48 * 48 * 112, overlap=16)
     starts = sorted({start[1] for start, _ in blocks})
     assert len(starts) > 1

@@ -126,7 +126,7 @@ def test_closing_puts_threads_back_too():
         ({"grid": "2mm"}, "grid cannot be '2mm'"),
         ({"threads": 0}, "threads"),
         ({"block_mm": 10}, "block_mm"),
-        ({"colour": 1}, "no option 'colour'"),
+        ({"color": 1}, "no option 'color'"),
         ({"device": "toaster"}, "toaster"),
     ],
 )

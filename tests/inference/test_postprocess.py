@@ -130,7 +130,7 @@ def test_holes_are_filled_only_where_anatomy_has_none():
     assert out[5, 5, 5] == 10 and out[14, 14, 14] == 3
 
 
-def test_background_inside_the_brain_takes_the_best_structure_or_its_neighbours():
+def test_background_inside_the_brain_takes_the_best_structure_or_its_neighbors():
     values = (0, 2, 24, 41)
     labels = np.zeros((12, 12, 12), np.int16)
     labels[2:10, 2:10, 2:10] = 2
@@ -191,7 +191,7 @@ def test_the_soft_edge_of_a_structure_stays():
     assert posteriors[2, 11, 5, 5] == 0
 
 
-def test_removed_voxels_inside_take_their_neighbours_label():
+def test_removed_voxels_inside_take_their_neighbors_label():
     values = (0, 2, 17, 24, 41, 53)
     labels = np.zeros((20, 20, 20), np.int16)
     labels[2:18, 2:18, 2:18] = 2

@@ -127,7 +127,7 @@ def test_the_first_guess_is_below_the_top_and_ignores_the_neck():
     head[((x - 90) / 75) ** 2 + ((y - 110) / 90) ** 2 + ((z - 150) / 100) ** 2 < 1] = 1
     head[(abs(x - 90) < 80) & (abs(y - 60) < 58) & (z < 20)] = 1
     head[(abs(x - 90) < 40) & (abs(y - 80) < 40) & (z < 80)] = 1
-    guess = preprocess.brain_centre(head)
+    guess = preprocess.brain_center(head)
     np.testing.assert_allclose(guess, [90, 110, 165], atol=6)
 
 

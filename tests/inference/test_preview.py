@@ -8,7 +8,7 @@ from napari_synthseg.volume import Volume
 from tests.inference.fakes import ball_scan
 
 
-def test_the_picture_shows_three_planes_in_our_colours(tmp_path):
+def test_the_picture_shows_three_planes_in_our_colors(tmp_path):
     scan, labels = ball_scan()
     write_preview(tmp_path / "p.png", scan, scan.with_data(labels), title="ball")
     picture = imread(tmp_path / "p.png")
@@ -27,8 +27,8 @@ def test_left_is_left():
     axial = picture[: picture.shape[0] // 3]
     colored = np.ptp(axial.astype(int), axis=2) > 40
     columns = np.flatnonzero(colored.any(0))
-    grey = np.flatnonzero(axial.sum((0, 2)))
-    assert columns.mean() < grey.mean()
+    gray = np.flatnonzero(axial.sum((0, 2)))
+    assert columns.mean() < gray.mean()
 
 
 def test_anisotropic_voxels_are_shown_in_proportion():

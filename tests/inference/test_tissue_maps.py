@@ -15,7 +15,7 @@ from napari_synthseg.inference.config import tissue_names
 from napari_synthseg.inference.locate_refine import locate
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.preprocess import brain_centre, prepare
+from napari_synthseg.inference.preprocess import brain_center, prepare
 from napari_synthseg.io import read_label_table, read_volume, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
@@ -41,7 +41,7 @@ def test_the_fast_networks_maps_are_those_of_the_scan_as_it_is(model, flip) -> N
     result = segment(scan, network=model, device="cpu", flip=flip)
     assert tuple(result.tissues) == TISSUE_MAPS
     prepared = prepare(scan)
-    seen = locate(model, prepared.image, brain_centre(prepared.image), CPU, flip=False)
+    seen = locate(model, prepared.image, brain_center(prepared.image), CPU, flip=False)
     with torch.inference_mode():
         s1, denoised = model.locator.tissues(seen.image)
     for found, expected in zip(result.tissues.values(), (s1, denoised), strict=True):
@@ -56,7 +56,7 @@ def test_the_fast_networks_maps_are_those_of_the_scan_as_it_is(model, flip) -> N
 def test_the_inner_networks_run_once_a_pass(model) -> None:
     prepared, passes = prepare(ball_scan()[0]), []
     counter = model.locator.s1.register_forward_pre_hook(lambda *_: passes.append(1))
-    locate(model, prepared.image, brain_centre(prepared.image), CPU, flip=True)
+    locate(model, prepared.image, brain_center(prepared.image), CPU, flip=True)
     counter.remove()
     assert len(passes) == 2  # the scan and its mirror image
 

@@ -58,7 +58,7 @@ def test_the_result_is_that_of_upsampling(edge, shape):
 
 
 @pytest.mark.parametrize("edge", [3, 5])
-def test_neighbours_may_come_along(edge):
+def test_neighbors_may_come_along(edge):
     g = torch.Generator().manual_seed(edge)
     x, weight = torch.randn(1, 2, 6, 3, 3, generator=g), torch.randn(3, 2, edge, edge, edge, generator=g)
     theirs = F.conv3d(upsampled(x), weight, padding=edge // 2)

@@ -9,7 +9,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.pretraining import (
     MaskedAutoencoder,
     masked_error,
-    normalised,
+    normalized,
     patches,
     random_mask,
     whole,
@@ -75,8 +75,8 @@ def test_every_part_learns() -> None:
         assert len(model.skips) == (3 if skips else 0) and len(model.blocks) == 4
 
 
-def test_normalised_patches_and_sizes_that_do_not_fit() -> None:
-    parts = normalised(torch.rand(1, 3, 4096) * 7 + 2)
+def test_normalized_patches_and_sizes_that_do_not_fit() -> None:
+    parts = normalized(torch.rand(1, 3, 4096) * 7 + 2)
     torch.testing.assert_close(parts.mean(-1), torch.zeros(1, 3), atol=1e-4, rtol=0)
     torch.testing.assert_close(parts.std(-1), torch.ones(1, 3), atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="multiple of 8"):

@@ -33,7 +33,7 @@ def test_an_embedding_has_a_sixteenth_of_the_resolution(encoder, image):
 
 
 @torch.no_grad()
-def test_what_is_missing_is_padded_with_the_mean_colour(image):
+def test_what_is_missing_is_padded_with_the_mean_color(image):
     network = model()
     wide = image[..., :96, :]
     padded = torch.cat([wide, network.pixel_mean.expand(1, 3, 32, 128)], dim=2)

@@ -33,7 +33,7 @@ def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor
     n = outline.anchors
     u = torch.rand(4, n, generator=g, dtype=torch.float64)
     theta = 2 * math.pi * (torch.arange(n, dtype=torch.float64) + 0.5 * (u[0] - 0.5)) / n
-    # Neighbouring control points go together (lobes), with some independent roughness.
+    # Neighboring control points go together (lobes), with some independent roughness.
     wave = sum(
         (math.sqrt(2) / (k - 1)) * torch.cos(k * theta + 2 * math.pi * u[1, k % n]) * (u[2, k % n] - 0.3)
         for k in (2, 3, 4, 5)
@@ -53,7 +53,7 @@ def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor
     across, along = points.transpose(0, 1).reshape(-1, 2).mul(scale * outline.radius).unbind(1)
     stretch = math.sqrt(outline.elongation)
     across, along = across / stretch, along * stretch
-    if outline.bend > 0.01:  # onto a circle through the centre
+    if outline.bend > 0.01:  # onto a circle through the center
         radius = outline.radius * stretch / outline.bend
         turn = along / radius
         across, along = (radius + across) * torch.cos(turn) - radius, (radius + across) * torch.sin(turn)
@@ -64,7 +64,7 @@ def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor
 def fill(
     points: torch.Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> tuple[tuple[slice, slice], torch.Tensor] | None:
-    """The pixels whose centres lie inside a closed polygon, by the even-odd rule.
+    """The pixels whose centers lie inside a closed polygon, by the even-odd rule.
 
     Args:
         points: (P, 2) (row, column) in pixels on the CPU; the first pixel reaches from 0 to 1.
@@ -224,7 +224,7 @@ def gaps(labels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
 
 
 def widest(x: torch.Tensor, radius: int) -> torch.Tensor:
-    """Grey dilation of (B, C, rows, columns) by an octagon of about `radius` pixels."""
+    """Gray dilation of (B, C, rows, columns) by an octagon of about `radius` pixels."""
     square = max(1, round(0.6 * radius))
     out = F.max_pool2d(x, (2 * square + 1, 1), 1, (square, 0))
     out = F.max_pool2d(out, (1, 2 * square + 1), 1, (0, square))

@@ -29,7 +29,7 @@ class Outline:
     row: float
     column: float
     radius: float
-    """Mean distance of the control points from the centre."""
+    """Mean distance of the control points from the center."""
     elongation: float
     """Length over width."""
     angle: float
@@ -37,7 +37,7 @@ class Outline:
     bend: float
     """Angle between the ends and the middle of the long axis, radians."""
     roughness: float
-    """Relative standard deviation of the control points' distances from the centre."""
+    """Relative standard deviation of the control points' distances from the center."""
     anchors: int
     """Number of segments of the curve."""
     seed: int

@@ -114,7 +114,6 @@ class Acquisition(Step):
         noise_seed: int,
     ) -> None:
         """Blur (eq. 24), sample the slices (eq. 25), add noise (eq. 2 of SynthSeg+), interpolate back (eq. 26)."""
-        from napari_synthseg.generator.acquisition import Slices
+        from napari_synthseg.generator.acquisition import acquired
 
-        slices = Slices(direction, spacing_mm, blur_mm, in_plane_blur, noise_std, noise_seed)
-        head.image = slices.stack(head) if head.stops_at_slices else slices.image(head)
+        head.image = acquired(head, direction, spacing_mm, (blur_mm, in_plane_blur), noise_std, noise_seed)

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
+from napari_synthseg.volume import bounding_box
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -102,10 +103,10 @@ def _towards_volume(label_map: LabelMap, part: np.ndarray, distance: np.ndarray,
         factor: volume over the present one.
     """
     step = _stride(label_map.spacing)
-    near = [np.flatnonzero((distance < FADE_MM).any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    coarse = tuple(slice(int(line[0]), int(line[-1]) + 1) for line in near)
+    coarse = bounding_box(distance < FADE_MM)
+    assert coarse is not None
     fine = tuple(slice(side.start * step, (side.stop - 1) * step + 1) for side in coarse)
-    own, mask = distance[coarse], _is_ventricle(label_map)[part[fine]]
+    own, mask = distance[coarse], label_map.is_one_of(VENTRICLES)[part[fine]]
     wanted = factor * mask.sum()
     low, high = float(own.min()), 0.7 * FADE_MM
     deepest, moved = low - 1, np.zeros((3, *own.shape), np.float32)
@@ -120,7 +121,7 @@ def _towards_volume(label_map: LabelMap, part: np.ndarray, distance: np.ndarray,
 
 
 def _looked_up(part: np.ndarray, moved: np.ndarray, spacing: float) -> np.ndarray:
-    """Return an array whose voxels come from elsewhere, by nearest neighbour.
+    """Return an array whose voxels come from elsewhere, by nearest neighbor.
 
     Args:
         part: (X, Y, Z).
@@ -141,10 +142,6 @@ def _looked_up(part: np.ndarray, moved: np.ndarray, spacing: float) -> np.ndarra
     return part[tuple(at)]
 
 
-def _is_ventricle(label_map: LabelMap) -> np.ndarray:
-    return np.array([v in VENTRICLES for v in label_map.values] + [False] * (256 - len(label_map.values)))
-
-
 def _stride(spacing: float) -> int:
     return max(1, round(COARSE_MM / spacing))
 
@@ -159,13 +156,9 @@ def _distances(label_map: LabelMap) -> tuple[tuple[slice, ...], np.ndarray, np.n
     """
     index = label_map.index.cpu().numpy()
     brain = np.array([t > 0 and t != 24 for t in label_map.targets] + [False] * (256 - len(label_map.targets)))[index]
-    lines = [np.flatnonzero(brain.any(axis=tuple(j for j in range(3) if j != i))) for i in range(3)]
-    margin, step = round((RIM_MM + 3) / label_map.spacing), _stride(label_map.spacing)
-    box = tuple(
-        slice(max(0, int(line[0]) - margin), min(n, int(line[-1]) + 1 + margin)) if len(line) else slice(0, 1)
-        for line, n in zip(lines, index.shape, strict=True)
-    )
-    ventricles = _is_ventricle(label_map)[index[box]]
+    step = _stride(label_map.spacing)
+    box = bounding_box(brain, round((RIM_MM + 3) / label_map.spacing)) or (slice(0, 1),) * 3
+    ventricles = label_map.is_one_of(VENTRICLES)[index[box]]
     found = (_signed(mask, label_map.spacing, step) for mask in (ventricles, ~brain[box]))
     return box, *found  # type: ignore[return-value]
 

@@ -1,7 +1,7 @@
 """Contrast: a Gaussian for each class of labels (SynthSeg, eq. 11-13), independent, by tissue (ours) or given.
 
-SynthSeg draws every structure's mean independently. Real scans are less wild: grey matter, white matter and fluid have
-one intensity each, and deep nuclei lie between grey and white. Drawing some samples that way teaches realistic images
+SynthSeg draws every structure's mean independently. Real scans are less wild: gray matter, white matter and fluid have
+one intensity each, and deep nuclei lie between gray and white. Drawing some samples that way teaches realistic images
 sooner; the three intensities and their order stay random.
 """
 
@@ -24,7 +24,7 @@ INTENSITY = Info(unit="intensity, 0-255", low=0)
 CODE = Info(equation="reference implementation; the paper is silent")
 OURS = Info(equation="ours; 0 in the paper")
 
-# How much white matter is mixed into each structure's grey: range drawn from, per FreeSurfer value (left or midline).
+# How much white matter is mixed into each structure's gray: range drawn from, per FreeSurfer value (left or midline).
 WHITE_FRACTION: dict[int, tuple[float, float]] = {
     2: (1.0, 1.0), 7: (0.85, 1.05), 3: (0.0, 0.0), 8: (-0.05, 0.15), 10: (0.3, 0.8), 11: (-0.05, 0.3),
     12: (0.0, 0.45), 13: (0.4, 1.05), 16: (0.6, 1.05), 17: (-0.05, 0.2), 18: (-0.05, 0.2), 26: (-0.05, 0.3),
@@ -127,7 +127,7 @@ def tissue_gaussians(
         (C,) new means and standard deviations.
     """
     tissues = [rng(*bounds) for _ in range(3)]
-    fluid, grey, white = sorted(tissues) if ordered else tissues
+    fluid, gray, white = sorted(tissues) if ordered else tissues
     brain_std = 1.0 + 14.0 * rng()
     draws = [(rng(), rng.normal(), 0.6 + 0.8 * rng()) for _ in gaussians]
     new = list(gaussians)
@@ -138,7 +138,7 @@ def tissue_gaussians(
         if key in FLUID:
             mean = fluid + 6.0 * jitter
         elif key in WHITE_FRACTION:
-            mean = grey + (white - grey) * _between(WHITE_FRACTION[key], mix) + 4.0 * jitter
+            mean = gray + (white - gray) * _between(WHITE_FRACTION[key], mix) + 4.0 * jitter
         else:
             continue
         new[c] = mean, brain_std * scale

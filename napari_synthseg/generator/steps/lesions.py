@@ -88,10 +88,10 @@ class Lesions(Step):
 def _gaussian(
     label_map: LabelMap, contrast: Params, white_slots: Sequence[int], u: Sequence[float], means: Range, stds: Range
 ) -> tuple[float, float]:
-    """Draw mean and standard deviation: independently as SynthSeg does, or, by tissue, as wet or grey white matter.
+    """Draw mean and standard deviation: independently as SynthSeg does, or, by tissue, as wet or gray white matter.
 
     Demyelinated white matter holds more water: its intensity lies between those of white matter and fluid (T1, T2, CT).
-    Where fluid is suppressed (FLAIR, and often PD) it goes from white matter past grey matter.
+    Where fluid is suppressed (FLAIR, and often PD) it goes from white matter past gray matter.
     """
     white = sum(contrast["means"][i] for i in white_slots) / len(white_slots)
     low, high = means

@@ -27,12 +27,12 @@ logger = logging.getLogger("napari_synthseg")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected Dice = sigmoid(w0 + sum_j w_j (x_j - centre_j) / scale_j) of a structure's evidence x.
+    """Expected Dice = sigmoid(w0 + sum_j w_j (x_j - center_j) / scale_j) of a structure's evidence x.
 
     Attributes:
         sha256: checksum of the weights it belongs to.
         columns: (m,) names of the evidence it takes.
-        centre, scale: (m,) of each column.
+        center, scale: (m,) of each column.
         shared: (m + 1,) w of a structure that has none of its own.
         own: (m + 1,) w by FreeSurfer value.
         failed_below: expected mean Dice below which a scan has probably failed.
@@ -41,7 +41,7 @@ class Calibration:
 
     sha256: str
     columns: tuple[str, ...]
-    centre: np.ndarray
+    center: np.ndarray
     scale: np.ndarray
     shared: np.ndarray
     own: dict[int, np.ndarray]
@@ -53,7 +53,7 @@ class Calibration:
         if not set(self.columns) <= evidence.columns.keys():
             return None
         x = np.stack([evidence.columns[name] for name in self.columns], 1) if self.columns else np.zeros((0, 0))
-        x = (x.reshape(len(evidence.values), -1) - self.centre) / self.scale
+        x = (x.reshape(len(evidence.values), -1) - self.center) / self.scale
         weights = np.stack([self.own.get(v, self.shared) for v in evidence.values]) if evidence.values else x
         scores = weights[:, 0] + (weights[:, 1:] * x).sum(1) if evidence.values else np.zeros(0)
         return {v: float(one) for v, one in zip(evidence.values, sigmoid(scores), strict=True)}
@@ -65,7 +65,7 @@ class Calibration:
             "facts": self.facts,
             "failed_below": self.failed_below,
             "columns": list(self.columns),
-            "centre": _rounded(self.centre),
+            "centre": _rounded(self.center),  # as files have it
             "scale": _rounded(self.scale),
             "shared": _rounded(self.shared),
             "own": {str(value): _rounded(one) for value, one in self.own.items()},
@@ -88,19 +88,14 @@ def read(path: Path) -> Calibration:
     try:
         content = read_json(path)
         columns = tuple(str(name) for name in content["columns"])
-        arrays = {name: np.array(content[name], float) for name in ("centre", "scale", "shared")}
+        center, scale, shared = (np.array(content[name], float) for name in ("centre", "scale", "shared"))
         own = {int(value): np.array(one, float) for value, one in content["own"].items()}
-        sizes = {
-            len(arrays["shared"]) - 1,
-            len(arrays["centre"]),
-            len(arrays["scale"]),
-            *(len(w) - 1 for w in own.values()),
-        }
+        sizes = {len(center), len(scale), *(len(w) - 1 for w in (shared, *own.values()))}
         if sizes != {len(columns)}:
             raise ValueError("sizes differ")
         return Calibration(
-            str(content["sha256"]), columns, **arrays, own=own, failed_below=float(content["failed_below"]),
-            facts=dict(content.get("facts", {})),
+            str(content["sha256"]), columns, center, scale, shared, own, float(content["failed_below"]),
+            dict(content.get("facts", {})),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} is no calibration of quality: make it again, or take it away.") from error

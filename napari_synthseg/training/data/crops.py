@@ -83,7 +83,7 @@ class GeneratedCrops:
     def draw(self, g: torch.Generator) -> torch.Tensor:
         label_map = self.maps[_pick(len(self.maps), g)]
         record = self.priors.sample(label_map, g)
-        box = Grid.centred((self.field,) * 3, self.spacing)
+        box = Grid.centered((self.field,) * 3, self.spacing)
         start = _start(self.field, self.edge, g)
         origin = tuple(o + a * self.spacing for o, a in zip(box.origin, start, strict=True))
         image = apply(record, label_map, Grid((self.edge,) * 3, self.spacing, origin)).image  # type: ignore[arg-type]

@@ -150,7 +150,7 @@ class ScanSampler:
         """
         drawn = self.draw(generator)
         middle = self.place(drawn, side * spacing, max(field_mm - side * spacing, 0.0) / 2, generator)
-        image, targets, _ = self.on(drawn, Grid.centred((side,) * 3, spacing, middle), (0.0, 1.0))
+        image, targets, _ = self.on(drawn, Grid.centered((side,) * 3, spacing, middle), (0.0, 1.0))
         return image, targets
 
     def place(self, drawn: Drawn, side_mm: float, room: float, generator: torch.Generator) -> list[float]:

@@ -15,7 +15,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
 from napari_synthseg.inference.config import InferenceConfig
-from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
+from napari_synthseg.inference.preprocess import brain_center, prepare, rescale
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.training.data.targets import IGNORED, LabelTargets, counted, make_targets
 from napari_synthseg.volume import resample_labels_to
@@ -197,7 +197,7 @@ def with_targets(scan: RawScan, targets: LabelTargets, places: dict[int, int], l
     inside = np.argwhere((made > 0) & (made != IGNORED))
     if not len(inside):
         raise InputError(f"{scan.file} has no label that the network could learn for the task {targets.task!r}.")
-    centre = brain_centre(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
+    centre = brain_center(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
     image = torch.from_numpy(
         rescale(scan.image, *look.how.percentiles) if look.whole else scan.image / scan.image.max()
     )

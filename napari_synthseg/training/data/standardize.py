@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from napari_synthseg.inference.patches import crop_with_padding
-from napari_synthseg.inference.preprocess import brain_centre, prepare, rescale
+from napari_synthseg.inference.preprocess import brain_center, prepare, rescale
 from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.volume import Volume
 
@@ -35,7 +35,7 @@ def standardize(volume: Volume, *, field: int = FIELD, spacing: int = 1, name: s
     """
     prepared = prepare(volume, name=name)
     image = pooled(torch.from_numpy(rescale(prepared.image, *PERCENTILES)), spacing)
-    start = field_start(brain_centre(prepared.image), spacing, field)
+    start = field_start(brain_center(prepared.image), spacing, field)
     affine = prepared.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ (spacing * np.array(start) + (spacing - 1) / 2)
     affine[:3, :3] *= spacing

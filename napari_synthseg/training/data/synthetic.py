@@ -132,7 +132,7 @@ class Heads:
 
     def make(self, record: Record, label_map: LabelMap) -> Head:
         """Generate the head of a draw."""
-        sample = apply(record, label_map, Grid.centred(self.shape, self.spacing))
+        sample = apply(record, label_map, Grid.centered(self.shape, self.spacing))
         return Head(record, label_map, self.labels, sample)
 
     def head(self, generator: torch.Generator, strength: float = 1.0) -> Head:

@@ -58,7 +58,7 @@ def synthetic_cases(
         for j in range(each):
             doing("drawing heads for validation", len(cases) + 1, each * len(maps))
             record = priors.sample(label_map, step_generator(seed, 100 * i + j))
-            sample = apply(record, label_map, Grid.centred((192, 224, 192), 1.0))
+            sample = apply(record, label_map, Grid.centered((192, 224, 192), 1.0))
             image = rescaled(sample.image, percentile_limits(sample.image))
             channels = sample.target(labels)
             cases.append(Case(f"{label_map.name}-{j}", image.half(), channels))

@@ -89,7 +89,7 @@ class ScanLocate(_Mixed, Locate):
 
     def real_head(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw a scan at 2 mm in the locator's field of view: image in [0, 1] and targets."""
-        grid = Grid.centred(self.model.head_shape, self.model.head_spacing)
+        grid = Grid.centered(self.model.head_shape, self.model.head_spacing)
         image, targets, _ = self.sampler.on(self.sampler.draw(g), grid)
         return image, targets
 
@@ -135,7 +135,7 @@ class ScanRefine(_Mixed, Refine):
     def real_crops(self, g: torch.Generator) -> Crops:
         """Draw crops of one scan, as `crops` does of a generated head, with targets of the scan."""
         drawn, model = self.sampler.draw(g), self.model
-        image, coarse, limits = self.sampler.on(drawn, Grid.centred(model.head_shape, model.head_spacing))
+        image, coarse, limits = self.sampler.on(drawn, Grid.centered(model.head_shape, model.head_spacing))
         seen = to_memory(image[None, None])
         with bfloat16_where_quick(self.device):
             posteriors = model.locate(seen)

@@ -20,7 +20,7 @@ from napari_synthseg.networks.pretraining import (
     SwinPretexts,
     contrastive_loss,
     masked_error,
-    normalised,
+    normalized,
     patches,
     random_mask,
     whole,
@@ -146,7 +146,7 @@ class MaskedPatches(Pretext):
     def wanted(self, images: torch.Tensor) -> torch.Tensor:
         """Return the (B, N, V) patches to reconstruct."""
         parts = patches(images)
-        return normalised(parts) if self.normalise else parts
+        return normalized(parts) if self.normalise else parts
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed, step)

@@ -297,7 +297,7 @@ class SceneMaker(Maker):
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
         """Draw a scene with its objects, one of which is the target."""
-        from napari_synthseg.generator.shapes.files import scene_arrays
+        from napari_synthseg.generator.saving import scene_arrays
 
         if quick:
             return None
@@ -315,7 +315,7 @@ class SceneMaker(Maker):
 
     def thumbnail(self, wanted: Wanted) -> Thumbnail:
         """Draw a small image."""
-        from napari_synthseg.generator.shapes.files import scene_arrays
+        from napari_synthseg.generator.saving import scene_arrays
         from napari_synthseg.generator.shapes.scenes import scene
 
         options = wanted.options
@@ -328,7 +328,7 @@ class SceneMaker(Maker):
 
     def write(self, wanted: Wanted, folder: Path, stem: str, made: Scene, facts: dict[str, Any]) -> Path:
         """Write image, objects and record."""
-        from napari_synthseg.generator.shapes.files import save_scene
+        from napari_synthseg.generator.saving import save_scene
 
         return save_scene(folder, stem, made, facts, wanted.options.bits)
 

@@ -70,8 +70,8 @@ def test_a_bent_shape_is_not_convex() -> None:
 
 def test_filling_agrees_with_matplotlib() -> None:
     points = curve(replace(DISC, roughness=0.5, elongation=2.0, bend=1.0, seed=4)) * 90
-    centres = np.stack(np.meshgrid(np.arange(90) + 0.5, np.arange(80) + 0.5, indexing="ij"), -1).reshape(-1, 2)
-    expected = Polygon(points.numpy()).contains_points(centres).reshape(90, 80)
+    centers = np.stack(np.meshgrid(np.arange(90) + 0.5, np.arange(80) + 0.5, indexing="ij"), -1).reshape(-1, 2)
+    expected = Polygon(points.numpy()).contains_points(centers).reshape(90, 80)
     assert np.array_equal(filled(points, (90, 80)).numpy(), expected)
 
 

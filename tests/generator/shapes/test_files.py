@@ -11,11 +11,9 @@ from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import SynthesizeShapesOptions
+from napari_synthseg.generator.files import SynthesizeShapesOptions, synthesize_shapes
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.generator.saving import read_record
-from napari_synthseg.generator.shapes import files
-from napari_synthseg.generator.shapes.files import save_scene, scene_arrays, synthesize_shapes
+from napari_synthseg.generator.saving import read_record, save_scene, scene_arrays
 from napari_synthseg.generator.shapes.scenes import scene
 from napari_synthseg.jobs import run
 
@@ -100,7 +98,7 @@ def test_a_failure_leaves_no_half_scene(tmp_path, monkeypatch) -> None:
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.Image.Image, "save", full)
+    monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(InputError, match="No space left"):
         run(synthesize_shapes(tmp_path, SMALL))
     assert list(tmp_path.iterdir()) == []

@@ -48,8 +48,8 @@ def test_rician_noise_lifts_what_is_dark() -> None:
 def test_grain_keeps_the_strength(grain: float) -> None:
     noise = grainy((256, 256), grain, 4)
     assert noise.std().item() == pytest.approx(1.0, rel=0.06)
-    neighbours = (noise[1:] * noise[:-1]).mean()
-    assert (neighbours > 0.3) == (grain > 0.5)
+    neighbors = (noise[1:] * noise[:-1]).mean()
+    assert (neighbors > 0.3) == (grain > 0.5)
 
 
 def test_perlin_noise_is_zero_on_its_lattice_and_smooth() -> None:

@@ -148,7 +148,7 @@ def test_a_side_too_small_is_refused() -> None:
         apply_scene(SMALL.sample(), side=20)
 
 
-def test_the_boundary_aware_module_parts_similar_neighbours_by_a_gap() -> None:
+def test_the_boundary_aware_module_parts_similar_neighbors_by_a_gap() -> None:
     drawn = record(SMALL.with_values(boundary_aware=1.0, similar=1.0, body=0.0, ultrasound=0.0))
     assert drawn.gaps
     assert np.ptp(drawn.means[3:]) < 0.05
@@ -171,7 +171,7 @@ def test_labels_that_are_ground_are_no_objects() -> None:
     assert 0.0 not in all_objects.gaps
 
 
-def test_without_gaps_neighbours_of_one_intensity_are_one_object() -> None:
+def test_without_gaps_neighbors_of_one_intensity_are_one_object() -> None:
     drawn = record(SMALL.with_values(boundary_aware=1.0, similar=0.0, gap_chance=0.0, body=0.0, ultrasound=0.0))
     state = painted(drawn)
     objects, _ = state.connected_objects()

@@ -73,7 +73,7 @@ def test_without_changes_a_scan_is_shown_as_it_is(sampler) -> None:
     scan = drawn.scan
     shape = scan.targets.shape
     middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
-    image, targets = shown(scan, drawn.change, Grid.centred(shape, 1.0, middle), sampler.targets.partners)
+    image, targets = shown(scan, drawn.change, Grid.centered(shape, 1.0, middle), sampler.targets.partners)
     torch.testing.assert_close(image, scan.image.float(), atol=2e-3, rtol=0)
     assert torch.equal(targets, scan.targets)
 
@@ -84,7 +84,7 @@ def test_a_mirrored_scan_has_its_sides_swapped(sampler) -> None:
     shape = scan.targets.shape
     middle = [(n - 1) / 2 - c for n, c in zip(shape, scan.centre, strict=True)]
     middle[0] = -middle[0]
-    _, targets = shown(scan, still, Grid.centred(shape, 1.0, middle), sampler.targets.partners)
+    _, targets = shown(scan, still, Grid.centered(shape, 1.0, middle), sampler.targets.partners)
     partners = torch.tensor(sampler.targets.partners)
     assert torch.equal(targets.long(), partners[scan.targets.flip(0).long()])
     assert [sampler.targets.names[p] for p in sampler.targets.partners[1:]] == [
@@ -94,12 +94,12 @@ def test_a_mirrored_scan_has_its_sides_swapped(sampler) -> None:
 
 def test_the_same_change_is_seen_at_both_spacings(sampler) -> None:
     scan, change = sampler.scans[0], mild(1.0, mirror=True).sample(seed=5)
-    coarse, few = shown(scan, change, Grid.centred((30, 16, 16), 2.0), sampler.targets.partners)
-    fine, many = shown(scan, change, Grid.centred((60, 32, 32), 1.0), sampler.targets.partners)
+    coarse, few = shown(scan, change, Grid.centered((30, 16, 16), 2.0), sampler.targets.partners)
+    fine, many = shown(scan, change, Grid.centered((60, 32, 32), 1.0), sampler.targets.partners)
     pooled = torch.nn.functional.avg_pool3d(fine[None, None], 2)[0, 0]
     assert torch.corrcoef(torch.stack([coarse.flatten(), pooled.flatten()]))[0, 1] > 0.98
     assert (few == many[::2, ::2, ::2]).float().mean() > 0.8
-    again, _ = shown(scan, change, Grid.centred((60, 32, 32), 1.0), sampler.targets.partners)
+    again, _ = shown(scan, change, Grid.centered((60, 32, 32), 1.0), sampler.targets.partners)
     assert torch.equal(fine, again)
 
 
