@@ -19,17 +19,13 @@ from napari_synthseg.generator.step import Triple
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie: axis-aligned, mm relative to the label map's center.
-
-    Attributes:
-        shape: (X, Y, Z).
-        spacing: voxel size, mm.
-        origin: position of voxel (0, 0, 0)'s center, mm.
-    """
+    """Where voxels lie: axis-aligned, mm relative to the label map's center."""
 
     shape: tuple[int, int, int]
     spacing: float = 1.0
+    """Voxel size, mm."""
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Position of voxel (0, 0, 0)'s center, mm."""
 
     @classmethod
     def centered(cls, shape: Sequence[int], spacing: float = 1.0, center: Sequence[float] = (0.0, 0.0, 0.0)) -> Grid:
@@ -70,63 +66,54 @@ def crop_grid(label_map: LabelMap, shape: Sequence[int], crop: Sequence[float], 
 
 @dataclass(frozen=True)
 class ScanArray:
-    """An array that a spatial transform looks up.
-
-    Attributes:
-        voxels: (X, Y, Z).
-        spacing: voxel size, mm.
-        center: voxel coordinates about which transforms act.
-    """
+    """An array that a spatial transform looks up."""
 
     voxels: torch.Tensor
+    """(X, Y, Z)."""
     spacing: Triple
     center: Triple
+    """Voxel coordinates about which transforms act."""
 
 
 @dataclass
 class HeadState:
-    """State of the pipeline; steps change it in place.
-
-    Attributes:
-        axes: float64 positions of the voxels along each axis, mm from the center, on the CPU.
-        spacing: voxel size along each axis, mm.
-        field_mm: field of view over which the velocity and bias fields are drawn.
-        image: (X, Y, Z) float32; intensities in [0, 255], in [0, 1] once they are rescaled.
-        labels: (X, Y, Z) deformed labels: indices into the table of `label_map`, or the values of a real scan.
-        soft: (T, X, Y, Z) tissue maps with errors.
-        source_map: the label map as it was given; None for a real scan.
-        label_map: the same, with painted lesions where there are any.
-        scan, scan_labels: image and labels of a real scan, in place of a label map.
-        partners: for labels of a real scan, the label of the other side by value; for the rest `label_map` has them.
-        painted: Gaussians (mean, standard deviation) of the rows that painted lesions add to the table.
-        shown: for each row of the table, the row whose intensity it shows.
-        targets: for each row, its value in the segmentation target if the network does not know lesions (77).
-        lesions: rows that are visible lesions.
-        limits: intensities that become 0 and 1 before gamma.
-        noise_scale: factor on the deviation of white noise, see `Grid.noise_scale`.
-        pool_mm: see `Grid.pool_mm`.
-        stops_at_slices: leave the image as acquired, in slices.
-    """
+    """State of the pipeline; steps change it in place."""
 
     axes: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    """Float64 positions of the voxels along each axis, mm from the center, on the CPU."""
     spacing: Triple
     field_mm: Triple
+    """Field of view over which the velocity and bias fields are drawn."""
     image: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(X, Y, Z) float32; intensities in [0, 255], in [0, 1] once they are rescaled."""
     labels: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(X, Y, Z) deformed labels: indices into the table of `label_map`, or the values of a real scan."""
     soft: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """(T, X, Y, Z) tissue maps with errors."""
     source_map: LabelMap = None  # type: ignore[assignment]
+    """The label map as it was given; None for a real scan."""
     label_map: LabelMap = None  # type: ignore[assignment]
+    """The same after steps that changed it."""
     scan: ScanArray | None = None
     scan_labels: ScanArray | None = None
+    """Image and labels of a real scan, in place of a label map."""
     partners: Sequence[int] = ()
+    """For labels of a real scan, the label of the other side by value; for the rest `label_map` has them."""
     painted: tuple[tuple[float, float], ...] = ()
+    """Gaussians (mean, standard deviation) of the rows that painted lesions add to the table."""
     shown: Sequence[int] = ()
+    """For each row of the table, the row whose intensity it shows."""
     targets: Sequence[int] = ()
+    """For each row, its value in the segmentation target if the network does not know lesions (77)."""
     lesions: Sequence[int] = ()
+    """Rows that are visible lesions."""
     limits: tuple[float, float] | None = None
+    """Intensities that become 0 and 1 before gamma."""
     noise_scale: float = 1.0
     pool_mm: float = 0.0
+    """See `Grid`."""
     stops_at_slices: bool = False
+    """Leave the image as acquired, in slices."""
 
     @classmethod
     def of_map(cls, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
@@ -174,13 +161,10 @@ class HeadState:
         return sampled(voxels, at, self.shape, mode)
 
     def target_table(self, values: Sequence[int] | None = None) -> list[int]:
-        """Return the target of each row of the table (section 3.1.5).
+        """Return the target of each row of the table (section 3.1.5), or its channel among a network's sorted labels.
 
-        Visible lesions are lesions (77) for a network that knows them, or, if values are asked for, if some are
-        painted; else they are white matter.
-
-        Args:
-            values: the network's sorted labels; the table then holds channels instead of values.
+        Visible lesions are lesions (77) for a network that knows them, or, without `values`, if some are painted;
+        else they are white matter.
         """
         targets = list(self.targets)
         if self.painted if values is None else LESION in values:

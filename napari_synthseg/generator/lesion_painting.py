@@ -75,21 +75,13 @@ def with_lesions(label_map: LabelMap, lesions: Painting) -> LabelMap:
     Raises:
         InputError: the table has no room for them.
     """
-    return replace(table_with_lesions(label_map), index=painted(label_map, lesions))
-
-
-def table_with_lesions(label_map: LabelMap) -> LabelMap:
-    """The map with the rows of `with_lesions` in its table, and nothing painted.
-
-    Raises:
-        InputError: as for `with_lesions`.
-    """
     k, m = len(label_map.values), label_map
     if k + 2 > 256:
         raise InputError(f"{m.name or 'The label map'} holds {k} labels: lesions need one with at most 254.")
     free = max(m.classes) + 1
     return replace(
         m,
+        index=painted(label_map, lesions),
         values=(*m.values, LESION, LESION),
         classes=(*m.classes, free, free),
         targets=(*m.targets, LESION, LESION),
@@ -105,7 +97,10 @@ def painted(label_map: LabelMap, lesions: Painting) -> torch.Tensor:
     The last ones are cached, since one head is made on several grids: do not change the result in place.
     """
     places = _places(label_map)
-    if places is None or not (count := _voxels(lesions, places)):
+    if places is None:
+        return label_map.index
+    count = min(round(lesions.load_ml * 1000 / places.spacing**3), int(FULL * len(places.horns)))
+    if not count:
         return label_map.index
     chosen = _chosen(lesions, places, count)
     k = len(label_map.values)
@@ -116,24 +111,19 @@ def painted(label_map: LabelMap, lesions: Painting) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Places:
-    """White matter of a map that lesions may cover.
-
-    Attributes:
-        at: (3, N) voxel coordinates in the map's array, float32, in the array's order.
-        shape: (X, Y, Z) of the array.
-        right: (N,) whether on the right side.
-        ventricle: (N,) distance to the lateral ventricles, mm; infinite where the map has none.
-        horns: (N,) 0 in the middle of the ventricles along the second axis, 1 at their ends and beyond.
-        middle: voxel coordinate of the plane between both sides along the first axis.
-        spacing: of voxels, mm.
-    """
+    """White matter of a map that lesions may cover."""
 
     at: np.ndarray
+    """(3, N) voxel coordinates in the map's array, float32, in the array's order."""
     shape: tuple[int, int, int]
     right: np.ndarray
+    """(N,) whether on the right side."""
     ventricle: np.ndarray
+    """(N,) distance to the lateral ventricles, mm; infinite without any."""
     horns: np.ndarray
+    """(N,) 0 in the middle of the ventricles along the second axis, 1 at their ends and beyond."""
     middle: float
+    """Voxel coordinate of the plane between both sides along the first axis."""
     spacing: float
 
 
@@ -184,15 +174,13 @@ def _distance(mask: np.ndarray, spacing: float) -> np.ndarray:
     return edt(~mask, anisotropy=(spacing,) * 3)
 
 
-def _voxels(lesions: Painting, places: Places) -> int:
-    """How many voxels are to be covered."""
-    return min(round(lesions.load_ml * 1000 / places.spacing**3), int(FULL * len(places.horns)))
-
-
 def _chosen(lesions: Painting, places: Places, count: int) -> np.ndarray:
     """(N,) bool: which places lesions cover, `count` of them where there is room."""
     g = torch.Generator().manual_seed(lesions.seed)
-    rough = _roughness(places, lesions.symmetry, g)
+    mirrored = places.at.copy()
+    mirrored[0] = np.abs(mirrored[0] - places.middle)
+    own = (1 - lesions.symmetry**2) ** 0.5  # noise of unit variance, as alike on both sides as the symmetry says
+    rough = lesions.symmetry * _noise(mirrored, places, g) + own * _noise(places.at, places, g)
     near = bool(np.isfinite(places.ventricle).any())
     deep = round(count * (1 - lesions.periventricular)) if near else count
     sizes = _sizes(lesions.size_mm3, deep, places.spacing, g)
@@ -272,14 +260,6 @@ def _nearest(places: Places, voxel: np.ndarray) -> np.ndarray:
     at = places.at[:, around] if len(around) else places.at
     offset = at - voxel[:, None]
     return at[:, np.einsum("in,in->n", offset, offset).argmin()]
-
-
-def _roughness(places: Places, symmetry: float, g: torch.Generator) -> np.ndarray:
-    """(N,) smooth noise of unit variance, as alike on both sides as `symmetry` says."""
-    mirrored = places.at.copy()
-    mirrored[0] = np.abs(mirrored[0] - places.middle)
-    own = (1 - symmetry**2) ** 0.5
-    return symmetry * _noise(mirrored, places, g) + own * _noise(places.at, places, g)
 
 
 def _noise(at: np.ndarray, places: Places, g: torch.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ every class `mean:deviation,mean:deviation,...`, with `none` for a class that ke
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +24,55 @@ STILL: dict[str, Any] = {"rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "she
 CLASS_PRIORS_NEEDED = ("synthseg-rc",)
 """Presets that cannot be drawn from without class priors."""
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "synthseg": {},
-    "synthseg-larger-gmm": {"mean": (0.0, 255.0), "std": (0.0, 35.0)},
-    "synthseg-tighter-gmm": {"mean": (50.0, 200.0), "std": (1.0, 15.0)},
-    "synthseg-r": {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
-    "synthseg-rc": {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
-    "no-bias": {"bias_std": (0.0, 0.0)},
-    "no-deformation": STILL,
+_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "synthseg": ("SynthSeg as published (Table S1).", {}),
+    "synthseg-larger-gmm": ("Wider ranges of the mixture (section 5.2).", {"mean": (0.0, 255.0), "std": (0.0, 35.0)}),
+    "synthseg-tighter-gmm": (
+        "Narrower ranges of the mixture (section 5.2).",
+        {"mean": (50.0, 200.0), "std": (1.0, 15.0)},
+    ),
+    "synthseg-r": (
+        "One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
+        {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
+    ),
+    "synthseg-rc": (
+        "One resolution and one contrast (section 5.2): needs class priors, estimated from the scans.",
+        {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
+    ),
+    "no-bias": ("No bias field (section 5.2).", {"bias_std": (0.0, 0.0)}),
+    "no-deformation": ("No spatial deformation (section 5.2).", STILL),
     # The paper gives variances of the velocity field, the mixture and the bias field; the bounds here are their square
     # roots, within which deviations are uniform (see `DEGRADATION`).
-    "synthseg-plus": {
-        "velocity_std": (0.0, 1.5**0.5),
-        "mean": (0.0, 255.0),
-        "std": (0.0, 6.0**0.5),
-        "bias_std": (0.0, 0.5),
-        "gamma_exponent": (0.9, 1.1),
-        "slice_blur_mm": (0.5, 5.0),
-        "slice_spacing_mm": (1.0, 9.0),
-        "noise_std": (0.0, 10.0),
-    },
+    "synthseg-plus": (
+        "The generator of SynthSeg+ (its Table S1).",
+        {
+            "velocity_std": (0.0, 1.5**0.5),
+            "mean": (0.0, 255.0),
+            "std": (0.0, 6.0**0.5),
+            "bias_std": (0.0, 0.5),
+            "gamma_exponent": (0.9, 1.1),
+            "slice_blur_mm": (0.5, 5.0),
+            "slice_spacing_mm": (1.0, 9.0),
+            "noise_std": (0.0, 10.0),
+        },
+    ),
     # Half of the contrasts are drawn by tissue, with more 1 mm acquisitions and darker backgrounds than in the paper,
     # because training time is short.
-    "fast": {
-        "tissue_contrast": 0.7,
-        "t1_like": 0.4,
-        "p_isotropic_1mm": 0.5,
-        "background_zero": 0.35,
-        "background_low": 0.35,
-        "translation_mm": (-15.0, 15.0),
-    },
+    "fast": (
+        "The priors that the fast weights of this package were trained with.",
+        {
+            "tissue_contrast": 0.7,
+            "t1_like": 0.4,
+            "p_isotropic_1mm": 0.5,
+            "background_zero": 0.35,
+            "background_low": 0.35,
+            "translation_mm": (-15.0, 15.0),
+        },
+    ),
 }
+PRESETS = {name: values for name, (_, values) in _PRESETS.items()}
 """What each preset changes of Table S1 of the SynthSeg paper."""
-PRESET_TIPS = {
-    "synthseg": "SynthSeg as published (Table S1).",
-    "synthseg-larger-gmm": "Wider ranges of the mixture (section 5.2).",
-    "synthseg-tighter-gmm": "Narrower ranges of the mixture (section 5.2).",
-    "synthseg-r": "One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
-    "synthseg-rc": "One resolution and one contrast (section 5.2): needs class priors, estimated from the scans.",
-    "no-bias": "No bias field (section 5.2).",
-    "no-deformation": "No spatial deformation (section 5.2).",
-    "synthseg-plus": "The generator of SynthSeg+ (its Table S1).",
-    "fast": "The priors that the fast weights of this package were trained with.",
-}
+PRESET_TIPS = {name: tip for name, (tip, _) in _PRESETS.items()}
 DEGRADATION: dict[str, Any] = {
     "flip": 0.0,
     "rotation_deg": (-25.0, 25.0),
@@ -88,25 +94,22 @@ standard deviation is drawn uniformly, as by SynthSeg (its eqs. 6 and 14) and it
 letter the table has the variance uniform, which is two thirds instead of half of the largest deviation on average.
 """
 ONE_LOOK = dict.fromkeys(LOOKS, 0.0)
-SHAPE_PRESETS: dict[str, dict[str, Any]] = {
-    "both": {},
-    "shape-only": {"boundary_aware": 0.0},
-    "boundary-only": {"boundary_aware": 1.0},
-    "paper": {**ONE_LOOK, "shading": (0.0, 0.0)},
-    **{name: {**ONE_LOOK, name: 1.0} for name in LOOKS},
+_SHAPE_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "both": ("Both modules of SynthFM, every modality.", {}),
+    "shape-only": ("The shape-aware module: separate shapes from closed Bezier curves.", {"boundary_aware": 0.0}),
+    "boundary-only": ("The boundary-aware module: label maps of touching regions with gaps.", {"boundary_aware": 1.0}),
+    "paper": (
+        "The method of the paper: the noise library on both modules, no look of a modality.",
+        {**ONE_LOOK, "shading": (0.0, 0.0)},
+    ),
+    **{
+        look: (f"{title} alone.", {**ONE_LOOK, look: 1.0})
+        for look, title in zip(LOOKS, ("CT", "MR", "Ultrasound", "X-ray", "Light microscopy"), strict=True)
+    },
 }
+SHAPE_PRESETS = {name: values for name, (_, values) in _SHAPE_PRESETS.items()}
 """What each preset of the scenes changes; one modality each is for looking at it, and for ablations."""
-SHAPE_PRESET_TIPS = {
-    "both": "Both modules of SynthFM, every modality.",
-    "shape-only": "The shape-aware module: separate shapes from closed Bezier curves.",
-    "boundary-only": "The boundary-aware module: label maps of touching regions with gaps.",
-    "paper": "The method of the paper: the noise library on both modules, no look of a modality.",
-    "ct": "CT alone.",
-    "mr": "MR alone.",
-    "ultrasound": "Ultrasound alone.",
-    "xray": "X-ray alone.",
-    "microscopy": "Light microscopy alone.",
-}
+SHAPE_PRESET_TIPS = {name: tip for name, (tip, _) in _SHAPE_PRESETS.items()}
 RENAMED = {"ceiling": "clip_max", "one_millimetre": "p_isotropic_1mm", "t1_order": "t1_like"}
 """Priors of earlier versions, as settings of files name them."""
 
@@ -117,25 +120,23 @@ def preset(name: str) -> GenerativeModel:
     Raises:
         InputError: there is no such preset.
     """
-    if name not in PRESETS:
-        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
-    return GenerativeModel.standard().with_values(**PRESETS[name])
+    return _chosen("brains", PRESETS, name)
+
+
+def shape_preset(name: str) -> GenerativeModel:
+    """Return the model of a preset of the scenes; errors as for `preset`."""
+    return _chosen("shapes", SHAPE_PRESETS, name)
+
+
+def _chosen(model: str, presets: Mapping[str, dict[str, Any]], name: str) -> GenerativeModel:
+    if name not in presets:
+        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(presets)}.")
+    return GenerativeModel.standard(model).with_values(**presets[name])
 
 
 def degradation() -> GenerativeModel:
     """Return SynthSeg+'s degradation model."""
     return GenerativeModel.standard("degradation").with_values(**DEGRADATION)
-
-
-def shape_preset(name: str) -> GenerativeModel:
-    """Return the model of a preset of the scenes.
-
-    Raises:
-        InputError: there is no such preset.
-    """
-    if name not in SHAPE_PRESETS:
-        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(SHAPE_PRESETS)}.")
-    return GenerativeModel.standard("shapes").with_values(**SHAPE_PRESETS[name])
 
 
 def load_priors(
@@ -246,11 +247,7 @@ def describe_preset(name: str) -> str:
     Raises:
         InputError: there is no such preset.
     """
-    return describe(shape_preset(name) if name in SHAPE_PRESETS else preset(name))
-
-
-def describe(generator: GenerativeModel) -> str:
-    """Return one line for each prior: its setting, and its name, symbol and unit."""
+    generator = shape_preset(name) if name in SHAPE_PRESETS else preset(name)
     lines = [(f"{f.name}={written(group.values[f.name])}", f) for group in generator.groups() for f in group.fields]
     width = max(len(setting) for setting, _ in lines)
     facts = [", ".join(part for part in (f.label, f.info.symbol, f.unit) if part) for _, f in lines]
@@ -286,16 +283,20 @@ def _parsed(field: Field, text: str) -> Any:
     if text.lower() == "none" and field.optional:
         return None
     if field.kind == "other":
-        return tuple(_pair(name, part) for part in text.split(","))
+        pairs = [None if part.lower() == "none" else _numbers(name, part, ":") for part in text.split(",")]
+        if any(pair is not None and len(pair) != 2 for pair in pairs):
+            raise InputError(f"The prior {name} takes a pair for every class, mean:deviation,..., not {text!r}.")
+        return tuple(pairs)
     names = {str(t).lower(): value for value, t in (field.info.texts or {}).items()}
     if text.lower() in names:
         return names[text.lower()]
-    numbers = [_number(name, part, text) for part in text.split(",")]
-    pair = field.kind == "range"
-    if len(numbers) != (2 if pair else 1):
-        raise InputError(f"The prior {name} takes {'two numbers, low,high' if pair else 'one number'}, not {text!r}.")
-    if pair:
-        return tuple(numbers)
+    numbers = _numbers(name, text, ",")
+    if field.kind == "range":
+        if len(numbers) != 2:
+            raise InputError(f"The prior {name} takes two numbers, low,high, not {text!r}.")
+        return numbers
+    if len(numbers) != 1:
+        raise InputError(f"The prior {name} takes one number, not {text!r}.")
     if field.kind in ("integer", "choice"):
         if not numbers[0].is_integer():
             raise InputError(f"The prior {name} takes a whole number, not {text!r}.")
@@ -303,17 +304,8 @@ def _parsed(field: Field, text: str) -> Any:
     return numbers[0]
 
 
-def _pair(name: str, text: str) -> tuple[float, float] | None:
-    if text.lower() == "none":
-        return None
-    numbers = [_number(name, part, text) for part in text.split(":")]
-    if len(numbers) != 2:
-        raise InputError(f"The prior {name} takes a pair for every class, mean:deviation,..., not {text!r}.")
-    return numbers[0], numbers[1]
-
-
-def _number(name: str, part: str, text: str) -> float:
+def _numbers(name: str, text: str, separator: str) -> tuple[float, ...]:
     try:
-        return float(part)
+        return tuple(float(part) for part in text.split(separator))
     except ValueError as error:
         raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error

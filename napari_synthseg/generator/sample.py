@@ -22,17 +22,14 @@ from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 
 @dataclass(frozen=True)
 class Synthesized:
-    """One synthetic scan.
-
-    Attributes:
-        image: (X, Y, Z) float32 in [0, 1].
-        labels: (X, Y, Z) int32, the segmentation target in FreeSurfer values, on the image's grid.
-        record: the parameters it was made with; `replay` makes it again.
-    """
+    """One synthetic scan."""
 
     image: Volume
+    """(X, Y, Z) float32 in [0, 1]."""
     labels: Volume
+    """(X, Y, Z) int32, the segmentation target in FreeSurfer values, on the image's grid."""
     record: Record
+    """The parameters it was made with; `replay` makes it again."""
 
 
 def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, np.ndarray]:

@@ -42,32 +42,24 @@ MOST = 250
 
 @dataclass(frozen=True)
 class Split:
-    """A labelled scan whose labels can be split into sub-regions.
-
-    Attributes:
-        label_map: the labels as they are: one class a label, one for the background of the scan, 0 beyond the scan.
-        levels: (X, Y, Z) int16 gray levels, on the voxels of `label_map.index`.
-        tables: for each number of classes of the background, (K, LEVELS) uint8: which sub-region a voxel of
-            `label_map`'s index k and some gray level belongs to.
-        values: (K,) the original label of each row of the tables; the first is what lies beyond the scan.
-    """
+    """A labelled scan whose labels can be split into sub-regions."""
 
     label_map: LabelMap
+    """The labels as they are: one class a label, one for the background of the scan, 0 beyond the scan."""
     levels: torch.Tensor
+    """(X, Y, Z) int16 gray levels, on the voxels of `label_map.index`."""
     tables: Mapping[int, torch.Tensor]
+    """For each number of classes of the background, (K, LEVELS) uint8: the sub-region by index and gray level."""
     values: tuple[int, ...]
+    """(K,) the original label of each row of the tables; the first is what lies beyond the scan."""
 
     def to(self, device: torch.device | str) -> Split:
-        """The same with its voxels on a device."""
+        """Return the same with its voxels on a device."""
         tables = {n: table.to(device) for n, table in self.tables.items()}
         return replace(self, label_map=self.label_map.to(device), levels=self.levels.to(device), tables=tables)
 
     def into(self, backgrounds: int) -> LabelMap:
-        """The label map of the sub-regions; its targets are the original labels.
-
-        Args:
-            backgrounds: classes of the background, one of those it was split into.
-        """
+        """Return the label map of the sub-regions for some background classes; its targets are the original labels."""
         table = self.tables[backgrounds]
         at = self.label_map.index.long().mul_(LEVELS).add_(self.levels)
         index = table.reshape(-1).index_select(0, at.reshape(-1)).reshape(at.shape)
@@ -75,7 +67,7 @@ class Split:
 
     @cached_property
     def _rows(self) -> dict[int, dict[str, Any]]:
-        """What stands in the table of each number of classes, by the fields of `LabelMap`."""
+        """Rows of the table of each number of classes, by the fields of `LabelMap`."""
         rows = {}
         for n, table in self.tables.items():
             owner = np.zeros(int(table.max()) + 1, int)
@@ -86,11 +78,7 @@ class Split:
 
 
 def rows_of(targets: Sequence[int]) -> dict[str, Any]:
-    """The table of a label map in which every index has a class of its own and no partner, by fields of `LabelMap`.
-
-    Args:
-        targets: original label of each index; the first lies beyond the scan.
-    """
+    """Return the rows of a label map, by its fields, in which every index has a class of its own and no partner."""
     k = len(targets)
     return {
         "values": (0, *range(MANY_VALUES, MANY_VALUES + k - 1)),
@@ -157,7 +145,7 @@ def split(
 
 
 def gray_levels(image: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) int16 levels from 0 to `LEVELS` - 1; what is not finite counts as 0."""
+    """Return (X, Y, Z) int16 levels from 0 to `LEVELS` - 1; what is not finite counts as 0."""
     data = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
     low, high = np.percentile(data, CLIPPED)
     if not high > low:
@@ -167,15 +155,12 @@ def gray_levels(image: np.ndarray) -> np.ndarray:
 
 
 def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which of up to `n` classes each gray level belongs to, by a Gaussian mixture; darker ones come first.
+    """Cluster (LEVELS,) gray levels into up to `n` uint8 classes by a Gaussian mixture; darker ones come first.
 
     Args:
         levels: of the voxels to be divided.
         n: classes wanted.
         rng: chooses the voxels that are looked at, and where the fit starts.
-
-    Returns:
-        (LEVELS,) uint8 classes from 0.
     """
     count = np.bincount(levels.reshape(-1), minlength=LEVELS)
     start = int(rng.integers(2**31))
@@ -205,7 +190,7 @@ def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _table(classes: Sequence[np.ndarray]) -> torch.Tensor:
-    """(K, LEVELS) uint8 sub-regions; the first row is what lies beyond the scan, whatever its level."""
+    """Return (K, LEVELS) uint8 sub-regions; the first row is what lies beyond the scan, whatever its level."""
     rows, first = [np.zeros(LEVELS, np.uint8)], 1
     for one in classes:
         rows.append(one + np.uint8(first))
@@ -214,6 +199,6 @@ def _table(classes: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 def drawn(split_scan: Split, generator: torch.Generator) -> LabelMap:
-    """The label map of a step: the number of classes of the background is drawn."""
+    """Return the label map of a step, with a random number of background classes."""
     choices = sorted(split_scan.tables)
     return split_scan.into(choices[int(torch.randint(len(choices), (1,), generator=generator))])

@@ -21,7 +21,7 @@ VALUES = anatomy.predicted_values(2)
 def test_structures_are_grouped():
     channels = np.array([VALUES.index(value) for value in (0, 24, 2, 50, 3, 14, 46, 16, 49, 12, 18)])
     groups = list(anatomy.QUALITY_GROUPS)
-    expected = ["background"] * 2 + ["general white matter"] * 2 + ["general gray matter", "general csf", "cerebellum"]
+    expected = ["background"] * 2 + ["general white matter"] * 2 + ["general grey matter", "general csf", "cerebellum"]
     expected += ["brainstem", "thalamus", "putamen+pallidum", "hippocampus+amygdala"]
     assert [groups[k] for k in qc_regressor.grouped(channels, VALUES)] == expected
 

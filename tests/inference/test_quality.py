@@ -80,7 +80,7 @@ def test_the_locators_grid_sees_every_second_voxel(offset):
 def test_inner_networks_that_disagree_are_told_by_tissue():
     s1 = torch.zeros(6, 6, 6, dtype=torch.uint8)
     s1[:3] = anatomy.TISSUES.index("white matter")
-    s1[3:] = anatomy.TISSUES.index("gray matter")
+    s1[3:] = anatomy.TISSUES.index("grey matter")
     denoised = s1.clone()
     denoised[4:] = 0
     found = features.tissue_agreement((2, 3), TissueMaps({"S1": s1, "denoised": denoised}, (0, 0, 0)))
@@ -239,7 +239,7 @@ def test_the_table_has_a_verdict_on_each_scan(tmp_path):
     assert [row["scan"].rsplit("/")[-1] for row in rows] == ["a.nii.gz", "b.nii.gz"]
     assert {row["verdict"] for row in rows} == {"likely failed"} and rows[0]["calibrated"] == "yes"
     assert float(rows[0]["mean"]) == float(rows[0]["Left-Cerebral-Cortex"]) == pytest.approx(0.269, abs=1e-3)
-    assert float(rows[0]["general gray matter"]) == pytest.approx(0.269, abs=1e-3)
+    assert float(rows[0]["general grey matter"]) == pytest.approx(0.269, abs=1e-3)
     assert rows[0]["brainstem"] == ""  # nothing of it is predicted
     assert "2 segmentations have probably failed" in report.summary and "b.nii.gz (expected" in report.summary
     record = json.loads((tmp_path / "out" / "a_dseg.json").read_text())

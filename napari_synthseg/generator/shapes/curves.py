@@ -19,15 +19,12 @@ FIELD_GRID = 80
 
 
 def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor:
-    """Points of an outline.
+    """Return the points of an outline, (anchors * steps, 2) float64 (row, column), on the CPU.
 
     Args:
         outline: the curve.
         scale: 1 is the curve itself; less lies inside, for walls and holes.
         steps: points of each segment.
-
-    Returns:
-        (anchors * steps, 2) float64 (row, column), on the CPU.
     """
     g = torch.Generator().manual_seed(outline.seed)
     n = outline.anchors
@@ -64,7 +61,7 @@ def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor
 def fill(
     points: torch.Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> tuple[tuple[slice, slice], torch.Tensor] | None:
-    """The pixels whose centers lie inside a closed polygon, by the even-odd rule.
+    """Find the pixels whose centers lie inside a closed polygon, by the even-odd rule.
 
     Args:
         points: (P, 2) (row, column) in pixels on the CPU; the first pixel reaches from 0 to 1.
@@ -91,14 +88,9 @@ def fill(
 
 
 def spline_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
-    """Weights of a cubic B-spline along one axis: smooth to the second derivative.
+    """Return the (N, knots) weights of a cubic B-spline along one axis; rows sum to 1.
 
-    Args:
-        positions: (N,) in units of knots, 0 to knots - 1; end knots are repeated.
-        knots: how many.
-
-    Returns:
-        (N, knots) float32 matrix whose rows sum to 1.
+    `positions` (N,) are in units of knots, 0 to knots - 1; end knots are repeated.
     """
     low = positions.floor()
     t = (positions - low).float()
@@ -110,15 +102,7 @@ def spline_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
 
 
 def enlarge(field: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """A field on a coarse grid, smoothly on a fine one; both cover the same extent.
-
-    Args:
-        field: (..., h, w).
-        shape: (rows, columns).
-
-    Returns:
-        (..., rows, columns).
-    """
+    """Interpolate a field (..., h, w) smoothly to (..., rows, columns); both cover the same extent."""
     up_rows, up_columns = (_enlarging(n, k, field.device) for n, k in zip(shape, field.shape[-2:], strict=True))
     return torch.matmul(torch.matmul(up_rows, field), up_columns.T)
 
@@ -128,7 +112,7 @@ def _enlarging(size: int, knots: int, device: torch.device) -> torch.Tensor:
 
 
 def diffeomorphism(std: float, points: int, seed: int, grid: tuple[int, int], side: float = 1.0) -> torch.Tensor:
-    """A random displacement field: a stationary velocity field by scaling and squaring.
+    """Draw a displacement field (2, rows, columns) on the CPU: a stationary velocity field by scaling and squaring.
 
     Args:
         std: standard deviation of the velocity, as a fraction of the longer side.
@@ -136,17 +120,12 @@ def diffeomorphism(std: float, points: int, seed: int, grid: tuple[int, int], si
         seed: of the control points.
         grid: (rows, columns) of the result.
         side: longer side in the units of the result.
-
-    Returns:
-        (2, rows, columns) displacement (row, column), on the CPU.
     """
     g = torch.Generator().manual_seed(seed)
     longest = max(grid)
     knots = tuple(max(3, round(points * n / longest)) for n in grid)
     velocity = enlarge(std * torch.randn(2, *knots, generator=g), grid)
-    axes = [torch.linspace(-1, 1, n) for n in grid]
-    base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
-    to_unit = torch.tensor([2.0 * longest / grid[1], 2.0 * longest / grid[0]])
+    base, to_unit = _sampling(grid)
     u = velocity / 2**SQUARINGS
     for _ in range(SQUARINGS):
         where = base + u.flip(0).permute(1, 2, 0) * to_unit
@@ -154,13 +133,17 @@ def diffeomorphism(std: float, points: int, seed: int, grid: tuple[int, int], si
     return u * side
 
 
-def moved(points: torch.Tensor, displacement: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
-    """Points of a curve, displaced.
+def _sampling(grid: tuple[int, int], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `grid_sample`'s coordinates of a grid (h, w, 2), and the factors from the longer side to them."""
+    axes = [torch.linspace(-1, 1, n, device=device) for n in grid]
+    to_unit = torch.tensor([2.0 * max(grid) / grid[1], 2.0 * max(grid) / grid[0]], device=device)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1), to_unit
 
-    Args:
-        points: (P, 2) (row, column).
-        displacement: (2, h, w) over the extent, in the units of the points.
-        extent: (rows, columns) of the image in those units.
+
+def moved(points: torch.Tensor, displacement: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
+    """Displace points of a curve (P, 2) (row, column).
+
+    `displacement` (2, h, w) covers the extent (rows, columns of the image), all in the units of the points.
     """
     where = torch.stack([points[:, 1] / extent[1], points[:, 0] / extent[0]], -1).float() * 2 - 1
     shift = F.grid_sample(displacement[None], where[None, None], padding_mode="border", align_corners=True)[0, :, 0]
@@ -170,18 +153,15 @@ def moved(points: torch.Tensor, displacement: torch.Tensor, extent: tuple[float,
 def touching_regions(
     count: int, points: float, seed: int, displacement: torch.Tensor, shape: tuple[int, int], device: torch.device | str
 ) -> torch.Tensor:
-    """A label map in the manner of SynthMorph: the largest of `count` smooth random fields, warped.
+    """Draw a label map in the manner of SynthMorph: the largest of `count` smooth random fields, warped.
 
     Args:
         count: labels.
         points: control points of each field along the longer side.
         seed: of the fields.
         displacement: (2, h, w), as a fraction of the longer side; the label fields are warped on this grid.
-        shape: (rows, columns) of the result.
+        shape: (rows, columns) of the result, uint8.
         device: of the result.
-
-    Returns:
-        (rows, columns) uint8, 0 to count - 1.
     """
     g = torch.Generator().manual_seed(seed)
     grid = (displacement.shape[1], displacement.shape[2])
@@ -189,9 +169,7 @@ def touching_regions(
     knots = tuple(max(2, math.ceil(points * n / longest)) + 2 for n in grid)
     fields = torch.randn(count, *knots, generator=g)
     fields = enlarge(fields.to(device), grid)
-    axes = [torch.linspace(-1, 1, n, device=device) for n in grid]
-    base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
-    to_unit = torch.tensor([2.0 * longest / grid[1], 2.0 * longest / grid[0]], device=device)
+    base, to_unit = _sampling(grid, device)
     where = base + displacement.to(device).flip(0).permute(1, 2, 0) * to_unit
     fields = F.grid_sample(fields[None], where[None], padding_mode="reflection", align_corners=True)[0]
     up_rows, up_columns = (_enlarging(n, k, fields.device) for n, k in zip(shape, grid, strict=True))
@@ -205,14 +183,9 @@ def touching_regions(
 
 
 def gaps(labels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
-    """Where regions are eroded: pixels of a region nearer to another one than its label's reach.
+    """Return where regions are eroded, (rows, columns) bool: pixels nearer to another region than their label's reach.
 
-    Args:
-        labels: (rows, columns) uint8.
-        reach: (K,) whole pixels for each label, 0 for none, on the CPU.
-
-    Returns:
-        (rows, columns) bool, True in the gaps.
+    `reach` (K,) is in whole pixels for each label, 0 for none, on the CPU.
     """
     gap = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
     x = labels[None, None].float()
@@ -224,7 +197,7 @@ def gaps(labels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
 
 
 def widest(x: torch.Tensor, radius: int) -> torch.Tensor:
-    """Gray dilation of (B, C, rows, columns) by an octagon of about `radius` pixels."""
+    """Dilate (B, C, rows, columns) by an octagon of about `radius` pixels."""
     square = max(1, round(0.6 * radius))
     out = F.max_pool2d(x, (2 * square + 1, 1), 1, (square, 0))
     out = F.max_pool2d(out, (1, 2 * square + 1), 1, (0, square))

@@ -18,16 +18,13 @@ from napari_synthseg.generator.shapes.layout import Floats, Outline
 
 
 def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Draw Perlin's gradient noise, as two matrix products, since its weights are separable.
+    """Draw Perlin's gradient noise (rows, columns), mean 0, deviation near 1, as two matrix products.
 
     Args:
         shape: (rows, columns).
         cells: lattice cells along the longer side.
         seed: of the lattice's gradients.
         device: of the result.
-
-    Returns:
-        (rows, columns) with mean 0 and standard deviation near 1.
     """
     g = torch.Generator().manual_seed(seed)
     longest = max(shape)
