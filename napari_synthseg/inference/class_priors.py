@@ -65,11 +65,7 @@ def estimate_priors(
 
 
 def class_gaussians(scan: Volume, posteriors: Posteriors) -> Gaussians:
-    """Fit a Gaussian to each generation class of one scan.
-
-    Args:
-        scan: intensities in any unit; they are rescaled as `normalized` does.
-        posteriors: on the grid of the scan.
+    """Fit a Gaussian to each generation class of one scan, given posteriors on its grid.
 
     Raises:
         InputError: there is no structure of the brain.
@@ -114,11 +110,9 @@ def fit(x: np.ndarray, prior: np.ndarray, iterations: int = ITERATIONS) -> tuple
 
 
 def combined(found: Sequence[Gaussians], spacings: Sequence[np.ndarray]) -> GenerativeModel:
-    """Return the preset with the mean and the deviation of each class over scans, and the resolution of the scans.
+    """Return the preset with the mean and deviation of each class over scans, and the resolution of the scans.
 
-    Args:
-        found: Gaussians of each scan.
-        spacings: (3,) voxel sizes of each scan along right, anterior, superior, mm.
+    `spacings` are the (3,) voxel sizes of each scan along right, anterior, superior, mm.
     """
     count = max(s.generation_class for s in anatomy.table()) + 1
     priors: list[list[tuple[float, float] | None]] = [[None] * count, [None] * count]

@@ -74,11 +74,7 @@ REFERENCE = replace(
 
 
 def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -> InferenceConfig:
-    """Return the preset of the options (or of the weights), with what the options change.
-
-    Args:
-        options: chosen by the user.
-        card: of the weights.
+    """Return the preset of the options (or of the card of the weights), with what the options change.
 
     Raises:
         InputError: the reference's preset is asked for with a network that it does not have.

@@ -14,25 +14,22 @@ import torch
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A grid of voxels seen from the working image.
-
-    Attributes:
-        shape: voxels along each axis of this grid, in its own axis order.
-        affine: (4, 4) voxel index of this grid -> RAS mm.
-        axes: for each working axis, the axis of this grid that runs along it.
-        scale: (3,) working voxels per voxel of this grid, by working axis; negative where the direction is opposite.
-        offset: (3,) working index of this grid's index 0, by working axis.
-    """
+class OutputGrid:
+    """A grid of voxels seen from the working image."""
 
     shape: tuple[int, int, int]
+    """Voxels along each axis of this grid, in its own axis order."""
     affine: np.ndarray
+    """(4, 4) voxel index of this grid -> RAS mm."""
     axes: tuple[int, int, int]
+    """For each working axis, the axis of this grid that runs along it."""
     scale: tuple[float, float, float]
+    """Working voxels per voxel of this grid, by working axis; negative where the direction is opposite."""
     offset: tuple[float, float, float]
+    """Working index of this grid's index 0, by working axis."""
 
     @classmethod
-    def between(cls, working_affine: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> Grid:
+    def between(cls, working_affine: np.ndarray, affine: np.ndarray, shape: Sequence[int]) -> OutputGrid:
         """Make the grid (`affine`, `shape`), whose axes are parallel to those of the working image."""
         matrix = np.linalg.solve(working_affine, affine)
         axes = tuple(int(axis) for axis in np.abs(matrix[:3, :3]).argmax(1))
@@ -46,7 +43,7 @@ class Grid:
         """Return the working coordinate, along working axis `axis`, of each of this grid's voxels."""
         return self.offset[axis] + self.scale[axis] * np.arange(self.shape[self.axes[axis]])
 
-    def reoriented(self, rotation: Reorientation, shape: Sequence[int]) -> Grid:
+    def reoriented(self, rotation: Reorientation, shape: Sequence[int]) -> OutputGrid:
         """Return the same grid after the working image of this `shape` has been reoriented."""
         scale = [self.scale[axis] for axis in rotation.order]
         offset = [self.offset[axis] for axis in rotation.order]

@@ -29,24 +29,20 @@ RECENTER_MM = 6.0
 
 
 @dataclass(frozen=True)
-class Located:
-    """What the locator found.
-
-    Attributes:
-        posteriors: (K, 96, 112, 96) float16 at 2 mm, on the device.
-        image: (1, 1, 96, 112, 96) in [0, 1], what was located, on the device.
-        start: (3,) voxel of the prepared image where their grid starts; may lie outside of it.
-        limits: intensities of the prepared image that became 0 and 1.
-        spacing: mm.
-        tissues: (96, 112, 96) uint8 tissue classes at 2 mm of a hierarchy's inner networks (`TISSUE_MAPS`), on the CPU.
-    """
+class LocatorResult:
+    """What the locator found."""
 
     posteriors: torch.Tensor
+    """(K, 96, 112, 96) float16 at 2 mm, on the device."""
     image: torch.Tensor
+    """(1, 1, 96, 112, 96) in [0, 1], the input, on the device."""
     start: np.ndarray
+    """(3,) voxel of the prepared image where their grid starts; may lie outside of it."""
     limits: tuple[float, float]
+    """Intensities of the prepared image that became 0 and 1."""
     spacing: int = 2
     tissues: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """(96, 112, 96) uint8 tissue classes of a hierarchy's inner networks (`TISSUE_MAPS`), on the CPU."""
 
     def middle(self, values: Sequence[int]) -> np.ndarray | None:
         """(3,) voxel of the prepared image in the middle of the brain; None where no brain was found."""
@@ -58,7 +54,7 @@ class Located:
 
 def locate_steps(
     model: nn.Module, image: np.ndarray, device: torch.device, *, flip: bool = True
-) -> Generator[Progress, None, Located]:
+) -> Generator[Progress, None, LocatorResult]:
     """Find the structures at 2 mm: once around a guess, and once more around what was found if that is far off."""
     yield Progress("Finding the brain", 0, 2)
     guess = brain_center(image)
@@ -72,22 +68,22 @@ def locate_steps(
     return found
 
 
-def locate(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device, flip: bool) -> Located:
+def locate(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device, flip: bool) -> LocatorResult:
     """Compute the locator's posteriors in its fixed field of view around a voxel of the image."""
     seen, start, ends = field_of_view(model, image, center)
     order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
     seen = seen.to(device)
     with torch.inference_mode(), half_precision(device):
         posteriors, tissues = model.locate_averaged(seen, order)  # type: ignore[operator]
-    return Located(posteriors, seen, start, ends, tissues=tissues)
+    return LocatorResult(posteriors, seen, start, ends, tissues=tissues)
 
 
-def glance(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device) -> Located:
+def glance(model: nn.Module, image: np.ndarray, center: np.ndarray, device: torch.device) -> LocatorResult:
     """Locate without flips and at 4 mm if the network can, to look at many orientations."""
     seen, start, ends = field_of_view(model, image, center)
     with torch.inference_mode(), half_precision(device):
         posteriors = model.glance(seen.to(device))  # type: ignore[operator]
-    return Located(posteriors, seen, start, ends, 2 * seen.shape[2] // posteriors.shape[1])
+    return LocatorResult(posteriors, seen, start, ends, 2 * seen.shape[2] // posteriors.shape[1])
 
 
 def field_of_view(
@@ -97,16 +93,12 @@ def field_of_view(
 
     Intensities are rescaled by the percentiles of that field of view at 2 mm, as in training.
     """
-    shape = np.array(_head_shape(model))
+    shape = np.array(getattr(model, "head_shape", (96, 112, 96)))
     start = np.round(np.asarray(center, float)).astype(int) - shape
     seen = crop_with_padding(torch.from_numpy(image), start.tolist(), (2 * shape).tolist())
     seen = F.avg_pool3d(seen[None, None], 2)
     ends = limits(seen.numpy(), 1.0, 99.0)
     return torch.from_numpy(between_limits(seen.numpy(), ends)), start, ends
-
-
-def _head_shape(model: nn.Module) -> tuple[int, int, int]:
-    return tuple(getattr(model, "head_shape", (96, 112, 96)))  # type: ignore[return-value]
 
 
 def brain_box(coarse: torch.Tensor, values: Sequence[int], margin: int = 0) -> tuple[slice, slice, slice] | None:
@@ -128,31 +120,11 @@ def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slic
 def locate_refine_steps(
     model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, config: InferenceConfig
 ) -> Generator[Progress, None, Prediction]:
-    """Locate at 2 mm, then refine at 1 mm in patches.
-
-    Args:
-        model: a `LocateRefine`, with `labels`.
-        image: (X, Y, Z) float32 (`Prepared.image`).
-        device: where to run.
-        max_voxels: of a patch.
-        config: whether to average with the mirrored scan.
-    """
+    """Locate at 2 mm, then refine at 1 mm in patches of at most `max_voxels`; arguments as for `predict_steps`."""
     assert max_voxels is not None
     if device.type != "mps":
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     located = yield from locate_steps(model, image, device, flip=config.flip)
-    return (yield from _refine(model, image, located, device, config.flip, max_voxels))
-
-
-def _refine(
-    model: nn.Module,
-    image: np.ndarray,
-    located: Located,
-    device: torch.device,
-    flip: bool,
-    max_voxels: int,
-) -> Generator[Progress, None, Prediction]:
-    """Refine the located brain at 1 mm, patch after patch."""
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:
@@ -164,7 +136,7 @@ def _refine(
         raise InputError(NO_BRAIN)
     grid = patch_grid((high - low).tolist(), max_voxels=max_voxels, multiple=int(getattr(model, "multiple", 16)))
     source = torch.from_numpy(image)
-    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    order = anatomy.flip_channels(model.labels) if config.flip else None  # type: ignore[arg-type]
 
     with torch.inference_mode():
         appearance = model.appearance(located.image, coarse[None])  # type: ignore[operator]

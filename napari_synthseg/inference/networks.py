@@ -15,43 +15,38 @@ from napari_synthseg.networks.registry import segments, spec_of
 
 @dataclass(frozen=True)
 class Networks:
-    """All that is loaded once and used for any number of scans.
-
-    Attributes:
-        segmenter: finds the structures.
-        parcellation: divides the cortex, if wanted.
-        regressor: SynthSeg's estimate of quality, if wanted.
-        locator: looks for the orientation, if wanted: the segmenter itself where it can.
-    """
+    """All that is loaded once and used for any number of scans."""
 
     segmenter: nn.Module
     parcellation: nn.Module | None = None
+    """Divides the cortex, if wanted."""
     regressor: nn.Module | None = None
+    """SynthSeg's estimate of quality, if wanted."""
     locator: nn.Module | None = None
+    """Looks for the orientation, if wanted: the segmenter itself if it can, else the default one."""
 
 
 def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Networks:
-    """Load every network that the options ask for.
-
-    Args:
-        options: how to segment.
-        segmenter: one already loaded, in place of the one that the options name.
+    """Load every network that the options ask for; `segmenter` is one already loaded, in place of the named one.
 
     Raises:
         InputError: there are no such weights, or they are of another network.
     """
-    from napari_synthseg.weights.store import load_kind
+    from napari_synthseg.weights.store import load_kind, load_model
 
     def helper(path: Path | None, kind: str, what: str, example: str) -> nn.Module | None:
         return None if path is None else load_kind(str(path), kind, what, example)
 
     segmenter = load(options) if segmenter is None else segmenter
+    locator = None
+    if options.fix_orientation:
+        locator = segmenter if hasattr(segmenter, "locate") else load_model(SegmentOptions.model)
     parcellation = ("parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
     return Networks(
         segmenter,
         helper(options.parcellation, *parcellation),
         helper(options.regressor, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5"),
-        _locator(segmenter) if options.fix_orientation else None,
+        locator,
     )
 
 
@@ -86,12 +81,3 @@ def load(options: SegmentOptions) -> nn.Module:
     if options.tissues and not spec.tissues:
         raise InputError(f"The weights {card.get('name')!r} find no tissues to keep: a robust network does (--robust).")
     return model
-
-
-def _locator(model: nn.Module) -> nn.Module:
-    """Return a network that can locate: the given one, or the default one."""
-    if hasattr(model, "locate"):
-        return model
-    from napari_synthseg.weights.store import load_model
-
-    return load_model(SegmentOptions().model)

@@ -47,17 +47,10 @@ def score(coarse: torch.Tensor, values: Sequence[int], voxel_mm3: float = 8.0) -
 def orientation_steps(
     model, image: np.ndarray, device: torch.device
 ) -> Generator[Progress, None, dict[Reorientation, float]]:
-    """Score the 24 right-angle rotations of a scan with the locator, best first.
+    """Score the 24 right-angle rotations of a prepared scan with the locator, best first.
 
-    Reflections are not tried: the two halves of a brain look alike, so a swap of left and right cannot be seen.
-
-    Args:
-        model: a network with a locator.
-        image: (X, Y, Z), as in `Prepared`.
-        device: where to run; the network is moved there.
-
-    Returns:
-        The score of every rotation; the four best of a first look were looked at again around the brain they showed.
+    Reflections are not tried: the two halves of a brain look alike, so a swap of left and right cannot be seen. The
+    four best of a first look are looked at again around the brain they showed.
     """
 
     def look(rotation: Reorientation, center: np.ndarray | None = None) -> tuple[float, np.ndarray | None]:
@@ -101,7 +94,7 @@ def question_orientation(
     Args:
         model: a network with a locator.
         image: (X, Y, Z), as in `Prepared`.
-        coarse: (K, X, Y, Z) what the locator said.
+        coarse: (K, X, Y, Z) posteriors of the locator.
         device: where to run.
         values: FreeSurfer value of each channel of `coarse`; default the model's labels.
     """

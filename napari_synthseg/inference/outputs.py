@@ -88,13 +88,9 @@ def check_target(target: Path, *, preview: bool = False, posteriors: bool = Fals
 def check_earlier(target: Path, *others: Path) -> None:
     """Refuse to replace anything but the result of an earlier run, which has a record (.json) beside it.
 
-    Args:
-        target: what is written, a label file or a mask.
-        others: what is written beside it, apart from its record.
-
     Raises:
-        InputError: one of them, or the record, is another file, such as a scan, its BIDS sidecar, or labels that were
-            drawn.
+        InputError: the target, another file beside it, or the record is another file, such as a scan, its BIDS sidecar,
+            or labels that were drawn.
     """
     record = record_path(target)
     there = [path for path in (record, target, *others) if path.exists()]
@@ -148,12 +144,12 @@ def write_results(
 
     Args:
         target: the label file.
-        scan: what was segmented.
-        result: what came of it.
+        scan: the input.
+        result: of its segmentation.
         preview: write the picture too.
         tissues: write the tissue maps too, if there are some.
         header: of the scan's file: labels lie in the space it names.
-        more: what else the record says.
+        more: further entries of the record.
         also: writes further files into the folder that it is given.
 
     Returns:

@@ -27,15 +27,12 @@ from napari_synthseg.volume import Volume
 
 @dataclass(frozen=True)
 class Parcels:
-    """The parts of the cortex.
-
-    Attributes:
-        data: (X, Y, Z) int16 on the voxels of the prediction: the part, 0 where there is no cortex.
-        shares: of the cortex' volume, by FreeSurfer value; they add up to 1 (or are all 0).
-    """
+    """The parts of the cortex."""
 
     data: np.ndarray
+    """(X, Y, Z) int16 on the voxels of the prediction: the part, 0 where there is no cortex."""
     shares: dict[int, float]
+    """Fraction of the cortex' volume, by FreeSurfer value; they add up to 1 (or are all 0)."""
 
     def volumes(self, cortex_mm3: float) -> dict[int, float]:
         """Return mm^3 by FreeSurfer value, given the volume of the cortex of both sides."""
@@ -47,11 +44,7 @@ def whole_head_around(
 ) -> WholeHead:
     """Return what a network of the whole head would have seen, for a prediction of another kind of network.
 
-    Args:
-        prediction: inside the prepared image.
-        image: (X, Y, Z) the prepared image.
-        hard: FreeSurfer values on the voxels of the prediction.
-        percentiles: intensities that become 0 and 1.
+    `hard` are FreeSurfer values on the voxels of the prediction; the percentiles of the prepared image become 0 and 1.
     """
     channel = np.zeros(max(prediction.values) + 1, np.int16)
     channel[list(prediction.values)] = np.arange(len(prediction.values))
@@ -113,11 +106,7 @@ def parcellate_steps(
 
 
 class SmoothedSink:
-    """Smooths posteriors (sigma 0.5, three taps an axis, zeros beyond the edges) on their way to a sink.
-
-    Args:
-        sink: takes the smoothed planes, in order.
-    """
+    """Smooths posteriors (sigma 0.5, three taps an axis, zeros beyond the edges) on their way to a sink."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -153,13 +142,7 @@ class SmoothedSink:
 
 
 def divide(labels: Volume, parcels: Parcels, soft: Posteriors) -> Volume:
-    """Replace the cortex by its parts; voxels of cortex take the nearest part.
-
-    Args:
-        labels: FreeSurfer values on the grid of `soft`.
-        parcels: on the voxels of `soft.data`.
-        soft: how those lie in the grid.
-    """
+    """Replace the cortex in labels on the grid of `soft` by its parts; voxels of cortex take the nearest part."""
     cortex = np.isin(labels.data, anatomy.CORTEX)
     if not cortex.any() or not parcels.data.any():
         return labels

@@ -21,17 +21,14 @@ MIN_OVERLAP = 0.25
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Patches that cover a region.
-
-    Attributes:
-        size: voxels of every patch.
-        starts: along each axis, the first voxels of the patches, relative to the region; they may lie outside it.
-        shape: voxels of the region.
-    """
+    """Patches that cover a region."""
 
     size: tuple[int, int, int]
+    """Voxels of every patch."""
     starts: tuple[tuple[int, ...], ...]
+    """Along each axis, the first voxels of the patches, relative to the region; they may lie outside it."""
     shape: tuple[int, int, int]
+    """Voxels of the region."""
 
     def __len__(self) -> int:
         return int(np.prod([len(one) for one in self.starts]))
@@ -99,11 +96,7 @@ def _starts(n: int, size: int, count: int) -> tuple[int, ...]:
 
 
 def crop_with_padding(array: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """Return the box `start`, `size` of the last three axes, padded with zeros beyond the array.
-
-    Returns:
-        A view if the box lies inside, else a copy.
-    """
+    """Return the box of the last three axes, padded with zeros beyond the array; a view if it lies inside."""
     shape = array.shape[-3:]
     low = [max(0, s) for s in start]
     high = [min(n, s + m) for n, s, m in zip(shape, start, size, strict=True)]

@@ -53,12 +53,7 @@ def adult_range(value: int) -> tuple[float, float] | None:
 
 
 def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None = None) -> list[str]:
-    """Warn of missing structures, implausible volumes and an implausible total.
-
-    Args:
-        volumes: mm^3 by FreeSurfer value.
-        intracranial_mm3: total; it is judged only where the network predicts CSF.
-    """
+    """Warn of missing structures, implausible volumes (mm^3) and, where CSF is predicted, an implausible total."""
     missing, odd = [], []
     for value, mm3 in volumes.items():
         usual = adult_range(value)
@@ -110,12 +105,7 @@ def check_field_of_view(mask: np.ndarray, start: Sequence[int], shape: Sequence[
 
 
 def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
-    """Warn if a scan is too short to show a whole brain.
-
-    Args:
-        shape: (3,) voxels, in RAS.
-        spacing_mm: of them.
-    """
+    """Warn if a scan, (3,) voxels in RAS of one spacing, is too short to show a whole brain."""
     short = [
         f"{n * spacing_mm:.0f} mm from {' to '.join(faces)}"
         for n, usual, faces in zip(shape, BRAIN_MM, FACES, strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_synthseg.atomic_io import placed
-from napari_synthseg.inference.grid import Grid, inside, interpolate, is_exact
+from napari_synthseg.inference.grid import OutputGrid, inside, interpolate, is_exact
 from napari_synthseg.inference.postprocess import hard_labels
 from napari_synthseg.io import FileHeader
 from napari_synthseg.io.formats.nifti import space_codes
@@ -24,19 +24,16 @@ from napari_synthseg.volume import Box, Volume, bounding_box
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Soft labels on a grid that reaches beyond where they are known; elsewhere all is background.
-
-    Attributes:
-        data: (K, X, Y, Z) float16 or float32 at the working spacing.
-        start: voxel of the working image where `data` begins.
-        values: FreeSurfer value of each channel, background first.
-        grid: the grid to give them on, as it lies in the working image.
-    """
+    """Soft labels on a grid that reaches beyond where they are known; elsewhere all is background."""
 
     data: torch.Tensor
+    """(K, X, Y, Z) float16 or float32 at the working spacing."""
     start: tuple[int, int, int]
+    """Voxel of the working image where `data` begins."""
     values: tuple[int, ...]
-    grid: Grid
+    """FreeSurfer value of each channel, background first."""
+    grid: OutputGrid
+    """The grid to give them on, as it lies in the working image."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -46,8 +43,7 @@ class Posteriors:
     def labels(self, hard: np.ndarray | None = None) -> Volume:
         """Return the labels on the grid: interpolated posteriors, then argmax; exact where voxels coincide.
 
-        Args:
-            hard: (X, Y, Z) the labels of `data`, if they are known already.
+        `hard` are the (X, Y, Z) labels of `data`, if they are known already.
         """
         hard = hard_labels(self.data, self.values) if hard is None else hard
         where, coordinates = self._run(bounding_box(hard > 0, margin=1))
@@ -112,11 +108,7 @@ class Posteriors:
     def write(self, path: Path | str, header: FileHeader | None = None) -> None:
         """Write a 4D NIfTI (X, Y, Z, K), 8 bits with slope 1/255, channel after channel, so that memory stays small.
 
-        The file appears complete or not at all.
-
-        Args:
-            path: the file.
-            header: of the scan's file, whose codes of space are kept.
+        The file appears complete or not at all; the codes of space of the scan's header are kept.
         """
         path = Path(path)
         sform, qform = space_codes(header)

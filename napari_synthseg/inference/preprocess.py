@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from napari_synthseg import resampling
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.grid import Grid, Reorientation
+from napari_synthseg.inference.grid import OutputGrid, Reorientation
 from napari_synthseg.inference.postprocess import largest_component
 from napari_synthseg.volume import Volume, bounding_box, check_extent, crop, resample_image, to_canonical
 
@@ -32,19 +32,15 @@ CENTER_BELOW_TOP_MM = 85.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan as the networks see it.
-
-    Attributes:
-        image: (X, Y, Z) float32, about 1 mm (or what else its network works at), axes pointing right, anterior,
-            superior; the smallest intensity is 0, the scale still the scan's (`rescale` is left to the network's own
-            rule).
-        affine: (4, 4) voxel index of `image` -> RAS mm of the scan's header.
-        source: the grid the scan came on.
-    """
+    """A scan as the networks see it."""
 
     image: np.ndarray
+    """(X, Y, Z) float32, about 1 mm (or what else its network works at), axes pointing right, anterior, superior; the
+    smallest intensity is 0, the scale still the scan's (`rescale` is left to the network's own rule)."""
     affine: np.ndarray
-    source: Grid
+    """(4, 4) voxel index of `image` -> RAS mm of the scan's header."""
+    source: OutputGrid
+    """The grid the scan came on."""
 
     @property
     def voxel_mm3(self) -> float:
@@ -63,7 +59,7 @@ class Prepared:
             source=self.source.reoriented(rotation, shape),
         )
 
-    def working_grid(self) -> Grid:
+    def working_grid(self) -> OutputGrid:
         """Return the working grid, extended by whole voxels to the scan's whole field of view: the 1 mm output."""
         low, high = [], []
         for axis in range(3):
@@ -74,7 +70,7 @@ class Prepared:
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ low
         shape = tuple(b - a for a, b in zip(low, high, strict=True))
-        return Grid(shape, affine, (0, 1, 2), (1.0, 1.0, 1.0), tuple(float(a) for a in low))  # type: ignore[arg-type]
+        return OutputGrid(shape, affine, (0, 1, 2), (1.0, 1.0, 1.0), tuple(float(a) for a in low))  # type: ignore[arg-type]
 
 
 def prepare(
@@ -110,7 +106,7 @@ def prepare(
         part = resample_as_reference(part) if reference_grid else resample_image(part, spacing_mm)
     image = np.clip(part.data, *CT_WINDOW_HU) if ct else part.data
     part = to_canonical(Volume(image, part.affine))
-    source = Grid.between(part.affine, volume.affine, volume.data.shape)
+    source = OutputGrid.between(part.affine, volume.affine, volume.data.shape)
     return Prepared(part.data - part.data.min(), part.affine, source)
 
 
@@ -185,11 +181,7 @@ def between_limits(image: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 
 def pad_to(shape: Sequence[int], multiple: int = 32, minimum: int = 128) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how a volume is centered in the size a network takes.
-
-    Returns:
-        The size (multiples of `multiple`, at least `minimum`) and the index in it of the volume's first voxel.
-    """
+    """Return the size that a network takes (multiples, at least a minimum), and the first voxel in it of a volume."""
     size = tuple(max(minimum, -(-n // multiple) * multiple) for n in shape)
     return size, tuple((big - n) // 2 for big, n in zip(size, shape, strict=True))
 

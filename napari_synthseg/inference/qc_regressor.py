@@ -26,7 +26,7 @@ SLAB = 28
 def score_steps(
     model: QualityRegressor, winners: torch.Tensor, values: Sequence[int], device: torch.device, side: int = SIDE
 ) -> Generator[Progress, None, dict[str, float]]:
-    """Score a segmentation.
+    """Score a segmentation: 0 to 1 by name of the group (`anatomy.QUALITY_GROUPS`), background left out.
 
     Args:
         model: the regressor.
@@ -34,9 +34,6 @@ def score_steps(
         values: FreeSurfer value of each channel.
         device: where to run.
         side: voxels along each edge of what is looked at.
-
-    Returns:
-        0 to 1 by name of the group (`anatomy.QUALITY_GROUPS`), background left out.
     """
     model = model.to(device).eval()
     groups = cube_around_brain(grouped(winners.numpy(), values), np.isin(winners.numpy(), _ignored(values)), side)

@@ -28,12 +28,7 @@ def sliding_window_steps(
 ) -> Generator[Progress, None, Prediction]:
     """Predict the box around the brain, window after window; nothing is known beyond it.
 
-    Args:
-        model: a `Transformer`, on its device.
-        image: (X, Y, Z) float32, RAS, 1 mm (`Prepared.image`).
-        device: where to run.
-        max_voxels: not used: windows have the size that the network was trained on.
-        config: percentiles, and whether to average with the mirrored scan.
+    Arguments as for `predict_steps`, but that windows have the size that the network was trained on.
     """
     spacing, field, edge = (int(getattr(model, name)) for name in ("spacing", "field", "edge"))
     values = values_of(model)
@@ -72,13 +67,7 @@ def flip_order(labels: Sequence[int]) -> tuple[int, ...] | None:
 
 
 def field_start(center: Sequence[float] | np.ndarray, spacing: int, field: int) -> tuple[int, int, int]:
-    """Return where a box around a point begins, in voxels of the pooled image; may lie outside of it.
-
-    Args:
-        center: (3,) voxel index at 1 mm.
-        spacing: voxels of 1 mm that one voxel of the pooled image is wide.
-        field: voxels along each side of the box.
-    """
+    """Return where a box of `field` voxels around a point (3,) at 1 mm begins in the pooled image; may lie outside."""
     middle = (np.asarray(center) - (spacing - 1) / 2) / spacing
     x, y, z = (int(a) for a in np.rint(middle - (field - 1) / 2))
     return x, y, z

@@ -28,56 +28,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeHead:
-    """A whole head as a network saw it, with the labels it gave before any clean-up.
-
-    Attributes:
-        image: (X, Y, Z) float32 in [0, 1], the rescaled and padded scan, on the CPU.
-        winners: (X, Y, Z) the channel with the largest posterior.
-        start: voxel of the prepared image where both begin; may lie outside of it.
-    """
+    """A whole head as a network saw it, with the labels it gave before any clean-up."""
 
     image: torch.Tensor
+    """(X, Y, Z) float32 in [0, 1], the rescaled and padded scan, on the CPU."""
     winners: torch.Tensor
+    """(X, Y, Z) the channel with the largest posterior."""
     start: tuple[int, int, int]
+    """Voxel of the prepared image where both begin; may lie outside of it, as all starts here."""
 
 
 @dataclass(frozen=True)
 class TissueMaps:
-    """Tissue maps from the inner networks of a hierarchy (not those of the mirror image).
-
-    Attributes:
-        classes: (X, Y, Z) uint8 tissue classes (`anatomy.TISSUES`) of S1 and of D, by `TISSUE_MAPS`.
-        start: voxel of the prepared image where both begin; may lie outside of it.
-    """
+    """Tissue maps from the inner networks of a hierarchy (not those of the mirror image)."""
 
     classes: Mapping[str, torch.Tensor]
+    """(X, Y, Z) uint8 tissue classes (`anatomy.TISSUES`) of S1 and of D, by `TISSUE_MAPS`."""
     start: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Posteriors of the part of a prepared scan that holds the brain.
-
-    Attributes:
-        posteriors: (K, X, Y, Z) float16 or float32 on the CPU.
-        values: FreeSurfer value of each channel, background first.
-        start: voxel of the prepared image where they begin.
-        coarse: (K, ...) the locator's posteriors at 2 mm, if the network has a locator.
-        device: where the network ran.
-        notes: sentences on what had to be done differently.
-        whole_head: the input and raw labels of a network that sees the whole head.
-        tissues: maps of its inner networks, if it is a hierarchy that saw the whole volume at once.
-        coarse_start: voxel of the prepared image where `coarse` begins; may lie outside of it.
-    """
+    """Posteriors of the part of a prepared scan that holds the brain."""
 
     posteriors: torch.Tensor
+    """(K, X, Y, Z) float16 or float32 on the CPU."""
     values: tuple[int, ...]
+    """FreeSurfer value of each channel, background first."""
     start: tuple[int, int, int]
     coarse: torch.Tensor | None
+    """(K, ...) the locator's posteriors at 2 mm, if the network has a locator."""
     device: str
+    """Where the network ran."""
     notes: tuple[str, ...] = ()
+    """Sentences on what had to be done differently."""
     whole_head: WholeHead | None = None
+    """The input and raw labels of a network that sees the whole head."""
     tissues: TissueMaps | None = None
+    """Maps of its inner networks, if it is a hierarchy that saw the whole volume at once."""
     coarse_start: tuple[int, int, int] | None = None
 
     def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
@@ -133,47 +121,37 @@ class Segmentation:
 
 @dataclass
 class State:
-    """Everything known about a scan while it is segmented; each stage reads what earlier ones wrote.
-
-    Attributes:
-        volume: the scan.
-        name: how messages call it.
-        options: chosen by the user.
-        model: a network (or all of them) that was loaded before.
-        device: where networks run.
-        networks, config: written by "load".
-        prepared, partial: by "prepare"; sentences on a scan that shows only a part of the head.
-        label_map: by "prepare": whether the scan looks like a label map.
-        reorientation: by "orientation".
-        prediction: by "predict"; cleaned in place.
-        raw_sums: by "clean": voxels of each structure before that.
-        hard: by "clean": (X, Y, Z) int16 FreeSurfer values on the voxels of the prediction.
-        group_scores: by "score": 0 to 1 by name of a quality group.
-        parcels: by "parcellate".
-        result: by "measure", completed by "rate" and "record".
-        warnings: sentences of all stages, in their order.
-        seconds: of each stage that ran.
-    """
+    """Everything known about a scan while it is segmented; each stage reads what earlier ones wrote."""
 
     volume: Volume
     name: str
+    """How messages call the scan."""
     options: SegmentOptions
     model: nn.Module | Networks | None
+    """A network (or all of them) that was loaded before."""
     device: torch.device
     networks: Networks = None  # type: ignore[assignment]
     config: InferenceConfig = InferenceConfig()
     prepared: Prepared = None  # type: ignore[assignment]
     partial: list[str] = field(default_factory=list)
+    """Sentences on a scan that shows only a part of the head."""
     label_map: bool = False
+    """Whether the scan looks like a label map."""
     reorientation: Reorientation = Reorientation()
     prediction: Prediction = None  # type: ignore[assignment]
+    """Cleaned in place."""
     raw_sums: dict[int, float] = field(default_factory=dict)
+    """Voxels of each structure before that."""
     hard: np.ndarray = None  # type: ignore[assignment]
+    """(X, Y, Z) int16 FreeSurfer values on the voxels of the prediction."""
     group_scores: dict[str, float] = field(default_factory=dict)
+    """0 to 1 by name of a quality group."""
     parcels: Parcels | None = None
     result: Segmentation = None  # type: ignore[assignment]
+    """Made by "measure", completed by "rate" and "record"."""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    """Of each stage that ran."""
 
     @property
     def card(self) -> Mapping[str, Any]:

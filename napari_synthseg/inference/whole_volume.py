@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,15 +41,7 @@ MULTIPLE = 32
 def whole_volume_steps(
     model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, config: InferenceConfig = OWN
 ) -> Generator[Progress, None, Prediction]:
-    """Predict the whole head at 1 mm.
-
-    Args:
-        model: a U-Net or a hierarchy, with `labels`.
-        image: (X, Y, Z) float32 (`Prepared.image`).
-        device: where to run.
-        max_voxels: of a patch; None to predict all at once.
-        config: percentiles, flips and smoothing.
-    """
+    """Predict the whole head at 1 mm; arguments as for `predict_steps`, `max_voxels` None to predict all at once."""
     if max_voxels is None:
         return (yield from at_once_steps(model, image, device, config))
     grid = patch_grid(image.shape, max_voxels=max_voxels, overlap=32, multiple=MULTIPLE, minimum=64)
@@ -245,30 +238,13 @@ def _pass_steps(
     def channels_of(name: str, start: int, stop: int) -> torch.Tensor:
         return as_channels(tissues[name][None, start:stop].to(device), count)[0].movedim(0, -1)
 
-    yield from slab_steps(
-        s1,
-        scan,
-        shape,
-        classes_to(S1),
-        f"{stage}: tissues",
-        dtype=dtype,
-    )
-    yield from slab_steps(
-        denoiser,
-        lambda a, b: channels_of(S1, a, b),
-        shape,
-        classes_to(DENOISED),
-        f"{stage}: denoising",
-        dtype=dtype,
-    )
-    yield from slab_steps(
-        last,
-        lambda a, b: torch.cat([scan(a, b), channels_of(DENOISED, a, b)], -1),
-        shape,
-        sink,
-        f"{stage}: structures",
-        dtype=dtype,
-    )
+    def both(start: int, stop: int) -> torch.Tensor:
+        return torch.cat([scan(start, stop), channels_of(DENOISED, start, stop)], -1)
+
+    yield from slab_steps(s1, scan, shape, classes_to(S1), f"{stage}: tissues", dtype=dtype)
+    found = partial(channels_of, S1)
+    yield from slab_steps(denoiser, found, shape, classes_to(DENOISED), f"{stage}: denoising", dtype=dtype)
+    yield from slab_steps(last, both, shape, sink, f"{stage}: structures", dtype=dtype)
     return tissues
 
 

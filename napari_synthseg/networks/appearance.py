@@ -31,13 +31,10 @@ def with_evidence(
     every label could look like anything: no intensity rules a label out by itself.
 
     Args:
-        start: (B, K, X, Y, Z), logarithms of a prior.
+        start: (B, K, X, Y, Z), logarithms of a prior; also the shape of the result, float32.
         image: (B, 1, X, Y, Z) in [0, 1].
         appearance: (B, K, 2) means and variances.
         weight: of the likelihood.
-
-    Returns:
-        (B, K, X, Y, Z) float32.
     """
     mean, variance = appearance.float()[..., 0, None, None, None], appearance.float()[..., 1, None, None, None]
     precision = weight / variance
@@ -53,15 +50,12 @@ def sampled(volume: torch.Tensor) -> torch.Tensor:
 
 
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """Fit a Gaussian to each label by expectation-maximization with a spatial prior.
+    """Fit a Gaussian to each label by expectation-maximization with a spatial prior: (B, K, 2) means and variances.
 
     Args:
         image: (B, 1, X, Y, Z) in [0, 1], the voxels to learn from (`sampled`).
         log_prior: (B, K, X, Y, Z), logarithms of the locator's posteriors there.
         iterations: of EM; the first uses the prior alone.
-
-    Returns:
-        (B, K, 2) means and variances.
     """
     x, prior = image.float(), log_prior.float()
     posteriors = prior.softmax(1)

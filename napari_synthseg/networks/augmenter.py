@@ -7,7 +7,7 @@ and of a bias field, "nonparametric" a small U-Net followed by noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -22,11 +22,8 @@ LINEAR = {2: "bilinear", 3: "trilinear"}
 class Strength(nn.Module):
     """A learned standard deviation: one for all images, or one for each, uniform between two learned ends.
 
-    Its sign means nothing, since what it multiplies is as often negative as positive; so it may cross zero.
-
-    Args:
-        start: at the beginning, or the middle of the ends.
-        varying: another one for each image.
+    Its sign means nothing, since what it multiplies is as often negative as positive; so it may cross zero. `start` is
+    the deviation at the beginning, or the middle of the ends.
     """
 
     def __init__(self, start: float, varying: bool = False) -> None:
@@ -40,7 +37,7 @@ class Strength(nn.Module):
         return (ends[0] + where * (ends[-1] - ends[0])).view(-1, *[1] * (images.dim() - 1))
 
     def figures(self, name: str) -> dict[str, float]:
-        """What has been learned."""
+        """Return the learned deviations."""
         ends = self.ends.detach().abs().tolist()
         return {name: ends[0]} if len(ends) == 1 else {f"{name}_low": min(ends), f"{name}_high": max(ends)}
 
@@ -52,17 +49,12 @@ class Unchanged(nn.Module):
         return images
 
     def figures(self) -> dict[str, float]:
-        """What has been learned: nothing."""
+        """Return nothing."""
         return {}
 
 
 class Noise(nn.Module):
-    """White Gaussian noise of learned deviation: x + sigma e.
-
-    Args:
-        sigma: deviation at the beginning, intensities in [0, 1].
-        varying: another deviation for each image, see `Strength`.
-    """
+    """White Gaussian noise of learned deviation (`sigma` at first, intensities in [0, 1]): x + sigma e."""
 
     def __init__(self, sigma: float = 0.05, varying: bool = False) -> None:
         super().__init__()
@@ -72,18 +64,15 @@ class Noise(nn.Module):
         return images + self.sigma(images, generator) * drawn(images.shape, images, generator)
 
     def figures(self) -> dict[str, float]:
-        """What has been learned."""
+        """Return the learned deviation."""
         return self.sigma.figures("sigma")
 
 
 class NoiseAndBias(nn.Module):
     """A smooth bias field of learned deviation, then noise: x exp(b) + sigma e.
 
-    Args:
-        sigma: of the noise at the beginning, intensities in [0, 1].
-        bias: of the logarithm of the field's control points at the beginning.
-        points: control points along each axis.
-        varying: other deviations for each image, see `Strength`.
+    `bias` is the deviation of the logarithm of the field's control points at the beginning, `points` their number an
+    axis.
     """
 
     def __init__(self, sigma: float = 0.05, bias: float = 0.1, points: int = 4, varying: bool = False) -> None:
@@ -98,7 +87,7 @@ class NoiseAndBias(nn.Module):
         return self.noise(images + images * torch.expm1(strength * field), generator)
 
     def figures(self) -> dict[str, float]:
-        """What has been learned."""
+        """Return the learned deviations."""
         return {**self.noise.figures(), **self.bias.figures("bias")}
 
 
@@ -123,7 +112,7 @@ class UNetAndNoise(nn.Module):
         return self.noise(images + self.residual(images), generator)
 
     def figures(self) -> dict[str, float]:
-        """What has been learned, in a number: the noise, and how strongly the U-Net's last layer speaks."""
+        """Return the deviation of the noise, and how strongly the U-Net's last layer speaks."""
         return {**self.noise.figures(), "residual": float(self.residual.last.weight.detach().norm())}
 
 
@@ -136,10 +125,10 @@ def drawn(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator
 
 
 def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bool = False) -> Augmenter:
-    """Build an augmenter by name.
+    """Build an augmenter by name: none, noise, bias (noise and bias field) or unet (small U-Net and noise).
 
     Args:
-        name: "none", "noise", "bias" (noise and bias field) or "unet" (small U-Net and noise).
+        name: one of these.
         dimensions: of the images, 2 or 3.
         sigma: deviation of the noise at the beginning.
         varying: deviations vary from image to image.
@@ -147,15 +136,15 @@ def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bo
     Raises:
         ValueError: no such augmenter.
     """
-    if name == "none":
-        return Unchanged()
-    if name == "noise":
-        return Noise(sigma, varying)
-    if name == "bias":
-        return NoiseAndBias(sigma, varying=varying)
-    if name == "unet":
-        return UNetAndNoise(dimensions, sigma, varying=varying)
-    raise ValueError(f"There is no augmenter {name!r}: choose none, noise, bias or unet.")
+    known: dict[str, Callable[[], Augmenter]] = {
+        "none": Unchanged,
+        "noise": lambda: Noise(sigma, varying),
+        "bias": lambda: NoiseAndBias(sigma, varying=varying),
+        "unet": lambda: UNetAndNoise(dimensions, sigma, varying=varying),
+    }
+    if name not in known:
+        raise ValueError(f"There is no augmenter {name!r}: choose none, noise, bias or unet.")
+    return known[name]()
 
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}

@@ -87,12 +87,7 @@ KERNEL = 3
 class GuidedLocator(nn.Module):
     """S1, D and the first stage of S2 in a row; offers what a `SubvoxelUNet` does.
 
-    Args:
-        n_labels: K.
-        features: channels of S2's levels.
-        s1_features: channels of S1's levels.
-        denoiser_features: channels of all of D's levels.
-        field: trunk voxels of the fixed field of view, see `SubvoxelUNet`.
+    Features are the channels of each level, those of the denoiser the same for all; for `field` see `SubvoxelUNet`.
     """
 
     def __init__(
@@ -134,9 +129,7 @@ class GuidedLocator(nn.Module):
     def trunk(self, image: torch.Tensor, denoised: torch.Tensor | None = None) -> torch.Tensor:
         """(B, 1, 2X, 2Y, 2Z) image -> (B, F, X, Y, Z) features of S2, which knows the tissues.
 
-        Args:
-            image: at 2 mm in [0, 1].
-            denoised: (B, T, 2X, 2Y, 2Z) posteriors of D, if they are known already.
+        `denoised` are the (B, T, 2X, 2Y, 2Z) posteriors of D, if they are known already.
         """
         if denoised is None:
             with torch.no_grad():  # each network is trained by itself
@@ -160,14 +153,7 @@ class GuidedLocator(nn.Module):
 
 @register("robust/locate-refine", predictor="locate_refine", autocast=True, channels_last=True, tissues=True)
 class RobustLocateRefine(LocateRefine):
-    """S1 -> D -> S2, all of them fast; forward takes an image at 1 mm.
-
-    Args:
-        labels: the sorted FreeSurfer values predicted, background first.
-        locator_features, refiner_features: channels of each trunk level of S2's stages.
-        s1_features: channels of S1's levels.
-        denoiser_features: channels of all of D's levels.
-    """
+    """S1 -> D -> S2, all of them fast; forward takes an image at 1 mm. Features are the channels of each level."""
 
     def __init__(
         self,
@@ -198,14 +184,10 @@ class RobustLocateRefine(LocateRefine):
         return located(self, image, order, denoised), classes
 
     def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the posteriors of the three networks.
+        """Return the posteriors of S1 and D (B, T, X, Y, Z), from 2 mm, and of S2 (B, K, X, Y, Z).
 
-        Args:
-            image: (B, 1, X, Y, Z) at 1 mm in [0, 1], of any size; the middle 192 x 224 x 192 voxels are looked at, and
-                all beyond is background.
-
-        Returns:
-            Those of S1 and D (B, T, X, Y, Z), from 2 mm, and those of S2 (B, K, X, Y, Z).
+        `image` is (B, 1, X, Y, Z) at 1 mm in [0, 1], of any size; the middle 192 x 224 x 192 voxels are looked at, and
+        all beyond is background.
         """
         shape = tuple(2 * n for n in self.head_shape)
         field = fitted(image, shape)
@@ -223,9 +205,8 @@ class RobustLocateRefine(LocateRefine):
 
 
 def with_tissues(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
-    """Return S2's input: (B, 1, X, Y, Z) image first, then (B, T, X, Y, Z) tissue probabilities."""
-    both = torch.cat([image, tissues.to(image.dtype)], 1)
-    return both.contiguous(memory_format=torch.channels_last_3d)
+    """Return `beside`, channels last."""
+    return beside(image, tissues).contiguous(memory_format=torch.channels_last_3d)
 
 
 def fitted(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

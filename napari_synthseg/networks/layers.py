@@ -62,12 +62,7 @@ def _twice(x: torch.Tensor, weight: torch.Tensor, eps: float, dy: torch.Tensor) 
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalization with a learned scale and shift per channel, for (B, C, X, Y, Z).
-
-    Args:
-        channels: C.
-        eps: added to the variance.
-    """
+    """Instance normalization with a learned scale and shift per channel, for (B, C, X, Y, Z)."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -92,13 +87,9 @@ With two coarse taps (voxels i - 1 and i) the positions are 2i - 1 and 2i; with 
 
 
 def folded(weight: torch.Tensor) -> torch.Tensor:
-    """Return the kernels of the eight positions.
+    """Return the kernels of the eight positions, (8 F, C, t, t, t), t 2 or 3, of weights (F, C, k, k, k), k 3 or 5.
 
-    Args:
-        weight: (F, C, k, k, k), k 3 or 5.
-
-    Returns:
-        (8 F, C, t, t, t), t 2 or 3; position (x, y, z) is number 4x + 2y + z.
+    Position (x, y, z) is number 4x + 2y + z.
     """
     fold = torch.tensor(FOLDS[weight.shape[-1]], dtype=weight.dtype, device=weight.device)
     out = torch.einsum("fcijk,xai,ybj,zdk->xyzfcabd", weight, fold, fold, fold)
@@ -106,16 +97,13 @@ def folded(weight: torch.Tensor) -> torch.Tensor:
 
 
 def convolve_upsampled(x: torch.Tensor, kernels: torch.Tensor, *, padded: bool = False) -> torch.Tensor:
-    """Convolve x upsampled by two ('same', zeros beyond the edges).
+    """Convolve x (1, C, X, Y, Z) upsampled by two ('same', zeros beyond the edges): (1, F, 2 X, 2 Y, 2 Z).
 
     Args:
-        x: (1, C, X, Y, Z).
+        x: the image.
         kernels: as `folded` gives them.
         padded: x brings its neighbors along the first axis itself, so that what comes out is shorter there: of X + 1
             voxels of two taps, the 2 X positions between their middles; of X + 2 of three taps, the 2 X inner ones.
-
-    Returns:
-        (1, F, 2 X, 2 Y, 2 Z).
     """
     taps, channels = kernels.shape[-1], kernels.shape[0] // 8
     first = F.conv3d(x, kernels, padding=(0 if padded else 1, 1, 1))

@@ -29,12 +29,7 @@ PRIOR_FLOOR = 1e-4
 
 
 class Refiner(SubvoxelUNet):
-    """Corrects the locator: logits = network + log prior + evidence x log likelihood of the intensities.
-
-    Args:
-        n_labels: K.
-        features: channels at each level of the trunk.
-    """
+    """Corrects the locator: logits = network + log prior + evidence x log likelihood of the intensities."""
 
     def __init__(self, n_labels: int, features: Sequence[int]) -> None:
         super().__init__(n_labels, features, prior_channels=2 * n_labels)
@@ -59,14 +54,12 @@ class LocateRefine(nn.Module):
     Args:
         labels: the sorted FreeSurfer values predicted, background first.
         locator_features, refiner_features: channels of each trunk level.
-
-    Attributes:
-        head_shape: voxels of the locator's fixed field of view.
-        head_spacing: its voxel size, mm.
     """
 
     head_shape = (96, 112, 96)
+    """Voxels of the locator's fixed field of view."""
     head_spacing = 2.0
+    """Its voxel size, mm."""
 
     def __init__(
         self,
@@ -117,35 +110,52 @@ class LocateRefine(nn.Module):
         appearance: torch.Tensor,
         order: Sequence[int] | None,
     ) -> torch.Tensor:
-        """Compute `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16."""
-        return refined(self, image, prior, appearance, order)
+        """Compute `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16.
+
+        Hints are the prior and its update, channel after channel: mirrored and in another order, they are those of the
+        mirror image. It is the weights that are put into that order.
+        """
+        net = self.refiner
+        hints = to_memory(_as_computed(net.hints(image, prior, appearance)))
+        weight = net.prior.weight  # type: ignore[union-attr]
+        if order is None:
+            features = [net.body(net.stem(image) + F.conv3d(hints, weight))[0]]
+        else:
+            k = len(order)
+            hinted = F.conv3d(hints, torch.cat([weight, weight[:, [*order, *(k + i for i in order)]]]))
+            direct, mirrored = hinted.split(len(weight), 1)
+            features = [
+                net.body(net.stem(image) + direct)[0],
+                net.body(net.stem(image.flip(2)) + mirrored.flip(2))[0].flip(1),
+            ]
+        start = log_prior(prior)
+
+        def terms(position: int, part: slice) -> list[torch.Tensor]:
+            seen = image[:, :, 2 * part.start : 2 * part.stop]
+            return [net.term(seen, start[:, :, part], appearance, position)[0]] * len(features)
+
+        return _posteriors(net, features, terms, order)
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, 96, 112, 96) image at 2 mm in [0, 1] -> (B, K, 96, 112, 96) posteriors."""
         return self.locator(image).float().softmax(1)
 
     def appearance(self, image: torch.Tensor, posteriors: torch.Tensor) -> torch.Tensor:
-        """Estimate the intensities of each label in a scan.
+        """Estimate the intensities of each label in a scan: (B, K, 2) means and variances.
 
         Args:
             image: (B, 1, 96, 112, 96) at 2 mm in [0, 1].
             posteriors: (B, K, 96, 112, 96) of `locate`.
-
-        Returns:
-            (B, K, 2) means and variances.
         """
         return fit_appearance(sampled(image), log_prior(sampled(posteriors)))
 
     def refine(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
-        """Compute posteriors at 1 mm.
+        """Compute (B, K, X, Y, Z) posteriors at 1 mm.
 
         Args:
             image: (B, 1, X, Y, Z) at 1 mm in [0, 1], rescaled as the image that was located.
             prior: (B, K, X/2, Y/2, Z/2) posteriors of `locate` on the same field of view.
             appearance: (B, K, 2) of the whole head.
-
-        Returns:
-            (B, K, X, Y, Z) posteriors.
         """
         net = self.refiner
         features, start = net.trunk(image, net.hints(image, prior, appearance)), log_prior(prior)
@@ -169,13 +179,9 @@ IN_CACHE = 2**18
 def located(
     model: LocateRefine, image: torch.Tensor, order: Sequence[int] | None, denoised: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """(K, X, Y, Z) float16 posteriors of the locator.
+    """(K, X, Y, Z) float16 posteriors of the locator; see `LocateRefine.locate_averaged`.
 
-    Args:
-        model: the network.
-        image: (1, 1, X, Y, Z) at 2 mm in [0, 1].
-        order: channels after a flip, as from `anatomy.flip_channels`; None for one pass without averaging.
-        denoised: (1, T, X, Y, Z) what D makes of the image, where there is a D and that is known already.
+    `denoised` (1, T, X, Y, Z) is D's view of the image, if there is a D and it is known already.
     """
     net = model.locator
     image = to_memory(image)
@@ -185,46 +191,6 @@ def located(
         features.append(net.trunk(image.flip(2))[0].flip(1))
         terms.append(terms[0][list(order)].flip(1))
     return _posteriors(net, features, lambda _, part: [term[:, part] for term in terms], order)
-
-
-def refined(
-    model: LocateRefine,
-    image: torch.Tensor,
-    prior: torch.Tensor,
-    appearance: torch.Tensor,
-    order: Sequence[int] | None,
-) -> torch.Tensor:
-    """(K, X, Y, Z) float16 posteriors of the refiner.
-
-    Args:
-        model: the network.
-        image: (1, 1, X, Y, Z) in [0, 1].
-        prior: (1, K, X/2, Y/2, Z/2) posteriors of the locator.
-        appearance: (1, K, 2), see `LocateRefine.appearance`.
-        order: channels after a flip; None for one pass without averaging.
-    """
-    net = model.refiner
-    hints = to_memory(_as_computed(net.hints(image, prior, appearance)))
-    weight = net.prior.weight  # type: ignore[union-attr]
-    if order is None:
-        features = [net.body(net.stem(image) + F.conv3d(hints, weight))[0]]
-    else:
-        # Hints are the prior and what it becomes, channel after channel: mirrored and in another order, they are those
-        # of the mirror image. It is the weights that are put into that order.
-        k = len(order)
-        hinted = F.conv3d(hints, torch.cat([weight, weight[:, [*order, *(k + i for i in order)]]]))
-        direct, mirrored = hinted.split(len(weight), 1)
-        features = [
-            net.body(net.stem(image) + direct)[0],
-            net.body(net.stem(image.flip(2)) + mirrored.flip(2))[0].flip(1),
-        ]
-    start = log_prior(prior)
-
-    def terms(position: int, part: slice) -> list[torch.Tensor]:
-        seen = image[:, :, 2 * part.start : 2 * part.stop]
-        return [net.term(seen, start[:, :, part], appearance, position)[0]] * len(features)
-
-    return _posteriors(net, features, terms, order)
 
 
 def _as_computed(x: torch.Tensor) -> torch.Tensor:

@@ -61,11 +61,7 @@ class MaskedAutoencoder(nn.Module):
         return (self.edge // PATCH) ** 3
 
     def encode(self, image: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Encode the visible patches.
-
-        Args:
-            image: (B, 1, X, Y, Z) in [0, 1]; what is masked has no influence.
-            visible: (B, V) numbers of the visible patches.
+        """Encode the (B, V) visible patches of an image (B, 1, X, Y, Z) in [0, 1]; what is masked has no influence.
 
         Returns:
             The last state (B, V, C), and those after the blocks of `depths`.
@@ -79,14 +75,11 @@ class MaskedAutoencoder(nn.Module):
         return vit.norm(x), [states[depth] for depth in self.depths]  # type: ignore[operator]
 
     def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Reconstruct all patches.
+        """Reconstruct all patches: (B, N, 16^3) voxels, in the order of `patches`.
 
         Args:
             image: (B, 1, X, Y, Z) in [0, 1].
             mask: (B, N) true where a patch is masked; as many in every image of the batch.
-
-        Returns:
-            (B, N, 16^3) the voxels of all patches; `patches` and `whole` say in which order.
         """
         visible = mask.logical_not().nonzero()[:, 1].view(len(mask), -1)
         last, earlier = self.encode(image, visible)
@@ -146,11 +139,7 @@ EMBEDDING = 512
 
 
 class SwinPretexts(nn.Module):
-    """The encoder of a Swin UNETR with its heads.
-
-    Args:
-        swin: whose encoder is trained; its decoder takes no part.
-    """
+    """The encoder of a Swin UNETR with its heads; its decoder takes no part."""
 
     def __init__(self, swin: SwinUnetr) -> None:
         super().__init__()
@@ -164,10 +153,7 @@ class SwinPretexts(nn.Module):
         self.last = nn.Conv3d(widths[-1], 1, 1)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Look at a view.
-
-        Args:
-            image: (B, 1, X, Y, Z) in [0, 1], turned and partly cut out; sizes are multiples of 32.
+        """Look at a view (B, 1, X, Y, Z) in [0, 1], turned and partly cut out; sizes are multiples of 32.
 
         Returns:
             Logits of the rotation (B, 4), the vector to contrast (B, 512), and the inpainted image (B, 1, X, Y, Z).

@@ -92,11 +92,7 @@ def neck(width: int) -> nn.Sequential:
 
 
 class TinyVitEncoder(nn.Module):
-    """MobileSAM's image encoder: TinyViT whose last down-sampling keeps its resolution, then SAM's neck.
-
-    Args:
-        size: its stages.
-    """
+    """MobileSAM's image encoder: TinyViT whose last down-sampling keeps its resolution, then SAM's neck."""
 
     def __init__(self, size: TinyVitSize) -> None:
         super().__init__()
@@ -273,14 +269,7 @@ class FrozenEncoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed gray images.
-
-        Args:
-            images: (B, H, W) in [0, 1]; the longer of H and W is the model's image size.
-
-        Returns:
-            (B, 256, size / 16, size / 16), of its kind.
-        """
+        """Embed gray images (B, H, W) in [0, 1], the longer side the model's: (B, 256, size / 16, size / 16)."""
         x = (images[:, None] * 255 - self.mean) / self.std
         pad = (0, self.image_size - x.shape[-1], 0, self.image_size - x.shape[-2])
         x = nn.functional.pad(x, pad)

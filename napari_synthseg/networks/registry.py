@@ -35,34 +35,31 @@ ENCODER = "-encoder"
 
 @dataclass(frozen=True)
 class InferenceSpec:
-    """How a kind of network is used.
-
-    Attributes:
-        role: a segmenter makes labels from a scan alone, a helper works on what a segmenter found, "prompt" answers
-            clicks, an encoder is there to be fine-tuned, a part belongs to a hierarchy.
-        option: of `segment`, that takes the weights of a helper.
-        predictor: of a segmenter, a name in `inference.memory.PREDICTORS`.
-        autocast: whether it was trained in half precision, and runs in it where that is faster.
-        channels_last: whether its weights are laid channels last.
-        fixed_window: whether blocks have the size it was trained on; else they shrink where memory runs out.
-        whole: whether our own preset predicts the whole volume at once if memory allows.
-        reference: how much of the reference implementation's procedure applies to it.
-        tissues: whether it has inner networks that find tissues.
-    """
+    """How a kind of network is used."""
 
     role: Role = "segmenter"
+    """A segmenter makes labels from a scan alone, a helper works on what a segmenter found, "prompt" answers clicks, an
+    encoder is there to be fine-tuned, a part belongs to a hierarchy."""
     option: str = ""
+    """Of `segment`, that takes the weights of a helper."""
     predictor: Literal["locate_refine", "whole_volume", "sliding_window"] = "whole_volume"
+    """Of a segmenter, a name in `inference.memory.PREDICTORS`."""
     autocast: bool = False
+    """Whether it was trained in half precision, and runs in it where that is faster."""
     channels_last: bool = False
+    """Whether its weights are laid channels last."""
     fixed_window: bool = False
+    """Whether blocks have the size it was trained on; else they shrink where memory runs out."""
     whole: bool = False
+    """Whether our own preset predicts the whole volume at once if memory allows."""
     reference: Literal["none", "full", "fast"] = "none"
+    """How much of the reference implementation's procedure applies to it."""
     tissues: bool = False
+    """Whether it has inner networks that find tissues."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class NetworkEntry:
     """A registered network: its kind on cards, where its class stands, and how it is used."""
 
     kind: str
@@ -93,9 +90,9 @@ def register(kind: str, **spec: Any) -> Callable[[_Class], _Class]:
 
 
 @functools.cache
-def entries() -> Mapping[str, Entry]:
+def entries() -> Mapping[str, NetworkEntry]:
     """Return all registered networks by kind, without importing them."""
-    found: dict[str, Entry] = {}
+    found: dict[str, NetworkEntry] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         text = path.read_text(encoding="utf-8")
         for node in ast.parse(text).body if "\n@register(" in text else ():
@@ -106,7 +103,7 @@ def entries() -> Mapping[str, Entry]:
                     kind = ast.literal_eval(call.args[0])
                     given = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
                     module = f"{__package__}.{path.stem}"
-                    found[kind] = Entry(kind, module, node.name, InferenceSpec(**given))
+                    found[kind] = NetworkEntry(kind, module, node.name, InferenceSpec(**given))
     return found
 
 
@@ -115,7 +112,7 @@ def from_scratch(name: str) -> bool:
     return name + ENCODER in entries()
 
 
-def entry_of(card: Card) -> Entry:
+def entry_of(card: Card) -> NetworkEntry:
     """Return the entry of the network that a card describes.
 
     Raises:

@@ -122,14 +122,11 @@ class SubvoxelUNet(nn.Module):
         return F.conv3d(features, w, b) + self.bias(features.shape[2:])
 
     def forward(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute logits at the input's resolution.
+        """Compute logits (B, K, X, Y, Z) at the input's resolution.
 
         Args:
             image: (B, C, X, Y, Z) in [0, 1]; sizes are multiples of `multiple`.
             prior: (B, P, X/2, Y/2, Z/2) if the network takes one.
-
-        Returns:
-            (B, K, X, Y, Z) logits.
         """
         features = self.trunk(image, prior)
         b, _, x, y, z = features.shape

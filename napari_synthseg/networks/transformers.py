@@ -76,14 +76,10 @@ class Transformer(nn.Module):
         return {key: value.detach().clone() for key, value in self.encoder.state_dict().items()}
 
     def load_encoder(self, state: Mapping[str, torch.Tensor], name: str = "given") -> None:
-        """Put the weights of a pre-trained encoder in place; all else stays as it is.
-
-        Args:
-            state: an encoder's state, of the same sizes.
-            name: how the message calls it.
+        """Put the weights of a pre-trained encoder of the same sizes in place; all else stays as it is.
 
         Raises:
-            InputError: it belongs to another network or other sizes.
+            InputError: it belongs to another network or other sizes; `name` is how the message calls it.
         """
         own = self.encoder.state_dict()
         missing, beyond = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -206,11 +202,7 @@ class SwinUnetr(Transformer):
 
 
 def vision_transformer(edge: int, hidden: int, mlp: int, heads: int, layers: int) -> nn.Module:
-    """Build the encoder of a UNETR: (B, 1, edge, edge, edge) -> its last state, and those after each block.
-
-    Raises:
-        InputError: MONAI is not installed.
-    """
+    """Build the encoder of a UNETR: (B, 1, edge, edge, edge) -> its last state, and those after each block."""
     try:
         from monai.networks.nets.vit import ViT
     except ImportError as error:

@@ -17,14 +17,7 @@ from napari_synthseg.networks.registry import Card, register
 
 
 class Level(nn.Module):
-    """One or two convolutions with ELU; the batch norm that follows is applied by the caller, after the skip.
-
-    Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        kernel: voxels along each edge of the kernels.
-        convolutions: 1 or 2.
-    """
+    """One or two convolutions with ELU; the batch norm that follows is applied by the caller, after the skip."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, convolutions: int = 2) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.inference.grid import Grid, Reorientation, inside, interpolate, reorientations
+from napari_synthseg.inference.grid import OutputGrid, Reorientation, inside, interpolate, reorientations
 from napari_synthseg.volume import Volume, resample_image, to_canonical
 
 
@@ -34,7 +34,7 @@ def test_turned_voxels_keep_their_place(turn, rng):
 def test_labels_made_in_the_working_image_return_to_the_same_voxels(turn, rng):
     v = odd_volume(rng)
     working = to_canonical(v)
-    grid = Grid.between(working.affine, v.affine, v.shape).reoriented(turn, working.shape)
+    grid = OutputGrid.between(working.affine, v.affine, v.shape).reoriented(turn, working.shape)
     array = turn.apply(working.data)
     index = [np.rint(grid.coordinates(axis)).astype(int) for axis in range(3)]
     out = grid.place(array[np.ix_(*index)], [slice(0, len(i)) for i in index], np.dtype(float))
@@ -44,7 +44,7 @@ def test_labels_made_in_the_working_image_return_to_the_same_voxels(turn, rng):
 def test_resampled_grids_relate_by_spacing(rng):
     v = odd_volume(rng)
     working = to_canonical(resample_image(v, 1.0))
-    grid = Grid.between(working.affine, v.affine, v.shape)
+    grid = OutputGrid.between(working.affine, v.affine, v.shape)
     np.testing.assert_allclose(np.abs(grid.scale), v.spacing[list(grid.axes)])
     middle = np.array([grid.coordinates(axis)[1] for axis in range(3)])
     index = np.empty(3)
@@ -57,7 +57,7 @@ def test_grids_that_are_not_parallel_are_refused():
     oblique = np.eye(4)
     oblique[:3, :3] = [[0.7, 0.7, 0], [0.7, -0.7, 0], [0.9, 0.1, 0.2]]
     with pytest.raises(ValueError, match="parallel"):
-        Grid.between(np.eye(4), oblique, (3, 3, 3))
+        OutputGrid.between(np.eye(4), oblique, (3, 3, 3))
 
 
 def test_interpolation_is_linear_and_holds_the_ends():

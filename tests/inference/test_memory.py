@@ -181,10 +181,10 @@ def test_averaging_inside_the_network_is_averaging_its_posteriors():
     with torch.inference_mode():
         direct = model.refine(image, prior, looks)[0]
         mirrored = model.refine(image.flip(2), prior[:, order].flip(2), looks[:, order])[0].flip(1)[order]
-        ours = locate_refine.refined(model, image, prior, looks, order)
+        ours = model.refine_averaged(image, prior, looks, order)
         torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
         torch.testing.assert_close(
-            locate_refine.refined(model, image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
+            model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
         )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.inference.grid import Grid
+from napari_synthseg.inference.grid import OutputGrid
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.volume import Volume, resample_to
 
@@ -21,7 +21,7 @@ def soft(affine: np.ndarray, shape: tuple[int, int, int], start=(3, 2, 4)) -> tu
     whole[0] = 1
     box = tuple(slice(s, s + n) for s, n in zip(start, data.shape[1:], strict=True))
     whole[(slice(None), *box)] = data.float().numpy()
-    return Posteriors(data, start, VALUES, Grid.between(np.eye(4), affine, shape)), whole
+    return Posteriors(data, start, VALUES, OutputGrid.between(np.eye(4), affine, shape)), whole
 
 
 def test_on_coinciding_voxels_labels_are_exact():

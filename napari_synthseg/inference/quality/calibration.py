@@ -27,26 +27,23 @@ logger = logging.getLogger("napari_synthseg")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected Dice = sigmoid(w0 + sum_j w_j (x_j - center_j) / scale_j) of a structure's evidence x.
-
-    Attributes:
-        sha256: checksum of the weights it belongs to.
-        columns: (m,) names of the evidence it takes.
-        center, scale: (m,) of each column.
-        shared: (m + 1,) w of a structure that has none of its own.
-        own: (m + 1,) w by FreeSurfer value.
-        failed_below: expected mean Dice below which a scan has probably failed.
-        facts: on what it was fitted, and how well it does on scans from label maps that were held out.
-    """
+    """Expected Dice = sigmoid(w0 + sum_j w_j (x_j - center_j) / scale_j) of a structure's evidence x."""
 
     sha256: str
+    """Checksum of the weights it belongs to."""
     columns: tuple[str, ...]
+    """(m,) names of the evidence it takes."""
     center: np.ndarray
     scale: np.ndarray
+    """(m,) of each column."""
     shared: np.ndarray
+    """(m + 1,) w of a structure that has none of its own."""
     own: dict[int, np.ndarray]
+    """(m + 1,) w by FreeSurfer value."""
     failed_below: float = FAILED
+    """Expected mean Dice below which a scan has probably failed."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """On what it was fitted, and how well it does on scans from label maps that were held out."""
 
     def expected(self, evidence: QcFeatures) -> dict[int, float] | None:
         """Return the expected Dice by FreeSurfer value; None if features that it takes are missing."""

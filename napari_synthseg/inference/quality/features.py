@@ -28,15 +28,12 @@ FARTHEST = 3.0
 
 @dataclass(frozen=True)
 class QcFeatures:
-    """Figures on each structure.
-
-    Attributes:
-        values: (n,) FreeSurfer values, background left out.
-        columns: by name, (n,) figures; which there are depends on the network.
-    """
+    """Figures on each structure."""
 
     values: tuple[int, ...]
+    """(n,) FreeSurfer values, background left out."""
     columns: dict[str, np.ndarray]
+    """By name, (n,) figures; which there are depends on the network."""
 
 
 def gather_features(
@@ -72,7 +69,8 @@ def gather_features(
     total = np.array([sums[v] for v in values])
     agree = np.array([soft.get(v, 0.0) for v in values])
     shared = agree * (size + total) / 2
-    spread, explained = intensities(hard, _under(image, prediction.start, hard.shape), values)
+    under = tuple(slice(a, a + n) for a, n in zip(prediction.start, hard.shape, strict=True))
+    spread, explained = intensities(hard, image[under], values)
     columns = {
         "soft": logit(agree),
         "sure": logit(shared / np.maximum(size, 1)),
@@ -107,13 +105,9 @@ def logit(share: np.ndarray) -> np.ndarray:
 
 
 def sizes(values: Sequence[int], total: np.ndarray) -> np.ndarray:
-    """Return how far the share of each structure in the brain lies from the usual one.
+    """Return how far the fraction of each structure in the brain lies from the usual one, of (n,) volumes in any unit.
 
     0 is the middle of the range that adults have, 1 and -1 are its ends; 0 where no range is known.
-
-    Args:
-        values: FreeSurfer values.
-        total: (n,) volumes in any unit.
     """
     usual = [adult_range(v) for v in values]
     brain = [i for i, (v, one) in enumerate(zip(values, usual, strict=True)) if one is not None and v != CSF]
@@ -143,7 +137,7 @@ def intensities(hard: np.ndarray, image: np.ndarray, values: Sequence[int]) -> t
         values: the structures.
 
     Returns:
-        (n,) figures, and the share of the variance of the brain's intensities (CSF apart) that lies between structures.
+        (n,) figures, and the fraction of the variance of the brain's intensities (CSF apart) between structures.
     """
     labels = hard.ravel()
     length = max(int(labels.max(initial=0)), max(values, default=0)) + 1
@@ -171,11 +165,6 @@ def tissue_agreement(values: Sequence[int], tissues: TissueMaps) -> np.ndarray:
     return logit(dice[index])
 
 
-def _under(image: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """Return the part of an image that begins at a voxel inside it."""
-    return image[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
-
-
 def _every_second(
     hard: np.ndarray, start: Sequence[int], coarse_start: Sequence[int], shape: Sequence[int]
 ) -> np.ndarray:
@@ -187,8 +176,7 @@ def _every_second(
         high = max(low, min(m, -(-(a + n - b) // 2)))
         place.append(slice(low, high))
         source.append(slice(b + 2 * low - a, b + 2 * high - a, 2))
-    part = hard[tuple(source)]
-    out[tuple(place)] = part
+    out[tuple(place)] = hard[tuple(source)]
     return out
 
 

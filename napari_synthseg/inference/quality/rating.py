@@ -29,19 +29,16 @@ UNRATED = TrafficLight("not calibrated", "", "", "")
 
 @dataclass(frozen=True)
 class QcRating:
-    """Quality to expect of a scan's segmentation.
-
-    Attributes:
-        mean: expected Dice, mean over the scored structures (`anatomy.Structure.evaluated`); NaN without any.
-        calibrated: whether it is calibrated; if not, it is the mean of the soft Dice, and no light is given.
-        failed_below: mean below which the whole scan has probably failed.
-        warned: whether there are warnings; such a scan is at best doubtful.
-    """
+    """Quality to expect of a scan's segmentation."""
 
     mean: float
+    """Expected Dice, mean over the scored structures (`anatomy.Structure.evaluated`); NaN without any."""
     calibrated: bool
+    """Whether it is calibrated; if not, it is the mean of the soft Dice, and no light is given."""
     failed_below: float = FAILED
+    """Mean below which the whole scan has probably failed."""
     warned: bool = False
+    """Whether there are warnings; such a scan is at best doubtful."""
 
     @property
     def light(self) -> TrafficLight:
