@@ -9,15 +9,15 @@ in it. Where other processes are at work, the machine is called busy: CPU second
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from harness import arguments, command, finish, markdown, script_output, write_json
 
 Report = dict[str, Any]
 RUNS = {
@@ -100,30 +100,26 @@ REFERENCE = {"generator": 8.5, "pipeline": 40.0, "paper, 96": 13.6, "paper, 96, 
 """CPU seconds of the reference implementation on this kind of machine: a sample of 160^3, a head of that, a step."""
 
 
+@command
 def main() -> int:
-    """Runs what is wanted, one after the other; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="+", choices=RUNS)
-    args = parser.parse_args()
+    """Run what is wanted, one after the other."""
+    args = arguments(
+        __doc__, "--json", json={"required": True}, device={"default": "cpu"},
+        only={"nargs": "+", "choices": RUNS}, shared_={"type": Path},
+    )  # fmt: skip
     found: dict[str, Any] = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {}
     busy = ", busy" if os.getloadavg()[0] > BUSY else ""  # before the first run, which is work too
     for name in args.only or (RUNS if args.device == "cpu" else ON_A_GPU):
         found[name] = measured(name, args.shared, busy, args.device)
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
-    return 0
+        write_json(args.json, found)
+    return finish(table(found))
 
 
 def measured(name: str, shared: Path, busy: str, device: str = "cpu") -> dict[str, Any]:
     """The machine, and the reports of a run's repetitions."""
     words = RUNS[name].replace("SHARED", str(shared.resolve())).split()
     words += [] if device == "cpu" else ["--device", device]
-    command = [sys.executable, str(Path(__file__).with_name("speed.py")), *words]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    reports = [json.loads(line) for line in said.splitlines()]
+    reports = [json.loads(line) for line in script_output(str(Path(__file__).with_name("speed.py")), *words)]
     print(f"{name}: {len(reports) - 1} repetitions", file=sys.stderr, flush=True)
     gpu = reports[-1].get("gpu")
     return {
@@ -134,10 +130,8 @@ def measured(name: str, shared: Path, busy: str, device: str = "cpu") -> dict[st
 
 def table(found: dict[str, Any]) -> str:
     """Markdown: a line for each thing that was measured."""
-    lines = ["| what | wall s | CPU s | peak GiB | command | machine |", "|---|---|---|---|---|---|"]
-    for line in LINES:
-        if line.run in found:
-            lines.append(f"| {line.title} | {' | '.join(cells(line, found[line.run]))} |")
+    rows = [[line.title, *cells(line, found[line.run])] for line in LINES if line.run in found]
+    text = markdown(["what", "wall s", "CPU s", "peak GiB", "command", "machine"], rows)
     said = []
     if "generator" in found:
         times = REFERENCE["generator"] / _mean(found["generator"]["runs"])
@@ -147,11 +141,11 @@ def table(found: dict[str, Any]) -> str:
         said.append(f"a scan {100 * share:.0f} % of its time")
     shares = {name: _mean(found[name]["runs"][1:]) / REFERENCE[name] for name in found if name.startswith("paper")}
     if any("gpu" in run["runs"][-1] for run in found.values()):  # the reference was measured on a CPU
-        return "\n".join(lines)
+        return text
     if shares:
         words = ", ".join(f"{100 * share:.0f} % ({name.partition(', ')[2]})" for name, share in shares.items())
         said.append(f"a step of the paper's recipe {words}")
-    return "\n".join(lines) + (f"\n\nThat is: {', '.join(said)}." if said else "")
+    return text + (f"\n\nThat is: {', '.join(said)}." if said else "")
 
 
 def cells(line: Line, run: dict[str, Any]) -> list[str]:

@@ -1,55 +1,55 @@
 """How quick the napari faces are: opening each widget, a redraw of the preview, a cancelled run.
 
-    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [-n 5] [--json FILE]
+    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [window] [-n 5]
+        [--json FILE]
 
 `opening` is measured in a fresh process for each widget of the manifest, from the click to the dock being drawn, in a
 napari window that is already open. `preview` is the time from a changed prior to the half-size image in the layer, and
 to the full-size one, on the bundled label map (the first one pays for importing torch). `cancel` is the time from the
-click on Cancel to the end of the thread, at random moments of segmenting a synthetic head. Prints a JSON object a line.
+click on Cancel to the end of the thread, at random moments of segmenting a synthetic head. `window` (on demand) times a
+segmentation in the window and in a program, with their processor time. Prints a JSON object a line.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-JOBS = ("opening", "preview", "cancel")
+from harness import arguments, command, script_output, write_json
+
 SAID: list[dict[str, object]] = []
 """All that this process has said."""
+SPACING = 1.5
+"""Of the scan of `window`, mm: a short run that has every stage."""
 
 
-def main() -> None:
-    """Starts a process for each figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("jobs", nargs="*", default=[*JOBS], metavar="JOB")
-    parser.add_argument("-n", type=int, default=5, help="repetitions of preview and cancel")
-    parser.add_argument("--json", type=Path, help="all that is said, in one file")
-    parser.add_argument("--widget", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if unknown := set(args.jobs) - set(JOBS):
-        parser.error(f"{sorted(unknown)[0]} is not one of {', '.join(JOBS)}")
-    if args.widget is not None:
+@command
+def main() -> int:
+    """Start a process for each figure."""
+    args = arguments(
+        __doc__, "--json", n={"type": int, "default": 5, "help": "repetitions of preview, cancel and window"},
+        widget={}, jobs_={"nargs": "*", "choices": [*JOBS, []], "metavar": "JOB"},
+    )  # fmt: skip
+    if args.widget in WINDOW:  # these two in a process of their own
+        say(job="window", kind=args.widget, **WINDOW[args.widget]())
+    elif args.widget is not None:
         opening(args.widget)
-        return
-    if "opening" in args.jobs:
-        for name in widget_names():
-            command = [sys.executable, __file__, "opening", "--widget", name]
-            line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-            print(line, flush=True)
-            SAID.append(json.loads(line))
-    if "preview" in args.jobs:
-        preview(args.n)
-    if "cancel" in args.jobs:
-        cancel(args.n)
-    if args.json:
-        args.json.write_text(json.dumps(SAID, indent=1) + "\n", encoding="utf-8")
+    else:
+        for job in args.jobs or ("opening", "preview", "cancel"):
+            JOBS[job](args.n)
+        write_json(args.json, SAID)
+    return 0
+
+
+def told(widget: str) -> None:
+    """Say what a process of its own says last."""
+    say(**json.loads(script_output(__file__, "--widget", widget)[-1]))
 
 
 def widget_names() -> list[str]:
@@ -156,5 +156,80 @@ def cancel(count: int) -> None:
     viewer.close()
 
 
+def window(count: int) -> None:
+    """Segment a scan in the window and in a program of its own, in turn: does the window itself cost any?"""
+    for _ in range(count):
+        for kind in WINDOW:
+            told(kind)
+    for unit in ("wall", "user", "system"):
+        found = {kind: sum(one[unit] for one in SAID if one.get("kind") == kind) for kind in WINDOW}  # type: ignore[misc]
+        say(job="window", unit=unit, ratio=found["window"] / max(found["program"], 0.01))
+
+
+def scan() -> Any:
+    """Return a synthetic head, the same in every process."""
+    from napari_synthseg import synthesize
+    from napari_synthseg.volume import resample_image
+    from napari_synthseg.widgets.layers.reader import bundled_label_map
+
+    image = synthesize(bundled_label_map(), seed=1).image
+    return resample_image(image, SPACING)
+
+
+def in_program() -> dict[str, float]:
+    """Segment in the main thread, as the command line does."""
+    from napari_synthseg import segment
+
+    volume = scan()
+    return timed(lambda: segment(volume))
+
+
+def in_window() -> dict[str, float]:
+    """Segment by a click on the button of *Segment brain*."""
+    import napari
+    from napari.layers import Image
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+
+    from napari_synthseg.widgets.layers.geometry import volume_to_layer
+    from napari_synthseg.widgets.segment import SegmentWidget
+
+    viewer = napari.Viewer()
+    array, kwargs = volume_to_layer(scan())
+    viewer.add_layer(Image(array, **kwargs))
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    QTest.qWait(1000)
+
+    def click() -> None:
+        QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+        while widget.queue.busy:
+            QTest.qWait(50)
+
+    found = timed(click)
+    viewer.close()
+    return found
+
+
+def timed(work: Any) -> dict[str, float]:
+    """Return wall-clock and processor seconds of a call."""
+    wall, before = time.monotonic(), os.times()
+    work()
+    after = os.times()
+    return {
+        "wall": round(time.monotonic() - wall, 2),
+        "user": round(after.user - before.user, 2),
+        "system": round(after.system - before.system, 2),
+    }
+
+
+WINDOW = {"program": in_program, "window": in_window}
+JOBS: dict[str, Callable[[int], None]] = {
+    "opening": lambda _: [told(name) for name in widget_names()] and None,
+    "preview": preview,
+    "cancel": cancel,
+    "window": window,
+}
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,17 +9,14 @@ power of what grows, fitted over the rows.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import cost, peak_gib
+from harness import Row, arguments, command, cost, finish, markdown, peak_gib, script_output, since, write_json
 
 SERIES: dict[str, tuple[str, tuple[int, ...]]] = {
     "field of view": (
@@ -39,69 +36,51 @@ CUBES = ("field of view", "paper", "generator", "evaluate")
 """Series whose number is the side of a cube; they grow with its third power."""
 
 
-def main() -> None:
-    """Runs the series and prints their tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=list(SERIES), default=list(SERIES))
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
+@command
+def main() -> int:
+    """Run the series and print their tables."""
+    args = arguments(
+        __doc__, "--threads", threads={"default": 1}, one={"nargs": 2},
+        only={"nargs": "*", "choices": list(SERIES), "default": list(SERIES)}, out_={"nargs": "?", "type": Path},
+    )  # fmt: skip
+    if args.one:  # in a process of its own
         print(json.dumps(measured(args.one[0], int(args.one[1]), args.threads)))
-        return
-    rows: dict[str, list[dict[str, Any]]] = {}
+        return 0
+    rows: dict[str, list[Row]] = {}
     for name in args.only:
         title, numbers = SERIES[name]
-        rows[name] = [in_a_process(name, number, args.threads) for number in numbers]
-        print(table(title, rows[name], name in CUBES), flush=True)
-        if args.out is not None:
-            args.out.write_text(json.dumps(rows, indent=1))
+        words = ("--threads", args.threads, "--one", name)
+        rows[name] = [json.loads(script_output(__file__, *words, n, threads=args.threads)[0]) for n in numbers]
+        power, of = growing(rows[name], name in CUBES)
+        cells = ([r["n"], *(f"{r[key]:.2f}" for key in ("cpu_s", "wall_s", "peak_gib"))] for r in rows[name])
+        finish(f"\n{title} (CPU seconds grow with {of}^{power:.2f})\n")
+        finish(markdown(["n", "CPU s", "wall s", "peak GiB"], cells))
+        write_json(args.out, rows)
+    return 0
 
 
-def in_a_process(name: str, number: int, threads: int) -> dict[str, Any]:
-    """One row, measured where nothing else has grown before."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--one", name, str(number)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-
-
-def measured(name: str, number: int, threads: int) -> dict[str, Any]:
+def measured(name: str, number: int, threads: int) -> Row:
     """Seconds of the work and the peak of the process."""
     import torch
 
-    torch.set_num_threads(threads)
     torch.manual_seed(0)
     work = JOBS[name](number, threads)
     started = cost()
     work()
-    now = cost()
-    return {"n": number, "wall_s": now[0] - started[0], "cpu_s": now[1] - started[1], "peak_gib": peak_gib()}
-
-
-def table(title: str, rows: list[dict[str, Any]], cubes: bool) -> str:
-    """Rows in Markdown, and the power."""
-    power, of = growing(rows, cubes)
-    lines = [
-        f"\n{title} (CPU seconds grow with {of}^{power:.2f})\n",
-        "| n | CPU s | wall s | peak GiB |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {row['n']} | {row['cpu_s']:.2f} | {row['wall_s']:.2f} | {row['peak_gib']:.2f} |" for row in rows]
-    return "\n".join(lines)
+    return {"n": number, **since(started), "peak_gib": peak_gib()}
 
 
 def compact(rows: dict[str, list[dict[str, Any]]]) -> str:
     """A line for each series, in Markdown: seconds in the order of what grows, least and most memory, and the power."""
-    lines = ["| what grows | CPU s | peak GiB | CPU seconds grow with |", "|---|---|---|---|"]
+    lines = []
     for name, one in rows.items():
         numbers = ", ".join(f"{row['n']:g}" for row in one)
         seconds = ", ".join(f"{row['cpu_s']:.2f}" if row["cpu_s"] < 1 else f"{row['cpu_s']:.1f}" for row in one)
         low, high = (f"{end(row['peak_gib'] for row in one):.1f}" for end in (min, max))
         memory = low if low == high else f"{low} to {high}"
         power, of = growing(one, name in CUBES)
-        lines.append(f"| {SERIES[name][0]}: {numbers} | {seconds} | {memory} | {of}^{power:.2f} |")
-    return "\n".join(lines)
+        lines.append([f"{SERIES[name][0]}: {numbers}", seconds, memory, f"{of}^{power:.2f}"])
+    return markdown(["what grows", "CPU s", "peak GiB", "CPU seconds grow with"], lines)
 
 
 def growing(rows: list[dict[str, Any]], cubes: bool) -> tuple[float, str]:
@@ -245,4 +224,4 @@ JOBS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,8 +11,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +59,8 @@ def arguments(doc: str | None, *common: str, unknown: bool = False, **own: Mappi
     for name in common:
         line.add_argument(name, **OPTIONS[name] | dict(own.pop(name.removeprefix("--").replace("-", "_"), {})))
     for name, how in own.items():
-        line.add_argument(name[:-1] if name.endswith("_") else f"--{name.replace('_', '-')}", **how)
+        flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+        line.add_argument(name[:-1] if name.endswith("_") else flag, **how)
     args, words = line.parse_known_args() if unknown else (line.parse_args(), [])
     args.words = words
     if getattr(args, "threads", None):
@@ -122,6 +127,38 @@ def write_json(path: Path | None, content: Any, indent: int = 1) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def kept(file: Path, measure: Callable[[], Any]) -> Any:
+    """Return the content of a JSON file; measured now, and written, unless it is there."""
+    if not file.exists():
+        write_json(file, measure())
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def cost(who: int = resource.RUSAGE_SELF) -> tuple[float, float]:
+    """Return (wall, CPU) seconds so far, of this process or of its children (`resource.RUSAGE_CHILDREN`)."""
+    usage = resource.getrusage(who)
+    return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+
+def since(started: tuple[float, float], who: int = resource.RUSAGE_SELF) -> dict[str, float]:
+    """Return wall and CPU seconds since `cost` was asked."""
+    wall, cpu = (round(now - then, 3) for now, then in zip(cost(who), started, strict=True))
+    return {"wall_s": wall, "cpu_s": cpu}
+
+
+def peak_gib() -> float:
+    """Return the most memory that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def script_output(script: str, *words: object, threads: int | None = None) -> list[str]:
+    """Run a script in a process of its own, where nothing else has grown before; return the lines it prints."""
+    limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    line = [sys.executable, script, *map(str, words)]
+    done = subprocess.run(line, env={**os.environ, **limit}, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.splitlines()
 
 
 def finish(text: str, folder: Path | None = None) -> int:

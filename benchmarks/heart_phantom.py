@@ -3,15 +3,23 @@
 Ellipsoids and tubes in millimetres (RAS, origin in the left ventricle) are painted from the outside in. A chest is
 defined in space, not on a grid: one seed is the same anatomy at every spacing. These phantoms stand in for scans of
 another organ than the brain (SynthSeg, section 5.4) in tests, benchmarks and tutorials; they are no atlas.
+
+    python benchmarks/heart_phantom.py OUT [--count N] [--contrast ct|mr|black-blood] [--seed N]
+                                       [--shape X Y Z] [--spacing MM ...]
+
+writes `heart<seed>_<contrast>.nii.gz` and `heart<seed>_labels.nii.gz` for each seed from --seed on, as `train organ
+--pairs` takes them. They are what docs/other-anatomies.md can be tried on.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, command
 from scipy.ndimage import gaussian_filter
 
 from napari_synthseg.errors import InputError
@@ -300,3 +308,24 @@ def _heart(c: _Chest) -> None:
     c.paint(7, _tube(c.body, [outflow, fork], c.near(12.5)))
     c.paint(7, _tube(c.body, [fork, (fork[0] - 26, fork[1] - 16, fork[2] + 2)], c.near(9)))
     c.paint(7, _tube(c.body, [fork, (fork[0] + 44, fork[1] - 14, fork[2] - 4)], c.near(9)) & (c.tissues != 6))
+
+
+@command
+def main() -> int:
+    """Write the files."""
+    args = arguments(
+        __doc__, "out", "--seed", seed={"default": 0}, count={"type": int, "default": 10},
+        contrast={"choices": contrasts(), "default": "ct"},
+        shape={"type": int, "nargs": 3, "default": [64, 64, 64]},
+        spacing={"type": float, "nargs": "+", "default": [2.5], "help": "mm, one number or one an axis"},
+    )  # fmt: skip
+    spacing = args.spacing * 3 if len(args.spacing) == 1 else args.spacing
+    if len(spacing) != 3 or min(spacing) <= 0 or min(args.shape) < 1:
+        raise InputError("A shape is three whole numbers above 0, a spacing one or three numbers above 0.")
+    for path in write_heart_pairs(args.out, args.count, args.contrast, tuple(args.shape), spacing, args.seed):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@
     python benchmarks/speed.py training  [--label-map FILE] [--threads 1] [-n 6]
     python benchmarks/speed.py paper     [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 3]
     python benchmarks/speed.py phantom | evaluate
+    python benchmarks/speed.py window    --model unetr|swin-unetr [--threads 1]
     python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
     python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
 
@@ -25,53 +26,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness import arguments, command, cost, peak_gib, script_output, since
+
 JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
 
 
-def main() -> None:
-    """Starts the measured process and prints what it says."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "job", choices=["pipeline", "generator", "training", "paper", "phantom", "evaluate", "shapes", "encode"]
-    )
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--scan", type=Path)
-    parser.add_argument("--label-map", type=Path)
-    parser.add_argument("--preset")
-    parser.add_argument("--model", default="synthseg-fast")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--encoder", default="mobile", choices=["mobile", "vit_b", "vit_l", "vit_h"])
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument(
-        "--random-weights",
-        action="store_true",
-        help="an untrained network; as costly, but for the orientation it doubts",
-    )
-    parser.add_argument("--float32", action="store_true", help="train as on a processor without bfloat16")
-    parser.add_argument("--device", default="cpu", help="of pipeline, generator, training and paper")
-    parser.add_argument("-n", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.folder is not None:
+@command
+def main() -> int:
+    """Start the measured process and print what it says."""
+    args = arguments(
+        __doc__, "--threads", size={"type": int}, scan={"type": Path}, label_map={"type": Path}, preset={},
+        model={"default": "synthseg-fast"}, weights={"type": Path},
+        encoder={"default": "mobile", "choices": ["mobile", "vit_b", "vit_l", "vit_h"]},
+        precision={"default": "float32", "choices": ["float32", "bfloat16", "float16"]},
+        random_weights={"action": "store_true", "help": "untrained; as costly, but for the orientation it doubts"},
+        float32={"action": "store_true", "help": "train as on a processor without bfloat16"},
+        device={"default": "cpu", "help": "of pipeline, generator, training and paper"},
+        n={"type": int, "default": 1}, folder={"type": Path}, job_={"choices": list(JOBS)},
+    )  # fmt: skip
+    if args.folder is not None:  # in a process of its own
         measure(args)
-        return
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         make_input(args, Path(folder))
-        threads = {"OMP_NUM_THREADS": str(args.threads)} if args.threads else {}
-        subprocess.run(
-            [sys.executable, __file__, *sys.argv[1:], "--folder", folder], env={**os.environ, **threads}, check=True
-        )
+        print("\n".join(script_output(__file__, *sys.argv[1:], "--folder", folder, threads=args.threads)))
+    return 0
 
 
 def make_input(args: argparse.Namespace, folder: Path) -> None:
@@ -79,7 +64,7 @@ def make_input(args: argparse.Namespace, folder: Path) -> None:
     from napari_synthseg.io import write_volume
     from napari_synthseg.phantom import head_phantom, phantom_image
 
-    if args.job in ("phantom", "shapes", "encode") or args.scan is not None or args.label_map is not None:
+    if args.job in ("phantom", "shapes", "encode", "window") or args.scan is not None or args.label_map is not None:
         return
     size = args.size or 256 if args.job == "pipeline" else 256
     labels = head_phantom((size, size, size))
@@ -100,18 +85,10 @@ def measure(args: argparse.Namespace) -> None:
         report(f"run {run}", started, about, gpu)
 
 
-def cost() -> tuple[float, float]:
-    """(wall, CPU) seconds so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return time.perf_counter(), usage.ru_utime + usage.ru_stime
-
-
 def report(name: str, started: tuple[float, float], about: Any = None, gpu: dict[str, Any] | None = None) -> None:
     """Prints the cost since `started`, and the peak memory of the process so far."""
-    now = cost()
-    figures = {"wall_s": round(now[0] - started[0], 3), "cpu_s": round(now[1] - started[1], 3)}
     memory = {"peak_gib": round(peak_gib(), 2), **(gpu or {})}
-    print(json.dumps({"what": name, **figures, **memory, "about": about}), flush=True)
+    print(json.dumps({"what": name, **since(started), **memory, "about": about}), flush=True)
 
 
 def settled() -> dict[str, Any]:
@@ -120,11 +97,6 @@ def settled() -> dict[str, Any]:
 
     torch.cuda.synchronize()
     return {"gpu": torch.cuda.get_device_name(), "gpu_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2)}
-
-
-def peak_gib() -> float:
-    """The most memory that the process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 class Meter:
@@ -177,14 +149,11 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
 
 def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     """A prepared label map in memory to an image and its target in memory."""
-    import torch
 
     from napari_synthseg import synthesize
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     label_map, _ = prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))
     shape = (args.size or 160,) * 3
 
@@ -210,8 +179,6 @@ def training(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
     model = LocateRefine(predicted_labels(maps))
     start_from(model, args.model)
@@ -247,8 +214,6 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.training.data.synthetic import RandomCrops
     from napari_synthseg.training.objectives.unet_crops import UNetCrops
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     if args.float32:
         devices.quick_in_bfloat16 = lambda device: False
     maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
@@ -301,8 +266,9 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
         before = cost()
         for seed in range(number * count, (number + 1) * count):
             scene(priors, seed, side=args.size or 1024)
-        wall, cpu = (now - then for now, then in zip(cost(), before, strict=True))
-        return {"scenes": count, "per_second": round(count / wall, 1), "per_cpu_second": round(count / cpu, 1)}
+        spent = since(before)
+        rates = {"per_second": count / spent["wall_s"], "per_cpu_second": count / spent["cpu_s"]}
+        return {"scenes": count, **{name: round(rate, 1) for name, rate in rates.items()}}
 
     return work
 
@@ -313,8 +279,6 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
 
     from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable, quicken
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     model = Promptable(args.encoder).eval()
     quicken(model)  # as sessions do
@@ -326,14 +290,29 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
         embedding = model.encode(image, getattr(torch, args.precision))
         started = cost()
         model.decode(embedding, point, inside)
-        wall, cpu = (round(now - then, 3) for now, then in zip(cost(), started, strict=True))
-        return {"click_wall_s": wall, "click_cpu_s": cpu, "threads": torch.get_num_threads()}
+        return {**{f"click_{k}": v for k, v in since(started).items()}, "threads": torch.get_num_threads()}
+
+    return work
+
+
+def window(args: argparse.Namespace) -> Callable[[int], Any]:
+    """A window of UNETR or Swin UNETR of the paper's size to its posteriors of 33 labels; the weights are random."""
+    import torch
+
+    from napari_synthseg.networks.registry import build
+
+    model = build({"network": args.model, "labels": list(range(33))}).eval()
+
+    @torch.inference_mode()
+    def work(number: int) -> Any:
+        model(torch.rand(1, 1, *[model.edge] * 3))
+        return {"edge": model.edge}
 
     return work
 
 
 JOBS.update(shapes=shapes, pipeline=pipeline, generator=generator, training=training, paper=paper)
-JOBS.update(phantom=phantom, evaluate=evaluate, encode=encode)
+JOBS.update(phantom=phantom, evaluate=evaluate, encode=encode, window=window)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -51,10 +51,10 @@ def test_tables_hold_every_network_and_contrast(tmp_path, monkeypatch, capsys):
 
 
 def test_phantoms_are_written(tmp_path, monkeypatch, capsys):
-    benchmark = script("make_heart_phantoms")
+    benchmark = script("heart_phantom")
     words = [str(tmp_path), "--count", "1", "--contrast", "mr", "--shape", "16", "16", "16", "--spacing", "8"]
-    monkeypatch.setattr(sys, "argv", ["make_heart_phantoms.py", *words])
+    monkeypatch.setattr(sys, "argv", ["heart_phantom.py", *words])
     assert benchmark.main() == 0
     assert (tmp_path / "heart000_mr.nii.gz").exists() and (tmp_path / "heart000_labels.nii.gz").exists()
-    monkeypatch.setattr(sys, "argv", ["make_heart_phantoms.py", str(tmp_path), "--spacing", "1", "2"])
+    monkeypatch.setattr(sys, "argv", ["heart_phantom.py", str(tmp_path), "--spacing", "1", "2"])
     assert benchmark.main() == 2 and "spacing" in capsys.readouterr().err

@@ -183,9 +183,7 @@ def test_averaging_inside_the_network_is_averaging_its_posteriors():
         mirrored = model.refine(image.flip(2), prior[:, order].flip(2), looks[:, order])[0].flip(1)[order]
         ours = model.refine_averaged(image, prior, looks, order)
         torch.testing.assert_close(ours.float(), (direct + mirrored) / 2, atol=1e-3, rtol=0)
-        torch.testing.assert_close(
-            model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-3, rtol=0
-        )
+        torch.testing.assert_close(model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-3, rtol=0)
 
 
 def test_averaging_inside_the_locator_is_averaging_its_posteriors():
