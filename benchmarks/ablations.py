@@ -16,12 +16,13 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, kept, markdown, write_json
 
 from napari_synthseg import cli
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
@@ -55,18 +56,15 @@ def main() -> int:
         late_steps={"type": int, "default": 100}, only={"nargs": "*", "choices": every, "default": every},
     )  # fmt: skip
     for name in args.only:
-        rows_of(name, args)
+        kept(args.out / f"{name}.json", partial(rows_of, name, args))
     files = {name: args.out / f"{name}.json" for name in every}
     found = means({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()})
     write_json(args.json, found)
-    return finish(markdown(found))
+    return finish(table(found))
 
 
 def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
-    """The rows of a variant, trained and measured now unless they are there."""
-    file = args.out / f"{name}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    """Train a variant and measure its rows."""
     common = TrainSynthFMOptions(
         out=args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5, validate_every=10**9
     )
@@ -79,9 +77,7 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
     if not weights.exists():
         torch.manual_seed(args.seed)
         cli.follow(recipe("synthfm").train(options))
-    rows = cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session_of(weights)))
-    file.write_text(json.dumps(rows))
-    return rows
+    return cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session_of(weights)))
 
 
 def session_of(weights: Path) -> Session:
@@ -112,12 +108,10 @@ def means(rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def markdown(found: dict[str, dict[str, float]]) -> str:
+def table(found: dict[str, dict[str, float]]) -> str:
     """A line for each variant."""
     columns = list(next(iter(found.values()), {}))
-    lines = [f"| variant | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(f'{row[c]:.3f}' for c in columns)} |" for name, row in found.items()]
-    return "\n".join(lines)
+    return markdown(["variant", *columns], ([name, *(row[c] for c in columns)] for name, row in found.items()))
 
 
 if __name__ == "__main__":

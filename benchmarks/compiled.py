@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from statistics import median
 
 import torch
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, markdown, write_json
 from torch import nn
 
 from napari_synthseg.devices import half_precision
@@ -94,15 +94,12 @@ def measured(name: str, device: torch.device, repetitions: int) -> dict[str, flo
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Markdown: a line for each network."""
-    lines = [
-        "| network | as it is, s | compiled, s | ratio | compiling, s | pays after |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for name, row in rows.items():
         before, after, compiling = row["plain"], row["compiled"], row["compiling"]
         pays = f"{compiling / (before - after):.0f} passes" if after < before else "never"
-        lines.append(f"| {name} | {before:.3f} | {after:.3f} | {after / before:.2f} | {compiling:.0f} | {pays} |")
-    return "\n".join(lines)
+        lines.append([name, before, after, f"{after / before:.2f}", f"{compiling:.0f}", pays])
+    return markdown(["network", "as it is, s", "compiled, s", "ratio", "compiling, s", "pays after"], lines)
 
 
 def seconds(forward: Forward, device: torch.device) -> float:

@@ -23,12 +23,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, kept, markdown, write_json
 from torch import nn
 
 from napari_synthseg import anatomy, cli
@@ -81,7 +82,7 @@ def main() -> int:
     wanted = [n for n in names() if 2 in args.table or n.startswith("learned")] if args.only is None else args.only
     slices = slices_of(args.label_maps, args.out / "slices.npz")
     for name in wanted:
-        figures_of(name, slices, args)
+        kept(args.out / f"{name}.json", partial(figures_of, name, slices, args))
     found = {n: json.loads(f.read_text()) for n in names() if (f := args.out / f"{n}.json").exists()}
     write_json(args.json, found)
     return finish("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
@@ -201,11 +202,11 @@ def moved(labels: torch.Tensor, g: torch.Generator) -> torch.Tensor:
 
 
 class Segmenter(nn.Module):
-    """A small 2D U-Net with a softmax."""
+    """A small U-Net with a softmax, of images of 2 or 3 dimensions."""
 
-    def __init__(self) -> None:
+    def __init__(self, dimensions: int, classes: int) -> None:
         super().__init__()
-        self.net = SmallUNet(2, 1, 1 + len(CLASSES), FEATURES, norm=True)
+        self.net = SmallUNet(dimensions, 1, 1 + classes, FEATURES, norm=True)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.net(image).softmax(1)
@@ -217,16 +218,13 @@ def slice_loss(posteriors: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namespace) -> dict[str, Any]:
-    """The figures of a run, trained and measured now unless they are there."""
-    file = args.out / f"{name}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    """Train a run and measure its figures."""
     kind, _, level = name.partition("-")
     torch.manual_seed(args.seed)
     augmenter: Augmenter = Noise(args.start) if kind == "learned" else Unchanged()
     classes = slices["classes"]
     recipe = Bilevel(
-        Segmenter(),
+        Segmenter(2, len(CLASSES)),
         augmenter,
         Images(slices["train"], classes, LEVELS[level] if kind == "oracle" else (0.0, 0.0)),
         Images(slices[TEACHERS[args.teachers]], classes, LEVELS[level]) if kind == "learned" else None,
@@ -247,7 +245,6 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
     }
     if kind == "learned":
         figures |= {"start": args.start, "sigma": inferred(args.out / name, args.teach_from, args.steps)}
-    file.write_text(json.dumps(figures, indent=1))
     return figures
 
 
@@ -289,28 +286,20 @@ def title(level: str) -> str:
 
 def table1(found: dict[str, dict[str, Any]]) -> str:
     """Inferred deviations beside the paper's."""
-    ours = [f"{found[n]['sigma']:.3f}" if (n := f"learned-{level}") in found else "" for level in LEVELS]
-    return "\n".join(
-        [
-            f"| preset sigma | {' | '.join(map(title, LEVELS))} |",
-            "|---" * (len(LEVELS) + 1) + "|",
-            f"| inferred, ours | {' | '.join(ours)} |",
-            f"| inferred, paper | {' | '.join(f'{v:.3f}' for v in INFERRED.values())} |",
-        ]
-    )
+    ours = [found.get(f"learned-{level}", {}).get("sigma") for level in LEVELS]
+    rows = [["inferred, ours", *ours], ["inferred, paper", *INFERRED.values()]]
+    return markdown(["preset sigma", *map(title, LEVELS)], rows)
 
 
 def table2(found: dict[str, dict[str, Any]]) -> str:
     """Dice by noise of the "real" training images (rows) and of the test images (columns)."""
-    lines = [f"| real images | model | {' | '.join(f'test {title(v)}' for v in LEVELS)} |"]
-    lines.append("|---" * (len(LEVELS) + 2) + "|")
-    for level in LEVELS:
-        for kind in ("naive", "learned", "oracle"):
-            name = kind if kind == "naive" else f"{kind}-{level}"
-            if name in found:
-                cells = [found[name]["dice"][v] for v in LEVELS]
-                lines.append(f"| {title(level)} | {kind} | {' | '.join(f'{v:.3f}' for v in cells)} |")
-    return "\n".join(lines)
+    rows = [
+        [title(level), kind, *(found[name]["dice"][v] for v in LEVELS)]
+        for level in LEVELS
+        for kind in ("naive", "learned", "oracle")
+        if (name := kind if kind == "naive" else f"{kind}-{level}") in found
+    ]
+    return markdown(["real images", "model", *(f"test {title(v)}" for v in LEVELS)], rows)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, kept, markdown, write_json
+from learn2synth import Segmenter
 from torch import nn
 from torch.nn import functional as F
 
@@ -39,7 +41,7 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.augmenter import SmallUNet, build_augmenter
+from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
 from napari_synthseg.training.data.validation import Case, labelled_scans
@@ -55,7 +57,6 @@ TISSUES = {
 }
 """FreeSurfer values of the left side and the middle, to which those of the right side belong; the rest is not."""
 SHAPE, SPACING_MM = (48, 64, 48), 3
-FEATURES = (8, 16, 32)
 LEARNING_RATE = 1e-3
 HELD_OUT, HEADS = 2, 4
 """Label maps kept back, and heads drawn from each of them."""
@@ -75,7 +76,7 @@ def main() -> int:
     )  # fmt: skip
     data = Data(args)
     for name in ("start", *args.only):
-        figures_of(name, data, args)
+        kept(args.out / f"{name}.json", partial(figures_of, name, data, args))
     found = {n: json.loads(f.read_text()) for n in ("start", *KINDS) if (f := args.out / f"{n}.json").exists()}
     write_json(args.json, found)
     return finish(table(found))
@@ -156,26 +157,12 @@ def coarse(case: Case, values: Sequence[int]) -> Batch:
 # Runs
 
 
-class Segmenter(nn.Module):
-    """A small 3D U-Net with a softmax."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = SmallUNet(3, 1, 1 + len(TISSUES), FEATURES, norm=True).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.net(image).softmax(1)
-
-
 def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any]:
-    """The figures of a run, trained and measured now unless they are there."""
-    file = args.out / f"{name}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    """Train a run and measure its figures."""
     torch.manual_seed(args.seed)
     first = name == "start"
     learns = name in ("noise", "bias", "unet")
-    model = Segmenter()
+    model = Segmenter(3, len(TISSUES)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if not first:
         model.load_state_dict(torch.load(args.out / "start.pt", weights_only=True))
     augmenter = build_augmenter(name if learns else "none", 3, 0.02)
@@ -197,9 +184,7 @@ def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any
     trained = cli.follow(fit(recipe, options, args.out / name, name="brains", resume=True))
     if first:
         torch.save(trained.state_dict(), args.out / "start.pt")
-    figures = {"steps": options.steps, "seed": args.seed, "learned": augmenter.figures(), "dice": scores(trained, data)}
-    file.write_text(json.dumps(figures, indent=1))
-    return figures
+    return {"steps": options.steps, "seed": args.seed, "learned": augmenter.figures(), "dice": scores(trained, data)}
 
 
 @torch.no_grad()
@@ -224,17 +209,13 @@ def dice_of(found: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Means of the tissues, and each tissue on the scans."""
-    lines = [
-        f"| network | scans | {' | '.join(TISSUES)} | inverted | synthetic | learned |",
-        "|---" * (len(TISSUES) + 5) + "|",
-    ]
+    rows = []
     for name, one in found.items():
         means = {kind: statistics.fmean(values.values()) for kind, values in one["dice"].items()}
-        own = " | ".join(f"{v:.3f}" for v in one["dice"]["scans"].values())
         learned = ", ".join(f"{k} {v:.3f}" for k, v in one["learned"].items())
-        others = f"{means['inverted']:.3f} | {means['synthetic']:.3f}"
-        lines.append(f"| {name} | {means['scans']:.3f} | {own} | {others} | {learned} |")
-    return "\n".join(lines)
+        own = one["dice"]["scans"].values()
+        rows.append([name, means["scans"], *own, means["inverted"], means["synthetic"], learned])
+    return markdown(["network", "scans", *TISSUES, "inverted", "synthetic", "learned"], rows)
 
 
 if __name__ == "__main__":

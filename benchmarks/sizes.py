@@ -14,19 +14,19 @@ means. OUT keeps the scenes, the runs and their rows: what is there is not made 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, kept, markdown, write_json
 from torch.nn import functional as F
 
 from napari_synthseg import cli
@@ -87,9 +87,9 @@ def main() -> int:
     judges = list(made(default, args.targets))
     rows = {name: scored(name, judges, args) for name in args.only}
     for name, parts in SHIPPED.items():
-        rows[name] = kept(file_of(args.out, name), lambda parts=parts: score(default, judges, parts=parts))
+        rows[name] = kept(file_of(args.out, name), partial(score, default, judges, parts=parts))
     write_json(args.json, rows)
-    return finish(markdown(rows))
+    return finish(table(rows))
 
 
 def made(model: Promptable, wanted: int) -> Iterator[Judge]:
@@ -150,13 +150,6 @@ def file_of(out: Path, name: str) -> Path:
     return out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
 
 
-def kept(file: Path, measure: Callable[[], list[list[float]]]) -> list[list[float]]:
-    """What a file says; measured now unless it is there."""
-    if not file.exists():
-        file.write_text(json.dumps(measure()))
-    return json.loads(file.read_text())
-
-
 @contextmanager
 def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> Iterator[None]:
     """Training with other priors, known under a preset's name, and other constants."""
@@ -197,18 +190,16 @@ def on_cells(given: GivenPrompts, number: int) -> Prompts:
     return Prompts(points=tuple(points), positive=tuple(positive), box=box)
 
 
-def markdown(rows: dict[str, list[list[float]]]) -> str:
+def table(rows: dict[str, list[list[float]]]) -> str:
     """A line for each row: mean Dice by bin of areas (over settings), by setting (over bins), and of all."""
     low, high = (math.log(a) for a in AREAS)
     edges = [math.exp(low + i * (high - low) / BINS) for i in range(BINS + 1)]
     names = [f"{a:,.0f}-{b:,.0f} px" for a, b in zip(edges, edges[1:], strict=False)]
-    lines = [f"| | {' | '.join([*names, *SETTINGS])} | mean |", "|---" * (BINS + len(SETTINGS) + 2) + "|"]
+    lines = []
     for name, figures in rows.items():
         by_bin = [fmean(one) for one in figures]
-        by_setting = [fmean(one) for one in zip(*figures, strict=True)]
-        cells = " | ".join(f"{v:.3f}" for v in [*by_bin, *by_setting, fmean(by_bin)])
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+        lines.append([name, *by_bin, *(fmean(one) for one in zip(*figures, strict=True)), fmean(by_bin)])
+    return markdown(["", *names, *SETTINGS, "mean"], lines)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_a_manifest_that_is_not_there_is_a_sentence(prompts, tmp_path, monkeypat
 def test_ablations_are_means_over_datasets_not_over_images():
     ablations = script("ablations")
     found = ablations.means({"all": rows([0.5, 0.5, 0.5]) + rows([0.9], dataset="B", modality="US")})
-    table = ablations.markdown(found)
+    table = ablations.table(found)
     assert table.splitlines() == [
         "| variant | CT | US | (1,0) | (1,2) | (3,0) | (3,2) | box | mean |",
         "|---|---|---|---|---|---|---|---|---|",

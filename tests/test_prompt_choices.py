@@ -83,7 +83,7 @@ def test_parts_nobody_meant_cost_less_when_they_are_left_out():
 
 def test_the_table_has_a_line_for_each_row():
     figures = [[0.5] * len(sizes.SETTINGS)] * sizes.BINS
-    last = sizes.markdown({"one": figures}).splitlines()[-1]
+    last = sizes.table({"one": figures}).splitlines()[-1]
     assert last.startswith("| one | 0.500") and last.count("|") == sizes.BINS + len(sizes.SETTINGS) + 3
 
 

@@ -65,7 +65,7 @@ def sizes_table(found: dict[str, list[list[float]]]) -> str:
         f"larger half, {statistics.mean(larger):+.3f} in the mean. Without parts that no prompt means: "
         f"{statistics.mean(parts):+.3f}."
     )
-    return f"{benchmark('sizes').markdown(found)}\n\n{said}"
+    return f"{benchmark('sizes').table(found)}\n\n{said}"
 
 
 def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "ablations": Section(
         f"python benchmarks/ablations.py {IMAGES} OUT --steps 400 --late-steps 40 --json OUT/figures.json",
-        "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").markdown(rows), ablation_rows,
+        "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").table(rows), ablation_rows,
     ),
     "propagation": Section(
         f"python benchmarks/propagation.py {VALIDATION} --values 4 17 11 51 10 16 --json OUT/rows.json",
