@@ -184,5 +184,5 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     cells = ["" if c is None else f"{c:.3f}" if isinstance(c, float) else str(c) for row in rows for c in row]
     width = len(header)
     lines = [cells[at : at + width] for at in range(0, len(cells), width)]
-    top = [f"| {' | '.join(header)} |", "|" + "---|" * width]
+    top = [f"| {' | '.join(header)} |".replace("|  |", "| |"), "|" + "---|" * width]
     return "\n".join([*top, *(f"| {' | '.join(line)} |" for line in lines)])
