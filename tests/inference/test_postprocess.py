@@ -9,7 +9,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.inference import postprocess
 from napari_synthseg.inference.config import OWN
-from napari_synthseg.inference.grid import Grid
+from napari_synthseg.inference.grid import OutputGrid
 from napari_synthseg.inference.posteriors import Posteriors
 from tests.shared_data import shared
 
@@ -66,7 +66,7 @@ def test_labels_on_an_oblique_grid_match_the_reference(version):
     from napari_synthseg.volume import Volume, to_canonical
 
     working = to_canonical(Volume(np.zeros(shape, np.uint8), affine))
-    grid = Grid.between(working.affine, affine, shape)
+    grid = OutputGrid.between(working.affine, affine, shape)
     ours = Posteriors(found.half(), (0, 0, 0), values, grid).labels().data
     assert np.mean(ours != data["default_seg"]) < 1e-4  # float16 decides ties otherwise
 

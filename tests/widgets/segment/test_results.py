@@ -10,7 +10,7 @@ import torch
 from napari.layers import Labels
 from qtpy.QtCore import Qt
 
-from napari_synthseg.inference.grid import Grid
+from napari_synthseg.inference.grid import OutputGrid
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.jobs import Progress
@@ -34,7 +34,7 @@ def soft(scan: Volume) -> Posteriors:
     """Posteriors of 0.75 where `half_labels` has a structure."""
     hard = half_labels(scan).data
     data = torch.stack([torch.from_numpy(np.where(hard == value, 0.75, 0.125)).half() for value in VALUES])
-    return Posteriors(data, (0, 0, 0), VALUES, Grid.between(scan.affine, scan.affine, scan.data.shape))
+    return Posteriors(data, (0, 0, 0), VALUES, OutputGrid.between(scan.affine, scan.affine, scan.data.shape))
 
 
 def careful(calls: list | None = None):
