@@ -48,9 +48,6 @@ def _count() -> int:
     return max(s.generation_class for s in anatomy.table()) + 1
 
 
-# The table
-
-
 def _from_table(path: Path) -> tuple[Pairs, Pairs]:
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -103,9 +100,6 @@ def _classes(where: str, key: str, text: str) -> set[int]:
     return found
 
 
-# SynthSeg's arrays
-
-
 def _from_arrays(path: Path) -> tuple[Pairs, Pairs]:
     other = path.with_name(path.name.replace("means", "stds"))
     if "means" not in path.name or not other.is_file():
@@ -114,9 +108,8 @@ def _from_arrays(path: Path) -> tuple[Pairs, Pairs]:
     if means.ndim != 2 or len(means) != 2 or means.shape != stds.shape:
         raise InputError(f"{path.name} and {other.name} must both be (2, K), not {means.shape} and {stds.shape}.")
     columns = _columns(path, means.shape[1])
-    return (
-        tuple(None if k is None else (float(means[0, k]), float(means[1, k])) for k in columns),
-        tuple(None if k is None else (float(stds[0, k]), float(stds[1, k])) for k in columns),
+    return tuple(  # type: ignore[return-value]
+        tuple(None if k is None else (float(one[0, k]), float(one[1, k])) for k in columns) for one in (means, stds)
     )
 
 

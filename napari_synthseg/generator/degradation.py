@@ -17,7 +17,6 @@ from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import HeadState, ScanArray
 from napari_synthseg.generator.model import GenerativeModel, Record, run
-from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.volume import Volume, same_grid, to_canonical
 
@@ -34,17 +33,6 @@ class Degraded:
     labels: Volume | None
     """Its labels, moved along; None if none were given."""
     record: Record
-
-
-def degraded(
-    volume: Volume,
-    generator: GenerativeModel | None = None,
-    seed: int = 0,
-    labels: Volume | None = None,
-    device: str = "cpu",
-) -> Degraded:
-    """Draw and apply in one call; see `degrade`. The default generator is `presets.degradation`."""
-    return degrade(volume, (generator or degradation()).sample(seed=seed), labels, device)
 
 
 def degrade(

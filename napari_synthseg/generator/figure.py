@@ -11,8 +11,6 @@ import numpy as np
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from napari_synthseg.generator.head import Grid
     from napari_synthseg.generator.labelmap import LabelMap
     from napari_synthseg.generator.model import Record
@@ -92,13 +90,11 @@ def panel(
     grid = sample_grid(record, label_map, shape, spacing)
     placed = placed_affine(grid, label_map, affine)
     head = HeadState.of_map(label_map, grid)
-    if letter == "a":
-        run(_at_rest(record), head, until="spatial")
-        return Panel(letter, info.title, _labels(head.labels, label_map.values, placed), None, True)
-    run(record, head, until="labels")
-    if letter == "b":
-        values = head.label_map.values
-        return Panel(letter, info.title, _labels(head.labels, [values[i] for i in head.shown], placed), None, True)
+    run(_at_rest(record) if letter == "a" else record, head, until="spatial" if letter == "a" else "labels")
+    if letter in "ab":
+        values = np.array(head.label_map.values, np.int32)
+        shown = values if letter == "a" else values[list(head.shown)]  # FreeSurfer values of indices
+        return Panel(letter, info.title, Volume(shown[head.labels.cpu().numpy()], placed), None, True)
     if letter != "c":
         head.limits = steady_limits(record, head, grid)
     head.stops_at_slices = True
@@ -119,13 +115,6 @@ def _at_rest(record: Record) -> Record:
         velocity_std=0.0,
         flip=False,
     )
-
-
-def _labels(index: torch.Tensor, values: Sequence[int], affine: np.ndarray) -> Volume:
-    """Return indices as a volume of FreeSurfer values."""
-    from napari_synthseg.volume import Volume
-
-    return Volume(np.array(values, np.int32)[index.cpu().numpy()], affine)
 
 
 def _stack_affine(record: Record, grid: Grid) -> np.ndarray:

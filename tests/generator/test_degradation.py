@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.degradation import degrade, degrade_batch, degraded, normalized
+from napari_synthseg.generator.degradation import degrade, degrade_batch, normalized
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import STILL as UNMOVED
 from napari_synthseg.generator.presets import degradation, preset
@@ -58,7 +58,7 @@ def test_nothing_changes_under_still_priors() -> None:
 
 
 def test_a_seed_gives_the_same_image_again() -> None:
-    a, b = (degraded(scan(), seed=3).image.data for _ in range(2))
+    a, b = (degrade(scan(), degradation().sample(seed=3)).image.data for _ in range(2))
     assert np.array_equal(a, b)
     assert a.min() >= 0 and a.max() <= 1
 
@@ -90,7 +90,7 @@ def test_labels_of_another_grid_are_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(40, 36, 32), (1, 36, 32)])
 def test_every_prior_at_once_on_any_shape(shape) -> None:
-    made = degraded(scan(shape), seed=1).image
+    made = degrade(scan(shape), degradation().sample(seed=1)).image
     assert made.shape == shape and np.isfinite(made.data).all()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from napari_synthseg.anatomy import CORTEX, WHITE_MATTER
 from napari_synthseg.fields import Info, Range
@@ -66,22 +66,11 @@ class Lesions(Step):
         }
 
     @staticmethod
-    def apply(
-        head: HeadState,
-        *,
-        load_ml: float,
-        periventricular: float,
-        size_mm3: Range,
-        symmetry: float,
-        mean: float,
-        std: float,
-        seed: int,
-    ) -> None:
+    def apply(head: HeadState, *, mean: float, std: float, **painting: Any) -> None:
         """Replace the label map by one with lesions, whose Gaussians are added to those of the labels."""
         from napari_synthseg.generator.lesion_painting import Painting, with_lesions
 
-        painting = Painting(load_ml, periventricular, tuple(size_mm3), symmetry, seed)  # type: ignore[arg-type]
-        head.label_map = with_lesions(head.label_map, painting)
+        head.label_map = with_lesions(head.label_map, Painting(**painting))
         head.painted = ((mean, std), (mean, std))
 
 
