@@ -20,7 +20,7 @@ from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.inference.state import Prediction, WholeHead
 from napari_synthseg.inference.streaming import Sink, in_float32, slab_steps
-from napari_synthseg.inference.whole_volume import MULTIPLE, smoothing_taps
+from napari_synthseg.inference.whole_volume import MULTIPLE, smoothed_along, smoothing_taps
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 
@@ -115,13 +115,8 @@ class SmoothedSink:
 
     def add(self, start: int, planes: torch.Tensor) -> None:
         """Take planes (X, Y, Z, K)."""
-        side, middle, _ = smoothing_taps()
-        for axis in (1, 2):
-            n = planes.shape[axis]
-            blurred = planes * middle
-            blurred.narrow(axis, 1, n - 1).add_(planes.narrow(axis, 0, n - 1), alpha=side)
-            blurred.narrow(axis, 0, n - 1).add_(planes.narrow(axis, 1, n - 1), alpha=side)
-            planes = blurred
+        side, middle = smoothing_taps()
+        planes = smoothed_along(smoothed_along(planes, 1), 2)
         before = planes.new_zeros((1, *planes.shape[1:])) if self._kept is None else self._kept
         planes = torch.cat([before, planes])
         self._kept = planes[-2:].clone()
@@ -134,7 +129,7 @@ class SmoothedSink:
     def end(self) -> None:
         """Hand on the last plane."""
         assert self._kept is not None
-        side, middle, _ = smoothing_taps()
+        side, middle = smoothing_taps()
         out = self._kept[-1:] * middle
         if len(self._kept) > 1:
             out.add_(self._kept[-2:-1], alpha=side)

@@ -124,21 +124,26 @@ def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True,
 
 def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
     """Smooth (B, K, X, Y, Z) by a Gaussian of sigma 0.5 cut at 3 voxels an axis, zeros beyond the edge."""
-    taps = smoothing_taps()
     for axis in (2, 3, 4):
         checkpoint()
-        n = posteriors.shape[axis]
-        blurred = posteriors * taps[1]
-        blurred.narrow(axis, 1, n - 1).add_(posteriors.narrow(axis, 0, n - 1), alpha=taps[0])
-        blurred.narrow(axis, 0, n - 1).add_(posteriors.narrow(axis, 1, n - 1), alpha=taps[2])
-        posteriors = blurred
+        posteriors = smoothed_along(posteriors, axis)
     return posteriors
 
 
-def smoothing_taps() -> tuple[float, float, float]:
-    """Return the weights of a voxel's neighbor, of the voxel, and of its other neighbor."""
+def smoothed_along(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Smooth along one axis, zeros beyond the edges."""
+    side, middle = smoothing_taps()
+    n = x.shape[axis]
+    out = x * middle
+    out.narrow(axis, 1, n - 1).add_(x.narrow(axis, 0, n - 1), alpha=side)
+    out.narrow(axis, 0, n - 1).add_(x.narrow(axis, 1, n - 1), alpha=side)
+    return out
+
+
+def smoothing_taps() -> tuple[float, float]:
+    """Return the weights of a voxel's neighbors and of the voxel."""
     side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
-    return side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side)
+    return side / (1 + 2 * side), 1 / (1 + 2 * side)
 
 
 SPARE = 0.8
