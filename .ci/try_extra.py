@@ -32,9 +32,9 @@ def train():
     import lightning_fabric  # noqa: F401
     import sklearn.mixture  # noqa: F401
 
-    from napari_synthseg.networks.transformers import vision_transformer
+    from napari_synthseg.networks.transformers import Unetr
 
-    vision_transformer(32, 12, 24, 3, 1)
+    Unetr(2, 32, 12, 24, 3, 4, 2, 32)
 
 
 def tensorboard():

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.transformers import MONAI_NEEDED, PATCH, SwinUnetr, Unetr
+from napari_synthseg.networks.transformers import PATCH, SwinUnetr, Unetr, monai
 
 HEADS = 8
 """Of the decoder's attention."""
@@ -36,19 +36,14 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         if hidden % HEADS or blocks < 1:
             raise InputError(f"The decoder needs a block, and a multiple of {HEADS} features, not {hidden}.")
-        try:
-            from monai.networks.blocks.transformerblock import TransformerBlock
-        except ImportError as error:
-            raise InputError(MONAI_NEEDED) from error
-
-        own = unetr.hidden
+        block, own = monai("blocks.transformerblock", "TransformerBlock"), unetr.hidden
         self.encoder, self.edge = unetr.encoder, unetr.edge
         self.depths = unetr.depths[::-1][: blocks - 1] if skips else ()
         self.embed = nn.Linear(own, hidden)
         self.skips = nn.ModuleList(nn.Linear(own, hidden) for _ in self.depths)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, hidden))
         self.position = nn.Parameter(torch.zeros(1, self.count, hidden))
-        self.blocks = nn.ModuleList(TransformerBlock(hidden, 4 * hidden, HEADS, qkv_bias=True) for _ in range(blocks))
+        self.blocks = nn.ModuleList(block(hidden, 4 * hidden, HEADS, qkv_bias=True) for _ in range(blocks))
         self.norm, self.head = nn.LayerNorm(hidden), nn.Linear(hidden, PATCH**3)
         nn.init.normal_(self.mask_token, std=0.02)
         nn.init.normal_(self.position, std=0.02)

@@ -6,6 +6,7 @@ defaults are the paper's: UNETR with ViT-B of 16^3 patches on 160^3 voxels, Swin
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "swin-unetr": {"edge": 96, "field": 96, "spacing": 2, "features": 12, "depths": [2, 2, 2, 2]},
 }
 """Sizes of these networks for a CPU, which see whole heads of 192 mm at 2 mm."""
-MONAI_NEEDED = "UNETR and Swin UNETR are built by MONAI, which is not installed: pip install 'napari-synthseg[train]'."
 
 
 class Transformer(nn.Module):
@@ -135,9 +135,11 @@ class Unetr(Transformer):
                 f"A UNETR needs an edge that is a multiple of {PATCH}, features that its heads can share, and at least "
                 f"4 layers; edge {edge}, hidden {hidden}, heads {heads} and layers {layers} do not fit."
             )
-        net = _unetr(1, labels if isinstance(labels, int) else len(labels), edge, hidden, mlp, heads, features)
-        if layers != len(net.vit.blocks):  # type: ignore[arg-type, union-attr]
-            net.vit = vision_transformer(edge, hidden, mlp, heads, layers)
+        channels = labels if isinstance(labels, int) else len(labels)
+        sizes = {"hidden_size": hidden, "mlp_dim": mlp, "num_heads": heads}
+        net = monai("nets.unetr", "UNETR")(1, channels, edge, features, **sizes)
+        if layers != len(net.vit.blocks):
+            net.vit = monai("nets.vit", "ViT")(1, edge, PATCH, num_layers=layers, **sizes)
         super().__init__(net, labels, edge, field, spacing)
         self.hidden, self.layers, self.multiple = hidden, layers, edge
 
@@ -198,34 +200,20 @@ class SwinUnetr(Transformer):
                 f"for its features; {edge} and {features} do not fit."
             )
         channels = labels if isinstance(labels, int) else len(labels)
-        super().__init__(_swin_unetr(channels, features, depths, heads, window), labels, edge, field, spacing)
+        sizes = {"depths": tuple(depths), "num_heads": tuple(heads), "window_size": window, "feature_size": features}
+        net = monai("nets.swin_unetr", "SwinUNETR")(1, channels, **sizes)
+        super().__init__(net, labels, edge, field, spacing)
 
 
-def vision_transformer(edge: int, hidden: int, mlp: int, heads: int, layers: int) -> nn.Module:
-    """Build the encoder of a UNETR: (B, 1, edge, edge, edge) -> its last state, and those after each block."""
+def monai(module: str, name: str) -> Any:
+    """Return a network or block of `monai.networks`.
+
+    Raises:
+        InputError: MONAI is not installed.
+    """
     try:
-        from monai.networks.nets.vit import ViT
+        return getattr(importlib.import_module(f"monai.networks.{module}"), name)
     except ImportError as error:
-        raise InputError(MONAI_NEEDED) from error
-
-    return ViT(1, edge, PATCH, hidden_size=hidden, mlp_dim=mlp, num_layers=layers, num_heads=heads)
-
-
-def _unetr(inputs: int, channels: int, edge: int, hidden: int, mlp: int, heads: int, features: int) -> nn.Module:
-    try:
-        from monai.networks.nets.unetr import UNETR
-    except ImportError as error:
-        raise InputError(MONAI_NEEDED) from error
-
-    return UNETR(inputs, channels, edge, features, hidden_size=hidden, mlp_dim=mlp, num_heads=heads)
-
-
-def _swin_unetr(channels: int, features: int, depths: Sequence[int], heads: Sequence[int], window: int) -> nn.Module:
-    try:
-        from monai.networks.nets.swin_unetr import SwinUNETR
-    except ImportError as error:
-        raise InputError(MONAI_NEEDED) from error
-
-    return SwinUNETR(
-        1, channels, depths=tuple(depths), num_heads=tuple(heads), window_size=window, feature_size=features
-    )
+        raise InputError(
+            "UNETR and Swin UNETR are built by MONAI, which is not installed: pip install 'napari-synthseg[train]'."
+        ) from error
