@@ -26,7 +26,7 @@ class Spatial(Step):
         "deformation (mm)": ("Standard deviation of the velocity field.", cell("velocity_std", 2)),
         "rotation (°)": (
             "Largest rotation about an axis, with its sign.",
-            lambda params: round(max(params["rotation_deg"], key=abs), 1),
+            lambda params: round(float(sorted(params["rotation_deg"], key=abs)[-1]), 1),
         ),
         "scaling": (
             "Change of volume: product of the three scalings.",
