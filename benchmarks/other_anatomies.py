@@ -36,7 +36,7 @@ from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.head import crop_grid
 from napari_synthseg.generator.subregions import LEVELS, Split
-from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.training.objectives.organ_crops import OrganCrops

@@ -1,7 +1,8 @@
 """SynthSeg+'s degradation model (section 2.3 there): a real scan made as bad as a segmentation network can meet it.
 
 The generative model without its Gaussian mixture, and made of the same steps. A record is drawn first and applied then,
-to volumes of any spacing or to batches of tensors on any device.
+to volumes of any spacing or to batches of tensors on any device. And tissue maps as imperfect as a denoiser's, bent,
+grown, shrunk and smooth, for training S2 of SynthSeg+ (section 2.2).
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.deformation import interpolation_matrix, separable, velocity_field
 from napari_synthseg.generator.head import HeadState, ScanArray
+from napari_synthseg.generator.imaging import blur_matrix
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.step import Triple
-from napari_synthseg.volume import Volume, same_grid, to_canonical
+from napari_synthseg.volume import Volume, bounding_box, same_grid, to_canonical
 
 TISSUE_ERRORS = GenerativeModel.standard("tissues")
 """The errors of tissue maps that S2 is trained with."""
@@ -155,3 +159,95 @@ def _as_laid_out(canonical: np.ndarray, original: Volume) -> Volume:
     out = original.with_data(np.empty(original.shape, canonical.dtype))
     to_canonical(out).data[...] = canonical  # a view
     return out
+
+
+# Errors of tissue maps
+
+POINTS = 12
+"""Control points of the deformation along each axis: one in about 15 mm of a brain."""
+MARGIN = 12.0
+"""Around the brain, mm: voxels that may become brain by error."""
+
+
+def with_errors(
+    classes: torch.Tensor,
+    displacement_std: float,
+    seed: int,
+    growth: Sequence[tuple[int, float]],
+    blur: float,
+    count: int,
+    spacing: float = 1.0,
+) -> torch.Tensor:
+    """Return (T, X, Y, Z) tissue probabilities, float32, with the errors that the step of that name drew.
+
+    Args:
+        classes: (X, Y, Z) true class numbers.
+        displacement_std: standard deviation of the displacements at the control points, mm.
+        seed: of the displacements.
+        growth: class and movement of its border (mm, below 0: shrinks), in the order in which they are changed.
+        blur: standard deviation of the blur, mm.
+        count: T, number of classes.
+        spacing: voxel size, mm.
+    """
+    maps = torch.zeros(count, *classes.shape, device=classes.device)
+    maps[0] = 1.0
+    box = bounding_box((classes > 0).cpu().numpy(), round(MARGIN / spacing))
+    if box is None:
+        return maps
+    moved = _bent(classes[box], displacement_std, seed, spacing)
+    for c, mm in growth:
+        steps = round(abs(mm) / spacing)
+        if steps:
+            moved = _grown(moved, c, steps) if mm > 0 else _shrunk(moved, c, steps, count)
+    inner = torch.stack([moved == c for c in range(count)]).float()
+    matrices = [blur_matrix(n, blur / spacing, maps.device) for n in moved.shape]
+    maps[(slice(None), *box)] = separable(inner, matrices)
+    return maps
+
+
+def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch.Tensor:
+    """Move classes by smooth random displacements, by nearest neighbor."""
+    if std <= 0:
+        return classes
+    device, shape = classes.device, classes.shape
+    small = velocity_field(std / spacing, POINTS, seed).to(device)
+    knots = [interpolation_matrix(torch.linspace(0, POINTS - 1, n), POINTS).to(device) for n in shape]
+    index: torch.Tensor | None = None
+    for i, u in enumerate(separable(small, knots)):
+        steps = torch.arange(shape[i], device=device, dtype=torch.float32)
+        at = (u + steps.reshape([-1 if j == i else 1 for j in range(3)])).round_().clamp_(0, shape[i] - 1).long()
+        index = at if index is None else index * shape[i] + at
+    assert index is not None
+    return classes.reshape(-1)[index.reshape(-1)].reshape(shape)
+
+
+def _grown(classes: torch.Tensor, one: int, steps: int) -> torch.Tensor:
+    """Grow one class by some voxels over its neighbors."""
+    return torch.where(_near(classes == one, steps), torch.full_like(classes, one), classes)
+
+
+def _shrunk(classes: torch.Tensor, one: int, steps: int, count: int) -> torch.Tensor:
+    """Replace the rim of one class by the most frequent class around."""
+    own = classes == one
+    lost = own & _near(~own, steps)
+    around = torch.zeros(count, int(lost.sum()), device=classes.device)
+    for c in range(count):
+        if c != one:
+            there = (classes == c)[None, None].float()
+            around[c] = F.avg_pool3d(there, 2 * steps + 1, stride=1, padding=steps)[0, 0][lost]
+    after = classes.clone()
+    after[lost] = around.argmax(0).to(classes.dtype)
+    return after
+
+
+def _near(mask: torch.Tensor, steps: int) -> torch.Tensor:
+    """Dilate a mask by some steps, alternately over the six and the 26 neighbors."""
+    near = mask[None, None].float()
+    for i in range(steps):
+        near = F.max_pool3d(near, 3, 1, 1) if i % 2 else _cross(near)
+    return near[0, 0] > 0.5
+
+
+def _cross(x: torch.Tensor) -> torch.Tensor:
+    pools = [F.max_pool3d(x, size, 1, tuple(n // 2 for n in size)) for size in ((3, 1, 1), (1, 3, 1), (1, 1, 3))]
+    return torch.maximum(torch.maximum(pools[0], pools[1]), pools[2])

@@ -119,7 +119,7 @@ def _at_rest(record: Record) -> Record:
 
 def _stack_affine(record: Record, grid: Grid) -> np.ndarray:
     """Return the (4, 4) affine from slices to voxels of the grid."""
-    from napari_synthseg.generator.acquisition import slice_positions
+    from napari_synthseg.generator.imaging import slice_positions
 
     drawn = record["acquisition"]
     axis, spacing = drawn["direction"], drawn["spacing_mm"]

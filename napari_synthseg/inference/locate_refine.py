@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.devices import half_precision
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.config import InferenceConfig
+from napari_synthseg.inference.options import InferenceConfig
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.postprocess import largest_component
 from napari_synthseg.inference.preprocess import between_limits, brain_center, limits

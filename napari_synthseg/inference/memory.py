@@ -16,8 +16,8 @@ from torch import nn
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.inference import whole_volume
-from napari_synthseg.inference.config import OWN, InferenceConfig
 from napari_synthseg.inference.locate_refine import locate_refine_steps
+from napari_synthseg.inference.options import OWN, InferenceConfig
 from napari_synthseg.inference.preprocess import pad_to
 from napari_synthseg.inference.sliding_window import sliding_window_steps
 from napari_synthseg.inference.state import Prediction

@@ -20,7 +20,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.config import tissue_names
+from napari_synthseg.inference.options import tissue_names
 from napari_synthseg.inference.quality.rating import light_of
 from napari_synthseg.io import FileHeader, stem, suffix, write_labels
 from napari_synthseg.io.formats import ends_like_a_file, writable

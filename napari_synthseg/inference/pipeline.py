@@ -26,11 +26,10 @@ from napari_synthseg import __version__, anatomy
 from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import orientation, plausibility, postprocess
-from napari_synthseg.inference.config import config_for, names_of
 from napari_synthseg.inference.grid import OutputGrid
 from napari_synthseg.inference.memory import predict_steps
 from napari_synthseg.inference.networks import Networks, load_all
-from napari_synthseg.inference.options import SegmentOptions, make_options
+from napari_synthseg.inference.options import SegmentOptions, config_for, make_options, names_of
 from napari_synthseg.inference.outputs import PROGRAM
 from napari_synthseg.inference.parcellation import divide, parcellate_steps, whole_head_around
 from napari_synthseg.inference.posteriors import Posteriors

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.config import OWN, InferenceConfig
+from napari_synthseg.inference.options import OWN, InferenceConfig
 from napari_synthseg.jobs import Progress, checkpoint, run
 from napari_synthseg.volume import bounding_box
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy
-from napari_synthseg.inference.config import OWN, InferenceConfig
+from napari_synthseg.inference.options import OWN, InferenceConfig
 from napari_synthseg.inference.patches import average, blend_steps, crop_with_padding, sliding_windows
 from napari_synthseg.inference.postprocess import best_channel
 from napari_synthseg.inference.preprocess import brain_center, rescale

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_synthseg.inference.config import InferenceConfig
 from napari_synthseg.inference.grid import Reorientation
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import InferenceConfig, SegmentOptions
 from napari_synthseg.inference.quality.rating import QcRating
 from napari_synthseg.volume import Volume
 

@@ -18,7 +18,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import DENOISED, S1, TISSUE_MAPS
 from napari_synthseg.devices import free_memory
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.config import OWN, InferenceConfig
+from napari_synthseg.inference.options import OWN, InferenceConfig
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.postprocess import best_channel, foreground, largest_component
 from napari_synthseg.inference.preprocess import pad_to, rescale

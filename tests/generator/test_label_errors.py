@@ -7,8 +7,7 @@ import json
 import pytest
 import torch
 
-from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
-from napari_synthseg.generator.label_errors import with_errors
+from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors, with_errors
 from napari_synthseg.generator.model import Record
 
 

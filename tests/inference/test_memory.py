@@ -10,8 +10,8 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import memory, whole_volume
-from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.memory import interruptible
+from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.preprocess import prepare
 from napari_synthseg.inference.state import Prediction
 from napari_synthseg.jobs import Stopped, run, stoppable

@@ -11,10 +11,10 @@ from scipy import ndimage
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import config, whole_volume
-from napari_synthseg.inference.config import OWN, config_for
+from napari_synthseg.inference import options as config
+from napari_synthseg.inference import whole_volume
 from napari_synthseg.inference.networks import load
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import OWN, SegmentOptions, config_for
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_keras_h5

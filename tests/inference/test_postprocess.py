@@ -8,8 +8,8 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference import postprocess
-from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.grid import OutputGrid
+from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.posteriors import Posteriors
 from tests.shared_data import shared
 

@@ -12,8 +12,7 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference import postprocess, preprocess, whole_volume
-from napari_synthseg.inference.config import config_for
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions, config_for
 from napari_synthseg.inference.parcellation import SmoothedSink
 from napari_synthseg.inference.state import Prediction, WholeHead
 from napari_synthseg.jobs import run

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.config import OWN
 from napari_synthseg.inference.memory import _attempts, predict_steps
 from napari_synthseg.inference.networks import load
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import OWN, SegmentOptions
 from napari_synthseg.inference.patches import sliding_windows
 from napari_synthseg.inference.pipeline import segment_steps
 from napari_synthseg.inference.sliding_window import flip_order, sliding_window_steps

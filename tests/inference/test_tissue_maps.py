@@ -11,9 +11,8 @@ from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import networks
-from napari_synthseg.inference.config import tissue_names
 from napari_synthseg.inference.locate_refine import locate
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions, tissue_names
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.preprocess import brain_center, prepare
 from napari_synthseg.io import read_label_table, read_volume, write_volume

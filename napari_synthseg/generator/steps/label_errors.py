@@ -50,6 +50,6 @@ class LabelErrors(Step):
         head: HeadState, *, displacement_std: float, seed: int, growth: Sequence[tuple[int, float]], blur: float
     ) -> None:
         """Turn the head's tissue classes into soft maps."""
-        from napari_synthseg.generator.label_errors import with_errors
+        from napari_synthseg.generator.degradation import with_errors
 
         head.soft = with_errors(head.labels, displacement_std, seed, growth, blur, len(TISSUES), head.spacing[0])

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name, labelled_scans
-from napari_synthseg.inference.config import InferenceConfig
+from napari_synthseg.inference.options import InferenceConfig
 from napari_synthseg.inference.preprocess import brain_center, prepare, rescale
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.training.data.targets import IGNORED, LabelTargets, counted, make_targets

@@ -11,8 +11,7 @@ from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.config import config_for
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions, config_for
 from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch, segments, spec_of
 from napari_synthseg.networks.transformers import SMALL, Transformer
 from napari_synthseg.training.data.scans import InputSpec

@@ -19,7 +19,7 @@ from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import crop_grid, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.subregions import Split, drawn
-from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.jobs import run

@@ -13,8 +13,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_synthseg.anatomy import DENOISED, S1
-from napari_synthseg.inference.config import tissue_names
-from napari_synthseg.inference.options import SegmentOptions
+from napari_synthseg.inference.options import SegmentOptions, tissue_names
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import (
     MEASURED,

@@ -9,7 +9,7 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid
-from napari_synthseg.inference.config import OWN
+from napari_synthseg.inference.options import OWN
 from napari_synthseg.io import write_labels
 from napari_synthseg.training.data.scan_sampler import ScanSampler, group_weights, mild, shown
 from napari_synthseg.training.data.scan_scores import maps_of_scans, single_structures

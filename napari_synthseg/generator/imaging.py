@@ -1,11 +1,13 @@
-"""Slice spacing and thickness with partial volume (eq. 20-26), as one small matrix along each axis.
+"""From labels to an acquired image (SynthSeg, section 3.1).
 
-Blurring, sampling at the slice positions and interpolating back are all linear and act along one axis, so together
-they are one matrix as long as the axis: exact, and a thousandth of the cost of convolving.
+Gaussian mixture (eq. 11-13), bias field (eq. 14-17), rescaling and gamma (eq. 18-19), slices with partial volume (eq.
+20-26). Blurring, sampling at the slice positions and interpolating back are all linear and act along one axis, so
+together they are one matrix as long as the axis: exact, and a thousandth of the cost of convolving.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +16,55 @@ from napari_synthseg.generator.deformation import interpolation_matrix, separabl
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
+
+
+def gaussian_mixture(
+    labels: torch.Tensor, means: Sequence[float], stds: Sequence[float], seed: int, noise_scale: float = 1.0
+) -> torch.Tensor:
+    """Sample the Gaussian of each voxel's label (eq. 13): (X, Y, Z) float32 intensities.
+
+    Args:
+        labels: (X, Y, Z) indices, any integer type.
+        means, stds: (K,) of each index.
+        seed: of the white noise, drawn on the labels' device.
+        noise_scale: factor on the standard deviations, for voxels that average several of 1 mm.
+    """
+    device = labels.device
+    table = torch.tensor([means, [noise_scale * s for s in stds]], dtype=torch.float32, device=device)
+    flat = labels.reshape(-1).int()
+    image = torch.empty(flat.shape, device=device)
+    image.normal_(generator=torch.Generator(device=device).manual_seed(seed))
+    image *= table[1].index_select(0, flat)
+    image += table[0].index_select(0, flat)
+    return image.reshape(labels.shape)
+
+
+def bias_field(std: float, points: int, seed: int, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Draw a smooth multiplicative field (eq. 14-17): (X, Y, Z) positive factors.
+
+    Args:
+        std: standard deviation of the logarithm at the control points.
+        points: control points along each axis.
+        seed: of the control points, drawn on the CPU.
+        matrices: interpolation from the control points to the voxels.
+    """
+    g = torch.Generator().manual_seed(seed)
+    small = std * torch.randn(points, points, points, generator=g)
+    return separable(small.to(matrices[0].device), matrices).exp_()
+
+
+def rescale_and_gamma(image: torch.Tensor, gamma: float, limits: tuple[float, float] | None = None) -> torch.Tensor:
+    """Rescale to [0, 1] and apply the exponent (eq. 19); a constant image becomes 0.
+
+    Args:
+        image: any shape.
+        gamma: the exponent itself, exp(gamma) of the paper.
+        limits: intensities that become 0 and 1; default the image's own extremes.
+    """
+    low, high = limits if limits is not None else (image.min().item(), image.max().item())
+    if high <= low:
+        return torch.zeros_like(image)
+    return ((image - low) / (high - low)).clamp_(0, 1).pow_(gamma)
 
 
 def blur_matrix(n: int, sigma: float, device: torch.device | str = "cpu") -> torch.Tensor:
