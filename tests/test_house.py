@@ -29,7 +29,6 @@ FLOORS = {
     "atomic_io": 1,
     "volume": 1,
     "networks": 1,
-    "torchvision_compat": 1,
     "generator": 2,
     "evaluation": 2,
     "weights": 2,

@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import quick_kind
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.prompt_layers import BoundedAttention, drawn_prompts
+from napari_synthseg.networks.prompt_layers import BoundedAttention, drawn_prompts, import_torchvision
 from napari_synthseg.networks.registry import Card, register
-from napari_synthseg.torchvision_compat import import_torchvision
 
 import_torchvision()
 

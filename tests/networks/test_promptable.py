@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from napari_synthseg.networks import prompt_layers
-from napari_synthseg.networks.prompt_layers import OUTSIDE, SURE, BoundedAttention, drawn_prompts
+from napari_synthseg.networks.prompt_layers import OUTSIDE, SURE, BoundedAttention, drawn_prompts, import_torchvision
 from napari_synthseg.networks.promptable import Promptable, TinyVitSize, VitSize, vit_encoder
-from napari_synthseg.torchvision_compat import import_torchvision
 
 TINY = TinyVitSize((16, 16, 32, 32), (1, 1, 1, 1), (1, 1, 2, 2), (7, 7, 14, 7))
 VIT = VitSize(width=32, depth=2, heads=2, global_blocks=(1,))
