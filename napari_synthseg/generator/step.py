@@ -119,7 +119,7 @@ class Drawing:
 class Step:
     """What steps have in common; a class with a `name` registers itself.
 
-    Class attributes:
+    Class attributes, which stand in the head of a class: `class Bias(Step, name="bias", title="Bias field", place=50)`:
         name: of its stream, and of its params in records.
         title: heading of its fields in forms.
         place: steps are applied in the order of this number.
@@ -135,8 +135,10 @@ class Step:
     apply: ClassVar[Callable[..., None]]
     """Changes a head or scene in place; its keywords are what `sample` draws."""
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **attributes: Any) -> None:
         super().__init_subclass__()
+        for key, value in attributes.items():
+            setattr(cls, key, value)
         if "name" in cls.__dict__:
             STEPS[cls.name] = cls
 

@@ -18,13 +18,9 @@ PLUS = "SynthSeg+, eq. 2 and Table S1"
 
 
 @dataclass(frozen=True)
-class Acquisition(Step):
+class Acquisition(Step, name="acquisition", title="Acquisition", place=70, models=("brains", "degradation")):
     """Acquire slices, and interpolate them back to voxels."""
 
-    name: ClassVar[str] = "acquisition"
-    title: ClassVar[str] = "Acquisition"
-    place: ClassVar[float] = 70
-    models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
     columns: ClassVar[Columns] = {
         "slices": ("Direction of the slices.", lambda params: DIRECTIONS[params["direction"]]),
         "spacing (mm)": ("Distance between the slices.", cell("spacing_mm", 2)),

@@ -36,12 +36,9 @@ COARSE_MM = 2.0
 
 
 @dataclass(frozen=True)
-class Atrophy(Step):
+class Atrophy(Step, name="atrophy", title="Atrophy", place=5):
     """Widen or narrow ventricles and sulci."""
 
-    name: ClassVar[str] = "atrophy"
-    title: ClassVar[str] = "Atrophy"
-    place: ClassVar[float] = 5
     columns: ClassVar[Columns] = {
         "ventricles": ("Volume of the lateral and third ventricles, relative to those of the map.", cell("factor", 2)),
         "sulci (mm)": ("Retreat of the surface of the brain.", cell("sulci_mm", 2)),

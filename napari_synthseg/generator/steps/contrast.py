@@ -34,12 +34,9 @@ FLUID = (4, 5, 14, 15, 24, 72)
 
 
 @dataclass(frozen=True)
-class Contrast(Step):
+class Contrast(Step, name="contrast", title="Gaussian mixture", place=40):
     """Draw the Gaussian mixture."""
 
-    name: ClassVar[str] = "contrast"
-    title: ClassVar[str] = "Gaussian mixture"
-    place: ClassVar[float] = 40
     columns: ClassVar[Columns] = {
         "contrast": (
             "How the intensities were drawn: each structure its own, by tissue, or from given priors.",

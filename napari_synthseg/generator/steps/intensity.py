@@ -14,13 +14,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bias(Step):
+class Bias(Step, name="bias", title="Bias field", place=50, models=("brains", "degradation")):
     """Multiply by a smooth random field."""
 
-    name: ClassVar[str] = "bias"
-    title: ClassVar[str] = "Bias field"
-    place: ClassVar[float] = 50
-    models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
     columns: ClassVar[Columns] = {"bias": ("Standard deviation of the logarithm of the field.", cell("bias_std", 2))}
 
     bias_std: Annotated[
@@ -48,12 +44,8 @@ class Bias(Step):
 
 
 @dataclass(frozen=True)
-class Clip(Step):
+class Clip(Step, name="clip", title="Intensity augmentation", place=55):
     """Clip intensities."""
-
-    name: ClassVar[str] = "clip"
-    title: ClassVar[str] = "Intensity augmentation"
-    place: ClassVar[float] = 55
 
     clip_max: Annotated[
         float,
@@ -72,13 +64,9 @@ class Clip(Step):
 
 
 @dataclass(frozen=True)
-class Gamma(Step):
+class Gamma(Step, name="gamma", title="Intensity augmentation", place=60, models=("brains", "degradation")):
     """Rescale to [0, 1] and raise to a random power."""
 
-    name: ClassVar[str] = "gamma"
-    title: ClassVar[str] = "Intensity augmentation"
-    place: ClassVar[float] = 60
-    models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
     columns: ClassVar[Columns] = {
         "gamma": ("Exponent of the intensities: below 1 brightens, above 1 darkens.", cell("gamma", 2))
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.fields import Info, Probability, Range
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LabelErrors(Step):
+class LabelErrors(Step, name="label_errors", title="Label errors", place=80, models=("tissues",)):
     """Bend, grow, shrink and blur tissue classes."""
-
-    name: ClassVar[str] = "label_errors"
-    title: ClassVar[str] = "Label errors"
-    place: ClassVar[float] = 80
-    models: ClassVar[tuple[str, ...]] = ("tissues",)
 
     displacement_std: Annotated[Range, Info(unit="mm", low=0, slider=(0, 10), step=0.1)] = (0, 3)
     """Standard deviation of the displacements at the control points."""

@@ -18,12 +18,9 @@ EXTRA_CSF = 24
 
 
 @dataclass(frozen=True)
-class ShownLabels(Step):
+class ShownLabels(Step, name="labels", title="Labels", place=30):
     """Choose whose intensity each label shows, and what it is in the target (section 3.1.5)."""
 
-    name: ClassVar[str] = "labels"
-    title: ClassVar[str] = "Labels"
-    place: ClassVar[float] = 30
     columns: ClassVar[Columns] = {
         "skull strip": (
             "Whether everything outside the brain was removed.",

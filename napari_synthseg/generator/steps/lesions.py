@@ -26,12 +26,9 @@ FractionRange = Annotated[Range, Info(low=0, high=1, step=0.05)]
 
 
 @dataclass(frozen=True)
-class Lesions(Step):
+class Lesions(Step, name="lesions", title="White matter lesions", place=10):
     """Paint white matter lesions into the map; with a load of 0, the default, none."""
 
-    name: ClassVar[str] = "lesions"
-    title: ClassVar[str] = "White matter lesions"
-    place: ClassVar[float] = 10
     columns: ClassVar[Columns] = {
         "painted lesions (ml)": ("Volume of the white matter lesions painted into the map.", cell("load_ml", 1))
     }

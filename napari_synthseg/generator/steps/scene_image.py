@@ -32,13 +32,8 @@ NOISES_OF = {
 
 
 @dataclass(frozen=True)
-class Intensities(Step):
+class Intensities(Step, name="intensities", title="Intensities", place=40, models=("shapes",)):
     """Draw the intensity, texture and noise of every region."""
-
-    name: ClassVar[str] = "intensities"
-    title: ClassVar[str] = "Intensities"
-    place: ClassVar[float] = 40
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
 
     contrast: Annotated[Range, INTENSITY, Info(above=0, slider=(0.005, 1), step=0.005)] = (0.03, 0.6)
     """Difference from the surroundings, log-uniform, brighter or darker."""
@@ -193,13 +188,9 @@ def _part_means(
 
 
 @dataclass(frozen=True)
-class Lens(Step):
+class Lens(Step, name="lens", title="Acquisition", place=50, models=("shapes",)):
     """Blur, what the modality makes of the image, and shading."""
 
-    name: ClassVar[str] = "lens"
-    title: ClassVar[str] = "Acquisition"
-    place: ClassVar[float] = 50
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "blur (px)": ("Standard deviation of the point spread, pixels as acquired.", cell("blur_px", 2))
     }
@@ -227,13 +218,9 @@ class Lens(Step):
 
 
 @dataclass(frozen=True)
-class SceneNoise(Step):
+class SceneNoise(Step, name="noise", title="Noise and texture", place=60, models=("shapes",)):
     """Add one to three noises of the library, or those that a modality is known for."""
 
-    name: ClassVar[str] = "noise"
-    title: ClassVar[str] = "Noise and texture"
-    place: ClassVar[float] = 60
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "noise": (
             "The noises of the library and their strengths at intensity 1.",
@@ -271,13 +258,9 @@ class SceneNoise(Step):
 
 
 @dataclass(frozen=True)
-class Display(Step):
+class Display(Step, name="display", title="Intensities", place=70, models=("shapes",)):
     """Rescale to [0, 1], raise to a random power, and perhaps exchange dark and bright."""
 
-    name: ClassVar[str] = "display"
-    title: ClassVar[str] = "Intensities"
-    place: ClassVar[float] = 70
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "gamma": ("Exponent of the final intensities: below 1 brightens, above 1 darkens.", cell("gamma", 2)),
         "inverted": ("Whether dark and bright were exchanged.", cell("inverted")),

@@ -32,13 +32,9 @@ MODALITY = Info(group="Modalities")
 
 
 @dataclass(frozen=True)
-class Module(Step):
+class Module(Step, name="module", title="Modules", place=0, models=("shapes",)):
     """Choose SynthFM's module, the setting and the modality."""
 
-    name: ClassVar[str] = "module"
-    title: ClassVar[str] = "Modules"
-    place: ClassVar[float] = 0
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "module": (
             "Which of SynthFM's modules: separate shapes, or a label map of touching regions (boundary).",
@@ -101,13 +97,9 @@ class Module(Step):
 
 
 @dataclass(frozen=True)
-class Frame(Step):
+class Frame(Step, name="frame", title="Acquisition", place=5, models=("shapes",)):
     """Choose the size of the image as acquired, in pixels."""
 
-    name: ClassVar[str] = "frame"
-    title: ClassVar[str] = "Acquisition"
-    place: ClassVar[float] = 5
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "acquired": (
             "Rows and columns as acquired, pixels.",
@@ -133,13 +125,9 @@ class Frame(Step):
 
 
 @dataclass(frozen=True)
-class Warp(Step):
+class Warp(Step, name="warp", title="Modules", place=10, models=("shapes",)):
     """Draw the random diffeomorphism that bends everything."""
 
-    name: ClassVar[str] = "warp"
-    title: ClassVar[str] = "Modules"
-    place: ClassVar[float] = 10
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "warp": ("Standard deviation of the velocity field, of the longer side.", cell("warp", 3))
     }
@@ -157,13 +145,9 @@ class Warp(Step):
 
 
 @dataclass(frozen=True)
-class Regions(Step):
+class Regions(Step, name="regions", title="Label map", place=20, models=("shapes",)):
     """Draw the label map of the boundary-aware module, and its gaps."""
 
-    name: ClassVar[str] = "regions"
-    title: ClassVar[str] = "Label map"
-    place: ClassVar[float] = 20
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "labels": ("Number of labels of the label map; objects are their connected parts.", cell("regions")),
         "gap": (
@@ -222,13 +206,9 @@ class Regions(Step):
 
 
 @dataclass(frozen=True)
-class Shapes(Step):
+class Shapes(Step, name="shapes", title="Shapes", place=30, models=("shapes",)):
     """Draw the separate shapes of the shape-aware module, and the body of both."""
 
-    name: ClassVar[str] = "shapes"
-    title: ClassVar[str] = "Shapes"
-    place: ClassVar[float] = 30
-    models: ClassVar[tuple[str, ...]] = ("shapes",)
     columns: ClassVar[Columns] = {
         "shapes": ("Number of separate shapes.", lambda params: len({part["object"] for part in params["parts"]}))
     }

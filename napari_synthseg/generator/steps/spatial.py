@@ -14,13 +14,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spatial(Step):
+class Spatial(Step, name="spatial", title="Spatial deformation", place=20, models=("brains", "degradation")):
     """Rotate, scale, shear, shift and bend; every pair is a uniform range (low, high)."""
 
-    name: ClassVar[str] = "spatial"
-    title: ClassVar[str] = "Spatial deformation"
-    place: ClassVar[float] = 20
-    models: ClassVar[tuple[str, ...]] = ("brains", "degradation")
     columns: ClassVar[Columns] = {
         "flip": ("Whether left and right were exchanged.", cell("flip")),
         "deformation (mm)": ("Standard deviation of the velocity field.", cell("velocity_std", 2)),
@@ -107,12 +103,8 @@ class Spatial(Step):
 
 
 @dataclass(frozen=True)
-class Crop(Step):
+class Crop(Step, name="crop", title="Crop", place=0):
     """Place a random crop; it lies anywhere in the room that the label map leaves it (section 4.2)."""
-
-    name: ClassVar[str] = "crop"
-    title: ClassVar[str] = "Crop"
-    place: ClassVar[float] = 0
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params:
         return {"at": rng.triple((0.0, 1.0))}
