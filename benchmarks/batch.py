@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import arguments, command, cost, finish, markdown, since, write_json
+
+from napari_synthseg.errors import InputError
+
 WAYS = ((1, 1), (1, 2), (2, 1))
 """Processes, and threads of each."""
 EVERY = 0.2
@@ -38,42 +41,37 @@ PAPER = 10_520
 """Scans that SynthSeg+ was run on (its section 3.4)."""
 
 
-def main() -> None:
-    """Runs one of the four; prints a Markdown table, or draws."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=list(PARTS))
-    parser.add_argument("scan", type=Path, nargs="*")
-    parser.add_argument("-n", type=int, default=4)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--curves", type=Path)
-    parser.add_argument("--figure", type=Path)
-    parser.add_argument("--scans", type=int, default=PAPER)
-    parser.add_argument("--cpu-seconds", type=float, help="a scan, all stages; from `throughput`")
-    parser.add_argument("--gpu-seconds", type=float, default=0.5, help="a scan on one GPU: a goal, not a measurement")
-    parser.add_argument("--megabytes", type=float, default=8.0, help="read of one scan")
-    args = parser.parse_args()
-    PARTS[args.what](args)
+@command
+def main() -> int:
+    """Run one of the four; print a Markdown table, or draw."""
+    args = arguments(
+        __doc__, n={"type": int, "default": 4}, size={"type": int, "default": 256}, curves={"type": Path},
+        figure={"type": Path}, scans={"type": int, "default": PAPER},
+        cpu_seconds={"type": float, "help": "a scan, all stages; from `throughput`"},
+        gpu_seconds={"type": float, "default": 0.5, "help": "a scan on one GPU: a goal, not a measurement"},
+        megabytes={"type": float, "default": 8.0, "help": "read of one scan"},
+        what_={"choices": list(PARTS)}, scan_={"type": Path, "nargs": "*"},
+    )  # fmt: skip
+    return finish(PARTS[args.what](args))
 
 
 # --- throughput -----------------------------------------------------------------------------------------------------
 
 
-def throughput(args: argparse.Namespace) -> None:
+def throughput(args: argparse.Namespace) -> str:
     """The command, once for each way to share the scans out."""
+    rows, kept = [], {}
     with tempfile.TemporaryDirectory() as folder:
         scans = [one.resolve() for one in args.scan] or list(phantoms(Path(folder) / "in", args.n, args.size))
         listing = Path(folder) / "scans.txt"
         listing.write_text("".join(f"{one}\n" for one in scans))
-        heads = "processes x threads|wall s|first done after s|CPU s a scan|scans a minute|peak GiB|largest process GiB"
-        print(f"| {' | '.join(heads.split('|'))} |")
-        print("|---|---|---|---|---|---|---|")
-        curves = {}
         for jobs, threads in WAYS:
             row, curve = one_way(listing, Path(folder) / f"out-{jobs}-{threads}", jobs, threads, len(scans))
-            curves[f"{jobs} x {threads}"] = curve
-            print(row, flush=True)
-        if args.curves:
-            args.curves.write_text(json.dumps(curves))
+            kept[f"{jobs} x {threads}"] = curve
+            rows.append(row)
+    write_json(args.curves, kept)
+    heads = "processes x threads|wall s|first done after s|CPU s a scan|scans a minute|peak GiB|largest process GiB"
+    return markdown(heads.split("|"), rows)
 
 
 def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
@@ -87,41 +85,37 @@ def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
         yield path
 
 
-def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tuple[str, list[dict[str, float]]]:
+def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tuple[list[str], list[dict[str, float]]]:
     """Runs the command and watches it; the row of the table, and the samples."""
     words = ["batch", str(listing), "-o", str(out), "--jobs", str(jobs), "--threads", str(threads), "--device", "cpu"]
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    started = cost(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([sys.executable, "-m", "napari_synthseg.cli", *words], stdout=subprocess.DEVNULL)
     curve = []
     while process.poll() is None:
         sizes = resident(process.pid)
         done = sum(1 for _ in out.rglob("*_dseg.nii.gz"))
         curve.append({
-            "s": round(time.perf_counter() - started, 2),
+            "s": round(time.perf_counter() - started[0], 2),
             "all_gib": round(sum(sizes) / 2**30, 3),
             "largest_gib": round(max(sizes, default=0) / 2**30, 3),
             "done": done,
         })  # fmt: skip
         time.sleep(EVERY)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall, cpu = since(started, resource.RUSAGE_CHILDREN).values()
     if process.returncode:
-        raise SystemExit(f"the command ended with {process.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        raise InputError(f"The command ended with {process.returncode}.")
     first = next((one["s"] for one in curve if one["done"]), wall)
-    most = [max(one[key] for one in curve) for key in ("all_gib", "largest_gib")]
-    row = (
-        f"| {jobs} x {threads} | {wall:.1f} | {first:.1f} | {cpu / count:.1f} | {60 * count / wall:.2f} | "
-        f"{most[0]:.2f} | {most[1]:.2f} |"
-    )
-    return row, curve
+    most = [f"{max(one[key] for one in curve):.2f}" for key in ("all_gib", "largest_gib")]
+    speeds = (f"{cpu / count:.1f}", f"{60 * count / wall:.2f}")
+    return [f"{jobs} x {threads}", f"{wall:.1f}", f"{first:.1f}", *speeds, *most], curve
 
 
-def curves(args: argparse.Namespace) -> None:
+def curves(args: argparse.Namespace) -> str:
     """Scans done, and memory of all processes, against time: a line for each way to share the scans out."""
     from matplotlib.figure import Figure
 
     if args.curves is None or args.figure is None:
-        raise SystemExit("give --curves, which `throughput` wrote, and --figure")
+        raise InputError("Give --curves, which `throughput` wrote, and --figure.")
     kept = json.loads(args.curves.read_text())
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     done, memory = figure.subplots(1, 2)
@@ -136,6 +130,7 @@ def curves(args: argparse.Namespace) -> None:
         axis.grid(alpha=0.3)
     done.legend(title="processes x threads", fontsize=8, title_fontsize=8)
     figure.savefig(args.figure, dpi=130)
+    return str(args.figure)
 
 
 def resident(root: int) -> list[int]:
@@ -162,7 +157,7 @@ def resident(root: int) -> list[int]:
 # --- what the number of scans costs ---------------------------------------------------------------------------------
 
 
-def bookkeeping(args: argparse.Namespace) -> None:
+def bookkeeping(args: argparse.Namespace) -> str:
     """Names, records, report and page of so many scans, none of which is segmented."""
     import numpy as np
 
@@ -173,13 +168,13 @@ def bookkeeping(args: argparse.Namespace) -> None:
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.outputs import checksum
 
-    rows: list[tuple[str, float, str]] = []
+    rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sources = [Source(folder / f"sub-{n:05}_T1w.nii.gz") for n in range(args.scans)]
         started = time.perf_counter()
         tasks = plan(sources, folder / "out", "input")
-        rows.append(("naming", time.perf_counter() - started, ""))
+        rows.append(("naming", spent(started), ""))
         made = provenance.made_with(SegmentOptions())
         few = tasks[:200]
         record = an_entry(np, anatomy)
@@ -197,9 +192,9 @@ def bookkeeping(args: argparse.Namespace) -> None:
             task.target.with_name(task.target.name.replace(".nii.gz", ".json")).write_text(json.dumps(whole))
         started = time.perf_counter()
         if not all(provenance.done(task.scan, task.target, made) for task in few):
-            raise SystemExit("a done scan was not known as one")
+            raise InputError("A done scan was not known as one.")
         each = (time.perf_counter() - started) / len(few)
-        rows.append(("looking what is done, one thread", each * args.scans, f"{1000 * each:.1f} ms a scan"))
+        rows.append(("looking what is done, one thread", f"{each * args.scans:.2f}", f"{1000 * each:.1f} ms a scan"))
         report = Report(folder / "report.json", tasks)
         rng = np.random.default_rng(2)
         for task in tasks:
@@ -210,21 +205,23 @@ def bookkeeping(args: argparse.Namespace) -> None:
         started = time.perf_counter()
         report.write()
         size = f"{(folder / 'report.json').stat().st_size / 1e6:.1f} MB"
-        rows.append(("one writing of report.json", time.perf_counter() - started, size))
+        rows.append(("one writing of report.json", spent(started), size))
         started = time.perf_counter()
         report.write_tables(folder / "volumes.tsv", folder / "quality.tsv")
-        rows.append(("both tables", time.perf_counter() - started, ""))
+        rows.append(("both tables", spent(started), ""))
         started = time.perf_counter()
         entries = report.entries
         found = page.find_outliers(
             {one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries}
         )
         text = page.page(entries, found, {}, folder, 0)
-        rows.append(("report.html, pictures apart", time.perf_counter() - started, f"{len(text) / 1e6:.1f} MB"))
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"| {args.scans} scans | s | |\n|---|---|---|")
-    for what, seconds, remark in rows:
-        print(f"| {what} | {seconds:.2f} | {remark} |")
+        rows.append(("report.html, pictures apart", spent(started), f"{len(text) / 1e6:.1f} MB"))
+    return markdown([f"{args.scans} scans", "s", ""], rows)
+
+
+def spent(started: float) -> str:
+    """Seconds since then."""
+    return f"{time.perf_counter() - started:.2f}"
 
 
 def an_entry(np: Any, anatomy: Any) -> dict[str, Any]:
@@ -242,32 +239,30 @@ def an_entry(np: Any, anatomy: Any) -> dict[str, Any]:
 # --- elsewhere ------------------------------------------------------------------------------------------------------
 
 
-def estimate(args: argparse.Namespace) -> None:
+def estimate(args: argparse.Namespace) -> str:
     """Hours and gigabytes of so many scans, by stated assumptions."""
     if args.cpu_seconds is None:
-        raise SystemExit("give --cpu-seconds, as `throughput` measured them")
+        raise InputError("Give --cpu-seconds, as `throughput` measured them.")
     n, cpu, gpu = args.scans, args.cpu_seconds, args.gpu_seconds
-    print("An estimate on paper. Assumed:")
-    print(
-        f"- {cpu:g} CPU seconds a scan (measured with `throughput` on this machine), the same on every core elsewhere;"
-    )
-    print("- a core is busy 80 % of the time (reading, unequal scans, the last scans of a batch);")
-    print(
-        f"- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, with enough processes beside"
-    )
-    print("  it that reading, cleaning and writing go on while it computes;")
-    print("- nodes do not wait for each other or for the disk.\n")
-    print("| on | hours | |\n|---|---|---|")
-    for label, cores in (("this machine, 2 cores", 2), ("one node of 32 cores", 32), ("ten nodes of 32 cores", 320)):
-        print(f"| {label} | {n * cpu / cores / 0.8 / 3600:.1f} | {n * cpu / 3600:.0f} core-hours |")
+    assumed = f"""An estimate on paper. Assumed:
+- {cpu:g} CPU seconds a scan (measured with `throughput` on this machine), the same on every core elsewhere;
+- a core is busy 80 % of the time (reading, unequal scans, the last scans of a batch);
+- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, with enough processes beside
+  it that reading, cleaning and writing go on while it computes;
+- nodes do not wait for each other or for the disk.
+"""
+    rows = [
+        [label, f"{n * cpu / cores / 0.8 / 3600:.1f}", f"{n * cpu / 3600:.0f} core-hours"]
+        for label, cores in (("this machine, 2 cores", 2), ("one node of 32 cores", 32), ("ten nodes of 32 cores", 320))
+    ]
     for label, gpus in (("one GPU", 1), ("ten nodes with a GPU each", 10)):
-        rate = gpus / gpu * args.megabytes
-        print(f"| {label} | {n * gpu / gpus / 3600:.2f} | reads {rate:.0f} MB/s |")
-    print(f"\nScans of {args.megabytes:g} MB: {n * args.megabytes / 1000:.0f} GB are read.")
+        rows.append([label, f"{n * gpu / gpus / 3600:.2f}", f"reads {gpus / gpu * args.megabytes:.0f} MB/s"])
+    read = f"Scans of {args.megabytes:g} MB: {n * args.megabytes / 1000:.0f} GB are read."
+    return "\n".join((assumed, markdown(["on", "hours", ""], rows), "", read))
 
 
 PARTS = {"throughput": throughput, "bookkeeping": bookkeeping, "estimate": estimate, "curves": curves}
 """What can be asked for."""
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
