@@ -74,7 +74,7 @@ def draw_scan(label_map: LabelMap, affine: np.ndarray, kind: str, generator: tor
     record = preset("fast" if kind == "degraded" else kind).sample(label_map, generator)
     grid = Grid.centered(FIELD)
     sample = apply(record, label_map, grid)
-    table = np.array(sample.head.target_table(), np.int32)
+    table = np.array(sample.target_table(), np.int32)
     placed = placed_affine(grid, label_map, affine)
     scan, truth = Volume(sample.image.numpy(), placed), Volume(table[sample.labels.numpy()], placed)
     if kind != "degraded":

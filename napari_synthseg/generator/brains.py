@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -13,25 +12,8 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import Record, run
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One record and label map on one grid."""
-
-    image: torch.Tensor
-    """(X, Y, Z) float32 in [0, 1], the network's input."""
-    labels: torch.Tensor
-    """(X, Y, Z) uint8 indices into the table of `label_map` after deformation, before anything is reset."""
-    limits: tuple[float, float]
-    """The intensities that became 0 and 1 before gamma."""
-    head: HeadState
-
-    def target(self, values: Sequence[int]) -> torch.Tensor:
-        """Return (X, Y, Z) uint8 channels of the network's sorted `values`."""
-        return self.head.target(values)
-
-
-def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> Sample:
-    """Make the sample that a record describes.
+def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
+    """Make the finished head that a record describes: its image, the network's input, and its labels.
 
     Args:
         record: drawn with this map's table.
@@ -40,9 +22,7 @@ def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, 
         limits: intensities before gamma that become 0 and 1, by default the image's own extremes; pass a whole head's
             limits to make a crop of it.
     """
-    head = run(record, HeadState.of_map(label_map, grid, limits))
-    assert head.limits is not None
-    return Sample(head.image, head.labels, head.limits, head)
+    return run(record, HeadState.of_map(label_map, grid, limits))
 
 
 def deformed(record: Record, label_map: LabelMap, grid: Grid) -> HeadState:

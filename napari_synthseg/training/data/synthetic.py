@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from napari_synthseg.generator.brains import Sample, apply, apply_batch
-from napari_synthseg.generator.head import Grid, crop_grid
+from napari_synthseg.generator.brains import apply, apply_batch
+from napari_synthseg.generator.head import Grid, HeadState, crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.networks.locate_refine import LocateRefine
@@ -73,18 +73,18 @@ class Head:
     record: Record
     label_map: LabelMap
     labels: tuple[int, ...]
-    sample: Sample
+    sample: HeadState
 
     @property
     def image(self) -> torch.Tensor:
         """(X, Y, Z), as it was drawn."""
         return self.sample.image
 
-    def channels(self, sample: Sample | None = None) -> torch.Tensor:
+    def channels(self, sample: HeadState | None = None) -> torch.Tensor:
         """Return the (X, Y, Z) channels of the network's labels, of this head or of a part of it."""
         return (self.sample if sample is None else sample).target(self.labels)
 
-    def part(self, grid: Grid) -> Sample:
+    def part(self, grid: Grid) -> HeadState:
         """Return the same head on another grid."""
         return apply(self.record, self.label_map, grid, self.sample.limits)
 
