@@ -47,7 +47,7 @@ class SegmentOptions:
     preset: Literal["auto", "own", "reference"] = "auto"
     """own: this program's way. reference: exactly what SynthSeg does. auto: reference with official weights only."""
     fast: bool = False
-    """No flip averaging, and no components of single structures: less exact, less than half the time."""
+    """One pass, no flip averaging, no components of single structures: less exact, less than half the time."""
     grid: Literal["input", "1mm"] = "input"
     """Where the labels lie: on the scan's own voxels, or at 1 mm."""
     device: str = "auto"
@@ -108,6 +108,8 @@ class InferenceConfig:
     """Predict the whole volume at once if memory allows, and keep float32 posteriors."""
     flip: bool = True
     """Average with the mirrored scan."""
+    passes: int = 2
+    """Times the fast network refines a clear T1."""
     bfloat16: bool = False
     """Compute U-Nets that see the whole volume in bfloat16."""
     smooth: bool = True
@@ -148,7 +150,7 @@ def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -
     preset = card.get("preset", "own") if options.preset == "auto" else options.preset
     if preset == "own":
         chosen = replace(_components(OWN, options), fill_holes=options.fill_holes, whole=spec_of(card).whole)
-        fast = replace(chosen, flip=False, topology=False)
+        fast = replace(chosen, flip=False, passes=1, topology=False)
     else:
         fits = spec_of(card).reference
         if card and fits == "none":
