@@ -1,245 +1,216 @@
-"""How well structures of labelled scans are followed through the slices from one marked slice, per structure.
+"""How well clicks on slices become an object in 3D: Dice of the volume after each click, and seconds a slice.
 
-    python benchmarks/propagation.py FOLDER [--model default] [--scans 1] [--plane coronal] [--values 17] [--json OUT]
+    python benchmarks/propagation.py SHARED [--sources t1 map phantom] [--scans 1] [--clicks 5] [--plane coronal]
+        [--values 17 11 10 16] [--vote] [--encodings FOLDER] [--model default] [--json OUT]
 
-FOLDER holds scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`). Of every structure the slice
-with its largest area is marked: by three points inside and two in a band around it (evaluate-prompts' (3,2)), and by
-the truth. The object that comes of following it, with the default options, is compared with the truth in 3D, beside
-what the model says when every slice is prompted from its own truth: by (3,2) and by the tight box. A slice that the
-truth does not have is then known to be empty, which following has to find out by itself. Points depend on the seed,
-the scan, the structure and the slice alone.
+Volumes: scans of SHARED/data/real_t1/training with their labels (t1), images drawn from SHARED/data/label_maps by the
+generator (map), and phantoms (phantom). The first click is the point deepest inside the structure on its largest
+slice; the object is propagated from there with the default options. Each further click is where the object is most
+wrong: the point deepest inside what is missing or too much, in 3D. That slice is corrected from the object so far and
+this click, and propagated from there only.
 
-    python benchmarks/propagation.py FOLDER --scores
-
-prints instead what the model expects of its answers along the slices, followed from the truth of the marked slice
-whatever it expects: a line a slice with the expected IoU (the score) beside the real one. Below, for each least score:
-the Dice of what comes of following with it, how many slices of the structure are cut off, and how many beyond it are
-let in. Nothing is followed again for that: with one marked slice a least score only ends the way earlier.
+Beside it: the object propagated from the structure's true mask on its largest slice (from_truth), Dice of the voxels
+on which two of three orientations agree (--vote), and CPU seconds (one thread) of an encoding and of the rest of a
+slice. --encodings keeps embeddings for another run.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import edt
 import numpy as np
+import torch
 from harness import arguments, command, write_json
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.evaluation.prompt_protocol import generator_for, prompts_for, tight_box
 from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg.generator.files import SynthesizeOptions, synthesize_files
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.jobs import run
-from napari_synthseg.prompting import Planes, Prompts, PropagateOptions, Session
+from napari_synthseg.phantom import head_phantom, phantom_image
+from napari_synthseg.prompting import Anchor, Planes, Prompts, PropagateOptions, Session
 from napari_synthseg.prompting.propagate import propagate
-from napari_synthseg.volume import to_canonical
+from napari_synthseg.volume import Volume, to_canonical
 
-VALUES = (17, 53, 11, 50, 4, 43, 12, 51, 10, 49, 16)
-"""Hippocampus, caudate, lateral ventricle, putamen and thalamus of both sides, brain stem."""
+VALUES = (17, 11, 10, 16)
+"""Left hippocampus, caudate and thalamus, brain stem."""
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
-COLUMNS = ("start", "from_points", "from_truth", "each_points", "each_box")
-"""Dice of the marked slice by points; of the object from there; from the true mask; of prompting every slice."""
-LEAST_SCORES = [step / 20 for step in range(20)]
+SHOWN = (1, 3, 5)
+"""Numbers of clicks in the table."""
 
 
 @dataclass(frozen=True, eq=False)
-class Structure:
-    """One structure of a scan."""
+class Target:
+    """One structure of a volume: the volume's name, the label, and the truth (X, Y, Z) bool."""
 
     scan: str
     value: int
     planes: Planes
     truth: np.ndarray
-    """(X, Y, Z), bool."""
 
 
 @command
 def main() -> int:
-    """Print a line for each structure of each scan, or for each of its slices, and the means."""
+    """Print a line for each structure, and the means."""
     args = arguments(
-        __doc__, "folder", "--scans", "--seed", "--json", scans={"default": 1}, seed={"default": 0},
-        model={"default": "default"}, device={"default": "cpu"}, plane={"choices": AXES, "default": "coronal"},
-        values={"type": int, "nargs": "+", "default": list(VALUES)},
-        scores={"action": "store_true", "help": "the scores along the slices, and least scores compared"},
+        __doc__, "--scans", "--json", shared_={"type": Path}, scans={"default": 1}, model={"default": "default"},
+        sources={"nargs": "+", "choices": ["t1", "map", "phantom"], "default": ["t1", "map", "phantom"]},
+        plane={"choices": AXES, "default": "coronal"}, clicks={"type": int, "default": 5},
+        values={"type": int, "nargs": "+", "default": list(VALUES)}, vote={"action": "store_true"},
+        encodings={"type": Path},
     )  # fmt: skip
-    session = Session(args.model, args.device, memory=2**31)
-    found = list(structures(args.folder, args.scans, args.plane, args.values))
-    if not found:
-        raise InputError(f"{args.folder} has no scan with labels of these structures beside it.")
-    write_json(args.json, print_scores(session, found) if args.scores else print_dice(session, found, args.seed))
+    torch.set_num_threads(1)
+    session = Session(args.model, memory=2**31, encodings=args.encodings)
+    rows = []
+    heads = "".join(f"{number} clicks".rjust(10) for number in range(1, args.clicks + 1))
+    print(f"{'':40}{'from truth':>11}{heads}  encode +step (s)")
+    for target in targets(args.shared, args.sources, args.scans, args.plane, args.values):
+        rows.append(measure(session, target, args.clicks, args.vote))
+        print(line(rows[-1]), flush=True)
+    if not rows:
+        raise InputError(f"{args.shared} holds no volume with these structures: check the folder.")
+    print(line(mean(rows)))
+    write_json(args.json, rows)
     return 0
 
 
-def structures(folder: Path, scans: int, plane: str, values: list[int]) -> Iterator[Structure]:
-    """The structures of the folder's first scans."""
-    for scan, labels in labelled_scans(folder)[:scans]:
-        image, truth = to_canonical(read_volume(scan)), to_canonical(read_labels(labels)).data
-        planes = Planes(np.ascontiguousarray(image.data), AXES[plane], image.spacing.tolist())
-        for value in values:
-            if (truth == value).any():
-                yield Structure(stem(scan), value, planes, truth == value)
+def targets(shared: Path, sources: list[str], scans: int, plane: str, values: list[int]) -> Iterator[Target]:
+    """Yield the structures of all volumes."""
+    for source in sources:
+        for name, image, labels in volumes(shared / "data", source, scans):
+            planes = Planes(np.ascontiguousarray(image.data), AXES[plane], image.spacing.tolist())
+            for value in values:
+                if (labels.data == value).any():
+                    yield Target(name, value, planes, labels.data == value)
 
 
-def print_dice(session: Session, found: list[Structure], seed: int) -> list[dict]:
-    """The table of all ways."""
-    rows = []
-    print(f"{'':36}{''.join(f'{name:>13}' for name in COLUMNS)}{'slices':>8}{'seconds':>9}")
-    for one in found:
-        rows.append(measure(session, one.planes, one.truth, (seed, one.scan, one.value)))
-        rows[-1] |= {"scan": one.scan, "value": one.value, "name": anatomy.name(one.value)}
-        print(line(f"{one.scan[:10]} {rows[-1]['name']}", rows[-1]), flush=True)
-    for name in dict.fromkeys(one_sided(row["name"]) for row in rows):
-        print(line(f"mean {name}", mean([row for row in rows if one_sided(row["name"]) == name])))
-    print(line("mean", mean(rows)))
-    return rows
+def volumes(data: Path, source: str, count: int) -> Iterator[tuple[str, Volume, Volume]]:
+    """Yield names, images and label maps of a source, in RAS."""
+    if source == "phantom":
+        for seed in range(count):
+            labels = head_phantom((144, 176, 144), 1.0, seed)
+            yield f"phantom {seed}", phantom_image(labels, seed), labels
+        return
+    if source == "t1":
+        for scan, labels in labelled_scans(data / "real_t1" / "training")[:count]:
+            yield stem(scan), to_canonical(read_volume(scan)), to_canonical(read_labels(labels))
+        return
+    for number, path in enumerate(sorted((data / "label_maps").glob("training_seg_*.nii.gz"))[:count]):
+        with tempfile.TemporaryDirectory() as folder:
+            (image,) = run(synthesize_files(path, Path(folder), SynthesizeOptions(seed=number)))
+            drawn = image.with_name(image.name.replace("_image", "_labels"))
+            yield stem(path), to_canonical(read_volume(image)), to_canonical(read_labels(drawn))
 
 
-def one_sided(name: str) -> str:
-    """A structure's name without its side."""
-    return name.removeprefix("Left-").removeprefix("Right-")
-
-
-def print_scores(session: Session, found: list[Structure]) -> list[dict]:
-    """The scores along the slices, and the table of least scores."""
-    rows = []
-    print(f"{'slice':>5}{'away':>6}{'score':>7}{'IoU':>7}  (- beyond the structure)")
-    for one in found:
-        print(f"{one.scan} {anatomy.name(one.value)}", flush=True)
-        own = sorted(along(session, one.planes, one.truth), key=lambda row: row["slice"])
-        for row in own:
-            real = f"{row['both'] / (row['area'] + row['true'] - row['both']):.2f}" if row["true"] else "-"
-            print(f"{row['slice']:5}{row['away']:+6}{row['score']:7.2f}{real:>7}  {row['ended']}".rstrip())
-        rows += [row | {"scan": one.scan, "value": one.value} for row in own]
-    print(f"\n{'least score':>11}{'Dice':>8}{'cut off':>9}{'let in':>8}  (slices a structure)")
-    by_structure = [
-        ([row for row in rows if (row["scan"], row["value"]) == (one.scan, one.value)], one) for one in found
-    ]
-    for least in LEAST_SCORES:
-        figures = np.mean([ended_at(least, own, one.planes, one.truth) for own, one in by_structure], axis=0)
-        print(f"{least:11.2f}{figures[0]:8.3f}{figures[1]:9.1f}{figures[2]:8.1f}")
-    return rows
-
-
-def along(session: Session, planes: Planes, truth: np.ndarray) -> list[dict]:
-    """What comes of following a structure both ways from its largest slice, whatever the model expects.
-
-    Returns:
-        For each slice but the marked one: its number ("slice"), its distance from the marked one with a sign ("away"),
-        the score, pixels of the answer ("area"), of the truth ("true") and of both, and why it ended there, if it did.
-    """
+def measure(session: Session, target: Target, clicks: int, vote: bool = False) -> dict[str, Any]:
+    """Return the figures of one structure."""
+    planes, truth = target.planes, target.truth
     slices = np.moveaxis(truth, planes.axis, 0)
     start = int(slices.sum((1, 2)).argmax())
-    rows = []
-    job = propagate(
-        session,
-        planes.volume,
-        planes.axis,
-        start,
-        slices[start],
-        options=PropagateOptions(least_score=0),
-        window=planes.window,
-        spacing=planes.spacing,
-    )
-    for report in job:
-        real = slices[report.index]
-        pixels = {"area": report.mask.sum(), "true": real.sum(), "both": (report.mask & real).sum()}
-        row = {"slice": report.index, "away": report.index - start, "score": report.score, "ended": report.ended}
-        rows.append(row | {name: int(count) for name, count in pixels.items()})
-    return rows
+    row: dict[str, Any] = {"scan": target.scan, "name": anatomy.name(target.value)}
+    row["clicks"] = corrected(session, planes, truth, clicks)
+    row["from_truth"] = dice(follow(session, planes, start, Anchor(slices[start])), truth)
+    if vote:
+        options = PropagateOptions(vote=True)
+        row["vote"] = dice(follow(session, planes, start, Anchor(slices[start]), options=options), truth)
+    return row | seconds(session, planes, start, slices[start])
 
 
-def ended_at(least: float, rows: list[dict], planes: Planes, truth: np.ndarray) -> tuple[float, int, int]:
-    """Dice, slices cut off and slices let in, if following ends where the score is below `least`."""
-    areas = np.moveaxis(truth, planes.axis, 0).sum((1, 2))
-    kept = []
-    for sign in (1, -1):
-        for row in sorted((row for row in rows if row["away"] * sign > 0), key=lambda row: abs(row["away"])):
-            if row["ended"] or row["score"] < least:
-                break
-            kept.append(row)
-    marked = int(areas.max())
-    both, area = (marked + sum(row[name] for row in kept) for name in ("both", "area"))
-    reached = sum(row["true"] > 0 for row in kept)
-    return 2 * both / (area + int(areas.sum())), int((areas > 0).sum()) - 1 - reached, len(kept) - reached
+def corrected(session: Session, planes: Planes, truth: np.ndarray, clicks: int) -> list[float]:
+    """Return the Dice of the volume after each click of someone who corrects what is most wrong."""
+    found = np.zeros(truth.shape, bool)
+    anchors: dict[int, Anchor] = {}
+    scores = []
+    for _ in range(clicks):
+        index, position, positive = next_click(planes, found, truth)
+        mask = np.moveaxis(found, planes.axis, 0)[index]
+        given = anchors[index].prompts if index in anchors else Prompts(mask=mask if mask.any() else None)
+        given = given.with_points([position], positive)
+        session.set_image(planes.image(index), planes.common_window, planes.pixel)
+        session.point_at(given)
+        others = {at: anchor for at, anchor in anchors.items() if at != index}
+        anchors[index] = Anchor(session.predict(), given)
+        if any(anchor.mask.any() for anchor in anchors.values()):
+            found = follow(session, planes, index, anchors[index], others, found if others else None)
+        scores.append(dice(found, truth))
+    return scores
 
 
-def measure(session: Session, planes: Planes, truth: np.ndarray, names: tuple[int, str, int]) -> dict[str, float]:
-    """Dice of all ways for one structure."""
+def next_click(planes: Planes, found: np.ndarray, truth: np.ndarray) -> tuple[int, tuple[float, float], bool]:
+    """Return the slice, the (row, column) and the sign of the click at the deepest point of the error.
+
+    While there is no object that is the deepest point of the structure on its largest slice.
+    """
+    spacing = [float(step) for step in planes.spacing]
+    if found.any():
+        depths = [edt.edt(np.ascontiguousarray(error), spacing, True) for error in (truth & ~found, found & ~truth)]
+        positive = bool(depths[0].max() >= depths[1].max())
+        at = np.unravel_index(int(depths[not positive].argmax()), truth.shape)
+        row, column = (float(at[axis]) for axis in range(3) if axis != planes.axis)
+        return int(at[planes.axis]), (row, column), positive
     slices = np.moveaxis(truth, planes.axis, 0)
-    areas = slices.sum((1, 2))
-    start = int(areas.argmax())
-
-    def points(index: int) -> Prompts:
-        given, positive = prompts_for(slices[index], 3, 2, generator_for(*names, index))
-        return Prompts(tuple((float(row), float(column)) for row, column in given), tuple(map(bool, positive)))
-
-    def box(index: int) -> Prompts:
-        return Prompts(box=tight_box(slices[index]))
-
-    marked = ask(session, planes, start, points(start))
-    began = time.perf_counter()
-    followed = follow(session, planes, start, slices[start])
-    seconds = time.perf_counter() - began
-    return {
-        "start": dice(marked, slices[start]),
-        "from_points": dice(follow(session, planes, start, marked, points(start)), truth),
-        "from_truth": dice(followed, truth),
-        "each_points": dice(each(session, planes, areas, points), truth),
-        "each_box": dice(each(session, planes, areas, box), truth),
-        "slices": int((areas > 0).sum()),
-        "seconds": seconds,
-    }
-
-
-def ask(session: Session, planes: Planes, index: int, prompts: Prompts) -> np.ndarray:
-    """The answer on one slice."""
-    session.set_image(planes.image(index), planes.window, planes.pixel)
-    session.point_at(prompts)
-    return session.predict()
+    index = int(slices.sum((1, 2)).argmax())
+    depth = edt.edt(np.ascontiguousarray(slices[index]), planes.pixel, True)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return index, (float(row), float(column)), True
 
 
 def follow(
-    session: Session, planes: Planes, start: int, mask: np.ndarray, prompts: Prompts | None = None
+    session: Session,
+    planes: Planes,
+    start: int,
+    anchor: Anchor,
+    others: dict[int, Anchor] | None = None,
+    known: np.ndarray | None = None,
+    options: PropagateOptions | None = None,
 ) -> np.ndarray:
-    """The object that is followed from one slice; empty where nothing is marked."""
-    if not mask.any():
-        return np.zeros(planes.volume.shape, bool)
-    options = PropagateOptions()
+    """Return the object propagated from an anchor; if it is known already, only what that anchor corrects changes."""
     job = propagate(
-        session,
-        planes.volume,
-        planes.axis,
-        start,
-        mask,
-        prompts=prompts,
-        options=options,
-        window=planes.window,
-        spacing=planes.spacing,
-    )
+        session, planes.volume, planes.axis, start, anchor.mask, prompts=anchor.prompts, anchors=others, known=known,
+        corrected=None if known is None else (start,), options=options, window=planes.window, spacing=planes.spacing,
+    )  # fmt: skip
     return run(job)
 
 
-def each(session: Session, planes: Planes, areas: np.ndarray, prompts: Callable[[int], Prompts]) -> np.ndarray:
-    """The object that comes of prompting each of its slices from its truth."""
-    found = {int(index): ask(session, planes, int(index), prompts(int(index))) for index in np.flatnonzero(areas)}
-    return planes.stack(found)
+def seconds(session: Session, planes: Planes, start: int, mask: np.ndarray) -> dict[str, float]:
+    """Return CPU seconds of an encoding, and of the rest of a slice whose embedding is at hand."""
+    options = PropagateOptions(direction="up", most_slices=4, least_score=0)
+    reports: list[Any] = []
+    began = time.process_time()
+    job = propagate(session, planes.volume, planes.axis, start, mask, options=options, window=planes.window,
+                    spacing=planes.spacing)  # fmt: skip
+    run(job, reports.append)
+    step = (time.process_time() - began) / max(1, len(reports))
+    fresh = planes.image(start) + np.random.default_rng(0).random(planes.shape)
+    began = time.process_time()
+    session.set_image(fresh, planes.common_window, planes.pixel)
+    return {"encode_s": time.process_time() - began, "step_s": step}
 
 
-def mean(rows: list[dict]) -> dict[str, float]:
-    """Of all figures."""
-    return {name: statistics.mean(row[name] for row in rows) for name in (*COLUMNS, "slices", "seconds")}
+def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of all figures."""
+    names = [name for name in rows[0] if isinstance(rows[0][name], float)]
+    clicks = [statistics.fmean(scores) for scores in zip(*(row["clicks"] for row in rows), strict=True)]
+    means = {name: statistics.fmean(row[name] for row in rows) for name in names}
+    return {"scan": "mean", "name": "", "clicks": clicks, **means}
 
 
-def line(title: str, row: dict) -> str:
-    """A row of the table."""
-    figures = "".join(f"{row[name]:13.3f}" for name in COLUMNS)
-    return f"{title:36}{figures}{row['slices']:8.0f}{row['seconds']:9.1f}"
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table as text."""
+    scores = "".join(f"{score:10.3f}" for score in row["clicks"])
+    voted = f"   vote {row['vote']:.3f}" if "vote" in row else ""
+    title = f"{row['scan'][:16]} {row['name']}"
+    return f"{title:40}{row['from_truth']:11.3f}{scores}{row['encode_s']:10.2f}{row['step_s']:6.2f}{voted}"
 
 
 if __name__ == "__main__":

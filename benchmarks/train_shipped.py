@@ -5,9 +5,12 @@
     python benchmarks/train_shipped.py stop             # make train-stop
     python benchmarks/train_shipped.py export OUT.safetensors
 
-The campaign is one run of `train synthseg` in the user's cache. It starts from the shipped weights and alternates
-between both stages in rounds; every start resumes the newest state. `runs show` and the window follow it as any run.
-SHARED holds `data/label_maps` and `data/real_t1/validation`, which selects nothing but is scored at every validation.
+A campaign is one run in the user's cache; --weights says which. Every start resumes the newest state, and trains in
+rounds of as many steps as `CAMPAIGNS` says. `runs show` and the window follow it as any run.
+
+synthseg-fast: `train synthseg` from the shipped weights; both stages take turns. SHARED holds `data/label_maps` and
+`data/real_t1/validation`, which selects nothing but is scored at every validation.
+synthfm-sam: `train synthfm` from MobileSAM's own decoder; SHARED is not read.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +36,73 @@ from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.runs.process import train_recorded
 from napari_synthseg.training.runs.run import is_active, request
 
-WEIGHTS = "synthseg-fast"
-RUN = platformdirs.user_cache_path("napari-synthseg") / "campaign" / WEIGHTS
-ROUND = {"locate": 1500, "refine": 2500}
-"""Steps of each stage in a round."""
 HELD_OUT = ("training_seg_19", "training_seg_20")
 STOP_S = 120.0
 """Seconds that a stop may take: a step ends, the state is written."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One set of weights, and how it is trained further."""
+
+    name: str
+    recipe: str
+    round: dict[str, int]
+    """Steps of each stage in a round."""
+    options: Callable[[Path, int], dict[str, Any]]
+    """Options of the recipe, from SHARED and the steps so far up to the end of a round."""
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run."""
+        return platformdirs.user_cache_path("napari-synthseg") / "campaign" / self.name
+
+
+def synthseg_fast(shared: Path, steps: int) -> dict[str, Any]:
+    """Return the options of `train synthseg`."""
+    return {
+        "label_maps": shared / "data" / "label_maps",
+        "validation": shared / "data" / "real_t1" / "validation",
+        "hold_out": HELD_OUT,
+        "start_from": "synthseg-fast",
+        "seed": 7,
+        "steps": steps,
+        "locate_fraction": 1500 / 4000,
+        "curriculum": (1.0, 1),
+        "decay_fraction": 0.3,
+        "learning_rate": 1e-3,
+        "ema_decay": 0.998,
+        "refiner_features": (32, 64, 128, 160),
+        "held_heads": 16,
+        "prior_blur": 0.05,
+        "prior_deform": 0.08,
+        "prior_erode": 0.02,
+        "prior_swap": 0.02,
+        "prior_drop": 0.02,
+    }
+
+
+def synthfm_sam(shared: Path, steps: int) -> dict[str, Any]:
+    """Return the options of `train synthfm`."""
+    return {
+        "start_from": "mobilesam-decoder",
+        "scenes": SCENES,
+        "edge_clicks": 0.3,
+        "seed": 21,
+        "steps": steps,
+        "validate_every": 250,
+    }
+
+
+CAMPAIGNS = {
+    campaign.name: campaign
+    for campaign in (
+        Campaign("synthseg-fast", "synthseg", {"locate": 1500, "refine": 2500}, synthseg_fast),
+        Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, synthfm_sam),
+    )
+}
+SCENES = "both"
+"""Preset of the scenes of synthfm-sam."""
 
 
 def main() -> int:
@@ -45,62 +110,44 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=("start", "status", "stop", "export"))
     parser.add_argument("path", type=Path, nargs="?", help="SHARED of start, or the file of export")
-    parser.add_argument("--run", type=Path, default=RUN, help="folder of the campaign")
+    parser.add_argument("--weights", choices=CAMPAIGNS, default="synthseg-fast", help="which campaign")
+    parser.add_argument("--run", type=Path, help="folder of the campaign; by default in the user's cache")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=1000, help="rounds to train now")
     a = parser.parse_args()
+    campaign = CAMPAIGNS[a.weights]
+    out = a.run or campaign.run
     try:
         if a.command == "start":
-            start(a.run, a.path or Path("../shared"), a.threads, a.rounds)
+            start(campaign, out, a.path or Path("../shared"), a.threads, a.rounds)
         elif a.command == "status":
-            print("\n".join(status(a.run)))
+            print("\n".join(status(campaign, out)))
         elif a.command == "stop":
-            stop(a.run)
+            stop(out)
         else:
-            print(recipes()["synthseg"].export(a.run, a.path or Path(f"{WEIGHTS}.safetensors")))
+            print(recipes()[campaign.recipe].export(out, a.path or Path(f"{campaign.name}.safetensors")))
     except (InputError, Stopped, KeyboardInterrupt) as error:
         print(str(error) or "stopped", file=sys.stderr)
         return 1
     return 0
 
 
-def start(out: Path, shared: Path, threads: int, rounds: int) -> None:
+def start(campaign: Campaign, out: Path, shared: Path, threads: int, rounds: int) -> None:
     """Train round after round until the rounds are done or a signal or request says stop."""
     lowest_priority()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    done = steps_done(out)
-    first = min(done[stage] // steps for stage, steps in ROUND.items())
+    done = steps_done(campaign, out)
+    first = min(done[stage] // steps for stage, steps in campaign.round.items())
+    recipe = recipes()[campaign.recipe]
     for number in range(first + 1, first + 1 + rounds):
-        run(train_recorded(recipes()["synthseg"], options(out, shared, threads, number)), on_progress=tell)
+        run(train_recorded(recipe, options(campaign, out, shared, threads, number)), on_progress=tell)
 
 
-def options(out: Path, shared: Path, threads: int, number: int) -> Any:
-    """Return the options of the campaign up to the end of a round, counted from 1."""
-    total = sum(ROUND.values())
-    return recipes()["synthseg"].options(
-        label_maps=shared / "data" / "label_maps",
-        validation=shared / "data" / "real_t1" / "validation",
-        hold_out=HELD_OUT,
-        out=out,
-        resume=any((out / folder.CHECKPOINTS).glob("*.pt")),
-        start_from=WEIGHTS,
-        seed=7,
-        steps=number * total,
-        locate_fraction=ROUND["locate"] / total,
-        curriculum=(1.0, 1),
-        decay_fraction=0.3,
-        learning_rate=1e-3,
-        ema_decay=0.998,
-        refiner_features=(32, 64, 128, 160),
-        held_heads=16,
-        prior_blur=0.05,
-        prior_deform=0.08,
-        prior_erode=0.02,
-        prior_swap=0.02,
-        prior_drop=0.02,
-        threads=threads,
-        name=WEIGHTS,
-    )
+def options(campaign: Campaign, out: Path, shared: Path, threads: int, number: int) -> Any:
+    """Return the options of a campaign up to the end of a round, counted from 1."""
+    own = campaign.options(shared, number * sum(campaign.round.values()))
+    resume = any((out / folder.CHECKPOINTS).glob("*.pt"))
+    return recipes()[campaign.recipe].options(**own, out=out, resume=resume, threads=threads, name=campaign.name)
 
 
 def lowest_priority() -> None:
@@ -128,26 +175,28 @@ def stop(out: Path) -> None:
     print("still stopping" if is_active(out) else "stopped")
 
 
-def steps_done(out: Path) -> dict[str, int]:
+def steps_done(campaign: Campaign, out: Path) -> dict[str, int]:
     """Return the steps that each stage has done, as its events say."""
-    done = dict.fromkeys(ROUND, 0)
+    done = dict.fromkeys(campaign.round, 0)
     for line in steps_that_count(read_events(out)):
         done[line["stage"]] = line["step"]
     return done
 
 
-def status(out: Path) -> list[str]:
+def status(campaign: Campaign, out: Path) -> list[str]:
     """Return lines on each stage: steps, rate, CPU-hours, and its validation curve."""
     lines = [f"{out}: {'running' if is_active(out) else 'not running'}"]
     events = steps_that_count(read_events(out))
-    for stage in ROUND:
+    for stage in campaign.round:
         own = [line for line in events if line["stage"] == stage]
         took = [line["took"] for line in own[-100:] if "took" in line]
         cpu = max((line.get("cpu_seconds", 0.0) for line in own), default=0.0)
         pace = f"{sum(took) / len(took):.2f} s a step" if took else "not begun"
         lines.append(f"{stage}: {own[-1]['step'] if own else 0} steps, {pace}, {cpu / 3600:.2f} CPU-hours")
         curve = [line for line in own if "score" in line]
-        lines += [f"  {one['step']:6d}  synthetic {one['synthetic']:.4f}  real T1 {one['score']:.4f}" for one in curve]
+        for one in curve:
+            synthetic = f"synthetic {one['synthetic']:.4f}  real T1" if "synthetic" in one else "synthetic"
+            lines.append(f"  {one['step']:6d}  {synthetic} {one['score']:.4f}")
     return lines
 
 

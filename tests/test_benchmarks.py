@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.io import read_labels, write_labels, write_volume
-from napari_synthseg.jobs import run
-from napari_synthseg.prompting import Planes, PropagateOptions
-from napari_synthseg.prompting.propagate import propagate
+from napari_synthseg.prompting import Planes
 from napari_synthseg.volume import Volume, to_canonical
 from tests.prompting.tracer import Tracer, disc
 
@@ -82,53 +79,44 @@ def test_a_small_file_holds_the_same_labels(tmp_path):
     assert np.allclose(read.affine, affine)
 
 
-def test_following_is_compared_with_prompting_every_slice():
+def test_clicks_in_3d_correct_what_is_most_wrong():
     truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(12)])
-    planes = Planes(truth.astype(np.float32), 0)
-    row = script("propagation").measure(Tracer(), planes, truth, (0, "scan", 17))
-    assert [row[name] for name in script("propagation").COLUMNS] == [1.0] * 5
-    assert row["slices"] == 8
+    volume = truth.astype(np.float32)
+    volume[6] = 0  # where propagation ends
+    benchmark = script("propagation")
+    planes = Planes(volume, 0, window=(0, 1))
+    found = np.zeros(truth.shape, bool)
+    index, position, positive = benchmark.next_click(planes, found, truth)
+    assert truth[index][round(position[0]), round(position[1])] and positive
+    found[2:9], found[2:6, 18:23, 2:7] = truth[2:9], True
+    assert benchmark.next_click(planes, found, truth)[2] is False
+    row = benchmark.measure(Tracer(), benchmark.Target("scan", 17, planes, truth), 3, vote=True)
+    assert row["name"] == "Left-Hippocampus" and len(row["clicks"]) == 3
+    assert row["clicks"][0] < row["clicks"][1] and row["encode_s"] >= 0 < row["step_s"]
+    assert benchmark.mean([row, row])["clicks"] == pytest.approx(row["clicks"])
+    assert "Left-Hippocampus" in benchmark.line(row) and "vote" in benchmark.line(row)
 
 
-@pytest.mark.parametrize("least", [0.0, 0.4, 0.6, 0.95])
-def test_what_a_least_score_gives_is_known_without_following_again(least):
-    truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(14)])
-    volume = np.stack([disc((24, 30), 10, 8 + i, 4) & (i >= 2) for i in range(14)]).astype(np.float32)
-    volume *= np.linspace(1, 1.3, 14, dtype=np.float32)[:, None, None]
-    tracer = Tracer({float(volume[index].max()): 0.3 + 0.05 * abs(index - 11) for index in range(2, 14)})
-    planes, benchmark = Planes(volume, 0, window=(0, 10)), script("propagation")
-    rows = benchmark.along(tracer, planes, truth)
-    assert {row["away"]: row["true"] > 0 for row in rows}[1] and max(row["slice"] for row in rows) == 13
-    options = PropagateOptions(least_score=least)
-    start = int(truth.sum((1, 2)).argmax())
-    found = run(propagate(tracer, volume, 0, start, truth[start], options=options, window=(0, 10)))
-    slices, real = found.any((1, 2)), truth.any((1, 2))
-    expected = (dice(found, truth), (real & ~slices).sum(), (slices & ~real).sum())
-    assert benchmark.ended_at(least, rows, planes, truth) == pytest.approx(expected)
-
-
-def test_scores_are_printed_slice_by_slice(tmp_path, monkeypatch, capsys):
+def test_volumes_are_scans_and_phantoms(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "data" / "real_t1" / "training"
     truth = np.stack([disc((24, 30), 10, 8 + i, 4) & (2 <= i <= 9) for i in range(12)], 1)
-    write_volume(tmp_path / "1_t1.nii.gz", Volume(truth.astype(np.float32), np.eye(4)))
-    write_labels(tmp_path / "1_labels.nii.gz", Volume(truth.astype(np.int32) * 17, np.eye(4)))
+    folder.mkdir(parents=True)
+    write_volume(folder / "1_t1.nii.gz", Volume(truth.astype(np.float32), np.eye(4)))
+    write_labels(folder / "1_labels.nii.gz", Volume(truth.astype(np.int32) * 17, np.eye(4)))
     benchmark = script("propagation")
     monkeypatch.setattr(benchmark, "Session", lambda *_, **__: Tracer())
-    monkeypatch.setattr(
-        sys, "argv", ["propagation.py", str(tmp_path), "--scores", "--json", str(tmp_path / "out.json")]
-    )
+    words = ["propagation.py", str(tmp_path), "--sources", "t1", "--clicks", "2", "--json", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", words)
     assert benchmark.main() == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[1] == "1_t1 Left-Hippocampus"
-    assert "   10    +8   0.90      -  nothing of it is found there" in printed
-    assert printed[-1].split() == ["0.95", f"{2 / 9:.3f}", "7.0", "0.0"]
-    assert {row["value"] for row in json.loads((tmp_path / "out.json").read_text())} == {17}
-
-
-def test_a_folder_without_labelled_scans_is_said(tmp_path, monkeypatch, capsys):
-    benchmark = script("propagation")
-    monkeypatch.setattr(benchmark, "Session", lambda *_, **__: Tracer())
-    monkeypatch.setattr(sys, "argv", ["propagation.py", str(tmp_path)])
-    assert benchmark.main() == 2 and "has no scan" in capsys.readouterr().err
+    assert "1_t1 Left-Hippocampus" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert rows[0]["clicks"] == [1.0, 1.0] and rows[0]["from_truth"] == 1.0
+    found = script("report").SECTIONS["propagation"]
+    assert "| 1_t1 | Left-Hippocampus |" in found.table(found.rows(rows))
+    name, image, labels = next(benchmark.volumes(tmp_path, "phantom", 1))
+    assert name == "phantom 0" and image.shape == labels.shape and (labels.data == 17).any()
+    monkeypatch.setattr(sys, "argv", [*words[:2], "--values", "3", "--sources", "t1"])
+    assert benchmark.main() == 2 and "no volume" in capsys.readouterr().err
 
 
 def test_official_networks_are_measured_on_a_cube_about_the_middle(tmp_path):
@@ -145,14 +133,28 @@ def test_official_networks_are_measured_on_a_cube_about_the_middle(tmp_path):
 
 
 def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_next_round(tmp_path):
-    campaign = script("train_shipped")
-    assert campaign.status(tmp_path)[1] == "locate: 0 steps, not begun, 0.00 CPU-hours"
+    shipped = script("train_shipped")
+    campaign = shipped.CAMPAIGNS["synthseg-fast"]
+    assert shipped.status(campaign, tmp_path)[1] == "locate: 0 steps, not begun, 0.00 CPU-hours"
     step = {"stage": "locate", "took": 0.5, "cpu_seconds": 1800.0}
     lines = [{**step, "step": 1499}, {**step, "step": 1500, "synthetic": 0.7, "score": 0.8}]
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert campaign.status(tmp_path)[1:3] == [
+    assert shipped.status(campaign, tmp_path)[1:3] == [
         "locate: 1500 steps, 0.50 s a step, 0.50 CPU-hours",
         "    1500  synthetic 0.7000  real T1 0.8000",
     ]
-    second = campaign.options(tmp_path, tmp_path, 1, 2)
-    assert campaign.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 1600}
+    second = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
+    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 1600}
+
+
+def test_a_second_campaign_starts_from_sams_own_decoder(tmp_path):
+    shipped = script("train_shipped")
+    campaign = shipped.CAMPAIGNS["synthfm-sam"]
+    (tmp_path / "events.jsonl").write_text(json.dumps({"stage": "prompts", "took": 0.5, "step": 2000, "score": 0.7}))
+    assert shipped.status(campaign, tmp_path)[1:] == [
+        "prompts: 2000 steps, 0.50 s a step, 0.00 CPU-hours",
+        "    2000  synthetic 0.7000",
+    ]
+    options = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
+    assert (options.start_from, options.steps, options.name) == ("mobilesam-decoder", 4000, "synthfm-sam")
+    assert campaign.run != shipped.CAMPAIGNS["synthseg-fast"].run

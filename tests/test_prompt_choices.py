@@ -15,7 +15,7 @@ from napari_synthseg import cli
 from napari_synthseg.generator.presets import SHAPE_PRESETS
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.promptable import SINGLE
-from napari_synthseg.prompting.manifest import read_manifest
+from napari_synthseg.prompting.evaluate import read_manifest
 from napari_synthseg.volume import Volume
 from tests.test_benchmarks import script
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from reporting.sections import CLICKS, TRAINING, VALIDATION, Section, benchmark
+from reporting.sections import CLICKS, TRAINING, Section, benchmark
 
 PROMPTS = "NAPARI_SYNTHSEG_WEIGHTS=SHARED/weights python benchmarks/prompts.py"
 IMAGES = "SHARED/data/prompts_dev/manifest.csv"
@@ -70,22 +70,25 @@ def sizes_table(found: dict[str, list[list[float]]]) -> str:
 
 def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Figures to six digits."""
-    return [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    return [
+        {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+        | {"clicks": [round(score, 6) for score in row["clicks"]]}
+        for row in rows
+    ]
 
 
 def propagation_table(rows: list[dict[str, Any]]) -> str:
-    """A line for each structure, and the means."""
-    heads = {
-        "start": "marked slice by (3,2)",
-        "from_points": "followed from it",
-        "from_truth": "followed from its true mask",
-        "each_points": "each slice prompted by (3,2) of its truth",
-        "each_box": "each slice by the tight box of its truth",
-    }
-    lines = [f"| structure | {' | '.join(heads.values())} |", "|---" * (len(heads) + 1) + "|"]
-    lines += [f"| {row['name']} | {' | '.join(f'{row[c]:.3f}' for c in heads)} |" for row in rows]
-    means = [statistics.mean(row[c] for row in rows) for c in heads]
-    return "\n".join([*lines, f"| mean | {' | '.join(f'{v:.3f}' for v in means)} |"])
+    """A line for each structure, the means, and what a slice costs."""
+    shown = [n for n in benchmark("propagation").SHOWN if n <= len(rows[0]["clicks"])]
+    vote = "vote" in rows[0]
+    heads = ["from its true mask", *(["the vote of three axes"] * vote), *(f"{n} clicks" for n in shown)]
+    lines = [f"| volume | structure | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for row in [*rows, benchmark("propagation").mean(rows)]:
+        figures = [row["from_truth"], *([row["vote"]] if vote else []), *(row["clicks"][n - 1] for n in shown)]
+        lines.append(f"| {row['scan']} | {row['name']} | {' | '.join(f'{one:.3f}' for one in figures)} |")
+    encode, step = (statistics.fmean(row[name] for row in rows) for name in ("encode_s", "step_s"))
+    cost = f"A slice takes {1 + step / encode:.2f} times the CPU seconds of one encoding ({encode:.2f} s)."
+    return "\n".join([*lines, "", cost])
 
 
 SECTIONS: dict[str, Section] = {
@@ -112,7 +115,7 @@ SECTIONS: dict[str, Section] = {
         "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").table(rows), ablation_rows,
     ),
     "propagation": Section(
-        f"python benchmarks/propagation.py {VALIDATION} --values 4 17 11 51 10 16 --json OUT/rows.json",
-        "rows.json", 90, CLICKS, propagation_table, propagation_rows,
+        "python benchmarks/propagation.py SHARED --vote --json OUT/rows.json",
+        "rows.json", 120, CLICKS, propagation_table, propagation_rows,
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`prompt` and `evaluate-prompts`: segment one object by pointing at it, and measure how well a model does that."""
+"""`prompt` and `evaluate-prompts`: segment one object from prompts, and measure how well a model does that."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def prompt(
     scan: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCAN")],
     out: Out,
     prompts: Annotated[PromptOptions, tyro.conf.UseAppendAction],
-    following: PropagateOptions,
+    propagation: PropagateOptions,
     preview: bool = False,
 ) -> int:
-    """Segment one object by pointing at it: points, boxes, a mask; through the slices.
+    """Segment an object from points, boxes or a mask; through the slices.
 
     Args:
         scan: a scan (NIfTI, MGZ, NRRD), or a picture (PNG, JPEG, TIFF, BMP).
@@ -31,7 +31,7 @@ def prompt(
     """
     from napari_synthseg.prompting.one_object import prompt_file
 
-    done = follow(prompt_file(scan, out, prompts, following, preview=preview))
+    done = follow(prompt_file(scan, out, prompts, propagation, preview=preview))
     print(f"{done.file}\t{done.size}")
     return DONE
 

@@ -27,7 +27,9 @@ LEAST_PART = 0.05
 """A part of an answer to a box must have this fraction of the largest part's area."""
 
 
-def answer_mask(logits: torch.Tensor, frame: Frame, prompts: Prompts, connected: bool = True) -> np.ndarray:
+def answer_mask(
+    logits: torch.Tensor, frame: Frame, prompts: Prompts, connected: bool = True, evidence: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mask (rows, columns) of the image, bool, that obeys every click.
 
     Args:
@@ -35,8 +37,11 @@ def answer_mask(logits: torch.Tensor, frame: Frame, prompts: Prompts, connected:
         frame: how the image lies in the model's square.
         prompts: what the logits answer. Of several clicks on one pixel the last one counts.
         connected: keep only the parts of the answer that a prompt means (`meant_parts`).
+        evidence: (rows, columns) logits that are added to the decoder's.
     """
     values = at_image_resolution(logits, frame)
+    if evidence is not None:
+        values = values + evidence
     clicks = clicked_pixels(prompts, frame.shape)
     cell = STRIDE * min(frame.shape[0] / frame.resized[0], frame.shape[1] / frame.resized[1])
     mask = obedient(values, clicks, REACH_CELLS * cell) > 0
@@ -82,11 +87,6 @@ def obedient(values: np.ndarray, clicks: dict[tuple[int, int], bool], reach: flo
     """Return logits that are above 0 at every click inside and below 0 at every click outside.
 
     Where one is not, Gaussians around the clicks are added that correct it and change nothing at obeyed clicks.
-
-    Args:
-        values: (rows, columns) logits.
-        clicks: by pixel, whether it is inside.
-        reach: least standard deviation of the Gaussians, pixels.
     """
     if not clicks:
         return values

@@ -1,4 +1,4 @@
-"""Images as a promptable model sees them, and their embeddings: cached, and computed ahead in the background.
+"""Images as a promptable model sees them, and their embeddings: cached, kept on disk, and computed ahead.
 
 SAM resizes an image so that its longer side has 1024 pixels, normalizes it and pads it to a square; prompts follow.
 """
@@ -12,12 +12,16 @@ from collections.abc import Iterable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import checkpoint, stoppable
 from napari_synthseg.networks.promptable import Promptable
@@ -31,18 +35,16 @@ IMAGE_SIZE = 1024
 class Frame:
     """Geometry of an image in the model's square: resized, at the top left.
 
-    Positions of images are (row, column) with pixel centres at whole numbers; those of the model are (x, y), which SAM
+    Positions of images are (row, column) with pixel centers at whole numbers; those of the model are (x, y), which SAM
     gets by scaling alone.
-
-    Attributes:
-        shape: rows and columns of the image.
-        size: pixels a side of the square.
-        pixel: height and width of a pixel, in any unit, so that the model sees true proportions.
     """
 
     shape: tuple[int, int]
+    """Rows and columns of the image."""
     size: int = IMAGE_SIZE
+    """Pixels a side of the square."""
     pixel: tuple[float, float] = (1.0, 1.0)
+    """Height and width of a pixel, in any unit, so that the model sees true proportions."""
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -139,6 +141,12 @@ class Encoding:
     frame: Frame
     embedding: torch.Tensor
 
+    def sample(self, cells: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Interpolate values (1, C, h, w) on the embedding's grid at pixels (H, W, 2), (row, column): (1, C, H, W)."""
+        scale = torch.tensor(self.frame.resized) / torch.tensor(self.frame.shape)
+        at = ((pixels + 0.5) * scale / (self.frame.size / 2) - 1).flip(-1)[None]
+        return F.grid_sample(cells, at.to(cells), padding_mode="border", align_corners=False)
+
 
 class Encodings:
     """Cache of embeddings: the same pixels are encoded once.
@@ -149,10 +157,14 @@ class Encodings:
         model: in evaluation mode.
         precision: see `Promptable.encode`.
         limit: bytes of cached embeddings; the last one is always kept.
+        folder: keep embeddings on disk too, 2 MiB an image (float16), for later sessions with the same encoder.
     """
 
-    def __init__(self, model: Promptable, precision: torch.dtype = torch.float32, limit: int = LIMIT) -> None:
+    def __init__(
+        self, model: Promptable, precision: torch.dtype = torch.float32, limit: int = LIMIT, folder: Path | None = None
+    ) -> None:
         self._model, self._precision, self._limit = model, precision, limit
+        self._stored = StoredEmbeddings(folder, model, precision) if folder is not None else None
         self._kept: OrderedDict[str, Encoding] = OrderedDict()
         self._begun: dict[str, Future[Encoding]] = {}
         self._lock = threading.Lock()
@@ -170,8 +182,7 @@ class Encodings:
         """Return the encoding of an image, computed now unless it is cached or being computed.
 
         Args:
-            image: see `to_rgb`.
-            window: see `to_rgb`.
+            image, window: see `to_rgb`.
             pixel: see `Frame`.
 
         Raises:
@@ -196,11 +207,7 @@ class Encodings:
         window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
     ) -> None:
-        """Encode images in the background, in this order; earlier requests that have not started are dropped.
-
-        Raises:
-            InputError: one of them is no image.
-        """
+        """Encode images in the background, in this order; earlier requests that have not started are dropped."""
         wanted = {}
         for rgb in (to_rgb(image, window) for image in images):
             frame = self._frame(rgb, pixel)
@@ -230,7 +237,11 @@ class Encodings:
 
     def _encode(self, key: str, rgb: np.ndarray, frame: Frame) -> Encoding:
         try:
-            encoding = self._compute(rgb, frame)
+            encoding = self._stored.load(key, frame) if self._stored is not None else None
+            if encoding is None:
+                encoding = self._compute(rgb, frame)
+                if self._stored is not None:
+                    self._stored.save(key, encoding)
             with self._lock:
                 self._kept[key] = encoding
                 while len(self._kept) > 1 and sum(kept.embedding.nbytes for kept in self._kept.values()) > self._limit:
@@ -247,6 +258,51 @@ class Encodings:
     def _compute(self, rgb: np.ndarray, frame: Frame) -> Encoding:
         image = to_tensor(rgb, frame).to(self._model.pixel_mean.device)
         return Encoding(frame, self._model.encode(image, self._precision))
+
+
+class StoredEmbeddings:
+    """Embeddings in a folder, one file an image, named by the hash of its pixels and of the encoder.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, model: Promptable, precision: torch.dtype) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Embeddings cannot be kept in {folder} ({error}): choose another folder.") from error
+        digest = hashlib.blake2b(str(precision).encode(), digest_size=16)
+        for tensor in model.image_encoder.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        self._folder, self._encoder = folder, digest.hexdigest()
+        self._device = model.pixel_mean.device
+
+    def load(self, key: str, frame: Frame) -> Encoding | None:
+        """Return the embedding of an image by the key of its pixels; None if there is none, or the file is damaged."""
+        try:
+            with safe_open(self._path(key), "pt") as file:
+                if file.metadata() != self._about(key):
+                    return None
+                return Encoding(frame, file.get_tensor("embedding").float().to(self._device))
+        except (OSError, SafetensorError):
+            return None
+
+    def save(self, key: str, encoding: Encoding) -> None:
+        """Write an embedding."""
+        tensors = {"embedding": encoding.embedding.half().cpu().contiguous()}
+        try:
+            with placed(self._path(key)) as part:
+                save_file(tensors, part, self._about(key))
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"No embedding can be written to {self._folder} ({error}): make room there.") from error
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.blake2b(f"{key}{self._encoder}".encode(), digest_size=16).hexdigest()
+        return self._folder / f"{name}.safetensors"
+
+    def _about(self, key: str) -> dict[str, str]:
+        return {"image": key, "encoder": self._encoder}
 
 
 def _awaited(begun: Future[Encoding]) -> Encoding:

@@ -1,10 +1,12 @@
 """Evaluation of promptable models: a manifest of images and masks in, Dice and seconds out.
 
-The settings and how points are drawn: `evaluation.prompt_protocol` (SynthFM, section 4).
+A manifest is a CSV table, checked before any work is done. The settings and how points are drawn:
+`evaluation.prompt_protocol` (SynthFM, section 4).
 """
 
 from __future__ import annotations
 
+import csv
 import statistics
 import time
 from collections import Counter
@@ -15,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from napari_synthseg.devices import threads
+from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.evaluation.prompt_protocol import (
     SETTINGS,
@@ -29,8 +33,118 @@ from napari_synthseg.evaluation.prompt_protocol import (
 from napari_synthseg.fields import PositiveInt
 from napari_synthseg.fields import check as check_options
 from napari_synthseg.jobs import Progress, checkpoint, run
-from napari_synthseg.prompting.manifest import Case, check, read_image, read_manifest, read_mask
 from napari_synthseg.prompting.session import Session
+
+COLUMNS = ("modality", "dataset", "image", "mask")
+"""Columns of a manifest; others are ignored."""
+_AS_THEY_ARE = {"1", "L", "I", "F", "RGB", "RGBA"}
+"""Pillow's modes whose pixels a session takes; there are also those of 16 bits, which begin with "I;"."""
+
+
+@dataclass(frozen=True)
+class PromptCase:
+    """A structure to segment: a line of a manifest."""
+
+    modality: str
+    dataset: str
+    image: str
+    """Path relative to the manifest."""
+    mask: str
+    """Path relative to the manifest; the structure is above 0."""
+    folder: Path
+    where: str
+    """The line, for messages."""
+
+    @property
+    def image_path(self) -> Path:
+        return self.folder / self.image
+
+    @property
+    def mask_path(self) -> Path:
+        return self.folder / self.mask
+
+
+def read_manifest(path: Path | str) -> list[PromptCase]:
+    """Read the lines of a manifest; its images are not opened.
+
+    Raises:
+        InputError: it cannot be read, a column is missing, a cell is empty, or it has no lines.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}: give a CSV table with the columns {', '.join(COLUMNS)}.")
+    cases = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
+            if missing:
+                raise InputError(
+                    f"{path.name} has no column {missing[0]!r}: its first line must name {', '.join(COLUMNS)}."
+                )
+            for line in table:
+                where = f"line {table.line_num} of {path.name}"
+                cells = {name: (line[name] or "").strip() for name in COLUMNS}
+                empty = next((name for name in COLUMNS if not cells[name]), None)
+                if empty is not None:
+                    raise InputError(f"The column {empty!r} is empty in {where}: fill it in.")
+                cases.append(PromptCase(**cells, folder=path.parent, where=where))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a CSV table ({error}): save it as CSV in UTF-8.") from error
+    if not cases:
+        raise InputError(f"{path.name} lists no images: give each mask a line below the columns' names.")
+    return cases
+
+
+def check(cases: list[PromptCase]) -> Generator[Progress, None, None]:
+    """Check all files of a manifest before the work begins."""
+    for done, case in enumerate(cases):
+        yield Progress("checking", done, len(cases))
+        with _open(case.image_path, "image", case) as image:
+            columns, rows = image.size
+        mask = read_mask(case)
+        if mask.shape != (rows, columns):
+            raise InputError(
+                f"The mask {case.mask} has {mask.shape[0]} x {mask.shape[1]} pixels and its image {rows} x {columns} "
+                f"({case.where}): give a mask of the image's shape."
+            )
+        if not mask.any():
+            raise InputError(f"The mask {case.mask} is empty ({case.where}): remove the line.")
+    yield Progress("checking", len(cases), len(cases))
+
+
+def read_image(case: PromptCase) -> np.ndarray:
+    """Read the image of a line: (rows, columns) or (rows, columns, 3 or 4), as a session takes it."""
+    image = _open(case.image_path, "image", case)
+    plain = image.mode in _AS_THEY_ARE or image.mode.startswith("I;")
+    return _pixels(image if plain else image.convert("RGB"), case.image, case)
+
+
+def read_mask(case: PromptCase) -> np.ndarray:
+    """Read the mask of a line: (rows, columns), bool; in color any channel counts, opacity does not."""
+    mask = _open(case.mask_path, "mask", case)
+    values: np.ndarray = _pixels(mask, case.mask, case) > 0
+    if values.ndim == 2:
+        return values
+    colours = values[..., :-1] if mask.mode in {"LA", "PA", "RGBA"} else values
+    return np.any(colours, axis=-1)
+
+
+def _open(path: Path, what: str, case: PromptCase) -> Image.Image:
+    if not path.is_file():
+        raise InputError(f"The {what} {path} does not exist ({case.where}): paths are relative to the manifest.")
+    try:
+        return Image.open(path)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"The {what} {path.name} cannot be read as a picture ({case.where}): {error}.") from error
+
+
+def _pixels(image: Image.Image, name: str, case: PromptCase) -> np.ndarray:
+    try:
+        return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{name} is damaged ({case.where}): copy it again.") from error
+
 
 Row = dict[str, Any]
 
@@ -77,7 +191,7 @@ def evaluate_steps(
     setting, not on the order of lines, so that two models always get the same ones.
 
     Args:
-        manifest: a CSV file, see `manifest.read_manifest`.
+        manifest: a CSV file, see `read_manifest`.
         options: how to measure.
         session: one to use in place of a new one with the model and device of `options`; stays open.
 
@@ -106,7 +220,7 @@ def evaluate_steps(
 
 
 def _measure(
-    cases: list[Case], options: EvaluatePromptsOptions, session: Session
+    cases: list[PromptCase], options: EvaluatePromptsOptions, session: Session
 ) -> Generator[Progress, None, list[Row]]:
     of_image: dict[Path, list[int]] = {}
     for number, case in enumerate(cases):
@@ -124,7 +238,7 @@ def _measure(
     return [row for number in range(len(cases)) for row in rows[number]]
 
 
-def _encode(case: Case, session: Session) -> float:
+def _encode(case: PromptCase, session: Session) -> float:
     image = read_image(case)
     start = time.perf_counter()
     session.set_image(image)
@@ -133,7 +247,12 @@ def _encode(case: Case, session: Session) -> float:
 
 
 def _row(
-    case: Case, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, session: Session, encode_s: float
+    case: PromptCase,
+    truth: np.ndarray,
+    setting: Setting,
+    options: EvaluatePromptsOptions,
+    session: Session,
+    encode_s: float,
 ) -> Row:
     draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
     answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]
@@ -152,7 +271,7 @@ def _row(
 
 
 def _answer(
-    case: Case, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, draw: int, session: Session
+    case: PromptCase, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, draw: int, session: Session
 ) -> tuple[float, float]:
     """Return Dice, and seconds from the prompts to the mask."""
     checkpoint()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import File, Fraction, Info, NonNegative, NonNegativeInt, PositiveInt, check
+from napari_synthseg.fields import File, Folder, Fraction, Info, NonNegative, NonNegativeInt, PositiveInt, check
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class PropagateOptions:
     slices."""
     most_slices: PositiveInt | None = None
     """Go no further than so many slices from a marked one; to the end, if not given."""
+    vote: bool = False
+    """Follow the object along all three axes, and keep the voxels on which two of them agree. Takes three times as
+    long."""
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
@@ -66,6 +69,8 @@ class PromptOptions:
     """auto, cpu, cuda or mps."""
     threads: PositiveInt | None = None
     """CPU threads; by default as many as torch chooses."""
+    encodings: Folder | None = None
+    """Keep what the network makes of each slice in this folder, 2 MiB each, so that another run needs no encoding."""
     index: NonNegativeInt | None = None
     """Which volume of a 4D file, counted from 0."""
 

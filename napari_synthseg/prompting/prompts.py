@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from napari_synthseg.errors import InputError
 
+Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Everything pointed at so far; positions are (row, column) of the image.
+    """Prompts of one object on one image; positions are (row, column)."""
 
-    Attributes:
-        positive: for each point, whether it is inside.
-        box: row0, column0, row1, column1, in either order of the corners.
-        mask: (rows, columns), bool; or the probability of inside, 0-1.
-    """
-
-    points: tuple[tuple[float, float], ...] = ()
+    points: tuple[Point, ...] = ()
     positive: tuple[bool, ...] = ()
+    """For each point, whether it is inside."""
     box: Box | None = None
+    """Two corners: row0, column0, row1, column1."""
     mask: np.ndarray | None = field(default=None, compare=False)
+    """(rows, columns), bool; or the probability of inside, 0-1."""
+
+    def with_points(self, points: Iterable[Point], positive: bool) -> Prompts:
+        """Return these prompts with further points, all inside or all outside."""
+        added = tuple(points)
+        return replace(self, points=(*self.points, *added), positive=(*self.positive, *(bool(positive) for _ in added)))
 
     @property
     def ask(self) -> bool:
-        """Whether they ask for anything: points outside alone do not."""
+        """Whether there is an object to answer: points outside alone name none."""
         return any(self.positive) or self.box is not None or self.mask is not None
 
     @property
     def kind(self) -> str:
-        """What they hold: "mask", else "box", else points "outside" too, else points "inside" alone."""
+        """Return "mask", else "box", else "outside" if any point is, else "inside"."""
         if self.mask is not None:
             return "mask"
         return "box" if self.box is not None else "inside" if all(self.positive) else "outside"
@@ -43,15 +46,12 @@ class Prompts:
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """A slice of a volume that the user marked.
-
-    Attributes:
-        mask: (rows, columns), bool. Empty: the object is not there, and is followed no further than this slice.
-        prompts: those that led to the mask.
-    """
+    """A slice of a volume that the user marked."""
 
     mask: np.ndarray
+    """(rows, columns), bool. Empty: the object is not there, and propagation stops before this slice."""
     prompts: Prompts = field(default_factory=Prompts)
+    """The prompts that led to the mask."""
 
 
 WINDOW = (0.5, 99.5)
@@ -83,6 +83,13 @@ def window_of(volume: np.ndarray) -> tuple[float, float] | None:
     return percentiles(values) if values.size else None
 
 
+def brightness(image: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    """Return (rows, columns) float64 with black 0 and white 1 (0 and 255 without a window); colors are averaged."""
+    gray = image.astype(np.float64) if image.ndim == 2 else image[..., :3].mean(-1, dtype=np.float64)
+    low, high = window or (0.0, 255.0)
+    return (gray - low) / max(high - low, float(np.finfo(np.float32).tiny))
+
+
 Window = tuple[float, float] | Literal["each"] | None
 """Values that become black and white in all slices; None: percentiles of the whole volume; "each": of each slice."""
 
@@ -93,20 +100,18 @@ class Planes:
 
     A slice's rows and columns are the two other axes, in their order: across axis 1 of (X, Y, Z) they are X and Z.
 
-    Attributes:
-        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour; any kind of numbers.
-        axis: the axis that the slices lie across, 0-2.
-        spacing: distance between voxels along each axis, in any unit.
-        window: values that become black and white; by default those of `window_of`. "each": each slice has its own.
-
     Raises:
         InputError: it is no volume, or has no such axis.
     """
 
     volume: np.ndarray
+    """(X, Y, Z), or (X, Y, Z, 3 or 4) in color; any kind of numbers."""
     axis: int
+    """Axis across which the slices lie, 0-2."""
     spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    """Distances between voxels along each axis, in any unit."""
     window: Window = None
+    """Values that become black and white; by default those of `window_of`."""
 
     def __post_init__(self) -> None:
         """Check the shape and the axis, and choose the window."""

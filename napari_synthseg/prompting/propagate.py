@@ -1,81 +1,134 @@
-"""Propagation: an object marked on one slice or several is followed to the neighbouring slices, one after another.
+"""Propagation: follow an object from marked slices to their neighbors, one slice after another.
 
-Every slice is prompted by the answer on the slice before (`next_prompts`). Slices that the user marked, the anchors,
-are taken as they are; between two of them each slice is answered from the nearer one. A new anchor is how a result is
-corrected.
+Every slice is prompted by the shape on the slice before (`mask_prompts`); mean features of the object and of its
+surroundings on the slices seen so far are evidence beside the decoder's answer (`memory`). Slices that the user marked,
+the anchors, stay as they are; between two of them each slice is answered from the nearer one, and its shape is expected
+between both. A new anchor is how a result is corrected: only what lies nearer to it is answered again.
 
-A mask with a sharp edge is copied rather than followed, one without points around it spreads into neighbours that look
+A mask with a sharp edge is copied rather than followed, one without points around it spreads into neighbors that look
 alike, and a box moves outwards from slice to slice. So the mask prompt says little near its edge, and points outside
 lie all around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 
 import cc3d
-import edt
 import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.prompting.memory import Memory
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window
+from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window, brightness
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.prompting.stopping import Look, compare, least_change
+from napari_synthseg.prompting.shapes import mask_prompts, signed_distance
 
-Point = tuple[float, float]
+LEAST_SPREAD = 0.02
+"""Least spread of a look: in flat images any change would count."""
 
-MOST_INSIDE = 3
-"""Points inside: one for each of the largest parts."""
-AROUND = 4
-"""Points outside."""
-GAP_PIXELS, GAP_RADII = 2.0, 0.6
-"""From the mask to the points outside: pixels, and radii of the disc of its area; the larger of both."""
-DOUBT_RADII = 0.5
-"""Radii from the edge at which the mask prompt is sure of inside or outside; at the edge it is undecided."""
+
+@dataclass(frozen=True)
+class Look:
+    """Brightness of an object on a slice, 0 black to 1 white: median, and standard deviation (with a lower bound)."""
+
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> Look:
+        """Measure the look of the pixels in a mask (rows, columns), not empty; those not finite do not count."""
+        values = brightness(image, window)[mask]
+        values = values[np.isfinite(values)]
+        if values.size == 0:
+            return cls(0.0, LEAST_SPREAD)
+        return cls(float(np.median(values)), max(float(values.std()), LEAST_SPREAD))
+
+    def change(self, other: Look) -> float:
+        """Return the distance to another look's middle, in spreads of this one."""
+        return abs(other.middle - self.middle) / self.spread
+
+
+def least_change(
+    marked: Sequence[Look], image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None
+) -> float:
+    """Return the change of an answer's look from the most similar marked slice; 0 for an empty answer."""
+    if not mask.any():
+        return 0.0
+    look = Look.of(image, mask, window)
+    return min(known.change(look) for known in marked)
+
+
+def overlap(mask: np.ndarray, other: np.ndarray) -> float:
+    """Return the Dice score of two masks, not both empty."""
+    return 2 * int((mask & other).sum()) / int(mask.sum() + other.sum())
+
+
+@dataclass(frozen=True)
+class SliceComparison:
+    """An answer compared with the slice before and with the marked slices."""
+
+    score: float
+    """IoU with the truth that the model expects, 0-1."""
+    growth: float
+    """Area divided by that of the slice before."""
+    overlap: float
+    """Dice with the slice before."""
+    size: float
+    """Area divided by that of the largest marked slice."""
+    change: float
+    """See `least_change`."""
+
+    def ended(self, options: PropagateOptions) -> str:
+        """Return why the object ends here, as a part of a sentence; "" if it does not."""
+        if self.growth == 0:
+            return "nothing of it is found there"
+        if self.score < options.least_score:
+            return f"the model is unsure (score {self.score:.2f})"
+        if self.growth > options.most_growth:
+            return f"the area grows {self.growth:.1f} times"
+        if self.size > options.most_area:
+            return f"it is {self.size:.1f} times as large as on any marked slice"
+        if self.overlap < options.least_overlap:
+            return f"it overlaps little with the slice before (Dice {self.overlap:.2f})"
+        if self.change > options.most_change:
+            return f"it looks different (by {self.change:.1f} standard deviations)"
+        return ""
+
+
+def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, change: float) -> SliceComparison:
+    """Compare an answer (rows, columns) with the slice before and the area of the largest marked one, not 0."""
+    area, area_before = int(mask.sum()), int(before.sum())
+    return SliceComparison(score, area / area_before, overlap(mask, before), area / largest, change)
+
+
 STAGE = "Through the slices"
 AHEAD = 3
 """Slices that are encoded in the background while one is being answered."""
+RECENT = 3
+"""Slices just passed that evidence is taken from, beside the nearest anchors."""
+UNCHANGED = 0.97
+"""Dice with an earlier answer from which a correction changes nothing further on."""
 
 
 @dataclass(frozen=True, eq=False)
 class SliceAnswer(Progress):
-    """Report of a slice that was answered; `done` counts them.
-
-    Attributes:
-        index: of the slice.
-        mask: (rows, columns), bool; empty if the object ends.
-        score: IoU with the truth that the model expects, 0-1.
-        overlap: Dice with the mask of the slice before, 0-1.
-        ended: why propagation stops here, as a part of a sentence; "" if it goes on.
-    """
+    """Report of a slice that was answered; `done` counts them."""
 
     index: int = 0
     mask: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
+    """(rows, columns), bool; empty if the object ends."""
     score: float = 0.0
+    """IoU with the truth that the model expects, 0-1."""
     overlap: float = 0.0
+    """Dice with the mask of the slice before, 0-1."""
     ended: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class _Front:
-    """Propagation from an anchor in one direction: next slice, mask of the slice before, the anchor's prompts."""
-
-    index: int
-    direction: int
-    mask: np.ndarray
-    prompts: Prompts
-
-
-@dataclass(frozen=True)
-class _MarkedLook:
-    """Looks of the object on the marked slices, and its largest area there, pixels."""
-
-    looks: Sequence[Look]
-    largest: int
+    """Why propagation stops here, as a part of a sentence; "" if it goes on."""
+    voting: bool = False
+    """Whether the slice lies across another axis, for `PropagateOptions.vote`."""
 
 
 def propagate(
@@ -87,6 +140,8 @@ def propagate(
     *,
     prompts: Prompts | None = None,
     anchors: Mapping[int, Anchor] | None = None,
+    known: np.ndarray | None = None,
+    corrected: Collection[int] | None = None,
     options: PropagateOptions | None = None,
     window: Window = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
@@ -99,12 +154,15 @@ def propagate(
 
     Args:
         session: the model and its embeddings.
-        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour; any kind of numbers.
-        axis: which axis the slices lie across, 0-2. A slice has the two other axes, in their order.
+        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in color; any kind of numbers.
+        axis: axis across which the slices lie, 0-2. A slice has the two other axes, in their order.
         start: the slice that is marked.
         mask: (rows, columns) of it, bool.
-        prompts: what led to this mask.
+        prompts: the prompts that led to this mask.
         anchors: further slices that are marked.
+        known: (X, Y, Z) result of an earlier run; slices that this run does not reach keep it.
+        corrected: anchors that changed since `known`: propagate from these only, up to half-way to the next anchor, or
+            to a slice whose answer stays the same. By default from all.
         options: how far; the defaults if None.
         window: values that become black and white, by default the same percentiles for all slices; see `Window`.
         spacing: distances between voxels along each axis, so that the model sees true proportions.
@@ -121,148 +179,194 @@ def propagate(
     options = options or PropagateOptions()
     planes = Planes(volume, axis, spacing, window)
     marked = {**(anchors or {}), start: Anchor(mask, prompts or Prompts())}
-    masks = {index: _fitting(planes, index, anchor.mask) for index, anchor in marked.items()}
-    if not any(one.any() for one in masks.values()):
+    for index, anchor in marked.items():
+        if not 0 <= index < len(planes):
+            raise InputError(f"There is no slice {index}: the volume has slices 0 to {len(planes) - 1} on this axis.")
+        if anchor.mask.shape != planes.shape:
+            raise InputError(
+                f"The mask of slice {index} has the shape {anchor.mask.shape}: give one of {planes.shape}."
+            )
+    if not any(anchor.mask.any() for anchor in marked.values()):
         raise InputError("Nothing is marked that could be followed: mark the object on a slice.")
     own = session.beside()
-    look = _MarkedLook(
-        [Look.of(planes.image(index), one, planes.window_at(index)) for index, one in masks.items() if one.any()],
-        max(int(one.sum()) for one in masks.values()),
-    )
     try:
-        yield from _follow(own, planes, masks, _fronts(masks, marked, options), look, options)
+        run = _Run(own, planes, marked, options, known, corrected)
+        yield from run.follow()
+        return (yield from _vote(run)) if options.vote else run.object
     finally:
         own.encode_ahead([])  # do not encode slices beyond the ends
-    return planes.stack(masks)
 
 
-def _follow(
-    own: Session,
-    planes: Planes,
-    masks: dict[int, np.ndarray],
-    fronts: list[tuple[int, int, _Front]],
-    look: _MarkedLook,
-    options: PropagateOptions,
-) -> Generator[SliceAnswer, None, None]:
-    """Propagate until every direction has stopped; add the answers to `masks`."""
-    done = 0
-    while fronts:
-        distance, _, front = heappop(fronts)
-        if front.index in masks or not 0 <= front.index < len(planes):
-            continue
-        checkpoint()
-        _encode_ahead(own, planes, fronts, front, set(masks))
-        step = _step(own, planes, front, look, options)
-        checkpoint()
-        done += 1
-        yield replace(step, done=done)
-        if step.ended:
-            continue
-        masks[front.index] = step.mask
-        if options.most_slices is None or distance < options.most_slices:
-            following = replace(front, index=front.index + front.direction, mask=step.mask)
-            heappush(fronts, (distance + 1, done, following))
+@dataclass(frozen=True, eq=False)
+class _Front:
+    """Propagation from an anchor in one direction: the next slice, and the mask of the slice before."""
+
+    anchor: int
+    direction: int
+    index: int
+    mask: np.ndarray
 
 
-def _fitting(planes: Planes, index: int, mask: np.ndarray) -> np.ndarray:
-    if not 0 <= index < len(planes):
-        raise InputError(f"There is no slice {index}: the volume has slices 0 to {len(planes) - 1} across this axis.")
-    if mask.shape != planes.shape:
-        raise InputError(f"The mask of slice {index} has the shape {mask.shape}: give one of {planes.shape}.")
-    return np.asarray(mask) != 0
+class _Run:
+    """One propagation: anchors and answers so far, answers of an earlier run, and the memory of both."""
 
+    def __init__(
+        self,
+        session: Session,
+        planes: Planes,
+        anchors: Mapping[int, Anchor],
+        options: PropagateOptions,
+        known: np.ndarray | None = None,
+        corrected: Collection[int] | None = None,
+    ) -> None:
+        self.session, self.planes, self.options = session, planes, options
+        self.prompts = {index: anchor.prompts for index, anchor in anchors.items()}
+        self.masks = {index: np.asarray(anchor.mask) != 0 for index, anchor in anchors.items()}
+        self.marked = {index: mask for index, mask in sorted(self.masks.items()) if mask.any()}
+        self.corrected = corrected
+        self.earlier: dict[int, np.ndarray] = {}
+        if known is not None:
+            slices = np.moveaxis(np.asarray(known) != 0, planes.axis, 0)
+            self.earlier = {int(at): slices[at] for at in np.flatnonzero(slices.any((1, 2))) if at not in self.masks}
+        self.looks = [
+            Look.of(planes.image(index), mask, planes.window_at(index)) for index, mask in self.marked.items()
+        ]
+        self.largest = max(int(mask.sum()) for mask in self.marked.values())
+        self.memory = Memory()
+        self.done = 0
 
-def _fronts(
-    masks: Mapping[int, np.ndarray], marked: Mapping[int, Anchor], options: PropagateOptions
-) -> list[tuple[int, int, _Front]]:
-    """Make the starting fronts: a heap by the distance from the anchor."""
-    directions = {"both": (1, -1), "up": (1,), "down": (-1,)}[options.direction]
-    fronts: list[tuple[int, int, _Front]] = []
-    for index, mask in sorted(masks.items()):
-        if mask.any():
+    @property
+    def object(self) -> np.ndarray:
+        """The object so far, (X, Y, Z) bool."""
+        return self.planes.stack({**self.earlier, **self.masks})
+
+    def follow(self) -> Generator[SliceAnswer, None, None]:
+        """Propagate until every direction has stopped."""
+        fronts = self._fronts()
+        while fronts:
+            distance, _, front = heappop(fronts)
+            if front.index in self.masks or not 0 <= front.index < len(self.planes):
+                continue
+            if self.corrected is not None and front.index in self.earlier and not self._nearest(front):
+                continue
+            checkpoint()
+            self._encode_ahead(fronts, front)
+            answer = self._answer(front)
+            checkpoint()
+            self.done += 1
+            yield replace(answer, done=self.done)
+            if answer.ended:
+                if self.corrected is None or self._next_marked(front) is None:
+                    self._drop_earlier(front)
+                continue
+            before = self.earlier.pop(front.index, None)
+            self.masks[front.index] = answer.mask
+            if self.corrected is not None and before is not None and overlap(before, answer.mask) >= UNCHANGED:
+                continue
+            if self.options.most_slices is None or distance < self.options.most_slices:
+                further = replace(front, index=front.index + front.direction, mask=answer.mask)
+                heappush(fronts, (distance + 1, self.done, further))
+
+    def _fronts(self) -> list[tuple[int, int, _Front]]:
+        """Return the first fronts: a heap by the distance from the anchor."""
+        directions = {"both": (1, -1), "up": (1,), "down": (-1,)}[self.options.direction]
+        fronts: list[tuple[int, int, _Front]] = []
+        for index, mask in sorted(self.masks.items()):
+            if self.corrected is not None and index not in self.corrected:
+                continue
             for way in directions:
-                front = _Front(index + way, way, mask, marked[index].prompts)
-                fronts.append((1, len(fronts) - 2 * len(masks), front))
-    heapify(fronts)
-    return fronts
+                front = _Front(index, way, index + way, mask)
+                if mask.any():
+                    fronts.append((1, len(fronts) - 2 * len(self.masks), front))
+                elif self._next_marked(front) is None:  # the object does not go on beyond this slice
+                    self._drop_earlier(front)
+        heapify(fronts)
+        return fronts
+
+    def _next_marked(self, front: _Front) -> int | None:
+        """Return the next anchor ahead of a front that holds the object; None if there is none."""
+        ahead = [index for index in self.marked if (index - front.index) * front.direction >= 0]
+        return min(ahead, key=lambda index: abs(index - front.index)) if ahead else None
+
+    def _nearest(self, front: _Front) -> bool:
+        """Whether a front's slice is nearer to its own anchor than to the next one."""
+        other = self._next_marked(front)
+        return other is None or abs(front.index - front.anchor) <= abs(other - front.index)
+
+    def _drop_earlier(self, front: _Front) -> None:
+        """Remove earlier answers from a front onwards, up to the next anchor or half-way to one with the object."""
+        while 0 <= front.index < len(self.planes) and front.index not in self.masks and self._nearest(front):
+            self.earlier.pop(front.index, None)
+            front = replace(front, index=front.index + front.direction)
+
+    def _encode_ahead(self, fronts: list[tuple[int, int, _Front]], now: _Front) -> None:
+        """Encode the slices that are probably needed next."""
+        others = [front.index for _, _, front in sorted(fronts, key=lambda entry: entry[:2])]
+        wanted = [now.index, *others, now.index + now.direction, now.index + 2 * now.direction]
+        new = [at for at in dict.fromkeys(wanted) if 0 <= at < len(self.planes) and at not in self.masks]
+        images = [self.planes.image(index) for index in new[: AHEAD + 1]]
+        self.session.encode_ahead(images, self.planes.common_window, self.planes.pixel)
+
+    def _answer(self, front: _Front) -> SliceAnswer:
+        """Answer one slice and decide whether the object is still there."""
+        session, planes, window = self.session, self.planes, self.planes.window_at(front.index)
+        nearest = [index for index in (front.anchor, self._next_marked(front)) if index is not None]
+        for index in nearest:
+            if index not in self.memory:
+                self.memory.remember(index, session, self._see(index), self.masks[index], planes.window_at(index))
+        image, shape = self._see(front.index), self._expected(front)
+        given = self.prompts[front.anchor]
+        outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
+        session.point_at(mask_prompts(shape, planes.pixel, planes.step, outside))
+        passed = [front.index - front.direction * steps for steps in range(1, RECENT + 1)]
+        answer = session.answer(self.memory.evidence([*nearest, *passed], session, image, shape, window))
+        mask = connected(answer.mask, front.mask | shape)
+        change = least_change(self.looks, image, mask, window)
+        found = compare(mask, front.mask, self.largest, answer.score, change)
+        ended = found.ended(self.options)
+        if not ended:
+            self.memory.remember(front.index, session, image, mask, window)
+        figures = {"slice": front.index, "score": round(answer.score, 2)}
+        kept = np.zeros_like(mask) if ended else mask
+        return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)
+
+    def _see(self, index: int) -> np.ndarray:
+        """Show a slice to the session and return it."""
+        image = self.planes.image(index)
+        self.session.set_image(image, self.planes.common_window, self.planes.pixel)
+        return image
+
+    def _expected(self, front: _Front) -> np.ndarray:
+        """Return the shape that is expected on a front's slice: a step from the mask before towards the next anchor."""
+        other = self._next_marked(front)
+        if other is None or not (self.marked[other] & front.mask).any():
+            return front.mask
+        share = 1 / (abs(other - front.index) + 1)
+        between = (1 - share) * signed_distance(front.mask, self.planes.pixel)
+        between += share * signed_distance(self.marked[other], self.planes.pixel)
+        return between > 0 if (between > 0).any() else front.mask
 
 
-def _encode_ahead(
-    session: Session, planes: Planes, fronts: list[tuple[int, int, _Front]], now: _Front, known: set[int]
-) -> None:
-    """Encode the slices that are probably needed next."""
-    others = [front.index for _, _, front in sorted(fronts, key=lambda one: one[:2])]
-    wanted = [now.index, *others, now.index + now.direction, now.index + 2 * now.direction]
-    new = [index for index in dict.fromkeys(wanted) if 0 <= index < len(planes) and index not in known]
-    session.encode_ahead([planes.image(index) for index in new[: AHEAD + 1]], planes.common_window, planes.pixel)
-
-
-def _step(
-    session: Session, planes: Planes, front: _Front, marked: _MarkedLook, options: PropagateOptions
-) -> SliceAnswer:
-    """Answer one slice and decide whether the object is still there."""
-    image = planes.image(front.index)
-    session.set_image(image, planes.common_window, planes.pixel)
-    given = front.prompts
-    outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
-    session.point_at(next_prompts(front.mask, planes.pixel, planes.step, outside))
-    answer = session.answer()
-    mask = connected(answer.mask, front.mask)
-    change = least_change(marked.looks, image, mask, planes.window_at(front.index))
-    found = compare(mask, front.mask, marked.largest, answer.score, change)
-    ended = found.ended(options)
-    kept = np.zeros_like(mask) if ended else mask
-    figures = {"slice": front.index, "score": round(answer.score, 2)}
-    return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)
-
-
-def next_prompts(
-    mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), step: float = 1.0, outside: Sequence[Point] = ()
-) -> Prompts:
-    """Make the prompts for the next slice: the blurred mask, points deep inside it, and points outside all around it.
-
-    Args:
-        mask: (rows, columns) of the slice before, bool, not empty.
-        pixel: height and width of a pixel, in any unit.
-        step: to the next slice, in the same unit: an edge may move as far as that.
-        outside: points outside that a user gave on a slice nearby; those that the mask has not come close to are kept.
-    """
-    distance = edt.edt(np.ascontiguousarray(~mask), anisotropy=pixel, black_border=False)
-    radius = float(np.sqrt(mask.sum() * pixel[0] * pixel[1] / np.pi))
-    gap = max(GAP_PIXELS * max(pixel), GAP_RADII * radius, step)
-    inside = deep_points(mask, pixel)
-    around = spread_points((distance >= gap) & (distance < gap + 1.5 * max(pixel)), pixel)
-    given = tuple(point for point in outside if distance[round(point[0]), round(point[1])] >= gap)
-    points = (*inside, *around, *given)
-    signs = (True,) * len(inside) + (False,) * (len(points) - len(inside))
-    depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
-    probable = np.clip(0.5 + (depth - distance) / (2 * DOUBT_RADII * radius), 0, 1)
-    return Prompts(points, signs, None, probable.astype(np.float32))
-
-
-def deep_points(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> tuple[Point, ...]:
-    """Return points (row, column) in the middle of the mask's parts, the largest first; at most `MOST_INSIDE`."""
-    parts = cc3d.connected_components(mask, connectivity=8)
-    sizes = np.bincount(parts.ravel())[1:]
-    depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
-    chosen = np.argsort(-sizes, kind="stable")[:MOST_INSIDE]
-    return tuple(_at(int(np.where(parts == part + 1, depth, -1).argmax()), mask.shape) for part in chosen)
-
-
-def spread_points(where: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), count: int = AROUND) -> tuple[Point, ...]:
-    """Return points (row, column) of a mask, each as far as possible from those before; fewer if it is small."""
-    pixels = np.argwhere(where)
-    if len(pixels) == 0:
-        return ()
-    places = pixels * np.array(pixel)
-    nearest = np.linalg.norm(places - places.mean(0), axis=1)  # the first one is an end of it
-    chosen: list[Point] = []
-    for _ in range(min(count, len(pixels))):
-        one = int(nearest.argmax())
-        away = np.linalg.norm(places - places[one], axis=1)
-        nearest = np.minimum(nearest, away) if chosen else away
-        chosen.append((float(pixels[one][0]), float(pixels[one][1])))
-    return tuple(chosen)
+def _vote(run: _Run) -> Generator[SliceAnswer, None, np.ndarray]:
+    """Follow a finished run's object across the two other axes too; return the voxels on which two of three agree."""
+    planes, votes = run.planes, run.object.astype(np.uint8)
+    for axis in {0, 1, 2} - {planes.axis}:
+        across = Planes(planes.volume, axis, planes.spacing, planes.window)
+        sections = np.moveaxis(run.object, axis, 0)
+        middle = int(sections.sum((1, 2)).argmax())
+        run.session.set_image(across.image(middle), across.common_window, across.pixel)
+        run.session.point_at(mask_prompts(sections[middle], across.pixel, across.step))
+        answer = run.session.answer()
+        seed = connected(answer.mask, sections[middle])
+        other = _Run(run.session, across, {middle: Anchor(seed if seed.any() else sections[middle])}, run.options)
+        for report in other.follow():
+            run.done += 1
+            yield replace(report, done=run.done, voting=True)
+        votes += other.object
+    agreed = np.moveaxis(votes >= 2, planes.axis, 0)
+    for index in run.prompts:
+        agreed[index] = run.masks[index]
+    return np.moveaxis(agreed, 0, planes.axis)
 
 
 def connected(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
@@ -270,8 +374,3 @@ def connected(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
     parts = cc3d.connected_components(mask, connectivity=8)
     going_on = np.unique(parts[before & mask])
     return np.isin(parts, going_on[going_on > 0])
-
-
-def _at(flat: int, shape: tuple[int, ...]) -> Point:
-    row, column = np.unravel_index(flat, shape)
-    return float(row), float(column)

@@ -21,21 +21,20 @@ from napari_synthseg.weights.sam import load_model, load_partner
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer to the prompts.
-
-    Attributes:
-        mask: (rows, columns) of the image, bool; every click inside is in it, every click outside is not.
-        score: IoU with the truth that the model expects, 0-1.
-        changed: row0, column0, row1, column1 (the last two exclusive) of the difference to the answer before, or None.
-    """
+    """Answer to the prompts."""
 
     mask: np.ndarray
+    """(rows, columns) of the image, bool; every click inside is in it, every click outside is not."""
     score: float
+    """IoU with the truth that the model expects, 0-1."""
     changed: tuple[int, int, int, int] | None
+    """row0, column0, row1, column1 (the last two exclusive) of the difference to the answer before; None if none."""
 
 
 class Session:
     """Prompts on one image at a time, and their answers.
+
+    Methods raise `InputError` if there is no image yet, or if what is given does not fit it.
 
     A model's card may name a "partner", a second decoder of the same embeddings. Its logits are averaged with the
     model's by "partner_weights", a fraction for each kind of prompts (`Prompts.kind`); the score is the model's own.
@@ -48,9 +47,10 @@ class Session:
         connected: keep only the parts of an answer that a prompt means (`decode.meant_parts`); by default according
             to the model's card: decoders trained here saw connected objects, SAM's own did not.
         partner: let the decoder that the model's card names as its "partner" answer too, where it counts.
+        encodings: folder in which embeddings are kept for later sessions, found again by the hash of the image.
 
     Raises:
-        InputError: no such weights or device.
+        InputError: no such weights or device, or the folder cannot be written to.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Session:
         memory: int = LIMIT,
         connected: bool | None = None,
         partner: bool = True,
+        encodings: Path | None = None,
     ) -> None:
         self.device = resolve_device(device)
         if isinstance(model, Promptable):
@@ -70,7 +71,7 @@ class Session:
         self.model = loaded.to(self.device).eval()
         self.partner = load_partner(self.model.card, self.device) if partner else None
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
-        self._encodings = Encodings(self.model, precision, memory)
+        self._encodings = Encodings(self.model, precision, memory, encodings)
         self._encoding: Encoding | None = None
         self._last: np.ndarray | None = None
         self._states, self._now = [Prompts()], 0
@@ -121,39 +122,21 @@ class Session:
         window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
     ) -> None:
-        """Encode images in the background, such as the neighbouring slices; replaces earlier requests.
-
-        Args:
-            images: as for `set_image`, in the order of their need.
-            window: as for `set_image`.
-            pixel: as for `set_image`.
-
-        Raises:
-            InputError: one of them is no image.
-        """
+        """Encode images in the background, such as the neighbouring slices; replaces earlier requests."""
         self._encodings.ahead(images, window, pixel)
 
     def add_point(self, position: tuple[float, float], positive: bool = True) -> None:
-        """Click at a (row, column) inside the object, or outside it.
-
-        Raises:
-            InputError: there is no image, or the position is not on it.
-        """
+        """Click at a (row, column) inside the object, or outside it."""
         row, column = (float(value) for value in position)
         rows, columns = self._shape
         if not (-0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5):
             raise InputError(
                 f"The point ({row:g}, {column:g}) is not on the image of {rows} x {columns} pixels: click inside it."
             )
-        now = self.prompts
-        self._push(replace(now, points=(*now.points, (row, column)), positive=(*now.positive, bool(positive))))
+        self._push(self.prompts.with_points([(row, column)], positive))
 
     def add_box(self, box: Box) -> None:
-        """Draw a box (row0, column0, row1, column1) around the object; it replaces an earlier one.
-
-        Raises:
-            InputError: there is no image, or nothing of it is in the box.
-        """
+        """Draw a box (row0, column0, row1, column1) around the object; it replaces an earlier one."""
         rows, columns = self._shape
         if not np.isfinite(box).all():
             raise InputError("The corners of the box are not finite: drag it across the object.")
@@ -169,14 +152,7 @@ class Session:
         self._push(replace(self.prompts, box=clipped))
 
     def set_mask(self, mask: np.ndarray) -> None:
-        """Start from a mask of the image, to be repaired by points; it replaces an earlier one.
-
-        Args:
-            mask: (rows, columns); not 0 is inside. If floating point: the probability of inside, 0-1.
-
-        Raises:
-            InputError: there is no image, the mask has another shape, or is empty.
-        """
+        """Start from a mask (rows, columns), to be repaired by points: not 0, or the probability of inside, 0-1."""
         given = np.asarray(mask)
         given = np.clip(given, 0, 1) if given.dtype.kind == "f" else given != 0
         if given.shape != self._shape:
@@ -186,11 +162,7 @@ class Session:
         self._push(replace(self.prompts, mask=given))
 
     def point_at(self, prompts: Prompts) -> None:
-        """Give all of these prompts, one interaction each: the mask, the box, then the points.
-
-        Raises:
-            InputError: as the single ones do.
-        """
+        """Give all of these prompts, one interaction each: the mask, the box, then the points."""
         if prompts.mask is not None:
             self.set_mask(prompts.mask)
         if prompts.box is not None:
@@ -218,23 +190,35 @@ class Session:
             self._push(Prompts())
 
     def predict(self) -> np.ndarray:
-        """Return the mask that answers the prompts, (rows, columns) bool; empty if the prompts ask for nothing.
-
-        Raises:
-            InputError: there is no image.
-        """
+        """Return the mask that answers the prompts, (rows, columns) bool; empty if the prompts ask for nothing."""
         return self.answer().mask
 
-    def answer(self) -> Answer:
+    def answer(self, evidence: np.ndarray | None = None) -> Answer:
         """Return the mask that answers the prompts, its score, and its difference to the answer before.
+
+        Args:
+            evidence: (rows, columns) log-odds of inside, added to those of the decoder.
 
         Raises:
             InputError: there is no image.
         """
         before = self._last if self._last is not None else np.zeros(self._shape, bool)
-        mask, score = self._decode() if self.prompts.ask else (np.zeros(self._shape, bool), 0.0)
+        mask, score = self._decode(evidence) if self.prompts.ask else (np.zeros(self._shape, bool), 0.0)
         self._last = mask
         return Answer(mask, score, _bounds(mask != before))
+
+    @torch.inference_mode()
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the image's embedding at pixels (n, 2), (row, column): (n, C) float32."""
+        return self._image.sample(self._image.embedding, torch.from_numpy(pixels)[None])[0, :, 0].T.cpu().numpy()
+
+    @torch.inference_mode()
+    def projected(self, weights: np.ndarray) -> np.ndarray:
+        """Return the embedding's weighted sum over channels at each pixel, (rows, columns) float32."""
+        embedding = self._image.embedding
+        cells = torch.einsum("c,bchw->bhw", torch.from_numpy(weights).to(embedding), embedding)[:, None]
+        rows, columns = (torch.arange(count) for count in self._shape)
+        return self._image.sample(cells, torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1))[0, 0].numpy()
 
     def close(self) -> None:
         """Stop encoding ahead and free all embeddings; the session cannot be used afterwards."""
@@ -256,7 +240,7 @@ class Session:
         self._now += 1
 
     @torch.inference_mode()
-    def _decode(self) -> tuple[np.ndarray, float]:
+    def _decode(self, evidence: np.ndarray | None) -> tuple[np.ndarray, float]:
         prompts, frame = self.prompts, self._image.frame
         points = labels = boxes = masks = None
         if prompts.points:
@@ -271,7 +255,7 @@ class Session:
         weight = self.model.card.get("partner_weights", {}).get(prompts.kind, 0.0)
         if weight and self.partner is not None:
             logits = torch.lerp(logits, self.partner.decode(*asked)[0], weight)
-        mask = answer_mask(logits[0, SINGLE], frame, prompts, self.connected)
+        mask = answer_mask(logits[0, SINGLE], frame, prompts, self.connected, evidence)
         return mask, float(scores[0, SINGLE].clamp(0, 1))
 
 

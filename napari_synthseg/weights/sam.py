@@ -179,6 +179,11 @@ def frozen_source(model: Promptable) -> str | None:
     return card.get("encoder weights")
 
 
+def is_own_decoder(model: Promptable) -> bool:
+    """Tell whether a loaded model has SAM's own decoder: that of an official checkpoint, or a copy of it."""
+    return model.card.get("name") in CHECKPOINTS or bool(model.card.get("source"))
+
+
 def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tensor]:
     """Return the image encoder of an official checkpoint: from the file that holds it alone, else from the checkpoint.
 

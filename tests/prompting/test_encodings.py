@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, stoppable
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting.encodings import Encodings
@@ -169,3 +170,42 @@ def test_waiting_for_another_thread_can_be_stopped():
         encodings.get(image(1))
     gate.set()
     assert encodings.get(image(1)) is encodings.get(image(1))
+
+
+# On disk
+
+
+def test_embeddings_are_kept_on_disk_and_found_by_the_image(encoded, tmp_path):
+    first = Encodings(small_model(), folder=tmp_path / "kept").get(image(1))
+    assert len(list((tmp_path / "kept").glob("*.safetensors"))) == len(encoded) == 1
+    again = Encodings(small_model(), folder=tmp_path / "kept")
+    torch.testing.assert_close(again.get(image(1)).embedding, first.embedding, rtol=2e-3, atol=2e-3)
+    assert len(encoded) == 1
+    again.get(image(2))
+    assert len(encoded) == 2
+
+
+def test_embeddings_of_another_encoder_do_not_count(encoded, tmp_path):
+    Encodings(small_model(), folder=tmp_path).get(image(1))
+    other = small_model()
+    with torch.no_grad():
+        next(other.image_encoder.parameters()).add_(0.01)
+    Encodings(other, folder=tmp_path).get(image(1))
+    Encodings(small_model(), torch.bfloat16, folder=tmp_path).get(image(1))
+    assert len(encoded) == 3
+
+
+def test_a_damaged_embedding_is_made_again(encoded, tmp_path):
+    Encodings(small_model(), folder=tmp_path).get(image(1))
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    Encodings(small_model(), folder=tmp_path).get(image(1))
+    assert len(encoded) == 2
+    Encodings(small_model(), folder=tmp_path).get(image(1))
+    assert len(encoded) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="choose another folder"):
+        Encodings(small_model(), folder=tmp_path / "file" / "kept")

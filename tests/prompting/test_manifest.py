@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
-from napari_synthseg.prompting.manifest import check, read_image, read_manifest, read_mask
+from napari_synthseg.prompting.evaluate import check, read_image, read_manifest, read_mask
 from tests.prompting.manifests import SHAPE, square, write_manifest, write_picture
 
 

@@ -174,7 +174,7 @@ def test_a_stopped_job_leaves_nothing_behind(scan, tmp_path):
 
 def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch, capsys):
     tracer = Tracer()
-    monkeypatch.setattr("napari_synthseg.prompting.one_object.Session", lambda model, device: tracer)
+    monkeypatch.setattr("napari_synthseg.prompting.one_object.Session", lambda model, device, encodings: tracer)
     words = "--inside 10 12 4 --inside 11 12 4 --outside 0 0 4 --box 5 5 4 16 18 4 --through --threads 1"
     out = tmp_path / "out.nii.gz"
     assert cli.main(["prompt", str(scan), "-o", str(out), *words.split()]) == cli.DONE

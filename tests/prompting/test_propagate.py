@@ -75,7 +75,7 @@ def test_new_parts_of_an_answer_that_touch_nothing_are_left_out():
     truth = moving(0, 15)
 
     class Generous(Tracer):
-        def answer(self):
+        def answer(self, evidence=None):
             found = super().answer()
             found.mask[-3:, -3:] = True
             return found
@@ -156,7 +156,7 @@ def test_a_marked_slice_is_taken_as_it_is_and_gone_on_from():
 
 def test_between_two_marked_slices_each_is_answered_from_the_nearer_one():
     class Copying(Tracer):
-        def answer(self):
+        def answer(self, evidence=None):
             return Answer(self.given[-1].mask > 0.5, 0.9, None)
 
     one, other = disc(SHAPE, 10, 10, 4), disc(SHAPE, 20, 30, 4)
@@ -194,7 +194,7 @@ def test_it_can_be_stopped_between_slices():
             reports.append,
             should_stop=lambda: len(reports) == 3,
         )
-    assert len(tracer.seen) == 3
+    assert len(tracer.seen) == 4  # the marked slice is remembered first
 
 
 def test_it_can_be_stopped_before_the_first_slice_is_encoded():
@@ -285,3 +285,75 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(InputError):
         PropagateOptions(**wrong)
+
+
+# Corrections and votes
+
+
+def test_a_correction_goes_half_way_to_the_next_anchor_and_leaves_the_rest():
+    truth = moving(0, 15)
+    known = truth.copy()
+    known[:, 0, 0] = True  # tells the slices of the earlier run
+    known[3:8, 16:20] = True
+    known[8:] = False
+    volume = truth.astype(np.float32)
+    job = propagate(Tracer(), volume, 0, 8, truth[8], anchors={2: Anchor(known[2])}, known=known, corrected=[8])
+    reports, found = follow(job)
+    assert sorted(report.index for report in reports) == [5, 6, 7, *range(9, 16)]
+    assert np.flatnonzero(found[:, 0, 0]).tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(found[5:], truth[5:])
+
+
+def test_a_correction_ends_where_nothing_changes_any_more():
+    truth = moving(0, 15)
+    anchors = {2: Anchor(truth[2])}
+    job = propagate(Tracer(), truth.astype(np.float32), 0, 12, truth[12], anchors=anchors, known=truth, corrected=[12])
+    reports, found = follow(job)
+    assert sorted(report.index for report in reports) == [11, 13]
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_what_an_earlier_run_left_beyond_the_end_is_dropped():
+    truth, volume = moving(0, 15), moving(0, 10).astype(np.float32)
+    _, found = follow(propagate(Tracer(), volume, 0, 6, truth[6], known=truth))
+    np.testing.assert_array_equal(found, moving(0, 10))
+    gone = np.zeros(SHAPE, bool)
+    anchors = {2: Anchor(truth[2])}
+    _, found = follow(propagate(Tracer(), volume, 0, 9, gone, anchors=anchors, known=truth, corrected=[9]))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
+
+
+def test_slices_that_are_not_reached_keep_the_earlier_result():
+    truth = moving(0, 15)
+    options = PropagateOptions(direction="up", most_slices=2)
+    _, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6], known=truth, options=options))
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_between_anchors_the_expected_shape_changes_steadily():
+    class Copying(Tracer):
+        def answer(self, evidence=None):
+            return Answer(self.given[-1].mask > 0.5, 0.9, None)
+
+    volume = np.zeros((9, *SHAPE), np.float32)
+    small, large = disc(SHAPE, 15, 20, 4), disc(SHAPE, 15, 20, 8)
+    _, found = follow(propagate(Copying(), volume, 0, 0, small, anchors={8: Anchor(large)}))
+    areas = found.sum((1, 2))
+    assert (np.diff(areas) >= 0).all() and small.sum() < areas[4] < large.sum()
+
+
+def test_two_of_three_axes_decide():
+    rows, columns, slices = np.indices((20, 30, 24))
+    truth = ((rows - 9) / 6) ** 2 + ((columns - 14) / 9) ** 2 + ((slices - 11) / 7) ** 2 <= 1
+    volume = truth.astype(np.float32)
+    volume[13, 2:6, 2:6] = 1  # apart: reached along no axis
+    anchor = truth[:, 14].copy()
+    anchor[9, 11] = False  # as the user has it
+    reports, found = follow(
+        propagate(Tracer(), volume, 1, 14, anchor, options=PropagateOptions(vote=True, most_area=9))
+    )
+    expected = truth.copy()
+    expected[9, 14, 11] = False
+    np.testing.assert_array_equal(found, expected)
+    assert {report.voting for report in reports} == {False, True}
+    assert [report.done for report in reports] == list(range(1, len(reports) + 1))

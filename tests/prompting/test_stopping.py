@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.stopping import Comparison, Look, compare
+from napari_synthseg.prompting.propagate import Look, SliceComparison, compare
 from tests.prompting.tracer import disc
 
 SHAPE = (20, 30)
@@ -39,13 +39,13 @@ def test_masks_are_compared_by_area_and_overlap():
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (Comparison(0.9, 1.1, 0.9, 1, 0.5), ""),
-        (Comparison(0.9, 0, 0, 0, 0), "nothing of it"),
-        (Comparison(0.4, 1.1, 0.9, 1, 0.5), "unsure"),
-        (Comparison(0.9, 3, 0.9, 1, 0.5), "grows"),
-        (Comparison(0.9, 1.1, 0.9, 4, 0.5), "4.0 times as large"),
-        (Comparison(0.9, 1.1, 0.1, 1, 0.5), "overlaps little"),
-        (Comparison(0.9, 1.1, 0.9, 1, 3), "looks different"),
+        (SliceComparison(0.9, 1.1, 0.9, 1, 0.5), ""),
+        (SliceComparison(0.9, 0, 0, 0, 0), "nothing of it"),
+        (SliceComparison(0.4, 1.1, 0.9, 1, 0.5), "unsure"),
+        (SliceComparison(0.9, 3, 0.9, 1, 0.5), "grows"),
+        (SliceComparison(0.9, 1.1, 0.9, 4, 0.5), "4.0 times as large"),
+        (SliceComparison(0.9, 1.1, 0.1, 1, 0.5), "overlaps little"),
+        (SliceComparison(0.9, 1.1, 0.9, 1, 3), "looks different"),
     ],
 )
 def test_the_reason_of_an_end_is_said(found, reason):

@@ -48,7 +48,13 @@ class Tracer:
     def point_at(self, prompts: Prompts) -> None:
         self.given.append(prompts)
 
-    def answer(self) -> Answer:
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        return np.zeros((len(pixels), 0), np.float32)
+
+    def projected(self, weights: np.ndarray) -> np.ndarray:
+        return np.zeros(self.seen[-1].shape[:2], np.float32)
+
+    def answer(self, evidence: np.ndarray | None = None) -> Answer:
         image, prompts = self.seen[-1], self.given[-1]
         parts, _ = ndimage.label(image > 0.5)
         where = np.zeros(parts.shape, bool) if prompts.mask is None else prompts.mask > 0.5

@@ -12,6 +12,10 @@ from napari_synthseg.generator.shapes.scenes import outside_near
 
 CELL = 4
 """Pixels of the image for one of the decoder's masks."""
+BOX_SHARE = 0.2
+"""Fraction of the prompts that are boxes."""
+EDGE = 12
+"""Pixels from the edge of a target within which a click is near it."""
 SURE = 10.0
 """Logit inside a mask prompt, as in a session."""
 
@@ -47,6 +51,7 @@ class Plan:
         mask: the mask of something like the target: a neighboring slice's, or one that needs repair.
         tight: whether boxes touch the target; else their sides are off by some percent.
         far: whether points outside lie anywhere, in place of a band around the target.
+        edge: whether points inside lie near the target's edge.
     """
 
     inside: int = 1
@@ -55,6 +60,7 @@ class Plan:
     mask: bool = False
     tight: bool = True
     far: bool = False
+    edge: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,32 @@ class GivenPrompts:
         return replace(self, points=points, signs=signs)
 
 
-def draw_plan(generator: torch.Generator, boxes: bool = True, masks: bool = True) -> Plan:
-    """Draw a plan: mostly one to three points inside and none to two outside, else boxes and masks."""
+def draw_plan(
+    generator: torch.Generator,
+    boxes: bool = True,
+    masks: bool = True,
+    box_share: float = BOX_SHARE,
+    edge_share: float = 0.0,
+) -> Plan:
+    """Draw a plan: mostly one to three points inside and none to two outside, else boxes and masks.
+
+    Args:
+        generator: a CPU generator; its state moves on.
+        boxes, masks: plan these too.
+        box_share: fraction of the plans with a box.
+        edge_share: fraction of the plans whose points inside lie near the edge.
+    """
     u = torch.rand(6, generator=generator).tolist()
     inside = (1, 1, 1, 1, 1, 2, 3, 3, 3, 5)[int(u[1] * 10)]
     outside = (0, 0, 0, 1, 1, 2, 2, 2, 2, 3)[int(u[2] * 10)]
     far = u[4] < 0.2
-    if boxes and u[0] < 0.2:
+    if boxes and u[0] < box_share:
         extra = u[3] < 0.3
         return Plan(inside=int(extra), outside=int(extra and u[3] < 0.15), box=True, tight=u[5] < 0.5, far=far)
     if masks and u[0] > 0.87:
         return Plan(inside=int(u[1] * 4), outside=int(u[2] * 5), box=u[3] < 0.3, mask=True, tight=False, far=far)
-    return Plan(inside=inside, outside=outside, far=far)
+    edge = edge_share > 0 and float(torch.rand(1, generator=generator)) < edge_share
+    return Plan(inside=inside, outside=outside, far=far, edge=edge)
 
 
 def draw_prompts(
@@ -145,7 +165,11 @@ def draw_points(
     Returns:
         (N, 2) int64 (row, column) of the window, and (N,) 1 inside, 0 outside.
     """
-    inside = pick(target, plan.inside, generator)
+    within = target
+    if plan.edge:
+        rim = target & (widest((~target)[None, None].float(), EDGE)[0, 0] > 0)
+        within = rim if rim.any() else target
+    inside = pick(within, plan.inside, generator)
     if not plan.outside:
         return inside, torch.ones(plan.inside, device=target.device)
     seen = torch.zeros_like(target)

@@ -18,13 +18,7 @@ from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptabl
 from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
 from napari_synthseg.training.data.validation import told
 
-SETTINGS = {
-    "1+0": Plan(1, 0),
-    "1+2": Plan(1, 2),
-    "3+0": Plan(3, 0),
-    "3+2": Plan(3, 2),
-    "box": Plan(0, 0, box=True),
-}
+SETTINGS = {"1+0": Plan(1, 0), "1+2": Plan(1, 2), "3+0": Plan(3, 0), "3+2": Plan(3, 2), "box": Plan(0, 0, box=True)}
 """The paper's prompts, points inside + outside, and the tight box."""
 
 
@@ -53,14 +47,7 @@ class EncodedScene:
 
 
 class EncodedScenes(Dataset):
-    """An endless row of encoded scenes; number i is always the same.
-
-    Args:
-        encoder: of the images.
-        priors: of the scenes.
-        seed: of all of them.
-        device: where to make and encode them.
-    """
+    """An endless row of encoded scenes; number i is always the same."""
 
     def __init__(self, encoder: FrozenEncoder, priors: GenerativeModel, seed: int, device: torch.device) -> None:
         self.encoder, self.priors, self.seed, self.device = encoder, priors, seed, device

@@ -14,6 +14,7 @@ from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.generator.shapes.scenes import pick_target
 from napari_synthseg.networks.promptable import STRIDE, Promptable
 from napari_synthseg.training.data.prompts import (
+    BOX_SHARE,
     CELL,
     GivenPrompts,
     Plan,
@@ -74,12 +75,7 @@ class Batch:
 
 
 class Targets:
-    """Random targets of scenes, each seen through a window.
-
-    Args:
-        model: its encoder stays as it is.
-        device: of the training.
-    """
+    """Random targets of scenes, each seen through a window."""
 
     def __init__(self, model: Promptable, device: torch.device) -> None:
         self.side, self.device = model.image_size, device
@@ -134,15 +130,13 @@ class PromptObjective(Objective):
     """The fast objective: one encoding serves several targets, every target is prompted, then corrected.
 
     Args:
-        model: a promptable model.
         pool: scenes with their embeddings.
-        seed: of targets, windows and prompts.
         batch: targets a step through a window of half the frame; the others get as many as cost the same.
-        boxes: prompt with boxes too.
-        masks: prompt with masks too.
-        device: of the training.
-        validation: scores of the averaged weights.
+        box_share: fraction of the prompts that are boxes.
+        edge_share: fraction of the prompts whose points inside lie near the edge.
         from_nothing: the decoder knows nothing yet: its loss begins as plain cross-entropy.
+        stay_close: weight of the squared change of the parameters since the start, relative to their squares then
+            (L2-SP, arXiv 1802.01483), so that what the decoder knew already is not forgotten.
         encoder_lr_scale: learning rate of the encoder as a fraction of the decoder's; 0: the encoder stays as it is.
             A step then takes all its targets from one scene, which is encoded anew; norms keep their statistics, for
             those of one image at a time would be noise.
@@ -159,7 +153,10 @@ class PromptObjective(Objective):
         validation: Validation,
         boxes: bool = True,
         masks: bool = True,
+        box_share: float = BOX_SHARE,
+        edge_share: float = 0.0,
         from_nothing: bool = True,
+        stay_close: float = 0.0,
         encoder_lr_scale: float = 0.0,
     ) -> None:
         self.model, self.from_nothing, self.encoder_lr_scale = model.to(device), from_nothing, encoder_lr_scale
@@ -168,6 +165,14 @@ class PromptObjective(Objective):
         self.trained: nn.Module = model if encoder_lr_scale else model.parts()
         model.image_encoder.requires_grad_(bool(encoder_lr_scale))
         self.targets = Targets(self.model, device)
+        self.box_share, self.edge_share, self.stay_close = box_share, edge_share, stay_close
+        self.start = [tensor.detach().clone() for tensor in model.parts().parameters()] if stay_close else []
+
+    def change(self) -> torch.Tensor:
+        """Return the squared change of the decoder's parameters since the start, relative to their squares then."""
+        pairs = list(zip(self.model.parts().parameters(), self.start, strict=True))
+        moved = torch.stack([(now - start).square().sum() for now, start in pairs]).sum()
+        return moved / torch.stack([start.square().sum() for _, start in pairs]).sum()
 
     def groups(self) -> list[dict[str, Any]]:
         if not self.encoder_lr_scale:
@@ -195,18 +200,22 @@ class PromptObjective(Objective):
         count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
         weight = (count / self.batch) ** 0.25  # what many targets agree on counts more
         cells = self.targets.cells * quarters // 4
-        plan = draw_plan(g, self.boxes, self.masks)
+        plan = draw_plan(g, self.boxes, self.masks, self.box_share, self.edge_share)
         batch = self.draw(held, cells, count, g, faintest_of(plan))
         prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
         focus = min(1.0, step / FOCUS_STEPS) if self.from_nothing else 1.0
         first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
         figures = {"dice": float(dice)}
+        kept: torch.Tensor | float = 0.0
+        if self.stay_close:
+            change = self.change()
+            kept, figures["change"] = self.stay_close * change, float(change.detach())
         if float(torch.rand(1, generator=g)) >= CORRECTED:
-            return weight * first, figures
+            return weight * first + kept, figures
         corrected = self.corrected(batch, prompts, covered, logits.detach(), g)
         second, _, better = self.answer_loss(batch, corrected, covered, focus)
-        return 0.5 * weight * (first + second), {**figures, "corrected": float(better)}
+        return 0.5 * weight * (first + second) + kept, {**figures, "corrected": float(better)}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
@@ -224,12 +233,7 @@ class PromptObjective(Objective):
         return labelled_picture(chosen.image[part], batch.targets[0][part].long(), found[part].long(), (0, 1))
 
     def corrected(
-        self,
-        batch: Batch,
-        prompts: GivenPrompts,
-        covered: torch.Tensor,
-        logits: torch.Tensor,
-        g: torch.Generator,
+        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor, logits: torch.Tensor, g: torch.Generator
     ) -> GivenPrompts:
         """Return the prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
         found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
@@ -259,20 +263,10 @@ class PromptObjective(Objective):
 
 
 class PaperPrompts(Objective):
-    """The paper's objective: one image a step, one target in it, points inside and just outside, the Dice loss.
-
-    Args: as `PromptObjective`.
-    """
+    """The paper's objective: one image a step, one target in it, points inside and just outside, the Dice loss."""
 
     def __init__(
-        self,
-        model: Promptable,
-        pool: Pool,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device,
-        validation: Validation,
+        self, model: Promptable, pool: Pool, *, seed: int, batch: int, device: torch.device, validation: Validation
     ) -> None:
         self.model, self.trained = model.to(device), model.parts()
         self.pool, self.seed, self.batch, self.validation = pool, seed, batch, validation
@@ -341,12 +335,7 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> t
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return one minus the soft Dice score of each mask, averaged.
-
-    Args:
-        logits: (B, 1, H, W).
-        target: (B, 1, H, W) in [0, 1].
-    """
+    """Return one minus the soft Dice score, averaged over masks: logits and targets (B, 1, H, W), these in [0, 1]."""
     p = logits.sigmoid()
     top = 2 * (p * target).sum((1, 2, 3)) + 1
     return 1 - (top / (p.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 1)).mean()

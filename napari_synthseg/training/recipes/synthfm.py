@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import Fraction, NonNegativeInt, Positive, PositiveInt
+from napari_synthseg.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
@@ -23,6 +23,10 @@ STAGE = "prompts"
 ENCODER = "encoder"
 """Checkpoint of a run that keeps an encoder which no official checkpoint holds."""
 ENCODER_LR_SCALE = 0.01
+SAM_LEARNING_RATE, SAM_BOX_SHARE, SAM_STAY_CLOSE = 1e-4, 0.5, 10.0
+"""Defaults of a run that starts from SAM's own decoder: it knows much already, boxes above all."""
+PARTNER = {"partner": "mobilesam-decoder", "partner_weights": {"inside": 0.0, "outside": 0.3, "box": 0.6}}
+"""The decoder that answers beside one for MobileSAM's encoder; `benchmarks/partner.py` chooses the weights."""
 VALIDATION_SEED = 20_250_411
 """Of the scenes that score a model; no training seed is near it."""
 
@@ -49,7 +53,16 @@ class TrainSynthFMOptions(RunOptions):
     train_encoder: bool = False
     """Let the encoder learn too, at a hundredth of the rate (fast); best late, with a decoder to start from."""
     start_from: str | None = None
-    """Name or file of promptable weights whose decoder to start from, in place of a random one."""
+    """Name or file of promptable weights whose decoder to start from, in place of a random one. mobilesam-decoder is
+    MobileSAM's own: then points are not drawn, the rate is 1e-4, half of the prompts are boxes, and the weights stay
+    close to the start, unless told otherwise."""
+    stay_close: NonNegative | None = None
+    """Weight of the squared relative change of the parameters since the start, which keeps what the decoder knew;
+    default 10 with SAM's own decoder, else 0 (fast)."""
+    edge_clicks: Fraction = 0.0
+    """Fraction of the prompts whose points inside lie near the target's edge (fast)."""
+    box_share: Fraction | None = None
+    """Fraction of the prompts that are boxes; default 0.5 with SAM's own decoder, else 0.2 (fast)."""
     batch: PositiveInt | None = None
     """Targets a step: through windows of half the frame (default 8, fast), or in all (default 1, paper)."""
     pool: PositiveInt = 48
@@ -59,7 +72,7 @@ class TrainSynthFMOptions(RunOptions):
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon learns more from each step, and needs torch 2.9; the paper's preset uses Adam (fast)."""
     learning_rate: Positive | None = None
-    """Peak learning rate; default 1e-3 (fast) or 1e-4 (paper)."""
+    """Peak learning rate; default 1e-3 (fast), or 1e-4 with SAM's own decoder or for the paper's preset."""
     decay_fraction: Fraction = 0.3
     """Fraction of the steps, at the end, over which the learning rate falls to zero (fast)."""
     workers: NonNegativeInt = 0
@@ -110,9 +123,17 @@ class SynthFM(Recipe):
             "connected": True,  # all objects of the scenes are
             "data": "synthetic scenes only",
         }
+        if data.card.get("sam decoder"):
+            facts |= {
+                "description": "Segments the prompted structure on any image: a frozen SAM encoder, and SAM's own "
+                "decoder trained further on synthetic images.",
+                "data": f"synthetic scenes; the decoder starts from {options.start_from}, trained on photographs",
+            }
         source = None if options.train_encoder else sam.frozen_source(data)
         if source is None:
             return facts
+        if source == "mobilesam":
+            facts |= PARTNER
         licence = sam.CHECKPOINTS[source].licence
         return {**facts, "encoder weights": source, "encoder licence": f"{licence}, {source}"}
 
@@ -120,6 +141,7 @@ class SynthFM(Recipe):
         from napari_synthseg.devices import quick_kind
         from napari_synthseg.generator.presets import shape_preset
         from napari_synthseg.networks.promptable import FrozenEncoder
+        from napari_synthseg.training.data.prompts import BOX_SHARE
         from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
         from napari_synthseg.training.engine.loop import LoopOptions
         from napari_synthseg.training.objectives.prompts import PaperPrompts, PromptObjective
@@ -139,10 +161,11 @@ class SynthFM(Recipe):
             objective = PaperPrompts(data, pool, batch=options.batch or 1, **common)
             yield Stage(STAGE, objective, LoopOptions.of(options, steps, 1e-4))
             return
+        known = bool(data.card.get("sam decoder"))
         loop = LoopOptions.of(
             options,
             steps,
-            1e-3,
+            SAM_LEARNING_RATE if known else 1e-3,
             optimizer=options.optimizer,
             weight_decay=1e-4,
             warmup=200,
@@ -156,7 +179,10 @@ class SynthFM(Recipe):
             batch=options.batch or 8,
             boxes=options.boxes,
             masks=options.masks,
+            box_share=options.box_share if options.box_share is not None else (SAM_BOX_SHARE if known else BOX_SHARE),
+            edge_share=options.edge_clicks,
             from_nothing=options.start_from is None,
+            stay_close=options.stay_close if options.stay_close is not None else (SAM_STAY_CLOSE if known else 0.0),
             encoder_lr_scale=ENCODER_LR_SCALE if options.train_encoder else 0.0,
             **common,
         )
@@ -195,28 +221,27 @@ class SynthFM(Recipe):
 
 
 def untrained(options: TrainSynthFMOptions) -> Promptable:
-    """Return the checkpoint's encoder and prompt encoder, and a new decoder unless it starts from weights.
-
-    Raises:
-        InputError: no such checkpoint, or `start_from` has another encoder.
-    """
+    """Return the checkpoint's encoder and prompt encoder, and a new decoder unless it starts from weights."""
     from napari_synthseg.networks.promptable import Promptable
     from napari_synthseg.training.objectives.prompts import look_where_pointed
     from napari_synthseg.weights import sam
 
     source = sam.load_model(options.encoder)
+    start = sam.load_model(options.start_from) if options.start_from else None
     drawn = options.draws_prompts and options.preset == "fast"
+    if start is not None and options.preset == "fast":
+        drawn = drawn and start.draws_prompts
     model = Promptable(source.encoder_name, source.image_size, drawn)
     model.image_encoder.load_state_dict(source.image_encoder.state_dict())
     model.prompt_encoder.load_state_dict(source.prompt_encoder.state_dict())
     model.card = source.card
     if options.preset == "fast":
         look_where_pointed(model.mask_decoder)
-    if options.start_from:
-        start = sam.load_model(options.start_from)
+    if start is not None:
         if start.encoder_name != model.encoder_name:
             raise InputError(
                 f"Training cannot start from {options.start_from}: it has the encoder {start.encoder_name}."
             )
         model.parts().load_state_dict(start.parts().state_dict())
+        model.card = {**source.card, "sam decoder": sam.is_own_decoder(start)}
     return model

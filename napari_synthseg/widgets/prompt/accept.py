@@ -71,7 +71,6 @@ def grid_problem(image: Image, target: Labels) -> str | None:
 
 
 def new_target(image: Image) -> Labels:
-    """An empty Labels layer on an image's own grid."""
     exact = image.metadata.get(METADATA_KEY, {})
     return Labels(
         np.zeros(image_shape(image), np.uint16),
@@ -92,16 +91,9 @@ def is_made(layer: Layer) -> bool:
 def accept(
     image: Image, draft: Draft, target: Labels, value: int, name: str, *, created: bool, keep_others: bool
 ) -> Accepted:
-    """Write an object into a layer; voxels that a refined structure gives up go to the label nearest to them.
+    """Write an object into a layer on its image's grid; voxels that are given up go to the nearest label.
 
-    Args:
-        image: on which the object was made.
-        draft: the object.
-        target: a layer on the image's grid.
-        value: the label.
-        name: of the object.
-        created: whether the layer was made for this object.
-        keep_others: leave voxels that have another label already.
+    `created` says that the layer was made for this object; `keep_others` leaves voxels that have another label already.
 
     Raises:
         InputError: the layer cannot take it.
@@ -129,22 +121,13 @@ def accept(
         after = np.where((before != 0) & (before != value), before, after).astype(before.dtype)
     features = target.features.copy()
     _write(target, indices, after)
-    target.features = _named(features, value, name)
+    target.features = named(features, value, name)
     _give_color(target, value)
     return Accepted(target, draft, value, name, indices, before, after, features, created)
 
 
-def rename(target: Labels, value: int, name: str) -> None:
-    """Give a label another name."""
-    target.features = _named(target.features, value, name)
-
-
 def take_back(accepted: Accepted) -> None:
-    """Undo an acceptance; the draft is another object's concern.
-
-    Raises:
-        InputError: the layer was edited there meanwhile.
-    """
+    """Undo an acceptance; the draft is another object's concern."""
     target = accepted.target
     same = tuple(target.data.shape) == accepted.draft.shape
     if not same or not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
@@ -179,8 +162,7 @@ def _present(layer: Labels) -> Iterable[int]:
     return (int(value) for value in np.flatnonzero(counts))
 
 
-def _named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
-    """The features with a row of that name; those of another kind, without ids, stay as they are."""
+def named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
     import pandas as pd
 
     if INDEX not in features.columns:
@@ -197,7 +179,6 @@ def _named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
 
 
 def _give_color(layer: Labels, value: int) -> None:
-    """A colour of its own, where the layer has a list of them."""
     if not isinstance(layer.colormap, DirectLabelColormap) or value in layer.colormap.color_dict:
         return
     color = (*(part / 255 for part in anatomy.color(value)), 1.0)

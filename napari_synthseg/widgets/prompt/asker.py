@@ -19,10 +19,6 @@ class Asker(QObject):
     """Asks an engine; every answer comes back with the token that came with its question.
 
     Clicks are answered in their order. An object is followed through slices beside that, in a thread of its own.
-
-    Attributes:
-        token: of the question at work; None if there is none.
-        way: the token of the object that is followed, or was last.
     """
 
     answered = Signal(object, object)  # token, Answer
@@ -35,7 +31,7 @@ class Asker(QObject):
 
     def __init__(self, engine: Engine, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._engine = engine
+        self.engine = engine
         self._waiting: deque[tuple[Any, Question]] = deque()
         self._prepare: Question | None = None
         self.token: Any = None
@@ -53,16 +49,13 @@ class Asker(QObject):
 
     @property
     def waiting(self) -> int:
-        """How many questions have no answer yet."""
         return len(self._waiting) + (self.token is not None)
 
     @property
     def following(self) -> bool:
-        """Whether an object is being followed."""
         return self._following.running
 
     def ask(self, token: Any, question: Question) -> None:
-        """Have a question answered after those that wait already."""
         self._prepare = None
         self._waiting.append((token, question))
         self._next()
@@ -79,19 +72,17 @@ class Asker(QObject):
     def follow(self, token: Any, way: Way) -> None:
         """Follow an object; one at a time."""
         self.way = token
-        self._following.start(FOLLOWING, self._engine.follow, way)
+        self._following.start(FOLLOWING, self.engine.follow, way)
 
     def stop_following(self) -> None:
-        """What came so far stays."""
         self._following.stop()
 
     def close(self) -> None:
-        """Ask nothing more and let go of the model."""
         self._waiting.clear()
         self._prepare = None
         self._job.stop()
         self._following.stop()
-        self._engine.close()
+        self.engine.close()
 
     def _next(self) -> None:
         if self._job.running:
@@ -99,10 +90,10 @@ class Asker(QObject):
         self.token = None
         if self._waiting:
             self.token, question = self._waiting.popleft()
-            self._job.start("", self._engine.answer, question)
+            self._job.start("", self.engine.answer, question)
         elif self._prepare is not None:
             question, self._prepare = self._prepare, None
-            self._job.start("", self._engine.prepare, question)
+            self._job.start("", self.engine.prepare, question)
         else:
             self.idle.emit()
 

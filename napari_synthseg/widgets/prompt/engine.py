@@ -30,11 +30,11 @@ SAMPLED = 16
 AHEAD = 1
 """So many slices on either side are encoded before they are asked for."""
 
-MakeSession = Callable[[str, str], "Session"]
+MakeSession = Callable[..., "Session"]
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageSource:
     """An image and how it is to be seen; taken of the layer on the main thread, read on the worker.
 
     Attributes:
@@ -52,15 +52,10 @@ class Picture:
     window: str | tuple[float, float]
 
     def slice(self, place: Place) -> np.ndarray:
-        """The image of a slice: (rows, columns), or (rows, columns, 3 or 4).
-
-        Raises:
-            InputError: it cannot be read.
-        """
+        """The image of a slice: (rows, columns), or (rows, columns, 3 or 4)."""
         return self._read(section(place))
 
     def pixel(self, place: Place) -> tuple[float, float]:
-        """Height and width of a pixel of a slice."""
         height, width = (length for length, at in zip(self.spacing, place, strict=True) if at is None)
         return height, width
 
@@ -75,7 +70,7 @@ class Picture:
 class Question:
     """What is to be answered on one slice."""
 
-    picture: Picture
+    picture: ImageSource
     place: Place
     prompts: Prompts
     model: str
@@ -86,59 +81,55 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """Through which slices an object is to be followed.
+    """A propagation that is asked for."""
 
-    Attributes:
-        picture: the image.
-        start: the slice that is marked.
-        through: the axis that the slices lie across.
-        masks: what marked slices show, by their index; `start` among them.
-        prompts: what was pointed at on them.
-        options: fields of `PropagateOptions`.
-    """
-
-    picture: Picture
+    picture: ImageSource
     start: Place
+    """A slice that is marked."""
     through: int
+    """Axis across which the slices lie."""
     masks: dict[int, np.ndarray]
+    """The marked slices by their index, `start` among them."""
     prompts: dict[int, Prompts]
     model: str
     device: str
     options: dict[str, Any]
+    """Fields of `PropagateOptions`."""
+    known: np.ndarray | None = None
+    """The object so far in the volume that `start` lies in."""
+    corrected: tuple[int, ...] | None = None
+    """Marked slices that changed since the object was whole; None: all of them count."""
+
+    @property
+    def volume(self) -> Place:
+        """The volume that `start` lies in, as an index of the image's array."""
+        return tuple(None if axis == self.through else at for axis, at in enumerate(self.start))
 
     def place(self, index: int) -> Place:
-        """The slice of that index."""
         return tuple(index if axis == self.through else at for axis, at in enumerate(self.start))
 
 
-def make_session(model: str, device: str) -> Session:
-    """A session with the model of that name or path."""
+def make_session(model: str, device: str, *, keep: bool = False) -> Session:
     from napari_synthseg.prompting import Session
+    from napari_synthseg.weights.catalogue import cache_folder
 
-    return Session(model, device)
+    return Session(model, device, encodings=cache_folder() / "encodings" if keep else None)
 
 
 class Engine:
-    """Holds the model and what it made of images; its jobs run on worker threads, one at a time.
-
-    Args:
-        make: loads a model; slow.
-    """
+    """Holds the model and what it made of images; its jobs run on worker threads, one at a time."""
 
     def __init__(self, make: MakeSession = make_session) -> None:
         self._make = make
         self._session: Session | None = None
-        self._chosen: tuple[str, str] | None = None
+        self._chosen: tuple[str, str, bool] | None = None
+        self.keep = False  # embeddings on disk
         self._window: tuple[Any, tuple[float, float] | None] = (None, None)
         self._busy = threading.Lock()  # a stopped job may still be at work when the next begins
         self._closed = False
 
     def answer(self, question: Question) -> Generator[Progress, None, Answer]:
-        """Answer prompts on a slice, then have its neighbours encoded in the background.
-
-        Raises:
-            InputError: no such model or device, or the image cannot be read.
-        """
+        """Answer prompts on a slice, then have its neighbours encoded in the background."""
         with self._busy:
             yield Progress(LOADING)
             session = self._loaded(question.model, question.device)
@@ -162,11 +153,7 @@ class Engine:
             self._look_ahead(session, question)
 
     def follow(self, way: Way) -> Generator[SliceAnswer | Progress, None, np.ndarray]:
-        """Follow an object through the slices; reports of slices are `SliceAnswer`s.
-
-        Raises:
-            InputError: see `propagate`.
-        """
+        """Follow an object through the slices; reports of slices are `SliceAnswer`s."""
         yield Progress(LOADING)
         with self._busy:
             session = self._loaded(way.model, way.device)
@@ -174,9 +161,8 @@ class Engine:
             window = "each" if own else self._values(way.picture)
         from napari_synthseg.prompting.propagate import propagate
 
-        fixed = tuple(None if axis == way.through else at for axis, at in enumerate(way.start))
-        volume = way.picture._read(section(fixed))
-        axes = [axis for axis, at in enumerate(fixed) if at is None]
+        volume = way.picture._read(section(way.volume))
+        axes = [axis for axis, at in enumerate(way.volume) if at is None]
         anchors = {index: Anchor(mask, way.prompts.get(index, Prompts())) for index, mask in way.masks.items()}
         start = way.start[way.through]
         assert start is not None
@@ -190,6 +176,8 @@ class Engine:
                 first.mask,
                 prompts=first.prompts,
                 anchors=anchors,
+                known=way.known,
+                corrected=way.corrected,
                 options=PropagateOptions(**way.options),
                 window=window,
                 spacing=[way.picture.spacing[axis] for axis in axes],
@@ -197,7 +185,6 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Let go of the model; a job that is at work ends by itself."""
         self._closed = True
         session, self._session = self._session, None
         self._window = (None, None)
@@ -205,23 +192,21 @@ class Engine:
             session.close()
 
     def _loaded(self, model: str, device: str) -> Session:
-        if self._session is None or self._chosen != (model, device):
+        if self._session is None or self._chosen != (model, device, self.keep):
             if self._session is not None:
                 self._session.close()
                 self._session = None
-            session = self._make(model, device)
+            session = self._make(model, device, **({"keep": True} if self.keep else {}))
             if self._closed:
                 session.close()
-            self._session, self._chosen = session, (model, device)
+            self._session, self._chosen = session, (model, device, self.keep)
         return self._session
 
-    def _seen(self, picture: Picture, place: Place) -> tuple[np.ndarray, tuple[float, float] | None]:
-        """A slice, and the values that become black and white in it."""
+    def _seen(self, picture: ImageSource, place: Place) -> tuple[np.ndarray, tuple[float, float] | None]:
         image = picture.slice(place)
         return image, None if picture.rgb or picture.window == EACH else self._values(picture)
 
-    def _values(self, picture: Picture) -> tuple[float, float] | None:
-        """Values that become black and white in all slices."""
+    def _values(self, picture: ImageSource) -> tuple[float, float] | None:
         if isinstance(picture.window, tuple):
             return picture.window
         if self._window[0] is not picture.data:
@@ -245,7 +230,7 @@ def neighbours(place: Place, through: int | None, shape: tuple[int, ...]) -> tup
     return tuple(tuple(index if axis == through else one for axis, one in enumerate(place)) for index in inside)
 
 
-def _window_of(picture: Picture) -> tuple[float, float] | None:
+def _window_of(picture: ImageSource) -> tuple[float, float] | None:
     from napari_synthseg.prompting.prompts import window_of
 
     if len(picture.spacing) < 3:

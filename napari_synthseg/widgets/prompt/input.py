@@ -40,7 +40,6 @@ class Action:
 
     @property
     def id(self) -> str:
-        """The name that napari knows it by."""
         return f"{PACKAGE}:prompt_{self.name}"
 
 
@@ -65,7 +64,6 @@ def bind_keys(viewer: ViewerModel, widget: Acts) -> None:
 
 
 def release_keys(viewer: ViewerModel, widget: Acts) -> None:
-    """The widget is closed; without any the keys do nothing."""
     if widget in _open.get(viewer, []):
         _open[viewer].remove(widget)
 
@@ -126,12 +124,7 @@ class Hand(Protocol):
 
 
 class Pointer:
-    """Listens to a viewer's canvas while it is `on`; everything is as before once it is off.
-
-    Args:
-        viewer: whose canvas.
-        hand: told of what happens.
-    """
+    """Listens to a viewer's canvas while it is `on`; everything is as before once it is off."""
 
     def __init__(self, viewer: ViewerModel, hand: Hand) -> None:
         self._viewer, self._hand = viewer, hand
@@ -139,7 +132,6 @@ class Pointer:
 
     @property
     def on(self) -> bool:
-        """Whether clicks are prompts."""
         return self._on_press in self._viewer.mouse_drag_callbacks
 
     def start(self) -> None:
@@ -154,7 +146,6 @@ class Pointer:
         self._on_cursor()
 
     def stop(self) -> None:
-        """Listen no longer."""
         if not self.on:
             return
         self._viewer.mouse_drag_callbacks.remove(self._on_press)
@@ -165,7 +156,6 @@ class Pointer:
             self._viewer.cursor.style = STANDARD
 
     def _on_cursor(self, event: Any = None) -> None:
-        """A cross where napari would show its arrow; the cursors of tools stay."""
         if self._viewer.cursor.style == STANDARD:
             self._viewer.cursor.style = CROSS
 

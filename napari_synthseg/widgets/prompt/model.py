@@ -21,22 +21,21 @@ Place = tuple[int | None, ...]
 
 
 @dataclass(eq=False)
-class Step:
-    """One interaction.
-
-    Attributes:
-        place: the slice it was made on; None for one that concerns many slices.
-        before: the prompts of the slices it changed, before it.
-        after: the same, after it.
-        flipped: flat indices of the voxels that it changed; each list holds every voxel once.
-        answered: whether the voxels are known yet.
-    """
+class Interaction:
+    """One change of a draft, which can be undone."""
 
     place: Place | None
+    """The slice it was made on; None if it concerns many slices."""
     before: dict[Place, Prompts]
+    """Prompts of the slices it changed, before it."""
     after: dict[Place, Prompts]
+    """The same, after it."""
     flipped: list[np.ndarray] = field(default_factory=list)
+    """Flat indices of the voxels that it changed; each array holds a voxel once."""
     answered: bool = False
+    """Whether its voxels are known yet."""
+    whole: bool = False
+    """Whether it left a whole object: one that was taken, or propagated to its ends."""
 
 
 class Draft:
@@ -48,7 +47,6 @@ class Draft:
     Attributes:
         voxels: uint8 array of that shape, 1 where the object is. Changed in place.
         value: the label it replaces once it is accepted, if it is a structure that is being refined.
-        carried: slices that it was followed to.
         accepted_steps: how many interactions it had when it was accepted last.
     """
 
@@ -56,16 +54,15 @@ class Draft:
         self.shape = tuple(shape)
         self.voxels = np.zeros(self.shape, np.uint8)
         self.value: int | None = None
-        self.carried: set[Place] = set()
         self.accepted_steps = -1
         self._prompts: dict[Place, Prompts] = {}
-        self._steps: list[Step] = []
+        self._steps: list[Interaction] = []
         self._now = 0
 
     # What there is
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Interaction, ...]:
         """The interactions that count: what was taken back is not among them."""
         return tuple(self._steps[: self._now])
 
@@ -79,7 +76,6 @@ class Draft:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no voxel."""
         return not self.voxels.any()
 
     @property
@@ -88,7 +84,6 @@ class Draft:
         return any(step.place is None for step in self.steps)
 
     def prompts(self, place: Place) -> Prompts:
-        """What was pointed at on a slice."""
         return self._prompts.get(place, Prompts())
 
     def prompted(self) -> tuple[Place, ...]:
@@ -101,40 +96,50 @@ class Draft:
         found = bool(prompts.points or prompts.box) and bool(self.mask(place).any())
         return found or not all(prompts.positive)
 
+    def corrected(self) -> set[Place] | None:
+        """The slices that were pointed at since the object was whole; None if it never was."""
+        places: set[Place] = set()
+        for step in reversed(self.steps):
+            if step.place is None:
+                return places if step.whole else None
+            places.add(step.place)
+        return None
+
     def mask(self, place: Place) -> np.ndarray:
         """The object on a slice: (rows, columns), bool."""
         return self.voxels[section(place)] != 0
 
     # What the user does
 
-    def add_point(self, place: Place, position: tuple[float, float], positive: bool) -> Step:
+    def add_point(self, place: Place, position: tuple[float, float], positive: bool) -> Interaction:
         """Point at a (row, column) of a slice, inside the object or outside it; `answer` follows."""
         now = self._begun(place)
         return self._push(place, replace(now, points=(*now.points, position), positive=(*now.positive, bool(positive))))
 
-    def add_box(self, place: Place, box: Box) -> Step:
+    def add_box(self, place: Place, box: Box) -> Interaction:
         """Draw a box around the object on a slice, in place of an earlier one; `answer` follows."""
         return self._push(place, replace(self._begun(place), box=box))
 
-    def take(self, mask: np.ndarray) -> Step:
+    def take(self, mask: np.ndarray) -> Interaction:
         """Begin with what is there already: a mask of the whole image, bool."""
         step = self._many({})
+        step.whole = True
         self._flip(step, np.flatnonzero(mask != (self.voxels != 0)))
         return step
 
-    def clear(self) -> Step:
+    def clear(self) -> Interaction:
         """Forget all prompts and voxels; this too can be undone."""
         step = self._many({place: Prompts() for place in self._prompts})
         self._flip(step, np.flatnonzero(self.voxels))
         return step
 
-    def begin_carrying(self) -> Step:
+    def begin_carrying(self) -> Interaction:
         """The object is about to be followed through slices; `carry` follows, any number of times."""
         return self._many({})
 
     # What answers
 
-    def answer(self, step: Step, mask: np.ndarray) -> bool:
+    def answer(self, step: Interaction, mask: np.ndarray) -> bool:
         """Take the mask (rows, columns) that answers a step; False if the step was taken back meanwhile."""
         if step not in self.steps or step.place is None:
             return False
@@ -142,7 +147,7 @@ class Draft:
         self._write(step, step.place, mask)
         return True
 
-    def carry(self, step: Step, place: Place, mask: np.ndarray) -> bool:
+    def carry(self, step: Interaction, place: Place, mask: np.ndarray) -> bool:
         """Take the mask of a slice that the object was followed to; False if it does not count.
 
         A slice that the user has marked stays as it is.
@@ -150,12 +155,11 @@ class Draft:
         if step not in self.steps or self.marked(place):
             return False
         self._write(step, place, mask)
-        self.carried.add(place)
         return True
 
     # There and back
 
-    def undo(self) -> Step | None:
+    def undo(self) -> Interaction | None:
         """Take the last interaction back; None if there is none."""
         if not self.can_undo:
             return None
@@ -164,7 +168,7 @@ class Draft:
         self._apply(step, step.before)
         return step
 
-    def redo(self) -> Step | None:
+    def redo(self) -> Interaction | None:
         """Do again what was taken back; None if there is nothing. A step without an answer has to be asked again."""
         if not self.can_redo:
             return None
@@ -185,7 +189,6 @@ class Draft:
         self.voxels = np.zeros((0,) * len(self.shape), np.uint8)
 
     def take_up(self) -> None:
-        """Make the array again from the history."""
         self.voxels = np.zeros(self.shape, np.uint8)
         for step in self.steps:
             self._toggle(step.flipped)
@@ -199,20 +202,20 @@ class Draft:
         mask = self.mask(place)
         return Prompts(mask=mask if mask.any() else None)
 
-    def _push(self, place: Place, prompts: Prompts) -> Step:
-        return self._add(Step(place, {place: self.prompts(place)}, {place: prompts}))
+    def _push(self, place: Place, prompts: Prompts) -> Interaction:
+        return self._add(Interaction(place, {place: self.prompts(place)}, {place: prompts}))
 
-    def _many(self, after: dict[Place, Prompts]) -> Step:
+    def _many(self, after: dict[Place, Prompts]) -> Interaction:
         before = {place: self.prompts(place) for place in after}
-        return self._add(Step(None, before, after, answered=True))
+        return self._add(Interaction(None, before, after, answered=True))
 
-    def _add(self, step: Step) -> Step:
+    def _add(self, step: Interaction) -> Interaction:
         self._steps = [*self.steps, step]
         self._now = len(self._steps)
         self._set(step.after)
         return step
 
-    def _apply(self, step: Step, prompts: dict[Place, Prompts]) -> None:
+    def _apply(self, step: Interaction, prompts: dict[Place, Prompts]) -> None:
         self._set(prompts)
         self._toggle(step.flipped)
 
@@ -223,14 +226,13 @@ class Draft:
             else:
                 self._prompts.pop(place, None)
 
-    def _write(self, step: Step, place: Place, mask: np.ndarray) -> None:
-        """Make a slice what the mask says, and keep what that changed."""
+    def _write(self, step: Interaction, place: Place, mask: np.ndarray) -> None:
         rows, columns = np.nonzero(self.mask(place) != (mask != 0))
         inside = iter((rows, columns))
         index = tuple(next(inside) if at is None else np.full(len(rows), at) for at in place)
         self._flip(step, np.ravel_multi_index(index, self.shape))
 
-    def _flip(self, step: Step, flat: np.ndarray) -> None:
+    def _flip(self, step: Interaction, flat: np.ndarray) -> None:
         if len(flat):
             step.flipped.append(flat)
             self._toggle([flat])
@@ -241,7 +243,6 @@ class Draft:
 
 
 def section(place: Place) -> tuple[int | slice, ...]:
-    """A slice as an index of the array."""
     return tuple(slice(None) if at is None else at for at in place)
 
 
@@ -259,7 +260,7 @@ class Asked:
     """A step whose answer is awaited."""
 
     work: Work
-    step: Step
+    step: Interaction
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,5 +268,5 @@ class Following:
     """An object that is being followed through slices, and the step that what comes belongs to."""
 
     work: Work
-    step: Step
+    step: Interaction
     way: Way

@@ -32,10 +32,6 @@ class Objects(QObject):
         target: where objects go; None for a new layer.
         keep_others: a new object takes no voxels of other labels.
         protect: a structure that is refined takes none.
-
-    Args:
-        viewer: the viewer.
-        prompting: what makes the drafts.
     """
 
     accepted = Signal(object)  # the Labels layer that an object went into
@@ -144,7 +140,6 @@ class Objects(QObject):
             self.begun.emit(accepted.value, accepted.name)
 
     def redo(self) -> None:
-        """Do again what was taken back."""
         again = self._to_redo()
         if self._prompting.redo() or again is None:
             return
@@ -153,21 +148,18 @@ class Objects(QObject):
             self._prompting.changed.emit()
 
     def _to_redo(self) -> tuple[Draft, int, str] | None:
-        """The acceptance that was taken back last, as long as its object is as it was."""
         work = self._prompting.work
         if not self._undone or work is None or work.draft is not self._undone[-1][0] or work.draft.can_redo:
             return None
         return self._undone[-1] if len(work.draft.steps) == work.draft.accepted_steps else None
 
     def _add(self, target: Labels, image: Image) -> None:
-        """The new layer in the viewer, fixed to its image; pointing goes on where it was."""
         selected = set(self._viewer.layers.selection)
         self._viewer.layers.append(target)
         lock_to(image, target, self._viewer)
         self._viewer.layers.selection = selected
 
     def _find(self, image: Image, draft: Draft) -> None:
-        """Go to the middle of an object if the slice that is shown has nothing of it."""
         from napari_synthseg.evaluation.locations import middle_voxel
 
         where = shown(image, self._viewer.dims)

@@ -1,7 +1,7 @@
-"""The layers that show an object before it is accepted: its outline, the points and the box that were drawn.
+"""Layers of an object before it is accepted: its outline, points and boxes.
 
-What is accepted is filled, what is not is an outline; points inside are discs, those outside crosses: no colour is
-needed to tell them apart. The colours are of Okabe and Ito's set for the colour-blind.
+Accepted objects are filled, others are outlines; points inside are discs, those outside crosses, so that no color is
+needed to tell them apart. The colors are of Okabe and Ito's set for the color-blind.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ LINKED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 def is_ours(layer: Layer) -> bool:
-    """Whether a layer was made here."""
     return MARK in layer.metadata.get(METADATA_KEY, {})
 
 
@@ -44,13 +43,7 @@ def geometry_of(layer: Layer) -> dict[str, Any]:
 
 
 class PendingLayers:
-    """Shows a draft on its image; each layer is there only while it has something to show.
-
-    Args:
-        viewer: where they are shown.
-        image: the layer that was pointed at.
-        draft: what is shown.
-    """
+    """Shows a draft on its image; each layer is there only while it has something to show."""
 
     def __init__(self, viewer: ViewerModel, image: Image, draft: Draft) -> None:
         self._viewer, self._image = viewer, image
@@ -62,21 +55,14 @@ class PendingLayers:
         self.box: Shapes | None = None
 
     def show(self, dragged: tuple[Place, Box] | None = None) -> None:
-        """Draw the draft as it is now.
-
-        Args:
-            dragged: a box that is being drawn, and on which slice.
-        """
         self.show_outline()
         self._show_points()
         self._show_box(dragged)
 
     def show_box(self, place: Place, box: Box) -> None:
-        """Draw a box that is being drawn."""
         self._show_box((place, box))
 
     def remove(self) -> None:
-        """Take all of them away."""
         for name in ("outline", "points", "box"):
             self._remove(name)
 
@@ -153,18 +139,13 @@ class PendingLayers:
             self.box = self._added(Shapes(ndim=self._image.ndim, name="Boxes", **self._kwargs()))
         self.box.selected_data = set()
         self.box.data = []
-        self.box.add_rectangles(data, edge_color=[PENDING], face_color="transparent", edge_width=self._line())
-
-    def _line(self) -> float:
-        """The width of a box's line: two pixels of the screen, as it is zoomed now."""
-        scale = float(np.mean(np.abs(np.asarray(self._image.scale)[-2:])))
-        return 2.0 / max(self._viewer.scene.camera.zoom * scale, 1e-6)
+        width = line_width(self._viewer, self._image)
+        self.box.add_rectangles(data, edge_color=[PENDING], face_color="transparent", edge_width=width)
 
     def _kwargs(self) -> dict[str, Any]:
         return {**geometry_of(self._image), "metadata": {METADATA_KEY: {MARK: True}}}
 
     def _added(self, layer: Layer) -> Any:
-        """The layer in the viewer; the user's selection stays as it was."""
         selected, active = set(self._viewer.layers.selection), self._viewer.layers.selection.active
         self._busy = True
         try:
@@ -187,6 +168,11 @@ class PendingLayers:
             self._viewer.layers.remove(layer)
         finally:
             self._busy = False
+
+
+def line_width(viewer: ViewerModel, image: Image) -> float:
+    scale = float(np.mean(np.abs(np.asarray(image.scale)[-2:])))
+    return 2.0 / max(viewer.scene.camera.zoom * scale, 1e-6)
 
 
 def _at(place: Place, position: tuple[float, float]) -> list[float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownSlice:
     """A slice of a layer, as it is shown.
 
     Attributes:
@@ -33,9 +33,14 @@ class Shown:
     place: Place
     through: int | None
 
+    def index_of(self, place: Place) -> int | None:
+        """Return the index of a slice of this view; None for a slice of another one."""
+        pairs = zip(place, self.place, strict=True)
+        same = all(at == there if axis != self.through else at is not None for axis, (at, there) in enumerate(pairs))
+        return place[self.through] if same and self.through is not None else None
+
 
 def image_shape(layer: Layer) -> tuple[int, ...]:
-    """The shape of an image's array, without colour channels."""
     shape = tuple(int(length) for length in layer.data.shape)
     return shape[:-1] if getattr(layer, "rgb", False) else shape
 
@@ -58,7 +63,7 @@ def problem_of(layer: Layer, dims: Dims) -> str | None:
     return None
 
 
-def shown(layer: Layer, dims: Dims) -> Shown | None:
+def shown(layer: Layer, dims: Dims) -> ShownSlice | None:
     """The slice of a layer that is shown; None where it has none at the sliders' position."""
     order = _order(layer, dims)
     hidden = order[:-2]
@@ -74,45 +79,38 @@ def shown(layer: Layer, dims: Dims) -> Shown | None:
             if not 0 <= at < layer.data.shape[axis]:
                 return None
             place[axis] = int(at)
-    return Shown(tuple(place), hidden[-1] if hidden else None)
+    return ShownSlice(tuple(place), hidden[-1] if hidden else None)
 
 
-def position(layer: Layer, dims: Dims, world: Sequence[float]) -> tuple[float, float] | None:
-    """The (row, column) on the shown slice of a position of the pointer; None outside the image."""
+def position(layer: Layer, dims: Dims, world: Sequence[float], *, clip: bool = False) -> tuple[float, float] | None:
+    """Return the (row, column) on the shown slice of a position of the pointer.
+
+    Outside the image that is None, or with `clip` the nearest pixel; None too if the layer's transform flattens it.
+    """
     axes = _order(layer, dims)[-2:]
     matrix = _matrix(layer, dims)
     there = np.array([world[axis] for axis in dims.displayed[-2:]], dtype=float)
     try:
         at = np.linalg.solve(matrix[np.ix_(axes, axes)], there - matrix[axes, -1])
-    except np.linalg.LinAlgError:  # flattened by its transform: nothing of it is drawn
+    except np.linalg.LinAlgError:
         return None
-    on = dict(zip(axes, at, strict=True))
+    on = {
+        axis: np.clip(value, 0, layer.data.shape[axis] - 1) if clip else value
+        for axis, value in zip(axes, at, strict=True)
+    }
     if not all(-0.5 <= on[axis] < layer.data.shape[axis] - 0.5 for axis in axes):
         return None
     row, column = (float(on[axis]) for axis in sorted(axes))
     return row, column
 
 
-def unclipped(layer: Layer, dims: Dims, world: Sequence[float]) -> tuple[float, float]:
-    """As `position`, but outside the image the nearest pixel of it: where a box ends that is drawn beyond the edge."""
-    axes = _order(layer, dims)[-2:]
-    matrix = _matrix(layer, dims)
-    there = np.array([world[axis] for axis in dims.displayed[-2:]], dtype=float)
-    at = np.linalg.lstsq(matrix[np.ix_(axes, axes)], there - matrix[axes, -1], rcond=None)[0]
-    on = dict(zip(axes, at, strict=True))
-    row, column = (float(np.clip(on[axis], 0, layer.data.shape[axis] - 1)) for axis in sorted(axes))
-    return row, column
-
-
 def spacing(layer: Layer) -> tuple[float, ...]:
-    """The distance between voxels along each axis, in the layer's world."""
     matrix = _layer_matrix(layer)
     lengths = np.linalg.norm(matrix[:-1, :-1], axis=0)
     return tuple(float(length) if length > 0 else 1.0 for length in lengths)
 
 
 def same_grid(one: Layer, other: Layer) -> bool:
-    """Whether the voxels of two layers coincide."""
     if image_shape(one) != image_shape(other):
         return False
     difference = np.abs(_layer_matrix(one) - _layer_matrix(other))
@@ -120,7 +118,6 @@ def same_grid(one: Layer, other: Layer) -> bool:
 
 
 def _order(layer: Layer, dims: Dims) -> list[int]:
-    """The layer's axes in the order of the viewer's; the last two are displayed."""
     first = dims.ndim - layer.ndim
     return [axis - first for axis in dims.order if axis >= first]
 

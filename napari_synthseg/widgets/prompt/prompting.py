@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -18,24 +17,23 @@ from napari_synthseg.widgets.prompt.engine import (
     LOADING,
     WHOLE,
     Engine,
+    ImageSource,
     MakeSession,
-    Picture,
     Question,
     make_session,
     neighbours,
 )
 from napari_synthseg.widgets.prompt.input import Pointer
-from napari_synthseg.widgets.prompt.model import Asked, Draft, Place, Step, Work
+from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place, Work
 from napari_synthseg.widgets.prompt.pending import PendingLayers
 from napari_synthseg.widgets.prompt.planes import (
-    Shown,
+    ShownSlice,
     image_shape,
     position,
     problem_of,
     same_grid,
     shown,
     spacing,
-    unclipped,
 )
 
 if TYPE_CHECKING:
@@ -59,15 +57,10 @@ class Prompting(QObject):
     """Turns what the mouse and the keys do into an object.
 
     Attributes:
-        image: the layer that is pointed at; None if there is none.
+        image: the layer that is pointed at.
         positive: whether a plain click is inside.
         window: WHOLE, EACH or LAYER, see `engine`.
         model: name or path; empty if there is none.
-        device: auto, cpu, cuda or mps.
-
-    Args:
-        viewer: the viewer.
-        make: loads a model.
     """
 
     changed = Signal()  # what there is to undo, accept...
@@ -99,17 +92,14 @@ class Prompting(QObject):
 
     @property
     def on(self) -> bool:
-        """Whether clicks are prompts."""
         return self.pointer.on
 
     @property
     def work(self) -> Work | None:
-        """The current object on the chosen image."""
         return next((work for work in self.works if work.image is self.image), None)
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything of an object."""
         return self.work is not None and bool(self.work.draft.steps)
 
     def problem(self) -> str | None:
@@ -121,7 +111,6 @@ class Prompting(QObject):
     # The mode and the image
 
     def switch(self, on: bool) -> None:
-        """Take clicks for prompts, or leave the mouse to napari."""
         if on == self.on:
             return
         if on:
@@ -145,7 +134,6 @@ class Prompting(QObject):
         self.changed.emit()
 
     def say(self, text: str) -> None:
-        """Tell the user."""
         self._stage_said = False
         self.said.emit(text)
 
@@ -173,12 +161,10 @@ class Prompting(QObject):
         self._ask(work, work.draft.add_point(where.place, at, self.positive != outside))
 
     def drag_box(self, first: Sequence[float], last: Sequence[float]) -> None:
-        """Show a box that is being drawn."""
         if (found := self.ready()) is not None:
             found[0].pending.show_box(found[1].place, self._box(found[0], first, last))
 
     def drop_box(self, first: Sequence[float], last: Sequence[float]) -> None:
-        """Ask for what is in a box."""
         found = self.ready()
         if found is None:
             return
@@ -201,29 +187,27 @@ class Prompting(QObject):
         if self.asker.following and self.asker.way is not None and self.asker.way.step is step:
             self.asker.stop_following()
         self.asker.drop(lambda token: token.step is step)
-        self._show(work)
+        self.show(work)
         return True
 
     def redo(self) -> bool:
-        """Do again what was taken back; False if there is nothing."""
         work = self.work
         step = work.draft.redo() if work is not None else None
         if work is None or step is None:
             return False
         if not step.answered and step.place is not None:
             self._put(work, step, step.place)
-        self._show(work)
+        self.show(work)
         return True
 
     def clear(self) -> None:
-        """Begin this object anew; undo brings it back."""
         work = self.work
         if work is None or not self.begun:
             return
         self.asker.drop(lambda token: token.work is work)
         self.asker.stop_following()
         work.draft.clear()
-        self._show(work)
+        self.show(work)
         self.say(TIP)
 
     # An object as a whole, for `objects`
@@ -241,13 +225,11 @@ class Prompting(QObject):
         return work or self.put(self.image, Draft(image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
-        """Make a draft the current object of an image."""
         work = Work(image, draft, PendingLayers(self._viewer, image, draft))
         self.works.append(work)
         return work
 
     def drop(self, work: Work) -> None:
-        """Forget the current object and take its layers away."""
         if work in self.works:
             self.works.remove(work)
         self.asker.drop(lambda token: token.work is work)
@@ -255,10 +237,6 @@ class Prompting(QObject):
             self.asker.stop_following()
         work.pending.remove()
         self.changed.emit()
-
-    def show(self, work: Work) -> None:
-        """Draw the current object."""
-        self._show(work)
 
     def when_answered(self, then: Callable[[], None]) -> bool:
         """Have something done once all clicks are answered; False, and nothing is, if none waits."""
@@ -269,42 +247,41 @@ class Prompting(QObject):
 
     # Questions and answers
 
-    def ready(self) -> tuple[Work, Shown] | None:
+    def ready(self) -> tuple[Work, ShownSlice] | None:
         """The current object and the slice that is shown; None, and said why, where nothing can be pointed at."""
         work = self.start()
         where = shown(work.image, self._viewer.dims) if work is not None else None
         return None if work is None or where is None else (work, where)
 
     def _box(self, work: Work, first: Sequence[float], last: Sequence[float]) -> Box:
-        corners = np.array([unclipped(work.image, self._viewer.dims, world) for world in (first, last)])
-        (row0, column0), (row1, column1) = corners.min(axis=0), corners.max(axis=0)
-        return float(row0), float(column0), float(row1), float(column1)
+        ends = [position(work.image, self._viewer.dims, world, clip=True) or (0.0, 0.0) for world in (first, last)]
+        (row0, row1), (column0, column1) = (sorted(pair) for pair in zip(*ends, strict=True))
+        return row0, column0, row1, column1
 
-    def _ask(self, work: Work, step: Step) -> None:
+    def _ask(self, work: Work, step: Interaction) -> None:
         assert step.place is not None
         self._viewer.layers.selection.active = work.image  # a Labels layer would take Ctrl+Z for itself
-        self._show(work)
+        self.show(work)
         self._put(work, step, step.place)
 
-    def _put(self, work: Work, step: Step, place: Place) -> None:
+    def _put(self, work: Work, step: Interaction, place: Place) -> None:
         self.asker.ask(Asked(work, step), self.question(work, place, step.after[place]))
 
     def question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
-        """What is asked about a slice."""
         where = shown(work.image, self._viewer.dims)
         through = where.through if where is not None else None
         ahead = neighbours(place, through, image_shape(work.image))
         return Question(self._picture(work.image), place, prompts or Prompts(), self.model, self.device, ahead)
 
-    def _picture(self, image: Image) -> Picture:
+    def _picture(self, image: Image) -> ImageSource:
         low, high = image.contrast_limits or (0, 1)
         window = self.window if self.window in (WHOLE, EACH) else (float(low), float(high))
-        return Picture(image.name, image.data, bool(image.rgb), spacing(image), window)
+        return ImageSource(image.name, image.data, bool(image.rgb), spacing(image), window)
 
     def _on_answered(self, token: Asked, answer: Answer) -> None:
         if token.work not in self.works or not token.work.draft.answer(token.step, answer.mask):
             return
-        self._show(token.work)
+        self.show(token.work)
         if not self.asker.waiting and token.step.place is not None:
             asked = token.step.after[token.step.place].ask
             self.say(ONLY_OUTSIDE if not asked else CORRECT if answer.mask.any() else NOTHING)
@@ -313,7 +290,7 @@ class Prompting(QObject):
         self._then = None
         for work in self.works:
             work.draft.drop_unanswered()
-            self._show(work)
+            self.show(work)
         self.say(complain(error, "Answering"))
 
     def _on_staged(self, stage: str) -> None:
@@ -322,7 +299,6 @@ class Prompting(QObject):
             self._patience.start()
 
     def _say_stage(self) -> None:
-        """Say what takes long enough to be noticed."""
         waiting, asked = self.asker.waiting, self.asker.token
         if self._stage == LOADING or (asked is not None and asked.work in self.works):
             self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
@@ -340,7 +316,6 @@ class Prompting(QObject):
     # What happens meanwhile
 
     def _prepare(self) -> None:
-        """Have the slice that is shown encoded before it is clicked on."""
         if not self.on or self.image is None or self.problem() is not None:
             return
         where = shown(self.image, self._viewer.dims)
@@ -365,7 +340,6 @@ class Prompting(QObject):
                 self.say("The current object was deleted.")
 
     def close(self) -> None:
-        """Leave the viewer as it was: no callbacks, no layers of ours, no model in memory."""
         self.switch(False)
         for work in [*self.works]:
             self.drop(work)
@@ -373,7 +347,7 @@ class Prompting(QObject):
         self._patience.stop()
         self.asker.close()
 
-    def _show(self, work: Work) -> None:
+    def show(self, work: Work) -> None:
         work.pending.show()
         self.changed.emit()
 

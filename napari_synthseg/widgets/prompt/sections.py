@@ -40,12 +40,9 @@ TEXTS = {
     "least_overlap": "Least overlap",
     "most_growth": "Most growth",
     "most_slices": "Most slices",
+    "vote": "Vote of three axes",
 }
-DIRECTIONS = [
-    Choice("both", "both ways"),
-    Choice("up", "to higher slices"),
-    Choice("down", "to lower slices"),
-]
+DIRECTIONS = [Choice("both", "both ways"), Choice("up", "to higher slices"), Choice("down", "to lower slices")]
 
 
 class PromptOptionsSection(Section):
@@ -63,6 +60,10 @@ class PromptOptionsSection(Section):
         self.protect = QCheckBox("Refine protects other structures")
         self.protect.setToolTip("A refined structure does not take voxels of its neighbors.")
         self.protect.setChecked(True)
+        self.keep = QCheckBox("Keep encodings on disk")
+        self.keep.setToolTip(
+            "An image that was prompted before is answered at once in another session. 2 MiB a slice, in the cache."
+        )
         self.follow = OptionsForm(
             PropagateOptions,
             usual=("direction", "most_slices"),
@@ -75,6 +76,7 @@ class PromptOptionsSection(Section):
         form.addRow("&Device", self.device)
         form.addRow(self.keep_others)
         form.addRow(self.protect)
+        form.addRow(self.keep)
         layout = QVBoxLayout(self.body)
         layout.setContentsMargins(8, 0, 0, 0)
         layout.addLayout(form)
@@ -89,16 +91,17 @@ class PromptOptionsSection(Section):
             "device": self.device.currentData(),
             "keep_others": self.keep_others.isChecked(),
             "protect": self.protect.isChecked(),
+            "keep": self.keep.isChecked(),
             "follow": self.follow.differences(),
         }
 
     def set_values(self, values: dict[str, Any]) -> None:
-        """Choose what was remembered; what is unknown is ignored."""
         for name, box in (("window", self.window), ("device", self.device)):
             if (row := box.findData(values.get(name))) >= 0:
                 box.setCurrentIndex(row)
         self.keep_others.setChecked(bool(values.get("keep_others", False)))
         self.protect.setChecked(bool(values.get("protect", True)))
+        self.keep.setChecked(bool(values.get("keep", False)))
         follow = values.get("follow")
         self.follow.set_values(follow if isinstance(follow, dict) else {})
 
@@ -121,7 +124,6 @@ class KeysSection(Section):
         self.refresh()
 
     def refresh(self) -> None:
-        """Write the keys as they are bound."""
         for action in ACTIONS:
             self.labels[action.name].setText(key_text(action) or "-")
 
@@ -156,7 +158,6 @@ class ObjectsList(QTableWidget):
         self.hide()
 
     def show_structures(self, structures: Mapping[int, str], layer: Labels | None) -> None:
-        """Show the labels and names of a layer; nothing hides the list."""
         chosen = self.chosen()
         self.blockSignals(True)
         self.setRowCount(0)
@@ -177,12 +178,10 @@ class ObjectsList(QTableWidget):
             self.choose(chosen)
 
     def chosen(self) -> int | None:
-        """The id of the row that is selected."""
         rows = self.selectionModel().selectedRows() if self.selectionModel() is not None else []
         return self._value(rows[0].row()) if rows else None
 
     def choose(self, value: int) -> None:
-        """Select the row of an id."""
         for row in range(self.rowCount()):
             if self._value(row) == value:
                 self.selectRow(row)

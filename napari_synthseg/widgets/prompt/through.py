@@ -1,7 +1,8 @@
-"""Following an object through slices: where it begins, what an earlier result left behind, what is said and shown."""
+"""Following an object through slices: where it begins, and how progress and results are shown."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt.engine import Question, Way
-from napari_synthseg.widgets.prompt.model import Draft, Following, Place
-from napari_synthseg.widgets.prompt.planes import Shown
+from napari_synthseg.widgets.prompt.model import Draft, Following, section
+from napari_synthseg.widgets.prompt.planes import ShownSlice
 from napari_synthseg.widgets.prompt.prompting import Prompting
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 
 class Through(QObject):
-    """Follows the current object.
-
-    Args:
-        viewer: goes along.
-        prompting: what makes it.
-    """
+    """Follows the current object."""
 
     def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -40,19 +36,13 @@ class Through(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether an object is being followed."""
         return self._asker.following
 
     def stop(self) -> None:
-        """What came so far stays."""
         self._asker.stop_following()
 
     def follow(self, options: dict[str, Any]) -> None:
-        """Follow the object through the slices of the view that is shown.
-
-        Args:
-            options: fields of `PropagateOptions`.
-        """
+        """Follow the object through the slices of the view that is shown."""
         prompting = self._prompting
         found = prompting.ready() if prompting.begun else None
         if found is None or self.running:
@@ -71,9 +61,12 @@ class Through(QObject):
     def _on_sliced(self, token: Following, report: SliceAnswer) -> None:
         if token.work not in self._prompting.works:
             return
-        if token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
+        if not report.voting and token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
             token.work.pending.show_outline()
             self._go_to(token, report.index)
+        if report.voting:
+            self._prompting.say(f"Across the other axes: {report.done} slices so far.")
+            return
         if report.ended:
             self._ends.append(f"at slice {report.index}: {report.ended}")
         image, through = token.work.image, token.way.through
@@ -83,7 +76,6 @@ class Through(QObject):
         self._prompting.say(f"Through the slices: {report.done} of at most {total}, now slice {report.index}.")
 
     def _go_to(self, token: Following, index: int) -> None:
-        """Move the view to a slice that was answered, as long as the user does not move it."""
         image, dims = token.work.image, self._viewer.dims
         axis = dims.ndim - image.ndim + token.way.through
         if axis not in dims.not_displayed or (self._at is not None and dims.point[axis] != self._at):
@@ -97,9 +89,11 @@ class Through(QObject):
         if token.work not in self._prompting.works:
             return
         if result is not None:
-            draft = token.work.draft
-            for place in stale_places(draft, token.way, result):
-                draft.carry(token.step, place, np.zeros_like(draft.mask(place)))
+            draft, way = token.work.draft, token.way
+            axis = [axis for axis, at in enumerate(way.volume) if at is None].index(way.through)
+            for index, mask in enumerate(np.moveaxis(result, axis, 0)):
+                draft.carry(token.step, way.place(index), mask)
+            token.step.whole = True
             self._prompting.show(token.work)
         if result is None:
             end = "Stopped; the slices that came stay."
@@ -112,74 +106,35 @@ class Through(QObject):
         self._prompting.changed.emit()
 
 
-def way_of(draft: Draft, where: Shown, question: Question, options: dict[str, Any]) -> Way:
+def way_of(draft: Draft, where: ShownSlice, question: Question, options: dict[str, Any]) -> Way:
     """From the slices that were pointed at in this view; where there is none, from the one that is shown.
-
-    Args:
-        draft: the object.
-        where: the slice that is shown.
-        question: about this slice: the image and the model.
-        options: fields of `PropagateOptions`.
 
     Raises:
         InputError: there are no slices, or nothing is marked.
     """
-    if where.through is None:
+    here = where.index_of(where.place)
+    if where.through is None or here is None:
         raise InputError("This image has no slices to follow an object through.")
-    beside = [place for place in draft.prompted() if _beside(place, where) and draft.marked(place)]
-    marked = {place: draft.prompts(place) for place in beside}
-    if not any(draft.mask(place).any() for place in marked) and draft.mask(where.place).any():
-        marked[where.place] = Prompts()
-    if not any(draft.mask(place).any() for place in marked):
-        raise InputError("Nothing of the object is on the slices of this view; click inside it on one of them.")
-    here = [place for place in marked if place == where.place]
-    start = (here or sorted(marked, key=lambda place: abs(_index(place, where) - _index(where.place, where))))[0]
-    return Way(
+    marked = {
+        index: place
+        for place in draft.prompted()
+        if (index := where.index_of(place)) is not None and draft.marked(place)
+    }
+    prompts = {index: draft.prompts(place) for index, place in marked.items()}
+    if not any(draft.mask(place).any() for place in marked.values()):
+        if not draft.mask(where.place).any():
+            raise InputError("Nothing of the object is on the slices of this view; click inside it on one of them.")
+        marked[here], prompts[here] = where.place, Prompts()
+    corrected = draft.corrected() or set()
+    way = Way(
         question.picture,
-        start,
+        marked[min(marked, key=lambda index: abs(index - here))],
         where.through,
-        {_index(place, where): draft.mask(place) for place in marked},
-        {_index(place, where): prompts for place, prompts in marked.items()},
+        {index: draft.mask(place) for index, place in marked.items()},
+        prompts,
         question.model,
         question.device,
         options,
+        corrected=tuple(index for index, place in marked.items() if place in corrected) or None,
     )
-
-
-def stale_places(draft: Draft, way: Way, result: np.ndarray) -> list[Place]:
-    """Slices that an earlier run has filled and this one, which was to pass there, has not.
-
-    Args:
-        draft: the object.
-        way: of this run.
-        result: what it returned, with the slices across one of its three axes.
-    """
-    if way.options.get("most_slices") is not None:
-        return []
-    fixed = [axis for axis, at in enumerate(way.start) if at is None or axis == way.through]
-    across = tuple(number for number, axis in enumerate(fixed) if axis != way.through)
-    filled = set(np.flatnonzero(result.any(axis=across)).tolist())
-    lowest, highest, direction = min(way.masks), max(way.masks), way.options.get("direction", "both")
-    stale = []
-    for place in draft.carried:
-        index = place[way.through]
-        if index is None or way.place(index) != place or index in filled:
-            continue
-        passed = {"both": True, "up": index > lowest, "down": index < highest}[direction]
-        if passed and draft.mask(place).any():
-            stale.append(place)
-    return stale
-
-
-def _beside(place: Place, where: Shown) -> bool:
-    """Whether a slice differs from the one that is shown in its number alone."""
-    return all(
-        at == there if axis != where.through else at is not None
-        for axis, (at, there) in enumerate(zip(place, where.place, strict=True))
-    )
-
-
-def _index(place: Place, where: Shown) -> int:
-    index = place[where.through] if where.through is not None else None
-    assert index is not None
-    return index
+    return replace(way, known=draft.voxels[section(way.volume)] != 0)

@@ -47,12 +47,7 @@ ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-we
 
 
 class PromptWidget(ScrolledFace):
-    """Point at things in images; what comes of it is in `prompting` and `objects`.
-
-    Args:
-        napari_viewer: the viewer.
-        make: loads a model.
-    """
+    """Point at things in images; what comes of it is in `prompting` and `objects`."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, make: MakeSession = make_session) -> None:
         super().__init__()
@@ -61,10 +56,8 @@ class PromptWidget(ScrolledFace):
         commands.bind_keys(napari_viewer)
         bind_keys(napari_viewer, self)
         self.prompting = Prompting(napari_viewer, make, self)
-        self.objects, self.through = (
-            Objects(napari_viewer, self.prompting, self),
-            Through(napari_viewer, self.prompting, self),
-        )
+        self.objects = Objects(napari_viewer, self.prompting, self)
+        self.through = Through(napari_viewer, self.prompting, self)
         self._build()
         self._restore()
         self._connect()
@@ -164,7 +157,7 @@ class PromptWidget(ScrolledFace):
         self.image.changed.connect(self._on_choice)
         self.model.changed.connect(self._on_choice)
         self.options.changed.connect(self._on_choice)
-        for box in (self.options.keep_others, self.options.protect):
+        for box in (self.options.keep_others, self.options.protect, self.options.keep):
             box.toggled.connect(self._on_choice)
         self.into.changed.connect(self._on_target)
         self.point.toggled.connect(prompting.switch)
@@ -191,12 +184,12 @@ class PromptWidget(ScrolledFace):
         button[name].click()
 
     def _on_choice(self, *_: Any) -> None:
-        """The image, the model or an option is another one."""
         if self._closed:
             return
         chosen, prompting = self.options.values(), self.prompting
         prompting.model, prompting.device, prompting.window = self.model.value(), chosen["device"], chosen["window"]
         self.objects.keep_others, self.objects.protect = chosen["keep_others"], chosen["protect"]
+        prompting.asker.engine.keep = chosen["keep"]
         prompting.set_image(self.image.layer())
         self._show_state()
 
@@ -229,7 +222,8 @@ class PromptWidget(ScrolledFace):
 
     def _on_renamed(self, value: int, name: str) -> None:
         if self.objects.target is not None:
-            writing.rename(self.objects.target, value, name or f"Object {value}")
+            target = self.objects.target
+            target.features = writing.named(target.features, value, name or f"Object {value}")
 
     # What comes of it
 
@@ -251,7 +245,6 @@ class PromptWidget(ScrolledFace):
         self._show_state()
 
     def _show_state(self, *_: Any) -> None:
-        """Enable what can be used now."""
         if not isalive(self) or self._closed:
             return
         prompting, objects = self.prompting, self.objects
@@ -294,12 +287,10 @@ class PromptWidget(ScrolledFace):
         self.prompting.close()
 
     def showEvent(self, event: Any) -> None:
-        """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 
     def hidden(self) -> None:
-        """Keep the choices."""
         if not self._closed:
             self._remember()
 

@@ -7,11 +7,13 @@ import torch
 
 from napari_synthseg.training.data.prompts import (
     CELL,
+    EDGE,
     Plan,
     Window,
     correction,
     draw_box,
     draw_plan,
+    draw_points,
     draw_prompts,
     pick,
     similar_mask,
@@ -116,3 +118,15 @@ def test_a_window_cuts_embeddings_and_pixels_alike() -> None:
     assert window.of(pixels)[0, 0] == 32 * 128 + 16
     assert window.of(pixels[::16, ::16], 16).shape == (4, 4)
     assert window.of(pixels[::16, ::16], 16)[0, 0] == 32 * 128 + 16
+
+
+def test_clicks_may_lie_near_the_edge_and_half_of_the_prompts_be_boxes():
+    g, target = generator(), square(128, 20, 110)
+    points, _ = draw_points(target, Window(0, 0, 128), (128, 128), Plan(inside=20, edge=True), g)
+    depth = torch.minimum(points - 20, 109 - points).amin(1)
+    assert (depth < EDGE).all() and target[points[:, 0], points[:, 1]].all()
+    plans = [draw_plan(g, box_share=0.5, edge_share=0.3) for _ in range(400)]
+    assert 0.42 < sum(plan.box for plan in plans) / 400 < 0.6
+    clicks = [plan for plan in plans if not plan.box and not plan.mask]
+    assert 0.2 < sum(plan.edge for plan in clicks) / len(clicks) < 0.4
+    assert not any(draw_plan(g).edge for _ in range(50))

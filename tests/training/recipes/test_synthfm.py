@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,27 @@ def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:
     second = TrainSynthFMOptions(out=tmp_path / "second", encoder=str(encoder), start_from=str(first), device="cpu")
     start, trained = untrained(second), load_model(first)
     torch.testing.assert_close(start.mask_decoder.state_dict(), trained.mask_decoder.state_dict())
+
+
+def test_a_run_from_sams_own_decoder_stays_close_to_it_and_names_its_partner(encoder, tmp_path, monkeypatch) -> None:
+    card = {"name": "sam-decoder", "network": "promptable", "encoder": "mobile", "image_size": SIZE, "source": {}}
+    store.save(tmp_path / "sam.safetensors", load_model(encoder).state_dict(), {**card, "source": {"url": "sam.pt"}})
+    given = options(encoder, tmp_path / "run", start_from=str(tmp_path / "sam.safetensors"), learning_rate=1e-2)
+    moved = {}
+    for stay_close in (0.0, 1e4):
+        chosen = replace(given, out=tmp_path / f"run {stay_close}", stay_close=stay_close, optimizer="adamw", steps=8)
+        trained = load_model(run(train(chosen)))
+        start = load_model(encoder).parts().parameters()
+        moved[stay_close] = sum(
+            float((a - b).square().sum()) for a, b in zip(trained.parts().parameters(), start, strict=True)
+        )
+        assert not trained.draws_prompts and "starts from" in trained.card["data"]
+    assert moved[1e4] < 0.7 * moved[0.0]
+    (stage,) = RECIPE.build(given, untrained(given), torch.device("cpu"))
+    assert stage.objective.stay_close == 10 and stage.objective.box_share == 0.5
+    model = untrained(given)
+    monkeypatch.setattr("napari_synthseg.weights.sam.frozen_source", lambda model: "mobilesam")
+    assert RECIPE.card(given, model)["partner"] == "mobilesam-decoder"
 
 
 def test_an_encoder_that_learns_is_exported_with_its_decoder(encoder, tmp_path) -> None:

@@ -33,7 +33,7 @@ def viewer():
 
 @pytest.fixture
 def widget(viewer, make, qtbot):
-    """Shown, and pointing; the image of a test is added before it or after it."""
+    """ShownSlice, and pointing; the image of a test is added before it or after it."""
     widget = PromptWidget(viewer, make)
     qtbot.addWidget(widget)
     widget.show()

@@ -47,7 +47,13 @@ class FakeSession:
         hint = prompts.mask is not None and prompts.mask.dtype.kind == "f"  # how probable inside is: of another slice
         self.box, self.mask = prompts.box, None if hint else prompts.mask
 
-    def answer(self):
+    def features(self, pixels):
+        return np.zeros((len(pixels), 0), np.float32)
+
+    def projected(self, weights):
+        return np.zeros(self.image.shape[:2], np.float32)
+
+    def answer(self, evidence=None):
         if self.error is not None:
             raise self.error
         grey = self.image if self.image.ndim == 2 else self.image[..., 0]
@@ -73,8 +79,8 @@ def maker(seconds: float = 0.0, gate: threading.Event | None = None):
     """What a widget makes its session with; `.log` tells what was asked."""
     log = SimpleNamespace(seen=[], threads=set(), encoded=set(), ahead=[], answers=[], closed=0, made=[])
 
-    def make(model, device):
-        log.made.append((model, device))
+    def make(model, device, keep=False):
+        log.made.append((model, device, keep) if keep else (model, device))
         return FakeSession(log, seconds, gate)
 
     make.log = log

@@ -9,7 +9,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from napari_synthseg.prompting.prompts import Prompts
-from napari_synthseg.widgets.prompt.engine import EACH, WHOLE, Engine, Picture, Question, Way, neighbours
+from napari_synthseg.widgets.prompt.engine import EACH, WHOLE, Engine, ImageSource, Question, Way, neighbours
 from tests.prompting.small import small_model
 from tests.widgets.prompt.fakes import maker
 
@@ -30,7 +30,7 @@ def engine(model):
 
 def picture(data, rgb=False, window=WHOLE):
     shape = data.shape[:-1] if rgb else data.shape
-    return Picture("scan", data, rgb, (1.0,) * len(shape), window)
+    return ImageSource("scan", data, rgb, (1.0,) * len(shape), window)
 
 
 def noise(*shape, dtype=np.float32):
@@ -118,7 +118,7 @@ def test_what_is_followed_is_seen_as_what_is_clicked_on(window, lazy):
     mask = run(engine.answer(Question(shown, place, prompts, "small", "cpu"))).mask
     result = run(engine.follow(Way(shown, place, 1, {6: mask}, {6: prompts}, "small", "cpu", {})))
     assert result.sum() == 40 * mask.sum() > 0
-    assert len(make.log.seen) == 40 and len({values for _, values, _ in make.log.seen}) == 1
+    assert len(make.log.seen) == 41 and len({values for _, values, _ in make.log.seen}) == 1
 
 
 def test_an_image_that_cannot_be_read_is_said(engine):

@@ -291,5 +291,5 @@ def test_labels_of_any_kind_are_counted():
         2**25: f"Label {2**25}",
     }
     other = viewer.add_labels(np.array([[0, 1]]), features={"area": [1.0, 2.0]})
-    writing.rename(other, 1, "thing")
+    other.features = writing.named(other.features, 1, "thing")
     assert list(other.features.columns) == ["area"]  # a table of another kind stays

@@ -77,7 +77,7 @@ def test_layers_in_other_units_lie_where_they_are_drawn():
 
 def test_two_dimensions_have_one_slice():
     viewer, layer = with_layer("plain", DATA[0])
-    assert planes.shown(layer, viewer.dims) == planes.Shown((None, None), None)
+    assert planes.shown(layer, viewer.dims) == planes.ShownSlice((None, None), None)
     assert planes.position(layer, viewer.dims, (3.0, 4.0)) == (3.0, 4.0)
     assert planes.position(layer, viewer.dims, (-0.6, 4.0)) is None
 
@@ -88,7 +88,7 @@ def test_an_image_beside_a_volume_and_a_series():
     series = viewer.add_image(np.stack([DATA, DATA + 1000]))
     viewer.dims.point = (1, 4, 0, 0)
     shown = planes.shown(series, viewer.dims)
-    assert shown == planes.Shown((1, 4, None, None), 1)
+    assert shown == planes.ShownSlice((1, 4, None, None), 1)
     np.testing.assert_array_equal(raw(series), DATA[4] + 1000)
     assert planes.shown(flat, viewer.dims).place == (None, None)
     assert planes.position(flat, viewer.dims, (1, 4, 2.0, 3.0)) == (2.0, 3.0)

@@ -309,7 +309,7 @@ def test_an_answer_that_fails_leaves_what_was_answered(viewer, qtbot):
     viewer.add_image(blobs((20, 24)))
     widget.prompting.switch(True)
     click(widget, INSIDE_1)
-    widget.prompting.asker._engine._session.error = InputError("There is no memory left.")
+    widget.prompting.asker.engine._session.error = InputError("There is no memory left.")
     click(widget, INSIDE_2)
     says(widget, "no memory left")
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 1)

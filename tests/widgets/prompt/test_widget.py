@@ -146,3 +146,13 @@ def test_the_plugins_menu_opens_it(window, monkeypatch):
     QTest.qWait(100)
     widget.close_down()
     settle(widget)
+
+
+def test_encodings_are_kept_on_disk_on_request(viewer, widget, make):
+    viewer.add_image(blobs((20, 24)))
+    widget.point.click()
+    for keep in (False, True):
+        widget.options.keep.setChecked(keep)
+        widget.prompting.click((6.0, 5.0), outside=False)
+        settle(widget)
+    assert make.log.made == [("mobilesam", "auto"), ("mobilesam", "auto", True)]

@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.prompting import Prompts
 from napari_synthseg.prompting.options import PromptOptions
-from napari_synthseg.prompting.scene import read_mask, read_scene
+from napari_synthseg.prompting.target import read_mask, read_target
 from napari_synthseg.volume import Volume
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 0, 3, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
@@ -22,39 +22,39 @@ SOMETHING = PromptOptions(inside=((0, 0, 0),))
 
 
 @pytest.fixture
-def scene(tmp_path):
+def target(tmp_path):
     data = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     write_volume(tmp_path / "scan.nii.gz", Volume(data, AFFINE))
-    return read_scene(tmp_path / "scan.nii.gz")
+    return read_target(tmp_path / "scan.nii.gz")
 
 
 @pytest.fixture
 def picture(tmp_path):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "picture.png")
-    return read_scene(tmp_path / "picture.png")
+    return read_target(tmp_path / "picture.png")
 
 
 @pytest.mark.parametrize(("name", "axis"), [("sagittal", 0), ("coronal", 2), ("axial", 1), ("auto", 2)])
-def test_slices_are_named_as_in_the_body(scene, name, axis):
-    assert scene.axis(name) == axis
+def test_slices_are_named_as_in_the_body(target, name, axis):
+    assert target.axis(name) == axis
 
 
 def test_where_voxels_are_cubes_slices_are_axial(tmp_path):
     write_volume(tmp_path / "cubes.nii.gz", Volume(np.random.default_rng(0).random((4, 5, 6)), np.eye(4)))
-    assert read_scene(tmp_path / "cubes.nii.gz").axis("auto") == 2
+    assert read_target(tmp_path / "cubes.nii.gz").axis("auto") == 2
 
 
-def test_positions_are_voxels_or_millimetres(scene):
+def test_positions_are_voxels_or_millimetres(target):
     millimetres = replace(SOMETHING, coordinates="mm")
-    np.testing.assert_allclose(scene.voxel((4, 5, 6), SOMETHING), (4, 5, 6))
-    np.testing.assert_allclose(scene.voxel(tuple(AFFINE[:3] @ (4, 5, 6, 1)), millimetres), (4, 5, 6))
+    np.testing.assert_allclose(target.voxel((4, 5, 6), SOMETHING), (4, 5, 6))
+    np.testing.assert_allclose(target.voxel(tuple(AFFINE[:3] @ (4, 5, 6, 1)), millimetres), (4, 5, 6))
 
 
-def test_prompts_are_gathered_by_their_slice(scene):
+def test_prompts_are_gathered_by_their_slice(target):
     options = PromptOptions(
         inside=((4, 5, 6), (1, 2, 3), (7.2, 1, 6.4)), outside=((0, 0, 6),), box=((1, 2, 3, 5, 6, 3),), axis="coronal"
     )
-    axis, prompts = scene.prompts(options)
+    axis, prompts = target.prompts(options)
     assert axis == 2 and set(prompts) == {3, 6}
     assert prompts[3] == Prompts(((1, 2),), (True,), (1, 2, 5, 6))
     assert prompts[6] == Prompts(((4, 5), (7.2, 1), (0, 0)), (True, True, False))
@@ -77,9 +77,9 @@ def test_a_pictures_positions_are_counted_from_the_left_and_from_the_top(picture
         ({"box": ((),)}, "give x y z"),
     ],
 )
-def test_positions_that_do_not_fit_are_refused(scene, options, sentence):
+def test_positions_that_do_not_fit_are_refused(target, options, sentence):
     with pytest.raises(InputError, match=sentence):
-        scene.prompts(PromptOptions(**options))
+        target.prompts(PromptOptions(**options))
 
 
 def test_a_picture_says_its_size_as_width_and_height(picture):
@@ -91,7 +91,7 @@ def test_a_picture_says_its_size_as_width_and_height(picture):
 def test_pictures_of_any_mode_are_read(tmp_path, mode):
     path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
     Image.fromarray(np.eye(20, dtype=np.uint8) * 200).convert("L").convert(mode).save(path)
-    array = read_scene(path).array
+    array = read_target(path).array
     assert array.shape[:3] == (1, 20, 20) and array.ndim in {3, 4}
     assert (array[0, 5, 5] != array[0, 5, 6]).any()
 
@@ -100,26 +100,26 @@ def test_what_is_no_picture_is_said(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     for name in ("broken.png", "missing.png"):
         with pytest.raises(InputError, match=name):
-            read_scene(tmp_path / name)
+            read_target(tmp_path / name)
 
 
-def test_a_mask_may_be_stored_with_other_axes(scene, tmp_path):
+def test_a_mask_may_be_stored_with_other_axes(target, tmp_path):
     drawn = np.zeros(SHAPE, np.int16)
     drawn[2:5, 3:6, 4] = 7
     drawn[0, 0, 0] = 2
     turned = Volume(drawn.transpose(2, 0, 1), AFFINE[:, [2, 0, 1, 3]])
     write_labels(tmp_path / "mask.nii.gz", turned)
     options = replace(SOMETHING, mask=tmp_path / "mask.nii.gz")
-    np.testing.assert_array_equal(read_mask(scene, options), drawn > 0)
-    np.testing.assert_array_equal(read_mask(scene, replace(options, mask_label=7)), drawn == 7)
+    np.testing.assert_array_equal(read_mask(target, options), drawn > 0)
+    np.testing.assert_array_equal(read_mask(target, replace(options, mask_label=7)), drawn == 7)
     with pytest.raises(InputError, match="no label 5"):
-        read_mask(scene, replace(options, mask_label=5))
+        read_mask(target, replace(options, mask_label=5))
 
 
-def test_a_mask_on_another_grid_is_refused(scene, tmp_path):
+def test_a_mask_on_another_grid_is_refused(target, tmp_path):
     write_labels(tmp_path / "mask.nii.gz", Volume(np.ones(SHAPE, np.int16), np.eye(4)))
     with pytest.raises(InputError, match="grid"):
-        read_mask(scene, replace(SOMETHING, mask=tmp_path / "mask.nii.gz"))
+        read_mask(target, replace(SOMETHING, mask=tmp_path / "mask.nii.gz"))
 
 
 def test_a_pictures_mask_is_a_picture(picture, tmp_path):
@@ -142,15 +142,15 @@ def test_a_page_of_several_has_to_be_chosen(tmp_path):
     pages = [Image.fromarray(np.full((8, 8), 50 * k, np.uint8)) for k in range(1, 5)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(InputError, match=r"stack\.tif holds 4 pages: choose one by its index, 0 to 3"):
-        read_scene(tmp_path / "stack.tif")
-    assert (read_scene(tmp_path / "stack.tif", 2).array == 150).all()
+        read_target(tmp_path / "stack.tif")
+    assert (read_target(tmp_path / "stack.tif", 2).array == 150).all()
     with pytest.raises(InputError, match="no page 4"):
-        read_scene(tmp_path / "stack.tif", 4)
+        read_target(tmp_path / "stack.tif", 4)
 
 
 def test_a_picture_is_the_way_up_that_its_file_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a photo taken with the camera upright: turn it clockwise
     Image.fromarray(np.tile(np.arange(0, 240, 12, dtype=np.uint8), (10, 1))).save(tmp_path / "a.png", exif=exif)
-    assert read_scene(tmp_path / "a.png").array.shape == (1, 20, 10)
-    assert read_scene(tmp_path / "a.png").array[0, 0, 0] == 0
+    assert read_target(tmp_path / "a.png").array.shape == (1, 20, 10)
+    assert read_target(tmp_path / "a.png").array[0, 0, 0] == 0

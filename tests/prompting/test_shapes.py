@@ -1,4 +1,4 @@
-"""What a slice's mask says about the next slice."""
+"""Prompts from shapes: the mask of a slice before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from napari_synthseg.prompting import Prompts
-from napari_synthseg.prompting.propagate import AROUND, MOST_INSIDE, connected, deep_points, next_prompts, spread_points
+from napari_synthseg.prompting.propagate import connected
+from napari_synthseg.prompting.shapes import (
+    AROUND,
+    MOST_INSIDE,
+    deep_points,
+    mask_prompts,
+    spread_points,
+)
 from tests.prompting.tracer import disc
 
 SHAPE = (30, 40)
@@ -41,7 +48,7 @@ def outside(given: Prompts) -> np.ndarray:
 
 def test_the_mask_itself_is_a_prompt_with_points_inside_and_all_around():
     mask = disc(SHAPE, 12, 20, 6)
-    given = next_prompts(mask)
+    given = mask_prompts(mask)
     assert given.points[0] == (12, 20) and given.positive == (True,) + (False,) * AROUND
     np.testing.assert_array_equal(given.mask > 0.5, mask)
     assert given.mask[12, 20] == 1 and given.mask[12, 35] == 0 and 0.5 < given.mask[12, 25] < 0.9
@@ -52,17 +59,17 @@ def test_the_mask_itself_is_a_prompt_with_points_inside_and_all_around():
 
 @pytest.mark.parametrize(("step", "least"), [(1, 9), (7, 13)])
 def test_points_outside_lie_further_off_where_slices_do(step, least):
-    offsets = outside(next_prompts(disc((60, 60), 30, 30, 6), (1, 1), step)) - 30
+    offsets = outside(mask_prompts(disc((60, 60), 30, 30, 6), (1, 1), step)) - 30
     assert (np.linalg.norm(offsets, axis=1) >= least - 0.5).all()
 
 
 def test_a_mask_that_fills_the_image_has_nothing_around_it():
-    assert all(next_prompts(np.ones(SHAPE, bool)).positive)
+    assert all(mask_prompts(np.ones(SHAPE, bool)).positive)
 
 
 def test_a_users_points_outside_are_kept_until_the_mask_comes_close():
     mask = disc(SHAPE, 12, 20, 6)
-    assert next_prompts(mask, outside=[(12, 35), (12, 28)]).points[-1] == (12, 35)
+    assert mask_prompts(mask, outside=[(12, 35), (12, 28)]).points[-1] == (12, 35)
 
 
 def test_points_are_spread_over_a_mask():

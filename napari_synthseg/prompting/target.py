@@ -1,4 +1,4 @@
-"""What a prompt job looks at: a scan or a picture as a volume, and where the positions that are given lie in it."""
+"""The image of a prompt job: a scan, or a picture as a volume of one slice; positions and masks given in it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-CLOSE = 1.05
-"""Spacings that differ by less than this factor count as alike."""
+ISOTROPY = 1.05
+"""Spacings that differ by less than this factor count as equal."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PromptTarget:
     """A scan, or a picture as a volume of one slice."""
 
     path: Path
     array: np.ndarray
-    """(X, Y, Z), or (1, rows, columns) and perhaps 3 or 4 colours of a picture."""
-    scan: Volume | None
+    """(X, Y, Z) of a scan; (1, rows, columns) of a picture, with 3 or 4 channels if it is in color."""
+    scan: Volume | None = None
     """None for a picture."""
     header: FileHeader | None = None
     """Of the scan's file."""
@@ -36,31 +36,31 @@ class Scene:
         """Distances between voxels, mm; 1 for pictures."""
         if self.scan is None:
             return 1.0, 1.0, 1.0
-        x, y, z = (float(one) for one in self.scan.spacing)
+        x, y, z = (float(length) for length in self.scan.spacing)
         return x, y, z
 
-    def axis(self, name: str) -> int:
-        """Which axis the slices of that name lie across."""
+    def axis(self, plane: str) -> int:
+        """Return the axis across which the slices of a plane lie (sagittal, coronal, axial or auto)."""
         if self.scan is None:
             return 0
-        if name == "auto":
-            thickest = max(self.spacing)
-            thick = [axis for axis in range(3) if self.spacing[axis] * CLOSE >= thickest]
-            name = "axial"
+        if plane == "auto":
+            thick = [axis for axis in range(3) if self.spacing[axis] * ISOTROPY >= max(self.spacing)]
             if len(thick) == 1:
                 return thick[0]
-        letters = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}[name]
+            plane = "axial"
+        letters = {"sagittal": "RL", "coronal": "AP", "axial": "SI"}[plane]
         return next(axis for axis, code in enumerate(self.scan.axcodes) if code in letters)
 
     def voxel(self, position: tuple[float, ...], options: PromptOptions) -> np.ndarray:
-        """Where a position lies in the array: (3,) float64, in voxels.
+        """Convert a position to voxels of the array, (3,) float64.
 
         Raises:
-            InputError: it has not as many numbers as there are axes, or lies elsewhere.
+            InputError: it has the wrong number of coordinates, or lies outside.
         """
-        given = " ".join(f"{one:g}" for one in position)
+        given = " ".join(f"{value:g}" for value in position)
         if len(position) != (2 if self.scan is None else 3):
-            raise InputError(f"The position {given} does not fit {self.path}: give {self._asked()}.")
+            form = "x y, from the left and from the top" if self.scan is None else "x y z"
+            raise InputError(f"The position {given} does not fit {self.path}: give {form}.")
         if self.scan is None:
             voxel = np.array([0.0, position[1], position[0]])
         elif options.coordinates == "mm":
@@ -70,59 +70,52 @@ class Scene:
         shape = np.array(self.array.shape[:3])
         if not ((voxel >= -0.5) & (voxel < shape - 0.5)).all():
             size = " x ".join(map(str, shape if self.scan is not None else shape[:0:-1]))
-            what = "voxels" if self.scan is not None else "pixels"
-            raise InputError(f"The position {given} lies outside of {self.path}, which has {size} {what}: check it.")
+            unit = "voxels" if self.scan is not None else "pixels"
+            raise InputError(f"The position {given} lies outside of {self.path}, which has {size} {unit}: check it.")
         return voxel
 
     def prompts(self, options: PromptOptions) -> tuple[int, dict[int, Prompts]]:
-        """The axis that the slices lie across, and what is pointed at on each of them.
+        """Return the axis across which the slices lie, and the prompts of each slice.
 
         Raises:
-            InputError: a position does not fit, a box spans several slices, or there are two on one.
+            InputError: a position does not fit, a box spans several slices, or a slice has two boxes.
         """
         axis = self.axis(options.axis)
         found: dict[int, Prompts] = {}
-        for positions, positive in ((options.inside, True), (options.outside, False)):
-            for position in positions:
-                index, at = _on_slice(self.voxel(position, options), axis)
-                now = found.get(index, Prompts())
-                found[index] = replace(now, points=(*now.points, at), positive=(*now.positive, positive))
-        for corners in options.box:
-            half = len(corners) // 2
-            ends = [_on_slice(self.voxel(end, options), axis) for end in (corners[:half], corners[half:])]
-            index = ends[0][0]
-            if ends[1][0] != index:
-                raise InputError(f"A box lies on the slices {index} to {ends[1][0]}: give both corners on one slice.")
+        for points, positive in ((options.inside, True), (options.outside, False)):
+            for point in points:
+                index, position = _on_slice(self.voxel(point, options), axis)
+                found[index] = found.get(index, Prompts()).with_points([position], positive)
+        for box in options.box:
+            half = len(box) // 2
+            (index, first), (last, second) = (
+                _on_slice(self.voxel(end, options), axis) for end in (box[:half], box[half:])
+            )
+            if index != last:
+                raise InputError(f"A box lies on the slices {index} to {last}: give both corners on one slice.")
             if index in found and found[index].box is not None:
                 raise InputError(f"There are two boxes on slice {index}: give one.")
-            found[index] = replace(found.get(index, Prompts()), box=(*ends[0][1], *ends[1][1]))
+            found[index] = replace(found.get(index, Prompts()), box=(*first, *second))
         return axis, found
 
-    def _asked(self) -> str:
-        return "x y, from the left and from the top" if self.scan is None else "x y z"
 
-
-def read_scene(path: Path, index: int | None = None) -> Scene:
-    """A scan or a picture.
-
-    Raises:
-        InputError: it cannot be read; one sentence that names it.
-    """
+def read_target(path: Path, index: int | None = None) -> PromptTarget:
+    """Read a scan or a picture."""
     if path.suffix.lower() in PICTURES:
-        return Scene(path, read_picture(path, index)[None], None)
+        return PromptTarget(path, read_picture(path, index)[None])
     scan, header = read_with_header(path, index=index)
-    return Scene(path, scan.data, scan, header)
+    return PromptTarget(path, scan.data, scan, header)
 
 
 def read_picture(path: Path, index: int | None = None) -> np.ndarray:
-    """Read a picture (rows, columns), or (rows, columns, 3 or 4) in color, the way up that its file says.
+    """Read a picture (rows, columns), or (rows, columns, 3 or 4) in color, turned as its file says.
 
     Args:
         path: the picture.
-        index: which page of a file of several, from 0; needed there.
+        index: page of a file that holds several, from 0.
 
     Raises:
-        InputError: it cannot be read, or has several pages and none was chosen.
+        InputError: it cannot be read, or holds several pages and no index is given.
     """
     try:
         with Image.open(path) as picture:
@@ -141,36 +134,32 @@ def read_picture(path: Path, index: int | None = None) -> np.ndarray:
         raise InputError(f"{path} does not exist: check the path.") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path} cannot be read as a picture: copy or export it again.") from error
-    return array[..., 0] if array.ndim == 3 and array.shape[2] == 2 else array  # grey and opacity
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 2 else array  # gray and opacity
 
 
-def read_mask(scene: Scene, options: PromptOptions) -> np.ndarray:
-    """Where the object is drawn: bool, as the scene's array without colours.
-
-    Raises:
-        InputError: the file cannot be read, lies on another grid, or has nothing in it.
-    """
-    path = options.mask
+def read_mask(target: PromptTarget, options: PromptOptions) -> np.ndarray:
+    """Read the mask that the options name: bool, of the target's shape without channels; empty if they name none."""
+    path, shape = options.mask, target.array.shape[:3]
     if path is None:
-        return np.zeros(scene.array.shape[:3], bool)
-    if scene.scan is None:
+        return np.zeros(shape, bool)
+    if target.scan is None:
         values = read_picture(path)
         values = (values[..., :3].max(-1) if values.ndim == 3 else values)[None]
-        fits = values.shape == scene.array.shape[:3]
+        fits = values.shape == shape
     else:
         labels = read_labels(path)
-        fits = same_grid(to_canonical(labels), to_canonical(scene.scan))
-        values = resample_to(labels, scene.scan.shape, scene.scan.affine, order=0).data if fits else labels.data
+        fits = same_grid(to_canonical(labels), to_canonical(target.scan))
+        values = resample_to(labels, target.scan.shape, target.scan.affine, order=0).data if fits else labels.data
     if not fits:
-        raise InputError(f"{path} does not lie on the grid of {scene.path}: give a mask of its own size and place.")
+        raise InputError(f"{path} does not lie on the grid of {target.path}: give a mask of its own size and place.")
     drawn = values != 0 if options.mask_label is None else values == options.mask_label
     if not drawn.any():
-        what = "nothing" if options.mask_label is None else f"no label {options.mask_label}"
-        raise InputError(f"There is {what} in {path}: choose another mask.")
+        missing = "nothing" if options.mask_label is None else f"no label {options.mask_label}"
+        raise InputError(f"There is {missing} in {path}: choose another mask.")
     return drawn
 
 
 def _on_slice(voxel: np.ndarray, axis: int) -> tuple[int, tuple[float, float]]:
-    """The slice that a position lies on, and (row, column) there."""
+    """Return the slice on which a voxel lies, and its (row, column) there."""
     row, column = (float(voxel[other]) for other in range(3) if other != axis)
     return int(np.floor(voxel[axis] + 0.5)), (row, column)

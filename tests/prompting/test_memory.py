@@ -1,0 +1,65 @@
+"""Evidence from slices that were seen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_synthseg.prompting import Session
+from napari_synthseg.prompting.memory import Memory, around
+from tests.prompting.small import small_model
+from tests.prompting.tracer import Tracer, disc
+
+SHAPE = (40, 60)
+
+
+def bright(*discs: np.ndarray, seed: int = 0) -> np.ndarray:
+    image = np.random.default_rng(seed).normal(0.2, 0.03, SHAPE)
+    for mask in discs:
+        image[mask] += 0.6
+    return image.astype(np.float32)
+
+
+def shown(image: np.ndarray) -> Tracer:
+    tracer = Tracer()
+    tracer.set_image(image)
+    return tracer
+
+
+def test_evidence_tells_inside_from_outside_on_another_slice():
+    first, second = disc(SHAPE, 20, 20, 6), disc(SHAPE, 20, 23, 7)
+    memory = Memory()
+    memory.remember(4, shown(bright(first)), bright(first), first, (0, 1))
+    image = bright(second, seed=1)
+    odds = memory.evidence([4, 5], shown(image), image, first, (0, 1))
+    assert (odds[second & around(first)] > 0).mean() > 0.95 and (odds[~second] < 0).mean() > 0.95
+    assert 4 in memory and 5 not in memory
+
+
+def test_far_from_the_expected_shape_all_is_outside():
+    first, other = disc(SHAPE, 20, 15, 5), disc(SHAPE, 20, 50, 5)
+    image, memory = bright(first, other), Memory()
+    memory.remember(0, shown(image), image, first, (0, 1))
+    assert (memory.evidence([0], shown(image), image, first, (0, 1))[other] < 0).all()
+    assert (memory.evidence([0], shown(image), image, other, (0, 1))[other] > 0).all()
+
+
+def test_without_a_memory_there_is_no_evidence():
+    mask = np.ones(SHAPE, bool)
+    memory, image = Memory(), bright()
+    assert memory.evidence([0], shown(image), image, mask, (0, 1)) is None
+    memory.remember(0, shown(image), image, mask, (0, 1))  # no surroundings
+    assert memory.evidence([0], shown(image), image, mask, (0, 1)) is None
+
+
+def test_a_sessions_features_and_their_projection_agree():
+    session = Session(small_model())
+    session.set_image(bright(disc(SHAPE, 20, 20, 6)), (0, 1))
+    pixels = np.array([[0, 0], [20, 20], [39, 59]])
+    features = session.features(pixels)
+    weights = np.random.default_rng(0).normal(size=features.shape[1])
+    projected = session.projected(weights)
+    assert projected.shape == SHAPE
+    np.testing.assert_allclose(projected[tuple(pixels.T)], features @ weights, rtol=1e-3, atol=1e-4)
+    plain, helped = session, np.where(disc(SHAPE, 10, 40, 5), 99.0, -99.0).astype(np.float32)
+    plain.add_point((10, 40))
+    np.testing.assert_array_equal(plain.answer(helped).mask, helped > 0)
