@@ -1,13 +1,14 @@
 """Dice of the refiner by the prior it is given: the locator's, the truth, or the truth blurred. Where does error arise?
 
-    python benchmarks/prior_ceiling.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE] [--contrast T1]
+    python benchmarks/prior_ceiling.py LABEL_MAPS --hold-out NAME ... [--weights NAME_OR_FILE] [--contrast T1 ...]
         [--blur 3] [--times 2] [--seed 1] [--json FILE]
 
 LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen: one head of each is drawn
-(--contrast T1, T2, PD, FLAIR, CT, or random1, random2 ...). The refiner starts from a prior at 2 mm: the locator's
-posteriors; the truth averaged to 2 mm; or that, blurred by boxes of --blur voxels of 2 mm, --times times. Prints a
-Markdown table: Dice at 1 mm of the prior alone (linear interpolation) and of what the refiner makes of it. A refiner
-that loses on a blurred but clean prior trusts its prior more than the image.
+in every contrast (T1, T2, PD, FLAIR, CT, or random1, random2 ...). The refiner starts from a prior at 2 mm: the
+locator's posteriors; these averaged with what the refiner makes of them (as `segment` does with a clear T1); the truth
+averaged to 2 mm; or that, blurred by boxes of --blur voxels of 2 mm, --times times. Prints a Markdown table: Dice at
+1 mm of the prior alone (linear interpolation) and of what the refiner makes of it, contrast by contrast. A refiner that
+loses on a blurred but clean prior trusts its prior more than the image.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main() -> int:
     """Print the table; return an exit code."""
     args = arguments(
         __doc__, "label_maps", "--hold-out", "--weights", "--seed", "--json", "--threads",
-        contrast={"default": "T1", "help": "T1, T2, PD, FLAIR, CT, or random1, random2 ..."},
+        contrast={"nargs": "+", "default": ["T1"], "help": "T1, T2, PD, FLAIR, CT, or random1, random2 ..."},
         blur={"type": int, "default": 3, "help": "voxels of 2 mm, odd"}, times={"type": int, "default": 2},
     )  # fmt: skip
     _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
@@ -49,7 +50,7 @@ def main() -> int:
         raise InputError(f"{args.weights} has no refiner: give weights of a locate-and-refine network.")
     if args.blur % 2 == 0:
         raise InputError(f"A blur of {args.blur} voxels has no middle: give an odd number.")
-    cases = [head(one, model, args.contrast, args.seed + number) for number, one in enumerate(held_out)]
+    cases = [head(one, model, contrast, args.seed + n) for contrast in args.contrast for n, one in enumerate(held_out)]
     found = measure(model, cases, args.blur, args.times)
     write_json(args.json, found)
     return finish(table(found))
@@ -60,7 +61,7 @@ def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> 
     record = variant(anatomy_record(label_map, seed, 0.0), label_map, contrast, 1.0, 0)
     sample = apply(record, label_map, Grid.centered((192, 224, 192), 1.0))
     image = rescaled(sample.image, percentile_limits(sample.image))
-    return Case(label_map.name, image.half(), sample.target(model.labels))
+    return Case(f"{label_map.name} {contrast}", image.half(), sample.target(model.labels))
 
 
 @torch.no_grad()
@@ -77,8 +78,17 @@ def measure(model: LocateRefine, cases: list[Case], blur: int, times: int) -> di
             prior = F.avg_pool3d(prior, blur, 1, blur // 2, count_include_pad=False)
         return prior
 
+    def located(case: Case) -> torch.Tensor:
+        return model.locate(pooled(case.image.float())).float()
+
+    def second(case: Case) -> torch.Tensor:
+        prior, image = located(case), case.image.float()
+        refined = model.refine(image[None, None], prior, model.appearance(pooled(image), prior))
+        return (prior + F.avg_pool3d(refined, 2)) / 2
+
     priors: dict[str, Callable[[Case], torch.Tensor]] = {
-        "the locator's": lambda case: model.locate(pooled(case.image.float())).float(),
+        "the locator's": located,
+        "the mean of that and the refiner's answer": second,
         "the truth, averaged to 2 mm": truth,
         f"the truth, blurred {times} times by {blur} voxels of 2 mm": blurred,
     }
