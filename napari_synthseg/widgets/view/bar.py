@@ -14,7 +14,7 @@ from napari_synthseg.widgets._shared.controls import button, combo, listen, row
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.follow import edge_letters, upright
+from napari_synthseg.widgets.view.follow import EdgeLetters, Upright
 from napari_synthseg.widgets.view.planes import three_planes
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class ViewBar(QWidget):
     def __init__(self, viewer: ViewerModel, parent: Face | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._letters = edge_letters(viewer)
-        for keeper in (self._letters, upright(viewer)):
+        self._letters = EdgeLetters.of(viewer)
+        for keeper in (self._letters, Upright.of(viewer)):
             keeper.hold()
             self.destroyed.connect(keeper.release)
         self.buttons = {name: self._view_button(name) for name in view.VIEWS}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from napari_synthseg.widgets.view.follow import upright
+from napari_synthseg.widgets.view.follow import Upright
 from napari_synthseg.widgets.view.view import (
     AXIAL,
     CONVENTIONS,
@@ -45,13 +45,13 @@ def view_3d(viewer: napari.viewer.Viewer) -> None:
 
 def view_whole(viewer: napari.viewer.Viewer) -> None:
     """Show axial slices through the middle of the scene, fitted to the canvas."""
-    upright(viewer)
+    Upright.of(viewer)
     anatomical_view(viewer, current_view(viewer)[1])
 
 
 def swap_sides(viewer: napari.viewer.Viewer) -> None:
     """Switch between neurological and radiological convention."""
-    upright(viewer)
+    Upright.of(viewer)
     name, convention = current_view(viewer)
     now = convention or convention_preferred()
     set_view(viewer, name or AXIAL, CONVENTIONS[1 - CONVENTIONS.index(now)])
@@ -75,5 +75,5 @@ def bind_keys(viewer: napari.viewer.Viewer) -> None:
 
 
 def _show(name: str, viewer: napari.viewer.Viewer) -> None:
-    upright(viewer)
+    Upright.of(viewer)
     set_view(viewer, name, current_view(viewer)[1])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.components.overlays import TextOverlay
 from psygnal import EmitLoopError
 
 from napari_synthseg.widgets.layers.geometry import AXIS_LABELS
-from napari_synthseg.widgets.view.view import anatomical_view, screen_directions
+from napari_synthseg.widgets.view.view import ViewerFollower, anatomical_view, screen_directions
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -22,15 +21,6 @@ LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # at the ends of each of the las
 _SLANTED = 0.5  # least cosine between an edge and an axis that it names, in 3D
 _KEY = "synthseg_{}"
 
-_letters_of: WeakKeyDictionary[ViewerModel, EdgeLetters] = WeakKeyDictionary()
-
-
-def edge_letters(viewer: ViewerModel) -> EdgeLetters:
-    """Return the letters of a viewer."""
-    if viewer not in _letters_of:
-        _letters_of[viewer] = EdgeLetters(viewer)
-    return _letters_of[viewer]
-
 
 def letters(viewer: ViewerModel) -> dict[str, str]:
     """Return the letters at each edge of the canvas; empty if the axes of a layer may not be anatomical."""
@@ -40,13 +30,12 @@ def letters(viewer: ViewerModel) -> dict[str, str]:
     return {edge: _letters(viewer, sign * directions[which]) for edge, (which, sign) in EDGES.items()}
 
 
-class EdgeLetters:
+class EdgeLetters(ViewerFollower):
     """Four text overlays of a viewer that name its sides."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._overlays = {}
-        self._viewer = ref(viewer)  # the viewer outlives its letters, not the other way round
-        self._shown, self._holders = False, 0
+        super().__init__(viewer)
+        self._overlays, self._shown = {}, False
         for edge in EDGES:
             overlay = TextOverlay(position=edge, font_size=12, visible=False)
             viewer.canvas.overlays[_KEY.format(edge)] = self._overlays[edge] = overlay
@@ -74,14 +63,10 @@ class EdgeLetters:
         else:
             self._write(dict.fromkeys(EDGES, ""))
 
-    def hold(self) -> None:
-        """Count a widget with the switch of the letters."""
-        self._holders += 1
-
     def release(self) -> None:
         """Forget a widget; without any the letters are hidden."""
-        self._holders -= 1
-        if self._holders <= 0:
+        super().release()
+        if self._widgets <= 0:
             with suppress(RuntimeError, EmitLoopError):  # a closing window deletes the canvas first
                 self.visible = False
 
@@ -115,34 +100,16 @@ def _is_anatomical(viewer: ViewerModel) -> bool:
 NAPARI = ("towards", "down", "right")
 """napari's own orientation: rows run down, columns to the right."""
 
-_upright_of: WeakKeyDictionary[ViewerModel, Upright] = WeakKeyDictionary()
 
-
-def upright(viewer: ViewerModel) -> Upright:
-    """Return the keeper of a viewer's orientation."""
-    if viewer not in _upright_of:
-        _upright_of[viewer] = Upright(viewer)
-    return _upright_of[viewer]
-
-
-class Upright:
+class Upright(ViewerFollower):
     """Gives 2D pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
-        self._widgets = 0
+        super().__init__(viewer)
         self._turned: tuple[tuple[int, ...], tuple[str, ...]] | None = None  # order and orientation of scans
         viewer.dims.events.ndim.connect(self._on_ndim)
         viewer.layers.events.inserted.connect(self._on_inserted, position="last")
         viewer.layers.events.removed.connect(self._on_removed, position="last")
-
-    def hold(self) -> None:
-        """Count an open widget."""
-        self._widgets += 1
-
-    def release(self) -> None:
-        """Forget a widget; without any, scans open in napari's own orientation."""
-        self._widgets -= 1
 
     def _on_ndim(self, event: Any = None) -> None:
         viewer = self._viewer()

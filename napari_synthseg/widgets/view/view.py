@@ -5,7 +5,7 @@ The camera's depth matters too: if it is wrong, planes look right, but the head 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -68,7 +68,7 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
         camera.set_view_direction((-np.sin(_TILT), away * np.cos(_TILT), 0), (1, 0, 0))
     viewer.dims.set_point(space, point)
     if name == THREE_D:
-        surfaces(viewer).show()
+        Surfaces.of(viewer).show()
     if whole:
         viewer.fit_to_view()
     else:
@@ -166,21 +166,38 @@ def _space(viewer: ViewerModel) -> list[int]:
 FLUID = {24: "CSF"}
 """It hides the brain from outside."""
 
-_of_viewer: WeakKeyDictionary[ViewerModel, Surfaces] = WeakKeyDictionary()
+_followers: WeakKeyDictionary[ViewerModel, dict[type, Any]] = WeakKeyDictionary()
 
 
-def surfaces(viewer: ViewerModel) -> Surfaces:
-    """Return the surfaces of a viewer."""
-    if viewer not in _of_viewer:
-        _of_viewer[viewer] = Surfaces(viewer)
-    return _of_viewer[viewer]
+class ViewerFollower:
+    """Follows a viewer, one object per viewer and class; it does not keep the viewer alive."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = ref(viewer)
+        self._widgets = 0
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> Self:
+        """Return the follower of a viewer."""
+        own = _followers.setdefault(viewer, {})
+        if cls not in own:
+            own[cls] = cls(viewer)
+        return own[cls]
+
+    def hold(self) -> None:
+        """Count an open widget."""
+        self._widgets += 1
+
+    def release(self) -> None:
+        """Forget a widget."""
+        self._widgets -= 1
 
 
-class Surfaces:
+class Surfaces(ViewerFollower):
     """Shows labels as surfaces in 3D: opaque, without scan and fluid; undoes that when slices are shown again."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
+        super().__init__(viewer)
         self._hidden: list[Layer] = []
         self._opacities: dict[Labels, float] = {}
         self._fluid: dict[Labels, list[int]] = {}

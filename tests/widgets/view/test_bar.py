@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from napari_synthseg.widgets.view import bar as view_bar
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.follow import EDGES, edge_letters
+from napari_synthseg.widgets.view.follow import EDGES, EdgeLetters
 from tests.widgets.builders import scan_layer
 
 LEFT = Qt.MouseButton.LeftButton
@@ -154,7 +154,7 @@ def test_the_viewer_outlives_no_letters(qtbot):
     from weakref import ref
 
     viewer = ViewerModel()
-    edge_letters(viewer)
+    EdgeLetters.of(viewer)
     alive = ref(viewer)
     del viewer
     gc.collect()
