@@ -58,6 +58,7 @@ def three_planes(viewer: napari.viewer.Viewer) -> None:
     if manager.is_shown():
         manager.hide()
         place.reslicer.hide()
+        QTimer.singleShot(FIT_MS, lambda: viewer.fit_to_view() if isalive(controls) else None)
         return
     place.reslicer.show()
     manager.show()
