@@ -97,8 +97,8 @@ def _link(viewer: napari.viewer.Viewer, widget: Any) -> None:
     def follow(event: Any) -> None:
         point = tuple(event.source.point)
         for one in (viewer, model):
-            if one.dims is event.source or tuple(one.dims.point) == point:
-                continue
+            if one.dims is event.source or tuple(one.dims.point) == point or one.dims.ndim != len(point):
+                continue  # the number of axes differs until a layer has come or gone in all planes
             with widget._center_sync_blocked():
                 one.dims.point = point
                 index = [place / axis.step for place, axis in zip(point, one.dims.range, strict=True)]

@@ -60,6 +60,10 @@ def test_three_planes_are_linked_and_upright(shown, qtbot):
 
 def test_the_button_goes_back_to_one_plane(shown, qtbot):
     viewer, widget = shown
+    viewer.add_image(np.zeros((2, 4, 4, 4)), name="series")  # one axis more, and less again
+    viewer.layers.remove("series")
+    viewer.layers.remove("scan")
+    viewer.dims.set_current_step(0, 1)
     assert ortho_view_manager._get_manager(viewer).is_shown()
     qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
     assert not ortho_view_manager._get_manager(viewer).is_shown()
