@@ -109,10 +109,6 @@ def study_ageing(tables: Sequence[Path | str], options: AgeingOptions | None = N
 def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Progress, None, AgeingStudy]:
     """Fit the trajectory of each structure, one report a structure.
 
-    Args:
-        tables: tables of volumes.
-        options: columns and model.
-
     Raises:
         InputError: a table or column cannot be used, or too few scans are left.
     """

@@ -121,10 +121,6 @@ def study_groups(tables: Sequence[Path | str], options: GroupOptions) -> GroupSt
 def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Progress, None, GroupStudy]:
     """Compare each group with the reference.
 
-    Args:
-        tables: tables of volumes.
-        options: groups, covariates and intervals.
-
     Raises:
         InputError: a table or column cannot be used, or too few people are left.
     """

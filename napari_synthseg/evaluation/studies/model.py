@@ -104,12 +104,9 @@ class Design:
 
 
 def make_design(covariates: Sequence[pd.Series], scans: int, notes: Notes) -> Design:
-    """Make the design matrix; constant and collinear columns are left out and noted.
+    """Make the design matrix of covariates (scans,) without missing values.
 
-    Args:
-        covariates: (scans,) each, without missing values.
-        scans: number of rows.
-        notes: everything left out is noted here.
+    Constant and collinear columns are left out and noted.
     """
     raw = pd.DataFrame(index=range(scans))
     for one in covariates:
@@ -173,10 +170,7 @@ class Moments:
 def slopes(control: Scatter, case: Scatter, fit: str) -> np.ndarray:
     """Return the slopes (B, P, S) of the linear model.
 
-    Args:
-        control: the reference group.
-        case: the other group.
-        fit: `within` (both groups, each about its own mean), `reference`, or `all` (everybody about one mean).
+    It is fitted `within` both groups, each about its own mean, to the `reference`, or to `all` about one mean.
     """
     xx, xy = (control.xx, control.xy) if fit == "reference" else (control.xx + case.xx, control.xy + case.xy)
     if fit == "all":  # scatter about the common mean: add that of the groups' means
@@ -228,7 +222,7 @@ def bootstrap_interval(
         sizes: people of each group.
         estimate: from weights (B, people) of each group, the number of times everybody is drawn, to (B, S).
         method: "bca" or "percentile".
-        resamples: number of resamples.
+        resamples: their number.
         confidence: of the intervals.
         seed: of the draws.
     """

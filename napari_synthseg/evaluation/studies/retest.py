@@ -84,11 +84,7 @@ def study_retest(tables: Sequence[Path | str], options: RetestOptions | None = N
 
 
 def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Progress, None, RetestStudy]:
-    """Measure the reproducibility of each structure.
-
-    Args:
-        tables: tables of volumes with several scans of the same people.
-        options: order of the scans, and intervals.
+    """Measure the reproducibility of each structure, from tables with several scans of the same people.
 
     Raises:
         InputError: a table or column cannot be used, or too few people have several scans.
@@ -139,13 +135,7 @@ def _natural(session: object) -> tuple[bool, list[tuple[bool, float, str]]]:
 
 
 def measure(structure: str, volumes: np.ndarray, options: RetestOptions) -> Reproducibility:
-    """Measure one structure.
-
-    Args:
-        structure: its name.
-        volumes: (people, scans) above 0, at least two each, NaN at the end of shorter rows.
-        options: confidence, resamples and seed.
-    """
+    """Measure one structure: volumes (people, scans) above 0, at least two each, NaN at the end of shorter rows."""
     count = np.isfinite(volumes).sum(1)
     means, variances = np.nanmean(volumes, 1), np.nanvar(volumes, 1, ddof=1)
     apart = np.nanmean([200 * np.abs(a - b) / (a + b) for a, b in combinations(volumes.T, 2)], 0)
@@ -207,12 +197,7 @@ def intraclass(volumes: np.ndarray, confidence: float) -> tuple[float, Interval,
 
 
 def bland_altman(difference: np.ndarray, confidence: float) -> dict[str, float | Interval]:
-    """Return bias and 95 % limits of agreement with their intervals, in the unit of the volumes.
-
-    Args:
-        difference: (people,) second minus first scans.
-        confidence: of the intervals.
-    """
+    """Return bias and 95 % limits of agreement, and their intervals, of (people,) second minus first scans."""
     n, z = len(difference), float(stats.norm.ppf(0.975))
     bias, spread = float(difference.mean()), float(difference.std(ddof=1))
     t = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread

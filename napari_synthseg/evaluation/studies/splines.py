@@ -16,10 +16,10 @@ import numpy as np
 
 DEGREE = 3
 _SMOOTH = 1e-8
-"""Weight of squared second differences: only makes the coefficients unique where there are no scans."""
+"""Weight of squared second differences: makes the coefficients unique at ages without scans."""
 _RIDGE = 1e-11
 _SEARCH = {"maxiter": 2000, "ftol": 1e-10, "gtol": 1e-7, "maxcor": 20, "maxls": 100}
-"""Line searches may need more than the usual 20 steps: where the constraint begins, the slope changes steeply."""
+"""More line search steps than the usual 20: the slope changes steeply at the constraint."""
 _NEWTON = 30
 
 
@@ -38,7 +38,7 @@ class Knots:
         return self.count + DEGREE - 1
 
     def basis(self, age: np.ndarray) -> np.ndarray:
-        """(ages, size) values of the splines; ages beyond the range count as its ends."""
+        """Return the values (ages, size) of the splines; ages beyond the range count as its ends."""
         from scipy.interpolate import BSpline
 
         step = (self.high - self.low) / (self.count - 1)
@@ -47,14 +47,14 @@ class Knots:
         return BSpline.design_matrix(inside, places, DEGREE).toarray()
 
     def centres(self) -> np.ndarray:
-        """(size,) where each spline is highest: coefficients equal to these give the straight line through 0."""
+        """Return the ages (size,) at which splines are highest: as coefficients they give the line through 0."""
         step = (self.high - self.low) / (self.count - 1)
         return self.low + step * (np.arange(self.size) - (DEGREE - 1) / 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Mean squares of one structure: all that the fit needs of the scans."""
+    """Mean squares of one structure."""
 
     gram: np.ndarray
     """(K, K) mean of products of the design's columns, splines first."""
@@ -63,7 +63,7 @@ class Problem:
     square: float
     """Mean of squared volumes."""
     splines: int
-    """How many columns are splines."""
+    """Number of columns that are splines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +78,15 @@ class Fit:
 
 
 def fit(problem: Problem, direction: int, softness: float) -> Fit:
-    """Least squares with the soft constraint by L-BFGS-B.
+    """Fit least squares with the soft constraint by L-BFGS-B.
 
-    Args:
-        problem: the mean squares.
-        direction: 1 for a curve that should rise, -1 for one that should fall, 0 without the constraint.
-        softness: weight of the constraint.
+    The curve should rise (`direction` 1) or fall (-1); 0 is no constraint.
     """
     from scipy.linalg import solve_triangular
     from scipy.optimize import minimize
 
     quadratic = _quadratic(problem.gram[None], problem.splines)[0]
-    # In coordinates u of which the squared residuals are a round bowl, the search needs tens of steps, not hundreds.
+    # Preconditioned: the search needs tens of steps, not hundreds.
     root = np.linalg.cholesky(quadratic)
     back = solve_triangular(root, np.eye(len(root)), lower=True).T  # theta = back @ u
     lowest = back.T @ problem.moment
@@ -109,15 +106,15 @@ def fit(problem: Problem, direction: int, softness: float) -> Fit:
 
 
 def fit_many(grams: np.ndarray, moments: np.ndarray, splines: int, direction: int, softness: float) -> np.ndarray:
-    """Coefficients (B, K) of many resamples of one problem: the same minimum as `fit`'s, a hundred times sooner.
+    """Return the coefficients (B, K) of many resamples: the same minimum as `fit`, a hundred times faster.
 
-    Where it is known which coefficients step the wrong way, the minimum is that of a linear system; so systems are
-    solved until the same ones do as before (Newton's method on a piecewise quadratic sum).
+    If it is known which coefficients step the wrong way, the minimum solves a linear system; systems are solved until
+    these coefficients stay the same (Newton's method on a piecewise quadratic function).
 
     Args:
         grams: (B, K, K) as in `Problem`.
-        moments: (B, K)
-        splines: how many columns are splines.
+        moments: (B, K) as in `Problem`.
+        splines: number of columns that are splines.
         direction: as for `fit`.
         softness: as for `fit`.
     """
@@ -139,7 +136,7 @@ def fit_many(grams: np.ndarray, moments: np.ndarray, splines: int, direction: in
 
 
 def _quadratic(grams: np.ndarray, splines: int) -> np.ndarray:
-    """Half the second derivatives of the sum without the constraint, (B, K, K)."""
+    """Return half the second derivatives of the sum without the constraint, (B, K, K)."""
     size = grams.shape[1]
     bend = np.diff(np.eye(size)[:splines], 2, axis=0)
     scale = np.trace(grams, axis1=1, axis2=2)[:, None, None] / size
@@ -147,7 +144,7 @@ def _quadratic(grams: np.ndarray, splines: int) -> np.ndarray:
 
 
 def fit_direction(problem: Problem, monotonic: str, softness: float) -> tuple[int, Fit]:
-    """The fit in the direction asked for; `auto` takes the one of both that leaves the smaller residuals."""
+    """Fit in the given direction; `auto` takes the direction with the smaller residuals."""
     if monotonic == "none":
         return 0, fit(problem, 0, softness)
     if monotonic != "auto":

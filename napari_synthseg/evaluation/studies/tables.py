@@ -156,13 +156,7 @@ class Notes:
         self.all: list[Note] = []
 
     def add(self, where: str, what: str, examples: Iterable[object]) -> None:
-        """Note something, unless there is none of it or the same was noted before.
-
-        Args:
-            where: a column, a table, or "rows".
-            what: the end of a sentence.
-            examples: all cases of it.
-        """
+        """Add a note about all its examples, unless there are none or the note exists; see `Note`."""
         texts = [str(example) for example in examples]
         note = Note(where, what, len(texts), tuple(dict.fromkeys(text[:60] for text in texts))[:_EXAMPLES])
         if texts and note not in self.all:
@@ -170,11 +164,9 @@ class Notes:
 
 
 def read_table(path: Path, notes: Notes) -> pd.DataFrame:
-    """Read a CSV or TSV table as text, NaN where cells are missing; decimal commas become points in `;` tables.
+    """Read a CSV or TSV table (UTF-8) as text, NaN if cells are missing; skipped rows are noted.
 
-    Args:
-        path: the file, UTF-8; its delimiter is a tab, semicolon or comma, whatever its name says.
-        notes: skipped rows are noted here.
+    The delimiter is a tab, semicolon or comma, whatever the ending; decimal commas become points in `;` tables.
 
     Raises:
         InputError: no such file, no text, no columns, or no rows.
