@@ -191,7 +191,7 @@ USUAL = (
 )  # fmt: skip
 """Options shown at once, if a recipe has them; the numbers of steps stand before the seed."""
 TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps", "label_maps": "&Label maps",
-         "validation": "Validation", "start_from": "Start from"}  # fmt: skip
+         "validation": "Validation"}  # fmt: skip
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""
 FORGOTTEN = ("name",)

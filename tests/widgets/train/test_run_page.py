@@ -217,7 +217,7 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
 def test_opening_is_quick_and_imports_no_torch():
     seconds, torch = opening("napari_synthseg.widgets.train", "TrainWidget")
     assert not torch
-    assert seconds < 4
+    assert seconds < 1
 
 
 def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):
