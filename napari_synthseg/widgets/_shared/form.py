@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from napari_synthseg.errors import InputError
@@ -54,7 +55,7 @@ class Row(QObject):
             self.name.setToolTip(field.tip)
         if self._two_lines:  # its name does not make the form wider than its dock
             self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.reset = reset_button(f"Reset {text.replace('&', '')}", keep_room=sliders)
+        self.reset = _ResetButton(f"Reset {text.replace('&', '')}", keep_room=sliders)
         self.set_base(field.default)
         self._control.changed.connect(self._on_changed)
         self.reset.clicked.connect(self.take_back)
@@ -149,7 +150,7 @@ class Group(Section):
             row.place(form)
             row.changed.connect(self.show_state)
         column(form, parent=self.body).setContentsMargins(8, 0, 0, 4)
-        self.reset = reset_button(f"Reset {title}", keep_room=False)
+        self.reset = _ResetButton(f"Reset {title}", keep_room=False)
         self.reset.setToolTip(f"Take all of {title.lower()} back.")
         self.reset.clicked.connect(self.take_back)
         layout: Any = self.layout()
@@ -283,18 +284,23 @@ class OptionsForm(QWidget):
         self.reset.setEnabled(any(row.differs for row in self.rows.values()))
 
 
-def reset_button(name: str, *, keep_room: bool) -> QToolButton:
-    """Make a small button that resets something; it may keep its room while it is hidden."""
-    button = QToolButton()
-    button.setAutoRaise(True)
-    button.setAccessibleName(name)
-    icon_on(button, "reset", 14)
-    button.setFixedSize(RESET_WIDTH, 20)
-    button.setStyleSheet("QToolButton { padding: 0px; margin: 0px; min-width: 0px; }")
-    policy = button.sizePolicy()
-    policy.setRetainSizeWhenHidden(keep_room)
-    button.setSizePolicy(policy)
-    return button
+class _ResetButton(QToolButton):
+    """A small button that resets something; it may keep its room while it is hidden, and has no icon until it shows."""
+
+    def __init__(self, name: str, *, keep_room: bool) -> None:
+        super().__init__()
+        self.setAutoRaise(True)
+        self.setAccessibleName(name)
+        self.setFixedSize(RESET_WIDTH, 20)
+        self.setStyleSheet("QToolButton { padding: 0px; margin: 0px; min-width: 0px; }")
+        policy = self.sizePolicy()
+        policy.setRetainSizeWhenHidden(keep_room)
+        self.setSizePolicy(policy)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        if self.icon().isNull():
+            icon_on(self, "reset", 14)
+        super().showEvent(event)
 
 
 def _beside(widget: QWidget, button: QToolButton) -> QWidget:
