@@ -194,7 +194,6 @@ TEXTS = {"seed": "S&eed", "name": "&Name", "device": "De&vice", "steps": "S&teps
          "validation": "Validation"}  # fmt: skip
 OWN = ("seed", "name", "device", "threads", "start_from")
 """Options that a preset leaves as they are."""
-FORGOTTEN = ("name",)
 USUAL_STEPS = "as usual"
 
 
@@ -280,7 +279,7 @@ class RecipeForm(QWidget):
 
     def kept(self) -> dict[str, Any]:
         """Return the choices to remember: plain values, and folders as text."""
-        values = {name: value for name, value in self.form.differences().items() if name not in FORGOTTEN}
+        values = {name: value for name, value in self.form.differences().items() if name != "name"}
         data = {name: one.chosen() for name, one in self.data.items()}
         folders = {name: str(path) for name, path in data.items() if isinstance(path, Path)}
         plain = {name: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v

@@ -391,6 +391,6 @@ class RunPage(QWidget):
 
     def _show_emptiness(self) -> None:
         some = bool(self.list.rows)
-        self.empty.setVisible(not some)
+        self.empty.setHidden(some)
         self.list.setVisible(some)
         self.about.setVisible(some)
