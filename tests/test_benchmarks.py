@@ -144,13 +144,15 @@ def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_nex
         "    1500  synthetic 0.7000  real T1 0.8000",
     ]
     second = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
-    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 1600}
+    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 5000}
 
 
 def test_a_second_campaign_starts_from_sams_own_decoder(tmp_path):
     shipped = script("train_shipped")
     campaign = shipped.CAMPAIGNS["synthfm-sam"]
-    (tmp_path / "events.jsonl").write_text(json.dumps({"stage": "prompts", "took": 0.5, "step": 2000, "score": 0.7}))
+    (tmp_path / "events.jsonl").write_text(
+        json.dumps({"stage": "prompts", "took": 0.5, "step": 2000, "score": 0.7}) + "\n"
+    )
     assert shipped.status(campaign, tmp_path)[1:] == [
         "prompts: 2000 steps, 0.50 s a step, 0.00 CPU-hours",
         "    2000  synthetic 0.7000",

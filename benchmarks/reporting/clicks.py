@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+import numpy as np
+
 from reporting.sections import CLICKS, TRAINING, Section, benchmark
 
 PROMPTS = "NAPARI_SYNTHSEG_WEIGHTS=SHARED/weights python benchmarks/prompts.py"
@@ -70,25 +72,32 @@ def sizes_table(found: dict[str, list[list[float]]]) -> str:
 
 def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Figures to six digits."""
-    return [
-        {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
-        | {"clicks": [round(score, 6) for score in row["clicks"]]}
-        for row in rows
-    ]
+
+    def short(value: Any) -> Any:
+        return [round(v, 6) for v in value] if isinstance(value, list) else value
+
+    return [{k: round(v, 6) if isinstance(v, float) else short(v) for k, v in row.items()} for row in rows]
 
 
 def propagation_table(rows: list[dict[str, Any]]) -> str:
-    """A line for each structure, the means, and what a slice costs."""
-    shown = [n for n in benchmark("propagation").SHOWN if n <= len(rows[0]["clicks"])]
-    vote = "vote" in rows[0]
-    heads = ["from its true mask", *(["the vote of three axes"] * vote), *(f"{n} clicks" for n in shown)]
-    lines = [f"| volume | structure | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
-    for row in [*rows, benchmark("propagation").mean(rows)]:
-        figures = [row["from_truth"], *([row["vote"]] if vote else []), *(row["clicks"][n - 1] for n in shown)]
-        lines.append(f"| {row['scan']} | {row['name']} | {' | '.join(f'{one:.3f}' for one in figures)} |")
-    encode, step = (statistics.fmean(row[name] for row in rows) for name in ("encode_s", "step_s"))
-    cost = f"A slice takes {1 + step / encode:.2f} times the CPU seconds of one encoding ({encode:.2f} s)."
-    return "\n".join([*lines, "", cost])
+    """A line for each structure, the means, and what a slice costs.
+
+    Rows of before the benchmark clicked have one column only.
+    """
+    heads = {"from_truth": "from its true mask", "vote": "the vote of three axes"}
+    heads = {name: head for name, head in heads.items() if name in rows[0]}
+    shown = [n for n in benchmark("propagation").SHOWN if n <= len(rows[0].get("clicks", []))]
+    titles = [*heads.values(), *(f"{n} click{'s' * (n > 1)}" for n in shown)]
+    lines = [f"| volume | structure | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
+    figures = [[*(row[name] for name in heads), *(row["clicks"][n - 1] for n in shown)] for row in rows]
+    names = [f"{row['scan']} | {row['name']}" for row in rows]
+    for name, values in zip([*names, "mean |"], [*figures, np.mean(figures, axis=0)], strict=True):
+        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
+    if "step_s" in rows[0]:
+        encode, step = (statistics.fmean(row[name] for row in rows) for name in ("encode_s", "step_s"))
+        cost = f"A slice takes {1 + step / encode:.2f} times the CPU seconds of one encoding ({encode:.2f} s)."
+        lines += ["", cost]
+    return "\n".join(lines)
 
 
 SECTIONS: dict[str, Section] = {
