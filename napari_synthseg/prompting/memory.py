@@ -24,8 +24,8 @@ MOST_PIXELS = 2000
 """Pixels of a slice that count; if there are more, every n-th one."""
 SHRINKAGE = 0.1
 """Fraction of the variances that is added to them: neighboring pixels are no independent samples."""
-WEIGHT, MOST = 0.4, 4.0
-"""Factor of the evidence, and its largest size before."""
+MOST = 4.0
+"""Largest size of the evidence, log-odds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Memory:
         odds = session.projected(weights[len(BLURS) :]) - weights @ (inside + outside) / 2
         for weight, channel in zip(weights, _channels(image, window), strict=False):
             odds += weight * channel
-        return np.where(around(shape), WEIGHT * np.clip(odds, -MOST, MOST), -WEIGHT * MOST).astype(np.float32)
+        return np.where(around(shape), np.clip(odds, -MOST, MOST), -MOST).astype(np.float32)
 
 
 def around(mask: np.ndarray) -> np.ndarray:

@@ -29,6 +29,8 @@ class PropagateOptions:
     slices."""
     most_slices: PositiveInt | None = None
     """Go no further than so many slices from a marked one; to the end, if not given."""
+    memory: Fraction = 0.0
+    """Weight of what the object and its surroundings looked like on slices before, beside the decoder's answer."""
     vote: bool = False
     """Follow the object along all three axes, and keep the voxels on which two of them agree. Takes three times as
     long."""

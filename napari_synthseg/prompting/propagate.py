@@ -311,20 +311,22 @@ class _Run:
         """Answer one slice and decide whether the object is still there."""
         session, planes, window = self.session, self.planes, self.planes.window_at(front.index)
         nearest = [index for index in (front.anchor, self._next_marked(front)) if index is not None]
+        weight = self.options.memory
         for index in nearest:
-            if index not in self.memory:
+            if weight and index not in self.memory:
                 self.memory.remember(index, session, self._see(index), self.masks[index], planes.window_at(index))
         image, shape = self._see(front.index), self._expected(front)
         given = self.prompts[front.anchor]
         outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
         session.point_at(mask_prompts(shape, planes.pixel, planes.step, outside))
         passed = [front.index - front.direction * steps for steps in range(1, RECENT + 1)]
-        answer = session.answer(self.memory.evidence([*nearest, *passed], session, image, shape, window))
+        evidence = self.memory.evidence([*nearest, *passed], session, image, shape, window)
+        answer = session.answer(None if evidence is None else weight * evidence)
         mask = connected(answer.mask, front.mask | shape)
         change = least_change(self.looks, image, mask, window)
         found = compare(mask, front.mask, self.largest, answer.score, change)
         ended = found.ended(self.options)
-        if not ended:
+        if weight and not ended:
             self.memory.remember(front.index, session, image, mask, window)
         figures = {"slice": front.index, "score": round(answer.score, 2)}
         kept = np.zeros_like(mask) if ended else mask

@@ -194,7 +194,7 @@ def test_it_can_be_stopped_between_slices():
             reports.append,
             should_stop=lambda: len(reports) == 3,
         )
-    assert len(tracer.seen) == 4  # the marked slice is remembered first
+    assert len(tracer.seen) == 3
 
 
 def test_it_can_be_stopped_before_the_first_slice_is_encoded():
@@ -357,3 +357,19 @@ def test_two_of_three_axes_decide():
     np.testing.assert_array_equal(found, expected)
     assert {report.voting for report in reports} == {False, True}
     assert [report.done for report in reports] == list(range(1, len(reports) + 1))
+
+
+def test_evidence_of_slices_before_counts_by_its_weight():
+    class Noting(Tracer):
+        def answer(self, evidence=None):
+            self.evidence = [*getattr(self, "evidence", []), evidence]
+            return super().answer(evidence)
+
+    truth = moving(0, 15)
+    for weight in (0.0, 0.5):
+        tracer = Noting()
+        options = PropagateOptions(memory=weight)
+        _, found = follow(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6], options=options, window=(0, 1)))
+        np.testing.assert_array_equal(found, truth)
+        assert all(one is None for one in tracer.evidence) is (weight == 0)
+    assert tracer.evidence[0][truth[7]].mean() > 0 > tracer.evidence[0][0, 0]
