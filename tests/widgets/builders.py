@@ -100,6 +100,8 @@ widget = {name}(viewer)
 widget.show()
 application.processEvents()
 print(time.process_time() - before, "torch" in sys.modules)
+widget.close()
+application.processEvents()
 """
 
 
