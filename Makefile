@@ -34,7 +34,7 @@ format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-app: $(VENV)/.test-ready
+app: $(VENV)/.app-ready
 	$(BIN)/napari -w napari-synthseg
 
 screenshots: $(VENV)/.test-ready
@@ -57,4 +57,8 @@ $(VENV)/.demo-ready: $(SETUP)
 
 $(VENV)/.test-ready: $(SETUP)
 	@VENV="$(VENV)" .ci/setup gui,samples,dev
+	@touch $@ $(VENV)/.app-ready $(VENV)/.demo-ready
+
+$(VENV)/.app-ready: $(SETUP)
+	@VENV="$(VENV)" .ci/setup gui,samples,train,dicom
 	@touch $@ $(VENV)/.demo-ready
