@@ -1,4 +1,4 @@
-"""`synthesize`, `synthesize-shapes`, `degrade` and `presets`: synthetic images and their priors."""
+"""`synthesize`, `synthesize-shapes`, `degrade`, `presets`, `priors`, `headmap`: synthetic images, what they need."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, Overwrite, co
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.files import DegradeOptions, SynthesizeOptions, SynthesizeShapesOptions
+    from napari_synthseg.generator.headmap import HeadmapOptions
 
 
 @command("synthesize", "generator.files", heading=IMAGES)
@@ -116,4 +117,27 @@ def priors(
     write_priors(out, PRESET, model)
     known = sum(pair is not None for pair in model["contrast"].class_means)
     print(f"{out}: {known} classes")
+    return DONE
+
+
+@command("headmap", "generator.headmap", heading=IMAGES)
+def headmap(
+    scan: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SCAN")],
+    aseg: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ASEG")],
+    out: Out,
+    clustering: HeadmapOptions,
+    overwrite: Overwrite = False,
+) -> int:
+    """Make a label map to train on from a scan and FreeSurfer's aseg: labels the head around the brain.
+
+    The result lies on the grid of ASEG; `train synthseg --label-maps` and `synthesize` take it.
+
+    Args:
+        scan: the scan before skull stripping, such as orig.mgz, of any contrast.
+        aseg: aseg.mgz, aparc+aseg.mgz, wmparc.mgz, or labels of `segment`.
+        out: the label map to write.
+    """
+    from napari_synthseg.generator.headmap import headmap_file
+
+    print(follow(headmap_file(scan, aseg, out, clustering, overwrite=overwrite)))
     return DONE
