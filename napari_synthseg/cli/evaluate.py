@@ -46,8 +46,15 @@ def evaluate(
         plot: draw box plots into this picture (.png, .svg or .pdf).
     """
     from napari_synthseg.evaluation.comparison import compare_steps, named_methods
-    from napari_synthseg.evaluation.plots import check_ending, draw_boxes
-    from napari_synthseg.evaluation.reports import as_markdown, as_text, rows_of_scans, write_rows, write_text
+    from napari_synthseg.evaluation.reports import (
+        as_markdown,
+        as_text,
+        check_ending,
+        draw_boxes,
+        rows_of_scans,
+        write_rows,
+        write_text,
+    )
 
     if len(paths) > 2 or not paths:
         raise InputError("Give PRED and TRUTH, or --pred NAME=PRED for each method and TRUTH.")

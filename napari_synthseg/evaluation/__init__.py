@@ -8,19 +8,10 @@ from napari_synthseg.evaluation.metrics import (
     evaluate,
     label_volumes,
     surface_distance,
-)
+)  # fmt: skip
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_files, evaluate_steps, table
 
 __all__ = [
-    "EvaluateOptions",
-    "asymmetries",
-    "asymmetry_index",
-    "compare_volumes",
-    "dice",
-    "evaluate",
-    "evaluate_files",
-    "evaluate_steps",
-    "label_volumes",
-    "surface_distance",
-    "table",
-]
+    "EvaluateOptions", "asymmetries", "asymmetry_index", "compare_volumes", "dice", "evaluate", "evaluate_files",
+    "evaluate_steps", "label_volumes", "surface_distance", "table",
+]  # fmt: skip

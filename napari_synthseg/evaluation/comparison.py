@@ -12,7 +12,7 @@ of ranks is counted.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -42,11 +42,7 @@ _SAME = 9
 
 
 def named_methods(words: Sequence[str], first: Path | None = None) -> dict[str, Path]:
-    """Methods by name, from `NAME=FOLDER` or `FOLDER`, which is called as the folder is.
-
-    Args:
-        words: as typed.
-        first: a folder or file before them.
+    """Methods by name, from a first folder and words `NAME=FOLDER` or `FOLDER`, which is called as the folder is.
 
     Raises:
         InputError: a name is empty or given twice, or there is no method.
@@ -102,13 +98,13 @@ def compare_steps(
         "best": {score: _best(results, score) for score in SCORES},
         "tests": [_as_json(test, score) for score in SCORES for test in tests_of_means(results, score)],
         "structure_tests": [_as_json(test, s, v) for s in OF_STRUCTURES for v, test in tests_of_structures(results, s)],
-        "common_scans": len(_common(results)),
+        "common_scans": len(set.intersection(*({s["truth"] for s in one["scans"]} for one in results.values()))),
     }
 
 
 def tests_of_means(results: Mapping[str, dict[str, Any]], score: str) -> list[PairedTest]:
     """Every two methods by a scan's mean score, corrected for the number of pairs of methods."""
-    of_scans = {name: _means_by_scan(one, score) for name, one in results.items()}
+    of_scans = {name: means_by_scan(one, score) for name, one in results.items()}
     return _tests(of_scans, len(results) * (len(results) - 1) // 2)
 
 
@@ -134,7 +130,7 @@ def _tests(of_scans: Mapping[str, Mapping[str, float]], comparisons: int) -> lis
 
 def _best(results: Mapping[str, dict[str, Any]], score: str) -> dict[str, Any] | None:
     """The method with the best mean over the scans that all have; None where there is nothing to choose from."""
-    of_scans = {name: _means_by_scan(one, score) for name, one in results.items()}
+    of_scans = {name: means_by_scan(one, score) for name, one in results.items()}
     shared = [scan for scan in next(iter(of_scans.values()), {}) if all(scan in one for one in of_scans.values())]
     if len(of_scans) < 2 or not shared:
         return None
@@ -147,14 +143,15 @@ def _best(results: Mapping[str, dict[str, Any]], score: str) -> dict[str, Any] |
 
 
 def _summary(result: dict[str, Any], score: str) -> dict[str, Any]:
-    known = list(_means_by_scan(result, score).values())
+    known = list(means_by_scan(result, score).values())
     if not known:
         return {"mean": None, "std": None, "median": None, "scans": 0}
     std = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return {"mean": float(np.mean(known)), "std": std, "median": float(np.median(known)), "scans": len(known)}
 
 
-def _means_by_scan(result: dict[str, Any], score: str) -> dict[str, float]:
+def means_by_scan(result: dict[str, Any], score: str) -> dict[str, float]:
+    """The mean score of each scan that has one, by the name of its truth."""
     return {scan["truth"]: scan["mean"][score] for scan in result["scans"] if scan["mean"][score] is not None}
 
 
@@ -169,11 +166,6 @@ def _scored_values(results: Mapping[str, dict[str, Any]]) -> list[str]:
     for one in results.values():
         found |= {v: None for v, s in one["structures"].items() if s["scored"] and s["dice"] is not None}
     return sorted(found, key=int)
-
-
-def _common(results: Mapping[str, dict[str, Any]]) -> set[str]:
-    scans: Iterable[set[str]] = ({scan["truth"] for scan in one["scans"]} for one in results.values())
-    return set.intersection(*scans) if results else set()
 
 
 def _as_json(test: PairedTest, score: str, structure: str | None = None) -> dict[str, Any]:
@@ -225,14 +217,7 @@ class PairedTest:
 
 
 def compare_pairs(first: str, second: str, a: Sequence[float], b: Sequence[float], comparisons: int = 1) -> PairedTest:
-    """Test whether two methods differ.
-
-    Args:
-        first: name of a method.
-        second: name of the other.
-        a: scores of the first, a scan each.
-        b: scores of the second, of the same scans in the same order.
-        comparisons: how many tests are made together.
+    """Test whether two methods differ, by their scores `a` and `b` of the same scans in the same order.
 
     Raises:
         ValueError: the two differ in length.

@@ -12,6 +12,7 @@ missing ones are listed beside the means.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,17 +42,16 @@ def evaluate(
     """Scores a segmentation against a ground truth.
 
     Args:
-        pred: Label map of FreeSurfer values.
-        truth: Label map on the same grid, axis order and directions aside.
-        values: Values to score; without them all that a network predicts, of which the means take the scored ones
+        pred, truth: label maps of FreeSurfer values on one grid, axis order and directions aside.
+        values: to score; default all that a network predicts, of which the means take the scored ones
             (`Structure.evaluated`). Given values all enter the means.
-        names: What to call the two in error messages.
+        names: what messages call the two.
 
     Returns:
         `structures`: by value (as text), `name`, `dice`, `sd95_mm`, `msd_mm` (mean surface distance), `volume_mm3`,
         `truth_volume_mm3`, `difference_percent`, `scored`;
-        `notes`: sentences on values that were mapped to those of a network (`anatomy.from_freesurfer`), and on
-        structures that one of the two lacks although they enter the means;
+        `notes`: sentences on values that were mapped to those of a network (`anatomy.from_freesurfer`);
+        `lacking`: sentences on structures that one of the two lacks although they enter the means;
         `mean`: `dice`, `sd95_mm`, `msd_mm` and `absolute_difference_percent` over the scored structures that either
         holds, `structures` (how many those are), `missing` and `extra` (scored values that only the truth, only the
         segmentation holds).
@@ -67,22 +67,16 @@ def evaluate(
     chosen = list(anatomy.predicted_values()[1:]) if asked is None else asked
     scored = set(chosen) if asked is not None else {s.value for s in anatomy.table() if s.evaluated}
     found = scores(a, b, spacing, chosen, scored)
-    return {**found, "notes": [*notes, *_absent(found["structures"], names)]}
+    return {**found, "notes": notes, "lacking": lacking([found["structures"]], names)}
 
 
 def in_table(
     a: np.ndarray, b: np.ndarray, names: tuple[str, str], *, keep: Iterable[int] = ()
 ) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
-    """Map FreeSurfer's own values in a segmentation and a truth to those that a network predicts.
-
-    Args:
-        a: (X, Y, Z) integers.
-        b: likewise.
-        names: what to call the two.
-        keep: values to leave as they are.
+    """Map FreeSurfer's own values in a segmentation and a truth to those that a network predicts; `keep` stay.
 
     Returns:
-        Both arrays, and a sentence on each in which something was mapped.
+        Both arrays (X, Y, Z), and a sentence on each in which something was mapped.
     """
     mapped, notes = [], []
     for labels, name in ((a, names[0]), (b, names[1])):
@@ -97,16 +91,25 @@ def in_table(
     return (mapped[0], mapped[1]), notes
 
 
-def _absent(structures: dict[str, dict[str, Any]], names: tuple[str, str]) -> list[str]:
-    """Sentences on scored structures that one of the two lacks altogether."""
-    notes = []
-    scored = [s for s in structures.values() if s["scored"] and s["dice"] is not None]
+def lacking(scans: Sequence[Mapping[str, Mapping[str, Any]]], names: tuple[str, str]) -> list[str]:
+    """Say which scored structures one side lacks, in how many scans, and how the means count them.
+
+    Args:
+        scans: `structures` of each scan.
+        names: what to call the two sides.
+    """
+    said = []
     for key, name in zip(("volume_mm3", "truth_volume_mm3"), names, strict=True):
-        absent = [s["name"] for s in scored if s[key] == 0]
+        absent = Counter(
+            s["name"] for scan in scans for s in scan.values() if s["scored"] and s["dice"] is not None and s[key] == 0
+        )
         if absent:
-            listed = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" if len(absent) > 6 else "")
-            notes.append(f"{name} lacks {listed}: a Dice of 0 each in the mean (choose structures with --values).")
-    return notes
+            listed = ", ".join(f"{one} ({n} of {len(scans)} scans)" if scans[1:] else one for one, n in absent.items())
+            said.append(
+                f"{name} lacks {listed}: a Dice of 0 each in the mean, none of the distances (--values chooses "
+                "structures)."
+            )
+    return said
 
 
 def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]) -> dict[str, Any]:
@@ -156,22 +159,16 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def surface_distance(
     a: np.ndarray, b: np.ndarray, spacing: ArrayLike = (1.0, 1.0, 1.0), percentile: float = PERCENTILE
 ) -> float:
-    """Symmetric surface distance of two masks (X, Y, Z) in mm: a percentile of the distances in both directions.
-
-    Args:
-        a: A mask that is not empty.
-        b: Another one of the same shape.
-        spacing: Voxel size in mm along each axis.
-        percentile: 95 for SD95, 100 for the Hausdorff distance.
-
-    Raises:
-        ValueError: One of the masks is empty, so that it has no surface.
-    """
+    """Return a percentile of `surface_distances`, mm: 95 for SD95, 100 for the Hausdorff distance."""
     return float(np.percentile(surface_distances(a, b, spacing), percentile))
 
 
 def surface_distances(a: np.ndarray, b: np.ndarray, spacing: ArrayLike = (1.0, 1.0, 1.0)) -> np.ndarray:
     """(N,) distances in mm from every surface voxel of either mask (X, Y, Z) to the surface of the other one.
+
+    Args:
+        a, b: of one shape.
+        spacing: voxel size along each axis, mm.
 
     Raises:
         ValueError: One of the masks is empty, so that it has no surface.
@@ -264,12 +261,7 @@ def mean_known(figures: Iterable[float | None]) -> float | None:
 
 
 def label_volumes(labels: Volume, values: Iterable[int] | None = None) -> dict[int, float]:
-    """Volume in mm^3 of each value: its number of voxels times the volume of a voxel.
-
-    Args:
-        labels: A label map of whole numbers that are not negative.
-        values: Values to measure (0.0 where absent); without them, all that occur but the background.
-    """
+    """Volume in mm^3 of each value (0.0 if absent); default all that occur but the background."""
     counts = count_labels(labels.data)
     voxel = labels.voxel_mm3
     chosen = (v for v in counts if v) if values is None else values
@@ -303,11 +295,7 @@ def side_pairs(values: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def asymmetries(volumes: Mapping[int, float]) -> dict[int, float]:
-    """The asymmetry index in percent by left value, of the structures of which both sides are measured.
-
-    Args:
-        volumes: Volumes by value, in any unit.
-    """
+    """The asymmetry index in percent by left value, of structures with both sides in `volumes` (any unit)."""
     found = {left: asymmetry_index(volumes[left], volumes[right]) for left, right in side_pairs(volumes)}
     return {value: index for value, index in found.items() if index is not None}
 
@@ -318,8 +306,7 @@ def compare_volumes(
     """Agreement of the volumes (mm^3) of several scans, structure by structure.
 
     Args:
-        pred: Volumes of each scan by value.
-        truth: True volumes of the same scans, in the same order.
+        pred, truth: volumes of the same scans in one order, by value.
 
     Returns:
         For each value that a true scan holds: `scans` (in how many), `difference_percent` (mean relative difference,

@@ -26,12 +26,10 @@ LEAST_WIDTH = 4.0
 
 @dataclass(frozen=True)
 class Setting:
-    """How a structure is pointed at."""
+    """Points inside and outside a structure, or its box."""
 
     n_pos: int = 0
-    """Points inside."""
     n_neg: int = 0
-    """Points outside."""
     prompt: Literal["points", "box"] = "points"
 
     @property
@@ -53,8 +51,7 @@ def prompts_for(
 
     Args:
         mask: (rows, columns), bool, not empty.
-        n_pos: how many inside.
-        n_neg: how many outside.
+        n_pos, n_neg: points inside and outside.
         generator: draws them.
         sampling: negatives within the band around the structure, or beyond it.
 

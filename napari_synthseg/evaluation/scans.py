@@ -60,12 +60,7 @@ def evaluate_files(
 def evaluate_steps(
     pred: Path | str, truth: Path | str, options: EvaluateOptions | None = None
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Scores label files against true ones, one report a scan.
-
-    Args:
-        pred: A label file, or a folder of them.
-        truth: The true label file, or a folder of them (matched as the module says).
-        options: What to score.
+    """Score a label file or a folder of them against true ones, matched as the module says; one report a scan.
 
     A pair of a folder that cannot be scored (unreadable, another grid) is reported and stops no other.
 
@@ -134,15 +129,18 @@ def table(result: dict[str, Any]) -> str:
         lines += [f"{stem(scan['pred'])[:30]:<31}{_mean_text(scan['mean'])}" for scan in result["scans"]] + [""]
     mean = result["mean"]
     lines.append(f"{'mean of ' + str(mean['scans']) + ' scan(s)':<31}{_mean_text(mean)}")
-    if mean["missing"]:
-        lines.append(f"{mean['missing']} scored structure(s) missing: Dice 0, not in the mean distances")
     return "\n".join([*lines, *left_out(result)])
 
 
 def left_out(result: dict[str, Any]) -> list[str]:
-    """Return the notes on scans, and a line on every file that was not scored, and why."""
-    notes = list(dict.fromkeys(note for scan in result["scans"] for note in scan.get("notes", ())))
+    """Return the notes on scans, what one side lacks, and a line on every file that was not scored, and why."""
+    scans = result["scans"]
+    notes = list(dict.fromkeys(note for scan in scans for note in scan.get("notes", ())))
     lines = notes[:MOST_NOTES] + ([f"and {len(notes) - MOST_NOTES} more notes"] if len(notes) > MOST_NOTES else [])
+    if len(scans) == 1:
+        lines += scans[0].get("lacking", ())
+    else:
+        lines += metrics.lacking([scan["structures"] for scan in scans], ("the segmentation", "the truth"))
     lines += [f"not scored: {Path(one['pred']).name}: {one['reason']}" for one in result["failed"]]
     for side, other in (("pred", "truth"), ("truth", "segmentation")):
         lines += [f"no {other} for {name}" for name in result["unmatched"][side]]

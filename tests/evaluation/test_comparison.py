@@ -21,8 +21,15 @@ from napari_synthseg.evaluation.comparison import (
     shown_p,
     signed_rank_p,
 )
-from napari_synthseg.evaluation.plots import draw_boxes, scores_of_structures
-from napari_synthseg.evaluation.reports import TSV_HEADER, as_markdown, as_text, rows_of_scans, write_rows
+from napari_synthseg.evaluation.reports import (
+    TSV_HEADER,
+    as_markdown,
+    as_text,
+    draw_boxes,
+    rows_of_scans,
+    scores_of_structures,
+    write_rows,
+)
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume

@@ -21,7 +21,7 @@ from napari_synthseg.evaluation import (
     label_volumes,
     surface_distance,
 )
-from napari_synthseg.evaluation.metrics import side_pairs, surface_distances
+from napari_synthseg.evaluation.metrics import lacking, side_pairs, surface_distances
 from napari_synthseg.volume import Volume
 
 
@@ -307,12 +307,14 @@ def test_an_aparc_is_scored_by_what_a_network_predicts():
     assert asked["structures"]["1005"]["dice"] == 1 and asked["notes"] == []
 
 
-def test_a_structure_that_one_side_lacks_is_named():
+def test_a_structure_that_one_side_lacks_is_named_with_how_it_counts():
     truth = np.zeros((10, 8, 8), np.int16)
     truth[1:5, 1:7, 1:7] = 17
     pred = truth.copy()
     pred[6:9] = 53
-    notes = evaluate(Volume(pred, np.eye(4)), Volume(truth, np.eye(4)), names=("pred.nii", "truth.nii"))["notes"]
-    assert notes == [
-        "truth.nii lacks Right-Hippocampus: a Dice of 0 each in the mean (choose structures with --values)."
-    ]
+    found = evaluate(Volume(pred, np.eye(4)), Volume(truth, np.eye(4)), names=("pred.nii", "truth.nii"))
+    counted = "a Dice of 0 each in the mean, none of the distances (--values chooses structures)."
+    assert found["lacking"] == [f"truth.nii lacks Right-Hippocampus: {counted}"]
+    assert found["mean"]["dice"] == 0.5 and found["mean"]["extra"] == [53]
+    several = lacking([found["structures"], found["structures"], {}], ("pred", "the truth"))
+    assert several == [f"the truth lacks Right-Hippocampus (2 of 3 scans): {counted}"]

@@ -42,7 +42,7 @@ class Outcome:
         true: (N,) labels of the truth there.
         worst: by label, the index in the true layer's array with the largest error, for each of its three axes.
         resampled: whether the segmentation was resampled to the grid of the truth.
-        notes: sentences on labels that were mapped.
+        notes: sentences on labels that were mapped, and on structures that one layer lacks.
     """
 
     scores: dict[str, Any]
@@ -62,16 +62,18 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     """
     yield Progress("Reading the layers")
     from napari_synthseg.evaluation.locations import error_map, worst_voxels
-    from napari_synthseg.evaluation.metrics import count_labels, in_table, scores_steps
+    from napari_synthseg.evaluation.metrics import count_labels, in_table, lacking, scores_steps
 
     true = truth.read()
     found, resampled = yield from _on_grid_of(true, pred)
     a, b = found.data.astype(np.int32), true.data.astype(np.int32)
     both = set(count_labels(a)) & set(count_labels(b))  # two parcellations are compared part by part
-    (a, b), notes = in_table(a, b, (f'"{pred.name}"', f'"{truth.name}"'), keep=both)
+    names = f'"{pred.name}"', f'"{truth.name}"'
+    (a, b), notes = in_table(a, b, names, keep=both)
     values = _values(a, b, pred.name, truth.name)
     evaluated = set(anatomy.evaluated_values()) & set(values)
     scores = yield from scores_steps(a, b, true.spacing, values, evaluated or set(values))
+    notes += lacking([scores["structures"]], names)
     worst = yield from worst_voxels(a, b, values)
     in_layer = {value: tuple(v[::-1] for v in reversed(voxels)) for value, voxels in worst.items()}
     errors = np.ascontiguousarray(error_map(a, b).transpose(2, 1, 0))
