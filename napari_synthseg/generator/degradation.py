@@ -22,7 +22,7 @@ from napari_synthseg.generator.head import HeadState, ScanArray
 from napari_synthseg.generator.imaging import blur_matrix
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.step import Triple
-from napari_synthseg.volume import Volume, bounding_box, same_grid, to_canonical
+from napari_synthseg.volume import Volume, bounding_box, check_extent, same_grid, to_canonical
 
 TISSUE_ERRORS = GenerativeModel.standard("tissues")
 """The errors of tissue maps that S2 is trained with."""
@@ -54,10 +54,12 @@ def degrade(
         A scan, and labels, on the grid of `volume`. Directions are those of the anatomy, whatever the array's order.
 
     Raises:
-        InputError: the labels lie on another grid, the scan holds no finite number, or the device is not there.
+        InputError: the labels lie on another grid, the scan holds no finite number or extends too far, or the device is
+            not there.
     """
     if labels is not None and not same_grid(volume, labels, tolerance=0.01):
         raise InputError("The labels lie on another grid than the scan: resample them to it first.")
+    check_extent(volume)  # slices and fields are drawn in mm
     where = resolve_device(device) if isinstance(device, str) else device
     scan = to_canonical(volume)
     image = torch.from_numpy(normalized(scan.data)).to(where)

@@ -17,7 +17,7 @@ from napari_synthseg.generator.head import Grid, crop_grid, full_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import load_priors
-from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
+from napari_synthseg.volume import Volume, check_extent, resample_labels_to, to_canonical
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,15 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
     """Return a label map ready for generation, and the affine of the (canonical) array it came from.
 
     Anisotropic maps are resampled to the smallest of their spacings.
+
+    Raises:
+        InputError: it cannot be read, is no label map, or extends too far.
     """
     if isinstance(source, LabelMap):
         affine = np.diag([source.spacing] * 3 + [1.0])
         affine[:3, 3] = [-(c + o) * source.spacing for c, o in zip(source.center, source.offset, strict=True)]
         return source, affine
-    name = "the label map"
+    name = "The label map"
     if not isinstance(source, Volume):
         from napari_synthseg.io import read_labels
 
@@ -49,6 +52,7 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
         source = read_labels(Path(source))
     volume = to_canonical(source)
     spacing = np.asarray(volume.spacing, dtype=float)
+    check_extent(volume, min(1.0, float(spacing.min())), name)  # fields and slices are drawn in mm
     if np.ptp(spacing) > 0.02 * spacing.min():
         finest = float(spacing.min())
         shape = tuple(int(np.ceil(n * s / finest)) for n, s in zip(volume.shape, spacing, strict=True))

@@ -1,0 +1,121 @@
+"""Kinds of scans that users reported, through the jobs that read them: sizes, slices, codes, values of FreeSurfer."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_synthseg.cli import main
+from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import evaluate
+from napari_synthseg.generator.degradation import degrade
+from napari_synthseg.generator.files import DegradeOptions, degrade_files
+from napari_synthseg.generator.presets import degradation
+from napari_synthseg.generator.sample import prepared
+from napari_synthseg.inference.preprocess import check_scan
+from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
+from napari_synthseg.jobs import run
+from napari_synthseg.prompting.one_object import prompt_file
+from napari_synthseg.prompting.options import PromptOptions
+from napari_synthseg.volume import Volume, resample_image
+from tests.io.builders import nifti
+from tests.prompting.tracer import Tracer, disc
+
+RNG = np.random.default_rng(0)
+BLOCK = np.zeros((24, 20, 16), np.int16)
+BLOCK[4:12, 4:16, 4:12], BLOCK[12:20, 4:16, 4:12] = 2, 41
+
+
+def spaced(*mm: float) -> np.ndarray:
+    return np.diag([*mm, 1.0])
+
+
+# A layer or file without a unit, or with a wrong one
+
+TOO_FAR = [spaced(2e4, 2e4, 2e4), spaced(1000, 1000, 1000), spaced(1, 1, 2e8)]
+
+
+@pytest.mark.parametrize("affine", TOO_FAR)
+def test_an_extent_that_no_memory_holds_is_refused_by_every_job(affine, tmp_path):
+    scan = Volume(RNG.normal(100, 20, BLOCK.shape).astype(np.float32), affine)
+    nib.save(nib.Nifti1Image(scan.data, affine), tmp_path / "scan.nii")
+    jobs = [
+        lambda: check_scan(scan),
+        lambda: resample_image(scan, 1.0),
+        lambda: degrade(scan, degradation().sample(seed=0)),
+        lambda: run(degrade_files([tmp_path / "scan.nii"], tmp_path / "out", DegradeOptions())),
+        lambda: prepared(scan.with_data(BLOCK)),
+    ]
+    for job in jobs:
+        with pytest.raises(InputError, match=r"extends over .* m: check its scale or unit"):
+            job()
+
+
+def test_thick_slices_of_a_fine_label_map_are_refused_before_they_are_filled():
+    with pytest.raises(InputError, match="The label map extends over"):
+        prepared(Volume(BLOCK, spaced(0.001, 0.001, 20)))
+
+
+# Small animals and samples
+
+
+@pytest.mark.parametrize("mm", [0.039, 0.01, 0.0005])
+def test_any_spacing_is_read_written_pointed_at_and_compared(mm, tmp_path):
+    data = np.stack([disc((24, 30), 10, 8, 4)] * 5, -1) * 100 + RNG.uniform(0, 5, (24, 30, 5))
+    write_volume(tmp_path / "rat.nii.gz", Volume(data.astype(np.float32), spaced(mm, mm, mm)))
+    assert read_volume(tmp_path / "rat.nii.gz").spacing == pytest.approx([mm] * 3, rel=1e-5)
+    job = prompt_file(
+        tmp_path / "rat.nii.gz", tmp_path / "o.nii.gz", PromptOptions(inside=((10, 8, 2),)), session=Tracer()
+    )
+    found = read_labels(run(job).file)
+    assert evaluate(found, found, [1])["structures"]["1"]["dice"] == 1
+    with pytest.raises(InputError, match="absurd spacing"):
+        check_scan(read_volume(tmp_path / "rat.nii.gz"))
+
+
+# Slices
+
+
+@pytest.mark.parametrize(("shape", "index"), [((24, 30), None), ((24, 30, 1), None), ((24, 30, 1, 4), 3)])
+def test_a_slice_is_pointed_at_and_not_segmented(shape, index, tmp_path):
+    data = np.broadcast_to(disc((24, 30), 10, 8, 4).reshape(24, 30, *[1] * (len(shape) - 2)), shape) * 100
+    path = nifti(tmp_path / "flat.nii.gz", data + RNG.uniform(0, 5, shape).astype(np.float32), spaced(1.5, 1.5, 8))
+    options = PromptOptions(inside=((10, 8, 0),), index=index)
+    found = read_labels(run(prompt_file(path, tmp_path / "o.nii.gz", options, session=Tracer())).file)
+    assert found.shape == (24, 30, 1) and found.data.any()
+    with pytest.raises(InputError, match="single slice|3D"):
+        check_scan(read_volume(path, index=index))
+
+
+# Values of FreeSurfer's parcellations
+
+
+@pytest.mark.parametrize(
+    "left, right", [((1005, 1034), (2005, 2034)), ((11101, 11175), (12101, 12175)), ((19, 20), (55, 56))]
+)
+def test_parts_of_the_cortex_count_as_cortex(left, right, tmp_path, capsys):
+    block, truth = BLOCK, BLOCK.copy()
+    pred = np.choose(np.searchsorted((0, 2, 41), block), (0, 3, 42))
+    for value, (one, other) in ((2, left), (41, right)):
+        truth[block == value] = one
+        truth[:, :8][block[:, :8] == value] = other
+    for name, labels in (("pred", pred), ("aparc+aseg", truth)):
+        write_labels(tmp_path / f"{name}.nii.gz", Volume(labels.astype(np.int32), np.eye(4)))
+    assert main(["evaluate", str(tmp_path / "pred.nii.gz"), str(tmp_path / "aparc+aseg.nii.gz")]) == 0
+    printed = capsys.readouterr().out
+    assert "FreeSurfer's aseg or aparc" in printed and "Left-Cerebral-Cortex *" in printed and " 1.000" in printed
+
+
+# Spaces
+
+
+@pytest.mark.parametrize("codes", [(4, 4), (2, 2), (4, 0), (0, 3)])
+def test_results_lie_in_the_space_that_the_scan_names(codes, tmp_path):
+    data = RNG.normal(100, 20, (40, 30, 20)).astype(np.float32)
+    path = nifti(tmp_path / "scan.nii.gz", data, spaced(2, 2, 3), sform=codes[0], qform=codes[1])
+    run(degrade_files([path], tmp_path / "out", DegradeOptions()))
+    run(prompt_file(path, tmp_path / "p.nii.gz", PromptOptions(inside=((10, 8, 2),)), session=Tracer()))
+    for made in ((tmp_path / "out" / "scan_0000_image.nii.gz"), tmp_path / "p.nii.gz"):
+        header = nib.load(made).header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == codes
