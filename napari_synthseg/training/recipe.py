@@ -104,6 +104,8 @@ class DataOptions:
     """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     lesions: bool = False
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
+    csf: bool = True
+    """Predict the CSF around the brain, as SynthSeg 2.0 does; the paper does not (Table S2): 32 labels, not 33."""
     hold_out: tuple[str, ...] = ()
     """Names of label maps kept for validation; default the last tenth."""
     validation: LabelledScans | None = None

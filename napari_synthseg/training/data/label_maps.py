@@ -75,7 +75,7 @@ def read_data(
         InputError: label maps, priors or scans cannot be used.
     """
     maps, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
-    labels = predicted_labels(maps)
+    labels = predicted_labels(maps, options.csf)
     chosen = changed(priors, options.set) if options.priors is None else load_priors(options.priors, options.set)
     priors = with_lesions(chosen, options.lesions)
     scans = labelled_scans(options.validation, labels) if options.validation else []
@@ -145,10 +145,11 @@ def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap]
     return rest, held
 
 
-def predicted_labels(maps: Sequence[LabelMap]) -> tuple[int, ...]:
-    """Return the targets of the maps, sorted, background first; SynthSeg's 33 if all of them are among those."""
-    found = {t for m in maps for t in m.targets} | {0}
-    standard = anatomy.predicted_values(2)
+def predicted_labels(maps: Sequence[LabelMap], csf: bool = True) -> tuple[int, ...]:
+    """Return the targets of the maps, sorted, background first; SynthSeg's 33 (32) if all of them are among those."""
+    standard = anatomy.predicted_values(2 if csf else 1)
+    dropped = set(anatomy.predicted_values(2)) - set(standard)
+    found = {t for m in maps for t in m.targets if t not in dropped} | {0}
     return standard if found <= set(standard) else tuple(sorted(found))
 
 

@@ -76,6 +76,8 @@ class TrainRobustOptions(SharedRunOptions, DataOptions):
     """Features of the U-Nets at their first level (paper)."""
     denoiser_features: PositiveInt = 16
     """Features of D at all of its levels."""
+    denoiser_kernel: Literal[3, 5] = 5
+    """Kernels of D, voxels (paper): the published network has 5, the paper's text says 3."""
     s1_features: tuple[int, ...] = (32, 64, 128, 160)
     """Features of S1 at each level (fast)."""
     locator_features: tuple[int, ...] = (32, 64, 128, 160)
@@ -179,7 +181,8 @@ def parts(options: TrainRobustOptions, labels: Any) -> dict[str, Any]:
     if options.plan == "paper":
         unet = {"network": "unet", "features": options.features, "levels": 5}
         guided = {**unet, "labels": list(labels), "in_channels": 1 + len(tissues)}
-        return {"s1": {**unet, "labels": tissues}, "denoiser": denoiser, "s2": guided}
+        kernel = {"kernel": options.denoiser_kernel}
+        return {"s1": {**unet, "labels": tissues}, "denoiser": {**denoiser, **kernel}, "s2": guided}
     return {
         "s1": {"network": "subvoxel", "labels": tissues, "features": list(options.s1_features)},
         "denoiser": {**denoiser, "kernel": KERNEL},
@@ -282,7 +285,10 @@ def _paper(options: TrainRobustOptions, steps: dict[str, int], data: _Data, devi
     from napari_synthseg.training.objectives.unet_crops import UNetCrops
 
     own, count, degradation = data.generated, len(TISSUES), presets.degradation()
-    s1, denoiser = UNet3d(count, options.features), Denoiser(count, options.denoiser_features)
+    s1, denoiser = (
+        UNet3d(count, options.features),
+        Denoiser(count, options.denoiser_features, kernel=options.denoiser_kernel),
+    )
     s2 = UNet3d(own.labels, options.features, in_channels=1 + count)
     whole = Hierarchy(s1, denoiser, s2, own.labels)
     if options.crop % whole.multiple:

@@ -158,7 +158,9 @@ def presets(options: type) -> list[Preset]:
         Preset(NIGHT, "As many steps as fit into nine hours here; a few are tried first, to know.", quick),
     ]
     if paper is not None:
-        found.append(Preset(PAPER, "The published network and schedule: for a large GPU and days.", paper))
+        found.append(
+            Preset(PAPER, "The published network and schedule, as far as the recipe has them: for a large GPU.", paper)
+        )
     return found
 
 

@@ -15,7 +15,7 @@ from napari_synthseg.generator.presets import changed, preset, write_priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.label_maps import split, with_lesions
+from napari_synthseg.training.data.label_maps import predicted_labels, split, with_lesions
 from napari_synthseg.training.data.synthetic import Heads, class_weights, percentile_limits, rescaled
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
@@ -174,6 +174,14 @@ def test_rescaling_clips_at_percentiles() -> None:
     y = rescaled(x, (low, high))
     assert y.min() == 0 and y.max() == 1
     assert np.isclose(y[65000].item(), 0.5, atol=0.01)
+
+
+def test_csf_may_be_left_out_as_in_the_paper() -> None:
+    labels = np.zeros((8, 8, 8), np.int16)
+    labels[1:3, 2:6, 2:6], labels[3:5, 2:6, 2:6], labels[5:7, 2:6, 2:6] = 2, 41, 24
+    maps = [prepare(labels)]
+    assert predicted_labels(maps) == anatomy.predicted_values(2)
+    assert predicted_labels(maps, csf=False) == anatomy.predicted_values(1)
 
 
 def test_holding_out() -> None:
