@@ -15,6 +15,8 @@ from napari_synthseg.jobs import checkpoint
 LIST_ENDINGS = (".txt", ".lst")
 OURS = ("_dseg", "_probseg")
 """Ends of the stems that this program writes: a folder of scans may also hold the results of an earlier run."""
+MOST_MISSING = 10_000
+"""A list that names more scans that do not exist is wrong; of fewer, each is a scan that fails."""
 _LOOKED_AT = 50
 """Files of a folder whose content is looked at for DICOM."""
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -58,15 +60,32 @@ def expand(
     elif is_list(path):
         if path in lists:
             raise InputError(f"The list {path} names itself: take that line out.")
-        folder = str(path.parent)
-        named = [os.path.normpath(os.path.join(folder, os.path.expanduser(line))) for line in lines_of(path)]
-        if named and not any(map(_lies_there, named)):
-            raise InputError(f"None of the {len(named)} paths in {path} exists, such as {named[0]}: check the list.")
+        named = _named(path)
         for one in named:
             checkpoint()
             yield from expand(Path(one), in_folder, (*lists, path))
     else:
         yield path, None
+
+
+def _named(path: Path) -> list[str]:
+    """The paths in a list, each once, made absolute by its folder.
+
+    Raises:
+        InputError: none of them exists, or very many do not.
+    """
+    folder, missing = str(path.parent), []
+    lines = (os.path.join(folder, os.path.expanduser(line)) for line in lines_of(path))
+    named = list(dict.fromkeys(map(os.path.normpath, lines)))
+    for one in named:
+        if not _lies_there(one):
+            missing.append(one)
+        if len(missing) > MOST_MISSING:
+            break
+    if missing and (len(missing) == len(named) or len(missing) > MOST_MISSING):
+        count = f"More than {MOST_MISSING}" if len(missing) > MOST_MISSING else f"All {len(named)}"
+        raise InputError(f"{count} paths in {path} do not exist, such as {missing[0]}: check the list.")
+    return named
 
 
 def _lies_there(path: str) -> bool:

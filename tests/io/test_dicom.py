@@ -305,9 +305,9 @@ def test_a_slice_of_any_name_stands_for_its_series(tmp_path, name):
 # Compressed files
 
 
-def compressed(folder: Path) -> Path:
-    """Slices of a file that pydicom brings for its own tests, in JPEG-LS."""
-    source = Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small_jpeg_ls_lossless.dcm"
+def compressed(folder: Path, name: str = "MR_small_jpeg_ls_lossless") -> Path:
+    """Slices of a file that pydicom brings for its own tests, by default in JPEG-LS."""
+    source = Path(pydicom.__file__).parent / "data" / "test_files" / f"{name}.dcm"
     for number in range(3):
         ds = pydicom.dcmread(source)
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -317,10 +317,11 @@ def compressed(folder: Path) -> Path:
     return folder
 
 
-def test_compressed_series_are_decoded(tmp_path):
+@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless", "MR_small_jp2klossless", "MR_small_RLE"])
+def test_compressed_series_are_decoded(tmp_path, name):
     pytest.importorskip("gdcm")
     plain = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small.dcm").pixel_array
-    assert np.array_equal(read_volume(compressed(tmp_path / "s")).data[..., 0], plain.T)
+    assert np.array_equal(read_volume(compressed(tmp_path / "s", name)).data[..., 0], plain.T)
 
 
 def test_without_a_decoder_the_compression_is_named(tmp_path, monkeypatch):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import nullcontext
+from itertools import count
+
 import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io.finding import find_scans, lines_of, scans_in
+from napari_synthseg.jobs import Progress, Stopped, run
 from tests.io.builders import nifti
 
 
@@ -67,8 +72,32 @@ def test_what_is_named_must_be_there_but_not_what_a_list_names(tmp_path):
     nifti(tmp_path / "a.nii")
     (tmp_path / "list.txt").write_text("none.nii\na.nii")
     assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "none.nii", tmp_path / "a.nii"]
-    (tmp_path / "list.txt").write_text("none.nii\n" * 3)
-    with pytest.raises(InputError, match=r"None of the 3 paths in .*list\.txt exists"):
+    (tmp_path / "list.txt").write_text("none.nii\nnor.nii\n")
+    with pytest.raises(InputError, match=r"All 2 paths in .*list\.txt do not exist"):
         find_scans([tmp_path / "list.txt"])
     with pytest.raises(InputError, match=r"none\.nii does not exist"):
         find_scans([tmp_path / "none.nii"])
+
+
+def test_a_list_of_a_million_lines_is_read_or_refused_at_once(tmp_path):
+    nifti(tmp_path / "a.nii")
+    for others, says in (("./a.nii\n", None), ("none{}.nii\n", "More than 10000 paths")):
+        lines = (others.format(number) for number in range(1_000_000))
+        (tmp_path / "list.txt").write_text("a.nii\n" + "".join(lines))
+        start = time.process_time()
+        with pytest.raises(InputError, match=says) if says else nullcontext():
+            assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "a.nii"]
+        assert time.process_time() - start < 20  # 5 s on one free core
+
+
+def test_reading_a_long_list_stops_at_once(tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(f"{number}.nii" for number in range(9000)))
+    asked = count()
+
+    def job():
+        yield Progress("finding", 0, 1)
+        find_scans([tmp_path / "list.txt"])
+
+    with pytest.raises(Stopped):
+        run(job(), should_stop=lambda: next(asked) >= 1000)
+    assert next(asked) <= 1001

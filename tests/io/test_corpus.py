@@ -1,0 +1,43 @@
+"""Broken scans on the command line: one sentence that names the file, exit code 2, bounded memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_synthseg import cli
+from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.weights import store
+from tests.io.corpus import CORPUS
+
+resource = pytest.importorskip("resource")
+MOST_MEMORY = 400 << 20
+"""Bytes that a refusal may take."""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network that has learned nothing."""
+    sizes = {"locator_features": [2, 2], "refiner_features": [2, 2]}
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    card = {"name": "tiny", "network": "locate-refine", "labels": [0, 2, 41], **sizes}
+    store.save(path, LocateRefine([0, 2, 41], **sizes).state_dict(), card)
+    return path
+
+
+def test_there_are_enough_of_them():
+    assert len(CORPUS) >= 90
+
+
+@pytest.mark.parametrize("kind", CORPUS)
+def test_one_sentence_exit_code_2_and_bounded_memory(kind, weights, tmp_path, capsys):
+    if kind.startswith("DICOM"):
+        pytest.importorskip("pydicom")
+    path, out = CORPUS[kind](tmp_path), tmp_path / "out" / "labels.nii.gz"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert cli.main(["segment", str(path), "-o", str(out), "--weights", str(weights)]) == cli.BAD_INPUT
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if "error:" in line]
+    assert len(lines) == 1 and printed.out == "" and not out.exists()
+    sentence = lines[0].partition("error: ")[2]
+    assert path.stem in sentence and sentence.endswith(".") and ". " not in sentence.replace(str(path), "")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < MOST_MEMORY
