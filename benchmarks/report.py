@@ -1,30 +1,34 @@
-"""Writes the tables and figures of docs/results.md anew from what was measured, and measures it anew if asked to.
+"""Writes the figures of all pages anew from what was measured, and measures it anew if asked to.
 
     python benchmarks/report.py [SECTION ...]                     tables and figures from docs/results/*.json
     python benchmarks/report.py [SECTION ...] --measure SHARED    run the benchmarks first; SHARED holds data/real_t1
     python benchmarks/report.py --list                            what there is, and with which weights it was measured
     python benchmarks/report.py --stale --measure SHARED          only what was measured with other weights
     python benchmarks/report.py --weights synthseg-fast ...       only what hangs on these weights
-    python benchmarks/report.py --check                           exit code 1 where the page says something else
+    python benchmarks/report.py --check                           exit code 1 where a page says something else
 
-A section of the page stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`, and nothing else is touched. Its
-rows lie in docs/results/NAME.json, as its benchmark wrote them; the benchmark's own functions make the table and the
-figure of them. Where weights were replaced since, the page says so below the command. A new section: an entry in one of
-`benchmarks/reporting/*.py`, its rows, and the two marks in the page.
+A section stands on a page between `<!-- NAME: begin -->` and `<!-- NAME: end -->`; `reporting/page.py` has the marks of
+plain tables and of single figures in a sentence; nothing else is touched. Its rows lie in docs/results/NAME.json, as
+its benchmark wrote them; the benchmark's own functions make the table and the figure of them. Where weights were
+replaced since, the page says so below the command. A new section: an entry in one of `benchmarks/reporting/*.py`, its
+rows, and the two marks in a page.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from reporting import brains, clicks, costs, learning, stored
-from reporting.page import rendered, with_section
+from reporting.page import rendered, rows_table, with_figures, with_section
 from reporting.sections import BENCHMARKS, Section, measure
 
 DOCS = BENCHMARKS.parent / "docs"
@@ -47,16 +51,16 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     failed = [name for name in names if not measured(name, args)] if args.measure is not None else []
     try:
-        page, written = anew(names, args)
+        pages = anew(names, args)
     except ValueError as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
+    other = {path: text for path, text in pages.items() if path.read_text(encoding="utf-8") != text}
     if args.check:
-        same = page == written
-        print(f"{args.docs / 'results.md'}: {'up to date' if same else 'says something else than docs/results/*.json'}")
-        return 0 if same else 1
-    if page != written:
-        (args.docs / "results.md").write_text(page, encoding="utf-8")
+        print("\n".join(f"{path}: says something else than docs/results/*.json" for path in other) or "up to date")
+        return 1 if other else 0
+    for path, text in other.items():
+        path.write_text(text, encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -127,13 +131,14 @@ def measured(name: str, args: argparse.Namespace) -> bool:
     return True
 
 
-def anew(names: Sequence[str], args: argparse.Namespace) -> tuple[str, str]:
-    """The page with its sections anew, and as it was; draws their figures unless only asked to check.
+def anew(names: Sequence[str], args: argparse.Namespace) -> dict[Path, str]:
+    """All pages with their sections, tables and figures anew; draws pictures unless only asked to check.
 
     Raises:
-        ValueError: the page lacks the marks of a section.
+        ValueError: no page has the marks of a section, or a mark leads nowhere.
     """
-    page = written = (args.docs / "results.md").read_text(encoding="utf-8")
+    files = [path for path in (*sorted(args.docs.rglob("*.md")), args.docs.parent / "README.md") if path.is_file()]
+    pages = {path: path.read_text(encoding="utf-8") for path in files}
     for name, section in SECTIONS.items():
         parts = (name, *section.beside)
         if section.table is None or not set(parts) & set(names):
@@ -145,10 +150,24 @@ def anew(names: Sequence[str], args: argparse.Namespace) -> tuple[str, str]:
             continue
         rows = [one["rows"] for one in found.values() if one is not None]
         replaced = {f: None for p in parts for f in stored.other_weights(SECTIONS[p], (found[p] or {})["about"])}
-        page = with_section(page, name, rendered(name, section, rows[0], rows[1:], list(replaced)))
+        text = rendered(name, section, rows[0], rows[1:], list(replaced))
+        where = next((p for p, page in pages.items() if f"<!-- {name}: begin -->" in page), args.docs / "results.md")
+        pages[where] = with_section(pages.get(where, ""), name, text)
         if section.figure is not None and not args.check:
             section.figure(rows[0], args.docs / "images" / section.picture)
-    return page, written
+    for path, page in pages.items():
+        for name in re.findall(r"<!-- rows (\S+): begin -->", page):
+            page = with_section(page, f"rows {name}", f"\n{rows_table(rows_of(args.docs, name))}\n\n")
+        pages[path] = with_figures(page, lambda name: rows_of(args.docs, name))
+    return pages
+
+
+def rows_of(docs: Path, name: str) -> Any:
+    """The rows of a section, or what stands in a JSON file beside the shipped weights; None if there is none yet."""
+    beside = stored.WEIGHTS / f"{name}.json"
+    if beside.is_file():
+        return json.loads(beside.read_text(encoding="utf-8"))
+    return (stored.read(docs, name) or {"rows": None})["rows"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,15 @@
-"""What stands between the marks of a section on the page."""
+"""What stands between marks on the pages: sections, plain tables of rows, and single figures in a sentence.
+
+`<!-- NAME: begin -->` and `<!-- NAME: end -->` hold a section, `<!-- rows NAME: begin -->` and its end all rows of
+NAME.json as a table, and `<!-- NAME PATH FORMAT -->0.83<!-- / -->` one figure. A path leads into the rows: keys and
+numbers between slashes; `*` takes all there are, `key=value&key=value` those that have it, and their mean is shown.
+"""
 
 from __future__ import annotations
 
+import re
+import statistics
+from collections.abc import Callable
 from typing import Any
 
 from reporting.sections import Section
@@ -32,3 +40,45 @@ def with_section(page: str, name: str, text: str) -> str:
     if not found or not closed:
         raise ValueError(f"The page has no {begin.strip()} and {end.strip()}: put both where the section shall stand.")
     return f"{before}{begin}{text}{end}{after}"
+
+
+FIGURE = re.compile(r"<!-- (?P<name>[\w.-]+) (?P<path>\S[^<>]*?) (?P<form>[+]?[.]\d[f%]) -->(?P<text>.*?)<!-- / -->")
+
+
+def with_figures(page: str, rows_of: Callable[[str], Any]) -> str:
+    """The page with every figure as it was measured; one without rows stays."""
+
+    def anew(found: re.Match[str]) -> str:
+        rows = rows_of(found["name"])
+        text = found["text"] if rows is None else format(figure_at(rows, found["path"]), found["form"])
+        return found[0].replace(f">{found['text']}<", f">{text}<")
+
+    return FIGURE.sub(anew, page)
+
+
+def figure_at(rows: Any, path: str) -> float:
+    """The figure that a path leads to, or the mean of several.
+
+    Raises:
+        ValueError: it leads nowhere.
+    """
+    found = [rows]
+    try:
+        for part in path.split("/"):
+            if part == "*" or "=" in part:
+                wanted = [pair.split("=") for pair in part.split("&") if pair != "*"]
+                inner = [one for some in found for one in (some.values() if isinstance(some, dict) else some)]
+                found = [one for one in inner if all(str(one[key]) == value for key, value in wanted)]
+            else:
+                found = [one[part if isinstance(one, dict) else int(part)] for one in found]
+        return statistics.mean(found)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"There is no figure {path} among the rows: correct the mark ({error!r}).") from error
+
+
+def rows_table(rows: dict[str, dict[str, float]]) -> str:
+    """All rows with all their figures."""
+    names = list(next(iter(rows.values())))
+    lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    lines += [f"| {name} | {' | '.join(f'{round(row[one], 3):g}' for one in names)} |" for name, row in rows.items()]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""Figures on the pages: each comes from a file of results, or stands in a short list with its reason."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_benchmarks import script
+
+report = script("report")
+FIGURE = sys.modules["reporting.page"].FIGURE
+CHECKOUT = report.DOCS.parent
+PAGES = sorted([*report.DOCS.rglob("*.md"), CHECKOUT / "README.md"])
+GENERATED = re.compile(r"<!-- (rows )?(\S+): begin -->.*?<!-- (rows )?\2: end -->", re.DOTALL)
+SCORE = re.compile(
+    r"(?<![\d.,v=])[01]?\.\d{3}(?!\d)"  # three decimals are a score
+    r"|(?:Dice|SD95|Pearson|AUC)[^|\n.]{0,40}?\b[01]?\.\d+"
+    r"|\b[\d.,]+ CPU-(?:seconds|minutes|hours)"
+)
+ALLOWED = {
+    "training-log.md": {"": "a ledger: every entry has its date and its command"},
+    "results.md": {
+        "Earlier weights": "of files that are shipped no more, dated by their commit",
+        "The paper's network": "of the paper",
+        "reference implementation": "of another program",
+        "about 35 CPU-minutes": "the cost of a run",
+        "--model mobilesam --connected": "one draw of the command beside it",
+        "### Two decoders, one answer": "of the commands above each; they keep no rows",
+    },
+    "evaluation.md": {
+        "synthseg-fast": "an example of output",
+        "synthseg-robust": "an example of output",
+        "Few scans": "arithmetic",
+    },
+    "studies.md": dict.fromkeys(("Left-", "Right-", "Brain-Stem"), "an example of output"),
+    "lesions.md": {"of three patients": "of a network that was removed"},
+    "other-anatomies.md": {"the paper's figures": "of the paper"},
+    "prompts.md": {"overlap by a Dice below": "a rule of the program"},
+    "training.md": {
+        "validation Dice is below": "a rule of the program",
+        "## How fluid the window stays": "of the command above; it keeps no rows",
+    },
+}
+"""By page: words of a paragraph, or a heading, with which figures may stand, and why; an empty word: the whole page."""
+
+
+def figures_by_hand(page: Path) -> list[str]:
+    """Lines with figures that nothing generates and nobody allowed."""
+    text = FIGURE.sub("", GENERATED.sub("", page.read_text(encoding="utf-8")))
+    allowed = ALLOWED.get(page.name, {})
+    found, heading = [], ""
+    for paragraph in text.split("\n\n"):
+        heading = paragraph if paragraph.startswith("#") else heading
+        known = any(words in paragraph or words == heading for words in allowed)
+        found += [line for line in paragraph.splitlines() if SCORE.search(line) and not known]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_figure_comes_from_a_file_of_results(page):
+    assert figures_by_hand(page) == [], "put a mark around it (benchmarks/reporting/page.py), or leave it out"
+
+
+def test_pages_say_what_was_measured(capsys):
+    assert report.main(["--check"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_can_be_read(page):
+    """Tables, blocks of code and output, pictures, and what a command wrote apart."""
+    text = FIGURE.sub("", GENERATED.sub("", page.read_text(encoding="utf-8")))
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`", "``", text)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "    ", "!["))]
+    assert long == []
