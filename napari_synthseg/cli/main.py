@@ -21,7 +21,7 @@ from napari_synthseg.cli.terminal import (
     TRAINING,
     complain,
     run_command,
-)
+)  # fmt: skip
 from napari_synthseg.jobs import Stopped
 
 HELP = ("-h", "--help")

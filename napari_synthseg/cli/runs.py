@@ -137,17 +137,11 @@ def delete(run: RunName, yes: bool = False) -> int:
         yes: do not ask.
     """
     path = runs.find_run(run)
-    if not yes and not agreed(f"Remove {path} with its checkpoints?"):
-        return DONE
-    runs.delete(path)
-    return DONE
-
-
-def agreed(question: str) -> bool:
-    """Ask at the terminal; return whether the answer is yes."""
-    if not sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
         raise InputError("There is no terminal to ask at: add --yes to remove the run.")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    if yes or input(f"Remove {path} with its checkpoints? [y/N] ").strip().lower() in ("y", "yes"):
+        runs.delete(path)
+    return DONE
 
 
 @command("runs duplicate", heading=TRAINING)

@@ -22,7 +22,7 @@ from napari_synthseg.cli.terminal import (
     command,
     follow,
     typed,
-)
+)  # fmt: skip
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
@@ -84,8 +84,10 @@ def run_to_resume(words: Sequence[str]) -> Path | None:
 
 def train_to_the_end(entry: Recipe, training: Generator[Progress, None, Path], run: Path) -> None:
     """Follow a training, then say where its weights are and how they are used."""
+    from napari_synthseg.training.engine import distributed  # brings torch
+
     made = follow(training).absolute()
-    if not is_main_process():
+    if distributed.own_rank().rank:  # another of the processes that a cluster started
         return
     steps = sum(runs.steps_done(run).values())
     done = f"Finished: {steps:,} steps in all, in {run.absolute()}"
@@ -94,13 +96,6 @@ def train_to_the_end(entry: Recipe, training: Generator[Progress, None, Path], r
         return
     use = entry.use.replace("WEIGHTS", shlex.quote(str(made)))
     print(f"{done}; its weights are {made}\nTo use them: {PROGRAM} {use}")
-
-
-def is_main_process() -> bool:
-    """Whether this process is alone, or the first of those that a cluster started."""
-    from napari_synthseg.training.engine import distributed  # brings torch, which is there once something was trained
-
-    return distributed.own_rank().rank == 0
 
 
 def start_in_background(name: str, options: Any) -> str:

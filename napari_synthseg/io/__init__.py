@@ -13,27 +13,12 @@ from napari_synthseg.io.reading import (
     read_scans,
     read_volume,
     read_with_header,
-)
+)  # fmt: skip
 from napari_synthseg.io.scan import FileHeader, ScanFile
 from napari_synthseg.io.writing import write_exactly, write_label_series, write_labels, write_volume
 
 __all__ = [
-    "FileHeader",
-    "LabelName",
-    "ScanFile",
-    "SeveralVolumes",
-    "is_label_like",
-    "labels_table",
-    "read_label_names",
-    "read_label_table",
-    "read_labels",
-    "read_scans",
-    "read_volume",
-    "read_with_header",
-    "stem",
-    "suffix",
-    "write_exactly",
-    "write_label_series",
-    "write_labels",
-    "write_volume",
-]
+    "FileHeader", "LabelName", "ScanFile", "SeveralVolumes", "is_label_like", "labels_table", "read_label_names",
+    "read_label_table", "read_labels", "read_scans", "read_volume", "read_with_header", "stem", "suffix",
+    "write_exactly", "write_label_series", "write_labels", "write_volume",
+]  # fmt: skip

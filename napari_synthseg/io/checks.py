@@ -141,10 +141,9 @@ def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
         InputError: colors, complex numbers or other things that are no gray values.
     """
     check_type(path, data.dtype)
-    kind = data.dtype.kind
-    if kind == "b":
+    if data.dtype.kind == "b":
         return data.astype(np.uint8)
-    if kind == "f":
+    if data.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return data.astype(np.float32, copy=False)
     if data.dtype.itemsize > 4 or data.dtype == np.dtype(np.uint32).newbyteorder(data.dtype.byteorder):
@@ -155,11 +154,7 @@ def plain_array(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def check_type(path: Path, dtype: np.dtype) -> None:
-    """Refuses voxels that are no gray values.
-
-    Raises:
-        InputError: colors, complex numbers or other things.
-    """
+    """Raise `InputError` for voxels that are no gray values: colors, complex numbers or other things."""
     if dtype.kind == "V" or dtype.names:
         raise InputError(f"{path} holds colors, not gray values: convert it to a single channel.")
     if dtype.kind == "c":
@@ -204,11 +199,7 @@ def finite(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def check_contrast(path: Path, data: np.ndarray) -> None:
-    """Refuses an image in which there is nothing to see.
-
-    Raises:
-        InputError: all voxels have the same value.
-    """
+    """Raise `InputError` for an image whose voxels all have the same value."""
     low, high = data.min(), data.max()
     if low == high:
         raise InputError(f"{path} is empty, all its voxels are {low:g}: export it again.")

@@ -73,7 +73,10 @@ def check_replaceable(path: Path) -> None:
     Raises:
         InputError: there is a file of another kind under that name.
     """
-    if path.is_file() and _header(path)[:2] != [_INDEX, _NAME]:
+    first: list[str] = []
+    with suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8-sig") as file:
+        first = file.readline(4096).strip().split("\t")
+    if path.is_file() and first[:2] != [_INDEX, _NAME]:
         raise InputError(f"{path} exists and is no table of labels: choose another name for the labels.")
 
 
@@ -83,23 +86,14 @@ def read_label_table(path: str | Path) -> dict[int, LabelName]:
     Args:
         path: the label file (not its table).
     """
-    table = table_path(path)
     found: dict[int, LabelName] = {}
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
+        with open(table_path(path), encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 found[int(row[_INDEX])] = LabelName(str(row[_NAME]), _parsed_color(row.get(_COLOR)), _figures(row))
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     return found
-
-
-def _header(table: Path) -> list[str]:
-    try:
-        with open(table, encoding="utf-8-sig") as file:
-            return file.readline(4096).strip().split("\t")
-    except (OSError, UnicodeDecodeError):
-        return []
 
 
 def _figures(row: Mapping[str, str]) -> dict[str, float]:
@@ -112,13 +106,8 @@ def _figures(row: Mapping[str, str]) -> dict[str, float]:
 
 
 def _parsed_color(text: str | None) -> tuple[int, int, int] | None:
-    digits = (text or "").strip().lstrip("#")
-    if len(digits) != 6:
-        return None
-    try:
-        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-    except ValueError:
-        return None
+    found = re.fullmatch(r"\s*#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\s*", text or "")
+    return (int(found[1], 16), int(found[2], 16), int(found[3], 16)) if found else None
 
 
 def read_label_names(path: Path | str) -> dict[int, LabelName]:

@@ -56,13 +56,7 @@ def read_with_header(path: str | Path, *, index: int | None = None) -> tuple[Vol
 
 
 def read_labels(path: str | Path) -> Volume:
-    """Read a label map, of whole numbers; unlike an image it may be all background.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The volume in its own voxel order, of an integer type of at most 32 bits.
+    """Read a label map in its own voxel order, of an integer type of at most 32 bits; it may be all background.
 
     Raises:
         InputError: as `read_volume`, there are several volumes, or the values are not whole numbers.
@@ -83,9 +77,6 @@ def read_scans(path: str | Path) -> list[ScanFile]:
     """Read all that is in a file or in a DICOM folder, for a viewer: one scan, or each of several DICOM series.
 
     Nothing is changed: values that are not finite stay, and so does a volume of one value only (an empty mask).
-
-    Args:
-        path: the file, or the folder of DICOM series.
 
     Raises:
         InputError: the file is missing, damaged, no scan, or its header does not say where the voxels lie.

@@ -24,22 +24,21 @@ _NO_HEADER = FileHeader("", b"")
 def write_volume(
     path: str | Path, volume: Volume, *, dtype: DTypeLike | None = None, header: FileHeader | None = None
 ) -> None:
-    """Writes a volume as NIfTI, MGH/MGZ or NRRD, by the ending of the name; missing folders are made.
+    """Write a volume as NIfTI, MGH/MGZ or NRRD, by the ending of the name; missing folders are made.
 
-    NIfTI files get the affine as sform and, where it has no shear, as qform (code 1, scanner space), in mm.
+    NIfTI files get the affine as sform and, if it has no shear, as qform (code 1, scanner space), in mm.
 
     Args:
         path: the file; one of that name is replaced.
-        volume: what to write.
-        dtype: type of the voxels in the file; without it the volume's (64-bit and 16-bit floats become float32).
-            Whole types are rounded to.
+        volume: to write.
+        dtype: of the voxels in the file; default the volume's (64-bit and 16-bit floats become float32). Whole types
+            are rounded to.
         header: of the file the volume came from: a file of the same format keeps its forms, codes, units and notes.
 
     Raises:
         InputError: an unknown ending, values that do not fit `dtype`, or a place that cannot be written to.
     """
-    path = Path(path)
-    form = format_to_write(path)
+    form = format_to_write(path := Path(path))
     data = _as_type(path, volume.data, _file_type(path, volume.data, form) if dtype is None else np.dtype(dtype))
     with _placed(path) as (temporary,):
         form.write(temporary, data, volume.affine, header, None)
@@ -53,20 +52,18 @@ def write_exactly(
     step: float | None = None,
     header: FileHeader | None = None,
 ) -> None:
-    """Writes a scan or a series value for value, in the array's own type or one that holds all of its values.
+    """Write a scan or a series value for value, in the array's own type or one that holds all of its values.
 
     Args:
-        path: the file; one of that name is replaced.
+        path, header: as for `write_volume`.
         data: (X, Y, Z), or (X, Y, Z, T) for a series.
         affine: (4, 4) voxel index to RAS mm.
         step: from one volume of a series to the next, s.
-        header: as for `write_volume`.
 
     Raises:
-        InputError: as `write_volume`, or voxels that are no grey values.
+        InputError: as `write_volume`, or voxels that are no gray values.
     """
-    path = Path(path)
-    form = format_to_write(path)
+    form = format_to_write(path := Path(path))
     data = _as_type(path, data, _exact_type(path, data, form))
     with _placed(path) as (temporary,):
         form.write(temporary, data, np.asarray(affine, np.float64), header, step)
@@ -80,20 +77,7 @@ def write_labels(
     names: Mapping[int, LabelName] | None = None,
     header: FileHeader | None = None,
 ) -> None:
-    """Writes a label map in the smallest integer type that holds it, and its table `<stem>.tsv` beside it.
-
-    The table is that of a BIDS `dseg.tsv`: index, name and colour of each label in the volume but background.
-
-    Args:
-        path: the file; one of that name, and its table, are replaced.
-        volume: whole numbers, none negative.
-        columns: further columns of the table, by name: what each value has in it (`n/a` where it has nothing).
-        names: what labels are called and their colours, where that is not what `anatomy` says.
-        header: of the file the grid is from; as for `write_volume`.
-
-    Raises:
-        InputError: as `write_volume`, the values are no labels, or the table's name is that of another kind of file.
-    """
+    """Write a label map and its table; arguments as for `write_label_series`."""
     write_label_series(path, volume.data, volume.affine, columns, names=names, header=header)
 
 
@@ -108,23 +92,23 @@ def write_label_series(
     step: float | None = None,
     dtype: DTypeLike | None = None,
 ) -> None:
-    """As `write_labels`, for an array (X, Y, Z) or (X, Y, Z, T) with its affine.
+    """Write labels in the smallest integer type that holds them, and their table `<stem>.tsv` beside them.
+
+    The table is that of a BIDS `dseg.tsv`: index, name and color of each label but background.
 
     Args:
         path: the file; one of that name, and its table, are replaced.
-        data: whole numbers, none negative.
-        affine: (4, 4) voxel index to RAS mm.
-        columns: as for `write_labels`.
-        names: as for `write_labels`.
-        header: as for `write_labels`.
-        step: from one volume of a series to the next, s.
-        dtype: an integer type to prefer to the smallest, where it holds the values and the format has it.
+        data: (X, Y, Z) or (X, Y, Z, T) whole numbers, none negative.
+        affine, step: as for `write_exactly`.
+        columns: further columns of the table, by name: what each value has in it (`n/a` if it has nothing).
+        names: of labels, and their colors, if they are not those of `anatomy`.
+        header: of the file the grid is from; as for `write_volume`.
+        dtype: an integer type to prefer to the smallest, if it holds the values and the format has it.
 
     Raises:
-        InputError: as `write_labels`.
+        InputError: as `write_volume`, the values are no labels, or the table's name is that of another kind of file.
     """
-    path = Path(path)
-    form = format_to_write(path)
+    form = format_to_write(path := Path(path))
     if data.dtype.kind not in "biu" and not np.array_equal(data, np.rint(data)):
         raise InputError(f"{path} was not written: its values are not whole numbers, so they are no labels.")
     if data.size and data.min() < 0:

@@ -153,14 +153,11 @@ REFERENCE = "reference"
 
 
 def recognize(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, Any]:
-    """Make the card of the network in a file.
+    """Make the card of the network in a file, as `networks.registry` takes it.
 
     Args:
         layers: of the file.
-        labels: the values that the network predicts, sorted, where its number of channels does not tell.
-
-    Returns:
-        A card as `networks.registry` takes it, with `name`, `title`, `preset` and `licence`.
+        labels: the values that the network predicts, sorted, if its number of channels does not tell.
 
     Raises:
         InputError: the file holds something else; the sentence says what.
@@ -178,13 +175,8 @@ def recognize(layers: Layers, labels: Sequence[int] | None = None) -> dict[str, 
     else:
         raise InputError(_foreign(layers))
     about = f"Official weights: {card['title']}. Scans are treated exactly as SynthSeg does."
-    return {
-        "name": layers.path.stem,
-        "preset": REFERENCE,
-        "licence": "see the file's source",
-        "description": about,
-        **card,
-    }
+    said = {"preset": REFERENCE, "licence": "see the file's source", "description": about}
+    return {"name": layers.path.stem, **said, **card}
 
 
 def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, Any]:
@@ -192,13 +184,8 @@ def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, A
     kernel = layers.shape(f"{prefix}_conv_downarm_0_0/kernel")
     if len(kernel) != 5 or kernel[:3] != (3, 3, 3):
         raise InputError(f"{layers.path.name} has kernels of shape {kernel} where SynthSeg's U-Net has 3 x 3 x 3.")
-    return {
-        "network": "unet",
-        "labels": list(labels),
-        "features": kernel[4],
-        "levels": count_levels(layers, prefix),
-        "in_channels": kernel[3],
-    }
+    sizes = {"features": kernel[4], "levels": count_levels(layers, prefix), "in_channels": kernel[3]}
+    return {"network": "unet", "labels": list(labels), **sizes}
 
 
 def denoiser_card(layers: Layers, prefix: str = "l2l") -> dict[str, Any]:
@@ -221,12 +208,10 @@ def denoiser_card(layers: Layers, prefix: str = "l2l") -> dict[str, Any]:
 
 
 def count_levels(layers: Layers, prefix: str) -> int:
-    """Count the levels of the encoder."""
     return sum(f"{prefix}_conv_downarm_{i}_0/kernel" in layers for i in range(12))
 
 
 def outputs_of(layers: Layers, prefix: str) -> int:
-    """Count the output channels of a U-Net."""
     return layers.shape(f"{prefix}_likelihood/bias")[0]
 
 
@@ -255,13 +240,8 @@ def _robust(layers: Layers, labels: Sequence[int] | None) -> dict[str, Any]:
     tissues = len(parts["s1"]["labels"])
     if parts["denoiser"]["labels"] != parts["s1"]["labels"] or parts["s2"]["in_channels"] != tissues + 1:
         raise InputError(f"The three networks in {layers.path.name} do not fit each other: get the file again.")
-    return {
-        "network": "robust",
-        "title": "SynthSeg-robust 2.0",
-        "version": "2.0",
-        "labels": list(values),
-        "parts": parts,
-    }
+    said = {"network": "robust", "title": "SynthSeg-robust 2.0", "version": "2.0"}
+    return {**said, "labels": list(values), "parts": parts}
 
 
 def _parcellation(layers: Layers, labels: Sequence[int] | None) -> dict[str, Any]:

@@ -43,34 +43,22 @@ class Checkpoint:
 
 CHECKPOINTS: dict[str, Checkpoint] = {
     "mobilesam": Checkpoint(
-        "mobile",
-        "mobile_sam.pt",
-        "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
-        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-        40_728_226,
+        "mobile", "mobile_sam.pt", "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f", 40_728_226,
     ),
     "vit_b": Checkpoint(
-        "vit_b",
-        "sam_vit_b_01ec64.pth",
-        _META + "sam_vit_b_01ec64.pth",
-        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        375_042_383,
+        "vit_b", "sam_vit_b_01ec64.pth", _META + "sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375_042_383,
     ),
     "vit_l": Checkpoint(
-        "vit_l",
-        "sam_vit_l_0b3195.pth",
-        _META + "sam_vit_l_0b3195.pth",
-        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        1_249_524_607,
+        "vit_l", "sam_vit_l_0b3195.pth", _META + "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", 1_249_524_607,
     ),
     "vit_h": Checkpoint(
-        "vit_h",
-        "sam_vit_h_4b8939.pth",
-        _META + "sam_vit_h_4b8939.pth",
-        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        2_564_550_879,
+        "vit_h", "sam_vit_h_4b8939.pth", _META + "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", 2_564_550_879,
     ),
-}
+}  # fmt: skip
 
 
 def available() -> list[dict[str, Any]]:
@@ -101,18 +89,16 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
         raise InputError(f"The weights file {name} does not exist: check its name.")
     if name in CHECKPOINTS:
         known = CHECKPOINTS[name]
-        found = _in_folders(known.file)
-        if found is None:
-            raise InputError(
-                f"The checkpoint of {name} is not at hand: put {known.file} from {known.url} into "
-                f"{catalogue.cache_folder() / 'weights'}, or give its path."
-            )
+        if found := _in_folders(known.file):
+            return found
+        raise InputError(
+            f"The checkpoint of {name} is not at hand: put {known.file} from {known.url} into "
+            f"{catalogue.cache_folder() / 'weights'}, or give its path."
+        )
+    if found := _in_folders(f"{name}.safetensors"):
         return found
-    found = _in_folders(f"{name}.safetensors")
-    if found is None:
-        names = ", ".join(card["name"] for card in available()) or "none"
-        raise InputError(f"There is no promptable model named {name!r} (at hand: {names}): give a name or a file.")
-    return found
+    names = ", ".join(card["name"] for card in available()) or "none"
+    raise InputError(f"There is no promptable model named {name!r} (at hand: {names}): give a name or a file.")
 
 
 def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> Promptable:
@@ -129,10 +115,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> Promp
         InputError: the weights are missing, damaged, or of something else.
     """
     path = find(name_or_path)
-    if path.suffix == ".safetensors":
-        model, card = _load_own(path)
-    else:
-        model, card = _load_checkpoint(path)
+    model, card = (_load_own if path.suffix == ".safetensors" else _load_checkpoint)(path)
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or catalogue.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
 
@@ -255,9 +238,7 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         if name.startswith(("image_encoder.head.", "image_encoder.norm_head.")) or name.endswith("attention_bias_idxs"):
             continue
-        new = name.replace("patch_embed.seq.0.", "patch_embed.conv1.").replace(
-            "patch_embed.seq.2.", "patch_embed.conv2."
-        )
+        new = name.replace("embed.seq.0.", "embed.conv1.").replace("embed.seq.2.", "embed.conv2.")
         if new.startswith("image_encoder.layers."):
             _, stage, rest = new.removeprefix("image_encoder.").split(".", 2)
             number = int(stage) + rest.startswith("downsample.")

@@ -124,10 +124,8 @@ def load_kind(name_or_path: str | Path, kind: str, what: str, example: str) -> n
     """Load a network that helps another one; see `load_model`.
 
     Args:
-        name_or_path: see `load_model`.
         kind: of the network, on its card.
-        what: how a message calls it.
-        example: a file that holds one.
+        what, example: how a message calls it, and a file that holds one.
 
     Raises:
         InputError: as `load_model`, or the weights are of another network.
@@ -197,32 +195,21 @@ def import_weights(
 
     Args:
         source: the `.h5` file of SynthSeg.
-        out: the file to write, or a folder for it; by default the folder of the user's cache, where it is then found by
-            its name.
-        labels: the values that the network predicts, sorted, where its number of channels does not tell.
-        overwrite: whether files that are there already may be replaced.
-
-    Returns:
-        The file that was written.
+        out: the file to write, or a folder for it; default the user's cache, where it is found by its name.
+        labels: as for `load_keras_h5`.
+        overwrite: replace existing files.
 
     Raises:
         InputError: the file holds no network of SynthSeg, or there is such a file already.
     """
+    out = out or cache_folder() / "weights"
+    if out.suffix in (".h5", ".json", ".pt"):
+        raise InputError(f"{out} must end in .safetensors, or be a folder.")
+    path = out if out.suffix == ".safetensors" else out / f"{source.stem}.safetensors"
     model = load_keras_h5(source, labels)
-    path = _target(source, out)
     if not overwrite and (path.exists() or path.with_suffix(".json").exists()):
         raise InputError(f"{path} is there already: choose another name, or --overwrite.")
     card = {key: value for key, value in model.card.items() if key not in ("path", "sha256")}  # type: ignore[union-attr, operator]
     made = {"name": path.stem, "source": source.name, "source_sha256": model.card["sha256"]}  # type: ignore[index]
     save(path, model.state_dict(), {**card, **made}, exact=True)
     return path
-
-
-def _target(source: Path, out: Path | None) -> Path:
-    if out is None:
-        out = cache_folder() / "weights"
-    elif out.suffix == ".safetensors":
-        return out
-    elif out.suffix in (".h5", ".json", ".pt"):
-        raise InputError(f"{out} must end in .safetensors, or be a folder.")
-    return out / f"{source.stem}.safetensors"

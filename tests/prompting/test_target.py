@@ -138,14 +138,15 @@ def test_options_that_cannot_be_used_are_refused(wrong):
         PromptOptions(**({} if wrong in ({}, {"outside": ((1, 2, 3),)}) else {"inside": ((1, 2, 3),)}) | wrong)
 
 
-def test_a_page_of_several_has_to_be_chosen(tmp_path):
+@pytest.mark.parametrize("name", ["stack.tif", "stack.TIFF", "stack.png"])
+def test_a_page_of_several_has_to_be_chosen(tmp_path, name):
     pages = [Image.fromarray(np.full((8, 8), 50 * k, np.uint8)) for k in range(1, 5)]
-    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match=r"stack\.tif holds 4 pages: choose one by its index, 0 to 3"):
-        read_target(tmp_path / "stack.tif")
-    assert (read_target(tmp_path / "stack.tif", 2).array == 150).all()
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=f"{name} holds 4 pages: choose one by its index, 0 to 3"):
+        read_target(tmp_path / name)
+    assert (read_target(tmp_path / name, 2).array == 150).all()
     with pytest.raises(InputError, match="no page 4"):
-        read_target(tmp_path / "stack.tif", 4)
+        read_target(tmp_path / name, 4)
 
 
 def test_a_picture_is_the_way_up_that_its_file_says(tmp_path):

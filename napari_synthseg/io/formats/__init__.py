@@ -14,6 +14,7 @@ import os
 import pkgutil
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -171,8 +172,11 @@ def check_there(path: Path) -> None:
     Raises:
         InputError: it does not exist, is a link to nowhere, a device or an empty file.
     """
+    is_link = False
     if not exists(path):
-        if is_link(path):
+        with suppress(OSError, ValueError):
+            is_link = path.is_symlink()
+        if is_link:
             raise InputError(
                 f"{path} does not exist here, it is a link to a missing file: fetch that (datalad get, git annex get)."
             )
@@ -238,12 +242,4 @@ def exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):  # too long; a NUL in it
-        return False
-
-
-def is_link(path: Path) -> bool:
-    """Whether a path is a link; False also for a name that no file system takes."""
-    try:
-        return path.is_symlink()
-    except (OSError, ValueError):
         return False

@@ -270,13 +270,12 @@ def _moment(header: Any) -> _Moment:
 
 
 def _classic(path: Path, file: Path, header: Any) -> _Slice:
-    missing = [k for k in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not header.get(k)]
-    if missing:
+    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    if missing := [key for key in keys if not header.get(key)]:
         raise InputError(
             f"{path} has DICOM images without {missing[0]}, so their place is unknown: give an MR or CT scan."
         )
-    place = (header.ImagePositionPatient, header.ImageOrientationPatient, header.PixelSpacing)
-    return _slice(file, None, header, place, header, _moment(header))
+    return _slice(file, None, header, tuple(map(header.get, keys)), header, _moment(header))
 
 
 def _frames(file: Path, header: Any) -> Iterator[_Slice]:

@@ -12,14 +12,7 @@ from napari_synthseg.io import checks
 from napari_synthseg.io.formats import Format, register
 from napari_synthseg.io.scan import FileHeader, ScanFile
 
-_TO_RAS = {
-    "right-anterior-superior": (1, 1, 1),
-    "ras": (1, 1, 1),
-    "left-anterior-superior": (-1, 1, 1),
-    "las": (-1, 1, 1),
-    "left-posterior-superior": (-1, -1, 1),
-    "lps": (-1, -1, 1),
-}
+_TO_RAS = {"ras": (1, 1, 1), "las": (-1, 1, 1), "lps": (-1, -1, 1)}
 _MM_PER_UNIT = {"mm": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "microns": 0.001, "micron": 0.001, "µm": 0.001}
 _SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3}
 
@@ -71,8 +64,8 @@ class NRRD(Format):
             "space": "left-posterior-superior",
             "space directions": lps[:3, :3].T,
             "space origin": lps[:3, 3],
-            "space units": ["mm", "mm", "mm"],
-            "kinds": ["domain", "domain", "domain"],
+            "space units": ["mm"] * 3,
+            "kinds": ["domain"] * 3,
             "encoding": "gzip",
         }
         if data.ndim == 4:
@@ -109,11 +102,12 @@ def _directions(path: Path, header: dict[str, Any], dimensions: int) -> list[np.
 
 
 def _affine(path: Path, header: dict[str, Any], directions: list[np.ndarray | None]) -> np.ndarray:
-    space = str(header.get("space", "")).lower().removesuffix("-time")
-    space = space[:-1] if space in ("rast", "last", "lpst") else space
-    if space not in _TO_RAS:
+    said = str(header.get("space", "")).lower()
+    space = ("".join(word[:1] for word in said.split("-")) if said.count("-") > 1 else said)[:3]  # without the time
+    spelled = said.startswith(("right-", "left-"))
+    if space not in _TO_RAS or not (spelled or said in (space, f"{space}t")):
         raise InputError(
-            f"{path} lies in the space '{space or 'unknown'}', which does not say left from right: "
+            f"{path} lies in the space '{said or 'unknown'}', which does not say left from right: "
             "save it in left-posterior-superior or right-anterior-superior space."
         )
     affine = np.eye(4)
