@@ -22,7 +22,7 @@ from scipy import ndimage
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, check
-from napari_synthseg.generator.subregions import FEWEST, clusters, grey_levels
+from napari_synthseg.generator.subregions import FEWEST, clusters, gray_levels
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume, resample_to
 
@@ -113,7 +113,7 @@ def head_map(
     around = head & (data == 0)
     if around.sum() < LEAST_HEAD * brain.sum():
         raise InputError(f"{names[0]} shows hardly more than the brain: give the scan before skull stripping.")
-    levels = grey_levels(np.where(head, image, np.median(image[around])))
+    levels = gray_levels(np.where(head, image, np.median(image[around])))
     csf = _csf(levels, data, brain, around, labels.spacing)
     around &= ~csf
     found = clusters(levels[around], options.classes, np.random.default_rng(options.seed))
