@@ -65,6 +65,7 @@ def main() -> int:
     for name in args.only:
         scores_of(name, args)
     found = {n: json.loads(f.read_text()) for n in NAMES if (f := args.out / f"{n}.json").exists()}
+    (args.out / "figures.json").write_text(json.dumps(figures(found), indent=1))
     return finish(f"{by_contrast(found)}\n\n{by_structure(found)}")
 
 
@@ -166,6 +167,18 @@ def _made(folder: Path, count: int, contrast: str, seed: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # fewer than are wanted now
         with contextlib.suppress(OSError):  # the other process was first
             (Path(made) / "pairs").rename(folder)
+
+
+def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean Dice and its standard deviation over phantoms, and the mean of each structure, by network and contrast."""
+    rows = {}
+    for name, one in found.items():
+        for contrast in contrasts():
+            scans = one["dice"][contrast]
+            each = [np.mean(list(scan.values())) for scan in scans]
+            parts = {s: float(np.mean([scan[s] for scan in scans])) for s in STRUCTURES.values()}
+            rows[f"{name}: {contrast}"] = {"mean": float(np.mean(each)), "sd": float(np.std(each)), **parts}
+    return rows
 
 
 def by_contrast(found: dict[str, dict[str, Any]]) -> str:

@@ -100,6 +100,7 @@ SECTIONS: dict[str, Section] = {
         "--only learned-0.10 learned-0.15 --threads 1 --json OUT/figures.json",
         "figures.json", 25, (), lambda found: benchmark("learn2synth").table1(found), learn2synth_rows,
     ),
+    "other-anatomies": Section("python benchmarks/other_anatomies.py OUT --threads 1", "figures.json", 120),
     "learn2synth-3d": Section(
         f"python benchmarks/learn2synth_3d.py {MAPS} {TRAINING} {VALIDATION} OUT --only naive noise supervised "
         "--threads 1 --json OUT/figures.json",
