@@ -27,9 +27,9 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.registry import build
-from napari_synthseg.training.data.labelled import NEAR, degraded_case
+from napari_synthseg.training.data.degraded import NEAR, degraded_case
 from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.data.validation import Case, labelled_scans
+from napari_synthseg.training.data.validation import ValidationCase, labelled_cases
 from napari_synthseg.training.engine.checkpoints import trained_state
 from napari_synthseg.training.folder import read_config
 from napari_synthseg.training.objectives.tissues import score_fast_tissues
@@ -76,7 +76,7 @@ def inner_networks(run: Path) -> RobustLocateRefine:
 
 
 def compare(
-    models: dict[str, RobustLocateRefine], cases: Sequence[Case], draws: int, seed: int
+    models: dict[str, RobustLocateRefine], cases: Sequence[ValidationCase], draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """A row for each kind, with the mean Dice of each run's S1 and D over cases and draws."""
     device = torch.device("cpu")
@@ -111,7 +111,7 @@ def main() -> int:
     first = next(iter(models.values()))
     if any(model.labels != first.labels for model in models.values()):
         raise InputError("The runs predict other labels than one another: compare runs of the same label maps.")
-    rows = list(compare(models, labelled_scans(args.labelled, first.labels), args.draws, args.seed))
+    rows = list(compare(models, labelled_cases(args.labelled, first.labels), args.draws, args.seed))
     write_json(args.out, rows)
     return finish(table(rows, list(models)))
 

@@ -43,12 +43,13 @@ from napari_synthseg.inference.preprocess import brain_center, rescale
 from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
+from napari_synthseg.training.data.finetune_data import FinetuneData, dice_of, gather, score
 from napari_synthseg.training.data.label_maps import read_maps
-from napari_synthseg.training.data.scan_scores import FinetuneData, ScoredScan, dice_of, gather, score
+from napari_synthseg.training.data.labelled_scans import RawScan
 from napari_synthseg.training.data.start import input_spec, labels_of, starting_network
 from napari_synthseg.training.data.validation import synthetic_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
-from napari_synthseg.training.objectives.finetune_crops import ScanCropsObjective
+from napari_synthseg.training.objectives.finetune import ScanCropsObjective
 from napari_synthseg.training.recipes.finetune import Finetune, TrainFinetuneOptions
 from napari_synthseg.training.recipes.pretrain import Pretrain, TrainPretrainOptions
 
@@ -226,13 +227,13 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
     }
 
 
-def boxed(scan: ScoredScan, model: Transformer) -> tuple[torch.Tensor, np.ndarray]:
+def boxed(scan: RawScan, model: Transformer) -> tuple[torch.Tensor, np.ndarray]:
     """A scan as the network sees it whole: (1, 1, X, Y, Z) image at its spacing, and the targets there."""
     s = model.spacing
     start = field_start(brain_center(scan.image), s, model.field)
     size = (model.field,) * 3
     image = crop_with_padding(pooled(torch.from_numpy(rescale(scan.image, 0.5, 99.5)), s), start, size)
-    middle = torch.from_numpy(scan.targets)[s // 2 :: s, s // 2 :: s, s // 2 :: s]
+    middle = torch.from_numpy(scan.values)[s // 2 :: s, s // 2 :: s, s // 2 :: s]
     return image[None, None].clone(), crop_with_padding(middle, start, size).numpy()
 
 
@@ -303,7 +304,8 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     if heads is not None:
         cases = synthetic_cases(run(read_maps(heads)), preset("synthseg"), labels_of(model), 2, 77)
         groups["synthetic"] = [
-            ScoredScan(c.name, c.image.float().numpy(), material.targets.of_channels(c.channels).numpy()) for c in cases
+            RawScan(c.name, "", c.image.float().numpy(), material.targets.of_channels(c.channels).numpy())
+            for c in cases
         ]
     found: Row = {}
     with torch.no_grad():

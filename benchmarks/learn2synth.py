@@ -38,11 +38,10 @@ from napari_synthseg.generator.imaging import blur_matrix
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.sample import label_map_files
 from napari_synthseg.networks.augmenter import Augmenter, Noise, SmallUNet, Unchanged
-from napari_synthseg.training.data.synthetic import step_generator
+from napari_synthseg.training.data.synthetic import Batch, step_generator
 from napari_synthseg.training.engine.events import read_events, steps_that_count
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.losses import soft_dice_loss
-from napari_synthseg.training.objectives.hypergradient import Batch
 from napari_synthseg.training.objectives.learn2synth import Bilevel
 
 LEVELS = {"0": (0.0, 0.0), "0.05": (0.05, 0.05), "0.10": (0.1, 0.1), "0.15": (0.15, 0.15), "U": (0.025, 0.2)}
@@ -233,7 +232,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
         validation=lambda model: {},
         lr_scale=args.augmenter_rate / LEARNING_RATE,
         warmup=args.teach_from,
-        loss=slice_loss,
+        criterion=slice_loss,
     )
     options = LoopOptions(args.steps, LEARNING_RATE, decay_fraction=0.2, validate_every=10**9)
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))

@@ -43,10 +43,9 @@ from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.training.data.label_maps import read_maps
-from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
-from napari_synthseg.training.data.validation import Case, labelled_scans
+from napari_synthseg.training.data.synthetic import Batch, percentile_limits, rescaled, step_generator
+from napari_synthseg.training.data.validation import ValidationCase, labelled_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
-from napari_synthseg.training.objectives.hypergradient import Batch
 from napari_synthseg.training.objectives.learn2synth import Bilevel
 
 TISSUES = {
@@ -96,8 +95,8 @@ class Data:
         maps = run(read_maps(args.label_maps))
         self.maps, held = maps[:-HELD_OUT], maps[-HELD_OUT:]
         self.values = anatomy.predicted_values(2)
-        self.teachers = [coarse(c, self.values) for c in labelled_scans(args.training, self.values)]
-        scans = [coarse(c, self.values) for c in labelled_scans(args.validation, self.values)]
+        self.teachers = [coarse(c, self.values) for c in labelled_cases(args.training, self.values)]
+        scans = [coarse(c, self.values) for c in labelled_cases(args.validation, self.values)]
         inverted = [(torch.where(image > 0, 1 - image, image), truth) for image, truth in scans]
         drawn = Heads(held, preset("synthseg"), self.values)
         heads = [drawn(step_generator(77, i)) for i in range(HELD_OUT * HEADS)]
@@ -143,7 +142,7 @@ def tissues(values: Sequence[int]) -> torch.Tensor:
     return torch.tensor([number.get(v, number.get(anatomy.structure(v).contralateral, 0)) for v in values])
 
 
-def coarse(case: Case, values: Sequence[int]) -> Batch:
+def coarse(case: ValidationCase, values: Sequence[int]) -> Batch:
     """A scan at 3 mm: means of its voxels, tissues of the middle ones."""
     room = [(have - SPACING_MM * want) // 2 for have, want in zip(case.image.shape, SHAPE, strict=True)]
     where = tuple(slice(low, low + SPACING_MM * n) for low, n in zip(room, SHAPE, strict=True))

@@ -39,7 +39,7 @@ from napari_synthseg.generator.subregions import LEVELS, Split
 from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume
-from napari_synthseg.training.objectives.organ_crops import OrganCrops
+from napari_synthseg.training.objectives.crops import OrganCrops
 from napari_synthseg.training.recipes.organ import Organ, TrainOrganOptions
 from napari_synthseg.weights.store import load_model
 

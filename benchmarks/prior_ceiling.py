@@ -28,9 +28,10 @@ from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.training.data.label_maps import read_maps, split
+from napari_synthseg.training.data.label_maps import read_maps
+from napari_synthseg.training.data.labelled_scans import hold_out
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
-from napari_synthseg.training.data.validation import Case, dice, pooled, score_refiner
+from napari_synthseg.training.data.validation import ValidationCase, dice, pooled, score_refiner
 from napari_synthseg.weights.store import load_model
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def main() -> int:
         contrast={"nargs": "+", "default": ["T1"], "help": "T1, T2, PD, FLAIR, CT, or random1, random2 ..."},
         blur={"type": int, "default": 3, "help": "voxels of 2 mm, odd"}, times={"type": int, "default": 2},
     )  # fmt: skip
-    _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
+    _, held_out = hold_out(run(read_maps(args.label_maps)), args.hold_out, "label map")
     model = load_model(args.weights)
     if not isinstance(model, LocateRefine):
         raise InputError(f"{args.weights} has no refiner: give weights of a locate-and-refine network.")
@@ -56,37 +57,39 @@ def main() -> int:
     return finish(table(found))
 
 
-def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> Case:
+def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> ValidationCase:
     """Draw one head of a label map at 1 mm, with its skull, in one contrast (see `benchmarks/consistency.py`)."""
     record = variant(anatomy_record(label_map, seed, 0.0), label_map, contrast, 1.0, 0)
     sample = apply(record, label_map, Grid.centered((192, 224, 192), 1.0))
     image = rescaled(sample.image, percentile_limits(sample.image))
-    return Case(f"{label_map.name} {contrast}", image.half(), sample.target(model.labels))
+    return ValidationCase(f"{label_map.name} {contrast}", image.half(), sample.target(model.labels))
 
 
 @torch.no_grad()
-def measure(model: LocateRefine, cases: list[Case], blur: int, times: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    model: LocateRefine, cases: list[ValidationCase], blur: int, times: int
+) -> dict[str, dict[str, list[float]]]:
     """Return the Dice of each case, of the prior alone and refined, by the name of the prior."""
 
-    def truth(case: Case) -> torch.Tensor:
+    def truth(case: ValidationCase) -> torch.Tensor:
         one_hot = F.one_hot(case.channels.long(), len(model.labels)).movedim(-1, 0)[None]
         return torch.cat([F.avg_pool3d(part.float(), 2) for part in one_hot.split(1, 1)], 1)
 
-    def blurred(case: Case) -> torch.Tensor:
+    def blurred(case: ValidationCase) -> torch.Tensor:
         prior = truth(case)
         for _ in range(times):
             prior = F.avg_pool3d(prior, blur, 1, blur // 2, count_include_pad=False)
         return prior
 
-    def located(case: Case) -> torch.Tensor:
+    def located(case: ValidationCase) -> torch.Tensor:
         return model.locate(pooled(case.image.float())).float()
 
-    def second(case: Case) -> torch.Tensor:
+    def second(case: ValidationCase) -> torch.Tensor:
         prior, image = located(case), case.image.float()
         refined = model.refine(image[None, None], prior, model.appearance(pooled(image), prior))
         return (prior + F.avg_pool3d(refined, 2)) / 2
 
-    priors: dict[str, Callable[[Case], torch.Tensor]] = {
+    priors: dict[str, Callable[[ValidationCase], torch.Tensor]] = {
         "the locator's": located,
         "the mean of that and the refiner's answer": second,
         "the truth, averaged to 2 mm": truth,

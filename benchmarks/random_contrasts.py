@@ -18,7 +18,8 @@ from harness import arguments, command, write_json
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
 from napari_synthseg.training.data import validation
-from napari_synthseg.training.data.label_maps import read_maps, split
+from napari_synthseg.training.data.label_maps import read_maps
+from napari_synthseg.training.data.labelled_scans import hold_out
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
 
@@ -30,7 +31,7 @@ def main() -> int:
         __doc__, "label_maps", "--hold-out", "--weights", "--json", weights={"nargs": "+", "default": [DEFAULT]},
         seeds={"nargs": "+", "type": int, "default": [1, 3, 4]},
     )  # fmt: skip
-    _, held_out = split(run(read_maps(args.label_maps)), args.hold_out)
+    _, held_out = hold_out(run(read_maps(args.label_maps)), args.hold_out, "label map")
     found: dict[str, dict[int, float]] = {}
     for name, model in {name: load_model(name) for name in args.weights}.items():
         scores: list[float] = []

@@ -35,6 +35,7 @@ from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.prompting.decode import meant_parts
 from napari_synthseg.prompting.prompts import Prompts
+from napari_synthseg.training.data import scenes
 from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Window, draw_prompts
 from napari_synthseg.training.data.scenes import SETTINGS, EncodedScenes
 from napari_synthseg.training.objectives import prompts as objective
@@ -52,7 +53,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "narrow windows": ({}, NARROW),
     "as shipped": ({}, {}),
 }
-"""Changed priors and changed constants of `training.objectives.prompts`."""
+"""Changed priors and changed constants of `training.objectives.prompts` and `training.data.scenes`."""
 SHIPPED = {"shipped, whole answers": False, "shipped, parts that are meant": True}
 """Rows of the default weights: are parts that no prompt means left out?"""
 JUDGES = shape_preset("both").with_values(object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
@@ -156,7 +157,7 @@ def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> I
     with ExitStack() as stack:
         stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: priors}))
         for key, value in constants.items():
-            stack.enter_context(patch.object(objective, key, value))
+            stack.enter_context(patch.object(objective if hasattr(objective, key) else scenes, key, value))
         yield
 
 

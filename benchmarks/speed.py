@@ -212,7 +212,7 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data.label_maps import predicted_labels
     from napari_synthseg.training.data.synthetic import RandomCrops
-    from napari_synthseg.training.objectives.unet_crops import UNetCrops
+    from napari_synthseg.training.objectives.crops import UNetCrops
 
     if args.float32:
         devices.quick_in_bfloat16 = lambda device: False

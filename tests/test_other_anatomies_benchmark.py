@@ -11,7 +11,7 @@ import torch
 from napari_synthseg.generator.subregions import split
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.objectives.organ_crops import organ_priors
+from napari_synthseg.training.objectives.crops import organ_priors
 from tests.generator.builders import PAPER, STILL
 from tests.test_benchmarks import script
 

@@ -1,7 +1,7 @@
 """Networks of transformers on a prepared scan: a box of one size around the brain, predicted in windows of one size.
 
 The box is what such networks were trained on (pre-train once, fine-tune many: section IV-A); see
-`training.data.standardize`, which cuts it in the same way. Windows overlap and are blended.
+`training.data.crops`, which cuts it in the same way. Windows overlap and are blended.
 """
 
 from __future__ import annotations

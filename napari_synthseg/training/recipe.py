@@ -1,4 +1,4 @@
-"""Recipes: what `train NAME` runs, from its options to weights with a card.
+"""Recipes: each is run by `train NAME`, from its options to weights with a card.
 
 A recipe is one file in `training/recipes/` that declares its options (a dataclass that inherits `RunOptions`) and a
 subclass of `Recipe` with the decorator `register`; the command line, the form and background runs find it there. Such
@@ -34,16 +34,19 @@ from napari_synthseg.fields import (
 )
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.watching import watch
+from napari_synthseg.training.engine.events import watch
 
 if TYPE_CHECKING:
     import torch
 
+    from napari_synthseg.generator.model import GenerativeModel
     from napari_synthseg.training.engine.loop import LoopOptions, Objective
 
 
 UNSAID = ("name", "resume", "validate_every", "save_minutes", "device", "devices", "threads")
 """Options that a card never names, besides folders and files."""
+FAST_LOOP: Mapping[str, Any] = {"optimizer": "adamw", "weight_decay": 1e-4, "ema_decay": 0.995, "clip": 2.0}
+"""Settings of a loop (`engine.optim.LoopOptions`) for the fast networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +96,33 @@ class SharedRunOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class PriorOptions:
+    """Options of recipes that learn from generated images."""
+
+    priors: str | None = None
+    """Preset of the generative model, or a JSON file of priors; default synthseg."""
+    set: PriorSettings = ()
+    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
+
+    def generative_model(self, usual: GenerativeModel | None = None) -> GenerativeModel:
+        """Return the generative model that the options name, or the usual one with the changes.
+
+        Raises:
+            InputError: priors cannot be found, read or used.
+        """
+        from napari_synthseg.generator import presets
+
+        if self.priors is None and usual is not None:
+            return presets.changed(usual, self.set)
+        return presets.load_priors(self.priors or "synthseg", self.set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(PriorOptions):
     """Options of recipes that learn from images generated from label maps."""
 
     label_maps: LabelMaps
     """Folder of label maps (NIfTI, MGZ, NRRD), or one .npz file of prepared maps."""
-    priors: str | None = None
-    """Preset of the generative model, or a JSON file of priors."""
-    set: PriorSettings = ()
-    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     lesions: bool = False
     """Paint white matter lesions into the label maps; the network learns to label them white matter."""
     csf: bool = True
@@ -113,54 +134,39 @@ class DataOptions:
 
 
 def check_curriculum(curriculum: tuple[float, int]) -> None:
-    """Refuse an impossible curriculum.
-
-    Raises:
-        InputError: its fraction does not lie between 0 and 1, or it has no step.
-    """
+    """Raise an `InputError` if a curriculum's fraction does not lie between 0 and 1, or it has no step."""
     if not 0.0 <= curriculum[0] <= 1.0 or curriculum[1] < 1:
         raise InputError("The curriculum is a fraction from 0 to 1 and a number of steps of at least 1.")
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage of a run, ready to be trained.
-
-    Attributes:
-        name: of its checkpoints.
-        objective: network, samples, loss and validation.
-        loop: steps, learning rate and the like.
-        card: called for facts stored with every checkpoint.
-    """
+class TrainingStage:
+    """One stage of a run, ready to be trained."""
 
     name: str
+    """Of its checkpoints."""
     objective: Objective
     loop: LoopOptions
     card: Callable[[], dict[str, Any]] = dict
+    """Called for facts stored with every checkpoint."""
 
 
 class Recipe(ABC):
-    """A way to train a network. Subclasses say what is special; training, resuming and exporting stand here once.
-
-    Attributes:
-        name: on the command line, as in `train NAME`.
-        title: for people.
-        summary: one line on its purpose.
-        options: dataclass of its options.
-        rank: place in lists of recipes.
-        use: words after `napari-synthseg` that use its weights; WEIGHTS stands for their file.
-        renamed: names of options in runs of earlier versions, with their names today.
-        headline: options that a card's recipe names first; the others follow only if they were changed.
-    """
+    """A way to train a network. Subclasses say what is special; training, resuming and exporting stand here once."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
+    """One line on its purpose."""
     options: ClassVar[type[Any]]
     rank: ClassVar[int] = 99
+    """Place in lists of recipes."""
     use: ClassVar[str] = "segment SCAN -o LABELS.nii.gz --weights WEIGHTS"
+    """Words after `napari-synthseg` that use its weights; WEIGHTS stands for their file."""
     renamed: ClassVar[Mapping[str, str]] = {"cooldown": "decay_fraction"}
+    """Names of options in runs of earlier versions, with their names today."""
     headline: ClassVar[tuple[str, ...]] = ("seed",)
+    """Options that a card's recipe names first; the others follow only if they were changed."""
 
     @abstractmethod
     def stages(self, options: Any) -> dict[str, int]:
@@ -168,7 +174,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def prepare(self, options: Any, device: torch.device) -> Generator[Progress, None, Any]:
-        """Read the data; what is returned goes to `card` and `build`.
+        """Read the data, which `card` and `build` get.
 
         Raises:
             InputError: the data or options cannot be used.
@@ -179,7 +185,7 @@ class Recipe(ABC):
         """Return the facts of the weights to come: network, sizes, labels, description, data, license."""
 
     @abstractmethod
-    def build(self, options: Any, data: Any, device: torch.device) -> Iterator[Stage]:
+    def build(self, options: Any, data: Any, device: torch.device) -> Iterator[TrainingStage]:
         """Yield the stages one after the other; each is asked for when the one before is trained."""
 
     def places(self, options: Any) -> dict[str, str]:
@@ -200,9 +206,8 @@ class Recipe(ABC):
         """Return the weights to export from the checkpoints of the stages: averaged ones, if there are."""
         found: dict[str, torch.Tensor] = {}
         for stage, place in self.places(options).items():
-            prefix = f"{place}." if place else ""
             weights = states[stage]["average"] or states[stage]["model"]
-            found |= {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+            found |= {f"{place}.{name}".lstrip("."): tensor for name, tensor in weights.items()}
         return found
 
     def stored_card(self, run: Path, options: Any) -> dict[str, Any]:
@@ -271,7 +276,7 @@ class Recipe(ABC):
         """Write the weights of a run as float16 safetensors with a card.
 
         Args:
-            run: the run's folder; it may still be running.
+            run: its folder; it may still be running.
             path: of the weights, ending in .safetensors.
             best: export the checkpoints with the best validation scores instead of the newest.
             scores: JSON of `evaluate`, whose means go into the card.
@@ -321,11 +326,9 @@ class Recipe(ABC):
 
 
 def progress_facts(states: Mapping[str, Mapping[str, Any]], best: bool) -> dict[str, Any]:
-    """Return facts for a card: steps done, whether fewer than asked for, CPU-hours, and the last stage's score.
+    """Return facts of checkpoints for a card: steps, whether fewer than asked for, CPU-hours, the last stage's score.
 
-    Args:
-        states: checkpoint of each stage.
-        best: whether these are the best checkpoints, whose score is the best one.
+    Of best checkpoints the score is the best one.
     """
     steps = {stage: int(state["step"]) for stage, state in states.items()}
     asked = {stage: int(state.get("steps") or state["step"]) for stage, state in states.items()}
@@ -355,11 +358,7 @@ def check_new(out: Path, name: str, stages: Collection[str]) -> None:
 
 
 def check_weights_name(path: Path) -> None:
-    """Refuse names of weights with another ending.
-
-    Raises:
-        InputError: the name does not end in .safetensors.
-    """
+    """Raise an `InputError` if the name of weights does not end in .safetensors."""
     if path.suffix != ".safetensors":
         raise InputError(f"{path} must end in .safetensors: give such a name for the weights.")
 

@@ -80,6 +80,6 @@ def test_encoders_that_do_not_fit_are_refused() -> None:
 
 
 def test_monai_is_imported_only_for_such_a_network() -> None:
-    code = "import sys, napari_synthseg.inference.pipeline, napari_synthseg.training.data.standardize\n"
+    code = "import sys, napari_synthseg.inference.pipeline, napari_synthseg.training.data.crops\n"
     code += "import napari_synthseg.networks.registry; print('monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

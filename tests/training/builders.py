@@ -1,15 +1,22 @@
-"""Tiny labelled scans and networks for the tests of fine-tuning."""
+"""Tiny labelled scans and networks for the tests of training, and a run that is interrupted."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from napari_synthseg import anatomy
 from napari_synthseg.io import write_labels, write_volume
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.recipe import Recipe
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import store
 from tests.generator.builders import boxes
@@ -18,15 +25,20 @@ VALUES = (2, 3, 41, 42)
 LABELS = (0, 2, 3, 41, 42)
 
 
+def write_scan(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+    """A scan with its label file beside it, at 1 mm."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_volume(folder / f"{name}_t1.nii.gz", Volume(image.astype(np.float32), np.eye(4)))
+    write_labels(folder / f"{name}_labels.nii.gz", Volume(labels, np.eye(4)))
+
+
 def write_scans(folder: Path, count: int = 3, values: tuple[int, ...] = VALUES, side: int = 24) -> Path:
     """Scans of boxes, each structure with a brightness of its own, with label files beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         labels = boxes(values, side)
         noise = np.random.default_rng(i).normal(0, 1, labels.shape)
-        image = (30.0 * (np.searchsorted(sorted({0, *values}), labels)) + noise + 5).clip(0).astype(np.float32)
-        write_volume(folder / f"{i}_t1.nii.gz", Volume(image, np.eye(4)))
-        write_labels(folder / f"{i}_labels.nii.gz", Volume(labels, np.eye(4)))
+        image = (30.0 * (np.searchsorted(sorted({0, *values}), labels)) + noise + 5).clip(0)
+        write_scan(folder, str(i), image, labels)
     return folder
 
 
@@ -46,5 +58,25 @@ def unet_weights(path: Path, labels: tuple[int, ...] = LABELS, **more) -> str:
     return str(path)
 
 
-def names(values: tuple[int, ...]) -> list[str]:
-    return [anatomy.name(v) for v in values]
+def events(out: Path) -> list[dict[str, Any]]:
+    """All lines of a run's log."""
+    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
+def interrupted(recipe: Recipe, options: Any, stage: str, at: int) -> Path:
+    """Weights of a run that is stopped after a step of a stage and resumed."""
+    job = recipe.train(options)
+    for report in job:
+        if report.stage == stage and report.done == at:
+            job.close()
+    assert load_checkpoint(checkpoint(options.out, stage))["step"] == at
+    return run(recipe.train(replace(options, resume=True)))
+
+
+def assert_same_ends(one: Path, other: Path, *stages: str) -> None:
+    """Two runs have the same checkpoints of these stages, to the bit, and the same weights."""
+    for stage in stages:
+        a, b = (load_checkpoint(checkpoint(path.parent, stage)) for path in (one, other))
+        assert all(a[name] == b[name] for name in ("step", "best", "card"))
+        assert all(torch.equal(v, b["model"][k]) for k, v in a["model"].items()), stage
+    assert one.read_bytes() == other.read_bytes()

@@ -15,7 +15,7 @@ from napari_synthseg.fields import Folder, PositiveInt, to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.loop import LoopOptions, Objective
-from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, progress_facts, recipe
+from napari_synthseg.training.recipe import Recipe, RunOptions, TrainingStage, progress_facts, recipe
 from napari_synthseg.weights.catalogue import read_card
 
 
@@ -58,7 +58,7 @@ class Line(Recipe):
         return {"network": "line", "labels": [0], "data": "none", "summary": "a line"}
 
     def build(self, options, data, device):
-        yield Stage("line", Fit(), LoopOptions.of(options, options.steps, 0.1))
+        yield TrainingStage("line", Fit(), LoopOptions.of(options, options.steps, 0.1))
 
 
 def options(tmp_path, **changes) -> LineOptions:
@@ -72,7 +72,7 @@ def stopped(job, at: int) -> None:
 
 
 def test_all_recipes_are_found_without_torch() -> None:
-    code = "import sys; from napari_synthseg.training.recipe import recipes; print('torch' in sys.modules, *recipes())"
+    code = "import sys; from napari_synthseg.training import runs; print('torch' in sys.modules, *runs.RECIPES)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found[0] == "False" and found[1] == "synthseg" and {"robust", "learn2synth", "synthfm"} <= set(found)
     with pytest.raises(InputError, match="no recipe 'cats'"):

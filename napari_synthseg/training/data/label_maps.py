@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap, load
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.generator.presets import changed, differences, load_priors, preset
+from napari_synthseg.generator.presets import differences, preset
 from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.io import read_labels
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.data.validation import Case, labelled_scans, synthetic_cases
+from napari_synthseg.training.data.labelled_scans import hold_out
+from napari_synthseg.training.data.validation import (
+    Scores,
+    ValidationCase,
+    labelled_cases,
+    synthetic_cases,
+    unknown_values_error,
+)
 from napari_synthseg.training.recipe import DataOptions
 from napari_synthseg.volume import Volume
 
@@ -31,23 +41,21 @@ LESION_LOAD_ML = (0.0, 60.0)
 
 @dataclass(frozen=True)
 class GeneratedData:
-    """Training and validation data of networks that learn from generated images.
-
-    Attributes:
-        labels: the sorted values that a network predicts.
-        maps: label maps to generate images from.
-        held_out: names of the others.
-        priors: of the generative model.
-        heads: synthetic heads of the maps held out, to validate on.
-        scans: real scans to validate on; they choose the model if there are some.
-    """
+    """Training and validation data of networks that learn from generated images."""
 
     labels: tuple[int, ...]
+    """The sorted values that a network predicts."""
     maps: list[LabelMap]
+    """Label maps to generate images from."""
     held_out: tuple[str, ...]
+    """Names of the others."""
     priors: GenerativeModel
-    heads: list[Case]
-    scans: list[Case]
+    heads: list[ValidationCase]
+    """Synthetic heads of the maps held out, to validate on."""
+    scans: list[ValidationCase]
+    """Real scans to validate on; they choose the model if there are some."""
+    labelled: list[ValidationCase]
+    """Real scans to learn from, besides generated images."""
 
     @property
     def words(self) -> str:
@@ -59,29 +67,43 @@ class GeneratedData:
         """For a card: the priors that differ from SynthSeg's, as `--set` takes them."""
         return differences(self.priors, preset("synthseg"))
 
+    def validation(
+        self, score: Callable[[Any, Sequence[ValidationCase], torch.device], Scores], device: torch.device
+    ) -> Callable[[nn.Module], dict[str, Any]]:
+        """Return the validation that scores a network on synthetic heads and on real scans, given a score on cases."""
+
+        def figures(model: nn.Module) -> dict[str, Any]:
+            synthetic = score(model, self.heads, device)
+            chosen = score(model, self.scans, device) if self.scans else synthetic
+            return {"synthetic": synthetic.mean, "score": chosen.mean, "dice": chosen.structures}
+
+        return figures
+
 
 def read_data(
-    options: DataOptions, priors: GenerativeModel, *, seed: int, each: int = 2
+    options: DataOptions, priors: GenerativeModel, *, seed: int, each: int = 2, labelled: Path | None = None
 ) -> Generator[Progress, None, GeneratedData]:
-    """Read what the options name.
+    """Read the data that the options of a recipe name.
 
     Args:
         options: of the recipe.
         priors: of the recipe; those that the options name take their place.
-        seed: of the synthetic heads.
-        each: heads of each map held out.
+        seed: of the run.
+        each: synthetic heads of each map held out.
+        labelled: folder of real scans to learn from.
 
     Raises:
         InputError: label maps, priors or scans cannot be used.
     """
-    maps, held_out = split((yield from read_maps(options.label_maps)), options.hold_out)
+    maps, held_out = hold_out((yield from read_maps(options.label_maps)), options.hold_out, "label map")
     labels = predicted_labels(maps, options.csf)
-    chosen = changed(priors, options.set) if options.priors is None else load_priors(options.priors, options.set)
-    priors = with_lesions(chosen, options.lesions)
-    scans = labelled_scans(options.validation, labels) if options.validation else []
+    priors = with_lesions(options.generative_model(priors), options.lesions)
+    scans = labelled_cases(options.validation, labels) if options.validation else []
     yield Progress("drawing heads for validation", 0, each * len(held_out))
-    heads = synthetic_cases(held_out, with_lesions(preset("synthseg"), options.lesions), labels, each, seed)
-    return GeneratedData(labels, maps, tuple(m.name for m in held_out), priors, heads, scans)
+    plain = with_lesions(preset("synthseg"), options.lesions)
+    heads = synthetic_cases(held_out, plain, labels, each, seed + 5)
+    learned = labelled_cases(labelled, labels) if labelled else []
+    return GeneratedData(labels, maps, tuple(m.name for m in held_out), priors, heads, scans, learned)
 
 
 def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
@@ -117,32 +139,11 @@ def table_values(labels: Volume, name: str) -> Volume:
     if not set(BRAIN) <= values or len(unknown) > len(values) / 4:
         return labels
     if unknown:
-        some = ", ".join(map(str, unknown))
-        raise InputError(
-            f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
-        )
+        raise unknown_values_error(name, unknown)
     mapped, found = anatomy.from_freesurfer(labels.data)
     if found:
         logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(found))
     return Volume(mapped, labels.affine)
-
-
-def split(maps: list[LabelMap], hold_out: Sequence[str]) -> tuple[list[LabelMap], list[LabelMap]]:
-    """Return the maps to train on and those held out: the named ones, by default the last tenth.
-
-    Raises:
-        InputError: a named map does not exist, or nothing is left to train on.
-    """
-    names = {m.name for m in maps}
-    if unknown := set(hold_out) - names:
-        raise InputError(
-            f"There is no label map named {sorted(unknown)[0]!r} to hold out: there are {', '.join(sorted(names))}."
-        )
-    kept = set(hold_out) or {m.name for m in maps[len(maps) - len(maps) // 10 :]}
-    held, rest = [m for m in maps if m.name in kept], [m for m in maps if m.name not in kept]
-    if not rest:
-        raise InputError("No label map is left to train on: hold out fewer of them.")
-    return rest, held
 
 
 def predicted_labels(maps: Sequence[LabelMap], csf: bool = True) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch.nn import functional as F
@@ -11,30 +11,26 @@ from torch.nn import functional as F
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.synthetic import Head, Heads, percentile_limits, rescaled, step_generator
-from napari_synthseg.training.engine.watching import doing
+from napari_synthseg.training.engine.events import doing
 
 
 @dataclass(frozen=True)
-class Located:
-    """A head with the locator's posteriors.
-
-    Attributes:
-        head: at 2 mm.
-        limits: percentiles that its image is rescaled by.
-        posteriors: (1, K, X, Y, Z) at 2 mm.
-        appearance: (1, K, 2).
-        inside: (N, 3) voxels of the foreground, from which crops are taken.
-    """
+class LocatedHead:
+    """A head with the locator's posteriors."""
 
     head: Head
     limits: tuple[float, float]
+    """Percentiles that its image is rescaled by."""
     posteriors: torch.Tensor
+    """(1, K, X, Y, Z) at 2 mm."""
     appearance: torch.Tensor
+    """(1, K, 2)."""
     inside: torch.Tensor
+    """(N, 3) voxels of the foreground, from which crops are taken."""
 
 
 @torch.no_grad()
-def locate(model: LocateRefine, head: Head, device: torch.device) -> Located:
+def locate(model: LocateRefine, head: Head, device: torch.device) -> LocatedHead:
     """Show a head to the locator."""
     limits = percentile_limits(head.image)
     image = to_memory(rescaled(head.image, limits)[None, None])
@@ -43,7 +39,7 @@ def locate(model: LocateRefine, head: Head, device: torch.device) -> Located:
     inside = head.channels().nonzero()
     if not len(inside):  # a head of background alone: any place will do
         inside = torch.tensor([[n // 2 for n in Heads.shape]])
-    return Located(head, limits, posteriors, model.appearance(image, posteriors), inside)
+    return LocatedHead(head, limits, posteriors, model.appearance(image, posteriors), inside)
 
 
 class LocatedHeads:
@@ -53,7 +49,7 @@ class LocatedHeads:
         model: whose locator is trained.
         heads: to draw from.
         seed: of the heads.
-        size: heads in hand.
+        size: number of heads held.
         steps: steps from one new head to the next.
         device: to compute on.
     """
@@ -62,11 +58,11 @@ class LocatedHeads:
         self, model: LocateRefine, heads: Heads, *, seed: int, size: int, steps: int, device: torch.device
     ) -> None:
         self.model, self.heads, self.seed, self.steps, self.device = model, heads, seed, steps, device
-        self._held: deque[Located] = deque(maxlen=size)
+        self._held: deque[LocatedHead] = deque(maxlen=size)
         self._next = -1
 
-    def at(self, step: int) -> list[Located]:
-        """Return the heads in hand at a step: the newest ones up to number `step // steps`.
+    def at(self, step: int) -> list[LocatedHead]:
+        """Return the heads held at a step: the newest ones up to number `step // steps`.
 
         Asked for step after step this makes each head once; after a jump all of them are made again.
         """
@@ -82,42 +78,34 @@ class LocatedHeads:
             self._next += 1
         return list(self._held)
 
-    def _make(self, number: int) -> Located:
+    def _make(self, number: int) -> LocatedHead:
         strength = self.heads.strength(max(0, number - (self._held.maxlen or 1)) * self.steps)
         located = locate(self.model, self.heads.head(step_generator(self.seed, number), strength), self.device)
         half = located.posteriors.to(torch.float16)  # 136 MB otherwise, for 33 labels
-        return Located(located.head, located.limits, half, located.appearance, located.inside)
+        return replace(located, posteriors=half)
 
 
 @dataclass(frozen=True)
 class PriorErrors:
-    """Probabilities that the prior of a crop is made wrong, so that a refiner re-locates instead of correcting.
-
-    Attributes:
-        blur: by a Gaussian of 0.5 to 2 voxels.
-        deform: by a smooth displacement of up to about 3 voxels.
-        erode: one label by a voxel.
-        swap: two labels.
-        drop: one label.
-    """
+    """Probabilities that the prior of a crop is made wrong, so that a refiner re-locates instead of correcting."""
 
     blur: float = 0.0
+    """By a Gaussian of 0.5 to 2 voxels."""
     deform: float = 0.0
+    """By a smooth displacement of up to about 3 voxels."""
     erode: float = 0.0
+    """One label by a voxel."""
     swap: float = 0.0
+    """Two labels."""
     drop: float = 0.0
+    """One label."""
 
     def __bool__(self) -> bool:
         """Tell whether any of them can happen."""
-        return any((self.blur, self.deform, self.erode, self.swap, self.drop))
+        return any(astuple(self))
 
     def apply(self, prior: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Make (K, X, Y, Z) posteriors wrong; they still sum to 1.
-
-        Args:
-            prior: of a crop.
-            generator: a CPU generator; what is drawn does not depend on what happens.
-        """
+        """Make (K, X, Y, Z) posteriors of a crop wrong; they still sum to 1, and draws do not depend on each other."""
         u = torch.rand(5, generator=generator).tolist()
         amount = float(torch.rand(1, generator=generator))
         field = torch.randn(3, 4, 4, 4, generator=generator)
@@ -143,11 +131,11 @@ class PriorErrors:
 
 
 def with_label(prior: torch.Tensor, label: int, values: torch.Tensor) -> torch.Tensor:
-    """Return posteriors with other (X, Y, Z) values of a label; what it loses goes to the others in proportion."""
+    """Return posteriors with other (X, Y, Z) values of a label; the others gain its loss in proportion."""
     rest = (1.0 - values) / (1.0 - prior[label]).clamp(min=1e-3)
     changed = prior * rest
     changed[label] = values
-    if not bool((changed.sum(0) > 0.5).all()):  # where it was all there was, the background takes over
+    if not bool((changed.sum(0) > 0.5).all()):  # the background takes over from a label that was alone
         changed[0] = changed[0] + (1.0 - changed.sum(0)).clamp(min=0.0)
     return changed
 

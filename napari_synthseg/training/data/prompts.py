@@ -22,16 +22,12 @@ SURE = 10.0
 
 @dataclass(frozen=True)
 class Window:
-    """A square part of the model's frame, on the grid of the embedding.
-
-    Attributes:
-        row: first row in pixels, a multiple of 16.
-        column: first column in pixels, a multiple of 16.
-        side: in pixels, a multiple of 16.
-    """
+    """A square part of the model's frame, on the grid of the embedding: all in pixels, multiples of 16."""
 
     row: int
+    """First row."""
     column: int
+    """First column."""
     side: int
 
     def of(self, x: torch.Tensor, pixels: int = 1) -> torch.Tensor:
@@ -42,42 +38,36 @@ class Window:
 
 @dataclass(frozen=True)
 class Plan:
-    """Number and kinds of prompts of each target of a step.
-
-    Attributes:
-        inside: points inside.
-        outside: points outside.
-        box: the box around the target.
-        mask: the mask of something like the target: a neighboring slice's, or one that needs repair.
-        tight: whether boxes touch the target; else their sides are off by some percent.
-        far: whether points outside lie anywhere, in place of a band around the target.
-        edge: whether points inside lie near the target's edge.
-    """
+    """Number and kinds of prompts of each target of a step."""
 
     inside: int = 1
+    """Points inside."""
     outside: int = 0
+    """Points outside."""
     box: bool = False
+    """The box around the target."""
     mask: bool = False
+    """The mask of something like the target: a neighboring slice's, or one that needs repair."""
     tight: bool = True
+    """Whether boxes touch the target; else their sides are off by some percent."""
     far: bool = False
+    """Whether points outside lie anywhere, in place of a band around the target."""
     edge: bool = False
+    """Whether points inside lie near the target's edge."""
 
 
 @dataclass(frozen=True)
 class GivenPrompts:
-    """Prompts of B targets; positions are (x, y) pixels of the model's frame.
-
-    Attributes:
-        points: (B, N, 2) float32, or None.
-        signs: (B, N) 1 inside, 0 outside.
-        boxes: (B, 4) x0, y0, x1, y1, or None.
-        masks: (B, 1, 4h, 4w) logits on their windows, or None.
-    """
+    """Prompts of B targets; positions are (x, y) pixels of the model's frame."""
 
     points: torch.Tensor | None
+    """(B, N, 2) float32."""
     signs: torch.Tensor | None
+    """(B, N) 1 inside, 0 outside."""
     boxes: torch.Tensor | None
+    """(B, 4) x0, y0, x1, y1."""
     masks: torch.Tensor | None
+    """(B, 1, 4h, 4w) logits on their windows."""
 
     def moved(self, offsets: torch.Tensor) -> GivenPrompts:
         """Return the prompts with other origins: (B, 2) x and y are added to points and boxes."""
@@ -103,7 +93,7 @@ def draw_plan(
     """Draw a plan: mostly one to three points inside and none to two outside, else boxes and masks.
 
     Args:
-        generator: a CPU generator; its state moves on.
+        generator: a CPU generator.
         boxes, masks: plan these too.
         box_share: fraction of the plans with a box.
         edge_share: fraction of the plans whose points inside lie near the edge.
@@ -134,8 +124,8 @@ def draw_prompts(
         targets: (side, side) bool each: the window's part of the target.
         windows: where they lie.
         extents: rows and columns of the frame that hold each image.
-        plan: what to give.
-        generator: a CPU generator; its state moves on.
+        plan: number and kinds.
+        generator: a CPU generator.
     """
     device = targets[0].device
     points, signs, boxes, masks = [], [], [], []
@@ -206,14 +196,10 @@ def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> t
 
 
 def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return a mask like the target, as logits for the prompt encoder: moved, grown, shrunk, or a part is off.
-
-    Args:
-        target: (side, side) bool.
-        generator: a CPU generator; its state moves on.
+    """Return a mask like a (side, side) target: moved, grown, shrunk, or a part is off.
 
     Returns:
-        (side / 4, side / 4) float32.
+        (side / 4, side / 4) float32 logits, as the prompt encoder takes them.
     """
     u = torch.rand(9, generator=generator).tolist()
     x = F.avg_pool2d(target[None, None].float(), CELL)
@@ -226,7 +212,7 @@ def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tens
         x = smaller if bool((smaller > 0.5).any()) else x
     shift = tuple(round((v * 2 - 1) * 0.12 * size) for v in u[1:3])
     x = x.roll(shift, (2, 3))
-    if u[3] < 0.4:  # a part too much, or missing
+    if u[3] < 0.4:  # a surplus part, or a missing one
         n = x.shape[-1]
         grid = torch.arange(n, device=x.device, dtype=torch.float32)
         at = pick(x[0, 0] > 0.5, 1, generator)[0].tolist() if bool((x > 0.5).any()) else [n // 2, n // 2]
@@ -243,8 +229,8 @@ def correction(logits: torch.Tensor, target: torch.Tensor, generator: torch.Gene
 
     Args:
         logits: (h, w) of an answer.
-        target: (h, w) share of each cell that the target covers.
-        generator: a CPU generator; its state moves on.
+        target: (h, w) fraction of each cell that the target covers.
+        generator: a CPU generator.
 
     Returns:
         (2,) float32 (row, column) in pixels of the window, and its sign: 1 inside the target, 0 outside.

@@ -7,20 +7,85 @@ as generated heads are: the same scan can be seen whole at 2 mm and in part at 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 
+from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid, HeadState, ScanArray
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
-from napari_synthseg.training.data.scans import LabelledScan
-from napari_synthseg.training.data.synthetic import percentile_limits, rescaled
-from napari_synthseg.training.data.targets import IGNORED, LabelTargets
+from napari_synthseg.inference.options import InferenceConfig
+from napari_synthseg.inference.preprocess import brain_center, rescale
+from napari_synthseg.training.data.labelled_scans import RawScan
+from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, weights_of
+from napari_synthseg.training.data.targets import LabelTargets
+from napari_synthseg.training.engine.losses import IGNORED
 
 BEND_FIELD_MM = (256.0, 256.0, 256.0)
 """Box around the middle of a scan over which it is bent and shaded."""
+NEAR_LABELS = 0.75
+"""Fraction of the crops of whole-scan networks that lie around a labelled voxel; the others lie anywhere."""
+FIELD_MM = 192.0
+"""Side of the paper's standardized scans (section IV-A), which crops never leave."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a network gets scans."""
+
+    how: InferenceConfig
+    """Preparation at prediction: crop to the head, voxels of 1 mm, percentiles that become 0 and 1."""
+    whole: bool = True
+    """Whether these are percentiles of the whole scan (a fast network has its own rule)."""
+    pool: int = 1
+    """Size of the voxels of the network, or its first stage, mm."""
+    guess: bool = False
+    """Whether its field is centered on the brain as estimated from the outline of the head, as at prediction."""
+
+
+@dataclass(frozen=True)
+class LabelledScan:
+    """A scan with targets."""
+
+    name: str
+    image: torch.Tensor
+    """(X, Y, Z) float16 at 1 mm, in [0, 1]: by the largest intensity, or by the percentiles of the whole scan."""
+    targets: torch.Tensor
+    """(X, Y, Z) uint8."""
+    centre: tuple[float, float, float]
+    """Voxel around which the scan is looked at."""
+    pooled: torch.Tensor
+    """(X/p, Y/p, Z/p), means over p^3 voxels."""
+    pool: int
+    """p."""
+
+    def to(self, device: torch.device | str) -> LabelledScan:
+        """Move the scan to a device."""
+        moved: dict[str, Any] = {k: getattr(self, k).to(device) for k in ("image", "targets", "pooled")}
+        return replace(self, **moved)
+
+
+def with_targets(scan: RawScan, targets: LabelTargets, places: dict[int, int], look: InputSpec) -> LabelledScan:
+    """Prepare a scan for training.
+
+    Raises:
+        InputError: it has no label of the task.
+    """
+    made = targets.of_values(scan.values, places)
+    inside = np.argwhere((made > 0) & (made != IGNORED))
+    if not len(inside):
+        raise InputError(f"{scan.file} has no label that the network could learn for the task {targets.task!r}.")
+    centre = brain_center(scan.image) if look.guess else (inside.min(0) + inside.max(0)) / 2
+    image = torch.from_numpy(
+        rescale(scan.image, *look.how.percentiles) if look.whole else scan.image / scan.image.max()
+    )
+    pooled = F.avg_pool3d(image[None, None], look.pool)[0, 0].half()
+    return LabelledScan(scan.name, image.half(), torch.from_numpy(made), tuple(centre.tolist()), pooled, look.pool)
 
 
 def mild(strength: float, mirror: bool = False) -> GenerativeModel:
@@ -54,7 +119,7 @@ def shown(
     Args:
         scan: at 1 mm.
         change: drawn by `mild`.
-        grid: of 1 mm, or of the scan's pooled voxels; mm from the scan's centre.
+        grid: of 1 mm, or of the scan's pooled voxels; mm from the scan's center.
         partners: contralateral target of each target.
 
     Returns:
@@ -84,14 +149,6 @@ def _head(grid: Grid) -> HeadState:
         field_mm=BEND_FIELD_MM,
         noise_scale=grid.noise_scale,
     )
-
-
-# Sampler
-
-NEAR_LABELS = 0.75
-"""Fraction of the crops of whole-scan networks that lie around a labelled voxel; the others lie anywhere."""
-FIELD_MM = 192.0
-"""Side of the paper's standardized scans (section IV-A), which crops never leave."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +184,7 @@ class ScanSampler:
 
         Args:
             drawn: result of `draw`.
-            grid: mm from the scan's centre.
+            grid: mm from the scan's center.
             limits: intensities that become 0 and 1; default the 1st and 99th percentile on the grid.
 
         Returns:
@@ -146,7 +203,7 @@ class ScanSampler:
             side: voxels along each side.
             generator: random numbers.
             spacing: of the voxels, mm.
-            field_mm: side of the box around the scan's centre that the crop lies in.
+            field_mm: side of the box around the scan's center that the crop lies in.
         """
         drawn = self.draw(generator)
         middle = self.place(drawn, side * spacing, max(field_mm - side * spacing, 0.0) / 2, generator)
@@ -167,12 +224,9 @@ class ScanSampler:
             for s, a, c, v in zip(sign, at, drawn.scan.centre, u, strict=False)
         ]
 
-
-def group_weights(scans: Sequence[LabelledScan], count: int, power: float) -> torch.Tensor:
-    """Return (G,) weights of the cross-entropy: frequency ** -power, 1 for the background (cf. `class_weights`)."""
-    total = torch.zeros(count, dtype=torch.float64)
-    for scan in scans:
-        total += torch.bincount(scan.targets.reshape(-1).long().cpu(), minlength=256)[:count]
-    frequency = (total / total.sum()).clamp(min=1e-6)
-    weights = frequency**-power
-    return (weights / weights[0]).float()
+    def group_weights(self, power: float) -> torch.Tensor:
+        """Return (G,) weights of the cross-entropy: frequency ** -power of each target, 1 for the background."""
+        total = torch.zeros(self.targets.count, dtype=torch.float64)
+        for scan in self.scans:
+            total += torch.bincount(scan.targets.reshape(-1).long().cpu(), minlength=256)[: self.targets.count]
+        return weights_of(total, power)

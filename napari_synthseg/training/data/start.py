@@ -13,8 +13,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions, config_for
 from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch, segments, spec_of
-from napari_synthseg.networks.transformers import SMALL, Transformer
-from napari_synthseg.training.data.scans import InputSpec
+from napari_synthseg.networks.transformers import SMALL
+from napari_synthseg.training.data.scan_sampler import InputSpec
 from napari_synthseg.weights import catalogue, store
 
 KEPT = ("path", "sha256", "bytes", "scores", "steps", "recipe", "data", "licence", "license", "trained with", "summary",
@@ -34,37 +34,34 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
     Raises:
         InputError: the weights do not exist, or segment nothing.
     """
+    labels = anatomy.task_values(task)
     if from_scratch(start):
-        card = {
-            "network": start,
-            "labels": list(anatomy.task_values(task)),
-            **(SMALL[start] if size == "small" else {}),
-        }
+        card = {"network": start, "labels": list(labels), **(SMALL[start] if size == "small" else {})}
         return build(card), card
     path = Path(start).expanduser()
     if path.is_dir() or _is_encoder(start):
         _, found = encoder_of(start)
         card = {k: v for k, v in found.items() if k not in KEPT}
-        card |= {"network": found["network"].removesuffix(ENCODER), "labels": list(anatomy.task_values(task))}
+        card |= {"network": found["network"].removesuffix(ENCODER), "labels": list(labels)}
         whole = build(card)
-        assert isinstance(whole, Transformer)
         load_pretrained(whole, start)
         return whole, card
-    model = store.load_model(start)
-    found = model.card  # type: ignore[assignment]
+    model: Any = store.load_model(start)
+    found, name = model.card, model.card.get("name")
     if not segments(found):
-        raise InputError(f"The weights {found.get('name')!r} segment no scan by themselves: start from others.")
+        raise InputError(f"The weights {name!r} segment no scan by themselves: start from others.")
     if "organ" in found:  # its labels are not those of the label table
-        raise InputError(f"The weights {found.get('name')!r} are not of the brain: go on with `train organ` instead.")
-    if isinstance(model, Transformer) and task != "all" and tuple(model.labels) != anatomy.task_values(task):
-        raise InputError(f"The weights {found.get('name')!r} segment something else than the task {task!r}.")
+        raise InputError(f"The weights {name!r} are not of the brain: continue with `train organ` instead.")
+    pretrained = from_scratch(str(found.get("network")))
+    if pretrained and task != "all" and tuple(model.labels) != labels:
+        raise InputError(f"The weights {name!r} segment something else than the task {task!r}.")
     return model, {k: v for k, v in found.items() if k not in KEPT}
 
 
 def _is_encoder(start: str) -> bool:
     """Tell whether weights are an encoder alone."""
     file = catalogue.find(start)
-    return file.suffix == ".safetensors" and str(catalogue.read_card(file)["network"]).endswith(ENCODER)
+    return file.suffix == ".safetensors" and spec_of(catalogue.read_card(file)).role == "encoder"
 
 
 def input_spec(model: nn.Module, card: dict[str, Any]) -> InputSpec:
@@ -84,32 +81,36 @@ def crop_of(model: nn.Module, crop: int | None) -> int:
     Raises:
         InputError: the network cannot take crops of this size.
     """
-    if isinstance(model, Transformer):
-        if crop not in (None, model.edge):
-            raise InputError(f"This network takes crops of {model.edge} voxels and no others: leave --crop out.")
-        return model.edge
-    multiple = int(getattr(model, "multiple", 1))
-    side = crop or 160
-    if side % multiple or side < 2 * multiple:
-        raise InputError(
-            f"The crop of {side} voxels must be a multiple of {multiple} for this network, and at least {2 * multiple}."
-        )
-    return side
+    edge: Any = getattr(model, "edge", None)
+    if edge is not None:  # it takes no others
+        if crop not in (None, edge):
+            raise InputError(f"This network takes crops of {edge} voxels and no others: leave --crop out.")
+        return edge
+    return checked_crop(crop or 160, int(getattr(model, "multiple", 1)), least=2)
+
+
+def checked_crop(crop: int, multiple: int, least: int = 1) -> int:
+    """Return the side of the crops to train a network on.
+
+    Raises:
+        InputError: it is no multiple that the network can take, or a smaller one than the `least`.
+    """
+    if crop % multiple or crop < least * multiple:
+        limit = f", and at least {least * multiple}" if least > 1 else ""
+        raise InputError(f"The crop of {crop} voxels must be a multiple of {multiple}{limit}.")
+    return crop
 
 
 def labels_of(model: nn.Module) -> Sequence[int]:
     """Return the network's values, sorted, background first."""
-    return tuple(int(v) for v in model.labels)  # type: ignore[union-attr, arg-type]
+    return tuple(int(v) for v in model.labels)  # type: ignore[union-attr]
 
 
-# Encoders
-
-
-def load_pretrained(model: Transformer, source: str | Path) -> dict:
+def load_pretrained(model: Any, source: str | Path) -> dict:
     """Load a pre-trained encoder into a network; its decoder stays unchanged.
 
     Args:
-        model: a UNETR or Swin UNETR.
+        model: one that trains `from_scratch`.
         source: name or file of weights of an encoder or a whole network, or the folder of a run that has exported some.
 
     Returns:
@@ -137,13 +138,13 @@ def encoder_of(source: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     path = Path(source).expanduser()
     file = catalogue.find(exported(path) if path.is_dir() else source)
     card = catalogue.read_card(file)
-    if card["network"].removesuffix(ENCODER) + ENCODER not in entries():
+    if not from_scratch(card["network"].removesuffix(ENCODER)):
         raise InputError(
             f"The weights {card['name']!r} have no encoder of transformers: give those of `train pretrain`."
         )
     found = store.load_model(file)
-    state = found.encoder_state() if isinstance(found, Transformer) else found.state_dict()
-    return dict(state), card
+    state: Any = getattr(found, "encoder_state", found.state_dict)  # of a whole network, or the encoder alone
+    return dict(state()), card
 
 
 def exported(run: Path) -> Path:

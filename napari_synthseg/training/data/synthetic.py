@@ -1,12 +1,13 @@
-"""Synthetic training samples: whole heads at 2 mm, and crops at 1 mm, drawn from label maps."""
+"""Synthetic training samples: whole heads at 2 mm, and crops, drawn from label maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 
+from napari_synthseg import anatomy
 from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import Grid, HeadState, crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
@@ -14,10 +15,18 @@ from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.engine.distributed import process_group
 
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images (B, 1, X, Y, Z) in [0, 1], and (B, X, Y, Z) channels of labels."""
+
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Return the randomness of one step: a function of the seed and the step, so that a resumed run repeats no step."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**62))
+
+
+def random_index(count: int, generator: torch.Generator) -> int:
+    """Draw an index of one of `count` items."""
+    return int(torch.randint(count, (1,), generator=generator))
 
 
 def percentile_limits(image: torch.Tensor, low: float = 0.01, high: float = 0.99) -> tuple[float, float]:
@@ -54,26 +63,25 @@ def class_weights(
     for m in maps:
         lut = torch.tensor([channel.get(t, 0) for t in m.targets])
         voxels += torch.bincount(lut[m.index.reshape(-1).long()], minlength=k)[:k]
-    frequency = (voxels / voxels.sum()).clamp(min=1e-6)
-    weights = frequency**-power
+    return weights_of(voxels, power)
+
+
+def weights_of(voxels: torch.Tensor, power: float) -> torch.Tensor:
+    """Return (K,) frequencies ** -power, of the numbers of voxels of classes, relative to the background."""
+    weights = (voxels / voxels.sum()).clamp(min=1e-6) ** -power
     return (weights / weights[0]).float()
 
 
 @dataclass(frozen=True)
 class Head:
-    """A synthetic head at 2 mm.
-
-    Attributes:
-        record: of the draw.
-        label_map: it was drawn from.
-        labels: the sorted values of the network's channels.
-        sample: image and labels in the locator's field of view.
-    """
+    """A synthetic head at 2 mm."""
 
     record: Record
     label_map: LabelMap
     labels: tuple[int, ...]
+    """The sorted values of the network's channels."""
     sample: HeadState
+    """Image and labels in the locator's field of view."""
 
     @property
     def image(self) -> torch.Tensor:
@@ -89,33 +97,26 @@ class Head:
         return apply(self.record, self.label_map, grid, self.sample.limits)
 
 
+@dataclass
 class Heads:
-    """Random heads at 2 mm in the locator's field of view.
+    """Random heads at 2 mm in the locator's field of view."""
 
-    Args:
-        maps: label maps.
-        priors: of the generative model.
-        labels: the sorted values of the network's channels.
-        device: where heads are generated.
-        curriculum: initial fraction of the priors' ranges, and the step from which on they are complete.
-        low_quality: probability of a head from other priors, and these priors.
-    """
+    maps: Sequence[LabelMap]
+    priors: GenerativeModel
+    labels: Sequence[int]
+    """The sorted values of the network's channels."""
+    _: KW_ONLY
+    device: torch.device | str
+    curriculum: tuple[float, int] = (1.0, 1)
+    """Initial fraction of the priors' ranges, and the step from which on they are complete."""
+    low_quality: tuple[float, GenerativeModel] | None = None
+    """Probability of a head from other priors, and these priors."""
 
     shape, spacing = LocateRefine.head_shape, LocateRefine.head_spacing
 
-    def __init__(
-        self,
-        maps: Sequence[LabelMap],
-        priors: GenerativeModel,
-        labels: Sequence[int],
-        *,
-        device: torch.device | str,
-        curriculum: tuple[float, int] = (1.0, 1),
-        low_quality: tuple[float, GenerativeModel] | None = None,
-    ) -> None:
-        self.maps = [m.to(device) for m in maps]
-        self.priors, self.labels, self.curriculum = priors, tuple(labels), curriculum
-        self.low_quality = low_quality
+    def __post_init__(self) -> None:
+        """Move the maps to the device."""
+        self.maps, self.labels = [m.to(self.device) for m in self.maps], tuple(self.labels)
 
     def strength(self, step: int) -> float:
         """Return the fraction of the priors' ranges that a step uses; it rises linearly to 1."""
@@ -124,8 +125,7 @@ class Heads:
 
     def draw(self, generator: torch.Generator, strength: float = 1.0) -> tuple[Record, LabelMap]:
         """Sample a label map and the parameters of one head."""
-        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
-        priors = self.priors
+        label_map, priors = self.maps[random_index(len(self.maps), generator)], self.priors
         if self.low_quality and float(torch.rand(1, generator=generator)) < self.low_quality[0]:
             priors = self.low_quality[1]
         return priors.milder(strength).sample(label_map, generator), label_map
@@ -133,7 +133,7 @@ class Heads:
     def make(self, record: Record, label_map: LabelMap) -> Head:
         """Generate the head of a draw."""
         sample = apply(record, label_map, Grid.centered(self.shape, self.spacing))
-        return Head(record, label_map, self.labels, sample)
+        return Head(record, label_map, tuple(self.labels), sample)
 
     def head(self, generator: torch.Generator, strength: float = 1.0) -> Head:
         """Generate a random head."""
@@ -146,37 +146,65 @@ class Heads:
         return [self.make(*one) for one in group.shard(drawn)]
 
 
+@dataclass
 class RandomCrops:
-    """Random crops of random heads (section 3.2).
+    """Random crops of random heads at 1 mm (section 3.2)."""
 
-    Args:
-        maps: label maps.
-        priors: of the generative model.
-        labels: the sorted values of the channels.
-        batch: crops a step.
-        crop: voxels along each side, a multiple of the network's.
-        device: where they are generated.
-    """
+    maps: Sequence[LabelMap]
+    priors: GenerativeModel
+    labels: Sequence[int]
+    """The sorted values of the channels."""
+    _: KW_ONLY
+    batch: int
+    """Crops a step."""
+    crop: int
+    """Voxels along each side, a multiple of the network's."""
+    device: torch.device | str
 
-    def __init__(
-        self,
-        maps: Sequence[LabelMap],
-        priors: GenerativeModel,
-        labels: Sequence[int],
-        *,
-        batch: int,
-        crop: int,
-        device: torch.device | str,
-    ) -> None:
-        self.maps = [m.to(device) for m in maps]
-        self.priors, self.labels, self.batch, self.crop = priors, tuple(labels), batch, crop
+    def __post_init__(self) -> None:
+        """Move the maps to the device."""
+        self.maps = [m.to(self.device) for m in self.maps]
 
-    def __call__(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Generate (B, 1, X, Y, Z) images and (B, X, Y, Z) channels; if several processes train, those of this one."""
+    def __call__(self, g: torch.Generator) -> Batch:
+        """Generate the samples of a step; if several processes train, those of this one."""
         group = process_group()
-        count = self.batch * group.size
-        drawn = [self.maps[int(torch.randint(len(self.maps), (1,), generator=g))] for _ in range(count)]
+        drawn = [self.maps[random_index(len(self.maps), g)] for _ in range(self.batch * group.size)]
         records = group.shard([self.priors.sample(m, g) for m in drawn])
         maps = group.shard(drawn)
         grids = [crop_grid(m, (self.crop,) * 3, r["crop"]["at"]) for m, r in zip(maps, records, strict=True)]
         return apply_batch(records, maps, grids, self.labels)
+
+
+@dataclass
+class TaskCrops:
+    """Crops of generated heads for networks of single structures or of a task, see `anatomy.TASKS`."""
+
+    maps: Sequence[LabelMap]
+    priors: GenerativeModel
+    labels: Sequence[int]
+    """The network's."""
+    task: str
+    side: int
+    """Voxels along each side."""
+    spacing: float
+    """Of the voxels, mm."""
+    device: torch.device | str
+
+    def __post_init__(self) -> None:
+        """Move the maps to the device, and find the channel of each structure."""
+        self.maps = [m.to(self.device) for m in self.maps]
+        own = self.task == "all" or tuple(self.labels) != anatomy.task_values(self.task)
+        self.values = tuple(self.labels) if own else anatomy.predicted_values(2)
+        channel = {v: i for i, v in enumerate(self.labels)}
+        counted = self.values if own else tuple(anatomy.in_task(v, self.task) for v in self.values)
+        self.channels = torch.tensor([channel.get(v, 0) for v in counted], dtype=torch.uint8, device=self.device)
+
+    def __call__(self, generator: torch.Generator) -> Batch:
+        """Draw a (1, 1, X, Y, Z) image in [0, 1] and its (1, X, Y, Z) channels."""
+        label_map = self.maps[random_index(len(self.maps), generator)]
+        record = self.priors.sample(label_map, generator)
+        grid = crop_grid(label_map, (self.side,) * 3, record["crop"]["at"], self.spacing)
+        sample = apply(record, label_map, grid)
+        image = rescaled(sample.image, percentile_limits(sample.image, 0.005, 0.995))
+        truth = self.channels[sample.target(self.values).long()]
+        return image[None, None], truth[None]

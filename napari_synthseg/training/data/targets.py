@@ -16,32 +16,29 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
+from napari_synthseg.training.data.labelled_scans import RawScan
 from napari_synthseg.training.engine.loop import labelled_picture
-from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.losses import IGNORED
 
-IGNORED = 255
-"""Target of voxels that are left out of the loss."""
+NAMED = 8
+"""Most unknown labels that a message names."""
 
 
 @dataclass(frozen=True)
 class LabelTargets:
-    """Maps label values and the channels of a network to targets.
-
-    Attributes:
-        labels: (K,) the network's values, background first.
-        groups: (K,) target of each channel; 0 is the background's.
-        values: (G,) value that shows each target: of the network, or of the task.
-        names: (G,) of each target.
-        scored: (G,) whether a target's Dice enters the score.
-        task: one of `anatomy.TASKS`.
-    """
+    """Maps label values and the channels of a network to targets."""
 
     labels: tuple[int, ...]
+    """(K,) the network's values, background first."""
     groups: tuple[int, ...]
+    """(K,) target of each channel; 0 is the background's."""
     values: tuple[int, ...]
+    """(G,) value that shows each target: of the network, or of the task."""
     names: tuple[str, ...]
     scored: tuple[bool, ...]
+    """(G,) whether a target's Dice enters the score."""
     task: str = "all"
+    """One of `anatomy.TASKS`."""
 
     @cached_property
     def mirror(self) -> bool:
@@ -74,6 +71,11 @@ class LabelTargets:
         found, places = np.unique(values, return_inverse=True)
         table = np.array([known.get(int(v), IGNORED) for v in found], np.uint8)
         return table[places].reshape(values.shape)
+
+
+def first_of(values: Sequence[int]) -> str:
+    """Return the first values of a list in words, for a message."""
+    return ", ".join(map(str, values[:NAMED])) + (" and others" if len(values) > NAMED else "")
 
 
 def counted(value: int, labels: Sequence[int], task: str) -> int | None:
@@ -115,7 +117,7 @@ def make_targets(
     if wrong := set(unlabelled) - set(labels):
         raise InputError(f"The network does not predict the label {min(wrong)}: leave it out of --unlabelled.")
     seen = set(present)
-    if task == "all":  # where one side is labelled, the other is too
+    if task == "all":  # if one side is labelled, the other is too
         seen |= {anatomy.structure(v).contralateral for v in seen if anatomy.known(v)}
         wanted = [v if v in seen and v not in unlabelled else 0 for v in labels]
     else:
@@ -134,31 +136,56 @@ def make_targets(
     )
 
 
-def grouped(logits: torch.Tensor, groups: Sequence[int]) -> torch.Tensor:
-    """Turn (B, K, ...) logits of channels into (B, G, ...) logits of targets, by the sum of probabilities."""
-    if tuple(groups) == tuple(range(logits.shape[1])):
-        return logits
-    members = [[k for k, g in enumerate(groups) if g == n] for n in range(max(groups) + 1)]
-    return torch.stack([logits[:, m[0]] if len(m) == 1 else logits[:, m].logsumexp(1) for m in members], 1)
-
-
-def target_losses(
-    logits: torch.Tensor, target: torch.Tensor, groups: Sequence[int], weights: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return cross-entropy and one minus the soft Dice of targets, without ignored voxels.
+def known_values(
+    scans: Sequence[RawScan], labels: Sequence[int], task: str, unknown: str = "refuse"
+) -> dict[int, int | None]:
+    """Map each value in the scans by `targets.counted`.
 
     Args:
-        logits: (B, K, X, Y, Z) of the network's channels.
-        target: (B, X, Y, Z) targets, or `IGNORED`.
-        groups: (K,) target of each channel.
-        weights: (G,) of the cross-entropy.
+        scans: whose values are mapped.
+        labels: the network's.
+        task: one of `anatomy.TASKS`.
+        unknown: "refuse" unknown values, or "ignore" them (map them to None).
+
+    Raises:
+        InputError: there are unknown values to refuse; the message names them.
     """
-    logits = grouped(logits.float(), groups)
-    kept = target != IGNORED
-    if not bool(kept.all()):
-        if not bool(kept.any()):
-            nothing = logits.sum() * 0.0
-            return nothing, nothing
-        logits = logits.movedim(1, -1)[kept].T[None, :, :, None, None]
-        target = target[kept][None, :, None, None]
-    return dice_and_cross_entropy(logits, target, weights)
+    found: dict[int, int | None] = {}
+    strangers: dict[int, str] = {}
+    for scan in scans:
+        for value in map(int, np.unique(scan.values)):
+            try:
+                found.setdefault(value, counted(value, labels, task))
+            except ValueError:
+                found[value] = None
+                strangers.setdefault(value, scan.file)
+    if strangers and unknown == "refuse":
+        some = first_of(sorted(strangers))
+        raise InputError(
+            f"{next(iter(strangers.values()))} holds labels that the task {task!r} does not know ({some}): change them "
+            "to values of the label table (resources/labels.tsv), or leave them out with --unknown ignore."
+        )
+    return found
+
+
+def targets_for(
+    training: Sequence[RawScan],
+    others: Sequence[RawScan],
+    labels: Sequence[int],
+    task: str,
+    *,
+    unlabelled: Sequence[int] = (),
+    unknown: str = "refuse",
+) -> tuple[LabelTargets, dict[int, int]]:
+    """Return the targets of a network for scans to learn from and others to score on, and the target of each value.
+
+    Raises:
+        InputError: see `known_values` and `make_targets`.
+    """
+    known = known_values([*training, *others], labels, task, unknown)
+    present = {known[int(v)] for scan in training for v in np.unique(scan.values)}
+    targets = make_targets(labels, task, {v for v in present if v is not None}, unlabelled)
+    place = dict(zip(labels, targets.groups, strict=True))
+    if task != "all":
+        place = dict.fromkeys(anatomy.task_values(task), 0) | {v: i for i, v in enumerate(targets.values)}
+    return targets, {value: IGNORED if means is None else place[means] for value, means in known.items()}

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.devices import to_memory
@@ -21,86 +20,64 @@ from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, step_generator
-from napari_synthseg.training.data.targets import counted
-from napari_synthseg.training.engine.watching import doing
+from napari_synthseg.training.data.labelled_scans import find, read
+from napari_synthseg.training.data.synthetic import rescaled, step_generator
+from napari_synthseg.training.data.targets import counted, first_of
+from napari_synthseg.training.engine.events import doing, each
 
 logger = logging.getLogger(__name__)
 
-SAME_SPACING = 0.05
-"""Difference from 1 mm up to which scans are not resampled, mm."""
-NAMED = 8
-"""Most unknown labels that a message names."""
+SHAPE = (192, 224, 192)
+"""Voxels of 1 mm of the refiner's and the locator's common field of view."""
+MIDDLE = (slice(16, 176), slice(32, 192), slice(16, 176))
+"""Part of it that is scored by networks that see the whole: 160^3 voxels."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Case:
-    """A validation head at 1 mm on the refiner's and the locator's common field of view.
-
-    Attributes:
-        name: shown in logs.
-        image: (192, 224, 192) float32 in [0, 1].
-        channels: (192, 224, 192) uint8, the truth.
-    """
+class ValidationCase:
+    """A head at 1 mm, generated or real, with its truth."""
 
     name: str
     image: torch.Tensor
+    """`SHAPE`, float16 in [0, 1]."""
     channels: torch.Tensor
+    """`SHAPE`, uint8."""
 
 
 def synthetic_cases(
-    maps: Sequence[LabelMap], priors: GenerativeModel, labels: Sequence[int], each: int, seed: int
-) -> list[Case]:
-    """Draw fixed heads from held-out maps."""
-    cases: list[Case] = []
+    maps: Sequence[LabelMap], priors: GenerativeModel, labels: Sequence[int], count: int, seed: int
+) -> list[ValidationCase]:
+    """Draw fixed heads from held-out maps, `count` of each."""
+    cases: list[ValidationCase] = []
     for i, label_map in enumerate(maps):
-        for j in range(each):
-            doing("drawing heads for validation", len(cases) + 1, each * len(maps))
+        for j in range(count):
+            doing("drawing heads for validation", len(cases) + 1, count * len(maps))
             record = priors.sample(label_map, step_generator(seed, 100 * i + j))
-            sample = apply(record, label_map, Grid.centered((192, 224, 192), 1.0))
-            image = rescaled(sample.image, percentile_limits(sample.image))
-            channels = sample.target(labels)
-            cases.append(Case(f"{label_map.name}-{j}", image.half(), channels))
+            sample = apply(record, label_map, Grid.centered(SHAPE, 1.0))
+            image = rescaled(sample.image).half()
+            cases.append(ValidationCase(f"{label_map.name}-{j}", image, sample.target(labels)))
     return cases
 
 
-def labelled_scans(folder: Path, labels: Sequence[int]) -> list[Case]:
+def labelled_cases(folder: Path, labels: Sequence[int]) -> list[ValidationCase]:
     """Read labelled scans at 1 mm, centered on the middle of their nonzero voxels.
-
-    Scans of another voxel size are resampled, and labels to the grid of their scan; FreeSurfer's values become those of
-    the network (`channels_of`).
 
     Args:
         folder: of scans with label files beside them, such as `1002_t1.nii.gz` with `1002_labels.nii.gz`.
-        labels: values of the network, background first.
+        labels: values of the network, background first; FreeSurfer's values become those (`channels_of`).
 
     Raises:
         InputError: there are none, one cannot be read, or a label file contains unknown values.
     """
-    from napari_synthseg.evaluation import scans
-    from napari_synthseg.io import read_labels, read_volume, stem
-    from napari_synthseg.volume import Volume, resample_image, resample_labels_to, same_grid, to_canonical
-
-    found = scans.labelled_scans(folder) if folder.is_dir() else []
-    if not found:
-        raise InputError(f"{folder} contains no scans with label files: name them <id>_t1.nii.gz, <id>_labels.nii.gz.")
-    cases: list[Case] = []
-    for path, labelled in found:
-        doing("reading labelled scans", len(cases) + 1, len(found))
-        scan, truth = to_canonical(read_volume(path)), to_canonical(read_labels(labelled))
-        scan = Volume(scan.data.astype(np.float32), scan.affine)
-        if np.any(np.abs(np.asarray(scan.spacing) - 1.0) > SAME_SPACING):
-            scan = resample_image(scan, 1.0)
-        if not same_grid(truth, scan):
-            truth = resample_labels_to(truth, scan.shape, scan.affine)
-        channels = channels_of(truth.data, labels, labelled.name)
-        where = np.argwhere(scan.data > 0)
-        start = ((where.min(0) + where.max(0) + 1) // 2 - np.array([96, 112, 96])).tolist()
-        image = torch.from_numpy(window(scan.data, start, (192, 224, 192)))
-        image = rescaled(image, percentile_limits(image))
-        name = stem(path).split("_")[0]
-        cases.append(Case(name, image.half(), torch.from_numpy(window(channels, start, (192, 224, 192)))))
+    cases: list[ValidationCase] = []
+    for files in each("reading labelled scans", find(folder)):
+        scan = read(files)
+        channels = channels_of(scan.values, labels, scan.file)
+        where = np.argwhere(scan.image > 0)
+        start = ((where.min(0) + where.max(0) + 1) // 2 - np.array(SHAPE) // 2).tolist()
+        image = rescaled(torch.from_numpy(window(scan.image, start, SHAPE))).half()
+        cases.append(ValidationCase(scan.name, image, torch.from_numpy(window(channels, start, SHAPE))))
     return cases
 
 
@@ -122,14 +99,19 @@ def channels_of(values: np.ndarray, labels: Sequence[int], name: str) -> np.ndar
     if mapped:
         logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(mapped))
     if unknown := [value for value in anatomy.unknown_values(values) if value not in labels]:
-        some = ", ".join(map(str, unknown[:NAMED])) + (" and others" if len(unknown) > NAMED else "")
-        raise InputError(
-            f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
-        )
+        raise unknown_values_error(name, unknown)
     found, places = np.unique(values, return_inverse=True)
     channel = {value: i for i, value in enumerate(labels)}
     known = [int(v) if int(v) in channel else counted(int(v), labels, "all") or 0 for v in found]
     return np.array([channel.get(value, 0) for value in known], np.uint8)[places].reshape(values.shape)
+
+
+def unknown_values_error(name: str, values: Sequence[int]) -> InputError:
+    """Return the error of a label file with unknown values."""
+    some = first_of(values)
+    return InputError(
+        f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
+    )
 
 
 def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
@@ -143,46 +125,22 @@ def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.
 
 @dataclass(frozen=True)
 class Scores:
-    """Dice scores of a network on cases.
-
-    Attributes:
-        mean: over cases of the mean over structures; NaN without cases.
-        structures: by name, mean over the cases in whose truth it is.
-    """
+    """Dice scores of a network on cases."""
 
     mean: float
+    """Mean over cases of the mean over structures; NaN without cases."""
     structures: dict[str, float]
+    """By name, mean over the cases in whose truth it is."""
 
 
-def gathered(each: Sequence[dict[int, float]]) -> Scores:
+def gathered(scores: Sequence[dict[int, float]]) -> Scores:
     """Average the scores of cases, given the Dice of each structure (by its label) in each."""
     found: dict[int, list[float]] = {}
-    for one in each:
+    for one in scores:
         for value, score in one.items():
             found.setdefault(value, []).append(score)
-    mean = float(np.mean([np.mean(list(one.values())) for one in each])) if each else float("nan")
-    return Scores(mean, {anatomy.name(value): float(np.mean(scores)) for value, scores in found.items()})
-
-
-def figures(
-    score: Callable[[Any, Sequence[Case], torch.device], Scores],
-    model: nn.Module,
-    heads: Sequence[Case],
-    scans: Sequence[Case],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Score a network on synthetic heads and, if there are some, on real scans, which then choose the model.
-
-    Args:
-        score: of a network on cases.
-        model: the network.
-        heads: drawn from label maps that are held out.
-        scans: real ones.
-        device: to predict on.
-    """
-    synthetic = score(model, heads, device)
-    chosen = score(model, scans, device) if scans else synthetic
-    return {"synthetic": synthetic.mean, "score": chosen.mean, "dice": chosen.structures}
+    mean = float(np.mean([np.mean(list(one.values())) for one in scores])) if scores else float("nan")
+    return Scores(mean, {anatomy.name(value): float(np.mean(dices)) for value, dices in found.items()})
 
 
 def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> dict[int, float]:
@@ -202,23 +160,22 @@ def pooled(image: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool3d(image[None, None], 2)
 
 
-def told(cases: Sequence[Any]) -> Iterator[Any]:
-    """Go through the cases of a validation; whoever watches hears how far it is, and can stop it.
+def validated(cases: Sequence[Item]) -> Iterator[Item]:
+    """Iterate over the cases of a validation; whoever follows the run sees how far it is, and can stop it.
 
     Raises:
         Stopped: it was asked to.
     """
-    for number, case in enumerate(cases):
-        doing("validating", number + 1, len(cases))
+    for case in each("validating", cases):
         checkpoint()
         yield case
 
 
 @torch.no_grad()
-def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.device) -> Scores:
+def score_locator(model: LocateRefine, cases: Sequence[ValidationCase], device: torch.device) -> Scores:
     """Return the Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
-    for case in told(cases):
+    for case in validated(cases):
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
         scores.append(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))
@@ -228,9 +185,9 @@ def score_locator(model: LocateRefine, cases: Sequence[Case], device: torch.devi
 @torch.no_grad()
 def score_refiner(
     model: LocateRefine,
-    cases: Sequence[Case],
+    cases: Sequence[ValidationCase],
     device: torch.device,
-    prior_of: Callable[[Case], torch.Tensor] | None = None,
+    prior_of: Callable[[ValidationCase], torch.Tensor] | None = None,
 ) -> Scores:
     """Return the Dice of both stages at 1 mm, without flips or post-processing.
 
@@ -241,7 +198,7 @@ def score_refiner(
         prior_of: the prior (1, K, 96, 112, 96) that the refiner gets; by default the locator's.
     """
     scores = []
-    for case in told(cases):
+    for case in validated(cases):
         image = case.image.float().to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             prior = prior_of(case) if prior_of else model.locate(to_memory(pooled(image)))
@@ -267,11 +224,10 @@ def score_refiner(
 
 
 @torch.no_grad()
-def score_unet(model: UNet3d, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Return the Dice of SynthSeg's U-Net in the middle 160^3 voxels, without flips or post-processing."""
-    middle = (slice(16, 176), slice(32, 192), slice(16, 176))
+def score_whole(model: Any, cases: Sequence[ValidationCase], device: torch.device) -> Scores:
+    """Return the Dice of a U-Net or hierarchy in the middle 160^3 voxels, without flips or post-processing."""
     scores = []
-    for case in told(cases):
-        prediction = model.logits(case.image[middle].float()[None, None].to(device))[0].argmax(0).cpu()
-        scores.append(dice(prediction, case.channels[middle], model.labels))
+    for case in validated(cases):
+        found = model.eval()(case.image[MIDDLE].float()[None, None].to(device))[0].argmax(0).cpu()
+        scores.append(dice(found, case.channels[MIDDLE], model.labels))
     return gathered(scores)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.training.folder import checkpoint
@@ -25,25 +26,20 @@ def atomic_save(state: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: it cannot be written, such as on a full disk; the one before stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(path.suffix + ".part")
     try:
-        with part.open("wb") as f:
+        with placed(path) as part, part.open("wb") as f:
             torch.save(state, f)
             f.flush()
             os.fsync(f.fileno())  # else a crash of the machine may leave an empty file under the good one's name
-        os.replace(part, path)
-    except RuntimeError as error:  # what torch makes of a write that fails
+    except RuntimeError as error:  # torch's error of a failed write
         raise OSError(f"The checkpoint {path} cannot be written: is the disk full?") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_newest(state: dict[str, Any], run: Path, stage: str) -> None:
-    """Write the newest checkpoint of a stage, and keep the one before for the case that this one gets damaged.
+    """Write the newest checkpoint of a stage, and keep the one before in case this one gets damaged.
 
     Raises:
-        OSError: it cannot be written; what was there before stays.
+        OSError: it cannot be written; the ones before stay.
     """
     newest, previous = checkpoint(run, stage), checkpoint(run, stage, "previous")
     before = previous.with_suffix(".link")
@@ -102,8 +98,6 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
     """Read a stage's checkpoint to export weights from.
 
     Args:
-        run: the run's folder.
-        stage: such as "locate".
         best: read the one with the best validation score, not the newest.
 
     Raises:
@@ -124,16 +118,14 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
     return state
 
 
-def start_from(model: Any, name: str) -> None:
-    """Give a network the weights of a trained one.
-
-    Args:
-        model: a segmentation network, with `labels`.
-        name: of weights, or their file.
+def start_from(model: Any, name: str | None) -> None:
+    """Give a segmentation network the weights of a trained one, if a name or file of weights is given.
 
     Raises:
         InputError: there are no such weights, or their network, labels or sizes differ (fewer levels are fine).
     """
+    if not name:
+        return
     source: Any = store.load_model(name)
     state = source.state_dict()
     for part, module in model.named_children():

@@ -1,7 +1,7 @@
 """Data parallel training: several processes share the samples of every step.
 
 Fabric connects the processes and sums; every process draws the same random numbers and generates its own shard.
-Losses are those of all samples together and gradients are summed, so several processes learn exactly what one would
+Losses are those of all samples together and gradients are summed, so several processes learn exactly as one would
 from a larger batch, except that the statistics of batch norms are a process's own. (Fabric's wrapper around a network
 is not used: it only sees `forward`, and objectives call parts of networks.)
 """
@@ -17,9 +17,9 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -37,11 +37,7 @@ VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_POR
 
 
 class ProcessGroup:
-    """The processes that train together; a single one by default.
-
-    Args:
-        fabric: connects them; None: there is one process.
-    """
+    """The processes that train together, connected by Fabric; a single one by default."""
 
     def __init__(self, fabric: Any = None) -> None:
         self.fabric = fabric
@@ -72,11 +68,9 @@ class ProcessGroup:
             return
         found = [p for p in parameters if p.requires_grad]
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in found])
-        flat = self.fabric.all_reduce(flat, reduce_op="sum")
-        at = 0
-        for p in found:
-            p.grad = flat[at : at + p.numel()].view_as(p).clone()
-            at += p.numel()
+        parts = self.fabric.all_reduce(flat, reduce_op="sum").split([p.numel() for p in found])
+        for p, part in zip(found, parts, strict=True):
+            p.grad = part.view_as(p).clone()
 
     def broadcast(self, value: Item) -> Item:
         """Return the value of the main process."""
@@ -102,9 +96,8 @@ def joined(one: ProcessGroup) -> Iterator[None]:
         _groups.pop()
 
 
-@dataclass(frozen=True)
-class Rank:
-    """Rank of a process and size of its group, as the environment says."""
+class Rank(NamedTuple):
+    """Rank of a process and size of its group."""
 
     rank: int
     size: int
@@ -133,7 +126,7 @@ def launched(device: str, count: int, arguments: Sequence[str]) -> Iterator[Proc
     if kind == "cuda" and own_rank().size == 1 and torch.cuda.device_count() < count:
         raise InputError(f"There are {torch.cuda.device_count()} GPUs here, not {count}: ask for fewer devices.")
     others: list[subprocess.Popen[bytes]] = []
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     folder = tempfile.mkdtemp(prefix="napari-synthseg-")
     try:
         if own_rank().size == 1:
@@ -147,11 +140,9 @@ def launched(device: str, count: int, arguments: Sequence[str]) -> Iterator[Proc
         with joined(connect(kind, own_rank().size)):
             yield process_group()
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(before)
         wait_for(others)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -169,11 +160,7 @@ def wait_for(others: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def connect(kind: str, size: int) -> ProcessGroup:
-    """Connect with the other processes.
-
-    Raises:
-        InputError: Fabric is not installed.
-    """
+    """Connect with the other processes; raises an `InputError` if Fabric is not installed."""
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy

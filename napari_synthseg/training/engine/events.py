@@ -1,4 +1,4 @@
-"""`events.jsonl`: the log of a run, one JSON object a line, written by the loop.
+"""`events.jsonl`, the log of a run, one JSON object a line; and `Watch`, the requests of whoever follows it.
 
 A line of a step has "stage", "step", "time" (seconds since 1970), losses and, now and then, scores. A line with
 "event" is one of the lifecycle: start, waiting, resumed, paused, continued, trouble, end. No torch here.
@@ -10,31 +10,32 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from napari_synthseg.training.folder import EVENTS
+import numpy as np
+
+from napari_synthseg.atomic_io import placed
+from napari_synthseg.training.folder import EVENTS, PICTURE
 
 TAIL = 65_536
-"""Bytes at the end of the file that `tail` looks at first."""
+"""Bytes at the end of the file that `tail` reads first."""
+Item = TypeVar("Item")
 
 
 def plain(value: Any) -> Any:
     """Convert a value to strict JSON: numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class EventLog:
-    """Append to a run's events; lines that a full disk refuses are written later.
-
-    Args:
-        run: the run's folder.
-    """
+    """Append to a run's events; lines that a full disk refuses are written later."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / EVENTS
@@ -50,43 +51,31 @@ class EventLog:
 
     def _write(self) -> None:
         text = "".join(line + "\n" for line in self.waiting)
-        with self.path.open("ab") as f:
-            if f.tell() and not _ends_with_newline(self.path):
-                text = "\n" + text  # the process before died while it wrote
+        with self.path.open("ab+") as f:
+            if f.tell():
+                f.seek(-1, os.SEEK_END)
+                if f.read(1) != b"\n":  # the process before died while it wrote
+                    text = "\n" + text
             f.write(text.encode())
             f.flush()
         self.waiting.clear()
 
 
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as f:
-        f.seek(-1, os.SEEK_END)
-        return f.read(1) == b"\n"
-
-
 class EventReader:
-    """Read a run's events as they are appended.
-
-    Args:
-        run: the run's folder.
-    """
+    """Read a run's events as they are appended."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / EVENTS
         self.place = 0
 
-    def read(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the events added since the last call; an incomplete line comes next time.
-
-        Args:
-            limit: largest number of bytes to read, for a window that must not wait.
-        """
+    def read(self, limit: int = -1) -> list[dict[str, Any]]:
+        """Return the events added since the last call, from at most `limit` bytes; an incomplete line comes later."""
         try:
             with self.path.open("rb") as f:
                 if f.seek(0, os.SEEK_END) < self.place:  # started over
                     self.place = 0
                 f.seek(self.place)
-                text = f.read(-1 if limit is None else limit)
+                text = f.read(limit)
         except OSError:
             return []
         complete = text[: text.rfind(b"\n") + 1]
@@ -148,3 +137,63 @@ def _parsed(text: bytes) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict):
             yield event
+
+
+# Requests of whoever follows a run
+
+
+@dataclass
+class Watch:
+    """Requests to a loop."""
+
+    trial: int | None = None
+    """Steps of each stage to try, to measure time and memory; None: all of them."""
+    recorded: bool = False
+    """Whether the run's config has its options already."""
+    pictures: Callable[[], int | None] = lambda: None
+    """Returns the steps between two pictures, or None for none."""
+    doing: Callable[[str, int, int], None] = lambda text, done, total: None
+    """Called with the activity between steps: a text, units done and in all."""
+    _every: int | None = None
+
+    def picture_due(self, step: int) -> bool:
+        """Tell whether a picture is wanted of a step: at once when they are asked for, then every few steps."""
+        before, self._every = self._every, self.pictures()
+        return self._every is not None and (step % self._every == 0 or self._every != before)
+
+
+NOBODY = Watch()
+_watch: ContextVar[Watch] = ContextVar("watch", default=NOBODY)
+
+
+def watch() -> Watch:
+    """Return the requests to the loop of this thread."""
+    return _watch.get()
+
+
+@contextmanager
+def watched(by: Watch) -> Iterator[None]:
+    """Let loops of this thread obey requests inside the context."""
+    token = _watch.set(by)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def doing(text: str, done: int = 0, total: int = 0) -> None:
+    """Report the activity between two steps, such as "validating", 3, 9."""
+    watch().doing(text, done, total)
+
+
+def each(text: str, items: Sequence[Item]) -> Iterator[Item]:
+    """Iterate over items, and report before each of them how far the activity is."""
+    for number, item in enumerate(items):
+        doing(text, number + 1, len(items))
+        yield item
+
+
+def save_picture(run: Path, stage: str, step: int, arrays: dict[str, Any]) -> None:
+    """Write the newest picture into the run's folder."""
+    with placed(run / PICTURE) as part, part.open("wb") as f:
+        np.savez_compressed(f, stage=np.array(stage), step=np.array(step), **arrays)

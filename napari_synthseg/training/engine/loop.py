@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint, load_newest, save_newest
 from napari_synthseg.training.engine.distributed import ProcessGroup, process_group
-from napari_synthseg.training.engine.events import EventLog
+from napari_synthseg.training.engine.events import EventLog, save_picture, watch
 from napari_synthseg.training.engine.optim import (
     EMA,
     LoopOptions,
@@ -28,7 +29,6 @@ from napari_synthseg.training.engine.optim import (
     rate,
     restore,
 )
-from napari_synthseg.training.engine.watching import save_picture, watch
 from napari_synthseg.training.folder import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -36,22 +36,38 @@ logger = logging.getLogger(__name__)
 TELL_MEMORY = 5.0
 """Seconds between two log lines with the memory used."""
 Validation = Callable[[nn.Module], dict[str, Any]]
+"""Scores a model; if it has a method `over`, that tells after each validation whether to stop early."""
 
 
+@dataclass(eq=False, repr=False)
 class Objective:
     """Network, samples, loss and validation of a stage; the loop does the rest.
 
-    Attributes:
-        model: the whole network (a module), as it is validated.
-        trained: the part of it that is trained, averaged and saved: the whole, or one stage.
-        shared: whether several processes can share a step.
-        validation: scores the model, see `validate`.
+    Subclasses are dataclasses of their inputs. `model` is the whole network, as it is validated; `trained`, given by
+    `part`, is the part of it that is trained, averaged and saved.
     """
 
     model: Any
-    trained: Any
+    _: KW_ONLY
+    seed: int
+    device: torch.device
+    batch: int = 1
+    """Samples a step."""
+    validation: Validation | None = None
     shared: bool = False
-    validation: Validation = staticmethod(lambda model: {})
+    """Whether several processes can share a step."""
+    channels_last: ClassVar[bool] = False
+    """Whether the weights, of 3D convolutions, lie channels last in memory."""
+
+    def __post_init__(self) -> None:
+        """Move the model to the device."""
+        self.device = torch.device(self.device)
+        self.model = to_device(self.model, self.device) if self.channels_last else self.model.to(self.device)
+        self.trained: Any = self.part()
+
+    def part(self) -> nn.Module:
+        """Return the part of the model that is trained: the whole, or one stage."""
+        return self.model
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Draw the samples of a step and run the network; everything random depends on the seed and the step alone."""
@@ -62,7 +78,7 @@ class Objective:
 
         One named "dice" may be a dictionary of structures' names and Dice.
         """
-        return self.validation(model)
+        return {} if self.validation is None else self.validation(model)
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a training sample of a step: "image", "truth" and "prediction" (label values); empty if there is none.
@@ -81,8 +97,8 @@ class Objective:
         return build_optimizer(options.optimizer, self.trained, self.groups(), *rates)
 
     def enough(self) -> bool:
-        """Whether to stop early; asked after every validation."""
-        return False
+        """Tell whether to stop early; asked after every validation."""
+        return getattr(self.validation, "over", lambda: False)()
 
     def use(self, state: dict[str, Any]) -> None:
         """Take the weights of a checkpoint, averaged ones if there are, without training."""
@@ -114,7 +130,7 @@ def labelled_picture(
 
 
 def _onto(array: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Nearest neighbours on another grid; the same array where the grids agree."""
+    """Nearest neighbors on another grid; the same array if the grids agree."""
     for axis, count in enumerate(shape):
         if array.shape[axis] != count:
             at = (torch.arange(count) + 0.5) * array.shape[axis] / count
@@ -125,6 +141,13 @@ def _onto(array: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 def to_device(model: Any, device: torch.device | str) -> Any:
     """Move a network of 3D convolutions, its weights in the order that is quick."""
     return model.to(device).to(memory_format=torch.channels_last_3d)
+
+
+def freeze_norms(model: nn.Module) -> None:
+    """Freeze the statistics of batch norms: an image or two have none of their own."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def begin(options: Any) -> torch.device:
@@ -148,8 +171,8 @@ def fit(
     """Train a stage; yields one report a step.
 
     Args:
-        objective: what is trained and on what.
-        options: how.
+        objective: network, samples, loss and validation.
+        options: steps, rates and intervals.
         out: folder of the run; gets `events.jsonl`, and in `checkpoints/` `<name>.pt` (the newest),
             `<name>-<step>.pt`, `<name>-best.pt`, `<name>-stable.pt` (from before the rate began to fall).
         name: of this stage.
@@ -162,37 +185,39 @@ def fit(
     Raises:
         OSError: the last checkpoint cannot be written; one in between only leaves a warning and is tried again.
     """
-    stage = _Stage(objective, options, out, name, card or dict)
+    trainer = _Trainer(objective, options, out, name, card or dict)
     if resume and checkpoint(out, name).exists():
-        stage.take_up()
+        trainer.resume()
     together = process_group()
     if together.size > 1:
-        _check_shared(objective)
-        stage.take(together.broadcast(stage.state()))
+        if not objective.shared:
+            raise InputError(f"{type(objective).__name__} trains in one process only: ask for one device.")
+        trainer.take(together.broadcast(trainer.state()))
     asked = watch()
-    steps = options.steps if asked.trial is None else min(options.steps, stage.step + asked.trial)
+    steps = options.steps if asked.trial is None else min(options.steps, trainer.step + asked.trial)
     try:
-        while _goes_on(together, stage.step < steps and not stage.enough):
-            figures = stage.forward()
-            if together.is_main and (stage.step % options.validate_every == 0 or stage.step == steps):
-                figures |= stage.validate()
-            stage.note(figures)
-            if asked.picture_due(stage.step):
-                stage.show()
-            stage.save_now_and_then()
-            yield Progress(name, stage.step, options.steps, figures)
+        while _continues(together, trainer.step < steps and not trainer.enough):
+            figures = trainer.forward()
+            if together.is_main and (trainer.step % options.validate_every == 0 or trainer.step == steps):
+                figures |= trainer.validate()
+            trainer.note(figures)
+            if asked.picture_due(trainer.step):
+                trainer.show()
+            trainer.save_now_and_then()
+            yield Progress(name, trainer.step, options.steps, figures)
     except (GeneratorExit, Stopped):
         if together.is_main:
-            together.broadcast("stop")  # the others wait to be told whether to go on
+            together.broadcast("stop")  # the others wait to be told whether to continue
         raise
     finally:
-        save_newest(stage.state(), out, name)
-    stage.use_average()
+        save_newest(trainer.state(), out, name)
+    if trainer.average is not None:
+        objective.trained.load_state_dict(trainer.average.values)
     objective.model.eval()
     return objective.model
 
 
-def _goes_on(together: ProcessGroup, wanted: bool) -> bool:
+def _continues(together: ProcessGroup, wanted: bool) -> bool:
     """Tell whether there is another step, as the main process decides.
 
     Raises:
@@ -204,17 +229,7 @@ def _goes_on(together: ProcessGroup, wanted: bool) -> bool:
     return word == "go"
 
 
-def _check_shared(objective: Objective) -> None:
-    """Refuse objectives whose steps several processes cannot share.
-
-    Raises:
-        InputError: this one's cannot.
-    """
-    if not objective.shared:
-        raise InputError(f"{type(objective).__name__} trains in one process only: ask for one device.")
-
-
-class _Stage:
+class _Trainer:
     """State of a stage between two of its steps."""
 
     def __init__(
@@ -232,7 +247,7 @@ class _Stage:
         self.told = -math.inf
         self.cpu_before, self.cpu_began = 0.0, time.process_time()
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Continue from the newest checkpoint."""
         newest, damage = load_newest(self.out, self.name)
         self.take(_to_resume(newest, checkpoint(self.out, self.name, "stable"), self.options.steps))
@@ -303,13 +318,22 @@ class _Stage:
 
     def validate(self) -> dict[str, Any]:
         """Score the averaged weights, and keep them if they are the best so far."""
-        began = time.monotonic()
-        scores: dict[str, Any] = dict(_validate(self.objective, self.average))
+        began, objective = time.monotonic(), self.objective
+        own = {k: v.clone() for k, v in objective.trained.state_dict().items()} if self.average is not None else None
+        if self.average is not None:
+            objective.trained.load_state_dict(self.average.values)
+        objective.model.eval()
+        try:
+            with torch.no_grad():
+                scores: dict[str, Any] = dict(objective.validate(objective.model))
+        finally:
+            if own is not None:  # put the trained weights back
+                objective.trained.load_state_dict(own)
         self.score = scores.get("score")
         if scores.get("score", float("-inf")) > self.best:
             self.best = scores["score"]
             self.keep("best")
-        self.enough = self.objective.enough()
+        self.enough = objective.enough()
         return {**scores, "validating": round(time.monotonic() - began, 3)}
 
     def note(self, figures: dict[str, Any]) -> None:
@@ -323,7 +347,7 @@ class _Stage:
         self.events.append({**line, "seconds": round(now - self.began, 1), **figures})
 
     def show(self) -> None:
-        """Keep a picture of what is learned from, where the recipe has one."""
+        """Keep a picture of a training sample, if the objective has one."""
         self.objective.model.eval()
         with torch.no_grad():
             picture = self.objective.picture(self.step)
@@ -352,11 +376,6 @@ class _Stage:
             logger.warning("A checkpoint could not be written, and will be tried again: %s", error)
             self.events.append({"event": "trouble", "stage": self.name, "step": self.step, "why": str(error)})
 
-    def use_average(self) -> None:
-        """Give the model its averaged weights."""
-        if self.average is not None:
-            self.objective.trained.load_state_dict(self.average.values)
-
 
 def _to_resume(state: dict[str, Any], stable: Path, steps: int) -> dict[str, Any]:
     """Return the checkpoint to resume from: a finished run that gets longer goes back to before its rate fell."""
@@ -366,17 +385,3 @@ def _to_resume(state: dict[str, Any], stable: Path, steps: int) -> dict[str, Any
         if before.get("steps") == state["steps"]:  # else it belongs to an earlier, shorter run
             return {**before, "best": state["best"]}  # the best checkpoint so far stays the one to beat
     return state
-
-
-def _validate(objective: Objective, average: EMA | None) -> dict[str, Any]:
-    """Score the averaged weights, then put the trained ones back."""
-    own = {k: v.clone() for k, v in objective.trained.state_dict().items()} if average is not None else None
-    if average is not None:
-        objective.trained.load_state_dict(average.values)
-    objective.model.eval()
-    try:
-        with torch.no_grad():
-            return objective.validate(objective.model)
-    finally:
-        if own is not None:
-            objective.trained.load_state_dict(own)

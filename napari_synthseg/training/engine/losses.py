@@ -1,12 +1,19 @@
-"""Losses: the paper's soft Dice (eq. 27), and weighted cross-entropy with Dice for the fast network."""
+"""Losses: the paper's soft Dice (eq. 27), and weighted cross-entropy with Dice, of channels or of groups of them.
+
+Each is that of the samples of all processes together, see `engine.distributed`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 from napari_synthseg.training.engine.distributed import process_group
 
+IGNORED = 255
+"""Target of voxels that are left out of the loss."""
 RUN = 4096
 """Voxels whose values are added one after the other."""
 
@@ -47,29 +54,53 @@ def dice_and_cross_entropy(
     Returns:
         Cross-entropy, and one minus the soft Dice averaged over the foreground labels present in the batch.
     """
-    k = logits.shape[1]
+    k, group = logits.shape[1], process_group()
     flat = logits.float().movedim(1, -1).reshape(-1, k)
     index = target.reshape(-1).long()
     log_p = F.log_softmax(flat, -1)
-    entropy = mean_of_all(F.nll_loss(log_p, index, weights, reduction="sum"), index, weights)
+    count = torch.tensor(float(len(index)), device=flat.device) if weights is None else weights[index].sum()
+    entropy = group.sum(F.nll_loss(log_p, index, weights, reduction="sum")) / group.sum(count)
     p = log_p.exp()
     own = p.gather(1, index[:, None])[:, 0]
     size = torch.bincount(index, minlength=k).to(p.dtype)
     overlap = torch.zeros(k, dtype=p.dtype, device=p.device).index_add(0, index, own)
-    size, overlap, predicted = process_group().sum(torch.stack([size, overlap, p.sum(0)]))
+    size, overlap, predicted = group.sum(torch.stack([size, overlap, p.sum(0)]))
     dice = (2.0 * overlap + 1.0) / (predicted + size + 1.0)
     present = size > 0
     present[0] = False
     return entropy, 1.0 - dice[present].mean() if bool(present.any()) else flat.sum() * 0.0
 
 
-def mean_of_all(own: torch.Tensor, index: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """Return the weighted mean over the voxels of all processes, given the sum over this one's.
+def grouped(logits: torch.Tensor, groups: Sequence[int]) -> torch.Tensor:
+    """Turn (B, K, ...) logits of channels into (B, G, ...) logits of groups, by the sum of probabilities."""
+    if tuple(groups) == tuple(range(logits.shape[1])):
+        return logits
+    members = [[k for k, g in enumerate(groups) if g == n] for n in range(max(groups) + 1)]
+    return torch.stack([logits[:, m[0]] if len(m) == 1 else logits[:, m].logsumexp(1) for m in members], 1)
+
+
+def target_losses(
+    logits: torch.Tensor, target: torch.Tensor, groups: Sequence[int], weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return cross-entropy and one minus the soft Dice of targets, without ignored voxels.
 
     Args:
-        own: sum over the voxels of this process.
-        index: (N,) their classes.
-        weights: (K,) of the classes.
+        logits: (B, K, X, Y, Z) of the network's channels.
+        target: (B, X, Y, Z) targets, or `IGNORED`.
+        groups: (K,) target of each channel.
+        weights: (G,) of the cross-entropy.
     """
-    count = torch.tensor(float(len(index)), device=own.device) if weights is None else weights[index].sum()
-    return process_group().sum(own) / process_group().sum(count)
+    logits = grouped(logits.float(), groups)
+    kept = target != IGNORED
+    if not bool(kept.all()):
+        if not bool(kept.any()):
+            nothing = logits.sum() * 0.0
+            return nothing, nothing
+        logits = logits.movedim(1, -1)[kept].T[None, :, :, None, None]
+        target = target[kept][None, :, None, None]
+    return dice_and_cross_entropy(logits, target, weights)
+
+
+def figures_of(entropy: torch.Tensor, dice: torch.Tensor) -> dict[str, float]:
+    """Return both losses for the log."""
+    return {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}

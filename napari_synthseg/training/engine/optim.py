@@ -16,46 +16,34 @@ MUON_LR_SCALE = 2.0
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """Steps, rates and intervals of a loop.
-
-    Attributes:
-        steps: steps in all, those of earlier stretches included.
-        learning_rate: peak learning rate.
-        optimizer: "adam" (the paper's), "adamw" or "muon", see `optimizers`.
-        weight_decay: of adamw and muon.
-        warmup: steps over which the rate rises linearly.
-        decay_fraction: fraction of the steps, at the end, over which the rate falls to zero (0: constant).
-        ema_decay: decay of the exponential moving average of the weights; 0 keeps none.
-        clip: largest norm of the gradient; 0 does not clip.
-        checkpoint_every: steps between checkpoints that are kept.
-        save_minutes: minutes between updates of the newest checkpoint.
-        validate_every: steps between validations.
-    """
+    """Steps, rates and intervals of a loop."""
 
     steps: int
+    """Steps in all, those of earlier stretches included."""
     learning_rate: float = 1e-4
+    """Peak learning rate."""
     optimizer: str = "adam"
+    """adam (the paper's), adamw or muon, see `build_optimizer`."""
     weight_decay: float = 0.0
     warmup: int = 0
+    """Steps over which the rate rises linearly."""
     decay_fraction: float = 0.0
+    """Fraction of the steps, at the end, over which the rate falls to zero; 0: constant."""
     ema_decay: float = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none."""
     clip: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
     checkpoint_every: int = 10_000
+    """Steps between checkpoints that are kept."""
     save_minutes: float = 3.0
+    """Minutes between updates of the newest checkpoint."""
     validate_every: int = 1_000
 
     @classmethod
     def of(cls, options: Any, steps: int, learning_rate: float, **settings: Any) -> LoopOptions:
-        """Return those of a stage: the run's own options, and defaults of the recipe.
-
-        Args:
-            options: of the run (`recipe.RunOptions`).
-            steps: of the stage.
-            learning_rate: peak rate, unless the run has its own.
-            settings: other attributes.
-        """
+        """Return those of a stage: the run's own (`recipe.RunOptions`), and defaults of the recipe."""
         own = {"save_minutes": options.save_minutes, "validate_every": options.validate_every}
-        return cls(steps, options.learning_rate or learning_rate, **own, **settings)
+        return cls(steps, options.learning_rate or learning_rate, **{**own, **settings})
 
 
 def rate(step: int, options: LoopOptions) -> float:
@@ -92,36 +80,27 @@ class EMA:
 
 
 class Optimizers:
-    """Several optimizers behind the interface of one.
-
-    Args:
-        parts: each with parameters of its own.
-    """
+    """Several optimizers, each with parameters of its own, behind the interface of one."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Return the groups of all parts."""
         return [group for part in self.parts for group in part.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Reset the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        """Make a step with all parts."""
         for part in self.parts:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of the parts."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
 
@@ -147,7 +126,7 @@ def build_optimizer(
 
     Args:
         name: "adam" (Keras' epsilon), "adamw", or "muon": Muon for the weights of linear layers, AdamW for the rest.
-        module: what is trained; says which parameters are matrices.
+        module: the network that is trained; says which parameters are matrices.
         groups: "params" and perhaps "lr_scale", the group's rate as a fraction of the loop's.
         learning_rate: peak rate.
         weight_decay: of all but adam.
@@ -157,28 +136,24 @@ def build_optimizer(
     """
     device = next(p for group in groups for p in group["params"]).device.type
     fused = {"fused": True} if device in ("cpu", "cuda") else {}
-    common: dict[str, Any] = {"lr": learning_rate, "eps": 1e-7, **fused}
-    if name == "adam":
-        return torch.optim.Adam(groups, weight_decay=weight_decay, **common)
-    if name == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=weight_decay, **common)
+    common: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
+    exact: dict[str, Any] = {**common, "eps": 1e-7, **fused}
+    if name != "muon":
+        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](groups, **exact)
     if not hasattr(torch.optim, "Muon"):
         raise InputError(f"The optimizer {name} needs torch 2.9 or newer: update torch, or choose adamw.")
     linear = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Linear)}
     matrices, others = [], []
     for group in groups:
-        scale = group.get("lr_scale", 1.0)
         chosen = [p for p in group["params"] if id(p) in linear]
         rest = [p for p in group["params"] if id(p) not in linear]
         if chosen:
-            matrices.append({**group, "params": chosen, "lr_scale": MUON_LR_SCALE * scale})
+            matrices.append({**group, "params": chosen, "lr_scale": MUON_LR_SCALE * group.get("lr_scale", 1.0)})
         if rest:
             others.append({**group, "params": rest})
     parts: list[torch.optim.Optimizer] = []
     if matrices:
-        parts.append(
-            torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        )
+        parts.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **common))
     if others:
-        parts.append(torch.optim.AdamW(others, weight_decay=weight_decay, **common))
+        parts.append(torch.optim.AdamW(others, **exact))
     return Optimizers(parts)

@@ -1,1 +1,1 @@
-"""Objectives: what the stages of recipes train, their losses and samples; one a file, used by any recipe."""
+"""Objectives of the stages of recipes: networks, losses and samples, used by any recipe."""

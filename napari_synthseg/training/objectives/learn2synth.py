@@ -1,41 +1,161 @@
-"""Learn2Synth: at every step the segmenter learns from augmented synthetic images, the augmenter from real ones.
+"""Learn2Synth (Hu et al.): a segmenter S_phi learns from synthetic images that an augmenter A_theta learns to change.
 
-With an augmenter that learns nothing it is plain SynthSeg on that augmenter's images.
+Synthetic pass: g = d L(S_phi(A_theta(x_synth)), y_synth) / d phi, and phi_new = update(phi, g), kept differentiable.
+Real pass: d L(S_phi_new(x_real), y_real) / d theta, through the update: the hypergradient. The segmenter itself is
+moved by g alone, so that it never learns from a real image. With an augmenter that learns nothing it is plain SynthSeg
+on that augmenter's images.
+
+The update is that of `torch.optim`'s SGD and Adam, written out (torch's own cannot be differentiated through).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
-from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import LoopOptions, Objective, Validation, labelled_picture
+from napari_synthseg.training.data.synthetic import Batch, step_generator
+from napari_synthseg.training.engine.loop import LoopOptions, Objective, labelled_picture
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.optim import Optimizers
-from napari_synthseg.training.objectives.hypergradient import Batch, Loss, learning, two_passes, with_gradients
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Batches = Callable[[torch.Generator], Batch]
 """Draws the images and targets of a step."""
 MOMENTUM = 0.9
 """Momentum of SGD's inner steps."""
-
 OUTER_BETAS = (0.9, 0.99)
 """Betas of the augmenter's Adam: hypergradients are large at first, and should be forgotten sooner than by default."""
 
 
-class BilevelOptimizers(Optimizers):
-    """Optimizers of the segmenter ("inner") and, if it learns, of the augmenter.
+@dataclass(frozen=True)
+class Passes:
+    """Losses and gradients of a step's two passes."""
+
+    synthetic: torch.Tensor
+    """Loss of the synthetic pass, a scalar."""
+    real: torch.Tensor | None
+    """Loss of the real pass; None if the augmenter has nothing to learn."""
+    inner: tuple[torch.Tensor, ...]
+    """The synthetic loss's gradient for each of the segmenter's learning parameters."""
+    outer: tuple[torch.Tensor, ...]
+    """The hypergradient for each of the augmenter's."""
+
+
+def learning(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def two_passes(
+    segmenter: nn.Module,
+    augment: Callable[[torch.Tensor], torch.Tensor],
+    learned: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    synthetic: Batch,
+    real: Batch | None,
+    loss: Loss,
+) -> Passes:
+    """Compute gradients for both networks without moving them.
 
     Args:
-        inner: SGD or Adam.
-        outer: of the augmenter, or none.
+        segmenter: S_phi, called with images; its buffers (running averages) see the synthetic pass alone.
+        augment: A_theta; it may be random, but its images must depend on `learned`.
+        learned: the parameters theta that get a hypergradient; none, and the real pass is left out.
+        optimizer: `torch.optim.SGD` or `Adam` over all of the segmenter's learning parameters, about to make the step.
+        synthetic: images and targets of the synthetic pass.
+        real: those of the real pass; needed if something is learned.
+        loss: of posteriors and targets.
+
+    Raises:
+        ValueError: the optimizer is of another kind, or there are no real images to learn from.
     """
+    own = learning(segmenter)
+    images, target = synthetic
+    first = loss(segmenter(augment(images)), target)
+    inner = torch.autograd.grad(
+        first, list(own.values()), create_graph=bool(learned), allow_unused=True, materialize_grads=True
+    )
+    if not learned:
+        return Passes(first.detach(), None, inner, ())
+    if real is None:
+        raise ValueError("An augmenter that learns needs real images.")
+    moved = moved_parameters(optimizer, own, inner)
+    buffers = {name: b.clone() for name, b in segmenter.named_buffers()}
+    second = loss(functional_call(segmenter, {**moved, **buffers}, (real[0],)), real[1])
+    outer = torch.autograd.grad(second, list(learned), allow_unused=True, materialize_grads=True)
+    return Passes(first.detach(), second.detach(), tuple(g.detach() for g in inner), outer)
+
+
+def moved_parameters(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], gradients: Sequence[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the parameters after an optimizer's next step, as a differentiable function of the gradients.
+
+    Args:
+        optimizer: SGD or Adam; its state is read and stays as it is.
+        parameters: by name, all of them the optimizer's.
+        gradients: of each.
+
+    Raises:
+        ValueError: the optimizer is of another kind.
+    """
+    kind = type(optimizer)
+    if kind not in UPDATES:
+        raise ValueError(f"Steps of {kind.__name__} are not written out: use SGD or Adam.")
+    settings = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    return {
+        name: UPDATES[kind](p.detach(), g, optimizer.state.get(p, {}), settings[id(p)])
+        for (name, p), g in zip(parameters.items(), gradients, strict=True)
+    }
+
+
+def sgd_update(
+    weight: torch.Tensor, gradient: torch.Tensor, state: Mapping[str, Any], settings: Mapping[str, Any]
+) -> torch.Tensor:
+    """Return a weight after a step of `torch.optim.SGD` with momentum and decay (no dampening, not Nesterov's)."""
+    gradient = gradient + settings["weight_decay"] * weight
+    before = state.get("momentum_buffer")
+    if settings["momentum"] and before is not None:
+        gradient = settings["momentum"] * before + gradient
+    return weight - settings["lr"] * gradient
+
+
+def adam_update(
+    weight: torch.Tensor, gradient: torch.Tensor, state: Mapping[str, Any], settings: Mapping[str, Any]
+) -> torch.Tensor:
+    """Return a weight after a step of `torch.optim.Adam` with weight decay (no AMSGrad)."""
+    beta1, beta2 = settings["betas"]
+    gradient = gradient + settings["weight_decay"] * weight
+    t = float(state["step"]) + 1.0 if state else 1.0
+    mean, square = (1 - beta1) * gradient, (1 - beta2) * gradient.square()
+    if state:
+        mean, square = beta1 * state["exp_avg"] + mean, beta2 * state["exp_avg_sq"] + square
+    # A parameter that never had a gradient has none here: the root's slope is infinite at zero.
+    root = torch.where(square > 0, square, torch.ones_like(square)).sqrt() * (square > 0)
+    return weight - settings["lr"] / (1 - beta1**t) * mean / (root / (1 - beta2**t) ** 0.5 + settings["eps"])
+
+
+UPDATES = {torch.optim.SGD: sgd_update, torch.optim.Adam: adam_update}
+
+
+def with_gradients(
+    value: torch.Tensor, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Return a scalar of a given value whose `backward` gives the parameters these gradients."""
+    slopes = torch.stack([(p * g).sum() for p, g in zip(parameters, gradients, strict=True)]).sum()
+    return value.detach() + (slopes - slopes.detach())
+
+
+class BilevelOptimizers(Optimizers):
+    """Optimizers of the segmenter ("inner": SGD or Adam) and, if it learns, of the augmenter."""
 
     def __init__(self, inner: torch.optim.Optimizer, outer: torch.optim.Optimizer | None) -> None:
         super().__init__([inner] if outer is None else [inner, outer])
@@ -48,70 +168,60 @@ class BilevelOptimizers(Optimizers):
         """Restore a saved state.
 
         Raises:
-            InputError: the run had another kind of inner step, or an augmenter that learned where this one does not.
+            InputError: the run had another kind of inner step, or an augmenter that learned when this one does not.
         """
         if state.get("inner") != self.kind or len(state["parts"]) != len(self.parts):
             raise InputError("The run was trained with another inner step or augmenter: resume it with the same ones.")
         super().load_state_dict(state)
 
 
+@dataclass(eq=False, repr=False)
 class Bilevel(Objective):
-    """A synthetic and a real pass a step.
+    """A synthetic and a real pass a step. `model` is S_phi: images (B, 1, ...) -> posteriors (B, K, ...)."""
 
-    Args:
-        segmenter: S_phi, images (B, 1, ...) -> posteriors (B, K, ...).
-        augmenter: A_theta; its frozen parameters stay.
-        synthetic: draws synthetic images and targets.
-        real: draws labelled real ones; None if the augmenter learns nothing.
-        seed: of everything random.
-        device: to train on; batches are on it already.
-        validation: scores the segmenter.
-        inner: "adam" or "sgd", the segmenter's steps.
-        lr_scale: the augmenter's learning rate as a fraction of the segmenter's.
-        warmup: steps before the augmenter begins to learn: an untrained segmenter's errors on real images say little,
-            and a step without the real pass takes a quarter of the time.
-        loss: of posteriors and targets.
-    """
+    augmenter: Augmenter
+    """A_theta; its frozen parameters stay."""
+    synthetic: Batches
+    """Draws synthetic images and targets."""
+    real: Batches | None
+    """Draws labelled real ones; None if the augmenter learns nothing."""
+    _: KW_ONLY
+    inner: str = "adam"
+    """adam or sgd, the segmenter's steps."""
+    lr_scale: float = 1.0
+    """The augmenter's learning rate as a fraction of the segmenter's."""
+    warmup: int = 0
+    """Steps before the augmenter begins to learn: an untrained segmenter's errors on real images say little, and a step
+    without the real pass takes a quarter of the time."""
+    criterion: Loss = soft_dice_loss
 
-    def __init__(
-        self,
-        segmenter: nn.Module,
-        augmenter: Augmenter,
-        synthetic: Batches,
-        real: Batches | None,
-        *,
-        seed: int,
-        device: torch.device | str,
-        validation: Validation,
-        inner: str = "adam",
-        lr_scale: float = 1.0,
-        warmup: int = 0,
-        loss: Loss = soft_dice_loss,
-    ) -> None:
-        self.model, self.augmenter = segmenter.to(device), augmenter.to(device)
-        self.trained = nn.ModuleDict({"segmenter": segmenter, "augmenter": augmenter})
-        self.synthetic, self.real = synthetic, real
-        self.seed, self.validation, self.criterion = seed, validation, loss
-        self.inner, self.lr_scale, self.warmup = inner, lr_scale, warmup
-        self.learned = list(learning(augmenter).values())
+    def __post_init__(self) -> None:
+        """Move the augmenter to the device."""
+        super().__post_init__()
+        self.augmenter.to(self.device)
+        self.learned = list(learning(self.augmenter).values())
         self.optimizers: BilevelOptimizers | None = None
 
+    def part(self) -> nn.Module:
+        return nn.ModuleDict({"segmenter": self.model, "augmenter": self.augmenter})
+
     def optimizer(self, options: LoopOptions) -> BilevelOptimizers:
-        """Both optimizers, over the parameters that are not frozen.
+        """Return both optimizers, over the parameters that are not frozen.
 
         Raises:
             ValueError: gradients are clipped, which the differentiated step does not include.
         """
         if options.clip:
             raise ValueError("Learn2Synth's inner steps cannot be clipped.")
-        weights, rate = list(learning(self.model).values()), options.learning_rate
+        weights = list(learning(self.model).values())
+        common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
         inner: torch.optim.Optimizer
         if self.inner == "sgd":
-            inner = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, weight_decay=options.weight_decay)
+            inner = torch.optim.SGD(weights, momentum=MOMENTUM, **common)
         else:
-            inner = torch.optim.Adam(weights, lr=rate, eps=1e-7, weight_decay=options.weight_decay)
+            inner = torch.optim.Adam(weights, eps=1e-7, **common)
         groups = [{"params": self.learned, "lr_scale": self.lr_scale}]
-        outer = torch.optim.Adam(groups, lr=rate, betas=OUTER_BETAS) if self.learned else None
+        outer = torch.optim.Adam(groups, lr=options.learning_rate, betas=OUTER_BETAS) if self.learned else None
         self.optimizers = BilevelOptimizers(inner, outer)
         return self.optimizers
 

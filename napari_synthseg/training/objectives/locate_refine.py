@@ -3,102 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
+from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.data.located import Located, LocatedHeads, PriorErrors, locate
-from napari_synthseg.training.data.synthetic import Heads, class_weights, rescaled, step_generator
+from napari_synthseg.training.data.located import LocatedHead, LocatedHeads, PriorErrors, locate
+from napari_synthseg.training.data.synthetic import Heads, class_weights, random_index, rescaled, step_generator
 from napari_synthseg.training.engine.distributed import process_group
-from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
-from napari_synthseg.training.engine.losses import dice_and_cross_entropy
+from napari_synthseg.training.engine.loop import Objective, labelled_picture
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of
 
 POSITION_HEADS = 48
 """Heads drawn to set the locator's positional term before training."""
 
 Inputs = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
-"""(B, 1, X, Y, Z) images, (B, X, Y, Z) channels of labels and randomness -> what the network sees."""
+"""(B, 1, X, Y, Z) images, (B, X, Y, Z) channels of labels and randomness -> the network's input."""
 
 
-def figures_of(entropy: torch.Tensor, dice: torch.Tensor) -> dict[str, float]:
-    """Return both losses for the log."""
-    return {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(dice.detach())}
+@dataclass(eq=False, repr=False)
+class HeadsObjective(Objective):
+    """Base of objectives on synthetic heads: weighted cross-entropy and Dice."""
 
+    model: LocateRefine
+    heads: Heads
+    _: KW_ONLY
+    shared: bool = True
+    classes: torch.Tensor | None = None
+    """(K,) uint8 tissue class of each label, if these (`anatomy.TISSUES`) are the targets in place of labels."""
+    weight_power: float = 0.25
+    """Of the cross-entropy's weights, see `class_weights`."""
+    channels_last = True
 
-class Locate(Objective):
-    """Whole heads at 2 mm: labels, or classes of labels, at one random sub-voxel position a step.
-
-    Args:
-        model: the whole network.
-        heads: that it learns from.
-        seed: of everything random.
-        batch: heads a step.
-        device: to train on.
-        validation: scores the model.
-        net: the part that is trained; by default the locator.
-        inputs: what the network sees; by default the images.
-        classes: (K,) uint8 class of each label, if classes are to be found in place of labels.
-        weight_power: of the cross-entropy's weights, see `class_weights`.
-    """
-
-    shared = True
-
-    def __init__(
-        self,
-        model: LocateRefine,
-        heads: Heads,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device | str,
-        validation: Validation,
-        net: SubvoxelUNet | None = None,
-        inputs: Inputs = lambda images, channels, generator: images,
-        classes: torch.Tensor | None = None,
-        weight_power: float = 0.25,
-    ) -> None:
-        self.model = to_device(model, device)
-        self.trained = self.net = net or model.locator
-        self.heads, self.seed, self.batch, self.device = heads, seed, batch, torch.device(device)
-        self.validation, self.inputs = validation, inputs
-        self.classes = None if classes is None else classes.to(device)
-        groups, count = ((), 0) if classes is None else (classes.tolist(), self.net.n_labels)
-        self.shown: Sequence[int] = range(count) if count else model.labels
-        self.weights = class_weights(heads.maps, model.labels, weight_power, groups, count).to(device)
+    def __post_init__(self) -> None:
+        """Weigh the labels or classes by their frequency."""
+        super().__post_init__()
+        groups: list[int] = [] if self.classes is None else self.classes.tolist()
+        count = len(TISSUES) if groups else 0
+        self.shown: Sequence[int] = range(count) if count else self.model.labels
+        weights = class_weights(self.heads.maps, self.model.labels, self.weight_power, groups, count)
+        self.weights = weights.to(self.device)
+        if self.classes is not None:
+            self.classes = self.classes.to(self.device)
 
     def wanted(self, channels: torch.Tensor) -> torch.Tensor:
-        """Return what the network is to find, given the channels of labels."""
+        """Return the network's targets, given the channels of labels."""
         return channels if self.classes is None else self.classes[channels.long()]
+
+
+@dataclass(eq=False, repr=False)
+class Locate(HeadsObjective):
+    """Whole heads at 2 mm: labels, or classes of labels, at one random sub-voxel position a step."""
+
+    _: KW_ONLY
+    net: SubvoxelUNet | None = None
+    """The part that is trained; by default the locator."""
+    inputs: Inputs = lambda images, channels, generator: images
+    """Returns the network's input; by default the images."""
+
+    def part(self) -> nn.Module:
+        return self.net or self.model.locator
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         g = step_generator(self.seed, step)
         head = self.heads.head(g, self.heads.strength(step))
         truth, image = head.channels(), rescaled(head.image)
         with bfloat16_where_quick(self.device):
-            found = self.net(to_memory(self.inputs(image[None, None], truth[None], g)))
+            found = self.trained(to_memory(self.inputs(image[None, None], truth[None], g)))
         return labelled_picture(image, self.wanted(truth), found[0].argmax(0), self.shown)
 
     @torch.no_grad()
     def set_position(self) -> None:
-        """Start the positional term from where labels lie on average, in place of zero."""
-        k, total = self.net.n_labels, 0
-        position = self.net.position
-        assert position is not None
-        count = torch.zeros(k, *position.shape[2:], device=self.device)
+        """Start the positional term from the mean positions of labels, in place of zero."""
+        k, total, position = self.trained.n_labels, 0, self.trained.position
+        x, y, z = position.shape[2:]
+        count = torch.zeros(k, x, y, z, device=self.device)
         for i in range(POSITION_HEADS):
             channels = self.wanted(self.heads.head(step_generator(self.seed + 1, i)).channels())
-            x, y, z = position.shape[2:]
             cells = channels.reshape(x, 8, y, 8, z, 8).permute(0, 2, 4, 1, 3, 5).reshape(x, y, z, 512).long()
-            count += (
-                torch.zeros(x, y, z, k, device=self.device)
-                .scatter_add_(3, cells, torch.ones_like(cells, dtype=torch.float32))
-                .permute(3, 0, 1, 2)
-            )
+            ones = torch.ones_like(cells, dtype=torch.float32)
+            count += torch.zeros(x, y, z, k, device=self.device).scatter_add_(3, cells, ones).permute(3, 0, 1, 2)
             total += 512
         position.copy_(torch.log((count + 0.5) / (total + 0.5 * k))[None])
 
@@ -107,80 +97,59 @@ class Locate(Objective):
         heads = self.heads.batch(g, self.batch, self.heads.strength(step))
         truth = torch.stack([head.channels() for head in heads])
         images = torch.stack([rescaled(head.image) for head in heads])[:, None]
-        position = int(torch.randint(8, (1,), generator=g))
+        position = random_index(8, g)
         image = to_memory(self.inputs(images, truth, g))
         with bfloat16_where_quick(self.device):
-            logits = self.net.logits_at(self.net.trunk(image), position)
+            logits = self.trained.logits_at(self.trained.trunk(image), position)
         entropy, dice = dice_and_cross_entropy(logits, subvoxel(self.wanted(truth), position), self.weights)
         return entropy + dice, figures_of(entropy, dice)
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops at 1 mm.
-
-    Attributes:
-        image: (B, 1, 96, 96, 96) in [0, 1].
-        prior: (B, K, 48, 48, 48), the locator's posteriors.
-        appearance: (B, K, 2), that of each crop's head.
-        targets: (B, 96, 96, 96) channels.
-    """
+    """Crops at 1 mm."""
 
     image: torch.Tensor
+    """(B, 1, 96, 96, 96) in [0, 1]."""
     prior: torch.Tensor
+    """(B, K, 48, 48, 48), the locator's posteriors."""
     appearance: torch.Tensor
+    """(B, K, 2), that of each crop's head."""
     targets: torch.Tensor
+    """(B, 96, 96, 96) channels."""
 
 
-class Refine(Objective):
-    """Crops at 1 mm of heads that the locator has just seen; the locator stays as it is.
+@dataclass(eq=False, repr=False)
+class Refine(HeadsObjective):
+    """Crops at 1 mm of heads that the locator has just seen; the locator stays as it is."""
 
-    Args:
-        model: the whole network.
-        heads: that it learns from.
-        seed: of everything random.
-        batch: crops a step.
-        device: to train on.
-        validation: scores the model.
-        weight_power: of the cross-entropy's weights, see `class_weights`.
-        positions: sub-voxel positions, of eight, that a step looks at.
-        held: located heads kept in hand, from which every crop of a step takes another; 0: all crops of a step are of
-            one new head.
-        head_steps: steps from one new head in hand to the next.
-        errors: of the locator's posteriors.
-    """
-
-    shared = True
+    _: KW_ONLY
+    positions: int = 1
+    """Sub-voxel positions, of eight, that a step looks at."""
+    held: int = 0
+    """Located heads that are held, from which every crop of a step takes another; 0: all crops of a step are of one
+    new head."""
+    head_steps: int = 2
+    """Steps from one new held head to the next."""
+    errors: PriorErrors | None = None
+    """Of the locator's posteriors."""
     crop = 96
 
-    def __init__(
-        self,
-        model: LocateRefine,
-        heads: Heads,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device | str,
-        validation: Validation,
-        weight_power: float = 0.25,
-        positions: int = 1,
-        held: int = 0,
-        head_steps: int = 2,
-        errors: PriorErrors | None = None,
-    ) -> None:
-        self.model = to_device(model, device)
-        self.trained = model.refiner
-        self.heads, self.seed, self.batch, self.device = heads, seed, batch, torch.device(device)
-        self.errors, self.held = errors or PriorErrors(), None
-        if held:
-            self.held = LocatedHeads(model, heads, seed=seed + 13, size=held, steps=head_steps, device=self.device)
-        self.validation, self.positions = validation, positions
-        self.weights = class_weights(heads.maps, model.labels, weight_power).to(device)
+    def __post_init__(self) -> None:
+        """Prepare the held heads."""
+        super().__post_init__()
+        self.pool = None
+        if self.held:
+            options = {"seed": self.seed + 13, "size": self.held, "steps": self.head_steps}
+            self.pool = LocatedHeads(self.model, self.heads, **options, device=self.device)
 
-    def located(self, g: torch.Generator, step: int) -> list[Located]:
+    def part(self) -> nn.Module:
+        return self.model.refiner
+
+    def located(self, g: torch.Generator, step: int) -> list[LocatedHead]:
         """Return the heads that a step may take crops of."""
-        if self.held is not None:
-            return self.held.at(step)
+        if self.pool is not None:
+            return self.pool.at(step)
         return [locate(self.model, self.heads.head(g, self.heads.strength(step)), self.device)]
 
     @torch.no_grad()
@@ -189,9 +158,9 @@ class Refine(Objective):
         located, group, half = self.located(g, step), process_group(), self.crop // 2
         chosen = []
         for _ in range(self.batch * group.size):
-            one = located[int(torch.randint(len(located), (1,), generator=g)) if len(located) > 1 else 0]
-            number = int(torch.randint(len(one.inside), (1,), generator=g))
-            chosen.append((one, number, int(torch.randint(2**31, (1,), generator=g)) if self.errors else 0))
+            one = located[random_index(len(located), g) if len(located) > 1 else 0]
+            number = random_index(len(one.inside), g)
+            chosen.append((one, number, random_index(2**31, g) if self.errors else 0))
         images, priors, targets, appearances = [], [], [], []
         for one, number, seed in group.shard(chosen):
             low, grid = crop_around(one.inside[number].tolist(), self.crop)
@@ -202,12 +171,8 @@ class Refine(Objective):
             prior = one.posteriors[0, :, x, y, z].float()
             priors.append(self.errors.apply(prior, torch.Generator().manual_seed(seed)) if self.errors else prior)
             appearances.append(one.appearance)
-        return Crops(
-            to_memory(torch.stack(images)[:, None]),
-            to_memory(torch.stack(priors)),
-            torch.cat(appearances),
-            torch.stack(targets),
-        )
+        image, prior = to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors))
+        return Crops(image, prior, torch.cat(appearances), torch.stack(targets))
 
     def logits(self, crops: Crops, positions: Sequence[int]) -> list[torch.Tensor]:
         """Return the (B, K, 48, 48, 48) logits of sub-voxel positions."""

@@ -1,8 +1,13 @@
-"""SynthFM's objectives on synthetic scenes: the fast one (many targets a step, corrections) and the paper's."""
+"""SynthFM's objectives on synthetic scenes: the fast one (many targets a step, corrections) and the paper's.
+
+`decode_windows` is `Promptable.decode` on windows of an embedding, faster: transposed convolutions whose patches do not
+overlap are matrix products at each place of the embedding; written so, only the finished logits have to be put in
+order, and norms and activations run over memory as it lies.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,162 +16,79 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
-from napari_synthseg.generator.shapes.scenes import pick_target
-from napari_synthseg.networks.promptable import STRIDE, Promptable
-from napari_synthseg.training.data.prompts import (
-    BOX_SHARE,
-    CELL,
-    GivenPrompts,
-    Plan,
-    Window,
-    correction,
-    draw_plan,
-    draw_prompts,
-)
-from napari_synthseg.training.data.scenes import EncodedScene, Pool
-from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture
-from napari_synthseg.training.objectives.window_decoding import decode_windows
+from napari_synthseg.networks.prompt_layers import drawn_prompts
+from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
+from napari_synthseg.training.data.prompts import BOX_SHARE, GivenPrompts, Plan, correction, draw_plan
+from napari_synthseg.training.data.scenes import FAINTEST, EncodedScene, Pool, TargetBatch, Targets
+from napari_synthseg.training.data.synthetic import random_index, step_generator
+from napari_synthseg.training.engine.loop import Objective, freeze_norms, labelled_picture
 
 WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))
-"""Share of the steps that see their targets through a window so many quarters of the frame wide.
+"""Fraction of the steps that see their targets through a window, and its width in quarters of the frame.
 A smaller one costs a decoder less and is exact: its embedding and its positions are cut from the whole."""
 USUAL, MOST = 2, 3
 """Width of the window through which a batch is seen, and how many batches go through a smaller one."""
-FAINTEST = 1.4
-"""Least visibility of a target that one or two clicks inside should find."""
-WIDE = 0.45
-"""Least length of a target as a share of what its window exceeds the smallest one by."""
-TRIES = 12
-"""Targets looked at until one fits the window."""
 POINTING = 3.0
 """Gain of the projections with which a fast recipe's cross-attentions start."""
 CORRECTED = 0.4
-"""Share of the steps that correct their answers too."""
-FOCUS, FOCAL_SHARE = 2.0, 5.0
+"""Fraction of the steps that correct their answers too."""
+FOCUS, FOCAL_WEIGHT = 2.0, 5.0
 """Exponent of the focal loss, and its weight beside the Dice loss. It begins as plain cross-entropy of weight 1: all
 that a decoder which knows nothing learns from a focal loss is to call everything background."""
 FOCUS_STEPS = 4000
 """Steps until then."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Targets of a step, each seen through its window.
+@dataclass(eq=False, repr=False)
+class DecoderObjective(Objective):
+    """Base of both objectives; `model` is promptable, and its encoder stays as it is."""
 
-    Attributes:
-        embeddings: (B, 256, h, w) bfloat16, or float32 where the device is not quick at that.
-        positions: (B, 256, h, w), the positional encoding of the windows.
-        targets: (B, side, side) bool.
-        windows: where they lie.
-        extents: rows and columns of the frame that hold each image.
-    """
+    pool: Pool
+    """Scenes with their embeddings."""
 
-    embeddings: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    windows: list[Window]
-    extents: list[tuple[int, int]]
+    def __post_init__(self) -> None:
+        """Freeze the encoder."""
+        super().__post_init__()
+        self.model.image_encoder.requires_grad_(self.trained is self.model)
+        self.targets = Targets(self.model, self.device)
 
-    @property
-    def offsets(self) -> torch.Tensor:
-        """(B, 2) x and y of the windows' first pixels."""
-        return torch.tensor([[window.column, window.row] for window in self.windows], device=self.targets.device)
+    def part(self) -> nn.Module:
+        return self.model.parts()
 
 
-class Targets:
-    """Random targets of scenes, each seen through a window."""
-
-    def __init__(self, model: Promptable, device: torch.device) -> None:
-        self.side, self.device = model.image_size, device
-        with torch.no_grad():
-            self.positions = model.prompt_encoder.get_dense_pe()[0].to(quick_kind(device))
-
-    @property
-    def cells(self) -> int:
-        """Cells of the embedding along a side of the frame."""
-        return self.positions.shape[-1]
-
-    def draw(
-        self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float = FAINTEST
-    ) -> Batch:
-        """Draw random targets of random scenes that fit windows of `cells` x `cells`, visible enough (see `Scene`)."""
-        embeddings, positions, targets, windows, extents = [], [], [], [], []
-        side = cells * STRIDE
-        for _ in range(count):
-            for _ in range(TRIES):
-                encoded = held[int(torch.randint(len(held), (1,), generator=g))]
-                number = pick_target(encoded.scene, g, faintest)
-                box = encoded.boxes[number - 1]
-                longer = max(box[2] - box[0], box[3] - box[1])
-                # Wide windows are for large targets: the small ones are seen well enough through small windows.
-                if WIDE * (side - self.side // 4) <= longer <= 0.95 * side:
-                    break
-            window = self.place(box, side, g)
-            embeddings.append(window.of(encoded.embedding, STRIDE))
-            positions.append(window.of(self.positions, STRIDE))
-            targets.append(window.of(encoded.objects) == number)
-            windows.append(window)
-            extents.append(encoded.scene.extent)
-        return Batch(
-            torch.stack(embeddings).to(self.device),
-            torch.stack(positions),
-            torch.stack(targets).to(self.device),
-            windows,
-            extents,
-        )
-
-    def place(self, box: tuple[int, ...], side: int, g: torch.Generator) -> Window:
-        """Return a random window that holds a box, or its beginning if it is too large."""
-        corner = []
-        for low, high in ((box[0], box[2]), (box[1], box[3])):
-            most = min(low // STRIDE, (self.side - side) // STRIDE)
-            least = min(max(0, -((side - high) // STRIDE)), most)
-            corner.append(STRIDE * int(torch.randint(least, most + 1, (1,), generator=g)))
-        return Window(corner[0], corner[1], side)
-
-
-class PromptObjective(Objective):
+@dataclass(eq=False, repr=False)
+class PromptObjective(DecoderObjective):
     """The fast objective: one encoding serves several targets, every target is prompted, then corrected.
 
-    Args:
-        pool: scenes with their embeddings.
-        batch: targets a step through a window of half the frame; the others get as many as cost the same.
-        box_share: fraction of the prompts that are boxes.
-        edge_share: fraction of the prompts whose points inside lie near the edge.
-        from_nothing: the decoder knows nothing yet: its loss begins as plain cross-entropy.
-        stay_close: weight of the squared change of the parameters since the start, relative to their squares then
-            (L2-SP, arXiv 1802.01483), so that what the decoder knew already is not forgotten.
-        encoder_lr_scale: learning rate of the encoder as a fraction of the decoder's; 0: the encoder stays as it is.
-            A step then takes all its targets from one scene, which is encoded anew; norms keep their statistics, for
-            those of one image at a time would be noise.
+    `batch` targets a step are seen through a window of half the frame; others get as many as cost the same.
     """
 
-    def __init__(
-        self,
-        model: Promptable,
-        pool: Pool,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device,
-        validation: Validation,
-        boxes: bool = True,
-        masks: bool = True,
-        box_share: float = BOX_SHARE,
-        edge_share: float = 0.0,
-        from_nothing: bool = True,
-        stay_close: float = 0.0,
-        encoder_lr_scale: float = 0.0,
-    ) -> None:
-        self.model, self.from_nothing, self.encoder_lr_scale = model.to(device), from_nothing, encoder_lr_scale
-        self.pool, self.seed, self.batch, self.device = pool, seed, batch, device
-        self.boxes, self.masks, self.validation = boxes, masks, validation
-        self.trained: nn.Module = model if encoder_lr_scale else model.parts()
-        model.image_encoder.requires_grad_(bool(encoder_lr_scale))
-        self.targets = Targets(self.model, device)
-        self.box_share, self.edge_share, self.stay_close = box_share, edge_share, stay_close
-        self.start = [tensor.detach().clone() for tensor in model.parts().parameters()] if stay_close else []
+    _: KW_ONLY
+    boxes: bool = True
+    """Prompt with boxes too."""
+    masks: bool = True
+    """Prompt with masks too."""
+    box_share: float = BOX_SHARE
+    """Fraction of the prompts that are boxes."""
+    edge_share: float = 0.0
+    """Fraction of the prompts whose points inside lie near the edge."""
+    from_nothing: bool = True
+    """Whether the decoder knows nothing yet: its loss begins as plain cross-entropy."""
+    stay_close: float = 0.0
+    """Weight of the squared change of the parameters since the start, relative to their squares then (L2-SP, arXiv
+    1802.01483), so that the decoder does not forget its earlier training."""
+    encoder_lr_scale: float = 0.0
+    """Learning rate of the encoder as a fraction of the decoder's; 0: the encoder stays as it is.
+    A step then takes all its targets from one scene, which is encoded anew; norms keep their statistics, for those of
+    one image at a time would be noise."""
+
+    def __post_init__(self) -> None:
+        """Keep the parameters of the start."""
+        super().__post_init__()
+        self.start = [tensor.detach().clone() for tensor in self.model.parts().parameters()] if self.stay_close else []
+
+    def part(self) -> nn.Module:
+        return self.model if self.encoder_lr_scale else super().part()
 
     def change(self) -> torch.Tensor:
         """Return the squared change of the decoder's parameters since the start, relative to their squares then."""
@@ -181,15 +103,15 @@ class PromptObjective(Objective):
         decoder = {"params": list(self.model.parts().parameters())}
         return [decoder, {"params": encoder, "lr_scale": self.encoder_lr_scale}]
 
-    def draw(self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float) -> Batch:
+    def draw(
+        self, held: list[EncodedScene], cells: int, count: int, g: torch.Generator, faintest: float
+    ) -> TargetBatch:
         """Draw the targets of a step, of one scene encoded anew if the encoder learns."""
         if not self.encoder_lr_scale:
             return self.targets.draw(held, cells, count, g, faintest)
-        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        chosen = held[random_index(len(held), g)]
         batch = self.targets.draw([chosen], cells, count, g, faintest)
-        for module in self.model.image_encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        freeze_norms(self.model.image_encoder)
         embedding = self.model.encode(chosen.grey(self.device), quick_kind(self.device))[0]
         return replace(batch, embeddings=torch.stack([window.of(embedding, STRIDE) for window in batch.windows]))
 
@@ -198,12 +120,11 @@ class PromptObjective(Objective):
         held = self.pool.at(step)
         quarters = window_of(float(torch.rand(1, generator=g)))
         count = max(1, round(self.batch * min(MOST, (USUAL / quarters) ** 2)))
-        weight = (count / self.batch) ** 0.25  # what many targets agree on counts more
+        weight = (count / self.batch) ** 0.25  # gradients of many targets count more
         cells = self.targets.cells * quarters // 4
         plan = draw_plan(g, self.boxes, self.masks, self.box_share, self.edge_share)
         batch = self.draw(held, cells, count, g, faintest_of(plan))
-        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
-        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
+        prompts, covered = batch.prompts(plan, g), batch.covered
         focus = min(1.0, step / FOCUS_STEPS) if self.from_nothing else 1.0
         first, logits, dice = self.answer_loss(batch, prompts, covered, focus)
         figures = {"dice": float(dice)}
@@ -220,20 +141,24 @@ class PromptObjective(Objective):
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a scene of the pool, one target in it, and the answer to a random prompt through the whole frame."""
         g = step_generator(self.seed + 11, step)
-        held = self.pool.at(max(0, step - 1))  # what the step before used: no scene is made for this
-        chosen = held[int(torch.randint(len(held), (1,), generator=g))]
+        held = self.pool.at(max(0, step - 1))  # those of the step before: no scene is made for this
+        chosen = held[random_index(len(held), g)]
         plan = draw_plan(g, self.boxes, False)
         batch = self.targets.draw([chosen], self.targets.cells, 1, g, faintest_of(plan))
-        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
         with bfloat16_where_quick(self.device):
-            logits, _ = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
+            logits, _ = decode_windows(self.model, batch, batch.prompts(plan, g))
         rows, columns = chosen.scene.extent
         found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
         part = (slice(0, rows), slice(0, columns))
         return labelled_picture(chosen.image[part], batch.targets[0][part].long(), found[part].long(), (0, 1))
 
     def corrected(
-        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor, logits: torch.Tensor, g: torch.Generator
+        self,
+        batch: TargetBatch,
+        prompts: GivenPrompts,
+        covered: torch.Tensor,
+        logits: torch.Tensor,
+        g: torch.Generator,
     ) -> GivenPrompts:
         """Return the prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
         found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
@@ -241,47 +166,38 @@ class PromptObjective(Objective):
         more = prompts.with_points(points, torch.tensor([sign for _, sign in found], device=self.device))
         if not (self.masks and float(torch.rand(1, generator=g)) < 0.5):
             return more
-        return GivenPrompts(more.points, more.signs, more.boxes, logits.clamp(-32, 32))
+        return replace(more, masks=logits.clamp(-32, 32))
 
     def answer_loss(
-        self, batch: Batch, prompts: GivenPrompts, covered: torch.Tensor, focus: float
+        self, batch: TargetBatch, prompts: GivenPrompts, covered: torch.Tensor, focus: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score.
 
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
         with bfloat16_where_quick(self.device):
-            logits, expected = decode_windows(self.model, batch.embeddings, batch.positions, batch.offsets, prompts)
+            logits, expected = decode_windows(self.model, batch, prompts)
         logits, expected = logits.float(), expected.float()
         with torch.no_grad():
             answer, truth = logits > 0, covered > 0.5
             both = (answer & truth).sum((1, 2, 3))
             total = (answer.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)
             iou, dice = both / (total - both).clamp(min=1), 2 * both / total
-        focal = (1 + focus * (FOCAL_SHARE - 1)) * focal_loss(logits, covered, focus * FOCUS)
+        focal = (1 + focus * (FOCAL_WEIGHT - 1)) * focal_loss(logits, covered, focus * FOCUS)
         return focal + dice_loss(logits, covered) + F.mse_loss(expected, iou), logits, dice.mean()
 
 
-class PaperPrompts(Objective):
+class PaperPrompts(DecoderObjective):
     """The paper's objective: one image a step, one target in it, points inside and just outside, the Dice loss."""
-
-    def __init__(
-        self, model: Promptable, pool: Pool, *, seed: int, batch: int, device: torch.device, validation: Validation
-    ) -> None:
-        self.model, self.trained = model.to(device), model.parts()
-        self.pool, self.seed, self.batch, self.validation = pool, seed, batch, validation
-        model.image_encoder.requires_grad_(False)
-        self.targets = Targets(self.model, device)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 11, step)
         u = torch.rand(2, generator=g).tolist()
         plan = Plan(inside=(1, 3)[int(2 * u[0])], outside=(0, 2)[int(2 * u[1])])
         batch = self.targets.draw(self.pool.at(step), self.targets.cells, self.batch, g)
-        prompts = draw_prompts(list(batch.targets), batch.windows, batch.extents, plan, g)
-        covered = F.avg_pool2d(batch.targets[:, None].float(), CELL)
-        whole = batch.embeddings.float(), batch.positions.float(), batch.offsets
-        logits, _ = decode_windows(self.model, *whole, prompts)
+        prompts, covered = batch.prompts(plan, g), batch.covered
+        exact = replace(batch, embeddings=batch.embeddings.float(), positions=batch.positions.float())
+        logits, _ = decode_windows(self.model, exact, prompts)
         loss = dice_loss(logits, covered)
         return loss, {"dice": 1.0 - float(loss.detach())}
 
@@ -290,7 +206,7 @@ def faintest_of(plan: Plan) -> float:
     """Return the least visibility of the targets of a step.
 
     A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met
-    only plain borders would rather believe what it sees inside.
+    only plain borders would rather believe the inside.
     """
     tells = plan.box or plan.mask or plan.outside or plan.inside > 2
     return 1.0 if tells else FAINTEST
@@ -298,10 +214,10 @@ def faintest_of(plan: Plan) -> float:
 
 def window_of(u: float) -> int:
     """Return the width of a step's windows in quarters of the frame; `u` is uniform in [0, 1)."""
-    for share, quarters in WINDOWS:
-        if u < share:
+    for fraction, quarters in WINDOWS:
+        if u < fraction:
             return quarters
-        u -= share
+        u -= fraction
     return WINDOWS[-1][1]
 
 
@@ -309,7 +225,7 @@ def look_where_pointed(decoder: Any) -> None:
     """Initialize a decoder's cross-attentions so that a token attends to the place with its own positional encoding.
 
     Queries and keys get one random orthogonal projection, so that they match where positions do. A decoder that starts
-    so finds what is pointed at from its first steps; it took many hundred to learn that.
+    so finds the place of a click from its first steps; it took many hundred to learn that.
     """
     transformer = decoder.transformer
     attentions = [transformer.final_attn_token_to_image]
@@ -335,7 +251,86 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor, exponent: float) -> t
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return one minus the soft Dice score, averaged over masks: logits and targets (B, 1, H, W), these in [0, 1]."""
+    """Return one minus the soft Dice score of each (1, H, W) mask, averaged."""
     p = logits.sigmoid()
     top = 2 * (p * target).sum((1, 2, 3)) + 1
     return 1 - (top / (p.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 1)).mean()
+
+
+# SAM's mask decoder on windows
+
+
+def decode_windows(model: Promptable, batch: TargetBatch, prompts: GivenPrompts) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode the single answers to prompts on B windows, as `Promptable.decode` does on whole frames.
+
+    Returns:
+        Logits (B, 1, 4h, 4w) and predicted IoU (B,).
+    """
+    encoder, decoder, embeddings = model.prompt_encoder, model.mask_decoder, batch.embeddings
+    given = None if prompts.points is None else (prompts.points, prompts.signs)
+    sparse, _ = encoder(given, prompts.boxes, None)
+    masks = prompts.masks
+    if model.draws_prompts:
+        here = prompts.moved(-batch.offsets)
+        masks = drawn_prompts(embeddings.shape[-1] * STRIDE, here.points, here.signs, here.boxes, masks)
+    if masks is None:
+        dense = encoder.no_mask_embed.weight
+    else:
+        dense = downscaled(encoder.mask_downscaling, masks)
+    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(embeddings), -1, -1)
+    if sparse.shape[1]:
+        tokens = torch.cat([tokens, sparse.expand(len(embeddings), -1, -1)], 1)
+    rows, columns = embeddings.shape[-2:]
+    image, positions = channels_last(embeddings) + dense.to(embeddings.dtype), channels_last(batch.positions)
+    found, source = decoder.transformer(as_image(image, rows), as_image(positions, rows), tokens)
+    weights = decoder.output_hypernetworks_mlps[SINGLE](found[:, 1 + SINGLE])
+    logits = upscaled_product(decoder.output_upscaling, source, weights)
+    cells = logits.view(-1, rows, columns, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+    return cells.reshape(-1, 1, 4 * rows, 4 * columns), decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) as contiguous (B, h * w, C)."""
+    return x.flatten(2).transpose(1, 2).contiguous()
+
+
+def as_image(x: torch.Tensor, rows: int) -> torch.Tensor:
+    """(B, h * w, C) as (B, C, h, w) without moving a number; the transformer turns it back."""
+    return x.unflatten(1, (rows, -1)).permute(0, 3, 1, 2)
+
+
+def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply the answer's weights with the upscaled embedding, place by place.
+
+    Args:
+        upscaling: the decoder's `output_upscaling`.
+        source: (B, N, 256).
+        weights: (B, 32) of the answer.
+
+    Returns:
+        (B, N, 16): at each place the 2 x 2 cells of the first step, each with the 2 x 2 cells of the second.
+    """
+    first, norm, activation, second, _ = upscaling
+    x = patches(first, source)
+    x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+    x = activation(patches(second, x))
+    return torch.bmm(x.flatten(1, -2), weights.to(x.dtype)[:, :, None]).view(*source.shape[:2], 16)
+
+
+def patches(convolution: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
+    """Apply a transposed 2 x 2 convolution of stride 2: (..., C) -> (..., 4, K), the patches row by row."""
+    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    bias = None if convolution.bias is None else convolution.bias.repeat(4)
+    return F.linear(x, weight, bias).unflatten(-1, (4, -1))
+
+
+def downscaled(downscaling: Any, masks: torch.Tensor) -> torch.Tensor:
+    """Apply the prompt encoder's `mask_downscaling`: (B, 1, 4h, 4w) -> (B, h * w, 256); its patches do not overlap."""
+    first, norm, activation, second, other, _, last = downscaling
+    n, rows, columns = len(masks), masks.shape[-2] // 4, masks.shape[-1] // 4
+    x = masks.view(n, rows, 2, 2, columns, 2, 2).permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows * columns, 4, 4)
+    x = F.linear(x, first.weight.flatten(1), first.bias)
+    x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+    x = F.linear(x.flatten(-2), second.weight.permute(0, 2, 3, 1).flatten(1), second.bias)
+    x = activation(F.layer_norm(x, x.shape[-1:], other.weight, other.bias, other.eps))
+    return F.linear(x, last.weight.flatten(1), last.bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 import torch
@@ -14,27 +15,18 @@ from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.networks.hierarchy import (
-    Hierarchy,
-    RobustLocateRefine,
-    as_channels,
-    beside,
-    one_hot,
-    with_tissues,
-)
+from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, beside, one_hot, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.training.data.synthetic import Heads, class_weights, rescaled, step_generator
-from napari_synthseg.training.data.validation import Case, Scores, dice, gathered, told
+from napari_synthseg.training.data.synthetic import Batch, rescaled, step_generator
+from napari_synthseg.training.data.validation import MIDDLE, validated
 from napari_synthseg.training.engine.distributed import process_group
-from napari_synthseg.training.engine.loop import Objective, Validation, labelled_picture, to_device
-from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.objectives.locate_refine import Inputs, figures_of
-from napari_synthseg.training.objectives.unet_crops import Batch, View
+from napari_synthseg.training.engine.loop import labelled_picture
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of
+from napari_synthseg.training.objectives.crops import CropView
+from napari_synthseg.training.objectives.locate_refine import HeadsObjective, Inputs
 
 MOMENTUM = 0.1
 """Momentum of the denoiser's batch norms: short runs cannot wait for the reference's hundreds of steps."""
-MIDDLE = (slice(None), slice(16, 176), slice(32, 192), slice(16, 176))
-"""Part of (C, 192, 224, 192) that is scored."""
 
 
 def tissue_classes(labels: Sequence[int]) -> torch.Tensor:
@@ -62,43 +54,30 @@ def tissue_dice(found: torch.Tensor, true: torch.Tensor) -> float:
     return sum(scores) / len(scores) if scores else 0.0
 
 
-class Denoise(Objective):
-    """D at 2 mm: from what S1 makes of degraded images to the true tissue classes (section 2.3).
+@dataclass(eq=False, repr=False)
+class Denoise(HeadsObjective):
+    """D at 2 mm: from S1's answers to degraded images to the true tissue classes (section 2.3).
 
-    Args:
-        model: whose S1 is trained.
-        heads: synthetic ones, already as bad as they are to be (`data.labelled.worse`).
-        seed: of everything random.
-        batch: images a step.
-        device: to train on.
-        validation: scores the model.
-        scans: draws degraded labelled scans, in place of synthetic heads.
-        weight_power: of the cross-entropy's weights, see `class_weights`.
+    The synthetic heads are already as bad as they are to be (`data.degraded.worse`).
     """
 
-    def __init__(
-        self,
-        model: RobustLocateRefine,
-        heads: Heads,
-        *,
-        seed: int,
-        batch: int,
-        device: torch.device | str,
-        validation: Validation,
-        scans: Callable[[torch.Generator], Batch] | None = None,
-        weight_power: float = 0.25,
-    ) -> None:
-        self.model = to_device(model, device)
-        self.trained = model.locator.denoiser
-        self.heads, self.seed, self.batch, self.device = heads, seed, batch, torch.device(device)
-        self.validation, self.scans = validation, scans
-        classes = tissue_classes(model.labels)
-        groups = classes.tolist()
-        self.weights = class_weights(heads.maps, model.labels, weight_power, groups, len(TISSUES)).to(device)
-        self.classes = classes.to(device)
+    model: RobustLocateRefine
+    _: KW_ONLY
+    scans: Callable[[torch.Generator], Batch] | None = None
+    """Draws degraded labelled scans, in place of synthetic heads."""
+    shared: bool = False
+    classes: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set the classes and the momentum of norms."""
+        self.classes = tissue_classes(self.model.labels)
+        super().__post_init__()
         for module in self.trained.modules():
             if isinstance(module, nn.BatchNorm3d):
                 module.momentum = MOMENTUM
+
+    def part(self) -> nn.Module:
+        return self.model.locator.denoiser
 
     def degraded(self, generator: torch.Generator) -> Batch:
         """Draw bad images (B, 1, X, Y, Z) at 2 mm in [0, 1], and their (B, X, Y, Z) tissue classes."""
@@ -108,13 +87,13 @@ class Denoise(Objective):
             heads = [self.heads.head(generator) for _ in range(self.batch)]
             images = torch.stack([head.image for head in heads])[:, None]
             channels = torch.stack([head.channels() for head in heads])
-        return to_memory(torch.stack([rescaled(image) for image in images])), self.classes[channels.long()]
+        return to_memory(torch.stack([rescaled(image) for image in images])), self.wanted(channels)
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         image, truth = self.degraded(step_generator(self.seed + 3, step))
         with bfloat16_where_quick(self.device):
             found = self.model.locator.tissues(image[:1])[1]
-        return labelled_picture(image[0, 0], truth[0], found[0].argmax(0), range(len(TISSUES)))
+        return labelled_picture(image[0, 0], truth[0], found[0].argmax(0), self.shown)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         image, truth = self.degraded(step_generator(self.seed + 3, step))
@@ -131,12 +110,12 @@ class Denoise(Objective):
 def seen_with_tissues(
     model: RobustLocateRefine, device: torch.device | str, predicted: float, errors: GenerativeModel = TISSUE_ERRORS
 ) -> Inputs:
-    """Return what S2's locator sees: the image and tissue maps, true ones made wrong, or now and then those of D.
+    """Return the input of S2's locator: the image and tissue maps, true ones made wrong, or now and then those of D.
 
     Args:
         model: whose S1 and D are trained.
         device: to train on.
-        predicted: fraction of the steps that see what S1 and D make of the image (ours; the paper: 0).
+        predicted: fraction of the steps that see the tissues that S1 and D find (ours; the paper: 0).
         errors: of the true maps.
     """
     classes = tissue_classes(model.labels).to(device)
@@ -154,14 +133,14 @@ def seen_with_tissues(
     return inputs
 
 
-def tissues_of(labels: Sequence[int], device: torch.device | str) -> View:
-    """Return the view of the paper's S1: images, and tissue classes to find."""
+def tissues_of(labels: Sequence[int], device: torch.device | str) -> CropView:
+    """Return the view of the paper's S1: images, and tissue classes as targets."""
     classes = tissue_classes(labels).to(device)
     return lambda images, channels, generator: (images, classes[channels.long()])
 
 
-def tissues_found(s1: nn.Module, labels: Sequence[int], device: torch.device | str) -> View:
-    """Return the view of the paper's D: the hard classes that S1 finds, and the true ones to find."""
+def tissues_found(s1: nn.Module, labels: Sequence[int], device: torch.device | str) -> CropView:
+    """Return the view of the paper's D: the hard classes that S1 finds, and the true ones as targets."""
     classes = tissue_classes(labels).to(device)
     s1.to(device).eval()
 
@@ -172,32 +151,30 @@ def tissues_found(s1: nn.Module, labels: Sequence[int], device: torch.device | s
     return view
 
 
-def beside_tissues(labels: Sequence[int], device: torch.device | str, errors: GenerativeModel = TISSUE_ERRORS) -> View:
-    """Return the view of the paper's S2: the image beside tissue classes made wrong, and labels to find.
+def beside_tissues(
+    labels: Sequence[int], device: torch.device | str, errors: GenerativeModel = TISSUE_ERRORS
+) -> CropView:
+    """Return the view of the paper's S2: the image beside tissue classes made wrong, and labels as targets.
 
     The paper hands on soft maps; the published networks hard ones, and so does `networks.hierarchy`: the wrong maps
     are made hard by taking the most probable class.
     """
-    classes, count = tissue_classes(labels).to(device), len(TISSUES)
+    classes = tissue_classes(labels).to(device)
 
     def view(images: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> Batch:
         true = classes[channels.long()]
         maps = [tissue_errors(one, errors.sample(seed=generator)).argmax(0) for one in true]
-        return beside(images, as_channels(torch.stack(maps), count)), channels
+        return beside(images, as_channels(torch.stack(maps), len(TISSUES))), channels
 
     return view
 
 
 @torch.no_grad()
 def warm_start(model: RobustLocateRefine, source: LocateRefine) -> None:
-    """Begin with the weights of a plain fast network, as far as they fit.
+    """Begin with the weights of a plain fast network of the same labels and sizes, as far as they fit.
 
     S2 is that network, blind to tissues at first. S1 has its trunk, if the sizes are the same, and for each class the
     mean of the weights of its labels. D is left as it is.
-
-    Args:
-        model: gets the weights; has the labels and sizes of `source`.
-        source: a trained network.
     """
     s2, s1, old = model.locator.s2, model.locator.s1, source.locator
     state = old.state_dict()
@@ -210,10 +187,9 @@ def warm_start(model: RobustLocateRefine, source: LocateRefine) -> None:
     classes, k, count = tissue_classes(source.labels).long(), old.n_labels, s1.n_labels
     member = torch.nn.functional.one_hot(classes, count).T.float().to(old.head.weight.device)
     mean = member / member.sum(1, keepdim=True).clamp(min=1.0)
+    head = torch.einsum("ck,pkf->pcf", mean, state["head.weight"].reshape(8, k, -1))
     grouped = {
-        "head.weight": torch.einsum("ck,pkf->pcf", mean, state["head.weight"].reshape(8, k, -1)).reshape(
-            8 * count, -1, 1, 1, 1
-        ),
+        "head.weight": head.reshape(8 * count, -1, 1, 1, 1),
         "head.bias": torch.einsum("ck,pk->pc", mean, state["head.bias"].reshape(8, k)).reshape(-1),
         # A class without labels is unlikely, but not impossible.
         "position": torch.einsum("ck,bkxyz->bcxyz", member, state["position"].softmax(1)).clamp(min=1e-6).log(),
@@ -225,9 +201,9 @@ def warm_start(model: RobustLocateRefine, source: LocateRefine) -> None:
 def score_fast_tissues(
     model: RobustLocateRefine, cases: Sequence[tuple[torch.Tensor, torch.Tensor]], device: torch.device
 ) -> tuple[float, float]:
-    """Return the mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`data.labelled`)."""
+    """Return the mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`data.degraded`)."""
     classes, before, after = tissue_classes(model.labels).long(), [], []
-    for image, channels in told(cases):
+    for image, channels in validated(cases):
         true = classes[channels.long()]
         with bfloat16_where_quick(device):
             s1, denoised = model.locator.tissues(to_memory(rescaled(image)[None].to(device)))
@@ -247,19 +223,9 @@ def score_tissues(
 ) -> float:
     """Return the mean Dice of tissue classes in the middle 160^3 voxels: S1's, or those that D makes of them."""
     classes, scores = tissue_classes(labels), []
-    for image, channels in told(cases):
-        found = s1.eval()(image[MIDDLE][None].float().to(device))
+    for image, channels in validated(cases):
+        found = s1.eval()(image[(slice(None), *MIDDLE)][None].float().to(device))
         if denoiser is not None:
             found = denoiser.eval()(one_hot(found))
-        scores.append(tissue_dice(found[0].argmax(0).cpu(), classes[channels[MIDDLE[1:]].long()]))
+        scores.append(tissue_dice(found[0].argmax(0).cpu(), classes[channels[MIDDLE].long()]))
     return sum(scores) / len(scores) if scores else float("nan")
-
-
-@torch.no_grad()
-def score_hierarchy(model: Hierarchy, cases: Sequence[Case], device: torch.device) -> Scores:
-    """Return the Dice of all labels in the middle 160^3 voxels, without flips or post-processing."""
-    scores = []
-    for case in told(cases):
-        found = model.eval()(case.image[MIDDLE[1:]].float()[None, None].to(device))[0].argmax(0).cpu()
-        scores.append(dice(found, case.channels[MIDDLE[1:]], model.labels))
-    return gathered(scores)

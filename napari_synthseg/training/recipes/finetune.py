@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,14 +16,13 @@ from napari_synthseg.fields import (
     NonNegative,
     NonNegativeInt,
     PositiveInt,
-    PriorSettings,
 )
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import from_scratch, spec_of
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.watching import watch
+from napari_synthseg.training.engine.events import watch
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
+from napari_synthseg.training.recipe import PriorOptions, Recipe, RunOptions, TrainingStage, register
 from napari_synthseg.weights import catalogue
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_synthseg.generator.model import GenerativeModel
-    from napari_synthseg.training.data.scan_scores import FinetuneData
+    from napari_synthseg.training.data.finetune_data import FinetuneData
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ EMA_DECAY = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFinetuneOptions(RunOptions):
+class TrainFinetuneOptions(RunOptions, PriorOptions):
     """How a network is trained on labelled scans."""
 
     scans: LabelledScans
@@ -69,8 +68,6 @@ class TrainFinetuneOptions(RunOptions):
     """Label maps to generate images from (folder, or .npz); default those of the scans, which show no skull."""
     priors: str | None = None
     """Preset of the generative model; default fast for the fast networks, else synthseg."""
-    set: PriorSettings = ()
-    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     unlabelled: tuple[int, ...] = ()
     """Labels of the network that the scans do not show completely (24): nothing is learned about them from scans."""
     unknown: Literal["refuse", "ignore"] = "refuse"
@@ -99,19 +96,14 @@ class TrainFinetuneOptions(RunOptions):
 
 @dataclass(frozen=True)
 class StartData:
-    """Network and data of a run.
-
-    Attributes:
-        model: network to train.
-        card: how it is built and run.
-        scans: to learn from and to score on.
-        before: scores of the network before training, or None.
-    """
+    """Network and data of a run."""
 
     model: nn.Module
     card: dict[str, Any]
+    """How the network is built and run."""
     scans: FinetuneData
     before: dict[str, Any] | None
+    """Scores of the network before training."""
 
 
 @register
@@ -151,7 +143,7 @@ class Finetune(Recipe):
         return path
 
     def prepare(self, options: TrainFinetuneOptions, device: torch.device) -> Generator[Progress, None, StartData]:
-        from napari_synthseg.training.data.scan_scores import gather, score
+        from napari_synthseg.training.data.finetune_data import gather, score
         from napari_synthseg.training.data.start import input_spec, starting_network
 
         yield Progress("loading the network")
@@ -190,10 +182,9 @@ class Finetune(Recipe):
             **({"before": data.before} if data.before else {}),
         }
 
-    def build(self, options: TrainFinetuneOptions, data: StartData, device: torch.device) -> Iterator[Stage]:
-        from napari_synthseg.networks.locate_refine import LocateRefine
-
-        return (_fast if isinstance(data.model, LocateRefine) else _crops)(options, self.stages(options), data, device)
+    def build(self, options: TrainFinetuneOptions, data: StartData, device: torch.device) -> Iterator[TrainingStage]:
+        stages = self.stages(options)
+        return (_crops if STAGE in stages else _fast)(options, stages, data, device)
 
     def places(self, options: TrainFinetuneOptions) -> dict[str, str]:
         return dict.fromkeys(STAGES if is_fast(options.start_from) else (STAGE,), "")
@@ -241,45 +232,30 @@ def is_fast(start_from: str) -> bool:
     return spec_of(card).predictor == "locate_refine"
 
 
-def trained_parts(whole: nn.Module, fast: bool) -> dict[str, nn.Module]:
+def trained_parts(whole: Any, fast: bool) -> dict[str, nn.Module]:
     """Return the part of a network that each stage trains."""
-    from napari_synthseg.networks.hierarchy import RobustLocateRefine
-    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.training.objectives.finetune import trained_part
 
     if not fast:
-        return {STAGE: getattr(whole, "s2", whole)}
-    assert isinstance(whole, LocateRefine)
-    first = whole.locator.s2 if isinstance(whole, RobustLocateRefine) else whole.locator
-    return dict(zip(STAGES, (first, whole.refiner), strict=True))
+        return {STAGE: trained_part(whole)}
+    return dict(zip(STAGES, (trained_part(whole.locator), whole.refiner), strict=True))
 
 
 def _fast(
     options: TrainFinetuneOptions, steps: dict[str, int], data: StartData, device: torch.device
-) -> Iterator[Stage]:
-    import torch
-
-    from napari_synthseg.networks.locate_refine import LocateRefine
+) -> Iterator[TrainingStage]:
+    from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import load_checkpoint
-    from napari_synthseg.training.objectives.finetune_fast import ScanLocate, ScanRefine
+    from napari_synthseg.training.objectives.finetune import ScanLocate, ScanRefine
 
     model, scans = data.model, data.scans
-    assert isinstance(model, LocateRefine)
-    model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    heads = Heads(scans.maps, priors_of(options, data.card), data.card["labels"], device=device)
     kinds: tuple[type[ScanLocate] | type[ScanRefine], ...] = (ScanLocate, ScanRefine)
     for (name, count), kind in zip(steps.items(), kinds, strict=True):
         stopping = _early_stopping(options, data, name, device)
-        objective = kind(
-            model,
-            scans.maps,
-            priors_of(options, model),
-            sampler=scans.sampler,
-            generated=scans.generated,
-            seed=options.seed,
-            batch=options.batch or 2,
-            device=device,
-            validation=stopping,
-        )
-        yield Stage(name, objective, _loop(options, count, 3e-4), stopping.facts)
+        own = {"seed": options.seed, "batch": options.batch or 2, "device": device, "validation": stopping}
+        objective = kind(model, heads, sampler=scans.sampler, generated=scans.generated, **own)  # type: ignore[arg-type]
+        yield TrainingStage(name, objective, _loop(options, count, 3e-4), stopping.facts)
         best = checkpoint(options.out, name, "best")
         if best.exists():  # the next stage builds on it
             state = load_checkpoint(best)
@@ -288,22 +264,19 @@ def _fast(
 
 def _crops(
     options: TrainFinetuneOptions, steps: dict[str, int], data: StartData, device: torch.device
-) -> Iterator[Stage]:
-    from napari_synthseg.networks.transformers import Transformer
+) -> Iterator[TrainingStage]:
     from napari_synthseg.training.data.start import crop_of, labels_of
-    from napari_synthseg.training.objectives.finetune_crops import ScanCropsObjective, SyntheticCrops
+    from napari_synthseg.training.data.synthetic import TaskCrops
+    from napari_synthseg.training.objectives.finetune import ScanCropsObjective
 
     model, scans = data.model, data.scans
     stopping = _early_stopping(options, data, STAGE, device)
     side, spacing, synthetic = crop_of(model, options.crop), float(getattr(model, "spacing", 1)), None
     if scans.maps:
-        labels, priors = labels_of(model), priors_of(options, model)
-        synthetic = SyntheticCrops(scans.maps, priors, labels, options.task, side, spacing, device)
-    encoder, scale = [], options.encoder_lr_scale
-    if isinstance(model, Transformer):
-        encoder = list(model.encoder_parameters())
-        if scale is None:
-            scale = 1.0 if from_scratch(options.start_from) else 0.1
+        priors = priors_of(options, data.card)
+        synthetic = TaskCrops(scans.maps, priors, labels_of(model), options.task, side, spacing, device)
+    encoder = list(getattr(model, "encoder_parameters", tuple)())  # of networks with one that can be pre-trained
+    usual = 0.1 if encoder and not from_scratch(options.start_from) else 1.0
     objective = ScanCropsObjective(
         model,
         scans.sampler,
@@ -315,15 +288,15 @@ def _crops(
         synthetic=synthetic,
         generated=scans.generated,
         encoder=encoder,
-        encoder_lr_scale=1.0 if scale is None else scale,
+        encoder_lr_scale=usual if options.encoder_lr_scale is None else options.encoder_lr_scale,
     )
-    yield Stage(STAGE, objective, _loop(options, steps[STAGE], 1e-4), stopping.facts)
+    yield TrainingStage(STAGE, objective, _loop(options, steps[STAGE], 1e-4), stopping.facts)
 
 
 def _early_stopping(options: TrainFinetuneOptions, data: StartData, stage: str, device: torch.device) -> Any:
     """Return the validation of a stage, which stops it early."""
-    from napari_synthseg.training.data.scan_scores import score
-    from napari_synthseg.training.objectives.finetune_crops import EarlyStopping
+    from napari_synthseg.training.data.finetune_data import score
+    from napari_synthseg.training.objectives.finetune import EarlyStopping
 
     def validate(model: nn.Module) -> dict[str, Any]:
         found = score(model, data.scans, device)
@@ -338,7 +311,7 @@ def _early_stopping(options: TrainFinetuneOptions, data: StartData, stage: str, 
 def _loop(options: TrainFinetuneOptions, steps: int, rate: float) -> Any:
     from napari_synthseg.training.engine.loop import LoopOptions
 
-    loop = LoopOptions.of(
+    return LoopOptions.of(
         options,
         steps,
         rate,
@@ -348,18 +321,17 @@ def _loop(options: TrainFinetuneOptions, steps: int, rate: float) -> Any:
         decay_fraction=options.decay_fraction,
         ema_decay=EMA_DECAY,
         clip=2.0,
+        validate_every=min(options.validate_every, steps),
     )
-    return replace(loop, validate_every=min(options.validate_every, steps))
 
 
-def priors_of(options: TrainFinetuneOptions, model: nn.Module) -> GenerativeModel:
-    """Return the preset of the options, or that which the network was trained with."""
-    from napari_synthseg.generator.presets import load_priors
-    from napari_synthseg.networks.hierarchy import RobustLocateRefine
-    from napari_synthseg.networks.locate_refine import LocateRefine
+def priors_of(options: TrainFinetuneOptions, card: Mapping[str, Any]) -> GenerativeModel:
+    """Return the priors of the options, or those that the network of a card was trained with."""
+    from napari_synthseg.generator.presets import preset
     from napari_synthseg.training.recipes.robust import NOISE
 
-    chosen = load_priors(options.priors or ("fast" if isinstance(model, LocateRefine) else "synthseg"), options.set)
-    if options.priors is None and isinstance(model, RobustLocateRefine):
-        chosen = chosen.with_values(noise_std=NOISE)
-    return chosen
+    spec = spec_of(card)
+    usual = preset("fast" if spec.predictor == "locate_refine" else "synthseg")
+    if spec.predictor == "locate_refine" and spec.tissues:
+        usual = usual.with_values(noise_std=NOISE)
+    return options.generative_model(usual)

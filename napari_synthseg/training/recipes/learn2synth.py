@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Fraction, Info, LabelledScans, NonNegative, NonNegativeInt, Positive, PositiveInt
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.recipe import DataOptions, Recipe, RunOptions, Stage, register
+from napari_synthseg.training.recipe import DataOptions, Recipe, RunOptions, TrainingStage, register
 
 if TYPE_CHECKING:
     import torch
 
     from napari_synthseg.training.data.label_maps import GeneratedData
-    from napari_synthseg.training.data.validation import Case
 
 LARGEST = 192
 """Voxels along the shortest side of a labelled scan's field of view."""
@@ -38,8 +37,6 @@ class TrainLearn2SynthOptions(RunOptions, DataOptions):
     """Optimizer of the segmentation network, which is differentiated through."""
     steps: PositiveInt = 20_000
     """Steps in all."""
-    priors: str | None = None
-    """Preset of the generative model, or a JSON file of priors; default synthseg."""
     batch: PositiveInt | None = None
     """Synthetic images, and real ones, a step; default 1."""
     crop: Annotated[int, Info(low=1, high=LARGEST)] = 96
@@ -66,14 +63,6 @@ class TrainLearn2SynthOptions(RunOptions, DataOptions):
             raise InputError("The augmenter would never learn: ask for more steps, or a shorter --augmenter-warmup.")
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Generated data, and the labelled scans that the augmenter learns from."""
-
-    generated: GeneratedData
-    labelled: list[Case]
-
-
 @register
 class Learn2Synth(Recipe):
     """A U-Net on synthetic crops, and an augmenter of these that learns by hypergradients."""
@@ -97,17 +86,17 @@ class Learn2Synth(Recipe):
         found = super().tensors(run, options, states)
         return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
 
-    def prepare(self, options: TrainLearn2SynthOptions, device: torch.device) -> Generator[Progress, None, _Data]:
+    def prepare(
+        self, options: TrainLearn2SynthOptions, device: torch.device
+    ) -> Generator[Progress, None, GeneratedData]:
         from napari_synthseg.generator.presets import preset
         from napari_synthseg.training.data.label_maps import read_data
-        from napari_synthseg.training.data.validation import labelled_scans
 
-        generated = yield from read_data(options, preset("synthseg"), seed=options.seed + 5, each=1)
-        learns = options.augmenter != "none" and options.labelled is not None
-        return _Data(generated, labelled_scans(options.labelled, generated.labels) if learns else [])  # type: ignore[arg-type]
+        learned = options.labelled if options.augmenter != "none" else None
+        return (yield from read_data(options, preset("synthseg"), seed=options.seed, each=1, labelled=learned))
 
-    def card(self, options: TrainLearn2SynthOptions, data: _Data) -> dict[str, Any]:
-        k, scans, facts = len(data.generated.labels), len(data.labelled), {}
+    def card(self, options: TrainLearn2SynthOptions, data: GeneratedData) -> dict[str, Any]:
+        k, scans, facts = len(data.labels), len(data.labelled), {}
         words, images = f"{k} labels, scans of any contrast (SynthSeg).", "synthetic images only"
         if scans and options.labelled is not None:
             words = f"{k} labels, scans like those its images were learned from (Learn2Synth)."
@@ -118,41 +107,41 @@ class Learn2Synth(Recipe):
             "network": "unet",
             "summary": f"{k} labels, {'synthesis learned from labelled scans' if scans else 'SynthSeg'}",
             "description": words,
-            "labels": list(data.generated.labels),
+            "labels": list(data.labels),
             "features": options.features,
             "levels": 5,
-            "data": f"{data.generated.words}; {images}",
-            "priors": data.generated.settings,
+            "data": f"{data.words}; {images}",
+            "priors": data.settings,
             **facts,
         }
 
-    def build(self, options: TrainLearn2SynthOptions, data: _Data, device: torch.device) -> Iterator[Stage]:
+    def build(
+        self, options: TrainLearn2SynthOptions, data: GeneratedData, device: torch.device
+    ) -> Iterator[TrainingStage]:
         from napari_synthseg.networks.augmenter import build_augmenter
         from napari_synthseg.networks.unet import UNet3d
-        from napari_synthseg.training.data.labelled import LabelledCrops
+        from napari_synthseg.training.data.degraded import LabelledCrops
+        from napari_synthseg.training.data.start import checked_crop
         from napari_synthseg.training.data.synthetic import RandomCrops
-        from napari_synthseg.training.data.validation import figures, score_unet
+        from napari_synthseg.training.data.validation import score_whole
         from napari_synthseg.training.engine.checkpoints import start_from
         from napari_synthseg.training.engine.loop import LoopOptions
         from napari_synthseg.training.objectives.learn2synth import Bilevel
 
-        own, crop, batch = data.generated, options.crop, options.batch or 1
-        model = UNet3d(own.labels, options.features)
-        if crop % model.multiple or crop < 2 * model.multiple:  # one voxel has no statistics to norm by
-            least = 2 * model.multiple
-            raise InputError(f"The crop of {crop} voxels must be a multiple of {model.multiple}, and at least {least}.")
-        if options.start_from:
-            start_from(model, options.start_from)
+        model = UNet3d(data.labels, options.features)
+        crop = checked_crop(options.crop, model.multiple, least=2)  # one voxel has no statistics to norm by
+        start_from(model, options.start_from)
+        size: dict[str, Any] = {"crop": crop, "batch": options.batch or 1, "device": device}
         usual = 1e-3 if options.inner == "adam" else 1e-2
         loop = LoopOptions.of(options, options.steps, usual, decay_fraction=options.decay_fraction)
         objective = Bilevel(
             model,
             build_augmenter(options.augmenter, 3, options.sigma, options.varying),
-            RandomCrops(own.maps, own.priors, own.labels, batch=batch, crop=crop, device=device),
-            LabelledCrops(data.labelled, crop, batch, device) if data.labelled else None,
+            RandomCrops(data.maps, data.priors, data.labels, **size),
+            LabelledCrops(data.labelled, **size) if data.labelled else None,
             seed=options.seed,
             device=device,
-            validation=lambda m: figures(score_unet, m, own.heads, own.scans, device),
+            validation=data.validation(score_whole, device),
             inner=options.inner,
             lr_scale=options.augmenter_rate / loop.learning_rate,
             warmup=options.augmenter_warmup,
@@ -161,4 +150,4 @@ class Learn2Synth(Recipe):
         def learned() -> dict[str, Any]:
             return {"augmenter": {"kind": options.augmenter, **objective.augmenter.figures()}}
 
-        yield Stage("learn2synth", objective, loop, learned)
+        yield TrainingStage("learn2synth", objective, loop, learned)

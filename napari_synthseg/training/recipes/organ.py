@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import File, Folder, Fraction, Info, LabelledScans, Positive, PositiveInt, PriorSettings
+from napari_synthseg.fields import File, Folder, Fraction, Info, LabelledScans, Positive, PositiveInt
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
+from napari_synthseg.training.recipe import PriorOptions, Recipe, RunOptions, TrainingStage, register
 
 if TYPE_CHECKING:
     import torch
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from napari_synthseg.generator.model import GenerativeModel
     from napari_synthseg.generator.subregions import Split
     from napari_synthseg.io import LabelName
-    from napari_synthseg.training.data.pairs import OrganScan
-    from napari_synthseg.training.objectives.organ_crops import OrganCase, OrganCrops
+    from napari_synthseg.training.data.labelled_scans import RawScan
+    from napari_synthseg.training.objectives.crops import OrganCase, OrganCrops
 
 WHOLE = 0.99
 """Fraction of a label's voxels in its largest component from which on it counts as one piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOrganOptions(RunOptions):
+class TrainOrganOptions(RunOptions, PriorOptions):
     """How a network for any organ is trained on images generated from labelled scans."""
 
     pairs: LabelledScans
@@ -52,8 +52,6 @@ class TrainOrganOptions(RunOptions):
     """Steps in all."""
     priors: str = "synthseg"
     """Preset of the generative model; lengths count in voxels, and shrink with scans smaller than 160 voxels."""
-    set: PriorSettings = ()
-    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     validation: LabelledScans | None = None
     """Folder of labelled scans as for --pairs, best of other contrasts: they choose the best checkpoint."""
     hold_out: tuple[str, ...] = ()
@@ -80,29 +78,24 @@ class TrainOrganOptions(RunOptions):
 
 @dataclass(frozen=True)
 class OrganData:
-    """Data of a run.
-
-    Attributes:
-        labels: sorted values that the network predicts, background first.
-        names: of the labels.
-        scans: to train on, split into sub-regions.
-        one_piece: labels that are one connected piece.
-        held_out: names of the scans held out.
-        cases: to validate on.
-        priors: of the generative model.
-        spacing: voxel size, mm.
-        crop: side of the crops, voxels.
-    """
+    """Data of a run."""
 
     labels: tuple[int, ...]
+    """Sorted values that the network predicts, background first."""
     names: dict[int, LabelName]
     scans: list[Split]
+    """To train on, split into sub-regions."""
     one_piece: list[int]
+    """Labels that are one connected piece."""
     held_out: list[str]
+    """Names of the scans held out."""
     cases: list[OrganCase]
+    """To validate on."""
     priors: GenerativeModel
     spacing: float
+    """Voxel size, mm."""
     crop: int
+    """Side of the crops, voxels."""
 
 
 @register
@@ -125,33 +118,40 @@ class Organ(Recipe):
     def prepare(self, options: TrainOrganOptions, device: torch.device) -> Generator[Progress, None, OrganData]:
         import numpy as np
 
-        from napari_synthseg.generator.presets import load_priors
-        from napari_synthseg.training.data import pairs
-        from napari_synthseg.training.objectives.organ_crops import organ_priors, real_case, synthetic_case
+        from napari_synthseg.inference.options import OWN
+        from napari_synthseg.inference.preprocess import rescale
+        from napari_synthseg.io import read_volume
+        from napari_synthseg.training.data import labelled_scans
+        from napari_synthseg.training.objectives.crops import OrganCase, organ_priors
 
-        training, held_out = pairs.split(pairs.find(options.pairs, options.labels), options.hold_out)
-        others = pairs.find(options.validation) if options.validation else []
-        spacing = options.spacing or pairs.usual_spacing([*training, *held_out])
-        read: list[OrganScan] = []
-        for one in (*training, *(others or held_out)):
-            yield Progress("reading scans", len(read), len(training) + len(others or held_out))
-            read.append(pairs.read(one, spacing))
+        found = labelled_scans.find(options.pairs, options.labels)
+        training, held_out = labelled_scans.hold_out(found, options.hold_out, "scan")
+        held = [one.name for one in held_out]
+        others = labelled_scans.find(options.validation) if options.validation else []
+        spacing = options.spacing
+        if spacing is None:
+            volumes = (read_volume(one.scan) for one in found)
+            spacing = labelled_scans.usual_spacing([(volume.shape, volume.spacing.tolist()) for volume in volumes])
+        read: list[RawScan] = []
+        files = [*training, *(others or held_out)]
+        for one in files:
+            yield Progress("reading scans", len(read), len(files))
+            read.append(labelled_scans.read(one, spacing))
         read, scored = read[: len(training)], read[len(training) :]
-        labels = (0, *sorted({int(v) for scan in read for v in np.unique(scan.labels)} - {0}))
+        labels = (0, *sorted({int(v) for scan in read for v in np.unique(scan.values)} - {0}))
         names = label_names(labels, options.label_names)
-        scored = [pairs.with_labels(scan, labels) for scan in scored]
+        scored = [replace(one, values=np.where(np.isin(one.values, labels), one.values, 0)) for one in scored]
         side = float(np.mean([s.image.shape for s in read]))
-        priors = organ_priors(load_priors(options.priors, options.set), side, spacing, options.flip)
-        cases = [real_case(scan) for scan in scored]
+        priors = organ_priors(options.generative_model(), side, spacing, options.flip)
+        cases = [OrganCase(rescale(scan.image, *OWN.percentiles), scan.values) for scan in scored]
         for i, scan in enumerate(() if others else scored):
             parts = divided(scan, options, options.seed + 7)
-            cases.append(synthetic_case(parts, priors, labels, options.seed + 1000 + i))
+            cases.append(OrganCase.synthetic(parts, priors, labels, options.seed + 1000 + i))
         scans = []
         for i, scan in enumerate(read):
             yield Progress("splitting labels", i, len(read))
             scans.append(divided(scan, options, options.seed + i))
-        crop = options.crop or pairs.usual_crop([scan.image.shape for scan in read])
-        held = [one.name for one in held_out]
+        crop = options.crop or labelled_scans.usual_crop([scan.image.shape for scan in read])
         return OrganData(labels, names, scans, of_one_piece(read, labels), held, cases, priors, spacing, crop)
 
     def card(self, options: TrainOrganOptions, data: OrganData) -> dict[str, Any]:
@@ -173,15 +173,14 @@ class Organ(Recipe):
             "data": f"label files of {len(data.scans)} scans (held out: {held}); synthetic images only",
         }
 
-    def build(self, options: TrainOrganOptions, data: OrganData, device: torch.device) -> Iterator[Stage]:
+    def build(self, options: TrainOrganOptions, data: OrganData, device: torch.device) -> Iterator[TrainingStage]:
         from napari_synthseg.networks.unet import UNet3d
         from napari_synthseg.training.engine.checkpoints import start_from
         from napari_synthseg.training.engine.loop import LoopOptions
-        from napari_synthseg.training.objectives.organ_crops import score
+        from napari_synthseg.training.objectives.crops import score
 
         model = UNet3d(data.labels, features=options.features)
-        if options.start_from:
-            start_from(model, options.start_from)
+        start_from(model, options.start_from)
         names = {value: name.name for value, name in data.names.items()}
         objective = self.objective()(
             model,
@@ -195,23 +194,24 @@ class Organ(Recipe):
             bfloat16=options.bfloat16,
             validation=lambda m: score(m, data.cases, names, device),
         )
-        warmup = min(100, options.steps // 10)
-        decay = {"decay_fraction": options.decay_fraction, "ema_decay": 0.995}
-        yield Stage("organ", objective, LoopOptions.of(options, options.steps, 1e-4, warmup=warmup, clip=2.0, **decay))
+        own = {"warmup": min(100, options.steps // 10), "decay_fraction": options.decay_fraction}
+        yield TrainingStage(
+            "organ", objective, LoopOptions.of(options, options.steps, 1e-4, ema_decay=0.995, clip=2.0, **own)
+        )
 
     def objective(self) -> type[OrganCrops]:
         """Return the objective's class; comparisons have another one."""
-        from napari_synthseg.training.objectives.organ_crops import OrganCrops
+        from napari_synthseg.training.objectives.crops import OrganCrops
 
         return OrganCrops
 
 
-def divided(scan: OrganScan, options: TrainOrganOptions, seed: int) -> Split:
+def divided(scan: RawScan, options: TrainOrganOptions, seed: int) -> Split:
     """Split the labels of a scan into sub-regions, or leave them whole if the options say so."""
     from napari_synthseg.generator import subregions
 
     whole: dict[str, Any] = {} if options.subregions else {"parts": 1, "backgrounds": (1,)}
-    return subregions.split(scan.image, scan.labels, seed=seed, name=scan.name, **whole)
+    return subregions.split(scan.image, scan.values, seed=seed, name=scan.name, **whole)
 
 
 def label_names(labels: Sequence[int], file: Path | None) -> dict[int, LabelName]:
@@ -231,7 +231,7 @@ def label_names(labels: Sequence[int], file: Path | None) -> dict[int, LabelName
     return {value: known.get(value, LabelName(f"label {value}")) for value in labels if value != 0}
 
 
-def of_one_piece(scans: Sequence[OrganScan], labels: Sequence[int]) -> list[int]:
+def of_one_piece(scans: Sequence[RawScan], labels: Sequence[int]) -> list[int]:
     """Return the labels that are one connected piece in every scan, apart from crumbs; others are predicted whole."""
     import numpy as np
 
@@ -239,7 +239,7 @@ def of_one_piece(scans: Sequence[OrganScan], labels: Sequence[int]) -> list[int]
 
     found = []
     for value in labels[1:]:
-        masks = [mask for scan in scans if (mask := scan.labels == value).any()]
+        masks = [mask for scan in scans if (mask := scan.values == value).any()]
         if all(np.count_nonzero(largest_component(mask)) >= WHOLE * np.count_nonzero(mask) for mask in masks):
             found.append(int(value))
     return found

@@ -12,27 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import (
-    Fraction,
-    Info,
-    LabelMaps,
-    NonNegative,
-    NonNegativeInt,
-    Positive,
-    PositiveInt,
-    PriorSettings,
-    Scans,
-)
+from napari_synthseg.fields import Fraction, Info, LabelMaps, NonNegative, NonNegativeInt, Positive, PositiveInt, Scans
 from napari_synthseg.jobs import Progress
-from napari_synthseg.training.engine.watching import watch
-from napari_synthseg.training.recipe import Recipe, SharedRunOptions, Stage, register
+from napari_synthseg.networks.registry import ENCODER
+from napari_synthseg.training.engine.events import watch
+from napari_synthseg.training.recipe import PriorOptions, Recipe, SharedRunOptions, TrainingStage, register
 
 if TYPE_CHECKING:
     import torch
 
     from napari_synthseg.generator.labelmap import LabelMap
-    from napari_synthseg.networks.transformers import Transformer
-    from napari_synthseg.training.data.crops import CropSource
+    from napari_synthseg.training.data.crops import CropSource, StandardizedFile
     from napari_synthseg.training.objectives.pretext import Pretext
 
 TITLES = {"unetr": "a UNETR", "swin-unetr": "a Swin UNETR"}
@@ -41,7 +31,7 @@ TRIED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPretrainOptions(SharedRunOptions):
+class TrainPretrainOptions(SharedRunOptions, PriorOptions):
     """How the encoder of a UNETR or Swin UNETR is trained on scans without labels."""
 
     scans: Scans | None = None
@@ -56,10 +46,6 @@ class TrainPretrainOptions(SharedRunOptions):
     """Steps in all."""
     synthetic: Fraction = 0.5
     """Fraction of generated crops, if there are both scans and label maps."""
-    priors: str = "synthseg"
-    """Preset of the generative model."""
-    set: PriorSettings = ()
-    """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
     mask_ratio: Annotated[float, Info(above=0, below=1)] = 0.75
     """Fraction of masked patches (unetr)."""
     decoder_blocks: PositiveInt = 4
@@ -98,19 +84,16 @@ class TrainPretrainOptions(SharedRunOptions):
 
 @dataclass(frozen=True)
 class PretextData:
-    """Network and crops of a run.
+    """Network and crops of a run."""
 
-    Attributes:
-        model: its encoder is trained.
-        crops: to learn from.
-        held_out: to validate on.
-        words: for the card.
-    """
-
-    model: Transformer
+    model: Any
+    """Its encoder is trained."""
     crops: CropSource
+    """To learn from."""
     held_out: CropSource
+    """To validate on."""
     words: str
+    """For the card."""
 
 
 @register
@@ -132,42 +115,39 @@ class Pretrain(Recipe):
         return True
 
     def prepare(self, options: TrainPretrainOptions, device: torch.device) -> Generator[Progress, None, PretextData]:
-        from napari_synthseg.io import stem
         from napari_synthseg.networks.registry import build
-        from napari_synthseg.networks.transformers import Transformer
-        from napari_synthseg.training.data.crops import FOLDER, held_apart, standardized_steps, unlabelled
+        from napari_synthseg.training.data.crops import FOLDER, standardized_steps, unlabelled
         from napari_synthseg.training.data.label_maps import read_maps
+        from napari_synthseg.training.data.labelled_scans import hold_out
 
-        model = build({"network": options.network, "labels": [], **sizes_of(options)})
-        assert isinstance(model, Transformer)
+        model: Any = build({"network": options.network, "labels": [], **sizes_of(options)})
         trial = watch().trial is not None
-        files: list[Path] = []
+        files: list[StandardizedFile] = []
         maps: list[LabelMap] = []
         if options.scans is not None:
             found = unlabelled(options.scans)[: TRIED if trial else None]
             files = yield from standardized_steps(found, options.out / FOLDER, model.field, model.spacing)
         if options.label_maps is not None:
             maps = yield from read_maps(options.label_maps)
-        # the name of a standardized file is that of the scan, with three parts added
-        names = [stem(file).rsplit("-", 3)[0] for file in files], [m.name for m in maps]
-        unknown = set(options.hold_out) - {*names[0], *names[1]}
+        both: tuple[list[Any], list[Any]] = (files, maps)
+        unknown = set(options.hold_out) - {one.name for some in both for one in some}
         if unknown and not trial:
             raise InputError(f"There is no scan or label map named {min(unknown)!r} to hold out: check its name.")
-        held = [held_apart(one, options.hold_out) for one in names]
-        sides = []
-        for side in (False, True):
-            own = [f for f, apart in zip(files, held[0], strict=True) if apart == side]
-            some = [m for m, apart in zip(maps, held[1], strict=True) if apart == side]
-            sides.append(source(options, model, own or (files if side else []), some or (maps if side else []), device))
+        asked = [[name for name in options.hold_out if name in {one.name for one in some}] for some in both]
+        scans, held_scans = hold_out(files, asked[0], "scan", least=1)
+        own, held_maps = hold_out(maps, asked[1], "label map", least=1)
         words = [
-            f"{len(files) - sum(held[0])} scans without labels (held out: {sum(held[0])})" if files else "",
-            f"synthetic scans of {len(maps) - sum(held[1])} label maps (held out: {sum(held[1])})" if maps else "",
+            f"{len(scans)} scans without labels (held out: {len(held_scans)})" if files else "",
+            f"synthetic scans of {len(own)} label maps (held out: {len(held_maps)})" if maps else "",
         ]
-        return PretextData(model, sides[0], sides[1], "; ".join(part for part in words if part))
+        return PretextData(
+            model,
+            source(options, model, scans, own, device),
+            source(options, model, held_scans or files, held_maps or maps, device),
+            "; ".join(part for part in words if part),
+        )
 
     def card(self, options: TrainPretrainOptions, data: PretextData) -> dict[str, Any]:
-        from napari_synthseg.networks.registry import ENCODER
-
         title = TITLES[options.network]
         return {
             "network": options.network + ENCODER,
@@ -180,7 +160,7 @@ class Pretrain(Recipe):
             "data": data.words,
         }
 
-    def build(self, options: TrainPretrainOptions, data: PretextData, device: torch.device) -> Iterator[Stage]:
+    def build(self, options: TrainPretrainOptions, data: PretextData, device: torch.device) -> Iterator[TrainingStage]:
         from napari_synthseg.training.engine.loop import LoopOptions
 
         loop = LoopOptions.of(
@@ -193,7 +173,7 @@ class Pretrain(Recipe):
             decay_fraction=options.decay_fraction,
             clip=1.0,
         )
-        yield Stage("pretrain", objective(options, data, device), loop)
+        yield TrainingStage("pretrain", objective(options, data, device), loop)
 
     def tensors(
         self, run: Path, options: TrainPretrainOptions, states: Mapping[str, dict[str, Any]]
@@ -211,41 +191,32 @@ def sizes_of(options: TrainPretrainOptions) -> dict[str, Any]:
 
 
 def source(
-    options: TrainPretrainOptions, model: Transformer, files: list[Path], maps: list[LabelMap], device: torch.device
+    options: TrainPretrainOptions,
+    model: Any,
+    files: list[StandardizedFile],
+    maps: list[LabelMap],
+    device: torch.device,
 ) -> CropSource:
-    """Return crops of scans, of generated images, or of both.
-
-    Raises:
-        InputError: there are neither scans nor maps.
-    """
-    from napari_synthseg.generator.presets import load_priors
+    """Return crops of scans, of generated images, or of both."""
     from napari_synthseg.training.data.crops import GeneratedCrops, MixedCrops, ScanCrops
 
-    scans = ScanCrops(files, model.edge, device) if files else None
-    generated = None
-    if maps:
-        priors = load_priors(options.priors, options.set)
-        generated = GeneratedCrops(maps, priors, model.field, model.edge, model.spacing, device)
-    if scans is not None and generated is not None:
-        return MixedCrops(scans, generated, options.synthetic)
-    chosen = scans or generated
-    if chosen is None:
-        raise InputError("Nothing is left to learn from: hold out fewer scans and label maps.")
-    return chosen
+    scans = ScanCrops(files, model.edge, device)
+    if not maps:
+        return scans
+    generated = GeneratedCrops(maps, options.generative_model(), model.field, model.edge, model.spacing, device)
+    return MixedCrops(scans, generated, options.synthetic) if files else generated
 
 
 def objective(options: TrainPretrainOptions, data: PretextData, device: torch.device) -> Pretext:
     """Return the objective of a network."""
     from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts
-    from napari_synthseg.networks.transformers import SwinUnetr, Unetr
     from napari_synthseg.training.objectives.pretext import MaskedPatches, SwinViews
 
     model, crops = data.model, (data.crops, data.held_out)
     common: dict[str, Any] = {"seed": options.seed, "batch": options.batch, "device": device}
-    if isinstance(model, SwinUnetr):
+    if options.network == "swin-unetr":
         heads = SwinPretexts(model)
         return SwinViews(heads, *crops, fraction=options.cut_out, temperature=options.temperature, **common)
-    assert isinstance(model, Unetr)
     hidden = max(8, model.hidden * 2 // 3 // 8 * 8)  # 512 of 768, as published
     autoencoder = MaskedAutoencoder(model, hidden, options.decoder_blocks, options.decoder_skips)
     return MaskedPatches(autoencoder, *crops, ratio=options.mask_ratio, normalise=options.normalise_patches, **common)

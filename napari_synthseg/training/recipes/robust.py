@@ -13,10 +13,11 @@ from napari_synthseg.fields import Fraction, LabelledScans, Positive, PositiveIn
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import (
+    FAST_LOOP,
     DataOptions,
     Recipe,
     SharedRunOptions,
-    Stage,
+    TrainingStage,
     check_curriculum,
     register,
 )
@@ -24,10 +25,8 @@ from napari_synthseg.training.recipe import (
 if TYPE_CHECKING:
     import torch
 
-    from napari_synthseg.networks.hierarchy import RobustLocateRefine
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data.label_maps import GeneratedData
-    from napari_synthseg.training.data.validation import Case
 
 FAST_STEPS = {"s1": 1_500, "d": 2_000, "s2": 4_000}
 PAPER_STEPS = 300_000
@@ -95,14 +94,6 @@ class TrainRobustOptions(SharedRunOptions, DataOptions):
             raise InputError(f"Crops of labelled scans have at most 192 voxels along a side, not {self.crop}.")
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Generated data, and the labelled scans that D learns from."""
-
-    generated: GeneratedData
-    labelled: list[Case]
-
-
 @register
 class Robust(Recipe):
     """S1, image to tissues; D, tissues to better tissues; S2, both to structures (SynthSeg+)."""
@@ -133,20 +124,19 @@ class Robust(Recipe):
         scored = stage.startswith("s2") and folder.checkpoint(run, stage, "best").exists()
         return super().state(run, stage, best and scored)
 
-    def prepare(self, options: TrainRobustOptions, device: torch.device) -> Generator[Progress, None, _Data]:
+    def prepare(self, options: TrainRobustOptions, device: torch.device) -> Generator[Progress, None, GeneratedData]:
         from napari_synthseg.generator.presets import preset
         from napari_synthseg.training.data.label_maps import read_data
-        from napari_synthseg.training.data.validation import labelled_scans
         from napari_synthseg.training.objectives.tissues import tissue_classes
 
         fast = preset("fast").with_values(noise_std=NOISE)
         priors = preset("synthseg-plus") if options.plan == "paper" else fast
-        generated = yield from read_data(options, priors, seed=options.seed + 5, each=1)
-        tissue_classes(generated.labels)  # refuses label maps without tissues
-        return _Data(generated, labelled_scans(options.labelled, generated.labels) if options.labelled else [])
+        data = yield from read_data(options, priors, seed=options.seed, each=1, labelled=options.labelled)
+        tissue_classes(data.labels)  # refuses label maps without tissues
+        return data
 
-    def card(self, options: TrainRobustOptions, data: _Data) -> dict[str, Any]:
-        labels, images, facts = data.generated.labels, "synthetic images only", {}
+    def card(self, options: TrainRobustOptions, data: GeneratedData) -> dict[str, Any]:
+        labels, images, facts = data.labels, "synthetic images only", {}
         if options.labelled is not None:
             source = options.labelled.name
             images = f"synthetic images, and for the denoiser {len(data.labelled)} labelled scans of {source}"
@@ -159,12 +149,12 @@ class Robust(Recipe):
             "labels": list(labels),
             "plan": options.plan,
             "parts": parts(options, labels),
-            "data": f"{data.generated.words}; {images}",
-            "priors": data.generated.settings,
+            "data": f"{data.words}; {images}",
+            "priors": data.settings,
             **facts,
         }
 
-    def build(self, options: TrainRobustOptions, data: _Data, device: torch.device) -> Iterator[Stage]:
+    def build(self, options: TrainRobustOptions, data: GeneratedData, device: torch.device) -> Iterator[TrainingStage]:
         made = (_paper if options.plan == "paper" else _fast)(options, self.stages(options), data, device)
         for stage in made:
             yield stage
@@ -195,25 +185,24 @@ def parts(options: TrainRobustOptions, labels: Any) -> dict[str, Any]:
     }
 
 
-def _fast(options: TrainRobustOptions, steps: dict[str, int], data: _Data, device: torch.device) -> Iterator[Stage]:
-    """The fast plan, one stage after the other."""
-    from napari_synthseg.networks.hierarchy import RobustLocateRefine
-    from napari_synthseg.training.data.labelled import NEAR, degraded_scans, worse, worse_cases
+def _fast(
+    options: TrainRobustOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
+) -> Iterator[TrainingStage]:
+    """Build the fast plan, one stage after the other."""
+    from napari_synthseg.networks.registry import build
+    from napari_synthseg.training.data.degraded import NEAR, degraded_scans, worse, worse_cases
     from napari_synthseg.training.data.synthetic import Heads
-    from napari_synthseg.training.data.validation import figures, score_locator, score_refiner
+    from napari_synthseg.training.data.validation import score_locator, score_refiner
     from napari_synthseg.training.engine.distributed import process_group
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives import tissues
     from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
-    own = data.generated
-    model = RobustLocateRefine(
-        own.labels, options.locator_features, options.refiner_features, options.s1_features, options.denoiser_features
-    )
+    model: Any = build({"network": "robust", "labels": data.labels, "parts": parts(options, data.labels)})
     source = starting_weights(options.start_from, model)
     if source is not None:
         tissues.warm_start(model, source)
-    bad = worse_cases([*own.heads, *own.scans], NEAR, options.seed + 9, model.head_spacing)
+    bad = worse_cases([*data.heads, *data.scans], NEAR, options.seed + 9, model.head_spacing)
 
     def score_tissues(key: str) -> Callable[[Any], dict[str, float]]:
         def validate(m: Any) -> dict[str, float]:
@@ -223,130 +212,99 @@ def _fast(options: TrainRobustOptions, steps: dict[str, int], data: _Data, devic
 
         return validate
 
-    def scores(score: Any) -> Callable[[Any], dict[str, Any]]:
-        return lambda m: figures(score, m, own.heads, own.scans, device)
-
-    def stage(name: str, objective: Any) -> Stage:
-        settings: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 1e-4, "warmup": 50, "ema_decay": 0.995}
-        settings |= {"decay_fraction": options.decay_fraction, "clip": 2.0}
-        return Stage(name, objective, LoopOptions.of(options, steps.get(name, 1), 1e-3, **settings))
+    def stage(name: str, objective: Any) -> TrainingStage:
+        own = {"warmup": 50, "decay_fraction": options.decay_fraction}
+        return TrainingStage(name, objective, LoopOptions.of(options, steps.get(name, 1), 1e-3, **FAST_LOOP, **own))
 
     def begins(name: str) -> bool:
-        """Whether the positional term of a stage is to be set: it is trained from its first step, in this process."""
+        """Tell whether to set the positional term of a stage: it is trained from its first step, in this process."""
         resumed = options.resume and folder.checkpoint(options.out, name).exists()
         return source is None and process_group().is_main and options.only in (None, name) and not resumed
 
     common: dict[str, Any] = {"seed": options.seed, "device": device}
     whole = {**common, "batch": options.batch or 2, "weight_power": 0.33}
-    heads = Heads(own.maps, own.priors, own.labels, device=device, curriculum=options.curriculum)
-    s1 = Locate(
-        model,
-        heads,
-        net=model.locator.s1,
-        classes=tissues.tissue_classes(own.labels),
-        validation=score_tissues("degraded_s1"),
-        **whole,
-    )
+    heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum)
+    classes, scores = tissues.tissue_classes(data.labels), score_tissues("degraded_s1")
+    s1 = Locate(model, heads, net=model.locator.s1, classes=classes, validation=scores, **whole)
     if begins("s1"):
         s1.set_position()
     yield stage("s1", s1)
-    scans = None
-    if data.labelled:
-        batch = {"batch": options.batch or 2, "spacing": model.head_spacing, "device": device}
-        scans = degraded_scans(data.labelled, NEAR, **batch)  # type: ignore[arg-type]
-    bad_heads = Heads(own.maps, worse(own.priors, NEAR), own.labels, device=device)
+    size: dict[str, Any] = {"batch": options.batch or 2, "spacing": model.head_spacing, "device": device}
+    scans = degraded_scans(data.labelled, NEAR, **size) if data.labelled else None
+    bad_heads = Heads(data.maps, worse(data.priors, NEAR), data.labels, device=device)
     yield stage("d", tissues.Denoise(model, bad_heads, scans=scans, validation=score_tissues("degraded_d"), **whole))
-    s2 = Locate(
-        model,
-        heads,
-        net=model.locator.s2,
-        inputs=tissues.seen_with_tissues(model, device, options.predicted_tissues),
-        validation=scores(score_locator),
-        **whole,
-    )
+    inputs = tissues.seen_with_tissues(model, device, options.predicted_tissues)
+    scores = data.validation(score_locator, device)
+    s2 = Locate(model, heads, net=model.locator.s2, inputs=inputs, validation=scores, **whole)
     if begins("s2"):
         s2.set_position()
     yield stage("s2", s2)
-    plain = Heads(own.maps, own.priors, own.labels, device=device)
-    refine = Refine(model, plain, batch=options.batch or 3, validation=scores(score_refiner), **common)
-    yield stage("s2-refine", refine)
+    plain = Heads(data.maps, data.priors, data.labels, device=device)
+    scores = data.validation(score_refiner, device)
+    yield stage("s2-refine", Refine(model, plain, batch=options.batch or 3, validation=scores, **common))
 
 
-def _paper(options: TrainRobustOptions, steps: dict[str, int], data: _Data, device: torch.device) -> Iterator[Stage]:
-    """The paper's plan, one network after the other; all at 1 mm (sections 2.2-2.4)."""
-    from napari_synthseg.generator import presets
-    from napari_synthseg.networks.hierarchy import Hierarchy
-    from napari_synthseg.networks.unet import Denoiser, UNet3d
-    from napari_synthseg.training.data.labelled import degraded_scans, worse, worse_cases
+def _paper(
+    options: TrainRobustOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
+) -> Iterator[TrainingStage]:
+    """Build the paper's plan, one network after the other; all at 1 mm (sections 2.2-2.4)."""
+    from napari_synthseg.generator.presets import degradation
+    from napari_synthseg.networks.registry import build
+    from napari_synthseg.training.data.degraded import degraded_scans, worse, worse_cases
+    from napari_synthseg.training.data.start import checked_crop
     from napari_synthseg.training.data.synthetic import RandomCrops
-    from napari_synthseg.training.data.validation import figures
+    from napari_synthseg.training.data.validation import score_whole
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives import tissues
-    from napari_synthseg.training.objectives.unet_crops import UNetCrops
+    from napari_synthseg.training.objectives.crops import UNetCrops
 
-    own, count, degradation = data.generated, len(TISSUES), presets.degradation()
-    s1, denoiser = (
-        UNet3d(count, options.features),
-        Denoiser(count, options.denoiser_features, kernel=options.denoiser_kernel),
-    )
-    s2 = UNet3d(own.labels, options.features, in_channels=1 + count)
-    whole = Hierarchy(s1, denoiser, s2, own.labels)
-    if options.crop % whole.multiple:
-        raise InputError(f"The crop of {options.crop} voxels must be a multiple of {whole.multiple}.")
-    cases = [*own.heads, *own.scans]
+    labels, classes = data.labels, range(len(TISSUES))
+    whole: Any = build({"network": "robust", "labels": labels, "parts": parts(options, labels)})
+    s1, denoiser, s2 = whole.s1, whole.denoiser, whole.s2
+    cases = [*data.heads, *data.scans]
     plain = [(case.image[None], case.channels) for case in cases]
-    bad = worse_cases(cases, degradation, options.seed + 9, 1.0)
+    bad = worse_cases(cases, degradation(), options.seed + 9, 1.0)
     common: dict[str, Any] = {"seed": options.seed, "device": device}
-    size: dict[str, Any] = {"batch": options.batch or 1, "crop": options.crop, "device": device}
+    crop = checked_crop(options.crop, whole.multiple)
+    size: dict[str, Any] = {"batch": options.batch or 1, "crop": crop, "device": device}
 
-    def stage(name: str, objective: Any) -> Stage:
-        return Stage(name, objective, LoopOptions.of(options, steps.get(name, 1), 1e-4))
+    def stage(name: str, objective: Any) -> TrainingStage:
+        return TrainingStage(name, objective, LoopOptions.of(options, steps.get(name, 1), 1e-4))
 
     def score_tissues(net: Any, some: Any) -> Callable[[Any], dict[str, float]]:
-        return lambda m: {"score": tissues.score_tissues(s1, net, own.labels, some, device)}
+        return lambda m: {"score": tissues.score_tissues(s1, net, labels, some, device)}
 
-    crops = RandomCrops(own.maps, own.priors, own.labels, **size)
-    view = tissues.tissues_of(own.labels, device)
-    yield stage("s1", UNetCrops(s1, crops, range(count), view=view, validation=score_tissues(None, plain), **common))
-    sample: Any = RandomCrops(own.maps, worse(own.priors, degradation), own.labels, **size)
+    crops = RandomCrops(data.maps, data.priors, labels, **size)
+    view = tissues.tissues_of(labels, device)
+    yield stage("s1", UNetCrops(s1, crops, classes, view=view, validation=score_tissues(None, plain), **common))
+    sample: Any = RandomCrops(data.maps, worse(data.priors, degradation()), labels, **size)
     if data.labelled:
-        sample = degraded_scans(data.labelled, degradation, spacing=1.0, **size)
+        sample = degraded_scans(data.labelled, degradation(), spacing=1.0, **size)
     d = UNetCrops(
         denoiser,
         sample,
-        range(count),
-        view=tissues.tissues_found(s1, own.labels, device),
+        classes,
+        view=tissues.tissues_found(s1, labels, device),
         figures=lambda seen, truth: {"s1_dice": tissues.tissue_dice(seen.argmax(1), truth)},
         shared=not data.labelled,
         validation=score_tissues(denoiser, bad),
         **{**common, "seed": options.seed + 3},
     )
     yield stage("d", d)
-    yield stage(
-        "s2",
-        UNetCrops(
-            s2,
-            crops,
-            own.labels,
-            view=tissues.beside_tissues(own.labels, device),
-            validation=lambda _: figures(tissues.score_hierarchy, whole, own.heads, own.scans, device),
-            **common,
-        ),
-    )
+    scores, view = data.validation(score_whole, device), tissues.beside_tissues(labels, device)
+    yield stage("s2", UNetCrops(s2, crops, labels, view=view, validation=lambda _: scores(whole), **common))
 
 
-def starting_weights(name: str | None, model: RobustLocateRefine) -> LocateRefine | None:
-    """Return the plain fast network to start from, or None for random weights.
+def starting_weights(name: str | None, model: Any) -> LocateRefine | None:
+    """Return the plain fast network that a robust one starts from, or None for random weights.
 
     Args:
         name: of weights, or a file; auto: those shipped, if they fit; none.
-        model: that is to start from it.
+        model: the robust one.
 
     Raises:
         InputError: there are no such weights, or their network, labels or sizes differ.
     """
-    from napari_synthseg.networks.hierarchy import RobustLocateRefine as Robust
-    from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.weights import store
 
     if name in (None, "none"):
@@ -357,7 +315,7 @@ def starting_weights(name: str | None, model: RobustLocateRefine) -> LocateRefin
         if name == "auto":
             return None
         raise
-    if isinstance(source, LocateRefine) and not isinstance(source, Robust):
+    if source.spec.predictor == model.spec.predictor and not source.spec.tissues:
         theirs = (source.labels, source.locator.features, source.refiner.features)
         if theirs == (model.labels, model.locator.s2.features, model.refiner.features):
             return source

@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
-from napari_synthseg.training.recipe import Recipe, RunOptions, Stage, register
+from napari_synthseg.training.recipe import FAST_LOOP, Recipe, RunOptions, TrainingStage, register
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +137,7 @@ class SynthFM(Recipe):
         licence = sam.CHECKPOINTS[source].licence
         return {**facts, "encoder weights": source, "encoder licence": f"{licence}, {source}"}
 
-    def build(self, options: TrainSynthFMOptions, data: Promptable, device: torch.device) -> Iterator[Stage]:
+    def build(self, options: TrainSynthFMOptions, data: Promptable, device: torch.device) -> Iterator[TrainingStage]:
         from napari_synthseg.devices import quick_kind
         from napari_synthseg.generator.presets import shape_preset
         from napari_synthseg.networks.promptable import FrozenEncoder
@@ -159,20 +159,12 @@ class SynthFM(Recipe):
         common: dict[str, Any] = {"seed": options.seed, "device": device, "validation": validation}
         if not fast:
             objective = PaperPrompts(data, pool, batch=options.batch or 1, **common)
-            yield Stage(STAGE, objective, LoopOptions.of(options, steps, 1e-4))
+            yield TrainingStage(STAGE, objective, LoopOptions.of(options, steps, 1e-4))
             return
+        own = {"optimizer": options.optimizer, "warmup": 200, "decay_fraction": options.decay_fraction}
         known = bool(data.card.get("sam decoder"))
-        loop = LoopOptions.of(
-            options,
-            steps,
-            SAM_LEARNING_RATE if known else 1e-3,
-            optimizer=options.optimizer,
-            weight_decay=1e-4,
-            warmup=200,
-            decay_fraction=options.decay_fraction,
-            ema_decay=0.998,
-            clip=3.0,
-        )
+        rate = SAM_LEARNING_RATE if known else 1e-3
+        loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": 0.998, "clip": 3.0})
         prompts = PromptObjective(
             data,
             pool,
@@ -186,7 +178,7 @@ class SynthFM(Recipe):
             encoder_lr_scale=ENCODER_LR_SCALE if options.train_encoder else 0.0,
             **common,
         )
-        yield Stage(STAGE, prompts, loop)
+        yield TrainingStage(STAGE, prompts, loop)
 
     def stored_card(self, run: Path, options: TrainSynthFMOptions) -> dict[str, Any]:
         from napari_synthseg.weights import sam

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Fraction, Info, NonNegativeInt, Positive, PositiveInt, Probability
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import (
+    FAST_LOOP,
     DataOptions,
     Recipe,
     SharedRunOptions,
-    Stage,
+    TrainingStage,
     check_curriculum,
     register,
 )
@@ -110,7 +110,7 @@ class SynthSeg(Recipe):
         from napari_synthseg.training.data.label_maps import read_data
 
         priors = preset("synthseg" if options.preset == "paper" else "fast")
-        return (yield from read_data(options, priors, seed=options.seed + 5))
+        return (yield from read_data(options, priors, seed=options.seed))
 
     def card(self, options: TrainSynthSegOptions, data: GeneratedData) -> dict[str, Any]:
         return {
@@ -120,19 +120,21 @@ class SynthSeg(Recipe):
         }
 
     def stored_card(self, run: Path, options: TrainSynthSegOptions) -> dict[str, Any]:
-        stored = folder.card_of(run)  # of earlier versions without what describes the network
+        stored = folder.card_of(run)  # earlier versions did not describe the network there
         return {**network_facts(options, stored.get("labels", ())), **stored}
 
     def exports_best(self, options: TrainSynthSegOptions) -> bool:
         # "The retained model is then selected relatively to a validation set" (section 3.2), if there is one.
         return options.preset == "paper"
 
-    def build(self, options: TrainSynthSegOptions, data: GeneratedData, device: torch.device) -> Iterator[Stage]:
+    def build(
+        self, options: TrainSynthSegOptions, data: GeneratedData, device: torch.device
+    ) -> Iterator[TrainingStage]:
         return (_paper if options.preset == "paper" else _fast)(options, self.stages(options), data, device)
 
 
 def network_facts(options: TrainSynthSegOptions, labels: Any) -> dict[str, Any]:
-    """Return what describes and rebuilds the network."""
+    """Return the facts that describe and rebuild the network."""
     k = len(labels)
     if options.preset == "paper":
         return {
@@ -155,10 +157,10 @@ def network_facts(options: TrainSynthSegOptions, labels: Any) -> dict[str, Any]:
 
 def _fast(
     options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
-) -> Iterator[Stage]:
+) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data import validation
-    from napari_synthseg.training.data.labelled import NEAR, worse
+    from napari_synthseg.training.data.degraded import NEAR, worse
     from napari_synthseg.training.data.located import PriorErrors
     from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
@@ -167,76 +169,48 @@ def _fast(
     from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
     model = LocateRefine(data.labels, options.locator_features, options.refiner_features)
-    if options.start_from:
-        start_from(model, options.start_from)
-    loop = LoopOptions.of(
-        options,
-        steps["locate"],
-        2e-3,
-        optimizer="adamw",
-        weight_decay=1e-4,
-        warmup=100,
-        decay_fraction=options.decay_fraction,
-        ema_decay=options.ema_decay,
-        clip=2.0,
-    )
-
-    def scores(score: Any) -> Any:
-        return lambda m: validation.figures(score, m, data.heads, data.scans, device)
-
+    start_from(model, options.start_from)
+    own = {"warmup": 100, "decay_fraction": options.decay_fraction, "ema_decay": options.ema_decay}
+    loop = LoopOptions.of(options, steps["locate"], 2e-3, **{**FAST_LOOP, **own})
     common: dict[str, Any] = {"seed": options.seed, "device": device}
     bad = (options.low_quality, worse(data.priors, NEAR)) if options.low_quality else None
     heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum, low_quality=bad)
-    locate = Locate(
-        model,
-        heads,
-        batch=options.batch or 2,
-        validation=scores(validation.score_locator),
-        weight_power=0.33,
-        **common,
-    )
+    scores = data.validation(validation.score_locator, device)
+    locate = Locate(model, heads, batch=options.batch or 2, validation=scores, weight_power=0.33, **common)
     begun = options.start_from or (options.resume and folder.checkpoint(options.out, "locate").exists())
-    if process_group().is_main and not begun:  # the others get what the main process has
+    if process_group().is_main and not begun:  # the others get the weights of the main process
         locate.set_position()
-    yield Stage("locate", locate, loop)
+    yield TrainingStage("locate", locate, loop)
+    names = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop")
     refine = Refine(
         model,
         heads,
         batch=options.batch or 3,
-        validation=scores(validation.score_refiner),
+        validation=data.validation(validation.score_refiner, device),
         positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
-        errors=PriorErrors(
-            options.prior_blur, options.prior_deform, options.prior_erode, options.prior_swap, options.prior_drop
-        ),
+        errors=PriorErrors(*(getattr(options, name) for name in names)),
         **common,
     )
-    yield Stage("refine", refine, replace(loop, steps=steps["refine"]))
+    yield TrainingStage("refine", refine, replace(loop, steps=steps["refine"]))
 
 
 def _paper(
     options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
-) -> Iterator[Stage]:
+) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.unet import UNet3d
-    from napari_synthseg.training.data import validation
+    from napari_synthseg.training.data.start import checked_crop
     from napari_synthseg.training.data.synthetic import RandomCrops
+    from napari_synthseg.training.data.validation import score_whole
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.loop import LoopOptions
-    from napari_synthseg.training.objectives.unet_crops import UNetCrops
+    from napari_synthseg.training.objectives.crops import UNetCrops
 
     model = UNet3d(data.labels, features=options.features)
-    if options.crop % model.multiple:
-        raise InputError(f"The crop of {options.crop} voxels must be a multiple of {model.multiple}.")
-    if options.start_from:
-        start_from(model, options.start_from)
-    crops = RandomCrops(data.maps, data.priors, data.labels, batch=options.batch or 1, crop=options.crop, device=device)
-    objective = UNetCrops(
-        model,
-        crops,
-        data.labels,
-        seed=options.seed,
-        device=device,
-        validation=lambda m: validation.figures(validation.score_unet, m, data.heads, data.scans, device),
-    )
-    yield Stage("unet", objective, LoopOptions.of(options, steps["unet"], 1e-4))
+    start_from(model, options.start_from)
+    size = {"batch": options.batch or 1, "crop": checked_crop(options.crop, model.multiple)}
+    crops = RandomCrops(data.maps, data.priors, data.labels, **size, device=device)
+    scores = data.validation(score_whole, device)
+    objective = UNetCrops(model, crops, data.labels, seed=options.seed, device=device, validation=scores)
+    yield TrainingStage("unet", objective, LoopOptions.of(options, steps["unet"], 1e-4))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +17,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.events import EventReader, read_events
-from napari_synthseg.training.engine.watching import Watch, watched
+from napari_synthseg.training.engine.events import EventReader, Watch, read_events, watched
 from napari_synthseg.training.recipe import recipe
 from napari_synthseg.training.runs.process import detached, explain, last_line
 
@@ -29,22 +28,18 @@ THIS = "napari_synthseg.training.runs.estimate"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a training on this machine, under its present load.
-
-    Attributes:
-        seconds: of the whole training.
-        seconds_per_step: of each stage.
-        validation_seconds: of one validation of each stage.
-        start_seconds: until the first step.
-        memory: peak bytes of the GPU, or of the machine if it trains on the CPU.
-        device: that was tried.
-    """
+    """Cost of a training on this machine, under its present load."""
 
     seconds: float
+    """Of the whole training."""
     seconds_per_step: dict[str, float]
+    """Of each stage."""
     validation_seconds: dict[str, float]
+    """Of one validation of each stage."""
     start_seconds: float
+    """Until the first step."""
     memory: int | None
+    """Peak bytes of the GPU, or of the machine if it trains on the CPU."""
     device: str
 
     @property
@@ -70,9 +65,6 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
         options: of the recipe; nothing is written into their folder.
         steps: of each stage to try, at least 2.
 
-    Returns:
-        The estimate.
-
     Raises:
         InputError: the training cannot be started, for example because data is missing.
     """
@@ -82,13 +74,16 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
         out = Path(temporary) / "trial"
         trial = replace(options, out=out, resume=False)
         folder.write_config(out, recipe=name, options=to_json(trial), stages=wanted)
-        if (options.out / folder.CHECKPOINTS).is_dir():  # a stage may build on another one
-            _lend(options.out, out, set(wanted))
+        _lend(options.out, out, set(wanted))
         began = time.time()
         command = [sys.executable, "-m", THIS, str(out), str(max(2, steps))]
         process = detached(command, out / folder.OUTPUT)
         try:
-            yield from _follow(process, out, list(wanted), max(2, steps))
+            reader, done = EventReader(out), 0
+            while process.poll() is None:
+                done += sum("event" not in event for event in reader.read())
+                yield Progress("trying a few steps", done, max(2, steps) * len(wanted))
+                time.sleep(0.2)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -99,22 +94,11 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
 
 
 def _lend(source: Path, target: Path, tried: set[str]) -> None:
-    """Copy the checkpoints of stages that are not tried."""
+    """Copy the checkpoints of stages that are not tried, on which others may build."""
     for path in (source / folder.CHECKPOINTS).glob("*.pt"):
         if path.stem not in tried and not path.stem.endswith(("-best", "-stable", "-previous")):
             (target / folder.CHECKPOINTS).mkdir(exist_ok=True)
             shutil.copy(path, target / folder.CHECKPOINTS / path.name)
-
-
-def _follow(
-    process: subprocess.Popen[bytes], out: Path, stages: list[str], steps: int
-) -> Generator[Progress, None, None]:
-    """Report the progress of the trial."""
-    reader, done = EventReader(out), 0
-    while process.poll() is None:
-        done += sum("event" not in event for event in reader.read())
-        yield Progress("trying a few steps", done, steps * len(stages))
-        time.sleep(0.2)
 
 
 def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
@@ -140,8 +124,6 @@ def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float
 
 def main(arguments: list[str]) -> int:
     """Try a run's config in this process and write device and memory beside it."""
-    import json
-
     from napari_synthseg.devices import memory_used
     from napari_synthseg.training.runs.queue import devices_for
 

@@ -24,7 +24,7 @@ POINTS = 2_000
 AT_ONCE = 4 << 20
 """Bytes of events read in one go."""
 LEAVE_OUT = ("step", "steps", "time", "stage", "seconds")
-"""What a line of a step has besides figures."""
+"""Entries of a line of a step that are no figures."""
 LOOK_AGAIN_S = 2.0
 """Seconds between two looks at an active run for TensorBoard."""
 
@@ -83,27 +83,16 @@ class Curves:
 
 
 class Follower:
-    """Figures of a run so far.
-
-    Args:
-        run: the run's folder.
-
-    Attributes:
-        curves: of each stage.
-        figures: the newest value of every figure.
-        dice: of each structure at the last validation.
-        dice_history: (stage, step, Dice of each structure).
-        validations: changes whenever `dice_history` does.
-    """
+    """Figures of a run so far."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._reader = EventReader(run)
-        self.curves: dict[str, Curves] = {}
-        self.figures: dict[str, float] = {}
-        self.dice: dict[str, float] = {}
-        self.dice_history: list[tuple[str, int, dict[str, float]]] = []
-        self.validations = 0
+        self.curves: dict[str, Curves] = {}  # of each stage
+        self.figures: dict[str, float] = {}  # newest value of every figure
+        self.dice: dict[str, float] = {}  # of each structure at the last validation
+        self.dice_history: list[tuple[str, int, dict[str, float]]] = []  # stage, step, Dice of each structure
+        self.validations = 0  # changes whenever `dice_history` does
 
     def read(self) -> bool:
         """Read a few megabytes of new events; returns whether there were any."""
@@ -142,23 +131,17 @@ def best_score(run: Path) -> float | None:
 
 @dataclass(frozen=True)
 class RunPicture:
-    """A training sample and its prediction.
-
-    Attributes:
-        stage: of the training.
-        step: at which it was drawn.
-        image: 2D or 3D.
-        truth: label values on the image's grid, or None.
-        prediction: likewise.
-        mtime: when it was written, to recognize a new one.
-    """
+    """A training sample and its prediction."""
 
     stage: str
     step: int
     image: np.ndarray
+    """2D or 3D."""
     truth: np.ndarray | None
+    """Label values on the image's grid."""
     prediction: np.ndarray | None
     mtime: float
+    """When it was written, to recognize a new one."""
 
 
 def pictures(run: Path) -> RunPicture | None:
@@ -179,7 +162,7 @@ def to_tensorboard(run: Path, out: Path, *, follow: bool = False) -> Generator[P
     """Write every figure of a run as a scalar `stage/figure`, and Dice as `stage/dice/structure`.
 
     Args:
-        run: the run's folder.
+        run: its folder.
         out: folder for the event files; `tensorboard --logdir` takes it or its parent.
         follow: continue until the run has ended.
 

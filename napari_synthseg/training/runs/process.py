@@ -24,8 +24,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.events import EventLog, tail
-from napari_synthseg.training.engine.watching import NOBODY, Watch, watched
+from napari_synthseg.training.engine.events import NOBODY, EventLog, Watch, tail, watched
 from napari_synthseg.training.recipe import Recipe, check_new, recipe
 from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
 from napari_synthseg.training.runs.registry import check_recipe, check_steps, remember, remove_folder
@@ -41,7 +40,7 @@ LOCK_S = 3.0
 PAUSE_S = 0.1
 """Seconds between two looks at the requests of a paused run."""
 ACTIVITY_S = 0.5
-"""Seconds between two messages about what a run does between its steps."""
+"""Seconds between two messages about a run's activity between its steps."""
 RUNNING = "The run {} is already running. Stop it first, or follow it with `runs show`."
 
 
@@ -49,14 +48,11 @@ RUNNING = "The run {} is already running. Stop it first, or follow it with `runs
 
 
 def launch(path: Path, *, wait: bool = True) -> int:
-    """Start or resume a run in a background process that outlives this one.
+    """Start or resume a run in a background process that outlives this one, and return the process id.
 
     Args:
         path: its folder, with a config.
         wait: for its device, behind earlier runs.
-
-    Returns:
-        The process id.
 
     Raises:
         InputError: the folder holds no run, it is active already, or its process ended at once.
@@ -101,14 +97,11 @@ def last_line(output: Path) -> str:
 
 
 def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Path]:
-    """Train a run according to its config, from its newest checkpoints if there are any.
+    """Train a run according to its config, from its newest checkpoints if there are any, and return its weights.
 
     Args:
         path: the run's folder.
         wait: for its device, behind earlier runs.
-
-    Returns:
-        The exported weights.
 
     Raises:
         InputError: the folder holds no run, it is active already, or its data or options cannot be used.
@@ -123,16 +116,13 @@ def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Pa
 def train_recorded(
     entry: Recipe, options: Any, *, wait: bool = False, keep_config: bool = False
 ) -> Generator[Progress, None, Path]:
-    """Train, record the lifecycle in the run's folder, and obey the requests made there.
+    """Train, record the lifecycle in the run's folder, obey the requests made there, and return the exported weights.
 
     Args:
         entry: the recipe.
         options: of the recipe; `out` is the run's folder.
         wait: for its device, behind earlier runs.
         keep_config: leave the options in the run's config as they are.
-
-    Returns:
-        The exported weights.
 
     Raises:
         InputError: the run is active already, has done more steps, or its data or options cannot be used.
@@ -198,7 +188,7 @@ def _train(entry: Recipe, options: Any, log: EventLog, wait: bool) -> Generator[
     held: contextlib.ExitStack | None
     if wait:
         queued = wait_for_device(out, options.device, _local_processes(options))
-        device, held = yield from _obey(queued, listener, log, _Waiting(log).report)
+        device, held = yield from _obey(queued, listener, log, _log_reasons(log))
     else:
         device, held = take_device(options.device, _local_processes(options))
     with held or contextlib.nullcontext():
@@ -229,12 +219,7 @@ def _process_group(options: Any, device: str) -> contextlib.AbstractContextManag
 
 
 class _Activity:
-    """Writes into the run's folder what is done between steps, at most a few times a second.
-
-    Args:
-        out: the run's folder.
-        stages: whose steps have their own record.
-    """
+    """Writes the activity between steps of the stages into the run's folder, at most a few times a second."""
 
     def __init__(self, out: Path, stages: Iterable[str]) -> None:
         self.out, self.stages, self.stage, self.told = out, set(stages), "", 0.0
@@ -254,17 +239,17 @@ class _Activity:
             self.stage = ""
 
 
-class _Waiting:
-    """Logs the reasons why a run waits."""
+def _log_reasons(log: EventLog) -> Callable[[Progress], None]:
+    """Return a function that logs new reasons why a run waits."""
+    told: set[str] = set()
 
-    def __init__(self, log: EventLog) -> None:
-        self.log, self.why = log, ""
+    def report(report: Progress) -> None:
+        if report.stage not in told:
+            told.clear()
+            told.add(report.stage)
+            log.append({"event": "waiting", "why": report.stage})
 
-    def report(self, report: Progress) -> None:
-        """Log a new reason."""
-        if report.stage != self.why:
-            self.why = report.stage
-            self.log.append({"event": "waiting", "why": self.why})
+    return report
 
 
 def _obey(
@@ -274,14 +259,7 @@ def _obey(
     on_report: Callable[[Progress], None],
     watch: Watch = NOBODY,
 ) -> Generator[Progress, None, Any]:
-    """Pause and stop a job as requested in the run's folder.
-
-    Args:
-        job: to drive.
-        listener: for the requests.
-        log: of the run.
-        on_report: called with every report.
-        watch: obeyed by the loops inside the job.
+    """Drive a job, and pause and stop it as requested in the run's folder; loops inside it obey `watch`.
 
     Raises:
         Stopped: on request.
@@ -337,16 +315,11 @@ def lower_priority() -> None:
 def work(path: Path, wait: bool) -> int:
     """Train a run in this process; the exit code is 0 (finished), 1 (failed) or 130 (stopped)."""
     lower_priority()
-    asked = False
-
-    def stop(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
-
+    asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+        signal.signal(number, lambda one, frame: asked.append(one))
     try:
-        run(train_run(path, wait=wait), should_stop=lambda: asked)
+        run(train_run(path, wait=wait), should_stop=lambda: bool(asked))
     except Stopped:
         return 130
     except Exception as error:

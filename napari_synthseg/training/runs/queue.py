@@ -47,7 +47,7 @@ def device_sets(wish: str, count: int = 1) -> list[tuple[str, ...]]:
 
     Args:
         wish: device in the run's options.
-        count: processes of the run on this machine; those on the CPU share it.
+        count: number of processes of the run on this machine; those on the CPU share it.
 
     Raises:
         InputError: several GPUs are asked for together with the number of one of them.
@@ -67,35 +67,19 @@ def device_lock(device: str) -> FileLock:
     return FileLock(str(folder / f"{device.replace(':', '-')}.lock"), thread_local=False)
 
 
-class Ticket:
-    """A place in the queue.
-
-    Args:
-        run: the waiting run.
-        wished: devices it may take.
-    """
-
-    def __init__(self, run: Path, wished: list[str]) -> None:
-        self.path = runs_folder() / "queue" / f"{time.time_ns():020d}-{os.getpid()}.json"
-        write_text(self.path, json.dumps({"run": str(run.absolute()), "devices": wished}) + "\n")
-
-    def ahead(self, device: str) -> list[str]:
-        """Return the names of earlier runs that wait for a device; tickets of dead processes are removed."""
-        names = []
-        for other in sorted(self.path.parent.glob("*.json")):
-            if other.name >= self.path.name:
-                break
-            content = read_json(other)
-            run = Path(str(content.get("run", "")))
-            if not content or not is_active(run):
-                other.unlink(missing_ok=True)
-            elif device in content.get("devices", []):
-                names.append(run.name)
-        return names
-
-    def leave(self) -> None:
-        """Leave the queue."""
-        self.path.unlink(missing_ok=True)
+def runs_ahead(ticket: Path) -> list[tuple[str, list[str]]]:
+    """Return names and wished devices of the runs before a ticket; tickets of dead processes are removed."""
+    found = []
+    for other in sorted(ticket.parent.glob("*.json")):
+        if other.name >= ticket.name:
+            break
+        content = read_json(other)
+        run = Path(str(content.get("run", "")))
+        if not content or not is_active(run):
+            other.unlink(missing_ok=True)
+        else:
+            found.append((run.name, content.get("devices", [])))
+    return found
 
 
 def hold(devices: tuple[str, ...]) -> contextlib.ExitStack | None:
@@ -136,17 +120,19 @@ def wait_for_device(
         InputError: several GPUs are asked for together with the number of one of them.
     """
     wished = device_sets(wish, count)
-    ticket = Ticket(run, sorted({device for devices in wished for device in devices}))
+    ticket = runs_folder() / "queue" / f"{time.time_ns():020d}-{os.getpid()}.json"
+    devices = sorted({device for some in wished for device in some})
+    write_text(ticket, json.dumps({"run": str(run.absolute()), "devices": devices}) + "\n")
     try:
         while True:
-            why = f"Another run is on {' or '.join(wished[0])}."
-            for devices in wished:
-                if before := {name: device for device in reversed(devices) for name in ticket.ahead(device)}:
-                    where = next(iter(before.values()))
-                    why = f"{len(before)} {'run' if len(before) == 1 else 'runs'} before it on {where}."
-                elif (held := hold(devices)) is not None:
-                    return devices[0], held
+            why, before = f"Another run is on {' or '.join(wished[0])}.", runs_ahead(ticket)
+            for some in wished:
+                if ahead := {name: one for one in reversed(some) for name, theirs in before if one in theirs}:
+                    where = next(iter(ahead.values()))
+                    why = f"{len(ahead)} {'run' if len(ahead) == 1 else 'runs'} before it on {where}."
+                elif (held := hold(some)) is not None:
+                    return some[0], held
             yield Progress(why)
             time.sleep(LOOK_AGAIN_S)
     finally:
-        ticket.leave()
+        ticket.unlink(missing_ok=True)

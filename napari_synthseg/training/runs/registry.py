@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,13 @@ def new_folder(recipe: str, wish: str = "") -> Path:
     """
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in wish).strip("-.")
     name = plain or f"{recipe}-{time.strftime('%Y-%m-%d')}"
-    path = runs_folder() / name
-    count, names = 1, {run.name for run in all_runs()}  # also those elsewhere, since runs are found by name
-    while path.exists() or path.name in names:
-        count += 1
-        path = path.with_name(f"{name}-{count}")
-    return path
+    names = {run.name for run in all_runs()}  # also those elsewhere, since runs are found by name
+    return runs_folder() / _free(name, lambda one: one in names or (runs_folder() / one).exists())
+
+
+def _free(name: str, taken: Callable[[str], bool]) -> str:
+    """Return a name, followed by a number if it is taken."""
+    return next(one for one in chain([name], (f"{name}-{i}" for i in count(2))) if not taken(one))
 
 
 def _created(run: Path) -> float:
@@ -110,23 +112,19 @@ def _elsewhere() -> list[str]:
 
 @dataclass(frozen=True)
 class Config:
-    """Configuration of a run.
-
-    Attributes:
-        recipe: name of its recipe.
-        options: of the recipe, as its dataclass; `out` is the run's folder.
-        stages: steps of each stage, in their order.
-        created: seconds since 1970.
-        version: of the program that made it.
-        card: of its weights; empty before the first start.
-    """
+    """Configuration of a run."""
 
     recipe: str
     options: Any
+    """Of the recipe, as its dataclass; `out` is the run's folder."""
     stages: dict[str, int]
+    """Steps of each stage, in their order."""
     created: float
+    """Seconds since 1970."""
     version: str
+    """Of the program that made it."""
     card: dict[str, Any]
+    """Of its weights; empty before the first start."""
 
 
 def read_config(run: Path) -> Config:
@@ -148,11 +146,7 @@ def read_config(run: Path) -> Config:
 
 
 def options_to_resume(run: Path, name: str) -> Any | None:
-    """Return the options of the run to resume, or None if the folder holds none and a new run begins there.
-
-    Args:
-        run: its folder.
-        name: of the recipe that it must be a run of.
+    """Return the options of a run of a recipe to resume, or None if the folder holds none and a new run begins there.
 
     Raises:
         InputError: it is a run of another recipe, or its options are of another version.
@@ -178,11 +172,7 @@ def steps_done(run: Path) -> dict[str, int]:
 
 
 def check_steps(run: Path, stages: Mapping[str, int]) -> None:
-    """Refuse to make a run shorter than it already is.
-
-    Args:
-        run: its folder.
-        stages: requested steps of each stage.
+    """Refuse to make a run shorter than it already is, given the requested steps of each stage.
 
     Raises:
         InputError: it has done more steps.
@@ -198,14 +188,7 @@ def check_steps(run: Path, stages: Mapping[str, int]) -> None:
 
 
 def create(name: str, options: Any) -> Path:
-    """Create a run that `launch` can start.
-
-    Args:
-        name: of the recipe.
-        options: of the recipe; `out` is the folder of the run.
-
-    Returns:
-        The folder.
+    """Create a run of a recipe that `launch` can start, in the folder `options.out`, and return this folder.
 
     Raises:
         InputError: the folder holds a run already.
@@ -235,15 +218,12 @@ def change(run: Path, **changes: Any) -> None:
 
 
 def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:
-    """Create a run with the options of another one, without its checkpoints.
+    """Create a run with the options of another one, without its checkpoints, and return its folder.
 
     Args:
         run: to take the options of.
         wish: name of the new folder; by default the old one's, with a number.
         changes: options with other values.
-
-    Returns:
-        The new run's folder.
     """
     config = read_config(run)
     out = new_folder(config.recipe, wish or run.name)
@@ -256,7 +236,7 @@ def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:
 
 
 def delete(run: Path) -> None:
-    """Delete what a run wrote, checkpoints and weights included; other files in its folder stay.
+    """Delete the files of a run, checkpoints and weights included; other files in its folder stay.
 
     Raises:
         InputError: it is active, or the folder holds no run.
@@ -271,7 +251,7 @@ def delete(run: Path) -> None:
 
 
 def remove_folder(run: Path) -> None:
-    """Remove what runs write, and the folder if nothing else is in it."""
+    """Remove the files of a run, and the folder if nothing else is in it."""
     for name in (folder.CHECKPOINTS, DATA):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in WRITTEN:
@@ -281,36 +261,26 @@ def remove_folder(run: Path) -> None:
 
 
 def use(run: Path, name: str | None = None, *, best: bool = True) -> Path:
-    """Export weights of a run to the folder where segmenting and prompting find them.
+    """Export weights of a run to the folder where segmenting and prompting find them, and return their file.
 
     Args:
         run: its folder; it may still be active.
-        name: of the weights, by default that of the options; followed by a number if it is taken.
+        name: of the weights, by default that of the options; followed by a number if it is taken in any folder.
         best: take the checkpoint with the best validation score, if there is one.
-
-    Returns:
-        The weights file.
 
     Raises:
         InputError: the run has no checkpoint of every stage yet.
     """
+    from napari_synthseg.weights.catalogue import ENDINGS, folders
+
     config = folder.read_config(run)
     entry = recipe(config["recipe"])
-    path = _free(name or own_name(str(config["options"].get("name") or run.name)))
+    wish = name or own_name(str(config["options"].get("name") or run.name))
+    stem = _free(wish, lambda one: any((place / f"{one}{end}").exists() for place in folders() for end in ENDINGS))
+    path = data_folder() / "weights" / f"{stem}.safetensors"
     if best and any((run / folder.CHECKPOINTS).glob("*-best.pt")):
         try:
             return entry.export(run, path, best=True)
         except InputError:  # a stage without a score
             pass
     return entry.export(run, path)
-
-
-def _free(stem: str) -> Path:
-    """Return a path in the user's folder of weights whose name no weights have, in any folder."""
-    from napari_synthseg.weights.catalogue import ENDINGS, folders
-
-    count, name = 1, stem
-    while any((one / f"{name}{ending}").exists() for one in folders() for ending in ENDINGS):
-        count += 1
-        name = f"{stem}-{count}"
-    return data_folder() / "weights" / f"{name}.safetensors"

@@ -1,7 +1,7 @@
 """Status and control of one run, through files in its folder: a lock, its last events, and `requests.json`.
 
-A run is active as long as its process holds the lock of the folder. Others write what they want of it into
-`requests.json`, which it reads after every step; nothing listens on a port.
+A run is active as long as its process holds the lock of the folder. Others write their requests into `requests.json`,
+which it reads after every step; nothing listens on a port.
 """
 
 from __future__ import annotations
@@ -37,45 +37,38 @@ ACTIVE: tuple[Kind, ...] = ("waiting", "starting", "running", "paused", "stoppin
 
 @dataclass(frozen=True)
 class Status:
-    """Status of a run.
+    """Status of a run; numbers that are not known are 0 or None.
 
-    Attributes:
-        kind: new (never started), waiting (for its device), starting (reads its data), running, paused, stopping,
-            stopped (on request), finished, failed (with a message), interrupted (ended unexpectedly), elsewhere
-            (active on another machine).
-        message: a sentence for the user; empty if the kind says it all.
-        stage: current or last stage.
-        step: of this stage.
-        steps: of this stage in all; 0 if unknown.
-        done: steps over all stages.
-        total: of all stages; 0 if unknown.
-        steps_per_second: over the last steps; None if unknown.
-        seconds_left: at this pace; None if unknown.
-        started: seconds since 1970 of the last start; None if never.
-        updated: of the last event; None if never.
-        device: that it trains on, if known.
-        memory: peak bytes on the device or of the machine; None if unknown.
-        pid: of its process, while it is active on this machine.
-        score: of the last validation; None if the last events have none.
-        weights: exported file, if it exists.
+    Its kind is new (never started), waiting (for its device), starting (reads its data), running, paused, stopping,
+    stopped (on request), finished, failed (with a message), interrupted (ended unexpectedly), elsewhere (active on
+    another machine).
     """
 
     kind: Kind
     message: str = ""
+    """A sentence for the user; empty if the kind says it all."""
     stage: str = ""
+    """Current or last stage."""
     step: int = 0
     steps: int = 0
+    """Of this stage in all."""
     done: int = 0
+    """Steps over all stages."""
     total: int = 0
     steps_per_second: float | None = None
     seconds_left: float | None = None
     started: float | None = None
+    """Seconds since 1970 of the last start."""
     updated: float | None = None
+    """Of the last event."""
     device: str = ""
     memory: int | None = None
+    """Peak bytes on the device or of the machine."""
     pid: int | None = None
     score: float | None = None
+    """Of the last validation."""
     weights: Path | None = None
+    """Exported file, if it exists."""
 
     @property
     def active(self) -> bool:
@@ -126,14 +119,12 @@ def status(run: Path) -> Status:
 
 
 def _active_kind(run: Path, process: dict[str, Any], step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
-    event = life.get("event")
+    event, why = life.get("event"), str(life.get("why", ""))
     if read_requests(run).do == "stop":
         return "stopping", ""
-    if event == "waiting":
-        return "waiting", str(life.get("why", ""))
-    if event == "paused":
-        return "paused", ""
-    trouble = str(life.get("why", "")) if event == "trouble" else ""
+    if event in ("waiting", "paused"):
+        return event, why
+    trouble = why if event == "trouble" else ""
     kind: Kind = "starting" if event in ("start", "resumed") or not step else "running"
     return kind, trouble or _processor.complaint(process) or _activity(run, step, life)
 
@@ -153,7 +144,7 @@ def _idle_kind(process: dict[str, Any], step: dict[str, Any], life: dict[str, An
 
 
 def _activity(run: Path, step: dict[str, Any], life: dict[str, Any]) -> str:
-    """Return what the process does between steps, such as "Validating, 3 of 9"; empty if a step came later."""
+    """Return the activity of the process between steps, such as "Validating, 3 of 9"; empty if a step came later."""
     content = read_json(run / ACTIVITY)
     text, when = content.get("text"), content.get("time")
     if not isinstance(text, str) or not isinstance(when, int | float):
@@ -236,7 +227,7 @@ def write_process(run: Path, device: str) -> None:
 
 
 def write_activity(run: Path, text: str) -> None:
-    """Record what this process does between steps, for `status`; a full disk only loses the message."""
+    """Record the activity of this process between steps, for `status`; a full disk only loses the message."""
     with contextlib.suppress(OSError):
         write_text(run / ACTIVITY, json.dumps({"text": text, "time": round(time.time(), 2)}) + "\n")
 
@@ -246,15 +237,11 @@ def write_activity(run: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Requests:
-    """What others ask of a run.
-
-    Attributes:
-        do: go, pause or stop.
-        pictures: steps between two pictures of a training sample; None for no pictures.
-    """
+    """Requests of others to a run."""
 
     do: Literal["go", "pause", "stop"] = "go"
     pictures: int | None = None
+    """Steps between two pictures of a training sample; None for no pictures."""
 
 
 def read_requests(run: Path) -> Requests:
@@ -291,11 +278,7 @@ def request_pictures(run: Path, every: int | None) -> None:
 
 
 class Listener:
-    """Reads the requests to a run again when they change.
-
-    Args:
-        run: the run's folder.
-    """
+    """Reads the requests to a run again when they change."""
 
     def __init__(self, run: Path) -> None:
         self.run, self.stamp, self.last = run, -1, Requests()

@@ -10,7 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.training.data.label_maps import BRAIN, read_maps, table_values
-from napari_synthseg.training.data.validation import channels_of, labelled_scans
+from napari_synthseg.training.data.validation import channels_of, labelled_cases
 from napari_synthseg.volume import Volume
 
 LABELS = anatomy.predicted_values(2)
@@ -49,7 +49,7 @@ def test_the_voxel_size_of_scans_and_of_their_labels_is_respected(tmp_path, spac
     affine = np.diag([*spacing, 1.0])
     write_volume(tmp_path / "7_t1.nii.gz", Volume((100.0 + 100 * ball).astype(np.float32), affine))
     write_labels(tmp_path / "7_labels.nii.gz", Volume(np.where(ball, 1005, 0).astype(np.int32), affine))
-    (case,) = labelled_scans(tmp_path, LABELS)
+    (case,) = labelled_cases(tmp_path, LABELS)
     assert case.name == "7" and case.image.shape == case.channels.shape == (192, 224, 192)
     cortex = case.channels == LABELS.index(3)
     assert int(cortex.sum()) == pytest.approx(4 / 3 * np.pi * 20**3, rel=0.05)
@@ -57,8 +57,8 @@ def test_the_voxel_size_of_scans_and_of_their_labels_is_respected(tmp_path, spac
 
 
 def test_folders_without_labelled_scans_are_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="no scans with label files"):
-        labelled_scans(tmp_path, LABELS)
+    with pytest.raises(InputError, match="no scan with a label file"):
+        labelled_cases(tmp_path, LABELS)
 
 
 # Label maps

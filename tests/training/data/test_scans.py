@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,11 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.inference.options import OWN
 from napari_synthseg.io import write_labels
-from napari_synthseg.training.data.scan_sampler import ScanSampler, group_weights, mild, shown
-from napari_synthseg.training.data.scan_scores import maps_of_scans, single_structures
-from napari_synthseg.training.data.scans import InputSpec, held_out, read_scans, targets_for, with_targets
-from napari_synthseg.training.objectives.finetune_crops import SyntheticCrops
+from napari_synthseg.training.data.finetune_data import maps_of_scans, single_structures
+from napari_synthseg.training.data.labelled_scans import find, hold_out, read_as_predicted
+from napari_synthseg.training.data.scan_sampler import InputSpec, ScanSampler, mild, shown, with_targets
+from napari_synthseg.training.data.synthetic import TaskCrops
+from napari_synthseg.training.data.targets import targets_for
 from napari_synthseg.volume import Volume
 from tests.generator.builders import STILL
 from tests.training.builders import LABELS, write_scans
@@ -24,12 +27,16 @@ def g(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def raw(tmp_path):
-    return read_scans(write_scans(tmp_path / "scans"), OWN)
+def read_scans(folder):
+    return [read_as_predicted(one, OWN) for one in find(folder)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return read_scans(write_scans(tmp_path_factory.mktemp("scans")))
+
+
+@pytest.fixture(scope="module")
 def sampler(raw):
     targets, places = targets_for(raw, [], LABELS, "all")
     return ScanSampler([with_targets(s, targets, places, InputSpec(OWN, pool=2)) for s in raw], targets, 0.0)
@@ -45,9 +52,9 @@ def test_scans_and_labels_are_brought_to_one_grid(raw) -> None:
 
 def test_what_cannot_be_paired_is_said(tmp_path) -> None:
     with pytest.raises(InputError, match="is no folder"):
-        read_scans(tmp_path / "none", OWN)
+        find(tmp_path / "none")
     with pytest.raises(InputError, match="no scan with a label file"):
-        read_scans(tmp_path, OWN)
+        find(tmp_path)
     folder = write_scans(tmp_path / "apart", 1)
     labels = np.zeros((9, 9, 9), np.int16)
     labels[4, 4, 4] = 2
@@ -55,17 +62,25 @@ def test_what_cannot_be_paired_is_said(tmp_path) -> None:
     far[:3, 3] = 900
     write_labels(folder / "0_labels.nii.gz", Volume(labels, far))
     with pytest.raises(InputError, match=r"0_labels.nii.gz has no label inside 0_t1.nii.gz"):
-        read_scans(folder, OWN)
+        read_scans(folder)
+
+
+def names(part) -> list[str]:
+    return [one.name for one in part]
 
 
 def test_holding_out(raw) -> None:
-    assert [[s.name for s in part] for part in held_out(raw, ())] == [["0", "1"], ["2"]]
-    assert [[s.name for s in part] for part in held_out(raw, ("0",))] == [["1", "2"], ["0"]]
-    assert held_out(raw[:1], ())[1] == []
-    with pytest.raises(InputError, match="no scan 'x'"):
-        held_out(raw, ("x",))
-    with pytest.raises(InputError, match="is left"):
-        held_out(raw, ("0", "1", "2"))
+    assert [names(part) for part in hold_out(raw, (), "scan", one_in=5, least=1)] == [["0", "1"], ["2"]]
+    assert [names(part) for part in hold_out(raw, ("0",), "scan")] == [["1", "2"], ["0"]]
+    assert hold_out(raw[:1], (), "scan", least=1)[1] == [] == hold_out(raw, (), "scan")[1]
+    many = [replace(raw[0], name=f"mr_{i}") for i in range(20)]
+    assert names(hold_out(many, (), "scan")[1]) == ["mr_18", "mr_19"]
+    assert names(hold_out(many, ("mr_1",), "scan")[1]) == ["mr_1"]  # a whole name, before beginnings of others
+    assert names(hold_out(many[2:], ("mr_1",), "scan")[1]) == [f"mr_1{i}" for i in range(10)]
+    with pytest.raises(InputError, match="no scan named 'x'"):
+        hold_out(raw, ("x",), "scan")
+    with pytest.raises(InputError, match="No scan is left"):
+        hold_out(many, ("mr",), "scan")
 
 
 def test_without_changes_a_scan_is_shown_as_it_is(sampler) -> None:
@@ -109,7 +124,7 @@ def test_crops_lie_around_labels_and_within_the_field(sampler) -> None:
         assert image.shape == targets.shape == (16, 16, 16) and image.min() >= 0 and image.max() <= 1
         drawn = sampler.draw(g(seed))
         assert all(abs(v) <= 22 for v in sampler.place(drawn, 16.0, 22.0, g(seed)))
-    assert group_weights(sampler.scans, 5, 0.25)[0] == 1
+    assert sampler.group_weights(0.25)[0] == 1
 
 
 def test_label_maps_of_scans(raw) -> None:
@@ -125,8 +140,8 @@ def test_label_maps_of_scans(raw) -> None:
 
 def test_synthetic_crops_have_the_network_s_channels(raw) -> None:
     maps = maps_of_scans(raw, LABELS)
-    image, truth = SyntheticCrops(maps, STILL, LABELS, "all", 32, 1.0, "cpu")(g())
+    image, truth = TaskCrops(maps, STILL, LABELS, "all", 32, 1.0, "cpu")(g())
     assert image.shape == (1, 1, 32, 32, 32) and truth.shape == (1, 32, 32, 32)
     assert set(truth.unique().tolist()) <= set(range(5)) and truth.max() > 0
-    four = SyntheticCrops(maps, STILL, anatomy.task_values("four"), "four", 32, 2.0, "cpu")(g())[1]
+    four = TaskCrops(maps, STILL, anatomy.task_values("four"), "four", 32, 2.0, "cpu")(g())[1]
     assert set(four.unique().tolist()) <= {0, 1, 3} and four.max() == 3  # white matter and cortex

@@ -9,38 +9,29 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
 from napari_synthseg.training.engine import distributed
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.events import read_events, steps_that_count
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, soft_dice_loss
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
-from tests.generator.builders import boxes
 from tests.sockets import family, listening, reachable
+from tests.training.engine.test_loop import Line
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
 
 
 @pytest.fixture
-def options(tmp_path) -> TrainSynthSegOptions:
-    save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
+def options(maps, tmp_path) -> TrainSynthSegOptions:
     small = {"locator_features": (4,) * 4, "refiner_features": (4,) * 3, "threads": 1, "device": "cpu"}
-    return TrainSynthSegOptions(
-        label_maps=tmp_path / "maps.npz",
-        out=tmp_path / "one",
-        steps=5,
-        locate_fraction=0.6,
-        hold_out=("map1",),
-        learning_rate=1e-2,
-        **small,
-    )
+    steps = {"steps": 5, "locate_fraction": 0.6, "learning_rate": 1e-2}
+    return TrainSynthSegOptions(label_maps=maps, out=tmp_path / "one", hold_out=("map1",), **steps, **small)
 
 
 def losses(folder) -> list[float]:
@@ -82,9 +73,6 @@ def test_asked_to_stop_all_end(options, tmp_path) -> None:
 
 
 def test_recipes_that_cannot_be_shared_say_so(tmp_path, monkeypatch) -> None:
-    from napari_synthseg.training.engine.loop import LoopOptions, fit
-    from tests.training.engine.test_loop import Line
-
     class Two(distributed.ProcessGroup):
         def __init__(self) -> None:
             super().__init__()

@@ -43,12 +43,7 @@ def test_shares_of_the_rate_are_kept() -> None:
     groups = [{"params": list(network[:3].parameters()), "lr_scale": 0.1}, {"params": list(network[3:].parameters())}]
     optimizer = build_optimizer("muon", network, groups, 1e-2, 0.0)
     scales = sorted(group.get("lr_scale", 1.0) for group in optimizer.param_groups)
-    assert scales == [
-        0.1,
-        0.1 * MUON_LR_SCALE,
-        1,
-        MUON_LR_SCALE,
-    ]
+    assert scales == [0.1, 0.1 * MUON_LR_SCALE, 1, MUON_LR_SCALE]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", pytest.param("muon", marks=needs_muon)])

@@ -16,9 +16,9 @@ from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
 from napari_synthseg.training.engine.loop import Objective, labelled_picture
 from napari_synthseg.training.objectives import tissues
+from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.learn2synth import Bilevel
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
-from napari_synthseg.training.objectives.unet_crops import UNetCrops
 from tests.generator.builders import boxes
 
 LABELS = predicted_values(2)

@@ -11,9 +11,9 @@ from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
+from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 from napari_synthseg.training.objectives.tissues import tissues_found
-from napari_synthseg.training.objectives.unet_crops import UNetCrops
 from tests.generator.builders import boxes
 
 LABELS = (0, 2, 17, 41, 53)

@@ -7,7 +7,7 @@ import torch
 
 from napari_synthseg.networks.pretraining import SwinPretexts, contrastive_loss
 from napari_synthseg.networks.transformers import SwinUnetr
-from napari_synthseg.training.objectives.pretext import SwinViews, cut_out, random_holes, random_turns, turned
+from napari_synthseg.training.objectives.pretext import SwinViews, cut_out, random_holes, turned
 
 SIZES = {"edge": 64, "features": 12, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "window": 4, "field": 64}
 
@@ -38,7 +38,6 @@ def test_turns_are_about_the_axis_from_feet_to_head() -> None:
     torch.testing.assert_close(out[0], images[0])
     torch.testing.assert_close(out[1, 0, :, :, 2], torch.rot90(images[1, 0, :, :, 2]))
     torch.testing.assert_close(out[2], images[2].flip(1, 2))
-    assert set(random_turns(100, torch.Generator().manual_seed(0)).tolist()) == {0, 1, 2, 3}
 
 
 def test_the_contrast_is_simclrs() -> None:

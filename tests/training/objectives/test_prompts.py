@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.networks.promptable import FrozenEncoder, Promptable, quicken
-from napari_synthseg.training.data.prompts import Plan
-from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
+from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable, quicken
+from napari_synthseg.training.data.prompts import GivenPrompts, Plan, Window
+from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation, TargetBatch
 from napari_synthseg.training.objectives.prompts import (
     PaperPrompts,
     PromptObjective,
+    decode_windows,
     dice_loss,
     faintest_of,
     focal_loss,
@@ -33,12 +34,17 @@ def small_recipe(kind=PromptObjective, seed: int = 1, **options):
     return kind(model, pool, seed=seed, batch=4, device=CPU, validation=lambda _: {}, **options)
 
 
-def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
-    model = small_model()
+def with_norms(model: Promptable) -> Promptable:
+    """Norms that do something when they are folded."""
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # norms that do something when folded
+        if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 2.0)
+    return model
+
+
+def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
+    model = with_norms(small_model())
     image = torch.rand(1, SIZE, SIZE // 2)
     exact = model.encode(image[:, None].expand(-1, 3, -1, -1) * 255)
     fast = FrozenEncoder(model)(image).float()
@@ -48,11 +54,7 @@ def test_the_frozen_encoder_says_nearly_what_the_encoder_says() -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_quickened_model_says_what_it_said(layout) -> None:
-    model = small_model().eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 2.0)
+    model = with_norms(small_model().eval())
     image = (torch.rand(1, 3, SIZE, SIZE // 2) * 255).contiguous(memory_format=layout)
     with torch.no_grad():
         before = model.encode(image)
@@ -197,3 +199,22 @@ def test_validation_scores_every_setting_of_the_paper() -> None:
     assert set(scores) == {"dice 1+0", "dice 1+2", "dice 3+0", "dice 3+2", "dice box", "score"}
     assert scores == validation(model)
     assert 0 <= scores["score"] <= 1
+
+
+CLICKS = GivenPrompts(torch.tensor([[[20.0, 30.0], [5.0, 6.0]]]), torch.tensor([[1.0, 0.0]]), None, None)
+MASKS = GivenPrompts(None, None, torch.tensor([[8.0, 9.0, 40.0, 50.0]]), torch.randn(1, 1, SIZE // 4, SIZE // 4))
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("given", [CLICKS, MASKS], ids=["clicks", "box-and-mask"])
+def test_a_window_of_the_whole_frame_is_answered_as_the_model_answers(given, drawn: bool) -> None:
+    model = small_model()
+    model.draws_prompts = drawn
+    embedding, target = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255), torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    frame = Window(0, 0, SIZE), (SIZE, SIZE)
+    batch = TargetBatch(embedding, model.prompt_encoder.get_dense_pe(), target, [frame[0]], [frame[1]])
+    with torch.no_grad():
+        logits, expected = decode_windows(model, batch, given)
+        whole, scores = model.decode(embedding, given.points, given.signs, given.boxes, given.masks)
+    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
+    torch.testing.assert_close(expected, scores[:, SINGLE])

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.inference.state import Prediction
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data import scan_scores
+from napari_synthseg.training.data import finetune_data
 from napari_synthseg.training.data.start import input_spec, starting_network
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.data.targets import make_targets
+from napari_synthseg.training.engine.losses import IGNORED
 from napari_synthseg.training.folder import checkpoint, read_config
-from napari_synthseg.training.objectives.finetune_crops import EarlyStopping, ScanCropsObjective
+from napari_synthseg.training.objectives.finetune import EarlyStopping, ScanCropsObjective
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.finetune import TrainFinetuneOptions
 from napari_synthseg.weights import catalogue, store
-from tests.training.builders import LABELS, fast_weights, unet_weights, write_scans
+from tests.training.builders import (
+    LABELS,
+    assert_same_ends,
+    events,
+    fast_weights,
+    interrupted,
+    unet_weights,
+    write_scans,
+)
 
 RECIPE = recipes()["finetune"]
 
@@ -32,7 +41,7 @@ RECIPE = recipes()["finetune"]
 def few_scores(monkeypatch):
     """Scoring takes most of the time of these runs; here it counts."""
     told = iter([0.5 + 0.01 * i for i in range(99)])
-    monkeypatch.setattr(scan_scores, "score", lambda *_: {"score": next(told), "dice": {"Left-Hippocampus": 0.5}})
+    monkeypatch.setattr(finetune_data, "score", lambda *_: {"score": next(told), "dice": {"Left-Hippocampus": 0.5}})
 
 
 @pytest.fixture
@@ -41,10 +50,6 @@ def options(tmp_path) -> TrainFinetuneOptions:
     scans = write_scans(tmp_path / "scans", 2)
     return TrainFinetuneOptions(scans=scans, out=tmp_path / "run", start_from=start, steps=4, crop=16, validate_every=2,
                                 device="cpu")  # fmt: skip
-
-
-def events(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
 
 
 def test_a_unet_from_scans_to_weights(options) -> None:
@@ -71,42 +76,31 @@ def test_it_learns_what_scans_look_like(options, few_scores) -> None:
     assert len(losses) == 40 and sum(losses[-8:]) / 8 < sum(losses[:8]) / 8 - 0.25
 
 
-@pytest.mark.parametrize("kind", ["unet", "fast"])
-def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, kind, few_scores, monkeypatch) -> None:
+def test_a_resumed_run_ends_at_the_same_numbers(options, tmp_path, few_scores, monkeypatch) -> None:
     monkeypatch.setattr(
-        scan_scores, "score", lambda model, *_: {"score": float(next(model.parameters()).sum()), "dice": {}}
+        finetune_data, "score", lambda model, *_: {"score": float(next(model.parameters()).sum()), "dice": {}}
     )
-    if kind == "fast":
-        options = replace(options, start_from=fast_weights(tmp_path / "fast.safetensors"), steps=4, locate_fraction=0.5)
-    run(RECIPE.train(options))
-    parts, reports = replace(options, out=tmp_path / "parts"), []
-    with pytest.raises(Stopped):
-        run(
-            RECIPE.train(parts),
-            reports.append,
-            lambda: sum(r.stage in RECIPE.stages(options) for r in reports) == 3,
-        )
-    run(RECIPE.train(replace(parts, resume=True)))
-    for stage in RECIPE.stages(options):
-        whole, resumed = (load_checkpoint(checkpoint(o.out, stage)) for o in (options, parts))
-        assert whole["step"] == resumed["step"] and whole["card"] == resumed["card"]
-        for k, v in whole["model"].items():
-            assert torch.equal(v, resumed["model"][k]), k
-    a, b = (store.load_model(o.out / "finetuned.safetensors").state_dict() for o in (options, parts))
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    whole = run(RECIPE.train(options))
+    parts = interrupted(RECIPE, replace(options, out=tmp_path / "parts"), "finetune", 3)
+    assert_same_ends(whole, parts, "finetune")
 
 
-def test_a_fast_network_learns_in_two_stages(options, tmp_path, few_scores) -> None:
+def test_a_fast_network_learns_in_two_stages_and_resumes(options, tmp_path, few_scores, monkeypatch) -> None:
+    monkeypatch.setattr(
+        finetune_data, "score", lambda model, *_: {"score": float(next(model.parameters()).sum()), "dice": {}}
+    )
     options = replace(options, start_from=fast_weights(tmp_path / "fast.safetensors"), steps=4, locate_fraction=0.5)
-    before = store.load_model(options.start_from)
-    model = store.load_model(run(RECIPE.train(options)))
+    before, path = store.load_model(options.start_from), run(RECIPE.train(options))
+    model = store.load_model(path)
     assert isinstance(model, LocateRefine) and model.card["steps"] == {"locate": 2, "refine": 2}
     for part in ("locator.stem.weight", "refiner.stem.weight"):
         assert not torch.equal(model.state_dict()[part], before.state_dict()[part])
     assert {line["stage"] for line in events(options.out) if "stage" in line} == {"locate", "refine"}
+    parts = interrupted(RECIPE, replace(options, out=tmp_path / "parts"), "refine", 1)
+    assert_same_ends(path, parts, "locate", "refine")
     checkpoint(options.out, "refine").unlink()
     checkpoint(options.out, "refine", "best").unlink()
-    early = store.load_model(RECIPE.export(options.out, tmp_path / "early.safetensors"))  # the run may still be going
+    early = store.load_model(RECIPE.export(options.out, tmp_path / "early.safetensors"))  # the run may still be active
     assert torch.equal(early.state_dict()["refiner.stem.weight"], before.state_dict()["refiner.stem.weight"])
 
 
@@ -144,16 +138,15 @@ def test_transformers_from_random_weights(options, monkeypatch, few_scores, name
 
 def test_the_encoder_learns_at_a_rate_of_its_own() -> None:
     model = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.Conv3d(2, 2, 1))
-    recipe = ScanCropsObjective(model, None, seed=1, batch=1, crop=8, device="cpu", validation=dict,
-                        encoder=list(model[0].parameters()), encoder_lr_scale=0.1)  # fmt: skip
-    first, second = recipe.groups()
+    encoder = {"encoder": list(model[0].parameters()), "encoder_lr_scale": 0.1}
+    first, second = ScanCropsObjective(model, None, seed=1, crop=8, device="cpu", **encoder).groups()
     assert first["lr_scale"] == 0.1 and [p.shape for p in first["params"]] == [(2, 1, 1, 1, 1), (2,)]
     assert len(second["params"]) == 2 and "lr_scale" not in second
 
 
 def test_it_ends_when_nothing_improves(options, monkeypatch, caplog) -> None:
     told = iter([0.7, 0.5, 0.6, 0.4, 0.6, 0.9, 0.9])
-    monkeypatch.setattr(scan_scores, "score", lambda *_: {"score": next(told), "dice": {}})
+    monkeypatch.setattr(finetune_data, "score", lambda *_: {"score": next(told), "dice": {}})
     run(RECIPE.train(replace(options, steps=8, validate_every=1, patience=2)))
     assert max(line.get("step", 0) for line in events(options.out)) == 4
     assert catalogue.read_card(options.out / "finetuned.safetensors")["scores"] == {"dice": 0.6}
@@ -173,11 +166,6 @@ def test_patience_counts_on_after_an_interruption(tmp_path) -> None:
 
 
 def test_scores_join_what_belongs_together(options, monkeypatch) -> None:
-    import numpy as np
-
-    from napari_synthseg.inference.state import Prediction
-    from napari_synthseg.training.data.targets import IGNORED, make_targets
-
     targets = make_targets((0, 2, 3, 41, 42), "four", {0, 471, 473})
     posteriors = torch.zeros(5, 2, 1, 1)
     posteriors[:, 0, 0, 0] = torch.tensor([0.4, 0.3, 0.0, 0.3, 0.0])  # white matter on two sides
@@ -187,12 +175,12 @@ def test_scores_join_what_belongs_together(options, monkeypatch) -> None:
         yield from ()
         return Prediction(posteriors, (0, 2, 3, 41, 42), (1, 0, 0), None, "cpu")
 
-    monkeypatch.setattr(scan_scores, "predict_steps", steps)
+    monkeypatch.setattr(finetune_data, "predict_steps", steps)
     spec, scan = input_spec(UNet3d(2, 2, 2), {}), np.zeros((4, 1, 1))
-    found = scan_scores.found_targets(torch.nn.Identity(), scan, targets, spec, torch.device("cpu"))
+    found = finetune_data.found_targets(torch.nn.Identity(), scan, targets, spec, torch.device("cpu"))
     assert [targets.names[i] for i in found.ravel()] == ["Unknown", "White-Matter", "White-Matter", "Unknown"]
     true = np.array([0, 1, IGNORED, 2], np.uint8)
-    assert scan_scores.dice_of(found.ravel(), true, targets) == {1: 1.0, 2: 0.0}
+    assert finetune_data.dice_of(found.ravel(), true, targets) == {1: 1.0, 2: 0.0}
 
 
 def test_what_cannot_be_done_is_said(options, tmp_path) -> None:
@@ -208,8 +196,6 @@ def test_what_cannot_be_done_is_said(options, tmp_path) -> None:
     for wrong in ({"steps": 0}, {"synthetic": 1.5}, {"patience": -1}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             replace(options, **wrong)
-    with pytest.raises(InputError, match="not a `train finetune` run"):
-        RECIPE.export(tmp_path, tmp_path / "x.safetensors")
 
 
 def test_the_command_line_knows_it(options, capsys) -> None:
@@ -221,10 +207,8 @@ def test_the_command_line_knows_it(options, capsys) -> None:
 def test_a_picture_shows_label_values(options) -> None:
     device = torch.device("cpu")
     model, card = starting_network(options.start_from, "all")
-    material = scan_scores.gather(options, model, input_spec(model, card), device)
-    recipe = ScanCropsObjective(
-        model.eval(), material.sampler, seed=1, batch=1, crop=16, device=device, validation=dict
-    )
+    material = finetune_data.gather(options, model, input_spec(model, card), device)
+    recipe = ScanCropsObjective(model.eval(), material.sampler, seed=1, crop=16, device=device)
     with torch.no_grad():
         shown = recipe.picture(3)
     assert shown["image"].shape == shown["truth"].shape == shown["prediction"].shape == (16, 16, 16)

@@ -19,15 +19,16 @@ from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data import pairs
+from napari_synthseg.training.data import labelled_scans
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.objectives.organ_crops import OrganCrops, organ_priors, real_case, score
+from napari_synthseg.training.objectives.crops import OrganCase, OrganCrops, organ_priors, score
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.organ import TrainOrganOptions, of_one_piece
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import store
 from napari_synthseg.weights.store import load_model
+from tests.training.builders import assert_same_ends, events, interrupted
 
 ORGAN = recipes()["organ"]
 EDGE, BALL, TWINS = 28, 41, 3
@@ -87,14 +88,11 @@ def test_the_card_says_what_the_network_is_for(trained) -> None:
 
 def test_the_run_tells_its_scores_and_exports_again(trained, tmp_path) -> None:
     out = trained.parent
-    lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    last = [line for line in lines if line.get("step") == 3 and "score" in line][-1]
+    last = [line for line in events(out) if line.get("step") == 3 and "score" in line][-1]
     assert set(last["dice"]) == {"kidneys", "tumour"} and {"real", "synthetic"} <= set(last)
     assert ORGAN.is_run(out) and checkpoint(out, "organ").exists()
     again = ORGAN.export(out, tmp_path / "again.safetensors")
     assert load_model(again).card["names"] == load_model(trained).card["names"]
-    with pytest.raises(InputError, match="not a `train organ` run"):
-        ORGAN.export(tmp_path, tmp_path / "x.safetensors")
 
 
 def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_path) -> None:
@@ -121,13 +119,7 @@ def test_what_is_made_for_brains_is_refused(option, trained) -> None:
 
 def test_a_resumed_run_ends_at_the_same_weights(folder, tmp_path) -> None:
     whole = run(ORGAN.train(tiny(folder, tmp_path / "whole", steps=4)))
-    job = ORGAN.train(tiny(folder, tmp_path / "parts", steps=4))
-    for report in job:
-        if report.stage == "organ" and report.done == 2:
-            job.close()
-    parts = run(ORGAN.train(tiny(folder, tmp_path / "parts", steps=4, resume=True)))
-    one, other = (load_model(path).state_dict() for path in (whole, parts))
-    assert all(torch.equal(one[k], other[k]) for k in one)
+    assert_same_ends(whole, interrupted(ORGAN, tiny(folder, tmp_path / "parts", steps=4), "organ", 2), "organ")
 
 
 def test_names_default_to_numbers_and_must_fit(folder, tmp_path) -> None:
@@ -150,38 +142,27 @@ def test_large_variances_survive_the_export(tmp_path) -> None:
 
 
 def test_scans_come_on_the_working_voxels(folder) -> None:
-    found = pairs.find(folder)
-    assert len(found) == 3 and pairs.usual_spacing(found) == pytest.approx(2.5)
-    pair = pairs.read(found[0], 2.0)
-    assert pair.image.shape == pair.labels.shape == (28, 28, 28)
-    assert dice(pair.image > 700, pair.labels == BALL) > 0.95 and dice(pair.image < 300, pair.labels == TWINS) > 0.9
+    pair = labelled_scans.read(labelled_scans.find(folder)[0], 2.0)
+    assert pair.image.shape == pair.values.shape == (28, 28, 28)
+    assert dice(pair.image > 700, pair.values == BALL) > 0.95 and dice(pair.image < 300, pair.values == TWINS) > 0.9
 
 
 def test_fine_scans_are_worked_on_coarser() -> None:
-    heart = pairs.ScanFiles(Path("a"), Path("b"), (512, 512, 300), (0.4, 0.4, 0.6))
-    assert pairs.usual_spacing([heart]) == pytest.approx(1.0, abs=0.06)
-    mouse = pairs.ScanFiles(Path("a"), Path("b"), (150, 100, 100), (0.1, 0.1, 0.1))
-    assert pairs.usual_spacing([mouse]) == 0.1
-    assert pairs.usual_crop([(200, 190, 230)]) == 160 and pairs.usual_crop([(40, 50, 60)]) == 64
-    assert pairs.usual_crop([(110, 120, 130)]) == 96
+    spacing, crop = labelled_scans.usual_spacing, labelled_scans.usual_crop
+    assert spacing([((28, 28, 14), (2.0, 2.0, 4.0))]) == pytest.approx(2.5)
+    assert spacing([((512, 512, 300), (0.4, 0.4, 0.6))]) == pytest.approx(1.0, abs=0.06)
+    assert spacing([((150, 100, 100), (0.1, 0.1, 0.1))]) == 0.1
+    assert crop([(200, 190, 230)]) == 160 and crop([(40, 50, 60)]) == 64 and crop([(110, 120, 130)]) == 96
 
 
-def test_folders_that_cannot_be_used(folder, tmp_path) -> None:
-    with pytest.raises(InputError, match="no folder"):
-        pairs.find(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no scan with a label file"):
-        pairs.find(tmp_path)
-    with pytest.raises(InputError, match="to hold out"):
-        pairs.split(pairs.find(folder), ("ct",))
-    with pytest.raises(InputError, match="left to train on"):
-        pairs.split(pairs.find(folder), ("mr",))
+def test_a_crop_is_a_multiple_of_16(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="multiple of 16"):
-        tiny(folder, tmp_path, steps=1).__class__(pairs=folder, out=tmp_path, crop=40)
+        replace(tiny(folder, tmp_path, steps=1), crop=40)
 
 
 def test_a_label_of_two_parts_is_not_of_one_piece() -> None:
     image, labels = kidney_scan(0, (2.0, 2.0, 2.0))
-    pair = pairs.OrganScan(image.data, labels.data, "a")
+    pair = labelled_scans.RawScan("a", "a", image.data, labels.data)
     assert of_one_piece([pair], (0, TWINS, BALL)) == [BALL]
 
 
@@ -194,7 +175,7 @@ def recipe(around: float = 1.0, **changes) -> OrganCrops:
     few[: EDGE + 8] = 0  # a label that fills a corner of a large scan
     scan = split(np.pad(image.data, 20), np.pad(few, 20))
     priors = organ_priors(preset("no-deformation"), 96, 2.0, False).with_values(**changes)
-    options = {"seed": 1, "batch": 1, "crop": 32, "device": "cpu", "bfloat16": False, "validation": lambda m: {}}
+    options = {"seed": 1, "crop": 32, "device": "cpu", "bfloat16": False}
     return OrganCrops(UNet3d((0, BALL), features=2), [scan], priors, around_labels=around, **options)
 
 
@@ -232,6 +213,6 @@ def test_scores_are_by_structure_and_by_kind() -> None:
         def forward(self, image):
             return torch.cat([(image > 0.2) & (image < 0.8), image <= 0.2, image >= 0.8], 1).float()
 
-    case = real_case(pairs.OrganScan(image.data, labels.data, "a"))
+    case = OrganCase((image.data.clip(150, 900) - 150) / 750, labels.data)
     found = score(Perfect(), [case], {TWINS: "kidneys", BALL: "tumour"}, torch.device("cpu"))
     assert found["real"] == found["score"] > 0.95 and set(found["dice"]) == {"kidneys", "tumour"}

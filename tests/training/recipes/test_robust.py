@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +13,19 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.generator.presets import STILL, degradation, preset
-from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.training.data.labelled import NEAR, degraded_case, degraded_scans, worse
+from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.degraded import NEAR, degraded_case, degraded_scans, worse
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
-from napari_synthseg.training.data.validation import labelled_scans
+from napari_synthseg.training.data.validation import labelled_cases
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives import tissues
+from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.locate_refine import Locate
 from napari_synthseg.training.objectives.tissues import (
     Denoise,
@@ -31,12 +34,11 @@ from napari_synthseg.training.objectives.tissues import (
     tissue_dice,
     warm_start,
 )
-from napari_synthseg.training.objectives.unet_crops import UNetCrops
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.robust import TrainRobustOptions
-from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_model
 from tests.generator.builders import boxes
+from tests.training.builders import write_scan
 
 LABELS = (0, 2, 24, 41)
 SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_features": (2, 2, 2, 2),
@@ -46,18 +48,17 @@ ROBUST = recipes()["robust"]
 train, export, is_run = ROBUST.train, ROBUST.export, ROBUST.is_run
 
 
-@pytest.fixture(autouse=True)
-def few_heads(monkeypatch):
-    """Positional terms are set from one head, and little of the others is scored: small networks know nothing."""
-    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
-    monkeypatch.setattr(tissues, "MIDDLE", (slice(None), *[slice(80, 112)] * 3))
+@pytest.fixture(scope="module", autouse=True)
+def few_voxels(few_heads):
+    """Score little of the others: small networks know nothing."""
+    for module in (validation, tissues):
+        few_heads.setattr(module, "MIDDLE", (slice(80, 112),) * 3)
 
 
-@pytest.fixture
-def maps(tmp_path):
-    path = tmp_path / "maps.npz"
-    save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
-    return path
+@pytest.fixture(scope="module")
+def whole(maps, tmp_path_factory) -> Path:
+    """A finished run of the fast plan."""
+    return run(train(tiny(maps, tmp_path_factory.mktemp("robust") / "run"))).parent
 
 
 @pytest.fixture
@@ -65,14 +66,10 @@ def label_maps():
     return [prepare(boxes(side=24), name="boxes")]
 
 
-@pytest.fixture
-def labelled(tmp_path):
-    folder = tmp_path / "labelled"
-    folder.mkdir()
-    values = boxes((2, 41), side=80)
-    affine = np.eye(4)
-    write_labels(folder / "a_labels.nii.gz", Volume(values, affine))
-    write_volume(folder / "a_t1.nii.gz", Volume((values * 3.0 + 5.0 * (values > 0)).astype(np.float32), affine))
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    folder, values = tmp_path_factory.mktemp("data") / "labelled", boxes((2, 41), side=80)
+    write_scan(folder, "a", values * 3.0 + 5.0 * (values > 0), values)
     return folder
 
 
@@ -103,33 +100,35 @@ def objective_of(part: str, model: RobustLocateRefine, label_maps):
     return Locate(model, heads_of(label_maps), net=model.locator.s2, inputs=inputs, **COMMON)
 
 
-def test_the_fast_plan_from_label_maps_to_weights_that_segment(maps, tmp_path) -> None:
-    stages: list[str] = []
-    path = run(train(tiny(maps, tmp_path / "run")), lambda p: stages.append(p.stage))
-    assert path == tmp_path / "run" / "robust.safetensors"
-    assert list(dict.fromkeys(stages))[2:] == ["s1", "d", "s2", "s2-refine"]
-    model = load_model(path)
+def test_the_fast_plan_from_label_maps_to_weights_that_segment(whole, tmp_path) -> None:
+    model = load_model(whole / "robust.safetensors")
     assert isinstance(model, RobustLocateRefine) and model.card["network"] == "robust"
     assert model.card["steps"] == {"s1": 1, "d": 1, "s2": 1, "s2-refine": 1}
-    trained = load_checkpoint(checkpoint(tmp_path / "run", "d"))["average"]["likelihood.weight"]
+    trained = load_checkpoint(checkpoint(whole, "d"))["average"]["likelihood.weight"]
     torch.testing.assert_close(model.locator.denoiser.likelihood.weight.data, trained, atol=1e-3, rtol=1e-2)
     with torch.no_grad():
         s1, denoised, s2 = model.stages(torch.rand(1, 1, 40, 30, 20))
     assert s1.shape[1] == denoised.shape[1] == 5 and s2.shape == (1, 33, 40, 30, 20)
-    again = export(tmp_path / "run", tmp_path / "again.safetensors")
-    assert load_model(again).card["name"] == "again"
+    again = load_model(export(whole, tmp_path / "again.safetensors", confident_score=0.4))
+    assert again.card["name"] == "again" and again.card["confident_score"] == 0.4
 
 
-def test_an_interrupted_run_ends_at_the_same_weights(maps, tmp_path) -> None:
-    whole = load_model(run(train(tiny(maps, tmp_path / "whole")))).state_dict()
-    job = train(tiny(maps, tmp_path / "parts"))
+def test_an_interrupted_run_has_no_weights_and_ends_at_the_same_ones(whole, maps, tmp_path) -> None:
+    out, stages = tmp_path / "run", []
+    job = train(tiny(maps, out))
     for report in job:  # stopped where D has just begun
+        stages.append(report.stage)
         if report.stage == "d":
             break
     job.close()
-    assert not checkpoint(tmp_path / "parts", "s2").exists()
-    parts = load_model(run(train(tiny(maps, tmp_path / "parts", resume=True)))).state_dict()
-    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    assert list(dict.fromkeys(stages))[2:] == ["s1", "d"] and not checkpoint(out, "s2").exists()
+    assert is_run(out) and not is_run(tmp_path)
+    with pytest.raises(InputError, match=r"s2\.pt"):
+        export(out, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="already"):
+        run(train(tiny(maps, out)))
+    parts = load_model(run(train(tiny(maps, out, resume=True)))).state_dict()
+    assert all(torch.equal(v, parts[k]) for k, v in load_model(whole / "robust.safetensors").state_dict().items())
 
 
 def test_the_papers_plan(maps, tmp_path, labelled) -> None:
@@ -140,17 +139,6 @@ def test_the_papers_plan(maps, tmp_path, labelled) -> None:
     assert "1 labelled scans of labelled" in model.card["data"] and "labelled" in model.card["licence"]
     with torch.no_grad():
         assert [len(one[0]) for one in model.stages(torch.rand(1, 1, 32, 32, 32))] == [5, 5, 33]
-
-
-def test_weights_of_a_run_need_all_stages(maps, tmp_path) -> None:
-    job = train(tiny(maps, tmp_path / "run"))
-    next(report for report in job if report.stage == "d")
-    job.close()
-    assert is_run(tmp_path / "run") and not is_run(tmp_path)
-    with pytest.raises(InputError, match=r"s2\.pt"):
-        export(tmp_path / "run", tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="already"):
-        run(train(tiny(maps, tmp_path / "run")))
 
 
 def test_label_maps_without_tissues_are_refused(tmp_path) -> None:
@@ -207,7 +195,7 @@ def test_d_learns_from_what_s1_says(label_maps) -> None:
 
 
 def test_d_learns_from_labelled_scans(label_maps, labelled) -> None:
-    cases = labelled_scans(labelled, LABELS)
+    cases = labelled_cases(labelled, LABELS)
     scans = degraded_scans(cases, NEAR, batch=1, spacing=2.0, device="cpu")
     recipe = Denoise(network(), heads_of(label_maps), scans=scans, **COMMON)
     image, classes = recipe.degraded(torch.Generator().manual_seed(0))
@@ -230,8 +218,6 @@ def test_s2_sees_true_tissues_made_wrong_or_predicted_ones() -> None:
 
 
 def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
-    from napari_synthseg.networks.unet import UNet3d
-
     model, seen = UNet3d(LABELS, 2, 2, 6), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     crops = RandomCrops(label_maps, preset("synthseg-plus"), LABELS, batch=1, crop=16, device="cpu")
@@ -251,7 +237,7 @@ def test_images_are_as_bad_as_the_degradation_says() -> None:
 
 
 def priors_of(options):
-    return run(ROBUST.prepare(options, torch.device("cpu"))).generated.priors
+    return run(ROBUST.prepare(options, torch.device("cpu"))).priors
 
 
 def test_the_papers_plan_has_the_papers_priors(maps, tmp_path) -> None:
@@ -262,7 +248,7 @@ def test_the_papers_plan_has_the_papers_priors(maps, tmp_path) -> None:
 
 
 def test_a_degraded_scan_keeps_its_labels_on_it(labelled) -> None:
-    case = labelled_scans(labelled, LABELS)[0]
+    case = labelled_cases(labelled, LABELS)[0]
     still = degradation().with_values(**STILL, bias_std=(0, 0), gamma_exponent=(1, 1), slice_spacing_mm=(1, 1),
                                       slice_blur_mm=(0, 0), noise_std=(0, 0))  # fmt: skip
     for seed in range(4):  # mirrored or not
@@ -276,40 +262,20 @@ def test_tissue_dice() -> None:
     assert tissue_dice(true, true) == 1.0
 
 
-def carry(stage: str, source: Path, target: Path) -> None:
-    """Copy a stage's checkpoint from one run to another."""
-    checkpoint(target, stage).parent.mkdir(parents=True, exist_ok=True)
-    checkpoint(target, stage).write_bytes(checkpoint(source, stage).read_bytes())
-
-
-def test_one_network_alone_starts_from_those_of_another_run(maps, tmp_path, labelled) -> None:
-    run(train(tiny(maps, tmp_path / "whole")))
-    alone = tmp_path / "alone"
+def test_one_network_alone_starts_from_those_of_another_run(whole, maps, tmp_path, labelled) -> None:
+    alone, again = tmp_path / "alone", tmp_path / "again"
     with pytest.raises(InputError, match=r"s1\.pt"):
         run(train(tiny(maps, alone, only="d")))
-    carry("s1", tmp_path / "whole", alone)
+    for folder in (alone, again):
+        checkpoint(folder, "s1").parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(checkpoint(whole, "s1"), checkpoint(folder, "s1"))
     path = run(train(tiny(maps, alone, only="d", labelled=labelled)))
     assert path == checkpoint(alone, "d") and {one.name for one in path.parent.iterdir()} == {"d.pt", "s1.pt"}
-    whole, other = (load_checkpoint(checkpoint(folder, "d"))["average"] for folder in (tmp_path / "whole", alone))
-    assert not all(torch.equal(whole[k], other[k]) for k in whole)  # learned from other images
-    again = tmp_path / "again"
-    carry("s1", tmp_path / "whole", again)
     run(train(tiny(maps, again, only="d")))
-    same = load_checkpoint(checkpoint(again, "d"))["average"]
-    assert all(torch.equal(whole[k], same[k]) for k in whole)  # S1 is that of the whole run
+    first, other, same = (load_checkpoint(checkpoint(one, "d"))["average"] for one in (whole, alone, again))
+    assert not all(torch.equal(first[k], other[k]) for k in first)  # learned from other images
+    assert all(torch.equal(first[k], same[k]) for k in first)  # S1 is that of the whole run
     with pytest.raises(InputError, match="already"):
         run(train(tiny(maps, again, only="d")))
-
-
-def test_s2_alone_makes_the_weights_of_all(maps, tmp_path) -> None:
-    whole = load_model(run(train(tiny(maps, tmp_path / "whole")))).state_dict()
-    for name in ("s1", "d"):
-        carry(name, tmp_path / "whole", tmp_path / "s2")
-    again = load_model(run(train(tiny(maps, tmp_path / "s2", only="s2")))).state_dict()
-    assert all(torch.equal(whole[k], again[k]) for k in whole)
-
-
-def test_how_sure_it_must_be_stands_on_the_card(maps, tmp_path) -> None:
-    run(train(tiny(maps, tmp_path / "run")))
-    path = export(tmp_path / "run", tmp_path / "x.safetensors", confident_score=0.4)
-    assert load_model(path).card["confident_score"] == 0.4
+    weights = load_model(run(train(tiny(maps, again, only="s2")))).state_dict()  # S2 alone makes the weights of all
+    assert all(torch.equal(v, weights[k]) for k, v in load_model(whole / "robust.safetensors").state_dict().items())

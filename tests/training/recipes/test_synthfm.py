@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +10,28 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.jobs import run
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting import Session
 from napari_synthseg.training.data.scenes import PromptValidation
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
-from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.synthfm import STAGE, TrainSynthFMOptions, untrained
 from napari_synthseg.weights import catalogue, store
 from napari_synthseg.weights.sam import encoder_file, load_model
+from tests.training.builders import assert_same_ends, events, interrupted
 
 SIZE = 64
 RECIPE = recipes()["synthfm"]
-train, export, mean_scores = RECIPE.train, RECIPE.export, RECIPE.mean_scores
+train = RECIPE.train
 
 
-@pytest.fixture
-def encoder(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, few_heads) -> Path:
     """Weights of a small promptable model with an encoder of its own."""
-    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
-    monkeypatch.setattr(PromptValidation.__init__, "__defaults__", (1, 1, True, False))
+    few_heads.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
+    few_heads.setattr(PromptValidation.__init__, "__defaults__", (1, 1, True, False))
     torch.manual_seed(0)
-    path = tmp_path / "small.safetensors"
+    path = tmp_path_factory.mktemp("encoder") / "small.safetensors"
     card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
     store.save(path, Promptable("mobile", SIZE).state_dict(), card)
     return path
@@ -44,45 +42,37 @@ def options(encoder: Path, out: Path, **given) -> TrainSynthFMOptions:
     return TrainSynthFMOptions(out=out, encoder=str(encoder), **given)
 
 
+@pytest.fixture(scope="module")
+def first(encoder, tmp_path_factory) -> Path:
+    """Weights of a finished run."""
+    return run(train(options(encoder, tmp_path_factory.mktemp("synthfm") / "run")))
+
+
 @pytest.mark.parametrize("preset", ["fast", "paper"])
-def test_a_run_ends_with_weights_that_answer_clicks(encoder, tmp_path, preset) -> None:
-    path = run(train(options(encoder, tmp_path / "run", preset=preset)))
+def test_a_run_ends_with_weights_that_answer_clicks(first, encoder, tmp_path, preset) -> None:
+    path = first if preset == "fast" else run(train(options(encoder, tmp_path / "run", preset=preset)))
     session = Session(path)
     session.set_image(np.random.default_rng(0).random((40, 60)))
     session.add_point((20, 30))
     assert session.predict().shape == (40, 60)
     assert session.model.card["steps"] == 4
     assert "synthetic scenes only" in session.model.card["data"]
-    lines = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "score" in line] == [2, 4]
+    assert [line["step"] for line in events(path.parent) if "score" in line] == [2, 4]
 
 
-def test_the_encoder_is_the_one_given_and_the_decoder_is_new(encoder, tmp_path) -> None:
-    before, after = load_model(encoder), load_model(run(train(options(encoder, tmp_path / "run"))))
+def test_the_encoder_is_the_one_given_and_the_decoder_is_new(first, encoder) -> None:
+    before, after = load_model(encoder), load_model(first)
     torch.testing.assert_close(before.image_encoder.state_dict(), after.image_encoder.state_dict())
     assert not torch.equal(before.mask_decoder.mask_tokens.weight, after.mask_decoder.mask_tokens.weight)
 
 
-def test_a_stopped_run_goes_on_to_the_same_numbers(encoder, tmp_path) -> None:
-    whole = load_checkpoint_of(run(train(options(encoder, tmp_path / "whole"))).parent)
-    steps: list[int] = []
-    with pytest.raises(Stopped):
-        run(train(options(encoder, tmp_path / "two")), lambda p: steps.append(p.done), lambda: 2 in steps)
-    two = load_checkpoint_of(run(train(options(encoder, tmp_path / "two", resume=True))).parent)
-    assert two["step"] == whole["step"] == 4
-    for name, tensor in whole["model"].items():
-        torch.testing.assert_close(two["model"][name], tensor, msg=name)
+def test_a_stopped_run_resumes_to_the_same_numbers(first, encoder, tmp_path) -> None:
+    assert_same_ends(first, interrupted(RECIPE, options(encoder, tmp_path / "two"), STAGE, 2), STAGE)
 
 
-def load_checkpoint_of(folder: Path) -> dict:
-    return load_checkpoint(checkpoint(folder, STAGE))
-
-
-def test_training_can_start_from_trained_weights(encoder, tmp_path) -> None:
-    first = run(train(options(encoder, tmp_path / "first")))
-    second = TrainSynthFMOptions(out=tmp_path / "second", encoder=str(encoder), start_from=str(first), device="cpu")
-    start, trained = untrained(second), load_model(first)
-    torch.testing.assert_close(start.mask_decoder.state_dict(), trained.mask_decoder.state_dict())
+def test_training_can_start_from_trained_weights(first, encoder, tmp_path) -> None:
+    start = untrained(options(encoder, tmp_path, start_from=str(first)))
+    torch.testing.assert_close(start.mask_decoder.state_dict(), load_model(first).mask_decoder.state_dict())
 
 
 def test_a_run_from_sams_own_decoder_stays_close_to_it_and_names_its_partner(encoder, tmp_path, monkeypatch) -> None:
@@ -106,8 +96,7 @@ def test_a_run_from_sams_own_decoder_stays_close_to_it_and_names_its_partner(enc
     assert RECIPE.card(given, model)["partner"] == "mobilesam-decoder"
 
 
-def test_an_encoder_that_learns_is_exported_with_its_decoder(encoder, tmp_path) -> None:
-    first = run(train(options(encoder, tmp_path / "first")))
+def test_an_encoder_that_learns_is_exported_with_its_decoder(first, encoder, tmp_path) -> None:
     tuned = options(encoder, tmp_path / "tuned", start_from=str(first), train_encoder=True, learning_rate=0.1)
     model = load_model(run(train(tuned)))
     before = load_model(encoder).image_encoder.state_dict()["neck.0.weight"]
@@ -139,12 +128,6 @@ def test_the_encoder_of_a_checkpoint_is_kept_apart(tmp_path, monkeypatch) -> Non
         load_model("mine")
 
 
-def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
-    run(train(options(encoder, tmp_path / "run", steps=1)))
-    with pytest.raises(InputError, match="contains a run already"):
-        run(train(options(encoder, tmp_path / "run", steps=1)))
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -156,15 +139,9 @@ def test_a_run_is_not_written_over(encoder, tmp_path) -> None:
     ],
 )
 def test_options_out_of_range_are_refused_in_a_sentence(encoder, tmp_path, given, message) -> None:
-    chosen = {"out": tmp_path / "run", "encoder": str(encoder), "device": "cpu", **given}
     with pytest.raises(InputError, match=message):
-        run(train(TrainSynthFMOptions(**chosen)))
+        run(train(replace(options(encoder, tmp_path / "run"), **given)))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_without_a_run_cannot_be_exported(tmp_path) -> None:
-    with pytest.raises(InputError, match="not a `train synthfm` run"):
-        export(tmp_path, tmp_path / "x.safetensors")
 
 
 def test_scores_of_a_card_are_means_over_datasets_and_settings() -> None:
@@ -172,4 +149,4 @@ def test_scores_of_a_card_are_means_over_datasets_and_settings() -> None:
         return {"modality": modality, "dataset": dataset, "prompt": "points", "n_pos": n_pos, "n_neg": 0, "dsc": dsc}
 
     rows = [row("a", 1, 0.2), row("a", 1, 0.4), row("a", 3, 0.6), row("b", 1, 0.9), row("c", 1, 0.5, "US")]
-    assert mean_scores(rows) == {"MR": 0.6, "US": 0.5}
+    assert RECIPE.mean_scores(rows) == {"MR": 0.6, "US": 0.5}

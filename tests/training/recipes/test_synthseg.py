@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,34 +11,34 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.labelmap import prepare, save
+from napari_synthseg.generator.labelmap import load, prepare
 from napari_synthseg.generator.presets import changed, preset, write_priors
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.label_maps import predicted_labels, split, with_lesions
+from napari_synthseg.training.data.label_maps import predicted_labels, with_lesions
 from napari_synthseg.training.data.synthetic import Heads, class_weights, percentile_limits, rescaled
+from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.weights.store import load_model
-from tests.generator.builders import boxes
+from tests.generator.builders import STILL
 
-train, export = recipes()["synthseg"].train, recipes()["synthseg"].export
-
-
-@pytest.fixture(autouse=True)
-def few_heads(monkeypatch):
-    """Positional terms are set from one head: small networks learn nothing from more."""
-    monkeypatch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
+SYNTHSEG = recipes()["synthseg"]
+train, export = SYNTHSEG.train, SYNTHSEG.export
 
 
-@pytest.fixture
-def maps(tmp_path):
-    path = tmp_path / "maps.npz"
-    save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(3)])
-    return path
+REPORTS: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def first(maps, tmp_path_factory) -> Path:
+    """Weights of a finished run of the fast recipe; its stages are in REPORTS."""
+    out = tmp_path_factory.mktemp("synthseg") / "run"
+    options = tiny(maps, out, steps=4, locate_fraction=0.5, validate_every=2)
+    return run(train(options), lambda p: REPORTS.append(p.stage))
 
 
 def tiny(maps, out, **changes) -> TrainSynthSegOptions:
@@ -45,20 +46,10 @@ def tiny(maps, out, **changes) -> TrainSynthSegOptions:
     return TrainSynthSegOptions(label_maps=maps, out=out, device="cpu", hold_out=("map2",), **small, **changes)
 
 
-def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
-    stages: list[str] = []
-    path = run(
-        train(tiny(maps, tmp_path / "run", steps=4, locate_fraction=0.5, validate_every=2)),
-        lambda p: stages.append(p.stage),
-    )
-    assert path.name == "synthseg-fast.safetensors"
-    assert [s for i, s in enumerate(stages) if stages[i - 1 : i] != [s]] == [
-        "reading label maps",
-        "drawing heads for validation",
-        "locate",
-        "refine",
-    ]
-    model = load_model(path)
+def test_fast_recipe_from_label_maps_to_weights(first) -> None:
+    assert first.name == "synthseg-fast.safetensors"
+    assert list(dict.fromkeys(REPORTS)) == ["reading label maps", "drawing heads for validation", "locate", "refine"]
+    model = load_model(first)
     assert isinstance(model, LocateRefine)
     assert model.card["steps"] == {"locate": 2, "refine": 2}
     with torch.no_grad():
@@ -70,8 +61,8 @@ def test_fast_recipe_from_label_maps_to_weights(maps, tmp_path) -> None:
 
 
 def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None:
-    model = load_model(run(train(tiny(maps, tmp_path / "run", steps=2, locate_fraction=0.5, lesions=True))))
-    assert model.labels == anatomy.predicted_values() and "lesions True" in model.card["recipe"]
+    data = run(SYNTHSEG.prepare(tiny(maps, tmp_path, lesions=True), torch.device("cpu")))
+    assert data.labels == anatomy.predicted_values() and data.priors["lesions"].lesion_load_ml[1] > 0
     plain = preset("synthseg")
     assert with_lesions(plain, False) == plain and with_lesions(plain, True)["lesions"].lesion_load_ml[1] > 0
     mine = plain.with_values(lesion_load_ml=(3.0, 4.0))
@@ -80,9 +71,6 @@ def test_painted_lesions_are_white_matter_to_the_network(maps, tmp_path) -> None
 
 @pytest.mark.parametrize("stage", [Locate, Refine])
 def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None:
-    from napari_synthseg.generator.labelmap import load
-    from napari_synthseg.training.engine.loop import LoopOptions, fit
-
     def go(out, steps: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
@@ -97,29 +85,21 @@ def test_a_resumed_stage_ends_at_the_same_weights(stage, maps, tmp_path) -> None
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
 
 
-def test_paper_recipe(maps, tmp_path) -> None:
-    path = run(train(tiny(maps, tmp_path / "run", preset="paper", steps=2, validate_every=100, name="mine")))
-    model = load_model(path)
-    assert isinstance(model, UNet3d)
-    assert model.features == 2 and len(model.labels) == 33
-    assert checkpoint(tmp_path / "run", "unet").exists()
-
-
-def test_weights_of_a_paper_run_that_is_not_finished(maps, tmp_path) -> None:
-    job = train(tiny(maps, tmp_path / "run", preset="paper", steps=50, validate_every=100))
+def test_weights_of_a_paper_run_finished_or_not(maps, tmp_path) -> None:
+    options = tiny(maps, tmp_path / "run", preset="paper", steps=3, validate_every=100, name="mine")
+    job = train(options)
     while next(job).done < 2:
         pass
     job.close()
-    model = load_model(export(tmp_path / "run", tmp_path / "mine.safetensors"))
-    assert isinstance(model, UNet3d) and model.features == 2
-    assert model.card["steps"] == 2 and "label maps" in model.card["data"]
+    early = load_model(export(tmp_path / "run", tmp_path / "early.safetensors"))
+    assert isinstance(early, UNet3d) and early.features == 2 and len(early.labels) == 33
+    assert early.card["steps"] == 2 and "label maps" in early.card["data"]
+    assert load_model(run(train(replace(options, resume=True)))).card["steps"] == 3
+    assert checkpoint(tmp_path / "run", "unet").exists()
 
 
 def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
     model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
-    from napari_synthseg.generator.labelmap import load
-    from tests.generator.builders import STILL
-
     heads = Heads(load(maps), STILL, model.labels, device="cpu")
     recipe = Refine(model, heads, seed=1, batch=2, device="cpu", validation=lambda m: {})
     truth = {}
@@ -145,9 +125,6 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
 
 
 def test_the_positional_term_starts_where_labels_lie(maps) -> None:
-    from napari_synthseg.generator.labelmap import load
-    from tests.generator.builders import STILL
-
     model = LocateRefine((0, 2, 24, 41), (4, 4, 4, 4), (4, 4, 4))
     heads = Heads(load(maps), STILL, model.labels, device="cpu")
     recipe = Locate(model, heads, seed=1, batch=1, device="cpu", validation=lambda m: {})
@@ -161,8 +138,6 @@ def test_the_positional_term_starts_where_labels_lie(maps) -> None:
 
 
 def test_rare_labels_weigh_more(maps) -> None:
-    from napari_synthseg.generator.labelmap import load
-
     w = class_weights(load(maps), (0, 2, 24, 41), 0.25)
     assert w[0] == 1 and (w[1:] > 1).all()
 
@@ -184,48 +159,18 @@ def test_csf_may_be_left_out_as_in_the_paper() -> None:
     assert predicted_labels(maps, csf=False) == anatomy.predicted_values(1)
 
 
-def test_holding_out() -> None:
-    class Named:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-    maps = [Named(str(i)) for i in range(20)]
-    training, held = split(maps, ())
-    assert len(training) == 18 and [m.name for m in held] == ["18", "19"]
-    with pytest.raises(InputError, match="nope"):
-        split(maps, ("nope",))
-
-
-def test_a_run_is_not_overwritten(maps, tmp_path) -> None:
-    checkpoint(tmp_path / "run", "locate").parent.mkdir(parents=True)
-    checkpoint(tmp_path / "run", "locate").write_bytes(b"days of work")
-    with pytest.raises(InputError, match="--resume"):
-        run(train(tiny(maps, tmp_path / "run", steps=2)))
-    assert checkpoint(tmp_path / "run", "locate").read_bytes() == b"days of work"
-
-
-def test_training_starts_from_given_weights(maps, tmp_path) -> None:
-    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
-    again = run(
-        train(tiny(maps, tmp_path / "again", steps=2, locate_fraction=0.5, learning_rate=1e-12, start_from=str(first)))
-    )
-    before, after = load_model(first).state_dict(), load_model(again).state_dict()
-    assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
-
-
-def test_a_refiner_with_one_more_level_starts_from_a_shallower_one(maps, tmp_path) -> None:
-    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
-    options = tiny(maps, tmp_path / "deeper", steps=2, locate_fraction=0.5, learning_rate=1e-12, start_from=str(first))
+@pytest.mark.parametrize("deeper", [(), (8,)], ids=["same", "one-more-level"])
+def test_training_starts_from_given_weights(first, maps, tmp_path, deeper) -> None:
     before = load_model(first)
     sizes = before.refiner.features
-    after = load_model(run(train(replace(options, refiner_features=(*sizes, 8)))))
+    options = tiny(maps, tmp_path / "run", steps=2, locate_fraction=0.5, learning_rate=1e-12, start_from=str(first))
+    after = load_model(run(train(replace(options, refiner_features=(*sizes, *deeper)))))
     old, new = before.state_dict(), after.state_dict()
     assert all(torch.allclose(old[k], new[k], atol=1e-3) for k in old)
-    assert new[f"refiner.ups.{len(sizes) - 1}.weight"].abs().max() < 1e-6
+    assert not deeper or new[f"refiner.ups.{len(sizes) - 1}.weight"].abs().max() < 1e-6
 
 
-def test_weights_of_other_sizes_are_no_start(maps, tmp_path) -> None:
-    first = run(train(tiny(maps, tmp_path / "first", steps=2, locate_fraction=0.5)))
+def test_weights_of_other_sizes_are_no_start(first, maps, tmp_path) -> None:
     wider = replace(tiny(maps, tmp_path / "wider", start_from=str(first)), refiner_features=(4, 4, 8))
     with pytest.raises(InputError, match="sizes differ"):
         run(train(wider))
@@ -235,15 +180,15 @@ def test_priors_of_a_file_and_settings_are_trained_with_and_recorded(maps, tmp_p
     mine = preset("synthseg").with_values(noise_std=(0.0, 7.0))
     write_priors(tmp_path / "my.json", "synthseg", mine)
     options = tiny(maps, tmp_path / "run", priors=str(tmp_path / "my.json"), set=("skull_strip=1",))
-    data = run(recipes()["synthseg"].prepare(options, torch.device("cpu")))
+    data = run(SYNTHSEG.prepare(options, torch.device("cpu")))
     assert data.priors == mine.with_values(skull_strip=1.0)
-    card = recipes()["synthseg"].card(options, data)
+    card = SYNTHSEG.card(options, data)
     assert card["priors"] == ["skull_strip=1", "noise_std=0,7"]
     assert changed(preset("synthseg"), card["priors"]) == data.priors
 
 
 def test_settings_change_the_recipes_own_priors(maps, tmp_path) -> None:
-    data = run(recipes()["synthseg"].prepare(tiny(maps, tmp_path, set=("noise_std=0,3",)), torch.device("cpu")))
+    data = run(SYNTHSEG.prepare(tiny(maps, tmp_path, set=("noise_std=0,3",)), torch.device("cpu")))
     assert data.priors == preset("fast").with_values(noise_std=(0.0, 3.0))
     with pytest.raises(InputError, match="sets no prior"):
-        run(recipes()["synthseg"].prepare(tiny(maps, tmp_path, set=("cats=3",)), torch.device("cpu")))
+        run(SYNTHSEG.prepare(tiny(maps, tmp_path, set=("cats=3",)), torch.device("cpu")))

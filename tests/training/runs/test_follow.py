@@ -11,8 +11,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from napari_synthseg.training import runs
-from napari_synthseg.training.engine.events import EventLog
-from napari_synthseg.training.engine.watching import save_picture
+from napari_synthseg.training.engine.events import EventLog, save_picture
 from napari_synthseg.training.runs.follow import Curves
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ import torch
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training import runs
-from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine import loop
+from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkpoint, save_newest
 from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.recipe import check_new
@@ -45,8 +47,10 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def test_from_options_to_weights_in_use(tiny) -> None:
-    path = runs.create("synthseg", tiny())
+    path = runs.create("synthseg", tiny(device="auto"))
     weights = run(runs.train_run(path))
+    assert runs.read_config(path).options.device == "auto" and runs.status(path).device in runs.devices()
+    assert runs.read_config(path).card["labels"]
     state = runs.status(path)
     assert weights == path / "mine.safetensors" == state.weights
     assert state.kind == "finished" and (state.done, state.total) == (4, 4) and not state.active
@@ -60,22 +64,10 @@ def test_from_options_to_weights_in_use(tiny) -> None:
     config = json.loads((path / "config.json").read_text())
     config["options"]["name"] = "synthseg-fast"
     (path / "config.json").write_text(json.dumps(config))
-    assert [runs.use(path).stem for _ in range(2)] == [
-        "my-synthseg-fast",
-        "my-synthseg-fast-2",
-    ]
-
-
-def test_the_device_that_was_asked_for_stays_in_the_config(tiny) -> None:
-    path = runs.create("synthseg", tiny(device="auto"))
-    run(runs.train_run(path))
-    assert runs.read_config(path).options.device == "auto" and runs.status(path).device in runs.devices()
-    assert runs.read_config(path).card["labels"]
+    assert [runs.use(path).stem for _ in range(2)] == ["my-synthseg-fast", "my-synthseg-fast-2"]
 
 
 def test_a_failure_says_why_and_an_untouched_folder_goes_away(tiny, tmp_path) -> None:
-    from dataclasses import replace
-
     options = replace(tiny(), label_maps=tmp_path / "nowhere")
     with pytest.raises(InputError):
         run(runs.train_recorded(runs.recipe("synthseg"), options))
@@ -173,15 +165,12 @@ def test_runs_wait_for_their_device_in_order(tiny) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(tiny, monkeypatch) -> None:
-    from napari_synthseg.training.engine import checkpoints, loop
-
     path = runs.create("synthseg", tiny(steps=6, save_minutes=1e-9))
-    real = checkpoints.save_newest
 
     def full_now_and_then(state, *where) -> None:
         if state["step"] in (2, 3):
             raise OSError(28, "No space left on device")
-        real(state, *where)
+        save_newest(state, *where)
 
     monkeypatch.setattr(loop, "save_newest", full_now_and_then)
     run(runs.train_run(path))
@@ -202,8 +191,6 @@ def test_a_truncated_checkpoint_is_replaced_by_the_last_good_one(tiny) -> None:
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
-    from napari_synthseg.training.engine.checkpoints import atomic_save
-
     where = tmp_path / "checkpoints" / "unet.pt"
     atomic_save({"step": 1}, where)
 
@@ -251,8 +238,6 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny) -> None:
 
 
 def test_an_estimate_of_what_cannot_start_says_why(tiny, tmp_path) -> None:
-    from dataclasses import replace
-
     with pytest.raises(InputError, match="nowhere"):
         run(runs.estimate("synthseg", replace(tiny(), label_maps=tmp_path / "nowhere")))
 

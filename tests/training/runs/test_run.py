@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_synthseg.training import runs
-from napari_synthseg.training.engine.events import EventLog
-from napari_synthseg.training.engine.watching import Watch
+from napari_synthseg.training.engine.events import EventLog, Watch
 from napari_synthseg.training.folder import write_config
 from napari_synthseg.training.runs import run as status_of
 from napari_synthseg.training.runs.process import _Activity

@@ -8,8 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg.training import runs
-from napari_synthseg.training.engine.events import EventLog
-from napari_synthseg.training.engine.watching import save_picture
+from napari_synthseg.training.engine.events import EventLog, save_picture
 from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared.choices import duration
 from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser

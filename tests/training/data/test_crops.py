@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_synthseg.training.data.standardize import standardize
+from napari_synthseg.training.data.crops import standardize
 from napari_synthseg.volume import Volume, resample_labels_to, resample_to
 from tests.inference.fakes import ball_scan
 

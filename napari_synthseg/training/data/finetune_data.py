@@ -20,20 +20,13 @@ from napari_synthseg.inference.memory import predict_steps
 from napari_synthseg.inference.postprocess import best_channel
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.transformers import Transformer
 from napari_synthseg.training.data.label_maps import read_maps
-from napari_synthseg.training.data.scan_sampler import ScanSampler
-from napari_synthseg.training.data.scans import (
-    InputSpec,
-    RawScan,
-    held_out,
-    read_scans,
-    targets_for,
-    with_targets,
-)
+from napari_synthseg.training.data.labelled_scans import RawScan, find, hold_out, read_as_predicted
+from napari_synthseg.training.data.scan_sampler import InputSpec, ScanSampler, with_targets
 from napari_synthseg.training.data.start import labels_of
-from napari_synthseg.training.data.targets import IGNORED, LabelTargets
-from napari_synthseg.training.engine.watching import doing
+from napari_synthseg.training.data.targets import LabelTargets, targets_for
+from napari_synthseg.training.engine.events import each
+from napari_synthseg.training.engine.losses import IGNORED
 
 if TYPE_CHECKING:
     from napari_synthseg.training.recipes.finetune import TrainFinetuneOptions
@@ -44,11 +37,61 @@ COMPLETE = 0.5
 """Fraction of a network's labels that maps must contain, since missing ones are learned as background."""
 
 
+@dataclass(frozen=True)
+class FinetuneData:
+    """Data of a run."""
+
+    targets: LabelTargets
+    sampler: ScanSampler
+    """Draws the scans to learn from."""
+    scored: list[RawScan]
+    """Scans that choose the best checkpoint, with targets as values."""
+    look: InputSpec
+    maps: list[LabelMap]
+    """Label maps of generated images; may be empty."""
+    generated: float
+    """Fraction of generated samples."""
+    held: tuple[str, ...]
+    """Names of the scans held out."""
+
+
+def gather(options: TrainFinetuneOptions, model: nn.Module, look: InputSpec, device: torch.device) -> FinetuneData:
+    """Read scans and label maps.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    training = [read_as_predicted(one, look.how) for one in find(options.scans, options.labels)]
+    names: tuple[str, ...] = ()
+    if options.validation is not None:
+        held = [read_as_predicted(one, look.how) for one in find(options.validation)]
+    else:
+        training, held = hold_out(training, options.hold_out, "scan", one_in=5, least=1)
+        names = tuple(scan.name for scan in held)
+    labels = labels_of(model)
+    targets, places = targets_for(
+        training, held, labels, options.task, unlabelled=options.unlabelled, unknown=options.unknown
+    )
+    scans = [with_targets(scan, targets, places, look).to(device) for scan in training]
+    generated = options.synthetic if options.synthetic is not None else 0.0 if look.guess else 0.5
+    sampler = ScanSampler(scans, targets, options.augmentation)
+    maps = _maps(options, training, labels) if generated > 0 else []
+    scored = [replace(scan, values=targets.of_values(scan.values, places)) for scan in held]
+    return FinetuneData(targets, sampler, scored, look, maps, generated, names)
+
+
+def _maps(options: TrainFinetuneOptions, training: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
+    if options.label_maps is not None:
+        return run(read_maps(options.label_maps))
+    own = options.task == "all" or tuple(labels) != anatomy.task_values(options.task)
+    return maps_of_scans(training, labels if own else anatomy.predicted_values(2))
+
+
 def maps_of_scans(scans: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
     """Turn the labels of scans into label maps for generated images.
 
     Raises:
-        InputError: they are too coarse, or lack most of what the network predicts.
+        InputError: they are too coarse, or lack most structures that the network predicts.
     """
     found = [prepare(single_structures(scan.values, labels), name=scan.name) for scan in scans]
     held = {t for m in found for t in m.targets} & set(labels)
@@ -87,80 +130,7 @@ def _too_coarse() -> InputError:
     )
 
 
-@dataclass(frozen=True)
-class FinetuneData:
-    """Data of a run: scans to learn from, scans to score on, and label maps of generated images.
-
-    Attributes:
-        targets: of the labels.
-        sampler: draws the scans to learn from.
-        scored: scans that choose the best checkpoint.
-        look: how the network gets scans.
-        maps: label maps of generated images; may be empty.
-        generated: fraction of generated samples.
-        held: names of the scans held out.
-    """
-
-    targets: LabelTargets
-    sampler: ScanSampler
-    scored: list[ScoredScan]
-    look: InputSpec
-    maps: list[LabelMap]
-    generated: float
-    held: tuple[str, ...]
-
-
-def gather(options: TrainFinetuneOptions, model: nn.Module, look: InputSpec, device: torch.device) -> FinetuneData:
-    """Read scans and label maps.
-
-    Raises:
-        InputError: they cannot be used.
-    """
-    training = read_scans(options.scans, look.how, options.labels)
-    if options.validation is not None:
-        held = read_scans(options.validation, look.how)
-    else:
-        training, held = held_out(training, options.hold_out)
-    labels = labels_of(model)
-    targets, places = targets_for(
-        training, held, labels, options.task, unlabelled=options.unlabelled, unknown=options.unknown
-    )
-    scans = [with_targets(scan, targets, places, look).to(device) for scan in training]
-    generated = options.synthetic if options.synthetic is not None else 0.0 if isinstance(model, Transformer) else 0.5
-    names = () if options.validation is not None else tuple(scan.name for scan in held)
-    sampler = ScanSampler(scans, targets, options.augmentation)
-    maps = _maps(options, training, labels) if generated > 0 else []
-    return FinetuneData(targets, sampler, to_score(held, targets, places), look, maps, generated, names)
-
-
-def _maps(options: TrainFinetuneOptions, training: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
-    if options.label_maps is not None:
-        return run(read_maps(options.label_maps))
-    own = options.task == "all" or tuple(labels) != anatomy.task_values(options.task)
-    return maps_of_scans(training, labels if own else anatomy.predicted_values(2))
-
-
 # Scores
-
-
-@dataclass(frozen=True)
-class ScoredScan:
-    """A scan to score a network on.
-
-    Attributes:
-        name: see `RawScan`.
-        image: (X, Y, Z) float32 from 0 on, at 1 mm.
-        targets: (X, Y, Z) uint8.
-    """
-
-    name: str
-    image: np.ndarray
-    targets: np.ndarray
-
-
-def to_score(scans: Sequence[RawScan], targets: LabelTargets, places: dict[int, int]) -> list[ScoredScan]:
-    """Return scans with the targets of their values."""
-    return [ScoredScan(scan.name, scan.image, targets.of_values(scan.values, places)) for scan in scans]
 
 
 def score(model: nn.Module, data: FinetuneData, device: torch.device) -> dict[str, Any]:
@@ -173,21 +143,18 @@ def score(model: nn.Module, data: FinetuneData, device: torch.device) -> dict[st
     scans, targets = data.scored, data.targets
     if not scans:
         return {}
-    rows = []
-    for number, scan in enumerate(scans):
-        doing("validating", number + 1, len(scans))
-        rows.append(dice_of(found_targets(model, scan.image, targets, data.look, device), scan.targets, targets))
+    rows = [
+        dice_of(found_targets(model, scan.image, targets, data.look, device), scan.values, targets)
+        for scan in each("validating", scans)
+    ]
     means = [_mean([d for i, d in row.items() if targets.scored[i]]) for row in rows]
     by_name = {
         targets.names[i]: round(_mean([row[i] for row in rows if i in row]), 4)
         for i in range(1, targets.count)
         if any(i in row for row in rows)
     }
-    return {
-        "score": _mean(means),
-        "dice": by_name,
-        "by_scan": {scan.name: round(m, 4) for scan, m in zip(scans, means, strict=True)},
-    }
+    by_scan = {scan.name: round(m, 4) for scan, m in zip(scans, means, strict=True)}
+    return {"score": _mean(means), "dice": by_name, "by_scan": by_scan}
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from napari_synthseg.networks.layers import InstanceNorm
 from napari_synthseg.networks.subvoxel import SubvoxelUNet
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.engine.losses import soft_dice_loss
-from napari_synthseg.training.objectives.hypergradient import (
+from napari_synthseg.training.objectives.learn2synth import (
     Batch,
     learning,
     moved_parameters,

@@ -1,8 +1,9 @@
-"""Labelled scans to learn from: crops of them as they are, and whole ones made worse."""
+"""Labelled scans to learn from: crops of them as they are, and scans made worse by SynthSeg+'s degradation model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
@@ -10,35 +11,32 @@ from torch.nn import functional as F
 from napari_synthseg.generator.degradation import degrade_batch
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import DEGRADATION, degradation
-from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.data.validation import Case
+from napari_synthseg.training.data.synthetic import Batch, random_index, step_generator
+from napari_synthseg.training.data.validation import ValidationCase
 
-LARGEST = 192
-"""Voxels along the shortest side of a labelled scan's field of view."""
 NEAR = degradation().with_values(scaling=(0.8, 1.2), translation_mm=(-20.0, 20.0))
-"""Table S1's degradations of heads that were found and have human sizes: what the fast field of view can show."""
+"""Table S1's degradations of heads that were found and have human sizes, as the fast field of view can show them."""
 WORSE = (*(name for name in DEGRADATION if name not in ("flip", "in_plane_blur")), "slice_direction")
 """Priors of a synthetic image that are those of the degradation model."""
 
 
+@dataclass
 class LabelledCrops:
-    """Random crops around random labelled voxels of random scans, as they are.
+    """Random crops around random labelled voxels of random scans, as they are."""
 
-    Args:
-        cases: the scans.
-        crop: voxels along each side, at most `LARGEST`.
-        batch: crops a step.
-        device: where they are wanted.
-    """
+    cases: Sequence[ValidationCase]
+    """The scans."""
+    crop: int
+    """Voxels along each side, at most those of the scans."""
+    batch: int
+    """Crops a step."""
+    device: torch.device | str
 
-    def __init__(self, cases: Sequence[Case], crop: int, batch: int, device: torch.device | str) -> None:
-        self.cases, self.crop, self.batch, self.device = cases, crop, batch, device
-
-    def __call__(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (B, 1, X, Y, Z) in [0, 1] and (B, X, Y, Z) channels."""
+    def __call__(self, generator: torch.Generator) -> Batch:
+        """Draw the images and channels of a step."""
         images, targets = [], []
         for _ in range(self.batch):
-            case = self.cases[int(torch.randint(len(self.cases), (1,), generator=generator))]
+            case = self.cases[random_index(len(self.cases), generator)]
             where = self._place(case.channels, generator)
             images.append(case.image[where].float())
             targets.append(case.channels[where])
@@ -47,7 +45,7 @@ class LabelledCrops:
     def _place(self, channels: torch.Tensor, generator: torch.Generator) -> tuple[slice, ...]:
         """Return a crop as near as the scan's edges allow to a random voxel of the foreground."""
         inside = channels.reshape(-1).nonzero()[:, 0]
-        flat = int(inside[int(torch.randint(len(inside), (1,), generator=generator))]) if len(inside) else 0
+        flat = int(inside[random_index(len(inside), generator)]) if len(inside) else 0
         middle = torch.unravel_index(torch.tensor(flat), channels.shape)
         lows = [
             min(max(int(c) - self.crop // 2, 0), n - self.crop) for c, n in zip(middle, channels.shape, strict=True)
@@ -66,20 +64,17 @@ def worse(priors: GenerativeModel, model: GenerativeModel) -> GenerativeModel:
 
 
 def degraded_case(
-    case: Case, priors: GenerativeModel, generator: torch.Generator, device: torch.device | str, spacing: float
+    case: ValidationCase,
+    priors: GenerativeModel,
+    generator: torch.Generator,
+    device: torch.device | str,
+    spacing: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make a labelled image worse, and mirror half of all.
-
-    Args:
-        case: at 1 mm.
-        priors: of the degradation.
-        generator: of the draw.
-        device: where to compute.
-        spacing: of the result, 1 or 2 mm.
+    """Make a labelled image at 1 mm worse, and mirror half of all.
 
     Returns:
-        (1, X, Y, Z) image in [0, 1] and (X, Y, Z) channels; mirrored ones keep their sides' names, so that only
-        classes without sides may be made of them.
+        (1, X, Y, Z) image in [0, 1] and (X, Y, Z) channels, at a spacing of 1 or 2 mm; mirrored ones keep their sides'
+        names, so that only classes without sides may be made of them.
     """
     record = priors.sample(seed=generator)
     flip = bool(torch.rand(1, generator=generator) < 0.5)
@@ -93,15 +88,15 @@ def degraded_case(
 
 
 def degraded_scans(
-    cases: Sequence[Case],
+    cases: Sequence[ValidationCase],
     priors: GenerativeModel,
     *,
     batch: int,
     spacing: float,
     device: torch.device | str,
     crop: int | None = None,
-) -> Callable[[torch.Generator], tuple[torch.Tensor, torch.Tensor]]:
-    """Return a sampler of random scans made worse: (B, 1, X, Y, Z) images in [0, 1] and (B, X, Y, Z) channels.
+) -> Callable[[torch.Generator], Batch]:
+    """Return a sampler of random scans made worse.
 
     Args:
         cases: the scans.
@@ -112,13 +107,13 @@ def degraded_scans(
         crop: voxels along each side of a random crop; whole scans if None.
     """
 
-    def sample(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(generator: torch.Generator) -> Batch:
         images, targets = [], []
         for _ in range(batch):
-            case = cases[int(torch.randint(len(cases), (1,), generator=generator))]
+            case = cases[random_index(len(cases), generator)]
             image, channels = degraded_case(case, priors, generator, device, spacing)
             if crop is not None:
-                lows = [int(torch.randint(n - crop + 1, (1,), generator=generator)) for n in channels.shape]
+                lows = [random_index(n - crop + 1, generator) for n in channels.shape]
                 where = tuple(slice(low, low + crop) for low in lows)
                 image, channels = image[(slice(None), *where)], channels[where]
             images.append(image)
@@ -129,7 +124,7 @@ def degraded_scans(
 
 
 def worse_cases(
-    cases: Sequence[Case], priors: GenerativeModel, seed: int, spacing: float
+    cases: Sequence[ValidationCase], priors: GenerativeModel, seed: int, spacing: float
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return two fixed degradations of each case, for validation: images (1, X, Y, Z) and channels."""
     return [

@@ -1,19 +1,16 @@
-"""Objective and validation of `train organ`: crops of images generated from the sub-regions of labelled scans.
-
-The method is that of SynthSeg, section 5.4. Lengths count in voxels of the working grid, as if these had 1 mm: a
-mouse's brain at 0.1 mm and a chest at 2 mm are deformed in proportion to their size.
-"""
+"""Objectives on crops of generated images: SynthSeg's own at 1 mm (section 3.2), and that of `train organ` (5.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.evaluation.metrics import dice
 from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import crop_grid, full_grid
@@ -23,12 +20,52 @@ from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.pairs import OrganScan
-from napari_synthseg.training.data.synthetic import step_generator
-from napari_synthseg.training.engine.loop import Objective, Validation
-from napari_synthseg.training.engine.losses import dice_and_cross_entropy
-from napari_synthseg.training.engine.watching import doing
+from napari_synthseg.training.data.synthetic import Batch, random_index, step_generator
+from napari_synthseg.training.engine.events import each
+from napari_synthseg.training.engine.loop import Objective, labelled_picture, to_device
+from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of, soft_dice_loss
+
+CropView = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Batch]
+"""Images, channels of labels and randomness -> the network's input (B, C, X, Y, Z) and its targets (B, X, Y, Z)."""
+
+
+@dataclass(eq=False, repr=False)
+class UNetCrops(Objective):
+    """Average soft Dice over all channels (eq. 27) of a network that gives (B, K, X, Y, Z) float32 posteriors."""
+
+    sample: Callable[[torch.Generator], Batch]
+    """Draws the crops of a step."""
+    shown: Sequence[int]
+    """Label that each channel stands for."""
+    _: KW_ONLY
+    shared: bool = True
+    view: CropView = lambda images, channels, generator: (images, channels)
+    """Returns the network's input and targets; by default images and labels."""
+    figures: Callable[[torch.Tensor, torch.Tensor], dict[str, float]] = lambda seen, truth: {}
+    """More numbers for the log, of the network's input and targets."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device.type != "mps":
+            to_device(self.model, self.device)
+
+    def picture(self, step: int) -> dict[str, np.ndarray]:
+        g = step_generator(self.seed, step)
+        images, channels = self.sample(g)
+        seen, truth = self.view(images, channels, g)
+        return labelled_picture(images[0, 0], truth[0], self.model(seen[:1])[0].argmax(0), self.shown)
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        g = step_generator(self.seed, step)
+        seen, truth = self.view(*self.sample(g), g)
+        with bfloat16_where_quick(self.device, min(seen.shape[2:]) // getattr(self.model, "multiple", 1)):
+            posteriors = self.model(to_memory(seen))
+        loss = soft_dice_loss(posteriors, truth)
+        return loss, {"soft_dice": 1.0 - float(loss.detach()), **self.figures(seen, truth)}
+
+
+# Any organ. Lengths count in voxels of the working grid, as if these had 1 mm: a mouse's brain at 0.1 mm and a chest at
+# 2 mm are deformed in proportion to their size.
 
 USUAL_SIDE = 160
 """Side in voxels for which the lengths of the priors are made."""
@@ -36,6 +73,8 @@ THICKEST_MM = 9.0
 """Thickest slices, unless the priors have thinner ones in voxels."""
 PLACES = 4096
 """Number of labelled voxels of a scan that crops are placed around."""
+BLOCK = 128**3
+"""Voxels of a block of validation at most."""
 
 
 def organ_priors(priors: GenerativeModel, side: float, spacing: float, flip: bool) -> GenerativeModel:
@@ -48,7 +87,6 @@ def organ_priors(priors: GenerativeModel, side: float, spacing: float, flip: boo
         side: mean side of the scans, voxels.
         spacing: of the working voxels, mm.
         flip: whether to mirror half of the images.
-
     """
     scale = min(1.0, side / USUAL_SIDE)
     usual = priors.values
@@ -68,50 +106,35 @@ def organ_priors(priors: GenerativeModel, side: float, spacing: float, flip: boo
     )
 
 
+@dataclass(eq=False, repr=False)
 class OrganCrops(Objective):
-    """Crops of images generated from random scans; the background has a random number of classes at every step.
+    """Crops of images generated from random scans; the background has a random number of classes at every step."""
 
-    Args:
-        model: SynthSeg's U-Net.
-        scans: to generate images from.
-        priors: of the generative model.
-        seed: of everything random.
-        batch: samples a step.
-        crop: voxels along each side of a crop, a multiple of the network's.
-        around_labels: fraction of the crops that lie around a labelled voxel.
-        device: to generate and train on.
-        bfloat16: compute in bfloat16.
-        validation: scores the model.
-    """
+    scans: Sequence[Split]
+    """Split into sub-regions, to generate images from."""
+    priors: GenerativeModel
+    _: KW_ONLY
+    crop: int
+    """Voxels along each side of a crop, a multiple of the network's."""
+    around_labels: float
+    """Fraction of the crops that lie around a labelled voxel."""
+    bfloat16: bool
+    """Whether to compute in bfloat16."""
+    channels_last = True
 
-    def __init__(
-        self,
-        model: UNet3d,
-        scans: Sequence[Split],
-        priors: GenerativeModel,
-        *,
-        seed: int,
-        batch: int,
-        crop: int,
-        around_labels: float,
-        device: torch.device | str,
-        bfloat16: bool,
-        validation: Validation,
-    ) -> None:
-        self.model = self.trained = model.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.scans = [scan.to(device) for scan in scans]
-        self.places = [labelled_places(scan, seed) for scan in scans]
-        self.priors, self.seed, self.batch, self.crop = priors, seed, batch, crop
-        self.around_labels, self.device = around_labels, torch.device(device)
-        self.bfloat16 = bfloat16 and (crop // model.multiple > 2 or self.device.type != "cpu")  # see `devices`
-        self.validation = validation
-        self.values: Sequence[int] = model.labels
+    def __post_init__(self) -> None:
+        """Move the scans to the device, and find places for crops."""
+        super().__post_init__()
+        self.places = [labelled_places(scan, self.seed) for scan in self.scans]
+        self.scans = [scan.to(self.device) for scan in self.scans]
+        self.bfloat16 &= self.crop // self.model.multiple > 2 or self.device.type != "cpu"  # see `devices`
+        self.values: Sequence[int] = self.model.labels
 
     def record(self, which: int, label_map: Any, g: torch.Generator) -> Record:
         """Draw a record for one of the scans and place its crop."""
         record = self.priors.sample(label_map, g)
         around = float(torch.rand(1, generator=g)) < self.around_labels
-        at = int(torch.randint(len(self.places[which]), (1,), generator=g))
+        at = random_index(len(self.places[which]), g)
         where = torch.rand(3, generator=g).tolist()
         if not around:
             return record
@@ -127,9 +150,9 @@ class OrganCrops(Objective):
         low = voxel - self.crop * (0.25 + 0.5 * where)
         return min(max(round(low), 0), room) / room
 
-    def sample(self, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw (B, 1, X, Y, Z) images and (B, X, Y, Z) channels of `values`."""
-        chosen = [int(torch.randint(len(self.scans), (1,), generator=g)) for _ in range(self.batch)]
+    def sample(self, g: torch.Generator) -> Batch:
+        """Draw images, and channels of `values`."""
+        chosen = [random_index(len(self.scans), g) for _ in range(self.batch)]
         maps = [drawn(self.scans[i], g) for i in chosen]
         records = [self.record(i, m, g) for i, m in zip(chosen, maps, strict=True)]
         grids = [crop_grid(m, (self.crop,) * 3, r["crop"]["at"]) for m, r in zip(maps, records, strict=True)]
@@ -140,18 +163,11 @@ class OrganCrops(Objective):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = self.model.logits(images)
         entropy, overlap = dice_and_cross_entropy(logits, targets)
-        return entropy + overlap, {"cross_entropy": float(entropy.detach()), "soft_dice": 1.0 - float(overlap.detach())}
+        return entropy + overlap, figures_of(entropy, overlap)
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
-        """Return a training sample: image, truth and prediction."""
         images, targets = self.sample(step_generator(self.seed, step))
-        values = np.asarray(self.values)
-        predicted = self.model.logits(images[:1])[0].argmax(0)
-        return {
-            "image": images[0, 0].cpu().numpy(),
-            "truth": values[targets[0].long().cpu().numpy()],
-            "prediction": values[predicted.cpu().numpy()],
-        }
+        return labelled_picture(images[0, 0], targets[0], self.model.logits(images[:1])[0].argmax(0), self.values)
 
 
 def labelled_places(scan: Split, seed: int) -> torch.Tensor:
@@ -166,40 +182,24 @@ def labelled_places(scan: Split, seed: int) -> torch.Tensor:
     return torch.cat(found) + offset
 
 
-# Validation
-
-BLOCK = 128**3
-"""Voxels of a block at most."""
-
-
 @dataclass(frozen=True)
 class OrganCase:
-    """A validation image.
-
-    Attributes:
-        image: (X, Y, Z) float32 in [0, 1].
-        labels: (X, Y, Z) true values.
-        kind: "real" or "synthetic".
-    """
+    """A validation image: real, or generated from a labelled scan."""
 
     image: np.ndarray
+    """(X, Y, Z) float32 in [0, 1]."""
     labels: np.ndarray
-    kind: str
+    """(X, Y, Z) true values."""
+    kind: str = "real"
 
-
-def real_case(scan: OrganScan) -> OrganCase:
-    """Return a labelled scan with intensities as the network gets them."""
-    return OrganCase(rescale(scan.image, *OWN.percentiles), scan.labels, "real")
-
-
-def synthetic_case(scan: Split, priors: GenerativeModel, labels: Sequence[int], seed: int) -> OrganCase:
-    """Generate an image from a labelled scan; the same for the same seed."""
-    g = step_generator(seed, 0)
-    label_map = drawn(scan, g)
-    record = priors.sample(label_map, g)
-    sample = apply(record, label_map, full_grid(label_map))
-    channels = sample.target(labels).numpy()
-    return OrganCase(rescale(sample.image.numpy(), *OWN.percentiles), np.asarray(labels)[channels], "synthetic")
+    @classmethod
+    def synthetic(cls, scan: Split, priors: GenerativeModel, labels: Sequence[int], seed: int) -> OrganCase:
+        """Generate an image from a labelled scan; the same for the same seed."""
+        g = step_generator(seed, 0)
+        label_map = drawn(scan, g)
+        sample = apply(priors.sample(label_map, g), label_map, full_grid(label_map))
+        image = rescale(sample.image.numpy(), *OWN.percentiles)
+        return cls(image, np.asarray(labels)[sample.target(labels).numpy()], "synthetic")
 
 
 @torch.no_grad()
@@ -222,8 +222,7 @@ def score(model: nn.Module, cases: Sequence[OrganCase], names: Mapping[int, str]
     """
     by_kind: dict[str, list[float]] = {}
     by_name: dict[str, list[float]] = {}
-    for number, case in enumerate(cases):
-        doing("validating", number + 1, len(cases))
+    for case in each("validating", cases):
         found = predicted(model, case.image, device)
         for value in model.labels[1:]:  # type: ignore[index]
             truth = case.labels == value
