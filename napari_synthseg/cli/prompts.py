@@ -11,7 +11,7 @@ from napari_synthseg.cli.terminal import DONE, STUDIES, JsonFile, Out, command, 
 
 if TYPE_CHECKING:
     from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions
-    from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
+    from napari_synthseg.prompting.options import PromptOptions, PropagateOptions, SimilarOptions
 
 
 @command("prompt", "prompting.options")
@@ -20,9 +20,10 @@ def prompt(
     out: Out,
     prompts: Annotated[PromptOptions, tyro.conf.UseAppendAction],
     propagation: PropagateOptions,
+    similar: SimilarOptions,
     preview: bool = False,
 ) -> int:
-    """Segment an object from points, boxes or a mask; through the slices.
+    """Segment an object from points, scribbles, lassos, boxes or a mask; through the slices, or all like it.
 
     Args:
         scan: a scan (NIfTI, MGZ, NRRD), or a picture (PNG, JPEG, TIFF, BMP).
@@ -31,7 +32,7 @@ def prompt(
     """
     from napari_synthseg.prompting.one_object import prompt_file
 
-    done = follow(prompt_file(scan, out, prompts, propagation, preview=preview))
+    done = follow(prompt_file(scan, out, prompts, propagation, similar, preview=preview))
     print(f"{done.file}\t{done.size}")
     return DONE
 

@@ -1,19 +1,25 @@
-"""Memory of propagation: mean features of an object and of its surroundings on the slices seen so far.
+"""Memory of slices that were seen: mean features of an object and of its surroundings, and what resembles them.
 
 Features of a pixel are its brightness, sharp and blurred, and the embedding there. Where a pixel of another slice lies
 between both means is Fisher's linear discriminant: with equal priors and normal features, the log-odds of inside.
+
+On one image the same finds all objects that look like one: where the evidence has peaks, a point is the prompt, and an
+answer is kept if it is about as large as the object, resembles it, and overlaps with no better one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 import edt
 import numpy as np
 from scipy import ndimage
 
-from napari_synthseg.prompting.prompts import brightness
+from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.prompting.options import SimilarOptions
+from napari_synthseg.prompting.prompts import Prompts, brightness
 from napari_synthseg.prompting.session import Session
 
 BLURS = (0.0, 1.0, 2.5)
@@ -66,14 +72,14 @@ class Memory:
         indices: Iterable[int],
         session: Session,
         image: np.ndarray,
-        shape: np.ndarray,
+        shape: np.ndarray | None,
         window: tuple[float, float] | None,
     ) -> np.ndarray | None:
         """Return log-odds of inside, (rows, columns) float32, for the slice that the session shows.
 
         Args:
             indices: slices to compare with; those that are not remembered do not count.
-            shape: (rows, columns) bool, the shape that is expected; pixels far from it are outside.
+            shape: (rows, columns) bool, the shape that is expected; pixels far from it are outside. None: any.
         """
         seen = [self._seen[index] for index in dict.fromkeys(indices) if index in self._seen]
         if not seen:
@@ -86,7 +92,8 @@ class Memory:
         odds = session.projected(weights[len(BLURS) :]) - weights @ (inside + outside) / 2
         for weight, channel in zip(weights, _channels(image, window), strict=False):
             odds += weight * channel
-        return np.where(around(shape), np.clip(odds, -MOST, MOST), -MOST).astype(np.float32)
+        odds = np.clip(odds, -MOST, MOST).astype(np.float32)
+        return odds if shape is None else np.where(around(shape), odds, np.float32(-MOST))
 
 
 def around(mask: np.ndarray) -> np.ndarray:
@@ -98,3 +105,103 @@ def around(mask: np.ndarray) -> np.ndarray:
 def _channels(image: np.ndarray, window: tuple[float, float] | None) -> list[np.ndarray]:
     gray = np.clip(np.nan_to_num(brightness(image, window), posinf=1.0, neginf=0.0), 0, 1)
     return [ndimage.gaussian_filter(gray, blur) if blur else gray for blur in BLURS]
+
+
+STAGE = "Similar objects"
+SMOOTHING, SPACING = 0.5, 0.8
+"""Radii of the disc of the object's area by which the evidence is smoothed, and that peaks are apart."""
+MOST_PEAKS, MOST_REJECTED = 300, 2
+"""Peaks that are prompted; a peak inside so many answers that were left out is not."""
+LEAST_SCORE, MOST_OVERLAP = 0.4, 0.3
+"""IoU that the model must expect of an answer; fraction of it that may lie in objects found before."""
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarObject(Progress):
+    """Report of an object that was found."""
+
+    mask: np.ndarray | None = None
+    """(rows, columns), bool; None for a peak without an object."""
+    likeness: float = 0.0
+    """Mean log-odds, over the mask, of resembling the object rather than its surroundings."""
+
+
+def similar_objects(
+    session: Session,
+    image: np.ndarray,
+    mask: np.ndarray,
+    options: SimilarOptions | None = None,
+    window: tuple[float, float] | None = None,
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> Generator[SimilarObject, None, list[np.ndarray]]:
+    """Find the objects of an image that resemble one of them; the session's own image and prompts stay.
+
+    Args:
+        session: the model and its embeddings.
+        image: (rows, columns), or (rows, columns, 3 or 4).
+        mask: (rows, columns) bool, of the object.
+        options: how similar; the defaults if None.
+        window: values that become black and white, as for `Session.set_image`.
+        pixel: height and width of a pixel.
+
+    Yields:
+        A report for every peak.
+
+    Returns:
+        Their masks (rows, columns), bool, the most similar first; the object itself is not among them.
+
+    Raises:
+        InputError: the mask has another shape than the image, is empty, or fills it.
+    """
+    options = options or SimilarOptions()
+    if mask.shape != image.shape[:2] or not mask.any() or mask.all():
+        raise InputError("There is no object to compare with: segment one that does not fill the image.")
+    own, memory = session.beside(), Memory()
+    own.set_image(image, window, pixel)
+    memory.remember(0, own, image, mask, window)
+    everywhere = memory.evidence([0], own, image, None, window)
+    assert everywhere is not None
+    area, radius = int(mask.sum()), float(np.sqrt(mask.sum() / np.pi))
+    taken, rejected = mask.copy(), np.zeros(mask.shape, np.uint8)
+    found: list[tuple[float, np.ndarray]] = []
+    peaks = [peak for peak in _peaks(everywhere, radius) if not mask[peak]]
+    for done, peak in enumerate(peaks, 1):
+        checkpoint()
+        report = SimilarObject(STAGE, done, len(peaks), {"found": len(found)})
+        if not taken[peak] and rejected[peak] < MOST_REJECTED:
+            own.reset()
+            own.point_at(Prompts(((float(peak[0]), float(peak[1])),), (True,)))
+            answer = own.answer(_near(everywhere, peak, 2 * radius))
+            size = int(answer.mask.sum())
+            likeness = float(everywhere[answer.mask].mean()) if size else -np.inf
+            kept = (
+                area / options.most_area_ratio <= size <= area * options.most_area_ratio
+                and likeness > options.least_likeness
+                and answer.score >= LEAST_SCORE
+                and int((answer.mask & taken).sum()) <= MOST_OVERLAP * size
+            )
+            if not kept:
+                rejected += answer.mask & (rejected < MOST_REJECTED)
+            else:
+                new = answer.mask & ~taken
+                taken |= new
+                found.append((likeness, new))
+                report = SimilarObject(STAGE, done, len(peaks), {"found": len(found)}, new, likeness)
+        yield report
+    return [new for _, new in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _peaks(evidence: np.ndarray, radius: float) -> list[tuple[int, int]]:
+    """Return the pixels (row, column) of the evidence's local maxima above 0, the highest first."""
+    smooth = ndimage.gaussian_filter(evidence, SMOOTHING * radius)
+    size = 2 * max(1, round(SPACING * radius)) + 1
+    places = np.argwhere((smooth == ndimage.maximum_filter(smooth, size)) & (smooth > 0))
+    order = np.argsort(-smooth[tuple(places.T)], kind="stable")[:MOST_PEAKS]
+    return [(int(row), int(column)) for row, column in places[order]]
+
+
+def _near(evidence: np.ndarray, peak: tuple[int, int], reach: float) -> np.ndarray:
+    """Return the evidence near a peak; farther off it is as low as it can be."""
+    rows, columns = np.ogrid[: evidence.shape[0], : evidence.shape[1]]
+    near = (rows - peak[0]) ** 2 + (columns - peak[1]) ** 2 <= reach**2
+    return np.where(near, evidence, np.float32(min(0.0, float(evidence.min()))))

@@ -22,7 +22,8 @@ from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
+from napari_synthseg.prompting.memory import similar_objects
+from napari_synthseg.prompting.options import PromptOptions, PropagateOptions, SimilarOptions
 from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
 from napari_synthseg.prompting.propagate import SliceAnswer, propagate
 from napari_synthseg.prompting.session import Session
@@ -46,6 +47,7 @@ def prompt_file(
     out: Path | str,
     options: PromptOptions,
     propagation: PropagateOptions | None = None,
+    similar: SimilarOptions | None = None,
     *,
     preview: bool = False,
     session: Session | None = None,
@@ -53,13 +55,14 @@ def prompt_file(
     """Segment one object of a scan or a picture and write it.
 
     Of a scan: a label file on its own grid with its table (.tsv) and a record of the run (.json). Of a picture: a PNG
-    (0 and 255) with the record.
+    (0 and 255) with the record; with `options.similar` the labels of all objects, from 1.
 
     Args:
         scan: the scan, or a picture (PNG, JPEG, TIFF, BMP).
         out: the file to write, or a folder.
         options: prompts, model and device.
         propagation: how far to propagate; needs `options.through`.
+        similar: which objects resemble the first one; needs `options.similar`.
         preview: write a PNG with outlines too (scans only).
         session: with a model already loaded, in place of the one that the options name.
 
@@ -68,6 +71,8 @@ def prompt_file(
     """
     if not options.through and propagation not in (None, PropagateOptions()):
         raise InputError("Options of propagation are given without --through: give that too.")
+    if not options.similar and similar not in (None, SimilarOptions()):
+        raise InputError("Options of similar objects are given without --similar: give that too.")
     propagation = propagation or PropagateOptions()
     clock = [time.perf_counter()]
     yield Progress("Reading")
@@ -75,6 +80,8 @@ def prompt_file(
     file = _output_file(target, Path(out), preview)
     if preview and target.scan is None:
         raise InputError("A picture has no preview: leave --preview out.")
+    if options.similar and target.scan is not None:
+        raise InputError("Similar objects are found in pictures only: save the slice as a picture.")
     axis, prompts = target.prompts(options)
     drawn = np.moveaxis(read_mask(target, options), axis, 0)
     planes = Planes(target.array, axis, target.spacing, options.window)
@@ -93,6 +100,10 @@ def prompt_file(
             if options.through:
                 mask = yield from _propagate(used, planes, anchors, propagation, reports)
                 clock.append(time.perf_counter())
+            others = []
+            if options.similar:
+                image = planes.image(0)
+                others = yield from similar_objects(used, image, mask[0], similar, planes.common_window)
         finally:
             if session is None:
                 used.close()
@@ -108,6 +119,7 @@ def prompt_file(
         "device": str(used.device),
         "axis": axis,
         **({"pixels": int(mask.sum())} if target.scan is None else {}),
+        **({"objects": 1 + len(others)} if options.similar else {}),
         **({"volumes_mm3": {_name(options.label): _mm3(target.scan, mask)}} if target.scan is not None else {}),
         "seconds": dict(zip(("load", "marked", "through"), np.diff(clock).round(3).tolist(), strict=False)),
         "slices": [int(present[0]), int(present[-1])],
@@ -115,7 +127,9 @@ def prompt_file(
         "ends": {str(one.index): one.ended for one in reports if one.ended and one.index not in present},
     }
     yield Progress("Writing")
-    return _write(file, target, mask, record, options.label, preview)
+    if target.scan is None:
+        return _write_picture(file, [mask[0], *others], record, labels=options.similar)
+    return _write_labels(file, target, target.scan, mask, record, options.label, preview)
 
 
 def _answer_marked(
@@ -186,24 +200,36 @@ def _output_file(target: PromptTarget, out: Path, preview: bool) -> Path:
     return file
 
 
-def _write(
-    file: Path, target: PromptTarget, mask: np.ndarray, record: dict[str, Any], label: int, preview: bool
+def _write_picture(file: Path, masks: list[np.ndarray], record: dict[str, Any], labels: bool) -> WrittenObject:
+    """Write the record and, last of all, the first mask (0 and 255), or the labels of all of them."""
+    _write_record(file, record)
+    pixels = masks[0].astype(np.uint8) * 255
+    if labels:
+        pixels = np.zeros(masks[0].shape, np.uint16)
+        for label, mask in enumerate(masks, 1):
+            pixels[mask] = label
+    with placed(file) as part:
+        Image.fromarray(pixels).save(part, format="PNG")
+    return WrittenObject(file, f"{len(masks)} objects" if labels else f"{masks[0].sum()} pixels")
+
+
+def _write_labels(
+    file: Path, target: PromptTarget, scan: Volume, mask: np.ndarray, record: dict[str, Any], label: int, preview: bool
 ) -> WrittenObject:
-    """Write the record, the preview and, last of all, the mask."""
+    """Write the record, the preview and, last of all, the label file."""
+    _write_record(file, record)
+    labels = scan.with_data(mask.astype(np.int32) * label)
+    size = f"{_mm3(scan, mask):.1f} mm^3"
+    if preview:
+        write_preview(file.with_name(f"{stem(file)}.png"), scan, labels, title=f"{stem(file)}   {size}")
+    volumes = {"volume_mm3": {label: f"{_mm3(scan, mask):.1f}"}}
+    write_labels(file, labels, volumes, names={label: LabelName(_name(label))}, header=target.header)
+    return WrittenObject(file, size)
+
+
+def _write_record(file: Path, record: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file.with_name(f"{stem(file)}.json"), json.dumps(record, indent=1) + "\n")
-    if target.scan is None:
-        with placed(file) as part:
-            Image.fromarray(mask[0].astype(np.uint8) * 255).save(part, format="PNG")
-        return WrittenObject(file, f"{mask.sum()} pixels")
-    labels = target.scan.with_data(mask.astype(np.int32) * label)
-    volume = f"{_mm3(target.scan, mask):.1f}"
-    if preview:
-        title = f"{stem(file)}   {volume} mm^3"
-        write_preview(file.with_name(f"{stem(file)}.png"), target.scan, labels, title=title)
-    names = {label: LabelName(_name(label))}
-    write_labels(file, labels, {"volume_mm3": {label: volume}}, names=names, header=target.header)
-    return WrittenObject(file, f"{volume} mm^3")
 
 
 def _mm3(scan: Volume, mask: np.ndarray) -> float:

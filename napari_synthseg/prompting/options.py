@@ -41,6 +41,20 @@ class PropagateOptions:
 
 
 @dataclass(frozen=True)
+class SimilarOptions:
+    """Which objects of an image resemble one of them."""
+
+    most_area_ratio: Annotated[float, Info(low=1)] = 2.5
+    """Leave out objects that are so many times larger, or smaller."""
+    least_likeness: float = 0.0
+    """Leave out objects whose mean log-odds of resembling the object rather than its surroundings are smaller."""
+
+    def __post_init__(self) -> None:
+        """Refuse options out of range."""
+        check(self)
+
+
+@dataclass(frozen=True)
 class PromptOptions:
     """What to segment in a scan or a picture, and with which model."""
 
@@ -48,6 +62,14 @@ class PromptOptions:
     """A point inside the object: x y z of a scan, x y (from the left, from the top) of a picture."""
     outside: tuple[tuple[float, ...], ...] = ()
     """A point outside the object, likewise."""
+    scribble: tuple[tuple[float, ...], ...] = ()
+    """A line drawn inside the object on one slice: x y z of each of its corners."""
+    scribble_outside: tuple[tuple[float, ...], ...] = ()
+    """A line drawn outside the object, likewise."""
+    lasso: tuple[tuple[float, ...], ...] = ()
+    """A polygon drawn roughly around the object on one slice: x y z of each of its corners."""
+    lasso_outside: tuple[tuple[float, ...], ...] = ()
+    """A polygon of which nothing belongs to the object, likewise."""
     box: tuple[tuple[float, ...], ...] = ()
     """A box around the object on one slice: x y z of a corner, then of the one across it. One a slice."""
     mask: File | None = None
@@ -61,6 +83,8 @@ class PromptOptions:
     """Which slices are looked at; auto takes those with the smallest pixels, axial ones where all are alike."""
     through: bool = False
     """Follow the object through the slices beside those that are marked; without it only these are segmented."""
+    similar: bool = False
+    """Segment all objects of the picture that resemble the object; each has a label of its own."""
     window: tuple[float, float] | None = None
     """Values that become black and white; by default the percentiles 0.5 and 99.5 of the whole scan."""
     label: Annotated[int, Info(low=1, high=2**31 - 1)] = 1
@@ -78,8 +102,8 @@ class PromptOptions:
 
     def __post_init__(self) -> None:
         """Refuse options out of range."""
-        if not (self.inside or self.box or self.mask):
-            raise InputError("Nothing is pointed at: give --inside, --box or --mask.")
+        if not (self.inside or self.scribble or self.lasso or self.box or self.mask):
+            raise InputError("Nothing is pointed at: give --inside, --scribble, --lasso, --box or --mask.")
         if self.mask_label is not None and self.mask is None:
             raise InputError("A label of a mask is given, but no mask: give --mask too.")
         if self.window is not None and not self.window[0] < self.window[1]:

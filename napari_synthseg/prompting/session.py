@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +12,12 @@ import torch
 
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.promptable import SINGLE, Promptable, quicken
+from napari_synthseg.networks.prompt_decoding import decode_image
+from napari_synthseg.networks.promptable import Promptable, quicken
 from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
-from napari_synthseg.prompting.prompts import Box, Prompts
+from napari_synthseg.prompting.prompts import Box, Point, Prompts
+from napari_synthseg.prompting.shapes import with_lasso, with_scribble
 from napari_synthseg.weights.sam import load_model, load_partner
 
 
@@ -127,13 +129,7 @@ class Session:
 
     def add_point(self, position: tuple[float, float], positive: bool = True) -> None:
         """Click at a (row, column) inside the object, or outside it."""
-        row, column = (float(value) for value in position)
-        rows, columns = self._shape
-        if not (-0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5):
-            raise InputError(
-                f"The point ({row:g}, {column:g}) is not on the image of {rows} x {columns} pixels: click inside it."
-            )
-        self._push(self.prompts.with_points([(row, column)], positive))
+        self._push(self.prompts.with_points(self._on_image([position], 1), positive))
 
     def add_box(self, box: Box) -> None:
         """Draw a box (row0, column0, row1, column1) around the object; it replaces an earlier one."""
@@ -150,6 +146,22 @@ class Session:
         if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
             raise InputError("The box contains nothing of the image: drag it across the object.")
         self._push(replace(self.prompts, box=clipped))
+
+    def add_scribble(self, path: Sequence[Point], positive: bool = True) -> None:
+        """Draw a line (row, column) inside the object, or outside it.
+
+        Raises:
+            InputError: there is no image, or a corner is not on it.
+        """
+        self._push(with_scribble(self.prompts, self._on_image(path, 1), positive))
+
+    def add_lasso(self, polygon: Sequence[Point], positive: bool = True) -> None:
+        """Draw a polygon (row, column) roughly around the object, or around something else.
+
+        Raises:
+            InputError: there is no image, a corner is not on it, or there are fewer than three.
+        """
+        self._push(with_lasso(self.prompts, self._on_image(polygon, 3), positive, self._shape))
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Start from a mask (rows, columns), to be repaired by points: not 0, or the probability of inside, 0-1."""
@@ -235,6 +247,22 @@ class Session:
             raise InputError("There is no image to prompt yet: set one first.")
         return self._encoding
 
+    def _on_image(self, positions: Sequence[Point], least: int) -> list[Point]:
+        """Return positions as floats.
+
+        Raises:
+            InputError: one is not on the image, or there are fewer than `least`.
+        """
+        rows, columns = self._shape
+        found = [(float(row), float(column)) for row, column in positions]
+        for row, column in found:
+            if not (-0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5):
+                given, size = f"({row:g}, {column:g})", f"{rows} x {columns}"
+                raise InputError(f"The point {given} is not on the image of {size} pixels: click inside it.")
+        if len(found) < least:
+            raise InputError(f"The drawing has {len(found)} corners: draw at least {least}.")
+        return found
+
     def _push(self, prompts: Prompts) -> None:
         self._states = [*self._states[: self._now + 1], prompts]
         self._now += 1
@@ -251,12 +279,12 @@ class Session:
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
         asked = (self._image.embedding, points, labels, boxes, masks)
-        logits, scores = self.model.decode(*asked)
+        logits, score = decode_image(self.model, *asked)
         weight = self.model.card.get("partner_weights", {}).get(prompts.kind, 0.0)
         if weight and self.partner is not None:
-            logits = torch.lerp(logits, self.partner.decode(*asked)[0], weight)
-        mask = answer_mask(logits[0, SINGLE], frame, prompts, self.connected, evidence)
-        return mask, float(scores[0, SINGLE].clamp(0, 1))
+            logits = torch.lerp(logits, decode_image(self.partner, *asked)[0], weight)
+        mask = answer_mask(logits[0, 0], frame, prompts, self.connected, evidence)
+        return mask, float(score.clamp(0, 1))
 
 
 def _bounds(changed: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -1,12 +1,14 @@
-"""Prompts from the mask of a neighboring slice."""
+"""Prompts from shapes: the mask of a neighboring slice, scribbles and lassos."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cc3d
 import edt
 import numpy as np
+from PIL import Image, ImageDraw
 
 from napari_synthseg.prompting.prompts import Point, Prompts
 
@@ -18,6 +20,8 @@ GAP_PIXELS, GAP_RADII = 2.0, 0.6
 """From a mask to the points outside: pixels, and radii of the disc of its area; the larger of both."""
 DOUBT_RADII = 0.5
 """Radii from the edge at which a mask prompt is sure of inside or outside; at the edge it is undecided."""
+ALONG = 6
+"""Points along a scribble."""
 
 
 def mask_prompts(
@@ -39,6 +43,53 @@ def mask_prompts(
     given = tuple(point for point in outside if distance[round(point[0]), round(point[1])] >= gap)
     probable = np.clip(0.5 + depth / (2 * DOUBT_RADII * radius), 0, 1).astype(np.float32)
     return Prompts(mask=probable).with_points(deep_points(mask, pixel), True).with_points([*around, *given], False)
+
+
+def with_scribble(prompts: Prompts, path: Sequence[Point], positive: bool) -> Prompts:
+    """Add a scribble: points evenly along it, and the stroke drawn into the mask prompt if there is one.
+
+    Args:
+        prompts: so far.
+        path: (row, column) positions of its corners.
+        positive: whether it lies inside the object.
+    """
+    added = prompts.with_points(points_along(path), positive)
+    if prompts.mask is None:
+        return added
+    drawn = Image.new("L", prompts.mask.shape[::-1])
+    ImageDraw.Draw(drawn).line([(column, row) for row, column in path], fill=1, width=3)
+    return replace(added, mask=np.where(np.array(drawn) > 0, np.float32(positive), prompts.mask))
+
+
+def with_lasso(prompts: Prompts, polygon: Sequence[Point], positive: bool, shape: tuple[int, int]) -> Prompts:
+    """Add a lasso: the object is about as large as the polygon, or has no part in it.
+
+    Args:
+        prompts: so far; a lasso inside replaces a mask prompt.
+        polygon: (row, column) positions of its corners.
+        positive: whether it lies around the object, or around something else.
+        shape: of the image.
+    """
+    drawn = Image.new("L", shape[::-1])
+    ImageDraw.Draw(drawn).polygon([(column, row) for row, column in polygon], fill=1, outline=1)
+    inside = np.array(drawn) > 0
+    if positive:
+        like = mask_prompts(inside)
+        points = [point for point, sign in zip(like.points, like.positive, strict=True) if sign]
+        outside = [point for point, sign in zip(like.points, like.positive, strict=True) if not sign]
+        return replace(prompts, mask=like.mask).with_points(points, True).with_points(outside, False)
+    added = prompts.with_points([*deep_points(inside), *spread_points(inside)], False)
+    return added if prompts.mask is None else replace(added, mask=np.where(inside, np.float32(0), prompts.mask))
+
+
+def points_along(path: Sequence[Point], count: int = ALONG) -> tuple[Point, ...]:
+    """Return points evenly along a path, its ends included; one if it has no length."""
+    corners = np.asarray(path, float)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
+    if length[-1] == 0:
+        return ((float(corners[0, 0]), float(corners[0, 1])),)
+    at = np.linspace(0, length[-1], count)
+    return tuple(zip(*(np.interp(at, length, corners[:, axis]).tolist() for axis in (0, 1)), strict=True))
 
 
 def signed_distance(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:

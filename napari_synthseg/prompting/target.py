@@ -12,6 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import FileHeader, read_labels, read_with_header
 from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.prompting.prompts import Prompts
+from napari_synthseg.prompting.shapes import with_lasso, with_scribble
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -78,7 +79,7 @@ class PromptTarget:
         """Return the axis across which the slices lie, and the prompts of each slice.
 
         Raises:
-            InputError: a position does not fit, a box spans several slices, or a slice has two boxes.
+            InputError: a position does not fit, a box or a stroke spans several slices, or a slice has two boxes.
         """
         axis = self.axis(options.axis)
         found: dict[int, Prompts] = {}
@@ -88,15 +89,42 @@ class PromptTarget:
                 found[index] = found.get(index, Prompts()).with_points([position], positive)
         for box in options.box:
             half = len(box) // 2
-            (index, first), (last, second) = (
-                _on_slice(self.voxel(end, options), axis) for end in (box[:half], box[half:])
-            )
-            if index != last:
-                raise InputError(f"A box lies on the slices {index} to {last}: give both corners on one slice.")
+            index, ends = self._one_slice([box[:half], box[half:]], "box", options, axis)
             if index in found and found[index].box is not None:
                 raise InputError(f"There are two boxes on slice {index}: give one.")
-            found[index] = replace(found.get(index, Prompts()), box=(*first, *second))
+            found[index] = replace(found.get(index, Prompts()), box=(*ends[0], *ends[1]))
+        for noun, drawings, positive in (
+            ("scribble", options.scribble, True),
+            ("scribble", options.scribble_outside, False),
+            ("lasso", options.lasso, True),
+            ("lasso", options.lasso_outside, False),
+        ):
+            for drawing in drawings:
+                step = 2 if self.scan is None else 3
+                corners = [drawing[start : start + step] for start in range(0, len(drawing), step)]
+                index, path = self._one_slice(corners, noun, options, axis)
+                found[index] = self._drawn(found.get(index, Prompts()), noun, path, positive, axis)
         return axis, found
+
+    def _drawn(
+        self, prompts: Prompts, noun: str, path: list[tuple[float, float]], positive: bool, axis: int
+    ) -> Prompts:
+        if noun == "scribble":
+            return with_scribble(prompts, path, positive)
+        if len(path) < 3:
+            raise InputError("A lasso has fewer than three corners: give three or more.")
+        rows, columns = (length for other, length in enumerate(self.array.shape[:3]) if other != axis)
+        return with_lasso(prompts, path, positive, (rows, columns))
+
+    def _one_slice(
+        self, positions: list[tuple[float, ...]], noun: str, options: PromptOptions, axis: int
+    ) -> tuple[int, list[tuple[float, float]]]:
+        """Return the slice that positions share, and their (row, column)."""
+        placed = [_on_slice(self.voxel(position, options), axis) for position in positions]
+        first, last = placed[0][0], max(placed, key=lambda at: abs(at[0] - placed[0][0]))[0]
+        if first != last:
+            raise InputError(f"A {noun} lies on the slices {first} to {last}: give all of it on one slice.")
+        return first, [position for _, position in placed]
 
 
 def read_target(path: Path, index: int | None = None) -> PromptTarget:

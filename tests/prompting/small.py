@@ -10,6 +10,16 @@ SIZE = 64
 """Pixels a side of what it sees."""
 
 
+def slow_decoding(monkeypatch) -> None:
+    """Let sessions decode by `Promptable.decode`, which tests replace."""
+
+    def decode(model, *prompts):
+        logits, scores = model.decode(*prompts)
+        return logits[:, :1], scores[:, 0]
+
+    monkeypatch.setattr("napari_synthseg.prompting.session.decode_image", decode)
+
+
 def small_model() -> Promptable:
     """Untrained, the same each time."""
     torch.manual_seed(0)

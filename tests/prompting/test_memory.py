@@ -1,11 +1,15 @@
-"""Evidence from slices that were seen."""
+"""Evidence from slices that were seen, and the objects of an image that resemble one of them."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from napari_synthseg.errors import InputError
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting import Session
-from napari_synthseg.prompting.memory import Memory, around
+from napari_synthseg.prompting.memory import Memory, around, similar_objects
+from napari_synthseg.prompting.options import SimilarOptions
 from tests.prompting.small import small_model
 from tests.prompting.tracer import Tracer, disc
 
@@ -40,7 +44,7 @@ def test_far_from_the_expected_shape_all_is_outside():
     image, memory = bright(first, other), Memory()
     memory.remember(0, shown(image), image, first, (0, 1))
     assert (memory.evidence([0], shown(image), image, first, (0, 1))[other] < 0).all()
-    assert (memory.evidence([0], shown(image), image, other, (0, 1))[other] > 0).all()
+    assert (memory.evidence([0], shown(image), image, None, (0, 1))[other] > 0).all()
 
 
 def test_without_a_memory_there_is_no_evidence():
@@ -63,3 +67,29 @@ def test_a_sessions_features_and_their_projection_agree():
     plain, helped = session, np.where(disc(SHAPE, 10, 40, 5), 99.0, -99.0).astype(np.float32)
     plain.add_point((10, 40))
     np.testing.assert_array_equal(plain.answer(helped).mask, helped > 0)
+
+
+CELLS = [disc(SHAPE, 10, 10, 4), disc(SHAPE, 10, 40, 4), disc(SHAPE, 30, 20, 5)]
+LARGE = disc(SHAPE, 27, 46, 11)
+
+
+def test_all_objects_like_one_are_found_and_nothing_else():
+    image = bright(*CELLS, LARGE)
+    session = Tracer()
+    found = run(similar_objects(session, image, CELLS[0], window=(0, 1)))
+    assert len(found) == 2
+    for cell in CELLS[1:]:
+        assert any(np.array_equal(mask, cell) for mask in found)
+    with_large = run(similar_objects(session, image, CELLS[0], SimilarOptions(most_area_ratio=12), (0, 1)))
+    assert any(np.array_equal(mask, LARGE) for mask in with_large)
+
+
+def test_objects_do_not_overlap_and_unsure_answers_are_left_out():
+    image = bright(*CELLS)
+    assert not run(similar_objects(Tracer({float(image.max()): 0.1}), image, CELLS[0], window=(0, 1)))
+
+
+@pytest.mark.parametrize("mask", [np.zeros(SHAPE, bool), np.ones(SHAPE, bool), np.ones((3, 3), bool)])
+def test_an_object_to_compare_with_is_needed(mask):
+    with pytest.raises(InputError, match="compare with"):
+        run(similar_objects(Tracer(), bright(), mask))

@@ -169,6 +169,21 @@ def test_a_stopped_job_leaves_nothing_behind(scan, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
+def test_all_objects_like_one_have_a_label_each(tmp_path):
+    parts = [disc((40, 60), 10, 10, 4), disc((40, 60), 25, 45, 4)]
+    Image.fromarray((parts[0] | parts[1]).astype(np.uint8)).save(tmp_path / "cells.png")
+    options = PromptOptions(inside=((10, 10),), similar=True, window=(0, 1))
+    written = run(prompt_file(tmp_path / "cells.png", tmp_path / "out.png", options, session=Tracer()))
+    with Image.open(written.file) as labels:
+        np.testing.assert_array_equal(np.array(labels), parts[0] + 2 * parts[1])
+    assert written.size == "2 objects" and json.loads((tmp_path / "out.json").read_text())["objects"] == 2
+
+
+def test_similar_objects_are_those_of_a_picture(scan, tmp_path):
+    with pytest.raises(InputError, match="pictures only"):
+        segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),), similar=True)
+
+
 # The command
 
 

@@ -17,13 +17,18 @@ from napari_synthseg.prompting.decode import clicked_pixels
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.weights import catalogue, sam, store
-from tests.prompting.small import SIZE, small_model
+from tests.prompting.small import SIZE, slow_decoding, small_model
 from tests.prompting.test_decode import CLICKS, prompts_on
 
 CARD = {"partner": "other", "partner_weights": {"outside": 0.3, "box": 0.5, "inside": 0.0}, "encoder sha256": "e"}
 SHAPE = (40, 60)
 INSIDE, OUTSIDE = ((10.0, 20.0),), ((10.0, 20.0), (30.0, 50.0))
 MASK = np.ones(SHAPE, bool)
+
+
+@pytest.fixture(autouse=True)
+def _replaceable(monkeypatch) -> None:
+    slow_decoding(monkeypatch)
 
 
 class Constant(Promptable):

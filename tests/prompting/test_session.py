@@ -9,7 +9,7 @@ import torch
 from napari_synthseg import prompting
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting import Prompts, Session
-from tests.prompting.small import small_model
+from tests.prompting.small import slow_decoding, small_model
 from tests.shared_data import shared
 
 SHAPE = (40, 60)
@@ -30,6 +30,7 @@ def decide(monkeypatch, session: Session, answer) -> None:
         return answer(points, labels, boxes, masks), torch.full((1, 4), 0.75)
 
     monkeypatch.setattr(session.model, "decode", decode)
+    slow_decoding(monkeypatch)
 
 
 def around(points, *_) -> torch.Tensor:

@@ -82,6 +82,18 @@ def test_positions_that_do_not_fit_are_refused(target, options, sentence):
         target.prompts(PromptOptions(**options))
 
 
+def test_drawings_become_points_and_masks_of_their_slice(target):
+    options = PromptOptions(scribble=((1, 2, 3, 9, 2, 3),), lasso_outside=((2, 4, 3, 9, 4, 3, 9, 9, 3),))
+    _, prompts = target.prompts(replace(options, axis="coronal"))
+    assert set(prompts) == {3} and prompts[3].points[:2] == ((1, 2), (2.6, 2))
+    assert True in prompts[3].positive and False in prompts[3].positive
+    _, prompts = target.prompts(PromptOptions(lasso=((2, 2, 3, 9, 2, 3, 9, 7, 3, 2, 7, 3),), axis="coronal"))
+    assert prompts[3].mask.shape == (12, 10) and prompts[3].mask[5, 5] > 0.9
+    for wrong in ({"scribble": ((1, 2, 3, 9, 2, 4),)}, {"lasso": ((1, 2, 3, 9, 2, 3),)}, {"scribble": ((1, 2),)}):
+        with pytest.raises(InputError):
+            target.prompts(PromptOptions(**wrong, axis="coronal"))
+
+
 def test_a_picture_says_its_size_as_width_and_height(picture):
     with pytest.raises(InputError, match="30 x 20"):
         picture.prompts(PromptOptions(inside=((3, 25),)))

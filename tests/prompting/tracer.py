@@ -45,6 +45,9 @@ class Tracer:
     def encode_ahead(self, images, window=None, pixel=(1.0, 1.0)) -> None:
         self.asked.append(list(images))
 
+    def reset(self) -> None:
+        pass
+
     def point_at(self, prompts: Prompts) -> None:
         self.given.append(prompts)
 

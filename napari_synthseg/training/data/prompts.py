@@ -69,11 +69,10 @@ class GivenPrompts:
     masks: torch.Tensor | None
     """(B, 1, 4h, 4w) logits on their windows."""
 
-    def moved(self, offsets: torch.Tensor) -> GivenPrompts:
-        """Return the prompts with other origins: (B, 2) x and y are added to points and boxes."""
-        points = None if self.points is None else self.points + offsets[:, None]
-        boxes = None if self.boxes is None else self.boxes + offsets.repeat(1, 2)
-        return replace(self, points=points, boxes=boxes)
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """Points, signs, boxes and masks, as `Promptable.decode` takes them."""
+        return self.points, self.signs, self.boxes, self.masks
 
     def with_points(self, points: torch.Tensor, signs: torch.Tensor) -> GivenPrompts:
         """Return the prompts with one more point for each target: (B, 2) and (B,)."""

@@ -159,6 +159,11 @@ class TargetBatch:
         return torch.tensor([[window.column, window.row] for window in self.windows], device=self.targets.device)
 
     @property
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Embeddings, positions and offsets, as `decode_windows` takes them."""
+        return self.embeddings, self.positions, self.offsets
+
+    @property
     def covered(self) -> torch.Tensor:
         """(B, 1, 4h, 4w) fraction of each cell of the decoder's masks that the target covers."""
         return F.avg_pool2d(self.targets[:, None].float(), CELL)

@@ -1,9 +1,4 @@
-"""SynthFM's objectives on synthetic scenes: the fast one (many targets a step, corrections) and the paper's.
-
-`decode_windows` is `Promptable.decode` on windows of an embedding, faster: transposed convolutions whose patches do not
-overlap are matrix products at each place of the embedding; written so, only the finished logits have to be put in
-order, and norms and activations run over memory as it lies.
-"""
+"""SynthFM's objectives on synthetic scenes: the fast one (many targets a step, corrections) and the paper's."""
 
 from __future__ import annotations
 
@@ -16,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
-from napari_synthseg.networks.prompt_layers import drawn_prompts
-from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
+from napari_synthseg.networks.prompt_decoding import decode_windows
+from napari_synthseg.networks.promptable import STRIDE
 from napari_synthseg.training.data.prompts import BOX_SHARE, GivenPrompts, Plan, correction, draw_plan
 from napari_synthseg.training.data.scenes import FAINTEST, EncodedScene, Pool, TargetBatch, Targets
 from napari_synthseg.training.data.synthetic import random_index, step_generator
@@ -146,7 +141,7 @@ class PromptObjective(DecoderObjective):
         plan = draw_plan(g, self.boxes, False)
         batch = self.targets.draw([chosen], self.targets.cells, 1, g, faintest_of(plan))
         with bfloat16_where_quick(self.device):
-            logits, _ = decode_windows(self.model, batch, batch.prompts(plan, g))
+            logits, _ = decode_windows(self.model, *batch.tensors, *batch.prompts(plan, g).tensors)
         rows, columns = chosen.scene.extent
         found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
         part = (slice(0, rows), slice(0, columns))
@@ -176,7 +171,7 @@ class PromptObjective(DecoderObjective):
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
         with bfloat16_where_quick(self.device):
-            logits, expected = decode_windows(self.model, batch, prompts)
+            logits, expected = decode_windows(self.model, *batch.tensors, *prompts.tensors)
         logits, expected = logits.float(), expected.float()
         with torch.no_grad():
             answer, truth = logits > 0, covered > 0.5
@@ -197,7 +192,7 @@ class PaperPrompts(DecoderObjective):
         batch = self.targets.draw(self.pool.at(step), self.targets.cells, self.batch, g)
         prompts, covered = batch.prompts(plan, g), batch.covered
         exact = replace(batch, embeddings=batch.embeddings.float(), positions=batch.positions.float())
-        logits, _ = decode_windows(self.model, exact, prompts)
+        logits, _ = decode_windows(self.model, *exact.tensors, *prompts.tensors)
         loss = dice_loss(logits, covered)
         return loss, {"dice": 1.0 - float(loss.detach())}
 
@@ -258,79 +253,3 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 # SAM's mask decoder on windows
-
-
-def decode_windows(model: Promptable, batch: TargetBatch, prompts: GivenPrompts) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode the single answers to prompts on B windows, as `Promptable.decode` does on whole frames.
-
-    Returns:
-        Logits (B, 1, 4h, 4w) and predicted IoU (B,).
-    """
-    encoder, decoder, embeddings = model.prompt_encoder, model.mask_decoder, batch.embeddings
-    given = None if prompts.points is None else (prompts.points, prompts.signs)
-    sparse, _ = encoder(given, prompts.boxes, None)
-    masks = prompts.masks
-    if model.draws_prompts:
-        here = prompts.moved(-batch.offsets)
-        masks = drawn_prompts(embeddings.shape[-1] * STRIDE, here.points, here.signs, here.boxes, masks)
-    if masks is None:
-        dense = encoder.no_mask_embed.weight
-    else:
-        dense = downscaled(encoder.mask_downscaling, masks)
-    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(embeddings), -1, -1)
-    if sparse.shape[1]:
-        tokens = torch.cat([tokens, sparse.expand(len(embeddings), -1, -1)], 1)
-    rows, columns = embeddings.shape[-2:]
-    image, positions = channels_last(embeddings) + dense.to(embeddings.dtype), channels_last(batch.positions)
-    found, source = decoder.transformer(as_image(image, rows), as_image(positions, rows), tokens)
-    weights = decoder.output_hypernetworks_mlps[SINGLE](found[:, 1 + SINGLE])
-    logits = upscaled_product(decoder.output_upscaling, source, weights)
-    cells = logits.view(-1, rows, columns, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-    return cells.reshape(-1, 1, 4 * rows, 4 * columns), decoder.iou_prediction_head(found[:, 0])[:, SINGLE]
-
-
-def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) as contiguous (B, h * w, C)."""
-    return x.flatten(2).transpose(1, 2).contiguous()
-
-
-def as_image(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """(B, h * w, C) as (B, C, h, w) without moving a number; the transformer turns it back."""
-    return x.unflatten(1, (rows, -1)).permute(0, 3, 1, 2)
-
-
-def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply the answer's weights with the upscaled embedding, place by place.
-
-    Args:
-        upscaling: the decoder's `output_upscaling`.
-        source: (B, N, 256).
-        weights: (B, 32) of the answer.
-
-    Returns:
-        (B, N, 16): at each place the 2 x 2 cells of the first step, each with the 2 x 2 cells of the second.
-    """
-    first, norm, activation, second, _ = upscaling
-    x = patches(first, source)
-    x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-    x = activation(patches(second, x))
-    return torch.bmm(x.flatten(1, -2), weights.to(x.dtype)[:, :, None]).view(*source.shape[:2], 16)
-
-
-def patches(convolution: nn.ConvTranspose2d, x: torch.Tensor) -> torch.Tensor:
-    """Apply a transposed 2 x 2 convolution of stride 2: (..., C) -> (..., 4, K), the patches row by row."""
-    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    bias = None if convolution.bias is None else convolution.bias.repeat(4)
-    return F.linear(x, weight, bias).unflatten(-1, (4, -1))
-
-
-def downscaled(downscaling: Any, masks: torch.Tensor) -> torch.Tensor:
-    """Apply the prompt encoder's `mask_downscaling`: (B, 1, 4h, 4w) -> (B, h * w, 256); its patches do not overlap."""
-    first, norm, activation, second, other, _, last = downscaling
-    n, rows, columns = len(masks), masks.shape[-2] // 4, masks.shape[-1] // 4
-    x = masks.view(n, rows, 2, 2, columns, 2, 2).permute(0, 1, 4, 2, 5, 3, 6).reshape(n, rows * columns, 4, 4)
-    x = F.linear(x, first.weight.flatten(1), first.bias)
-    x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-    x = F.linear(x.flatten(-2), second.weight.permute(0, 2, 3, 1).flatten(1), second.bias)
-    x = activation(F.layer_norm(x, x.shape[-1:], other.weight, other.bias, other.eps))
-    return F.linear(x, last.weight.flatten(1), last.bias)

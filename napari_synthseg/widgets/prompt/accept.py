@@ -179,6 +179,7 @@ def named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
 
 
 def _give_color(layer: Labels, value: int) -> None:
+    """A colour of its own, where the layer has a list of them."""
     if not isinstance(layer.colormap, DirectLabelColormap) or value in layer.colormap.color_dict:
         return
     color = (*(part / 255 for part in anatomy.color(value)), 1.0)

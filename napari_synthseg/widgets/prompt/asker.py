@@ -75,9 +75,11 @@ class Asker(QObject):
         self._following.start(FOLLOWING, self.engine.follow, way)
 
     def stop_following(self) -> None:
+        """What came so far stays."""
         self._following.stop()
 
     def close(self) -> None:
+        """Ask nothing more and let go of the model."""
         self._waiting.clear()
         self._prepare = None
         self._job.stop()

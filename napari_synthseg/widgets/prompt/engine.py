@@ -106,6 +106,7 @@ class Way:
         return tuple(None if axis == self.through else at for axis, at in enumerate(self.start))
 
     def place(self, index: int) -> Place:
+        """The slice of that index."""
         return tuple(index if axis == self.through else at for axis, at in enumerate(self.start))
 
 
@@ -184,6 +185,21 @@ class Engine:
             )
         )
 
+    def find_similar(self, question: Question, mask: np.ndarray) -> Generator[Progress, None, list[np.ndarray]]:
+        """Find the objects on a slice that resemble one of them, (rows, columns) bool.
+
+        Raises:
+            InputError: see `similar_objects`.
+        """
+        yield Progress(LOADING)
+        with self._busy:
+            session = self._loaded(question.model, question.device)
+            image, window = self._seen(question.picture, question.place)
+        from napari_synthseg.prompting.memory import similar_objects
+
+        pixel = question.picture.pixel(question.place)
+        return (yield from similar_objects(session, image, mask, window=window, pixel=pixel))
+
     def close(self) -> None:
         self._closed = True
         session, self._session = self._session, None
@@ -207,6 +223,7 @@ class Engine:
         return image, None if picture.rgb or picture.window == EACH else self._values(picture)
 
     def _values(self, picture: ImageSource) -> tuple[float, float] | None:
+        """Values that become black and white in all slices."""
         if isinstance(picture.window, tuple):
             return picture.window
         if self._window[0] is not picture.data:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.prompting.prompts import Box, Prompts
+from napari_synthseg.prompting.prompts import Box, Point, Prompts
+from napari_synthseg.prompting.shapes import with_lasso, with_scribble
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -84,6 +85,7 @@ class Draft:
         return any(step.place is None for step in self.steps)
 
     def prompts(self, place: Place) -> Prompts:
+        """What was pointed at on a slice."""
         return self._prompts.get(place, Prompts())
 
     def prompted(self) -> tuple[Place, ...]:
@@ -119,6 +121,14 @@ class Draft:
     def add_box(self, place: Place, box: Box) -> Interaction:
         """Draw a box around the object on a slice, in place of an earlier one; `answer` follows."""
         return self._push(place, replace(self._begun(place), box=box))
+
+    def draw(self, place: Place, tool: str, path: Sequence[Point], positive: bool) -> Interaction:
+        """Draw a scribble or a lasso on a slice, inside the object or outside it; `answer` follows."""
+        now = self._begun(place)
+        if tool == "scribble":
+            return self._push(place, with_scribble(now, path, positive))
+        rows, columns = self.mask(place).shape
+        return self._push(place, with_lasso(now, path, positive, (rows, columns)))
 
     def take(self, mask: np.ndarray) -> Interaction:
         """Begin with what is there already: a mask of the whole image, bool."""
@@ -189,6 +199,7 @@ class Draft:
         self.voxels = np.zeros((0,) * len(self.shape), np.uint8)
 
     def take_up(self) -> None:
+        """Make the array again from the history."""
         self.voxels = np.zeros(self.shape, np.uint8)
         for step in self.steps:
             self._toggle(step.flipped)
@@ -243,6 +254,7 @@ class Draft:
 
 
 def section(place: Place) -> tuple[int | slice, ...]:
+    """A slice as an index of the array."""
     return tuple(slice(None) if at is None else at for at in place)
 
 

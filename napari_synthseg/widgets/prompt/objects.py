@@ -11,9 +11,11 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets._shared.job import Job
+from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt import accept as writing
-from napari_synthseg.widgets.prompt.model import Draft
-from napari_synthseg.widgets.prompt.planes import shown
+from napari_synthseg.widgets.prompt.model import Draft, section
+from napari_synthseg.widgets.prompt.planes import image_shape, shown
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.segment.model import lock_to
 from napari_synthseg.widgets.view.view import look_at
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 NOTHING_YET = "There is no object yet: click inside one."
+SIMILAR = "Similar objects"
 REFINE = "Click to add, Ctrl-click to remove."
 
 
@@ -37,6 +40,7 @@ class Objects(QObject):
     accepted = Signal(object)  # the Labels layer that an object went into
     taken_back = Signal(object)  # the Labels layer, None if it went with its only object
     begun = Signal(int, str)  # id and name of the current object, where they are known
+    searching = Signal(bool)  # similar objects are looked for, or no longer
 
     def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -45,6 +49,10 @@ class Objects(QObject):
         self.keep_others, self.protect = False, True
         self._done: list[tuple[Image, writing.Accepted]] = []
         self._undone: list[tuple[Draft, int, str]] = []
+        self._similar = Job(self)
+        self._similar.returned.connect(self._on_similar)
+        self._similar.stopped.connect(lambda: self._on_similar(None))
+        self._similar.failed.connect(self._on_not_similar)
         viewer.layers.events.removed.connect(self._on_layer_removed)
 
     @property
@@ -113,6 +121,52 @@ class Objects(QObject):
         self.begun.emit(value, writing.structures(target).get(value, ""))
         prompting.say(REFINE)
 
+    def find_similar(self, value: int) -> None:
+        """Write every object on the shown slice that resembles a structure of the target into it, each as a label."""
+        prompting, target = self._prompting, self.target
+        if self._similar.running:
+            self._similar.stop()
+            return
+        found = prompting.ready() if target is not None and not prompting.begun else None
+        if found is None or target is None:
+            prompting.say("Accept the object first, and choose it in the list.")
+            return
+        work, where = found
+        problem = writing.grid_problem(work.image, target)
+        mask = None if problem else np.asarray(target.data)[section(where.place)] == value
+        prompting.drop(work)
+        if mask is None or not mask.any():
+            prompting.say(problem or "Nothing on this slice has this label.")
+            return
+        self._like = (work.image, target, value, where.place)
+        self._similar.start(SIMILAR, prompting.asker.engine.find_similar, prompting.question(work, where.place), mask)
+        prompting.say("Looking for similar objects…")
+        self.searching.emit(True)
+
+    def _on_similar(self, masks: list[np.ndarray] | None) -> None:
+        """Write the objects that were found; None if the search was stopped."""
+        self.searching.emit(False)
+        image, target, value, place = self._like
+        if masks is None or image not in self._viewer.layers or target not in self._viewer.layers:
+            self._prompting.say("Stopped looking for similar objects.")
+            return
+        name = writing.structures(target).get(value, f"Object {value}")
+        for number, mask in enumerate(masks, 1):
+            draft, whole = Draft(image_shape(image)), np.zeros(image_shape(image), bool)
+            whole[section(place)] = mask
+            draft.take(whole)
+            new = writing.next_value(target, writing.structures(target))
+            title = f"{name} {number + 1}"
+            done = writing.accept(image, draft, target, new, title, created=False, keep_others=True)
+            draft.put_aside()
+            self._done.append((image, done))
+        self.accepted.emit(target)
+        self._prompting.say(f'{len(masks)} objects like "{name}" were found. Undo takes them away one by one.')
+
+    def _on_not_similar(self, error: Exception) -> None:
+        self.searching.emit(False)
+        self._prompting.say(complain(error, SIMILAR))
+
     def undo(self) -> None:
         """Take the last interaction back; before the first of an object, the acceptance of the one before."""
         if self._prompting.undo() or not self._done:
@@ -140,6 +194,7 @@ class Objects(QObject):
             self.begun.emit(accepted.value, accepted.name)
 
     def redo(self) -> None:
+        """Do again what was taken back."""
         again = self._to_redo()
         if self._prompting.redo() or again is None:
             return

@@ -1,4 +1,4 @@
-"""Layers of an object before it is accepted: its outline, points and boxes.
+"""Layers of an object before it is accepted: outline, points, boxes, and one to draw scribbles and lassos in.
 
 Accepted objects are filled, others are outlines; points inside are discs, those outside crosses, so that no color is
 needed to tell them apart. The colors are of Okabe and Ito's set for the color-blind.
@@ -6,11 +6,14 @@ needed to tell them apart. The colors are of Okabe and Ito's set for the color-b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Labels, Points, Shapes
+from napari.layers.base import ActionType
 from napari.utils.colormaps import DirectLabelColormap
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
@@ -20,6 +23,8 @@ from napari_synthseg.widgets.prompt.planes import image_shape
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from napari_synthseg.widgets.prompt.prompting import Prompting
 
 PENDING = (0.94, 0.89, 0.26, 1.0)  # yellow
 INSIDE, OUTSIDE = (0.0, 0.62, 0.45, 1.0), (0.84, 0.37, 0.0, 1.0)  # bluish green, vermilion
@@ -34,6 +39,7 @@ LINKED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 def is_ours(layer: Layer) -> bool:
+    """Whether a layer was made here."""
     return MARK in layer.metadata.get(METADATA_KEY, {})
 
 
@@ -171,6 +177,7 @@ class PendingLayers:
 
 
 def line_width(viewer: ViewerModel, image: Image) -> float:
+    """Return the width of a line that is two pixels of the screen wide, as it is zoomed now."""
     scale = float(np.mean(np.abs(np.asarray(image.scale)[-2:])))
     return 2.0 / max(viewer.scene.camera.zoom * scale, 1e-6)
 
@@ -184,3 +191,71 @@ def _corners(place: Place, box: Box) -> np.ndarray:
     row0, column0, row1, column1 = box
     ring = ((row0, column0), (row0, column1), (row1, column1), (row1, column0))
     return np.array([_at(place, corner) for corner in ring])
+
+
+Tool = Literal["scribble", "lasso"]
+MODES = {"scribble": "add_path", "lasso": "add_polygon_lasso"}
+NAME = "Scribbles and lassos"
+
+
+class Drawing(QObject):
+    """Gives the mouse a drawing tool of napari's Shapes layer: a path is a scribble, a polygon a lasso.
+
+    Args:
+        viewer: where it is drawn.
+        prompting: told of what was drawn.
+    """
+
+    changed = Signal()  # another tool is in hand, or none
+
+    def __init__(self, viewer: ViewerModel, prompting: Prompting, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._prompting = viewer, prompting
+        self.layer: Shapes | None = None
+        self.tool: Tool | None = None
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    def take(self, tool: Tool | None) -> None:
+        """Take a tool in hand; None puts it away and removes the layer."""
+        found = self._prompting.ready() if tool is not None else None
+        self.tool = tool if found is not None else None
+        if self.tool is None or found is None:
+            layer, self.layer = self.layer, None
+            if layer is not None and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+            self.changed.emit()
+            return
+        image = found[0].image
+        if self.layer is None:
+            ours = {METADATA_KEY: {MARK: True}}
+            self.layer = Shapes(ndim=image.ndim, name=NAME, metadata=ours, **geometry_of(image))
+            self._viewer.layers.append(self.layer)
+            self.layer.events.data.connect(self._on_data)
+        self._viewer.layers.selection.active = self.layer
+        self.layer.current_edge_color = INSIDE if self._prompting.positive else OUTSIDE
+        self.layer.current_face_color = "transparent"
+        self.layer.current_edge_width = line_width(self._viewer, image)
+        self.layer.mode = MODES[self.tool]
+        self.changed.emit()
+
+    def _on_data(self, event: Any) -> None:
+        if event.action == ActionType.ADDED:
+            QTimer.singleShot(0, self._hand_over)  # napari is still finishing the shape
+
+    def _hand_over(self) -> None:
+        """Hand over the shape that was drawn, and empty the layer."""
+        if not isalive(self) or self.layer is None or not self.layer.data:
+            return
+        corners, kind = np.asarray(self.layer.data[-1]), self.layer.shape_type[-1]
+        with self.layer.events.data.blocker():
+            self.layer.data = []
+        tool: Tool = "lasso" if kind in ("polygon", "rectangle", "ellipse") else "scribble"
+        self._prompting.draw(tool, corners)
+        if self.layer is not None:
+            self._viewer.layers.selection.active = self.layer
+            self.layer.mode = MODES[self.tool or tool]
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if isalive(self) and event.value is self.layer:
+            self.layer = self.tool = None
+            self.changed.emit()

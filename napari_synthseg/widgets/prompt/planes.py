@@ -41,6 +41,7 @@ class ShownSlice:
 
 
 def image_shape(layer: Layer) -> tuple[int, ...]:
+    """The shape of an image's array, without colour channels."""
     shape = tuple(int(length) for length in layer.data.shape)
     return shape[:-1] if getattr(layer, "rgb", False) else shape
 
@@ -105,6 +106,7 @@ def position(layer: Layer, dims: Dims, world: Sequence[float], *, clip: bool = F
 
 
 def spacing(layer: Layer) -> tuple[float, ...]:
+    """The distance between voxels along each axis, in the layer's world."""
     matrix = _layer_matrix(layer)
     lengths = np.linalg.norm(matrix[:-1, :-1], axis=0)
     return tuple(float(length) if length > 0 else 1.0 for length in lengths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -25,7 +26,7 @@ from napari_synthseg.widgets.prompt.engine import (
 )
 from napari_synthseg.widgets.prompt.input import Pointer
 from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place, Work
-from napari_synthseg.widgets.prompt.pending import PendingLayers
+from napari_synthseg.widgets.prompt.pending import PendingLayers, is_ours
 from napari_synthseg.widgets.prompt.planes import (
     ShownSlice,
     image_shape,
@@ -96,10 +97,12 @@ class Prompting(QObject):
 
     @property
     def work(self) -> Work | None:
+        """The current object on the chosen image."""
         return next((work for work in self.works if work.image is self.image), None)
 
     @property
     def begun(self) -> bool:
+        """Whether there is anything of an object."""
         return self.work is not None and bool(self.work.draft.steps)
 
     def problem(self) -> str | None:
@@ -111,6 +114,7 @@ class Prompting(QObject):
     # The mode and the image
 
     def switch(self, on: bool) -> None:
+        """Take clicks for prompts, or leave the mouse to napari."""
         if on == self.on:
             return
         if on:
@@ -145,6 +149,8 @@ class Prompting(QObject):
         mode = str(getattr(active, "mode", "pan_zoom"))
         if active is None or mode == "pan_zoom":
             return None
+        if is_ours(active):
+            return active.name
         self.say(f'"{active.name}" has its tool "{mode}" in hand; choose pan/zoom there to point again.')
         return active.name
 
@@ -175,6 +181,20 @@ class Prompting(QObject):
             self.say("The box holds less than a pixel of the image; drag it across the thing.")
             return
         self._ask(work, work.draft.add_box(where.place, box))
+
+    def draw(self, tool: str, corners: np.ndarray) -> None:
+        """Ask for what a scribble or a lasso means; corners (n, D) are positions in the image's array."""
+        found = self.ready()
+        if found is None:
+            return
+        work, where = found
+        on = [axis for axis, at in enumerate(where.place) if at is None]
+        limits = np.array([image_shape(work.image)[axis] for axis in on]) - 1
+        path = [(float(row), float(column)) for row, column in np.clip(corners[:, on], 0, limits)]
+        if tool == "lasso" and len(path) < 3:
+            self.say("The lasso has fewer than three corners; draw it around the object.")
+            return
+        self._ask(work, work.draft.draw(where.place, tool, path, self.positive))
 
     # There and back
 
@@ -225,6 +245,7 @@ class Prompting(QObject):
         return work or self.put(self.image, Draft(image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
+        """Make a draft the current object of an image."""
         work = Work(image, draft, PendingLayers(self._viewer, image, draft))
         self.works.append(work)
         return work
@@ -268,6 +289,7 @@ class Prompting(QObject):
         self.asker.ask(Asked(work, step), self.question(work, place, step.after[place]))
 
     def question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
+        """What is asked about a slice."""
         where = shown(work.image, self._viewer.dims)
         through = where.through if where is not None else None
         ahead = neighbours(place, through, image_shape(work.image))
@@ -299,6 +321,7 @@ class Prompting(QObject):
             self._patience.start()
 
     def _say_stage(self) -> None:
+        """Say what takes long enough to be noticed."""
         waiting, asked = self.asker.waiting, self.asker.token
         if self._stage == LOADING or (asked is not None and asked.work in self.works):
             self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
@@ -316,6 +339,7 @@ class Prompting(QObject):
     # What happens meanwhile
 
     def _prepare(self) -> None:
+        """Have the slice that is shown encoded before it is clicked on."""
         if not self.on or self.image is None or self.problem() is not None:
             return
         where = shown(self.image, self._viewer.dims)
@@ -340,6 +364,7 @@ class Prompting(QObject):
                 self.say("The current object was deleted.")
 
     def close(self) -> None:
+        """Leave the viewer as it was: no callbacks, no layers of ours, no model in memory."""
         self.switch(False)
         for work in [*self.works]:
             self.drop(work)
@@ -348,6 +373,7 @@ class Prompting(QObject):
         self.asker.close()
 
     def show(self, work: Work) -> None:
+        """Draw the current object."""
         work.pending.show()
         self.changed.emit()
 

@@ -125,6 +125,7 @@ class KeysSection(Section):
         self.refresh()
 
     def refresh(self) -> None:
+        """Write the keys as they are bound."""
         for action in ACTIONS:
             self.labels[action.name].setText(key_text(action) or "-")
 
@@ -179,10 +180,12 @@ class ObjectsList(QTableWidget):
             self.choose(chosen)
 
     def chosen(self) -> int | None:
+        """The id of the row that is selected."""
         rows = self.selectionModel().selectedRows() if self.selectionModel() is not None else []
         return self._value(rows[0].row()) if rows else None
 
     def choose(self, value: int) -> None:
+        """Select the row of an id."""
         for row in range(self.rowCount()):
             if self._value(row) == value:
                 self.selectRow(row)

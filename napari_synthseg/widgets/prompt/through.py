@@ -36,9 +36,11 @@ class Through(QObject):
 
     @property
     def running(self) -> bool:
+        """Whether an object is being followed."""
         return self._asker.following
 
     def stop(self) -> None:
+        """What came so far stays."""
         self._asker.stop_following()
 
     def follow(self, options: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.input import bind_keys, release_keys
 from napari_synthseg.widgets.prompt.objects import Objects
-from napari_synthseg.widgets.prompt.pending import is_ours
+from napari_synthseg.widgets.prompt.pending import Drawing, is_ours
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
 from napari_synthseg.widgets.prompt.through import Through
@@ -42,6 +42,7 @@ from napari_synthseg.widgets.view.bar import ViewBar
 FACE = "prompt"
 NEW = "New layer"
 OFF, ON = "Start &prompting", "Prompting: click on the image"
+SIMILAR = "Segment all &like it"
 FOLLOW, STOP = "Follow &through slices", "S&top following"
 ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-weight: bold; }"
 
@@ -58,6 +59,7 @@ class PromptWidget(ScrolledFace):
         self.prompting = Prompting(napari_viewer, make, self)
         self.objects = Objects(napari_viewer, self.prompting, self)
         self.through = Through(napari_viewer, self.prompting, self)
+        self.drawing = Drawing(napari_viewer, self.prompting, self)
         self._build()
         self._restore()
         self._connect()
@@ -82,6 +84,8 @@ class PromptWidget(ScrolledFace):
         for button in (self.inside, self.outside):
             self._polarities.addButton(button)
         self.inside.setChecked(True)
+        self.scribble = self._polarity("Scribble", "Draw a line through the object, or through what is not of it.")
+        self.lasso = self._polarity("Lasso", "Draw roughly around the object, or around what is not of it.")
         self.undo = _button("&Undo", "Take the last click, box or step back; before the first, the last acceptance.")
         self.redo = _button("&Redo", "Do again what was taken back.")
         self.discard = _button("&Discard", "Begin this object anew.")
@@ -103,6 +107,7 @@ class PromptWidget(ScrolledFace):
         self.accept = _button("&Accept, next object", "Write the object into the layer; the next click begins another.")
         self.list = ObjectsList()
         self.refine = _button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
+        self.similar = _button(SIMILAR, "Find all objects on this slice that resemble the selected one; or stop that.")
         self.options, self.keys = PromptOptionsSection(), KeysSection()
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
@@ -128,12 +133,13 @@ class PromptWidget(ScrolledFace):
         layout.addWidget(self.point)
         layout.addWidget(self.status)
         layout.addLayout(_row((self.inside, 1), (self.outside, 1), spacing=0))
+        layout.addLayout(_row((self.scribble, 1), (self.lasso, 1), spacing=0))
         layout.addLayout(_row((self.undo, 1), (self.redo, 1), (self.discard, 1)))
         layout.addWidget(self.follow)
         layout.addSpacing(6)
         layout.addLayout(where)
         layout.addWidget(self.accept)
-        for part in (self.list, self.refine, self.options, self.keys):
+        for part in (self.list, self.refine, self.similar, self.options, self.keys):
             layout.addWidget(part)
         layout.addStretch(1)
         layout.addWidget(self.view)
@@ -162,12 +168,17 @@ class PromptWidget(ScrolledFace):
         self.into.changed.connect(self._on_target)
         self.point.toggled.connect(prompting.switch)
         self.inside.toggled.connect(self._on_polarity)
+        self.scribble.clicked.connect(lambda on: self.drawing.take("scribble" if on else None))
+        self.lasso.clicked.connect(lambda on: self.drawing.take("lasso" if on else None))
+        self.drawing.changed.connect(self._show_state)
         self.undo.clicked.connect(objects.undo)
         self.redo.clicked.connect(objects.redo)
         self.discard.clicked.connect(prompting.clear)
         self.follow.clicked.connect(self._on_follow)
         self.accept.clicked.connect(self._on_accept)
         self.refine.clicked.connect(self._on_refine)
+        self.similar.clicked.connect(self._on_similar)
+        objects.searching.connect(lambda on: self.similar.setText("Stop looking" if on else SIMILAR))
         self.list.refining.connect(objects.refine)
         self.list.renamed.connect(self._on_renamed)
         self.list.itemSelectionChanged.connect(self._show_state)
@@ -184,6 +195,7 @@ class PromptWidget(ScrolledFace):
         button[name].click()
 
     def _on_choice(self, *_: Any) -> None:
+        """The image, the model or an option is another one."""
         if self._closed:
             return
         chosen, prompting = self.options.values(), self.prompting
@@ -201,6 +213,8 @@ class PromptWidget(ScrolledFace):
 
     def _on_polarity(self, inside: bool) -> None:
         self.prompting.positive = inside
+        if self.drawing.tool is not None:
+            self.drawing.take(self.drawing.tool)
 
     def _on_follow(self) -> None:
         if self.through.running:
@@ -219,6 +233,11 @@ class PromptWidget(ScrolledFace):
         value = self.list.chosen()
         if value is not None:
             self.objects.refine(value)
+
+    def _on_similar(self) -> None:
+        value = self.list.chosen()
+        if value is not None:
+            self.objects.find_similar(value)
 
     def _on_renamed(self, value: int, name: str) -> None:
         if self.objects.target is not None:
@@ -245,6 +264,7 @@ class PromptWidget(ScrolledFace):
         self._show_state()
 
     def _show_state(self, *_: Any) -> None:
+        """Enable what can be used now."""
         if not isalive(self) or self._closed:
             return
         prompting, objects = self.prompting, self.objects
@@ -253,6 +273,9 @@ class PromptWidget(ScrolledFace):
         self.point.blockSignals(False)
         self.point.setText(ON if prompting.on else OFF)
         self.point.setEnabled(prompting.on or (self.image.layer() is not None and bool(prompting.model)))
+        for button, tool in ((self.scribble, "scribble"), (self.lasso, "lasso")):
+            button.setEnabled(prompting.problem() is None)
+            button.setChecked(self.drawing.tool == tool)
         self.undo.setEnabled(objects.can_undo)
         self.redo.setEnabled(objects.can_redo)
         self.discard.setEnabled(prompting.begun)
@@ -261,7 +284,9 @@ class PromptWidget(ScrolledFace):
         self.follow.setText(STOP if following else FOLLOW)
         self.follow.setEnabled(following or prompting.begun)
         self.refine.setVisible(not self.list.isHidden())
-        self.refine.setEnabled(self.list.chosen() is not None and not prompting.begun)
+        for button in (self.refine, self.similar):
+            button.setEnabled(self.list.chosen() is not None and not prompting.begun)
+        self.similar.setVisible(not self.list.isHidden())
         self.name.setPlaceholderText(f"Object {self.id.value()}")
 
     # Its life
@@ -284,13 +309,16 @@ class PromptWidget(ScrolledFace):
         self._closed = True
         release_keys(self._viewer, self)
         self.keys.release()
+        self.drawing.take(None)
         self.prompting.close()
 
     def showEvent(self, event: Any) -> None:
+        """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 
     def hidden(self) -> None:
+        """Keep the choices."""
         if not self._closed:
             self._remember()
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable, quicken
-from napari_synthseg.training.data.prompts import GivenPrompts, Plan, Window
-from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation, TargetBatch
+from napari_synthseg.networks.promptable import FrozenEncoder, Promptable, quicken
+from napari_synthseg.training.data.prompts import Plan
+from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
 from napari_synthseg.training.objectives.prompts import (
     PaperPrompts,
     PromptObjective,
-    decode_windows,
     dice_loss,
     faintest_of,
     focal_loss,
@@ -199,22 +198,3 @@ def test_validation_scores_every_setting_of_the_paper() -> None:
     assert set(scores) == {"dice 1+0", "dice 1+2", "dice 3+0", "dice 3+2", "dice box", "score"}
     assert scores == validation(model)
     assert 0 <= scores["score"] <= 1
-
-
-CLICKS = GivenPrompts(torch.tensor([[[20.0, 30.0], [5.0, 6.0]]]), torch.tensor([[1.0, 0.0]]), None, None)
-MASKS = GivenPrompts(None, None, torch.tensor([[8.0, 9.0, 40.0, 50.0]]), torch.randn(1, 1, SIZE // 4, SIZE // 4))
-
-
-@pytest.mark.parametrize("drawn", [False, True])
-@pytest.mark.parametrize("given", [CLICKS, MASKS], ids=["clicks", "box-and-mask"])
-def test_a_window_of_the_whole_frame_is_answered_as_the_model_answers(given, drawn: bool) -> None:
-    model = small_model()
-    model.draws_prompts = drawn
-    embedding, target = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255), torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
-    frame = Window(0, 0, SIZE), (SIZE, SIZE)
-    batch = TargetBatch(embedding, model.prompt_encoder.get_dense_pe(), target, [frame[0]], [frame[1]])
-    with torch.no_grad():
-        logits, expected = decode_windows(model, batch, given)
-        whole, scores = model.decode(embedding, given.points, given.signs, given.boxes, given.masks)
-    torch.testing.assert_close(logits, whole[:, SINGLE : SINGLE + 1])
-    torch.testing.assert_close(expected, scores[:, SINGLE])

@@ -42,6 +42,9 @@ class FakeSession:
     def encode_ahead(self, images, window=None, pixel=(1.0, 1.0)):
         self.log.ahead.append([np.asarray(image) for image in images])
 
+    def reset(self):
+        self.points, self.box, self.mask = [], None, None
+
     def point_at(self, prompts):
         self.points = list(zip(prompts.points, prompts.positive, strict=True))
         hint = prompts.mask is not None and prompts.mask.dtype.kind == "f"  # how probable inside is: of another slice
