@@ -101,7 +101,7 @@ CAMPAIGNS = {
         Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, synthfm_sam),
     )
 }
-SCENES = "both"
+SCENES = "hard-targets"
 """Preset of the scenes of synthfm-sam."""
 
 

@@ -90,7 +90,8 @@ class SynthesizeShapesOptions:
     """Options of scenes of shapes."""
 
     preset: str = "both"
-    """Priors to start from: both, shape-only, boundary-only, paper, ct, mr, ultrasound, xray or microscopy."""
+    """Priors to start from: both, hard-targets, shape-only, boundary-only, paper, ct, mr, ultrasound, xray or
+    microscopy."""
     prior: Settings = ()
     """Priors to change, as name=value or name=low,high, for example objects=3,6 contrast=0.1,0.3."""
     seed: int = 0

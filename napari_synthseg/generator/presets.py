@@ -98,6 +98,10 @@ _SHAPE_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "both": ("Both modules of SynthFM, every modality.", {}),
     "shape-only": ("The shape-aware module: separate shapes from closed Bezier curves.", {"boundary_aware": 0.0}),
     "boundary-only": ("The boundary-aware module: label maps of touching regions with gaps.", {"boundary_aware": 1.0}),
+    "hard-targets": (
+        "Both modules, and what clicks fail on: large, of several parts, branching, translucent, touching.",
+        {"large": 0.3, "compound": 0.25, "branching": 0.15, "translucent": 0.15, "crowd": 0.08},
+    ),
     "paper": (
         "The method of the paper: the noise library on both modules, no look of a modality.",
         {**ONE_LOOK, "shading": (0.0, 0.0)},

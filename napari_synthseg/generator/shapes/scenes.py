@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cc3d
 import numpy as np
@@ -22,9 +22,14 @@ from napari_synthseg.generator.presets import shape_preset
 from napari_synthseg.generator.shapes import curves, looks
 from napari_synthseg.generator.shapes.layout import FIRST, GAP, GROUND, OUTSIDE, Floats, Outline, Part
 
+if TYPE_CHECKING:
+    from napari_synthseg.generator.steps.scene_structures import Piece
+
 SIDE = 1024
 SMALLEST, LARGEST = 0.0008, 0.4
 """Smallest and largest part of the image that a target may take."""
+LARGEST_PIECE = 0.65
+"""The same where pieces are painted over a scene."""
 COARSE = 4
 """Pixels of the grid on which bands around targets are found."""
 
@@ -71,6 +76,8 @@ class SceneState:
     """Object of each region; 0 for none."""
     image: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     """(rows, columns) float32."""
+    largest: float = LARGEST
+    """Largest part of the image that a target may take."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -161,6 +168,20 @@ class SceneState:
         self.image += texture * looks.fractal(self.shape, cells, texture_seed, self.device)
         self.image += std * looks.grainy(self.shape, grain, noise_seed, self.device)
 
+    def paint_over(self, pieces: Sequence[Piece]) -> None:
+        """Paint pieces of further objects over the image, in their order."""
+        first, self.largest = int(self.owner.max()), LARGEST_PIECE
+        for region, piece in enumerate(pieces, start=256 - len(pieces)):
+            found = self._filled(piece.outline, piece.scale)
+            if found is None or not found[1].any():
+                continue
+            place, inside = found
+            below = self.image[place][inside]
+            painted = piece.mean + piece.kept * (below - below.mean())
+            self.image[place][inside] = torch.lerp(below, painted, piece.opacity)
+            self.regions[place].masked_fill_(inside, region)
+            self.owner[region] = first + piece.object
+
     def look_through(self, blur_px: float, shading: float, shading_points: int, shading_seed: int) -> None:
         """Blur, then what the modality makes of the image, then shading."""
         self.image = looks.blur(self.image, blur_px)
@@ -202,7 +223,7 @@ class SceneState:
         found = cc3d.connected_components(owner[painted], connectivity=4)
         sizes = np.bincount(found.ravel())
         sizes[0] = 0
-        kept = (sizes >= SMALLEST * found.size) & (sizes <= LARGEST * found.size)
+        kept = (sizes >= SMALLEST * found.size) & (sizes <= self.largest * found.size)
         if not kept.any():
             kept[sizes.argmax()] = sizes.max() > 0
         table = np.where(kept, np.cumsum(kept), 0).astype(np.int32)

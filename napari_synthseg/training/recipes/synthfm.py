@@ -43,7 +43,7 @@ class TrainSynthFMOptions(RunOptions):
     steps: PositiveInt | None = None
     """Steps in all; default 20,000 (fast) or 1,000,000 (paper)."""
     scenes: str = "both"
-    """Preset of the scenes: both, shape-only, boundary-only, paper, or a modality."""
+    """Preset of the scenes: both, hard-targets, shape-only, boundary-only, paper, or a modality."""
     boxes: bool = True
     """Prompt with boxes too (fast)."""
     masks: bool = True
