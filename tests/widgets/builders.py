@@ -100,8 +100,6 @@ widget = {name}(viewer)
 widget.show()
 application.processEvents()
 print(time.process_time() - before, "torch" in sys.modules)
-widget.close()
-application.processEvents()
 """
 
 

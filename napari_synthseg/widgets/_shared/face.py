@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+from weakref import WeakSet
+
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
@@ -9,6 +12,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 from napari_synthseg.widgets._shared.controls import VerticalScroll, column
 
 LEAST_WIDTH = 250
+_faces: WeakSet[Face] = WeakSet()
 
 
 class Face(QWidget):
@@ -17,6 +21,10 @@ class Face(QWidget):
     surfaced = Signal(bool)  # it is on the screen now, or no longer: closed, hidden, or behind another tab
     _dock: QDockWidget | None = None
     _in_front = True
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        _faces.add(self)
 
     @property
     def on_screen(self) -> bool:
@@ -57,6 +65,14 @@ class Face(QWidget):
             if not visible:
                 self.hidden()
             self.surfaced.emit(self.on_screen)
+
+
+@atexit.register  # after Qt was imported, so it comes before Python deletes Qt's objects
+def _close_all() -> None:
+    """Close what a program leaves open when it ends: Qt can crash in its own end otherwise."""
+    for face in list(_faces):
+        if isalive(face):
+            face.close()
 
 
 class ScrolledFace(Face):
