@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.devices import to_memory
+from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
@@ -176,7 +176,7 @@ def score_locator(model: LocateRefine, cases: Sequence[ValidationCase], device: 
     """Return the Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
     for case in validated(cases):
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with bfloat16_where_quick(device):
             logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
         scores.append(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))
     return gathered(scores)
@@ -200,7 +200,7 @@ def score_refiner(
     scores = []
     for case in validated(cases):
         image = case.image.float().to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with bfloat16_where_quick(device):
             prior = prior_of(case) if prior_of else model.locate(to_memory(pooled(image)))
             inside = prior[0].argmax(0).nonzero()
             if not len(inside):  # nothing was located, as happens at the start

@@ -11,6 +11,7 @@ from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
+from napari_synthseg.training.data.validation import ValidationCase, score_locator, score_refiner
 from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 from napari_synthseg.training.objectives.tissues import tissues_found
@@ -20,12 +21,18 @@ LABELS = (0, 2, 17, 41, 53)
 CPU = torch.device("cpu")
 
 
-def kinds_of_convolutions(recipe) -> set[torch.dtype]:
-    """What the convolutions of a step give."""
+def watched(network) -> set[torch.dtype]:
+    """A set that the convolutions of a network put what they give into."""
     seen = set()
-    for module in recipe.trained.modules():
+    for module in network.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    return seen
+
+
+def kinds_of_convolutions(recipe) -> set[torch.dtype]:
+    """What the convolutions of a step give."""
+    seen = watched(recipe.trained)
     loss, _ = recipe.loss(1)
     loss.backward()
     assert torch.isfinite(loss)
@@ -52,6 +59,18 @@ def recipe_of(kind: str, crop: int = 48):
 def test_convolutions_compute_in_what_the_processor_is_quick_at(kind, quick, monkeypatch) -> None:
     monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: quick)
     assert kinds_of_convolutions(recipe_of(kind)) == {torch.bfloat16 if quick else torch.float32}
+
+
+def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(monkeypatch) -> None:
+    monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: False)
+    model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
+    case = ValidationCase("head", torch.rand(192, 224, 192).half(), torch.zeros(192, 224, 192, dtype=torch.uint8))
+    prior = torch.zeros(1, len(LABELS), 96, 112, 96)
+    prior[:, 0], prior[:, 1, 40:50, 40:50, 40:50] = 0.4, 0.6
+    seen = watched(model)
+    score_locator(model, [case], CPU)
+    score_refiner(model, [case], CPU, lambda _: prior)
+    assert seen == {torch.float32}
 
 
 def test_bfloat16_changes_the_papers_loss_little(monkeypatch) -> None:
