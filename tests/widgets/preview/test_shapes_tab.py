@@ -151,7 +151,7 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
 
 
 def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
-    words = ["--preset", "xray", "--prior", "nested=1", "acquired_px=96,96", "--seed", "8", "--side", "128"]
+    words = ["--preset", "xray", "--prior", "acquired_px=96,96", "nested=1", "--seed", "8", "--side", "128"]
     assert main(["synthesize-shapes", "-o", str(tmp_path), *words]) == 0
     open_file(shapes, tmp_path / "xray_0008_record.json", monkeypatch)
     settle(qtbot, shapes)
