@@ -23,7 +23,7 @@ def prompt(
     similar: SimilarOptions,
     preview: bool = False,
 ) -> int:
-    """Segment an object from points, scribbles, lassos, boxes or a mask; through the slices, or all like it.
+    """Segment an object from points, strokes, boxes or a mask; through the slices, or all like it.
 
     Args:
         scan: a scan (NIfTI, MGZ, NRRD), or a picture (PNG, JPEG, TIFF, BMP).
