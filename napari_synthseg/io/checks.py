@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 MOST_NON_FINITE = 0.5
 """A larger share of NaN or infinite voxels makes a scan unusable; up to it they become 0, with a warning."""
+LARGE_BYTES, MOST_PACKED = 8e9, 1000.0
+"""A volume of this size or more whose file is this many times smaller holds nothing."""
 MOST_BYTES = 1 << 36
 """More than this in one volume (64 GiB) is a broken header."""
 _CHUNK = 1 << 20
@@ -113,7 +115,7 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
 
 
 def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
-    """Refuse shapes that are no volume, or larger than the memory that is left.
+    """Refuse shapes that are no volume, or too large for the memory that is left: twice the volume, as it is converted.
 
     Raises:
         InputError: not 3D, empty, or too large.
@@ -124,13 +126,14 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
     if min(shape) < 1:
         raise InputError(f"{path} holds no voxels ({text}): copy, download or convert it again.")
     size = float(np.prod([float(n) for n in shape])) * itemsize
-    if size > MOST_BYTES:
+    packed = path.stat().st_size if path.is_file() else 0
+    if size > MOST_BYTES or (size > LARGE_BYTES and packed and size / packed > MOST_PACKED):
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
     left = free_host_memory()
-    if left is not None and size > left:
+    if left is not None and 2 * size > left:
         raise InputError(
-            f"{path} has {text} voxels, which take {size / 1e9:.1f} GB of memory, but {left / 1e9:.1f} GB are left: "
-            "crop or downsample it first."
+            f"{path} has {text} voxels, which take {2 * size / 1e9:.1f} GB of memory to read, but {left / 1e9:.1f} GB "
+            "are left: crop or downsample it first."
         )
 
 

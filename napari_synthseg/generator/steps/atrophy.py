@@ -15,7 +15,6 @@ import numpy as np
 
 from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
-from napari_synthseg.volume import bounding_box
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.head import HeadState
@@ -100,6 +99,8 @@ def _towards_volume(label_map: LabelMap, part: np.ndarray, distance: np.ndarray,
         factor: volume over the present one.
     """
     step = _stride(label_map.spacing)
+    from napari_synthseg.volume import bounding_box  # here: slow to import, not needed to open a widget
+
     coarse = bounding_box(distance < FADE_MM)
     assert coarse is not None
     fine = tuple(slice(side.start * step, (side.stop - 1) * step + 1) for side in coarse)
@@ -154,6 +155,8 @@ def _distances(label_map: LabelMap) -> tuple[tuple[slice, ...], np.ndarray, np.n
     index = label_map.index.cpu().numpy()
     brain = np.array([t > 0 and t != 24 for t in label_map.targets] + [False] * (256 - len(label_map.targets)))[index]
     step = _stride(label_map.spacing)
+    from napari_synthseg.volume import bounding_box
+
     box = bounding_box(brain, round((RIM_MM + 3) / label_map.spacing)) or (slice(0, 1),) * 3
     ventricles = label_map.is_one_of(VENTRICLES)[index[box]]
     found = (_signed(mask, label_map.spacing, step) for mask in (ventricles, ~brain[box]))
