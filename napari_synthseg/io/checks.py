@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.io.formats import GZIP, files_of, is_gzip
 from napari_synthseg.volume import free_host_memory
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 MOST_NON_FINITE = 0.5
 """A larger share of NaN or infinite voxels makes a scan unusable; up to it they become 0, with a warning."""
 LARGE_BYTES, MOST_PACKED = 8e9, 1000.0
-"""A volume of this size or more whose file is this many times smaller holds nothing."""
+"""A volume of more bytes than this whose packed file is this many times smaller holds nothing."""
 MOST_BYTES = 1 << 36
 """More than this in one volume (64 GiB) is a broken header."""
 _CHUNK = 1 << 20
@@ -79,7 +80,7 @@ def check_gzip(path: Path) -> None:
 def _unpack(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         rest = file.read(_CHUNK)
-        while rest[:2] == b"\x1f\x8b":
+        while rest[:2] == GZIP:
             member = zlib.decompressobj(wbits=31)
             while not member.eof:
                 if not rest and not (rest := file.read(_CHUNK)):
@@ -126,8 +127,9 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
     if min(shape) < 1:
         raise InputError(f"{path} holds no voxels ({text}): copy, download or convert it again.")
     size = float(np.prod([float(n) for n in shape])) * itemsize
-    packed = path.stat().st_size if path.is_file() else 0
-    if size > MOST_BYTES or (size > LARGE_BYTES and packed and size / packed > MOST_PACKED):
+    # A header without its voxels may be small, a packed file may not.
+    packed = sum(one.stat().st_size for one in files_of(path)) if path.is_file() and is_gzip(path) else np.inf
+    if size > min(MOST_BYTES, max(LARGE_BYTES, MOST_PACKED * packed)):
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
     left = free_host_memory()
     if left is not None and 2 * size > left:

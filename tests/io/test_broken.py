@@ -248,3 +248,13 @@ def test_complex_numbers(tmp_path):
 def test_errors_are_value_errors(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         read_volume(tmp_path / "none.nii")
+
+
+def test_a_header_without_its_voxels_is_no_bomb(tmp_path, monkeypatch):
+    header, packed = tmp_path / "scan.nhdr", tmp_path / "scan.nii.gz"
+    header.write_bytes(b"NRRD0004")
+    packed.write_bytes(gzip.compress(b"\0" * 2000))
+    monkeypatch.setattr(checks, "free_host_memory", lambda: None)  # not known on every system
+    checks.check_shape(header, (1400, 1400, 1400))
+    with pytest.raises(InputError, match="which no scan has"):
+        checks.check_shape(packed, (1400, 1400, 1400))
