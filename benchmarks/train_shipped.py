@@ -67,18 +67,14 @@ def synthseg_fast(shared: Path, steps: int) -> dict[str, Any]:
         "start_from": "synthseg-fast",
         "seed": 7,
         "steps": steps,
-        "locate_fraction": 1500 / 4000,
+        "locate_fraction": 1 / 2000,
         "curriculum": (1.0, 1),
         "decay_fraction": 0.3,
         "learning_rate": 1e-3,
         "ema_decay": 0.998,
-        "refiner_features": (32, 64, 128, 160),
         "held_heads": 16,
-        "prior_blur": 0.05,
-        "prior_deform": 0.08,
-        "prior_erode": 0.02,
-        "prior_swap": 0.02,
-        "prior_drop": 0.02,
+        "second_pass": 0.5,
+        "validate_every": 250,
     }
 
 
@@ -97,7 +93,7 @@ def synthfm_sam(shared: Path, steps: int) -> dict[str, Any]:
 CAMPAIGNS = {
     campaign.name: campaign
     for campaign in (
-        Campaign("synthseg-fast", "synthseg", {"locate": 1500, "refine": 2500}, synthseg_fast),
+        Campaign("synthseg-fast", "synthseg", {"locate": 1, "refine": 1999}, synthseg_fast),
         Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, synthfm_sam),
     )
 }

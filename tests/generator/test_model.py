@@ -237,7 +237,8 @@ def test_groups_come_in_the_order_of_the_steps() -> None:
         "Atrophy", "White matter lesions", "Spatial deformation", "Labels", "Gaussian mixture", "Bias field",
         "Intensity augmentation", "Acquisition"]  # fmt: skip
     assert [group.title for group in MODELS["shapes"].groups()] == [
-        "Modules", "Modalities", "Acquisition", "Label map", "Shapes", "Intensities", "Noise and texture"]  # fmt: skip
+        "Modules", "Modalities", "Acquisition", "Label map", "Shapes", "Intensities", "Noise and texture",
+        "Hard targets"]  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)

@@ -47,7 +47,7 @@ class Structures(Step, name="structures", title="Hard targets", place=45, models
 
     large: Annotated[Probability, Info(label="Large")] = 0.0
     """How often one large target with an even inside lies in the scene."""
-    large_area: Annotated[Range, Info(unit="of the image", above=0, high=1, step=0.01)] = (0.08, 0.6)
+    large_area: Annotated[Range, Info(unit="of the image", above=0, high=1, step=0.01, slider=(0.01, 1))] = (0.08, 0.6)
     """Area of a large target, log-uniform."""
     compound: Annotated[Probability, Info(label="Of several parts")] = 0.0
     """How often targets of several parts with sharp edges between them lie in the scene, such as cells with nuclei."""

@@ -188,6 +188,7 @@ def score_refiner(
     cases: Sequence[ValidationCase],
     device: torch.device,
     prior_of: Callable[[ValidationCase], torch.Tensor] | None = None,
+    passes: int = 1,
 ) -> Scores:
     """Return the Dice of both stages at 1 mm, without flips or post-processing.
 
@@ -196,6 +197,7 @@ def score_refiner(
         cases: heads with their truth.
         device: to predict on.
         prior_of: the prior (1, K, 96, 112, 96) that the refiner gets; by default the locator's.
+        passes: of the refiner, each after the first with the prior averaged with the answer before.
     """
     scores = []
     for case in validated(cases):
@@ -216,7 +218,11 @@ def score_refiner(
             near = to_memory(prior[(slice(None), slice(None), *coarse)])
             with torch.autocast(device.type, enabled=False):  # variances need float32, as in training and prediction
                 appearance = model.appearance(pooled(image), prior)
-            posteriors = model.refine(to_memory(image[fine][None, None]), near, appearance)
+            part, answer = to_memory(image[fine][None, None]), near
+            for number in range(passes):
+                if number:
+                    answer = to_memory((near + torch.nn.functional.avg_pool3d(posteriors, 2)) / 2)
+                posteriors = model.refine(part, answer, appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
         scores.append(dice(prediction, case.channels, model.labels))

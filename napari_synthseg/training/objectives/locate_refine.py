@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import torch
@@ -133,6 +133,8 @@ class Refine(HeadsObjective):
     """Steps from one new held head to the next."""
     errors: PriorErrors | None = None
     """Of the locator's posteriors."""
+    second_pass: float = 0.0
+    """Probability that the prior is averaged with a first answer to it, as before a second pass in prediction."""
     crop = 96
 
     def __post_init__(self) -> None:
@@ -186,6 +188,14 @@ class Refine(HeadsObjective):
             found.append(logits.float() + net.term(crops.image, start, crops.appearance, position))
         return found
 
+    @torch.no_grad()
+    def answered(self, crops: Crops) -> Crops:
+        """Return the crops with priors averaged with the refiner's answers to them."""
+        answers = torch.zeros_like(crops.prior)
+        for logits in self.logits(crops, range(8)):
+            answers += logits.softmax(1) / 8
+        return replace(crops, prior=(crops.prior + answers) / 2)
+
     def picture(self, step: int) -> dict[str, np.ndarray]:
         crops = self.crops(step_generator(self.seed + 7, step), step)
         with bfloat16_where_quick(self.device):
@@ -195,6 +205,8 @@ class Refine(HeadsObjective):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
         crops = self.crops(g, step)
+        if self.second_pass and float(torch.rand(1, generator=g)) < self.second_pass:
+            crops = self.answered(crops)
         entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         positions = torch.randperm(8, generator=g)[: self.positions].tolist()
         for position, logits in zip(positions, self.logits(crops, positions), strict=True):

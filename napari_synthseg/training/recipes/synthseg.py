@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -74,6 +75,8 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     """Probability that it sees one with two structures exchanged (fast)."""
     prior_drop: Probability = 0.0
     """Probability that it sees one without one of the structures (fast)."""
+    second_pass: Probability = 0.0
+    """Probability that it sees its own first answer, averaged with that of the first stage (fast)."""
     name: str = "synthseg-fast"
     """Name of the exported weights."""
 
@@ -186,11 +189,12 @@ def _fast(
         model,
         heads,
         batch=options.batch or 3,
-        validation=data.validation(validation.score_refiner, device),
+        validation=data.validation(partial(validation.score_refiner, passes=2 if options.second_pass else 1), device),
         positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
         errors=PriorErrors(*(getattr(options, name) for name in names)),
+        second_pass=options.second_pass,
         **common,
     )
     yield TrainingStage("refine", refine, replace(loop, steps=steps["refine"]))
