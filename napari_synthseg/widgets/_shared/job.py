@@ -158,14 +158,14 @@ class Job(QObject):
             raise RuntimeError("A job is running; stop it or wait for it.")
         self._stopping, self._outcome = False, None
         self._activity = Activity(title, self.stop, self) if title else None
-        stop, alive = threading.Event(), ref(self)  # weak: a log keeps the frames of an error, and they this function
+        # Weak: napari keeps each worker for good, a log the frames of an error, and they this function.
+        stop, owner = threading.Event(), ref(self)
 
         def should_stop() -> bool:
-            job = alive()
-            return stop.is_set() or job is None or not isalive(job)  # deleted by Qt, with its window
+            return stop.is_set() or not _is_there(owner)
 
         worker = create_worker(_drive, should_stop, function, args, _worker_class=_Worker, _ignore_errors=True)
-        worker.stop_event, worker.owner = stop, self
+        worker.stop_event, worker.owner = stop, owner
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
@@ -263,11 +263,11 @@ class _Worker(GeneratorWorker):
     """
 
     stop_event: threading.Event
-    owner: QObject
+    owner: ref[QObject]
 
     @property
     def abort_requested(self) -> bool:
-        return super().abort_requested or not isalive(self.owner)
+        return super().abort_requested or not _is_there(self.owner)
 
     def quit(self) -> None:
         self.stop_event.set()
@@ -295,6 +295,12 @@ class _Worker(GeneratorWorker):
 
 
 _at_work: set[_Worker] = set()
+
+
+def _is_there(owner: ref[QObject]) -> bool:
+    """Tell whether neither Python nor Qt, with a window, has deleted the owner."""
+    found = owner()
+    return found is not None and isalive(found)
 
 
 def _drive(
