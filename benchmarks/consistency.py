@@ -159,6 +159,7 @@ def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) 
             if true is not None:
                 row["by_structure"] = dice_by_value(true, found, values)
                 row["dice"] = statistics.mean(row["by_structure"].values())
+                row["truth_mm3"] = {v: float((true == v).sum()) for v in row["by_structure"]}
             row["volumes_mm3"] = {v: result.volumes.get(v, 0.0) for v in values}
             pairs = []
             for other, labels in before:

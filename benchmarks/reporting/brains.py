@@ -6,8 +6,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from reporting.sections import FAST, MAPS, ROBUST, VALIDATION, Section, benchmark
+from reporting.sections import FAST, MAPS, ROBUST, TRAINING, VALIDATION, Section, benchmark
 
+OFF = 0.1
+"""A volume that is off by less than this share of the truth is called right."""
 CALIBRATION = ("synthseg-fast.quality.json",)
 HELD_OUT = "training_seg_19 training_seg_20"
 KINDS = 'noise blur "sagittal slices" "coronal slices" "axial slices" bias contrast'
@@ -121,6 +123,7 @@ def consistency_rows(scores: dict[str, Any]) -> dict[str, Any]:
             "dice": round(row["dice"], 6),
             "by_structure": rounded(row["by_structure"], 6),
             "volumes_mm3": rounded(row["volumes_mm3"], 1),
+            "truth_mm3": rounded(row.get("truth_mm3", {}), 1),
         }
         for row in scores["rows"]
     ]
@@ -151,6 +154,27 @@ def volume_variation(rows: list[dict[str, Any]]) -> float:
     values = dict.fromkeys(value for row in rows for value in row["volumes_mm3"])
     found = [of_one(rows, value) for value in values]
     return statistics.mean(one for one in found if one is not None)
+
+
+def people_rows(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By structure: name, volumes relative to the truth, and the correlation of both over people."""
+    return {
+        value: {"name": s["name"], "ratio": 1 + s["difference_percent"] / 100, "r": s["correlation"]}
+        for value, s in scores["structures"].items()
+        if s["scored"]
+    }
+
+
+def volumes_table(people: dict[str, dict[str, Any]], drawn: dict[str, Any]) -> str:
+    """A line for each structure: volumes against manual labels, and against labels of the protocol that was learned."""
+    heads = [row for row in drawn["rows"] if row["contrast"] == "T1"]
+    lines = ["| structure | people: ratio | r | drawn T1: ratio | what differs |", "|---|---|---|---|---|"]
+    for value, one in people.items():
+        ratio = statistics.mean(row["volumes_mm3"][value] / row["truth_mm3"][value] for row in heads)
+        learned, manual = abs(ratio - 1) > OFF, abs(one["ratio"] - 1) > OFF
+        cause = "network" if learned else "protocol" if manual else ""
+        lines.append(f"| {one['name']} | {one['ratio']:.2f} | {one['r']:.2f} | {ratio:.2f} | {cause} |")
+    return "\n".join(lines)
 
 
 # Expected Dice
@@ -227,6 +251,10 @@ SECTIONS: dict[str, Section] = {
     "consistency": Section(
         f"python benchmarks/consistency.py {MAPS} --maps {HELD_OUT} --fast --threads 1 --out OUT",
         "scores.json", 2, FAST, consistency_table, consistency_rows,
+    ),
+    "volumes": Section(
+        f"python benchmarks/accuracy.py {TRAINING} --out OUT",
+        "scores.json", 2, FAST, volumes_table, people_rows, ("consistency",),
     ),
     "consistency-inverted": Section(
         f"python benchmarks/consistency.py {VALIDATION} --scans --fast --threads 1 --out OUT",
