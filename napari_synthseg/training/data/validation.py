@@ -218,11 +218,11 @@ def score_refiner(
             near = to_memory(prior[(slice(None), slice(None), *coarse)])
             with torch.autocast(device.type, enabled=False):  # variances need float32, as in training and prediction
                 appearance = model.appearance(pooled(image), prior)
-            part, answer = to_memory(image[fine][None, None]), near
-            for number in range(passes):
-                if number:
-                    answer = to_memory((near + torch.nn.functional.avg_pool3d(posteriors, 2)) / 2)
-                posteriors = model.refine(part, answer, appearance)
+            part = to_memory(image[fine][None, None])
+            posteriors = model.refine(part, near, appearance)
+            for _ in range(1, passes):
+                answered = (near + torch.nn.functional.avg_pool3d(posteriors, 2)) / 2
+                posteriors = model.refine(part, to_memory(answered), appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
         scores.append(dice(prediction, case.channels, model.labels))
