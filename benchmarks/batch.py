@@ -76,8 +76,9 @@ def throughput(args: argparse.Namespace) -> str:
 
 def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
     """Heads that differ; written once, not measured."""
+    from phantom import head_phantom, phantom_image
+
     from napari_synthseg.io import write_volume
-    from napari_synthseg.phantom import head_phantom, phantom_image
 
     for seed in range(count):
         path = folder / f"sub-{seed:02}_T1w.nii.gz"

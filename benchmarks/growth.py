@@ -98,7 +98,8 @@ HEAD = 192
 
 def head(side: int = HEAD, spacing: float = 1.0) -> Any:
     """A T1-like phantom in a field of view of side^3 mm."""
-    from napari_synthseg.phantom import head_phantom, phantom_image
+    from phantom import head_phantom, phantom_image
+
     from napari_synthseg.volume import pad, resample_image
 
     image = phantom_image(head_phantom((HEAD,) * 3))
@@ -160,9 +161,10 @@ def found(labels: int, threads: int) -> Callable[[], Any]:
 
 def generator(side: int, threads: int, labels: int | None = None) -> Callable[[], Any]:
     """A sample from a label map of 192^3 voxels."""
+    from phantom import head_phantom
+
     from napari_synthseg import synthesize
     from napari_synthseg.generator.sample import prepared
-    from napari_synthseg.phantom import head_phantom
 
     volume = head_phantom((192,) * 3)
     if labels is not None:
@@ -175,8 +177,9 @@ def generator(side: int, threads: int, labels: int | None = None) -> Callable[[]
 
 def evaluated(side: int, threads: int) -> Callable[[], Any]:
     """Dice and surface distances."""
+    from phantom import head_phantom
+
     from napari_synthseg.evaluation import evaluate
-    from napari_synthseg.phantom import head_phantom
 
     truth, other = head_phantom((side,) * 3), head_phantom((side,) * 3, seed=1)
     return lambda: evaluate(other, truth)
@@ -187,11 +190,11 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
     from dataclasses import replace
 
     import torch
+    from phantom import head_phantom
 
     from napari_synthseg.generator.presets import preset
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.phantom import head_phantom
     from napari_synthseg.training.data.label_maps import predicted_labels
     from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.objectives.locate_refine import Locate

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import cc3d
 import numpy as np
+from phantom import dress
 from scipy import ndimage
 
 from napari_synthseg.anatomy import resources
@@ -30,7 +31,6 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.pipeline import segment_steps
 from napari_synthseg.io import read_volume, write_volume
 from napari_synthseg.jobs import run
-from napari_synthseg.phantom import dress
 from napari_synthseg.volume import Volume, crop, pad, to_canonical
 
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

@@ -29,6 +29,7 @@ import edt
 import numpy as np
 import torch
 from harness import arguments, command, write_json
+from phantom import head_phantom, phantom_image
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
@@ -37,7 +38,6 @@ from napari_synthseg.evaluation.scans import labelled_scans
 from napari_synthseg.generator.files import SynthesizeOptions, synthesize_files
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.jobs import run
-from napari_synthseg.phantom import head_phantom, phantom_image
 from napari_synthseg.prompting import Anchor, Planes, Prompts, PropagateOptions, Session
 from napari_synthseg.prompting.propagate import propagate
 from napari_synthseg.volume import Volume, to_canonical

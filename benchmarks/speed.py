@@ -61,8 +61,9 @@ def main() -> int:
 
 def make_input(args: argparse.Namespace, folder: Path) -> None:
     """Writes the head that the measured process works on (not measured)."""
+    from phantom import head_phantom, phantom_image
+
     from napari_synthseg.io import write_volume
-    from napari_synthseg.phantom import head_phantom, phantom_image
 
     if args.job in ("phantom", "shapes", "encode", "window") or args.scan is not None or args.label_map is not None:
         return
@@ -235,7 +236,7 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
 
 def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
     """The analytic head at 1 mm."""
-    from napari_synthseg.phantom import head_phantom
+    from phantom import head_phantom
 
     shape = (args.size,) * 3 if args.size else None
     return lambda number: {"shape": list(head_phantom(shape, seed=number).shape)}
@@ -243,9 +244,10 @@ def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
 
 def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
     """All scores of one pair of label maps of 256^3."""
+    from phantom import head_phantom
+
     from napari_synthseg.evaluation import evaluate
     from napari_synthseg.io import read_labels
-    from napari_synthseg.phantom import head_phantom
 
     truth = read_labels(args.folder / "labels.nii.gz")
     pred = head_phantom(truth.shape, seed=1)

@@ -32,7 +32,6 @@ ROOMS = {
     "training": "Training",
     "networks": "Networks",
     "weights": "Weights",
-    "phantom": "A head made of formulas",
     "jobs": "Jobs that report and stop",
     "errors": "Errors",
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +23,12 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_synthseg.io import write_labels
-from napari_synthseg.phantom import head_phantom
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
 from napari_synthseg.widgets.layers.reader import synthetic_head
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from phantom import head_phantom
 
 SIZE = (1280, 800)
 IMAGES = Path(__file__).parent / "images"

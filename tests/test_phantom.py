@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks.phantom import FIELD_OF_VIEW_MM, dress, head_phantom, phantom_image
 from napari_synthseg import anatomy
-from napari_synthseg.phantom import FIELD_OF_VIEW_MM, dress, head_phantom, phantom_image
 
 
 @cache

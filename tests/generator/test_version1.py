@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.phantom import head_phantom, phantom_image
 from napari_synthseg.generator.degradation import degrade
 from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.sample import prepared, replay
 from napari_synthseg.generator.shapes.scenes import apply_scene
-from napari_synthseg.phantom import head_phantom, phantom_image
 
 CASES = json.loads((Path(__file__).parent / "golden" / "version1.json").read_text())
 """Records as version 1 wrote them, and the mean, some voxels and the labels of what it made of a phantom."""

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.phantom import head_phantom
 from napari_synthseg import anatomy, cli
 from napari_synthseg.generator.presets import load_priors, preset, write_priors
 from napari_synthseg.inference.class_priors import class_gaussians, combined, estimate_priors, fit
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
-from napari_synthseg.phantom import head_phantom
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import GREY, FakeLocateRefine, ball_scan
 

@@ -263,12 +263,7 @@ def synthetic_head(seed: int | None = None) -> list[LayerData]:
 
 
 def bundled_label_map() -> Volume:
-    """Return the label map in the resources, or the analytic phantom."""
+    """Return the label map in the resources."""
     from napari_synthseg.io import read_labels
 
-    path = resources() / "samples" / "mni152_labels.nii.gz"
-    if path.is_file():
-        return read_labels(path)
-    from napari_synthseg.phantom import head_phantom
-
-    return head_phantom()
+    return read_labels(resources() / "samples" / "mni152_labels.nii.gz")

@@ -32,7 +32,7 @@ class Source:
     name: str
     """For file names and messages."""
     path: Path | None = None
-    """A file or folder; None for a layer without a file, or the analytic phantom."""
+    """A file or folder; None for a layer without a file."""
     scan: LayerScan | None = None
     """Of a layer."""
 

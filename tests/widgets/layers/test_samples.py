@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
 
+from benchmarks.phantom import head_phantom
 from napari_synthseg.errors import InputError
-from napari_synthseg.phantom import head_phantom
 from napari_synthseg.widgets.layers import reader as samples
 
 

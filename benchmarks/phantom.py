@@ -3,7 +3,7 @@
 Ellipsoids, tubes and superquadrics in millimetres (RAS, origin near the anterior commissure, as in MNI space) are
 painted from the outside in; the cortical ribbon follows sulci that are the zero sheets of a sum of plane waves. The
 head is defined in space, not on a grid: one seed is the same head at every spacing. It stands in for a real label map
-in tests, benchmarks and sample data; it is no atlas.
+in tests and benchmarks; it is no atlas.
 """
 
 from __future__ import annotations
