@@ -110,9 +110,9 @@ def head(side: int = HEAD, spacing: float = 1.0) -> Any:
 
 def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
     """Scans in memory to labels in memory."""
-    from napari_synthseg.inference.networks import load
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.pipeline import segment_steps
+    from napari_synthseg.inference.state import load
     from napari_synthseg.jobs import run
 
     chosen = SegmentOptions(threads=threads)

@@ -73,7 +73,7 @@ class Segmenter:
     """
 
     def __init__(self, settings: Settings) -> None:
-        from napari_synthseg.inference.networks import load_all
+        from napari_synthseg.inference.state import load_all
 
         self.settings = settings
         self.networks = load_all(settings.options, settings.load(settings.options) if settings.load else None)

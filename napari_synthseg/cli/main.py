@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from napari_synthseg import __version__
-from napari_synthseg.cli import evaluate, models, prompts, runs, segment, synthesize, train  # noqa: F401  (register)
+from napari_synthseg.cli import evaluate, runs, segment, synthesize, train  # noqa: F401  (register)
 from napari_synthseg.cli.terminal import (
     BAD_INPUT,
     COMMANDS,

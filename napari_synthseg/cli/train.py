@@ -1,13 +1,15 @@
-"""`train RECIPE` for every recipe, and `export`: networks, and the weights that come of them."""
+"""`train RECIPE`, `export`, `models`, `import-weights`: networks, and weights: those of runs, and those at hand."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,6 +19,7 @@ from napari_synthseg.cli.terminal import (
     PROGRAM,
     TRAINING,
     Command,
+    Json,
     Out,
     RunName,
     command,
@@ -139,4 +142,54 @@ def export(
             raise InputError(f"Weights of the recipe {entry.name} have no confident score: leave that option out.")
         wanted["confident_score"] = confident_score
     print(entry.export(folder, out, **wanted))
+    return DONE
+
+
+@command("models")
+def models(as_json: Json = False) -> int:
+    """List the weights at hand."""
+    from napari_synthseg.weights import catalogue, sam
+
+    cards = [*catalogue.available(), *catalogue.available(["helper"]), *sam.available()]
+    if as_json:
+        print(json.dumps(cards, indent=1))
+        return DONE
+    for card in cards:
+        print(f"{card['name']:20} {card['network']:14} {purpose(card):16}  {card['path']}")
+    if not cards:
+        print("There are no weights; the README says where they are looked for.", file=sys.stderr)
+    return DONE
+
+
+def purpose(card: dict[str, Any]) -> str:
+    """Return what weights are for: how many labels they find, or the option of `segment` that uses them."""
+    from napari_synthseg.networks.registry import spec_of
+
+    spec = spec_of(card)
+    if spec.option:
+        return f"--{spec.option}"
+    return "clicks" if spec.role == "prompt" else f"{len(card['labels'])} labels"
+
+
+@command("import-weights", heading=TRAINING)
+def import_weights(
+    file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")],
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    labels: Path | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Convert SynthSeg's official weights (Keras .h5) into safetensors.
+
+    The weights of SynthSeg 1.0, 2.0 and robust, its parcellation and its quality regressor.
+
+    Args:
+        file: the .h5 file; its layers say what it holds.
+        out: the .safetensors file or the folder to write; by default the cache, where segment finds it by name.
+        labels: list of the values that the network predicts (.npy or text), for networks of your own training.
+        overwrite: replace existing files.
+    """
+    from napari_synthseg.weights.keras import read_labels
+    from napari_synthseg.weights.store import import_weights as write
+
+    print(write(file, out, labels=read_labels(labels) if labels is not None else None, overwrite=overwrite))
     return DONE

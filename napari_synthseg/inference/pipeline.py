@@ -28,7 +28,6 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.inference import orientation, plausibility, postprocess
 from napari_synthseg.inference.grid import OutputGrid
 from napari_synthseg.inference.memory import predict_steps
-from napari_synthseg.inference.networks import Networks, load_all
 from napari_synthseg.inference.options import SegmentOptions, config_for, make_options, names_of
 from napari_synthseg.inference.outputs import PROGRAM
 from napari_synthseg.inference.parcellation import divide, parcellate_steps, whole_head_around
@@ -38,7 +37,7 @@ from napari_synthseg.inference.qc_regressor import score_steps
 from napari_synthseg.inference.quality.calibration import calibration_of
 from napari_synthseg.inference.quality.features import gather_features, soft_dice
 from napari_synthseg.inference.quality.rating import QcRating, rate_scan
-from napari_synthseg.inference.state import Prediction, Segmentation, State, WholeHead
+from napari_synthseg.inference.state import Networks, Prediction, Segmentation, State, WholeHead, load_all
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume

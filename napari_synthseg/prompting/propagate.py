@@ -23,9 +23,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.memory import Memory
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window, brightness
+from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window, brightness, mask_prompts, signed_distance
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.prompting.shapes import mask_prompts, signed_distance
 
 LEAST_SPREAD = 0.02
 """Least spread of a look: in flat images any change would count."""

@@ -16,8 +16,7 @@ from napari_synthseg.networks.prompt_decoding import decode_image
 from napari_synthseg.networks.promptable import Promptable, quicken
 from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
-from napari_synthseg.prompting.prompts import Box, Point, Prompts
-from napari_synthseg.prompting.shapes import with_lasso, with_scribble
+from napari_synthseg.prompting.prompts import Box, Point, Prompts, with_lasso, with_scribble
 from napari_synthseg.weights.sam import load_model, load_partner
 
 

@@ -11,8 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import FileHeader, read_labels, read_with_header
 from napari_synthseg.prompting.options import PromptOptions
-from napari_synthseg.prompting.prompts import Prompts
-from napari_synthseg.prompting.shapes import with_lasso, with_scribble
+from napari_synthseg.prompting.prompts import Prompts, with_lasso, with_scribble
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

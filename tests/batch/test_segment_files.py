@@ -82,7 +82,7 @@ def test_labels_lie_in_the_space_that_the_scan_names(scan, tmp_path):
 
 def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatch):
     """So that a batch does not make them again."""
-    monkeypatch.setattr("napari_synthseg.inference.networks.load", lambda options: FakeLocateRefine())
+    monkeypatch.setattr("napari_synthseg.inference.state.load", lambda options: FakeLocateRefine())
     run(segment_files(scan, tmp_path / "a.nii.gz"))
     facts = json.loads((tmp_path / "a.json").read_text())["made_from"]
     assert facts["input"]["sha256"] and facts["weights"]["network"]

@@ -82,7 +82,7 @@ def test_the_tasks_and_the_last_job_make_one_report(scans, tmp_path, monkeypatch
     from tests.batch.fakes import Here, load_fake
 
     monkeypatch.setattr(job, "_workers", lambda *_: lambda settings: Here(settings))
-    monkeypatch.setattr("napari_synthseg.inference.networks.load", load_fake)
+    monkeypatch.setattr("napari_synthseg.inference.state.load", load_fake)
     out = tmp_path / "out"
     list(submit([scans], out, SegmentOptions(threads=1, device="cpu"), BatchOptions(slurm=True, slurm_tasks=2)))
     for name, task in (("array.sh", "1"), ("array.sh", "2"), ("last.sh", "")):

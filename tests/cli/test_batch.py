@@ -18,7 +18,7 @@ from tests.batch.fakes import Here, load_fake, write_scan
 def scans(tmp_path, monkeypatch):
     """Two scans, and lanes in this process."""
     monkeypatch.setattr(job, "_workers", lambda *_: lambda settings: Here(settings))
-    monkeypatch.setattr("napari_synthseg.inference.networks.load", load_fake)
+    monkeypatch.setattr("napari_synthseg.inference.state.load", load_fake)
     for number in range(2):
         write_scan(tmp_path / "in" / f"{number}.nii.gz", number)
     return tmp_path / "in"

@@ -13,9 +13,9 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import options as config
 from napari_synthseg.inference import whole_volume
-from napari_synthseg.inference.networks import load
 from napari_synthseg.inference.options import OWN, SegmentOptions, config_for
 from napari_synthseg.inference.pipeline import segment
+from napari_synthseg.inference.state import load
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_keras_h5
 from tests import keras_files as files

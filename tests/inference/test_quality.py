@@ -258,7 +258,7 @@ def test_the_command_line_writes_the_table_and_names_failures(tmp_path, monkeypa
     for name in ("a", "b"):
         write_volume(tmp_path / "scans" / f"{name}.nii.gz", ball_scan()[0])
     model = network(tmp_path, constant(-1.0))
-    monkeypatch.setattr("napari_synthseg.inference.networks.load", lambda options: model)
+    monkeypatch.setattr("napari_synthseg.inference.state.load", lambda options: model)
     words = ["segment", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), "--qc", str(tmp_path / "qc.tsv")]
     assert cli.main(words) == cli.DONE
     printed = capsys.readouterr()

@@ -9,11 +9,11 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.memory import _attempts, predict_steps
-from napari_synthseg.inference.networks import load
 from napari_synthseg.inference.options import OWN, SegmentOptions
 from napari_synthseg.inference.patches import sliding_windows
 from napari_synthseg.inference.pipeline import segment_steps
 from napari_synthseg.inference.sliding_window import flip_order, sliding_window_steps
+from napari_synthseg.inference.state import load
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.networks.registry import InferenceSpec
 from napari_synthseg.networks.transformers import Transformer, Unetr

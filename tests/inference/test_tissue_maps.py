@@ -10,11 +10,11 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import networks
 from napari_synthseg.inference.locate_refine import locate
 from napari_synthseg.inference.options import SegmentOptions, tissue_names
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.preprocess import brain_center, prepare
+from napari_synthseg.inference.state import load
 from napari_synthseg.io import read_label_table, read_volume, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
@@ -70,7 +70,7 @@ def test_maps_that_there_are_not_are_told(monkeypatch) -> None:
     assert any("no tissue maps" in sentence for sentence in result.warnings)
     monkeypatch.setattr("napari_synthseg.weights.store.load_model", lambda _: FakeLocateRefine())
     with pytest.raises(InputError, match="find no tissues"):
-        networks.load(SegmentOptions(tissues=True))
+        load(SegmentOptions(tissues=True))
 
 
 def test_files_of_the_maps_stand_beside_the_labels(model, tmp_path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting import Prompts, Session
-from napari_synthseg.prompting.propagate import connected
-from napari_synthseg.prompting.shapes import (
+from napari_synthseg.prompting.prompts import (
     ALONG,
     AROUND,
     MOST_INSIDE,
@@ -19,6 +18,7 @@ from napari_synthseg.prompting.shapes import (
     with_lasso,
     with_scribble,
 )
+from napari_synthseg.prompting.propagate import connected
 from tests.prompting.small import small_model
 from tests.prompting.tracer import disc
 

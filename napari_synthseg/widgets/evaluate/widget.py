@@ -39,8 +39,7 @@ from napari_synthseg.widgets.layers.geometry import (
     shown_volume,
     world_matrix,
 )
-from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.commands import bind_keys
+from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -135,7 +134,7 @@ class EvaluateWidget(ScrolledFace):
         self._voxel_mm3 = 1.0
         self._edited = False
         self._report = Progress("Starting")
-        bind_keys(napari_viewer)
+        bind_view_keys(napari_viewer)
         self.job = Job(self)
         self._build()
         self.job.progressed.connect(self._on_progress)

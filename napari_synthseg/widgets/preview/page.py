@@ -22,12 +22,11 @@ from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.preview.controls import PageControls
+from napari_synthseg.widgets.preview.controls import PageControls, SourceChooser
 from napari_synthseg.widgets.preview.layers import LayerPair
 from napari_synthseg.widgets.preview.model import Maker, Wanted
 from napari_synthseg.widgets.preview.panels import Redrawer, SamplesPanel
 from napari_synthseg.widgets.preview.pictures import Picture, described
-from napari_synthseg.widgets.preview.source_chooser import SourceChooser
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -29,12 +29,12 @@ from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.memory import recall
 from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from napari_synthseg.widgets.preview.layers import SceneLayers
 from napari_synthseg.widgets.preview.model import BrainMaker, DegradedMaker, SceneMaker, Wanted
 from napari_synthseg.widgets.preview.page import PreviewPage
 from napari_synthseg.widgets.preview.panels import Stepper
 from napari_synthseg.widgets.preview.pictures import Picture, described_scene
-from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.prompting.prompts import Box, Point, Prompts
-from napari_synthseg.prompting.shapes import with_lasso, with_scribble
+from napari_synthseg.prompting.prompts import Box, Point, Prompts, with_lasso, with_scribble
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -36,8 +36,7 @@ from napari_synthseg.widgets.prompt.pending import Drawing, is_ours
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
 from napari_synthseg.widgets.prompt.through import Through
-from napari_synthseg.widgets.view import commands
-from napari_synthseg.widgets.view.bar import ViewBar
+from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
 
 FACE = "prompt"
 NEW = "New layer"
@@ -54,7 +53,7 @@ class PromptWidget(ScrolledFace):
         super().__init__()
         self._viewer = napari_viewer
         self._closed = False
-        commands.bind_keys(napari_viewer)
+        bind_view_keys(napari_viewer)
         bind_keys(napari_viewer, self)
         self.prompting = Prompting(napari_viewer, make, self)
         self.objects = Objects(napari_viewer, self.prompting, self)

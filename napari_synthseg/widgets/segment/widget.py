@@ -17,8 +17,7 @@ from napari_synthseg.widgets.segment import model
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.segment.queue import DONE, STOPPING, QueueList, Run, SegmentQueue
-from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.commands import bind_keys
+from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 
 DOING = "Segmenting"
@@ -39,7 +38,7 @@ class SegmentWidget(ScrolledFace):
         super().__init__()
         self._viewer = napari_viewer
         self._aside: Labels | None = None  # whose table was shown before the run
-        bind_keys(napari_viewer)
+        bind_view_keys(napari_viewer)
         self.queue = SegmentQueue(steps, self)
         self.probabilities = Probabilities(napari_viewer, self._start_one, self)
         self._build()

@@ -10,9 +10,9 @@ from napari.layers import Image, Labels
 from napari.layers._source import Source
 from qtpy.QtWidgets import QFileDialog
 
+from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from napari_synthseg.widgets.preview.layers import MARK
 from napari_synthseg.widgets.preview.pictures import bundled
-from napari_synthseg.widgets.preview.source_chooser import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from tests.widgets.preview.conftest import blocks, blocks_layer
 
 

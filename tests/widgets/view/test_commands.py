@@ -6,7 +6,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
-from napari_synthseg.widgets.view import commands, view
+from napari_synthseg.widgets.view import bar, view
 from tests.widgets.builders import scan_layer
 
 
@@ -20,11 +20,11 @@ def viewer():
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        (commands.view_axial, view.AXIAL),
-        (commands.view_coronal, view.CORONAL),
-        (commands.view_sagittal, view.SAGITTAL),
-        (commands.view_3d, view.THREE_D),
-        (commands.view_whole, view.AXIAL),
+        (bar.view_axial, view.AXIAL),
+        (bar.view_coronal, view.CORONAL),
+        (bar.view_sagittal, view.SAGITTAL),
+        (bar.view_3d, view.THREE_D),
+        (bar.view_whole, view.AXIAL),
     ],
 )
 def test_a_command_shows_its_view(viewer, command, name):
@@ -33,20 +33,20 @@ def test_a_command_shows_its_view(viewer, command, name):
 
 
 def test_sides_are_swapped_and_stay_so_in_the_next_view(viewer):
-    commands.view_coronal(viewer)
-    commands.swap_sides(viewer)
+    bar.view_coronal(viewer)
+    bar.swap_sides(viewer)
     assert view.current_view(viewer) == (view.CORONAL, view.RADIOLOGICAL)
-    commands.view_sagittal(viewer)
+    bar.view_sagittal(viewer)
     assert view.current_view(viewer) == (view.SAGITTAL, view.RADIOLOGICAL)
-    commands.swap_sides(viewer)
+    bar.swap_sides(viewer)
     assert view.current_view(viewer) == (view.SAGITTAL, view.NEUROLOGICAL)
 
 
 def test_keys_do_not_take_what_is_bound_already(viewer):
     pressed = []
     viewer.bind_key("F7", lambda _: pressed.append("mine"))
-    commands.bind_keys(viewer)
-    commands.bind_keys(viewer)  # a second widget
+    bar.bind_view_keys(viewer)
+    bar.bind_view_keys(viewer)  # a second widget
     by_name = {str(key): bound for key, bound in viewer.keymap.items()}
     by_name["F7"](viewer)
     assert pressed == ["mine"]
@@ -57,7 +57,7 @@ def test_keys_do_not_take_what_is_bound_already(viewer):
 def test_a_key_pressed_on_the_canvas_turns_the_view(window, qtbot):
     viewer = window(show=True)
     viewer.add_layer(scan_layer("RAS"))
-    commands.bind_keys(viewer)
+    bar.bind_view_keys(viewer)
     canvas = viewer.window._qt_viewer.canvas.native
     qtbot.keyClick(canvas, Qt.Key.Key_F7)
     assert view.current_view(viewer)[0] == view.CORONAL

@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets.view import commands, view
-from napari_synthseg.widgets.view.bar import ViewBar
+from napari_synthseg.widgets.view import view
+from napari_synthseg.widgets.view.bar import ViewBar, view_axial
 from napari_synthseg.widgets.view.follow import NAPARI
 from tests.widgets.builders import scan_layer
 
@@ -50,7 +50,7 @@ def test_a_picture_over_a_hidden_head_has_it_too(viewer, bar, qtbot):
 
 def test_a_view_chosen_without_a_widget_is_taken_back_too(viewer):
     viewer.add_layer(scan_layer("LIA"))
-    commands.view_axial(viewer)
+    view_axial(viewer)
     viewer.layers.clear()
     viewer.add_image(np.zeros((4, 6)))
     assert orientation(viewer) == NAPARI

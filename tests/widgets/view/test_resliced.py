@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import layer_affine, layer_to_volume, volume_to_layer
-from napari_synthseg.widgets.layers.resliced import Resliced, is_oblique, reslice
+from napari_synthseg.widgets.view.planes import Resliced, is_oblique, reslice
 from tests.widgets.builders import scan_layer
 
 SCANS = {
@@ -81,7 +81,7 @@ def test_slices_are_those_of_the_whole_and_it_is_computed_in_parts(monkeypatch):
     np.testing.assert_array_equal(array[:, 40], whole[:, 40])
     np.testing.assert_array_equal(array[10:20, :, 40], whole[10:20, :, 40])
     assert array[40, 41, 42] == whole[40, 41, 42]
-    monkeypatch.setattr("napari_synthseg.widgets.layers.resliced.MOST_POINTS", 1000)
+    monkeypatch.setattr("napari_synthseg.widgets.view.planes.MOST_POINTS", 1000)
     np.testing.assert_array_equal(np.asarray(array), whole)
 
 
