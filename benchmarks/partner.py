@@ -61,7 +61,7 @@ def measured(count: int, targets: int) -> dict[str, np.ndarray]:
         for kind, settings in KINDS.items():
             scores = []
             for given in (prompts[name] for name in settings):
-                asked = (embedding, given.points, given.signs, given.boxes, given.masks)
+                asked = (embedding, *given)
                 own, other = (one.decode(*asked)[0][:, SINGLE] for one in (model, partner))
                 for number, target in enumerate(truth):
                     said = on_cells(given, number)

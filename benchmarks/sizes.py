@@ -32,11 +32,12 @@ from torch.nn import functional as F
 from napari_synthseg import cli
 from napari_synthseg.generator.presets import SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
+from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import SINGLE, FrozenEncoder, Promptable
 from napari_synthseg.prompting.decode import meant_parts
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.training.data import scenes
-from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Window, draw_prompts
+from napari_synthseg.training.data.prompts import CELL, Window, draw_prompts
 from napari_synthseg.training.data.scenes import SETTINGS, EncodedScenes
 from napari_synthseg.training.objectives import prompts as objective
 from napari_synthseg.training.recipe import recipe
@@ -72,7 +73,7 @@ class Judge:
     embedding: torch.Tensor
     targets: torch.Tensor
     bins: list[int]
-    prompts: dict[str, GivenPrompts]
+    prompts: dict[str, PromptTensors]
 
 
 @command
@@ -169,7 +170,7 @@ def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[f
         truth = F.avg_pool2d(judge.targets[:, None].float(), CELL)[:, 0] > 0.5
         for i, given in enumerate(judge.prompts.values()):
             embedding = judge.embedding[None].float()
-            logits, _ = model.decode(embedding, given.points, given.signs, given.boxes, given.masks)
+            logits, _ = model.decode(embedding, *given)
             for number, where in enumerate(judge.bins):
                 answer = logits[number, SINGLE] > 0
                 if parts:
@@ -179,12 +180,12 @@ def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[f
     return [[fmean(dice) if dice else math.nan for dice in of_bin] for of_bin in found]
 
 
-def on_cells(given: GivenPrompts, number: int) -> Prompts:
+def on_cells(given: PromptTensors, number: int) -> Prompts:
     """The prompts of one target on the decoder's grid, rows first."""
     points, positive, box = [], [], None
-    if given.points is not None and given.signs is not None:
+    if given.points is not None and given.labels is not None:
         points = [(y / CELL - 0.5, x / CELL - 0.5) for x, y in given.points[number].tolist()]
-        positive = [sign > 0 for sign in given.signs[number].tolist()]
+        positive = [sign > 0 for sign in given.labels[number].tolist()]
     if given.boxes is not None:
         x0, y0, x1, y1 = (v / CELL - 0.5 for v in given.boxes[number].tolist())
         box = (y0, x0, y1, x1)

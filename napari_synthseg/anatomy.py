@@ -367,17 +367,16 @@ def mirrored(labels: np.ndarray) -> np.ndarray:
     return out
 
 
-def mapping(field: str, *, default: int = 0) -> np.ndarray:
+def mapping(field: str) -> np.ndarray:
     """A look-up array from value to an integer field of `Structure`, so that `mapping("target")[labels]` maps an array.
 
     Args:
         field: name of an integer field, such as `target`, `generation_class`, `topology`, `contralateral`.
-        default: what values without a row map to.
 
     Returns:
         (largest value + 1,) int32.
     """
-    out = np.full(table()[-1].value + 1, default, np.int32)
+    out = np.zeros(table()[-1].value + 1, np.int32)
     for s in table():
         out[s.value] = getattr(s, field)
     return out

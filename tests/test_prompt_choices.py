@@ -52,8 +52,8 @@ def judge(areas=(0,)) -> object:
     rows, columns = np.ogrid[:128, :128]
     disc = torch.from_numpy((rows - 64) ** 2 + (columns - 64) ** 2 < 30**2)
     points, signs = torch.tensor([[[64.0, 64.0]]]), torch.ones(1, 1)
-    given = sizes.GivenPrompts(points, signs, None, None)
-    boxed = sizes.GivenPrompts(None, None, torch.tensor([[34.0, 34.0, 94.0, 94.0]]), None)
+    given = sizes.PromptTensors(points, signs, None, None)
+    boxed = sizes.PromptTensors(None, None, torch.tensor([[34.0, 34.0, 94.0, 94.0]]), None)
     prompts = {name: boxed if name == "box" else given for name in sizes.SETTINGS}
     return sizes.Judge(torch.zeros(256, 8, 8), disc[None], list(areas), prompts)
 

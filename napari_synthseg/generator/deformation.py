@@ -64,13 +64,12 @@ def velocity_field(std: float, points: int, seed: int) -> torch.Tensor:
     return std * torch.randn(3, points, points, points, generator=g)
 
 
-def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: int = SQUARINGS) -> torch.Tensor:
+def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
     """Integrate a stationary velocity field (3, X, Y, Z), mm, by scaling and squaring (eq. 9); displacements in mm.
 
     Args:
         velocity: in mm.
         spacing_mm: distance between points along each axis.
-        squarings: number of times the transform is composed with itself.
     """
     shape = velocity.shape[1:]
     device = velocity.device
@@ -79,8 +78,8 @@ def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float], squarings: in
     base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
     scale = torch.tensor([2.0 / max((n - 1) * s, 1e-6) for n, s in zip(shape, spacing_mm, strict=True)], device=device)
     scale = scale.flip(0)
-    u = (velocity / 2**squarings).flip(0)
-    for _ in range(squarings):
+    u = (velocity / 2**SQUARINGS).flip(0)
+    for _ in range(SQUARINGS):
         where = (u.permute(1, 2, 3, 0) * scale).add_(base)[None]
         u = u + F.grid_sample(u[None], where, mode="bilinear", padding_mode="border", align_corners=True)[0]
     return u.flip(0)

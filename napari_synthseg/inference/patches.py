@@ -110,16 +110,15 @@ def crop_with_padding(array: torch.Tensor, start: Sequence[int], size: Sequence[
     return out
 
 
-def sliding_windows(field: int, edge: int, shared: float = MIN_OVERLAP) -> PatchGrid:
-    """Return the fewest windows of one size that cover a cube and share enough with their neighbors.
+def sliding_windows(field: int, edge: int) -> PatchGrid:
+    """Return the fewest windows of one size that cover a cube, neighbors sharing at least `MIN_OVERLAP` of their edge.
 
     Args:
         field: voxels along each side of the cube.
         edge: of the windows; not more than of the cube.
-        shared: part of the edge that neighbors share at least.
     """
     room = field - edge
-    count = 1 if not room else 1 + -(-room // max(1, round(edge * (1 - shared))))
+    count = 1 if not room else 1 + -(-room // max(1, round(edge * (1 - MIN_OVERLAP))))
     starts = tuple(round(i * room / max(count - 1, 1)) for i in range(count))
     return PatchGrid((edge,) * 3, (starts,) * 3, (field,) * 3)
 

@@ -44,16 +44,15 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def keep_brain(posteriors: torch.Tensor, threshold: float = COMPONENT_THRESHOLD, dilation: int = 0) -> None:
-    """Keep foreground posteriors only in the largest component of "sum over the foreground > threshold".
+def keep_brain(posteriors: torch.Tensor, dilation: int) -> None:
+    """Keep foreground posteriors only in the largest component of "sum over the foreground > COMPONENT_THRESHOLD".
 
     Args:
         posteriors: (K, X, Y, Z), changed in place.
-        threshold: of the sum.
         dilation: voxels around the component where posteriors stay, unless they are another component. The reference's
             rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
     """
-    keep = _kept((foreground(posteriors) > threshold).numpy(), dilation, posteriors.dtype)
+    keep = _kept((foreground(posteriors) > COMPONENT_THRESHOLD).numpy(), dilation, posteriors.dtype)
     _bits(posteriors[1:]).bitwise_and_(keep)
 
 

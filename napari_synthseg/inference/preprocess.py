@@ -110,13 +110,13 @@ def prepare(
     return Prepared(part.data - part.data.min(), part.affine, source)
 
 
-def resample_as_reference(volume: Volume, spacing_mm: float = 1.0) -> Volume:
-    """Resample to isotropic voxels voxel for voxel as the reference implementation does.
+def resample_as_reference(volume: Volume) -> Volume:
+    """Resample to voxels of 1 mm, voxel for voxel as the reference implementation does.
 
     It differs from `volume.resample_image` where a spacing is off by rounding alone: such an axis is blurred by a
     quarter of a voxel, and may gain a voxel at its end, where the edge is held.
     """
-    factor = volume.spacing / spacing_mm
+    factor = volume.spacing
     sigma = np.where(factor > 1, 0.0, 0.25 / factor)
     data = ndimage.gaussian_filter(np.asarray(volume.data, np.float64), sigma)
     coordinates = []
@@ -204,9 +204,9 @@ def foreground(coarse: np.ndarray) -> np.ndarray:
     return largest_component(clipped > low + 0.5 * (otsu(clipped) - low))
 
 
-def otsu(values: np.ndarray, bins: int = 256) -> float:
+def otsu(values: np.ndarray) -> float:
     """Return Otsu's threshold: the split of the histogram that separates two classes best."""
-    counts, edges = np.histogram(values, bins=bins)
+    counts, edges = np.histogram(values, bins=256)
     centers = (edges[:-1] + edges[1:]) / 2
     below, weighted = np.cumsum(counts), np.cumsum(counts * centers)
     above = below[-1] - below

@@ -49,18 +49,17 @@ def sampled(volume: torch.Tensor) -> torch.Tensor:
     return volume[..., ::STRIDE, ::STRIDE, ::STRIDE].float()
 
 
-def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
+def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor) -> torch.Tensor:
     """Fit a Gaussian to each label by expectation-maximization with a spatial prior: (B, K, 2) means and variances.
 
     Args:
         image: (B, 1, X, Y, Z) in [0, 1], the voxels to learn from (`sampled`).
         log_prior: (B, K, X, Y, Z), logarithms of the locator's posteriors there.
-        iterations: of EM; the first uses the prior alone.
     """
     x, prior = image.float(), log_prior.float()
     posteriors = prior.softmax(1)
     appearance = _moments(x.flatten(2), posteriors.flatten(2))
-    for _ in range(iterations - 1):
+    for _ in range(ITERATIONS - 1):  # the first used the prior alone
         posteriors = with_evidence(prior, x, appearance).softmax(1)
         appearance = _moments(x.flatten(2), posteriors.flatten(2))
     return appearance

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 SPREAD = 0.5
 """Where deviations vary from image to image, they start from this share below to this share above the middle."""
+POINTS = 4
+"""Control points of the bias field an axis."""
 LINEAR = {2: "bilinear", 3: "trilinear"}
 """torch's name of linear interpolation, by dimensions."""
 
@@ -71,18 +73,17 @@ class Noise(nn.Module):
 class NoiseAndBias(nn.Module):
     """A smooth bias field of learned deviation, then noise: x exp(b) + sigma e.
 
-    `bias` is the deviation of the logarithm of the field's control points at the beginning, `points` their number an
-    axis.
+    `bias` is the deviation of the logarithm of the field's control points at the beginning.
     """
 
-    def __init__(self, sigma: float = 0.05, bias: float = 0.1, points: int = 4, varying: bool = False) -> None:
+    def __init__(self, sigma: float = 0.05, bias: float = 0.1, varying: bool = False) -> None:
         super().__init__()
-        self.noise, self.bias, self.points = Noise(sigma, varying), Strength(bias, varying), points
+        self.noise, self.bias = Noise(sigma, varying), Strength(bias, varying)
 
     def forward(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         strength = self.bias(images, generator)
         dimensions = images.dim() - 2
-        knots = drawn((len(images), 1, *[self.points] * dimensions), images, generator)
+        knots = drawn((len(images), 1, *[POINTS] * dimensions), images, generator)
         field = F.interpolate(knots, images.shape[2:], mode=LINEAR[dimensions], align_corners=True)
         return self.noise(images + images * torch.expm1(strength * field), generator)
 
@@ -97,13 +98,12 @@ class UNetAndNoise(nn.Module):
     Args:
         dimensions: of the images, 2 or 3.
         sigma: of the noise at the beginning, intensities in [0, 1].
-        features: channels of both scales.
         varying: another deviation for each image, see `Strength`.
     """
 
-    def __init__(self, dimensions: int, sigma: float = 0.05, features: int = 16, varying: bool = False) -> None:
+    def __init__(self, dimensions: int, sigma: float = 0.05, varying: bool = False) -> None:
         super().__init__()
-        self.residual = SmallUNet(dimensions, 1, 1, (features, features))
+        self.residual = SmallUNet(dimensions, 1, 1, (16, 16))
         nn.init.zeros_(self.residual.last.weight)
         nn.init.zeros_(self.residual.last.bias)  # type: ignore[arg-type]
         self.noise = Noise(sigma, varying)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from napari_synthseg.networks.prompt_layers import drawn_prompts
+from napari_synthseg.networks.prompt_layers import PromptTensors, drawn_prompts
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, Promptable
 
 _POSITIONS: WeakKeyDictionary[Promptable, torch.Tensor] = WeakKeyDictionary()
@@ -28,10 +28,7 @@ def decode_windows(
     embeddings: torch.Tensor,
     positions: torch.Tensor,
     offsets: torch.Tensor,
-    points: torch.Tensor | None = None,
-    labels: torch.Tensor | None = None,
-    boxes: torch.Tensor | None = None,
-    masks: torch.Tensor | None = None,
+    prompts: PromptTensors,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decode the single answers to prompts on B windows, as `Promptable.decode` does on whole frames.
 
@@ -40,45 +37,32 @@ def decode_windows(
         embeddings: (B, 256, h, w).
         positions: (B, 256, h, w), cut from the prompt encoder's dense positional encoding.
         offsets: (B, 2) x and y of the windows' first pixels.
-        points, labels, boxes, masks: see `Promptable.decode`; the masks are those of the windows.
+        prompts: in the whole frame; the masks are those of the windows.
 
     Returns:
         Logits (B, 1, 4h, 4w) and predicted IoU (B,).
     """
     decoder, rows = model.mask_decoder, embeddings.shape[-2]
-    here = None if points is None else points - offsets[:, None]
-    within = None if boxes is None else boxes - offsets.repeat(1, 2)
-    tokens, dense = _encoded(model, len(embeddings), embeddings.shape[-1], points, labels, boxes, masks, here, within)
+    tokens, dense = _encoded(model, embeddings, prompts, prompts.moved(offsets))
     image = channels_last(embeddings) + dense.to(embeddings.dtype)
     found, source = decoder.transformer(as_image(image, rows), as_image(channels_last(positions), rows), tokens)
     return _answers(model, found, source, rows)
 
 
 def decode_image(
-    model: Promptable,
-    embedding: torch.Tensor,
-    points: torch.Tensor | None = None,
-    labels: torch.Tensor | None = None,
-    boxes: torch.Tensor | None = None,
-    masks: torch.Tensor | None = None,
+    model: Promptable, embedding: torch.Tensor, prompts: PromptTensors
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode the single answer to one set of prompts on one image, without gradients.
-
-    Args:
-        model: its prompt encoder and mask decoder are used.
-        embedding: (1, 256, h, w).
-        points, labels, boxes, masks: see `Promptable.decode`.
+    """Decode the single answer to one set of prompts on one image (1, 256, h, w), without gradients.
 
     Returns:
         Logits (1, 1, 4h, 4w) and predicted IoU (1,).
     """
-    rows, columns = embedding.shape[-2:]
-    tokens, dense = _encoded(model, 1, columns, points, labels, boxes, masks, points, boxes)
+    tokens, dense = _encoded(model, embedding, prompts, prompts)
     image = channels_last(embedding) + dense
     if (positions := _POSITIONS.get(model)) is None or positions.device != image.device:
         positions = _POSITIONS[model] = channels_last(model.prompt_encoder.get_dense_pe())
     found, source = attended(model.mask_decoder.transformer, image, positions, tokens)
-    return _answers(model, found, source, rows)
+    return _answers(model, found, source, embedding.shape[-2])
 
 
 def attended(
@@ -124,21 +108,14 @@ def from_image(attention: Any, places: torch.Tensor, keys: torch.Tensor, values:
 
 
 def _encoded(
-    model: Promptable,
-    count: int,
-    columns: int,
-    points: torch.Tensor | None,
-    labels: torch.Tensor | None,
-    boxes: torch.Tensor | None,
-    masks: torch.Tensor | None,
-    drawn_points: torch.Tensor | None,
-    drawn_boxes: torch.Tensor | None,
+    model: Promptable, embeddings: torch.Tensor, prompts: PromptTensors, seen: PromptTensors
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the tokens (B, T, C) of prompts, and their dense part, (B, N, C) or (1, C)."""
-    encoder, decoder = model.prompt_encoder, model.mask_decoder
+    """Return the tokens (B, T, C) of prompts, and the dense part, (B, N, C) or (1, C), of those `seen` in a window."""
+    encoder, decoder, count = model.prompt_encoder, model.mask_decoder, len(embeddings)
+    points, labels, boxes, masks = prompts
     sparse, _ = encoder(None if points is None else (points, labels), boxes, None)
     if model.draws_prompts:
-        masks = drawn_prompts(columns * STRIDE, drawn_points, labels, drawn_boxes, masks)
+        masks = drawn_prompts(embeddings.shape[-1] * STRIDE, seen)
     dense = encoder.no_mask_embed.weight if masks is None else downscaled(encoder.mask_downscaling, masks)
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(count, -1, -1)
     return (torch.cat([tokens, sparse.expand(count, -1, -1)], 1) if sparse.shape[1] else tokens), dense

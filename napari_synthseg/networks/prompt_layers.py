@@ -9,7 +9,7 @@ networks trained on little data draw them as maps (RITM, nnInteractive). Here bo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -105,25 +105,42 @@ NEARER = 8.0
 """Logit of what lies far nearer to a point inside than to any outside; 0 lies half-way."""
 
 
-def drawn_prompts(
-    side: int,
-    points: torch.Tensor | None = None,
-    labels: torch.Tensor | None = None,
-    boxes: torch.Tensor | None = None,
-    masks: torch.Tensor | None = None,
-) -> torch.Tensor:
+class PromptTensors(NamedTuple):
+    """Prompts of B targets, as `Promptable.decode` takes them; positions are (x, y) pixels of the frame."""
+
+    points: torch.Tensor | None = None
+    """(B, N, 2) float32."""
+    labels: torch.Tensor | None = None
+    """(B, N), 1 inside, 0 outside, -1 no point."""
+    boxes: torch.Tensor | None = None
+    """(B, 4) x0, y0, x1, y1."""
+    masks: torch.Tensor | None = None
+    """(B, 1, 4h, 4w) logits."""
+
+    def with_points(self, points: torch.Tensor, labels: torch.Tensor) -> PromptTensors:
+        """Return the prompts with one more point for each target: (B, 2) and (B,)."""
+        points, labels = points[:, None], labels[:, None]
+        if self.points is not None and self.labels is not None:
+            points, labels = torch.cat([self.points, points], 1), torch.cat([self.labels, labels], 1)
+        return self._replace(points=points, labels=labels)
+
+    def moved(self, offsets: torch.Tensor) -> PromptTensors:
+        """Return the prompts as seen from other origins, (B, 2) x and y."""
+        points = None if self.points is None else self.points - offsets[:, None]
+        return self._replace(points=points, boxes=None if self.boxes is None else self.boxes - offsets.repeat(1, 2))
+
+
+def drawn_prompts(side: int, prompts: PromptTensors) -> torch.Tensor:
     """Draw boxes and points on the mask prompt; where nothing is known it is 0.
 
     Args:
         side: of the square frame (or a window of it), pixels.
-        points: (B, N, 2) positions (x, y) in it.
-        labels: (B, N), 1 inside, 0 outside, -1 no point.
-        boxes: (B, 4) as x0, y0, x1, y1.
-        masks: (B, 1, side / 4, side / 4) logits.
+        prompts: in it.
 
     Returns:
         (B, 1, side / 4, side / 4) float32 logits.
     """
+    points, labels, boxes, masks = prompts
     given = next(x for x in (points, boxes, masks) if x is not None)
     n, device = side // CELL, given.device
     at = torch.arange(n, device=device) * CELL + 0.5 * (CELL - 1)

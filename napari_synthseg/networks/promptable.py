@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import quick_kind
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.prompt_layers import BoundedAttention, drawn_prompts, import_torchvision
+from napari_synthseg.networks.prompt_layers import BoundedAttention, PromptTensors, drawn_prompts, import_torchvision
 from napari_synthseg.networks.registry import Card, register
 
 import_torchvision()
@@ -210,7 +210,7 @@ class Promptable(nn.Module):
             Logits (B, 4, 4h, 4w) and predicted IoU (B, 4): the single answer first, then three guesses.
         """
         if self.draws_prompts:
-            masks = drawn_prompts(self.image_size, points, labels, boxes, masks)
+            masks = drawn_prompts(self.image_size, PromptTensors(points, labels, boxes, masks))
         given = None if points is None else (points, labels)
         sparse, dense = self.prompt_encoder(given, boxes, masks)
         return self.mask_decoder.predict_masks(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)

@@ -27,6 +27,8 @@ from napari_synthseg.jobs import checkpoint, stoppable
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.prompting.prompts import percentiles
 
+SURE = 10.0
+"""Logit of a sure inside in a mask prompt; a sure outside has its negative."""
 IMAGE_SIZE = 1024
 """Pixels of the longer side after resizing, if the model has no other."""
 
@@ -64,17 +66,16 @@ class Frame:
         corners = np.sort(np.reshape(np.asarray(box, dtype=np.float64), (2, 2)), axis=0)
         return self.to_model(corners).reshape(4)
 
-    def mask_to_model(self, mask: np.ndarray, logit: float = 10.0) -> torch.Tensor:
+    def mask_to_model(self, mask: np.ndarray) -> torch.Tensor:
         """Convert a mask (rows, columns) of the image to the prompt encoder's (1, 1, size / 4, size / 4).
 
         Args:
-            mask: bool, or the probability of inside, 0-1.
-            logit: of a sure inside; a sure outside has its negative.
+            mask: bool, or the probability of inside, 0-1; a sure inside has the logit `SURE`.
         """
         covered = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
         inside = F.interpolate(covered, self.resized, mode="bilinear", align_corners=False)
         padded = F.pad(inside, (0, self.size - self.resized[1], 0, self.size - self.resized[0]))
-        return (F.avg_pool2d(padded, 4) * 2 - 1) * logit
+        return (F.avg_pool2d(padded, 4) * 2 - 1) * SURE
 
 
 def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.prompt_decoding import decode_image
+from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import Promptable, quicken
 from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
@@ -277,7 +278,7 @@ class Session:
             boxes = torch.from_numpy(frame.box_to_model(prompts.box))[None].to(self.device)
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
-        asked = (self._image.embedding, points, labels, boxes, masks)
+        asked = self._image.embedding, PromptTensors(points, labels, boxes, masks)
         logits, score = decode_image(self.model, *asked)
         weight = self.model.card.get("partner_weights", {}).get(prompts.kind, 0.0)
         if weight and self.partner is not None:

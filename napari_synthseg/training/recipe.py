@@ -167,6 +167,8 @@ class Recipe(ABC):
     """Names of options in runs of earlier versions, with their names today."""
     headline: ClassVar[tuple[str, ...]] = ("seed",)
     """Options that a card's recipe names first; the others follow only if they were changed."""
+    score: ClassVar[str] = "Dice"
+    """Name of what its validation measures."""
 
     @abstractmethod
     def stages(self, options: Any) -> dict[str, int]:

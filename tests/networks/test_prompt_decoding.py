@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from napari_synthseg.networks.prompt_decoding import decode_image, decode_windows
+from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import SINGLE
 from tests.prompting.small import SIZE, small_model
 
@@ -27,9 +28,11 @@ def test_it_is_answered_as_the_model_answers(drawn: bool, prompts: dict, way: st
     embedding = model.encode(torch.rand(1, 3, SIZE, SIZE) * 255)
     with torch.no_grad():
         if way == "windows":
-            found = decode_windows(model, embedding, model.prompt_encoder.get_dense_pe(), ORIGIN, **prompts)
+            found = decode_windows(
+                model, embedding, model.prompt_encoder.get_dense_pe(), ORIGIN, PromptTensors(**prompts)
+            )
         else:
-            found = decode_image(model, embedding, **prompts)
+            found = decode_image(model, embedding, PromptTensors(**prompts))
         whole, scores = model.decode(embedding, **prompts)
     torch.testing.assert_close(found[0], whole[:, SINGLE : SINGLE + 1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found[1], scores[:, SINGLE], rtol=1e-4, atol=1e-4)

@@ -13,8 +13,8 @@ SIZE = 64
 def slow_decoding(monkeypatch) -> None:
     """Let sessions decode by `Promptable.decode`, which tests replace."""
 
-    def decode(model, *prompts):
-        logits, scores = model.decode(*prompts)
+    def decode(model, embedding, prompts):
+        logits, scores = model.decode(embedding, *prompts)
         return logits[:, :1], scores[:, 0]
 
     monkeypatch.setattr("napari_synthseg.prompting.session.decode_image", decode)

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from napari_synthseg.generator.shapes.curves import curve, enlarge, fill
 from napari_synthseg.generator.shapes.layout import Floats, Outline
 
+WINDOW = (0.005, 0.995)
+"""Quantiles that become 0 and 1."""
+
 
 def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Draw Perlin's gradient noise (rows, columns), mean 0, deviation near 1, as two matrix products.
@@ -158,10 +161,10 @@ def ramps(shape: tuple[int, int], device: torch.device | str = "cpu") -> tuple[t
     return rows[:, None], columns[None]
 
 
-def windowed(image: torch.Tensor, low: float = 0.005, high: float = 0.995) -> torch.Tensor:
-    """Rescale so that two quantiles, taken from a sparse sample, become 0 and 1; clip. Constant images become 0."""
+def windowed(image: torch.Tensor) -> torch.Tensor:
+    """Rescale so that the `WINDOW` of a sparse sample's quantiles become 0 and 1; clip. Constant images become 0."""
     step = max(1, min(image.shape) // 128)
-    a, b = torch.quantile(image[::step, ::step].flatten(), torch.tensor([low, high], device=image.device)).tolist()
+    a, b = torch.quantile(image[::step, ::step].flatten(), torch.tensor(WINDOW, device=image.device)).tolist()
     if b - a < 1e-6:
         return torch.zeros_like(image)
     return ((image - a) / (b - a)).clamp_(0, 1)

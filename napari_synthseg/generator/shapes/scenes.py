@@ -310,22 +310,20 @@ def pick_target(made: Scene, generator: torch.Generator, faintest: float = 1.4) 
     return able[min(int(u * len(able)), len(able) - 1)]
 
 
-def outside_near(
-    target: torch.Tensor, extent: tuple[int, int] | None = None, near: int = 8, far: int | None = None
-) -> torch.Tensor:
+def outside_near(target: torch.Tensor, extent: tuple[int, int] | None = None, near: int = 8) -> torch.Tensor:
     """Return the band around a target in which negative points are drawn.
+
+    It is a third of the target's diameter (of a disc of its area) wide, at least 24 pixels.
 
     Args:
         target: (side, side) bool.
         extent: rows and columns that hold the image; None: all.
         near: distance in pixels up to which a point might still be meant as the target.
-        far: width of the band; None: a third of the target's diameter (of a disc of its area), at least 24 pixels.
 
     Returns:
         (side, side) bool; the band is made of blocks of 4 x 4 pixels, and never touches the target.
     """
-    if far is None:
-        far = max(24, round(0.38 * float(target.sum()) ** 0.5))
+    far = max(24, round(0.38 * float(target.sum()) ** 0.5))
     coarse = F.max_pool2d(target[None, None].float(), COARSE, ceil_mode=True)
     close = curves.widest(coarse, max(1, round(near / COARSE)))
     band = (curves.widest(close, max(1, round(far / COARSE))) > close)[0, 0]

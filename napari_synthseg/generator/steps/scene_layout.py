@@ -97,7 +97,7 @@ class Module(Step, name="module", title="Modules", place=0, models=("shapes",)):
 
 
 @dataclass(frozen=True)
-class Frame(Step, name="frame", title="Acquisition", place=5, models=("shapes",)):
+class SceneFrame(Step, name="frame", title="Acquisition", place=5, models=("shapes",)):
     """Choose the size of the image as acquired, in pixels."""
 
     columns: ClassVar[Columns] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
 from napari_synthseg.generator.shapes.curves import widest
 from napari_synthseg.generator.shapes.scenes import outside_near
+from napari_synthseg.networks.prompt_layers import PromptTensors
 
 CELL = 4
 """Pixels of the image for one of the decoder's masks."""
@@ -56,32 +57,6 @@ class Plan:
     """Whether points inside lie near the target's edge."""
 
 
-@dataclass(frozen=True)
-class GivenPrompts:
-    """Prompts of B targets; positions are (x, y) pixels of the model's frame."""
-
-    points: torch.Tensor | None
-    """(B, N, 2) float32."""
-    signs: torch.Tensor | None
-    """(B, N) 1 inside, 0 outside."""
-    boxes: torch.Tensor | None
-    """(B, 4) x0, y0, x1, y1."""
-    masks: torch.Tensor | None
-    """(B, 1, 4h, 4w) logits on their windows."""
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor | None, ...]:
-        """Points, signs, boxes and masks, as `Promptable.decode` takes them."""
-        return self.points, self.signs, self.boxes, self.masks
-
-    def with_points(self, points: torch.Tensor, signs: torch.Tensor) -> GivenPrompts:
-        """Return the prompts with one more point for each target: (B, 2) and (B,)."""
-        points, signs = points[:, None], signs[:, None]
-        if self.points is not None and self.signs is not None:
-            points, signs = torch.cat([self.points, points], 1), torch.cat([self.signs, signs], 1)
-        return replace(self, points=points, signs=signs)
-
-
 def draw_plan(
     generator: torch.Generator,
     boxes: bool = True,
@@ -116,7 +91,7 @@ def draw_prompts(
     extents: list[tuple[int, int]],
     plan: Plan,
     generator: torch.Generator,
-) -> GivenPrompts:
+) -> PromptTensors:
     """Draw prompts for targets, each seen through its window.
 
     Args:
@@ -138,7 +113,7 @@ def draw_prompts(
         if plan.mask:
             masks.append(similar_mask(target, generator))
     given = plan.inside + plan.outside > 0
-    return GivenPrompts(
+    return PromptTensors(
         torch.stack(points) if given else None,
         torch.stack(signs) if given else None,
         torch.stack(boxes) if boxes else None,

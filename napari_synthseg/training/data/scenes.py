@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from napari_synthseg.devices import quick_kind
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, pick_target
+from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, FrozenEncoder, Promptable
-from napari_synthseg.training.data.prompts import CELL, GivenPrompts, Plan, Window, draw_prompts
+from napari_synthseg.training.data.prompts import CELL, Plan, Window, draw_prompts
 from napari_synthseg.training.data.synthetic import random_index
 from napari_synthseg.training.data.validation import validated
 
@@ -168,7 +169,7 @@ class TargetBatch:
         """(B, 1, 4h, 4w) fraction of each cell of the decoder's masks that the target covers."""
         return F.avg_pool2d(self.targets[:, None].float(), CELL)
 
-    def prompts(self, plan: Plan, g: torch.Generator) -> GivenPrompts:
+    def prompts(self, plan: Plan, g: torch.Generator) -> PromptTensors:
         """Draw prompts for the targets."""
         return draw_prompts(list(self.targets), self.windows, self.extents, plan, g)
 
@@ -236,15 +237,15 @@ class PromptValidation:
     ) -> None:
         self.scenes, self.count, self.targets, self.anew = scenes, count, targets, anew
         self.settings = {name: plan for name, plan in SETTINGS.items() if boxes or not plan.box}
-        self._cases: list[tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]] | None = None
+        self._cases: list[tuple[EncodedScene, torch.Tensor, dict[str, PromptTensors]]] | None = None
 
-    def cases(self) -> list[tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]]:
+    def cases(self) -> list[tuple[EncodedScene, torch.Tensor, dict[str, PromptTensors]]]:
         """Return scenes, targets (T, side, side) and their prompts, made on first use."""
         if self._cases is None:
             self._cases = [self._case(index) for index in range(self.count)]
         return self._cases
 
-    def _case(self, index: int) -> tuple[EncodedScene, torch.Tensor, dict[str, GivenPrompts]]:
+    def _case(self, index: int) -> tuple[EncodedScene, torch.Tensor, dict[str, PromptTensors]]:
         encoded = self.scenes[index]
         g = torch.Generator().manual_seed(index)
         numbers = [pick_target(encoded.scene, g) for _ in range(self.targets)]
@@ -265,7 +266,7 @@ class PromptValidation:
             if self.anew:
                 embedding = promptable.encode(encoded.grey(embedding.device))
             for name, given in prompts.items():
-                logits, _ = promptable.decode(embedding, given.points, given.signs, given.boxes, given.masks)
+                logits, _ = promptable.decode(embedding, *given)
                 answer = logits[:, SINGLE : SINGLE + 1] > 0
                 both = (answer & truth).sum((1, 2, 3)).float()
                 total = (answer.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)

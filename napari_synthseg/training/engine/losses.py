@@ -12,13 +12,14 @@ from torch.nn import functional as F
 
 from napari_synthseg.training.engine.distributed import process_group
 
+EPS = 1e-7
 IGNORED = 255
 """Target of voxels that are left out of the loss."""
 RUN = 4096
 """Voxels whose values are added one after the other."""
 
 
-def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
+def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the average soft Dice loss with squares in the denominator (eq. 27), over all labels, background included.
 
     Args:
@@ -30,7 +31,7 @@ def soft_dice_loss(posteriors: torch.Tensor, target: torch.Tensor, eps: float = 
     top = 2.0 * _sums_of_labels(own, index.flatten(1), posteriors.shape[1])
     size = _sums_of_labels(torch.ones_like(own), index.flatten(1), posteriors.shape[1])
     bottom = posteriors.square().sum((2, 3, 4)) + size
-    return process_group().sum((1.0 - ((top + eps) / (bottom + eps)).mean()) / process_group().size)
+    return process_group().sum((1.0 - ((top + EPS) / (bottom + EPS)).mean()) / process_group().size)
 
 
 def _sums_of_labels(values: torch.Tensor, index: torch.Tensor, k: int) -> torch.Tensor:

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import bfloat16_where_quick, quick_kind
 from napari_synthseg.networks.prompt_decoding import decode_windows
+from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import STRIDE
-from napari_synthseg.training.data.prompts import BOX_SHARE, GivenPrompts, Plan, correction, draw_plan
+from napari_synthseg.training.data.prompts import BOX_SHARE, Plan, correction, draw_plan
 from napari_synthseg.training.data.scenes import FAINTEST, EncodedScene, Pool, TargetBatch, Targets
 from napari_synthseg.training.data.synthetic import random_index, step_generator
 from napari_synthseg.training.engine.loop import Objective, freeze_norms, labelled_picture
@@ -141,7 +142,7 @@ class PromptObjective(DecoderObjective):
         plan = draw_plan(g, self.boxes, False)
         batch = self.targets.draw([chosen], self.targets.cells, 1, g, faintest_of(plan))
         with bfloat16_where_quick(self.device):
-            logits, _ = decode_windows(self.model, *batch.tensors, *batch.prompts(plan, g).tensors)
+            logits, _ = decode_windows(self.model, *batch.tensors, batch.prompts(plan, g))
         rows, columns = chosen.scene.extent
         found = F.interpolate(logits.float(), tuple(batch.targets.shape[1:]), mode="bilinear")[0, 0] > 0
         part = (slice(0, rows), slice(0, columns))
@@ -150,28 +151,28 @@ class PromptObjective(DecoderObjective):
     def corrected(
         self,
         batch: TargetBatch,
-        prompts: GivenPrompts,
+        prompts: PromptTensors,
         covered: torch.Tensor,
         logits: torch.Tensor,
         g: torch.Generator,
-    ) -> GivenPrompts:
+    ) -> PromptTensors:
         """Return the prompts and a point amid the error; half of the time the answer itself is a mask prompt too."""
         found = [correction(answer, truth, g) for answer, truth in zip(logits[:, 0], covered[:, 0], strict=True)]
         points = torch.stack([at for at, _ in found]).flip(-1) + batch.offsets
         more = prompts.with_points(points, torch.tensor([sign for _, sign in found], device=self.device))
         if not (self.masks and float(torch.rand(1, generator=g)) < 0.5):
             return more
-        return replace(more, masks=logits.clamp(-32, 32))
+        return more._replace(masks=logits.clamp(-32, 32))
 
     def answer_loss(
-        self, batch: TargetBatch, prompts: GivenPrompts, covered: torch.Tensor, focus: float
+        self, batch: TargetBatch, prompts: PromptTensors, covered: torch.Tensor, focus: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss of an answer, its logits (B, 1, 4h, 4w), and its mean Dice score.
 
         `focus` goes from 0, plain cross-entropy, to 1, the full focal loss.
         """
         with bfloat16_where_quick(self.device):
-            logits, expected = decode_windows(self.model, *batch.tensors, *prompts.tensors)
+            logits, expected = decode_windows(self.model, *batch.tensors, prompts)
         logits, expected = logits.float(), expected.float()
         with torch.no_grad():
             answer, truth = logits > 0, covered > 0.5
@@ -192,7 +193,7 @@ class PaperPrompts(DecoderObjective):
         batch = self.targets.draw(self.pool.at(step), self.targets.cells, self.batch, g)
         prompts, covered = batch.prompts(plan, g), batch.covered
         exact = replace(batch, embeddings=batch.embeddings.float(), positions=batch.positions.float())
-        logits, _ = decode_windows(self.model, *exact.tensors, *prompts.tensors)
+        logits, _ = decode_windows(self.model, *exact.tensors, prompts)
         loss = dice_loss(logits, covered)
         return loss, {"dice": 1.0 - float(loss.detach())}
 

@@ -14,7 +14,6 @@ from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
-from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, beside, one_hot, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.synthetic import Batch, rescaled, step_generator
@@ -107,22 +106,19 @@ class Denoise(HeadsObjective):
         return entropy + loss, {**figures_of(entropy, loss), "s1_dice": tissue_dice(before.argmax(1), truth)}
 
 
-def seen_with_tissues(
-    model: RobustLocateRefine, device: torch.device | str, predicted: float, errors: GenerativeModel = TISSUE_ERRORS
-) -> Inputs:
+def seen_with_tissues(model: RobustLocateRefine, device: torch.device | str, predicted: float) -> Inputs:
     """Return the input of S2's locator: the image and tissue maps, true ones made wrong, or now and then those of D.
 
     Args:
         model: whose S1 and D are trained.
         device: to train on.
         predicted: fraction of the steps that see the tissues that S1 and D find (ours; the paper: 0).
-        errors: of the true maps.
     """
     classes = tissue_classes(model.labels).to(device)
 
     def inputs(image: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         group = process_group()
-        draws = group.shard([errors.sample(seed=generator) for _ in range(len(channels) * group.size)])
+        draws = group.shard([TISSUE_ERRORS.sample(seed=generator) for _ in range(len(channels) * group.size)])
         if torch.rand(1, generator=generator).item() < predicted:
             with torch.no_grad(), bfloat16_where_quick(torch.device(device)):
                 return with_tissues(image, model.locator.tissues(to_memory(image))[1])
@@ -151,9 +147,7 @@ def tissues_found(s1: nn.Module, labels: Sequence[int], device: torch.device | s
     return view
 
 
-def beside_tissues(
-    labels: Sequence[int], device: torch.device | str, errors: GenerativeModel = TISSUE_ERRORS
-) -> CropView:
+def beside_tissues(labels: Sequence[int], device: torch.device | str) -> CropView:
     """Return the view of the paper's S2: the image beside tissue classes made wrong, and labels as targets.
 
     The paper hands on soft maps; the published networks hard ones, and so does `networks.hierarchy`: the wrong maps
@@ -163,7 +157,7 @@ def beside_tissues(
 
     def view(images: torch.Tensor, channels: torch.Tensor, generator: torch.Generator) -> Batch:
         true = classes[channels.long()]
-        maps = [tissue_errors(one, errors.sample(seed=generator)).argmax(0) for one in true]
+        maps = [tissue_errors(one, TISSUE_ERRORS.sample(seed=generator)).argmax(0) for one in true]
         return beside(images, as_channels(torch.stack(maps), len(TISSUES))), channels
 
     return view

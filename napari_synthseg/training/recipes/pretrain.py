@@ -107,6 +107,7 @@ class Pretrain(Recipe):
     rank = 7
     use = "train finetune --scans SCANS --out RUN --start-from WEIGHTS"
     headline = ("network", "size", "seed", "batch")
+    score = "Score"
 
     def stages(self, options: TrainPretrainOptions) -> dict[str, int]:
         return {"pretrain": options.steps}

@@ -47,12 +47,14 @@ RUNNING = "The run {} is already running. Stop it first, or follow it with `runs
 # Launch
 
 
-def launch(path: Path, *, wait: bool = True) -> int:
-    """Start or resume a run in a background process that outlives this one, and return the process id.
+def launch(path: Path) -> int:
+    """Start or resume a run in a background process that outlives this one and waits for its device behind others.
 
     Args:
         path: its folder, with a config.
-        wait: for its device, behind earlier runs.
+
+    Returns:
+        The process id.
 
     Raises:
         InputError: the folder holds no run, it is active already, or its process ended at once.
@@ -63,7 +65,7 @@ def launch(path: Path, *, wait: bool = True) -> int:
         raise InputError(RUNNING.format(path))
     remember(path)
     request(path, do="go")
-    process = detached([sys.executable, "-m", PROCESS, str(path), *(["--wait"] if wait else [])], path / folder.OUTPUT)
+    process = detached([sys.executable, "-m", PROCESS, str(path), "--wait"], path / folder.OUTPUT)
     end = time.monotonic() + LAUNCH_S
     while time.monotonic() < end and not is_active(path):
         if process.poll() is not None:

@@ -52,6 +52,7 @@ class Column:
         bold: whether the text is bold.
         checked: state of a check box: True, False, or None if partly.
         copied: the text that is copied, if another one.
+        editable: whether the texts can be changed, see `Table.edited`.
     """
 
     header: str
@@ -65,6 +66,7 @@ class Column:
     bold: Callable[[Any], bool] | None = None
     checked: Callable[[Any], bool | None] | None = None
     copied: Callable[[Any], str] | None = None
+    editable: bool = False
 
 
 def sortable(value: float) -> float:
@@ -81,6 +83,7 @@ class TableModel(QAbstractTableModel):
     """Rows shown by columns; `tip` returns the tooltip of a row."""
 
     toggled = Signal(object, bool)  # a row's check box was clicked: the row, whether it shall be on
+    edited = Signal(object, str)  # the row, its new text
 
     def __init__(self, parent: QWidget, tip: Callable[[Any], str] | None = None) -> None:
         super().__init__(parent)
@@ -112,7 +115,7 @@ class TableModel(QAbstractTableModel):
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole):
         row, column = self.rows[index.row()], self.columns[index.column()]
-        if role == Qt.ItemDataRole.DisplayRole:
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             return column.text(row)
         if role == SORT_ROLE:
             return column.key(row) if column.key is not None else column.text(row)
@@ -137,15 +140,18 @@ class TableModel(QAbstractTableModel):
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        flags = super().flags(index)
-        checkable = self.columns[index.column()].checked is not None
-        return flags | Qt.ItemFlag.ItemIsUserCheckable if checkable else flags
+        flags, column = super().flags(index), self.columns[index.column()]
+        if column.editable:
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if column.checked is not None else flags
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        if role != Qt.ItemDataRole.CheckStateRole:
-            return False
-        self.toggled.emit(self.rows[index.row()], Qt.CheckState(value) == Qt.CheckState.Checked)
-        return True
+        row = self.rows[index.row()]
+        if role == Qt.ItemDataRole.EditRole:
+            self.edited.emit(row, str(value).strip())
+        elif role == Qt.ItemDataRole.CheckStateRole:
+            self.toggled.emit(row, Qt.CheckState(value) == Qt.CheckState.Checked)
+        return role in (Qt.ItemDataRole.EditRole, Qt.ItemDataRole.CheckStateRole)
 
 
 class _FilteredRows(QSortFilterProxyModel):
@@ -179,6 +185,7 @@ class Table(QTableView):
     picked = Signal(object, int)  # row, column: clicked, or gone to by a key
     confirmed = Signal(object)  # list of rows
     toggled = Signal(object, bool)  # row, whether its check box shall be on
+    edited = Signal(object, str)  # row, its new text
 
     def __init__(
         self,
@@ -195,6 +202,7 @@ class Table(QTableView):
         self._filtered = _FilteredRows(self._source, searched or self._all_texts)
         self.setModel(self._filtered)
         self._source.toggled.connect(self.toggled)
+        self._source.edited.connect(self.edited)
         self.clicked.connect(self._on_clicked)
         if names is not None:
             self.setItemDelegateForColumn(names, _NameDelegate(self))

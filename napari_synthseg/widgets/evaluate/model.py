@@ -32,7 +32,7 @@ HEADER = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LayerComparison:
     """A comparison of two layers.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, None, Outcome]:
+def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, None, LayerComparison]:
     """Compare two label layers on the voxels of the true one.
 
     Raises:
@@ -79,10 +79,10 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     errors = np.ascontiguousarray(error_map(a, b).transpose(2, 1, 0))
     wrong = errors > 0
     in_errors = a.transpose(2, 1, 0)[wrong], b.transpose(2, 1, 0)[wrong]
-    return Outcome(scores, errors, *in_errors, in_layer, resampled, tuple(notes))
+    return LayerComparison(scores, errors, *in_errors, in_layer, resampled, tuple(notes))
 
 
-def errors_of_structure(outcome: Outcome, value: int) -> np.ndarray:
+def errors_of_structure(outcome: LayerComparison, value: int) -> np.ndarray:
     """Return the (S, A, R) errors of one structure: where it was missed or added."""
     from napari_synthseg.evaluation.locations import ADDED, MISSED
 

@@ -38,7 +38,7 @@ class Results(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self._outcome: model.Outcome | None = None
+        self._outcome: model.LayerComparison | None = None
         self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
         self._truth: Labels | None = None
         self._errors: Labels | None = None
@@ -70,7 +70,7 @@ class Results(QWidget):
         self.hide()
 
     def show_outcome(
-        self, outcome: model.Outcome, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
+        self, outcome: model.LayerComparison, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
     ) -> None:
         """Show the comparison of two layers, perhaps with its layer of errors."""
         self.let_go()

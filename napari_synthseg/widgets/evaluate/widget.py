@@ -30,7 +30,7 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.evaluate.model import Outcome, compare_layers, error_layer, errors_of, is_errors
+from napari_synthseg.widgets.evaluate.model import LayerComparison, compare_layers, error_layer, errors_of, is_errors
 from napari_synthseg.widgets.evaluate.results import FACE, Results
 from napari_synthseg.widgets.layers.geometry import (
     copied_geometry,
@@ -50,10 +50,10 @@ DOING = "Evaluating"
 RESAMPLED = "The labels were resampled to the voxels of the truth, which costs a little Dice."
 CHANGED = "A layer was edited meanwhile; the scores are of the labels before."
 
-Steps = Callable[..., Generator[Progress, None, Outcome]]
+Steps = Callable[..., Generator[Progress, None, LayerComparison]]
 
 
-class LayerPair(QWidget):
+class LabelsPair(QWidget):
     """Two choosers and a button that exchanges them.
 
     Args:
@@ -120,7 +120,7 @@ class EvaluateWidget(ScrolledFace):
 
     Args:
         napari_viewer: the viewer whose layers are offered.
-        steps: gets the two layers' scans, yields `Progress`, returns an `Outcome`.
+        steps: gets the two layers' scans, yields `Progress`, returns an `LayerComparison`.
     """
 
     fresh_width = 350
@@ -147,7 +147,7 @@ class EvaluateWidget(ScrolledFace):
         self._show_state()
 
     def _build(self) -> None:
-        self.pair = LayerPair(self._viewer)
+        self.pair = LabelsPair(self._viewer)
         self.pair.changed.connect(self._show_state)
         tip = "Add a layer of where they differ: missed, added, other label."
         self.errors = check_box("Layer of &errors", tip, bool(recall(FACE).get("errors", True)))
@@ -206,7 +206,7 @@ class EvaluateWidget(ScrolledFace):
     def _on_tick(self, seconds: float) -> None:
         self.status.say(so_far(self._report, seconds))
 
-    def _on_returned(self, outcome: Outcome) -> None:
+    def _on_returned(self, outcome: LayerComparison) -> None:
         pred, truth = self._end("")
         if pred not in self._viewer.layers or truth not in self._viewer.layers:
             return
@@ -215,7 +215,7 @@ class EvaluateWidget(ScrolledFace):
         errors = self._place_errors(outcome, pred, truth) if self.errors.isChecked() else None
         self.results.show_outcome(outcome, pred, truth, errors, " ".join(notes))
 
-    def _place_errors(self, outcome: Outcome, pred: Labels, truth: Labels) -> Labels:
+    def _place_errors(self, outcome: LayerComparison, pred: Labels, truth: Labels) -> Labels:
         """Add the layer of errors, in place of an earlier one of the same two layers."""
         earlier = errors_of(self._viewer.layers, pred, truth)
         layer = error_layer(outcome.errors.copy(), pred, truth, self._geometry, self._voxel_mm3)

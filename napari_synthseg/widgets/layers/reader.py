@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,6 @@ from napari_synthseg.widgets.layers.geometry import (
     shown_array,
     shown_kwargs,
 )
-
-if TYPE_CHECKING:
-    from napari_synthseg.volume import Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -232,6 +229,13 @@ def _is_ours(path: Path) -> bool:
 _MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
+def mni152_path() -> Path | None:
+    """Return nilearn's template; None if it is not installed."""
+    package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
+    path = Path(package.origin).parent / _MNI152 if package and package.origin else None
+    return path if path is not None and path.is_file() else None
+
+
 def mni152() -> list[LayerData]:
     """Return the MNI152 T1 template (ICBM 2009a, nonlinear, symmetric) of nilearn's package data.
 
@@ -240,9 +244,8 @@ def mni152() -> list[LayerData]:
     """
     from napari_synthseg.io import read_volume
 
-    package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
-    path = Path(package.origin).parent / _MNI152 if package and package.origin else None
-    if path is None or not path.is_file():
+    path = mni152_path()
+    if path is None:
         raise InputError("The MNI152 sample needs nilearn: pip install 'napari-synthseg[samples]'.")
     return [volume_layer(read_volume(path), "MNI152 T1")]
 

@@ -40,7 +40,7 @@ from napari_synthseg.widgets._shared.layer_chooser import LayerChooser, Opener
 from napari_synthseg.widgets.layers.geometry import layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.preview.layers import is_ours
 from napari_synthseg.widgets.preview.panels import SamplesPanel
-from napari_synthseg.widgets.preview.pictures import Source, bundled
+from napari_synthseg.widgets.preview.pictures import PreviewSource, bundled
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -92,7 +92,7 @@ class SourceChooser(LayerChooser):
         layer = self.layer()
         return None if layer is None else layer_problem(layer)
 
-    def source(self) -> Source | None:
+    def source(self) -> PreviewSource | None:
         """Return the choice for a worker, or None.
 
         Raises:
@@ -103,9 +103,9 @@ class SourceChooser(LayerChooser):
             step = shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None
             is_file = layer.source.path and layer not in self._edited and step is None
             key = (id(layer), id(layer.data), step, self._edits)
-            return Source(key, layer.name, Path(layer.source.path) if is_file else None, layer_scan(layer, step))
+            return PreviewSource(key, layer.name, Path(layer.source.path) if is_file else None, layer_scan(layer, step))
         if isinstance(self._chosen, Path):
-            return Source(self._chosen, self._chosen.name, self._chosen)
+            return PreviewSource(self._chosen, self._chosen.name, self._chosen)
         return bundled() if self._chosen == BUNDLED.value else None
 
     def watch(self, layer: Layer) -> None:

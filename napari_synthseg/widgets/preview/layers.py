@@ -11,7 +11,7 @@ from napari.utils.colormaps import label_colormap as object_colormap
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
-from napari_synthseg.widgets.preview.pictures import Picture, Prompts, Shown
+from napari_synthseg.widgets.preview.pictures import Picture, ScenePrompts, Shown
 from napari_synthseg.widgets.view.view import AXIAL, anatomical_view, current_view, look_at_layer, set_view
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def is_ours(layer: Layer) -> bool:
     return MARK in layer.metadata
 
 
-class LayerPair(QObject):
+class PreviewLayers(QObject):
     """An Image and a Labels layer for pictures, named such as "Synthetic scan" and "Synthetic labels"."""
 
     image_word, labels_word = "scan", "labels"
@@ -177,7 +177,7 @@ MOST_COLORS = 64
 POINT_SIZE = 1 / 64  # of the longer side
 
 
-class SceneLayers(LayerPair):
+class SceneLayers(PreviewLayers):
     """An Image, a Labels and a Points layer of a scene; shows all objects or only the target."""
 
     image_word, labels_word = "scene", "objects"
@@ -189,7 +189,7 @@ class SceneLayers(LayerPair):
         self._objects_visible = self._target_visible = False
 
     def show(self, picture: Picture, *, labels_visible: bool) -> None:
-        """Show a scene; see `LayerPair.show`."""
+        """Show a scene; see `PreviewLayers.show`."""
         if takes_over := self.takes_over():
             _make_room(self._viewer)
         super().show(picture, labels_visible=labels_visible)
@@ -230,7 +230,7 @@ class SceneLayers(LayerPair):
             refill(self.labels, shown.data, kwargs)
         self.labels.features = shown.table
 
-    def _show_prompts(self, prompts: Prompts, longer: int) -> None:
+    def _show_prompts(self, prompts: ScenePrompts, longer: int) -> None:
         if self.labels is not None:
             self.labels.selected_label = prompts.target
         if self.points is None:

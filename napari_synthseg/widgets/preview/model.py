@@ -20,8 +20,8 @@ from napari_synthseg.widgets.preview.pictures import (
     FLAT,
     PICTURE,
     Picture,
+    PreviewSource,
     Shown,
-    Source,
     Thumbnail,
     axial_slice,
     objects_table,
@@ -54,7 +54,7 @@ class Wanted:
     """`SynthesizeOptions`, `DegradeOptions` or `SynthesizeShapesOptions`: preset, changed priors, seed."""
     priors: GenerativeModel
     """The generator that they stand for."""
-    sources: tuple[Source | None, ...] = ()
+    sources: tuple[PreviewSource | None, ...] = ()
     """Label map; or scan and its labels."""
     letter: str = "f"
     """The step of Figure 3 to show."""
@@ -217,7 +217,7 @@ class BrainMaker(Maker):
         return found
 
 
-def _map_voxels(source: Source) -> Volume:
+def _map_voxels(source: PreviewSource) -> Volume:
     if source.scan is not None:
         return source.scan.read()
     from napari_synthseg.widgets.layers.reader import bundled_label_map
@@ -271,7 +271,7 @@ class DegradedMaker(Maker):
         return degrade(pair[0], record, pair[1])
 
 
-def _scan_voxels(sources: Sequence[Source | None]) -> tuple[Pair, Pair | None]:
+def _scan_voxels(sources: Sequence[PreviewSource | None]) -> tuple[Pair, Pair | None]:
     from napari_synthseg.volume import resample_image, resample_labels_to, same_grid
 
     scan, labels = (None if source is None or source.scan is None else source.scan.read() for source in sources)

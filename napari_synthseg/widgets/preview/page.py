@@ -23,7 +23,7 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.preview.controls import PageControls, SourceChooser
-from napari_synthseg.widgets.preview.layers import LayerPair
+from napari_synthseg.widgets.preview.layers import PreviewLayers
 from napari_synthseg.widgets.preview.model import Maker, Wanted
 from napari_synthseg.widgets.preview.panels import Redrawer, SamplesPanel
 from napari_synthseg.widgets.preview.pictures import Picture, described
@@ -53,7 +53,7 @@ class PreviewPage(PageControls):
     preset_tips: Mapping[str, str] = {}
     layers = "Synthetic"
     """First word in the names of the layers."""
-    layer_type: type[LayerPair] = LayerPair
+    layer_type: type[PreviewLayers] = PreviewLayers
     samples_tip = "One axial slice of each sample, its seed below it."
     folder = "synthetic"
     """Output folder of the copied command."""

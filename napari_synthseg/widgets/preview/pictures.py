@@ -24,7 +24,7 @@ FLAT = {"scale": (1.0, 1.0), "translate": (0.0, 0.0), "axis_labels": ("row", "co
 
 
 @dataclass(frozen=True)
-class Source:
+class PreviewSource:
     """A label map or scan to start from, as a worker needs it."""
 
     key: Hashable
@@ -42,10 +42,10 @@ class Source:
         return self.path or Path(f"{self.name}.nii.gz")
 
 
-def bundled() -> Source:
+def bundled() -> PreviewSource:
     """Return the label map in the resources."""
     path = resources() / "samples" / "mni152_labels.nii.gz"
-    return Source("bundled", "mni152_labels", path if path.is_file() else None)
+    return PreviewSource("bundled", "mni152_labels", path if path.is_file() else None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class ScenePrompts:
     """A target object, and points that prompt for it."""
 
     target: int
@@ -90,7 +90,7 @@ class Picture:
     """Voxel size, mm; pixels of a 2D picture."""
     quick: bool
     """Whether this is the quick look."""
-    prompts: Prompts | None = None
+    prompts: ScenePrompts | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def objects_table(made: Scene, objects: np.ndarray) -> dict[str, list[Any]]:
     }
 
 
-def scene_prompts(made: Scene, seed: int, turn: int) -> Prompts:
+def scene_prompts(made: Scene, seed: int, turn: int) -> ScenePrompts:
     """Draw a target and points for it as in training; `turn` 0, 1, ... chooses among the random targets."""
     import torch
 
@@ -149,7 +149,7 @@ def scene_prompts(made: Scene, seed: int, turn: int) -> Prompts:
     plan = draw_plan(generator, boxes=False, masks=False)
     whole = Window(0, 0, made.objects.shape[0])
     points, signs = draw_points(made.target(number), whole, made.extent, plan, generator)
-    return Prompts(number, points.cpu().numpy(), signs.cpu().numpy() > 0.5)
+    return ScenePrompts(number, points.cpu().numpy(), signs.cpu().numpy() > 0.5)
 
 
 def described(summary: dict[str, str | float]) -> str:

@@ -198,7 +198,7 @@ MODES = {"scribble": "add_path", "lasso": "add_polygon_lasso"}
 NAME = "Scribbles and lassos"
 
 
-class Drawing(QObject):
+class DrawingTool(QObject):
     """Gives the mouse a drawing tool of napari's Shapes layer: a path is a scribble, a polygon a lasso.
 
     Args:

@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QFormLayout,
-    QHeaderView,
-    QLabel,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-)
+from qtpy.QtCore import QModelIndex, Signal
+from qtpy.QtWidgets import QFormLayout, QLabel
 
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
-from napari_synthseg.widgets._shared.controls import Section, combo, form_layout
+from napari_synthseg.widgets._shared.controls import Section, check_box, column, combo, form_layout
 from napari_synthseg.widgets._shared.form import OptionsForm
+from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets.prompt.engine import EACH, LAYER, WHOLE
 from napari_synthseg.widgets.prompt.input import ACTIONS, key_text, on_keys_changed
+from napari_synthseg.widgets.volumes.model import rgb
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -56,14 +47,15 @@ class PromptOptionsSection(Section):
         self.window = combo(WINDOWS, "Which values the model sees as black and white.")
         self.device = combo(device_choices(), "Where the network runs.")
         self.device.setCurrentIndex(max(0, self.device.findData(preference("device", "auto"))))
-        self.keep_others = QCheckBox("Keep other labels")
-        self.keep_others.setToolTip("A new object does not take voxels that have another label already.")
-        self.protect = QCheckBox("Refine protects other structures")
-        self.protect.setToolTip("A refined structure does not take voxels of its neighbors.")
-        self.protect.setChecked(True)
-        self.keep = QCheckBox("Keep encodings on disk")
-        self.keep.setToolTip(
-            "An image that was prompted before is answered at once in another session. 2 MiB a slice, in the cache."
+        self.keep_others = check_box(
+            "Keep other labels", "A new object does not take voxels that have another label already."
+        )
+        self.protect = check_box(
+            "Refine protects other structures", "A refined structure does not take voxels of its neighbors.", True
+        )
+        self.keep = check_box(
+            "Keep encodings on disk",
+            "An image that was prompted before is answered at once in another session. 2 MiB a slice, in the cache.",
         )
         self.follow = OptionsForm(
             PropagateOptions,
@@ -75,13 +67,9 @@ class PromptOptionsSection(Section):
         form = form_layout()
         form.addRow("&Window", self.window)
         form.addRow("&Device", self.device)
-        form.addRow(self.keep_others)
-        form.addRow(self.protect)
-        form.addRow(self.keep)
-        layout = QVBoxLayout(self.body)
-        layout.setContentsMargins(8, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self.follow)
+        for box in (self.keep_others, self.protect, self.keep):
+            form.addRow(box)
+        column(form, self.follow, parent=self.body).setContentsMargins(8, 0, 0, 0)
         self.window.currentIndexChanged.connect(self.changed)
         self.device.currentIndexChanged.connect(self.changed)
 
@@ -130,81 +118,48 @@ class KeysSection(Section):
             self.labels[action.name].setText(key_text(action) or "-")
 
 
-LINE = 22
 MOST_LINES = 8
 ID, NAME = 0, 1
 
 
-class ObjectsList(QTableWidget):
-    """A row for each label, the last one accepted in view."""
+class ObjectsList(Table):
+    """A row for each label, [id, name]."""
 
     renamed = Signal(int, str)
     refining = Signal(int)  # a double click
 
     def __init__(self) -> None:
-        super().__init__(0, 2)
-        self.setHorizontalHeaderLabels(["Id", "Name"])
+        super().__init__("Objects", names=NAME)
         self.setToolTip("The objects of the layer. Double-click an id to refine the object, a name to rename it.")
-        self.setAccessibleName("Objects")
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
-        self.setShowGrid(False)
-        self.verticalHeader().setVisible(False)
-        self.verticalHeader().setMinimumSectionSize(LINE)
-        self.verticalHeader().setDefaultSectionSize(LINE)
-        self.horizontalHeader().setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        self.horizontalHeader().setSectionResizeMode(ID, QHeaderView.ResizeMode.ResizeToContents)
-        self.itemChanged.connect(self._on_changed)
-        self.cellDoubleClicked.connect(self._on_double_click)
+        self.setSelectionMode(Table.SelectionMode.SingleSelection)
+        self.setEditTriggers(Table.EditTrigger.DoubleClicked | Table.EditTrigger.EditKeyPressed)
+        self.edited.connect(self._on_edited)
+        self.doubleClicked.connect(self._on_double_click)
         self.hide()
 
     def show_structures(self, structures: Mapping[int, str], layer: Labels | None) -> None:
         chosen = self.chosen()
-        self.blockSignals(True)
-        self.setRowCount(0)
-        for row, (value, name) in enumerate(structures.items()):
-            self.insertRow(row)
-            number = QTableWidgetItem(str(value))
-            number.setData(Qt.ItemDataRole.UserRole, value)
-            number.setFlags(number.flags() & ~Qt.ItemFlag.ItemIsEditable)
-            if layer is not None:
-                number.setIcon(_swatch(layer, value))
-            self.setItem(row, ID, number)
-            self.setItem(row, NAME, QTableWidgetItem(name))
-        self.blockSignals(False)
+        color = None if layer is None else lambda row: rgb(layer, row[ID])
+        ids = Column("Id", "Value in the layer", lambda row: str(row[ID]), lambda row: row[ID], color=color)
+        names = Column("Name", "What it is", lambda row: row[NAME], number=False, editable=True)
+        self.show_rows([list(item) for item in structures.items()], (ids, names))
         self.setVisible(bool(structures))
-        lines = min(len(structures), MOST_LINES)
-        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + lines * LINE + 4)
+        self.fit_height(MOST_LINES)
         if chosen is not None:
             self.choose(chosen)
 
     def chosen(self) -> int | None:
         """The id of the row that is selected."""
-        rows = self.selectionModel().selectedRows() if self.selectionModel() is not None else []
-        return self._value(rows[0].row()) if rows else None
+        return next((row[ID] for row in self.selected()), None)
 
     def choose(self, value: int) -> None:
         """Select the row of an id."""
-        for row in range(self.rowCount()):
-            if self._value(row) == value:
-                self.selectRow(row)
-                self.scrollToItem(self.item(row, ID))
+        self.select(next((row for row in self.rows if row[ID] == value), None))
 
-    def _value(self, row: int) -> int:
-        return int(self.item(row, ID).data(Qt.ItemDataRole.UserRole))
+    def _on_edited(self, row: list[Any], text: str) -> None:
+        row[NAME] = text
+        self.renamed.emit(*row)
 
-    def _on_changed(self, item: QTableWidgetItem) -> None:
-        if item.column() == NAME:
-            self.renamed.emit(self._value(item.row()), item.text().strip())
-
-    def _on_double_click(self, row: int, column: int) -> None:
-        if column == ID:
-            self.refining.emit(self._value(row))
-
-
-def _swatch(layer: Labels, value: int) -> QIcon:
-    color = np.asarray(layer.colormap.map(value)).ravel()
-    picture = QPixmap(12, 12)
-    picture.fill(QColor.fromRgbF(*(float(part) for part in color[:3])))
-    return QIcon(picture)
+    def _on_double_click(self, index: QModelIndex) -> None:
+        if index.column() == ID:
+            self.refining.emit(self.row_at(index)[ID])

@@ -11,18 +11,24 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
     QShortcut,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import Message, form_layout, keep_from_wheel, set_tab_order
+from napari_synthseg.widgets._shared.controls import (
+    Message,
+    button,
+    column,
+    form_layout,
+    keep_from_wheel,
+    row,
+    set_tab_order,
+)
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
 from napari_synthseg.widgets._shared.memory import recall, remember
@@ -32,7 +38,7 @@ from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
 from napari_synthseg.widgets.prompt.input import bind_keys, release_keys
 from napari_synthseg.widgets.prompt.objects import Objects
-from napari_synthseg.widgets.prompt.pending import Drawing, is_ours
+from napari_synthseg.widgets.prompt.pending import DrawingTool, is_ours
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
 from napari_synthseg.widgets.prompt.through import Through
@@ -58,7 +64,7 @@ class PromptWidget(ScrolledFace):
         self.prompting = Prompting(napari_viewer, make, self)
         self.objects = Objects(napari_viewer, self.prompting, self)
         self.through = Through(napari_viewer, self.prompting, self)
-        self.drawing = Drawing(napari_viewer, self.prompting, self)
+        self.drawing = DrawingTool(napari_viewer, self.prompting, self)
         self._build()
         self._restore()
         self._connect()
@@ -71,24 +77,21 @@ class PromptWidget(ScrolledFace):
         self.image = LayerChooser(self._viewer, Image, lambda layer: not is_ours(layer))
         self.image.setToolTip("The image to point at: a slice of a scan, a photograph, any kind of numbers.")
         self.model = ModelChooser(PROMPTABLE, self)
-        self.point = QPushButton(OFF)
-        self.point.setCheckable(True)
-        self.point.setStyleSheet(ACCENT)
+        self.point = self._checkable(OFF, "Take clicks on the image for prompts. Dragging still moves the picture.")
         self.point.setMinimumHeight(32)
-        self.point.setToolTip("Take clicks on the image for prompts. Dragging still moves the picture.")
         self.status = Message(lines=2)
-        self.inside = self._polarity("Inside", "A click says: this belongs to it. Ctrl-click says the opposite.")
-        self.outside = self._polarity("Outside", "A click says: this does not belong to it. Ctrl-click: the opposite.")
+        self.inside = self._checkable("Inside", "A click says: this belongs to it. Ctrl-click says the opposite.")
+        self.outside = self._checkable("Outside", "A click says: this does not belong to it. Ctrl-click: the opposite.")
         self._polarities = QButtonGroup(self)
-        for button in (self.inside, self.outside):
-            self._polarities.addButton(button)
+        for one in (self.inside, self.outside):
+            self._polarities.addButton(one)
         self.inside.setChecked(True)
-        self.scribble = self._polarity("Scribble", "Draw a line through the object, or through what is not of it.")
-        self.lasso = self._polarity("Lasso", "Draw roughly around the object, or around what is not of it.")
-        self.undo = _button("&Undo", "Take the last click, box or step back; before the first, the last acceptance.")
-        self.redo = _button("&Redo", "Do again what was taken back.")
-        self.discard = _button("&Discard", "Begin this object anew.")
-        self.follow = _button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
+        self.scribble = self._checkable("Scribble", "Draw a line through the object, or through what is not of it.")
+        self.lasso = self._checkable("Lasso", "Draw roughly around the object, or around what is not of it.")
+        self.undo = button("&Undo", "Take the last click, box or step back; before the first, the last acceptance.")
+        self.redo = button("&Redo", "Do again what was taken back.")
+        self.discard = button("&Discard", "Begin this object anew.")
+        self.follow = button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
         self.into = LayerChooser(
             self._viewer, Labels, _may_be_target, follows=writing.is_made, fixed=[Choice(None, NEW)]
         )
@@ -103,10 +106,10 @@ class PromptWidget(ScrolledFace):
         self.id.setRange(1, 2**31 - 1)
         self.id.setToolTip("Its value in the layer. With one that is in use the object is added to that one.")
         keep_from_wheel(self.id)
-        self.accept = _button("&Accept, next object", "Write the object into the layer; the next click begins another.")
+        self.accept = button("&Accept, next object", "Write the object into the layer; the next click begins another.")
         self.list = ObjectsList()
-        self.refine = _button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
-        self.similar = _button(SIMILAR, "Find all objects on this slice that resemble the selected one; or stop that.")
+        self.refine = button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
+        self.similar = button(SIMILAR, "Find all objects on this slice that resemble the selected one; or stop that.")
         self.options, self.keys = PromptOptionsSection(), KeysSection()
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
@@ -124,32 +127,24 @@ class PromptWidget(ScrolledFace):
         where.addRow("I&nto", self.into)
         name = QLabel("Na&me")
         name.setBuddy(self.name)
-        where.addRow(name, _row((self.name, 1), (self.id, 0)))
+        where.addRow(name, row((self.name, 1), self.id, spacing=4))
         inner = QWidget()
-        layout = QVBoxLayout(inner)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.addLayout(what)
-        layout.addWidget(self.point)
-        layout.addWidget(self.status)
-        layout.addLayout(_row((self.inside, 1), (self.outside, 1), spacing=0))
-        layout.addLayout(_row((self.scribble, 1), (self.lasso, 1), spacing=0))
-        layout.addLayout(_row((self.undo, 1), (self.redo, 1), (self.discard, 1)))
-        layout.addWidget(self.follow)
-        layout.addSpacing(6)
-        layout.addLayout(where)
-        layout.addWidget(self.accept)
-        for part in (self.list, self.refine, self.similar, self.options, self.keys):
-            layout.addWidget(part)
-        layout.addStretch(1)
-        layout.addWidget(self.view)
+        column(
+            what, self.point, self.status,
+            row((self.inside, 1), (self.outside, 1), spacing=0),
+            row((self.scribble, 1), (self.lasso, 1), spacing=0),
+            row((self.undo, 1), (self.redo, 1), (self.discard, 1), spacing=4),
+            self.follow, where, self.accept, self.list, self.refine, self.similar, self.options, self.keys, None,
+            self.view, parent=inner, margin=6,
+        )  # fmt: skip
         self.show_inside(inner)
         set_tab_order(inner)
 
-    def _polarity(self, text: str, tip: str) -> QPushButton:
-        button = _button(text, tip)
-        button.setCheckable(True)
-        button.setStyleSheet(ACCENT)
-        return button
+    def _checkable(self, text: str, tip: str) -> QPushButton:
+        made = button(text, tip)
+        made.setCheckable(True)
+        made.setStyleSheet(ACCENT)
+        return made
 
     def _connect(self) -> None:
         prompting, objects = self.prompting, self.objects
@@ -180,7 +175,7 @@ class PromptWidget(ScrolledFace):
         objects.searching.connect(lambda on: self.similar.setText("Stop looking" if on else SIMILAR))
         self.list.refining.connect(objects.refine)
         self.list.renamed.connect(self._on_renamed)
-        self.list.itemSelectionChanged.connect(self._show_state)
+        self.list.selectionModel().selectionChanged.connect(self._show_state)
 
     # What the user does
 
@@ -189,9 +184,7 @@ class PromptWidget(ScrolledFace):
         if name == "polarity":
             (self.outside if self.inside.isChecked() else self.inside).setChecked(True)
             return
-        button = {"discard": self.discard, "follow": self.follow, "accept": self.accept, "point": self.point}
-        button |= {"undo": self.undo, "redo": self.redo}
-        button[name].click()
+        getattr(self, name).click()
 
     def _on_choice(self, *_: Any) -> None:
         """The image, the model or an option is another one."""
@@ -272,9 +265,9 @@ class PromptWidget(ScrolledFace):
         self.point.blockSignals(False)
         self.point.setText(ON if prompting.on else OFF)
         self.point.setEnabled(prompting.on or (self.image.layer() is not None and bool(prompting.model)))
-        for button, tool in ((self.scribble, "scribble"), (self.lasso, "lasso")):
-            button.setEnabled(prompting.problem() is None)
-            button.setChecked(self.drawing.tool == tool)
+        for one, tool in ((self.scribble, "scribble"), (self.lasso, "lasso")):
+            one.setEnabled(prompting.problem() is None)
+            one.setChecked(self.drawing.tool == tool)
         self.undo.setEnabled(objects.can_undo)
         self.redo.setEnabled(objects.can_redo)
         self.discard.setEnabled(prompting.begun)
@@ -283,8 +276,8 @@ class PromptWidget(ScrolledFace):
         self.follow.setText(STOP if following else FOLLOW)
         self.follow.setEnabled(following or prompting.begun)
         self.refine.setVisible(not self.list.isHidden())
-        for button in (self.refine, self.similar):
-            button.setEnabled(self.list.chosen() is not None and not prompting.begun)
+        for one in (self.refine, self.similar):
+            one.setEnabled(self.list.chosen() is not None and not prompting.begun)
         self.similar.setVisible(not self.list.isHidden())
         self.name.setPlaceholderText(f"Object {self.id.value()}")
 
@@ -324,17 +317,3 @@ class PromptWidget(ScrolledFace):
 
 def _may_be_target(layer: Layer) -> bool:
     return not is_ours(layer) and not is_errors(layer)
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    return button
-
-
-def _row(*parts: tuple[QWidget, int], spacing: int = 4) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(spacing)
-    for part, stretch in parts:
-        row.addWidget(part, stretch)
-    return row

@@ -42,7 +42,7 @@ LOCKED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SegmentedLayer:
     """A finished run."""
 
     segmentation: Segmentation
@@ -60,7 +60,7 @@ def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Pr
     return (yield from segment_steps(volume, SegmentOptions(**options), name=name))
 
 
-def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Generator[Progress, None, Outcome]:
+def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Generator[Progress, None, SegmentedLayer]:
     """Segment a layer's scan.
 
     Args:
@@ -76,14 +76,14 @@ def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Gene
     segmentation = yield from steps(volume, name=f'The layer "{scan.name}"', **options)
     labels = segmentation.labels
     on_input = labels.data.shape == volume.data.shape and np.allclose(labels.affine, volume.affine, rtol=0, atol=1e-4)
-    return Outcome(segmentation, labels_array(labels.data.transpose(2, 1, 0)), bool(on_input))
+    return SegmentedLayer(segmentation, labels_array(labels.data.transpose(2, 1, 0)), bool(on_input))
 
 
 # Layers of a result
 
 
 def outcome_to_layer(
-    outcome: Outcome, image: Layer, *, index: int | None = None, geometry: dict[str, Any] | None = None
+    outcome: SegmentedLayer, image: Layer, *, index: int | None = None, geometry: dict[str, Any] | None = None
 ) -> Labels:
     """Return a Labels layer of the result: with the image's geometry, or its own if the grid is another.
 
@@ -100,7 +100,7 @@ def outcome_to_layer(
     return layer
 
 
-def replace_result(layer: Labels, outcome: Outcome, image: Layer, *, index: int | None = None) -> None:
+def replace_result(layer: Labels, outcome: SegmentedLayer, image: Layer, *, index: int | None = None) -> None:
     """Give an earlier result's layer new data; its name, place in the list and visibility stay."""
     kwargs = _result_kwargs(outcome, image, index, None)
     kwargs.pop("opacity")
@@ -163,7 +163,7 @@ def options_of(result: Layer) -> dict[str, Any]:
 
 
 def _result_kwargs(
-    outcome: Outcome, image: Layer, index: int | None, geometry: dict[str, Any] | None
+    outcome: SegmentedLayer, image: Layer, index: int | None, geometry: dict[str, Any] | None
 ) -> dict[str, Any]:
     result = outcome.segmentation
     if outcome.on_input:
@@ -185,7 +185,7 @@ def _result_kwargs(
     return {"data": array, **geometry, "metadata": metadata, **looks}
 
 
-def shown_labels(outcome: Outcome, labels: Volume) -> np.ndarray:
+def shown_labels(outcome: SegmentedLayer, labels: Volume) -> np.ndarray:
     """Return the (S, A, R) array of labels for a layer on the grid of a run's result."""
     return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
@@ -214,7 +214,7 @@ TITLES = {S1: "tissues (S1)", DENOISED: "tissues (denoised)"}
 
 
 def show_tissues(
-    viewer: ViewerModel, outcome: Outcome, image: Layer, result: Labels, index: int | None
+    viewer: ViewerModel, outcome: SegmentedLayer, image: Layer, result: Labels, index: int | None
 ) -> list[Labels]:
     """Add the tissue maps of a run, hidden, below its result, which stays the active layer."""
     added = []

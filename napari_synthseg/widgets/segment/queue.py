@@ -14,7 +14,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets.layers.geometry import copied_geometry, layer_scan
-from napari_synthseg.widgets.segment.model import Outcome, Steps, segment_scan
+from napari_synthseg.widgets.segment.model import SegmentedLayer, Steps, segment_scan
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -62,7 +62,7 @@ class SegmentQueue(QObject):
 
     changed = Signal()  # a run was added, or its state is another
     progressed = Signal(object, object)  # the run, Progress; again every second, with its `elapsed`
-    finished = Signal(object, object)  # the run, Outcome
+    finished = Signal(object, object)  # the run, SegmentedLayer
     failed = Signal(object, object)  # the run, the exception
     stopped = Signal(object)  # the run
 
@@ -149,7 +149,7 @@ class SegmentQueue(QObject):
         if self.current is not None and report is not None:
             self.progressed.emit(self.current, report)
 
-    def _on_returned(self, outcome: Outcome) -> None:
+    def _on_returned(self, outcome: SegmentedLayer) -> None:
         run = self.current
         if run is not None:
             moved = run.layer.data is not run.data

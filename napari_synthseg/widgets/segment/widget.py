@@ -122,7 +122,7 @@ class SegmentWidget(ScrolledFace):
         name = f"{run.layer.name}: " if len(self.queue.runs) > 1 else ""
         self.status.say(f"{name}{so_far(report, run.elapsed)}")
 
-    def _on_finished(self, run: Run, outcome: model.Outcome) -> None:
+    def _on_finished(self, run: Run, outcome: model.SegmentedLayer) -> None:
         image, segmentation = run.layer, outcome.segmentation
         if image not in self._viewer.layers:
             return
@@ -140,7 +140,7 @@ class SegmentWidget(ScrolledFace):
         self.volumes.show_layer(result)
         self.status.say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
 
-    def _place(self, run: Run, outcome: model.Outcome) -> tuple[Labels, str]:
+    def _place(self, run: Run, outcome: model.SegmentedLayer) -> tuple[Labels, str]:
         """Add the result, or let it replace the earlier one; return its layer and a remark."""
         image, remark = run.layer, ""
         earlier = (

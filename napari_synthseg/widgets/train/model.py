@@ -67,8 +67,8 @@ def figure_label(name: str) -> str:
 
 
 def score_word(recipe: str) -> str:
-    """Return the name of a recipe's score: Dice, unless nothing is segmented."""
-    return "Score" if recipe == "pretrain" else "Dice"
+    """Return the name of what a recipe's validation measures."""
+    return runs.RECIPES[recipe].score if recipe in runs.RECIPES else runs.Recipe.score
 
 
 def fraction_done(state: runs.Status) -> float:

@@ -5,7 +5,6 @@ Layers are written as NIfTI into the run's own folder (`data/<option>/`), so tha
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -20,6 +19,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
+from napari_synthseg.widgets.layers.reader import mni152_path
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 LABELS, SCANS, PAIRS = "labels", "scans", "pairs"
 DATA = "data"
 """Folder in a run's folder for data from layers."""
-_MNI152 = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
 def data_fields(options: type) -> list[Field]:
@@ -55,9 +54,8 @@ def bundled(kind: str) -> tuple[Path, ...]:
         path = resources() / "samples" / "mni152_labels.nii.gz"
         return (path,) if path.is_file() else ()
     if kind == SCANS:
-        package = importlib.util.find_spec("nilearn")  # found, not imported: nilearn is slow to import
-        scan = Path(package.origin).parent / _MNI152 if package and package.origin else None
-        return (scan,) if scan is not None and scan.is_file() else ()
+        scan = mni152_path()
+        return () if scan is None else (scan,)
     return ()
 
 

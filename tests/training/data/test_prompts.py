@@ -34,10 +34,10 @@ def square(side: int = 128, low: int = 40, high: int = 80) -> torch.Tensor:
 def test_points_lie_on_their_side_of_the_border(far: bool) -> None:
     window, target = Window(64, 32, 128), square()
     given = draw_prompts([target] * 20, [window] * 20, [(256, 256)] * 20, Plan(3, 2, far=far), generator())
-    assert given.points is not None and given.signs is not None
+    assert given.points is not None and given.labels is not None
     columns, rows = (given.points - torch.tensor([32.0, 64.0])).long().unbind(-1)
-    assert torch.equal(target[rows, columns].float(), given.signs)
-    assert given.signs.sum(1).tolist() == [3.0] * 20
+    assert torch.equal(target[rows, columns].float(), given.labels)
+    assert given.labels.sum(1).tolist() == [3.0] * 20
 
 
 def test_points_outside_stay_on_the_image() -> None:
@@ -49,8 +49,8 @@ def test_points_outside_stay_on_the_image() -> None:
 def test_a_target_that_fills_its_window_is_pointed_at_inside_only() -> None:
     full = torch.ones(64, 64, dtype=torch.bool)
     given = draw_prompts([full], [Window(0, 0, 64)], [(64, 64)], Plan(1, 2), generator())
-    assert given.signs is not None
-    assert given.signs.tolist() == [[1.0, 1.0, 1.0]]
+    assert given.labels is not None
+    assert given.labels.tolist() == [[1.0, 1.0, 1.0]]
 
 
 def test_a_tight_box_touches_the_target_and_a_loose_one_is_off_by_a_tenth_at_most() -> None:

@@ -51,9 +51,9 @@ def test_objects_go_into_one_new_layer_with_their_names(viewer, pointing):
     pointing.accept.click()
     np.testing.assert_array_equal(layer.data, FLAT)
     assert writing.structures(layer) == {1: "left thing", 2: "Object 2"}
-    assert [pointing.list.item(row, 1).text() for row in range(2)] == ["left thing", "Object 2"]
+    assert pointing.list.rows == [[1, "left thing"], [2, "Object 2"]]
     assert viewer.layers.selection.active.name == "scan"
-    pointing.list.item(1, 1).setText("right thing")
+    pointing.list.model().setData(pointing.list.model().index(1, 1), "right thing")
     assert writing.structures(layer)[2] == "right thing"
 
 
@@ -80,7 +80,7 @@ def test_an_object_goes_into_an_existing_layer_with_the_next_id(viewer, pointing
     pointing.into.set_layer(layer)
     assert pointing.into.layer() is layer
     assert pointing.id.value() == 19  # 18 is a structure of the table
-    assert pointing.list.item(0, 1).text() == "Left-Hippocampus"
+    assert pointing.list.rows[0][1] == "Left-Hippocampus"
     click(pointing, INSIDE_1)
     pointing.accept.click()
     np.testing.assert_array_equal(layer.data, before + 19 * (FLAT == 1))

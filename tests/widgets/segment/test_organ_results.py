@@ -11,7 +11,7 @@ from napari_synthseg.io import LabelName
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import recounted
-from napari_synthseg.widgets.segment.model import Outcome, outcome_to_layer
+from napari_synthseg.widgets.segment.model import SegmentedLayer, outcome_to_layer
 from napari_synthseg.widgets.segment.probabilities import structure_name
 from napari_synthseg.widgets.volumes.model import pairs_of, rows_of, volumes_table
 from tests.widgets.builders import scan_layer
@@ -26,7 +26,7 @@ def result_layer():
     volumes = {2: 1000.0, 41: 500.0, 900: 10.0}
     labels = Volume(array.transpose(2, 1, 0), np.eye(4))
     found = Segmentation(labels, volumes, math.nan, (), None, {}, {2: 0.9, 41: 0.8, 900: 0.3}, names=NAMES)
-    return outcome_to_layer(Outcome(found, array, True), image)
+    return outcome_to_layer(SegmentedLayer(found, array, True), image)
 
 
 def test_names_and_colours_are_the_card_s():
