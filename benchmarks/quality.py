@@ -92,33 +92,8 @@ def true_dice(labels: Volume, truth: Volume, values: Sequence[int]) -> list[floa
     return out
 
 
-def report(rows: Sequence[Row], calibration: Calibration) -> str:
-    """Markdown: a line for each structure, for all of them and for scans; then which failures are named."""
-    useful = [row for row in rows if row["evidence"]]
-    table = fit.tabulated(useful)
-    expected = expectations(useful, calibration)
-    scores = fit.scored(calibration, useful)
-    lines = ["| structure | true Dice | expected | Pearson | Spearman | mean abs. error |", "|---|---|---|---|---|---|"]
-    for value in np.unique(table.value):
-        here = table.value == value
-        lines.append(_line(anatomy.name(int(value)), table.y[here], expected[here]))
-    lines.append(_line("all structures", table.y, expected))
-    lines.append(_line("all structures, soft Dice", table.y, soft_dice(table)))
-    truth, guess = (np.array([*fit.scan_means(table, one).values()]) for one in (table.y, expected))
-    lines.append(_line("means of scans", truth, guess))
-    raw = np.array([*fit.scan_means(table, soft_dice(table)).values()])
-    lines.append(_line("means of scans, soft Dice", truth, raw))
-    lost = len(rows) - len(useful)
-    says = (
-        f"{len(useful)} segmentations. {scores['failed']} failed (true mean Dice below {FAILED}): {scores['named']} of "
-        f"them are named (expected mean Dice below {calibration.failed_below:g}), and {scores['false_alarms']} others."
-    )
-    more = f" In {lost} more no brain was found, which the program says." if lost else ""
-    return "\n".join([*lines, "", says + more, "", *by_level(useful, table, expected)])
-
-
 def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
-    """The figures of `report` that docs/results.md shows: agreement over structures and scans, and failures."""
+    """Agreement of expected and true Dice over structures and scans, failures, and means of each level."""
     useful = [row for row in rows if row["evidence"]]
     table = fit.tabulated(useful)
     ways = {"": expectations(useful, calibration), ", soft Dice": soft_dice(table)}
@@ -139,22 +114,29 @@ def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
     return {**found, **counts, **failures, "levels": levels}
 
 
-def by_level(rows: Sequence[Row], table: fit.Evidence, expected: np.ndarray) -> list[str]:
-    """Markdown: mean true and expected Dice of each way to make scans worse."""
-    truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
-    lines = ["| scans | true mean Dice | expected |", "|---|---|---|"]
-    for level in dict.fromkeys(row["level"] for row in rows):
-        here = [row["scan"] for row in rows if row["level"] == level]
-        pair = (float(np.mean([one[scan] for scan in here])) for one in (truth, guess))
-        lines.append("| {} | {:.3f} | {:.3f} |".format("as they are" if level == AS_IT_IS else level, *pair))
-    return lines
+def table(found: dict[str, Any]) -> str:
+    """Markdown: agreement of the expected with the true Dice, and which failures are named."""
+    head = "| | Pearson | Spearman | mean absolute error | the same for the soft Dice alone |"
+    lines = [head, "|---|---|---|---|---|"]
+    for name, expected, soft in (
+        ("structures", found["structures"], found["structures, soft Dice"]),
+        ("means of scans", found["scans"], found["scans, soft Dice"]),
+    ):
+        lines.append(f"| {name} | {' | '.join(_agreement(expected))} | {', '.join(_agreement(soft))} |")
+    said = (
+        f"{found['segmentations']} segmentations, of which {found['failed']} failed (true mean Dice below "
+        f"{found['failed below']:g}): {found['named']} of these are named, and {found['false alarms']} others."
+    )
+    if found["no brain"]:
+        said += f" In {found['no brain']} more no brain was found, which the program says."
+    lines += ["", said, "", "| scans | true mean Dice | expected |", "|---|---|---|"]
+    lines += [f"| {level} | {true:.3f} | {guess:.3f} |" for level, (true, guess) in found["levels"].items()]
+    return "\n".join(lines)
 
 
-def _line(name: str, true: np.ndarray, expected: np.ndarray) -> str:
-    one = fit.agreement(expected, true)
-    both = ["-" if one[name] is None else f"{one[name]:.2f}" for name in ("pearson", "spearman")]
-    figures = f"{both[0]} | {both[1]} | {one['mean_absolute_error']:.3f}"
-    return f"| {name} | {true.mean():.3f} | {expected.mean():.3f} | {figures} |"
+def _agreement(one: dict[str, float | None]) -> list[str]:
+    pearson, spearman = ("-" if one[k] is None else f"{one[k]:.2f}" for k in ("pearson", "spearman"))
+    return [pearson, spearman, f"{one['mean_absolute_error']:.3f}"]
 
 
 def soft_dice(table: fit.Evidence) -> np.ndarray:
@@ -214,9 +196,10 @@ def main() -> int:
     if calibration is None:
         raise InputError(f"The weights {card['name']!r} have no calibration: make one first.")
     shown = [row for row in rows if row["flips"] == args.flips and row["level"] in args.levels]
-    write_json(args.out / "summary.json", summary(shown, calibration))
+    found = summary(shown, calibration)
+    write_json(args.out / "summary.json", found)
     draw_figure(shown, calibration, args.out / "figure.png")
-    return finish(report(shown, calibration), args.out)
+    return finish(table(found), args.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ process that does nothing but sleep for 10 ms at a time is measured beside it: i
 the window is measured with the widget open and no run going, then while a run in a process of its own goes on and
 shows a sample every few steps.
 
-    xvfb-run -a python benchmarks/train_window.py [--seconds 60] [--threads 1]
+    xvfb-run -a python benchmarks/train_window.py [--seconds 60] [--of-training 1]
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, command
+
+from napari_synthseg.errors import InputError
 
 TICK_MS = 10
 LIMIT_S = 0.1
@@ -112,12 +115,14 @@ def label_maps(folder: Path, side: int = 48) -> Path:
     return folder
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two measurements")
-    parser.add_argument("--threads", type=int, default=1, help="of the training")
-    parser.add_argument("--every", type=int, default=5, help="steps from one sample in the viewer to the next")
-    wanted = parser.parse_args()
+    """Measure the window of a user who has neither runs nor remembered choices."""
+    wanted = arguments(
+        __doc__, seconds={"type": float, "default": 60.0, "help": "of each of the two measurements"},
+        of_training={"type": int, "default": 1, "help": "threads of the training"},
+        every={"type": int, "default": 5, "help": "steps from one sample in the viewer to the next"},
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         os.environ["NAPARI_SYNTHSEG_DATA"] = home
         os.environ.pop("NAPARI_SYNTHSEG_RUNS", None)
@@ -146,7 +151,7 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
 
     form = widget.new.form
     form.data["label_maps"].choose(maps)
-    form.form.set_values({**OPTIONS, "threads": wanted.threads})
+    form.form.set_values({**OPTIONS, "threads": wanted.of_training})
     widget.new.start.click()
     wait_for(lambda: (one := widget.runs.list.current()) is not None and one.state.kind == "running")
     run = widget.runs.run
@@ -171,9 +176,9 @@ def wait_for(condition) -> None:
     end = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"Nothing came within {PATIENCE_S:.0f} s.")
+            raise InputError(f"Nothing came within {PATIENCE_S:.0f} s.")
         QTest.qWait(50)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -195,12 +195,12 @@ def test_a_report_has_structures_scans_and_failures():
     ]
     lost = {**rows[0], "scan": 60, "values": [], "dice": [], "evidence": {}}
     made = fit.calibrate(rows, sha256="")
-    text = quality.report([*rows, lost], made)
+    text = quality.table(quality.summary([*rows, lost], made))
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
-    assert {"Left-Hippocampus", "all structures", "means of scans", "as they are", "noise=25"} <= lines.keys()
+    assert {"structures", "means of scans", "as they are", "noise 25"} <= lines.keys()
     scores = fit.scored(made, rows)
-    assert f"60 segmentations. {scores['failed']} failed" in text and "In 1 more no brain was found" in text
-    assert f"{scores['structures']['mean_absolute_error']:.3f}" in lines["all structures"]
+    assert f"60 segmentations, of which {scores['failed']} failed" in text and "In 1 more no brain was found" in text
+    assert f"{scores['structures']['mean_absolute_error']:.3f}" in lines["structures"]
 
 
 def test_only_ways_that_exist():

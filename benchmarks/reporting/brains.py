@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from reporting.sections import FAST, MAPS, ROBUST, TRAINING, VALIDATION, Section, benchmark
+from reporting.sections import FAST, MAPS, ROBUST, TRAINING, VALIDATION, Section, benchmark, rounded
 
 OFF = 0.1
 """A volume that is off by less than this share of the truth is called right."""
@@ -95,7 +95,7 @@ def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         (s1, synthetic), (_, real) = (pair for name, pair in row.items() if name not in ("kind", "images"))
         figures = {"s1": s1, "synthetic": synthetic, "real": real}
-        kept.append({"kind": row["kind"], "images": row["images"], **{k: round(v, 6) for k, v in figures.items()}})
+        kept.append(rounded({"kind": row["kind"], "images": row["images"], **figures}))
     return kept
 
 
@@ -113,47 +113,9 @@ def denoiser_table(rows: list[dict[str, Any]]) -> str:
 def consistency_rows(scores: dict[str, Any]) -> dict[str, Any]:
     """Without times; figures to six digits."""
 
-    def rounded(by_structure: dict[str, float], digits: int) -> dict[str, float]:
-        return {value: round(figure, digits) for value, figure in by_structure.items()}
-
-    rows = [
-        {
-            "anatomy": row["anatomy"],
-            "contrast": row["contrast"],
-            "dice": round(row["dice"], 6),
-            "by_structure": rounded(row["by_structure"], 6),
-            "volumes_mm3": rounded(row["volumes_mm3"], 1),
-            "truth_mm3": rounded(row.get("truth_mm3", {}), 1),
-        }
-        for row in scores["rows"]
-    ]
-    pairs = [
-        {**pair, "dice": round(pair["dice"], 6), "by_structure": rounded(pair["by_structure"], 6)}
-        for pair in scores["pairs"]
-    ]
-    return {"rows": rows, "pairs": pairs}
-
-
-def consistency_table(scores: dict[str, Any]) -> str:
-    """A line for each contrast, their mean, and by how much volumes vary."""
-    rows, pairs = scores["rows"], scores["pairs"]
-    lines = ["| contrast | Dice with truth | lowest | Dice with the other contrasts |", "|---|---|---|---|"]
-    for contrast in dict.fromkeys(row["contrast"] for row in rows):
-        own = [row["dice"] for row in rows if row["contrast"] == contrast]
-        other = statistics.mean(pair["dice"] for pair in pairs if contrast in pair["contrasts"])
-        lines.append(f"| {contrast} | {statistics.mean(own):.3f} | {min(own):.3f} | {other:.3f} |")
-    truth, between = (statistics.mean(one["dice"] for one in some) for some in (rows, pairs))
-    lines += [f"| mean | {truth:.3f} | | {between:.3f} |", ""]
-    return "\n".join([*lines, f"Volumes vary by {volume_variation(rows):.1f} % over the contrasts (coefficient of "
-                      "variation, mean over structures)."])  # fmt: skip
-
-
-def volume_variation(rows: list[dict[str, Any]]) -> float:
-    """Coefficient of variation of volumes over the contrasts, mean over anatomies and then structures, percent."""
-    of_one = benchmark("consistency")._variation
-    values = dict.fromkeys(value for row in rows for value in row["volumes_mm3"])
-    found = [of_one(rows, value) for value in values]
-    return statistics.mean(one for one in found if one is not None)
+    kept = ("anatomy", "contrast", "dice", "by_structure", "volumes_mm3", "truth_mm3")
+    rows = [{name: rounded(row.get(name, {}), 1 if "mm3" in name else 6) for name in kept} for row in scores["rows"]]
+    return {"rows": rows, "pairs": rounded(scores["pairs"])}
 
 
 def people_rows(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -175,34 +137,6 @@ def volumes_table(people: dict[str, dict[str, Any]], drawn: dict[str, Any]) -> s
         cause = "network" if learned else "protocol" if manual else ""
         lines.append(f"| {one['name']} | {one['ratio']:.2f} | {one['r']:.2f} | {ratio:.2f} | {cause} |")
     return "\n".join(lines)
-
-
-# Expected Dice
-
-
-def quality_table(found: dict[str, Any]) -> str:
-    """Agreement of the expected with the true Dice, and which failures are named."""
-    head = "| | Pearson | Spearman | mean absolute error | the same for the soft Dice alone |"
-    lines = [head, "|---|---|---|---|---|"]
-    for name, expected, soft in (
-        ("structures", found["structures"], found["structures, soft Dice"]),
-        ("means of scans", found["scans"], found["scans, soft Dice"]),
-    ):
-        lines.append(f"| {name} | {' | '.join(_agreement(expected))} | {', '.join(_agreement(soft))} |")
-    said = (
-        f"{found['segmentations']} segmentations, of which {found['failed']} failed (true mean Dice below "
-        f"{found['failed below']:g}): {found['named']} of these are named, and {found['false alarms']} others."
-    )
-    if found["no brain"]:
-        said += f" In {found['no brain']} more no brain was found, which the program says."
-    lines += ["", said, "", "| scans | true mean Dice | expected |", "|---|---|---|"]
-    lines += [f"| {level} | {true:.3f} | {guess:.3f} |" for level, (true, guess) in found["levels"].items()]
-    return "\n".join(lines)
-
-
-def _agreement(one: dict[str, float | None]) -> list[str]:
-    pearson, spearman = ("-" if one[k] is None else f"{one[k]:.2f}" for k in ("pearson", "spearman"))
-    return [pearson, spearman, f"{one['mean_absolute_error']:.3f}"]
 
 
 SECTIONS: dict[str, Section] = {
@@ -250,7 +184,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "consistency": Section(
         f"python benchmarks/consistency.py {MAPS} --maps {HELD_OUT} --fast --threads 1 --out OUT",
-        "scores.json", 2, FAST, consistency_table, consistency_rows,
+        "scores.json", 2, FAST, lambda found: benchmark("consistency").table(found), consistency_rows,
     ),
     "volumes": Section(
         f"python benchmarks/accuracy.py {TRAINING} --out OUT",
@@ -258,14 +192,14 @@ SECTIONS: dict[str, Section] = {
     ),
     "consistency-inverted": Section(
         f"python benchmarks/consistency.py {VALIDATION} --scans --fast --threads 1 --out OUT",
-        "scores.json", 2, FAST, consistency_table, consistency_rows,
+        "scores.json", 2, FAST, lambda found: benchmark("consistency").table(found), consistency_rows,
     ),
     "consistency-lesions": Section(
         f"python benchmarks/consistency.py {MAPS} --maps {HELD_OUT} --lesions 15 --threads 1 --out OUT",
-        "scores.json", 3, FAST, consistency_table, consistency_rows,
+        "scores.json", 3, FAST, lambda found: benchmark("consistency").table(found), consistency_rows,
     ),
     "quality": Section(
         f"python benchmarks/quality.py {VALIDATION} --levels {QUALITY} --threads 1 --out OUT",
-        "summary.json", 8, FAST + CALIBRATION, quality_table,
+        "summary.json", 8, FAST + CALIBRATION, lambda found: benchmark("quality").table(found),
     ),
 }  # fmt: skip

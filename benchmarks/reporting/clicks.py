@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from reporting.sections import CLICKS, TRAINING, Section, benchmark
+from reporting.sections import CLICKS, TRAINING, Section, benchmark, rounded
 
 PROMPTS = "NAPARI_SYNTHSEG_WEIGHTS=SHARED/weights python benchmarks/prompts.py"
 IMAGES = "SHARED/data/prompts_dev/manifest.csv"
@@ -16,18 +17,10 @@ OUTSIDE = ("(1,2)", "(3,2)")
 Comparison = dict[str, dict[str, tuple[float, float, float, float]]]
 
 
-def comparison_rows(found: Comparison) -> dict[str, dict[str, list[float]]]:
-    """Figures to five digits."""
-    return {
-        modality: {name: [round(figure, 5) for figure in figures] for name, figures in settings.items()}
-        for modality, settings in found.items()
-    }
-
-
-def far_rows(found: Comparison) -> dict[str, dict[str, list[float]]]:
+def far_rows(found: Comparison) -> Any:
     """The settings that have points outside: the others do not depend on where these are drawn."""
     kept = {m: {k: v for k, v in settings.items() if k in OUTSIDE} for m, settings in found.items()}
-    return comparison_rows(kept)
+    return rounded(kept, 5)
 
 
 def comparison_table(found: Comparison) -> str:
@@ -40,16 +33,6 @@ def comparison_table(found: Comparison) -> str:
     worse = [name for name, (_, _, _, high) in settings if high < 0]
     said = f"Better where the interval leaves no doubt: {', '.join(better) or 'nowhere'}. Worse: "
     return f"{table}\n\n{said}{', '.join(worse) or 'nowhere'}."
-
-
-def ablation_rows(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Figures to six digits."""
-    return {name: {column: round(v, 6) for column, v in row.items()} for name, row in found.items()}
-
-
-def sizes_rows(found: dict[str, list[list[float]]]) -> dict[str, list[list[float]]]:
-    """Figures to six digits."""
-    return {name: [[round(v, 6) for v in one] for one in figures] for name, figures in found.items()}
 
 
 def sizes_table(found: dict[str, list[list[float]]]) -> str:
@@ -68,15 +51,6 @@ def sizes_table(found: dict[str, list[list[float]]]) -> str:
         f"{statistics.mean(parts):+.3f}."
     )
     return f"{benchmark('sizes').table(found)}\n\n{said}"
-
-
-def propagation_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Figures to six digits."""
-
-    def short(value: Any) -> Any:
-        return [round(v, 6) for v in value] if isinstance(value, list) else value
-
-    return [{k: round(v, 6) if isinstance(v, float) else short(v) for k, v in row.items()} for row in rows]
 
 
 def propagation_table(rows: list[dict[str, Any]]) -> str:
@@ -103,7 +77,7 @@ def propagation_table(rows: list[dict[str, Any]]) -> str:
 SECTIONS: dict[str, Section] = {
     "prompts": Section(
         f"{PROMPTS} {IMAGES} default mobilesam --draws 4 --json OUT/rows.json",
-        "rows.json", 20, CLICKS, comparison_table, comparison_rows,
+        "rows.json", 20, CLICKS, comparison_table, partial(rounded, digits=5),
     ),
     "prompts-far": Section(
         f"{PROMPTS} {IMAGES} default mobilesam --sampling far --draws 2 --json OUT/rows.json",
@@ -112,19 +86,19 @@ SECTIONS: dict[str, Section] = {
     "sizes": Section(
         'python benchmarks/sizes.py OUT --steps 300 --targets 20 --only "small shapes, narrow windows" "as shipped" '
         "--json OUT/figures.json",
-        "figures.json", 90, CLICKS, sizes_table, sizes_rows,
+        "figures.json", 90, CLICKS, sizes_table, rounded,
     ),
     "prompts-brains": Section(
         f"python benchmarks/make_prompt_slices.py {TRAINING} OUT/slices\n"
         f"{PROMPTS} OUT/slices/manifest.csv default mobilesam --draws 2 --json OUT/rows.json",
-        "rows.json", 10, CLICKS, comparison_table, comparison_rows,
+        "rows.json", 10, CLICKS, comparison_table, partial(rounded, digits=5),
     ),
     "ablations": Section(
         f"python benchmarks/ablations.py {IMAGES} OUT --steps 400 --late-steps 40 --json OUT/figures.json",
-        "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").table(rows), ablation_rows,
+        "figures.json", 200, CLICKS, lambda rows: benchmark("ablations").table(rows), rounded,
     ),
     "propagation": Section(
         "python benchmarks/propagation.py SHARED --vote --json OUT/rows.json",
-        "rows.json", 120, CLICKS, propagation_table, propagation_rows,
+        "rows.json", 120, CLICKS, propagation_table, rounded,
     ),
 }  # fmt: skip

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from reporting.sections import Section, benchmark
+from reporting.sections import Section, benchmark, rounded
 
 Figures = dict[str, dict[str, float]]
-
-
-def growth_rows(rows: dict[str, list[dict[str, float]]]) -> dict[str, list[dict[str, float]]]:
-    """Figures to four digits."""
-    return {name: [{k: round(v, 4) for k, v in row.items()} for row in one] for name, one in rows.items()}
 
 
 # The faces
@@ -122,7 +118,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "growth": Section(
         "python benchmarks/growth.py OUT/rows.json --threads 1", "rows.json", 8, (),
-        lambda rows: benchmark("growth").compact(rows), growth_rows, times=True,
+        lambda rows: benchmark("growth").compact(rows), partial(rounded, digits=4), times=True,
     ),
     "faces": Section(
         'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py -n 6 --json OUT/rows.json',

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from reporting.sections import FAST, MAPS, TRAINING, VALIDATION, Section, benchmark
+from reporting.sections import FAST, MAPS, TRAINING, VALIDATION, Section, benchmark, rounded
 
 Figures = dict[str, dict[str, Any]]
 
 # Learn2Synth in 2D
-
-
-def learn2synth_rows(found: Figures) -> Figures:
-    """Figures to six digits."""
-    for one in found.values():
-        one["dice"] = {level: round(dice, 6) for level, dice in one["dice"].items()}
-        if "sigma" in one:
-            one["sigma"] = round(one["sigma"], 6)
-    return found
 
 
 def learn2synth_table(found: Figures) -> str:
@@ -89,16 +80,16 @@ def masks_table(rows: Figures) -> str:
 SECTIONS: dict[str, Section] = {
     "learn2synth": Section(
         f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --threads 1 --json OUT/figures.json",
-        "figures.json", 35, (), learn2synth_table, learn2synth_rows,
+        "figures.json", 35, (), learn2synth_table, rounded,
     ),
     "learn2synth-others": Section(
         f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --threads 1 --json OUT/figures.json",
-        "figures.json", 35, (), learn2synth_table, learn2synth_rows,
+        "figures.json", 35, (), learn2synth_table, rounded,
     ),
     "learn2synth-long": Section(
         f"python benchmarks/learn2synth.py {MAPS} OUT --seed 2 --teachers others --steps 9000 --teach-from 6000 "
         "--only learned-0.10 learned-0.15 --threads 1 --json OUT/figures.json",
-        "figures.json", 25, (), lambda found: benchmark("learn2synth").table1(found), learn2synth_rows,
+        "figures.json", 25, (), lambda found: benchmark("learn2synth").table1(found), rounded,
     ),
     "other-anatomies": Section("python benchmarks/other_anatomies.py OUT --threads 1", "figures.json", 120),
     "learn2synth-3d": Section(

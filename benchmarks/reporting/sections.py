@@ -66,6 +66,15 @@ class Section:
         return re.sub(r" --(out|json) OUT\S*| OUT/\w+\.json", "", self.command)
 
 
+def rounded(content: Any, digits: int = 6) -> Any:
+    """The same figures to so many digits."""
+    if isinstance(content, dict):
+        return {key: rounded(value, digits) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [rounded(value, digits) for value in content]
+    return round(content, digits) if isinstance(content, float) else content
+
+
 def benchmark(name: str) -> ModuleType:
     """One of the scripts of the folder above."""
     module_name = f"benchmarks_{name}"
