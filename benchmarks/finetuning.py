@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import arguments, command, finish, write_json
+from reporting.learning import forgetting_table, masks_table
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -337,53 +338,11 @@ def cells(out: Path) -> dict[str, Row]:
 def tables(out: Path) -> str:
     """What there is, in Markdown."""
     rows = cells(out)
-    parts = [masks_table(rows, task) for task in ("four", "all", "brain")]
-    before = rows.get("forgetting-before")
-    after = [row for name, row in rows.items() if name.startswith("forgetting-") and name != "forgetting-before"]
-    if before:
-        parts.append(forgetting_table(before, sorted(after, key=lambda row: (row["count"], -row["share"]))))
-    return "\n\n".join(part for part in parts if part)
-
-
-def masks_table(rows: dict[str, Row], task: str) -> str:
-    """A line for each number of labelled scans; when the pre-trained one reaches the final Dice of the other."""
-    counts = sorted({row["count"] for name, row in rows.items() if name.startswith(f"{task}-")})
-    lines = []
-    for n in counts:
-        pair = [rows.get(f"{task}-{kind}-{n}") for kind in ("without", "with")]
-        cells = ["" if r is None else f"{r['dice_3mm']:.3f} ({r['dice_1mm']:.3f})" for r in pair]
-        first, second = pair
-        reached = "" if first is None or second is None else _reached(second["curve"], first["dice_3mm"])
-        spent = "" if first is None else f"{first['steps']} steps, {first['cpu_s']:.0f} s"
-        lines.append(f"| {n} | {cells[0]} | {spent} | {cells[1]} | {reached} |")
-    if not lines:
-        return ""
-    head = [
-        f"Task {task}: Dice at 3 mm (segmented at 1 mm)",
-        "",
-        "| labelled scans | random weights | time | pre-trained | when it reaches the Dice of random weights |",
-        "|---|---|---|---|---|",
+    forgetting = {name: row for name, row in rows.items() if name.startswith("forgetting-")}
+    parts = [
+        masks_table(rows, task) for task in ("four", "all", "brain") if any(n.startswith(f"{task}-") for n in rows)
     ]
-    return "\n".join([*head, *lines])
-
-
-def _reached(curve: list[list[float]], dice: float) -> str:
-    for step, spent, found in curve:
-        if found >= dice:
-            return f"step {step}, {spent:.0f} s"
-    return "not"
-
-
-def forgetting_table(before: Row, after: list[Row]) -> str:
-    """Dice before and after."""
-    columns = [name for name in ("scans", "inverted", "synthetic") if name in before]
-    lines = [f"| labelled scans | synthetic share | steps | CPU-s | {' | '.join(columns)} |"]
-    lines.append("|---" * (4 + len(columns)) + "|")
-    lines.append(f"| 0 (as it is) | | | | {' | '.join(f'{before[c]:.3f}' for c in columns)} |")
-    for row in after:
-        cells = " | ".join(f"{row[c]:.3f}" if c in row else "" for c in columns)
-        lines.append(f"| {row['count']} | {row['share']:g} | {row['steps']} | {row['cpu_s']} | {cells} |")
-    return "\n".join(lines)
+    return "\n\n".join([*parts, *([forgetting_table(forgetting)] if "forgetting-before" in forgetting else [])])
 
 
 if __name__ == "__main__":

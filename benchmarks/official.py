@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
+
+from harness import arguments, command, cost, peak_gib, since
+from speed import Meter
 
 REFERENCE = {
     ("v1", 160, False): {"preparation": 0.4, "network": 27.7, "post-processing": 11.4, "peak_gib": 10.9},
@@ -30,17 +31,14 @@ STAGES = {"Segmenting": "network", "Cleaning up": "post-processing", "Measuring"
 """Beginnings of the stages' names, and what they count to; all others are preparation."""
 
 
+@command
 def main() -> None:
     """Measures one run."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scan", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--network", choices=["v1", "v2", "robust"], default="v2")
-    parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--plain", action="store_true")
-    args = parser.parse_args()
+    args = arguments(
+        __doc__, "--fast", "--threads", scan={"type": Path, "required": True}, size={"type": int, "default": 160},
+        network={"choices": ["v1", "v2", "robust"], "default": "v2"}, bfloat16={"action": "store_true"},
+        plain={"action": "store_true"},
+    )  # fmt: skip
     result = plain(args) if args.plain else pipeline(args)
     reference = REFERENCE.get((args.network, args.size, args.fast))
     if reference:
@@ -92,19 +90,13 @@ def pipeline(args: argparse.Namespace) -> dict[str, Any]:
 
     scan, model = centred(args.scan, args.size), network(args.network)
     options = SegmentOptions(device="cpu", threads=args.threads, fast=args.fast, bfloat16=args.bfloat16)
+    started, meter = cost(), Meter()
+    found = run(segment_steps(scan, options, model), meter)
+    meter("")
     spent: dict[str, float] = {}
-    last, stage = cpu_seconds(), "preparation"
-
-    def follow(report: Any) -> None:
-        nonlocal last, stage
-        now = cpu_seconds()
-        spent[stage] = spent.get(stage, 0.0) + now - last
-        last = now
-        stage = next((to for name, to in STAGES.items() if report.stage.startswith(name)), "preparation")
-
-    started = time.perf_counter()
-    found = run(segment_steps(scan, options, model), follow)
-    spent[stage] = spent.get(stage, 0.0) + cpu_seconds() - last
+    for stage, seconds in meter.stages.items():
+        name = next((to for beginning, to in STAGES.items() if stage.startswith(beginning)), "preparation")
+        spent[name] = spent.get(name, 0.0) + seconds
     return {**figures(spent, started), "warnings": list(found.warnings), "threads": found.record["threads"]}
 
 
@@ -114,33 +106,21 @@ def plain(args: argparse.Namespace) -> dict[str, Any]:
 
     from napari_synthseg.inference.preprocess import rescale
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     scan, model = centred(args.scan, args.size), network(args.network)
     image = torch.from_numpy(rescale(scan.data, 0.5, 99.5))[None, None]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    started, before = time.perf_counter(), cpu_seconds()
+    started = cost()
     for _ in range(1 if args.fast else 2):
         model(image)  # with gradients on, the network takes the way it trains on
-    return figures({"network": cpu_seconds() - before}, started)
+    return figures({"network": since(started)["cpu_s"]}, started)
 
 
-def cpu_seconds() -> float:
-    """User and system time of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def figures(spent: dict[str, float], started: float) -> dict[str, Any]:
+def figures(spent: dict[str, float], started: tuple[float, float]) -> dict[str, Any]:
     """What is printed of a run."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return {
-        "cpu_s": {stage: round(seconds, 2) for stage, seconds in spent.items()},
-        "wall_s": round(time.perf_counter() - started, 1),
-        "peak_gib": round(kilobytes / 2**20, 2),
-    }
+    cpu = {stage: round(seconds, 2) for stage, seconds in spent.items()}
+    return {"cpu_s": cpu, "wall_s": round(since(started)["wall_s"], 1), "peak_gib": round(peak_gib(), 2)}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness import markdown
+
 from reporting.sections import FAST, MAPS, TRAINING, VALIDATION, Section, benchmark, rounded
 
 Figures = dict[str, dict[str, Any]]
@@ -48,15 +50,15 @@ def forgetting_table(rows: Figures) -> str:
     """The network as it was, and what became of it."""
     columns = {"scans": "T1 scans", "inverted": "inverted", "synthetic": "synthetic heads"}
     names = {None: "nothing (as shipped)", 0.5: "scans and synthetic images, half and half", 0.0: "scans alone"}
-    ordered = sorted(rows.values(), key=lambda row: list(names).index(row["share"]))
-    lines = [f"| learned from | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {names[row['share']]} | {' | '.join(f'{row[c]:.3f}' for c in columns)} |" for row in ordered]
-    before, *after = ordered
+    before, *after = sorted(rows.values(), key=lambda row: -9 if row["share"] is None else -row["share"])
+    columns = {name: text for name, text in columns.items() if name in before}
+    lines = [[names.get(row["share"], row["share"]), *(row[c] for c in columns)] for row in (before, *after)]
     said = [
-        f"{names[row['share']]}: {', '.join(f'{text} {row[c] - before[c]:+.3f}' for c, text in columns.items())}"
+        f"{names.get(row['share'])}: {', '.join(f'{text} {row[c] - before[c]:+.3f}' for c, text in columns.items())}"
         for row in after
     ]
-    return "\n".join([*lines, "", f"Gained or lost in {after[0]['steps']} steps, from {'; from '.join(said)}."])
+    table = markdown(["learned from", *columns.values()], lines)
+    return f"{table}\n\nGained or lost in {after[0]['steps']} steps, from {'; from '.join(said)}." if after else table
 
 
 def masks_rows(rows: Figures) -> Figures:
@@ -64,17 +66,17 @@ def masks_rows(rows: Figures) -> Figures:
     return {name: {k: v for k, v in row.items() if k != "curve"} for name, row in rows.items()}
 
 
-def masks_table(rows: Figures) -> str:
+def masks_table(rows: Figures, task: str = "four") -> str:
     """Dice by number of labelled scans, at 3 mm and segmented at 1 mm."""
-    lines = ["| labelled scans | random weights | pre-trained |", "|---|---|---|"]
-    for count in sorted({row["count"] for row in rows.values() if "count" in row}):
-        pair = (rows[f"four-{kind}-{count}"] for kind in ("without", "with"))
-        lines.append(f"| {count} | {' | '.join('{dice_3mm:.3f} ({dice_1mm:.3f})'.format(**row) for row in pair)} |")
-    seconds = [row["cpu_s"] for name, row in rows.items() if name != "pretraining"]
+    lines = []
+    for count in sorted({row["count"] for name, row in rows.items() if name.startswith(f"{task}-")}):
+        pair = (rows.get(f"{task}-{kind}-{count}") for kind in ("without", "with"))
+        lines.append([count, *(row and "{dice_3mm:.3f} ({dice_1mm:.3f})".format(**row) for row in pair)])
+    seconds = [row["cpu_s"] for name, row in rows.items() if name.startswith(f"{task}-")]
     said = f"Fine-tuning took {min(seconds):.0f} to {max(seconds):.0f} CPU-seconds"
     if "pretraining" in rows:
         said += f", pre-training {rows['pretraining']['cpu_s']:.0f}"
-    return "\n".join([*lines, "", f"{said}."])
+    return f"{markdown(['labelled scans', 'random weights', 'pre-trained'], lines)}\n\n{said}."
 
 
 SECTIONS: dict[str, Section] = {
