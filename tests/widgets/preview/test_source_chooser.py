@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
-from napari.layers._source import PreviewSource
+from napari.layers._source import Source
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
@@ -54,7 +54,7 @@ def test_a_layer_is_read_where_it_lies(chooser, viewer):
 
 def test_painting_on_the_chosen_layer_is_another_source(chooser, viewer, qtbot):
     layer = viewer.add_layer(blocks_layer())
-    layer._source = PreviewSource(path="map.nii.gz")
+    layer._source = Source(path="map.nii.gz")
     pick(chooser, "blocks")
     before = chooser.source().key
     assert chooser.source().path == Path("map.nii.gz")
@@ -108,7 +108,7 @@ def test_another_volume_of_a_series_is_another_source(qtbot, viewer):
     made = SourceChooser(viewer, Image, "A scan.")
     qtbot.addWidget(made)
     layer = viewer.add_image(np.stack([np.full((4, 4, 4), number) for number in range(3)]), name="series")
-    layer._source = PreviewSource(path="series.nii.gz")
+    layer._source = Source(path="series.nii.gz")
     made.choose(layer)
     seen = {}
     for number in range(3):
