@@ -187,31 +187,11 @@ def evaluated(side: int, threads: int) -> Callable[[], Any]:
 
 def batched(images: int, threads: int) -> Callable[[], Any]:
     """A step of the locator: images drawn, forward, backward, optimiser."""
-    from dataclasses import replace
-
-    import torch
     from phantom import head_phantom
+    from speed import fast_steps, read_map
 
-    from napari_synthseg.generator.presets import preset
-    from napari_synthseg.generator.sample import prepared
-    from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.training.data.label_maps import predicted_labels
-    from napari_synthseg.training.data.synthetic import Heads
-    from napari_synthseg.training.objectives.locate_refine import Locate
-
-    maps = [replace(prepared(head_phantom((192,) * 3))[0], name="map")]
-    model = LocateRefine(predicted_labels(maps))
-    heads = Heads(maps, preset("fast"), model.labels, device="cpu")
-    recipe = Locate(model, heads, batch=images, seed=1, device="cpu", validation=lambda m: {})
-    optimizer = torch.optim.AdamW(recipe.trained.parameters(), 1e-5)
-
-    def work() -> None:
-        optimizer.zero_grad()
-        loss, _ = recipe.loss(1)
-        loss.backward()
-        optimizer.step()
-
-    return work
+    locate, _ = fast_steps(read_map(head_phantom((192,) * 3)), "fast", (images, 1))
+    return lambda: locate(1)
 
 
 JOBS: dict[str, Callable[[int, int], Callable[[], Any]]] = {

@@ -167,49 +167,66 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
 
 def training(args: argparse.Namespace) -> Callable[[int], Any]:
     """A prepared label map in memory to a step of the optimiser, from the weights of --model."""
-    from dataclasses import replace
-
-    import torch
-
-    from napari_synthseg.generator.presets import preset
-    from napari_synthseg.generator.sample import prepared
-    from napari_synthseg.io import read_labels
-    from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.training.data.label_maps import predicted_labels
-    from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
-    from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 
-    maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
-    model = LocateRefine(predicted_labels(maps))
-    start_from(model, args.model)
-    priors = preset(args.preset or "fast")
-    common: dict[str, Any] = {"seed": 1, "device": args.device, "validation": lambda m: {}}
-    heads = Heads(maps, priors, model.labels, device=args.device)
-    recipes = [Locate(model, heads, batch=2, **common), Refine(model, heads, batch=3, **common)]
-    optimizers = [torch.optim.AdamW(recipe.trained.parameters(), 1e-5) for recipe in recipes]
+    label_map = read_map(args.label_map or args.folder / "labels.nii.gz")
+    steps = fast_steps(label_map, args.preset or "fast", (2, 3), args.device, lambda m: start_from(m, args.model))
 
     def work(number: int) -> Any:
         stage = int(number >= args.n / 2)
-        optimizers[stage].zero_grad()
-        loss, figures = recipes[stage].loss(number)
-        loss.backward()
-        optimizers[stage].step()
-        return {"stage": ("locate", "refine")[stage], **{k: round(v, 3) for k, v in figures.items()}}
+        return {"stage": ("locate", "refine")[stage], **steps[stage](number)}
 
     return work
 
 
-def paper(args: argparse.Namespace) -> Callable[[int], Any]:
-    """A prepared label map in memory to a step of the paper's recipe, generator included."""
+def read_map(labels: Any) -> Any:
+    """A prepared label map, of a file or a volume."""
     from dataclasses import replace
 
+    from napari_synthseg.generator.sample import prepared
+
+    return replace(prepared(labels)[0], name="map")
+
+
+def fast_steps(
+    label_map: Any, priors: str, batch: tuple[int, int], device: str = "cpu", start: Callable[[Any], Any] = id
+) -> list[Callable[[int], dict[str, float]]]:
+    """A step of the locator, and one of the refiner, of a number of images each."""
+    from napari_synthseg.generator.presets import preset
+    from napari_synthseg.networks.locate_refine import LocateRefine
+    from napari_synthseg.training.data.label_maps import predicted_labels
+    from napari_synthseg.training.data.synthetic import Heads
+    from napari_synthseg.training.objectives.locate_refine import Locate, Refine
+
+    model = LocateRefine(predicted_labels([label_map]))
+    start(model)
+    heads = Heads([label_map], preset(priors), model.labels, device=device)
+    common: dict[str, Any] = {"seed": 1, "device": device, "validation": lambda m: {}}
+    return [
+        step_of(kind(model, heads, batch=n, **common), 1e-5) for kind, n in zip((Locate, Refine), batch, strict=True)
+    ]
+
+
+def step_of(objective: Any, learning_rate: float) -> Callable[[int], dict[str, float]]:
+    """A step of the optimiser: images drawn, forward, backward."""
     import torch
 
+    optimizer = torch.optim.AdamW(objective.trained.parameters(), learning_rate)
+
+    def step(number: int) -> dict[str, float]:
+        optimizer.zero_grad()
+        loss, figures = objective.loss(number)
+        loss.backward()
+        optimizer.step()
+        return {name: round(value, 3) for name, value in figures.items()}
+
+    return step
+
+
+def paper(args: argparse.Namespace) -> Callable[[int], Any]:
+    """A prepared label map in memory to a step of the paper's recipe, generator included."""
     from napari_synthseg import devices
     from napari_synthseg.generator.presets import preset
-    from napari_synthseg.generator.sample import prepared
-    from napari_synthseg.io import read_labels
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data.label_maps import predicted_labels
     from napari_synthseg.training.data.synthetic import RandomCrops
@@ -217,21 +234,11 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
 
     if args.float32:
         devices.quick_in_bfloat16 = lambda device: False
-    maps = [replace(prepared(read_labels(args.label_map or args.folder / "labels.nii.gz"))[0], name="map")]
+    maps = [read_map(args.label_map or args.folder / "labels.nii.gz")]
     model = UNet3d(predicted_labels(maps))
     priors, crop = preset(args.preset or "synthseg"), args.size or 96
     crops = RandomCrops(maps, priors, model.labels, batch=1, crop=crop, device=args.device)
-    recipe = UNetCrops(model, crops, model.labels, seed=1, device=args.device, validation=lambda m: {})
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-
-    def work(number: int) -> Any:
-        optimizer.zero_grad()
-        loss, figures = recipe.loss(number)
-        loss.backward()
-        optimizer.step()
-        return {key: round(value, 3) for key, value in figures.items()}
-
-    return work
+    return step_of(UNetCrops(model, crops, model.labels, seed=1, device=args.device, validation=lambda m: {}), 1e-4)
 
 
 def phantom(args: argparse.Namespace) -> Callable[[int], Any]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt import accept as writing
@@ -53,7 +53,7 @@ class Objects(QObject):
         self._similar.returned.connect(self._on_similar)
         self._similar.stopped.connect(lambda: self._on_similar(None))
         self._similar.failed.connect(self._on_not_similar)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        listen(self, Objects._on_layer_removed, viewer.layers.events.removed)
 
     @property
     def can_undo(self) -> bool:
@@ -235,8 +235,6 @@ class Objects(QObject):
         look_at(self._viewer, world[-3:])
 
     def _on_layer_removed(self, event: Any) -> None:
-        if not isalive(self):  # Qt has deleted it; Python has not yet
-            return
         self._done = [one for one in self._done if one[1].target is not event.value]
         if event.value is self.target:
             self.target = None

@@ -16,6 +16,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box
+from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.prompt.model import Draft, Place
 from napari_synthseg.widgets.prompt.planes import image_shape
@@ -213,7 +214,7 @@ class DrawingTool(QObject):
         self._viewer, self._prompting = viewer, prompting
         self.layer: Shapes | None = None
         self.tool: Tool | None = None
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        listen(self, DrawingTool._on_layer_removed, viewer.layers.events.removed)
 
     def take(self, tool: Tool | None) -> None:
         """Take a tool in hand; None puts it away and removes the layer."""
@@ -256,6 +257,6 @@ class DrawingTool(QObject):
             self.layer.mode = MODES[self.tool or tool]
 
     def _on_layer_removed(self, event: Any) -> None:
-        if isalive(self) and event.value is self.layer:
+        if event.value is self.layer:
             self.layer = self.tool = None
             self.changed.emit()

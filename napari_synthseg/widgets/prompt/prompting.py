@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box, Prompts
+from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets.prompt.asker import Asker
 from napari_synthseg.widgets.prompt.engine import (
@@ -85,9 +85,9 @@ class Prompting(QObject):
         self.asker.idle.connect(self._on_idle)
         self._soon = self._timer(SOON_MS, self._prepare)
         self._patience = self._timer(PATIENCE_MS, self._say_stage)
-        for event in (viewer.dims.events.point, viewer.dims.events.order, viewer.dims.events.ndisplay):
-            event.connect(self._on_moved)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        dims = viewer.dims.events
+        listen(self, Prompting._on_moved, dims.point, dims.order, dims.ndisplay)
+        listen(self, Prompting._on_layer_removed, viewer.layers.events.removed)
 
     # What there is
 
@@ -349,12 +349,10 @@ class Prompting(QObject):
             self.asker.prepare(Question(picture, where.place, Prompts(), self.model, self.device, ahead))
 
     def _on_moved(self, event: Any = None) -> None:
-        if isalive(self) and self.on:
+        if self.on:
             self._soon.start()
 
     def _on_layer_removed(self, event: Any) -> None:
-        if not isalive(self):  # Qt has deleted it; Python has not yet
-            return
         for work in [*self.works]:
             if event.value is work.image:
                 self.drop(work)
