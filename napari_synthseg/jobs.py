@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -26,6 +26,9 @@ class Progress:
     done: int = 0
     total: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
+
+
+Report = TypeVar("Report", bound=Progress)
 
 
 class Stopped(Exception):
@@ -53,6 +56,26 @@ def checkpoint() -> None:
     """
     if _asked.get()():
         raise Stopped("stopped")
+
+
+def mapped(
+    job: Generator[Report, None, Result], change: Callable[[Report], Progress]
+) -> Generator[Progress, None, Result]:
+    """Run a job inside another one, which passes its reports on changed, and closes it with itself."""
+    with closing(job):
+        while True:
+            try:
+                report = next(job)
+            except StopIteration as end:
+                return end.value
+            yield change(report)
+
+
+def titled(
+    job: Generator[Progress, None, Result], before: str = "", after: str = ""
+) -> Generator[Progress, None, Result]:
+    """Run a job whose stages get a text before or after them, such as the name of a scan."""
+    return mapped(job, lambda report: replace(report, stage=f"{before}{report.stage}{after}"))
 
 
 def run(

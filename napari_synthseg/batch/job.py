@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import Task, absolute, find, plan
 from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry
 from napari_synthseg.batch.schedule import Ending, Schedule
-from napari_synthseg.batch.segmenter import Load, Outcome, Segmenter, Settings, failure
+from napari_synthseg.batch.segmenter import Load, Segmenter, Settings, failure
 from napari_synthseg.batch.workers import Workers
 from napari_synthseg.errors import InputError, printable
 from napari_synthseg.fields import changed
@@ -34,7 +34,7 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.outputs import plan_outputs
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.io.formats import ends_like_a_file
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, titled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -142,7 +142,7 @@ def segment_files(
             title = task.scan.name if len(tasks) == 1 else f"{task.number + 1}/{len(tasks)} {task.scan.name}"
             started = time.perf_counter()
             try:
-                outcome = yield from _titled(segmenter.steps(task, then), title)
+                outcome = yield from titled(segmenter.steps(task, then), f"{title}: ")
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
                 if len(tasks) == 1:
                     raise
@@ -152,17 +152,6 @@ def segment_files(
                 logger.warning("%s: %s", task.scan.name, " ".join(one.warnings))
             report.write_tables(*tables)
     return BatchResult(tuple(report.entries))
-
-
-def _titled(job: Generator[Progress, None, Outcome], title: str) -> Generator[Progress, None, Outcome]:
-    """Run a job; its reports name the scan."""
-    with closing(job):
-        while True:
-            try:
-                report = next(job)
-            except StopIteration as end:
-                return end.value
-            yield replace(report, stage=f"{title}: {report.stage}")
 
 
 def segment_many(

@@ -23,7 +23,7 @@ from napari_synthseg.cli.terminal import (
     write_json,
 )
 from napari_synthseg.errors import InputError, printable
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, mapped
 
 if TYPE_CHECKING:
     from napari_synthseg.batch.options import BatchOptions
@@ -139,18 +139,16 @@ def batch(inputs: Inputs, out: Out, sharing: BatchOptions, segmentation: Segment
 def with_lines(job: Generator[Progress, None, Any]) -> Generator[Progress, None, Any]:
     """Run a job, printing a line now and then if there is no terminal, such as into the log of a cluster."""
     silent_until = time.monotonic() + EVERY
-    try:
-        while True:
-            report = next(job)
-            if time.monotonic() >= silent_until and not sys.stderr.isatty():
-                figures = ", ".join(f"{name} {value}" for name, value in short_figures(report).items())
-                print(f"{report.stage}: {report.done} of {report.total}, {figures}", file=sys.stderr, flush=True)
-                silent_until = time.monotonic() + EVERY
-            yield report
-    except StopIteration as end:
-        return end.value
-    finally:
-        job.close()
+
+    def tell(report: Progress) -> Progress:
+        nonlocal silent_until
+        if time.monotonic() >= silent_until and not sys.stderr.isatty():
+            figures = ", ".join(f"{name} {value}" for name, value in short_figures(report).items())
+            print(f"{report.stage}: {report.done} of {report.total}, {figures}", file=sys.stderr, flush=True)
+            silent_until = time.monotonic() + EVERY
+        return report
+
+    return mapped(job, tell)
 
 
 @command("prompt", "prompting.options")

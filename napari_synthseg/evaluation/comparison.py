@@ -13,7 +13,7 @@ of ranks is counted.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps
 from napari_synthseg.io import stem
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, titled
 
 SCORES = {
     "dice": "Dice",
@@ -84,13 +84,8 @@ def compare_steps(
     """
     results: dict[str, dict[str, Any]] = {}
     for name, path in methods.items():
-        job = evaluate_steps(path, truth, options)
-        try:
-            while True:
-                report = next(job)
-                yield replace(report, stage=f"{report.stage} {name}" if len(methods) > 1 else report.stage)
-        except StopIteration as end:
-            results[name] = end.value
+        ending = f" {name}" if len(methods) > 1 else ""
+        results[name] = yield from titled(evaluate_steps(path, truth, options), after=ending)
     return {
         "truth": str(truth),
         "methods": results,

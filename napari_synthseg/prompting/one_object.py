@@ -21,11 +21,11 @@ from napari_synthseg.inference.outputs import PROGRAM, check_earlier, plan_outpu
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
-from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.jobs import Progress, checkpoint, mapped
 from napari_synthseg.prompting.memory import similar_objects
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions, SimilarOptions
 from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
-from napari_synthseg.prompting.propagate import SliceAnswer, propagate
+from napari_synthseg.prompting.propagate import SliceAnswer, propagate_anchors
 from napari_synthseg.prompting.session import Session
 from napari_synthseg.prompting.target import PromptTarget, read_mask, read_target
 from napari_synthseg.volume import Volume
@@ -98,7 +98,12 @@ def prompt_file(
                 raise InputError("Nothing is found where you point: add points, or give a box.")
             reports: list[SliceAnswer] = []
             if options.through:
-                mask = yield from _propagate(used, planes, anchors, propagation, reports)
+
+                def keep(report: SliceAnswer) -> SliceAnswer:
+                    reports.append(replace(report, mask=report.mask[:0]))  # without its voxels
+                    return report
+
+                mask = yield from mapped(propagate_anchors(used, planes, anchors, propagation), keep)
                 clock.append(time.perf_counter())
             others = []
             if options.similar:
@@ -159,32 +164,6 @@ def _answer_marked(
             anchors[index], scores[index] = Anchor(answer.mask, given), answer.score
     yield Progress("Marked slices", len(prompts), len(prompts))
     return anchors, scores
-
-
-def _propagate(
-    session: Session, planes: Planes, anchors: dict[int, Anchor], options: PropagateOptions, reports: list[SliceAnswer]
-) -> Generator[Progress, None, np.ndarray]:
-    """Propagate from the anchors; return the object, and add the reports without their masks to `reports`."""
-    first, *rest = sorted(anchors)
-    job = propagate(
-        session,
-        planes.volume,
-        planes.axis,
-        first,
-        anchors[first].mask,
-        prompts=anchors[first].prompts,
-        anchors={index: anchors[index] for index in rest},
-        options=options,
-        window=planes.window,
-        spacing=planes.spacing,
-    )
-    while True:
-        try:
-            report = next(job)
-        except StopIteration as end:
-            return end.value
-        reports.append(replace(report, mask=report.mask[:0]))
-        yield report
 
 
 def _output_file(target: PromptTarget, out: Path, preview: bool) -> Path:

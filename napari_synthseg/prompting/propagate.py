@@ -175,21 +175,33 @@ def propagate(
     Raises:
         InputError: the volume, the axis, a slice or its mask do not fit, or nothing is marked.
     """
-    options = options or PropagateOptions()
-    planes = Planes(volume, axis, spacing, window)
     marked = {**(anchors or {}), start: Anchor(mask, prompts or Prompts())}
-    for index, anchor in marked.items():
+    planes = Planes(volume, axis, spacing, window)
+    return (yield from propagate_anchors(session, planes, marked, options, known, corrected))
+
+
+def propagate_anchors(
+    session: Session,
+    planes: Planes,
+    anchors: Mapping[int, Anchor],
+    options: PropagateOptions | None = None,
+    known: np.ndarray | None = None,
+    corrected: Collection[int] | None = None,
+) -> Generator[SliceAnswer, None, np.ndarray]:
+    """Follow an object from all slices that are marked; see `propagate`."""
+    options = options or PropagateOptions()
+    for index, anchor in anchors.items():
         if not 0 <= index < len(planes):
             raise InputError(f"There is no slice {index}: the volume has slices 0 to {len(planes) - 1} on this axis.")
         if anchor.mask.shape != planes.shape:
             raise InputError(
                 f"The mask of slice {index} has the shape {anchor.mask.shape}: give one of {planes.shape}."
             )
-    if not any(anchor.mask.any() for anchor in marked.values()):
+    if not any(anchor.mask.any() for anchor in anchors.values()):
         raise InputError("Nothing is marked that could be followed: mark the object on a slice.")
     own = session.beside()
     try:
-        run = _Run(own, planes, marked, options, known, corrected)
+        run = _Run(own, planes, anchors, options, known, corrected)
         yield from run.follow()
         return (yield from _vote(run)) if options.vote else run.object
     finally:

@@ -148,8 +148,6 @@ def _what_it_is(path: Path) -> str:
     return f"{path.name} is not an HDF5 file: give the .h5 file of SynthSeg."
 
 
-DENOISER = "l2l"
-"""Prefix of the names of a denoiser's layers."""
 REFERENCE = "reference"
 """The preset on the cards of weights that were trained, and are run, with the reference implementation."""
 
@@ -190,12 +188,12 @@ def unet_card(layers: Layers, prefix: str, labels: Sequence[int]) -> dict[str, A
     return {"network": "unet", "labels": list(labels), **sizes}
 
 
-def denoiser_card(layers: Layers) -> dict[str, Any]:
+def denoiser_card(layers: Layers, prefix: str = "l2l") -> dict[str, Any]:
     """Make the card of a denoiser; the shapes of its kernels show which levels have skip connections."""
-    kernel = layers.shape(f"{DENOISER}_conv_downarm_0_0/kernel")
-    levels = count_levels(layers, DENOISER)
-    widths = [layers.shape(f"{DENOISER}_conv_downarm_{i}_0/kernel")[4] for i in range(levels)]
-    joined = [layers.shape(f"{DENOISER}_conv_uparm_{levels + k}_0/kernel")[3] for k in range(levels - 1)]
+    kernel = layers.shape(f"{prefix}_conv_downarm_0_0/kernel")
+    levels = count_levels(layers, prefix)
+    widths = [layers.shape(f"{prefix}_conv_downarm_{i}_0/kernel")[4] for i in range(levels)]
+    joined = [layers.shape(f"{prefix}_conv_uparm_{levels + k}_0/kernel")[3] for k in range(levels - 1)]
     unconnected = sum(inputs == widths[levels - 1 - k] for k, inputs in enumerate(joined))
     return {
         "network": "denoiser",
@@ -203,7 +201,7 @@ def denoiser_card(layers: Layers) -> dict[str, Any]:
         "features": kernel[4],
         "levels": levels,
         "growth": widths[1] // widths[0] if levels > 1 else 1,
-        "convolutions": 2 if f"{DENOISER}_conv_downarm_0_1/kernel" in layers else 1,
+        "convolutions": 2 if f"{prefix}_conv_downarm_0_1/kernel" in layers else 1,
         "kernel": kernel[0],
         "unconnected": unconnected,
     }

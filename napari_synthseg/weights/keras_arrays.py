@@ -64,7 +64,7 @@ def fill(model: nn.Module, card: Mapping[str, Any], layers: Layers) -> None:
 def fill_encoder_decoder(model: EncoderDecoder, layers: Layers, prefix: str) -> None:
     """Fill a U-Net or a denoiser."""
     for i, level in enumerate(model.down):
-        _fill_level(level, layers, f"{prefix}_conv_downarm_{i}", f"qc_bn_down_{i}")  # type: ignore[arg-type]
+        _fill_level(level, layers, f"{prefix}_conv_downarm_{i}", f"{prefix}_bn_down_{i}")  # type: ignore[arg-type]
     for k, level in enumerate(model.up):
         norm = f"{prefix}_bn_up_{k}"
         if f"{norm}/gamma" not in layers:
@@ -73,15 +73,15 @@ def fill_encoder_decoder(model: EncoderDecoder, layers: Layers, prefix: str) -> 
     _fill_convolution(model.likelihood, layers, f"{prefix}_likelihood")
 
 
-def fill_regressor(model: QualityRegressor, layers: Layers) -> None:
+def fill_regressor(model: QualityRegressor, layers: Layers, prefix: str = "qc") -> None:
     """Fill a quality regressor."""
     for i, level in enumerate(model.down):
-        _fill_convolution(level.conv0, layers, f"qc_conv_downarm_{i}_0")  # type: ignore[arg-type]
-        _fill_convolution(level.conv1, layers, f"qc_conv_downarm_{i}_1")  # type: ignore[arg-type]
-        _fill_convolution(level.expand, layers, f"qc_expand_down_merge_{i}")  # type: ignore[arg-type]
-        _fill_norm(level.norm, layers, f"qc_bn_down_{i}")  # type: ignore[arg-type]
-    _fill_convolution(model.final0, layers, "qc_final_conv_0")
-    _fill_convolution(model.final1, layers, "qc_final_conv_1")
+        _fill_convolution(level.conv0, layers, f"{prefix}_conv_downarm_{i}_0")  # type: ignore[arg-type]
+        _fill_convolution(level.conv1, layers, f"{prefix}_conv_downarm_{i}_1")  # type: ignore[arg-type]
+        _fill_convolution(level.expand, layers, f"{prefix}_expand_down_merge_{i}")  # type: ignore[arg-type]
+        _fill_norm(level.norm, layers, f"{prefix}_bn_down_{i}")  # type: ignore[arg-type]
+    _fill_convolution(model.final0, layers, f"{prefix}_final_conv_0")
+    _fill_convolution(model.final1, layers, f"{prefix}_final_conv_1")
 
 
 def _fill_level(level: Level, layers: Layers, convolution: str, norm: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.prompts import Anchor, Prompts
+from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
 from napari_synthseg.widgets.prompt.model import Place, section
 
 if TYPE_CHECKING:
@@ -160,30 +160,14 @@ class Engine:
             session = self._loaded(way.model, way.device)
             own = way.picture.rgb or way.picture.window == EACH  # as clicks are answered
             window = "each" if own else self._values(way.picture)
-        from napari_synthseg.prompting.propagate import propagate
+        from napari_synthseg.prompting.propagate import propagate_anchors
 
         volume = way.picture._read(section(way.volume))
         axes = [axis for axis, at in enumerate(way.volume) if at is None]
         anchors = {index: Anchor(mask, way.prompts.get(index, Prompts())) for index, mask in way.masks.items()}
-        start = way.start[way.through]
-        assert start is not None
-        first = anchors.pop(start)
-        return (
-            yield from propagate(
-                session,
-                volume,
-                axes.index(way.through),
-                start,
-                first.mask,
-                prompts=first.prompts,
-                anchors=anchors,
-                known=way.known,
-                corrected=way.corrected,
-                options=PropagateOptions(**way.options),
-                window=window,
-                spacing=[way.picture.spacing[axis] for axis in axes],
-            )
-        )
+        planes = Planes(volume, axes.index(way.through), [way.picture.spacing[axis] for axis in axes], window)
+        options = PropagateOptions(**way.options)
+        return (yield from propagate_anchors(session, planes, anchors, options, way.known, way.corrected))
 
     def find_similar(self, question: Question, mask: np.ndarray) -> Generator[Progress, None, list[np.ndarray]]:
         """Find the objects on a slice that resemble one of them, (rows, columns) bool.
