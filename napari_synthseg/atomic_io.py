@@ -12,6 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from napari_synthseg.errors import InputError
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside, say in a sentence that a file or folder cannot be written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise InputError(f"{path} cannot be written ({reason}): choose another place.") from error
+
 
 @contextmanager
 def placed(path: Path | str) -> Iterator[Path]:

@@ -6,13 +6,12 @@ quartiles, whiskers reach the last score within 1.5 times their distance, and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
-from napari_synthseg.atomic_io import placed, write_lines
+from napari_synthseg.atomic_io import placed, write_lines, writing
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import LEVEL, SCORES, means_by_scan, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
@@ -141,34 +140,15 @@ def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with tabs, or with commas if its name ends in .csv, atomically; see `place_for`."""
-    with _said(path):
+    """Write a table with tabs, or with commas if its name ends in .csv, atomically; see `writing`."""
+    with writing(path):
         write_lines(path, rows, "," if path.suffix.lower() == ".csv" else "\t")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, making its folder; see `place_for`."""
-    with place_for(path) as part:
+    """Write a text file atomically, making its folder; see `writing`."""
+    with writing(path), placed(path) as part:
         part.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def place_for(path: Path) -> Iterator[Path]:
-    """A file to write beside its place, moved there at the end.
-
-    Raises:
-        InputError: the place cannot be written to.
-    """
-    with _said(path), placed(path) as part:
-        yield part
-
-
-@contextmanager
-def _said(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
 def _tests_table(found: dict[str, Any]) -> str:
@@ -277,7 +257,7 @@ def draw_boxes(found: dict[str, Any], path: Path) -> None:
     for axis, score in zip(top.subplots(1, len(SCORES)), SCORES, strict=True):
         _draw_methods(axis, found, score)
     _draw_structures(bottom.subplots(), groups, list(found["methods"]))
-    with place_for(path) as part:
+    with writing(path), placed(path) as part:
         figure.savefig(part, dpi=130)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.atomic_io import placed_files
+from napari_synthseg.atomic_io import placed_files, writing
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,15 +122,9 @@ def _save(
     facts: Mapping[str, Any] | None,
 ) -> None:
     text = json.dumps({**(facts or {}), **record.to_dict()}, indent=1) + "\n"
-    try:
-        with placed_files(Path(folder)) as part:
-            write(part)
-            (part / f"{stem}_record.json").write_text(text, encoding="utf-8")
-    except InputError:
-        raise
-    except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
-        raise InputError(f"The folder {folder} cannot be written to ({reason}): choose another one.") from error
+    with writing(folder), placed_files(Path(folder)) as part:
+        write(part)
+        (part / f"{stem}_record.json").write_text(text, encoding="utf-8")
 
 
 def read_record(path: str | os.PathLike, step: str) -> Record:

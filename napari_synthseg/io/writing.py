@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from napari_synthseg.atomic_io import placed_files
+from napari_synthseg.atomic_io import placed_files, writing
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks
 from napari_synthseg.io.formats import Format, format_to_write
@@ -185,10 +185,5 @@ def _as_type(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
 @contextmanager
 def _placed(*targets: Path) -> Iterator[tuple[Path, ...]]:
     """Files to write in a temporary folder beside the targets, moved to them once all are complete."""
-    try:
-        with placed_files(targets[0].parent) as folder:
-            yield tuple(folder / target.name for target in targets)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{targets[0]} cannot be written ({checks.one_line(error)}): choose another place.") from error
+    with writing(targets[0]), placed_files(targets[0].parent) as folder:
+        yield tuple(folder / target.name for target in targets)

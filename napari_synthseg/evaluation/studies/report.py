@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 from tabulate import tabulate
 
-from napari_synthseg.atomic_io import placed
+from napari_synthseg.atomic_io import placed, writing
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies.ageing import AgeingStudy
 from napari_synthseg.evaluation.studies.groups import Comparison, Effect, GroupStudy
@@ -239,11 +239,8 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: the place cannot be written to.
     """
-    try:
-        with placed(path) as part, part.open("wb") as file:
-            fill(file)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}): choose another place.") from error
+    with writing(path), placed(path) as part, part.open("wb") as file:
+        fill(file)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
