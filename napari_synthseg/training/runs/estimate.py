@@ -20,6 +20,7 @@ from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventReader, Watch, read_events, watched
 from napari_synthseg.training.recipe import recipe
 from napari_synthseg.training.runs.process import detached, explain, last_line
+from napari_synthseg.training.runs.registry import read_config
 
 STEPS = 3
 """Steps of each stage to try; the first is a warm-up and not counted."""
@@ -129,12 +130,10 @@ def main(arguments: list[str]) -> int:
 
     path, steps = Path(arguments[0]), int(arguments[1])
     try:
-        config = folder.read_config(path)
-        entry = recipe(config["recipe"])
-        options = entry.read_options(config["options"])
-        device = devices_for(options.device)[0]
+        config = read_config(path)
+        device = devices_for(config.options.device)[0]
         with watched(Watch(trial=steps)):
-            run(entry.train(replace(options, device=device)))
+            run(recipe(config.recipe).train(replace(config.options, device=device)))
     except Exception as error:
         print(explain(error), file=sys.stderr)
         return 1

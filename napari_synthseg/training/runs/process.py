@@ -27,7 +27,7 @@ from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import NOBODY, EventLog, Watch, tail, watched
 from napari_synthseg.training.recipe import Recipe, check_new, recipe
 from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
-from napari_synthseg.training.runs.registry import check_recipe, check_steps, remember, remove_folder
+from napari_synthseg.training.runs.registry import check_recipe, check_steps, read_config, remember, remove_folder
 from napari_synthseg.training.runs.run import Listener, is_active, lock, request, write_activity, write_process
 
 logger = logging.getLogger(__name__)
@@ -108,11 +108,9 @@ def train_run(path: Path, *, wait: bool = False) -> Generator[Progress, None, Pa
     Raises:
         InputError: the folder holds no run, it is active already, or its data or options cannot be used.
     """
-    config = folder.read_config(path)
-    entry = recipe(config["recipe"])
-    options = entry.read_options({**config["options"], "out": str(path)})
-    resume = any((path / folder.CHECKPOINTS).glob("*.pt"))
-    return (yield from train_recorded(entry, replace(options, resume=resume), wait=wait, keep_config=True))
+    config = read_config(path)
+    options = replace(config.options, resume=any((path / folder.CHECKPOINTS).glob("*.pt")))
+    return (yield from train_recorded(recipe(config.recipe), options, wait=wait, keep_config=True))
 
 
 def train_recorded(
@@ -336,11 +334,9 @@ def ddp_worker(path: Path, device: str) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the main process decides
-    config = folder.read_config(path)
-    entry = recipe(config["recipe"])
-    options = entry.read_options(config["options"])
+    config = read_config(path)
     try:
-        run(follow_main(entry, options, device))
+        run(follow_main(recipe(config.recipe), config.options, device))
     except Stopped:
         return 0
     except RuntimeError as error:
