@@ -21,6 +21,7 @@ from tests.batch.fakes import QUICK, write_scan
 from tests.generator.builders import boxes
 from tests.inference.fakes import FakeUNet
 from tests.sockets import family, listening, needs_linux, reachable
+from tests.training.builders import small_heads
 
 pytestmark = needs_linux
 WIDGETS = """
@@ -82,7 +83,8 @@ def test_segmenting_listens_nowhere(tmp_path) -> None:
     assert (tmp_path / "labels.nii.gz").exists()
 
 
-def test_training_listens_nowhere(tmp_path) -> None:
+def test_training_listens_nowhere(tmp_path, monkeypatch) -> None:
+    small_heads(monkeypatch)
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     small = {"preset": "paper", "crop": 32, "features": 2, "steps": 2, "hold_out": ("map1",), "device": "cpu"}
     options = TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "run", threads=1, **small)

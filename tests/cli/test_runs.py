@@ -15,11 +15,13 @@ from napari_synthseg.training.recipes.robust import TrainRobustOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from napari_synthseg.training.runs.process import train_recorded
 from tests.generator.builders import boxes
+from tests.training.builders import small_heads
 
 
 @pytest.fixture
 def words(tmp_path, monkeypatch) -> list[str]:
     """A training of seconds, as it is typed."""
+    small_heads(monkeypatch)
     monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
     monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])

@@ -149,10 +149,10 @@ def test_a_missing_library_is_said_in_one_sentence(tmp_path, capsys, monkeypatch
 
 
 def test_intervals_of_effects_hold_the_truth_and_a_model_of_everybody_hides_effects():
-    found = groups.measure_groups(groups.GroupSetting(40, 40, older=10), 20, 3, resamples=200)
+    found = groups.measure_groups(groups.GroupSetting(40, 40, older=10), 8, 3, resamples=100)
     assert 0.90 < found["coverage"] < 0.99 and abs(found["g"]) < 0.05 and found["power"] > 0.4
     assert found["false"] < 0.15
-    bad = groups.measure_groups(groups.GroupSetting(40, 40, older=10, fit="all"), 6, 3, resamples=100)
+    bad = groups.measure_groups(groups.GroupSetting(40, 40, older=10, fit="all"), 3, 3, resamples=50)
     assert bad["d -1.2"] > 0.3 > found["d -1.2"]
 
 

@@ -1,4 +1,4 @@
-"""Tiny labelled scans and networks for the tests of training, and a run that is interrupted."""
+"""Tiny heads, labelled scans and networks for the tests of training, and a run that is interrupted."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
+from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.synthetic import Heads
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
+from napari_synthseg.training.objectives import locate_refine, tissues
 from napari_synthseg.training.recipe import Recipe
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import store
@@ -23,6 +27,17 @@ from tests.generator.builders import boxes
 
 VALUES = (2, 3, 41, 42)
 LABELS = (0, 2, 3, 41, 42)
+
+
+def small_heads(patch: pytest.MonkeyPatch) -> None:
+    """Set the field of view of the networks in this process to 96 x 128 x 96 mm, and score less of it."""
+    patch.setattr(locate_refine, "POSITION_HEADS", 1)  # small networks learn nothing from more
+    patch.setattr(locate_refine.Refine, "crop", 48)
+    patch.setattr(LocateRefine, "head_shape", (48, 64, 48))
+    patch.setattr(Heads, "shape", (48, 64, 48))
+    patch.setattr(validation, "SHAPE", (96, 128, 96))
+    for module in (validation, tissues):
+        patch.setattr(module, "MIDDLE", (slice(32, 64), slice(48, 80), slice(32, 64)))
 
 
 def write_scan(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:

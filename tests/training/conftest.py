@@ -1,4 +1,4 @@
-"""Label maps and patched constants that make runs of recipes short."""
+"""Label maps and small heads that make runs of recipes short."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 
 from napari_synthseg.generator.labelmap import prepare, save
 from tests.generator.builders import boxes
+from tests.training.builders import small_heads
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_heads():
-    """Set positional terms from one head: small networks learn nothing from more."""
+    """Small heads, and few of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
+        small_heads(patch)
         yield patch
 
 

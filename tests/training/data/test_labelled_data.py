@@ -50,7 +50,7 @@ def test_the_voxel_size_of_scans_and_of_their_labels_is_respected(tmp_path, spac
     write_volume(tmp_path / "7_t1.nii.gz", Volume((100.0 + 100 * ball).astype(np.float32), affine))
     write_labels(tmp_path / "7_labels.nii.gz", Volume(np.where(ball, 1005, 0).astype(np.int32), affine))
     (case,) = labelled_cases(tmp_path, LABELS)
-    assert case.name == "7" and case.image.shape == case.channels.shape == (192, 224, 192)
+    assert case.name == "7" and case.image.shape == case.channels.shape == (96, 128, 96)
     cortex = case.channels == LABELS.index(3)
     assert int(cortex.sum()) == pytest.approx(4 / 3 * np.pi * 20**3, rel=0.05)
     assert float(case.image[cortex].float().mean()) > 0.95

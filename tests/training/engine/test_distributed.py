@@ -22,6 +22,14 @@ from tests.sockets import family, listening, reachable
 from tests.training.engine.test_loop import Line
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_heads():
+    """Set positional terms from one head; heads are as large here as in the other process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_synthseg.training.objectives.locate_refine.POSITION_HEADS", 1)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
@@ -30,7 +38,7 @@ def home(tmp_path, monkeypatch) -> None:
 @pytest.fixture
 def options(maps, tmp_path) -> TrainSynthSegOptions:
     small = {"locator_features": (4,) * 4, "refiner_features": (4,) * 3, "threads": 1, "device": "cpu"}
-    steps = {"steps": 5, "locate_fraction": 0.6, "learning_rate": 1e-2}
+    steps = {"steps": 3, "locate_fraction": 0.6, "learning_rate": 1e-2}
     return TrainSynthSegOptions(label_maps=maps, out=tmp_path / "one", hold_out=("map1",), **steps, **small)
 
 

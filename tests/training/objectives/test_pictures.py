@@ -23,7 +23,7 @@ from tests.generator.builders import boxes
 
 LABELS = predicted_values(2)
 SMALL = ((4, 4, 4, 4), (4, 4, 4))
-HEAD = (96, 112, 96)
+HEAD = (48, 64, 48)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def check(picture, shape, values) -> None:
     assert set(np.unique(picture["prediction"])) <= set(values)
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(Locate, HEAD), (Refine, (96, 96, 96))], ids=["locate", "refine"])
+@pytest.mark.parametrize(("kind", "shape"), [(Locate, HEAD), (Refine, (48, 48, 48))], ids=["locate", "refine"])
 def test_the_fast_recipe(maps, kind, shape) -> None:
     check(shown(kind(LocateRefine(LABELS, *SMALL), heads(maps), batch=2, **COMMON)), shape, LABELS)
 

@@ -64,9 +64,10 @@ def test_convolutions_compute_in_what_the_processor_is_quick_at(kind, quick, mon
 def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(monkeypatch) -> None:
     monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: False)
     model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
-    case = ValidationCase("head", torch.rand(192, 224, 192).half(), torch.zeros(192, 224, 192, dtype=torch.uint8))
-    prior = torch.zeros(1, len(LABELS), 96, 112, 96)
-    prior[:, 0], prior[:, 1, 40:50, 40:50, 40:50] = 0.4, 0.6
+    shape = tuple(2 * n for n in model.head_shape)
+    case = ValidationCase("head", torch.rand(shape).half(), torch.zeros(shape, dtype=torch.uint8))
+    prior = torch.zeros(1, len(LABELS), *model.head_shape)
+    prior[:, 0], prior[:, 1, 20:30, 20:30, 20:30] = 0.4, 0.6
     seen = watched(model)
     score_locator(model, [case], CPU)
     score_refiner(model, [case], CPU, lambda _: prior)

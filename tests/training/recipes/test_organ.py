@@ -18,6 +18,7 @@ from napari_synthseg.generator.subregions import split
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
+from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data import labelled_scans
 from napari_synthseg.training.data.synthetic import step_generator
@@ -112,7 +113,8 @@ def test_its_weights_segment_scans_with_their_own_names(trained, folder, tmp_pat
 
 
 @pytest.mark.parametrize("option", ["ct", "fix_orientation"])
-def test_what_is_made_for_brains_is_refused(option, trained) -> None:
+def test_what_is_made_for_brains_is_refused(option, trained, monkeypatch) -> None:
+    monkeypatch.setattr(LocateRefine, "head_shape", (96, 112, 96))  # that of the shipped network
     with pytest.raises(InputError, match="kidney"):
         segment(kidney_scan(5)[0], weights=trained, device="cpu", **{option: True})
 

@@ -17,18 +17,17 @@ from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data import validation
 from napari_synthseg.training.data.degraded import NEAR, degraded_case, degraded_scans, worse
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
 from napari_synthseg.training.data.validation import labelled_cases
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
-from napari_synthseg.training.objectives import tissues
 from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.locate_refine import Locate
 from napari_synthseg.training.objectives.tissues import (
     Denoise,
+    beside_tissues,
     seen_with_tissues,
     tissue_classes,
     tissue_dice,
@@ -46,13 +45,6 @@ SMALL = {"locator_features": (4, 4, 4, 4), "refiner_features": (4, 4, 4), "s1_fe
 
 ROBUST = recipes()["robust"]
 train, export, is_run = ROBUST.train, ROBUST.export, ROBUST.is_run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_voxels(few_heads):
-    """Score little of the others: small networks know nothing."""
-    for module in (validation, tissues):
-        few_heads.setattr(module, "MIDDLE", (slice(80, 112),) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +189,10 @@ def test_d_learns_from_what_s1_says(label_maps) -> None:
 def test_d_learns_from_labelled_scans(label_maps, labelled) -> None:
     cases = labelled_cases(labelled, LABELS)
     scans = degraded_scans(cases, NEAR, batch=1, spacing=2.0, device="cpu")
-    recipe = Denoise(network(), heads_of(label_maps), scans=scans, **COMMON)
+    model = network()
+    recipe = Denoise(model, heads_of(label_maps), scans=scans, **COMMON)
     image, classes = recipe.degraded(torch.Generator().manual_seed(0))
-    assert image.shape == (1, 1, 96, 112, 96) and classes.shape == (1, 96, 112, 96) and classes.any()
+    assert image.shape == (1, 1, *model.head_shape) and classes.shape == (1, *model.head_shape) and classes.any()
     assert np.isfinite(recipe.loss(0)[1]["cross_entropy"])
 
 
@@ -207,10 +200,10 @@ def test_s2_sees_true_tissues_made_wrong_or_predicted_ones() -> None:
     model, g = network(), torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, *model.head_shape)
     channels = torch.zeros(1, *model.head_shape, dtype=torch.uint8)
-    channels[:, 20:60, 20:60, 20:60] = 1
+    channels[:, 10:30, 10:30, 10:30] = 1
     seen = seen_with_tissues(model, "cpu", 0.0)(image, channels, g)
     assert seen.shape[1] == 6 and torch.equal(seen[:, :1], image)
-    assert seen[0, 2, 40, 40, 40] > 0.9 and seen[0, 1, 90, 90, 90] > 0.9
+    assert seen[0, 2, 20, 20, 20] > 0.9 and seen[0, 1, 45, 45, 45] > 0.9
     always = seen_with_tissues(model, "cpu", 1.0)
     with torch.no_grad():
         expected = model.locator.tissues(image)[1]
@@ -221,7 +214,7 @@ def test_s2_of_the_papers_plan_sees_hard_classes(label_maps) -> None:
     model, seen = UNet3d(LABELS, 2, 2, 6), []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     crops = RandomCrops(label_maps, preset("synthseg-plus"), LABELS, batch=1, crop=16, device="cpu")
-    view = tissues.beside_tissues(LABELS, "cpu")
+    view = beside_tissues(LABELS, "cpu")
     recipe = UNetCrops(model, crops, LABELS, view=view, seed=1, device="cpu", validation=lambda m: {})
     assert np.isfinite(recipe.loss(0)[1]["soft_dice"])
     assert seen[0].shape == (1, 6, 16, 16, 16)

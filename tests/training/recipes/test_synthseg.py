@@ -118,7 +118,7 @@ def test_a_crop_s_prior_lies_on_its_image(maps) -> None:
     model.locate = locate
     crops = recipe.crops(torch.Generator().manual_seed(0), 0)
     targets = crops.targets
-    assert crops.image.shape == (2, 1, 96, 96, 96) and targets.shape == (2, 96, 96, 96)
+    assert crops.image.shape == (2, 1, 48, 48, 48) and targets.shape == (2, 48, 48, 48)
     fine = crops.prior.argmax(1).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     agree = (fine == targets)[targets > 0].float().mean()
     assert agree > 0.9

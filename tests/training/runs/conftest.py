@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from napari_synthseg.training import runs
+from napari_synthseg.training.recipes.organ import TrainOrganOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
+from tests.training.builders import write_scans
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +31,11 @@ def tiny(maps):
         return TrainSynthSegOptions(label_maps=maps, **{**usual, **changes})
 
     return make
+
+
+@pytest.fixture
+def tiny_organ(tmp_path) -> TrainOrganOptions:
+    """Options of a training that is short in another process, too: it does not validate on whole heads."""
+    small = {"spacing": 1.0, "crop": 32, "features": 2, "subregions": False, "hold_out": ("1",), "validate_every": 100}
+    scans = write_scans(tmp_path / "scans", 2)
+    return TrainOrganOptions(pairs=scans, out=tmp_path / "organ", device="cpu", threads=1, name="mine", **small)

@@ -25,6 +25,7 @@ from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.recipe import check_new
 from napari_synthseg.training.runs.run import lock
 from napari_synthseg.weights.store import load_model
+from tests.training.builders import assert_same_ends
 
 PATIENCE = 90.0
 
@@ -39,11 +40,6 @@ def until(true, what: str) -> None:
 
 def life(path: Path) -> list[str]:
     return [event["event"] for event in read_events(path) if "event" in event]
-
-
-def same_weights(a: Path, b: Path) -> bool:
-    one, other = (load_checkpoint(checkpoint(path, "unet"))["model"] for path in (a, b))
-    return all(torch.equal(one[k], other[k]) for k in one)
 
 
 def test_from_options_to_weights_in_use(tiny) -> None:
@@ -113,10 +109,11 @@ def test_pause_go_on_and_stop(tiny) -> None:
     assert load_checkpoint(checkpoint(path, "unet"))["step"] == runs.status(path).step
 
 
-def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny, monkeypatch) -> None:
-    whole = runs.create("synthseg", tiny("whole", steps=12))
+def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny_organ, tmp_path, monkeypatch) -> None:
+    options = replace(tiny_organ, steps=30)
+    whole = runs.create("organ", options)
     run(runs.train_run(whole))
-    path = runs.create("synthseg", tiny("killed", steps=12, save_minutes=1e-9))
+    path = runs.create("organ", replace(options, out=tmp_path / "killed", save_minutes=1e-9))
     monkeypatch.setenv("NAPARI_SYNTHSEG_NICE", "1")
     pid = runs.launch(path)
     until(lambda: runs.status(path).step >= 3, "no steps")
@@ -130,11 +127,10 @@ def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny, monkeypatch
     assert state.kind == "interrupted" and "checkpoint" in state.message
     runs.launch(path)
     until(lambda: not runs.status(path).active and runs.status(path).kind == "finished", "did not finish")
-    assert same_weights(whole, path)
-    assert (path / "mine.safetensors").read_bytes() == (whole / "mine.safetensors").read_bytes()
+    assert_same_ends(whole / "mine.safetensors", path / "mine.safetensors", "organ")
     follower = runs.Follower(path)
     follower.read()
-    assert follower.curves["unet"].series("loss")[0].tolist() == list(range(1, 13))
+    assert follower.curves["organ"].series("loss")[0].tolist() == list(range(1, 31))
 
 
 def test_runs_wait_for_their_device_in_order(tiny) -> None:
@@ -226,12 +222,12 @@ def test_the_lock_of_a_process_that_died_is_free(tiny) -> None:
     assert not runs.is_active(path)
 
 
-def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny) -> None:
-    options = tiny(steps=1_000, validate_every=100)
+def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny_organ) -> None:
+    options = replace(tiny_organ, steps=1_000)
     reports = []
-    result = run(runs.estimate("synthseg", options), reports.append)
-    assert set(result.seconds_per_step) == {"unet"} and result.device == "cpu"
-    pace, check = result.seconds_per_step["unet"], result.validation_seconds["unet"]
+    result = run(runs.estimate("organ", options), reports.append)
+    assert set(result.seconds_per_step) == {"organ"} and result.device == "cpu"
+    pace, check = result.seconds_per_step["organ"], result.validation_seconds["organ"]
     assert result.seconds == pytest.approx(result.start_seconds + 1_000 * pace + 11 * check)
     assert result.memory and result.memory > 50 << 20 and "cpu" in result.sentence
     assert reports[-1].total == 3 and not options.out.exists() and runs.all_runs() == []
