@@ -15,10 +15,6 @@ from tests.training.builders import unet_weights, write_scans
 bench = script("finetuning")
 
 
-def row(count: int, dice: float, curve: list) -> dict:
-    return {"count": count, "steps": 20, "cpu_s": 9.0, "dice_3mm": dice, "dice_1mm": dice - 0.1, "curve": curve}
-
-
 def test_scans_are_linked_not_copied(tmp_path) -> None:
     folder = write_scans(tmp_path / "scans", 3)
     out = bench.some_scans(folder, 2, tmp_path / "out")
@@ -32,20 +28,6 @@ def test_inverted_scans_are_dark_where_they_were_bright() -> None:
     image = np.array([0.0, 1.0, 50.0, 100.0])
     made = bench.inverted(image)
     assert made[0] == 0 and made[1] > made[2] > made[3] > 0
-
-
-def test_tables_show_what_there_is(tmp_path) -> None:
-    bench.keep(tmp_path, "four-without-1", row(1, 0.5, [[10, 4.0, 0.3], [20, 9.0, 0.5]]))
-    bench.keep(tmp_path, "four-with-1", row(1, 0.7, [[10, 4.5, 0.55], [20, 9.0, 0.7]]))
-    bench.keep(tmp_path, "four-with-8", row(8, 0.4, [[20, 9.0, 0.4]]))
-    text = bench.tables(tmp_path)
-    assert "| 1 | 0.500 (0.400) | 0.700 (0.600) |" in text and "| 8 |  | 0.400 (0.300) |" in text
-    assert "as shipped" not in text
-    bench.keep(tmp_path, "forgetting-before", {"count": 0, "share": None, "scans": 0.8, "inverted": 0.6})
-    after = {"count": 2, "share": 0.0, "steps": 9, "cpu_s": 5, "scans": 0.9, "inverted": 0.1}
-    bench.keep(tmp_path, "forgetting-2-0", after)
-    text = bench.tables(tmp_path)
-    assert "| nothing (as shipped) | 0.800 | 0.600 |" in text and "| scans alone | 0.900 | 0.100 |" in text
 
 
 def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:

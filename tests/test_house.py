@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def modules() -> dict[str, Path]:
     return {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
@@ -62,6 +64,7 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
+@cache
 def imports_of(path: Path, module: str) -> set[str]:
     """Every module a file imports, inside functions too; names imported from a package count as its modules.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
@@ -36,18 +35,6 @@ def test_the_network_of_the_images_sees_the_images(tmp_path):
     blood, muscle, lung = (images[0, 0][torch.from_numpy(tissues.data) == t].mean() for t in (1, 5, 11))
     assert blood > muscle > lung  # as on CT, whatever is drawn
     assert not torch.equal(images[0], images[1])
-
-
-def test_tables_hold_every_network_and_contrast(tmp_path, monkeypatch, capsys):
-    benchmark = script("other_anatomies")
-    for i, name in enumerate(("subregions", "images")):
-        dice = {c: [dict.fromkeys(STRUCTURES.values(), 0.5 + 0.1 * i)] * 2 for c in contrasts()}
-        (tmp_path / f"{name}.json").write_text(json.dumps({"steps": 1, "seed": 1, "dice": dice}))
-    monkeypatch.setattr(sys, "argv", ["other_anatomies.py", str(tmp_path), "--only", "images"])
-    assert benchmark.main() == 0
-    printed = capsys.readouterr().out
-    assert "| subregions | 0.500 (0.000) | 0.500 (0.000) | 0.500 (0.000) |" in printed
-    assert "| images | black-blood | 0.60 | " in printed and "ct (seen)" in printed
 
 
 def test_phantoms_are_written(tmp_path, monkeypatch, capsys):

@@ -1,14 +1,12 @@
-"""Nothing listens on a port: not while scans are segmented, not while a network is trained, not in the widgets.
+"""Nothing listens on a port: not while scans are segmented, not while a network is trained.
 
-`tests/batch` asks the same of `batch --jobs`, `tests/training/engine/test_distributed.py` of several processes.
+`tests/batch` asks the same of `batch --jobs`, `tests/training/engine/test_distributed.py` of several processes,
+`tests/widgets/test_window.py` of the widgets.
 """
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -24,29 +22,6 @@ from tests.sockets import family, listening, needs_linux, reachable
 from tests.training.builders import small_heads
 
 pytestmark = needs_linux
-WIDGETS = """
-import json
-import napari.qt
-from napari.components import ViewerModel
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
-from napari_synthseg.widgets.evaluate import EvaluateWidget
-from napari_synthseg.widgets.preview import PreviewWidget
-from napari_synthseg.widgets.prompt import PromptWidget
-from napari_synthseg.widgets.segment import SegmentWidget
-from napari_synthseg.widgets.train import TrainWidget
-from tests.sockets import family, listening
-application, viewer = QApplication([]), ViewerModel()
-opened, heard = [], set()
-for kind in (SegmentWidget, PreviewWidget, PromptWidget, TrainWidget, EvaluateWidget):
-    opened.append(kind(viewer))
-    opened[-1].show()
-    QTest.qWait(200)
-    heard |= listening(family())
-for one in opened:
-    one.close()
-print(json.dumps([len(opened), sorted(heard)]))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +65,3 @@ def test_training_listens_nowhere(tmp_path, monkeypatch) -> None:
     options = TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "run", threads=1, **small)
     assert heard_while(runs.train_run(runs.create("synthseg", options), wait=True)) == set()
     assert runs.status(tmp_path / "run").kind == "finished"
-
-
-def test_the_widgets_listen_nowhere() -> None:
-    done = subprocess.run([sys.executable, "-c", WIDGETS], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [5, []]

@@ -87,17 +87,6 @@ def test_a_manifest_that_is_not_there_is_a_sentence(prompts, tmp_path, monkeypat
     assert "none.csv" in capsys.readouterr().err
 
 
-def test_ablations_are_means_over_datasets_not_over_images():
-    ablations = script("ablations")
-    found = ablations.means({"all": rows([0.5, 0.5, 0.5]) + rows([0.9], dataset="B", modality="US")})
-    table = ablations.table(found)
-    assert table.splitlines() == [
-        "| variant | CT | US | (1,0) | (1,2) | (3,0) | (3,2) | box | mean |",
-        "|---|---|---|---|---|---|---|---|---|",
-        "| all | 0.500 | 0.900 | 0.700 | 0.700 | 0.700 | 0.700 | 0.700 | 0.700 |",
-    ]
-
-
 def test_ablations_train_and_measure_only_what_is_not_there(tmp_path, monkeypatch, capsys):
     ablations = script("ablations")
     tmp_path.joinpath("all.json").write_text(json.dumps(rows([0.5])))

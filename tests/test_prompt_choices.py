@@ -81,12 +81,6 @@ def test_parts_nobody_meant_cost_less_when_they_are_left_out():
     assert parts == pytest.approx([1.0] * len(parts))
 
 
-def test_the_table_has_a_line_for_each_row():
-    figures = [[0.5] * len(sizes.SETTINGS)] * sizes.BINS
-    last = sizes.table({"one": figures}).splitlines()[-1]
-    assert last.startswith("| one | 0.500") and last.count("|") == sizes.BINS + len(sizes.SETTINGS) + 3
-
-
 def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
     truth = np.zeros((40, 30, 20), np.int16)
     truth[5:15, 8:20, 6:12] = 10

@@ -189,20 +189,6 @@ def test_maps_to_hold_out_are_needed(model, tmp_path, monkeypatch, capsys):
 # Reporting
 
 
-def test_a_report_has_structures_scans_and_failures():
-    rows = [
-        {**row, "level": "none=0" if i % 2 else "noise=25"} for i, row in enumerate(synthetic_rows(columns=("soft",)))
-    ]
-    lost = {**rows[0], "scan": 60, "values": [], "dice": [], "evidence": {}}
-    made = fit.calibrate(rows, sha256="")
-    text = quality.table(quality.summary([*rows, lost], made))
-    lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
-    assert {"structures", "means of scans", "as they are", "noise 25"} <= lines.keys()
-    scores = fit.scored(made, rows)
-    assert f"60 segmentations, of which {scores['failed']} failed" in text and "In 1 more no brain was found" in text
-    assert f"{scores['structures']['mean_absolute_error']:.3f}" in lines["structures"]
-
-
 def test_only_ways_that_exist():
     assert quality.parsed("axial slices=5") == ("axial slices", 5.0)
     for wrong in ("nose=3", "noise", "noise=much"):

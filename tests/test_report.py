@@ -173,13 +173,6 @@ def test_every_command_leaves_its_rows_where_they_are_looked_for():
         assert all(word in section.command for word in section.given), name
 
 
-def test_stored_rows_are_read_back(tmp_path):
-    value = {"about": {"long": "x" * 200}, "rows": [{"a": 1.5, "b": [1, 2, None]}] * 20, "none": []}
-    text = stored.as_text(value)
-    assert json.loads(text) == value
-    assert '  {"a": 1.5, "b": [1, 2, null]},\n' in text
-
-
 # Tables
 
 
@@ -194,31 +187,6 @@ def test_scores_are_kept_without_paths():
     text = brains.accuracy_table(kept)
     assert "Mean of 1 scans: Dice 0.800" in text and "| Left-Putamen | 0.800 | 2.00 | 0.50 | -3 | yes |" in text
     assert text.count("| Left-Putamen |") == 1 and "Volumes farthest off: Left-Putamen -3 %" in text
-
-
-def test_where_an_interval_leaves_no_doubt_is_said():
-    found = {
-        "CT": {"(1,0)": (0.7, 0.6, 0.01, 0.2), "box": (0.8, 0.9, -0.2, -0.01), "mean of all": (0.7, 0.6, 0.1, 0.2)}
-    }
-    said = report.clicks.comparison_table(found).splitlines()[-1]
-    assert said == "Better where the interval leaves no doubt: CT (1,0). Worse: CT box."
-
-
-def test_costs_are_ranges_of_what_counts():
-    cost = script("cost")
-    runs = [{"wall_s": w, "cpu_s": 2 * w, "peak_gib": 1.0, "about": {"stage": s}} for w, s in
-            ((9.0, "locate"), (1.26, "locate"), (0.125, "refine"))]  # fmt: skip
-    found = {"pipeline": {"machine": "2 CPU cores", "runs": runs}, "training": {"machine": "busy", "runs": runs}}
-    lines = cost.table(found).splitlines()
-    assert "| 9.0 | 18.0 | 1 |" in lines[2] and "| 0.12-1.3 | 0.25-2.5 |" in lines[3]
-    assert "refiner | 0.12 | 0.25 | 1 |" in lines[5] and lines[5].endswith("| busy |")
-    assert "3 % of its time" in lines[-1]
-
-
-def test_growth_says_the_power():
-    rows = [{"n": n, "cpu_s": 1e-6 * n**3, "peak_gib": 0.5} for n in (64, 96, 128)]
-    line = script("growth").compact({"generator": rows, "batch": rows}).splitlines()
-    assert line[2].endswith("64, 96, 128 | 0.26, 0.88, 2.1 | 0.5 | voxels^1.00 |") and line[3].endswith("| n^3.00 |")
 
 
 # The committed page

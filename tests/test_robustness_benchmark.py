@@ -121,13 +121,6 @@ def rows(*dice: tuple[float, float]) -> list[dict]:
     ]
 
 
-def test_the_table_says_who_wins_where_plain_fails() -> None:
-    text = bench.table(rows((0.3, 0.6), (0.5, 0.4), (0.9, 0.89)))
-    assert "| noise | 25 | 0.567 | 0.630 |" in text
-    assert "better in 1 of 2, by +0.100 on average" in text
-    assert "loses +0.010 on average of 1, +0.010 at most" in text
-
-
 def test_figure(tmp_path) -> None:
     bench.draw_figure(rows((0.3, 0.6)), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

@@ -165,11 +165,3 @@ def test_bands_of_curves_hold_the_truth():
 def test_intervals_of_reproducibility_hold_the_truth():
     found = retest.measure_retest(retest.RetestSetting(30), 30, 2, resamples=200)
     assert all(found[name] > 0.85 for name in ("difference", "variation", "error", "icc", "bias", "upper"))
-
-
-def test_the_benchmark_prints_a_table(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["studies", "retest", "--cohorts", "2", "--only", "15 people"])
-    assert bench.main() == 0
-    assert "| 15 people | " in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["studies", "groups", "--only", "nobody"])
-    assert bench.main() == 2 and "nobody" in capsys.readouterr().err

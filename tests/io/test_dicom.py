@@ -114,10 +114,6 @@ def test_a_multi_frame_file(tmp_path):
 # What cannot be used
 
 
-def test_a_missing_slice(tmp_path):
-    assert "unevenly spaced" in refusal(series(tmp_path / "s", skip=(3,)))
-
-
 def test_two_series(tmp_path):
     series(tmp_path / "s")
     extra = pydicom.dcmread(tmp_path / "s" / "00.dcm")
@@ -147,39 +143,6 @@ def test_a_slice_that_is_there_twice(tmp_path):
 def test_a_single_slice(tmp_path):
     v = read_volume(series(tmp_path / "s", skip=range(1, 8), SliceThickness=5))
     assert v.shape == (6, 7, 1) and np.allclose(v.spacing, [2, 1.5, 5])
-
-
-@pytest.mark.parametrize("field", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
-def test_no_place(tmp_path, field):
-    folder = series(tmp_path / "s")
-    for file in folder.iterdir():
-        ds = pydicom.dcmread(file)
-        delattr(ds, field)
-        save(ds, file)
-    assert field in refusal(folder)
-
-
-def test_a_mosaic(tmp_path):
-    assert "mosaic" in refusal(series(tmp_path / "s", ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]))
-
-
-def test_colors(tmp_path):
-    assert "colors" in refusal(series(tmp_path / "s", SamplesPerPixel=3))
-
-
-def test_truncated_pixels(tmp_path):
-    folder = series(tmp_path / "s")
-    file = folder / "00.dcm"
-    file.write_bytes(file.read_bytes()[:-50])
-    assert "damaged or incomplete" in refusal(folder)
-
-
-def test_no_dicom_at_all(tmp_path):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "a.txt").write_text("x")
-    assert "no DICOM images" in refusal(tmp_path / "s")
-    (tmp_path / "a.dcm").write_text("x")
-    assert "no DICOM images" in refusal(tmp_path / "a.dcm")
 
 
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):

@@ -143,11 +143,6 @@ def four_d(tmp_path):
     return nifti(tmp_path / "a.nii.gz", np.stack([image_data() + i for i in range(3)], axis=-1))
 
 
-def test_4d_needs_an_index(tmp_path):
-    with pytest.raises(InputError, match=r"a\.nii\.gz holds 3 volumes: choose one by its index, 0 to 2\."):
-        read_volume(four_d(tmp_path))
-
-
 def test_the_chosen_volume_is_read(tmp_path):
     assert np.array_equal(read_volume(four_d(tmp_path), index=2).data, image_data() + 2)
 

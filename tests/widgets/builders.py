@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -18,6 +15,8 @@ from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 
 SHAPE = (7, 6, 5)
+SOON = 3.0
+"""Seconds within which work that is stopped has ended, on a computer that is slow and busy."""
 
 
 def oblique() -> np.ndarray:
@@ -86,33 +85,3 @@ def steps(reports: int = 3, *, seconds: float = 0.0, error: Exception | None = N
 
     run.calls, run.threads, run.ended = [], [], []
     return run
-
-
-OPENING = """
-import sys, time
-import napari.qt
-from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
-application, viewer = QApplication([]), ViewerModel()
-before = time.process_time()
-from {module} import {name}
-widget = {name}(viewer)
-widget.show()
-application.processEvents()
-print(time.process_time() - before, "torch" in sys.modules)
-"""
-
-
-def opening(module: str, name: str) -> tuple[float, bool]:
-    """Seconds of the processor that opening a widget takes in a fresh interpreter, and whether it imports torch.
-
-    The better of two, since the first may compile the modules.
-    """
-    code = OPENING.format(module=module, name=name)
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    found = []
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-        seconds, torch = done.stdout.split()[-2:]
-        found.append((float(seconds), torch == "True"))
-    return min(found)

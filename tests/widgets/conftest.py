@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,16 @@ if not HAS_SCREEN:
 
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
+
+PATIENCE_MS = 120_000
+
+
+@pytest.fixture
+def qtbot(qtbot, monkeypatch):
+    """Wait as long as a slow and busy computer may need: what does not come is found all the same."""
+    for name in ("waitUntil", "waitSignal", "waitSignals"):
+        monkeypatch.setattr(qtbot, name, partial(getattr(qtbot, name), timeout=PATIENCE_MS))
+    return qtbot
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ def go(name: str, folder: Path) -> None:
         env=os.environ | {"NAPARI_CONFIG": str(folder / "settings.yaml"), "PYTHONFAULTHANDLER": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert ended.returncode == 0, ended.stderr
     report = json.loads((folder / "report.json").read_text())
-    assert report.pop("seconds to close") < 5
+    assert report.pop("seconds to close") < 15
     assert report == {"threads": [], "pool": 0, "qt": [], "complaints": []}
     for sign in ("Traceback", "QThread", "QObject", "QTimer", "Fatal"):
         assert sign not in ended.stderr

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import scan_layer, steps, volume
 from tests.widgets.layers.test_reader import opened
 
+CHECKOUT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -45,7 +50,7 @@ def labels_in(viewer) -> list[Labels]:
 def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
     viewer, widget = docked(steps())
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (labels,) = labels_in(viewer)
     where = np.argwhere(labels.data == 17)[0]
     viewer.dims.set_point(range(3), labels.data_to_world(where))
@@ -58,7 +63,7 @@ def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
 def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path):
     viewer, widget = docked(steps())
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (labels,) = labels_in(viewer)
     from napari_synthseg.widgets.layers.writer import write_labels
 
@@ -75,23 +80,23 @@ def test_the_anatomical_view_puts_the_front_up(docked, qtbot):
 
 
 def test_the_window_closed_while_running(docked, qtbot):
-    fake = steps(1000, seconds=0.02)
+    fake = steps(100_000, seconds=0.02)
     viewer, widget = docked(fake)
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     viewer.close()
-    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
+    qtbot.waitUntil(lambda: bool(fake.ended))
     assert not progress._all_instances
 
 
 def test_the_dock_closed_while_running(docked, qtbot):
-    fake = steps(1000, seconds=0.02)
+    fake = steps(100_000, seconds=0.02)
     viewer, widget = docked(fake)
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     viewer.window.remove_dock_widget(widget)
-    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
+    qtbot.waitUntil(lambda: bool(fake.ended))
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     assert labels_in(viewer) == []
     viewer.add_image(volume().data)  # the removed widget still hears of layers, and must not mind
     widget.deleteLater()
@@ -100,7 +105,7 @@ def test_the_dock_closed_while_running(docked, qtbot):
 def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
     viewer, widget = docked(steps(warnings=("A long warning about something implausible in this scan.",)))
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: not widget.volumes.isHidden(), timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.volumes.isHidden())
     assert widget.minimumSizeHint().width() <= 260
     dock = next(dock for dock in viewer.window._qt_window.findChildren(QDockWidget) if dock.widget() is widget)
     viewer.window._qt_window.resizeDocks([dock], [270], Qt.Orientation.Horizontal)
@@ -112,10 +117,10 @@ def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
 def test_the_activity_bar_shows_the_run(docked, qtbot):
     viewer, widget = docked(steps(50, seconds=0.02))
     press(qtbot, widget.run)
-    qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances), timeout=10_000)
+    qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances))
     assert any("Segment brain" in bar.desc for bar in progress._all_instances)
     press(qtbot, widget.cancel)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     gc.collect()
     assert not progress._all_instances
 
@@ -134,11 +139,11 @@ def test_a_second_widget_is_a_tab_beside_the_first(docked, qtbot):
     second = EvaluateWidget(viewer)
     viewer.window.add_dock_widget(second, name="Evaluate", area="right")
     one, two = docks_of(first, second)
-    qtbot.waitUntil(lambda: two in one.parentWidget().tabifiedDockWidgets(one), timeout=20_000)
-    qtbot.waitUntil(lambda: second.on_screen and not first.on_screen, timeout=20_000)
+    qtbot.waitUntil(lambda: two in one.parentWidget().tabifiedDockWidgets(one))
+    qtbot.waitUntil(lambda: second.on_screen and not first.on_screen)
     assert second.view.isVisible()
     one.raise_()
-    qtbot.waitUntil(lambda: first.on_screen and first.view.isVisible(), timeout=20_000)
+    qtbot.waitUntil(lambda: first.on_screen and first.view.isVisible())
     assert first.height() > 400
 
 
@@ -149,4 +154,36 @@ def test_two_widgets_on_the_screen_show_one_view_bar(docked, qtbot):
     qtbot.waitUntil(second.isVisible)
     assert [widget.view.isVisible() for widget in (first, second)] == [True, False]
     viewer.window.remove_dock_widget(first)
-    qtbot.waitUntil(second.view.isVisible, timeout=20_000)
+    qtbot.waitUntil(second.view.isVisible)
+
+
+OPENING = """
+import importlib, json, os, sys, time
+import napari.qt
+from napari.components import ViewerModel
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from tests.sockets import listening
+application, viewer, opened, told = QApplication([]), ViewerModel(), [], []
+for name in ("segment", "preview", "prompt", "train", "evaluate"):
+    before = time.process_time()
+    module = importlib.import_module(f"napari_synthseg.widgets.{name}")
+    opened.append(getattr(module, f"{name.title()}Widget")(viewer))
+    opened[-1].show()
+    application.processEvents()
+    told.append([name, time.process_time() - before, "torch" in sys.modules])
+    QTest.qWait(100)
+heard = sorted(listening([os.getpid()])) if sys.platform == "linux" else []
+for one in opened:
+    one.close()
+print(json.dumps([told, heard]))
+"""
+
+
+def test_every_widget_opens_quickly_without_torch_and_listens_nowhere():
+    """In a fresh interpreter; the first one imports what all share."""
+    done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
+    told, heard = json.loads(done.stdout.splitlines()[-1])
+    assert len(told) == 5 and {name: seconds for name, seconds, torch in told if torch or seconds > 0.5} == {}
+    assert heard == []

@@ -27,7 +27,7 @@ from napari_synthseg.training.runs.run import lock
 from napari_synthseg.weights.store import load_model
 from tests.training.builders import assert_same_ends
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 
 
 def until(true, what: str) -> None:

@@ -51,4 +51,4 @@ def test_a_deleted_button_does_not_hear_of_the_theme(qtbot):
     assert len(events.callbacks) == before + 1
     button.deleteLater()
     del button
-    qtbot.waitUntil(lambda: len(events.callbacks) == before, timeout=2000)
+    qtbot.waitUntil(lambda: len(events.callbacks) == before)

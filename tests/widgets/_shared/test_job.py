@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject, QThreadPool
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.widgets._shared import job as job_module
 from napari_synthseg.widgets._shared.job import Job
+from tests.widgets.builders import SOON
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def job(qtbot):
     job.stopped.connect(lambda: job.said.append(("stopped", None)))
     yield job
     job.stop()
-    qtbot.waitUntil(lambda: not job.running, timeout=5000)
+    qtbot.waitUntil(lambda: not job.running)
 
 
 def counting(reports: int, seconds: float = 0.0, ended: list | None = None):
@@ -63,13 +64,13 @@ def test_a_job_starts_while_others_have_every_thread(job, qtbot):
     pool.setMaxThreadCount(1)
     try:
         pool.start(lambda: release.wait(60))
-        qtbot.waitUntil(lambda: pool.activeThreadCount() == 1, timeout=5000)
-        with qtbot.waitSignal(job.returned, timeout=10_000):
+        qtbot.waitUntil(lambda: pool.activeThreadCount() == 1)
+        with qtbot.waitSignal(job.returned):
             job.start("Count", counting, 3)
         assert not release.is_set()
     finally:
         release.set()
-        pool.waitForDone(5000)
+        pool.waitForDone(60_000)
         pool.setMaxThreadCount(most)
 
 
@@ -105,15 +106,15 @@ def test_an_error_is_told_not_raised(job, qtbot):
     assert [name for name, _ in job.said if name in ("returned", "stopped")] == []
 
 
-def test_a_stopped_job_ends_within_a_second_and_says_nothing_else(job, qtbot):
+def test_a_stopped_job_ends_soon_and_says_nothing_else(job, qtbot):
     ended: list = []
-    job.start("Count", counting, 1000, 0.02, ended)
+    job.start("Count", counting, 100_000, 0.02, ended)
     qtbot.waitUntil(lambda: len(job.said) > 3)
     before = time.monotonic()
     with qtbot.waitSignal(job.stopped):
         job.stop()
         said = len(job.said)
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < SOON
     assert [name for name, _ in job.said[said:]] == ["stopped"]
     qtbot.waitUntil(lambda: bool(ended))
     assert ended[0] is not threading.main_thread()
@@ -144,7 +145,7 @@ def test_two_at_once_are_refused(job, qtbot):
 
 
 def test_the_activity_bar_can_cancel(job, qtbot):
-    job.start("Count", counting, 1000, 0.02)
+    job.start("Count", counting, 100_000, 0.02)
     (bar,) = progress._all_instances
     with qtbot.waitSignals([job.stopping, job.stopped]):
         bar.cancel()
@@ -162,10 +163,12 @@ def busy(seconds: float, ended: list):
     yield Progress("Done")
 
 
-def deaf(seconds: float, ended: list):
+def deaf(seconds: float, ended: list, release: threading.Event | None = None):
     """One long step that cannot be interrupted."""
     yield Progress("Deaf")
     time.sleep(seconds)
+    if release is not None:
+        release.wait(120)
     ended.append(time.monotonic())
     yield Progress("Done")
     return "too late"
@@ -173,50 +176,51 @@ def deaf(seconds: float, ended: list):
 
 def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot):
     ended: list = []
-    job.start("Busy", busy, 20, ended)
+    job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
     before = time.monotonic()
     with qtbot.waitSignal(job.stopped):
         job.stop()
-    assert ended and ended[0] - before < 0.5
+    assert ended and ended[0] - before < SOON
 
 
 def test_napari_that_ends_the_worker_when_a_window_closes_stops_the_job(job, qtbot):
     ended: list = []
-    job.start("Busy", busy, 20, ended)
+    job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
     before = time.monotonic()
     with qtbot.waitSignal(job.stopped):
         job._worker.quit()
-    assert ended[0] - before < 0.5
+    assert ended[0] - before < SOON
     assert not any(name == "returned" for name, _ in job.said)
 
 
 def test_a_job_that_qt_deletes_ends_its_thread(qtbot):
     owner, ended = QObject(), []
     job = Job(owner)
-    job.start("Busy", busy, 20, ended)
+    job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
     owner.deleteLater()
-    qtbot.waitUntil(lambda: bool(ended), timeout=1000)
-    qtbot.waitUntil(lambda: not progress._all_instances, timeout=1000)
+    qtbot.waitUntil(lambda: bool(ended))
+    qtbot.waitUntil(lambda: not progress._all_instances)
 
 
 def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
-    ended: list = []
-    job.start("Deaf", deaf, 2, ended)
+    ended, release = [], threading.Event()
+    job.start("Deaf", deaf, 0.0, ended, release)
     qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Deaf" for name, value in job.said))
-    before = time.monotonic()
     with qtbot.waitSignal(job.stopped):
         job.stop()
-    assert time.monotonic() - before < 1
     assert not ended
     said = len(job.said)
     with qtbot.waitSignal(job.returned) as result:  # the next job does not hear of the last one
-        job.start("Count", counting, 3, 0.5)
-    assert ended
+        job.start("Count", counting, 3, 0.1)
+        release.set()
+    qtbot.waitUntil(lambda: bool(ended))
+    qtbot.wait(50)
     assert result.args[0] is not None
     assert {value.stage for name, value in job.said[said:] if name == "progressed"} <= {"Starting", "Counting"}
+    assert [name for name, _ in job.said[said:]].count("returned") == 1
 
 
 def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
@@ -225,13 +229,13 @@ def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
     owner = QObject()
     owner.itself = owner
     owner.job = Job(owner)
-    owner.job.start("Busy", busy, 20, ended)
+    owner.job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
     owner.deleteLater()
     del owner
     gc.collect()
-    qtbot.waitUntil(lambda: bool(ended), timeout=1000)
-    qtbot.waitUntil(lambda: not progress._all_instances, timeout=1000)
+    qtbot.waitUntil(lambda: bool(ended))
+    qtbot.waitUntil(lambda: not progress._all_instances)
 
 
 ENDING = """
@@ -264,7 +268,7 @@ print("working", flush=True)
 def test_a_process_that_ends_in_the_middle_of_a_job_ends_well(interruptible, patience):
     """As a script does that has no event loop: Python deletes what the thread speaks through."""
     code = ENDING.format(interruptible=interruptible, patience=patience)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "working" in ended.stdout, ended.stderr
     assert ended.returncode == 0 and "deleted" not in ended.stderr, ended.stderr
 
@@ -278,7 +282,7 @@ def test_an_error_that_somebody_keeps_does_not_keep_the_job(qtbot):
 
     jobs = [Job()]
     jobs[0].start("", fails)
-    qtbot.waitUntil(lambda: not jobs[0].running, timeout=5000)
+    qtbot.waitUntil(lambda: not jobs[0].running)
     alive = weakref.ref(jobs.pop())
     gc.collect()
     assert error.__traceback__ is not None and alive() is None

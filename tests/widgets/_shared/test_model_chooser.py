@@ -69,7 +69,7 @@ def test_a_long_card_is_not_cut_off_in_a_form(qtbot):
     holder.show()
     for width in (270, 400, 250):
         holder.resize(width, 900)
-        qtbot.waitUntil(lambda: card.text.height() >= card.text.heightForWidth(card.text.width()), timeout=1000)
+        qtbot.waitUntil(lambda: card.text.height() >= card.text.heightForWidth(card.text.width()))
     assert card.text.height() < 1.2 * card.text.heightForWidth(card.text.width())
 
 

@@ -64,6 +64,6 @@ def evaluated(made, qtbot) -> EvaluateWidget:
     """A widget that has compared the two."""
     widget = made()
     widget.run.click()
-    qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.job.running)
     assert widget.results.isVisible()
     return widget

@@ -41,13 +41,6 @@ def test_a_file_opens_where_it_lies(tmp_path, kind):
     np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)  # NIfTI keeps 32 bits
 
 
-@pytest.mark.parametrize("name", ["scan.nii", "scan.mgz", "scan.nrrd"])
-def test_other_formats_open_too(tmp_path, name):
-    write_volume(tmp_path / name, volume("LAS"))
-    (layer,) = opened(tmp_path / name)
-    assert np.array_equal(layer_to_volume(layer).data, to_canonical(volume("LAS")).data)
-
-
 def test_label_maps_open_as_labels_with_names_and_volumes(tmp_path):
     labels = half_labels(volume("thick", (12, 12, 12)))
     write_volume(tmp_path / "seg.nii.gz", labels)
@@ -147,15 +140,6 @@ def test_the_table_beside_a_label_file_names_and_colours_its_labels(tmp_path):
     named = layer.features.set_index("index")["name"]
     assert (named[17], named[53]) == ("Area 17", "Right-Hippocampus")
     assert np.allclose(layer.get_color(17)[:3], np.array([1, 2, 3]) / 255)
-
-
-def test_files_opened_as_a_stack_give_one_series(tmp_path):
-    files = [str(tmp_path / "a.nii"), str(tmp_path / "b.nii")]
-    for number, file in enumerate(files):
-        write_volume(file, volume("LIA").with_data(volume().data + number))
-    (layer,) = [Layer.create(*data) for data in get_reader(files)(files)]
-    assert layer.data.shape[0] == 2
-    assert np.array_equal(layer.data[1], layer.data[0] + 1)
 
 
 def test_files_of_different_grids_are_not_stacked(tmp_path):

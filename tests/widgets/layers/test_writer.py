@@ -18,17 +18,6 @@ from napari_synthseg.widgets.layers.writer import SaveError, write_image, write_
 from tests.widgets.builders import AFFINES, half_labels, scan_layer, volume
 
 
-@pytest.mark.parametrize("kind", AFFINES)
-def test_an_image_comes_back_as_it_was(tmp_path, kind):
-    nib.save(nib.Nifti1Image(volume(kind).data, AFFINES[kind]), tmp_path / "scan.nii.gz")
-    array, kwargs, type_name = Layer.create(*read_layers(str(tmp_path / "scan.nii.gz"))[0]).as_layer_data_tuple()
-    assert write_image(str(tmp_path / "saved.nii.gz"), array, kwargs) == [str(tmp_path / "saved.nii.gz")]
-    before, after = read_volume(tmp_path / "scan.nii.gz"), read_volume(tmp_path / "saved.nii.gz")
-    assert np.array_equal(after.data, before.data)
-    assert np.array_equal(after.affine, before.affine)
-    assert type_name == "image"
-
-
 @pytest.mark.parametrize("kind", ["LIA", "oblique"])
 def test_labels_made_on_a_scan_are_saved_on_its_grid(tmp_path, kind):
     expected = half_labels(volume(kind))

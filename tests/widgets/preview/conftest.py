@@ -62,7 +62,7 @@ def open_widget(qtbot, viewer):
     for widget in opened:
         widget.close()
         for page in widget.pages.values():
-            qtbot.waitUntil(lambda page=page: not page.redrawer.running and not page._saving.running, timeout=5000)
+            qtbot.waitUntil(lambda page=page: not page.redrawer.running and not page._saving.running)
         widget.deleteLater()
 
 
@@ -79,7 +79,7 @@ def brains(qtbot, viewer, open_widget):
 
 def settle(qtbot, page) -> None:
     """Wait until the page draws nothing more."""
-    qtbot.waitUntil(lambda: not page.redrawer.running, timeout=30_000)
+    qtbot.waitUntil(lambda: not page.redrawer.running)
 
 
 def record(tab) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def save_edited(qtbot, tab, folder: Path, monkeypatch, **edited: Any) -> Path:
     """Save the tab's sample, and change its record by hand; returns the record's file."""
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
     tab.save.click()
-    qtbot.waitUntil(lambda: "Saved" in tab.status.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "Saved" in tab.status.text())
     (path,) = folder.glob("*_record.json")
     content = json.loads(path.read_text())
     for name, value in edited.items():

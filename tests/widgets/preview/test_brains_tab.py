@@ -159,7 +159,7 @@ def test_a_map_that_cannot_be_used_is_one_sentence(viewer, open_widget, qtbot):
     tab = open_widget().brains
     tab.source.choose(viewer.layers["empty"])
     click(qtbot, tab.draw)
-    qtbot.waitUntil(lambda: "empty" in tab.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "empty" in tab.status.text())
     assert not tab.redrawer.running
 
 
@@ -186,7 +186,7 @@ def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
     brains.samples.count.setValue(3)
     settle(qtbot, brains)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 3, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 3)
     table = brains.samples.table
     assert [table.model().index(row, 0).data() for row in range(3)] == ["40", "41", "42"]
     cell = table.visualRect(table.model().index(2, 0)).center()
@@ -206,25 +206,25 @@ def test_samples_that_gave_way_to_a_click_are_drawn_to_the_end(brains, qtbot):
     brains.sheet.set_unfolded(True)
     brains.samples.count.setValue(8)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() >= 1, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() >= 1)
     assert brains._sampling.running
     table = brains.samples.table
     click_on = table.visualRect(table.model().index(0, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=click_on)
     click(qtbot, brains.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 8, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 8)
 
 
 def test_samples_follow_the_priors(brains, qtbot):
     brains.sheet.set_unfolded(True)
     brains.samples.count.setValue(2)
     click(qtbot, brains.samples.draw)
-    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 2, timeout=20_000)
+    qtbot.waitUntil(lambda: brains.samples.table.model().rowCount() == 2)
     table = brains.samples.table.model()
     column = [one.header for one in brains.samples.table.columns]
     brains.form.rows["slice_direction"].control.setCurrentText("axial")
     at = column.index("Slices")
-    qtbot.waitUntil(lambda: all(table.index(r, at).data() == "axial" for r in range(2)), timeout=20_000)
+    qtbot.waitUntil(lambda: all(table.index(r, at).data() == "axial" for r in range(2)))
 
 
 def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, monkeypatch):
@@ -234,7 +234,7 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
     settle(qtbot, brains)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path / "saved"))
     click(qtbot, brains.save)
-    qtbot.waitUntil(lambda: "Saved" in brains.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "Saved" in brains.status.text())
     brains.copy_recipe(python=False)
     words = shlex.split(QApplication.clipboard().text())
     words[words.index("-o") + 1] = str(tmp_path / "command")
@@ -249,7 +249,7 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
     brains.form.rows["bias_std"].control.high.setValue(0.75)
     settle(qtbot, brains)
     click(qtbot, brains.save)
-    qtbot.waitUntil(lambda: "Saved" in brains.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "Saved" in brains.status.text())
     assert len(list((tmp_path / "saved").iterdir())) == 2 * len(names)  # the first one was not replaced
 
 
@@ -316,6 +316,6 @@ def test_closing_in_the_middle_ends_the_thread(viewer, open_widget, qtbot):
     click(qtbot, widget.brains.draw)
     qtbot.wait(50)
     widget.close()
-    qtbot.waitUntil(lambda: not widget.brains.redrawer.running, timeout=3000)
+    qtbot.waitUntil(lambda: not widget.brains.redrawer.running)
     qtbot.wait(100)
     assert len(viewer.layers) == 0

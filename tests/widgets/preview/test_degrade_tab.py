@@ -87,7 +87,7 @@ def test_the_scan_deleted_while_it_draws(degrade, viewer, qtbot):
 def test_it_is_saved(degrade, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
     click(qtbot, degrade.save)
-    qtbot.waitUntil(lambda: "Saved" in degrade.status.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "Saved" in degrade.status.text())
     stem = f"scan_{degrade.seed.value():04d}"
     saved = read_volume(tmp_path / f"{stem}_image.nii.gz")
     assert saved.shape == tuple(reversed(degrade.pair.image.data.shape))
@@ -139,7 +139,7 @@ def test_samples_are_degraded_versions_of_the_scan(degrade, qtbot):
     degrade.samples.count.setValue(2)
     click(qtbot, degrade.samples.draw)
     table = degrade.samples.table
-    qtbot.waitUntil(lambda: table.model().rowCount() == 2 and not degrade._sampling.running, timeout=20_000)
+    qtbot.waitUntil(lambda: table.model().rowCount() == 2 and not degrade._sampling.running)
     assert [table.model().index(row, 0).data() for row in range(2)] == ["3", "4"]
     one, other = (degrade.samples._samples[seed] for seed in (3, 4))
     assert one.picture.dtype == np.uint8 and one.summary != other.summary

@@ -19,38 +19,36 @@ def redrawer(qtbot):
     made.pictured.connect(made.shown.append)
     yield made
     made.stop()
-    qtbot.waitUntil(lambda: not made.running, timeout=3000)
+    qtbot.waitUntil(lambda: not made.running)
 
 
 def quick_then_full(name: str, seconds: float = 0.0):
     yield Progress("Drawing")
     yield Progress("Full size", figures={"picture": f"{name} quick"})
-    for _ in range(20):
-        time.sleep(seconds / 20)
+    for _ in range(round(seconds / 0.02) or 1):
+        time.sleep(min(seconds, 0.02))
         yield Progress("Full size")
     return name
 
 
 def test_the_quick_look_comes_before_the_full_size(redrawer, qtbot):
     redrawer.request(quick_then_full, "one")
-    qtbot.waitUntil(lambda: redrawer.shown == ["one quick", "one"], timeout=3000)
+    qtbot.waitUntil(lambda: redrawer.shown == ["one quick", "one"])
     assert not redrawer.running
 
 
 def test_changes_in_quick_succession_are_one_redraw(redrawer, qtbot):
     for name in ("one", "two", "three"):
         redrawer.request(quick_then_full, name)
-    qtbot.waitUntil(lambda: not redrawer.running, timeout=3000)
+    qtbot.waitUntil(lambda: not redrawer.running)
     assert redrawer.shown == ["three quick", "three"]
 
 
 def test_a_newer_change_ends_the_older_full_size(redrawer, qtbot):
-    redrawer.request(quick_then_full, "one", 4.0, wait_ms=0)
-    qtbot.waitUntil(lambda: redrawer.shown == ["one quick"], timeout=3000)
-    before = time.monotonic()
+    redrawer.request(quick_then_full, "one", 600.0, wait_ms=0)
+    qtbot.waitUntil(lambda: redrawer.shown == ["one quick"])
     redrawer.request(quick_then_full, "two", wait_ms=0)
-    qtbot.waitUntil(lambda: "two" in redrawer.shown, timeout=3000)
-    assert time.monotonic() - before < 1.5
+    qtbot.waitUntil(lambda: "two" in redrawer.shown)
     assert redrawer.shown == ["one quick", "two quick", "two"]
 
 
@@ -59,13 +57,13 @@ def test_a_thread_that_cannot_be_interrupted_does_not_hold_up_the_next(redrawer,
 
     def stubborn():
         yield Progress("Drawing")
-        free.wait(10)
+        free.wait(120)
         return "late"
 
     redrawer.request(stubborn, wait_ms=0)
     qtbot.wait(200)
     redrawer.request(quick_then_full, "next", wait_ms=0)
-    qtbot.waitUntil(lambda: "next" in redrawer.shown, timeout=3000)
+    qtbot.waitUntil(lambda: "next" in redrawer.shown)
     free.set()
     qtbot.wait(100)
     assert "late" not in redrawer.shown
@@ -76,15 +74,15 @@ def test_an_error_is_told_and_the_next_request_works(redrawer, qtbot):
         yield Progress("Drawing")
         raise InputError("The map is empty.")
 
-    with qtbot.waitSignal(redrawer.failed, timeout=3000):
+    with qtbot.waitSignal(redrawer.failed):
         redrawer.request(broken, wait_ms=0)
     redrawer.request(quick_then_full, "one", wait_ms=0)
-    qtbot.waitUntil(lambda: "one" in redrawer.shown, timeout=3000)
+    qtbot.waitUntil(lambda: "one" in redrawer.shown)
 
 
 def test_stopping_shows_nothing_more(redrawer, qtbot):
-    redrawer.request(quick_then_full, "one", 4.0, wait_ms=0)
-    qtbot.waitUntil(lambda: redrawer.shown == ["one quick"], timeout=3000)
+    redrawer.request(quick_then_full, "one", 600.0, wait_ms=0)
+    qtbot.waitUntil(lambda: redrawer.shown == ["one quick"])
     redrawer.stop()
-    qtbot.waitUntil(lambda: not redrawer.running, timeout=2000)
+    qtbot.waitUntil(lambda: not redrawer.running)
     assert redrawer.shown == ["one quick"]

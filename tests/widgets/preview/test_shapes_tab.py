@@ -120,7 +120,7 @@ def test_samples_are_shown_with_their_records(shapes, qtbot):
     shapes.samples.count.setValue(3)
     click(qtbot, shapes.samples.draw)
     table = shapes.samples.table
-    qtbot.waitUntil(lambda: table.model().rowCount() == 3 and not shapes._sampling.running, timeout=20_000)
+    qtbot.waitUntil(lambda: table.model().rowCount() == 3 and not shapes._sampling.running)
     assert [table.model().index(row, 0).data() for row in range(3)] == ["3", "4", "5"]
     assert table.columns[1].header == "Module" and "SynthFM" in table.columns[1].tip
     cell = table.visualRect(table.model().index(2, 0)).center()
@@ -137,8 +137,8 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
     for count in (1, 2):
         click(qtbot, shapes.save)
         # Not by the status line: a drawing that comes later has its say there too.
-        qtbot.waitUntil(lambda: len([*(tmp_path / "saved").glob("*.png")]) == 2 * count, timeout=20_000)  # noqa: B023
-        qtbot.waitUntil(shapes.save.isEnabled, timeout=20_000)
+        qtbot.waitUntil(lambda: len([*(tmp_path / "saved").glob("*.png")]) == 2 * count)  # noqa: B023
+        qtbot.waitUntil(shapes.save.isEnabled)
     shapes.copy_recipe(python=False)
     words = shlex.split(QApplication.clipboard().text())
     words[words.index("-o") + 1] = str(tmp_path / "command")

@@ -1,4 +1,4 @@
-"""The widget as a whole: its tabs, its size, how quickly it opens, its window."""
+"""The widget as a whole: its tabs, its size, its window."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from qtpy.QtCore import QThreadPool
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.widgets.preview import PreviewWidget
 from napari_synthseg.widgets.view.view import current_view
-from tests.widgets.builders import opening
 from tests.widgets.preview.conftest import blocks_layer, click, settle
-
-
-def test_opening_is_quick_and_does_without_torch():
-    seconds, torch = opening("napari_synthseg.widgets.preview", "PreviewWidget")
-    assert not torch and seconds < 0.5
 
 
 def test_a_fresh_dock_is_no_wider_than_needed(open_widget):
@@ -52,11 +46,11 @@ def test_in_a_window_it_is_narrow_draws_and_closes_in_the_middle_of_it(window, q
     form.set_values(preset("synthseg-plus").values)
     form.set_unfolded(list(form.groups))
     assert widget.brains.scroll.widget().minimumSizeHint().width() <= 250  # in napari's style, all of it marked
-    qtbot.waitUntil(widget.brains.isVisible, timeout=10_000)
+    qtbot.waitUntil(widget.brains.isVisible)
     click(qtbot, widget.brains.draw)
-    qtbot.waitUntil(lambda: widget.brains.pair.image is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: widget.brains.pair.image is not None)
     viewer.close()
-    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=5000)
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
 
 
 # Tabs take the canvas in turn

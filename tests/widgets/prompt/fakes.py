@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import cc3d
 import numpy as np
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds that a gate is waited for, lest a test that fails hangs."""
 
 

@@ -87,7 +87,7 @@ def test_all_objects_like_the_accepted_one_become_labels(viewer, widget, qtbot):
     widget.accept.click()
     widget.list.choose(1)
     widget.similar.click()
-    qtbot.waitUntil(lambda: not widget.objects._similar.running, timeout=60000)
+    qtbot.waitUntil(lambda: not widget.objects._similar.running)
     QTest.qWait(50)
     target = widget.objects.target
     assert np.unique(target.data).tolist() == [0, 1, 2, 3] and not target.data[30:58, 40:76].any()
@@ -108,12 +108,3 @@ def test_similar_objects_need_one_that_is_on_the_slice(viewer, widget):
     viewer.dims.set_point(0, 7)
     widget.objects.find_similar(1)
     says(widget, "Nothing on this slice")
-
-
-def test_encodings_are_kept_on_disk_on_request(viewer, widget, make):
-    viewer.add_image(blobs((20, 24)))
-    widget.point.click()
-    click(widget, INSIDE_1)
-    widget.options.keep.setChecked(True)
-    click(widget, INSIDE_2)
-    assert make.log.made == [("mobilesam", "auto"), ("mobilesam", "auto", True)]

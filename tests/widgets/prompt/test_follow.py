@@ -99,7 +99,7 @@ def test_it_stops_and_what_came_stays(viewer, qtbot):
     click(widget, (30, *INSIDE_1))
     widget.follow.click()
     assert "Stop" in widget.follow.text().replace("&", "")
-    qtbot.waitUntil(lambda: mask_of(widget).any(axis=(1, 2)).sum() >= 4, timeout=5000)  # they appear as they come
+    qtbot.waitUntil(lambda: mask_of(widget).any(axis=(1, 2)).sum() >= 4)  # they appear as they come
     widget.act("follow")
     settle(widget)
     says(widget, "Stopped")

@@ -132,9 +132,9 @@ def test_the_window_lives_while_an_image_is_encoded_and_clicks_wait(viewer, qtbo
         widget.prompting.click(world, outside=False)
     assert widget.prompting.asker.waiting == 3
     assert len(widget.prompting.work.pending.points.data) == 3  # shown at once
-    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen))
     del ticks[:]
-    qtbot.waitUntil(lambda: len(ticks) > 20, timeout=20000)
+    qtbot.waitUntil(lambda: len(ticks) > 20)
     assert said[-1].startswith("Encoding this slice…") and "3 clicks" in said[-1]
     assert not make.log.answers
     gate.set()
@@ -182,7 +182,7 @@ def test_an_undo_before_the_answer_and_its_redo(viewer, qtbot):
     viewer.add_image(blobs((20, 24)))
     widget.prompting.switch(True)
     widget.prompting.click(INSIDE_1, outside=False)
-    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen))
     widget.objects.undo()
     gate.set()
     settle(widget)
@@ -249,7 +249,7 @@ def test_the_image_is_deleted_meanwhile(viewer, qtbot):
     widget.prompting.switch(True)
     widget.prompting.click(INSIDE_1, outside=False)
     widget.prompting.click(INSIDE_2, outside=False)
-    qtbot.waitUntil(lambda: bool(make.log.seen), timeout=20000)
+    qtbot.waitUntil(lambda: bool(make.log.seen))
     viewer.layers.remove("scan")
     gate.set()
     settle(widget)

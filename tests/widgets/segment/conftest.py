@@ -28,7 +28,7 @@ def open_widget(qtbot, viewer):
     yield make
     for widget in opened:
         widget.queue.stop_all()
-        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy, timeout=5000)
-        qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running, timeout=5000)
+        qtbot.waitUntil(lambda widget=widget: not widget.queue.busy)
+        qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running)
         widget.close()
         widget.deleteLater()

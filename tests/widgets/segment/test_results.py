@@ -27,7 +27,7 @@ def labels_in(viewer) -> list[Labels]:
 
 def press(qtbot, widget) -> None:
     qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
 
 
 def soft(scan: Volume) -> Posteriors:
@@ -170,10 +170,10 @@ def test_new_data_while_running_leaves_the_result_where_the_old_was(viewer, open
     image = viewer.add_layer(scan_layer())
     shape, scale = image.data.shape, np.array(image.scale)
     qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     image.data = np.zeros((9, 9, 9))
     image.scale = (3, 3, 3)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     (layer,) = labels_in(viewer)
     assert layer.data.shape == shape
     assert np.array_equal(layer.scale, scale)
@@ -184,9 +184,9 @@ def test_a_scan_moved_while_running_takes_its_result_along(viewer, open_widget, 
     widget = open_widget(steps(20, seconds=0.02))
     image = viewer.add_layer(scan_layer())
     qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     image.translate = (50, 60, 70)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     assert tuple(labels_in(viewer)[0].translate) == (50, 60, 70)
 
 
@@ -195,7 +195,7 @@ def test_a_scan_moved_while_running_takes_its_result_along(viewer, open_widget, 
 
 def ask(qtbot, widget, value: int) -> None:
     widget.volumes.probability_requested.emit(value)
-    qtbot.waitUntil(lambda: not widget.queue.busy and not widget.probabilities.job.running, timeout=5000)
+    qtbot.waitUntil(lambda: not widget.queue.busy and not widget.probabilities.job.running)
 
 
 def test_a_structures_probability_is_a_layer_on_the_scan(viewer, open_widget, qtbot):
@@ -286,15 +286,15 @@ def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
 
 
 def test_the_keyboard_runs_and_cancels(viewer, open_widget, qtbot):
-    widget = open_widget(steps(1000, seconds=0.02))
+    widget = open_widget(steps(100_000, seconds=0.02))
     viewer.add_layer(scan_layer())
     widget.activateWindow()
     widget.run.setFocus()
     qtbot.keyClick(widget.run, Qt.Key.Key_Space)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     widget.cancel.setFocus()
     qtbot.keyClick(widget.cancel, Qt.Key.Key_Space)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=1000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     assert labels_in(viewer) == []
 
 
@@ -308,6 +308,6 @@ def test_nothing_but_a_report_comes_from_a_run_that_waits_for_its_turn(viewer, o
     viewer.layers.selection = {a, b}
     qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
     viewer.layers.remove(b)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     assert [layer.name for layer in labels_in(viewer)] == ["a segmentation"]
     assert widget.status.text() == "1 of 2 scans segmented."

@@ -31,7 +31,7 @@ def with_tissues(coarse: bool = False):
 
 def press(qtbot, widget) -> None:
     qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=5000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
 
 
 def segmented(viewer, qtbot, widget, image) -> None:

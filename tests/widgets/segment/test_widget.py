@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared import job as job_module
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
-from tests.widgets.builders import opening, scan_layer, steps
+from tests.widgets.builders import SOON, scan_layer, steps
 
 
 def click(qtbot, button) -> None:
@@ -51,7 +51,7 @@ def test_one_click_gives_named_labels_lying_on_the_scan(viewer, open_widget, qtb
     widget = open_widget()
     image = viewer.add_layer(scan_layer(kind))
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (layer,) = labels_in(viewer)
     assert layer.name == "scan segmentation"
     assert layer.data.shape == image.data.shape
@@ -69,7 +69,7 @@ def test_the_table_is_filled_and_the_warnings_are_shown(viewer, open_widget, qtb
     widget = open_widget(steps(warnings=("The brain is small.",)))
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: not widget.volumes.isHidden(), timeout=5000)
+    qtbot.waitUntil(lambda: not widget.volumes.isHidden())
     assert [row.name for row in widget.volumes.table.structures] == [
         "Brain-Stem",
         "Left-Hippocampus",
@@ -84,7 +84,7 @@ def test_the_choices_reach_the_pipeline_in_another_thread(viewer, open_widget, q
     viewer.add_layer(scan_layer())
     widget.device.setCurrentIndex(widget.device.findData("cpu"))
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     assert fake.calls[0]["device"] == "cpu"
     assert fake.calls[0]["model"] == widget.model.values()["model"]
     assert fake.threads[0] is not threading.main_thread()
@@ -94,23 +94,23 @@ def test_stage_and_progress_are_shown_while_it_runs(viewer, open_widget, qtbot):
     widget = open_widget(steps(20, seconds=0.05))
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     assert widget.progress.maximum() == 20
     assert widget.status.text().startswith("Network (")
     assert widget.progress.isVisible()
     assert not widget.run.isEnabled()
 
 
-def test_cancel_ends_within_a_second_and_adds_nothing(viewer, open_widget, qtbot):
-    fake = steps(1000, seconds=0.05)
+def test_cancel_ends_soon_and_adds_nothing(viewer, open_widget, qtbot):
+    fake = steps(100_000, seconds=0.02)
     widget = open_widget(fake)
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     before = time.monotonic()
     click(qtbot, widget.cancel)
-    qtbot.waitUntil(lambda: widget.run.isEnabled(), timeout=5000)
-    assert time.monotonic() - before < 1
+    qtbot.waitUntil(lambda: widget.run.isEnabled())
+    assert time.monotonic() - before < SOON
     assert labels_in(viewer) == []
     assert fake.ended
     assert "nothing was added" in widget.status.text()
@@ -118,12 +118,12 @@ def test_cancel_ends_within_a_second_and_adds_nothing(viewer, open_widget, qtbot
 
 
 def test_removing_the_scan_stops_the_run(viewer, open_widget, qtbot):
-    widget = open_widget(steps(1000, seconds=0.05))
+    widget = open_widget(steps(100_000, seconds=0.02))
     image = viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 1, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 1)
     viewer.layers.remove(image)
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=2000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     assert len(viewer.layers) == 0
 
 
@@ -133,14 +133,14 @@ def test_another_removed_layer_does_not_stop_the_run(viewer, open_widget, qtbot)
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
     viewer.layers.remove(other)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
 
 
 def test_removing_the_result_empties_the_table(viewer, open_widget, qtbot):
     widget = open_widget()
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     viewer.layers.remove(labels_in(viewer)[0])
     assert widget.volumes.isHidden()
 
@@ -151,7 +151,7 @@ def test_a_bad_scan_is_one_sentence_and_a_notification(viewer, open_widget, qtbo
     widget = open_widget(steps(error=InputError("The scan is constant; open another one.")))
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(told), timeout=5000)
+    qtbot.waitUntil(lambda: bool(told))
     assert widget.status.text() == "The scan is constant; open another one."
     assert told[0].message == widget.status.text()
     assert widget.run.isEnabled()
@@ -164,7 +164,7 @@ def test_a_defect_is_one_sentence_and_a_notification_with_its_traceback(viewer, 
     widget = open_widget(steps(error=RuntimeError("no kernel image")))
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(told), timeout=5000)
+    qtbot.waitUntil(lambda: bool(told))
     assert "no kernel image" in widget.status.text()
     assert told[0].message == widget.status.text()
     assert [text for text, _ in told[0].actions] == ["Details"]
@@ -177,26 +177,21 @@ def test_one_volume_of_a_series_is_the_one_shown(viewer, open_widget, qtbot):
     viewer.dims.set_current_step(0, 1)
     assert widget.hint.text() == "The volume that is shown is segmented."
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)), timeout=5000)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (layer,) = labels_in(viewer)
     assert layer.data.shape == (5, 6, 7)
     assert tuple(layer.scale) == (2, 1, 1)
 
 
 def test_closing_the_widget_stops_the_run(viewer, open_widget, qtbot):
-    fake = steps(1000, seconds=0.05)
+    fake = steps(100_000, seconds=0.02)
     widget = open_widget(fake)
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 1, timeout=5000)
+    qtbot.waitUntil(lambda: widget.progress.value() >= 1)
     widget.close()
-    qtbot.waitUntil(lambda: bool(fake.ended), timeout=2000)
+    qtbot.waitUntil(lambda: bool(fake.ended))
     assert labels_in(viewer) == []
-
-
-def test_opening_is_quick_and_does_without_torch():
-    seconds, torch = opening("napari_synthseg.widgets.segment.widget", "SegmentWidget")
-    assert not torch and seconds < 0.5
 
 
 def test_while_a_scan_is_segmented_no_other_labels_seem_to_be_its_result(viewer, open_widget, qtbot, monkeypatch):
@@ -209,12 +204,12 @@ def test_while_a_scan_is_segmented_no_other_labels_seem_to_be_its_result(viewer,
     viewer.layers.selection.active = viewer.layers["1002"]
     widget.run.click()
     assert widget.volumes.isHidden()
-    qtbot.waitUntil(lambda: widget.status.text().endswith(", 1 s"), timeout=10_000)
+    qtbot.waitUntil(lambda: widget.status.text().endswith(", 1 s"))
     widget.queue.stop_all()
     qtbot.waitUntil(lambda: not widget.queue.busy)
     assert widget.volumes.layer is others and not widget.volumes.isHidden()  # nothing came
     widget.run.click()
     viewer.layers.selection.active = others  # looked at on purpose
     assert widget.volumes.title.text() == "Volumes of 1002_labels"
-    qtbot.waitUntil(lambda: not widget.queue.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.queue.busy)
     assert widget.volumes.title.text() == "Volumes of 1002 segmentation"

@@ -57,7 +57,7 @@ def open_widget(qtbot, viewer):
         widget.close_down()
         widget.actions.commands.stop_all()
         for commands in (widget.actions.commands, widget.actions.starting, widget.actions.here):
-            qtbot.waitUntil(lambda commands=commands: not commands.busy, timeout=20_000)
+            qtbot.waitUntil(lambda commands=commands: not commands.busy)
         widget.close()
         widget.deleteLater()
-    qtbot.waitUntil(lambda: not any(runs.is_active(run) for run in going), timeout=30_000)
+    qtbot.waitUntil(lambda: not any(runs.is_active(run) for run in going))

@@ -12,14 +12,12 @@ from qtpy.QtCore import Qt, QTimer
 
 from napari_synthseg.training import runs
 from napari_synthseg.widgets._shared.model_chooser import ModelChooser
+from tests.widgets.conftest import PATIENCE_MS
 from tests.widgets.train.conftest import TINY
-
-PATIENCE = 90_000
-"""Milliseconds: processes start slowly where the machine is busy."""
 
 
 def click(qtbot, button) -> None:
-    qtbot.waitUntil(button.isEnabled, timeout=PATIENCE)
+    qtbot.waitUntil(button.isEnabled)
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
@@ -33,7 +31,7 @@ def started(open_widget, maps, qtbot):
         widget.new.form.data["label_maps"].choose(maps)
         widget.new.form.form.set_values(TINY | changes)
         click(qtbot, widget.new.start)
-        qtbot.waitUntil(lambda: widget.runs.run is not None, timeout=PATIENCE)
+        qtbot.waitUntil(lambda: widget.runs.run is not None)
         return widget
 
     return start
@@ -45,7 +43,7 @@ def state(widget):
 
 
 def wait_for(qtbot, widget, *kinds: str) -> None:
-    qtbot.waitUntil(lambda: state(widget) is not None and state(widget).kind in kinds, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: state(widget) is not None and state(widget).kind in kinds)
 
 
 def points(widget) -> int:
@@ -72,32 +70,32 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     widget = started(steps=5_000)
     run = widget.runs.run
     assert widget.tabs.currentWidget() is widget.runs
-    qtbot.waitUntil(lambda: points(widget) > 1, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: points(widget) > 1)
     stalls = Stalls()
     before = points(widget)
-    qtbot.waitUntil(lambda: points(widget) > before, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: points(widget) > before)
     assert widget.runs.head.values["Loss"].text() != "–"
 
     widget.runs.every.setValue(1)
     widget.runs.show_samples.click()
-    qtbot.waitUntil(lambda: "Training sample" in viewer.layers, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "Training sample" in viewer.layers)
     layer = viewer.layers["Training sample"]
     shown = layer.metadata["step"]
-    qtbot.waitUntil(lambda: layer.metadata["step"] > shown, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: layer.metadata["step"] > shown)
     assert viewer.layers["Training sample"] is layer
-    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3)
 
     click(qtbot, widget.runs.buttons.main)
     wait_for(qtbot, widget, "paused")
     assert widget.runs.buttons.main.text() == "Resume"
     click(qtbot, widget.runs.buttons.main)
     wait_for(qtbot, widget, "running")
-    assert stalls.worst < 0.5
+    assert stalls.worst < 1
 
     widget.close_down()
     widget.close()
     at = runs.status(run).done
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + PATIENCE_MS / 1000
     while runs.status(run).done <= at and time.monotonic() < deadline:  # without a window
         time.sleep(0.1)
     assert runs.status(run).done > at
@@ -112,7 +110,7 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
 
     click(qtbot, again.runs.buttons.main)  # resume
     wait_for(qtbot, again, "running")
-    qtbot.waitUntil(lambda: state(again).done > kept, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: state(again).done > kept)
     os.kill(runs.status(run).pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     wait_for(qtbot, again, "interrupted")
     assert "Resume" in again.runs.head.trouble.text()
@@ -122,10 +120,10 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     qtbot.addWidget(chooser)
     names = [card["name"] for card in chooser.cards]
     click(qtbot, again.runs.buttons.others["use"])
-    qtbot.waitUntil(lambda: again.actions.dialog is not None, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: again.actions.dialog is not None)
     assert "never validated" in again.actions.dialog.informativeText()
     click(qtbot, next(one for one in again.actions.dialog.buttons() if one.text() == "&Use"))
-    qtbot.waitUntil(lambda: not again.runs.card.isHidden(), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: not again.runs.card.isHidden())
     assert "tiny" in {card["name"] for card in chooser.cards} - set(names)
     assert "Segment brain" in again.runs.status.text()
     assert "label map" in again.runs.card.text.text()

@@ -21,7 +21,6 @@ from napari_synthseg.widgets.train.model import (
     smoothed,
     status_line,
 )
-from tests.widgets.builders import opening
 from tests.widgets.train.builders import STRUCTURES, made, step, trained
 
 
@@ -41,7 +40,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtb
     trained("done", maps, end={"how": "finished"})
     widget = open_widget()
     page = widget.runs
-    qtbot.waitUntil(lambda: len(page.dice.table.rows) == len(STRUCTURES), timeout=10_000)
+    qtbot.waitUntil(lambda: len(page.dice.table.rows) == len(STRUCTURES))
     assert page.list.line(page.list.current()).startswith("finished · Dice 0.890 ·")
     assert shown(widget)["Dice"] == "0.890" and shown(widget)["Loss"] == "0.2845"
     assert [row.name for row in page.dice.table.listed()] == sorted(STRUCTURES)
@@ -58,11 +57,11 @@ def test_curves_move_while_events_come(open_widget, qtbot, maps):
     run = trained("moving", maps, steps=5)
     widget = open_widget()
     plot = widget.runs.curves.plot
-    qtbot.waitUntil(lambda: len(plot.drawn().get("locate", ())) == 5, timeout=10_000)
+    qtbot.waitUntil(lambda: len(plot.drawn().get("locate", ())) == 5)
     log = EventLog(run)
     for at in range(5, 9):
         step(log, at)
-    qtbot.waitUntil(lambda: len(plot.drawn()["locate"]) == 9, timeout=10_000)
+    qtbot.waitUntil(lambda: len(plot.drawn()["locate"]) == 9)
     widget.runs.curves.log.click()
     assert plot.plot.getPlotItem().ctrl.logYCheck.isChecked()
 
@@ -70,7 +69,7 @@ def test_curves_move_while_events_come(open_widget, qtbot, maps):
 def test_a_run_that_ended_without_a_word_is_called_interrupted(open_widget, qtbot, maps):
     trained("killed", maps, steps=5)
     widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.list.current() is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.runs.list.current() is not None)
     assert widget.runs.list.current().state.kind == "interrupted"
     assert widget.runs.buttons.main.text() == "Resume" and widget.runs.buttons.main.isEnabled()
 
@@ -78,14 +77,14 @@ def test_a_run_that_ended_without_a_word_is_called_interrupted(open_widget, qtbo
 def test_a_failure_says_why(open_widget, qtbot, maps):
     trained("broken", maps, steps=5, end={"how": "failed", "why": "The disk is full."})
     widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.head.trouble.text() == "The disk is full.", timeout=10_000)
+    qtbot.waitUntil(lambda: widget.runs.head.trouble.text() == "The disk is full.")
 
 
 def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkeypatch):
     monkeypatch.setattr(curves_module.importlib.util, "find_spec", lambda name: None)
     trained("done", maps, end={"how": "finished"})
     widget = open_widget()
-    qtbot.waitUntil(lambda: len(widget.runs.dice.table.rows) == len(STRUCTURES), timeout=10_000)
+    qtbot.waitUntil(lambda: len(widget.runs.dice.table.rows) == len(STRUCTURES))
     assert "pip install pyqtgraph" in widget.runs.curves.missing.text()
     assert widget.runs.curves.plot.isHidden() and shown(widget)["Dice"] == "0.890"
 
@@ -93,45 +92,45 @@ def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkey
 def test_samples_fill_the_same_layers(open_widget, qtbot, maps, viewer):
     run = trained("seen", maps, steps=5)
     widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.run == run, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.runs.run == run)
     widget.runs.show_samples.click()
     image, labels = np.random.default_rng(0).random((6, 7, 8), np.float32), np.full((6, 7, 8), 17, np.int16)
     save_picture(run, "locate", 5, {"image": image, "truth": labels, "prediction": labels})
-    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3)
     layers = list(viewer.layers)
     assert viewer.layers["Training sample"].data.shape == (8, 7, 6)
     save_picture(run, "locate", 6, {"image": 2 * image, "truth": labels, "prediction": labels + 36})
-    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53, timeout=10_000)
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53)
     assert list(viewer.layers) == layers
-    qtbot.waitUntil(lambda: not widget.actions.commands.busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.actions.commands.busy)
     assert runs.pictures(run).step == 6
 
 
 def test_a_sample_like_the_one_before_is_put_where_that_lies(open_widget, qtbot, maps, viewer):
     run = trained("seen", maps, steps=5)
     widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.run == run, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.runs.run == run)
     widget.runs.show_samples.click()
     image, labels = np.random.default_rng(0).random((6, 7, 8), np.float32), np.full((6, 7, 8), 17, np.int16)
     save_picture(run, "locate", 5, {"image": image, "truth": labels, "prediction": labels})
-    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3)
     before = [layer.data for layer in viewer.layers]
     measured = []
     viewer.dims.events.range.connect(lambda event: measured.append(event))
     save_picture(run, "locate", 6, {"image": image[::-1].copy(), "truth": labels + 1, "prediction": labels + 36})
-    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53, timeout=10_000)
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53)
     assert all(layer.data is data for layer, data in zip(viewer.layers, before, strict=True)) and not measured
     assert np.array_equal(viewer.layers["Training sample"].data, image[::-1].T)
     assert viewer.layers["Training prediction"].get_value((4, 3, 3)) == 53
     save_picture(run, "locate", 7, {"image": image[:4], "truth": labels[:4], "prediction": labels[:4]})
-    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.shape == (8, 7, 4), timeout=10_000)
+    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.shape == (8, 7, 4))
 
 
 def test_a_curve_that_did_not_change_is_not_drawn_again(open_widget, qtbot, maps):
     pytest.importorskip("pyqtgraph")
     trained("still", maps, steps=5)
     plot = open_widget().runs.curves.plot
-    qtbot.waitUntil(lambda: "locate" in plot.drawn(), timeout=10_000)
+    qtbot.waitUntil(lambda: "locate" in plot.drawn())
     line, told = plot._lines["locate"], []
     line.sigPlotChanged.connect(told.append)
     x, y = line.getOriginalDataset()
@@ -145,16 +144,16 @@ def test_delete_asks_first(open_widget, qtbot, maps):
     run = trained("old", maps, end={"how": "finished"})
     widget = open_widget()
     page = widget.runs
-    qtbot.waitUntil(page.buttons.others["delete"].isEnabled, timeout=10_000)
+    qtbot.waitUntil(page.buttons.others["delete"].isEnabled)
     for word, left in (("Cancel", True), ("Delete", False)):
         qtbot.mouseClick(page.buttons.others["delete"], Qt.MouseButton.LeftButton)
         box = widget.actions.dialog
         assert isinstance(box, QMessageBox) and "old" in box.text() and run.exists()
         button = next(one for one in box.buttons() if one.text().replace("&", "") == word)
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(lambda: not widget.actions.commands.busy, timeout=10_000)
+        qtbot.waitUntil(lambda: not widget.actions.commands.busy)
         assert run.exists() == left
-    qtbot.waitUntil(lambda: page.about.isHidden(), timeout=10_000)
+    qtbot.waitUntil(lambda: page.about.isHidden())
 
 
 @pytest.mark.parametrize(
@@ -194,9 +193,9 @@ def test_duplicate_fills_the_form(open_widget, qtbot, maps):
     made("first", maps, seed=77)
     widget = open_widget()
     widget.tabs.setCurrentWidget(widget.runs)
-    qtbot.waitUntil(widget.runs.buttons.others["duplicate"].isEnabled, timeout=10_000)
+    qtbot.waitUntil(widget.runs.buttons.others["duplicate"].isEnabled)
     qtbot.mouseClick(widget.runs.buttons.others["duplicate"], Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.new.form.form.values()["seed"] == 77, timeout=10_000)
+    qtbot.waitUntil(lambda: widget.new.form.form.values()["seed"] == 77)
     assert widget.tabs.currentWidget() is widget.new
     assert widget.new.form.data["label_maps"].chosen() == maps
 
@@ -206,17 +205,11 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
         trained(f"run{number}", maps, steps=3)
     (home / "runs" / "run3" / "config.json").write_text("{")
     widget = open_widget()
-    qtbot.waitUntil(lambda: len(widget.runs.list.rows) == 6, timeout=10_000)
+    qtbot.waitUntil(lambda: len(widget.runs.list.rows) == 6)
     damaged = next(one for one in widget.runs.list.rows if one.run.name == "run3")
     assert damaged.state.kind == "failed"
     widget.runs.list.choose(damaged.run)
-    qtbot.waitUntil(lambda: "config.json" in widget.runs.head.trouble.text(), timeout=10_000)
-
-
-def test_opening_is_quick_and_imports_no_torch():
-    seconds, torch = opening("napari_synthseg.widgets.train", "TrainWidget")
-    assert not torch
-    assert seconds < 1
+    qtbot.waitUntil(lambda: "config.json" in widget.runs.head.trouble.text())
 
 
 def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):

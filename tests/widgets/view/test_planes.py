@@ -50,7 +50,7 @@ def test_three_planes_are_linked_and_upright(shown, qtbot):
         assert [layer.name for layer in plane.layers] == ["scan", "labels"]
     s, a, r = (one.start + one.step for one in viewer.dims.range)
     viewer.dims.set_point(range(3), [s, a, r])
-    qtbot.waitUntil(lambda: {one.dims.point for one in beside.values()} == {viewer.dims.point}, timeout=5000)
+    qtbot.waitUntil(lambda: {one.dims.point for one in beside.values()} == {viewer.dims.point})
     for plane in beside.values():  # what is shown stays in the middle: the point is in view
         low, high = plane.layers.extent.world[:, list(plane.dims.displayed)]
         assert all(low - 1 <= plane.scene.camera.center[-2:]) and all(plane.scene.camera.center[-2:] <= high + 1)
@@ -92,7 +92,7 @@ def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_the
         assert [layer.name for layer in plane.layers] == names
         assert [layer.visible for layer in plane.layers] == [False, True, False]
     labels = viewer.add_layer(half_labels_layer(scan))
-    qtbot.waitUntil(lambda: "labels (resliced)" in viewer.layers, timeout=5000)
+    qtbot.waitUntil(lambda: "labels (resliced)" in viewer.layers)
     assert not labels.visible
     viewer.layers.remove("labels")
     assert "labels (resliced)" not in viewer.layers

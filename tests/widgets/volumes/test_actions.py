@@ -53,7 +53,7 @@ def choose(panel, *texts: str) -> None:
 
 
 def settle(qtbot, panel) -> None:
-    qtbot.waitUntil(lambda: not panel.actions.job.running, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.actions.job.running)
 
 
 @pytest.mark.parametrize("name", shapes.CORRECTIONS)

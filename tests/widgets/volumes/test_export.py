@@ -104,7 +104,7 @@ def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
     panel.show()
     choosing(monkeypatch, tmp_path / "seg")
     qtbot.mouseClick(panel.export.labels, LEFT)
-    qtbot.waitUntil(panel.export.labels.isEnabled, timeout=10_000)
+    qtbot.waitUntil(panel.export.labels.isEnabled)
     saved = read_volume(tmp_path / "seg.nii.gz")
     np.testing.assert_allclose(saved.affine, scan.metadata["napari_synthseg"]["affine"], atol=1e-6)
     assert np.count_nonzero(saved.data == 17) == 8
@@ -124,7 +124,7 @@ def test_the_scan_is_saved_as_it_lies(qtbot, tmp_path, monkeypatch):
     panel.show()
     choosing(monkeypatch, tmp_path / "scan.nii.gz")
     qtbot.mouseClick(panel.export.scan, LEFT)
-    qtbot.waitUntil(panel.export.scan.isEnabled, timeout=10_000)
+    qtbot.waitUntil(panel.export.scan.isEnabled)
     saved = read_volume(tmp_path / "scan.nii.gz")
     np.testing.assert_allclose(saved.affine, scan.metadata["napari_synthseg"]["affine"], atol=1e-5)
 
@@ -146,7 +146,7 @@ def test_labels_can_be_saved_again_after_a_stop(export, qtbot, tmp_path, monkeyp
     qtbot.mouseClick(export.labels, LEFT)
     assert not export.labels.isEnabled()
     export._job.stop()  # as the button in napari's activity bar does
-    qtbot.waitUntil(export.labels.isEnabled, timeout=3000)
+    qtbot.waitUntil(export.labels.isEnabled)
 
 
 def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot, tmp_path, monkeypatch):
@@ -160,9 +160,9 @@ def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot
     monkeypatch.setattr(volumes_export, "_save", note)
     choosing(monkeypatch, tmp_path / "a.nii.gz")
     qtbot.mouseClick(export.labels, LEFT)
-    qtbot.waitUntil(lambda: bool(given), timeout=3000)
+    qtbot.waitUntil(lambda: bool(given))
     assert not np.shares_memory(given[0], export._layer.data)
-    qtbot.waitUntil(export.labels.isEnabled, timeout=3000)
+    qtbot.waitUntil(export.labels.isEnabled)
 
 
 def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
@@ -173,6 +173,6 @@ def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, t
     for button, name in ((export.csv, "a.csv"), (export.labels, "a.nii.gz")):
         choosing(monkeypatch, tmp_path / "file" / name)
         qtbot.mouseClick(button, LEFT)
-        qtbot.waitUntil(button.isEnabled, timeout=10_000)
-    qtbot.waitUntil(lambda: len(said) == 2, timeout=10_000)
+        qtbot.waitUntil(button.isEnabled)
+    qtbot.waitUntil(lambda: len(said) == 2)
     assert all("another" in sentence and "\n" not in sentence for sentence in said)

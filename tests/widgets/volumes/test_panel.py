@@ -285,7 +285,7 @@ def test_two_layers_keep_their_own_visibility(shown, viewer):
 def test_the_menu_asks_for_a_probability(shown, qtbot):
     menu = shown.table.menu_at(index_of(shown, "Hippocampus", "right"))
     action = next(action for action in menu.actions() if "Probability" in action.text())
-    with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
+    with qtbot.waitSignal(shown.probability_requested) as asked:
         action.trigger()
     assert asked.args == [53]
 
@@ -301,7 +301,7 @@ def test_the_menu_opens_on_the_row_that_is_meant(shown, qtbot, keyed):
     QApplication.sendEvent(shown.table.viewport(), event)
     menu = QApplication.activePopupWidget()
     action = next(action for action in menu.actions() if "Probability" in action.text())
-    with qtbot.waitSignal(shown.probability_requested, timeout=1000) as asked:
+    with qtbot.waitSignal(shown.probability_requested) as asked:
         action.trigger()
     menu.close()
     assert asked.args == [17]
@@ -329,7 +329,7 @@ def test_edited_structures_are_counted_again_and_others_stay(shown, viewer, qtbo
     layer.fill((2, 3, 1), 99)  # the left hippocampus becomes a lesion
     assert shown.recount.isVisible()
     qtbot.mouseClick(shown.recount.button, LEFT)
-    qtbot.waitUntil(shown.recount.isHidden, timeout=10_000)
+    qtbot.waitUntil(shown.recount.isHidden)
     volumes = dict(zip(layer.features["index"], layer.features[VOLUME], strict=True))
     assert volumes[17] == 0
     assert volumes[99] == 0.008
@@ -342,10 +342,10 @@ def test_what_is_painted_while_volumes_are_counted_is_counted_next_time(shown, v
     layer.fill((2, 3, 1), 99)
     qtbot.mouseClick(shown.recount.button, LEFT)
     layer.fill((2, 3, 1), 16)  # before the thread's answer is heard
-    qtbot.waitUntil(lambda: not shown.recount._job.running, timeout=10_000)
+    qtbot.waitUntil(lambda: not shown.recount._job.running)
     assert shown.recount.isVisible()
     qtbot.mouseClick(shown.recount.button, LEFT)
-    qtbot.waitUntil(shown.recount.isHidden, timeout=10_000)
+    qtbot.waitUntil(shown.recount.isHidden)
     volumes = dict(zip(layer.features["index"], layer.features[VOLUME], strict=True))
     assert (volumes[17], volumes[99]) == (0, 0)
     assert volumes[16] == pytest.approx(np.count_nonzero(layer.data == 16) * 0.008)
