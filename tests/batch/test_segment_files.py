@@ -49,17 +49,6 @@ def test_one_scan_into_a_file_with_posteriors(scan, tmp_path):
     assert nib.load(out.parent / "labels_probseg.nii.gz").shape[-1] == len(LABELS)
 
 
-def test_a_failed_scan_stops_no_other(scan, tmp_path, caplog):
-    broken = scan.parent / "broken.nii.gz"
-    broken.write_bytes(b"no scan at all")
-    out = tmp_path / "out"
-    report = run(segment_files(scan.parent, out, model=FakeLocateRefine()))
-    assert report.exit_code == 1
-    assert [(one.input, one.status) for one in report.entries] == [(str(broken), "failed"), (str(scan), "ok")]
-    assert not list(out.glob("broken*"))
-    assert "broken.nii.gz" in caplog.text
-
-
 def test_a_link_to_nowhere_in_a_folder_is_a_failed_scan(scan, tmp_path, caplog):
     (scan.parent / "b.nii.gz").symlink_to("../.git/annex/objects/y.nii.gz")
     report = run(segment_files(scan.parent, tmp_path / "out", model=FakeLocateRefine()))
