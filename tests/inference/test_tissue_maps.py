@@ -24,10 +24,16 @@ from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
 CPU = torch.device("cpu")
 
 
+class Small(RobustLocateRefine):
+    """Of a small field of view."""
+
+    head_shape = (48, 48, 48)
+
+
 @pytest.fixture(scope="module")
 def model() -> RobustLocateRefine:
     torch.manual_seed(3)
-    network = RobustLocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4), (4, 4, 4, 4), 4).eval()
+    network = Small(LABELS, (4, 4, 4, 4), (4, 4, 4), (4, 4, 4, 4), 4).eval()
     for inner in (network.locator.s1, network.locator.s2):
         torch.nn.init.normal_(inner.position, std=2.0)  # classes that differ from place to place
     network.card = {"network": "robust", "name": "tiny", "confident_score": 0.0}  # type: ignore[assignment]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_synthseg import cli
-from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.weights import store
 from tests.io.corpus import CORPUS, SAYS
+from tests.training.builders import fast_weights
 
 try:
     from resource import RUSAGE_SELF, getrusage
@@ -20,11 +19,7 @@ MOST_MEMORY = 400 << 20
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A network that has learned nothing."""
-    sizes = {"locator_features": [2, 2], "refiner_features": [2, 2]}
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    card = {"name": "tiny", "network": "locate-refine", "labels": [0, 2, 41], **sizes}
-    store.save(path, LocateRefine([0, 2, 41], **sizes).state_dict(), card)
-    return path
+    return fast_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors", (0, 2, 41))
 
 
 def test_there_are_enough_of_them():

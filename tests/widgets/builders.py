@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
@@ -53,6 +54,16 @@ def half_labels(scan: Volume) -> Volume:
     labels[1:-1, 1:-1, 1:-1] = 53
     labels[1 : labels.shape[0] // 2, 1:-1, 1:-1] = 17
     return Volume(labels, scan.affine)
+
+
+def click(qtbot, button) -> None:
+    """A click with the left button in the middle of a widget."""
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def labels_in(viewer) -> list[Labels]:
+    """Labels layers of a viewer."""
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
 
 
 def steps(reports: int = 3, *, seconds: float = 0.0, error: Exception | None = None, warnings: tuple[str, ...] = ()):

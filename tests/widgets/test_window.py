@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari.layers import Labels
 from napari.utils.progress import progress
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget
 
 from napari_synthseg.widgets.evaluate import EvaluateWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
-from tests.widgets.builders import scan_layer, steps, volume
+from tests.widgets.builders import click, labels_in, scan_layer, steps, volume
 from tests.widgets.layers.test_reader import opened
 
 CHECKOUT = Path(__file__).parents[2]
@@ -39,17 +38,9 @@ def docked(window, qtbot):
     return make
 
 
-def press(qtbot, button) -> None:
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def labels_in(viewer) -> list[Labels]:
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
-
-
 def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
     viewer, widget = docked(steps())
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (labels,) = labels_in(viewer)
     where = np.argwhere(labels.data == 17)[0]
@@ -62,7 +53,7 @@ def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
 
 def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path):
     viewer, widget = docked(steps())
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(labels_in(viewer)))
     (labels,) = labels_in(viewer)
     from napari_synthseg.widgets.layers.writer import write_labels
@@ -75,14 +66,14 @@ def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path)
 
 def test_the_anatomical_view_puts_the_front_up(docked, qtbot):
     viewer, widget = docked(steps())
-    press(qtbot, widget.view.buttons["axial"])
+    click(qtbot, widget.view.buttons["axial"])
     assert tuple(str(one) for one in viewer.scene.camera.orientation) == ("towards", "up", "right")
 
 
 def test_the_window_closed_while_running(docked, qtbot):
     fake = steps(100_000, seconds=0.02)
     viewer, widget = docked(fake)
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     viewer.close()
     qtbot.waitUntil(lambda: bool(fake.ended))
@@ -92,7 +83,7 @@ def test_the_window_closed_while_running(docked, qtbot):
 def test_the_dock_closed_while_running(docked, qtbot):
     fake = steps(100_000, seconds=0.02)
     viewer, widget = docked(fake)
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: widget.progress.value() >= 2)
     viewer.window.remove_dock_widget(widget)
     qtbot.waitUntil(lambda: bool(fake.ended))
@@ -104,7 +95,7 @@ def test_the_dock_closed_while_running(docked, qtbot):
 
 def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
     viewer, widget = docked(steps(warnings=("A long warning about something implausible in this scan.",)))
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: not widget.volumes.isHidden())
     assert widget.minimumSizeHint().width() <= 260
     dock = next(dock for dock in viewer.window._qt_window.findChildren(QDockWidget) if dock.widget() is widget)
@@ -116,10 +107,10 @@ def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
 
 def test_the_activity_bar_shows_the_run(docked, qtbot):
     viewer, widget = docked(steps(50, seconds=0.02))
-    press(qtbot, widget.run)
+    click(qtbot, widget.run)
     qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances))
     assert any("Segment brain" in bar.desc for bar in progress._all_instances)
-    press(qtbot, widget.cancel)
+    click(qtbot, widget.cancel)
     qtbot.waitUntil(lambda: not widget.queue.busy)
     gc.collect()
     assert not progress._all_instances

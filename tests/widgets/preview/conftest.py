@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.preview import PreviewWidget
+from tests.widgets.builders import click
 
 
 def blocks() -> Volume:
@@ -35,10 +35,6 @@ def blocks_layer(name: str = "blocks") -> Labels:
     """The head of blocks as a layer of ours."""
     array, kwargs = volume_to_layer(blocks())
     return Labels(np.ascontiguousarray(array), name=name, **kwargs)
-
-
-def click(qtbot, button) -> None:
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 @pytest.fixture

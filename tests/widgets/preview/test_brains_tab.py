@@ -14,7 +14,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_synthseg.cli import main
 from napari_synthseg.generator.presets import differences, preset
 from napari_synthseg.io import read_volume, write_labels
-from tests.widgets.preview.conftest import blocks, blocks_layer, click, open_file, record, save_edited, settle
+from tests.widgets.builders import click
+from tests.widgets.preview.conftest import blocks, blocks_layer, open_file, record, save_edited, settle
 
 
 def change(qtbot, tab, name: str, *, high: float) -> None:

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.generator.presets import degradation
 from napari_synthseg.io import read_volume
-from tests.widgets.builders import scan_layer
-from tests.widgets.preview.conftest import click, open_file, save_edited, settle
+from tests.widgets.builders import click, scan_layer
+from tests.widgets.preview.conftest import open_file, save_edited, settle
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from napari_synthseg.generator.presets import PRESETS, degradation, preset
 from napari_synthseg.widgets.preview.controls import PriorsForm
-from tests.widgets.preview.conftest import click
+from tests.widgets.builders import click
 
 
 @pytest.fixture

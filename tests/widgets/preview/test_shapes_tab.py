@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
 from napari_synthseg.generator.presets import shape_preset
-from tests.widgets.preview.conftest import blocks_layer, click, open_file, record, save_edited, settle
+from tests.widgets.builders import click
+from tests.widgets.preview.conftest import blocks_layer, open_file, record, save_edited, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]
 

@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.preview.panels import Stepper
-from tests.widgets.preview.conftest import click
+from tests.widgets.builders import click
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from qtpy.QtCore import QThreadPool
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.widgets.preview import PreviewWidget
 from napari_synthseg.widgets.view.view import current_view
-from tests.widgets.preview.conftest import blocks_layer, click, settle
+from tests.widgets.builders import click
+from tests.widgets.preview.conftest import blocks_layer, settle
 
 
 def test_a_fresh_dock_is_no_wider_than_needed(open_widget):

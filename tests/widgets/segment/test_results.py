@@ -7,7 +7,6 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_synthseg.inference.grid import OutputGrid
@@ -16,13 +15,9 @@ from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.model import LOCKED, is_result
-from tests.widgets.builders import half_labels, scan_layer, steps
+from tests.widgets.builders import half_labels, labels_in, scan_layer, steps
 
 VALUES = (0, 17, 53)
-
-
-def labels_in(viewer) -> list[Labels]:
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
 
 
 def press(qtbot, widget) -> None:

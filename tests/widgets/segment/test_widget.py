@@ -7,23 +7,12 @@ import time
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
-from napari.layers import Labels
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared import job as job_module
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
-from tests.widgets.builders import SOON, scan_layer, steps
-
-
-def click(qtbot, button) -> None:
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def labels_in(viewer: ViewerModel) -> list[Labels]:
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+from tests.widgets.builders import SOON, click, labels_in, scan_layer, steps
 
 
 def test_without_a_scan_it_says_what_to_do(open_widget):
