@@ -73,14 +73,6 @@ def test_what_cannot_be_done_is_one_sentence(words, tmp_path, capsys, command, s
     assert sentence in told and "Traceback" not in told
 
 
-def test_a_folder_that_holds_a_run_is_not_started_over(words, tmp_path, capsys) -> None:
-    out = tmp_path / "run"
-    assert cli.main([*words, str(out)]) == cli.DONE
-    before = (out / "events.jsonl").read_text()
-    assert cli.main([*words, str(out)]) == cli.BAD_INPUT
-    assert "--resume" in capsys.readouterr().err and (out / "events.jsonl").read_text() == before
-
-
 # Going on
 
 
