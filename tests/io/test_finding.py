@@ -79,15 +79,15 @@ def test_what_is_named_must_be_there_but_not_what_a_list_names(tmp_path):
         find_scans([tmp_path / "none.nii"])
 
 
-def test_a_list_of_a_million_lines_is_read_or_refused_at_once(tmp_path):
+def test_a_very_long_list_is_read_or_refused_at_once(tmp_path):
     nifti(tmp_path / "a.nii")
     for others, says in (("./a.nii\n", None), ("none{}.nii\n", "More than 10000 paths")):
-        lines = (others.format(number) for number in range(1_000_000))
+        lines = (others.format(number) for number in range(300_000))
         (tmp_path / "list.txt").write_text("a.nii\n" + "".join(lines))
         start = time.process_time()
         with pytest.raises(InputError, match=says) if says else nullcontext():
             assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "a.nii"]
-        assert time.process_time() - start < 20  # 5 s on one free core
+        assert time.process_time() - start < 20  # 1.5 s on one free core
 
 
 def test_reading_a_long_list_stops_at_once(tmp_path):

@@ -80,7 +80,7 @@ def test_a_job_says_every_second_how_long_it_runs(job, qtbot, monkeypatch):
     job.ticked.connect(seconds.append)
     assert job.seconds == 0.0
     with qtbot.waitSignal(job.returned):
-        job.start("Deaf", deaf, 0.5, [])  # it reports nothing meanwhile
+        job.start("Deaf", deaf, 1.0, [])  # it reports nothing meanwhile
     assert len(seconds) >= 3 and seconds == sorted(seconds) and seconds[0] > 0 and 0.2 < seconds[-1] < 30
     count = len(seconds)
     qtbot.wait(150)
@@ -121,16 +121,24 @@ def test_a_stopped_job_ends_soon_and_says_nothing_else(job, qtbot):
 
 
 def test_a_job_stopped_in_its_last_moment_returns_nothing(job, qtbot):
-    job.start("Count", counting, 1, 0.3)
+    release = threading.Event()
+
+    def last():
+        yield Progress("Counting", 1, 1)
+        release.wait(120)
+        return "too late"
+
+    job.start("Count", last)
     qtbot.waitUntil(lambda: any(name == "progressed" for name, _ in job.said))
     with qtbot.waitSignal(job.stopped):
         job.stop()
-    qtbot.wait(400)
+    release.set()
+    qtbot.wait(200)
     assert "returned" not in [name for name, _ in job.said]
 
 
 def test_the_activity_bar_follows_and_goes(job, qtbot):
-    job.start("Count", counting, 4, 0.15)
+    job.start("Count", counting, 4, 0.5)
     (bar,) = progress._all_instances
     qtbot.waitUntil(lambda: bar.total == 4 and bar.n >= 2)
     assert "Counting" in bar.desc
