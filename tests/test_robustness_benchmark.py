@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.phantom import head_phantom, phantom_image
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
