@@ -192,15 +192,6 @@ def _fields_of(options: Any) -> tuple[Field, ...]:
     return tuple(_field(f, hints[f.name], docs.get(f.name, "")) for f in fields(options) if f.init)  # type: ignore[arg-type]
 
 
-def field_of(options: type, name: str) -> Field:
-    """Describe one field.
-
-    Raises:
-        KeyError: the dataclass has no such field.
-    """
-    return {f.name: f for f in fields_of(options)}[name]
-
-
 def field_docs(options: type) -> dict[str, str]:
     """Return the docstring below each field of a class and of those it inherits from, by the field's name."""
     docs: dict[str, str] = {}

@@ -13,6 +13,7 @@ from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies.options import GroupOptions
 from napari_synthseg.fields import (
+    Field,
     Folder,
     Info,
     PositiveInt,
@@ -20,7 +21,6 @@ from napari_synthseg.fields import (
     Range,
     check,
     command_text,
-    field_of,
     fields_of,
     from_json,
     python_text,
@@ -30,6 +30,10 @@ from napari_synthseg.generator.files import SynthesizeShapesOptions
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.training.runs import RECIPES
+
+
+def field_of(options: type, name: str) -> Field:
+    return {f.name: f for f in fields_of(options)}[name]
 
 
 @dataclass(frozen=True)

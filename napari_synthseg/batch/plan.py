@@ -14,7 +14,6 @@ from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import stem
 from napari_synthseg.io.finding import expand, scans_in
-from napari_synthseg.io.formats import check_there
 from napari_synthseg.jobs import checkpoint
 
 
@@ -47,7 +46,6 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
         return scans_in(folder) if dataset is None else _in_dataset(folder, options)
 
     for one in map(absolute, inputs):
-        check_there(one)
         for scan, root in expand(one, in_folder):
             results_inside = root is not None and root != out and out.is_relative_to(root)
             if not (results_inside and scan.is_relative_to(out)) and scan not in found:

@@ -36,7 +36,7 @@ Inputs = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="IN .
 SYNTHSEG_FLAGS = {"--vol": "--volumes", "--post": "--posteriors", "--parc": "--parcellation"}
 """Flags of `mri_synthseg` that have longer names here; --qc, --robust, --fast, --ct and --threads have the same."""
 FREESURFER_FLAGS = {"--i": "", "--o": "-o"}
-WEIGHTS = (".safetensors", ".h5")
+WEIGHTS, SCANS = (".safetensors", ".h5"), (".nii", ".nii.gz", ".mgz")
 EVERY = 60.0
 """Seconds between two lines on the progress if there is no terminal to show a bar."""
 
@@ -48,7 +48,10 @@ def translate(words: Sequence[str]) -> list[str]:
         InputError: scans are given with --i, as FreeSurfer has them, or there are no weights for --parc.
     """
     found: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for before, word, after in zip(["", *words[:-1]], words, [*words[1:], ""], strict=True):
+        if before == "--post" and word.endswith(SCANS) and not Path(word).exists():
+            print(f"{PROGRAM}: the posteriors are written beside the labels, not to {word}", file=sys.stderr)
+            continue
         flag, equals, value = word.partition("=")
         if flag in FREESURFER_FLAGS:
             found += [part for part in (FREESURFER_FLAGS[flag], value) if part]

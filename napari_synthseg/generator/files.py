@@ -256,18 +256,10 @@ def _written(
 
 
 def _scans(path: Path) -> list[Path]:
-    from napari_synthseg.io import stem, suffix
-    from napari_synthseg.io.formats import scan_endings
+    from napari_synthseg.io import stem
+    from napari_synthseg.io.finding import find_scans
 
-    if not path.exists():
-        raise InputError(f"The scan {path} does not exist: check its name.")
-    if not path.is_dir():
-        return [path]
-    files = (p for p in path.iterdir() if p.is_file() and suffix(p) in scan_endings())
-    found = sorted(p for p in files if not stem(p).endswith(LABELS))
-    if not found:
-        raise InputError(f"The folder {path} holds no scans ({', '.join(scan_endings())}): give another folder.")
-    return found
+    return [scan for scan in find_scans([path]) if scan == path or not stem(scan).endswith(LABELS)]
 
 
 # The same as text

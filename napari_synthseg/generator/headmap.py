@@ -24,7 +24,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, check
 from napari_synthseg.generator.subregions import FEWEST, clusters, gray_levels
 from napari_synthseg.jobs import Progress
-from napari_synthseg.volume import Volume, resample_to
+from napari_synthseg.volume import Volume, check_extent, resample_to
 
 CSF, VENTRICLES = 24, (4, 43, 14, 15)
 HEAD = (515, 512, 509, 508, 507, 511, 530, 514, 506, 516)
@@ -104,6 +104,8 @@ def head_map(
         InputError: a value is unknown, the two do not show the same head, or the scan shows the brain alone.
     """
     options = options or HeadmapOptions()
+    for volume, name in zip((scan, labels), names, strict=True):
+        check_extent(volume, name=name)
     data = _in_table(labels.data, names[1])
     brain = (data > 0) & ~np.isin(data, [s.value for s in anatomy.table() if s.extra_cerebral])
     if not brain.any():

@@ -156,7 +156,7 @@ def label_map_files(path: Path) -> list[Path]:
     if path.is_dir():
         from napari_synthseg.io.formats import scan_endings, suffix
 
-        found = sorted(p for p in path.iterdir() if p.is_file() and suffix(p) in scan_endings())
+        found = sorted(p for p in path.iterdir() if not p.is_dir() and suffix(p) in scan_endings())
         if not found:
             raise InputError(f"The folder {path} holds no label maps (NIfTI, MGZ or NRRD): give another folder.")
         return found

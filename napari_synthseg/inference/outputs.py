@@ -45,7 +45,7 @@ def plan_outputs(
     """
     if suffix(out) in writable():
         if len(scans) > 1:
-            raise InputError(f"{out} is one file, but there are {len(scans)} scans; give a folder.")
+            raise InputError(f"{out} is one file, but there are {len(scans)} scans: give a folder, or one scan.")
         targets = [out]
     else:
         if out.is_file():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io.formats import OTHERS, check_there, readable, scan_endings, stem, suffix
+from napari_synthseg.io.formats import check_there, exists, may_be_slice, scan_endings, stem, suffix
 from napari_synthseg.io.formats.dicom import DICOM, is_dicom
 from napari_synthseg.jobs import checkpoint
 
@@ -32,9 +33,8 @@ def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
         InputError: an input does not exist, a list names itself, or there is no scan.
     """
     found: dict[Path, None] = {}
-    for one in map(Path, inputs):
-        check_there(one)
-        found |= {scan: None for scan, _ in expand(one)}
+    for one in inputs:
+        found.update((scan, None) for scan, _ in expand(Path(one)))
     if not found:
         raise InputError("No scan was given.")
     return list(found)
@@ -53,52 +53,53 @@ def expand(
         lists: those that led here.
 
     Raises:
-        InputError: a list names itself or is no text, or a folder holds no scan.
+        InputError: nothing has that name, a list names itself or is no text, or a folder holds no scan.
     """
+    if not os.path.lexists(path):  # a mistyped name; a link to nowhere or an empty file is a scan that fails
+        check_there(path)
     if path.is_dir():
         yield from ((scan, path if scan != path else None) for scan in (in_folder or scans_in)(path))
     elif is_list(path):
         if path in lists:
             raise InputError(f"The list {path} names itself: take that line out.")
-        named = _named(path)
+        named, folders = _named(path)
         for one in named:
             checkpoint()
-            yield from expand(Path(one), in_folder, (*lists, path))
+            if one in folders or is_list(one):
+                yield from expand(Path(one), in_folder, (*lists, path))
+            else:
+                yield Path(one), None
     else:
         yield path, None
 
 
-def _named(path: Path) -> list[str]:
-    """The paths in a list, each once, made absolute by its folder.
+def _named(path: Path) -> tuple[list[str], set[str]]:
+    """The paths in a list, each once, made absolute by its folder, and those of them that are folders.
 
     Raises:
         InputError: none of them exists, or very many do not.
     """
-    folder, missing = str(path.parent), []
+    folder, folders, missing = str(path.parent), set(), []
     lines = (os.path.join(folder, os.path.expanduser(line)) for line in lines_of(path))
     named = list(dict.fromkeys(map(os.path.normpath, lines)))
-    for one in named:
-        if not _lies_there(one):
-            missing.append(one)
+    for one in named:  # asks the file system once a path: a list may have a million
+        checkpoint()
+        try:
+            if stat.S_ISDIR(os.stat(one).st_mode):
+                folders.add(one)
+        except (OSError, ValueError):  # ValueError: a NUL in it
+            missing += [] if os.path.islink(one) else [one]
         if len(missing) > MOST_MISSING:
             break
     if missing and (len(missing) == len(named) or len(missing) > MOST_MISSING):
         count = f"More than {MOST_MISSING}" if len(missing) > MOST_MISSING else f"All {len(named)}"
         raise InputError(f"{count} paths in {path} do not exist, such as {missing[0]}: check the list.")
-    return named
+    return named, folders
 
 
-def _lies_there(path: str) -> bool:
-    checkpoint()
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # a NUL in it
-        return False
-
-
-def is_list(path: Path) -> bool:
+def is_list(path: Path | str) -> bool:
     """Whether a file is a list of paths, by its name."""
-    return path.name.lower().endswith(LIST_ENDINGS)
+    return str(path).lower().endswith(LIST_ENDINGS)
 
 
 def lines_of(path: Path) -> list[str]:
@@ -159,9 +160,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 
 def _has_slices(files: list[Path]) -> bool:
-    """Whether there are DICOM images among files, by their content or ending."""
+    """Whether there are DICOM images among files, by their content or ending, or links to files that may be some."""
     if any(suffix(path) in DICOM.endings for path in files):
         return True
-    others = {*readable(), *OTHERS} - {ending for ending in readable() if ending.startswith((".img", ".hdr"))}
-    unknown = [path for path in files if path.suffix.lower() not in others and path.name.upper() != "DICOMDIR"]
-    return any(is_dicom(path) for path in unknown[:_LOOKED_AT])
+    unknown = [path for path in files if may_be_slice(path)][:_LOOKED_AT]
+    return any(is_dicom(path) or not exists(path) for path in unknown)

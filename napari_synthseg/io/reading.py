@@ -104,7 +104,7 @@ def _one_volume(path: Path, index: int | None, remedy: str | None = None) -> tup
 
 
 def _size(scan: ScanFile) -> str:
-    return " x ".join(str(n) for n in scan.data.shape)
+    return " x ".join(str(n) for n in scan.data.shape[: 3 if scan.count == 1 else 4])
 
 
 def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -> int:
@@ -119,7 +119,7 @@ def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -
             return 0
         named = "; ".join(f"{number}: {name}" for number, name in enumerate(scan.volume_names[:_LISTED]))
         names = f" ({named}{'; ...' if count > _LISTED else ''})" if named else ""
-        choose = remedy or f"choose one by its index, 0 to {count - 1}{names}"
+        choose = remedy or f"choose one by its index, 0 to {count - 1}{names}, or save it as a file of its own"
         raise SeveralVolumes(f"{path} holds {count} volumes: {choose}.", count)
     if not 0 <= index < count:
         there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"
@@ -154,7 +154,8 @@ def is_label_like(data: np.ndarray) -> bool:
     inside = thin[:-1] != values[counts.argmax()]
     agree = float((thin[1:] == thin[:-1])[inside].mean()) if inside.any() else 0.0
     full = len(values) > MANY_VALUES and len(values) > 0.75 * (float(values[-1]) - float(values[0]) + 1)
-    return (len(values) <= FEW_VALUES or agree > (0.8 if full else 0.5)) and is_whole(data)
+    few = len(values) <= FEW_VALUES  # noise of few values does not agree, but neither do spots, which are rare
+    return (agree > (0.8 if full else 0.3 if few else 0.5) or (few and inside.mean() < 0.05)) and is_whole(data)
 
 
 def _is_smooth(data: np.ndarray, values: np.ndarray) -> bool:

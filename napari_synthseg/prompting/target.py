@@ -14,7 +14,7 @@ from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.prompting.prompts import Prompts, with_lasso, with_scribble
 from napari_synthseg.volume import Volume, resample_to, same_grid, to_canonical
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 ISOTROPY = 1.05
 """Spacings that differ by less than this factor count as equal."""
 
@@ -134,12 +134,13 @@ def read_target(path: Path, index: int | None = None) -> PromptTarget:
     return PromptTarget(path, scan.data, scan, header)
 
 
-def read_picture(path: Path, index: int | None = None) -> np.ndarray:
+def read_picture(path: Path, index: int | None = None, remedy: str = "") -> np.ndarray:
     """Read a picture (rows, columns), or (rows, columns, 3 or 4) in color, turned as its file says.
 
     Args:
         path: the picture.
         index: page of a file that holds several, from 0.
+        remedy: if a page cannot be chosen.
 
     Raises:
         InputError: it cannot be read, or holds several pages and no index is given.
@@ -148,8 +149,9 @@ def read_picture(path: Path, index: int | None = None) -> np.ndarray:
         with Image.open(path) as picture:
             pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
             if index is None and pages > 1:
-                raise InputError(f"{path} holds {pages} pages: choose one by its index, 0 to {pages - 1} (--index).")
-            if index is not None and index >= pages:
+                choose = remedy or f"choose one by its index, 0 to {pages - 1} (--index)"
+                raise InputError(f"{path} holds {pages} pages: {choose}.")
+            if index is not None and not 0 <= index < pages:
                 raise InputError(f"{path} has no page {index}: it holds {pages}, counted from 0.")
             picture.seek(index or 0)
             upright = ImageOps.exif_transpose(picture)
@@ -170,7 +172,7 @@ def read_mask(target: PromptTarget, options: PromptOptions) -> np.ndarray:
     if path is None:
         return np.zeros(shape, bool)
     if target.scan is None:
-        values = read_picture(path)
+        values = read_picture(path, remedy="save the page of the mask as a file of its own")
         values = (values[..., :3].max(-1) if values.ndim == 3 else values)[None]
         fits = values.shape == shape
     else:

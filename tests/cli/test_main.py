@@ -224,7 +224,7 @@ def test_a_call_as_of_freesurfer_gets_the_right_one(words, call, capsys):
     assert capsys.readouterr().err.strip().endswith(f"Type: {call}")
 
 
-def test_flags_of_mri_synthseg_are_understood(tmp_path, monkeypatch):
+def test_flags_of_mri_synthseg_are_understood(tmp_path, monkeypatch, capsys):
     from napari_synthseg.weights import catalogue
 
     card = {"network": "parcellation", "path": str(tmp_path / "parc.safetensors")}
@@ -234,6 +234,8 @@ def test_flags_of_mri_synthseg_are_understood(tmp_path, monkeypatch):
         "a.nii", "--volumes=v.csv", "--posteriors", "--parcellation", card["path"], *words[4:]
     ]  # fmt: skip
     assert translate(["--parc", "mine.h5"]) == ["--parcellation", "mine.h5"]
+    assert translate(["a.nii", "--post", "post.nii.gz"]) == ["a.nii", "--posteriors"]
+    assert "beside the labels, not to post.nii.gz" in capsys.readouterr().err
     monkeypatch.setattr(catalogue, "available", lambda roles: [])
     with pytest.raises(InputError, match="import-weights"):
         translate(["--parc"])

@@ -174,6 +174,14 @@ def test_labels_and_the_other_half_of_a_pair_are_no_scans(scans, tmp_path) -> No
     assert [path.name.split("_")[0] for path in written] == ["one", "pair", "two"]
 
 
+def test_a_link_to_nowhere_is_not_left_out(scans, tmp_path) -> None:
+    (scans / "zz").mkdir()
+    (scans / "zz" / "zz.nii.gz").symlink_to(".git/annex/objects/x")
+    with pytest.raises(InputError, match=r"zz\.nii\.gz .*link to a missing file"):
+        run(degrade_files([scans], tmp_path / "out"))
+    assert len(list((tmp_path / "out").glob("*_image.nii.gz"))) == 2
+
+
 def test_degraded_scans_lie_in_the_space_that_the_scan_names(scans, tmp_path) -> None:
     image = nib.load(scans / "one.nii.gz")
     image.set_sform(image.affine, 4)
@@ -220,7 +228,7 @@ def test_a_mirrored_scan_has_the_labels_of_the_other_side() -> None:
 @pytest.mark.parametrize(
     ("inputs", "options", "count", "what"),
     [([], {}, 1, "no scan"), (["nothing.nii"], {}, 1, "nothing.nii"), (["scans"], {}, 0, "at least 1"),
-     (["empty"], {}, 1, "no scans"), (["scans"], {"labels": "one_labels.nii.gz"}, 1, "one by one"),
+     (["empty"], {}, 1, "no scan"), (["scans"], {"labels": "one_labels.nii.gz"}, 1, "one by one"),
      (["scans"], {"prior": ("mean=1,2",)}, 1, "mean")],
 )  # fmt: skip
 def test_what_cannot_be_leaves_nothing(scans, tmp_path, inputs, options, count, what) -> None:

@@ -83,6 +83,7 @@ def test_values_of_freesurfer_become_those_of_the_table(head):
     ("change", "says"),
     [
         (lambda s, a: (Volume(s.data, FAR @ s.affine), a), "shows 0% of the brain"),
+        (lambda s, a: (s, Volume(a.data, FAR @ a.affine * 500)), "check its scale or unit"),
         (lambda s, a: (s.with_data(np.where(a.data > 0, s.data, 0)), a), "before skull stripping"),
         (lambda s, a: (s.with_data(250 - s.data), a), "not dark"),
         (lambda s, a: (s, a.with_data(np.where(a.data == 4, 4321, a.data))), "unknown label values .4321."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import sys
 from pathlib import Path
@@ -265,6 +266,52 @@ def test_a_slice_of_any_name_stands_for_its_series(tmp_path, name):
     assert read_volume(folder / f"3{name}").shape == SLICES.shape
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("TriggerTime", (600, 0, 300)),
+        ("AcquisitionTime", ("120500.5", "115959.0", "120000")),
+        ("DiffusionBValue", (9, 0, 5)),
+    ],
+)
+def test_volumes_of_the_same_numbers_are_sorted_by_trigger_time_or_diffusion(tmp_path, field, values):
+    for place, value in enumerate(values):  # the names are in the order of `values`
+        for file in series(tmp_path / "parts" / str(place), data=SLICES + place, **{field: value}).iterdir():
+            (tmp_path / "s").mkdir(exist_ok=True)
+            file.rename(tmp_path / "s" / f"{place}_{file.name}")
+    assert levels(tmp_path / "s") == [1, 2, 0]
+    assert ("0: b 0; 1: b 5; 2: b 9" in refusal(tmp_path / "s")) == (field == "DiffusionBValue")
+
+
+@pytest.mark.parametrize("name", ["7", "00.dcm", "IM.img"])
+@pytest.mark.parametrize("pointer", [None, "version https://git-lfs.github.com/spec/v1\n", "/annex/objects/MD5-1"])
+def test_a_series_of_which_a_slice_was_not_fetched_is_refused(tmp_path, name, pointer):
+    folder = series(tmp_path / "s")
+    (folder / "00.dcm").unlink()  # the first in place: the others look complete
+    if pointer is None:
+        (folder / name).symlink_to("../.git/annex/objects/x")
+    else:
+        (folder / name).write_text(pointer)
+    with pytest.raises(
+        InputError, match=r"/s/" + name + r" .*(is a link to a missing file|is a pointer of).*datalad get"
+    ):
+        read_volume(folder)
+
+
+def test_packed_slices_and_those_without_the_mark_are_read(tmp_path):
+    folder = series(tmp_path / "s")
+    for number, file in enumerate(sorted(folder.iterdir())):
+        raw = file.read_bytes()
+        if number % 2:
+            Path(f"{file}.gz").write_bytes(gzip.compress(raw))
+            file.unlink()
+        else:
+            file.write_bytes(raw[132:])
+    assert np.array_equal(read_volume(folder).data, SLICES[:, :, ::-1])
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert read_volume(folder / "DICOMDIR").shape == SLICES.shape
+
+
 # Compressed files
 
 
@@ -285,6 +332,28 @@ def test_compressed_series_are_decoded(tmp_path, name):
     pytest.importorskip("gdcm")
     plain = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small.dcm").pixel_array
     assert np.array_equal(read_volume(compressed(tmp_path / "s", name)).data[..., 0], plain.T)
+
+
+@pytest.mark.parametrize("method", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14"])
+def test_what_clinical_archives_send_is_decoded(tmp_path, method):
+    gdcm = pytest.importorskip("gdcm")
+    for file in (folder := series(tmp_path / "s")).iterdir():
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(file))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, method)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFileName(str(file))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write() and pydicom.dcmread(file).file_meta.TransferSyntaxUID.is_compressed
+    assert np.array_equal(read_volume(folder).data, read_volume(series(tmp_path / "plain")).data)
+
+
+def test_twelve_bits_that_no_decoder_reads_are_not_called_damaged(tmp_path):
+    message = refusal(compressed(tmp_path / "s", "JPEG-lossy"))
+    assert "JPEG Extended" in message and "dcm2niix" in message and "damaged" not in message
 
 
 def test_without_a_decoder_the_compression_is_named(tmp_path, monkeypatch):

@@ -22,10 +22,12 @@ def test_links_are_followed_once_and_dead_ones_count(tmp_path):
     folder = tmp_path / "in"
     nifti(folder / "a.nii.gz")
     (folder / "b.nii.gz").symlink_to(".git/annex/objects/y.nii.gz")
+    (folder / "slices").mkdir()
+    (folder / "slices" / "IM0001").symlink_to("../.git/annex/objects/x")
     nifti(tmp_path / "real" / "z.nii.gz")
     (folder / "sub").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "back").symlink_to(folder)
-    assert names(folder) == ["a.nii.gz", "b.nii.gz", "sub/z.nii.gz"]
+    assert names(folder) == ["a.nii.gz", "b.nii.gz", "slices", "sub/z.nii.gz"]
     assert find_scans([folder])[1] == folder / "b.nii.gz", "reading it says why it fails"
 
 
@@ -76,7 +78,11 @@ def test_what_is_named_must_be_there_but_not_what_a_list_names(tmp_path):
     with pytest.raises(InputError, match=r"All 2 paths in .*list\.txt do not exist"):
         find_scans([tmp_path / "list.txt"])
     with pytest.raises(InputError, match=r"none\.nii does not exist"):
-        find_scans([tmp_path / "none.nii"])
+        find_scans([tmp_path / "a.nii", tmp_path / "none.nii"])
+    (tmp_path / "b.nii").symlink_to("gone")
+    (tmp_path / "c.nii").write_bytes(b"")
+    given = [tmp_path / name for name in ("a.nii", "b.nii", "c.nii")]
+    assert find_scans(given) == given, "one that is there but cannot be read fails alone"
 
 
 def test_a_very_long_list_is_read_or_refused_at_once(tmp_path):
@@ -87,7 +93,7 @@ def test_a_very_long_list_is_read_or_refused_at_once(tmp_path):
         start = time.process_time()
         with pytest.raises(InputError, match=says) if says else nullcontext():
             assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "a.nii"]
-        assert time.process_time() - start < 20  # 1.5 s on one free core
+        assert time.process_time() - start < 10
 
 
 def test_reading_a_long_list_stops_at_once(tmp_path):

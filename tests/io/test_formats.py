@@ -100,6 +100,24 @@ def test_slices_are_read(tmp_path, shape):
                           if len(shape) > 3 else data.ravel())  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (b"BZh91AY", "packed by bzip2"),
+        (b"\xfd7zXZ\0\0", "packed by xz"),
+        (b"PK\x03\x04", "zip archive: unpack"),
+        (gzip.compress(b"BZh"), "packed"),
+        (b"<!DOCTYPE HTML><p>Log in", "a web page"),
+        (b"\x89HDF\r\n", "HDF5"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_what_is_no_scan_is_called_what_it_is(tmp_path, start, says, pack):
+    (path := tmp_path / "a.nii.gz").write_bytes(pack(start + bytes(400)))
+    with pytest.raises(InputError, match=says):
+        read_volume(path)
+
+
 def test_an_ending_that_nobody_knows(tmp_path):
     (tmp_path / "a.bz2").write_text("x")
     with pytest.raises(InputError, match="no DICOM, FreeSurfer, NIfTI or NRRD"):

@@ -338,6 +338,12 @@ def test_air_that_is_not_0_says_nothing(rng):
         assert not is_label_like((np.clip(head, 0, None) + air).astype(np.uint16))
 
 
+def test_a_noisy_image_of_few_values_is_no_label_map(rng):
+    head = ball(24) > 0
+    for values in (np.where(head, rng.integers(1, 12, head.shape), 0), rng.integers(0, 7, head.shape)):
+        assert not is_label_like(values.astype(np.uint8))
+
+
 @pytest.mark.parametrize("levels", [10, 20, 60, 200])
 def test_a_smooth_image_of_few_levels_is_no_label_map(levels):
     smooth = ndimage.gaussian_filter(ball(24), 4)

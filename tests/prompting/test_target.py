@@ -139,6 +139,10 @@ def test_a_pictures_mask_is_a_picture(picture, tmp_path):
     drawn[3:6, 4:9] = 255
     Image.fromarray(drawn).save(tmp_path / "mask.png")
     np.testing.assert_array_equal(read_mask(picture, replace(SOMETHING, mask=tmp_path / "mask.png"))[0], drawn > 0)
+    page = Image.fromarray(drawn)
+    page.save(tmp_path / "mask.tif", save_all=True, append_images=[page])
+    with pytest.raises(InputError, match="holds 2 pages: save the page of the mask as a file"):
+        read_mask(picture, replace(SOMETHING, mask=tmp_path / "mask.tif"))
 
 
 @pytest.mark.parametrize(
@@ -150,15 +154,16 @@ def test_options_that_cannot_be_used_are_refused(wrong):
         PromptOptions(**({} if wrong in ({}, {"outside": ((1, 2, 3),)}) else {"inside": ((1, 2, 3),)}) | wrong)
 
 
-@pytest.mark.parametrize("name", ["stack.tif", "stack.TIFF", "stack.png"])
+@pytest.mark.parametrize("name", ["stack.tif", "stack.TIFF", "stack.png", "stack.gif", "stack.webp"])
 def test_a_page_of_several_has_to_be_chosen(tmp_path, name):
     pages = [Image.fromarray(np.full((8, 8), 50 * k, np.uint8)) for k in range(1, 5)]
     pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
     with pytest.raises(InputError, match=f"{name} holds 4 pages: choose one by its index, 0 to 3"):
         read_target(tmp_path / name)
-    assert (read_target(tmp_path / name, 2).array == 150).all()
-    with pytest.raises(InputError, match="no page 4"):
-        read_target(tmp_path / name, 4)
+    assert abs(read_target(tmp_path / name, 2).array[..., 0].astype(int) - 150).max() <= 2  # WebP loses a little
+    for index in (4, -1):
+        with pytest.raises(InputError, match=f"no page {index}"):
+            read_target(tmp_path / name, index)
 
 
 def test_a_picture_is_the_way_up_that_its_file_says(tmp_path):

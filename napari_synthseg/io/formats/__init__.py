@@ -36,6 +36,13 @@ OTHERS = (
 """Endings of files that are no scans: who gives a folder such a name has meant something else."""
 POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")
 """How the small files begin that Git LFS and git-annex leave in place of a file that was not fetched."""
+_PAGE = "a web page, perhaps one that asks for a login: download the file again"
+FOREIGN = {
+    b"BZh": "packed by bzip2: unpack it", b"\xfd7zXZ": "packed by xz: unpack it", b"<html": _PAGE,
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it", GZIP: "packed twice by gzip: unpack it once",
+    b"<!doctype": _PAGE, b"\x89hdf": "an HDF5 file: convert it to NIfTI", b"PK\x03\x04": "a zip archive: unpack it",
+}  # fmt: skip
+"""How other files begin, in lower case or not, and what helps; a scan never begins so."""
 
 
 class Format:
@@ -138,11 +145,11 @@ def format_of(path: Path) -> Format:
     check_there(path)
     if path.is_dir():
         return next(form for form in formats() if form.folders)
+    check_fetched(path)
     start, ending = first_bytes(path), suffix(path)
-    if start.startswith(POINTERS):
-        raise InputError(
-            f"{path} is a pointer of Git LFS or git-annex, not the file itself: fetch it (git lfs pull, datalad get)."
-        )
+    for mark, remedy in FOREIGN.items():
+        if start.lower().startswith(mark.lower()):
+            raise InputError(f"{path} is {remedy}.")
     for form in formats():
         if form.recognizes(start):
             return form
@@ -189,6 +196,14 @@ def check_there(path: Path) -> None:
         raise InputError(f"{path} is an empty file: copy or download it again.")
 
 
+def check_fetched(path: Path) -> None:
+    """Raise `InputError` for the pointer that stands in place of a file that was not fetched."""
+    if first_bytes(path).startswith(POINTERS):
+        raise InputError(
+            f"{path} is a pointer of Git LFS or git-annex, not the file itself: fetch it (git lfs pull, datalad get)."
+        )
+
+
 def first_bytes(path: Path) -> bytes:
     """Return how a file begins, unpacked; empty if it cannot be read."""
     try:
@@ -216,6 +231,12 @@ def files_of(path: Path) -> list[Path]:
     base = str(path)[: len(str(path)) - len(ending)]
     parts = [Path(base + part) for form in formats() for part in form.parts.get(ending, ())]
     return [path, *(part for part in parts if part.is_file())]
+
+
+def may_be_slice(path: Path) -> bool:
+    """Whether a file's name leaves open that it is a DICOM image: its ending is one of DICOM's, shared or not known."""
+    known = {*scan_endings(), *OTHERS} - {".img", ".hdr", ".gz"}
+    return suffix(path) not in known and path.name.upper() != "DICOMDIR"
 
 
 def ends_like_a_file(path: Path) -> bool:

@@ -6,11 +6,13 @@ The affine takes the true step from slice to slice, so a tilted gantry gives a s
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import checks
+from napari_synthseg.io import checks, formats
 from napari_synthseg.io.formats import Format, first_bytes, register
 from napari_synthseg.io.scan import ScanFile, Series
 
@@ -30,28 +32,20 @@ _LAST = math.inf
 """Sorts numbers that a header does not have, or that cannot be read, behind all others."""
 _COMPONENTS = ("magnitude", "phase", "real", "imaginary")
 
+_KEYS = {
+    "time": ("TemporalPositionIdentifier", "FrameContentSequence", "TemporalPositionIndex"),
+    "acquisition": ("AcquisitionNumber", "FrameContentSequence", "FrameAcquisitionNumber"),
+    "component": ("ComplexImageComponent ImageType", "MRImageFrameTypeSequence", "ComplexImageComponent"),
+    "echo": ("EchoTime EchoNumbers", "MREchoSequence", "EffectiveEchoTime"),
+    "image": ("InstanceNumber", "", ""),
+    "clock": ("TriggerTime AcquisitionTime ContentTime", "", ""),
+    "b": ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
+}
+"""What tells the volumes of a series apart, first things first: keywords in a file's header, of which the first counts;
+and a functional group of a frame with the keyword there, which goes before."""
+
 Headers = dict[Path, Any]
 """The headers of the files of one series."""
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """What tells the volumes of a series apart; sorts them."""
-
-    time: float
-    acquisition: float
-    component: str
-    echo_ms: float
-    number: float
-    """Of the image in its series."""
-    frame: int
-    """In its file."""
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        """The key to sort by."""
-        rank = (*_COMPONENTS, self.component).index(self.component)
-        return self.time, self.acquisition, rank, self.echo_ms, self.number, self.frame
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,8 @@ class _Slice:
     """mm; only a series of a single slice needs it."""
     slope: float
     intercept: float
-    moment: _Moment
+    moment: dict[str, float]
+    """The number of each of `_KEYS`, and of the frame; the first sort before the last."""
 
 
 @register
@@ -96,6 +91,7 @@ class DICOM(Format):
         Raises:
             InputError: no series is usable, pydicom is missing, or as in `napari_synthseg.io`.
         """
+        path = path.parent if path.name.upper() == "DICOMDIR" else path
         try:
             import pydicom  # noqa: F401
         except ImportError as error:
@@ -125,18 +121,16 @@ def is_dicom(path: Path) -> bool:
     return first_bytes(path)[128:132] == MAGIC
 
 
-# --- headers ----------------------------------------------------------------------------------------------------------
-
-
 def _all_series(path: Path) -> list[Headers]:
     """The headers of the images in a folder, else of those below it, for each series, by series number."""
     series: dict[str, Headers] = defaultdict(dict)
     seen: set[str] = set()
     for here, folders, files in os.walk(path, followlinks=True):
-        for name in sorted(files) if (real := os.path.realpath(here)) not in seen else ():
-            if (header := _header(Path(here, name))) is not None:
-                series[str(header.get("SeriesInstanceUID", ""))][Path(here, name)] = header
-        folders[:] = [] if real in seen or (series and here == str(path)) else sorted(folders)
+        images = _headers(here, files) if (real := os.path.realpath(here)) not in seen else {}
+        for file, header in images.items():
+            series[str(header.get("SeriesInstanceUID", ""))][file] = header
+        inner = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = [] if real in seen or (series and here == str(path)) else inner
         seen.add(real)
     if not series:
         raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
@@ -150,23 +144,38 @@ def _series_of(path: Path) -> Headers:
         raise InputError(f"{path} holds no DICOM images: give the folder of one series, or a NIfTI file.")
     if "NumberOfFrames" in header:
         return {path: header}
+    beside = _headers(path.parent, os.listdir(path.parent))
     own = header.get("SeriesInstanceUID")
-    beside = ((file, _header(file)) for file in sorted(path.parent.iterdir()))
-    return {file: one for file, one in beside if one is not None and one.get("SeriesInstanceUID") == own}
+    return {path: header} | {file: one for file, one in beside.items() if one.get("SeriesInstanceUID") == own}
+
+
+def _headers(folder: Path | str, names: Iterable[str]) -> Headers:
+    """The headers of the images among some files of a folder, in the order of their names."""
+    files = (file for name in sorted(names) if formats.may_be_slice(file := Path(folder, name)))
+    return {file: header for file in files if (header := _header(file)) is not None}
 
 
 def _header(file: Path) -> Any | None:
-    """The header of a DICOM image, None for any other file."""
-    import pydicom
+    """The header of a DICOM image, None for any other file; raises `InputError` for one that was not fetched."""
     from pydicom.errors import InvalidDicomError
 
-    if not file.is_file() or file.name.upper() == "DICOMDIR":
+    if not file.is_file():
+        if file.is_symlink():
+            formats.check_there(file)
         return None
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, EOFError):
-        return None
-    return header if "Rows" in header and "Columns" in header else None
+    with suppress(InvalidDicomError, EOFError):
+        if "Rows" in (header := _read(file, stop_before_pixels=True)) and "Columns" in header:
+            return header
+    formats.check_fetched(file)
+    return None
+
+
+def _read(file: Path, **options: Any) -> Any:
+    """Read a file, packed by gzip or not; one with an ending of DICOM's need not have DICOM's mark."""
+    import pydicom
+
+    with gzip.open(file) if formats.is_gzip(file) else open(file, "rb") as stream:
+        return pydicom.dcmread(stream, force=formats.suffix(file) in DICOM.endings, **options)
 
 
 def _number(value: Any, otherwise: float = _LAST) -> float:
@@ -186,22 +195,28 @@ def _of(header: Any, key: str) -> Any:
         return None
 
 
-def _title(header: Any) -> str:
-    return " ".join(str(_of(header, "SeriesDescription") or "").split())
+def _moment(header: Any, group: Callable[[str], Any] = lambda _: {}, frame: int = 0) -> dict[str, float]:
+    """What tells an image's volume from the others of its series."""
+    found = {}
+    for name, (keywords, within, own) in _KEYS.items():
+        value = next((one for key in keywords.split() if (one := _of(header, key)) is not None), None)
+        number = _rank if name == "component" else _number
+        found[name] = number(_of(group(within), own), number(value))
+    return {**found, "frame": frame}
 
 
-def _component(words: Any) -> str:
-    """Magnitude, phase, real or imaginary, from the words of ImageType or ComplexImageComponent; empty if none says."""
+def _rank(words: Any, otherwise: float = _LAST) -> float:
+    """The place in `_COMPONENTS` of one that the words of ImageType or ComplexImageComponent name."""
     said = {str(word).lower() for word in ([words] if isinstance(words, str) else words or ())}
-    return next((one for one in _COMPONENTS if {one, one[0]} & said), "")
-
-
-# --- slices -----------------------------------------------------------------------------------------------------------
+    return next((rank for rank, one in enumerate(_COMPONENTS) if {one, one[0]} & said), otherwise)
 
 
 def _scan(path: Path, headers: Headers) -> ScanFile:
     volumes = _sorted_volumes(path, _slices(path, headers))
     first = volumes[0][0]
+    moments = [one.moment for stack in volumes for one in stack] if len(volumes) > 1 else []
+    if any(len({one[key] == _LAST for one in moments}) > 1 for key in ("time", "acquisition", "image")):
+        logger.warning("%s has slices that do not say to which volume they belong: look at its volumes first.", path)
     affine = checks.check_affine(path, _affine(path, volumes[0]))
     shape = (first.shape[1], first.shape[0], len(volumes[0]))
     checks.check_shape(path, shape)
@@ -213,7 +228,7 @@ def _scan(path: Path, headers: Headers) -> ScanFile:
             return checks.exact_array(path, _pixels(path, volumes[index]).astype(kind, copy=False))
 
     data = Series((*shape, len(volumes)), kind, volume)
-    name = _title(next(iter(headers.values()))) or None
+    name = " ".join(str(_of(next(iter(headers.values())), "SeriesDescription") or "").split()) or None
     names = _names([stack[0].moment for stack in volumes])
     return ScanFile(data, affine, name=name, volume_names=names, source=next(iter(headers)))
 
@@ -224,23 +239,19 @@ def _pixel_type(header: Any) -> np.dtype:
     return np.dtype(f"{kind}{size}") if size in (1, 2, 4) else np.dtype(np.float32)
 
 
-def _names(moments: list[_Moment]) -> tuple[str, ...]:
-    """What tells volumes apart in words, such as "echo 2, phase"; empty for a single volume."""
-    if len(moments) < 2:
-        return ()
+def _names(moments: list[dict[str, float]]) -> tuple[str, ...]:
+    """What tells volumes apart in words, such as "echo 2, phase"; empty for a single volume, and if nothing does."""
     parts: list[list[str]] = [[] for _ in moments]
-    columns: tuple[tuple[str, list[Any]], ...] = (
-        ("time", [one.time for one in moments]),
-        ("acquisition", [one.acquisition for one in moments]),
-        ("echo", [one.echo_ms for one in moments]),
-        ("", [one.component for one in moments]),
-    )
-    for word, values in columns:
-        ranks = {value: rank for rank, value in enumerate(sorted(set(values)), 1)}
-        if len(ranks) > 1:
-            for own, value in zip(parts, values, strict=True):
-                own.append(f"{word} {ranks[value]}" if word else str(value) or "of no kind")
-    return tuple(", ".join(own) or f"image {one.number:g}" for own, one in zip(parts, moments, strict=True))
+    for key in ("time", "acquisition", "echo", "component", "b", "image"):
+        values = [one[key] for one in moments]
+        if len(different := sorted(set(values))) < 2 or (key == "image" and any(parts)):
+            continue
+        for own, value in zip(parts, values, strict=True):
+            if key == "component":
+                own.append(_COMPONENTS[int(value)] if value < _LAST else "of no kind")
+            else:
+                own.append(f"{key} {value:g}" if key in ("b", "image") else f"{key} {different.index(value) + 1}")
+    return tuple(map(", ".join, parts)) if any(parts) else ()
 
 
 def _slices(path: Path, headers: Headers) -> list[_Slice]:
@@ -258,17 +269,6 @@ def _slices(path: Path, headers: Headers) -> list[_Slice]:
     return found
 
 
-def _moment(header: Any) -> _Moment:
-    return _Moment(
-        time=_number(_of(header, "TemporalPositionIdentifier")),
-        acquisition=_number(_of(header, "AcquisitionNumber")),
-        component=_component(_of(header, "ComplexImageComponent")) or _component(_of(header, "ImageType")),
-        echo_ms=_number(_of(header, "EchoTime"), _number(_of(header, "EchoNumbers"))),
-        number=_number(_of(header, "InstanceNumber")),
-        frame=0,
-    )
-
-
 def _classic(path: Path, file: Path, header: Any) -> _Slice:
     keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     if missing := [key for key in keys if not header.get(key)]:
@@ -280,15 +280,11 @@ def _classic(path: Path, file: Path, header: Any) -> _Slice:
 
 def _frames(file: Path, header: Any) -> Iterator[_Slice]:
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    whole = _moment(header)
     for number, own in enumerate(header.PerFrameFunctionalGroupsSequence):
 
         def group(name: str, own: Any = own) -> Any:
             """A functional group of the frame, or the one shared by all; empty if there is none."""
-            for place in (own, shared):
-                if place is not None and name in place:
-                    return place[name][0]
-            return {}
+            return next((place[name][0] for place in (own, shared) if name and place and name in place), {})
 
         needed = ("PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence")
         if missing := [name for name in needed if not group(name)]:
@@ -296,22 +292,16 @@ def _frames(file: Path, header: Any) -> Iterator[_Slice]:
                 f"{file} lacks {missing[0]}, so the place of its frames is unknown: convert it with dcm2niix."
             )
         measures, position, orientation = map(group, needed)
-        content, kind = group("FrameContentSequence"), group("MRImageFrameTypeSequence")
-        moment = replace(
-            whole,
-            time=_number(_of(content, "TemporalPositionIndex"), whole.time),
-            acquisition=_number(_of(content, "FrameAcquisitionNumber"), whole.acquisition),
-            echo_ms=_number(_of(group("MREchoSequence"), "EffectiveEchoTime"), whole.echo_ms),
-            component=_component(_of(kind, "ComplexImageComponent")) or whole.component,
-            frame=number,
-        )
         place = (position.ImagePositionPatient, orientation.ImageOrientationPatient, measures.PixelSpacing)
         rescale = group("PixelValueTransformationSequence") or header
         thickness = _number(_of(measures, "SliceThickness"), 1.0)
-        yield replace(_slice(file, number, header, place, rescale, moment), thickness=thickness)
+        one = _slice(file, number, header, place, rescale, _moment(header, group, number))
+        yield replace(one, thickness=thickness)
 
 
-def _slice(file: Path, frame: int | None, header: Any, place: tuple[Any, ...], rescale: Any, moment: _Moment) -> _Slice:
+def _slice(
+    file: Path, frame: int | None, header: Any, place: tuple[Any, ...], rescale: Any, moment: dict[str, float]
+) -> _Slice:
     position, orientation, spacing = (np.array([float(number) for number in numbers]) for numbers in place)
     return _Slice(
         path=file,
@@ -338,7 +328,7 @@ def _sorted_volumes(path: Path, slices: list[_Slice]) -> list[list[_Slice]]:
     places: dict[int, list[_Slice]] = defaultdict(list)
     for item in slices:
         places[round(float(item.position @ normal) / _SAME_PLACE_MM)].append(item)
-    stacks = [sorted(places[place], key=lambda s: s.moment.order) for place in sorted(places)]
+    stacks = [sorted(places[place], key=lambda one: [*one.moment.values()]) for place in sorted(places)]
     counts = {len(stack) for stack in stacks}
     if len(counts) > 1:
         raise InputError(f"{path} has some slices {min(counts)} and some {max(counts)} times: copy the series again.")
@@ -380,17 +370,15 @@ def _pixels(path: Path, stack: list[_Slice]) -> np.ndarray:
 
 
 def _decoded(path: Path, file: Path) -> np.ndarray:
-    import pydicom
-
-    content = pydicom.dcmread(file)
+    content = _read(file)
     try:
         return content.pixel_array
     except RuntimeError as error:
-        meta: Mapping[str, Any] = getattr(content, "file_meta", {})
-        if "dependencies" not in str(error) and "decoders" not in str(error):
+        missing = any(word in str(error) for word in ("dependencies", "decoders"))
+        if not missing and "does not support" not in str(error):
             raise
-        syntax = getattr(meta.get("TransferSyntaxUID"), "name", "an unknown method")
+        syntax = getattr(content.file_meta.get("TransferSyntaxUID"), "name", "an unknown method")
+        remedy = "pip install 'napari-synthseg[dicom]'" if missing else "decompress it with dcmdjpeg of DCMTK"
         raise InputError(
-            f"{path} is compressed ({syntax}) and needs a decoder: pip install 'napari-synthseg[dicom]', "
-            "or convert it with dcm2niix."
+            f"{path} is compressed ({syntax}), which cannot be read here: {remedy}, or convert it with dcm2niix."
         ) from error

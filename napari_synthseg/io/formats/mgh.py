@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks
-from napari_synthseg.io.formats import Format, is_gzip, register
+from napari_synthseg.io.formats import Format, first_bytes, register
 from napari_synthseg.io.formats.nifti import SAME_MM, is_sheared, load_image, scan_of
 from napari_synthseg.io.scan import FileHeader, ScanFile
 
@@ -77,6 +76,4 @@ class MGH(Format):
 
 def _says_orientation(path: Path) -> bool:
     """MGH keeps goodRASFlag, a big-endian int16, at byte 28; without it nibabel would assume coronal slices."""
-    with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
-        start = file.read(30)
-    return int.from_bytes(start[28:30], "big") == 1
+    return int.from_bytes(first_bytes(path)[28:30], "big") == 1

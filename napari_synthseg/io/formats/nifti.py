@@ -18,10 +18,11 @@ from nibabel.nifti1 import Nifti1Pair
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks
-from napari_synthseg.io.formats import Format, is_gzip, register, suffix
+from napari_synthseg.io.formats import Format, first_bytes, is_gzip, register, suffix
 from napari_synthseg.io.scan import MOST_AT_ONCE, FileHeader, ScanFile, Series
 
 logger = logging.getLogger(__name__)
+nib.imageglobals.logger.setLevel(logging.CRITICAL)  # it writes what is wrong with a header before it raises that
 
 _SECONDS_PER_UNIT = {8: 1.0, 16: 1e-3, 24: 1e-6}  # NIfTI's codes for second, millisecond, microsecond
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for meter, millimeter, micrometer
@@ -47,7 +48,9 @@ class NIfTI(Format):
 
     def open(self, path: Path) -> list[ScanFile]:
         with checks.reading(path, self.name):
-            image = nib.load(path, mmap=False) if suffix(path) in _PAIRS else load_image(path, _image_class(path))
+            start = first_bytes(path)  # a file that says it holds both is none of a pair, whatever its name
+            pair = suffix(path) in _PAIRS and start[344:347] != b"n+1" and start[4:7] != b"n+2"
+            image = nib.load(path, mmap=False) if pair else load_image(path, _image_class(path))
             if not isinstance(image, Nifti1Pair):
                 raise InputError(f"{path} is an Analyze file, which does not say left from right: convert it to NIfTI.")
             _check_voxel_size(path, image)
@@ -147,8 +150,7 @@ def space_codes(header: FileHeader | None) -> tuple[int, int]:
 
 
 def _image_class(path: Path) -> Any:
-    with gzip.open(path) if is_gzip(path) else open(path, "rb") as file:
-        size = file.read(4)
+    size = first_bytes(path)[:4]
     return nib.Nifti2Image if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else nib.Nifti1Image
 
 

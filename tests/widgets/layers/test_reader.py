@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer
+from napari.layers import Labels, Layer, _layer_actions
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import LabelName, scan, write_labels, write_volume
@@ -49,6 +49,22 @@ def test_label_maps_open_as_labels_with_names_and_volumes(tmp_path):
     row = layer.features[layer.features["index"] == 17].iloc[0]
     assert row["name"] == "Left-Hippocampus"
     assert row["volume (mL)"] == pytest.approx((labels.data == 17).sum() * 5 / 1000)
+
+
+@pytest.mark.parametrize("wanted", ["image", "labels"])
+def test_a_layer_that_was_taken_for_the_wrong_kind_is_converted_in_its_place(tmp_path, wanted):
+    """By napari's own commands (a right click in the layer list)."""
+    labels = half_labels(volume("thick", (12, 12, 12)))
+    write_volume(tmp_path / "a.nii.gz", labels if wanted == "image" else volume("thick"))
+    viewer = ViewerModel()
+    (layer,) = opened(tmp_path / "a.nii.gz")
+    viewer.add_layer(layer)
+    before = layer_to_volume(layer)
+    {"image": _layer_actions._convert_to_image, "labels": _layer_actions._convert_to_labels}[wanted](viewer.layers)
+    made = viewer.layers[-1]
+    after = layer_to_volume(made)
+    assert made._type_string == wanted and np.array_equal(after.data, before.data.astype(int))
+    assert np.array_equal(after.affine, before.affine)
 
 
 def series(path, step=2.2, unit="sec", kind="LIA", **options) -> np.ndarray:
