@@ -134,9 +134,12 @@ def _open(path: Path, what: str, case: PromptCase) -> Image.Image:
     if not path.is_file():
         raise InputError(f"The {what} {path} does not exist ({case.where}): paths are relative to the manifest.")
     try:
-        return Image.open(path)
+        picture = Image.open(path)
     except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"The {what} {path.name} cannot be read as a picture ({case.where}): {error}.") from error
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        raise InputError(f"The {what} {path.name} holds several pages ({case.where}): save each as a file of its own.")
+    return picture
 
 
 def _pixels(image: Image.Image, name: str, case: PromptCase) -> np.ndarray:

@@ -132,3 +132,11 @@ def test_images_of_every_kind_of_pixels(tmp_path, mode, ending, shape, kind):
     rewrite(path, "0.png", f"0.{ending}")
     read = read_image(read_manifest(path)[0])
     assert read.shape == shape and read.dtype == kind
+
+
+@pytest.mark.parametrize("name", ["0.png", "0_0.png"])
+def test_a_picture_of_several_pages_is_refused(tmp_path, name):
+    path = write_manifest(tmp_path)
+    page = Image.fromarray(np.zeros(SHAPE, np.uint8))
+    page.save(tmp_path / name, save_all=True, append_images=[Image.fromarray(np.full(SHAPE, 9, np.uint8))])
+    assert f"{name} holds several pages (line 2 of manifest.csv)" in refused(path)
