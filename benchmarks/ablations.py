@@ -6,7 +6,7 @@ MANIFEST is that of `napari-synthseg evaluate-prompts`. OUT gets the run of each
 what is there already is not done again, so that several processes can share the work (--only). Prints a Markdown table:
 mean Dice by modality (over datasets and settings) and by setting (over datasets).
 
-The first variants train a decoder from nothing; the last two go on from the default weights, once as they are and once
+The first variants train a decoder from nothing; the last two go on from `synthfm-mobile`, once as they are and once
 with an encoder that learns too.
 """
 
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """One choice each; the learning rate of all is the same."""
 LATE: dict[str, dict[str, Any]] = {"later": {}, "later-encoder": {"train_encoder": True}}
-"""Variants that go on from the default weights."""
+"""Variants that go on from `synthfm-mobile`."""
 SESSIONS: dict[str, Session] = {}
 """By their encoder."""
 
@@ -71,7 +71,7 @@ def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
     if name in VARIANTS:
         options = replace(common, steps=args.steps, **VARIANTS[name])
     else:
-        late = {"start_from": "default", "learning_rate": 1e-4, "decay_fraction": 1.0, "pool": 24}
+        late = {"start_from": "synthfm-mobile", "learning_rate": 1e-4, "decay_fraction": 1.0, "pool": 24}
         options = replace(common, steps=args.late_steps, **{**late, **LATE[name]})
     weights = options.out / f"{options.name}.safetensors"
     if not weights.exists():

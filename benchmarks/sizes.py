@@ -7,8 +7,8 @@ judged where any size counts alike, because anybody may click on anything: held-
 wider range than any variant's, and the same number of targets from each of six bins of areas, even on a logarithmic
 scale from the least to the largest object that a scene may hold. No real image is looked at.
 
-The default weights are measured too, with and without `meant_parts`, which keeps the connected parts that a prompt
-means. OUT keeps the scenes, the runs and their rows: what is there is not made again. Prints Markdown tables.
+The shipped `synthfm-mobile` is measured too, with and without `meant_parts`, which keeps the connected parts that a
+prompt means. OUT keeps the scenes, the runs and their rows: what is there is not made again. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 """Changed priors and changed constants of `training.objectives.prompts` and `training.data.scenes`."""
 SHIPPED = {"shipped, whole answers": False, "shipped, parts that are meant": True}
-"""Rows of the default weights: are parts that no prompt means left out?"""
+"""Rows of the shipped weights: are parts that no prompt means left out?"""
 JUDGES = shape_preset("both").with_values(object_size=(0.01, 0.5), region_grid=(2.0, 16.0))
 """Priors of the scenes that judge: any size."""
 AREAS = (SMALLEST * 1024**2, LARGEST * 1024**2)
@@ -85,11 +85,11 @@ def main() -> int:
         only={"nargs": "*", "choices": VARIANTS, "default": list(VARIANTS)},
     )  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
-    default = load_model("default")
-    judges = list(made(default, args.targets))
+    shipped = load_model("synthfm-mobile")
+    judges = list(made(shipped, args.targets))
     rows = {name: scored(name, judges, args) for name in args.only}
     for name, parts in SHIPPED.items():
-        rows[name] = kept(file_of(args.out, name), partial(score, default, judges, parts=parts))
+        rows[name] = kept(file_of(args.out, name), partial(score, shipped, judges, parts=parts))
     write_json(args.json, rows)
     return finish(table(rows))
 

@@ -96,7 +96,7 @@ def test_another_command_makes_a_section_stale(docs):
 
 
 def test_sections_of_some_weights_can_be_chosen(docs, capsys):
-    assert report.main(["--docs", str(docs), "--weights", "synthfm-mobile", "--list"]) == 0
+    assert report.main(["--docs", str(docs), "--weights", "synthfm-sam", "--list"]) == 0
     lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert lines and set(lines) == {n for n, s in report.SECTIONS.items() if report.clicks.CLICKS[1] in s.weights}
     assert "accuracy" not in lines and "prompts" in lines

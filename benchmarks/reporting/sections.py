@@ -21,7 +21,8 @@ MAPS = "SHARED/data/label_maps"
 
 FAST = ("synthseg-fast.safetensors",)
 ROBUST = ("synthseg-robust.safetensors",)
-CLICKS = ("mobilesam-encoder.safetensors", "synthfm-mobile.safetensors")
+CLICKS = ("mobilesam-encoder.safetensors", "synthfm-sam.safetensors")
+PAPER_CLICKS = ("mobilesam-encoder.safetensors", "synthfm-mobile.safetensors")
 """Files in resources/weights."""
 
 

@@ -166,8 +166,6 @@ class EvaluatePromptsOptions:
     """Seed of the points."""
     connected: bool | None = None
     """Keep only the parts of an answer that a prompt means; by default on for our decoders, off for SAM's own."""
-    partner: bool = True
-    """Let the second decoder that the model's card names answer too."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     threads: PositiveInt | None = None
@@ -215,7 +213,7 @@ def evaluate_steps(
             return (yield from _measure(cases, options, session))
         yield Progress("loading the model")
         # images come one after the other: none is kept
-        own = Session(options.model, options.device, memory=0, connected=options.connected, partner=options.partner)
+        own = Session(options.model, options.device, memory=0, connected=options.connected)
         try:
             return (yield from _measure(cases, options, own))
         finally:

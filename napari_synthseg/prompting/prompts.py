@@ -39,13 +39,6 @@ class Prompts:
         """Whether there is an object to answer: points outside alone name none."""
         return any(self.positive) or self.box is not None or self.mask is not None
 
-    @property
-    def kind(self) -> str:
-        """Return "mask", else "box", else "outside" if any point is, else "inside"."""
-        if self.mask is not None:
-            return "mask"
-        return "box" if self.box is not None else "inside" if all(self.positive) else "outside"
-
 
 @dataclass(frozen=True, eq=False)
 class Anchor:

@@ -18,7 +18,7 @@ from napari_synthseg.networks.promptable import Promptable, quicken
 from napari_synthseg.prompting.decode import answer_mask
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
 from napari_synthseg.prompting.prompts import Box, Point, Prompts, with_lasso, with_scribble
-from napari_synthseg.weights.sam import load_model, load_partner
+from napari_synthseg.weights.sam import load_model
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,6 @@ class Session:
 
     Methods raise `InputError` if there is no image yet, or if what is given does not fit it.
 
-    A model's card may name a "partner", a second decoder of the same embeddings. Its logits are averaged with the
-    model's by "partner_weights", a fraction for each kind of prompts (`Prompts.kind`); the score is the model's own.
-
     Args:
         model: name or file of a promptable model (see `weights.sam.find`), or a model.
         device: auto, cpu, cuda or mps.
@@ -48,7 +45,6 @@ class Session:
         memory: bytes of embeddings that are kept, so that images seen before answer at once.
         connected: keep only the parts of an answer that a prompt means (`decode.meant_parts`); by default according
             to the model's card: decoders trained here saw connected objects, SAM's own did not.
-        partner: let the decoder that the model's card names as its "partner" answer too, where it counts.
         encodings: folder in which embeddings are kept for later sessions, found again by the hash of the image.
 
     Raises:
@@ -62,7 +58,6 @@ class Session:
         precision: torch.dtype = torch.float32,
         memory: int = LIMIT,
         connected: bool | None = None,
-        partner: bool = True,
         encodings: Path | None = None,
     ) -> None:
         self.device = resolve_device(device)
@@ -71,7 +66,6 @@ class Session:
         else:
             quicken(loaded := load_model(model))
         self.model = loaded.to(self.device).eval()
-        self.partner = load_partner(self.model.card, self.device) if partner else None
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory, encodings)
         self._encoding: Encoding | None = None
@@ -278,11 +272,8 @@ class Session:
             boxes = torch.from_numpy(frame.box_to_model(prompts.box))[None].to(self.device)
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
-        asked = self._image.embedding, PromptTensors(points, labels, boxes, masks)
-        logits, score = decode_image(self.model, *asked)
-        weight = self.model.card.get("partner_weights", {}).get(prompts.kind, 0.0)
-        if weight and self.partner is not None:
-            logits = torch.lerp(logits, decode_image(self.partner, *asked)[0], weight)
+        asked = PromptTensors(points, labels, boxes, masks)
+        logits, score = decode_image(self.model, self._image.embedding, asked)
         mask = answer_mask(logits[0, 0], frame, prompts, self.connected, evidence)
         return mask, float(score.clamp(0, 1))
 

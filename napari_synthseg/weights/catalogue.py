@@ -32,8 +32,7 @@ NEEDED = ("name", "network", "labels")
 """What every card says; the labels only of networks that have some."""
 MOST_BYTES = 4 << 20
 """Largest size of a card."""
-TEXTS = ("name", "network", "title", "summary", "description", "recipe", "licence", "sha256", "preset", "encoder",
-         "partner")  # fmt: skip
+TEXTS = ("name", "network", "title", "summary", "description", "recipe", "licence", "sha256", "preset", "encoder")
 """Entries of a card that are texts."""
 SIZES = ("features", "levels", "kernel", "growth", "convolutions", "in_channels", "edge", "hidden", "mlp", "heads",
          "layers", "window", "field", "spacing", "image_size", "depths", "locator_features", "refiner_features",
@@ -207,9 +206,6 @@ def _wrong_entry(card: Mapping[str, Any], depth: int = 0) -> str:
         number = card.get(key, 1)
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
             return f"its {key} must be a positive number"
-    weights = card.get("partner_weights", {})
-    if not isinstance(weights, dict) or not all(type(w) in (int, float) and 0 <= w <= 1 for w in weights.values()):
-        return "its partner_weights must be numbers from 0 to 1 by kind of prompts"
     names, colors, parts = (card.get(key, {}) for key in ("names", "colors", "parts"))
     if not _by_value(names) or not all(isinstance(name, str) for name in names.values()):
         return "its names must be texts by label"

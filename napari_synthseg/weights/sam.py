@@ -6,7 +6,6 @@ Weights of ours with a frozen encoder hold the decoder alone; their card names t
 
 from __future__ import annotations
 
-import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
     from napari_synthseg.networks.promptable import Promptable
 
-logger = logging.getLogger(__name__)
-
-DEFAULT = "synthfm-mobile"
+DEFAULT = "synthfm-sam"
 """Ours, shipped with the package."""
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -118,28 +115,6 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> Promp
     model, card = (_load_own if path.suffix == ".safetensors" else _load_checkpoint)(path)
     model.card = {**card, "path": str(path), "sha256": card.get("sha256") or catalogue.sha256(path)}
     return model.to(device).eval()  # type: ignore[return-value]
-
-
-def load_partner(card: dict[str, Any], device: str | torch.device = "cpu") -> Promptable | None:
-    """Load the decoder that answers beside a model ("partner" on its card), in evaluation mode and without an encoder.
-
-    Returns:
-        None if the model has no partner, or the partner is not at hand or goes with another encoder.
-
-    Raises:
-        InputError: the partner's file is damaged.
-    """
-    from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable
-
-    path = _in_folders(f"{card['partner']}.safetensors") if card.get("partner") else None
-    if path is None or not any(card.get("partner_weights", {}).values()):
-        return None
-    if catalogue.read_card(path).get("encoder sha256") != card.get("encoder sha256"):
-        logger.warning("%s goes with another encoder than %s, which answers alone.", path.name, card.get("name"))
-        return None
-    partner = Promptable(None, card.get("image_size", IMAGE_SIZE))
-    _, partner.card = store.load_safetensors(path, lambda _: partner.parts())
-    return partner.to(device).eval()  # type: ignore[return-value]
 
 
 def build(card: dict[str, Any]) -> Promptable:

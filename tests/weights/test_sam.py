@@ -67,8 +67,14 @@ def save_ours(path: Path, model: Promptable, **card) -> Path:
 # Ours
 
 
+@pytest.mark.parametrize("name", [sam.DEFAULT, "synthfm-mobile", "mobilesam-decoder"])
+def test_what_is_shipped_goes_with_the_shipped_encoder(name):
+    model = load_model(name)
+    assert model.image_size == 1024 and model.card["licence"] == "Apache-2.0"
+
+
 def test_our_weights_come_back_to_half_precision(folder, mobile):
-    save_ours(folder / "synthfm-mobile.safetensors", mobile)
+    save_ours(folder / f"{sam.DEFAULT}.safetensors", mobile)
     model = load_model("default")
     assert model.card["encoder"] == "mobile" and not model.training
     for name, tensor in mobile.state_dict().items():

@@ -23,10 +23,8 @@ STAGE = "prompts"
 ENCODER = "encoder"
 """Checkpoint of a run that keeps an encoder which no official checkpoint holds."""
 ENCODER_LR_SCALE = 0.01
-SAM_LEARNING_RATE, SAM_BOX_SHARE, SAM_STAY_CLOSE = 1e-4, 0.5, 10.0
+SAM_LEARNING_RATE, SAM_BOX_SHARE, SAM_STAY_CLOSE, SAM_EMA_DECAY = 1e-4, 0.5, 10.0, 0.999
 """Defaults of a run that starts from SAM's own decoder: it knows much already, boxes above all."""
-PARTNER = {"partner": "mobilesam-decoder", "partner_weights": {"inside": 0.0, "outside": 0.3, "box": 0.6}}
-"""The decoder that answers beside one for MobileSAM's encoder; `benchmarks/partner.py` chooses the weights."""
 VALIDATION_SEED = 20_250_411
 """Of the scenes that score a model; no training seed is near it."""
 
@@ -132,8 +130,6 @@ class SynthFM(Recipe):
         source = None if options.train_encoder else sam.frozen_source(data)
         if source is None:
             return facts
-        if source == "mobilesam":
-            facts |= PARTNER
         licence = sam.CHECKPOINTS[source].licence
         return {**facts, "encoder weights": source, "encoder licence": f"{licence}, {source}"}
 
@@ -164,7 +160,8 @@ class SynthFM(Recipe):
         own = {"optimizer": options.optimizer, "warmup": 200, "decay_fraction": options.decay_fraction}
         known = bool(data.card.get("sam decoder"))
         rate = SAM_LEARNING_RATE if known else 1e-3
-        loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": 0.998, "clip": 3.0})
+        average = SAM_EMA_DECAY if known else 0.998
+        loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": average, "clip": 3.0})
         prompts = PromptObjective(
             data,
             pool,

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
+from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared import memory
 from napari_synthseg.widgets._shared.model_chooser import OPEN, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.prompt import PromptWidget
@@ -64,10 +65,10 @@ def test_weights_that_arrive_are_offered(qtbot, monkeypatch):
     chooser = ModelChooser(PROMPTABLE)
     qtbot.addWidget(chooser)
     assert chooser.value() == "" and "No promptable weights" in chooser.problem.text()
-    cards = [{"name": "synthfm-mobile", "path": "a"}, {"name": "mobilesam", "path": "b"}]
+    cards = [{"name": sam.DEFAULT, "path": "a"}, {"name": "mobilesam", "path": "b"}]
     monkeypatch.setattr("napari_synthseg.weights.sam.available", lambda: cards)
     chooser.refresh()
-    assert chooser.value() == "synthfm-mobile" and chooser.problem.isHidden()
+    assert chooser.value() == sam.DEFAULT and chooser.problem.isHidden()
 
 
 def test_another_model_or_device_is_loaded_for_the_next_click(viewer, widget, make, tmp_path):
