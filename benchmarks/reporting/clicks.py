@@ -81,7 +81,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "prompts-paper": Section(
         f"{PROMPTS} {IMAGES} synthfm-mobile mobilesam --draws 4 --json OUT/rows.json",
-        "rows.json", 20, PAPER_CLICKS, comparison_table, comparison_rows,
+        "rows.json", 20, PAPER_CLICKS, comparison_table, partial(rounded, digits=5),
     ),
     "prompts-far": Section(
         f"{PROMPTS} {IMAGES} default mobilesam --sampling far --draws 2 --json OUT/rows.json",
