@@ -67,14 +67,13 @@ def synthseg_fast(shared: Path, steps: int) -> dict[str, Any]:
         "start_from": "synthseg-fast",
         "seed": 7,
         "steps": steps,
-        "locate_fraction": 1 / 2000,
+        "locate_fraction": 1500 / 4000,
         "curriculum": (1.0, 1),
         "decay_fraction": 0.3,
         "learning_rate": 1e-3,
         "ema_decay": 0.998,
         "held_heads": 16,
         "second_pass": 0.5,
-        "validate_every": 250,
     }
 
 
@@ -93,7 +92,7 @@ def synthfm_sam(shared: Path, steps: int) -> dict[str, Any]:
 CAMPAIGNS = {
     campaign.name: campaign
     for campaign in (
-        Campaign("synthseg-fast", "synthseg", {"locate": 1, "refine": 1999}, synthseg_fast),
+        Campaign("synthseg-fast", "synthseg", {"locate": 1500, "refine": 2500}, synthseg_fast),
         Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, synthfm_sam),
     )
 }
