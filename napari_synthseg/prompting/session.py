@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_synthseg.devices import resolve_device
+from napari_synthseg.devices import resolve_device, threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.prompt_decoding import decode_image
 from napari_synthseg.networks.prompt_layers import PromptTensors
@@ -273,7 +273,8 @@ class Session:
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
         asked = PromptTensors(points, labels, boxes, masks)
-        logits, score = decode_image(self.model, self._image.embedding, asked)
+        with threads(1):  # two threads gain little, and wait for each other beside other programs
+            logits, score = decode_image(self.model, self._image.embedding, asked)
         mask = answer_mask(logits[0, 0], frame, prompts, self.connected, evidence)
         return mask, float(score.clamp(0, 1))
 

@@ -119,7 +119,7 @@ RING = [(6.0, 14.0), (6.0, 26.0), (18.0, 26.0), (18.0, 14.0)]
 def test_a_lasso_is_a_mask_prompt_that_is_unsure_of_its_edge():
     given = with_lasso(Prompts(), RING, True, SHAPE)
     assert given.mask[12, 20] > 0.9 and abs(given.mask[6, 20] - 0.5) < 0.2 and given.mask[12, 38] == 0
-    assert given.positive[0] and not all(given.positive) and given.kind == "mask"
+    assert given.positive[0] and not all(given.positive) and given.mask is not None
 
 
 def test_a_lasso_outside_takes_its_part_away():
