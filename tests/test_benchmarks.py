@@ -145,7 +145,7 @@ def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_nex
         "    1500  synthetic 0.7000  real T1 0.8000",
     ]
     second = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
-    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 2, "refine": 3998}
+    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 5000}
 
 
 def test_a_second_campaign_starts_from_sams_own_decoder(tmp_path):

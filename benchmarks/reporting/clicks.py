@@ -102,7 +102,7 @@ SECTIONS: dict[str, Section] = {
         "figures.json", 200, PAPER_CLICKS, lambda rows: benchmark("ablations").table(rows), rounded,
     ),
     "propagation": Section(
-        "python benchmarks/propagation.py SHARED --vote --json OUT/rows.json",
-        "rows.json", 120, CLICKS, propagation_table, rounded,
+        "python benchmarks/propagation.py SHARED --sources t1 --json OUT/rows.json",
+        "rows.json", 8, CLICKS, propagation_table, rounded,
     ),
 }  # fmt: skip
