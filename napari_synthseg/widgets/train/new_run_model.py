@@ -19,7 +19,6 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
-from napari_synthseg.widgets.layers.reader import mni152_path
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -54,6 +53,8 @@ def bundled(kind: str) -> tuple[Path, ...]:
         path = resources() / "samples" / "mni152_labels.nii.gz"
         return (path,) if path.is_file() else ()
     if kind == SCANS:
+        from napari_synthseg.widgets.layers.reader import mni152_path  # slow to import
+
         scan = mni152_path()
         return () if scan is None else (scan,)
     return ()

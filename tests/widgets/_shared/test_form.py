@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import Info, PositiveInt, field_of, fields_of
+from napari_synthseg.fields import Info, PositiveInt, fields_of
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.training.recipes.robust import TrainRobustOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
@@ -101,7 +101,8 @@ def test_none_is_a_step_below_the_least_number(form, qtbot):
 def test_ranges_and_units_come_from_the_annotations(form):
     heat = form.controls["heat"]
     assert (heat.minimum(), heat.maximum(), heat.suffix()) == (100, 250, " °C")
-    assert (field_of(Baking, "rest_minutes").label, field_of(Baking, "rest_minutes").unit) == ("Rest", "min")
+    rest = next(field for field in fields_of(Baking) if field.name == "rest_minutes")
+    assert (rest.label, rest.unit) == ("Rest", "min")
 
 
 def test_tooltips_are_the_docstrings(form):

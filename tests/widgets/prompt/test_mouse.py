@@ -97,16 +97,11 @@ SCENES = {
 }
 
 
-def test_what_is_clicked_is_what_is_segmented(opened):
-    for scene, (geometry, order) in SCENES.items():
-        click_both(opened, scene, geometry, order)
-
-
-def click_both(opened, scene: str, geometry: dict, order: tuple[int, ...]) -> None:
-    """Open an image as in a scene, alone, and click on each of its two things that its slice shows."""
+@pytest.mark.parametrize("scene", SCENES)
+def test_what_is_clicked_is_what_is_segmented(opened, scene):
+    """An image as in a scene, with a click on each of its two things that its slice shows."""
+    geometry, order = SCENES[scene]
     viewer, data = opened.viewer, blobs((16, 20, 24))
-    viewer.layers.clear()
-    settle(opened.widget)
     data[2:14, 4:12, 3:9], data[2:14, 6:16, 13:20] = 1, 2
     layer = viewer.add_image(data, contrast_limits=(0, 2), interpolation2d="nearest", **geometry)
     viewer.dims.order = order
@@ -115,8 +110,7 @@ def click_both(opened, scene: str, geometry: dict, order: tuple[int, ...]) -> No
     if scene == "zoomed in":
         viewer.scene.camera.zoom *= 3
         viewer.scene.camera.center = (0, 9, 10)
-    if not opened.widget.prompting.on:
-        opened.start()
+    opened.start()
     drawn, clicked = np.asarray(layer._slice.image.raw), 0
     for value, place in zip((1, 2), opened.drawn(layer), strict=True):
         if not (drawn == value).any():
