@@ -23,7 +23,7 @@ STAGE = "prompts"
 ENCODER = "encoder"
 """Checkpoint of a run that keeps an encoder which no official checkpoint holds."""
 ENCODER_LR_SCALE = 0.01
-SAM_LEARNING_RATE, SAM_BOX_SHARE, SAM_STAY_CLOSE, SAM_EMA_DECAY = 1e-4, 0.5, 10.0, 0.999
+SAM_LEARNING_RATE, SAM_BOX_SHARE, SAM_STAY_CLOSE = 1e-4, 0.5, 10.0
 """Defaults of a run that starts from SAM's own decoder: it knows much already, boxes above all."""
 VALIDATION_SEED = 20_250_411
 """Of the scenes that score a model; no training seed is near it."""
@@ -160,8 +160,7 @@ class SynthFM(Recipe):
         own = {"optimizer": options.optimizer, "warmup": 200, "decay_fraction": options.decay_fraction}
         known = bool(data.card.get("sam decoder"))
         rate = SAM_LEARNING_RATE if known else 1e-3
-        average = SAM_EMA_DECAY if known else 0.998
-        loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": average, "clip": 3.0})
+        loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": 0.998, "clip": 3.0})
         prompts = PromptObjective(
             data,
             pool,
