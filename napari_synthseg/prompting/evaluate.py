@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
@@ -139,7 +139,7 @@ def _open(path: Path, what: str, case: PromptCase) -> Image.Image:
         raise InputError(f"The {what} {path.name} cannot be read as a picture ({case.where}): {error}.") from error
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise InputError(f"The {what} {path.name} holds several pages ({case.where}): save each as a file of its own.")
-    return picture
+    return picture if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(picture)
 
 
 def _pixels(image: Image.Image, name: str, case: PromptCase) -> np.ndarray:

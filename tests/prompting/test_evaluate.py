@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -70,6 +70,17 @@ def test_a_perfect_model_scores_1_and_an_empty_answer_0(tmp_path):
     path = write_manifest(tmp_path)
     assert [row["dsc"] for row in evaluate(path, session=always(square()))] == [1.0] * 5
     assert [row["dsc"] for row in evaluate(path, session=always(np.zeros(SHAPE, bool)))] == [0.0] * 5
+
+
+def test_pictures_are_seen_as_people_see_them(tmp_path):
+    manifest = write_manifest(tmp_path)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # stored lying on its side
+    stored = np.random.default_rng(0).integers(0, 255, SHAPE[::-1], np.uint8)
+    Image.fromarray(stored).save(tmp_path / "0.png", exif=exif)
+    session = always(square())
+    evaluate(manifest, session=session)
+    np.testing.assert_array_equal(session.images[0], np.rot90(stored, -1))
 
 
 def test_half_of_a_structure_scores_two_thirds(tmp_path):
