@@ -100,8 +100,7 @@ def check(cases: list[PromptCase]) -> Generator[Progress, None, None]:
     """Check all files of a manifest before the work begins."""
     for done, case in enumerate(cases):
         yield Progress("checking", done, len(cases))
-        with _open(case.image_path, "image", case) as image:
-            columns, rows = image.size
+        rows, columns = read_image(case).shape[:2]
         mask = read_mask(case)
         if mask.shape != (rows, columns):
             raise InputError(
@@ -139,12 +138,13 @@ def _open(path: Path, what: str, case: PromptCase) -> Image.Image:
         raise InputError(f"The {what} {path.name} cannot be read as a picture ({case.where}): {error}.") from error
     if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         raise InputError(f"The {what} {path.name} holds several pages ({case.where}): save each as a file of its own.")
-    return picture if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(picture)
+    return picture
 
 
 def _pixels(image: Image.Image, name: str, case: PromptCase) -> np.ndarray:
     try:
-        return np.asarray(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return np.asarray(ImageOps.exif_transpose(image) if turned else image)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{name} is damaged ({case.where}): copy it again.") from error
 
