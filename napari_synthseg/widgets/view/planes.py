@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import napari
-    from napari.layers import Layer
 
 
 RESLICED = "napari_synthseg_resliced"
