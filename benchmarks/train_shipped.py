@@ -10,7 +10,7 @@ rounds of as many steps as `CAMPAIGNS` says. `runs show` and the window follow i
 
 synthseg-fast: `train synthseg` from the shipped weights; both stages take turns. SHARED holds `data/label_maps` and
 `data/real_t1/validation`, which selects nothing but is scored at every validation.
-synthfm-sam: `train synthfm` from MobileSAM's own decoder; SHARED is not read.
+synthfm-sam: `train synthfm` from the shipped decoder; SHARED is not read.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def synthseg_fast(shared: Path, steps: int) -> dict[str, Any]:
 def synthfm_sam(shared: Path, steps: int) -> dict[str, Any]:
     """Return the options of `train synthfm`."""
     return {
-        "start_from": "mobilesam-decoder",
+        "start_from": "synthfm-sam",
         "scenes": SCENES,
         "edge_clicks": 0.3,
-        "seed": 21,
+        "seed": 22,
         "steps": steps,
+        "batch": 16,
+        "learning_rate": 5e-5,
+        "decay_fraction": 0.6,
         "validate_every": 250,
     }
 

@@ -137,9 +137,10 @@ def frozen_source(model: Promptable) -> str | None:
     return card.get("encoder weights")
 
 
-def is_own_decoder(model: Promptable) -> bool:
-    """Tell whether a loaded model has SAM's own decoder: that of an official checkpoint, or a copy of it."""
-    return model.card.get("name") in CHECKPOINTS or bool(model.card.get("source"))
+def decoder_source(model: Promptable) -> str | None:
+    """Return the name of the SAM decoder that a loaded model has or was trained from; None if there is none."""
+    own = model.card.get("name") in CHECKPOINTS or model.card.get("source")
+    return model.card.get("name") if own else model.card.get("decoder from")
 
 
 def encoder_state(name: str, sha256: str | None = None) -> dict[str, torch.Tensor]:

@@ -121,11 +121,12 @@ class SynthFM(Recipe):
             "connected": True,  # all objects of the scenes are
             "data": "synthetic scenes only",
         }
-        if data.card.get("sam decoder"):
+        if sam_decoder := data.card.get("decoder from"):
             facts |= {
+                "decoder from": sam_decoder,
                 "description": "Segments the prompted structure on any image: a frozen SAM encoder, and SAM's own "
                 "decoder trained further on synthetic images.",
-                "data": f"synthetic scenes; the decoder starts from {options.start_from}, trained on photographs",
+                "data": f"synthetic scenes; the decoder starts from {sam_decoder}, trained on photographs",
             }
         source = None if options.train_encoder else sam.frozen_source(data)
         if source is None:
@@ -158,7 +159,7 @@ class SynthFM(Recipe):
             yield TrainingStage(STAGE, objective, LoopOptions.of(options, steps, 1e-4))
             return
         own = {"optimizer": options.optimizer, "warmup": 200, "decay_fraction": options.decay_fraction}
-        known = bool(data.card.get("sam decoder"))
+        known = bool(data.card.get("decoder from"))
         rate = SAM_LEARNING_RATE if known else 1e-3
         loop = LoopOptions.of(options, steps, rate, **{**FAST_LOOP, **own, "ema_decay": 0.998, "clip": 3.0})
         prompts = PromptObjective(
@@ -231,5 +232,5 @@ def untrained(options: TrainSynthFMOptions) -> Promptable:
                 f"Training cannot start from {options.start_from}: it has the encoder {start.encoder_name}."
             )
         model.parts().load_state_dict(start.parts().state_dict())
-        model.card = {**source.card, "sam decoder": sam.is_own_decoder(start)}
+        model.card = {**source.card, "decoder from": sam.decoder_source(start)}
     return model

@@ -91,6 +91,9 @@ def test_a_run_from_sams_own_decoder_stays_close_to_it(encoder, tmp_path) -> Non
     assert moved[1e4] < 0.7 * moved[0.0]
     (stage,) = RECIPE.build(given, untrained(given), torch.device("cpu"))
     assert stage.objective.stay_close == 10 and stage.objective.box_share == 0.5
+    again = replace(given, start_from=str(tmp_path / "run 10000.0" / "synthfm.safetensors"))
+    facts = RECIPE.card(again, untrained(again))  # a second generation knows where its decoder comes from
+    assert facts["decoder from"] == "sam-decoder" and "starts from sam-decoder" in facts["data"]
 
 
 def test_an_encoder_that_learns_is_exported_with_its_decoder(first, encoder, tmp_path) -> None:
