@@ -49,7 +49,6 @@ SESSIONS: dict[str, Session] = {}
 
 @command
 def main() -> int:
-    """Print the table."""
     every = [*VARIANTS, *LATE]
     args = arguments(
         __doc__, "manifest", "out", "--seed", "--json", steps={"type": int, "default": 500},
@@ -64,7 +63,6 @@ def main() -> int:
 
 
 def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
-    """Train a variant and measure its rows."""
     common = TrainSynthFMOptions(
         out=args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5, validate_every=10**9
     )
@@ -109,7 +107,6 @@ def means(rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
-    """A line for each variant."""
     columns = list(next(iter(found.values()), {}))
     return markdown(["variant", *columns], ([name, *(row[c] for c in columns)] for name, row in found.items()))
 

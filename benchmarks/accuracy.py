@@ -21,7 +21,6 @@ from napari_synthseg import cli
 
 @command
 def main() -> int:
-    """Run both commands; return the exit code of the one that failed, or 0."""
     args = arguments(
         __doc__, "folder", "--out", unknown=True, out={"default": Path("accuracy")},
         keep={"action": "store_true", "help": "score what lies in --out already"},

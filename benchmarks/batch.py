@@ -43,7 +43,6 @@ PAPER = 10_520
 
 @command
 def main() -> int:
-    """Run one of the four; print a Markdown table, or draw."""
     args = arguments(
         __doc__, n={"type": int, "default": 4}, size={"type": int, "default": 256}, curves={"type": Path},
         figure={"type": Path}, scans={"type": int, "default": PAPER},
@@ -112,7 +111,6 @@ def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tu
 
 
 def curves(args: argparse.Namespace) -> str:
-    """Scans done, and memory of all processes, against time: a line for each way to share the scans out."""
     from matplotlib.figure import Figure
 
     if args.curves is None or args.figure is None:
@@ -221,12 +219,10 @@ def bookkeeping(args: argparse.Namespace) -> str:
 
 
 def spent(started: float) -> str:
-    """Seconds since then."""
     return f"{time.perf_counter() - started:.2f}"
 
 
 def an_entry(np: Any, anatomy: Any) -> dict[str, Any]:
-    """A record like that of a whole brain."""
     names = [anatomy.name(value) for value in anatomy.predicted_values() if value]
     volumes = np.random.default_rng(3).uniform(500, 3e5, len(names))
     return {

@@ -1,7 +1,7 @@
 """Calibrates the expected Dice of weights: segments synthetic scans of all qualities and fits what is said of them.
 
-    python benchmarks/calibrate_quality.py LABEL_MAPS [--weights synthseg-fast] [--scans 120]
-        [--hold-out NAME ...] [--seed 1] [--out FILE.quality.json] [--rows FILE.jsonl] [--threads N]
+    python benchmarks/calibrate_quality.py LABEL_MAPS [--weights synthseg-fast] [--scans 120] [--hold-out NAME ...]
+        [--out FILE.quality.json] [--rows FILE.jsonl] [...]
 
 LABEL_MAPS is what `train synthseg` takes. A scan is drawn from one of the maps in one of four ways in turn: the presets
 `fast`, `synthseg` and `synthseg-plus`, and "degraded": preset `fast`, made worse by the degradation model with all of
@@ -46,6 +46,8 @@ FIELD = (192, 224, 192)
 """Voxels of 1 mm that are drawn: the fast network's field of view."""
 NOISE = 100.0
 """Largest standard deviation of a degraded scan's noise, intensities in [0, 255]; Table S1 of SynthSeg+ ends at 50."""
+NEUTRAL = {"bias_std": 0.0, "gamma_exponent": 1.0, "slice_spacing_mm": 1.0, "slice_blur_mm": 0.5, "noise_std": 0.0}
+"""What changes nothing."""
 OUTSIDE = 3
 """So many of ten scans come from maps that are held out."""
 Row = dict[str, Any]
@@ -80,23 +82,13 @@ def draw_scan(label_map: LabelMap, affine: np.ndarray, kind: str, generator: tor
     if kind != "degraded":
         return scan, truth
     strength = float(torch.rand(1, generator=generator))
-    whole = DEGRADATION
-    priors = degradation().with_values(
-        **STILL,
-        bias_std=scaled(whole["bias_std"], 0.0, strength),
-        gamma_exponent=scaled(whole["gamma_exponent"], 1.0, strength),
-        slice_spacing_mm=scaled(whole["slice_spacing_mm"], 1.0, strength),
-        slice_blur_mm=scaled(whole["slice_blur_mm"], 0.5, strength),
-        noise_std=scaled((0.0, NOISE), 0.0, strength),
-    )
-    return degrade(scan, priors.sample(seed=generator)).image, truth
+    whole = {**DEGRADATION, "noise_std": (0.0, NOISE)}
+    ranges = {name: scaled(whole[name], still, strength) for name, still in NEUTRAL.items()}
+    return degrade(scan, degradation().with_values(**STILL, **ranges).sample(seed=generator)).image, truth
 
 
 def scored(model: nn.Module, scan: Volume, truth: Volume, row: Row, threads: int | None) -> Row:
-    """A row with the true Dice of each structure, the evidence, and the seconds it took.
-
-    Where no brain was found, there is no evidence.
-    """
+    """A row with the true Dice of each structure, the evidence (none where no brain was found), and the seconds."""
     start = time.perf_counter()
     try:
         result = segment(scan, network=model, flip=row["flips"], device="cpu", threads=threads)
@@ -107,24 +99,15 @@ def scored(model: nn.Module, scan: Volume, truth: Volume, row: Row, threads: int
     return {
         **row,
         "values": list(values),
-        "dice": [None if one is None else round(one, 4) for one in true_dice(result.labels.data, truth.data, values)],
+        "dice": fit.true_dice(result.labels.data, truth.data, values),
         "evidence": {name: [round(float(one), 4) for one in column] for name, column in columns.items()},
         "seconds": round(time.perf_counter() - start, 2),
     }
 
 
-def true_dice(labels: np.ndarray, truth: np.ndarray, values: Sequence[int]) -> list[float | None]:
-    """Dice of each value; None where the truth has none of it (fluid of a stripped head)."""
-    length = max(int(labels.max()), int(truth.max()), *values) + 1
-    a, b = (np.bincount(one.ravel(), minlength=length) for one in (labels, truth))
-    both = np.bincount(labels[labels == truth].ravel(), minlength=length)
-    return [2 * float(both[v]) / float(a[v] + b[v]) if b[v] else None for v in values]
-
-
 def collect(
     model: nn.Module, todo: Sequence[Row], maps: dict[str, Path], seed: int, threads: int | None
 ) -> Iterator[Row]:
-    """Draw, segment and score."""
     read: dict[str, tuple[LabelMap, np.ndarray]] = {}
     for row in todo:
         if row["map"] not in read:
@@ -135,7 +118,6 @@ def collect(
 
 @command
 def main() -> int:
-    """Collect what is missing, fit, write, and say how well it does."""
     args = arguments(
         __doc__, "label_maps", "--weights", "--scans", "--seed", "--out", "--threads", scans={"default": 120},
         hold_out={"nargs": "+", "default": ["training_seg_19", "training_seg_20"]}, rows={"type": Path},

@@ -49,7 +49,6 @@ def refiner(device: torch.device, compiled: Callable[[nn.Module], nn.Module]) ->
 
 
 def unet(device: torch.device, compiled: Callable[[nn.Module], nn.Module]) -> Forward:
-    """The paper's U-Net."""
     network = compiled(placed(UNet3d(len(LABELS)), device))
     image = torch.rand(1, 1, *CROP, device=device)
     return lambda: network(image)
@@ -59,13 +58,11 @@ NETWORKS = {"locator": (locator, "locate-refine"), "refiner": (refiner, "locate-
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """On the device, as the program keeps it."""
     return model.eval().to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 @command
 def main() -> int:
-    """Time every network both ways and print the table."""
     args = arguments(
         __doc__, "--threads", "--json", device={"default": "cpu", "type": torch.device},
         runs={"type": int, "default": 5}, only={"nargs": "+", "choices": NETWORKS, "default": list(NETWORKS)},
@@ -93,7 +90,6 @@ def measured(name: str, device: torch.device, repetitions: int) -> dict[str, flo
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """Markdown: a line for each network."""
     lines = []
     for name, row in rows.items():
         before, after, compiling = row["plain"], row["compiled"], row["compiling"]
@@ -103,7 +99,6 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def seconds(forward: Forward, device: torch.device) -> float:
-    """Of one pass, to its end."""
     started = time.perf_counter()
     forward()
     if device.type == "cuda":

@@ -70,7 +70,6 @@ def proposal(upright: Sequence[float], turned: Sequence[float]) -> float | None:
 
 @command
 def main() -> int:
-    """Print the scores as they come, then the ranges and the proposal."""
     args = arguments(
         __doc__, "--threads", scans_={"nargs": "+", "type": Path}, model={"default": DEFAULT},
         turns={"type": int, "default": 3, "help": "turned views of each scan"},

@@ -1,10 +1,9 @@
 """Does one brain get the same labels whatever the contrast? Synthetic scans of one anatomy, and real ones inverted.
 
-    python benchmarks/consistency.py LABEL_MAPS --maps NAME ... [--weights synthseg-fast] [--contrasts T1 T2 random1]
-        [--slices 1 5] [--lesions ML] [--fast] [--out consistency] [--seed 0] [--threads N]
+    python benchmarks/consistency.py LABEL_MAPS --maps NAME ... [--contrasts T1 random1] [--slices 1 5] [--lesions ML]
     python benchmarks/consistency.py FOLDER --scans [--fast] ...
 
-With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT would show it (`generator/sequences.py`
+With label maps: each is deformed once and drawn as T1, T2, PD, FLAIR and CT would show it (`benchmarks/sequences.py`
 says where the intensities come from), or with random contrasts; at 1 mm, or with slices (axial) of so many mm. Every
 scan is segmented as `napari-synthseg segment` does. Said are the Dice with the truth, the Dice between contrasts
 (nothing of the anatomy differs), and the coefficient of variation of each structure's volume over the contrasts. With
@@ -26,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import arguments, command, finish, markdown, write_json
-from sequences import NAMES, as_sequence
+from harness import PROFILE, Row, arguments, command, finish, markdown, write_json
+from quality_fit import counts
+from sequences import NAMES, as_sequence, inverted
 from torch import nn
 
 from napari_synthseg import anatomy
@@ -44,11 +44,8 @@ from napari_synthseg.io.formats import readable
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights.store import load_model
 
-PROFILE = 2 * np.log(10) / (2 * np.pi)
-"""Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""
 BIAS = 0.2
 """Standard deviation of the logarithm of the MR contrasts' bias fields."""
-Row = dict[str, Any]
 
 
 def anatomy_record(label_map, seed: int, lesions_ml: float) -> Record:
@@ -85,25 +82,8 @@ def true_labels(record: Record, label_map, affine: np.ndarray) -> Volume:
     return Volume(table[head.labels.numpy()], placed_affine(grid, label_map, affine))
 
 
-def inverted(scan: Volume) -> Volume:
-    """Dark where it was bright; what is 0 or less (no head) stays 0."""
-    data = np.asarray(scan.data, np.float32)
-    inside = data > 0
-    top = np.percentile(data[inside], 99.5)
-    return scan.with_data(np.where(inside, np.clip(top - data, 1e-3 * top, None), 0).astype(np.float32))
-
-
-def synthetic(
-    paths: Sequence[Path],
-    contrasts: Sequence[str],
-    slices: Sequence[float],
-    seed: int,
-    lesions_ml: float = 0.0,
-):
-    """Yields (anatomy, truth, scans by name, made one at a time) of each label map.
-
-    Lesions are white matter in the truth.
-    """
+def synthetic(paths: Sequence[Path], contrasts: Sequence[str], slices: Sequence[float], seed: int, lesions_ml=0.0):
+    """Yield (anatomy, truth, scans by name, one at a time) of each label map; lesions are white matter in the truth."""
     for path in paths:
         label_map, affine = prepared(path)
         record = anatomy_record(label_map, seed, lesions_ml)
@@ -122,20 +102,16 @@ def real(folder: Path):
     """The same of each scan in a folder: as it is, and inverted; the truth is None where there are no labels."""
     files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
     truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    for path in files:
-        if is_label_name(path):
-            continue
+    for path in (path for path in files if not is_label_name(path)):
         scan, truth = read_volume(path), truths.get(stem(path).split("_")[0])
-        both = iter((("as it is", scan), ("inverted", inverted(scan))))
+        other = scan.with_data(inverted(np.asarray(scan.data, np.float32)))
+        both = iter((("as it is", scan), ("inverted", other)))
         yield stem(path), None if truth is None else read_labels(truth), both
 
 
 def dice_by_value(a: np.ndarray, b: np.ndarray, values: Sequence[int]) -> dict[int, float]:
     """Dice of each value that one of two label arrays holds."""
-    top = max(int(a.max(initial=0)), int(b.max(initial=0)), *values) + 1
-    both = np.bincount(a[a == b].ravel(), minlength=top)
-    total = np.bincount(a.ravel(), minlength=top) + np.bincount(b.ravel(), minlength=top)
-    return {v: float(2 * both[v] / total[v]) for v in values if total[v]}
+    return {v: 2 * both / (one + other) for v, (both, one, other) in counts(a, b, values).items() if one + other}
 
 
 def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) -> Iterator[tuple[Row, list[Row]]]:
@@ -170,14 +146,12 @@ def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) 
 
 
 def variation(volumes: Sequence[float]) -> float | None:
-    """Coefficient of variation in percent: standard deviation over mean."""
     if len(volumes) < 2 or not statistics.mean(volumes):
         return None
     return 100 * statistics.stdev(volumes) / statistics.mean(volumes)
 
 
 def table(scores: dict[str, list[Row]]) -> str:
-    """Markdown: a line for each contrast, their mean, and by how much volumes vary."""
     rows, pairs = scores["rows"], scores["pairs"]
     lines = []
     for contrast in dict.fromkeys(row["contrast"] for row in rows):
@@ -189,10 +163,12 @@ def table(scores: dict[str, list[Row]]) -> str:
     found = [_variation(rows, value) for value in dict.fromkeys(value for row in rows for value in row["volumes_mm3"])]
     varied = _mean([one for one in found if one is not None])
     header = ["contrast", "Dice with truth", "lowest", "Dice with the other contrasts"]
-    said = "" if varied is None else (
-        f"\n\nVolumes vary by {varied:.1f} % over the contrasts (coefficient of variation, mean over structures)."
-    )  # fmt: skip
-    return markdown(header, lines).replace("|  |", "| |") + said
+    text = markdown(header, lines).replace("|  |", "| |")
+    if varied is None:
+        return text
+    return (
+        f"{text}\n\nVolumes vary by {varied:.1f} % over the contrasts (coefficient of variation, mean over structures)."
+    )
 
 
 def _variation(rows: Sequence[Row], value: int) -> float | None:
@@ -209,7 +185,6 @@ def _mean(figures: Sequence[float]) -> float | None:
 
 
 def chosen_maps(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The label maps of these names in a folder; all of them for none."""
     found: Mapping[str, Path] = {stem(path): path for path in label_map_files(folder)}
     if unknown := [name for name in names if name not in found]:
         raise InputError(f"{folder} holds no label map {unknown[0]!r}: there are {', '.join(found)}.")
@@ -218,7 +193,6 @@ def chosen_maps(folder: Path, names: Sequence[str]) -> list[Path]:
 
 @command
 def main() -> int:
-    """Measure, and write rows, pairs and table as they come."""
     args = arguments(
         __doc__, "folder", "--weights", "--out", "--seed", "--fast", "--threads", out={"default": Path("consistency")},
         seed={"default": 0}, maps={"nargs": "+", "default": []},

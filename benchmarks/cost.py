@@ -57,27 +57,22 @@ class Line:
 
 
 def first(reports: list[Report]) -> list[Report]:
-    """The repetition that pays for imports."""
     return reports[:1]
 
 
 def later(reports: list[Report]) -> list[Report]:
-    """Those that find everything ready."""
     return reports[1:]
 
 
 def of_stage(name: str) -> Callable[[list[Report]], list[Report]]:
-    """The repetitions of one stage of training."""
     return lambda reports: [one for one in reports if one["about"]["stage"] == name]
 
 
 def a_scene(report: Report) -> tuple[float, float]:
-    """Seconds of one scene, of the many that a run makes."""
     return report["wall_s"] / SCENES, report["cpu_s"] / SCENES
 
 
 def a_click(report: Report) -> tuple[float, float]:
-    """Seconds of the click on an embedded image."""
     return report["about"]["click_wall_s"], report["about"]["click_cpu_s"]
 
 
@@ -102,7 +97,6 @@ REFERENCE = {"generator": 8.5, "pipeline": 40.0, "paper, 96": 13.6, "paper, 96, 
 
 @command
 def main() -> int:
-    """Run what is wanted, one after the other."""
     args = arguments(
         __doc__, "--json", json={"required": True}, device={"default": "cpu"},
         only={"nargs": "+", "choices": RUNS}, shared_={"type": Path},
@@ -116,7 +110,6 @@ def main() -> int:
 
 
 def measured(name: str, shared: Path, busy: str, device: str = "cpu") -> dict[str, Any]:
-    """The machine, and the reports of a run's repetitions."""
     words = RUNS[name].replace("SHARED", str(shared.resolve())).split()
     words += [] if device == "cpu" else ["--device", device]
     reports = [json.loads(line) for line in script_output(str(Path(__file__).with_name("speed.py")), *words)]
@@ -129,7 +122,6 @@ def measured(name: str, shared: Path, busy: str, device: str = "cpu") -> dict[st
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown: a line for each thing that was measured."""
     rows = [[line.title, *cells(line, found[line.run])] for line in LINES if line.run in found]
     text = markdown(["what", "wall s", "CPU s", "peak GiB", "command", "machine"], rows)
     said = []
@@ -149,7 +141,6 @@ def table(found: dict[str, Any]) -> str:
 
 
 def cells(line: Line, run: dict[str, Any]) -> list[str]:
-    """Wall and CPU seconds, peak memory, command and machine."""
     kept = line.kept(run["runs"])
     wall, cpu = zip(*map(line.figures, kept), strict=True)
     peak = max(float(one.get("gpu_gib") or one["peak_gib"]) for one in kept)

@@ -28,7 +28,6 @@ from napari_synthseg.weights.sam import load_model
 
 @command
 def main() -> int:
-    """Print the table."""
     args = arguments(
         __doc__, "--seed", "--json", seed={"default": 555}, models_={"nargs": "+", "metavar": "MODEL"},
         preset={"choices": SHAPE_PRESETS, "default": "both"}, scenes={"type": int, "default": 32},

@@ -78,7 +78,6 @@ def inner_networks(run: Path) -> RobustLocateRefine:
 def compare(
     models: dict[str, RobustLocateRefine], cases: Sequence[ValidationCase], draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """A row for each kind, with the mean Dice of each run's S1 and D over cases and draws."""
     device = torch.device("cpu")
     for kind, priors in kinds().items():
         images = [
@@ -91,7 +90,6 @@ def compare(
 
 
 def table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Markdown: a line for each kind, S1 and D of each run."""
     heads = [f"{part}, {name}" for name in names for part in ("S1", "D")]
     return markdown(
         ["degradation", "images", *heads],
@@ -101,7 +99,6 @@ def table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
 
 @command
 def main() -> int:
-    """Print the table, and save the rows if asked to."""
     args = arguments(
         __doc__, "--seed", "--threads", "--out", out={"help": "JSON of the rows"},
         runs_={"nargs": "+", "type": Path}, labelled={"type": Path, "required": True},

@@ -31,7 +31,6 @@ SPACING = 1.5
 
 @command
 def main() -> int:
-    """Start a process for each figure."""
     args = arguments(
         __doc__, "--json", n={"type": int, "default": 5, "help": "repetitions of preview, cancel and window"},
         widget={}, jobs_={"nargs": "*", "choices": [*JOBS, []], "metavar": "JOB"},
@@ -48,12 +47,10 @@ def main() -> int:
 
 
 def told(widget: str) -> None:
-    """Say what a process of its own says last."""
     say(**json.loads(script_output(__file__, "--widget", widget)[-1]))
 
 
 def widget_names() -> list[str]:
-    """Display names of the manifest's widgets."""
     from npe2 import PluginManager
 
     manager = PluginManager.instance()
@@ -91,7 +88,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300) -> float:
 
 
 def say(**figures: object) -> None:
-    """One line of JSON."""
     rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
     SAID.append(rounded)
     print(json.dumps(rounded), flush=True)
@@ -177,7 +173,6 @@ def scan() -> Any:
 
 
 def in_program() -> dict[str, float]:
-    """Segment in the main thread, as the command line does."""
     from napari_synthseg import segment
 
     volume = scan()
@@ -212,7 +207,6 @@ def in_window() -> dict[str, float]:
 
 
 def timed(work: Any) -> dict[str, float]:
-    """Return wall-clock and processor seconds of a call."""
     wall, before = time.monotonic(), os.times()
     work()
     after = os.times()

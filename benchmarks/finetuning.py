@@ -11,11 +11,10 @@ masks       the question of Table III of "Pretrain Once and Finetune Many Times"
             trained on the first 1, 2, 4, 8 labelled scans of it. A small UNETR sees whole heads at 3 mm. Dice on
             VALIDATION's scans at 3 mm is followed; at the end the same scans are segmented at 1 mm.
 forgetting  a network of SynthSeg's kinds is trained on the same scans for a few steps, mixed with synthetic images and
-            without: Dice before and after on VALIDATION's scans as they are, on the same with their intensities
-            inverted, and on synthetic whole heads (--heads).
+            without: Dice before and after on VALIDATION's scans as they are, inverted, and on synthetic heads (--heads)
 
-No figure chooses a checkpoint: all are of the last step. Cells that OUT holds already are not done again; several
-processes can share the work (--only). CPU-seconds are those of the process: give it one thread.
+All checkpoints are of the last step. Cells that OUT holds already are not done again; several processes can share the
+work (--only). CPU-seconds are those of the process: give it one thread.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ import numpy as np
 import torch
 from harness import arguments, command, finish, write_json
 from reporting.learning import forgetting_table, masks_table
+from sequences import inverted
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -64,7 +64,6 @@ Row = dict[str, Any]
 
 @command
 def main() -> int:
-    """Measure what is missing, write it, and print the tables."""
     names, counts = {"nargs": "*", "default": []}, {"nargs": "*", "type": int}
     args = arguments(
         __doc__, "what", "training", "validation", "out", "--seed", "--threads", "--json", threads={"default": 1},
@@ -92,7 +91,6 @@ def main() -> int:
 
 
 def some_scans(folder: Path, count: int, out: Path) -> Path:
-    """A folder with links to the first labelled scans of another one."""
     pairs = labelled_scans(folder)
     if len(pairs) < count:
         raise InputError(f"{folder} holds {len(pairs)} labelled scans: {count} are needed.")
@@ -100,7 +98,6 @@ def some_scans(folder: Path, count: int, out: Path) -> Path:
 
 
 def some_maps(folder: Path, names: list[str], out: Path) -> Path:
-    """A folder with links to label maps."""
     files = [f for f in label_map_files(folder) if not names or f.name.split(".")[0] in names]
     if len(files) < len(names):
         raise InputError(f"{folder} lacks some of the label maps {', '.join(names)}.")
@@ -108,24 +105,19 @@ def some_maps(folder: Path, names: list[str], out: Path) -> Path:
 
 
 def linked(files: list[Path], out: Path) -> Path:
-    """A folder with links to files."""
     out.mkdir(parents=True, exist_ok=True)
     for file in files:
-        link = out / file.name
-        if not link.exists():
-            link.symlink_to(file.resolve())
+        if not (out / file.name).exists():
+            (out / file.name).symlink_to(file.resolve())
     return out
 
 
 def missing(args: argparse.Namespace, name: str) -> bool:
-    """Whether a cell is to be measured now."""
     return (args.only is None or name in args.only) and not (args.out / f"{name}.json").exists()
 
 
 def keep(out: Path, name: str, row: Row) -> None:
-    """Write a cell's figures."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write_json(out / f"{name}.json", row)
     print(f"{name}: {json.dumps({k: v for k, v in row.items() if k != 'curve'})}", flush=True)
 
 
@@ -133,7 +125,6 @@ def keep(out: Path, name: str, row: Row) -> None:
 
 
 def masks(args: argparse.Namespace) -> None:
-    """All cells of the table of labelled scans."""
     SMALL["unetr"].clear()
     SMALL["unetr"].update(SIZES)  # what both recipes build as small
     encoder = args.out / "encoder" / "pretrained.safetensors"
@@ -141,20 +132,10 @@ def masks(args: argparse.Namespace) -> None:
         began = time.process_time()
         maps = some_maps(args.label_maps, args.maps, args.out / "maps") if args.label_maps else None
         options = TrainPretrainOptions(
-            out=args.out / "encoder",
-            scans=args.training,
-            label_maps=maps,
-            size="small",
-            steps=args.pretrain_steps,
-            warmup=20,
-            learning_rate=args.rate,
-            synthetic=0.25,
-            validate_every=50,
-            seed=args.seed,
-            threads=args.threads,
-            device="cpu",
-            resume=(args.out / "encoder").exists(),
-        )
+            out=args.out / "encoder", scans=args.training, label_maps=maps, size="small", steps=args.pretrain_steps,
+            warmup=20, learning_rate=args.rate, synthetic=0.25, validate_every=50, seed=args.seed, threads=args.threads,
+            device="cpu", resume=(args.out / "encoder").exists(),
+        )  # fmt: skip
         cli.follow(Pretrain().train(options))
         row = {"steps": args.pretrain_steps, "cpu_s": round(time.process_time() - began), "losses": losses(options.out)}
         keep(args.out, "pretraining", row)
@@ -174,22 +155,14 @@ def losses(run: Path) -> dict[str, float]:
 
 
 def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
-    """Train a UNETR on some scans, and score it."""
     torch.manual_seed(args.seed)
     run = args.out / name
     shutil.rmtree(run, ignore_errors=True)
-    scans = some_scans(args.training, count, args.out)
     options = TrainFinetuneOptions(
-        scans=scans,
-        out=run,
-        start_from=start,
-        task=args.task,
-        size="small",
-        validation=args.validation,
-        unlabelled=tuple(args.unlabelled) if args.task == "all" else (),
-        seed=args.seed,
+        scans=some_scans(args.training, count, args.out), out=run, start_from=start, task=args.task, size="small",
+        validation=args.validation, unlabelled=tuple(args.unlabelled) if args.task == "all" else (), seed=args.seed,
         device="cpu",
-    )
+    )  # fmt: skip
     model, card = starting_network(start, args.task, "small")
     assert isinstance(model, Transformer)
     material = gather(options, model, input_spec(model, card), CPU)
@@ -265,25 +238,13 @@ def forgetting(args: argparse.Namespace) -> None:
 
 
 def continued(args: argparse.Namespace, count: int, share: float, maps: Path, heads: Path | None, name: str) -> Row:
-    """Train the network further on some scans, and score it."""
     run, began = args.out / name, time.process_time()
     options = TrainFinetuneOptions(
-        scans=some_scans(args.training, count, args.out),
-        out=run,
-        start_from=args.start,
-        steps=args.steps,
-        validation=args.validation,
-        synthetic=share,
-        label_maps=maps if share else None,
-        unlabelled=tuple(args.unlabelled),
-        seed=args.seed,
-        patience=0,
-        validate_every=10**6,
-        device="cpu",
-        threads=args.threads,
-        resume=run.exists(),
-        name=name,
-    )
+        scans=some_scans(args.training, count, args.out), out=run, start_from=args.start, steps=args.steps,
+        validation=args.validation, synthetic=share, label_maps=maps if share else None,
+        unlabelled=tuple(args.unlabelled), seed=args.seed, patience=0, validate_every=10**6, device="cpu",
+        threads=args.threads, resume=run.exists(), name=name,
+    )  # fmt: skip
     path = cli.follow(Finetune().train(options))
     spent = round(time.process_time() - began)
     return {"count": count, "share": share, "steps": args.steps, "cpu_s": spent, **scored(args, str(path), heads)}
@@ -293,12 +254,9 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     """Dice on the validation scans, on the same inverted, and on synthetic heads."""
     model, card = starting_network(weights, "all")
     options = TrainFinetuneOptions(
-        scans=args.validation,
-        out=args.out,
-        validation=args.validation,
-        synthetic=0.0,
+        scans=args.validation, out=args.out, validation=args.validation, synthetic=0.0,
         unlabelled=tuple(args.unlabelled),
-    )
+    )  # fmt: skip
     material = gather(options, model, input_spec(model, card), CPU)
     wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
     groups = {"scans": material.scored, "inverted": wrong}
@@ -316,18 +274,10 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
     return found
 
 
-def inverted(image: np.ndarray) -> np.ndarray:
-    """Dark where it was bright; what is 0 (no head) stays 0."""
-    inside = image > 0
-    top = np.percentile(image[inside], 99.5)
-    return np.where(inside, np.clip(top - image, 1e-3 * top, None), 0).astype(np.float32)
-
-
 # Tables
 
 
 def cells(out: Path) -> dict[str, Row]:
-    """The figures of every cell that there is, by its name."""
     return {
         file.stem: json.loads(file.read_text(encoding="utf-8"))
         for file in sorted(out.glob("*.json"))
@@ -336,12 +286,10 @@ def cells(out: Path) -> dict[str, Row]:
 
 
 def tables(out: Path) -> str:
-    """What there is, in Markdown."""
     rows = cells(out)
     forgetting = {name: row for name, row in rows.items() if name.startswith("forgetting-")}
-    parts = [
-        masks_table(rows, task) for task in ("four", "all", "brain") if any(n.startswith(f"{task}-") for n in rows)
-    ]
+    tasks = [task for task in ("four", "all", "brain") if any(name.startswith(f"{task}-") for name in rows)]
+    parts = [masks_table(rows, task) for task in tasks]
     return "\n\n".join([*parts, *([forgetting_table(forgetting)] if "forgetting-before" in forgetting else [])])
 
 

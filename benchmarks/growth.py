@@ -3,8 +3,8 @@
     python benchmarks/growth.py [OUT.json] [--threads 1] [--only NAME ...]
 
 Each row is a process of its own: CPU seconds (user + system, all threads) of the work after imports, and peak memory
-of the whole process. Scans are phantoms at 1 mm. Prints Markdown tables; the titles say how the seconds grow, as the
-power of what grows, fitted over the rows.
+of the whole process. Scans are phantoms at 1 mm. Prints a Markdown table, which says how the seconds grow, as the power
+of what grows, fitted over the rows.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ import numpy as np
 from harness import Row, arguments, command, cost, finish, markdown, peak_gib, script_output, since, write_json
 
 SERIES: dict[str, tuple[str, tuple[int, ...]]] = {
-    "field of view": (
-        "segment with synthseg-fast, one head in more and more voxels a side",
-        (192, 224, 256, 320),
-    ),
+    "field of view": ("segment with synthseg-fast, one head in more and more voxels a side", (192, 224, 256, 320)),
     "spacing": ("segment with synthseg-fast, the same head at a spacing of so many tenths of a mm", (20, 15, 10, 7)),
     "paper": ("the paper's U-Net with flips (random weights), side of the scan in voxels", (96, 128, 160)),
     "generator": ("one synthetic sample, side in voxels", (64, 96, 128, 160, 192)),
@@ -34,11 +31,12 @@ SERIES: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 CUBES = ("field of view", "paper", "generator", "evaluate")
 """Series whose number is the side of a cube; they grow with its third power."""
+HEAD = 192
+"""Voxels of 1 mm a side of a phantom as large as a head; smaller ones are doubted, and turned this way and that."""
 
 
 @command
 def main() -> int:
-    """Run the series and print their tables."""
     args = arguments(
         __doc__, "--threads", threads={"default": 1}, one={"nargs": 2},
         only={"nargs": "*", "choices": list(SERIES), "default": list(SERIES)}, out_={"nargs": "?", "type": Path},
@@ -48,15 +46,10 @@ def main() -> int:
         return 0
     rows: dict[str, list[Row]] = {}
     for name in args.only:
-        title, numbers = SERIES[name]
         words = ("--threads", args.threads, "--one", name)
-        rows[name] = [json.loads(script_output(__file__, *words, n, threads=args.threads)[0]) for n in numbers]
-        power, of = growing(rows[name], name in CUBES)
-        cells = ([r["n"], *(f"{r[key]:.2f}" for key in ("cpu_s", "wall_s", "peak_gib"))] for r in rows[name])
-        finish(f"\n{title} (CPU seconds grow with {of}^{power:.2f})\n")
-        finish(markdown(["n", "CPU s", "wall s", "peak GiB"], cells))
+        rows[name] = [json.loads(script_output(__file__, *words, n, threads=args.threads)[0]) for n in SERIES[name][1]]
         write_json(args.out, rows)
-    return 0
+    return finish(compact(rows))
 
 
 def measured(name: str, number: int, threads: int) -> Row:
@@ -78,88 +71,53 @@ def compact(rows: dict[str, list[dict[str, Any]]]) -> str:
         seconds = ", ".join(f"{row['cpu_s']:.2f}" if row["cpu_s"] < 1 else f"{row['cpu_s']:.1f}" for row in one)
         low, high = (f"{end(row['peak_gib'] for row in one):.1f}" for end in (min, max))
         memory = low if low == high else f"{low} to {high}"
-        power, of = growing(one, name in CUBES)
-        lines.append([f"{SERIES[name][0]}: {numbers}", seconds, memory, f"{of}^{power:.2f}"])
+        power = float(np.polyfit(np.log([row["n"] for row in one]), np.log([row["cpu_s"] for row in one]), 1)[0])
+        grows = f"voxels^{power / 3:.2f}" if name in CUBES else f"n^{power:.2f}"
+        lines.append([f"{SERIES[name][0]}: {numbers}", seconds, memory, grows])
     return markdown(["what grows", "CPU s", "peak GiB", "CPU seconds grow with"], lines)
-
-
-def growing(rows: list[dict[str, Any]], cubes: bool) -> tuple[float, str]:
-    """The power with which CPU seconds grow, and of what."""
-    power = float(np.polyfit(np.log([row["n"] for row in rows]), np.log([row["cpu_s"] for row in rows]), 1)[0])
-    return (power / 3, "voxels") if cubes else (power, "n")
 
 
 # What is measured: each makes its input and gives the work
 
 
-HEAD = 192
-"""Voxels of 1 mm a side of a phantom as large as a head; smaller ones are doubted, and turned this way and that."""
-
-
-def head(side: int = HEAD, spacing: float = 1.0) -> Any:
-    """A T1-like phantom in a field of view of side^3 mm."""
+def segmentation(threads: int, side: int = HEAD, spacing: float = 1.0, scans: int = 1) -> Callable[[], Any]:
+    """T1-like phantoms in a field of view of side^3 mm, in memory, to labels in memory."""
     from phantom import head_phantom, phantom_image
 
-    from napari_synthseg.volume import pad, resample_image
-
-    image = phantom_image(head_phantom((HEAD,) * 3))
-    if side > HEAD:
-        image = pad(image, ((side - HEAD) // 2,) * 3, ((side - HEAD) // 2,) * 3)
-    return image if spacing == 1.0 else resample_image(image, spacing)
-
-
-def segmentation(scan: Any, threads: int, scans: int = 1) -> Callable[[], Any]:
-    """Scans in memory to labels in memory."""
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.pipeline import segment_steps
     from napari_synthseg.inference.state import load
     from napari_synthseg.jobs import run
+    from napari_synthseg.volume import pad, resample_image
 
+    scan = phantom_image(head_phantom((HEAD,) * 3))
+    if side > HEAD:
+        scan = pad(scan, ((side - HEAD) // 2,) * 3, ((side - HEAD) // 2,) * 3)
+    if spacing != 1.0:
+        scan = resample_image(scan, spacing)
     chosen = SegmentOptions(threads=threads)
     model = load(chosen)
-
-    def work() -> None:
-        for _ in range(scans):
-            run(segment_steps(scan, chosen, model))
-
-    return work
+    return lambda: [run(segment_steps(scan, chosen, model)) for _ in range(scans)]
 
 
-def unet(labels: int) -> Any:
-    """The paper's network, untrained."""
-    from napari_synthseg.networks.unet import UNet3d
-
-    return UNet3d(labels, features=24).eval()
-
-
-def paper(side: int, threads: int) -> Callable[[], Any]:
-    """The network and its flips alone, on a cube."""
+def unet(side: int, labels: int | None) -> Callable[[], Any]:
+    """The paper's network, untrained, on a cube: a forward pass with so many labels, or the usual ones and flips."""
     import torch
 
     from napari_synthseg.anatomy import predicted_values
     from napari_synthseg.inference.whole_volume import unet_posteriors
+    from napari_synthseg.networks.unet import UNet3d
 
     values = predicted_values()
-    model = unet(len(values))
-    model.labels = values
+    model = UNet3d(labels or len(values), features=24).eval()
     image = torch.rand(1, 1, side, side, side)
+    if labels:
+        return torch.inference_mode()(lambda: model(image))
+    model.labels = values
     return lambda: unet_posteriors(model, image)
 
 
-def found(labels: int, threads: int) -> Callable[[], Any]:
-    """A forward pass."""
-    import torch
-
-    model, image = unet(labels), torch.rand(1, 1, 96, 96, 96)
-
-    def work() -> None:
-        with torch.inference_mode():
-            model(image)
-
-    return work
-
-
-def generator(side: int, threads: int, labels: int | None = None) -> Callable[[], Any]:
+def generator(side: int, labels: int | None = None) -> Callable[[], Any]:
     """A sample from a label map of 192^3 voxels."""
     from phantom import head_phantom
 
@@ -175,8 +133,7 @@ def generator(side: int, threads: int, labels: int | None = None) -> Callable[[]
     return lambda: synthesize(label_map, seed=1, shape=(side,) * 3)
 
 
-def evaluated(side: int, threads: int) -> Callable[[], Any]:
-    """Dice and surface distances."""
+def evaluated(side: int) -> Callable[[], Any]:
     from phantom import head_phantom
 
     from napari_synthseg.evaluation import evaluate
@@ -185,7 +142,7 @@ def evaluated(side: int, threads: int) -> Callable[[], Any]:
     return lambda: evaluate(other, truth)
 
 
-def batched(images: int, threads: int) -> Callable[[], Any]:
+def batched(images: int) -> Callable[[], Any]:
     """A step of the locator: images drawn, forward, backward, optimiser."""
     from phantom import head_phantom
     from speed import fast_steps, read_map
@@ -195,15 +152,15 @@ def batched(images: int, threads: int) -> Callable[[], Any]:
 
 
 JOBS: dict[str, Callable[[int, int], Callable[[], Any]]] = {
-    "field of view": lambda side, threads: segmentation(head(side), threads),
-    "spacing": lambda tenths, threads: segmentation(head(spacing=tenths / 10), threads),
-    "paper": paper,
-    "generator": generator,
-    "evaluate": evaluated,
-    "labels drawn": lambda labels, threads: generator(128, threads, labels),
-    "labels found": found,
-    "batch": batched,
-    "scans": lambda scans, threads: segmentation(head(), threads, scans),
+    "field of view": lambda side, threads: segmentation(threads, side=side),
+    "spacing": lambda tenths, threads: segmentation(threads, spacing=tenths / 10),
+    "paper": lambda side, threads: unet(side, None),
+    "generator": lambda side, threads: generator(side),
+    "evaluate": lambda side, threads: evaluated(side),
+    "labels drawn": lambda labels, threads: generator(128, labels),
+    "labels found": lambda labels, threads: unet(96, labels),
+    "batch": lambda images, threads: batched(images),
+    "scans": lambda scans, threads: segmentation(threads, scans=scans),
 }
 
 if __name__ == "__main__":

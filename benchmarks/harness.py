@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--hold-out": {"nargs": "+", "required": True, "help": "names of the maps that the weights have not seen"},
 }
 """Options that several benchmarks have."""
+PROFILE = math.log(10) / math.pi
+"""Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""
 
 
 def arguments(doc: str | None, *common: str, unknown: bool = False, **own: Mapping[str, Any]) -> argparse.Namespace:
@@ -106,6 +109,37 @@ def labelled_pairs(
     return pairs
 
 
+def sweep(
+    pairs: Iterable[tuple[Path, Path]],
+    variants: Sequence[Row],
+    models: Mapping[str, Any],
+    done: Sequence[Row],
+    change: Callable[..., Any],
+    score: Callable[..., Row],
+    by: str,
+) -> Iterator[Row]:
+    """Score every model on every labelled scan changed in every way; yield the rows that are not among those done.
+
+    Args:
+        variants: marks of each way in its rows.
+        change: makes the scan of a variant, from scan, truth, variant and number of the scan.
+        score: what a row says of a model, from the model, the changed scan, and the truth.
+        by: the column of the model's name.
+    """  # fmt: skip
+    from napari_synthseg.io import read_labels, read_volume, stem
+
+    for number, (scan_path, truth_path) in enumerate(pairs):
+        scan, truth = read_volume(scan_path), read_labels(truth_path)
+        for variant in variants:
+            rows = {name: {"scan": stem(scan_path), by: name, **variant} for name in models}
+            rows = {name: row for name, row in rows.items() if not any(row.items() <= one.items() for one in done)}
+            changed = change(scan, truth, variant, number) if rows else None
+            for name, row in rows.items():
+                started = time.perf_counter()
+                scores = score(models[name], changed, truth)
+                yield {**row, **scores, "seconds": round(time.perf_counter() - started, 2)}
+
+
 class Rows(list[Row]):
     """Rows in `rows.json` of a folder: those of an earlier run first, each saved as it comes."""
 
@@ -134,6 +168,14 @@ def kept(file: Path, measure: Callable[[], Any]) -> Any:
     if not file.exists():
         write_json(file, measure())
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def cells(out: Path, names: Iterable[str], wanted: Iterable[str], measure: Callable[[str], Any]) -> dict[str, Any]:
+    """Measure those that are wanted and not in OUT yet; return what OUT holds, by name."""
+    for name in wanted:
+        kept(out / f"{name}.json", functools.partial(measure, name))
+    files = {name: out / f"{name}.json" for name in names}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
 
 
 def cost(who: int = resource.RUSAGE_SELF) -> tuple[float, float]:

@@ -62,7 +62,6 @@ Point = tuple[float, float, float]
 
 
 def contrasts() -> tuple[str, ...]:
-    """Names of the contrasts that `heart_image` knows."""
     return tuple(_CONTRASTS)
 
 
@@ -92,7 +91,6 @@ class _Chest:
         self.tissues[mask] = tissue
 
     def in_body(self, point: Sequence[float]) -> Point:
-        """A point of the heart's coordinates in the body's."""
         x, y, z = np.asarray(point) @ self.frame
         return float(x), float(y), float(z)
 
@@ -224,7 +222,6 @@ def _canvas(shape: Sequence[int], affine: np.ndarray, rng: np.random.Generator) 
 
 
 def _rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
-    """A rotation by uniform angles about the three axes, (3, 3)."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.radians(rng.uniform(-degrees, degrees, 3))):
         turn = np.eye(3)
@@ -236,12 +233,10 @@ def _rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
 
 
 def _ball(xyz: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
-    """Whether points lie in an ellipsoid."""
     return sum(((xyz[k] - centre[k]) / np.float32(radii[k])) ** 2 for k in range(3)) < 1  # type: ignore[return-value]
 
 
 def _tube(xyz: np.ndarray, points: Sequence[Sequence[float]], radius: float) -> np.ndarray:
-    """Whether points lie within a radius of a chain of lines."""
     mask = np.zeros(xyz.shape[1:], bool)
     for a, b in zip(points[:-1], points[1:], strict=True):
         d = np.subtract(b, a).astype(np.float32)
@@ -312,7 +307,6 @@ def _heart(c: _Chest) -> None:
 
 @command
 def main() -> int:
-    """Write the files."""
     args = arguments(
         __doc__, "out", "--seed", seed={"default": 0}, count={"type": int, "default": 10},
         contrast={"choices": contrasts(), "default": "ct"},

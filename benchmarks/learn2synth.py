@@ -1,13 +1,11 @@
 """Learn2Synth's first experiments in 2D: which noise does it infer (Table 1), and does the network gain (Table 2)?
 
     python benchmarks/learn2synth.py LABEL_MAPS OUT [--table 1|2] [--steps N] [--seed N] [--only NAME ...]
-        [--json FILE]
 
 LABEL_MAPS is a folder of whole-head label maps. Slices through their middle, at 3 mm and without the skull, become
-images of random contrast that are the same for all but noise ("noise only"): synthetic ones have none, "real" ones a
-preset deviation, or one drawn for each image from U(0.025, 0.2). The last four maps make the test images. The labelled
-"real" ones of training are made from the very maps that the synthetic ones are made from, so that nothing but noise
-tells them apart, or (--teachers others) from three more maps: other anatomies.
+images of random contrast that are the same for all but noise: synthetic ones have none, "real" ones a preset deviation,
+or one drawn for each image from U(0.025, 0.2). The last four maps make the test images. The labelled "real" ones of
+training are made from the very maps that the synthetic ones are made from, or (--teachers others) from three more maps.
 
     naive    trained on noise-free images
     oracle   trained with the very noise of the "real" images
@@ -20,23 +18,21 @@ that several processes can share the work (--only). Prints what there is, in Mar
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, command, finish, kept, markdown, write_json
+from harness import arguments, cells, command, finish, markdown, write_json
 from torch import nn
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.imaging import blur_matrix
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.sample import label_map_files
+from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.networks.augmenter import Augmenter, Noise, SmallUNet, Unchanged
 from napari_synthseg.training.data.synthetic import Batch, step_generator
 from napari_synthseg.training.engine.events import read_events, steps_that_count
@@ -69,7 +65,6 @@ LEARNING_RATE = 2e-3
 
 @command
 def main() -> int:
-    """Print the tables."""
     args = arguments(
         __doc__, "label_maps", "out", "--seed", "--threads", "--json",
         table={"type": int, "choices": [1, 2], "nargs": "*", "default": [1, 2]}, steps={"type": int, "default": 3000},
@@ -80,15 +75,12 @@ def main() -> int:
     )  # fmt: skip
     wanted = [n for n in names() if 2 in args.table or n.startswith("learned")] if args.only is None else args.only
     slices = slices_of(args.label_maps, args.out / "slices.npz")
-    for name in wanted:
-        kept(args.out / f"{name}.json", partial(figures_of, name, slices, args))
-    found = {n: json.loads(f.read_text()) for n in names() if (f := args.out / f"{n}.json").exists()}
+    found = cells(args.out, names(), wanted, lambda name: figures_of(name, slices, args))
     write_json(args.json, found)
     return finish("\n\n".join({1: table1, 2: table2}[table](found) for table in args.table))
 
 
 def names() -> list[str]:
-    """Of all runs: what is trained, and on which noise."""
     return ["naive", *(f"{kind}-{level}" for level in LEVELS for kind in ("oracle", "learned"))]
 
 
@@ -109,8 +101,6 @@ def slices_of(folder: Path, file: Path) -> dict[str, torch.Tensor]:
         paths = label_map_files(folder)
         if len(paths) <= TEST + REAL:
             raise InputError(f"{folder} holds {len(paths)} label maps: at least {TEST + REAL + 1} are needed.")
-        from napari_synthseg.generator.sample import prepared
-
         cut = [sections(prepared(p)[0]) for p in paths]
         parts = {"train": cut[: -TEST - REAL], "real": cut[-TEST - REAL : -TEST], "test": cut[-TEST:]}
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -211,37 +201,22 @@ class Segmenter(nn.Module):
         return self.net(image).softmax(1)
 
 
-def slice_loss(posteriors: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Soft Dice of slices."""
-    return soft_dice_loss(posteriors[..., None], target[..., None])
-
-
 def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namespace) -> dict[str, Any]:
-    """Train a run and measure its figures."""
     kind, _, level = name.partition("-")
     torch.manual_seed(args.seed)
     augmenter: Augmenter = Noise(args.start) if kind == "learned" else Unchanged()
     classes = slices["classes"]
     recipe = Bilevel(
-        Segmenter(2, len(CLASSES)),
-        augmenter,
+        Segmenter(2, len(CLASSES)), augmenter,
         Images(slices["train"], classes, LEVELS[level] if kind == "oracle" else (0.0, 0.0)),
         Images(slices[TEACHERS[args.teachers]], classes, LEVELS[level]) if kind == "learned" else None,
-        seed=args.seed,
-        device="cpu",
-        validation=lambda model: {},
-        lr_scale=args.augmenter_rate / LEARNING_RATE,
-        warmup=args.teach_from,
-        criterion=slice_loss,
-    )
+        seed=args.seed, device="cpu", validation=lambda model: {}, lr_scale=args.augmenter_rate / LEARNING_RATE,
+        warmup=args.teach_from, criterion=lambda found, target: soft_dice_loss(found[..., None], target[..., None]),
+    )  # fmt: skip
     options = LoopOptions(args.steps, LEARNING_RATE, decay_fraction=0.2, validate_every=10**9)
     model = cli.follow(fit(recipe, options, args.out / name, name="slices", resume=True))
-    figures: dict[str, Any] = {
-        "steps": args.steps,
-        "seed": args.seed,
-        "teachers": args.teachers,
-        "dice": scores(model, slices),
-    }
+    figures: dict[str, Any] = {name: getattr(args, name) for name in ("steps", "seed", "teachers")}
+    figures["dice"] = scores(model, slices)
     if kind == "learned":
         figures |= {"start": args.start, "sigma": inferred(args.out / name, args.teach_from, args.steps)}
     return figures
@@ -250,8 +225,7 @@ def figures_of(name: str, slices: dict[str, torch.Tensor], args: argparse.Namesp
 def inferred(run: Path, teach_from: int, steps: int) -> float:
     """Mean learned deviation over the second half of the steps that learn it, which is steadier than the last one."""
     lines = steps_that_count(read_events(run))
-    late = [line["sigma"] for line in lines if line["step"] > (teach_from + steps) / 2]
-    return sum(late) / len(late)
+    return fmean(line["sigma"] for line in lines if line["step"] > (teach_from + steps) / 2)
 
 
 @torch.no_grad()
@@ -260,20 +234,21 @@ def scores(model: nn.Module, slices: dict[str, torch.Tensor]) -> dict[str, float
     found = {}
     for level, noise in LEVELS.items():
         images = Images(slices["test"], slices["classes"], noise)
-        values = [dice_of(model, images, step_generator(77, i)) for i in range(8)]
-        found[level] = sum(values) / len(values)
+        pairs = [(model(image).argmax(1), truth) for image, truth in (images(step_generator(77, i)) for i in range(8))]
+        found[level] = fmean(fmean(all_dice(*pair)) for pair in pairs)
     return found
 
 
-def dice_of(model: nn.Module, images: Callable[[torch.Generator], Batch], g: torch.Generator) -> float:
-    """Mean over a batch's images and the tissues that are there."""
-    image, target = images(g)
-    found, values = model(image).argmax(1), []
-    for a, b in zip(found, target, strict=True):
-        for c in range(1, 1 + len(CLASSES)):
-            if (b == c).any():
-                values.append(2.0 * float(((a == c) & (b == c)).sum()) / float((a == c).sum() + (b == c).sum()))
-    return sum(values) / len(values)
+def all_dice(found: torch.Tensor, truth: torch.Tensor) -> list[float]:
+    """Of the tissues of each image of a batch."""
+    images = zip(found, truth, strict=True)
+    return [dice for one in images for dice in dice_of(*one, len(CLASSES)).values()]
+
+
+def dice_of(found: torch.Tensor, truth: torch.Tensor, classes: int) -> dict[int, float]:
+    """Dice of the classes 1 ... that the truth has."""
+    pairs = {c: (found == c, truth == c) for c in range(1, 1 + classes)}
+    return {c: 2.0 * float((a & b).sum()) / float(a.sum() + b.sum()) for c, (a, b) in pairs.items() if b.any()}
 
 
 # Tables
@@ -284,7 +259,6 @@ def title(level: str) -> str:
 
 
 def table1(found: dict[str, dict[str, Any]]) -> str:
-    """Inferred deviations beside the paper's."""
     ours = [found.get(f"learned-{level}", {}).get("sigma") for level in LEVELS]
     rows = [["inferred, ours", *ours], ["inferred, paper", *INFERRED.values()]]
     return markdown(["preset sigma", *map(title, LEVELS)], rows)

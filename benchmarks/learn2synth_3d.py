@@ -3,9 +3,8 @@
     python benchmarks/learn2synth_3d.py LABEL_MAPS TRAINING VALIDATION OUT [--only NAME ...] [--json FILE]
 
 LABEL_MAPS is a folder (or a prepared .npz) of whole-head label maps, of which the last two are held out; TRAINING and
-VALIDATION hold labelled T1 scans (`1002_t1.nii.gz`, `1002_labels.nii.gz`). At a size that a CPU can do: whole brains at
-3 mm, four tissues, a small U-Net. It learns from synthetic images (preset `synthseg`) for --first steps; from there on,
-in --then more steps each,
+VALIDATION hold labelled T1 scans. At a size that a CPU can do: whole brains at 3 mm, four tissues, a small U-Net. It
+learns from synthetic images (preset `synthseg`) for --first steps; from there on, in --then more steps each,
 
     naive       goes on as before (SynthSeg)
     noise       learns from images to which noise of a learned deviation is added
@@ -21,16 +20,14 @@ runs (resumable) and a JSON file of the figures of each; what is there is not do
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, command, finish, kept, markdown, write_json
-from learn2synth import Segmenter
+from harness import arguments, cells, command, finish, markdown, write_json
+from learn2synth import Segmenter, dice_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -64,7 +61,6 @@ KINDS = ("naive", "noise", "bias", "unet", "supervised")
 
 @command
 def main() -> int:
-    """Print the table."""
     args = arguments(
         __doc__, "label_maps", "training", "validation", "out", "--seed", "--threads", "--json",
         only={"nargs": "*", "choices": KINDS, "default": KINDS},
@@ -74,9 +70,7 @@ def main() -> int:
         augmenter_rate={"type": float, "default": 1e-3},
     )  # fmt: skip
     data = Data(args)
-    for name in ("start", *args.only):
-        kept(args.out / f"{name}.json", partial(figures_of, name, data, args))
-    found = {n: json.loads(f.read_text()) for n in ("start", *KINDS) if (f := args.out / f"{n}.json").exists()}
+    found = cells(args.out, ("start", *KINDS), ("start", *args.only), lambda name: figures_of(name, data, args))
     write_json(args.json, found)
     return finish(table(found))
 
@@ -85,11 +79,7 @@ def main() -> int:
 
 
 class Data:
-    """All that is trained and judged on, at 3 mm.
-
-    Args:
-        args: of the command line.
-    """
+    """All that is trained and judged on, at 3 mm."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         maps = run(read_maps(args.label_maps))
@@ -114,13 +104,7 @@ class Data:
 
 
 class Heads:
-    """Random synthetic brains of random label maps.
-
-    Args:
-        maps: their label maps.
-        priors: of the generative model.
-        values: labels that are grouped to tissues.
-    """
+    """Random synthetic brains of random label maps; `values` are the labels that are grouped to tissues."""
 
     def __init__(self, maps: Sequence[LabelMap], priors: GenerativeModel, values: Sequence[int]) -> None:
         self.maps, self.priors, self.values = maps, priors, values
@@ -129,11 +113,9 @@ class Heads:
     def __call__(self, g: torch.Generator) -> Batch:
         """(1, 1, X, Y, Z) images and (1, X, Y, Z) tissues."""
         label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=g))]
-        record = self.priors.sample(label_map, g)
-        sample = apply(record, label_map, Grid.centered(SHAPE, SPACING_MM))
+        sample = apply(self.priors.sample(label_map, g), label_map, Grid.centered(SHAPE, SPACING_MM))
         image = rescaled(sample.image, percentile_limits(sample.image))
-        channels = sample.target(self.values)
-        return image[None, None], self.tissue[channels.long()][None]
+        return image[None, None], self.tissue[sample.target(self.values).long()][None]
 
 
 def tissues(values: Sequence[int]) -> torch.Tensor:
@@ -147,17 +129,14 @@ def coarse(case: ValidationCase, values: Sequence[int]) -> Batch:
     room = [(have - SPACING_MM * want) // 2 for have, want in zip(case.image.shape, SHAPE, strict=True)]
     where = tuple(slice(low, low + SPACING_MM * n) for low, n in zip(room, SHAPE, strict=True))
     image = F.avg_pool3d(case.image[where].float()[None, None], SPACING_MM)
-    middle = tuple(
-        slice(low + SPACING_MM // 2, low + SPACING_MM * n, SPACING_MM) for low, n in zip(room, SHAPE, strict=True)
-    )
-    return rescaled(image, percentile_limits(image)), tissues(values)[case.channels[middle].long()][None]
+    middle = (slice(SPACING_MM // 2, None, SPACING_MM),) * 3
+    return rescaled(image, percentile_limits(image)), tissues(values)[case.channels[where][middle].long()][None]
 
 
 # Runs
 
 
 def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any]:
-    """Train a run and measure its figures."""
     torch.manual_seed(args.seed)
     first = name == "start"
     learns = name in ("noise", "bias", "unet")
@@ -167,16 +146,9 @@ def figures_of(name: str, data: Data, args: argparse.Namespace) -> dict[str, Any
     augmenter = build_augmenter(name if learns else "none", 3, 0.02)
     batches: Callable[[torch.Generator], Batch] = data.mirrored if name == "supervised" else data.synthetic
     recipe = Bilevel(
-        model,
-        augmenter,
-        batches,
-        data.real if learns else None,
-        seed=args.seed if first else args.seed + 1,
-        device="cpu",
-        validation=lambda model: {},
-        lr_scale=args.augmenter_rate / LEARNING_RATE,
-        warmup=args.teach_from,
-    )
+        model, augmenter, batches, data.real if learns else None, seed=args.seed if first else args.seed + 1,
+        device="cpu", validation=lambda model: {}, lr_scale=args.augmenter_rate / LEARNING_RATE, warmup=args.teach_from,
+    )  # fmt: skip
     options = LoopOptions(
         args.first if first else args.then, LEARNING_RATE, decay_fraction=0.0 if first else 0.3, validate_every=10**9
     )
@@ -192,22 +164,12 @@ def scores(model: nn.Module, data: Data) -> dict[str, dict[str, float]]:
     model.eval()
     found = {}
     for kind, cases in data.tests.items():
-        each = [dice_of(model(image).argmax(1), truth) for image, truth in cases]
-        found[kind] = {name: statistics.fmean(one[name] for one in each) for name in TISSUES}
+        each = [dice_of(model(image).argmax(1), truth, len(TISSUES)) for image, truth in cases]
+        found[kind] = {name: statistics.fmean(one.get(n, 0.0) for one in each) for n, name in enumerate(TISSUES, 1)}
     return found
 
 
-def dice_of(found: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Dice of each tissue."""
-    dice = {}
-    for number, name in enumerate(TISSUES, 1):
-        a, b = found == number, truth == number
-        dice[name] = 2.0 * float((a & b).sum()) / max(float(a.sum() + b.sum()), 1.0)
-    return dice
-
-
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """Means of the tissues, and each tissue on the scans."""
     rows = []
     for name, one in found.items():
         means = {kind: statistics.fmean(values.values()) for kind, values in one["dice"].items()}

@@ -44,7 +44,6 @@ CSF, SINUS = 24, 514
 
 
 def main() -> None:
-    """Makes the label map and prints what it holds."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="synthseg-fast")
     parser.add_argument("--weights", type=Path)

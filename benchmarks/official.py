@@ -4,9 +4,8 @@
 
 The weights are random (they cost the same): SynthSeg 1.0 or 2.0 (`v1`, `v2`), or robust 2.0 (`robust`), with their
 preset, so exactly the reference's steps with flip averaging. The scan is cropped and zero-padded about its middle to
-SIZE^3 voxels of 1 mm. CPU seconds (user + system, all threads) are the figure to compare where other work runs on the
-machine; peak memory is that of the whole process. `--plain` runs the same network as torch does by default instead, the
-whole volume at once. Prints one JSON object.
+SIZE^3 voxels of 1 mm. `--plain` runs the same network as torch does by default instead, the whole volume at once.
+Prints one JSON object: CPU seconds (user + system, all threads) and the peak memory of the process.
 """
 
 from __future__ import annotations

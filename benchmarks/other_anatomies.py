@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import shutil
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import arguments, command, finish
+from harness import arguments, cells, command, finish, markdown, write_json
 from heart_phantom import STRUCTURES, contrasts, write_heart_pairs
 
 from napari_synthseg import cli
@@ -56,16 +55,13 @@ LEARNING_RATE = 2e-3
 
 @command
 def main() -> int:
-    """Print the tables."""
     args = arguments(
         __doc__, "out", "--seed", "--threads", only={"nargs": "*", "choices": NAMES, "default": NAMES},
         steps={"type": int, "default": 1600},
         test={"type": int, "default": TEST, "help": "phantoms of each contrast to score on"},
     )  # fmt: skip
-    for name in args.only:
-        scores_of(name, args)
-    found = {n: json.loads(f.read_text()) for n in NAMES if (f := args.out / f"{n}.json").exists()}
-    (args.out / "figures.json").write_text(json.dumps(figures(found), indent=1))
+    found = cells(args.out, NAMES, args.only, lambda name: scores_of(name, args))
+    write_json(args.out / "figures.json", figures(found))
     return finish(f"{by_contrast(found)}\n\n{by_structure(found)}")
 
 
@@ -106,7 +102,6 @@ def ends_of(scan: Split) -> tuple[float, float]:
 
 
 def trained(name: str, args: argparse.Namespace) -> Path:
-    """The weights of one of the networks, trained now unless they are there."""
     pairs, run = args.out / "training", args.out / name
     weights = run / f"{name}.safetensors"
     if weights.exists():
@@ -114,42 +109,24 @@ def trained(name: str, args: argparse.Namespace) -> Path:
     if not pairs.exists():
         _made(pairs, TRAINING + HELD_OUT, SEEN, 100)
     options = TrainOrganOptions(
-        pairs=pairs,
-        out=run,
-        organ="heart",
-        spacing=WORKING_MM,
-        crop=CROP,
-        features=FEATURES,
-        steps=args.steps,
-        seed=args.seed,
-        learning_rate=LEARNING_RATE,
-        subregions=name == "subregions",
-        hold_out=tuple(f"heart{100 + TRAINING + i}" for i in range(HELD_OUT)),
-        validate_every=400,
-        bfloat16=True,
-        threads=args.threads,
-        device="cpu",
-        name=name,
-        resume=True,
-    )
+        pairs=pairs, out=run, organ="heart", spacing=WORKING_MM, crop=CROP, features=FEATURES, steps=args.steps,
+        seed=args.seed, learning_rate=LEARNING_RATE, subregions=name == "subregions", validate_every=400,
+        hold_out=tuple(f"heart{100 + TRAINING + i}" for i in range(HELD_OUT)), bfloat16=True, threads=args.threads,
+        device="cpu", name=name, resume=True,
+    )  # fmt: skip
     return cli.follow((RealOrgan() if name == "images" else Organ()).train(options))
 
 
 def scores_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Dice by contrast, phantom and structure, measured now unless they are there."""
-    file = args.out / f"{name}.json"
-    if file.exists():
-        return json.loads(file.read_text())
+    """Dice by contrast, phantom and structure."""
     network = load_model(trained(name, args))
     found: dict[str, Any] = {"steps": args.steps, "seed": args.seed, "dice": {}}
     for contrast in contrasts():
         folder = args.out / f"test-{contrast}"
         if len(list(folder.glob(f"*_{contrast}.nii.gz"))) < args.test:
             _made(folder, args.test, contrast, 500)
-        found["dice"][contrast] = [
-            dice_on(network, path) for path in sorted(folder.glob(f"*_{contrast}.nii.gz"))[: args.test]
-        ]
-    file.write_text(json.dumps(found, indent=1))
+        paths = sorted(folder.glob(f"*_{contrast}.nii.gz"))[: args.test]
+        found["dice"][contrast] = [dice_on(network, path) for path in paths]
     return found
 
 
@@ -183,22 +160,18 @@ def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def by_contrast(found: dict[str, dict[str, Any]]) -> str:
     """Mean Dice over structures and phantoms, a row a network."""
-    heads = [f"{c} (seen)" if c == SEEN else c for c in contrasts()]
-    lines = [f"| trained on | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name, one in found.items():
-        each = [[np.mean(list(scan.values())) for scan in one["dice"][c]] for c in contrasts()]
-        lines.append(f"| {name} | {' | '.join(f'{np.mean(e):.3f} ({np.std(e):.3f})' for e in each)} |")
-    return "\n".join(lines)
+    rows, heads = figures(found), [f"{c} (seen)" if c == SEEN else c for c in contrasts()]
+    cells = {name: [rows[f"{name}: {c}"] for c in contrasts()] for name in found}
+    lines = [[name, *(f"{one['mean']:.3f} ({one['sd']:.3f})" for one in row)] for name, row in cells.items()]
+    return markdown(["trained on", *heads], lines)
 
 
 def by_structure(found: dict[str, dict[str, Any]]) -> str:
     """Mean Dice of each structure over phantoms, a row for a network and a contrast."""
-    lines = [f"| trained on | test | {' | '.join(STRUCTURES.values())} |", "|---" * (len(STRUCTURES) + 2) + "|"]
-    for name, one in found.items():
-        for contrast in contrasts():
-            means = [np.mean([scan[s] for scan in one["dice"][contrast]]) for s in STRUCTURES.values()]
-            lines.append(f"| {name} | {contrast} | {' | '.join(f'{m:.2f}' for m in means)} |")
-    return "\n".join(lines)
+    lines = [
+        [*name.split(": "), *(f"{row[s]:.2f}" for s in STRUCTURES.values())] for name, row in figures(found).items()
+    ]
+    return markdown(["trained on", "test", *STRUCTURES.values()], lines)
 
 
 if __name__ == "__main__":

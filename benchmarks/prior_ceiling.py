@@ -39,7 +39,6 @@ CPU = torch.device("cpu")
 
 @command
 def main() -> int:
-    """Print the table; return an exit code."""
     args = arguments(
         __doc__, "label_maps", "--hold-out", "--weights", "--seed", "--json", "--threads",
         contrast={"nargs": "+", "default": ["T1"], "help": "T1, T2, PD, FLAIR, CT, or random1, random2 ..."},
@@ -69,8 +68,6 @@ def head(label_map: LabelMap, model: LocateRefine, contrast: str, seed: int) -> 
 def measure(
     model: LocateRefine, cases: list[ValidationCase], blur: int, times: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Return the Dice of each case, of the prior alone and refined, by the name of the prior."""
-
     def truth(case: ValidationCase) -> torch.Tensor:
         one_hot = F.one_hot(case.channels.long(), len(model.labels)).movedim(-1, 0)[None]
         return torch.cat([F.avg_pool3d(part.float(), 2) for part in one_hot.split(1, 1)], 1)
@@ -108,7 +105,6 @@ def measure(
 
 
 def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Format the figures of all heads as Markdown."""
     rows = [[name, *(", ".join(f"{one:.3f}" for one in by[key]) for key in ("prior", "refined"))]
             for name, by in found.items()]  # fmt: skip
     return markdown(["prior given to the refiner", "prior alone", "refined"], rows)

@@ -33,7 +33,6 @@ Comparison = dict[str, dict[str, tuple[float, float, float, float]]]
 
 @command
 def main() -> int:
-    """Print the table."""
     args = arguments(
         __doc__, "manifest", "--seed", "--json", seed={"default": 0}, draws={"type": int, "default": 1},
         models_={"nargs": 2, "metavar": "MODEL", "help": "a model, or rows of evaluate-prompts --json"},
@@ -53,7 +52,6 @@ def rows_of(model: str, manifest: Path, options: dict) -> list[Row]:
 
 
 def markdown(found: Comparison, names: list[str]) -> str:
-    """A comparison as a Markdown table."""
     lines = [f"| modality | prompts | {names[0]} | {names[1]} | difference | 95 % |", "|---|---|---|---|---|---|"]
     for modality, settings in found.items():
         for name, (first, second, low, high) in settings.items():
@@ -87,7 +85,6 @@ def compare(rows: list[Row], others: list[Row]) -> Comparison:
 
 
 def key(row: Row) -> tuple:
-    """What a row is about."""
     return row["modality"], row["dataset"], row["image"], row["mask"], setting_name(row)
 
 

@@ -13,6 +13,7 @@ without segmenting again), summary.json, table.md and figure.png to --out.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import quality_fit as fit
-from harness import Rows, arguments, command, finish, labelled_pairs, write_json
+from harness import Rows, arguments, command, finish, labelled_pairs, markdown, write_json
 from robustness import LEVELS, made_worse
 from torch import nn
 
@@ -46,15 +47,10 @@ def parsed(level: str) -> tuple[str, float]:
         InputError: there is no such way.
     """
     kind, _, strength = level.partition("=")
-    known = LEVELS
-    try:
-        if kind not in known and kind != "none":
-            raise ValueError
-        return kind, float(strength)
-    except ValueError:
-        raise InputError(
-            f"{level!r} is no way to make a scan worse: give one of {', '.join(known)}, =, and a number."
-        ) from None
+    with contextlib.suppress(ValueError):
+        if kind in LEVELS or kind == "none":
+            return kind, float(strength)
+    raise InputError(f"{level!r} is no way to make a scan worse: give one of {', '.join(LEVELS)}, =, and a number.")
 
 
 def measured(
@@ -83,13 +79,8 @@ def true_dice(labels: Volume, truth: Volume, values: Sequence[int]) -> list[floa
     """Dice of each scored structure; None of the others, and where the truth has none of it."""
     a, b, _ = aligned(labels, truth, ("the segmentation", "the ground truth"))
     scored = set(anatomy.evaluated_values())
-    out: list[float | None] = []
-    for value in values:
-        found, true = a == value, b == value
-        total = int(found.sum()) + int(true.sum())
-        wanted = value in scored and bool(true.any())
-        out.append(round(2 * int((found & true).sum()) / total, 4) if wanted else None)
-    return out
+    found = zip(values, fit.true_dice(a, b, values), strict=True)
+    return [dice if value in scored else None for value, dice in found]
 
 
 def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
@@ -116,22 +107,19 @@ def summary(rows: Sequence[Row], calibration: Calibration) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Markdown: agreement of the expected with the true Dice, and which failures are named."""
-    head = "| | Pearson | Spearman | mean absolute error | the same for the soft Dice alone |"
-    lines = [head, "|---|---|---|---|---|"]
-    for name, expected, soft in (
-        ("structures", found["structures"], found["structures, soft Dice"]),
-        ("means of scans", found["scans"], found["scans, soft Dice"]),
-    ):
-        lines.append(f"| {name} | {' | '.join(_agreement(expected))} | {', '.join(_agreement(soft))} |")
+    head = ["", "Pearson", "Spearman", "mean absolute error", "the same for the soft Dice alone"]
+    lines = [
+        [name, *_agreement(found[key]), ", ".join(_agreement(found[f"{key}, soft Dice"]))]
+        for name, key in (("structures", "structures"), ("means of scans", "scans"))
+    ]
     said = (
         f"{found['segmentations']} segmentations, of which {found['failed']} failed (true mean Dice below "
         f"{found['failed below']:g}): {found['named']} of these are named, and {found['false alarms']} others."
     )
     if found["no brain"]:
         said += f" In {found['no brain']} more no brain was found, which the program says."
-    lines += ["", said, "", "| scans | true mean Dice | expected |", "|---|---|---|"]
-    lines += [f"| {level} | {true:.3f} | {guess:.3f} |" for level, (true, guess) in found["levels"].items()]
-    return "\n".join(lines)
+    levels = markdown(["scans", "true mean Dice", "expected"], [[k, *pair] for k, pair in found["levels"].items()])
+    return "\n\n".join((markdown(head, lines), said, levels))
 
 
 def _agreement(one: dict[str, float | None]) -> list[str]:
@@ -176,7 +164,6 @@ def draw_figure(rows: Sequence[Row], calibration: Calibration, path: Path) -> No
 
 @command
 def main() -> int:
-    """Segment what is missing, and write rows, table and figure."""
     args = arguments(
         __doc__, "folder", "--weights", "--out", "--scans", "--threads", out={"default": Path("quality")},
         levels={"nargs": "+", "default": list(USUAL)},

@@ -47,7 +47,6 @@ class Evidence:
     fold: np.ndarray
 
     def take(self, which: np.ndarray, columns: Sequence[str] | None = None) -> Evidence:
-        """Take some lines, and some columns."""
         names = self.columns if columns is None else tuple(columns)
         x = self.x[which][:, [self.columns.index(name) for name in names]]
         return Evidence(names, x, self.y[which], self.value[which], self.scan[which], self.fold[which])
@@ -125,7 +124,6 @@ def choose(table: Evidence) -> tuple[tuple[str, ...], float]:
 
 
 def cross_entropy(y: np.ndarray, p: np.ndarray) -> float:
-    """Return the mean cross-entropy of shares."""
     p = np.clip(p, 1e-4, 1 - 1e-4)
     return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
@@ -211,6 +209,19 @@ def best_threshold(guess: Mapping[int, float], truth: Mapping[int, float]) -> fl
     return float(np.round(np.median(candidates[gain >= gain.max() - 1e-9]), 3))
 
 
+def counts(a: np.ndarray, b: np.ndarray, values: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Count the voxels of each value in both of two label arrays, in the one, and in the other."""
+    length = max(int(a.max(initial=0)), int(b.max(initial=0)), *values) + 1
+    each = [np.bincount(one.ravel(), minlength=length) for one in (a[a == b], a, b)]
+    return {v: (int(each[0][v]), int(each[1][v]), int(each[2][v])) for v in values}
+
+
+def true_dice(labels: np.ndarray, truth: np.ndarray, values: Sequence[int]) -> list[float | None]:
+    """Return the Dice of each value; None where the truth has none of it (fluid of a stripped head)."""
+    found = counts(labels, truth, values)
+    return [round(2 * both / (one + true), 4) if true else None for both, one, true in found.values()]
+
+
 def scored(model: Calibration, rows: Sequence[Row]) -> dict[str, Any]:
     """Score a calibration beside the soft Dice as it is: by structure, by scan, and the failures it names."""
     table = tabulated(rows)
@@ -241,7 +252,6 @@ def expected_of(model: Calibration, row: Row) -> np.ndarray:
 
 
 def agreement(expected: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
-    """Return correlations (None if nothing varies), mean absolute error and mean error of expected Dice."""
     enough = len(true) > 2 and np.ptp(true) > 0 and np.ptp(expected) > 0
     return {
         "pearson": round(float(pearsonr(expected, true)[0]), 3) if enough else None,

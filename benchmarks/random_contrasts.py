@@ -26,7 +26,6 @@ from napari_synthseg.weights.store import load_model
 
 @command
 def main() -> int:
-    """Print a line for each seed, and the mean, of each of the weights."""
     args = arguments(
         __doc__, "label_maps", "--hold-out", "--weights", "--json", weights={"nargs": "+", "default": [DEFAULT]},
         seeds={"nargs": "+", "type": int, "default": [1, 3, 4]},

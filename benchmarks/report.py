@@ -36,7 +36,6 @@ SECTIONS: dict[str, Section] = {**brains.SECTIONS, **learning.SECTIONS, **clicks
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measures if asked to, and writes the page and its figures; returns 1 where something is amiss."""
     parser = arguments()
     args = parser.parse_intermixed_args(words)
     if unknown := set(args.sections) - set(SECTIONS):
@@ -65,7 +64,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The words of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; by default all")
     parser.add_argument(
@@ -82,7 +80,6 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def chosen(args: argparse.Namespace) -> list[str]:
-    """Names of the sections that are meant."""
     names = [name for name in SECTIONS if not args.sections or name in args.sections]
     if args.weights:
         names = [n for n in names if any(file.startswith(f"{args.weights}.") for file in SECTIONS[n].weights)]
@@ -96,7 +93,6 @@ def reasons(name: str, docs: Path) -> list[str]:
 
 
 def told(name: str, docs: Path) -> str:
-    """A line about a section."""
     section, found = SECTIONS[name], stored.read(docs, name)
     about = found["about"] if found else {}
     state = "; ".join(reasons(name, docs))

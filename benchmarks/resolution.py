@@ -1,7 +1,6 @@
 """Dice on labelled scans of coarser resolution and of other contrast: SynthSeg's section 4.1 and Figure 8.
 
-    python benchmarks/resolution.py FOLDER [--models synthseg-fast ...] [--what resolution contrast] [--scans N]
-        [--out resolution] [--fast] [--threads N]
+    python benchmarks/resolution.py FOLDER [--models synthseg-fast ...] [--what resolution contrast] [--out DIR] [...]
 
 FOLDER holds scans of 1 mm with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`).
 
@@ -9,12 +8,11 @@ resolution: each scan is blurred along one direction as slices of 3, 4 or 4 mm t
 and sampled every 3, 5 or 7 mm, in three directions. What is segmented is the coarse scan itself, with its own voxels in
 its header; the labels, at 1 mm as in the paper, are set against the truth.
 
-contrast: intensities are changed by one curve a scan, the same everywhere, so no boundary enters the picture that is
-not in the scan: a power (gamma), an inversion, and a curve through the medians of cerebrospinal fluid, grey and white
-matter that moves white matter from brighter than grey (1, as in T1) through no contrast at all (0) to darker (-1). The
-medians, three numbers a scan, are the only use made of its labels. The limits: where a curve turns round, voxels on the
-edge of white matter and fluid take the intensity of grey matter or another, as no real scan shows them; and a T1 scan
-has nothing to say of what another sequence alone would show.
+contrast: intensities are changed by one curve a scan: a power (gamma), an inversion, and a curve through the medians of
+cerebrospinal fluid, grey and white matter that moves white matter from brighter than grey (1, as in T1) through no
+contrast at all (0) to darker (-1). The medians are the only use made of the labels. The limits: where a curve turns
+round, voxels on the edge of white matter and fluid take the intensity of grey matter or another, as no real scan shows
+them; and a T1 scan has nothing to say of what another sequence alone would show.
 
 Writes rows.json (a segmentation each; a run that was stopped goes on from there), table.md and a figure to --out.
 """
@@ -23,14 +21,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import Row, Rows, arguments, command, finish, labelled_pairs, markdown
+from harness import PROFILE, Row, Rows, arguments, command, finish, labelled_pairs, markdown, sweep
 from harness import means as mean_of
 
 from napari_synthseg import anatomy
@@ -39,7 +36,6 @@ from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.generator.deformation import interpolation_matrix
 from napari_synthseg.generator.imaging import along, blur_matrix
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
@@ -48,8 +44,6 @@ DIRECTIONS = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The axis (R, A, S) that slices are stacked along."""
 THICKNESS = {3.0: 3.0, 5.0: 4.0, 7.0: 4.0}
 """Slice thickness of each slice spacing, mm (section 4.1)."""
-PROFILE = 2 * np.log(10) / (2 * np.pi)
-"""Standard deviation of a slice's profile as a share of its thickness (eq. 23)."""
 GAMMAS = (0.4, 0.6, 1.6, 2.5)
 WHITE = (0.5, 0.2, 0.0, -0.2, -0.5, -1.0)
 """Contrast of white against grey matter, as a share of what the curve gives a T1 scan."""
@@ -64,12 +58,6 @@ def sliced(scan: Volume, direction: str, spacing_mm: float, thickness_mm: float)
     """The scan as it would have been acquired in slices: coarse along one direction, on its own coarse grid (RAS).
 
     The stack lies in the middle of the field of view, its first slice on a voxel of the scan.
-
-    Args:
-        scan: the scan, finer than the slices.
-        direction: of `DIRECTIONS`.
-        spacing_mm: from one slice to the next.
-        thickness_mm: of a slice.
 
     Raises:
         InputError: the scan is too small for two slices.
@@ -102,14 +90,7 @@ def tissue_medians(scan: Volume, truth: Volume) -> tuple[float, float, float]:
 
 
 def with_contrast(scan: Volume, kind: str, level: float, medians: tuple[float, float, float]) -> Volume:
-    """A scan with another curve of intensities; what is 0 (no head) stays 0.
-
-    Args:
-        scan: as it is, T1.
-        kind: "gamma", "white" or "inverted".
-        level: the power; or the contrast of white against grey matter, see `WHITE`.
-        medians: of `tissue_medians`.
-    """
+    """A T1 scan with another curve of intensities (a kind of `variants`); what is 0 (no head) stays 0."""
     image = _scaled(scan.data)
     if kind == "gamma":
         changed = image**level
@@ -147,29 +128,12 @@ def variants(what: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def changed(scan: Volume, truth: Volume, variant: Mapping[str, Any]) -> Volume:
-    """A scan as a variant says."""
+def changed(scan: Volume, truth: Volume, variant: Row, number: int) -> Volume:
     if variant["what"] == "resolution":
         return sliced(scan, variant["kind"], variant["level"], variant["thickness_mm"])
     if variant["what"] == "contrast":
         return with_contrast(scan, variant["kind"], variant["level"], tissue_medians(scan, truth))
     return scan
-
-
-def compare(
-    pairs: Sequence[tuple[Path, Path]], models: Mapping[str, Segmenter], what: Sequence[str], done: Sequence[Row] = ()
-) -> Iterator[Row]:
-    """A row each for every scan, variant and model that is not among those done."""
-    known = {(row["scan"], row["kind"], row["level"], row["model"]) for row in done}
-    for scan_path, truth_path in pairs:
-        scan, truth = read_volume(scan_path), read_labels(truth_path)
-        for variant in variants(what):
-            for name, by in models.items():
-                if (stem(scan_path), variant["kind"], variant["level"], name) not in known:
-                    start = time.perf_counter()
-                    scores = scored(by, changed(scan, truth, variant), truth)
-                    seconds = round(time.perf_counter() - start, 2)
-                    yield {"scan": stem(scan_path), "model": name, **variant, **scores, "seconds": seconds}
 
 
 def scored(by: Segmenter, scan: Volume, truth: Volume) -> dict[str, Any]:
@@ -203,22 +167,19 @@ def complete(rows: Sequence[Row], what: str) -> list[Row]:
 
 
 def scans_of(rows: Sequence[Row]) -> int:
-    """How many scans there are."""
     return len({row["scan"] for row in rows})
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Both experiments, each with its number of scans."""
     tables = {"resolution": resolution_table, "contrast": contrast_table}
-    names = {"resolution": "Resolution", "contrast": "Contrast"}
-    parts = {what: complete(rows, what) for what in tables}
+    parts = {what: part for what in tables if (part := complete(rows, what))}
     return "\n\n".join(
-        f"{names[what]}, {scans_of(part)} scan(s):\n\n{tables[what](part)}" for what, part in parts.items() if part
+        f"{what.capitalize()}, {scans_of(part)} scan(s):\n\n{tables[what](part)}" for what, part in parts.items()
     )
 
 
 def models_of(rows: Sequence[Row]) -> list[str]:
-    """The models, in order of appearance."""
     return list(dict.fromkeys(row["model"] for row in rows))
 
 
@@ -253,7 +214,6 @@ def resolution_table(rows: Sequence[Row]) -> str:
 
 
 def contrast_table(rows: Sequence[Row]) -> str:
-    """Markdown: Dice of each curve."""
     names, values = models_of(rows), means(rows)
     words = {"gamma": "to the power of {:g}", "white": "white against grey matter {:g}", "inverted": "inverted"}
     places = [(NOT_CHANGED, 1.0), *((v["kind"], v["level"]) for v in variants(["contrast"])[1:])]
@@ -351,7 +311,6 @@ def _draw_contrast(axis: Any, rows: Sequence[Row], colors: Mapping[str, str]) ->
 
 @command
 def main() -> int:
-    """Compare, and write rows, table and figure as they come."""
     args = arguments(
         __doc__, "folder", "--out", "--scans", "--fast", "--threads", out={"default": Path("resolution")},
         models={"nargs": "+", "default": [DEFAULT], "metavar": "MODEL"},
@@ -362,9 +321,8 @@ def main() -> int:
     networks = {name: load_model(name) for name in args.models}
     models = {n: lambda scan, m=m: segment(scan, network=m, **options).labels for n, m in networks.items()}
     rows = Rows(args.out)
-    rows.collect(
-        compare(pairs, models, args.what, tuple(rows)), "{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s"
-    )
+    new = sweep(pairs, variants(args.what), models, tuple(rows), changed, scored, "model")
+    rows.collect(new, "{scan} {kind} {level:g} {model}: Dice {dice:.3f}, {seconds} s")
     draw_figure(rows, args.out / "figure.png")
     return finish(as_markdown(rows), args.out)
 

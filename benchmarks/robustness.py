@@ -1,12 +1,10 @@
 """Dice on labelled scans made worse and worse, of a plain network against a robust one.
 
-    python benchmarks/robustness.py FOLDER [--plain synthseg-fast] --robust MODEL [--out robustness] [--scans N]
-        [--only NAME ...] [--kinds noise blur ...] [--no-ablations] [--fast] [--threads N]
+    python benchmarks/robustness.py FOLDER --robust MODEL [--kinds noise blur ...] [--out robustness] [...]
 
 FOLDER holds scans of 1 mm with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`). Each is degraded in
-one way at a time, at growing strength, with fixed seeds: noise, blur, thick slices in three directions, a bias field,
-low contrast with a little noise; and then in several ways at once, as scans from the clinic are. Every network segments
-it as `napari-synthseg segment` does.
+one way at a time, at growing strength, with fixed seeds, and then in several ways at once, as scans from the clinic
+are. Every network segments it as `napari-synthseg segment` does.
 
 Where the robust network shows its stages, the ablations of SynthSeg+'s Figure 5 run too: "S1+S2" hands on S1's tissues
 as they are; "plain+D" corrects the plain network's labels by the denoiser: where their tissue is not the one that D
@@ -21,15 +19,13 @@ from __future__ import annotations
 import copy
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import Row, Rows, arguments, command, finish, labelled_pairs, markdown
-from harness import means as mean_of
+from harness import PROFILE, Row, Rows, arguments, command, finish, labelled_pairs, markdown, means, sweep
 from scipy.ndimage import distance_transform_edt
 from torch import nn
 from torch.nn import functional as F
@@ -41,7 +37,6 @@ from napari_synthseg.generator.degradation import degrade, normalized
 from napari_synthseg.generator.imaging import along, blur_matrix
 from napari_synthseg.generator.model import Record
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, fitted
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT
@@ -54,8 +49,6 @@ NOTHING: dict[str, Any] = dict(  # noqa: C408
 )  # fmt: skip
 """A degradation that changes nothing but the scale of the intensities."""
 SLICES = {"sagittal": 0, "coronal": 1, "axial": 2}
-PROFILE = 2 * np.log(10) / (2 * np.pi)
-"""Standard deviation of a slice's profile as a share of its thickness (SynthSeg, eq. 23)."""
 LEVELS: dict[str, tuple[float, ...]] = {
     "noise": (10, 25, 50, 75, 100, 200),
     "blur": (1, 2, 3, 4, 6, 8),
@@ -76,14 +69,7 @@ Segmenter = Callable[[Volume], Volume]
 
 
 def made_worse(scan: Volume, kind: str, level: float, seed: int) -> Volume:
-    """A scan of one level of one kind.
-
-    Args:
-        scan: as it is.
-        kind: of `LEVELS`, or "none".
-        level: any number of that kind's scale.
-        seed: of noise and bias field.
-    """
+    """A scan at a level of a kind of `LEVELS` (or "none"); the seed is that of noise and bias field."""
     seeded = {"bias_seed": seed, "noise_seed": seed}
     if kind == "noise":
         return _degraded(scan, noise_std=level, **seeded)
@@ -117,8 +103,7 @@ def _squeezed(scan: Volume, share: float) -> np.ndarray:
 
 
 def _degraded(scan: Volume, **changes: Any) -> Volume:
-    record = Record.from_dict({**NOTHING, **changes})
-    return degrade(scan, record).image
+    return degrade(scan, Record.from_dict({**NOTHING, **changes})).image
 
 
 class PassOn(nn.Module):
@@ -189,8 +174,6 @@ def corrected(labels: Volume, model: nn.Module) -> Volume:
 
 
 def segmenters(plain: nn.Module, robust: nn.Module, ablations: bool, **options: Any) -> dict[str, Segmenter]:
-    """What is compared, by name."""
-
     def by(model: nn.Module) -> Segmenter:
         return lambda scan: segment(scan, network=model, **options).labels
 
@@ -201,44 +184,32 @@ def segmenters(plain: nn.Module, robust: nn.Module, ablations: bool, **options: 
             newest[:] = [(scan, by(plain)(scan))]
         return newest[0][1]
 
-    chosen = {"plain": plainly, "robust": by(robust)}
+    chosen: dict[str, Segmenter] = {"plain": plainly, "robust": by(robust)}
     if ablations and hasattr(robust, "stages"):
         chosen["S1+S2"] = by(without_denoiser(robust))
         chosen["plain+D"] = lambda scan: corrected(plainly(scan), robust)
     return chosen
 
 
-def compare(
-    pairs: Sequence[tuple[Path, Path]], models: Mapping[str, Segmenter], kinds: Sequence[str], done: Sequence[Row] = ()
-) -> Iterator[Row]:
-    """A row each for every scan, level and network that is not among those done."""
-    known = {(row["scan"], row["kind"], row["level"], row["network"]) for row in done}
-    levels = [AS_IT_IS, *((kind, float(level)) for kind in kinds for level in LEVELS[kind])]
-    for number, (scan_path, truth_path) in enumerate(pairs):
-        scan, truth = read_volume(scan_path), read_labels(truth_path)
-        for kind, level in levels:
-            names = [name for name in models if (stem(scan_path), kind, level, name) not in known]
-            bad = made_worse(scan, kind, level, seed=number) if names else None
-            for name in names:
-                start = time.perf_counter()
-                try:
-                    dice = evaluate(models[name](bad), truth)["mean"]["dice"]
-                except InputError:  # no brain was found
-                    dice = 0.0
-                seconds = round(time.perf_counter() - start, 2)
-                yield {"scan": stem(scan_path), "kind": kind, "level": level, "network": name, "dice": dice or 0.0,
-                       "seconds": seconds}  # fmt: skip
+def changed(scan: Volume, truth: Volume, variant: Row, number: int) -> Volume:
+    return made_worse(scan, variant["kind"], variant["level"], seed=number)
 
 
-def means(rows: Sequence[Row]) -> dict[tuple[str, float], dict[str, float]]:
-    """Mean Dice over scans, by kind and level and then by network."""
-    return mean_of(rows, ("kind", "level"), "network")
+def scored(by: Segmenter, scan: Volume, truth: Volume) -> Row:
+    """Mean Dice; 0 where no brain was found."""
+    try:
+        return {"dice": evaluate(by(scan), truth)["mean"]["dice"] or 0.0}
+    except InputError:
+        return {"dice": 0.0}
 
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown: a line for each level, then what it says of scans where the plain network fails and does well."""
     names = list(dict.fromkeys(row["network"] for row in rows))
-    lines = [[kind, f"{level:g}", *map(one.get, names)] for (kind, level), one in means(rows).items()]
+    lines = [
+        [kind, f"{level:g}", *map(one.get, names)]
+        for (kind, level), one in means(rows, ("kind", "level"), "network").items()
+    ]
     return "\n".join([markdown(["degradation", "level", *names], lines), "", *verdict(rows)])
 
 
@@ -269,7 +240,7 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
     """A panel for each kind: mean Dice against strength, a line for each network."""
     from matplotlib.figure import Figure
 
-    values, names = means(rows), list(dict.fromkeys(row["network"] for row in rows))
+    values, names = means(rows, ("kind", "level"), "network"), list(dict.fromkeys(row["network"] for row in rows))
     kinds = [kind for kind in LEVELS if any(key[0] == kind for key in values)]
     if not kinds:
         return
@@ -296,7 +267,6 @@ def draw_figure(rows: Sequence[Row], path: Path) -> None:
 
 @command
 def main() -> int:
-    """Compare, and write rows, table and figure as they come."""
     args = arguments(
         __doc__, "folder", "--out", "--scans", "--only", "--fast", "--threads", out={"default": Path("robustness")},
         plain={"default": DEFAULT}, robust={"required": True}, no_ablations={"action": "store_true"},
@@ -305,11 +275,11 @@ def main() -> int:
     pairs = labelled_pairs(args.folder, args.scans, args.only)
     plain, robust = load_model(args.plain), load_model(args.robust)
     models = segmenters(plain, robust, not args.no_ablations, device="cpu", threads=args.threads, flip=not args.fast)
+    levels = [AS_IT_IS, *((kind, float(level)) for kind in args.kinds for level in LEVELS[kind])]
+    variants = [{"kind": kind, "level": level} for kind, level in levels]
     rows = Rows(args.out)
-    rows.collect(
-        compare(pairs, models, args.kinds, tuple(rows)),
-        "{scan} {kind} {level:g} {network}: Dice {dice:.3f}, {seconds} s",
-    )
+    new = sweep(pairs, variants, models, tuple(rows), changed, scored, "network")
+    rows.collect(new, "{scan} {kind} {level:g} {network}: Dice {dice:.3f}, {seconds} s")
     draw_figure(rows, args.out / "figure.png")
     return finish(table(rows), args.out)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from napari_synthseg.anatomy import LESION
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
@@ -126,3 +128,10 @@ def as_sequence(record: Record, label_map: LabelMap, name: str) -> Record:
     if "lesions" in record:
         shown = shown.changed("lesions", mean=label_mean(name, LESION), std=noise)
     return shown.changed("bias", bias_std=0.0) if name == "CT" else shown
+
+
+def inverted(image: np.ndarray) -> np.ndarray:
+    """Dark where it was bright, float32; what is 0 or less (no head) becomes 0."""
+    inside = image > 0
+    top = np.percentile(image[inside], 99.5)
+    return np.where(inside, np.clip(top - image, 1e-3 * top, None), 0).astype(np.float32)

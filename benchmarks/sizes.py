@@ -78,7 +78,6 @@ class Judge:
 
 @command
 def main() -> int:
-    """Print the tables."""
     args = arguments(
         __doc__, "out", "--seed", "--json", steps={"type": int, "default": 300},
         targets={"type": int, "default": 24, "help": "in each bin of areas"},
@@ -148,13 +147,11 @@ def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[lis
 
 
 def file_of(out: Path, name: str) -> Path:
-    """Where the figures of a row are kept."""
     return out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
 
 
 @contextmanager
 def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> Iterator[None]:
-    """Training with other priors, known under a preset's name, and other constants."""
     with ExitStack() as stack:
         stack.enter_context(patch.dict(SHAPE_PRESETS, {preset: priors}))
         for key, value in constants.items():
@@ -164,7 +161,6 @@ def variant(preset: str, priors: dict[str, Any], constants: dict[str, Any]) -> I
 
 @torch.inference_mode()
 def score(model: Promptable, judges: list[Judge], *, parts: bool) -> list[list[float]]:
-    """Mean Dice by bin and setting, on the decoder's own grid."""
     found: list[list[list[float]]] = [[[] for _ in SETTINGS] for _ in range(BINS)]
     for judge in judges:
         truth = F.avg_pool2d(judge.targets[:, None].float(), CELL)[:, 0] > 0.5
@@ -193,7 +189,6 @@ def on_cells(given: PromptTensors, number: int) -> Prompts:
 
 
 def table(rows: dict[str, list[list[float]]]) -> str:
-    """A line for each row: mean Dice by bin of areas (over settings), by setting (over bins), and of all."""
     low, high = (math.log(a) for a in AREAS)
     edges = [math.exp(low + i * (high - low) / BINS) for i in range(BINS + 1)]
     names = [f"{a:,.0f}-{b:,.0f} px" for a, b in zip(edges, edges[1:], strict=False)]

@@ -2,24 +2,21 @@
 
     python benchmarks/speed.py pipeline  [--size 256] [--scan FILE] [--threads N] [--device cpu] [--random-weights]
     python benchmarks/speed.py generator [--size 160] [--label-map FILE] [--preset synthseg] [--threads 1] [-n 3]
-    python benchmarks/speed.py training  [--label-map FILE] [--threads 1] [-n 6]
-    python benchmarks/speed.py paper     [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 3]
-    python benchmarks/speed.py phantom | evaluate
-    python benchmarks/speed.py window    --model unetr|swin-unetr [--threads 1]
+    python benchmarks/speed.py training | paper [--size 96] [--label-map FILE] [--float32] [--threads 1] [-n 6]
     python benchmarks/speed.py encode    [--encoder mobile] [--precision float32] [--threads N] [-n 3]
-    python benchmarks/speed.py shapes    [--size 1024] [--preset both] [--threads 1] [-n 3]
+    python benchmarks/speed.py window    --model unetr|swin-unetr [--threads 1]
+    python benchmarks/speed.py shapes | phantom | evaluate
 
 `pipeline` segments a T1-like phantom head of SIZE^3 voxels of 1 mm (or FILE) from disk to disk, flips included; only
 the first run pays for imports and weights. `generator` makes samples cropped to SIZE^3 from a label map of 256^3.
-`training` takes steps of `train synthseg`: the first half of them the locator's, the others the refiner's.
-`paper` takes steps of `train synthseg --preset paper`: a crop of SIZE^3 is drawn, and the 24-feature U-Net learns from
-it in bfloat16 where the processor has it, or (--float32) as on one that has not.
-`shapes` makes 32 synthetic scenes of SIZE x SIZE for promptable segmentation.
-`encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs afterwards.
-Peak memory is that of the whole process, interpreter and libraries included. CPU seconds (user + system, all threads)
-are the figure to compare where other work runs on the machine. `pipeline`, `generator`, `training` and `paper` run on
---device cuda too: wall seconds until the GPU is done, and its peak memory, are the figures then. Prints one JSON object
-a run.
+`training` takes steps of `train synthseg`: the first half of them the locator's, the others the refiner's. `paper`
+takes steps of `--preset paper`: a crop of SIZE^3 is drawn, and the 24-feature U-Net learns from it in bfloat16 where
+the processor has it, or (--float32) as on one that has not. `shapes` makes 32 scenes of SIZE x SIZE for promptable
+segmentation. `encode` embeds one image of 1024 x 1024 with an untrained network, and says what a click costs then.
+
+Peak memory is that of the whole process. CPU seconds (user + system, all threads) are the figure to compare where other
+work runs on the machine. `pipeline`, `generator`, `training` and `paper` run on --device cuda too: wall seconds until
+the GPU is done, and its peak memory, are the figures then. Prints one JSON object a run.
 """
 
 from __future__ import annotations
@@ -34,12 +31,12 @@ from typing import Any
 
 from harness import arguments, command, cost, peak_gib, script_output, since
 
-JOBS: dict[str, Callable[[argparse.Namespace], Callable[[int], Any]]] = {}
+Work = Callable[[int], Any]
+JOBS: dict[str, Callable[[argparse.Namespace], Work]] = {}
 
 
 @command
 def main() -> int:
-    """Start the measured process and print what it says."""
     args = arguments(
         __doc__, "--threads", size={"type": int}, scan={"type": Path}, label_map={"type": Path}, preset={},
         model={"default": "synthseg-fast"}, weights={"type": Path},
@@ -51,7 +48,13 @@ def main() -> int:
         n={"type": int, "default": 1}, folder={"type": Path}, job_={"choices": list(JOBS)},
     )  # fmt: skip
     if args.folder is not None:  # in a process of its own
-        measure(args)
+        started = cost()
+        work = JOBS[args.job](args)
+        report("prepare", started)
+        for run in range(args.n):
+            started = cost()
+            about = work(run)
+            report(f"run {run}", started, about, settled() if args.device.startswith("cuda") else {})
         return 0
     with tempfile.TemporaryDirectory() as folder:
         make_input(args, Path(folder))
@@ -74,20 +77,7 @@ def make_input(args: argparse.Namespace, folder: Path) -> None:
         write_volume(folder / "scan.nii.gz", phantom_image(labels))
 
 
-def measure(args: argparse.Namespace) -> None:
-    """Runs a job n times in this process and prints the cost of each run."""
-    started = cost()
-    work = JOBS[args.job](args)
-    report("prepare", started)
-    for run in range(args.n):
-        started = cost()
-        about = work(run)
-        gpu = settled() if args.device.startswith("cuda") else {}
-        report(f"run {run}", started, about, gpu)
-
-
 def report(name: str, started: tuple[float, float], about: Any = None, gpu: dict[str, Any] | None = None) -> None:
-    """Prints the cost since `started`, and the peak memory of the process so far."""
     memory = {"peak_gib": round(peak_gib(), 2), **(gpu or {})}
     print(json.dumps({"what": name, **since(started), **memory, "about": about}), flush=True)
 
@@ -114,11 +104,10 @@ class Meter:
         self._stage, self._last = getattr(stage, "stage", stage), now
 
     def rounded(self) -> dict[str, float]:
-        """By stage, to a hundredth of a second."""
         return {stage: round(seconds, 2) for stage, seconds in self.stages.items()}
 
 
-def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
+def pipeline(args: argparse.Namespace) -> Work:
     """Scan on disk to labels on disk."""
     import torch
 
@@ -148,9 +137,8 @@ def pipeline(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-def generator(args: argparse.Namespace) -> Callable[[int], Any]:
+def generator(args: argparse.Namespace) -> Work:
     """A prepared label map in memory to an image and its target in memory."""
-
     from napari_synthseg import synthesize
     from napari_synthseg.generator.sample import prepared
     from napari_synthseg.io import read_labels
@@ -165,7 +153,7 @@ def generator(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-def training(args: argparse.Namespace) -> Callable[[int], Any]:
+def training(args: argparse.Namespace) -> Work:
     """A prepared label map in memory to a step of the optimiser, from the weights of --model."""
     from napari_synthseg.training.engine.checkpoints import start_from
 
@@ -223,7 +211,7 @@ def step_of(objective: Any, learning_rate: float) -> Callable[[int], dict[str, f
     return step
 
 
-def paper(args: argparse.Namespace) -> Callable[[int], Any]:
+def paper(args: argparse.Namespace) -> Work:
     """A prepared label map in memory to a step of the paper's recipe, generator included."""
     from napari_synthseg import devices
     from napari_synthseg.generator.presets import preset
@@ -241,16 +229,14 @@ def paper(args: argparse.Namespace) -> Callable[[int], Any]:
     return step_of(UNetCrops(model, crops, model.labels, seed=1, device=args.device, validation=lambda m: {}), 1e-4)
 
 
-def phantom(args: argparse.Namespace) -> Callable[[int], Any]:
-    """The analytic head at 1 mm."""
+def phantom(args: argparse.Namespace) -> Work:
     from phantom import head_phantom
 
     shape = (args.size,) * 3 if args.size else None
     return lambda number: {"shape": list(head_phantom(shape, seed=number).shape)}
 
 
-def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
-    """All scores of one pair of label maps of 256^3."""
+def evaluate(args: argparse.Namespace) -> Work:
     from phantom import head_phantom
 
     from napari_synthseg.evaluation import evaluate
@@ -261,8 +247,7 @@ def evaluate(args: argparse.Namespace) -> Callable[[int], Any]:
     return lambda _: evaluate(pred, truth)["mean"]
 
 
-def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
-    """Synthetic scenes, from priors to image and objects."""
+def shapes(args: argparse.Namespace) -> Work:
     import torch
 
     from napari_synthseg.generator.presets import shape_preset
@@ -282,8 +267,7 @@ def shapes(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-def encode(args: argparse.Namespace) -> Callable[[int], Any]:
-    """An image to its embedding; the seconds of one click on it are told."""
+def encode(args: argparse.Namespace) -> Work:
     import torch
 
     from napari_synthseg.networks.promptable import IMAGE_SIZE, Promptable, quicken
@@ -304,8 +288,7 @@ def encode(args: argparse.Namespace) -> Callable[[int], Any]:
     return work
 
 
-def window(args: argparse.Namespace) -> Callable[[int], Any]:
-    """A window of UNETR or Swin UNETR of the paper's size to its posteriors of 33 labels; the weights are random."""
+def window(args: argparse.Namespace) -> Work:
     import torch
 
     from napari_synthseg.networks.registry import build

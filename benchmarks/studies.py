@@ -30,13 +30,7 @@ from cohorts.tables import Figures, write_csv
 from harness import arguments, command, finish, write_json
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import (
-    AgeingOptions,
-    GroupOptions,
-    study_ageing,
-    study_groups,
-    study_retest,
-)
+from napari_synthseg.evaluation.studies import AgeingOptions, GroupOptions, study_ageing, study_groups, study_retest
 
 
 def write_example(folder: Path, seed: int = 7) -> None:
@@ -50,7 +44,6 @@ def write_example(folder: Path, seed: int = 7) -> None:
 
 
 def write_figures(folder: Path) -> None:
-    """The figures of the tutorial."""
     from napari_synthseg.evaluation.studies import figures
 
     with tempfile.TemporaryDirectory() as made:
@@ -101,7 +94,6 @@ def measure_cost(people: int = 2500, scans: int = 4) -> Figures:
 
 @command
 def main() -> int:
-    """Measure one kind of study, or write the example."""
     kinds = {
         "groups": (GROUPS, groups_table, 300),
         "ageing": (AGEING, ageing_table, 40),

@@ -104,7 +104,6 @@ SCENES = "hard-targets"
 
 
 def main() -> int:
-    """Run one of the four commands; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=("start", "status", "stop", "export"))
     parser.add_argument("path", type=Path, nargs="?", help="SHARED of start, or the file of export")
@@ -142,7 +141,6 @@ def start(campaign: Campaign, out: Path, shared: Path, threads: int, rounds: int
 
 
 def options(campaign: Campaign, out: Path, shared: Path, threads: int, number: int) -> Any:
-    """Return the options of a campaign up to the end of a round, counted from 1."""
     own = campaign.options(shared, number * sum(campaign.round.values()))
     resume = any((out / folder.CHECKPOINTS).glob("*.pt"))
     return recipes()[campaign.recipe].options(**own, out=out, resume=resume, threads=threads, name=campaign.name)
@@ -157,7 +155,6 @@ def lowest_priority() -> None:
 
 
 def tell(report: Progress) -> None:
-    """Print a line at every validation and every hundredth step."""
     if "score" in report.figures or report.done % 100 == 0:
         numbers = {k: v for k, v in report.figures.items() if k in ("loss", "synthetic", "score")}
         text = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items())
@@ -174,7 +171,6 @@ def stop(out: Path) -> None:
 
 
 def steps_done(campaign: Campaign, out: Path) -> dict[str, int]:
-    """Return the steps that each stage has done, as its events say."""
     done = dict.fromkeys(campaign.round, 0)
     for line in steps_that_count(read_events(out)):
         done[line["stage"]] = line["step"]
@@ -182,7 +178,6 @@ def steps_done(campaign: Campaign, out: Path) -> dict[str, int]:
 
 
 def status(campaign: Campaign, out: Path) -> list[str]:
-    """Return lines on each stage: steps, rate, CPU-hours, and its validation curve."""
     lines = [f"{out}: {'running' if is_active(out) else 'not running'}"]
     events = steps_that_count(read_events(out))
     for stage in campaign.round:

@@ -117,7 +117,6 @@ def label_maps(folder: Path, side: int = 48) -> Path:
 
 @command
 def main() -> None:
-    """Measure the window of a user who has neither runs nor remembered choices."""
     wanted = arguments(
         __doc__, seconds={"type": float, "default": 60.0, "help": "of each of the two measurements"},
         of_training={"type": int, "default": 1, "help": "threads of the training"},
@@ -132,7 +131,6 @@ def main() -> None:
 
 
 def watch(maps: Path, wanted: argparse.Namespace) -> None:
-    """Open the window, measure it at rest, start a training from the form, and measure again."""
     import napari
     from qtpy.QtTest import QTest
 
@@ -170,7 +168,6 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
 
 
 def wait_for(condition) -> None:
-    """Let the window live until the condition holds."""
     from qtpy.QtTest import QTest
 
     end = time.monotonic() + PATIENCE_S

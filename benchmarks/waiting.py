@@ -24,7 +24,6 @@ POLICIES = {"spin (300,000 turns, OpenMP's default)": "300000", "spin shortly (1
 
 @command
 def main() -> int:
-    """Run all of it and print the table."""
     args = arguments(
         __doc__, "--json", busy={"type": int, "nargs": "+", "default": [0, 1, 2]},
         n={"type": int, "default": 2, "help": "runs of each"}, scan_={},
@@ -46,7 +45,6 @@ def main() -> int:
 
 
 def seconds(scan: str, policy: str) -> dict[str, float]:
-    """Wall and CPU seconds of `segment --fast` in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         words = [
             sys.executable,
@@ -65,7 +63,6 @@ def seconds(scan: str, policy: str) -> dict[str, float]:
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown: a line for each run."""
     cells = ([row["busy"], row["policy"], str(row["wall_s"]), str(row["cpu_s"])] for row in rows)
     return markdown(["busy processes beside it", "threads that wait", "wall s", "CPU s"], cells)
 

@@ -148,7 +148,7 @@ def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_nex
     assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 5000}
 
 
-def test_a_second_campaign_starts_from_sams_own_decoder(tmp_path):
+def test_a_second_campaign_goes_on_from_the_shipped_decoder(tmp_path):
     shipped = script("train_shipped")
     campaign = shipped.CAMPAIGNS["synthfm-sam"]
     (tmp_path / "events.jsonl").write_text(
@@ -159,5 +159,5 @@ def test_a_second_campaign_starts_from_sams_own_decoder(tmp_path):
         "    2000  synthetic 0.7000",
     ]
     options = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
-    assert (options.start_from, options.steps, options.name) == ("mobilesam-decoder", 4000, "synthfm-sam")
+    assert (options.start_from, options.steps, options.name) == ("synthfm-sam", 4000, "synthfm-sam")
     assert campaign.run != shipped.CAMPAIGNS["synthseg-fast"].run

@@ -76,3 +76,8 @@ def test_a_record_shows_the_sequence_and_nothing_else_changes() -> None:
 def test_unknown_sequences_are_refused() -> None:
     with pytest.raises(InputError, match="FLAIR"):
         tissue_intensities("DWI")
+
+
+def test_inverted_scans_are_dark_where_they_were_bright() -> None:
+    image = bench.inverted(np.array([0.0, 1.0, 50.0, 100.0, -3.0]))
+    assert image[1] > image[2] > image[3] > 0 == image[0] == image[4]

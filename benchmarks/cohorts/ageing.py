@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cohorts.tables import Figures, table, write_csv
-from napari_synthseg.evaluation.studies import (
-    AgeingOptions,
-    study_ageing,
-)
+from napari_synthseg.evaluation.studies import AgeingOptions, study_ageing
 
 SHAPES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "falls ever faster": ("Left-Hippocampus", lambda age: -2.2 * (np.clip(age - 25, 0, None) / 65) ** 2),
@@ -108,7 +105,6 @@ def measure_ageing(setting: AgeingSetting, cohorts: int, seed: int) -> dict[str,
 
 
 def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
-    """A line for each setting, and their figures."""
     columns = [
         *SHAPES,
         "curve coverage",

@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cohorts.tables import Figures, noise_of, table, write_csv
-from napari_synthseg.evaluation.studies import (
-    GroupOptions,
-    study_groups,
-)
+from napari_synthseg.evaluation.studies import GroupOptions, study_groups
 
 NOISE = 0.09
 """Standard deviation of volumes at equal age, sex and head size, as a share of the mean."""
@@ -59,7 +56,6 @@ GROUPS = {
 
 
 def true_effects(setting: GroupSetting) -> dict[str, float]:
-    """Cohen's d of the cohort's making."""
     n, m = setting.controls, setting.patients
     pooled = np.sqrt((n - 1 + (m - 1) * setting.wider**2) / (n + m - 2))
     return {name: d / pooled for name, (_, d) in EFFECTS.items()}
@@ -121,7 +117,6 @@ def measure_groups(setting: GroupSetting, cohorts: int, seed: int, resamples: in
 
 
 def groups_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
-    """A line for each setting, and their figures."""
     columns = {
         "coverage of d": "coverage", "width": "width", "coverage of the difference": "difference",
         "bias of d = -1.2": "d -1.2", "bias of g": "g", "power, d = -0.5": "power", "false p": "false",

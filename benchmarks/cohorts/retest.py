@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cohorts.tables import Figures, noise_of, table, write_csv
-from napari_synthseg.evaluation.studies import (
-    RetestOptions,
-    study_retest,
-)
+from napari_synthseg.evaluation.studies import RetestOptions, study_retest
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,6 @@ RETEST_STRUCTURES = {
 
 
 def write_retest(folder: Path, setting: RetestSetting, rng: np.random.Generator) -> Path:
-    """A table of one cohort."""
     means = np.array(list(RETEST_STRUCTURES.values()))
     own = noise_of(setting.noise, (setting.people, len(means)), rng)
     rows = []
@@ -102,7 +98,6 @@ def measure_retest(setting: RetestSetting, cohorts: int, seed: int, resamples: i
 
 
 def retest_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
-    """A line for each setting, and their figures."""
     columns = {
         "difference %": "difference", "CV": "variation", "error": "error", "ICC(1,1)": "icc", "bias": "bias",
         "upper limit": "upper", "mean error of the ICC": "icc error",

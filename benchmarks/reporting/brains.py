@@ -26,7 +26,6 @@ def accuracy_rows(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def methods_table(plain: dict[str, Any], flips: dict[str, Any], robust: dict[str, Any]) -> str:
-    """A line for each way to segment the same scans."""
     lines = ["| method | Dice | SD95 (mm) | command |", "|---|---|---|---|"]
     for name, options, scores in (
         ("synthseg-fast, flips (the default)", "", flips),
@@ -66,7 +65,6 @@ def weakest(scores: dict[str, Any], count: int = 5) -> str:
 
 
 def random_contrasts_table(found: dict[str, dict[str, float]]) -> str:
-    """Mean Dice by seed."""
     seeds = list(next(iter(found.values())))
     lines = [f"| weights | {' | '.join(f'seed {s}' for s in seeds)} | mean |", "|---" * (len(seeds) + 2) + "|"]
     for name, by_seed in found.items():
@@ -100,7 +98,6 @@ def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def denoiser_table(rows: list[dict[str, Any]]) -> str:
-    """A line for each kind of degradation."""
     lines = ["| degradation | S1 | D from synthetic images | D from real scans |", "|---|---|---|---|"]
     for row in rows:
         lines.append(f"| {row['kind']} | {row['s1']:.3f} | {row['synthetic']:.3f} | {row['real']:.3f} |")

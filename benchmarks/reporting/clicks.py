@@ -24,7 +24,6 @@ def far_rows(found: Comparison) -> Any:
 
 
 def comparison_table(found: Comparison) -> str:
-    """A line for each modality and setting, and where the interval leaves no doubt."""
     table = benchmark("prompts").markdown(found, ["ours", "MobileSAM"])
     settings = [
         (f"{m} {name}", figures) for m, one in found.items() for name, figures in one.items() if "mean" not in name

@@ -14,7 +14,6 @@ Figures = dict[str, dict[str, float]]
 
 
 def faces_table(said: list[dict[str, Any]]) -> str:
-    """A line for each kind of wait."""
     lines = ["| what | seconds |", "|---|---|"]
     for one in said:
         if one["job"] == "opening":
@@ -81,7 +80,6 @@ def studies_table(groups: Figures, ageing: Figures, retest: Figures, cost: Figur
 
 
 def percent(share: float) -> str:
-    """A share in percent."""
     return f"{100 * share:.1f}"
 
 

@@ -77,7 +77,6 @@ def figure_at(rows: Any, path: str) -> float:
 
 
 def rows_table(rows: dict[str, dict[str, float]]) -> str:
-    """All rows with all their figures."""
     names = list(next(iter(rows.values())))
     lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     lines += [f"| {name} | {' | '.join(f'{round(row[one], 3):g}' for one in names)} |" for name, row in rows.items()]

@@ -26,7 +26,6 @@ LINE = 110
 
 
 def file_of(docs: Path, name: str) -> Path:
-    """Where the rows of a section lie."""
     return docs / "results" / f"{name}.json"
 
 
@@ -53,7 +52,6 @@ def write(docs: Path, name: str, section: Section, rows: Any) -> None:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -63,7 +61,6 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The version of the code; empty outside a checkout."""
     try:
         said = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=BENCHMARKS, check=True

@@ -133,11 +133,7 @@ def _with_partners(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def _degrade(
-    image: torch.Tensor,
-    record: Record,
-    spacing: Triple,
-    labels: torch.Tensor | None,
-    partners: Sequence[int] = (),
+    image: torch.Tensor, record: Record, spacing: Triple, labels: torch.Tensor | None, partners: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Deform, bias, raise to a power, slice, add noise, and interpolate back (section 2.3)."""
     head = _head(image.shape, spacing)

@@ -115,11 +115,7 @@ def scene_arrays(scene: Scene, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _save(
-    folder: str | os.PathLike,
-    stem: str,
-    write: Callable[[Path], None],
-    record: Record,
-    facts: Mapping[str, Any] | None,
+    folder: str | os.PathLike, stem: str, write: Callable[[Path], None], record: Record, facts: Mapping[str, Any] | None
 ) -> None:
     text = json.dumps({**(facts or {}), **record.to_dict()}, indent=1) + "\n"
     with writing(folder), placed_files(Path(folder)) as part:

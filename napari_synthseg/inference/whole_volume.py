@@ -177,11 +177,7 @@ def memory_needed(model: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 
 
 def streamed_steps(
-    model: nn.Module,
-    image: torch.Tensor,
-    device: torch.device,
-    flip: bool,
-    dtype: torch.dtype = torch.float32,
+    model: nn.Module, image: torch.Tensor, device: torch.device, flip: bool, dtype: torch.dtype = torch.float32
 ) -> Generator[Progress, None, tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """Compute posteriors of a volume, or the mean of those of it and of its mirror image.
 

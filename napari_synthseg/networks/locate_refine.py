@@ -104,11 +104,7 @@ class LocateRefine(nn.Module):
         return located(self, image, order), {}
 
     def refine_averaged(
-        self,
-        image: torch.Tensor,
-        prior: torch.Tensor,
-        appearance: torch.Tensor,
-        order: Sequence[int] | None,
+        self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, order: Sequence[int] | None
     ) -> torch.Tensor:
         """Compute `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16.
 

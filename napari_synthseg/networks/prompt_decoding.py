@@ -24,11 +24,7 @@ _POSITIONS: WeakKeyDictionary[Promptable, torch.Tensor] = WeakKeyDictionary()
 
 
 def decode_windows(
-    model: Promptable,
-    embeddings: torch.Tensor,
-    positions: torch.Tensor,
-    offsets: torch.Tensor,
-    prompts: PromptTensors,
+    model: Promptable, embeddings: torch.Tensor, positions: torch.Tensor, offsets: torch.Tensor, prompts: PromptTensors
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decode the single answers to prompts on B windows, as `Promptable.decode` does on whole frames.
 

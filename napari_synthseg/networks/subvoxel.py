@@ -20,9 +20,7 @@ class ConvNorm(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False),
-            InstanceNorm(outputs),
-            nn.ReLU(inplace=True),
+            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), InstanceNorm(outputs), nn.ReLU(inplace=True)
         )
 
 

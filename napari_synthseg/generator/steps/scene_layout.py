@@ -101,10 +101,7 @@ class SceneFrame(Step, name="frame", title="Acquisition", place=5, models=("shap
     """Choose the size of the image as acquired, in pixels."""
 
     columns: ClassVar[Columns] = {
-        "acquired": (
-            "Rows and columns as acquired, pixels.",
-            lambda params: f"{params['rows']} x {params['columns']}",
-        )
+        "acquired": ("Rows and columns as acquired, pixels.", lambda params: f"{params['rows']} x {params['columns']}")
     }
 
     acquired_px: Annotated[Range, Info(unit="pixels", low=64, high=1024, step=16, label="Acquired size")] = (160, 1024)

@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_synthseg.fields import (
-    Folder,
-    Fraction,
-    LabelledScans,
-    LabelMaps,
-    NonNegative,
-    NonNegativeInt,
-    PositiveInt,
-)
+from napari_synthseg.fields import Folder, Fraction, LabelledScans, LabelMaps, NonNegative, NonNegativeInt, PositiveInt
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import from_scratch, spec_of
 from napari_synthseg.training import folder

@@ -192,11 +192,7 @@ def sizes_of(options: TrainPretrainOptions) -> dict[str, Any]:
 
 
 def source(
-    options: TrainPretrainOptions,
-    model: Any,
-    files: list[StandardizedFile],
-    maps: list[LabelMap],
-    device: torch.device,
+    options: TrainPretrainOptions, model: Any, files: list[StandardizedFile], maps: list[LabelMap], device: torch.device
 ) -> CropSource:
     """Return crops of scans, of generated images, or of both."""
     from napari_synthseg.training.data.crops import GeneratedCrops, MixedCrops, ScanCrops
