@@ -13,16 +13,14 @@ with an encoder that learns too.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from harness import arguments, command, finish, kept, markdown, write_json
+from harness import arguments, cells, command, finish, markdown, write_json
 
 from napari_synthseg import cli
 from napari_synthseg.prompting.evaluate import EvaluatePromptsOptions, Row, evaluate_steps, setting_name
@@ -54,28 +52,32 @@ def main() -> int:
         __doc__, "manifest", "out", "--seed", "--json", steps={"type": int, "default": 500},
         late_steps={"type": int, "default": 100}, only={"nargs": "*", "choices": every, "default": every},
     )  # fmt: skip
-    for name in args.only:
-        kept(args.out / f"{name}.json", partial(rows_of, name, args))
-    files = {name: args.out / f"{name}.json" for name in every}
-    found = means({name: json.loads(file.read_text()) for name, file in files.items() if file.exists()})
+    found = means(cells(args.out, every, args.only, lambda name: rows_of(name, args)))
     write_json(args.json, found)
     return finish(table(found))
 
 
 def rows_of(name: str, args: argparse.Namespace) -> list[Row]:
-    common = TrainSynthFMOptions(
-        out=args.out / name, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5, validate_every=10**9
-    )
     if name in VARIANTS:
-        options = replace(common, steps=args.steps, **VARIANTS[name])
+        changes = {"steps": args.steps, **VARIANTS[name]}
     else:
         late = {"start_from": "synthfm-mobile", "learning_rate": 1e-4, "decay_fraction": 1.0, "pool": 24}
-        options = replace(common, steps=args.late_steps, **{**late, **LATE[name]})
-    weights = options.out / f"{options.name}.safetensors"
-    if not weights.exists():
-        torch.manual_seed(args.seed)
-        cli.follow(recipe("synthfm").train(options))
+        changes = {"steps": args.late_steps, **late, **LATE[name]}
+    weights = short_run(args.out / name, args.seed, **changes)
     return cli.follow(evaluate_steps(args.manifest, EvaluatePromptsOptions(str(weights)), session_of(weights)))
+
+
+def short_run(out: Path, seed: int, **changes: Any) -> Path:
+    """Weights of a short run of `train synthfm`, trained now unless they are there."""
+    common = TrainSynthFMOptions(
+        out=out, seed=seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5, validate_every=10**9
+    )
+    options = replace(common, **changes)
+    weights = out / f"{options.name}.safetensors"
+    if not weights.exists():
+        torch.manual_seed(seed)
+        cli.follow(recipe("synthfm").train(options))
+    return weights
 
 
 def session_of(weights: Path) -> Session:
@@ -94,14 +96,12 @@ def means(rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
     """Of each variant: mean Dice by modality (over datasets and settings), by setting (over datasets), and of all."""
     found: dict[str, dict[str, float]] = {}
     for name, of_variant in rows.items():
-        modalities = list(dict.fromkeys(row["modality"] for row in of_variant))
-        settings = list(dict.fromkeys(setting_name(row) for row in of_variant))
-        cells: dict[tuple[str, str, str], list[float]] = {}
+        by_cell: dict[tuple[str, str, str], list[float]] = {}
         for row in of_variant:
-            cells.setdefault((row["modality"], row["dataset"], setting_name(row)), []).append(row["dsc"])
-        dice = {key: fmean(values) for key, values in cells.items()}
-        found[name] = {modality: fmean(v for k, v in dice.items() if k[0] == modality) for modality in modalities}
-        found[name] |= {setting: fmean(v for k, v in dice.items() if k[2] == setting) for setting in settings}
+            by_cell.setdefault((row["modality"], row["dataset"], setting_name(row)), []).append(row["dsc"])
+        dice = {key: fmean(values) for key, values in by_cell.items()}
+        parts = [(at, part) for at in (0, 2) for part in dict.fromkeys(key[at] for key in dice)]
+        found[name] = {part: fmean(v for k, v in dice.items() if k[at] == part) for at, part in parts}
         found[name]["mean"] = fmean(dice.values())
     return found
 

@@ -15,18 +15,20 @@ University.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.util
+import sys
 import tempfile
 from pathlib import Path
 
 import cc3d
 import numpy as np
+from harness import arguments, command
 from phantom import dress
 from scipy import ndimage
 
 from napari_synthseg.anatomy import resources
+from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.pipeline import segment_steps
 from napari_synthseg.io import read_volume, write_volume
@@ -43,13 +45,16 @@ CHOROID = {4: 136, 43: 163}
 CSF, SINUS = 24, 514
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="synthseg-fast")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--out", type=Path, default=resources() / "samples" / "mni152_labels.nii.gz")
-    args = parser.parse_args()
-    template = to_canonical(read_volume(template_path()))
+    args = arguments(
+        __doc__, "--weights", "--out", weights={"default": None, "type": Path}, model={"default": "synthseg-fast"},
+        out={"default": resources() / "samples" / "mni152_labels.nii.gz"},
+    )  # fmt: skip
+    spec = importlib.util.find_spec("nilearn")
+    if spec is None or spec.origin is None:
+        raise InputError("The template comes with nilearn: pip install 'napari-synthseg[samples]'.")
+    template = to_canonical(read_volume(Path(spec.origin).parent / TEMPLATE))
     options = SegmentOptions(model=args.model, weights=args.weights, grid="input")
     found = run(segment_steps(template, options, name="MNI152"))
     for warning in found.warnings:
@@ -61,19 +66,7 @@ def main() -> None:
     size = args.out.stat().st_size
     print(f"{args.out}: {head.shape}, {len(values)} values, {size / 1000:.0f} kB")
     if size > LIMIT_BYTES:
-        raise SystemExit(f"{args.out} is larger than {LIMIT_BYTES / 1000:.0f} kB: crop or smooth it more.")
-
-
-def template_path() -> Path:
-    """Where nilearn keeps the template.
-
-    Raises:
-        SystemExit: nilearn is not installed.
-    """
-    spec = importlib.util.find_spec("nilearn")
-    if spec is None or spec.origin is None:
-        raise SystemExit("The template comes with nilearn: pip install 'napari-synthseg[samples]'.")
-    return Path(spec.origin).parent / TEMPLATE
+        raise InputError(f"{args.out} is larger than {LIMIT_BYTES / 1000:.0f} kB: crop or smooth it more.")
 
 
 def label_head(template: Volume, labels: Volume) -> Volume:
@@ -87,7 +80,9 @@ def label_head(template: Volume, labels: Volume) -> Volume:
     closed = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     # The template's mask follows the sulci at its rim: the skull is smoother than it.
     distance = ndimage.gaussian_filter(closed.astype(np.float32), 2.0) - 1.5
-    return trim(dress(padded, distance))
+    head = dress(padded, distance)
+    used = np.argwhere(head.data > 0)
+    return crop(head, used.min(0).tolist(), (used.max(0) + 1).tolist())
 
 
 def smooth(labels: np.ndarray) -> np.ndarray:
@@ -110,17 +105,12 @@ def cluster(image: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarr
     bright = brighter(image, open_space)
     out[open_space] = CSF
     depth = ndimage.distance_transform_edt(mask)
-    outer = depth < 6
-    out[without_specks(ndimage.binary_opening(bright & outer & (labels == 0)))] = SINUS
+    sinus = ndimage.binary_opening(bright & (depth < 6) & (labels == 0))
+    out[cc3d.dust(sinus, threshold=SPECK_VOXELS, connectivity=6)] = SINUS  # a speck is neither a sinus nor a vessel
     for ventricle, plexus in CHOROID.items():
         inner = labels == ventricle
         out[ndimage.binary_opening(brighter(image, inner) & ndimage.binary_erosion(inner))] = plexus
     return out
-
-
-def without_specks(mask: np.ndarray) -> np.ndarray:
-    """The mask's larger components: a speck is neither a sinus nor a vessel, and makes the file larger."""
-    return cc3d.dust(mask, threshold=SPECK_VOXELS, connectivity=6)
 
 
 def brighter(image: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -147,11 +137,5 @@ def write_small(path: Path, labels: Volume) -> None:
         path.write_bytes(gzip.compress(plain.read_bytes(), 9, mtime=0))
 
 
-def trim(volume: Volume) -> Volume:
-    """Cuts off the planes that hold background only."""
-    used = np.argwhere(volume.data > 0)
-    return crop(volume, used.min(0).tolist(), (used.max(0) + 1).tolist())
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

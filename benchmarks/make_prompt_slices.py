@@ -9,19 +9,17 @@ scan's whole slice, its 0.5 and 99.5 percentiles black and white. Nothing is ran
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from harness import arguments, command, finish, labelled_pairs
 from PIL import Image
-from scipy import ndimage
 
-from napari_synthseg import anatomy, cli
-from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.scans import labelled_scans
+from napari_synthseg import anatomy
+from napari_synthseg.inference.postprocess import largest_component
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import to_canonical
 
@@ -31,29 +29,17 @@ LEAST = 40
 """Pixels of a structure worth pointing at."""
 
 
+@command
 def main() -> int:
-    """Writes images, masks and manifest.csv; returns an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
-    parser.add_argument("--scans", type=int, help="so many of the folder's scans, the first ones")
-    args = parser.parse_args()
-    try:
-        rows = []
-        found = labelled_scans(args.folder)[: args.scans]
-        if not found:
-            raise InputError(f"{args.folder} holds no scan with a label file beside it: give another folder.")
-        for number, (scan, labels) in enumerate(found):
-            rows += slices(scan, labels, args.labels, number, args.out)
-    except (InputError, OSError) as error:
-        return cli.complain(error, cli.BAD_INPUT)
+    args = arguments(__doc__, "folder", "out", "--scans", labels={"type": int, "nargs": "+", "default": list(LABELS)})
+    rows = []
+    for number, (scan, labels) in enumerate(labelled_pairs(args.folder, args.scans)):
+        rows += slices(scan, labels, args.labels, number, args.out)
     with (args.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["modality", "dataset", "structure", "image", "mask"])
         table.writeheader()
         table.writerows(rows)
-    print(f"{len(rows)} structures: {args.out / 'manifest.csv'}")
-    return cli.DONE
+    return finish(f"{len(rows)} structures: {args.out / 'manifest.csv'}")
 
 
 def slices(scan: Path, labels: Path, values: Sequence[int], number: int, out: Path) -> list[dict[str, str]]:
@@ -67,7 +53,7 @@ def slices(scan: Path, labels: Path, values: Sequence[int], number: int, out: Pa
         axis = (number + turn) % 3
         planes = np.moveaxis(truth == value, axis, 0)
         best = max(range(len(planes)), key=lambda i: planes[i].sum())
-        mask = largest(planes[best])
+        mask = largest_component(planes[best][None])[0]
         if mask.sum() < LEAST:
             continue
         name = f"{stem(scan)}_{value}"
@@ -76,12 +62,6 @@ def slices(scan: Path, labels: Path, values: Sequence[int], number: int, out: Pa
         rows.append({"modality": "MRI", "dataset": "brain", "structure": anatomy.name(value),
                      "image": f"{name}.image.png", "mask": f"{name}.mask.png"})  # fmt: skip
     return rows
-
-
-def largest(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part."""
-    numbers, count = ndimage.label(mask)
-    return numbers == 1 + np.bincount(numbers.ravel())[1:].argmax() if count else mask
 
 
 def save(plane: np.ndarray, path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, finish, markdown, write_json
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
@@ -41,7 +41,7 @@ def main() -> int:
     options = {"draws": args.draws, "sampling": args.sampling, "seed": args.seed, "device": args.device}
     found = compare(*(rows_of(model, args.manifest, options) for model in args.models))
     write_json(args.json, found)
-    return finish(markdown(found, [Path(model).stem for model in args.models]))
+    return finish(table(found, [Path(model).stem for model in args.models]))
 
 
 def rows_of(model: str, manifest: Path, options: dict) -> list[Row]:
@@ -51,13 +51,13 @@ def rows_of(model: str, manifest: Path, options: dict) -> list[Row]:
     return cli.follow(evaluate_steps(manifest, EvaluatePromptsOptions(model, **options)))
 
 
-def markdown(found: Comparison, names: list[str]) -> str:
-    lines = [f"| modality | prompts | {names[0]} | {names[1]} | difference | 95 % |", "|---|---|---|---|---|---|"]
-    for modality, settings in found.items():
-        for name, (first, second, low, high) in settings.items():
-            figures = f"{first:.3f} | {second:.3f} | {first - second:+.3f} | {low:+.3f} to {high:+.3f}"
-            lines.append(f"| {modality} | {name} | {figures} |")
-    return "\n".join(lines)
+def table(found: Comparison, names: list[str]) -> str:
+    rows = [
+        [modality, name, first, second, f"{first - second:+.3f}", f"{low:+.3f} to {high:+.3f}"]
+        for modality, settings in found.items()
+        for name, (first, second, low, high) in settings.items()
+    ]
+    return markdown(["modality", "prompts", *names, "difference", "95 %"], rows)
 
 
 def compare(rows: list[Row], others: list[Row]) -> Comparison:

@@ -26,10 +26,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from ablations import short_run
 from harness import arguments, command, finish, kept, markdown, write_json
 from torch.nn import functional as F
 
-from napari_synthseg import cli
 from napari_synthseg.generator.presets import SHAPE_PRESETS, shape_preset
 from napari_synthseg.generator.shapes.scenes import LARGEST, SMALLEST
 from napari_synthseg.networks.prompt_layers import PromptTensors
@@ -40,8 +40,6 @@ from napari_synthseg.training.data import scenes
 from napari_synthseg.training.data.prompts import CELL, Window, draw_prompts
 from napari_synthseg.training.data.scenes import SETTINGS, EncodedScenes
 from napari_synthseg.training.objectives import prompts as objective
-from napari_synthseg.training.recipe import recipe
-from napari_synthseg.training.recipes.synthfm import TrainSynthFMOptions
 from napari_synthseg.weights.sam import load_model
 
 SMALL = {"object_size": (0.02, 0.22), "region_grid": (3.0, 9.0)}
@@ -101,19 +99,20 @@ def made(model: Promptable, wanted: int) -> Iterator[Judge]:
         if not any(missing):
             return
         encoded = scenes[index]
-        numbers: list[int] = []
         bins: list[int] = []
+        masks: list[torch.Tensor] = []
         for number, seen in enumerate(encoded.scene.visibility, 1):
-            where = bin_of(int((encoded.objects == number).sum()))
+            mask = encoded.objects == number
+            where = bin_of(int(mask.sum()))
             if where is not None and missing[where] and seen >= 1.0 and bins.count(where) < 2:
                 missing[where] -= 1
-                numbers.append(number)
                 bins.append(where)
-        if numbers:
-            targets = torch.stack([encoded.objects == number for number in numbers])
+                masks.append(mask)
+        if masks:
+            targets = torch.stack(masks)
             windows, extents = [Window(0, 0, targets.shape[-1])] * len(bins), [encoded.scene.extent] * len(bins)
             g = torch.Generator().manual_seed(index)
-            prompts = {n: draw_prompts(list(targets), windows, extents, plan, g) for n, plan in SETTINGS.items()}
+            prompts = {n: draw_prompts(masks, windows, extents, plan, g) for n, plan in SETTINGS.items()}
             yield Judge(encoded.embedding, targets, bins, prompts)
         if index % 10 == 9:
             print(f"{index + 1} scenes, still to find by size: {missing}", file=sys.stderr, flush=True)
@@ -129,18 +128,10 @@ def bin_of(area: int) -> int | None:
 def scored(name: str, judges: list[Judge], args: argparse.Namespace) -> list[list[float]]:
     """Figures of a variant, trained and measured now unless they are there."""
     file = file_of(args.out, name)
-    options = TrainSynthFMOptions(
-        out=args.out / file.stem, seed=args.seed, learning_rate=4e-4, scene_steps=4, decay_fraction=0.5,
-        validate_every=10**9,
-        steps=args.steps, scenes=file.stem,
-    )  # fmt: skip
-    weights = options.out / f"{options.name}.safetensors"
 
     def measured() -> list[list[float]]:
-        if not weights.exists():
-            with variant(file.stem, *VARIANTS[name]):
-                torch.manual_seed(args.seed)
-                cli.follow(recipe("synthfm").train(options))
+        with variant(file.stem, *VARIANTS[name]):
+            weights = short_run(args.out / file.stem, args.seed, steps=args.steps, scenes=file.stem)
         return score(load_model(weights), judges, parts=True)
 
     return kept(file, measured)

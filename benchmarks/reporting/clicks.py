@@ -24,7 +24,7 @@ def far_rows(found: Comparison) -> Any:
 
 
 def comparison_table(found: Comparison) -> str:
-    table = benchmark("prompts").markdown(found, ["ours", "MobileSAM"])
+    table = benchmark("prompts").table(found, ["ours", "MobileSAM"])
     settings = [
         (f"{m} {name}", figures) for m, one in found.items() for name, figures in one.items() if "mean" not in name
     ]
