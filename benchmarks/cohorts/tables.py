@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from harness import markdown
 
 Figures = dict[str, dict[str, float]]
 """By name of a cohort."""
@@ -41,10 +42,9 @@ def table(
         columns: figure by the title of its column.
         measure: the figures of a cohort.
     """
-    lines = [f"| cohort | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     figures: Figures = {}
     for name in names:
         found = figures[name] = measure(name)
-        lines.append(f"| {name} | {' | '.join(f'{found[key]:.3f}' for key in columns.values())} |")
-        print(lines[-1], file=sys.stderr, flush=True)
-    return "\n".join(lines), figures
+        print(f"{name}: {found}", file=sys.stderr, flush=True)
+    rows = [[name, *(one[key] for key in columns.values())] for name, one in figures.items()]
+    return markdown(["cohort", *columns], rows), figures

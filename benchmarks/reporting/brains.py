@@ -6,6 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from harness import markdown
+
 from reporting.sections import FAST, MAPS, ROBUST, TRAINING, VALIDATION, Section, benchmark, rounded
 
 OFF = 0.1
@@ -26,51 +28,40 @@ def accuracy_rows(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def methods_table(plain: dict[str, Any], flips: dict[str, Any], robust: dict[str, Any]) -> str:
-    lines = ["| method | Dice | SD95 (mm) | command |", "|---|---|---|---|"]
-    for name, options, scores in (
-        ("synthseg-fast, flips (the default)", "", flips),
-        ("synthseg-fast, no flips", " --no-flip", plain),
-        ("synthseg-robust, flips", " --robust", robust),
-    ):
-        mean, command = scores["mean"], f"`python benchmarks/accuracy.py {VALIDATION}{options}`"
-        lines.append(f"| {name} | {mean['dice']:.3f} | {mean['sd95_mm']:.2f} | {command} |")
-    return "\n".join(lines)
+    ways = {
+        "synthseg-fast, flips (the default)": ("", flips["mean"]),
+        "synthseg-fast, no flips": (" --no-flip", plain["mean"]),
+        "synthseg-robust, flips": (" --robust", robust["mean"]),
+    }
+    lines = [
+        [name, mean["dice"], f"{mean['sd95_mm']:.2f}", f"`python benchmarks/accuracy.py {VALIDATION}{options}`"]
+        for name, (options, mean) in ways.items()
+    ]
+    return markdown(["method", "Dice", "SD95 (mm)", "command"], lines)
 
 
 def accuracy_table(scores: dict[str, Any]) -> str:
     """Means over scans, and every structure."""
-    mean = scores["mean"]
-    lines = [
+    mean, scored = scores["mean"], [s for s in scores["structures"].values() if s["scored"]]
+    least = sorted(scored, key=lambda s: s["dice"])[:5]
+    off = sorted(scored, key=lambda s: -abs(s["difference_percent"]))[:5]
+    said = (
         f"Mean of {mean['scans']} scans: Dice {mean['dice']:.3f}, SD95 {mean['sd95_mm']:.2f} mm, mean surface distance "
         f"{mean['msd_mm']:.2f} mm, volumes {mean['absolute_difference_percent']:.0f} % off. Single scans: "
-        f"{', '.join(format(scan['dice'], '.3f') for scan in scores['scans'])}. {weakest(scores)}",
-        "",
-        "| structure | Dice | SD95 (mm) | mean distance (mm) | volume, % off | in the mean |",
-        "|---|---|---|---|---|---|",
-    ]
-    for s in scores["structures"].values():
-        figures = f"{s['dice']:.3f} | {s['sd95_mm']:.2f} | {s['msd_mm']:.2f} | {s['difference_percent']:+.0f}"
-        lines.append(f"| {s['name']} | {figures} | {'yes' if s['scored'] else 'no'} |")
-    return "\n".join(lines)
-
-
-def weakest(scores: dict[str, Any], count: int = 5) -> str:
-    """Which scored structures overlap least, and which volumes are farthest off."""
-    scored = [s for s in scores["structures"].values() if s["scored"]]
-    least = sorted(scored, key=lambda s: s["dice"])[:count]
-    off = sorted(scored, key=lambda s: -abs(s["difference_percent"]))[:count]
-    overlap = ", ".join("{name} {dice:.3f}".format(**s) for s in least)
-    volumes = ", ".join("{name} {difference_percent:+.0f} %".format(**s) for s in off)
-    return f"Least overlap: {overlap}. Volumes farthest off: {volumes}."
+        f"{', '.join(format(scan['dice'], '.3f') for scan in scores['scans'])}. "
+        f"Least overlap: {', '.join('{name} {dice:.3f}'.format(**s) for s in least)}. "
+        f"Volumes farthest off: {', '.join('{name} {difference_percent:+.0f} %'.format(**s) for s in off)}."
+    )
+    header = ["structure", "Dice", "SD95 (mm)", "mean distance (mm)", "volume, % off", "in the mean"]
+    row = "{name}|{dice:.3f}|{sd95_mm:.2f}|{msd_mm:.2f}|{difference_percent:+.0f}"
+    lines = [[*row.format(**s).split("|"), "yes" if s["scored"] else "no"] for s in scores["structures"].values()]
+    return f"{said}\n\n{markdown(header, lines)}"
 
 
 def random_contrasts_table(found: dict[str, dict[str, float]]) -> str:
-    seeds = list(next(iter(found.values())))
-    lines = [f"| weights | {' | '.join(f'seed {s}' for s in seeds)} | mean |", "|---" * (len(seeds) + 2) + "|"]
-    for name, by_seed in found.items():
-        cells = [*by_seed.values(), statistics.mean(by_seed.values())]
-        lines.append(f"| {name} | {' | '.join(f'{v:.3f}' for v in cells)} |")
-    return "\n".join(lines)
+    seeds = [f"seed {seed}" for seed in next(iter(found.values()))]
+    rows = [[name, *by_seed.values(), statistics.mean(by_seed.values())] for name, by_seed in found.items()]
+    return markdown(["weights", *seeds, "mean"], rows)
 
 
 # Scans made worse
@@ -78,13 +69,8 @@ def random_contrasts_table(found: dict[str, dict[str, float]]) -> str:
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of benchmarks/robustness.py in the order of its kinds and levels."""
-    kinds = ["none", *benchmark("robustness").LEVELS]
-    return sorted(rows, key=lambda row: (kinds.index(row["kind"]), _place(row)))
-
-
-def _place(row: dict[str, Any]) -> int:
-    levels = benchmark("robustness").LEVELS.get(row["kind"], (0.0,))
-    return [float(level) for level in levels].index(row["level"])
+    levels = {"none": (0.0,), **benchmark("robustness").LEVELS}
+    return sorted(rows, key=lambda row: (list(levels).index(row["kind"]), levels[row["kind"]].index(row["level"])))
 
 
 def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,10 +84,8 @@ def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def denoiser_table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| degradation | S1 | D from synthetic images | D from real scans |", "|---|---|---|---|"]
-    for row in rows:
-        lines.append(f"| {row['kind']} | {row['s1']:.3f} | {row['synthetic']:.3f} | {row['real']:.3f} |")
-    return "\n".join(lines)
+    lines = [[row[name] for name in ("kind", "s1", "synthetic", "real")] for row in rows]
+    return markdown(["degradation", "S1", "D from synthetic images", "D from real scans"], lines)
 
 
 # One brain in several contrasts
@@ -109,7 +93,6 @@ def denoiser_table(rows: list[dict[str, Any]]) -> str:
 
 def consistency_rows(scores: dict[str, Any]) -> dict[str, Any]:
     """Without times; figures to six digits."""
-
     kept = ("anatomy", "contrast", "dice", "by_structure", "volumes_mm3", "truth_mm3")
     rows = [{name: rounded(row.get(name, {}), 1 if "mm3" in name else 6) for name in kept} for row in scores["rows"]]
     return {"rows": rows, "pairs": rounded(scores["pairs"])}
@@ -127,13 +110,13 @@ def people_rows(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def volumes_table(people: dict[str, dict[str, Any]], drawn: dict[str, Any]) -> str:
     """A line for each structure: volumes against manual labels, and against labels of the protocol that was learned."""
     heads = [row for row in drawn["rows"] if row["contrast"] == "T1"]
-    lines = ["| structure | people: ratio | r | drawn T1: ratio | what differs |", "|---|---|---|---|---|"]
+    lines = []
     for value, one in people.items():
         ratio = statistics.mean(row["volumes_mm3"][value] / row["truth_mm3"][value] for row in heads)
         learned, manual = abs(ratio - 1) > OFF, abs(one["ratio"] - 1) > OFF
         cause = "network" if learned else "protocol" if manual else ""
-        lines.append(f"| {one['name']} | {one['ratio']:.2f} | {one['r']:.2f} | {ratio:.2f} | {cause} |")
-    return "\n".join(lines)
+        lines.append([one["name"], f"{one['ratio']:.2f}", f"{one['r']:.2f}", f"{ratio:.2f}", cause])
+    return markdown(["structure", "people: ratio", "r", "drawn T1: ratio", "what differs"], lines)
 
 
 SECTIONS: dict[str, Section] = {

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from harness import markdown
 
 from reporting.sections import CLICKS, PAPER_CLICKS, TRAINING, Section, benchmark, rounded
 
@@ -60,17 +61,14 @@ def propagation_table(rows: list[dict[str, Any]]) -> str:
     heads = {"from_truth": "from its true mask", "vote": "the vote of three axes"}
     heads = {name: head for name, head in heads.items() if name in rows[0]}
     shown = [n for n in benchmark("propagation").SHOWN if n <= len(rows[0].get("clicks", []))]
-    titles = [*heads.values(), *(f"{n} click{'s' * (n > 1)}" for n in shown)]
-    lines = [f"| volume | structure | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
+    titles = ["volume", "structure", *heads.values(), *(f"{n} click{'s' * (n > 1)}" for n in shown)]
     figures = [[*(row[name] for name in heads), *(row["clicks"][n - 1] for n in shown)] for row in rows]
-    names = [f"{row['scan']} | {row['name']}" for row in rows]
-    for name, values in zip([*names, "mean |"], [*figures, np.mean(figures, axis=0)], strict=True):
-        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
-    if "step_s" in rows[0]:
-        encode, step = (statistics.fmean(row[name] for row in rows) for name in ("encode_s", "step_s"))
-        cost = f"A slice takes {1 + step / encode:.2f} times the CPU seconds of one encoding ({encode:.2f} s)."
-        lines += ["", cost]
-    return "\n".join(lines)
+    lines = [[row["scan"], row["name"], *values] for row, values in zip(rows, figures, strict=True)]
+    table = markdown(titles, [*lines, ["mean", "", *map(float, np.mean(figures, axis=0))]]).replace("|  |", "| |")
+    if "step_s" not in rows[0]:
+        return table
+    encode, step = (statistics.fmean(row[name] for row in rows) for name in ("encode_s", "step_s"))
+    return f"{table}\n\nA slice takes {1 + step / encode:.2f} times the CPU seconds of one encoding ({encode:.2f} s)."
 
 
 SECTIONS: dict[str, Section] = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from harness import markdown
+
 from reporting.sections import Section, benchmark, rounded
 
 Figures = dict[str, dict[str, float]]
@@ -14,26 +16,23 @@ Figures = dict[str, dict[str, float]]
 
 
 def faces_table(said: list[dict[str, Any]]) -> str:
-    lines = ["| what | seconds |", "|---|---|"]
+    first = "the first draw of a window, with importing torch and napari's first layer"
+    cancel = "a click on *Cancel* at random moments of a run to the end of its thread: median, largest"
+    lines = []
     for one in said:
         if one["job"] == "opening":
             torch = "with" if one["torch"] else "without"
-            lines.append(f"| opening *{one['widget']}*, {torch} torch | {one['seconds']:.2f} |")
+            lines.append([f"opening *{one['widget']}*, {torch} torch", f"{one['seconds']:.2f}"])
         elif one["job"] == "preview" and one.get("change") == "first draw":
-            lines.append(
-                f"| the first draw of a window, with importing torch and napari's first layer | {one['full']:.1f} |"
-            )
+            lines.append([first, f"{one['full']:.1f}"])
         elif one["job"] == "preview" and "half_median" in one:
             waited = f"{one['wait_before']:g} s of waiting for further changes included"
             half = f"{one['half_median']:.2f}, {one['half_largest']:.2f}"
-            lines.append(f"| a changed prior to the half-size picture, {waited}: median, largest | {half} |")
-            lines.append(f"| the same to the full size: median | {one['full_median']:.2f} |")
+            lines.append([f"a changed prior to the half-size picture, {waited}: median, largest", half])
+            lines.append(["the same to the full size: median", f"{one['full_median']:.2f}"])
         elif one["job"] == "cancel" and "median" in one:
-            both = f"{one['median']:.2f}, {one['largest']:.2f}"
-            lines.append(
-                f"| a click on *Cancel* at random moments of a run to the end of its thread: median, largest | {both} |"
-            )
-    return "\n".join(lines)
+            lines.append([cancel, f"{one['median']:.2f}, {one['largest']:.2f}"])
+    return markdown(["what", "seconds"], lines)
 
 
 # Studies
@@ -49,15 +48,11 @@ def studies_table(groups: Figures, ageing: Figures, retest: Figures, cost: Figur
     usual = {name: row for name, row in groups.items() if name != BY_DESIGN}
     skewed = {name: row for name, row in retest.items() if "skewed" in name}
     normal = {name: row for name, row in retest.items() if name not in skewed}
-    curves = {
-        name: [row[shape] for shape in SHAPES]
-        for name, row in ageing.items()
-        if name in ("500 people", "500 people, no constraint")
-    }
+    curves = [[ageing[name][shape] for shape in SHAPES] for name in ("500 people", "500 people, no constraint")]
     seconds = [f"{name} {row['cpu_s']:.0f} CPU-seconds" for name, row in cost.items()]
     missed = percent(groups[BY_DESIGN]["coverage"])
     student = percent(max(row["false student"] for row in groups.values()))
-    soft, free = (ends(curves[name]) for name in ("500 people", "500 people, no constraint"))
+    soft, free = (f"{min(figures):.2f}-{max(figures):.2f}" for figures in curves)
     script = "`python benchmarks/studies.py"
     lines = [
         "| what | command | how often 95 % intervals hold the truth, % | else |",
@@ -87,11 +82,6 @@ def spread(rows: Figures, *columns: str) -> str:
     """The least and the most of some columns, percent."""
     found = [row[column] for row in rows.values() for column in columns]
     return f"{percent(min(found))}-{percent(max(found))}"
-
-
-def ends(figures: list[float]) -> str:
-    """The least and the most of some figures."""
-    return f"{min(figures):.2f}-{max(figures):.2f}"
 
 
 SECTIONS: dict[str, Section] = {

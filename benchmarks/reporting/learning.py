@@ -16,31 +16,20 @@ Figures = dict[str, dict[str, Any]]
 def learn2synth_table(found: Figures) -> str:
     """What was inferred, and the Dice of each network where the test has the noise of the "real" images."""
     script = benchmark("learn2synth")
-    lines = [script.table1(found), "", "| noise of the real images, and of the test | naive | learned | oracle |"]
-    lines.append("|---|---|---|---|")
-    dice = {level: [_name(found, kind, level) for kind in ("naive", "learned", "oracle")] for level in script.LEVELS}
-    for level, names in dice.items():
-        cells = " | ".join(format(found[name]["dice"][level], ".3f") for name in names)
-        lines.append(f"| {script.title(level)} | {cells} |")
-    return "\n".join([*lines, "", learn2synth_verdict(found, dice)])
-
-
-def _name(found: Figures, kind: str, level: str) -> str:
-    return kind if kind in found else f"{kind}-{level}"
-
-
-def learn2synth_verdict(found: Figures, names: dict[str, list[str]]) -> str:
-    """How far the deviations are off, and how far the learned networks are behind the oracles."""
-    levels = benchmark("learn2synth").LEVELS
-    off = {level: found[f"learned-{level}"]["sigma"] - low for level, (low, high) in levels.items() if low == high}
+    levels, kinds = script.LEVELS, ("naive", "learned", "oracle")
+    names = {level: [kind if kind in found else f"{kind}-{level}" for kind in kinds] for level in levels}
     dice = {level: [found[name]["dice"][level] for name in three] for level, three in names.items()}
+    rows = [[script.title(level), *three] for level, three in dice.items()]
+    off = {level: found[f"learned-{level}"]["sigma"] - low for level, (low, high) in levels.items() if low == high}
     gains = [learned - naive for level, (naive, learned, _) in dice.items() if levels[level] != (0.0, 0.0)]
     behind = max(oracle - learned for _, learned, oracle in dice.values())
-    return (
+    said = (
         f"The fixed deviations are off by {', '.join(f'{v:+.3f} ({level})' for level, v in off.items())}. Where there "
         f"is noise, the learned networks gain {min(gains):.2f} to {max(gains):.2f} on those without any, and come "
         f"within {behind:.3f} of those that were given it."
     )
+    table = markdown(["noise of the real images, and of the test", *kinds], rows)
+    return "\n\n".join((script.table1(found), table, said))
 
 
 # Fine-tuning

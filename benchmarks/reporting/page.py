@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from harness import markdown
+
 from reporting.sections import Section
 
 
@@ -78,6 +80,5 @@ def figure_at(rows: Any, path: str) -> float:
 
 def rows_table(rows: dict[str, dict[str, float]]) -> str:
     names = list(next(iter(rows.values())))
-    lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    lines += [f"| {name} | {' | '.join(f'{round(row[one], 3):g}' for one in names)} |" for name, row in rows.items()]
-    return "\n".join(lines)
+    lines = [[name, *(f"{round(row[one], 3):g}" for one in names)] for name, row in rows.items()]
+    return markdown(["", *names], lines)
