@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ RUNS = {
     "evaluate": "evaluate",
     "training": "training --threads 1 -n 6 --label-map SHARED/data/label_maps/training_seg_18.nii.gz",
     "paper, 96": "paper --size 96 --threads 1 -n 3 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
-    "paper, 96, float32": "paper --size 96 --float32 --threads 1 -n 2 "
-    "--label-map SHARED/data/label_maps/training_seg_01.nii.gz",
+    "paper, 96, float32": "paper --size 96 --float32 --threads 1 -n 2 --label-map "
+    "SHARED/data/label_maps/training_seg_01.nii.gz",
     "paper, 160": "paper --size 160 --threads 1 -n 2 --label-map SHARED/data/label_maps/training_seg_01.nii.gz",
     "phantom": "phantom",
 }
@@ -43,52 +43,37 @@ BUSY = 0.8
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: what it is, the run it comes from, and what of its repetitions counts.
+    """A line of the table: what it is, the run it comes from, and which of its repetitions count.
 
     Attributes:
-        kept: of the repetitions in order, those that count.
-        figures: (wall, CPU) seconds of one.
+        stage: of training, whose repetitions count alone.
+        click: is it about the click on an embedded image?
+        parts: how many things one repetition makes.
     """
 
     title: str
     run: str
-    kept: Callable[[list[Report]], list[Report]] = lambda reports: reports
-    figures: Callable[[Report], tuple[float, float]] = lambda report: (report["wall_s"], report["cpu_s"])
+    kept: tuple[int | None, ...] = (None,)
+    stage: str = ""
+    click: bool = False
+    parts: int = 1
 
 
-def first(reports: list[Report]) -> list[Report]:
-    return reports[:1]
-
-
-def later(reports: list[Report]) -> list[Report]:
-    return reports[1:]
-
-
-def of_stage(name: str) -> Callable[[list[Report]], list[Report]]:
-    return lambda reports: [one for one in reports if one["about"]["stage"] == name]
-
-
-def a_scene(report: Report) -> tuple[float, float]:
-    return report["wall_s"] / SCENES, report["cpu_s"] / SCENES
-
-
-def a_click(report: Report) -> tuple[float, float]:
-    return report["about"]["click_wall_s"], report["about"]["click_cpu_s"]
-
-
+FIRST, LATER = (1,), (1, None)
+"""The repetition that pays for imports, and those that find everything ready."""
 LINES = (
-    Line("segment one head of 256^3 with skull, flips, file to file; first run, with imports", "pipeline", first),
-    Line("the same, a later run", "pipeline", later),
+    Line("segment one head of 256^3 with skull, flips, file to file; first run, with imports", "pipeline", FIRST),
+    Line("the same, a later run", "pipeline", LATER),
     Line("one synthetic sample of 160^3, one thread", "generator"),
-    Line("a synthetic scene of 1024^2 for prompts, one thread", "scenes", figures=a_scene),
+    Line("a synthetic scene of 1024^2 for prompts, one thread", "scenes", parts=SCENES),
     Line("an embedding of the mobile SAM encoder (float32)", "encode"),
-    Line("a click on it", "encode", figures=a_click),
+    Line("a click on it", "encode", click=True),
     Line("scores of one pair of 256^3 label maps", "evaluate"),
-    Line("a step of `train synthseg`, one thread: locator", "training", of_stage("locate")),
-    Line("the same: refiner", "training", of_stage("refine")),
-    Line("a step of `train synthseg --preset paper`, one thread: crop of 96^3, bfloat16", "paper, 96", later),
-    Line("the same in float32", "paper, 96, float32", later),
-    Line("the same: crop of 160^3, bfloat16", "paper, 160", later),
+    Line("a step of `train synthseg`, one thread: locator", "training", stage="locate"),
+    Line("the same: refiner", "training", stage="refine"),
+    Line("a step of `train synthseg --preset paper`, one thread: crop of 96^3, bfloat16", "paper, 96", LATER),
+    Line("the same in float32", "paper, 96, float32", LATER),
+    Line("the same: crop of 160^3, bfloat16", "paper, 160", LATER),
     Line("an analytic head at 1 mm", "phantom"),
 )  # fmt: skip
 REFERENCE = {"generator": 8.5, "pipeline": 40.0, "paper, 96": 13.6, "paper, 96, float32": 13.6, "paper, 160": 43.3}
@@ -141,18 +126,17 @@ def table(found: dict[str, Any]) -> str:
 
 
 def cells(line: Line, run: dict[str, Any]) -> list[str]:
-    kept = line.kept(run["runs"])
-    wall, cpu = zip(*map(line.figures, kept), strict=True)
+    kept = [one for one in run["runs"][slice(*line.kept)] if not line.stage or one["about"]["stage"] == line.stage]
+    pairs = ([(one["about"]["click_wall_s"], one["about"]["click_cpu_s"]) for one in kept] if line.click
+             else [(one["wall_s"] / line.parts, one["cpu_s"] / line.parts) for one in kept])  # fmt: skip
+    wall, cpu = zip(*pairs, strict=True)
     peak = max(float(one.get("gpu_gib") or one["peak_gib"]) for one in kept)
     return [spread(wall), spread(cpu), f"{peak:.3g}", f"`python benchmarks/speed.py {RUNS[line.run]}`", run["machine"]]
 
 
-def spread(figures: Sequence[float | None]) -> str:
-    """The least and the most of some figures, two digits each; nothing where they are not known."""
-    known = [figure for figure in figures if figure is not None]
-    if not known:
-        return ""
-    low, high = (f"{figure:.2f}" if figure < 1 else f"{figure:.1f}" for figure in (min(known), max(known)))
+def spread(figures: Sequence[float]) -> str:
+    """The least and the most of some figures, two digits each."""
+    low, high = (f"{figure:.2f}" if figure < 1 else f"{figure:.1f}" for figure in (min(figures), max(figures)))
     return low if low == high else f"{low}-{high}"
 
 

@@ -23,14 +23,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from faces import wait_for
 from harness import arguments, command
-
-from napari_synthseg.errors import InputError
 
 TICK_MS = 10
 LIMIT_S = 0.1
 WARM_UP_S = 5.0
-PATIENCE_S = 600.0
 OPTIONS = {"preset": "paper", "crop": 32, "features": 4, "steps": 1_000_000, "validate_every": 50,
            "hold_out": ("head1",), "device": "cpu", "name": "window"}  # fmt: skip
 """Of the training that goes on meanwhile."""
@@ -165,16 +163,6 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
     runs.stop(run)
     wait_for(lambda: not runs.is_active(run))
     viewer.close()
-
-
-def wait_for(condition) -> None:
-    from qtpy.QtTest import QTest
-
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise InputError(f"Nothing came within {PATIENCE_S:.0f} s.")
-        QTest.qWait(50)
 
 
 if __name__ == "__main__":
