@@ -6,17 +6,16 @@
     python benchmarks/batch.py curves      --curves FILE.json --figure FILE.png
 
 `throughput` runs the real command over N phantom heads of SIZE^3 (or the scans given) with 1 process of 1 thread, 1 of
-2 and 2 of 1, each time into a new folder, and watches all of its processes: wall and CPU seconds, scans a minute, and
-the memory of the whole tree and of its largest process (resident; pages that processes share count in each), sampled 5
-times a second; FILE.json keeps the samples. Where other work runs on the machine, compare the CPU seconds.
+2 and 2 of 1, and watches all of its processes: wall and CPU seconds, scans a minute, and the memory of the whole tree
+and of its largest process (resident; pages that processes share count in each), sampled 5 times a second.
 `bookkeeping` measures what the number of scans costs apart from segmenting them: looking what is done, the report.
-`curves` draws the samples that `throughput` kept: scans done and memory against time.
-`estimate` is arithmetic, not a measurement: what so many scans would cost elsewhere, by the assumptions that it prints.
+`curves` draws the samples that `throughput` kept. `estimate` is arithmetic, not a measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -27,7 +26,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness import arguments, command, cost, finish, markdown, since, write_json
 
@@ -92,14 +90,10 @@ def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tu
     process = subprocess.Popen([sys.executable, "-m", "napari_synthseg.cli", *words], stdout=subprocess.DEVNULL)
     curve = []
     while process.poll() is None:
-        sizes = resident(process.pid)
+        gib = [size / 2**30 for size in resident(process.pid)]
+        figures = {"s": round(time.perf_counter() - started[0], 2), "all_gib": round(sum(gib), 3)}
         done = sum(1 for _ in out.rglob("*_dseg.nii.gz"))
-        curve.append({
-            "s": round(time.perf_counter() - started[0], 2),
-            "all_gib": round(sum(sizes) / 2**30, 3),
-            "largest_gib": round(max(sizes, default=0) / 2**30, 3),
-            "done": done,
-        })  # fmt: skip
+        curve.append({**figures, "largest_gib": round(max(gib, default=0), 3), "done": done})
         time.sleep(EVERY)
     wall, cpu = since(started, resource.RUSAGE_CHILDREN).values()
     if process.returncode:
@@ -122,10 +116,8 @@ def curves(args: argparse.Namespace) -> str:
         seconds = [one["s"] for one in curve]
         done.step(seconds, [one["done"] for one in curve], where="post", label=name)
         memory.plot(seconds, [one["all_gib"] for one in curve], label=name, linewidth=1)
-    done.set_ylabel("scans done")
-    memory.set_ylabel("memory of all processes (GiB)")
-    for axis in (done, memory):
-        axis.set_xlabel("seconds")
+    for axis, label in ((done, "scans done"), (memory, "memory of all processes (GiB)")):
+        axis.set(xlabel="seconds", ylabel=label)
         axis.grid(alpha=0.3)
     done.legend(title="processes x threads", fontsize=8, title_fontsize=8)
     figure.savefig(args.figure, dpi=130)
@@ -134,22 +126,13 @@ def curves(args: argparse.Namespace) -> str:
 
 def resident(root: int) -> list[int]:
     """Bytes that a process and all its descendants hold (Linux)."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(folder.name))
-    sizes, waiting = [], [root]
+    sizes, waiting = [], [str(root)]
     while waiting:
-        pid = waiting.pop()
-        waiting += children.get(pid, [])
-        try:
-            sizes.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        except OSError:
-            continue
+        folder = Path("/proc") / waiting.pop()
+        with contextlib.suppress(OSError):  # it has ended
+            sizes.append(int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            for task in (folder / "task").iterdir():
+                waiting += (task / "children").read_text().split()
     return sizes
 
 
@@ -176,7 +159,10 @@ def bookkeeping(args: argparse.Namespace) -> str:
         rows.append(("naming", spent(started), ""))
         made = provenance.made_with(SegmentOptions())
         few = tasks[:200]
-        record = an_entry(np, anatomy)
+        names = [anatomy.name(value) for value in anatomy.predicted_values() if value]
+        volumes = dict(zip(names, np.random.default_rng(3).uniform(500, 3e5, len(names)).tolist(), strict=True))
+        expected = {"calibrated": True, "verdict": "good", "mean": 0.82}
+        record = {"intracranial_mm3": 1.4e6, "volumes_mm3": volumes, "quality": {}, "expected_dice": expected}
         content = np.random.default_rng(0).bytes(8_000_000)
         labels = np.random.default_rng(1).bytes(300_000)
         few[0].scan.write_bytes(content)
@@ -222,17 +208,6 @@ def spent(started: float) -> str:
     return f"{time.perf_counter() - started:.2f}"
 
 
-def an_entry(np: Any, anatomy: Any) -> dict[str, Any]:
-    names = [anatomy.name(value) for value in anatomy.predicted_values() if value]
-    volumes = np.random.default_rng(3).uniform(500, 3e5, len(names))
-    return {
-        "intracranial_mm3": 1.4e6,
-        "volumes_mm3": dict(zip(names, map(float, volumes), strict=True)),
-        "quality": dict.fromkeys(names, 0.8),
-        "expected_dice": {"calibrated": True, "verdict": "good", "mean": 0.82},
-    }
-
-
 # --- elsewhere ------------------------------------------------------------------------------------------------------
 
 
@@ -244,8 +219,7 @@ def estimate(args: argparse.Namespace) -> str:
     assumed = f"""An estimate on paper. Assumed:
 - {cpu:g} CPU seconds a scan (measured with `throughput` on this machine), the same on every core elsewhere;
 - a core is busy 80 % of the time (reading, unequal scans, the last scans of a batch);
-- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, with enough processes beside
-  it that reading, cleaning and writing go on while it computes;
+- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, other work going on beside it;
 - nodes do not wait for each other or for the disk.
 """
     rows = [

@@ -4,10 +4,9 @@
 
 A scan whose score (`inference.plausibility.score`) lies below the card's `confident_score` is looked at in 24
 orientations, which takes a while, and told of. So ordinary scans should lie above, and scans that lie otherwise than
-their header says below. Prints the score of every scan as it is and turned by right angles (rotations drawn with a
-fixed seed), with --worse also of scans with noise and thick slices, and proposes a third of the way from the surest
-turned scan to the least sure ordinary one. It goes into the card by `napari-synthseg export RUN -o FILE
---confident-score FIGURE`.
+their header says below. Prints the score of every scan as it is and turned by right angles (with a fixed seed), with
+--worse also of scans with noise and thick slices, and proposes a third of the way from the surest turned scan to the
+least sure ordinary one. It goes into the card by `napari-synthseg export RUN -o FILE --confident-score FIGURE`.
 """
 
 from __future__ import annotations

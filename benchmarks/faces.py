@@ -12,6 +12,7 @@ segmentation in the window and in a program, with their processor time. Prints a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -168,15 +169,13 @@ def scan() -> Any:
     from napari_synthseg.volume import resample_image
     from napari_synthseg.widgets.layers.reader import bundled_label_map
 
-    image = synthesize(bundled_label_map(), seed=1).image
-    return resample_image(image, SPACING)
+    return resample_image(synthesize(bundled_label_map(), seed=1).image, SPACING)
 
 
 def in_program() -> dict[str, float]:
     from napari_synthseg import segment
 
-    volume = scan()
-    return timed(lambda: segment(volume))
+    return timed(functools.partial(segment, scan()))
 
 
 def in_window() -> dict[str, float]:
@@ -198,8 +197,7 @@ def in_window() -> dict[str, float]:
 
     def click() -> None:
         QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-        while widget.queue.busy:
-            QTest.qWait(50)
+        wait_for(lambda: not widget.queue.busy)
 
     found = timed(click)
     viewer.close()
@@ -207,14 +205,11 @@ def in_window() -> dict[str, float]:
 
 
 def timed(work: Any) -> dict[str, float]:
-    wall, before = time.monotonic(), os.times()
+    before = os.times()
     work()
+    names = {"wall": "elapsed", "user": "user", "system": "system"}
     after = os.times()
-    return {
-        "wall": round(time.monotonic() - wall, 2),
-        "user": round(after.user - before.user, 2),
-        "system": round(after.system - before.system, 2),
-    }
+    return {name: round(getattr(after, one) - getattr(before, one), 2) for name, one in names.items()}
 
 
 WINDOW = {"program": in_program, "window": in_window}

@@ -15,10 +15,8 @@ of curves. Cohorts need no data, no network and no GPU.
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from cohorts.ageing import AGEING, AgeingSetting, ageing_table, write_ageing
 from cohorts.groups import GROUPS, GroupSetting, groups_table, write_groups
 from cohorts.retest import RETEST, retest_table, write_retest
 from cohorts.tables import Figures, write_csv
-from harness import arguments, command, finish, write_json
+from harness import arguments, command, cost, finish, peak_gib, since, write_json
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import AgeingOptions, GroupOptions, study_ageing, study_groups, study_retest
@@ -85,10 +83,9 @@ def measure_cost(people: int = 2500, scans: int = 4) -> Figures:
             ("groups", lambda: study_groups([table], GroupOptions(group="diagnosis", participants=list_of))),
             ("trajectories", lambda: study_ageing([table], AgeingOptions(participants=list_of))),
         ):
-            start = time.process_time()
+            started = cost()
             job()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            found[name] = {"cpu_s": round(time.process_time() - start, 1), "peak_gib": round(peak, 2)}
+            found[name] = {"cpu_s": round(since(started)["cpu_s"], 1), "peak_gib": round(peak_gib(), 2)}
     return found
 
 
@@ -109,8 +106,7 @@ def main() -> int:
         return 0
     if args.what == "cost":
         found = measure_cost()
-        costs = [f"{n}: {r['cpu_s']:.1f} CPU-seconds, peak so far {r['peak_gib']:.2f} GiB" for n, r in found.items()]
-        text = "\n".join(costs)
+        text = "\n".join(f"{n}: {r['cpu_s']:.1f} CPU-seconds, peak {r['peak_gib']:.2f} GiB" for n, r in found.items())
     else:
         settings, table, usual = kinds[args.what]
         names = args.only or list(settings)

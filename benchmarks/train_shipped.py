@@ -15,20 +15,18 @@ synthfm-sam: `train synthfm` from the shipped decoder; SHARED is not read.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from harness import arguments, command
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, Stopped, run
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import read_events, steps_that_count
@@ -43,89 +41,55 @@ STOP_S = 120.0
 
 @dataclass(frozen=True)
 class Campaign:
-    """One set of weights, and how it is trained further."""
+    """One set of weights, and how it is trained further; paths among the options lie in SHARED."""
 
     name: str
     recipe: str
     round: dict[str, int]
     """Steps of each stage in a round."""
-    options: Callable[[Path, int], dict[str, Any]]
-    """Options of the recipe, from SHARED and the steps so far up to the end of a round."""
+    options: dict[str, Any]
 
     @property
     def run(self) -> Path:
-        """Folder of the run."""
         return platformdirs.user_cache_path("napari-synthseg") / "campaign" / self.name
-
-
-def synthseg_fast(shared: Path, steps: int) -> dict[str, Any]:
-    """Return the options of `train synthseg`."""
-    return {
-        "label_maps": shared / "data" / "label_maps",
-        "validation": shared / "data" / "real_t1" / "validation",
-        "hold_out": HELD_OUT,
-        "start_from": "synthseg-fast",
-        "seed": 7,
-        "steps": steps,
-        "locate_fraction": 1500 / 4000,
-        "curriculum": (1.0, 1),
-        "decay_fraction": 0.3,
-        "learning_rate": 1e-3,
-        "ema_decay": 0.998,
-        "held_heads": 16,
-        "second_pass": 0.5,
-    }
-
-
-def synthfm_sam(shared: Path, steps: int) -> dict[str, Any]:
-    """Return the options of `train synthfm`."""
-    return {
-        "start_from": "synthfm-sam",
-        "scenes": SCENES,
-        "edge_clicks": 0.3,
-        "seed": 22,
-        "steps": steps,
-        "batch": 16,
-        "learning_rate": 5e-5,
-        "decay_fraction": 0.6,
-        "validate_every": 250,
-    }
 
 
 CAMPAIGNS = {
     campaign.name: campaign
     for campaign in (
-        Campaign("synthseg-fast", "synthseg", {"locate": 1500, "refine": 2500}, synthseg_fast),
-        Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, synthfm_sam),
+        Campaign("synthseg-fast", "synthseg", {"locate": 1500, "refine": 2500}, {
+            "label_maps": Path("data/label_maps"), "validation": Path("data/real_t1/validation"), "hold_out": HELD_OUT,
+            "start_from": "synthseg-fast", "seed": 7, "locate_fraction": 1500 / 4000, "curriculum": (1.0, 1),
+            "decay_fraction": 0.3, "learning_rate": 1e-3, "ema_decay": 0.998, "held_heads": 16, "second_pass": 0.5,
+        }),
+        Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, {
+            "start_from": "synthfm-sam", "scenes": "hard-targets", "edge_clicks": 0.3, "seed": 22, "batch": 16,
+            "learning_rate": 5e-5, "decay_fraction": 0.6, "validate_every": 250,
+        }),
     )
-}
-SCENES = "hard-targets"
-"""Preset of the scenes of synthfm-sam."""
+}  # fmt: skip
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=("start", "status", "stop", "export"))
-    parser.add_argument("path", type=Path, nargs="?", help="SHARED of start, or the file of export")
-    parser.add_argument("--weights", choices=CAMPAIGNS, default="synthseg-fast", help="which campaign")
-    parser.add_argument("--run", type=Path, help="folder of the campaign; by default in the user's cache")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--rounds", type=int, default=1000, help="rounds to train now")
-    a = parser.parse_args()
+    a = arguments(
+        __doc__, "--weights", "--threads", weights={"choices": CAMPAIGNS, "help": "which campaign"},
+        run={"type": Path, "help": "folder of the campaign; by default in the user's cache"},
+        rounds={"type": int, "default": 1000, "help": "rounds to train now"},
+        what_={"choices": ("start", "status", "stop", "export")},
+        path_={"type": Path, "nargs": "?", "help": "SHARED of start, or the file of export"},
+    )  # fmt: skip
     campaign = CAMPAIGNS[a.weights]
     out = a.run or campaign.run
-    try:
-        if a.command == "start":
-            start(campaign, out, a.path or Path("../shared"), a.threads, a.rounds)
-        elif a.command == "status":
-            print("\n".join(status(campaign, out)))
-        elif a.command == "stop":
-            stop(out)
-        else:
-            print(recipes()[campaign.recipe].export(out, a.path or Path(f"{campaign.name}.safetensors")))
-    except (InputError, Stopped, KeyboardInterrupt) as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 1
+    if a.what == "start":
+        with contextlib.suppress(Stopped, KeyboardInterrupt):
+            start(campaign, out, a.path or Path("../shared"), a.threads or os.cpu_count() or 1, a.rounds)
+    elif a.what == "status":
+        print("\n".join(status(campaign, out)))
+    elif a.what == "stop":
+        stop(out)
+    else:
+        print(recipes()[campaign.recipe].export(out, a.path or Path(f"{campaign.name}.safetensors")))
     return 0
 
 
@@ -141,7 +105,8 @@ def start(campaign: Campaign, out: Path, shared: Path, threads: int, rounds: int
 
 
 def options(campaign: Campaign, out: Path, shared: Path, threads: int, number: int) -> Any:
-    own = campaign.options(shared, number * sum(campaign.round.values()))
+    own = {name: shared / value if isinstance(value, Path) else value for name, value in campaign.options.items()}
+    own["steps"] = number * sum(campaign.round.values())
     resume = any((out / folder.CHECKPOINTS).glob("*.pt"))
     return recipes()[campaign.recipe].options(**own, out=out, resume=resume, threads=threads, name=campaign.name)
 

@@ -105,13 +105,6 @@ def measure_ageing(setting: AgeingSetting, cohorts: int, seed: int) -> dict[str,
 
 
 def ageing_table(names: Sequence[str], cohorts: int, seed: int) -> tuple[str, Figures]:
-    columns = [
-        *SHAPES,
-        "curve coverage",
-        "sex coverage",
-        "spacing coverage",
-        "rate coverage",
-        "rate error",
-        "converged",
-    ]
+    coverage = [f"{what} coverage" for what in ("curve", "sex", "spacing", "rate")]
+    columns = [*SHAPES, *coverage, "rate error", "converged"]
     return table(names, {name: name for name in columns}, lambda name: measure_ageing(AGEING[name], cohorts, seed))

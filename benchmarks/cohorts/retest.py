@@ -35,12 +35,7 @@ RETEST = {
     "40 people, 2 to 4 scans, no bias": RetestSetting(scans=(2, 4), bias=0.0),
     "40 people, skewed, no bias": RetestSetting(noise="skewed", bias=0.0),
 }
-RETEST_STRUCTURES = {
-    "Left-Hippocampus": 4000.0,
-    "Left-Thalamus": 7000.0,
-    "Brain-Stem": 21000.0,
-    "Left-Amygdala": 1700.0,
-}
+RETEST_STRUCTURES = {"Left-Hippocampus": 4e3, "Left-Thalamus": 7e3, "Brain-Stem": 21e3, "Left-Amygdala": 1.7e3}
 
 
 def write_retest(folder: Path, setting: RetestSetting, rng: np.random.Generator) -> Path:
