@@ -29,14 +29,13 @@ from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Range
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.degradation import degrade
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.presets import DEGRADATION, STILL, degradation, preset
-from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared
+from napari_synthseg.generator.sample import apply, label_map_files, placed_affine, prepared
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.quality.calibration import path_beside
+from napari_synthseg.inference.quality.rating import path_beside
 from napari_synthseg.training.data.synthetic import step_generator
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_model

@@ -33,10 +33,9 @@ from torch import nn
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.presets import preset
-from napari_synthseg.generator.sample import label_map_files, placed_affine, prepared, replay, sample_grid
+from napari_synthseg.generator.sample import deformed, label_map_files, placed_affine, prepared, replay, sample_grid
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import read_labels, read_volume, stem, suffix

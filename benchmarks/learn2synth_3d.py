@@ -32,11 +32,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_synthseg import anatomy, cli
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import preset
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.training.data.label_maps import read_maps

@@ -32,8 +32,8 @@ from heart_phantom import STRUCTURES, contrasts, write_heart_pairs
 
 from napari_synthseg import cli
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.head import crop_grid
+from napari_synthseg.generator.sample import deformed
 from napari_synthseg.generator.subregions import LEVELS, Split
 from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.pipeline import segment

@@ -23,9 +23,9 @@ from harness import arguments, command, finish, markdown, write_json
 from torch.nn import functional as F
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.label_maps import read_maps

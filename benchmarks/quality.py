@@ -29,8 +29,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import aligned
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, sigmoid
-from napari_synthseg.inference.quality.rating import FAILED
+from napari_synthseg.inference.quality.rating import FAILED, Calibration, calibration_of, sigmoid
 from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights.store import load_model

@@ -15,9 +15,8 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.quality.calibration import Calibration, sigmoid
 from napari_synthseg.inference.quality.features import QcFeatures
-from napari_synthseg.inference.quality.rating import FAILED, rate_scan
+from napari_synthseg.inference.quality.rating import FAILED, Calibration, rate_scan, sigmoid
 
 FIRST = "soft"
 """The evidence that always enters."""

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.head import full_grid
-from napari_synthseg.generator.sample import prepared
+from napari_synthseg.generator.sample import deformed, prepared
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume

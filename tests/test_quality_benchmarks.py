@@ -15,8 +15,8 @@ from benchmarks.phantom import head_phantom
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.sample import prepared
 from napari_synthseg.inference.quality import rating
-from napari_synthseg.inference.quality.calibration import calibration_of
 from napari_synthseg.inference.quality.features import QcFeatures
+from napari_synthseg.inference.quality.rating import calibration_of
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import FakeLocateRefine, ball_scan

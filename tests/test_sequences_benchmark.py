@@ -8,8 +8,8 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import full_grid
+from napari_synthseg.generator.sample import apply
 from tests.generator.builders import PAPER, STILL, small_map
 from tests.test_benchmarks import script
 

@@ -120,7 +120,6 @@ def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], 
 def scores_steps(
     a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """`scores`, with a report a structure."""
     boxes = boxes_of(a, b, values)
     structures: dict[str, dict[str, Any]] = {}
     for done, value in enumerate(values):
@@ -252,7 +251,6 @@ def _mean(structures: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def mean_known(figures: Iterable[float | None]) -> float | None:
-    """The mean of those that are known; None without any."""
     known = [one for one in figures if one is not None]
     return float(np.mean(known)) if known else None
 

@@ -168,7 +168,6 @@ def _tests_table(found: dict[str, Any]) -> str:
 
 
 def _tests_text(found: dict[str, Any]) -> list[str]:
-    """The same for the terminal."""
     names = {(t["first"], t["second"]): f"{t['first']} - {t['second']}" for t in found["tests"]}
     width = max((len(name) for name in names.values()), default=0) + 2
     lines = [f"{'score':<20}{'methods':<{width}}{'scans':>6}{'equal':>6}{'median diff.':>14}{'p':>9}{'corrected':>11}"]
@@ -216,7 +215,6 @@ def _number(figure: float | None, digits: int, sign: str = "") -> str:
 
 
 def _cell(text: str) -> str:
-    """A text in a Markdown table."""
     return text.replace("|", "\\|")
 
 

@@ -218,7 +218,6 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """The label files of a folder; hidden ones aside."""
     return _labels_among(p for p in sorted(folder.iterdir()) if not p.name.startswith("."))
 
 

@@ -146,7 +146,6 @@ def _degrade(
 
 
 def _head(shape: Sequence[int], spacing: Triple) -> HeadState:
-    """Return a head on the grid of a scan, about its middle."""
     x, y, z = ((torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True))
     field: Triple = tuple(float(n * s) for n, s in zip(shape, spacing, strict=True))  # type: ignore[assignment]
     return HeadState(axes=(x, y, z), spacing=spacing, field_mm=field)
@@ -225,7 +224,6 @@ def _grown(classes: torch.Tensor, one: int, steps: int) -> torch.Tensor:
 
 
 def _shrunk(classes: torch.Tensor, one: int, steps: int, count: int) -> torch.Tensor:
-    """Replace the rim of one class by the most frequent class around."""
     own = classes == one
     lost = own & _near(~own, steps)
     around = torch.zeros(count, int(lost.sum()), device=classes.device)

@@ -75,10 +75,9 @@ def panel(
     Raises:
         InputError: there is no such panel.
     """
-    from napari_synthseg.generator.brains import steady_limits
     from napari_synthseg.generator.head import HeadState
     from napari_synthseg.generator.model import run
-    from napari_synthseg.generator.sample import placed_affine, replay, sample_grid
+    from napari_synthseg.generator.sample import placed_affine, replay, sample_grid, steady_limits
     from napari_synthseg.volume import Volume
 
     info = next((p for p in PANELS if p.letter == letter), None)

@@ -131,7 +131,6 @@ class HeadState:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(X, Y, Z)."""
         return tuple(len(axis) for axis in self.axes)  # type: ignore[return-value]
 
     def knots(self, points: int) -> list[torch.Tensor]:

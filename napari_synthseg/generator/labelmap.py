@@ -157,7 +157,6 @@ def save(path: Path | str, maps: list[LabelMap]) -> None:
 
 
 def load(path: Path | str) -> list[LabelMap]:
-    """Read what `save` wrote."""
     maps = []
     with np.load(path, allow_pickle=False) as f:
         for i in range(sum(k.endswith("/index") for k in f.files)):

@@ -46,11 +46,9 @@ class Record:
         return step in self.steps
 
     def changed(self, step: str, **params: Any) -> Self:
-        """Return the record with other params of a step."""
         return replace(self, steps={**self.steps, step: {**self.steps[step], **params}})
 
     def without(self, *names: str) -> Self:
-        """Return the record without some steps."""
         return replace(self, steps={name: params for name, params in self.steps.items() if name not in names})
 
     def summary(self) -> dict[str, str | float]:
@@ -62,7 +60,6 @@ class Record:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and texts."""
         return {"version": VERSION, "steps": {name: dict(params) for name, params in self.steps.items()}}
 
     @classmethod
@@ -137,12 +134,10 @@ class GenerativeModel:
         return cls(tuple(kind() for kind in sorted(STEPS.values(), key=lambda s: s.place) if model in kind.models))
 
     def __getitem__(self, name: str) -> Any:
-        """Return a step by name."""
         return next(step for step in self.steps if step.name == name)
 
     @property
     def values(self) -> dict[str, Any]:
-        """Every parameter by name."""
         return {name: getattr(step, name) for name, step in self._owners().items()}
 
     def with_values(self, **values: Any) -> Self:

@@ -139,7 +139,6 @@ def _chosen(model: str, presets: Mapping[str, dict[str, Any]], name: str) -> Gen
 
 
 def degradation() -> GenerativeModel:
-    """Return SynthSeg+'s degradation model."""
     return GenerativeModel.standard("degradation").with_values(**DEGRADATION)
 
 

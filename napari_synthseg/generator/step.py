@@ -59,7 +59,6 @@ class Rng:
         return low * (max(high, low) / low) ** self()
 
     def normal(self, mean: float = 0.0, std: float = 1.0) -> float:
-        """Draw from a normal distribution."""
         return mean + std * self.quantile(self())
 
     @staticmethod
@@ -111,7 +110,6 @@ class Drawing:
         return self[name] or {}
 
     def step(self, name: str) -> Any:
-        """A step of the generator, for its parameters."""
         return self._steps[name]
 
 

@@ -54,7 +54,6 @@ class Split:
     """(K,) the original label of each row of the tables; the first is what lies beyond the scan."""
 
     def to(self, device: torch.device | str) -> Split:
-        """Return the same with its voxels on a device."""
         tables = {n: table.to(device) for n, table in self.tables.items()}
         return replace(self, label_map=self.label_map.to(device), levels=self.levels.to(device), tables=tables)
 

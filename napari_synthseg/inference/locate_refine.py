@@ -184,7 +184,6 @@ def _refine(
     flip: bool,
     stage: str,
 ) -> Generator[Progress, None, Prediction]:
-    """Refine once, in patches."""
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:

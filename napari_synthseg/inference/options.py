@@ -76,7 +76,6 @@ class SegmentOptions:
     """Which volume of a 4D file to segment, counted from 0."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         check(self)
 
 

@@ -101,7 +101,6 @@ def check_earlier(target: Path, *others: Path) -> None:
 
 
 def record_path(target: Path) -> Path:
-    """Return the path of a label file's record."""
     return target.with_name(f"{stem(target)}.json")
 
 
@@ -115,17 +114,14 @@ def read_record(target: Path) -> dict[str, Any]:
 
 
 def picture_path(target: Path) -> Path:
-    """Return the path of a label file's picture."""
     return target.with_name(f"{stem(target)}.png")
 
 
 def posteriors_path(target: Path) -> Path:
-    """Return the path of the posteriors of a label file."""
     return target.with_name(f"{stem(target).removesuffix('_dseg')}_probseg.nii.gz")
 
 
 def tissue_path(target: Path, name: str) -> Path:
-    """Return the path of a tissue map of a label file."""
     return target.with_name(f"{stem(target).removesuffix('_dseg')}_desc-{name}_dseg.nii.gz")
 
 
@@ -197,13 +193,11 @@ def remove_unfinished(target: Path) -> None:
 
 
 def checksum(path: Path) -> dict[str, Any]:
-    """Return the size and SHA-256 of a file."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def resampled(scan: Volume, labels: Volume) -> Volume:
-    """Resample a scan to the grid of labels."""
     return resample_to(scan, labels.shape, labels.affine)
 
 
@@ -226,7 +220,6 @@ def result_record(result: Segmentation) -> dict:
 
 
 def name_of(result: Segmentation, value: int) -> str:
-    """Return the name of a structure of a result."""
     return result.names[value].name if value in result.names else anatomy.name(value)
 
 

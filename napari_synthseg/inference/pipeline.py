@@ -34,9 +34,8 @@ from napari_synthseg.inference.parcellation import divide, parcellate_steps, who
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.inference.preprocess import check_scan, prepare
 from napari_synthseg.inference.qc_regressor import score_steps
-from napari_synthseg.inference.quality.calibration import calibration_of
 from napari_synthseg.inference.quality.features import gather_features, soft_dice
-from napari_synthseg.inference.quality.rating import QcRating, rate_scan
+from napari_synthseg.inference.quality.rating import QcRating, calibration_of, rate_scan
 from napari_synthseg.inference.state import Networks, Prediction, Segmentation, State, WholeHead, load_all
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import Progress, run

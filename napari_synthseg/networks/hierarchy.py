@@ -39,7 +39,6 @@ class Hierarchy(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> Hierarchy:
-        """Build the networks that a card describes."""
         parts = card["parts"]
         return cls(build(parts["s1"]), build(parts["denoiser"]), build(parts["s2"]), card["labels"])
 
@@ -170,7 +169,6 @@ class RobustLocateRefine(LocateRefine):
 
     @classmethod
     def from_card(cls, card: Card) -> RobustLocateRefine:
-        """Build the networks that a card describes."""
         s1, denoiser, s2 = (card["parts"][name] for name in ("s1", "denoiser", "s2"))
         sizes = (s2["locator_features"], s2["refiner_features"], s1["features"], denoiser["features"])
         return cls(card["labels"], *sizes)

@@ -76,7 +76,6 @@ class LocateRefine(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> LocateRefine:
-        """Build the network that a card describes."""
         return cls(card["labels"], card["locator_features"], card["refiner_features"])
 
     @property

@@ -56,7 +56,6 @@ class QualityRegressor(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> QualityRegressor:
-        """Build the network that a card describes."""
         return cls(len(card["labels"]), card.get("features", 24), card.get("levels", 4), card.get("kernel", 5))
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:

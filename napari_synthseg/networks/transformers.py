@@ -51,7 +51,6 @@ class Transformer(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> Transformer:
-        """Build the network that a card describes."""
         return cls(card["labels"] or 1, **{name: card[name] for name in cls.sizes if name in card})  # type: ignore[arg-type]
 
     @property

@@ -178,7 +178,6 @@ class UNet3d(EncoderDecoder):
 
     @classmethod
     def from_card(cls, card: Card) -> UNet3d:
-        """Build the network that a card describes."""
         return cls(card["labels"], card.get("features", 24), card.get("levels", 5), card.get("in_channels", 1))
 
 
@@ -220,6 +219,5 @@ class Denoiser(EncoderDecoder):
 
     @classmethod
     def from_card(cls, card: Card) -> Denoiser:
-        """Build the network that a card describes."""
         sizes = {name: card[name] for name in ("growth", "convolutions", "kernel", "unconnected") if name in card}
         return cls(card["labels"], card.get("features", 16), card.get("levels", 5), **sizes)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.phantom import head_phantom
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
 from napari_synthseg.generator.presets import preset
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.generator.steps.atrophy import VENTRICLES, atrophied
 from napari_synthseg.volume import to_canonical
 from tests.generator.builders import PAPER, STILL

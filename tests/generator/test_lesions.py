@@ -11,12 +11,12 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import deformed
 from napari_synthseg.generator.figure import panel
 from napari_synthseg.generator.head import Grid, full_grid
 from napari_synthseg.generator.labelmap import LabelMap, prepare
 from napari_synthseg.generator.lesion_painting import DEEP_MM, MIDLINE_MM, SPARED_MM, Painting, painted, with_lesions
 from napari_synthseg.generator.model import GenerativeModel, Record, run
+from napari_synthseg.generator.sample import deformed
 from napari_synthseg.generator.steps.lesions import LEAST_CONTRAST
 from tests.generator.builders import PAPER, STILL, edited, small_map
 

@@ -15,7 +15,6 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, fields_of
 from napari_synthseg.generator import presets
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import HeadState, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import (
@@ -30,6 +29,7 @@ from napari_synthseg.generator.presets import (
     shape_preset,
     write_priors,
 )
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.generator.step import STEPS, Drawing, Params, Rng, Step, cell
 from tests.generator.builders import PAPER, record, small_map
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.deformation import affine_matrix
 from napari_synthseg.generator.head import crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.presets import preset
-from napari_synthseg.generator.sample import prepared
+from napari_synthseg.generator.sample import apply, prepared
 from tests.shared_data import SHARED
 
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the reference data")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.labelmap import MARGIN
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.generator.subregions import BACKGROUNDS, LEVELS, clusters, drawn, gray_levels, split
 from tests.generator.builders import STILL
 

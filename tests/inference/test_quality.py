@@ -16,8 +16,8 @@ from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import features, rating
-from napari_synthseg.inference.quality.calibration import Calibration, calibration_of, path_beside, read
 from napari_synthseg.inference.quality.features import QcFeatures, soft_dice
+from napari_synthseg.inference.quality.rating import Calibration, calibration_of, path_beside, read
 from napari_synthseg.inference.state import Prediction, TissueMaps
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run

@@ -243,7 +243,6 @@ def _all_structures(
 def _fit(
     cohort: Cohort, ages: np.ndarray, model: _Model, linear: np.ndarray, columns: list[str]
 ) -> Iterator[Trajectory]:
-    """Fit structures known of the same scans, one after the other."""
     x = np.concatenate([model.knots.basis(ages), linear], 1)
     y = cohort.volumes[columns].to_numpy()
     centre, scale = y.mean(0), y.std(0)

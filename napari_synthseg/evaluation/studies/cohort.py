@@ -42,7 +42,6 @@ class Cohort:
         return len(self.who)
 
     def take(self, rows: np.ndarray) -> Cohort:
-        """Select scans by a mask or by their places."""
         index = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else rows
         return Cohort(*(one.iloc[index].reset_index(drop=True) for one in (self.who, self.volumes, self.cells)))
 

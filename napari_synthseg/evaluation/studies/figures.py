@@ -63,7 +63,6 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _rows(titles: Sequence[str], label: str) -> tuple[Any, Any]:
-    """Make a figure with a row for each structure."""
     figure = _figure(6.4, 1.2 + 0.2 * len(titles))
     axis = figure.subplots()
     axis.set_yticks(range(len(titles)), titles, fontsize=8)
@@ -74,7 +73,6 @@ def _rows(titles: Sequence[str], label: str) -> tuple[Any, Any]:
 
 
 def _panels(titles: Sequence[str], xlabel: str, ylabel: str) -> tuple[Any, list[Any]]:
-    """Make a figure with a small panel for each structure."""
     columns = min(3, len(titles))
     rows = -(-len(titles) // columns)
     figure = _figure(3.1 * columns, 2.4 * rows)

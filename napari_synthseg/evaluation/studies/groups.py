@@ -78,7 +78,6 @@ class Effect:
 
     @property
     def difference_percent(self) -> float:
-        """Difference in percent of the reference group's mean."""
         return 100 * self.difference / self.means[0] if self.means[0] else float("nan")
 
 

@@ -31,7 +31,6 @@ class TableOptions:
     """Seed of the bootstrap: the same seed gives the same intervals."""
 
     def __post_init__(self) -> None:
-        """Check all values."""
         check(self)
 
 

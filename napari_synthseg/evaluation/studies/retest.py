@@ -114,7 +114,6 @@ def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Pr
 
 
 def _in_order(cohort: Cohort, ordered_by: list[str], notes: Notes) -> Cohort:
-    """Select the scans of people who have several, in the order of their sessions."""
     person = cohort.who["#person"]
     several = person.duplicated(keep=False)
     notes.add("rows", "people have one scan only, so left out", cohort.who["#subject"][~several])

@@ -34,7 +34,6 @@ class Knots:
 
     @property
     def size(self) -> int:
-        """Number of splines."""
         return self.count + DEGREE - 1
 
     def basis(self, age: np.ndarray) -> np.ndarray:

@@ -77,7 +77,6 @@ def find_any(names: Iterable[str], columns: Sequence[str]) -> str | None:
 
 
 def missing(wanted: Sequence[str], columns: Sequence[str], where: str, hint: str = "") -> InputError:
-    """Make the error for columns that do not exist."""
     listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
     if len(wanted) > 1:
         named = ", ".join(map(repr, wanted[:-1])) + f" and {wanted[-1]!r}"
@@ -235,7 +234,6 @@ def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:
 
 
 def _id_columns(table: pd.DataFrame, wanted: str) -> tuple[str | None, str | None]:
-    """Return the columns of scans and of subjects."""
     scan, subject = find_any(SCAN, list(table)), find_any(SUBJECT, list(table))
     if wanted:
         column = find(wanted, list(table))

@@ -56,7 +56,6 @@ class Part:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Part:
-        """Return the part of a record."""
         return cls(**{**params, "outline": Outline(**params["outline"])})
 
     def lies_in(self, before: Part) -> bool:
@@ -66,7 +65,6 @@ class Part:
 
 
 def draw_body(rng: Rng, size: tuple[float, float], priors: Shapes) -> Outline:
-    """Draw the outline of the body."""
     upright = size[0] > size[1]
     ratio = max(size) / min(size)
     return Outline(

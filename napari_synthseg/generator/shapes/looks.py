@@ -99,7 +99,6 @@ def poisson(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0)
 
 
 def speckle(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Multiply by noise."""
     return image * (1 + strength * grainy(_shape(image), grain, seed, image.device))
 
 

@@ -81,7 +81,6 @@ class SceneState:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
         rows, columns = self.regions.shape
         return rows, columns
 
@@ -100,7 +99,6 @@ class SceneState:
         self.regions = torch.full(shape, GROUND, dtype=torch.uint8, device=self.device)
 
     def bend(self, std: float, points: int, seed: int) -> None:
-        """Draw the diffeomorphism."""
         grid = tuple(max(8, round(curves.FIELD_GRID * e)) for e in self.extent)
         self.bending = curves.diffeomorphism(std, points, seed, grid)  # type: ignore[arg-type]
 

@@ -21,10 +21,10 @@ import torch
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import is_label_name
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.inference.patches import crop_with_padding
 from napari_synthseg.inference.preprocess import brain_center, prepare, rescale
 from napari_synthseg.inference.sliding_window import field_start, pooled
@@ -162,7 +162,6 @@ class GeneratedCrops:
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
-        """Move the maps to the device."""
         self.maps = [m.to(self.device) for m in self.maps]
 
     def draw(self, g: torch.Generator) -> torch.Tensor:

@@ -65,7 +65,6 @@ class LabelledScan:
     """p."""
 
     def to(self, device: torch.device | str) -> LabelledScan:
-        """Move the scan to a device."""
         moved: dict[str, Any] = {k: getattr(self, k).to(device) for k in ("image", "targets", "pooled")}
         return replace(self, **moved)
 
@@ -173,7 +172,6 @@ class ScanSampler:
         self.augmentation = mild(strength, targets.mirror and strength > 0)
 
     def draw(self, generator: torch.Generator) -> Drawn:
-        """Draw a scan and an augmentation."""
         scan = self.scans[int(torch.randint(len(self.scans), (1,), generator=generator))]
         return Drawn(scan, self.augmentation.sample(seed=generator))
 

@@ -170,7 +170,6 @@ class TargetBatch:
         return F.avg_pool2d(self.targets[:, None].float(), CELL)
 
     def prompts(self, plan: Plan, g: torch.Generator) -> PromptTensors:
-        """Draw prompts for the targets."""
         return draw_prompts(list(self.targets), self.windows, self.extents, plan, g)
 
 

@@ -59,7 +59,6 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
 
 
 def _is_encoder(start: str) -> bool:
-    """Tell whether weights are an encoder alone."""
     file = catalogue.find(start)
     return file.suffix == ".safetensors" and spec_of(catalogue.read_card(file)).role == "encoder"
 

@@ -8,10 +8,10 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 
 from napari_synthseg import anatomy
-from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import Grid, HeadState, crop_grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.sample import apply, apply_batch
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.engine.distributed import process_group
 
@@ -25,7 +25,6 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def random_index(count: int, generator: torch.Generator) -> int:
-    """Draw an index of one of `count` items."""
     return int(torch.randint(count, (1,), generator=generator))
 
 
@@ -136,7 +135,6 @@ class Heads:
         return Head(record, label_map, tuple(self.labels), sample)
 
     def head(self, generator: torch.Generator, strength: float = 1.0) -> Head:
-        """Generate a random head."""
         return self.make(*self.draw(generator, strength))
 
     def batch(self, generator: torch.Generator, count: int, strength: float) -> list[Head]:

@@ -14,10 +14,10 @@ import torch
 from napari_synthseg import anatomy
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.brains import apply
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
+from napari_synthseg.generator.sample import apply
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.labelled_scans import find, read

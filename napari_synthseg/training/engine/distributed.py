@@ -63,7 +63,6 @@ class ProcessGroup:
         return own + (everything - own.detach())
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Give every process the sum of the gradients."""
         if self.size == 1:
             return
         found = [p for p in parameters if p.requires_grad]
@@ -73,7 +72,6 @@ class ProcessGroup:
             p.grad = part.view_as(p).clone()
 
     def broadcast(self, value: Item) -> Item:
-        """Return the value of the main process."""
         return value if self.size == 1 else self.fabric.broadcast(value, src=0)
 
 
@@ -185,7 +183,6 @@ def connect(kind: str, size: int) -> ProcessGroup:
 
 
 def free_port() -> str:
-    """Return a free port of the loopback address."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return str(s.getsockname()[1])

@@ -167,7 +167,6 @@ _watch: ContextVar[Watch] = ContextVar("watch", default=NOBODY)
 
 
 def watch() -> Watch:
-    """Return the requests to the loop of this thread."""
     return _watch.get()
 
 
@@ -194,6 +193,5 @@ def each(text: str, items: Sequence[Item]) -> Iterator[Item]:
 
 
 def save_picture(run: Path, stage: str, step: int, arrays: dict[str, Any]) -> None:
-    """Write the newest picture into the run's folder."""
     with placed(run / PICTURE) as part, part.open("wb") as f:
         np.savez_compressed(f, stage=np.array(stage), step=np.array(step), **arrays)

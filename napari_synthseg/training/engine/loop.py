@@ -257,7 +257,6 @@ class _Trainer:
             self.events.append({"event": "trouble", "stage": self.name, "step": self.step, "why": damage})
 
     def take(self, saved: dict[str, Any]) -> None:
-        """Restore a state."""
         self.objective.trained.load_state_dict(saved["model"])
         restore(self.optimizer, saved["optimizer"])
         if self.average is not None and saved["average"]:
@@ -272,7 +271,6 @@ class _Trainer:
         return round(self.cpu_before + time.process_time() - self.cpu_began, 1)
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint."""
         return {
             "model": self.objective.trained.state_dict(),
             "average": self.average.values if self.average is not None else {},

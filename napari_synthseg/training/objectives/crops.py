@@ -12,9 +12,9 @@ from torch import nn
 
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.generator.brains import apply, apply_batch
 from napari_synthseg.generator.head import crop_grid, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
+from napari_synthseg.generator.sample import apply, apply_batch
 from napari_synthseg.generator.subregions import Split, drawn
 from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid

@@ -51,7 +51,6 @@ class EarlyStopping:
         return scores
 
     def over(self) -> bool:
-        """Tell whether the scores have not risen for long enough."""
         return 0 < self.patience <= self.stale
 
     def facts(self) -> dict[str, Any]:

@@ -196,7 +196,6 @@ class Bilevel(Objective):
     criterion: Loss = soft_dice_loss
 
     def __post_init__(self) -> None:
-        """Move the augmenter to the device."""
         super().__post_init__()
         self.augmenter.to(self.device)
         self.learned = list(learning(self.augmenter).values())

@@ -40,7 +40,6 @@ class Explained:
         self.count, self.first, self.second, self.wrong = 0, 0.0, 0.0, 0.0
 
     def add(self, found: torch.Tensor, hidden: torch.Tensor) -> None:
-        """Add voxels."""
         hidden, found = hidden.detach().double(), found.detach().double()
         self.count += hidden.numel()
         self.first += float(hidden.sum())
@@ -49,7 +48,6 @@ class Explained:
 
     @property
     def error(self) -> float:
-        """Mean squared error."""
         return self.wrong / max(self.count, 1)
 
     @property
@@ -89,7 +87,6 @@ class Pretext(Objective):
         return self.fixed[number].float().to(self.device), step_generator(self.seed + 6, number)
 
     def autocast(self) -> AbstractContextManager:
-        """Return the context of half precision on a GPU."""
         return bfloat16_where_quick(self.device) if self.device.type == "cuda" else nullcontext()
 
 

@@ -79,11 +79,8 @@ class TrainFinetuneOptions(RunOptions, PriorOptions):
     weight_decay: NonNegative = 1e-5
     """Weight decay of AdamW."""
     decay_fraction: Fraction = 0.3
-    """Fraction of the steps, at the end, over which the learning rate falls to zero."""
     validate_every: PositiveInt = 50
-    """Steps between validations."""
     name: str = "finetuned"
-    """Name of the exported weights."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,6 @@ def is_fast(start_from: str) -> bool:
 
 
 def trained_parts(whole: Any, fast: bool) -> dict[str, nn.Module]:
-    """Return the part of a network that each stage trains."""
     from napari_synthseg.training.objectives.finetune import trained_part
 
     if not fast:
@@ -286,7 +282,6 @@ def _crops(
 
 
 def _early_stopping(options: TrainFinetuneOptions, data: StartData, stage: str, device: torch.device) -> Any:
-    """Return the validation of a stage, which stops it early."""
     from napari_synthseg.training.data.finetune_data import score
     from napari_synthseg.training.objectives.finetune import EarlyStopping
 

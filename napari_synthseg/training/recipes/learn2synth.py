@@ -52,10 +52,8 @@ class TrainLearn2SynthOptions(RunOptions, DataOptions):
     augmenter_warmup: NonNegativeInt = 500
     """Steps before the augmenter begins to learn; they take a quarter of the time of the others."""
     name: str = "learn2synth"
-    """Name of the exported weights."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         super().__post_init__()
         if self.augmenter != "none" and self.labelled is None:
             raise InputError("The augmenter learns from labelled scans: give their folder with --labelled.")

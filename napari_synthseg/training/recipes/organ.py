@@ -57,7 +57,6 @@ class TrainOrganOptions(RunOptions, PriorOptions):
     hold_out: tuple[str, ...] = ()
     """Names of scans (or their beginnings) kept for validation; default the last tenth."""
     batch: PositiveInt = 1
-    """Samples a step."""
     features: PositiveInt = 24
     """Features of the network at its first level."""
     learning_rate: Positive = 1e-4
@@ -65,12 +64,9 @@ class TrainOrganOptions(RunOptions, PriorOptions):
     bfloat16: bool = False
     """Compute in bfloat16: several times faster on processors that have it."""
     validate_every: PositiveInt = 1000
-    """Steps between validations."""
     name: str = "organ"
-    """Name of the exported weights."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         super().__post_init__()
         if self.crop is not None and self.crop % 16:
             raise InputError(f"The crop must be a multiple of 16 voxels, not {self.crop}.")

@@ -72,7 +72,6 @@ class TrainPretrainOptions(SharedRunOptions, PriorOptions):
     """Name of the exported encoder."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         super().__post_init__()
         if self.scans is None and self.label_maps is None:
             raise InputError("There is nothing to learn from: give a folder of scans, or of label maps, or both.")
@@ -205,7 +204,6 @@ def source(
 
 
 def objective(options: TrainPretrainOptions, data: PretextData, device: torch.device) -> Pretext:
-    """Return the objective of a network."""
     from napari_synthseg.networks.pretraining import MaskedAutoencoder, SwinPretexts
     from napari_synthseg.training.objectives.pretext import MaskedPatches, SwinViews
 

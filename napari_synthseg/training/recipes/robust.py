@@ -84,10 +84,8 @@ class TrainRobustOptions(SharedRunOptions, DataOptions):
     refiner_features: tuple[int, ...] = (32, 64, 128)
     """Features of S2's second stage at each level (fast)."""
     name: str = "robust"
-    """Name of the exported weights."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         super().__post_init__()
         check_curriculum(self.curriculum)
         if self.plan == "paper" and self.labelled is not None and self.crop > 192:
@@ -188,7 +186,6 @@ def parts(options: TrainRobustOptions, labels: Any) -> dict[str, Any]:
 def _fast(
     options: TrainRobustOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
 ) -> Iterator[TrainingStage]:
-    """Build the fast plan, one stage after the other."""
     from napari_synthseg.networks.registry import build
     from napari_synthseg.training.data.degraded import NEAR, degraded_scans, worse, worse_cases
     from napari_synthseg.training.data.synthetic import Heads

@@ -76,7 +76,6 @@ class TrainSynthFMOptions(RunOptions):
     workers: NonNegativeInt = 0
     """Processes that generate and encode scenes ahead, one thread each; for CPUs."""
     name: str = "synthfm"
-    """Name of the exported weights."""
 
 
 @register

@@ -78,10 +78,8 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     second_pass: Probability = 0.0
     """Probability that it sees its own first answer, averaged with that of the first stage (fast)."""
     name: str = "synthseg-fast"
-    """Name of the exported weights."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         super().__post_init__()
         check_curriculum(self.curriculum)
 

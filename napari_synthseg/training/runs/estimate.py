@@ -103,7 +103,6 @@ def _lend(source: Path, target: Path, tried: set[str]) -> None:
 
 
 def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
-    """Extrapolate the figures of a trial."""
     lines = [event for event in read_events(out) if "event" not in event]
     device = str(folder.read_json(out / "trial.json").get("device", ""))
     per_step: dict[str, float] = {}

@@ -87,7 +87,6 @@ def detached(command: list[str], output: Path) -> subprocess.Popen[bytes]:
 
 
 def last_line(output: Path) -> str:
-    """Return the last line that a process printed."""
     try:
         lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:

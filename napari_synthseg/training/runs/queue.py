@@ -61,7 +61,6 @@ def device_sets(wish: str, count: int = 1) -> list[tuple[str, ...]]:
 
 
 def device_lock(device: str) -> FileLock:
-    """Return the lock that the run on a device holds."""
     folder = runs_folder() / "devices"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(str(folder / f"{device.replace(':', '-')}.lock"), thread_local=False)

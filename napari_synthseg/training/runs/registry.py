@@ -91,7 +91,6 @@ def new_folder(recipe: str, wish: str = "") -> Path:
 
 
 def _free(name: str, taken: Callable[[str], bool]) -> str:
-    """Return a name, followed by a number if it is taken."""
     return next(one for one in chain([name], (f"{name}-{i}" for i in count(2))) if not taken(one))
 
 
