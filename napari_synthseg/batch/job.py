@@ -126,7 +126,7 @@ def segment_files(
     """
     options = segmentation or SegmentOptions()
     scans = find_scans([inputs] if isinstance(inputs, (str, Path)) else inputs)
-    targets = plan_outputs(scans, Path(out), preview=preview, posteriors=options.posteriors, tissues=options.tissues)
+    targets = plan_outputs(scans, Path(out), options, preview=preview)
     tasks = [Task(number, *pair) for number, pair in enumerate(zip(scans, targets, strict=True))]
     tables = [None if table is None else Path(table) for table in (volumes_csv, quality_csv)]
     for table, what in zip(tables, ("volumes", "quality"), strict=True):

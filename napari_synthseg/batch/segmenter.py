@@ -165,11 +165,9 @@ def check_place(task: Task, settings: Settings) -> None:
     Raises:
         InputError: one would be.
     """
-    options = settings.options
-    check_target(task.target, preview=settings.preview, posteriors=options.posteriors, tissues=options.tissues)
-    if not settings.thumbnail:
-        return
-    check_earlier(task.target, thumbnail_path(task.target), picture_path(task.target))
+    check_target(task.target, settings.options, preview=settings.preview)
+    if settings.thumbnail:
+        check_earlier(task.target, thumbnail_path(task.target), picture_path(task.target))
     before = read_record(task.target).get("scan", str(task.scan))
     same = before == str(task.scan) if Path(before).is_absolute() else Path(before).name == task.scan.name
     if not same and not settings.redo:

@@ -20,7 +20,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.options import tissue_names
+from napari_synthseg.inference.options import SegmentOptions, tissue_names
 from napari_synthseg.inference.quality.rating import light_of
 from napari_synthseg.io import FileHeader, stem, suffix, write_labels
 from napari_synthseg.io.formats import ends_like_a_file, writable
@@ -35,7 +35,7 @@ PROGRAM = "napari-synthseg"
 
 
 def plan_outputs(
-    scans: Sequence[Path], out: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False
+    scans: Sequence[Path], out: Path, options: SegmentOptions | None = None, *, preview: bool = False
 ) -> list[Path]:
     """Choose the label file of each scan.
 
@@ -68,21 +68,21 @@ def plan_outputs(
     for target in targets:
         if target.resolve() in sources:
             raise InputError(f"{target} is an input too; choose another name for the labels.")
-        check_target(target, preview=preview, posteriors=posteriors, tissues=tissues)
+        check_target(target, options or SegmentOptions(), preview=preview)
     return targets
 
 
-def check_target(target: Path, *, preview: bool = False, posteriors: bool = False, tissues: bool = False) -> None:
+def check_target(target: Path, options: SegmentOptions, *, preview: bool = False) -> None:
     """Refuse a label file if it, or a file beside it, would replace anything but results of an earlier run.
 
     Raises:
         InputError: it would.
     """
-    maps = [tissue_path(target, name) for name in TISSUE_MAPS] if tissues else []
+    maps = [tissue_path(target, name) for name in TISSUE_MAPS] if options.tissues else []
     for one in (target, *maps):
         check_replaceable(table_path(one))
-    others = [*([picture_path(target)] if preview else []), *([posteriors_path(target)] if posteriors else [])]
-    check_earlier(target, *others, *maps)
+    others = {picture_path(target): preview, posteriors_path(target): options.posteriors}
+    check_earlier(target, *(path for path, wanted in others.items() if wanted), *maps)
 
 
 def check_earlier(target: Path, *others: Path) -> None:
