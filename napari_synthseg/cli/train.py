@@ -26,15 +26,11 @@ from napari_synthseg.cli.terminal import (
     follow,
     typed,
 )  # fmt: skip
-from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
 from napari_synthseg.training.recipe import check_weights_name
 from napari_synthseg.training.runs import RECIPES, Recipe
-
-SURE = ("synthseg", "robust")
-"""Recipes whose weights say from which score on a scan needs no second look."""
 
 
 def make_train(name: str) -> Callable[[Sequence[str]], Callable[..., int]]:
@@ -136,12 +132,7 @@ def export(
     check_weights_name(out)
     folder = Path(run).expanduser() if Path(run).expanduser().is_dir() else runs.find_run(run)
     entry = runs.recipe(runs.read_config(folder).recipe)
-    wanted: dict[str, Any] = {"best": best, "scores": scores}
-    if confident_score is not None:
-        if entry.name not in SURE:
-            raise InputError(f"Weights of the recipe {entry.name} have no confident score: leave that option out.")
-        wanted["confident_score"] = confident_score
-    print(entry.export(folder, out, **wanted))
+    print(entry.export(folder, out, best=best, scores=scores, confident_score=confident_score))
     return DONE
 
 

@@ -169,6 +169,8 @@ class Recipe(ABC):
     """Options that a card's recipe names first; the others follow only if they were changed."""
     score: ClassVar[str] = "Dice"
     """Name of what its validation measures."""
+    locates: ClassVar[bool] = False
+    """Whether its networks locate the brain first: their cards may have a confident score."""
 
     @abstractmethod
     def stages(self, options: Any) -> dict[str, int]:
@@ -282,15 +284,17 @@ class Recipe(ABC):
             path: of the weights, ending in .safetensors.
             best: export the checkpoints with the best validation scores instead of the newest.
             scores: JSON of `evaluate`, whose means go into the card.
-            confident_score: score of the first stage (`inference.plausibility`) above which a scan needs no second
-                look; networks that locate first have one.
+            confident_score: score of the first stage (`inference.orientation`) above which a scan needs no second look.
 
         Raises:
-            InputError: the folder contains no such run, a stage has no checkpoint, or the name ends otherwise.
+            InputError: the folder contains no such run, a stage has no checkpoint, the name ends otherwise, or the
+                networks have no confident score.
         """
         from napari_synthseg.weights import store
 
         check_weights_name(path)
+        if confident_score is not None and not self.locates:
+            raise InputError(f"Weights of the recipe {self.name} have no confident score: leave that option out.")
         if not self.is_run(run):
             raise InputError(f"{run} is not a `train {self.name}` run. Choose a folder that contains one.")
         options = self.read_options({**folder.read_config(run)["options"], "out": str(run)})

@@ -102,6 +102,8 @@ def test_a_run_is_neither_overwritten_nor_taken_for_another(tmp_path) -> None:
         recipe("synthseg").export(tmp_path / "run", tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="must end in"):
         Line().export(tmp_path / "run", tmp_path / "x.pt")
+    with pytest.raises(InputError, match="recipe line have no confident score"):
+        Line().export(tmp_path / "run", tmp_path / "x.safetensors", confident_score=0.3)
 
 
 def test_a_card_names_what_differs_from_the_defaults_and_no_folder(tmp_path) -> None:

@@ -103,6 +103,7 @@ class Robust(Recipe):
     rank = 2
     renamed = {**Recipe.renamed, "refine_share": "refine_fraction"}
     headline = ("plan", "seed")
+    locates = True
 
     def stages(self, options: TrainRobustOptions) -> dict[str, int]:
         asked = {"s1": options.steps_s1, "d": options.steps_d, "s2": options.steps_s2}

@@ -95,6 +95,7 @@ class SynthSeg(Recipe):
     rank = 1
     renamed = {**Recipe.renamed, "locate_share": "locate_fraction"}
     headline = ("preset", "seed")
+    locates = True
 
     def stages(self, options: TrainSynthSegOptions) -> dict[str, int]:
         if options.preset == "paper":
