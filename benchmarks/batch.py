@@ -1,6 +1,6 @@
 """What many scans cost: throughput and memory of `batch`, its book-keeping at ten thousand scans, and an estimate.
 
-    python benchmarks/batch.py throughput  [SCAN ...] [-n 4] [--size 256] [--curves FILE.json]
+    python benchmarks/batch.py throughput  [SCAN ...] [-n 4] [--size 256] [--json FILE] [--curves FILE.json]
     python benchmarks/batch.py bookkeeping [--scans 10520]
     python benchmarks/batch.py estimate    --cpu-seconds S [--scans 10520] [--gpu-seconds 0.5] [--megabytes 8]
     python benchmarks/batch.py curves      --curves FILE.json --figure FILE.png
@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import arguments, command, cost, finish, markdown, since, write_json
+from reporting.page import rows_table
 
 from napari_synthseg.errors import InputError
 
@@ -42,7 +43,7 @@ PAPER = 10_520
 @command
 def main() -> int:
     args = arguments(
-        __doc__, n={"type": int, "default": 4}, size={"type": int, "default": 256}, curves={"type": Path},
+        __doc__, "--json", n={"type": int, "default": 4}, size={"type": int, "default": 256}, curves={"type": Path},
         figure={"type": Path}, scans={"type": int, "default": PAPER},
         cpu_seconds={"type": float, "help": "a scan, all stages; from `throughput`"},
         gpu_seconds={"type": float, "default": 0.5, "help": "a scan on one GPU: a goal, not a measurement"},
@@ -57,18 +58,18 @@ def main() -> int:
 
 def throughput(args: argparse.Namespace) -> str:
     """The command, once for each way to share the scans out."""
-    rows, kept = [], {}
+    rows: dict[str, dict[str, float]] = {}
+    kept = {}
     with tempfile.TemporaryDirectory() as folder:
         scans = [one.resolve() for one in args.scan] or list(phantoms(Path(folder) / "in", args.n, args.size))
         listing = Path(folder) / "scans.txt"
         listing.write_text("".join(f"{one}\n" for one in scans))
         for jobs, threads in WAYS:
-            row, curve = one_way(listing, Path(folder) / f"out-{jobs}-{threads}", jobs, threads, len(scans))
-            kept[f"{jobs} x {threads}"] = curve
-            rows.append(row)
+            way, out = f"{jobs} x {threads}", Path(folder) / f"out-{jobs}-{threads}"
+            rows[way], kept[way] = one_way(listing, out, jobs, threads, len(scans))
     write_json(args.curves, kept)
-    heads = "processes x threads|wall s|first done after s|CPU s a scan|scans a minute|peak GiB|largest process GiB"
-    return markdown(heads.split("|"), rows)
+    write_json(args.json, rows)
+    return rows_table(rows)
 
 
 def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
@@ -83,7 +84,9 @@ def phantoms(folder: Path, count: int, size: int) -> Iterator[Path]:
         yield path
 
 
-def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tuple[list[str], list[dict[str, float]]]:
+def one_way(
+    listing: Path, out: Path, jobs: int, threads: int, count: int
+) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Runs the command and watches it; the row of the table, and the samples."""
     words = ["batch", str(listing), "-o", str(out), "--jobs", str(jobs), "--threads", str(threads), "--device", "cpu"]
     started = cost(resource.RUSAGE_CHILDREN)
@@ -98,10 +101,15 @@ def one_way(listing: Path, out: Path, jobs: int, threads: int, count: int) -> tu
     wall, cpu = since(started, resource.RUSAGE_CHILDREN).values()
     if process.returncode:
         raise InputError(f"The command ended with {process.returncode}.")
-    first = next((one["s"] for one in curve if one["done"]), wall)
-    most = [f"{max(one[key] for one in curve):.2f}" for key in ("all_gib", "largest_gib")]
-    speeds = (f"{cpu / count:.1f}", f"{60 * count / wall:.2f}")
-    return [f"{jobs} x {threads}", f"{wall:.1f}", f"{first:.1f}", *speeds, *most], curve
+    row = {
+        "wall s": wall,
+        "first done after s": next((one["s"] for one in curve if one["done"]), wall),
+        "CPU s a scan": cpu / count,
+        "scans a minute": 60 * count / wall,
+        "peak GiB": max(one["all_gib"] for one in curve),
+        "largest process GiB": max(one["largest_gib"] for one in curve),
+    }
+    return {name: round(value, 2) for name, value in row.items()}, curve
 
 
 def curves(args: argparse.Namespace) -> str:

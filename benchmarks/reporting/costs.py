@@ -84,6 +84,8 @@ def spread(rows: Figures, *columns: str) -> str:
     return f"{percent(min(found))}-{percent(max(found))}"
 
 
+OFFICIAL = "python benchmarks/official.py --scan SHARED/data/scans/t1_crop.nii.gz --network v1"
+WINDOW = "python benchmarks/speed.py window --model"
 SECTIONS: dict[str, Section] = {
     "studies-groups": Section(
         "python benchmarks/studies.py groups --json OUT/rows.json", "rows.json", 60, (), studies_table,
@@ -107,6 +109,17 @@ SECTIONS: dict[str, Section] = {
     "growth": Section(
         "python benchmarks/growth.py OUT/rows.json --threads 1", "rows.json", 8, (),
         lambda rows: benchmark("growth").compact(rows), partial(rounded, digits=4), times=True,
+    ),
+    "throughput": Section(
+        "python benchmarks/batch.py throughput -n 4 --json OUT/rows.json", "rows.json", 5, times=True
+    ),
+    "official": Section(
+        "\n".join(OFFICIAL + way for way in (" --threads 1", " --threads 1 --bfloat16", " --size 256 --threads 2")),
+        "", 6, times=True,
+    ),
+    "windows": Section(f"{WINDOW} unetr --threads 1\n{WINDOW} swin-unetr --threads 1", "", 1, times=True),
+    "train-window": Section(
+        'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/train_window.py --seconds 45', "", 4, times=True
     ),
     "faces": Section(
         'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py -n 6 --json OUT/rows.json',

@@ -34,7 +34,7 @@ class Section:
         command: of the benchmark, from the top of a checkout. SHARED stands for the folder of development data, OUT for
             the folder that its rows go to, words of `given` for what only a person can name; `NAME=VALUE` before it is
             for the environment. A line for each, where there are several.
-        made: the file it leaves in OUT.
+        made: the file it leaves in OUT; empty where its rows are the lines of JSON that it prints.
         minutes: CPU-minutes of two cores, about.
         weights: the shipped files that the figures hang on; with others they are stale.
         table: Markdown of the rows, and of those of the sections named in `beside`; None where others show them.
@@ -107,7 +107,13 @@ def measure(section: Section, shared: Path, out: Path, given: Mapping[str, str])
         OSError, ValueError: it left no rows, or none that can be read.
     """
     places = {"SHARED": str(shared), "OUT": str(out), **given}
+    output = None if section.made else subprocess.PIPE
+    printed = []
     for line in section.command.splitlines():
         words, environment = words_of(line, places)
-        subprocess.run(words, check=True, cwd=BENCHMARKS.parent, env={**os.environ, **environment})
+        environment = {**os.environ, **environment}
+        done = subprocess.run(words, check=True, cwd=BENCHMARKS.parent, env=environment, stdout=output, text=True)
+        printed += (done.stdout or "").splitlines()
+    if not section.made:
+        return section.rows([json.loads(line) for line in printed])
     return section.rows(json.loads((out / section.made).read_text(encoding="utf-8")))

@@ -103,8 +103,8 @@ _SHAPE_PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"large": 0.3, "compound": 0.25, "branching": 0.15, "translucent": 0.15, "crowd": 0.08},
     ),
     "paper": (
-        "The method of the paper: the noise library on both modules, no look of a modality.",
-        {**ONE_LOOK, "shading": (0.0, 0.0)},
+        "The method of the paper: the noise library on both modules, gaps in every label map, no look of a modality.",
+        {**ONE_LOOK, "shading": (0.0, 0.0), "gap_chance": 1.0},
     ),
     **{
         look: (f"{title} alone.", {**ONE_LOOK, look: 1.0})

@@ -90,8 +90,10 @@ def test_presets_choose_the_modules(preset: str, modules: set[str]) -> None:
     assert {record(shape_preset(preset), seed).module for seed in range(20)} == modules
 
 
-def test_the_paper_preset_has_no_looks() -> None:
-    assert {record(shape_preset("paper"), seed).look for seed in range(20)} == {"plain"}
+def test_the_paper_preset_has_no_looks_and_erodes_every_label_map() -> None:
+    drawn = [record(shape_preset("paper"), seed) for seed in range(20)]
+    assert {r.look for r in drawn} == {"plain"}
+    assert all(r.gaps for r in drawn if r.module == "boundary")
 
 
 def test_all_looks_and_settings_are_drawn() -> None:
