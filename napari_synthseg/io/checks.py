@@ -131,11 +131,16 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
     packed = sum(one.stat().st_size for one in files_of(path)) if path.is_file() and is_gzip(path) else np.inf
     if size > min(MOST_BYTES, max(LARGE_BYTES, MOST_PACKED * packed)):
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
-    left = free_host_memory()
-    if left is not None and 2 * size > left:
+    check_memory(path, shape, itemsize)
+
+
+def check_memory(name: object, shape: tuple[int, ...], itemsize: int = 4) -> None:
+    """Raise `InputError` for an array that takes more than half of the memory that is left."""
+    needed, left = 2 * itemsize * float(np.prod([float(n) for n in shape])), free_host_memory()
+    if left is not None and needed > left:
         raise InputError(
-            f"{path} has {text} voxels, which take {2 * size / 1e9:.1f} GB of memory to read, but {left / 1e9:.1f} GB "
-            "are left: crop or downsample it first."
+            f"{name} has {' x '.join(map(str, shape))} voxels, which take {needed / 1e9:.1f} GB of memory to read, but "
+            f"{left / 1e9:.1f} GB are left: crop or downsample it first."
         )
 
 

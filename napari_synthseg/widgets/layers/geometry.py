@@ -55,13 +55,23 @@ class LayerScan:
         """
         from napari_synthseg.volume import Volume
 
-        try:
-            array = np.asarray(self.data)
-        except Exception as error:
-            raise InputError(
-                f'The data of layer "{self.name}" cannot be read ({error}); open the scan again.'
-            ) from error
-        return Volume(array.transpose(2, 1, 0), self.affine)
+        return Volume(computed(self.data, self.name).transpose(2, 1, 0), self.affine)
+
+
+def computed(data: Any, name: str) -> np.ndarray:
+    """Return the array of a layer of that name; it may be lazy.
+
+    Raises:
+        InputError: it does not fit into memory, or cannot be read: a file that is gone, a broken chunk.
+    """
+    from napari_synthseg.io.checks import check_memory
+
+    if not isinstance(data, np.ndarray):
+        check_memory(f'Layer "{name}"', data.shape, np.dtype(data.dtype).itemsize)
+    try:
+        return np.asarray(data)
+    except Exception as error:
+        raise InputError(f'The data of layer "{name}" cannot be read ({error}); open it again.') from error
 
 
 def layer_problem(layer: Layer) -> str | None:

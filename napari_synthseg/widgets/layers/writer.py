@@ -16,7 +16,14 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import FileHeader, LabelName, stem, suffix, write_exactly, write_label_series
 from napari_synthseg.io.formats import readable, writable
 from napari_synthseg.io.labels import table_path
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, canonical_grid, kept_grid, layer_affine, layer_problem
+from napari_synthseg.widgets.layers.geometry import (
+    METADATA_KEY,
+    canonical_grid,
+    computed,
+    kept_grid,
+    layer_affine,
+    layer_problem,
+)
 from napari_synthseg.widgets.layers.labels_layer import table_columns
 
 if TYPE_CHECKING:
@@ -161,7 +168,7 @@ def layer_file(layer: Layer) -> LayerFile:
         raise InputError(problem)
     from napari_synthseg.volume import undo_canonical
 
-    data, affine = _array(layer).T, layer_affine(layer)
+    data, affine = computed(layer.data, layer.name).T, layer_affine(layer)
     kept = kept_grid(layer)
     if kept is not None:
         exact, shape = kept
@@ -181,13 +188,6 @@ def label_names(layer: Labels) -> dict[int, LabelName]:
     values = [int(value) for value in features["index"]]
     named = zip(values, features["name"], strict=True)
     return {value: LabelName(str(name), _color(layer, value)) for value, name in named if value != 0}
-
-
-def _array(layer: Layer) -> np.ndarray:
-    try:
-        return np.asarray(layer.data)
-    except Exception as error:
-        raise InputError(f'The data of layer "{layer.name}" cannot be read ({error}); open the scan again.') from error
 
 
 def _color(layer: Labels, value: int) -> tuple[int, int, int] | None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
+from napari_synthseg.widgets.layers.geometry import computed
 from napari_synthseg.widgets.prompt.model import Place, section
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ class ImageSource:
         return height, width
 
     def _read(self, index: tuple[int | slice, ...]) -> np.ndarray:
-        try:
-            return np.asarray(self.data[index])
-        except Exception as error:  # a file that is gone, a broken chunk
-            raise InputError(f'The data of layer "{self.name}" cannot be read ({error}); open it again.') from error
+        return computed(self.data[index], self.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_synthseg.errors import InputError
+from napari_synthseg.io.checks import check_memory
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.notices import complain
@@ -242,7 +244,14 @@ class Prompting(QObject):
         if work is not None and work.draft.shape != image_shape(self.image):
             self.drop(work)
             work = None
-        return work or self.put(self.image, Draft(image_shape(self.image)))
+        if work is not None:
+            return work
+        try:
+            check_memory(f'"{self.image.name}"', image_shape(self.image))  # of the object, and of all objects
+        except InputError as error:
+            self.say(str(error))
+            return None
+        return self.put(self.image, Draft(image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
         """Make a draft the current object of an image."""
