@@ -198,10 +198,10 @@ def _write_labels(
     """Write the record, the preview and, last of all, the label file."""
     _write_record(file, record)
     labels = scan.with_data(mask.astype(np.int32) * label)
-    size = f"{_mm3(scan, mask):.1f} mm^3"
+    size = f"{_mm3(scan, mask)} mm^3"
     if preview:
         write_preview(file.with_name(f"{stem(file)}.png"), scan, labels, title=f"{stem(file)}   {size}")
-    volumes = {"volume_mm3": {label: f"{_mm3(scan, mask):.1f}"}}
+    volumes = {"volume_mm3": {label: str(_mm3(scan, mask))}}
     write_labels(file, labels, volumes, names={label: LabelName(_name(label))}, header=target.header)
     return WrittenObject(file, size)
 
@@ -212,7 +212,8 @@ def _write_record(file: Path, record: dict[str, Any]) -> None:
 
 
 def _mm3(scan: Volume, mask: np.ndarray) -> float:
-    return round(float(mask.sum() * scan.voxel_mm3), 1)
+    volume = float(mask.sum() * scan.voxel_mm3)
+    return round(volume, 1) if volume > 10 else float(f"{volume:.3g}")  # of a cell as well
 
 
 def _name(label: int) -> str:

@@ -68,7 +68,9 @@ def test_any_spacing_is_read_written_pointed_at_and_compared(mm, tmp_path):
     job = prompt_file(
         tmp_path / "rat.nii.gz", tmp_path / "o.nii.gz", PromptOptions(inside=((10, 8, 2),)), session=Tracer()
     )
-    found = read_labels(run(job).file)
+    written = run(job)
+    assert float(written.size.split()[0]) > 0
+    found = read_labels(written.file)
     assert evaluate(found, found, [1])["structures"]["1"]["dice"] == 1
     with pytest.raises(InputError, match="absurd spacing"):
         check_scan(read_volume(tmp_path / "rat.nii.gz"))
