@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import nibabel as nib
 import numpy as np
 import torch
 
@@ -17,7 +16,7 @@ from napari_synthseg.atomic_io import placed
 from napari_synthseg.inference.grid import OutputGrid, inside, interpolate, is_exact
 from napari_synthseg.inference.postprocess import hard_labels
 from napari_synthseg.io import FileHeader
-from napari_synthseg.io.formats.nifti import space_codes
+from napari_synthseg.io.formats.nifti import header_for
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.volume import Box, Volume, bounding_box
 
@@ -108,24 +107,16 @@ class Posteriors:
     def write(self, path: Path | str, header: FileHeader | None = None) -> None:
         """Write a 4D NIfTI (X, Y, Z, K), 8 bits with slope 1/255, channel after channel, so that memory stays small.
 
-        The file appears complete or not at all; the codes of space of the scan's header are kept.
+        The file appears complete or not at all; space, units and extensions are those of the scan's header.
         """
         path = Path(path)
-        sform, qform = space_codes(header)
-        out = nib.Nifti1Header()
-        out.set_data_dtype(np.uint8)
-        out.set_data_shape(self.shape)
-        out.set_sform(self.grid.affine, code=sform)
-        out.set_qform(self.grid.affine, code=qform, strip_shears=True)
-        out.set_xyzt_units("mm")
+        out = header_for(self.shape, np.uint8, self.grid.affine, header)
         out["descrip"] = b"posteriors, channels sorted by FreeSurfer value"
-        out.set_data_offset(352)
+        out["cal_min"], out["cal_max"] = 0, 0
         out.set_slope_inter(1 / 255, 0)
-        out["magic"] = b"n+1"
         level = 3 if path.name.endswith(".gz") else None
         with placed(path) as part, part.open("wb") as plain, _compressing(plain, level) as file:
-            file.write(out.binaryblock)
-            file.write(bytes(4))
+            out.write_to(file)
             for value in self.values:
                 channel = self.channel(value).data
                 file.write(np.rint(channel * 255).astype(np.uint8).tobytes(order="F"))

@@ -121,7 +121,8 @@ def read_text(path: Path) -> str:
     """
     try:
         raw = path.read_bytes()
-        return raw.decode("utf-16" if raw.startswith(_MARKS[1:]) else "utf-8-sig", errors="surrogateescape")
+        text = raw.decode("utf-16" if raw.startswith(_MARKS[1:]) else "utf-8", errors="surrogateescape")
+        return text.lstrip("\ufeff")  # one mark, or two: of a marked text that was converted
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a text file with one path a line: save it as plain text.") from error
 

@@ -21,6 +21,7 @@ from napari_synthseg.prompting.options import PromptOptions
 from napari_synthseg.volume import Volume, resample_image
 from tests.io.builders import nifti
 from tests.prompting.tracer import Tracer, disc
+from tests.training.builders import fast_weights
 
 RNG = np.random.default_rng(0)
 BLOCK = np.zeros((24, 20, 16), np.int16)
@@ -116,8 +117,21 @@ def test_parts_of_the_cortex_count_as_cortex(left, right, tmp_path, capsys):
 def test_results_lie_in_the_space_that_the_scan_names(codes, tmp_path):
     data = RNG.normal(100, 20, (40, 30, 20)).astype(np.float32)
     path = nifti(tmp_path / "scan.nii.gz", data, spaced(2, 2, 3), sform=codes[0], qform=codes[1])
+    scan = nib.load(path)
+    scan.header.extensions.append(nib.nifti1.Nifti1Extension(6, b"a note"))
+    scan.header.set_xyzt_units("mm", "msec")
+    nib.save(scan, path)
     run(degrade_files([path], tmp_path / "out", DegradeOptions()))
     run(prompt_file(path, tmp_path / "p.nii.gz", PromptOptions(inside=((10, 8, 2),)), session=Tracer()))
-    for made in ((tmp_path / "out" / "scan_0000_image.nii.gz"), tmp_path / "p.nii.gz"):
-        header = nib.load(made).header
-        assert (int(header["sform_code"]), int(header["qform_code"])) == codes
+    weights = fast_weights(tmp_path / "tiny.safetensors", (0, 2, 41))
+    words = ["segment", str(path), "-o", str(tmp_path / "s.nii.gz"), "--posteriors", "--weights", str(weights)]
+    assert main(words) == 0
+    labels, image = 1002, 0
+    for made, intent in (
+        ("out/scan_0000_image", image), ("p", labels), ("s", labels), ("s_probseg", image)
+    ):  # fmt: skip
+        result = nib.load(tmp_path / f"{made}.nii.gz")
+        header = result.header
+        assert (int(header["sform_code"]), int(header["qform_code"]), int(header["intent_code"])) == (*codes, intent)
+        assert header.get_xyzt_units() == ("mm", "msec") and header.extensions[0].get_content() == b"a note"
+        assert np.array_equal(result.affine, scan.affine) and np.isfinite(result.get_fdata()).all()

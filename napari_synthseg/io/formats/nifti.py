@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,31 +63,37 @@ class NIfTI(Format):
     def write(
         self, path: Path, data: np.ndarray, affine: np.ndarray, header: FileHeader | None, step: float | None
     ) -> None:
-        """Write NIfTI-1, or NIfTI-2 if the voxels came from one.
-
-        The forms of a header that says the same affine stay as they are, to the bit. Else both forms are set, with the
-        codes of that header or 1 (scanner space); a sheared grid has no qform. A header says that voxels are labels by
-        its intent, and has no display range then.
-        """
-        kept = header if header is not None and header.form in _HEADERS else None
-        form = "nifti2" if (kept is not None and kept.form == "nifti2") or max(data.shape) > 32767 else "nifti1"
-        out: Any = _parsed(kept) if kept is not None and kept.form == form else _HEADERS[form]()
-        if header is not None and header.labels:
-            out["intent_code"], out["intent_name"] = _LABEL_INTENT, b""
-            out["cal_min"], out["cal_max"] = 0, 0
-        pixdim = np.array(out["pixdim"], np.float64)
-        out.set_data_dtype(data.dtype)
-        out.set_data_shape(data.shape)
-        out["pixdim"] = pixdim
-        out["vox_offset"] = 0
-        out["scl_slope"], out["scl_inter"] = 1, 0
-        before = _affine_in(out) if kept is not None else None
-        if before is None or np.abs(before - affine).max() > SAME_MM:
-            _set_forms(out, affine)
+        """Write NIfTI-1, or NIfTI-2 if the voxels came from one, with `header_for` them."""
+        out = header_for(data.shape, data.dtype, affine, header)
         if data.ndim == 4 and step is not None:
             _set_step(out, step)
-        kind = nib.Nifti2Image if form == "nifti2" else nib.Nifti1Image
+        kind = nib.Nifti2Image if isinstance(out, nib.Nifti2Header) else nib.Nifti1Image
         nib.save(kind(data, None, out), path)
+
+
+def header_for(shape: Sequence[int], dtype: Any, affine: np.ndarray, header: FileHeader | None) -> Any:
+    """Return a header of nibabel's for voxels on the grid of a file, or for its own, with its units and extensions.
+
+    The forms of a header that says the same affine stay as they are, to the bit. Else both forms are set, with the
+    codes of that header or 1 (scanner space); a sheared grid has no qform. A header says that voxels are labels by
+    its intent, and has no display range then.
+    """
+    kept = header if header is not None and header.form in _HEADERS else None
+    form = "nifti2" if (kept is not None and kept.form == "nifti2") or max(shape) > 32767 else "nifti1"
+    out: Any = _parsed(kept) if kept is not None and kept.form == form else _HEADERS[form]()
+    if header is not None and header.labels:
+        out["intent_code"], out["intent_name"] = _LABEL_INTENT, b""
+        out["cal_min"], out["cal_max"] = 0, 0
+    pixdim = np.array(out["pixdim"], np.float64)
+    out.set_data_dtype(dtype)
+    out.set_data_shape(shape)
+    out["pixdim"] = pixdim
+    out["magic"], out["vox_offset"] = out.single_magic, 0
+    out["scl_slope"], out["scl_inter"] = 1, 0
+    before = _affine_in(out) if kept is not None else None
+    if before is None or np.abs(before - affine).max() > SAME_MM:
+        _set_forms(out, affine)
+    return out
 
 
 def load_image(path: Path, kind: Any) -> Any:
@@ -138,15 +145,6 @@ def is_sheared(affine: np.ndarray) -> bool:
     """Whether the axes of a grid are not at right angles."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
-
-
-def space_codes(header: FileHeader | None) -> tuple[int, int]:
-    """Return sform_code and qform_code for files on the grid of a file; 1 (scanner space) if it names no space."""
-    if header is None or header.form not in _HEADERS:
-        return 1, 1
-    known = _parsed(header)
-    sform, qform = int(known["sform_code"]), int(known["qform_code"])
-    return sform or qform or 1, qform or sform or 1
 
 
 def _image_class(path: Path) -> Any:

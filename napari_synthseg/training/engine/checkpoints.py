@@ -109,7 +109,7 @@ def trained_state(run: Path, stage: str, *, best: bool = False) -> dict[str, Any
             f"The stage {stage} of {run} has no validation score, so no best checkpoint: leave out --best."
         )
     if not path.exists():
-        raise InputError(f"The run {run} has no checkpoint {path.name} yet: train that stage first, up to its first validation.")
+        raise InputError(f"The run {run} has no checkpoint {path.name} yet: train that stage first.")
     if best:
         return load_checkpoint(path)
     state, damage = load_newest(run, stage)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
+from napari.layers import Layer
 from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared import job as job_module
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
-from tests.widgets.builders import SOON, click, labels_in, scan_layer, steps
+from napari_synthseg.widgets.layers.reader import read_layers
+from tests.widgets.builders import AFFINES, SOON, click, labels_in, scan_layer, steps, volume
 
 
 def test_without_a_scan_it_says_what_to_do(open_widget):
@@ -52,6 +56,29 @@ def test_one_click_gives_named_labels_lying_on_the_scan(viewer, open_widget, qtb
     assert "Left-Hippocampus" in list(layer.features["name"])
     assert widget.status.text().startswith("Done in")
     assert widget.run.isEnabled()
+
+
+def test_saved_labels_have_the_space_units_and_notes_of_the_scan_s_file(
+    viewer, open_widget, qtbot, tmp_path, monkeypatch
+):
+    source = nib.Nifti1Image(volume("oblique").data, None)
+    source.header.set_sform(AFFINES["oblique"], code=4)  # MNI space
+    source.header.set_xyzt_units("mm", "msec")
+    source.header.extensions.append(nib.nifti1.Nifti1Extension(6, b"a note"))
+    nib.save(source, tmp_path / "scan.nii.gz")
+    viewer.add_layer(Layer.create(*read_layers(str(tmp_path / "scan.nii.gz"))[0]))
+    widget = open_widget()
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(tmp_path / "labels.nii.gz"), ""))
+    click(qtbot, widget.volumes.export.labels)
+    qtbot.waitUntil((tmp_path / "labels.nii.gz").exists)
+    saved = nib.load(tmp_path / "labels.nii.gz")
+    assert [int(saved.header[name]) for name in ("sform_code", "qform_code", "intent_code")] == [4, 0, 1002]
+    assert saved.header.get_xyzt_units() == ("mm", "msec")
+    assert saved.header.extensions[0].get_content() == b"a note"
+    assert np.array_equal(saved.affine, nib.load(tmp_path / "scan.nii.gz").affine)
+    assert set(np.unique(saved.dataobj)) == {0, 17, 53}
 
 
 def test_the_table_is_filled_and_the_warnings_are_shown(viewer, open_widget, qtbot):
