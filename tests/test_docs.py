@@ -42,7 +42,7 @@ ALLOWED = {
     "lesions.md": {"of three patients": "of a network that was removed"},
     "other-anatomies.md": {"the paper's figures": "of the paper"},
     "pretraining.md": {
-        "standardised once": "arithmetic",
+        "standardized once": "arithmetic",
         "boxes cut out until": "a rule of the program",
         "| holes |": "of the paper, and a rule of the program",
     },

@@ -80,8 +80,10 @@ def _named(path: Path) -> tuple[list[str], set[str]]:
         InputError: none of them exists, or very many do not.
     """
     folder, folders, missing = str(path.parent), set(), []
-    lines = (os.path.join(folder, os.path.expanduser(line)) for line in lines_of(path))
-    named = list(dict.fromkeys(map(os.path.normpath, lines)))
+    named: dict[str, None] = {}
+    for line in lines_of(path):
+        checkpoint()
+        named[os.path.normpath(os.path.join(folder, os.path.expanduser(line)))] = None
     for one in named:  # asks the file system once a path: a list may have a million
         checkpoint()
         try:
@@ -94,7 +96,7 @@ def _named(path: Path) -> tuple[list[str], set[str]]:
     if missing and (len(missing) == len(named) or len(missing) > MOST_MISSING):
         count = f"More than {MOST_MISSING}" if len(missing) > MOST_MISSING else f"All {len(named)}"
         raise InputError(f"{count} paths in {path} do not exist, such as {missing[0]}: check the list.")
-    return named, folders
+    return list(named), folders
 
 
 def is_list(path: Path | str) -> bool:
