@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_synthseg.errors import InputError
+from napari_synthseg.errors import InputError, printable
 
 
 @contextmanager
@@ -96,7 +96,8 @@ def is_disk_full(error: BaseException | None) -> bool:
 def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | None = None) -> None:
     """Write a CSV, or with tabs if its name ends in .tsv (or another delimiter is given), all or nothing.
 
-    Cells that a spreadsheet would take for a formula, such as the name `=cmd().nii`, begin with an apostrophe.
+    Cells that a spreadsheet would take for a formula, such as the name `=cmd().nii`, begin with an apostrophe, and
+    control characters are written out.
 
     Raises:
         OSError: the place cannot be written to.
@@ -108,7 +109,11 @@ def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | 
 
 
 def _defused(cell: object) -> object:
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(cell, str):
+        return cell
+    if not cell.isprintable():
+        cell = "".join(printable(one) if one < "\xa0" else one for one in cell)  # bytes that are no UTF-8 stay
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return cell
     try:
         float(cell)

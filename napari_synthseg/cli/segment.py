@@ -19,10 +19,12 @@ from napari_synthseg.cli.terminal import (
     Out,
     command,
     follow,
+    put,
+    say,
     short_figures,
     write_json,
 )
-from napari_synthseg.errors import InputError, printable
+from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, mapped
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def translate(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     for before, word, after in zip(["", *words[:-1]], words, [*words[1:], ""], strict=True):
         if before == "--post" and word.endswith(SCANS) and not Path(word).exists():
-            print(f"{PROGRAM}: the posteriors are written beside the labels, not to {word}", file=sys.stderr)
+            say(f"the posteriors are written beside the labels, not to {word}")
             continue
         flag, equals, value = word.partition("=")
         if flag in FREESURFER_FLAGS:
@@ -105,11 +107,11 @@ def segment(
     for one in result.entries:
         if one.status == "failed":
             continue
-        print(printable(one.output) if sys.stdout.isatty() else one.output)
+        put(one.output)
         if one.summary:
-            print(f"{PROGRAM}: {Path(one.output).name}: {one.summary}", file=sys.stderr)
+            say(f"{Path(one.output).name}: {one.summary}")
     if len(result.entries) > 1:
-        print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
+        say(result.summary)
     return result.exit_code
 
 
@@ -135,7 +137,7 @@ def batch(inputs: Inputs, out: Out, sharing: BatchOptions, segmentation: Segment
 
     result = follow(with_lines(segment_many(inputs, out, segmentation, sharing)))
     print(result.page or result.report)
-    print(f"{PROGRAM}: {result.summary}", file=sys.stderr)
+    say(result.summary)
     return result.exit_code
 
 
@@ -173,7 +175,7 @@ def prompt(
     from napari_synthseg.prompting.one_object import prompt_file
 
     done = follow(prompt_file(scan, out, prompts, propagation, similar, preview=preview))
-    print(f"{done.file}\t{done.size}")
+    put(f"{done.file}\t{done.size}")
     return DONE
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, Overwrite, command, follow
+from napari_synthseg.cli.terminal import DONE, IMAGES, Count, Out, Overwrite, command, follow, put
 
 if TYPE_CHECKING:
     from napari_synthseg.generator.files import DegradeOptions, SynthesizeOptions, SynthesizeShapesOptions
@@ -32,7 +32,7 @@ def synthesize(
     from napari_synthseg.generator.files import synthesize_files
 
     for written in follow(synthesize_files(label_map, out, synthesis, count, overwrite=overwrite)):
-        print(written)
+        put(written)
     return DONE
 
 
@@ -49,7 +49,7 @@ def synthesize_shapes(
     from napari_synthseg.generator.files import synthesize_shapes as write
 
     for written in follow(write(out, synthesis, count, overwrite=overwrite)):
-        print(written)
+        put(written)
     return DONE
 
 
@@ -71,7 +71,7 @@ def degrade(
     from napari_synthseg.generator.files import degrade_files
 
     for written in follow(degrade_files(inputs, out, degradation, count, overwrite=overwrite)):
-        print(written)
+        put(written)
     return DONE
 
 

@@ -24,6 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from napari_synthseg.atomic_io import write_text
+from napari_synthseg.errors import printable
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress, run
 
@@ -102,7 +103,7 @@ def typed(function: Callable[..., int], modules: Sequence[str] = ()) -> Callable
         absent = [] if out is None else [path for path in (out, *out.parents) if not path.exists()]
         code = function(*args, **options)
         if made := next((path for path in absent if path.is_dir()), None):
-            print(f"{PROGRAM}: made the folder {made}", file=sys.stderr)
+            say(f"made the folder {made}")
         return code
 
     call.__doc__, call.__annotations__ = function.__doc__, hints
@@ -157,8 +158,18 @@ def complain(error: Exception, code: int) -> int:
     sentence = " ".join(str(error).split()) or "no reason was given"
     if not isinstance(error, ValueError):
         sentence = f"{type(error).__name__}: {sentence} (NAPARI_SYNTHSEG_DEBUG=1 shows where)"
-    print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+    say(f"error: {sentence}")
     return code
+
+
+def say(text: str) -> None:
+    """Print a line to standard error, after the program's name."""
+    print(f"{PROGRAM}: {printable(text)}", file=sys.stderr)
+
+
+def put(text: object) -> None:
+    """Print a line of results: as it is for programs, without control sequences of file names on a terminal."""
+    print(printable(str(text)) if sys.stdout.isatty() else text)
 
 
 def write_json(path: Path, content: Any) -> None:

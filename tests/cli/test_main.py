@@ -13,7 +13,7 @@ import pytest
 
 from napari_synthseg import __version__, cli
 from napari_synthseg.cli.segment import translate
-from napari_synthseg.cli.terminal import Command
+from napari_synthseg.cli.terminal import Command, put, say
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import Progress, Stopped
@@ -408,3 +408,14 @@ def test_presets_are_listed_and_shown(capsys):
 def test_exported_weights_have_their_ending(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path), "-o", str(tmp_path / "mine")]) == cli.BAD_INPUT
     assert ".safetensors" in capsys.readouterr().err
+
+
+def test_names_of_files_control_no_terminal(capsys, monkeypatch):
+    name = "a\x1b[2J.nii"
+    put(name)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    put(name)
+    say(name)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [name, "a\\x1b[2J.nii"]  # programs get it as it is
+    assert printed.err == "napari-synthseg: a\\x1b[2J.nii\n"
