@@ -196,7 +196,7 @@ def _delimiter(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a table (CSV or TSV).")
     if not path.exists():
-        raise InputError(f"There is no table {path}.")
+        raise InputError(f"There is no table {path}: check its name.")
     if not path.is_file():
         raise InputError(f"{path} is no plain file: give a table (CSV or TSV).")
     with path.open("rb") as file:
