@@ -114,11 +114,7 @@ def start_in_background(name: str, options: Any) -> str:
 
 @command("export", heading=TRAINING)
 def export(
-    run: RunName,
-    out: Out,
-    best: bool = False,
-    scores: Path | None = None,
-    confident_score: float | None = None,
+    run: RunName, out: Out, best: bool = False, scores: Path | None = None, confident_score: float | None = None
 ) -> int:
     """Write weights of a training run's checkpoints, finished or not.
 

@@ -13,14 +13,7 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox, FileEdit
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import QLocale, Qt, Signal
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QDoubleSpinBox,
-    QLineEdit,
-    QSizePolicy,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QLineEdit, QSizePolicy, QSpinBox, QWidget
 from superqt import QDoubleRangeSlider, QDoubleSlider
 
 from napari_synthseg.errors import InputError

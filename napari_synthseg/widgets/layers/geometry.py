@@ -48,28 +48,27 @@ class LayerScan:
     """(4, 4) from voxel index of the transposed (R, A, S) array to RAS mm."""
 
     def read(self) -> Volume:
-        """Compute the array (it may be lazy) and return it with its affine.
-
-        Raises:
-            InputError: if the array cannot be read.
-        """
+        """Return the volume; see `computed`."""
         from napari_synthseg.volume import Volume
 
         return Volume(computed(self.data, self.name).transpose(2, 1, 0), self.affine)
 
 
-def computed(data: Any, name: str) -> np.ndarray:
-    """Return the array of a layer of that name; it may be lazy.
+def computed(data: Any, name: str, part: Any = None) -> np.ndarray:
+    """Return the array of a layer of that name, which may be lazy, or a part of it by its index.
 
     Raises:
         InputError: it does not fit into memory, or cannot be read: a file that is gone, a broken chunk.
     """
     from napari_synthseg.io.checks import check_memory
 
-    if not isinstance(data, np.ndarray):
-        check_memory(f'Layer "{name}"', data.shape, np.dtype(data.dtype).itemsize)
     try:
+        data = data if part is None else data[part]
+        if not isinstance(data, np.ndarray):
+            check_memory(f'Layer "{name}"', data.shape, np.dtype(data.dtype).itemsize)
         return np.asarray(data)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f'The data of layer "{name}" cannot be read ({error}); open it again.') from error
 

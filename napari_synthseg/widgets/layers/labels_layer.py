@@ -34,9 +34,7 @@ def label_colormap(values: Iterable[int] = ()) -> DirectLabelColormap:
 
 
 def label_features(
-    values: Iterable[int],
-    volumes_mm3: Mapping[int, float] | None = None,
-    quality: Mapping[int, float] | None = None,
+    values: Iterable[int], volumes_mm3: Mapping[int, float] | None = None, quality: Mapping[int, float] | None = None
 ) -> pd.DataFrame:
     """Return a row per value, background first: `index`, `name`, `side`, `volume (mL)`, and `quality` if given.
 
@@ -105,9 +103,7 @@ def counted_volumes(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
 
 
 def labels_kwargs(
-    values: Iterable[int],
-    volumes_mm3: Mapping[int, float] | None = None,
-    quality: Mapping[int, float] | None = None,
+    values: Iterable[int], volumes_mm3: Mapping[int, float] | None = None, quality: Mapping[int, float] | None = None
 ) -> dict[str, Any]:
     """Return keyword arguments of a Labels layer: colors and features, see `label_features`."""
     values = [int(value) for value in values]

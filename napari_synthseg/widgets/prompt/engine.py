@@ -60,7 +60,7 @@ class ImageSource:
         return height, width
 
     def _read(self, index: tuple[int | slice, ...]) -> np.ndarray:
-        return computed(self.data[index], self.name)
+        return computed(self.data, self.name, index)
 
 
 @dataclass(frozen=True, eq=False)

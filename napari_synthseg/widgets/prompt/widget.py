@@ -9,15 +9,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QShortcut,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut, QSpinBox, QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import (

@@ -16,15 +16,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality.rating import UNRATED, TrafficLight, light_of
-from napari_synthseg.widgets.layers.labels_layer import (
-    INDEX,
-    NAME,
-    OTHER_COLOR,
-    QUALITY,
-    SIDE,
-    VOLUME,
-    label_colormap,
-)
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, QUALITY, SIDE, VOLUME, label_colormap
 
 if TYPE_CHECKING:
     import pandas as pd
