@@ -56,7 +56,7 @@ _CONTRASTS: dict[str, dict[str | int, tuple[float, float]]] = {
     },
 }  # fmt: skip
 _NOISE = {"ct": 25.0, "mr": 35.0, "black-blood": 35.0}
-_LEFT, _RIGHT = (1, 3, 6, ARTERIAL), (2, 4, 7, VENOUS)
+_BLOOD: dict[str | int, tuple[str | int, ...]] = {"left": (1, 3, 6, ARTERIAL), "right": (2, 4, 7, VENOUS)}
 
 Point = tuple[float, float, float]
 
@@ -142,7 +142,7 @@ def heart_image(tissues: Volume, contrast: str = "ct", seed: int = 0) -> Volume:
     rng = np.random.default_rng((seed, len(contrast)))
     table = np.zeros(256, np.float32)
     for tissue, (mean, spread) in _CONTRASTS[contrast].items():
-        table[_alike(tissue)] = rng.normal(mean, spread)
+        table[[*_BLOOD.get(tissue, (tissue,))]] = rng.normal(mean, spread)
     image = gaussian_filter(table[tissues.data], 0.5)
     noise = _NOISE[contrast] * rng.uniform(0.6, 1.4)
     texture = gaussian_filter(rng.standard_normal(tissues.shape, dtype=np.float32), 1.5)
@@ -178,13 +178,6 @@ def write_heart_pairs(
         write_volume(written[-1], heart_image(tissues, contrast, one))
         write_labels(folder / f"heart{one:03d}_labels.nii.gz", labels, names=names)
     return written
-
-
-def _alike(tissue: str | int) -> list[int]:
-    """The tissues that look like a key of `_CONTRASTS`."""
-    if isinstance(tissue, int):
-        return [tissue]
-    return list(_LEFT if tissue == "left" else _RIGHT)
 
 
 # Space
