@@ -133,10 +133,10 @@ def watch(maps: Path, wanted: argparse.Namespace) -> None:
     from qtpy.QtTest import QTest
 
     from napari_synthseg.training import runs
-    from napari_synthseg.widgets._shared import memory
+    from napari_synthseg.widgets._shared import user
     from napari_synthseg.widgets.train import TrainWidget
 
-    memory._path = lambda: None  # neither read nor changed: the user's own choices
+    user._path = lambda: None  # neither read nor changed: the user's own choices
     viewer = napari.Viewer(show=False)
     viewer.window.show()
     widget = TrainWidget(viewer)

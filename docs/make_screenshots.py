@@ -23,7 +23,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_synthseg.io import write_labels
-from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets.layers.geometry import layer_to_volume
 from napari_synthseg.widgets.layers.reader import synthetic_head
 
@@ -170,7 +170,7 @@ def prompt() -> None:
         save(viewer, "prompt")
         widget.options.follow.set_values({"most_slices": MOST_SLICES})
         press(widget.follow)
-        wait_for(lambda: not widget.prompting.asker.following)
+        wait_for(lambda: not widget.prompting.through.running)
         widget.name.setText([*OBJECTS][-1])
         press(widget.view.buttons["sagittal"])
         viewer.dims.set_point(2, SAGITTAL_MM)
@@ -312,7 +312,7 @@ def main() -> None:
     if unknown := set(names) - set(PICTURES):
         parser.error(f"there is no picture {sorted(unknown)[0]}, but {', '.join(PICTURES)}")
     QApplication.instance() or napari.qt.get_qapp()
-    memory._path = lambda: None  # neither read nor changed: the user's own choices
+    user._path = lambda: None  # neither read nor changed: the user's own choices
     for name in names:
         PICTURES[name]()
 

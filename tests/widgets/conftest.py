@@ -37,4 +37,4 @@ def window(request):
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch):
     """A test neither sees nor changes the choices of whoever runs it."""
-    monkeypatch.setattr("napari_synthseg.widgets._shared.memory._path", lambda: None)
+    monkeypatch.setattr("napari_synthseg.widgets._shared.user._path", lambda: None)

@@ -46,7 +46,7 @@ from vispy.gloo.glir import GlirProgram
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.weights import sam
-from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets.prompt.widget import PromptWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import AFFINES, half_labels, steps, volume, volume_to_layer
@@ -305,7 +305,7 @@ def moody(number: random.Random):
 
 def stand_ins(number: random.Random, folder: Path) -> None:
     """Nothing that takes long, nothing that asks, nothing outside the folder."""
-    memory._path = lambda: None
+    user._path = lambda: None
     logging.getLogger("napari_synthseg").addHandler(logging.NullHandler())  # errors of fakes are told in the window
     SegmentWidget.__init__.__defaults__ = (moody(number),)
     PromptWidget.__init__.__defaults__ = (maker(0.05),)

@@ -95,7 +95,6 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def card_summary(card: dict[str, Any]) -> str:
-    """Return a model's card in a few lines, for a tooltip."""
     shown = ("About", "Trained on", "Recipe", "Scores", "License")
     return "\n".join(f"{name}: {value}" for name, value in card_rows(card) if name in shown)
 

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 from typing import Any
 from weakref import finalize, ref
 
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.compat import isalive
-from qtpy.QtCore import QByteArray, QEvent, QObject, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QByteArray, QEvent, QObject, QRectF, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QIcon, QKeySequence, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
-    QAbstractSpinBox,
-    QBoxLayout,
     QCheckBox,
     QComboBox,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
-    QLayoutItem,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QShortcut,
     QSizePolicy,
+    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -67,13 +62,7 @@ def listen(owner: QObject, react: Callable[[Any, Any], None], *events: Any) -> N
 
 
 def icon_on(button: QAbstractButton, name: str, size: int = 18) -> None:
-    """Give a button an icon that follows napari's theme.
-
-    Args:
-        button: any button.
-        name: of a file in `resources/icons`, without its ending.
-        size: pixels.
-    """
+    """Give a button an icon of `resources/icons`, of a size in pixels, that follows napari's theme."""
     fresh = button.property("icon name") is None
     button.setProperty("icon name", name)
     button.setIconSize(QSize(size, size))
@@ -110,14 +99,7 @@ def _drawn(name: str, color: str, disabled: str) -> QIcon:
 
 
 def column(*parts: Part, parent: QWidget | None = None, margin: int = 0, spacing: int = -1) -> QVBoxLayout:
-    """Lay parts out below each other.
-
-    Args:
-        parts: from top to bottom.
-        parent: the widget that gets the layout.
-        margin: around all of them, pixels.
-        spacing: between them, pixels; -1 is the style's.
-    """
+    """Lay parts out below each other; margin and spacing are pixels, -1 is the style's."""
     return _filled(QVBoxLayout(), parts, parent, margin, spacing)
 
 
@@ -130,35 +112,26 @@ def _filled(layout: Any, parts: tuple[Part, ...], parent: QWidget | None, margin
     layout.setContentsMargins(margin, margin, margin, margin)
     if spacing >= 0:
         layout.setSpacing(spacing)
-    for part in parts:
-        _append(layout, *(part if isinstance(part, tuple) else (part, 0)))
+    for one in parts:
+        part, stretch = one if isinstance(one, tuple) else (one, 0)
+        if part is None:
+            layout.addStretch(1)
+        else:
+            (layout.addWidget if isinstance(part, QWidget) else layout.addLayout)(part, stretch)
     if parent is not None:
         parent.setLayout(layout)
     return layout
 
 
-def _append(layout: QBoxLayout, part: QWidget | QLayout | None, stretch: int) -> None:
-    if part is None:
-        layout.addStretch(1)
-    elif isinstance(part, QWidget):
-        layout.addWidget(part, stretch)
-    else:
-        layout.addLayout(part, stretch)
-
-
 def button(text: str, tip: str, clicked: Callable[[], Any] | None = None, *, name: str = "", icon: str = "",
-           width: int = 0) -> QPushButton:  # fmt: skip
+           width: int = 0, checkable: bool = False) -> QPushButton:  # fmt: skip
     """Make a button.
 
-    Args:
-        text: with "&" before the letter of a shortcut.
-        tip: its tooltip.
-        clicked: called without arguments.
-        name: for screen readers, if the text says little.
-        icon: see `icon_on`.
-        width: pixels; as wide as there is room if 0.
+    `text` has "&" before the letter of a shortcut, `name` is for screen readers if the text says little, and `width` is
+    in pixels; without one the button is as wide as there is room.
     """
     made = QPushButton(text)
+    made.setCheckable(checkable)
     made.setToolTip(tip)
     made.setMinimumWidth(40)
     if clicked is not None:
@@ -173,11 +146,40 @@ def button(text: str, tip: str, clicked: Callable[[], Any] | None = None, *, nam
 
 
 def check_box(text: str, tip: str, on: bool = False) -> QCheckBox:
-    """Make a check box with a tooltip."""
     box = QCheckBox(text)
     box.setToolTip(tip)
     box.setChecked(on)
     return box
+
+
+def spin_box(low: int, high: int, value: int, tip: str, name: str) -> QSpinBox:
+    """Make a box for a whole number; `name` is for screen readers."""
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setValue(value)
+    box.setToolTip(tip)
+    box.setAccessibleName(name)
+    keep_from_wheel(box)
+    return box
+
+
+def progress_bar(height: int = 0) -> QProgressBar:
+    """Make a bar without a number, of a height in pixels or the style's."""
+    bar = QProgressBar()
+    bar.setRange(0, 0)
+    bar.setTextVisible(False)
+    if height:
+        bar.setFixedHeight(height)
+    return bar
+
+
+def single_shot(parent: QObject, milliseconds: int, then: Callable[[], Any]) -> QTimer:
+    """Make a timer that calls a function once after each start."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(then)
+    return timer
 
 
 def combo(choices: list[Choice], tip: str) -> QComboBox:
@@ -214,18 +216,11 @@ def keep_from_wheel(control: QWidget) -> None:
 
 
 class ProgressRow(QWidget):
-    """A bar and a button that cancels, shown while something runs.
-
-    Args:
-        owner: in which the Escape key cancels too.
-        stop: called without arguments.
-        tip: of the button.
-    """
+    """A bar and a button that cancels, shown while something runs; in its owner the Escape key cancels too."""
 
     def __init__(self, owner: QWidget, stop: Callable[[], Any], tip: str) -> None:
         super().__init__()
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
+        self.bar = progress_bar()
         self.cancel = button("&Cancel", f"{tip} The Escape key does the same.", stop)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), owner)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -239,7 +234,6 @@ class ProgressRow(QWidget):
         self.setVisible(running)
 
     def show_report(self, report: Progress) -> None:
-        """Show the latest report of a job."""
         self.bar.setRange(0, report.total)
         self.bar.setValue(report.done)
 
@@ -256,7 +250,6 @@ class WrappedLabel(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def setText(self, text: str | None) -> None:
-        """Show a text, as high as it needs to be."""
         if text == self.text():
             return  # its neighbors need no new layout
         super().setText(text)
@@ -300,7 +293,7 @@ class Message(WrappedLabel):
         self.setMinimumHeight(max(self.minimumHeight(), reserved))
 
 
-# Sections and pages
+# Sections and forms
 
 
 class Section(QWidget):
@@ -340,22 +333,6 @@ class Section(QWidget):
         self.toggled.emit(unfolded)
 
 
-class VerticalScroll(QScrollArea):
-    """Scrolls its content vertically, and is never narrower than that."""
-
-    def __init__(self, content: QWidget) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(content)
-
-    def minimumSizeHint(self) -> QSize:
-        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
-        return QSize(width, super().minimumSizeHint().height())
-
-
 def form_layout(parent: QWidget | None = None) -> QFormLayout:
     """Make an empty form: labels on the left, fields as wide as there is room."""
     form = QFormLayout() if parent is None else QFormLayout(parent)
@@ -364,34 +341,3 @@ def form_layout(parent: QWidget | None = None) -> QFormLayout:
     form.setHorizontalSpacing(8)
     form.setVerticalSpacing(4)
     return form
-
-
-def set_tab_order(root: QWidget) -> None:
-    """Let the Tab key visit the controls below a widget in the order in which its layouts show them."""
-    for first, second in pairwise(_controls(root)):
-        QWidget.setTabOrder(first, second)
-
-
-def _controls(widget: QWidget) -> Iterator[QWidget]:
-    inner = widget.widget() if isinstance(widget, QScrollArea) else widget
-    layout = inner.layout() if inner is not None else None
-    if layout is not None and not isinstance(widget, QAbstractSpinBox):
-        yield from _controls_in(layout)
-    elif widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-        yield widget
-
-
-def _controls_in(layout: QLayout) -> Iterator[QWidget]:
-    for item in _items(layout):
-        if item.widget() is not None:
-            yield from _controls(item.widget())
-        elif item.layout() is not None:
-            yield from _controls_in(item.layout())
-
-
-def _items(layout: QLayout) -> list[QLayoutItem]:
-    if not isinstance(layout, QFormLayout):
-        return [item for index in range(layout.count()) if (item := layout.itemAt(index)) is not None]
-    roles = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
-    cells = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in roles)
-    return [item for item in cells if item is not None]

@@ -1,15 +1,28 @@
-"""Base classes of widgets in napari's dock: one tab each, an end when removed, scrolling."""
+"""Base classes of widgets in napari's dock: one tab each, an end when removed; scrolling; the Tab key's order."""
 
 from __future__ import annotations
 
 import atexit
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from weakref import WeakSet
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QSize, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QDockWidget,
+    QFormLayout,
+    QFrame,
+    QLayout,
+    QLayoutItem,
+    QMainWindow,
+    QScrollArea,
+    QTabWidget,
+    QWidget,
+)
 
-from napari_synthseg.widgets._shared.controls import VerticalScroll, column
+from napari_synthseg.widgets._shared.controls import Part, column
 
 LEAST_WIDTH = 250
 _faces: WeakSet[Face] = WeakSet()
@@ -75,22 +88,65 @@ def _close_all() -> None:
             face.close()
 
 
+class VerticalScroll(QScrollArea):
+    """Scrolls its content vertically, and is never narrower than that."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+
+    def minimumSizeHint(self) -> QSize:
+        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())
+
+
 class ScrolledFace(Face):
     """A face that scrolls up and down, never sideways."""
 
     fresh_width = 330
     """Of a fresh dock, at least: wide enough for the names."""
 
-    def show_inside(self, inner: QWidget) -> None:
-        """Fill the face; called once."""
-        column(VerticalScroll(inner), parent=self)
+    def show_inside(self, *parts: Part) -> None:
+        """Fill the face with parts below each other; called once."""
+        scrolled(self, *parts)
 
     def sizeHint(self) -> QSize:
         return super().sizeHint().expandedTo(QSize(self.fresh_width, 0))
 
     def minimumSizeHint(self) -> QSize:
-        """Let a dock be narrower, as long as nothing is cut off."""
         return super().minimumSizeHint().expandedTo(QSize(LEAST_WIDTH, 0))
+
+
+def scrolled(owner: QWidget, *parts: Part, spacing: int = -1) -> QWidget:
+    """Fill a widget with parts below each other that scroll; the Tab key visits them in their order."""
+    inner = QWidget()
+    column(*parts, parent=inner, margin=6, spacing=spacing)
+    column(VerticalScroll(inner), parent=owner)
+    set_tab_order(inner)
+    return inner
+
+
+class TabbedFace(Face):
+    """A face with tabs, and a bar below them."""
+
+    fresh_width = 330
+
+    def show_tabs(self, bar: QWidget, tabs: Sequence[tuple[QWidget, str, str]]) -> None:
+        """Fill the face with tabs, each a page, a title and a tooltip; called once."""
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for page, title, tip in tabs:
+            self.tabs.setTabToolTip(self.tabs.addTab(page, title), tip)
+        bar.layout().setContentsMargins(6, 0, 6, 6)
+        column((self.tabs, 1), bar, parent=self).setContentsMargins(0, 6, 0, 0)  # free of the dock's title
+
+    def sizeHint(self) -> QSize:
+        """Return a width with room for the pages; those that are not shown yet ask for too much."""
+        return QSize(self.fresh_width, super().sizeHint().height())
 
 
 def join_tabs(dock: QDockWidget) -> None:
@@ -112,3 +168,34 @@ def join_tabs(dock: QDockWidget) -> None:
 def _has_docked_face(dock: QDockWidget) -> bool:
     face = dock.findChild(Face)
     return face is not None and face._dock is dock  # one that was added at the same moment joins by itself
+
+
+def set_tab_order(root: QWidget) -> None:
+    """Let the Tab key visit the controls below a widget in the order in which its layouts show them."""
+    for first, second in pairwise(_controls(root)):
+        QWidget.setTabOrder(first, second)
+
+
+def _controls(widget: QWidget) -> Iterator[QWidget]:
+    inner = widget.widget() if isinstance(widget, QScrollArea) else widget
+    layout = inner.layout() if inner is not None else None
+    if layout is not None and not isinstance(widget, QAbstractSpinBox):
+        yield from _controls_in(layout)
+    elif widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+        yield widget
+
+
+def _controls_in(layout: QLayout) -> Iterator[QWidget]:
+    for item in _items(layout):
+        if item.widget() is not None:
+            yield from _controls(item.widget())
+        elif item.layout() is not None:
+            yield from _controls_in(item.layout())
+
+
+def _items(layout: QLayout) -> list[QLayoutItem]:
+    if not isinstance(layout, QFormLayout):
+        return [item for index in range(layout.count()) if (item := layout.itemAt(index)) is not None]
+    roles = (QFormLayout.ItemRole.LabelRole, QFormLayout.ItemRole.FieldRole, QFormLayout.ItemRole.SpanningRole)
+    cells = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in roles)
+    return [item for item in cells if item is not None]

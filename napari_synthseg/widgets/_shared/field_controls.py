@@ -47,11 +47,8 @@ def make_control(
 ) -> Control:
     """Make the control of a field.
 
-    Args:
-        field: the parameter.
-        choices: values to choose from, instead of the field's own or of free text.
-        nothing: how None is shown.
-        sliders: give numbers a slider between their limits.
+    `choices` stand in place of the field's own or of free text, `nothing` is shown for None, and `sliders` give numbers
+    a slider between their limits.
     """
     if choices is not None or field.kind == "choice" or field.info.texts:
         return _choice(field, choices, nothing)
@@ -138,7 +135,6 @@ class IntegerSpin(QSpinBox):
         self.setValue(self._nothing if number is None and self._nothing is not None else int(number or 0))
 
     def show_nothing_as(self, text: str) -> None:
-        """Show None as another text, such as the number behind it."""
         if self._nothing is not None and text != self.specialValueText():
             self.setSpecialValueText(text)
 
@@ -156,7 +152,6 @@ class LineControl(QLineEdit):
         self.textChanged.connect(lambda _: self.changed.emit())
 
     def number(self) -> Any:
-        """Return the value; raises `InputError` if the text is not of its type."""
         text, field = self.text().strip(), self._field
         if not text and field.optional:
             return None
@@ -274,7 +269,6 @@ class SliderControl(QWidget):
         self._finish(before, move=False)
 
     def _finish(self, before: Any, *, move: bool = True) -> None:
-        """Move the slider, whose ends widen for values outside, and tell if the value is another one than before."""
         self._quiet = False
         if move:
             numbers = [spin.value() for spin in self.spins]
@@ -288,6 +282,5 @@ class SliderControl(QWidget):
 
 
 def _limits(field: Field) -> tuple[float, float]:
-    """Return the ends of a slider."""
     low, high = field.info.slider or (field.info.low, field.info.high)
     return (-LARGEST if low is None else low), (LARGEST if high is None else high)

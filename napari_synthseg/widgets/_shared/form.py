@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
@@ -26,13 +27,7 @@ NONE: Mapping[str, Any] = {}
 
 
 class Row(QObject):
-    """One field: its name, its control, and a button that resets a changed value to `field.default`.
-
-    Args:
-        field: the parameter.
-        text: its label.
-        choices, nothing, sliders: see `field_controls.make_control`.
-    """
+    """One field: its name, its control (see `make_control`), and a button that resets a changed value."""
 
     changed = Signal()
 
@@ -64,7 +59,6 @@ class Row(QObject):
             self.switch.toggled.connect(self._on_changed)
 
     def value(self) -> Any:
-        """Return the value; raises `InputError` if the typed text is not of its type."""
         return None if self.switch is not None and not self.switch.isChecked() else self._control.get()
 
     def set_value(self, value: Any) -> None:
@@ -80,12 +74,10 @@ class Row(QObject):
 
     def quietly(self, call: Callable[[Any], None], value: Any) -> None:
         """Call `set_value` or `set_base` without a signal."""
-        self.blockSignals(True)
-        call(value)
-        self.blockSignals(False)
+        with signals_blocked(self):
+            call(value)
 
     def set_base(self, value: Any) -> None:
-        """Show another value, which is the default from now on."""
         self.field = replace(self.field, default=value)
         if not self.field.required:
             self.set_value(value)
@@ -105,7 +97,6 @@ class Row(QObject):
 
     @property
     def missing(self) -> bool:
-        """Whether a required value is not given."""
         return self.field.required and self.value() in (None, "")
 
     def place(self, form: QFormLayout) -> None:
@@ -138,8 +129,6 @@ class Row(QObject):
 
 
 class Group(Section):
-    """Rows that unfold below a title with the number of changed ones."""
-
     changed = Signal()
 
     def __init__(self, title: str, rows: Sequence[Row]) -> None:
@@ -223,7 +212,6 @@ class OptionsForm(QWidget):
         self._show_state()
 
     def _build(self, usual: Sequence[str]) -> None:
-        """Lay out the usual rows, and the others in their groups below them."""
         layout = column(self.usual, parent=self, spacing=2)
         for name in usual:
             self.rows[name].place(self.usual)
@@ -241,7 +229,6 @@ class OptionsForm(QWidget):
         return {name: row.value() for name, row in self.rows.items() if not row.missing}
 
     def differences(self) -> dict[str, Any]:
-        """Return the valid values that are not the defaults."""
         return {name: row.value() for name, row in self.rows.items() if row.differs}
 
     def set_values(self, values: Mapping[str, Any]) -> None:
@@ -254,7 +241,6 @@ class OptionsForm(QWidget):
         self._on_changed()
 
     def set_defaults(self) -> None:
-        """Show all defaults; `changed` is emitted once."""
         self.set_values({name: row.field.default for name, row in self.rows.items() if not row.field.required})
 
     def problem(self, **others: Any) -> str | None:
@@ -272,7 +258,6 @@ class OptionsForm(QWidget):
         return [title for title, group in self.groups.items() if group.unfolded]
 
     def set_unfolded(self, titles: Sequence[str]) -> None:
-        """Open these groups and close the others."""
         for title, group in self.groups.items():
             group.set_unfolded(title in titles)
 
@@ -304,7 +289,6 @@ class _ResetButton(QToolButton):
 
 
 def _beside(widget: QWidget, button: QToolButton) -> QWidget:
-    """Put a button at the right of a widget."""
     both = QWidget()
     beside((widget, 1), button, parent=both, spacing=2)
     both.setFocusProxy(widget)

@@ -26,6 +26,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
 
 from napari_synthseg.jobs import Progress, stoppable
+from napari_synthseg.widgets._shared.controls import single_shot
 
 INTERVAL_MS = 100
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: it stands before napari's cancel button
@@ -35,13 +36,7 @@ _open: set[Activity] = set()  # a line is held until it is closed: nobody else m
 
 
 class Activity:
-    """One line in the activity bar, from its making to `close`, or until its owner is deleted.
-
-    Args:
-        title: stands before the stage.
-        cancel: called soon after its cancel button is pressed.
-        owner: whose work the line shows.
-    """
+    """One line in the activity bar, where it can be cancelled, until `close` or until its owner is deleted."""
 
     def __init__(self, title: str, cancel: Callable[[], None], owner: QObject) -> None:
         self._title = title
@@ -58,11 +53,9 @@ class Activity:
         _open.add(self)
 
     def show(self, report: Progress) -> None:
-        """Remember the latest report; it is drawn soon."""
         self._report = report
 
     def close(self) -> None:
-        """Take the line away."""
         bar, self._bar = self._bar, None
         if bar is None:
             return
@@ -83,21 +76,14 @@ class Activity:
         if report is None or self._drawing:
             return
         self._drawing = True
-        for draw in (self._draw_stage, self._draw_total, self._draw_done):
-            if self._bar is not None:  # closed by an event that the last one let through
-                draw(self._bar, report)
-        self._drawing = False
-
-    def _draw_stage(self, bar: cancelable_progress, report: Progress) -> None:
-        bar.set_description(f"{self._title}: {report.stage}")
-
-    def _draw_total(self, bar: cancelable_progress, report: Progress) -> None:
-        if report.total != bar.total:
+        if (bar := self._bar) is not None:
+            bar.set_description(f"{self._title}: {report.stage}")
+        if (bar := self._bar) is not None and report.total != bar.total:  # else closed by an event that was let through
             bar.total = report.total
-
-    def _draw_done(self, bar: cancelable_progress, report: Progress) -> None:
-        bar.n = report.done
-        bar.events.value(value=report.done)
+        if (bar := self._bar) is not None:
+            bar.n = report.done
+            bar.events.value(value=report.done)
+        self._drawing = False
 
 
 logger = logging.getLogger("napari_synthseg")
@@ -112,7 +98,12 @@ SPARE = 4
 
 
 class Job(QObject):
-    """At most one running job, with its signals; a widget keeps one `Job` for its life."""
+    """At most one running job; a widget keeps one `Job` for its life.
+
+    Args:
+        parent: the job ends with it.
+        slots: functions to connect to signals, by their names.
+    """
 
     progressed = Signal(object)  # Progress
     ticked = Signal(float)  # seconds since it was started, every second until it ends or is asked to
@@ -121,22 +112,21 @@ class Job(QObject):
     stopping = Signal()  # asked to stop; `stopped` follows within a second
     stopped = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, **slots: Callable[..., Any]) -> None:
         super().__init__(parent)
         self._worker: _Worker | None = None
         self._activity: Activity | None = None
         self._stopping = False
         self._outcome: Any = None
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.timeout.connect(self._abandon)
+        self._patience = single_shot(self, PATIENCE_MS, self._abandon)
         self._started = 0.0
         self._clock = QTimer(self)
-        self._clock.timeout.connect(self._tick)
+        self._clock.timeout.connect(lambda: self.ticked.emit(self.seconds))
+        for name, slot in slots.items():
+            getattr(self, name).connect(slot)
 
     @property
     def running(self) -> bool:
-        """Whether the job is at work or stopping."""
         return self._worker is not None
 
     @property
@@ -184,7 +174,7 @@ class Job(QObject):
         self._clock.stop()
         self._worker.quit()
         self._close_activity()  # now: a window that closes does not wait for the thread
-        self._patience.start(PATIENCE_MS)
+        self._patience.start()
         self.stopping.emit()
 
     def _on_yielded(self, report: Progress) -> None:
@@ -193,9 +183,6 @@ class Job(QObject):
         if self._activity is not None:
             self._activity.show(report)
         self.progressed.emit(report)
-
-    def _tick(self) -> None:
-        self.ticked.emit(self.seconds)
 
     def _on_returned(self, outcome: Any) -> None:
         self._outcome = outcome

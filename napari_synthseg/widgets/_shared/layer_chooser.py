@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import let_shrink, listen
@@ -21,22 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opener:
-    """An entry that opens a dialog.
-
-    Attributes:
-        text: of the entry.
-        title: of the dialog.
-        filters: Qt's filter of files; asks for a folder if None.
-        tip: of the entry.
-    """
+    """An entry that opens a dialog."""
 
     text: str
     title: str
+    """Of the dialog."""
     filters: Callable[[], str] | None = None
+    """Qt's filter of files; None asks for a folder."""
     tip: str = ""
 
     def ask(self, parent: QWidget) -> Path | None:
-        """Ask for a file or folder; None if the user gives none."""
         if self.filters is None:
             name = QFileDialog.getExistingDirectory(parent, self.title)
         else:
@@ -47,23 +42,14 @@ class Opener:
 class ChoiceBox(QComboBox):
     """A combo box of entries, of paths that were added, and of openers, which add a path.
 
-    Args:
-        entries: listed first.
-        openers: listed last.
-        tip: of the box, and of entries without one.
+    `tip` is that of the box, and of entries without one.
     """
 
     changed = Signal()  # another entry is chosen
     opened = Signal(object)  # a path from an opener's dialog, which the owner adds by `choose` if it can be used
 
-    def __init__(
-        self,
-        entries: Sequence[Choice] = (),
-        openers: Sequence[Opener] = (),
-        tip: str = "",
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, entries: Sequence[Choice] = (), openers: Sequence[Opener] = (), tip: str = "") -> None:
+        super().__init__()
         self._entries, self._openers, self._tip = list(entries), list(openers), tip
         self._paths: list[Path] = []
         self._chosen: Any = None
@@ -73,7 +59,6 @@ class ChoiceBox(QComboBox):
         self.fill()
 
     def chosen(self) -> Any:
-        """Return the value of the chosen entry, a path, or None if there is nothing to choose."""
         return self._chosen
 
     def choose(self, value: Any) -> None:
@@ -86,7 +71,6 @@ class ChoiceBox(QComboBox):
             self.setCurrentIndex(row)
 
     def entries(self) -> list[Choice]:
-        """Return the entries before the paths and openers."""
         return self._entries
 
     def show_entries(self, entries: Sequence[Choice], chosen: Any) -> None:
@@ -97,14 +81,13 @@ class ChoiceBox(QComboBox):
     def fill(self) -> bool:
         """List the entries again; return whether another one had to be chosen, which is not signaled."""
         shown = [*self.entries(), *(Choice(path, path.name or str(path), str(path)) for path in self._paths)]
-        self.blockSignals(True)
-        self.clear()
-        for number, one in enumerate((*shown, *(Choice(one, one.text, one.tip) for one in self._openers))):
-            self.addItem(one.text, one.value)
-            self.setItemData(number, one.tip or self._tip, Qt.ItemDataRole.ToolTipRole)
-        row = self._row_of(self._chosen)
-        self.setCurrentIndex(max(row, 0) if shown else -1)
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            for number, one in enumerate((*shown, *(Choice(one, one.text, one.tip) for one in self._openers))):
+                self.addItem(one.text, one.value)
+                self.setItemData(number, one.tip or self._tip, Qt.ItemDataRole.ToolTipRole)
+            row = self._row_of(self._chosen)
+            self.setCurrentIndex(max(row, 0) if shown else -1)
         before, self._chosen = self._chosen, self.currentData()
         return not _same(before, self._chosen)
 
@@ -126,33 +109,24 @@ class ChoiceBox(QComboBox):
 class LayerChooser(ChoiceBox):
     """Lists the viewer's layers of one type, newest first, and keeps its choice while that layer lives.
 
-    Args:
-        viewer: whose layers are listed.
-        layer_type: Image, Labels...
-        accepts: tells whether a layer of the type is listed; all are if None.
-        follows: tells whether selecting a layer in the layer list chooses it; it always does if None.
-        fixed: entries before the layers.
-        openers: entries after them.
-        tip: of the box.
-        parent: of the widget.
+    `accepts` tells whether a layer of the type is listed, `follows` whether selecting it in the layer list chooses it;
+    `fixed` entries and `openers` stand before and after the layers.
     """
 
     def __init__(
         self,
         viewer: ViewerModel,
         layer_type: type[Layer],
-        accepts: Callable[[Layer], bool] | None = None,
+        accepts: Callable[[Layer], bool] = lambda layer: True,
         *,
-        follows: Callable[[Layer], bool] | None = None,
+        follows: Callable[[Layer], bool] = lambda layer: True,
         fixed: Sequence[Choice] = (),
         openers: Sequence[Opener] = (),
         tip: str = "",
-        parent: QWidget | None = None,
     ) -> None:
-        self._viewer, self._type = viewer, layer_type
-        self._accepts, self._follows = accepts or (lambda _: True), follows or (lambda _: True)
+        self._viewer, self._type, self._accepts, self._follows = viewer, layer_type, accepts, follows
         self._layers: list[Layer] = []
-        super().__init__(fixed, openers, tip, parent)
+        super().__init__(fixed, openers, tip)
         events = viewer.layers.events
         listen(self, LayerChooser._on_layers, events.inserted, events.removed, events.reordered)
         listen(self, LayerChooser._follow_active, viewer.layers.selection.events.active)
@@ -164,15 +138,12 @@ class LayerChooser(ChoiceBox):
         return self._chosen if isinstance(self._chosen, self._type) else None
 
     def set_layer(self, layer: Layer | None) -> None:
-        """Choose a layer; one that is not listed is ignored."""
         self.choose(layer)
 
     def entries(self) -> list[Choice]:
-        """Return the fixed entries, then the layers."""
         return [*self._entries, *(Choice(layer, layer.name, layer.name) for layer in self._layers)]
 
     def watch(self, layer: Layer) -> None:
-        """Listen to a layer that is listed now."""
         layer.events.name.connect(self._on_name)
 
     def unwatch(self, layer: Layer) -> None:

@@ -91,10 +91,6 @@ PROMPTABLE = Models(
 class ModelChooser(QWidget):
     """A combo box of models, with a button for the card.
 
-    Args:
-        models: the kind that is listed.
-        parent: of the widget.
-
     Attributes:
         card: shows the chosen model's card; hidden until asked for, and placed by the face that uses the chooser.
         problem: why a file cannot be used, or that there are no models; placed likewise.
@@ -112,8 +108,7 @@ class ModelChooser(QWidget):
         self.box = ChoiceBox(openers=[opener], tip=models.tip)
         self.box.setMinimumContentsLength(5)
         tip = "Show the model's card: training data, scores, license, file."
-        self.about = button("i", tip, name="Model card", width=26)
-        self.about.setCheckable(True)
+        self.about = button("i", tip, name="Model card", width=26, checkable=True)
         self.card = ModelCard()
         self.problem = Message(warning=True)
         row((self.box, 1), self.about, parent=self)
@@ -134,12 +129,10 @@ class ModelChooser(QWidget):
         return next((card for card in self._cards if _key(card) == self.box.chosen()), None)
 
     def value(self) -> str:
-        """Return the name of the chosen model, or the path of an opened file; empty if there is none."""
         card = self.chosen
         return "" if card is None else str(card["path"] if self._is_opened(card) else card["name"])
 
     def values(self) -> dict[str, Any]:
-        """Return the options `model` and `weights`."""
         return {"model": self._models.default, "weights": None} if self.chosen is None else self.values_of(self.chosen)
 
     def values_of(self, card: dict[str, Any]) -> dict[str, Any]:
@@ -149,14 +142,13 @@ class ModelChooser(QWidget):
         return {"model": card["name"], "weights": None}
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Choose a model by its name, or by its file; a missing one is ignored."""
         self.set_value(str(values.get("weights") or values.get("model") or ""))
 
     def set_value(self, name_or_path: str) -> None:
         """Choose a model by its name, or by its file; a missing one is ignored."""
-        named = [card for card in self._cards if card["name"] == name_or_path]
-        if named:
-            self.box.choose(_key(named[0]))
+        named = next((card for card in self._cards if card["name"] == name_or_path), None)
+        if named is not None:
+            self.box.choose(_key(named))
         elif Path(name_or_path).is_file():
             self.open(Path(name_or_path), quiet=True)
 
@@ -173,7 +165,6 @@ class ModelChooser(QWidget):
         self._fill([*(one for one in self._cards if one.get("path") != str(path)), card], card)
 
     def refresh(self) -> None:
-        """List the weights again; the choice stays."""
         found = self._models.found()
         known = {card.get("path") for card in found}
         kept = [card for card in self._cards if self._is_opened(card) and card["path"] not in known]
@@ -227,7 +218,6 @@ class ModelCard(QFrame):
         self.hide()
 
     def show_card(self, card: dict[str, Any] | None, nothing: str = "") -> None:
-        """Show another card, or why there is none."""
         self._rows = card_rows(card) if card else [("About", nothing)]
         shown = [(name, f"{value[:SHORT]}…" if name == "SHA-256" else value) for name, value in self._rows]
         self.text.setText("<br>".join(f"<b>{name}</b>: {_breakable(text)}" for name, text in shown if name != "Folder"))

@@ -80,8 +80,6 @@ def number_text(value: float, form: str) -> str:
 
 
 class TableModel(QAbstractTableModel):
-    """Rows shown by columns; `tip` returns the tooltip of a row."""
-
     toggled = Signal(object, bool)  # a row's check box was clicked: the row, whether it shall be on
     edited = Signal(object, str)  # the row, its new text
 
@@ -92,7 +90,6 @@ class TableModel(QAbstractTableModel):
         self.rows: list[Any] = []
 
     def show_rows(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
-        """Show other rows and columns."""
         self.beginResetModel()
         self.columns, self.rows = tuple(columns), list(rows)
         self.endResetModel()
@@ -199,7 +196,8 @@ class Table(QTableView):
         super().__init__()
         self._names, self._least = names, least
         self._source = TableModel(self, tip)
-        self._filtered = _FilteredRows(self._source, searched or self._all_texts)
+        texts = searched or (lambda row: " ".join(column.text(row) for column in self.columns))
+        self._filtered = _FilteredRows(self._source, texts)
         self.setModel(self._filtered)
         self._source.toggled.connect(self.toggled)
         self._source.edited.connect(self.edited)
@@ -230,7 +228,6 @@ class Table(QTableView):
         return self._source.columns
 
     def show_rows(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
-        """Show other rows."""
         self._source.show_rows(rows, columns)
         self._fit()
 
@@ -241,7 +238,6 @@ class Table(QTableView):
             self._source.dataChanged.emit(self._source.index(0, 0), last)
 
     def set_filter(self, text: str) -> None:
-        """Keep the rows that hold these words."""
         self._filtered.words = text.lower().split()
         self._filtered.invalidate()
 
@@ -264,11 +260,9 @@ class Table(QTableView):
         return self.rows[self._filtered.mapToSource(index).row()]
 
     def listed(self) -> list[Any]:
-        """Return the rows that the filter keeps, from top to bottom."""
         return [self.row_at(self._filtered.index(row, 0)) for row in range(self._filtered.rowCount())]
 
     def selected(self) -> list[Any]:
-        """Return the selected rows, from top to bottom."""
         return [self.row_at(index) for index in sorted(self.selectionModel().selectedRows(), key=QModelIndex.row)]
 
     def select(self, row: Any) -> None:
@@ -310,7 +304,6 @@ class Table(QTableView):
         self.fit_names()
 
     def fit_names(self) -> None:
-        """Give the names the width that other columns leave."""
         header = self.horizontalHeader()
         if self._names is None or header.count() <= self._names:
             return
@@ -320,7 +313,6 @@ class Table(QTableView):
         header.resizeSection(self._names, max(least, self.viewport().width() - others))
 
     def _fit(self) -> None:
-        """Give each column the width of its widest text and its header."""
         header, metrics = self.horizontalHeader(), self.fontMetrics()
         for number, column in enumerate(self.columns):
             if number == self._names:
@@ -331,9 +323,6 @@ class Table(QTableView):
             header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(number, max(widths) + metrics.horizontalAdvance("0") + ROOM)
         self.fit_names()
-
-    def _all_texts(self, row: Any) -> str:
-        return " ".join(column.text(row) for column in self.columns)
 
     def _on_clicked(self, index: QModelIndex) -> None:
         adding = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier

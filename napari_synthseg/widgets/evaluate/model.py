@@ -15,8 +15,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan
-from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME
-from napari_synthseg.widgets.volumes.model import StructureRow
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME, StructureRow
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -142,7 +141,6 @@ class ScoreRow(StructureRow):
 
     @property
     def mark(self) -> str:
-        """Return "L " or "R " for a structure with sides."""
         return f"{self.side[0].upper()} " if self.side in ("left", "right") else ""
 
     @property
@@ -154,25 +152,19 @@ class ScoreRow(StructureRow):
 
 
 def rows_of(scores: Mapping[str, Any], names: Mapping[int, str] | None = None) -> list[ScoreRow]:
-    """Return rows of the result of `metrics.scores`, in the order of the labels.
-
-    Args:
-        scores: that result.
-        names: of labels, if other than FreeSurfer's.
-    """
+    """Return rows of the result of `metrics.scores`, in the order of the labels; `names` go before FreeSurfer's."""
     names = names or {}
     rows = []
     for text, s in scores["structures"].items():
         value = int(text)
         own = names.get(value, s["name"])
         side = anatomy.structure(value).side if anatomy.known(value) and own == s["name"] else ""
-        figures = {key: _known(s[key]) for key in HEADER[4:]}
+        figures = {key: NOT_KNOWN if s[key] is None else float(s[key]) for key in HEADER[4:]}
         rows.append(ScoreRow(value, own, side, s["scored"], **figures))
     return sorted(rows, key=lambda row: row.value)
 
 
 def summary(scores: Mapping[str, Any]) -> str:
-    """Return the means, in a sentence or two."""
     mean = scores["mean"]
     parts = [f"Dice {_text(mean['dice'], 3)}"]
     if mean["sd95_mm"] is not None:
@@ -187,7 +179,6 @@ def summary(scores: Mapping[str, Any]) -> str:
 
 
 def score_lines(rows: Sequence[ScoreRow], scores: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table that is saved: header, means, structures."""
     mean = scores["mean"]
     means = [_text(mean[key], 6) for key in ("dice", "sd95_mm", "msd_mm")]
     first = ["", "mean of scored", "", "", *means, "", "", ""]
@@ -196,10 +187,6 @@ def score_lines(rows: Sequence[ScoreRow], scores: Mapping[str, Any]) -> list[lis
         figures = [_text(getattr(row, key), 6 if key in ("dice", "sd95_mm", "msd_mm") else 3) for key in HEADER[4:]]
         found.append([str(row.value), row.name, row.side, "yes" if row.scored else "no", *figures])
     return found
-
-
-def _known(figure: float | None) -> float:
-    return NOT_KNOWN if figure is None else float(figure)
 
 
 def _text(figure: float | None, digits: int) -> str:
@@ -215,18 +202,11 @@ OPACITY = 0.85
 
 
 def error_layer(errors: np.ndarray, pred: Layer, truth: Layer, geometry: dict[str, Any], voxel_mm3: float) -> Labels:
-    """Return a Labels layer of a map of errors, with names, volumes and colors.
-
-    Args:
-        errors: (S, A, R), see `locations.ERRORS`.
-        pred: the layer that was compared.
-        truth: with this one.
-        geometry: of the true layer, from `copied_geometry`.
-        voxel_mm3: volume of a voxel.
-    """
+    """Return a Labels layer of a map of errors (S, A, R), see `locations.ERRORS`, with names, volumes and colors."""
     kept = geometry["metadata"].get(METADATA_KEY, {}) | {MARK: _pair_of(pred, truth)}
     metadata = {**geometry["metadata"], METADATA_KEY: kept}
-    looks = {"colormap": _colormap(), "features": _features(errors, voxel_mm3), "opacity": OPACITY}
+    colors = DirectLabelColormap(color_dict={0: (0.0, 0.0, 0.0, 0.0), **COLORS, None: OTHER_COLOR})
+    looks = {"colormap": colors, "features": _features(errors, voxel_mm3), "opacity": OPACITY}
     return Labels(errors, name=f"{pred.name} errors", **{**geometry, "metadata": metadata}, **looks)
 
 
@@ -235,7 +215,6 @@ def is_errors(layer: Layer) -> bool:
 
 
 def errors_of(layers: Iterable[Layer], pred: Layer, truth: Layer) -> Labels | None:
-    """Return the layer of errors of two layers, if there is one."""
     for layer in layers:
         if isinstance(layer, Labels) and layer.metadata.get(METADATA_KEY, {}).get(MARK) == _pair_of(pred, truth):
             return layer
@@ -270,14 +249,9 @@ class Highlight:
             self.release(layer)
 
     def release(self, layer: Labels) -> None:
-        """Show a layer as before, and forget it."""
         before = self._before.pop(layer, None)
         if before is not None:
             layer.show_selected_label = before
-
-
-def _colormap() -> DirectLabelColormap:
-    return DirectLabelColormap(color_dict={0: (0.0, 0.0, 0.0, 0.0), **COLORS, None: OTHER_COLOR})
 
 
 def _features(errors: np.ndarray, voxel_mm3: float):

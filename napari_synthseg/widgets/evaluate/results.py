@@ -10,11 +10,12 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_synthseg import anatomy
 from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
-from napari_synthseg.widgets._shared.memory import ask_for_file, recall, remember, save_lines
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
+from napari_synthseg.widgets._shared.user import ask_for_file, recall, remember, save_lines
 from napari_synthseg.widgets.evaluate import model
+from napari_synthseg.widgets.layers.geometry import connect_edits
+from napari_synthseg.widgets.layers.labels_layer import names_of, rgb
 from napari_synthseg.widgets.view.view import look_at
-from napari_synthseg.widgets.volumes.model import names_of, rgb
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -29,11 +30,7 @@ MOST_PERCENT = 999
 
 
 class Results(QWidget):
-    """Hidden until there is something to show.
-
-    Args:
-        viewer: the viewer that a click in the table moves.
-    """
+    """Hidden until there is something to show; a click in the table moves the viewer."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -72,7 +69,6 @@ class Results(QWidget):
     def show_outcome(
         self, outcome: model.LayerComparison, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
     ) -> None:
-        """Show the comparison of two layers, perhaps with its layer of errors."""
         self.let_go()
         self._outcome, self._pair, self._truth, self._errors = outcome, [pred, truth], truth, errors
         for layer in self._pair:
@@ -100,7 +96,6 @@ class Results(QWidget):
             self.let_go()
 
     def let_go(self) -> None:
-        """Show nothing, and restore the layers."""
         self.show_all()
         for layer in list(self._pair):
             self._release(layer)
@@ -123,7 +118,6 @@ class Results(QWidget):
         look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
 
     def show_all(self) -> None:
-        """Show every structure and every error."""
         self.highlight.clear()
         if self._errors is not None and self._outcome is not None and self._chosen is not None:
             self._errors.data = self._outcome.errors.copy()
@@ -144,10 +138,8 @@ class Results(QWidget):
         return hidden[-1] if hidden else 0
 
     def _listen(self, layer: Layer, on: bool) -> None:
-        events = layer.events
-        reactions = ((events.name, self._on_name), (events.data, self._on_edited), (events.paint, self._on_edited))
-        for event, react in reactions:
-            (event.connect if on else event.disconnect)(react)
+        (layer.events.name.connect if on else layer.events.name.disconnect)(self._on_name)
+        connect_edits(layer, self._on_edited, on)
 
     def _release(self, layer: Layer) -> None:
         self._pair.remove(layer)
@@ -187,7 +179,6 @@ def score_columns(layer: Labels | None) -> tuple[Column, ...]:
 
 
 def _legend() -> str:
-    """Return the kinds of errors, each after a square of its color."""
     from napari_synthseg.evaluation.locations import ERRORS
 
     colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in model.COLORS[value][:3]) for value in ERRORS}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import napari
-import numpy as np
 from napari.layers import Labels
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
@@ -23,23 +22,15 @@ from napari_synthseg.widgets._shared.controls import (
     form_layout,
     listen,
     row,
-    set_tab_order,
 )
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain, recall, remember
 from napari_synthseg.widgets.evaluate.model import LayerComparison, compare_layers, error_layer, errors_of, is_errors
 from napari_synthseg.widgets.evaluate.results import FACE, Results
-from napari_synthseg.widgets.layers.geometry import (
-    copied_geometry,
-    layer_problem,
-    layer_scan,
-    shown_volume,
-    world_matrix,
-)
-from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
+from napari_synthseg.widgets.layers.geometry import connect_edits, copied_geometry, layer_problem, shown_scan, voxel_mm3
+from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -54,11 +45,7 @@ Steps = Callable[..., Generator[Progress, None, LayerComparison]]
 
 
 class LabelsPair(QWidget):
-    """Two choosers and a button that exchanges them.
-
-    Args:
-        viewer: whose layers are offered.
-    """
+    """Two choosers and a button that exchanges them."""
 
     changed = Signal()
 
@@ -78,12 +65,10 @@ class LabelsPair(QWidget):
         self._on_changed()
 
     def layers(self) -> tuple[Labels, Labels] | None:
-        """Return the segmentation and the truth; None unless they are two layers that can be compared."""
         pred, truth = self.pred.layer(), self.truth.layer()
         return (pred, truth) if self.problem() is None else None
 
     def problem(self) -> str | None:
-        """Return why nothing can be compared, in a sentence; None if it can."""
         pred, truth = self.pred.layer(), self.truth.layer()
         if pred is None or truth is None or self.truth.count() < 2:
             return NO_LAYERS
@@ -101,7 +86,7 @@ class LabelsPair(QWidget):
         self.truth.set_layer(pred)
 
     def _on_changed(self) -> None:
-        if not isalive(self):  # Qt has deleted the widget; Python has not yet
+        if not isalive(self):
             return
         if self._counted != (count := self.truth.count()):  # a layer came or went: nobody chose the same on purpose
             self._counted = count
@@ -116,12 +101,7 @@ def _chooser(viewer: ViewerModel, tip: str) -> LayerChooser:
 
 
 class EvaluateWidget(ScrolledFace):
-    """Compares two layers in a thread and shows the scores.
-
-    Args:
-        napari_viewer: the viewer whose layers are offered.
-        steps: gets the two layers' scans, yields `Progress`, returns an `LayerComparison`.
-    """
+    """Compares two layers in a thread, by `steps` that end with a `LayerComparison`, and shows the scores."""
 
     fresh_width = 350
 
@@ -133,16 +113,16 @@ class EvaluateWidget(ScrolledFace):
         self._geometry: dict[str, Any] = {}
         self._voxel_mm3 = 1.0
         self._edited = False
-        self._report = Progress("Starting")
-        bind_view_keys(napari_viewer)
-        self.job = Job(self)
+        self.job = Job(
+            self,
+            progressed=self._on_progress,
+            ticked=self._on_tick,
+            returned=self._on_returned,
+            failed=lambda error: self._end(complain(error, DOING)),
+            stopped=lambda: self._end("Stopped."),
+        )
         self._build()
-        self.job.progressed.connect(self._on_progress)
-        self.job.ticked.connect(self._on_tick)
-        self.job.returned.connect(self._on_returned)
-        self.job.failed.connect(lambda error: self._end(complain(error, DOING)))
         self.job.stopping.connect(self._show_state)
-        self.job.stopped.connect(lambda: self._end("Stopped."))
         listen(self, EvaluateWidget._on_layer_removed, napari_viewer.layers.events.removed)
         self._show_state()
 
@@ -152,42 +132,34 @@ class EvaluateWidget(ScrolledFace):
         tip = "Add a layer of where they differ: missed, added, other label."
         self.errors = check_box("Layer of &errors", tip, bool(recall(FACE).get("errors", True)))
         self.errors.toggled.connect(lambda on: remember(FACE, {"errors": on}))
-        self.run = button(
-            "&Evaluate", "Measure Dice, surface distances and volumes of every structure.", lambda: self._on_run()
-        )
+        tip = "Measure Dice, surface distances and volumes of every structure."
+        self.run = button("&Evaluate", tip, self._on_run)
         self._progress = ProgressRow(self, self.job.stop, "Stop; the results stay.")
         self.progress, self.cancel = self._progress.bar, self._progress.cancel
         self.status = Message(lines=1)
         self.results = Results(self._viewer)
         self.view = ViewBar(self._viewer, self)
-        inner = QWidget()
         parts = (self.pair, self.errors, self.run, self._progress, self.status, (self.results, 100), self.view, None)
-        column(*parts, parent=inner, margin=6)  # the empty space is only of weight without a table
-        self.show_inside(inner)
-        set_tab_order(inner)
+        self.show_inside(*parts)  # the empty space is only of weight without a table
 
     def _on_run(self) -> None:
         layers = self.pair.layers()
         if layers is None or self.job.running:
             return
         try:
-            scans = [layer_scan(layer, self._shown(layer)) for layer in layers]
+            scans = [shown_scan(layer, self._viewer.dims) for layer in layers]
         except ValueError as error:
             self.status.say(complain(error, DOING))
             return
         self._running, self._edited = layers, False
         self._geometry = copied_geometry(layers[1])
-        self._voxel_mm3 = float(abs(np.linalg.det(world_matrix(layers[1])[:3, :3])))
+        self._voxel_mm3 = voxel_mm3(layers[1])
         for layer in layers:
-            layer.events.data.connect(self._on_edited)
-            layer.events.paint.connect(self._on_edited)
+            connect_edits(layer, self._on_edited)
         self._report = Progress("Starting")
         self.job.start("Evaluate", self._steps, *scans)
         self.status.say(self._report.stage)
         self._show_state()
-
-    def _shown(self, layer: Labels) -> int | None:
-        return shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None
 
     def _on_layer_removed(self, event: Any) -> None:
         self.results.forget(event.value)
@@ -228,8 +200,7 @@ class EvaluateWidget(ScrolledFace):
         assert self._running is not None
         layers, self._running = self._running, None
         for layer in layers:
-            layer.events.data.disconnect(self._on_edited)
-            layer.events.paint.disconnect(self._on_edited)
+            connect_edits(layer, self._on_edited, False)
         self.status.say(words)
         self._show_state()
         return layers

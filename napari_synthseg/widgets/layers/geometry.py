@@ -11,6 +11,7 @@ scans in place, and `writer` converts back to files. Slow modules are imported w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ import pint
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
-    from napari.components import Dims
+    from collections.abc import Callable
+
+    from napari.components import Dims, ViewerModel
     from napari.layers import Layer
 
     from napari_synthseg.volume import Volume
@@ -73,6 +76,11 @@ def computed(data: Any, name: str, part: Any = None) -> np.ndarray:
         raise InputError(f'The data of layer "{name}" cannot be read ({error}); open it again.') from error
 
 
+def file_name(name: str, otherwise: str = "layer") -> str:
+    """Make a layer's name fit for a file, without an ending."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("_.") or otherwise
+
+
 def layer_problem(layer: Layer) -> str | None:
     """Return why a layer is not a 3D scan, in one sentence, or None."""
     name = f'Layer "{layer.name}"'
@@ -107,7 +115,6 @@ def world_matrix(layer: Layer) -> np.ndarray:
 
 
 def has_length_units(layer: Layer) -> bool:
-    """Return whether the last three axes have units of length, not pixels."""
     return all(unit.dimensionality == {"[length]": 1} for unit in layer.units[layer.ndim - 3 :])
 
 
@@ -134,6 +141,33 @@ def shown_volume(layer: Layer, dims: Dims) -> int:
     """Return the index of the volume of a 4D layer that the viewer shows; its own step is in the unit of all layers."""
     place = float(layer.world_to_data(dims.point)[0])
     return int(np.clip(np.rint(place), 0, layer.data.shape[0] - 1))
+
+
+def shown_scan(layer: Layer, dims: Dims) -> LayerScan:
+    """Take the content of a layer, of a 4D one the volume that is shown; see `layer_scan`."""
+    return layer_scan(layer, shown_volume(layer, dims) if layer.ndim == 4 else None)
+
+
+def voxel_mm3(layer: Layer) -> float:
+    """Return the volume of a voxel of a layer's last three axes, mm^3."""
+    return float(abs(np.linalg.det(world_matrix(layer)[:3, :3])))
+
+
+def connect_edits(layer: Layer, slot: Callable[[Any], Any], on: bool = True) -> None:
+    """Call a function when voxels of a layer change, by strokes or as a whole, or no longer."""
+    for event in (layer.events.data, getattr(layer.events, "paint", None)):
+        if event is not None:
+            (event.connect if on else event.disconnect)(slot)
+
+
+def add_unselected(viewer: ViewerModel, layer: Layer, index: int | None = None) -> Layer:
+    """Add a layer, on top or at an index, and keep the user's selection; the first layer of a viewer is selected."""
+    selected, active = set(viewer.layers.selection), viewer.layers.selection.active
+    viewer.layers.insert(len(viewer.layers) if index is None else index, layer)
+    if len(viewer.layers) > 1:
+        viewer.layers.selection = selected
+        viewer.layers.selection.active = active
+    return layer
 
 
 def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:
@@ -242,14 +276,12 @@ def _shown_matrix(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def canonical_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Volume:
-    """Return an empty volume on the closest-canonical grid."""
     from napari_synthseg.volume import Volume, to_canonical
 
     return to_canonical(Volume(np.broadcast_to(np.uint8(0), shape), affine))
 
 
 def _last_affine(affine: np.ndarray) -> np.ndarray:
-    """Return the (4, 4) part of an (n + 1, n + 1) affine for the last three axes."""
     keep = [*range(affine.shape[0] - 4, affine.shape[0])]
     return affine[np.ix_(keep, keep)]
 

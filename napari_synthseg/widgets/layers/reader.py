@@ -72,12 +72,10 @@ def stacked_layer(files: Sequence[Path]) -> LayerData:
 
 
 def volume_layer(volume: Volume, name: str) -> LayerData:
-    """Return a layer of a volume."""
     return scan_layer(ScanFile(volume.data, volume.affine), name)
 
 
 def labels_layer(volume: Volume, name: str) -> LayerData:
-    """Return a Labels layer of a label volume, with names, colors and volumes."""
     return scan_layer(ScanFile(volume.data, volume.affine, is_labels=True), name)
 
 
@@ -251,7 +249,6 @@ def mni152() -> list[LayerData]:
 
 
 def label_map() -> list[LayerData]:
-    """Return the bundled label map of a whole head."""
     return [labels_layer(bundled_label_map(), "Label map")]
 
 
@@ -266,7 +263,6 @@ def synthetic_head(seed: int | None = None) -> list[LayerData]:
 
 
 def bundled_label_map() -> Volume:
-    """Return the label map in the resources."""
     from napari_synthseg.io import read_labels
 
     return read_labels(resources() / "samples" / "mni152_labels.nii.gz")

@@ -20,6 +20,7 @@ from napari_synthseg.widgets.layers.geometry import (
     METADATA_KEY,
     canonical_grid,
     computed,
+    file_name,
     kept_grid,
     layer_affine,
     layer_problem,
@@ -100,7 +101,7 @@ def several_paths(path: str, names: Sequence[str]) -> list[str]:
     start, ending = stem(path), suffix(path)
     found: list[str] = []
     for name in names:
-        plain = re.sub(r"[^\w.+-]+", "_", name).strip("_.") or "layer"
+        plain = file_name(name)
         base = plain if plain.startswith(start) else f"{start}_{plain}"
         unique, number = base, 1
         while str(Path(path).with_name(unique + ending)) in found:
@@ -181,7 +182,6 @@ def layer_file(layer: Layer) -> LayerFile:
 
 
 def label_names(layer: Labels) -> dict[int, LabelName]:
-    """Return names and colors of the labels in the features of a layer."""
     features = layer.features
     if "index" not in features or "name" not in features:
         return {}

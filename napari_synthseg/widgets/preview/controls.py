@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QFormLayout,
-    QHBoxLayout,
-    QMenu,
-    QProgressBar,
-    QScrollArea,
-    QSizePolicy,
-    QSpinBox,
-    QToolButton,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QMenu, QScrollArea, QSizePolicy, QToolButton, QWidget
 
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.choices import Choice
@@ -32,12 +22,14 @@ from napari_synthseg.widgets._shared.controls import (
     combo,
     form_layout,
     icon_on,
-    keep_from_wheel,
+    progress_bar,
     row,
+    spin_box,
 )
+from napari_synthseg.widgets._shared.face import VerticalScroll
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser, Opener
-from napari_synthseg.widgets.layers.geometry import layer_problem, layer_scan, shown_volume
+from napari_synthseg.widgets.layers.geometry import connect_edits, layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.preview.layers import is_ours
 from napari_synthseg.widgets.preview.panels import SamplesPanel
 from napari_synthseg.widgets.preview.pictures import PreviewSource, bundled
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def _label_map_filter() -> str:
-    from napari_synthseg.io.formats import dialog_filter  # here, since reading files is slow to import
+    from napari_synthseg.io.formats import dialog_filter  # slow to import
 
     return dialog_filter("Label maps")
 
@@ -56,20 +48,12 @@ def _label_map_filter() -> str:
 BUNDLED = Choice("bundled", "Bundled label map", "A head in MNI152 space with the structures that SynthSeg knows.")
 OPEN_FILE = Opener("File…", "Choose a label map", _label_map_filter, "Choose a label map: NIfTI, MGZ or NRRD.")
 OPEN_FOLDER = Opener(
-    "Folder…", "Choose a folder of label maps", tip="Choose a folder of label maps; each seed takes one of them."
+    "Folder…", "Choose a folder of label maps", tip="Each seed takes one of the label maps in a folder."
 )
 
 
 class SourceChooser(LayerChooser):
-    """Lists fixed entries, then the viewer's layers but the preview's own, then ways to open something.
-
-    Args:
-        viewer: whose layers are listed.
-        layer_type: `Labels` or `Image`.
-        tip: of the box.
-        fixed: entries before the layers.
-        openers: `OPEN_FILE`, `OPEN_FOLDER` or none.
-    """
+    """Lists fixed entries, then the viewer's layers but the preview's own, then ways to open something."""
 
     replaced = Signal()  # the chosen layer is gone, or one came where there was none; `changed` is the user's doing
 
@@ -88,7 +72,6 @@ class SourceChooser(LayerChooser):
         self.opened.connect(self.choose)
 
     def problem(self) -> str | None:
-        """Return why the choice cannot be used, in one sentence."""
         layer = self.layer()
         return None if layer is None else layer_problem(layer)
 
@@ -109,19 +92,14 @@ class SourceChooser(LayerChooser):
         return bundled() if self._chosen == BUNDLED.value else None
 
     def watch(self, layer: Layer) -> None:
-        """Listen to the layer's voxels too."""
         super().watch(layer)
-        for edited in _edit_events(layer):
-            edited.connect(self._on_edited)
+        connect_edits(layer, self._on_edited)
 
     def unwatch(self, layer: Layer) -> None:
-        """Listen no longer."""
         super().unwatch(layer)
-        for edited in _edit_events(layer):
-            edited.disconnect(self._on_edited)
+        connect_edits(layer, self._on_edited, False)
 
     def refilled(self, other: bool) -> None:
-        """Say that the choice had to change."""
         if other:
             self.replaced.emit()
 
@@ -132,11 +110,6 @@ class SourceChooser(LayerChooser):
             self.changed.emit()
 
 
-def _edit_events(layer: Layer) -> list[Any]:
-    events = [layer.events.data]
-    return [*events, layer.events.paint] if hasattr(layer.events, "paint") else events
-
-
 LARGEST_SEED = 2**31 - 1
 PRESET_TIP = "The priors to start from. Changes are marked and can be undone."
 RANDOM = "random"
@@ -144,11 +117,7 @@ RANDOM = "random"
 
 
 class PriorsForm(OptionsForm):
-    """All priors in the groups of the paper, with sliders; changes are those from a preset.
-
-    Args:
-        base: the preset; hidden priors are kept.
-    """
+    """All priors in the groups of the paper, with sliders; changes are those from a preset. Hidden priors are kept."""
 
     def __init__(self, base: GenerativeModel) -> None:
         self.base = base
@@ -170,7 +139,6 @@ class PriorsForm(OptionsForm):
         return self.base.with_values(**self.differences())
 
     def set_base(self, base: GenerativeModel) -> None:
-        """Show another preset; `changed` is emitted once."""
         self.set_priors(base, base)
 
     def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
@@ -183,14 +151,7 @@ class PriorsForm(OptionsForm):
 
 
 class PageControls(QWidget):
-    """Sources, preset, seed, priors, samples and actions, from top to bottom.
-
-    Args:
-        sources: by name: label map, or scan and labels.
-        presets: by name; the choice is hidden if there is one.
-        preset_tips: by name.
-        samples: below the priors.
-    """
+    """Sources, preset (hidden if there is one), seed, priors, samples and actions, from top to bottom."""
 
     def __init__(
         self,
@@ -230,10 +191,7 @@ class PageControls(QWidget):
         self.full = check_box("&Full size", full_tip)
         self.target = check_box("&Labels", "Show the labels on the image: the training target.")
         self.checks = row(self.full, self.target, None, spacing=12)
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 0)
-        self.progress.setTextVisible(False)
-        self.progress.setFixedHeight(4)
+        self.progress = progress_bar(4)
         keep = self.progress.sizePolicy()
         keep.setRetainSizeWhenHidden(True)  # the form does not jump
         self.progress.setSizePolicy(keep)
@@ -244,13 +202,10 @@ class PageControls(QWidget):
         column(form, *self.middle(), self.checks, self.progress, scrolled, *below, parent=self, margin=6, spacing=6)
 
     def _seed(self) -> QHBoxLayout:
-        self.seed = QSpinBox()
-        self.seed.setRange(0, LARGEST_SEED)
+        tip = "Everything random follows from the seed: the same seed and priors give the same scan."
+        self.seed = spin_box(0, LARGEST_SEED, 0, tip, "Seed")
         self.seed.setKeyboardTracking(False)
         self.seed.setMinimumWidth(70)
-        self.seed.setToolTip("Everything random follows from the seed: the same seed and priors give the same scan.")
-        self.seed.setAccessibleName("Seed")
-        keep_from_wheel(self.seed)
         self.draw = button("&Draw", "Draw another sample: a new seed, the same priors.")
         return row((self.seed, 1), (self.draw, 1), spacing=6)
 
@@ -261,11 +216,7 @@ class PageControls(QWidget):
         inside.setObjectName("previewPriors")
         rows = column(self.form, self.sheet, *self.below(), None, parent=inside, spacing=2)
         rows.setContentsMargins(0, 0, 4, 0)
-        self.scroll = QScrollArea()
-        self.scroll.setWidget(inside)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll = VerticalScroll(inside)
         self.scroll.setMinimumHeight(120)
         self.scroll.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
         return self.scroll

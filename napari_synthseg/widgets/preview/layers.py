@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import label_colormap as object_colormap
 from qtpy.QtCore import QObject, Signal
 
+from napari_synthseg.widgets.layers.geometry import add_unselected
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_kwargs
 from napari_synthseg.widgets.preview.pictures import Picture, ScenePrompts, Shown
 from napari_synthseg.widgets.view.view import AXIAL, anatomical_view, current_view, look_at_layer, set_view
@@ -25,7 +26,6 @@ FEW_VOXELS = 2
 
 
 def is_ours(layer: Layer) -> bool:
-    """Return whether a preview made the layer."""
     return MARK in layer.metadata
 
 
@@ -117,24 +117,17 @@ class PreviewLayers(QObject):
         self.labels.features = label_features(volumes, volumes)
 
     def _placed(self, word: str, shown: Shown, **more: Any) -> tuple[str, dict[str, Any]]:
-        """Return the name and the keyword arguments of a layer."""
         name = f"{self._name} {word}"
         return name, {**shown.geometry, "metadata": {**shown.geometry["metadata"], MARK: name, **more}}
 
     def _added(self, layer: Layer, below: Layer | None = None) -> Layer:
-        """Add a layer to the viewer and keep the user's selection."""
-        selected = set(self._viewer.layers.selection)
-        at = self._viewer.layers.index(below) if below is not None else len(self._viewer.layers)
         first = not len(self._viewer.layers)
-        self._viewer.layers.insert(at, layer)
-        if selected:
-            self._viewer.layers.selection = selected
+        add_unselected(self._viewer, layer, None if below is None else self._viewer.layers.index(below))
         if first:
             anatomical_view(self._viewer)  # there was no view of the user's yet
         return layer
 
     def _adopted(self, word: str) -> Layer | None:
-        """Return the layer of an earlier preview."""
         mark = f"{self._name} {word}"
         return next((layer for layer in self._viewer.layers if layer.metadata.get(MARK) == mark), None)
 
@@ -149,7 +142,6 @@ class PreviewLayers(QObject):
 
 
 def _share_place(one: Layer, other: Layer) -> bool:
-    """Return whether two layers have the same extent, within a few voxels."""
     if min(one.ndim, other.ndim) < 3:
         return False
     voxel = np.maximum(one.extent.step[-3:], other.extent.step[-3:])
@@ -189,7 +181,6 @@ class SceneLayers(PreviewLayers):
         self._objects_visible = self._target_visible = False
 
     def show(self, picture: Picture, *, labels_visible: bool) -> None:
-        """Show a scene; see `PreviewLayers.show`."""
         if takes_over := self.takes_over():
             _make_room(self._viewer)
         super().show(picture, labels_visible=labels_visible)
@@ -201,12 +192,10 @@ class SceneLayers(PreviewLayers):
         self._choose()
 
     def set_labels_visible(self, visible: bool) -> None:
-        """Show all objects, or at most the target."""
         self._objects_visible = visible
         self._choose()
 
     def set_target_visible(self, visible: bool) -> None:
-        """Show the target and its points."""
         self._target_visible = visible
         self._choose()
 

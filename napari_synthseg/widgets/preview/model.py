@@ -16,6 +16,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.saving import ENDS, free_stem, read_record, save_sample
 from napari_synthseg.jobs import Progress
+from napari_synthseg.widgets.layers.geometry import file_name
 from napari_synthseg.widgets.preview.pictures import (
     FLAT,
     PICTURE,
@@ -79,7 +80,6 @@ class Maker:
         self._latest: tuple[Hashable, Any] | None = None
 
     def prepare(self, wanted: Wanted) -> Any:
-        """Read and prepare the source of a sample."""
         raise NotImplementedError
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
@@ -87,7 +87,6 @@ class Maker:
         raise NotImplementedError
 
     def thumbnail(self, wanted: Wanted) -> Thumbnail:
-        """Draw a small picture of a sample."""
         raise NotImplementedError
 
     def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
@@ -122,7 +121,7 @@ class Maker:
         yield Progress("Drawing", 0, 2)
         made, name, facts = self.sample(wanted)
         yield Progress("Writing", 1, 2)
-        stem = free_stem(folder, f"{safe(name)}_{wanted.options.seed:04d}", self.ends)
+        stem = free_stem(folder, f"{file_name(name, 'sample')}_{wanted.options.seed:04d}", self.ends)
         return self.write(wanted, folder, stem, made, {**facts, **chosen(wanted.options)})
 
     def write(self, wanted: Wanted, folder: Path, stem: str, made: Any, facts: dict[str, Any]) -> Path:
@@ -137,11 +136,6 @@ class Maker:
         return latest[1]
 
 
-def safe(name: str) -> str:
-    """Make a layer's name fit for a file name."""
-    return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name).strip("_.") or "sample"
-
-
 def chosen(options: Any) -> dict[str, Any]:
     """Return preset, priors and seed of options, as a record file has them."""
     found = {name: getattr(options, name) for name in ("preset", "prior", "seed") if hasattr(options, name)}
@@ -149,7 +143,6 @@ def chosen(options: Any) -> dict[str, Any]:
 
 
 def _head(record: Record, seed: int, image: Shown | None, labels: Volume | None, grid: Volume, quick: bool) -> Picture:
-    """Return the picture of a head on a grid."""
     shown = None if labels is None else shown_labels(labels)
     spacing = tuple(float(s) for s in grid.spacing)
     return Picture(image, shown, {"seed": seed, **record.to_dict()}, record.summary(), spacing, quick)
@@ -177,7 +170,6 @@ class BrainMaker(Maker):
         return *ready, name
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
-        """Draw one step of one sample."""
         from napari_synthseg.generator.figure import panel
 
         label_map, affine, _ = self.prepare(wanted)
@@ -192,7 +184,6 @@ class BrainMaker(Maker):
         return _head(record, wanted.options.seed, image, labels, made.volume, quick)
 
     def thumbnail(self, wanted: Wanted) -> Thumbnail:
-        """Draw an axial slice."""
         from napari_synthseg.generator.sample import replay
 
         label_map, affine, _ = self.prepare(wanted)
@@ -202,7 +193,6 @@ class BrainMaker(Maker):
         return Thumbnail(wanted.options.seed, axial_slice(image.data), record.summary())
 
     def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
-        """Draw a scan and its labels."""
         from napari_synthseg.generator.sample import replay
 
         label_map, affine, name = self.prepare(wanted)
@@ -240,7 +230,6 @@ class DegradedMaker(Maker):
         return self._kept(key, lambda: _scan_voxels(wanted.sources))
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
-        """Degrade the scan."""
         pair = self.prepare(wanted)[int(quick)]
         if pair is None:
             return None
@@ -256,7 +245,6 @@ class DegradedMaker(Maker):
         return Thumbnail(wanted.options.seed, axial_slice(to_canonical(made.image).data), made.record.summary())
 
     def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
-        """Degrade the scan at full size."""
         source = wanted.sources[0]
         assert source is not None
         return self._degraded(wanted, self.prepare(wanted)[0]), source.name, {"scan": source.name}
@@ -292,11 +280,9 @@ class SceneMaker(Maker):
     ends = ("image.png", "objects.png", "record.json")
 
     def prepare(self, wanted: Wanted) -> Scene:
-        """Return the scene."""
         return self._kept(replace(wanted.options, bits=8), lambda: _scene(wanted.options))
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
-        """Draw a scene with its objects, one of which is the target."""
         from napari_synthseg.generator.saving import scene_arrays
 
         if quick:
@@ -314,7 +300,6 @@ class SceneMaker(Maker):
         )
 
     def thumbnail(self, wanted: Wanted) -> Thumbnail:
-        """Draw a small image."""
         from napari_synthseg.generator.saving import scene_arrays
         from napari_synthseg.generator.shapes.scenes import scene
 
@@ -323,11 +308,9 @@ class SceneMaker(Maker):
         return Thumbnail(options.seed, scene_arrays(small)[0], small.record.summary())
 
     def sample(self, wanted: Wanted) -> tuple[Any, str, dict[str, Any]]:
-        """Draw the scene."""
         return self.prepare(wanted), wanted.options.preset, {}
 
     def write(self, wanted: Wanted, folder: Path, stem: str, made: Scene, facts: dict[str, Any]) -> Path:
-        """Write image, objects and record."""
         from napari_synthseg.generator.saving import save_scene
 
         return save_scene(folder, stem, made, facts, wanted.options.bits)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtWidgets import QApplication, QFileDialog
+from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.files import command_line, python_code
@@ -20,8 +21,7 @@ from napari_synthseg.generator.saving import read_record, read_record_file
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain, recall, remember
 from napari_synthseg.widgets.preview.controls import PageControls, SourceChooser
 from napari_synthseg.widgets.preview.layers import PreviewLayers
 from napari_synthseg.widgets.preview.model import Maker, Wanted
@@ -37,12 +37,7 @@ NEW_SEEDS = 10_000  # new ones stay short enough to be read out
 
 
 class PreviewPage(PageControls):
-    """A tab. A subclass declares its generator, and adds the controls that no other tab has.
-
-    Args:
-        viewer: the viewer that pictures are shown in.
-        sources: by name: label map, or scan and labels.
-    """
+    """A tab. A subclass declares its generator, and adds the controls that no other tab has."""
 
     title = tip = ""
     face = ""
@@ -67,20 +62,30 @@ class PreviewPage(PageControls):
         self.record: Path | None = None
         """The record that is replayed, until something is chosen that a sample is drawn from."""
         self.maker, self.pair = self.maker_type(), self.layer_type(viewer, self.layers, self)
-        self.redrawer, self._saving, self._sampling = Redrawer(self), Job(self), Job(self)
+        self.redrawer = Redrawer(self)
+        self._saving = Job(
+            self,
+            returned=lambda path: self._saved(f"Saved {path.name} and what belongs to it in {path.parent}."),
+            failed=lambda error: self._saved(complain(error, "Saving")),
+            stopped=lambda: self._saved(""),
+        )
+        self._sampling = Job(
+            self,
+            progressed=self._on_sampled,
+            failed=lambda error: self.status.say(complain(error, "Drawing samples")),
+            stopped=self._refresh_samples,
+        )
         self._recall()
         self._connect()
         self.show_problem()
 
     @cached_property
     def presets(self) -> dict[str, GenerativeModel]:
-        """Return the priors to start from, by name."""
         raise NotImplementedError
 
     # The present choices
 
     def problem(self) -> str | None:
-        """Return why nothing can be drawn, in one sentence."""
         return next(filter(None, (source.problem() for source in self.sources.values())), None)
 
     def options(self) -> Any:
@@ -94,20 +99,16 @@ class PreviewPage(PageControls):
         return self.options_type(**chosen, **({"preset": name} if name else {}))
 
     def wanted(self) -> Wanted:
-        """Return the present choices for the maker; raises as `options`."""
         sources = tuple(source.source() for source in self.sources.values())
         return Wanted(self.options(), self.form.priors(), sources, full=self.full.isChecked(), record=self.record)
 
     def measured(self, picture: Picture) -> str:
-        """Describe the size of a picture."""
         return f"{'Quick look' if picture.quick else 'Full size'}: {' × '.join(f'{s:.3g}' for s in picture.spacing)} mm"
 
     def described(self, summary: dict[str, str | float]) -> str:
-        """Describe a record in one line."""
         return described(summary)
 
     def choices(self) -> dict[str, Any]:
-        """Return the choices to remember."""
         return {
             "full": self.full.isChecked(),
             "target": self.target.isChecked(),
@@ -146,37 +147,25 @@ class PreviewPage(PageControls):
             (self.pair.removed, self._on_layer_removed),
             (self.redrawer.pictured, self._on_pictured),
             (self.redrawer.staged, self._on_staged),
-            (self.redrawer.failed, self._complain("Drawing")),
+            (self.redrawer.failed, lambda error: self.status.say(complain(error, "Drawing"))),
             (self.redrawer.busy, self.progress.setVisible),
             (self.redrawer.finished, self._refresh_samples),
-            (self._sampling.progressed, self._on_sampled),
-            (self._sampling.failed, self._complain("Drawing samples")),
-            (self._sampling.stopped, self._refresh_samples),
-            (self._saving.returned, self._on_saved, lambda _: self.save.setEnabled(True)),
-            (self._saving.failed, self._complain("Saving"), lambda _: self.save.setEnabled(True)),
-            (self._saving.stopped, lambda: self.status.say(""), lambda: self.save.setEnabled(True)),
-            *((source.changed, self._on_source) for source in self.sources.values()),
+            *((source.changed, self._on_priors, self.redraw) for source in self.sources.values()),
             *((source.replaced, self.rest) for source in self.sources.values()),
         ):
             for slot in slots:
                 signal.connect(slot)
 
-    def _complain(self, doing: str) -> Callable[[Exception], None]:
-        return lambda error: self.status.say(complain(error, doing))
-
     # Drawing
 
     def draw_new(self) -> None:
-        """Draw a sample with a new seed."""
         self._drawn = True
         self.forget_record()
-        self.seed.blockSignals(True)
-        self.seed.setValue(int(np.random.default_rng().integers(NEW_SEEDS)))
-        self.seed.blockSignals(False)
+        with signals_blocked(self.seed):
+            self.seed.setValue(int(np.random.default_rng().integers(NEW_SEEDS)))
         self.redraw(wait_ms=0)
 
     def forget_record(self, *_: Any) -> None:
-        """Sample from seed and priors again."""
         self.record = None
 
     def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
@@ -199,7 +188,6 @@ class PreviewPage(PageControls):
         self.redrawer.request(self.maker.drawn, wanted, **({} if wait_ms is None else {"wait_ms": wait_ms}))
 
     def _usable(self, choices: Callable[[], Any]) -> Any:
-        """Return the choices; None, with a message, if they cannot be used."""
         try:
             return choices()
         except ValueError as error:
@@ -213,14 +201,12 @@ class PreviewPage(PageControls):
         self.show_problem()
 
     def show_problem(self) -> None:
-        """Say why nothing can be drawn, if so."""
         problem = self.problem()
         for button in (self.draw, self.copy, self.save):
             button.setEnabled(problem is None)
         self.status.say(problem or ("" if self._drawn else PRESS_DRAW))
 
     def draw_samples(self, count: int) -> None:
-        """Draw samples, from the present seed on."""
         if self.problem() is None:
             self.samples.begin(range(self.seed.value(), self.seed.value() + count))
             self._stale = True
@@ -243,14 +229,12 @@ class PreviewPage(PageControls):
         return (python_code if python else command_line)(place, Path(self.folder), self.options())
 
     def copy_recipe(self, *, python: bool) -> None:
-        """Copy a command line, or Python, that makes this sample."""
         text = self._usable(lambda: self.recipe(python=python))
         if text is not None:
             QApplication.clipboard().setText(text)
             self.status.say("Copied: Python code." if python else f"Copied: {text}")
 
     def save_files(self) -> None:
-        """Ask for a folder and save this sample there."""
         if self._saving.running:
             return
         start = str(recall(self.face).get("folder", ""))
@@ -299,18 +283,12 @@ class PreviewPage(PageControls):
     # Events
 
     def close_down(self) -> None:
-        """Stop what runs."""
         self._stale = False
         for job in (self.redrawer, self._saving, self._sampling):
             job.stop()
 
     def remember_choices(self) -> None:
-        """Keep the choices for the next time."""
         remember(self.face, self.choices())
-
-    def _on_source(self) -> None:
-        self._on_priors()
-        self.redraw()
 
     def _on_preset(self) -> None:
         self.forget_record()
@@ -348,5 +326,6 @@ class PreviewPage(PageControls):
         if not self.status.text():
             self.status.say(f"{stage}…")
 
-    def _on_saved(self, path: Path) -> None:
-        self.status.say(f"Saved {path.name} and what belongs to it in {path.parent}.")
+    def _saved(self, words: str) -> None:
+        self.status.say(words)
+        self.save.setEnabled(True)

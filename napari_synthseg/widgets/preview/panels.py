@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -17,13 +17,13 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QPushButton,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_synthseg.generator.figure import PANELS, PanelInfo
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.controls import button, column, keep_from_wheel, row
+from napari_synthseg.widgets._shared.controls import button, column, row, single_shot, spin_box
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import LINE, Column, Table
 from napari_synthseg.widgets.preview.pictures import PICTURE, Thumbnail
@@ -48,20 +48,17 @@ class Redrawer(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._waiting: Callable[[], Generator[Progress, None, Any]] | None = None
-        self._job = Job(self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._start)
-        self._job.progressed.connect(self._on_progressed)
-        self._job.returned.connect(
-            lambda picture: self._on_ended(partial(self.pictured.emit, picture), self.finished.emit)
+        self._timer = single_shot(self, WAIT_MS, self._start)
+        self._job = Job(
+            self,
+            progressed=self._on_progressed,
+            returned=lambda picture: self._on_ended(partial(self.pictured.emit, picture), self.finished.emit),
+            failed=lambda error: self._on_ended(partial(self.failed.emit, error)),
+            stopped=lambda: self._on_ended(),
         )
-        self._job.failed.connect(lambda error: self._on_ended(partial(self.failed.emit, error)))
-        self._job.stopped.connect(lambda: self._on_ended())
 
     @property
     def running(self) -> bool:
-        """Whether something is being drawn or waits for it."""
         return self._waiting is not None or self._job.running
 
     def request(self, function: Callable[..., Generator], *args: Any, wait_ms: int = WAIT_MS) -> None:
@@ -72,7 +69,6 @@ class Redrawer(QObject):
         self.busy.emit(True)
 
     def stop(self) -> None:
-        """Draw nothing more."""
         self._waiting = None
         self._timer.stop()
         self._job.stop()
@@ -93,7 +89,6 @@ class Redrawer(QObject):
             self.pictured.emit(report.figures[PICTURE])
 
     def _on_ended(self, *tell: Callable[[], None]) -> None:
-        """Start what waits, or tell how the drawing ended."""
         if self._waiting is not None:
             self._start()
             return
@@ -115,24 +110,19 @@ class Stepper(QWidget):
         self.caption = QLabel()
         self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for number, step in enumerate(steps):
-            self.buttons[step.letter] = made = button(step.letter, f"{step.title}\n{step.tip}", name=step.title)
-            made.setCheckable(True)
+            tip = f"{step.title}\n{step.tip}"
+            self.buttons[step.letter] = made = button(step.letter, tip, name=step.title, checkable=True)
             made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             made.setMinimumWidth(24)
             made.installEventFilter(self)
             self._group.addButton(made, number)
         column(row(*self.buttons.values(), spacing=3), self.caption, parent=self, spacing=2)
-        self.set_letter(steps[-1].letter)
+        self.buttons[steps[-1].letter].setChecked(True)
+        self._show(steps[-1].letter)
         self._group.buttonToggled.connect(self._on_toggled)
 
     def letter(self) -> str:
-        """Return the chosen step."""
         return next(letter for letter, one in self.buttons.items() if one.isChecked())
-
-    def set_letter(self, letter: str) -> None:
-        """Choose a step."""
-        self.buttons[letter].setChecked(True)
-        self._show(letter)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Left and right on a button choose the step before and after."""
@@ -163,12 +153,7 @@ SIDE = 72  # of a thumbnail, pixels
 
 
 class SamplesPanel(QWidget):
-    """Thumbnails of samples, and a table of their records; the page draws them.
-
-    Args:
-        tips: tooltip of each column of the records.
-        sheet_tip: tooltip of the thumbnails.
-    """
+    """Thumbnails of samples, and a table of their records; the page draws them."""
 
     wanted = Signal(int)  # number of samples to draw
     chosen = Signal(int)  # seed of the sample that becomes the current one
@@ -178,12 +163,8 @@ class SamplesPanel(QWidget):
         self._tips = tips
         self.seeds: list[int] = []
         self._samples: dict[int, Thumbnail] = {}
-        self.count = QSpinBox()
-        self.count.setRange(1, LARGEST_COUNT)
-        self.count.setValue(DEFAULT_COUNT)
-        self.count.setToolTip("Number of samples to draw. Their seeds start at the current one.")
-        self.count.setAccessibleName("Number of samples")
-        keep_from_wheel(self.count)
+        tip = "Number of samples to draw. Their seeds start at the current one."
+        self.count = spin_box(1, LARGEST_COUNT, DEFAULT_COUNT, tip, "Number of samples")
         tip = "Draw this many samples with the priors as they are; click one to see it in the viewer."
         self.draw = button("Draw sa&mples", tip, lambda: self.wanted.emit(self.count.value()))
         self.sheet = _Sheet()
@@ -199,23 +180,19 @@ class SamplesPanel(QWidget):
 
     def begin(self, seeds: Sequence[int]) -> None:
         """Make room for samples of these seeds; present ones stay until they are replaced."""
-        if list(seeds) == self.seeds:
-            return
-        self.clear()
-        self.seeds = list(seeds)
+        if list(seeds) != self.seeds:
+            self.clear()
+            self.seeds = list(seeds)
 
     def clear(self) -> None:
-        """Remove all samples."""
         self.seeds, self._samples = [], {}
-        self.sheet.blockSignals(True)
-        self.sheet.clear()
-        self.sheet.blockSignals(False)
+        with signals_blocked(self.sheet):
+            self.sheet.clear()
         self.table.show_rows([], ())
         for view in (self.sheet, self.table):
             view.hide()
 
     def add(self, sample: Thumbnail) -> None:
-        """Show a sample, in place of an older one with its seed."""
         if sample.seed not in self.seeds:
             return
         self._samples[sample.seed] = sample
@@ -233,10 +210,8 @@ class SamplesPanel(QWidget):
             self.mark(self.seeds[current])
 
     def mark(self, seed: int) -> None:
-        """Mark the current sample, if it is among them."""
-        self.sheet.blockSignals(True)
-        self.sheet.setCurrentRow(self.seeds.index(seed) if seed in self.seeds else -1)
-        self.sheet.blockSignals(False)
+        with signals_blocked(self.sheet):
+            self.sheet.setCurrentRow(self.seeds.index(seed) if seed in self.seeds else -1)
         self.table.select(self._samples.get(seed))
 
     def _choose(self, seed: int) -> None:
@@ -273,24 +248,20 @@ class _Sheet(QListWidget):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def add(self, row: int, sample: Thumbnail) -> None:
-        """Show a thumbnail; emits nothing."""
-        self.blockSignals(True)
-        while self.count() <= row:
-            self.addItem(QListWidgetItem(""))
-        item = self.item(row)
-        item.setText(str(sample.seed))
-        item.setIcon(QIcon(_pixmap(sample)))
-        item.setToolTip("\n".join(f"{name}: {value}" for name, value in sample.summary.items()))
-        self.blockSignals(False)
+        with signals_blocked(self):
+            while self.count() <= row:
+                self.addItem(QListWidgetItem(""))
+            item = self.item(row)
+            item.setText(str(sample.seed))
+            item.setIcon(QIcon(_pixmap(sample)))
+            item.setToolTip("\n".join(f"{name}: {value}" for name, value in sample.summary.items()))
 
     def fit(self) -> None:
-        """Take the height that the thumbnails need at the present width."""
         across = max((self.viewport().width() - 2) // self.gridSize().width(), 1)
         lines = -(-self.count() // across)
         self.setFixedHeight(lines * self.gridSize().height() + 6)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Fit the height to another width."""
         super().resizeEvent(event)
         self.fit()
 

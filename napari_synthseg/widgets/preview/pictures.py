@@ -43,7 +43,6 @@ class PreviewSource:
 
 
 def bundled() -> PreviewSource:
-    """Return the label map in the resources."""
     path = resources() / "samples" / "mni152_labels.nii.gz"
     return PreviewSource("bundled", "mni152_labels", path if path.is_file() else None)
 
@@ -104,13 +103,11 @@ class Thumbnail:
 
 
 def shown_image(volume: Volume, limits: tuple[float, float] = (0.0, 1.0)) -> Shown:
-    """Convert an image volume to the content of a layer."""
     array, geometry = volume_to_layer(volume)
     return Shown(np.ascontiguousarray(array), geometry, limits)
 
 
 def shown_labels(volume: Volume) -> Shown:
-    """Convert a label volume to the content of a layer."""
     array, geometry = volume_to_layer(volume)
     array = labels_array(array)
     if array.dtype != np.uint16:
@@ -153,7 +150,6 @@ def scene_prompts(made: Scene, seed: int, turn: int) -> ScenePrompts:
 
 
 def described(summary: dict[str, str | float]) -> str:
-    """Describe the record of a scan in one line."""
     parts = [f"{summary['contrast']} contrast"] if "contrast" in summary else []
     parts.append(f"{summary['slices']} slices {summary['spacing (mm)']:.2g} mm apart")
     parts.append(f"gamma {summary['gamma']}")
@@ -166,7 +162,6 @@ SETTINGS = {"body": "in a body", "ground": "on a ground", "cells": "a crowd of c
 
 
 def described_scene(summary: dict[str, str | float]) -> str:
-    """Describe the record of a scene in one line."""
     counted = "labels" if summary["module"] == "boundary" else "shapes"
     look = str(summary["looks like"])
     parts = [look.upper() if look in ("ct", "mr") else look.capitalize(), f"{summary[counted]} {counted}"]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QSizePolicy, QTabWidget, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QSizePolicy, QWidget
 
 from napari_synthseg.generator.files import DegradeOptions, SynthesizeOptions, SynthesizeShapesOptions
 from napari_synthseg.generator.model import GenerativeModel
@@ -25,10 +24,9 @@ from napari_synthseg.generator.presets import (
 )
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
 from napari_synthseg.widgets._shared.controls import Section, button, check_box, column
-from napari_synthseg.widgets._shared.face import Face
+from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets._shared.memory import recall
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain, recall
 from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from napari_synthseg.widgets.preview.layers import SceneLayers
 from napari_synthseg.widgets.preview.model import BrainMaker, DegradedMaker, SceneMaker, Wanted
@@ -66,11 +64,9 @@ class BrainsTab(PreviewPage):
 
     @cached_property
     def presets(self) -> dict[str, GenerativeModel]:
-        """Return the priors to start from, by name."""
         return {name: preset(name) for name in PRESETS}
 
     def rows(self, form: QFormLayout) -> None:
-        """Add the file of class priors, for presets that need one."""
         self.class_file = button(NO_CLASS_FILE, CLASS_FILE_TIP, self.choose_class_priors)
         self.class_file.setSizePolicy(*EXPANDING)
         form.addRow("Class priors", self.class_file)
@@ -78,16 +74,13 @@ class BrainsTab(PreviewPage):
         self._show_class_row(False)
 
     def middle(self) -> list[QWidget]:
-        """Return the steps of Figure 3."""
         self.stepper = Stepper()
         return [self.stepper]
 
     def wanted(self) -> Wanted:
-        """Return the present choices; see `PreviewPage.wanted`."""
         return replace(super().wanted(), letter=self.stepper.letter())
 
     def choose_class_priors(self) -> None:
-        """Ask for a file of priors for each class, and use it."""
         from napari_synthseg.generator.class_priors import read_class_priors
 
         name, _ = QFileDialog.getOpenFileName(self, "Choose the priors of the classes", "", CLASS_FILES)
@@ -132,20 +125,17 @@ class DegradeTab(PreviewPage):
 
     @cached_property
     def presets(self) -> dict[str, GenerativeModel]:
-        """Return the priors to start from, by name."""
         return {"": degradation()}
 
     def middle(self) -> list[QWidget]:
-        """Return the button that shows the scan before and after."""
-        self.before = button("Show &before", "Show the original scan; press again to see it degraded.")
-        self.before.setCheckable(True)
+        tip = "Show the original scan; press again to see it degraded."
+        self.before = button("Show &before", tip, checkable=True)
         self.before.setEnabled(False)
         self.before.setSizePolicy(*EXPANDING)
         self.before.toggled.connect(self._on_before)
         return [self.before]
 
     def problem(self) -> str | None:
-        """Return that there is no scan, or why a layer cannot be used."""
         if self.scan.layer() is None:
             return "Open a scan first, or take one of File > Open Sample > SynthSeg."
         return super().problem()
@@ -194,21 +184,18 @@ class ShapesTab(PreviewPage):
         self.checks.insertWidget(self.checks.count() - 1, self.prompts)  # before the room at the end
         self.output.set_values(kept.get("output", {}))
         self.output.changed.connect(self.redraw)
-        self.seed.valueChanged.connect(self._on_seed)
+        self.seed.valueChanged.connect(lambda _: setattr(self, "_turn", 0))
 
     @cached_property
     def presets(self) -> dict[str, GenerativeModel]:
-        """Return the priors to start from, by name."""
         return {name: shape_preset(name) for name in SHAPE_PRESETS}
 
     def middle(self) -> list[QWidget]:
-        """Return the button for another target."""
         tip = "Another target of the same scene, and other points."
         self.another = button("A&nother target", tip, self.take_another)
         return [self.another]
 
     def below(self) -> list[QWidget]:
-        """Return the options that are no priors."""
         elsewhere = ("preset", "prior", "seed", "record")
         devices = {"device": device_choices()}
         self.output = OptionsForm(SynthesizeShapesOptions, leave_out=elsewhere, choices=devices)
@@ -217,62 +204,45 @@ class ShapesTab(PreviewPage):
         return [section]
 
     def choices(self) -> dict[str, Any]:
-        """Return the choices to remember."""
         return super().choices() | {"prompts": self.prompts.isChecked(), "output": self.output.differences()}
 
     def options(self) -> SynthesizeShapesOptions:
-        """Return the present choices; see `PreviewPage.options`."""
         record = () if self.record is None else (self.record,)
         return replace(super().options(), record=record, **self.output.values())
 
     def wanted(self) -> Wanted:
-        """Return the scene with its target; see `PreviewPage.wanted`."""
         return replace(super().wanted(), turn=self._turn)
 
     def measured(self, picture: Picture) -> str:
-        """Return pixels and number of objects."""
         rows, columns = picture.image.data.shape  # type: ignore[union-attr]
         count = len(picture.labels.table["index"]) - 1  # type: ignore[union-attr,index]
         return f"{rows} × {columns} pixels, {count} object{'s' * (count != 1)}"
 
     def described(self, summary: dict[str, str | float]) -> str:
-        """Describe a scene in one line."""
         return described_scene(summary)
 
     def take_another(self) -> None:
-        """Point at another object of the scene, and show it."""
         self._turn += 1
         self.prompts.setChecked(True)
         self._drawn = True
         self.redraw(wait_ms=0)
 
-    def _on_seed(self) -> None:
-        self._turn = 0
-
 
 TABS = (BrainsTab, DegradeTab, ShapesTab)
 
 
-class PreviewWidget(Face):
-    """Shows samples of the generative models, and the effect of each prior.
-
-    Args:
-        napari_viewer: the viewer that pictures are shown in.
-    """
+class PreviewWidget(TabbedFace):
+    """Shows samples of the generative models, and the effect of each prior."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self.pages: dict[str, PreviewPage] = {}
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
-        for tab in TABS:
-            holder = QWidget()
-            column(parent=holder)
-            self.tabs.setTabToolTip(self.tabs.addTab(holder, tab.title), tab.tip)
         self.view = ViewBar(napari_viewer, self)
-        self.view.layout().setContentsMargins(6, 0, 6, 6)
-        column((self.tabs, 1), self.view, parent=self).setContentsMargins(0, 6, 0, 0)  # free of the dock's title
+        holders = [QWidget() for _ in TABS]
+        self.show_tabs(self.view, [(holder, tab.title, tab.tip) for holder, tab in zip(holders, TABS, strict=True)])
+        for holder in holders:
+            column(parent=holder)
         self.tabs.currentChanged.connect(self.page)
         self.page(0)
 
@@ -285,31 +255,12 @@ class PreviewWidget(Face):
             page.show()  # now, not when Qt comes to it
         return self.pages[tab.title]
 
-    @property
-    def brains(self) -> BrainsTab:
-        """The first tab."""
-        return self.page(0)
-
-    @property
-    def degrade(self) -> DegradeTab:
-        """The second tab."""
-        return self.page(1)
-
-    @property
-    def shapes(self) -> ShapesTab:
-        """The third tab."""
-        return self.page(2)
-
-    def sizeHint(self) -> QSize:
-        """Return a width with room for the ranges; tabs that are not shown yet ask for too much."""
-        return QSize(330, super().sizeHint().height())
+    brains, degrade, shapes = (property(lambda self, index=index: self.page(index)) for index in range(len(TABS)))
 
     def hidden(self) -> None:
-        """Keep the choices."""
         for page in self.pages.values():
             page.remember_choices()
 
     def close_down(self) -> None:
-        """Stop what runs."""
         for page in self.pages.values():
             page.close_down()

@@ -16,7 +16,7 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OPACITY, nearest_labels
 from napari_synthseg.widgets.prompt.model import Draft
 from napari_synthseg.widgets.prompt.pending import geometry_of
-from napari_synthseg.widgets.prompt.planes import image_shape, same_grid
+from napari_synthseg.widgets.prompt.pointing import image_shape, same_grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,6 @@ class Accepted:
 
 
 def structures(layer: Labels) -> dict[int, str]:
-    """The labels of a layer and their names, background left out."""
     names = _names(layer)
     found = {*names, *_present(layer)} - {0}
     return {value: names.get(value) or f"Label {value}" for value in sorted(found)}
@@ -127,7 +126,6 @@ def accept(
 
 
 def take_back(accepted: Accepted) -> None:
-    """Undo an acceptance; the draft is another object's concern."""
     target = accepted.target
     same = tuple(target.data.shape) == accepted.draft.shape
     if not same or not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
@@ -179,7 +177,6 @@ def named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
 
 
 def _give_color(layer: Labels, value: int) -> None:
-    """A colour of its own, where the layer has a list of them."""
     if not isinstance(layer.colormap, DirectLabelColormap) or value in layer.colormap.color_dict:
         return
     color = (*(part / 255 for part in anatomy.color(value)), 1.0)

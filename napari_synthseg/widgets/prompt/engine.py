@@ -35,24 +35,17 @@ MakeSession = Callable[..., "Session"]
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """An image and how it is to be seen; taken of the layer on the main thread, read on the worker.
-
-    Attributes:
-        name: of the layer, for messages.
-        data: array-like, possibly lazy; the last axis has the colours if it is `rgb`.
-        rgb: whether it is in colour.
-        spacing: distance between voxels along each axis.
-        window: WHOLE or EACH, or the values that become black and white.
-    """
+    """An image and how it is to be seen; taken of the layer on the main thread, read on the worker."""
 
     name: str
     data: Any
+    """Array-like, possibly lazy; the last axis has the colors if it is `rgb`."""
     rgb: bool
     spacing: tuple[float, ...]
     window: str | tuple[float, float]
+    """WHOLE or EACH, or the values that become black and white."""
 
     def slice(self, place: Place) -> np.ndarray:
-        """The image of a slice: (rows, columns), or (rows, columns, 3 or 4)."""
         return self._read(section(place))
 
     def pixel(self, place: Place) -> tuple[float, float]:
@@ -65,8 +58,6 @@ class ImageSource:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is to be answered on one slice."""
-
     picture: ImageSource
     place: Place
     prompts: Prompts
@@ -103,7 +94,6 @@ class Way:
         return tuple(None if axis == self.through else at for axis, at in enumerate(self.start))
 
     def place(self, index: int) -> Place:
-        """The slice of that index."""
         return tuple(index if axis == self.through else at for axis, at in enumerate(self.start))
 
 
@@ -127,7 +117,6 @@ class Engine:
         self._closed = False
 
     def answer(self, question: Question) -> Generator[Progress, None, Answer]:
-        """Answer prompts on a slice, then have its neighbours encoded in the background."""
         with self._busy:
             yield Progress(LOADING)
             session = self._loaded(question.model, question.device)

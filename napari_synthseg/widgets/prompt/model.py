@@ -84,7 +84,6 @@ class Draft:
         return any(step.place is None for step in self.steps)
 
     def prompts(self, place: Place) -> Prompts:
-        """What was pointed at on a slice."""
         return self._prompts.get(place, Prompts())
 
     def prompted(self) -> tuple[Place, ...]:
@@ -107,7 +106,6 @@ class Draft:
         return None
 
     def mask(self, place: Place) -> np.ndarray:
-        """The object on a slice: (rows, columns), bool."""
         return self.voxels[section(place)] != 0
 
     # What the user does
@@ -118,7 +116,6 @@ class Draft:
         return self._push(place, replace(now, points=(*now.points, position), positive=(*now.positive, bool(positive))))
 
     def add_box(self, place: Place, box: Box) -> Interaction:
-        """Draw a box around the object on a slice, in place of an earlier one; `answer` follows."""
         return self._push(place, replace(self._begun(place), box=box))
 
     def draw(self, place: Place, tool: str, path: Sequence[Point], positive: bool) -> Interaction:
@@ -253,14 +250,11 @@ class Draft:
 
 
 def section(place: Place) -> tuple[int | slice, ...]:
-    """A slice as an index of the array."""
     return tuple(slice(None) if at is None else at for at in place)
 
 
 @dataclass(eq=False)
 class Work:
-    """The current object."""
-
     image: Image
     draft: Draft
     pending: PendingLayers

@@ -12,10 +12,11 @@ from qtpy.QtCore import QObject, Signal
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain
+from napari_synthseg.widgets.layers.geometry import add_unselected
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.model import Draft, section
-from napari_synthseg.widgets.prompt.planes import image_shape, shown
+from napari_synthseg.widgets.prompt.pointing import image_shape, shown
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.segment.model import lock_to
 from napari_synthseg.widgets.view.view import look_at
@@ -49,10 +50,12 @@ class Objects(QObject):
         self.keep_others, self.protect = False, True
         self._done: list[tuple[Image, writing.Accepted]] = []
         self._undone: list[tuple[Draft, int, str]] = []
-        self._similar = Job(self)
-        self._similar.returned.connect(self._on_similar)
-        self._similar.stopped.connect(lambda: self._on_similar(None))
-        self._similar.failed.connect(self._on_not_similar)
+        self._similar = Job(
+            self,
+            returned=self._on_similar,
+            stopped=lambda: self._on_similar(None),
+            failed=lambda error: self._on_similar(None, complain(error, SIMILAR)),
+        )
         listen(self, Objects._on_layer_removed, viewer.layers.events.removed)
 
     @property
@@ -77,7 +80,7 @@ class Objects(QObject):
             return False
         if self._prompting.when_answered(partial(self.accept, value, name)):
             return False
-        self._prompting.asker.stop_following()
+        self._prompting.through.stop()
         created = self.target is None
         target = self.target or writing.new_target(work.image)
         keep = self.protect if work.draft.value == value else self.keep_others
@@ -87,7 +90,8 @@ class Objects(QObject):
             self._prompting.say(str(error))
             return False
         if created:
-            self._add(target, work.image)
+            add_unselected(self._viewer, target)
+            lock_to(work.image, target, self._viewer)
         self._prompting.drop(work)
         work.draft.put_aside()
         self._done.append((work.image, done))
@@ -143,12 +147,12 @@ class Objects(QObject):
         prompting.say("Looking for similar objects…")
         self.searching.emit(True)
 
-    def _on_similar(self, masks: list[np.ndarray] | None) -> None:
-        """Write the objects that were found; None if the search was stopped."""
+    def _on_similar(self, masks: list[np.ndarray] | None, why: str = "Stopped looking for similar objects.") -> None:
+        """Write the objects that were found; None and a sentence if the search was stopped or failed."""
         self.searching.emit(False)
         image, target, value, place = self._like
         if masks is None or image not in self._viewer.layers or target not in self._viewer.layers:
-            self._prompting.say("Stopped looking for similar objects.")
+            self._prompting.say(why)
             return
         name = writing.structures(target).get(value, f"Object {value}")
         for number, mask in enumerate(masks, 1):
@@ -162,10 +166,6 @@ class Objects(QObject):
             self._done.append((image, done))
         self.accepted.emit(target)
         self._prompting.say(f'{len(masks)} objects like "{name}" were found. Undo takes them away one by one.')
-
-    def _on_not_similar(self, error: Exception) -> None:
-        self.searching.emit(False)
-        self._prompting.say(complain(error, SIMILAR))
 
     def undo(self) -> None:
         """Take the last interaction back; before the first of an object, the acceptance of the one before."""
@@ -194,7 +194,6 @@ class Objects(QObject):
             self.begun.emit(accepted.value, accepted.name)
 
     def redo(self) -> None:
-        """Do again what was taken back."""
         again = self._to_redo()
         if self._prompting.redo() or again is None:
             return
@@ -207,12 +206,6 @@ class Objects(QObject):
         if not self._undone or work is None or work.draft is not self._undone[-1][0] or work.draft.can_redo:
             return None
         return self._undone[-1] if len(work.draft.steps) == work.draft.accepted_steps else None
-
-    def _add(self, target: Labels, image: Image) -> None:
-        selected = set(self._viewer.layers.selection)
-        self._viewer.layers.append(target)
-        lock_to(image, target, self._viewer)
-        self._viewer.layers.selection = selected
 
     def _find(self, image: Image, draft: Draft) -> None:
         from napari_synthseg.evaluation.locations import middle_voxel

@@ -17,9 +17,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box
 from napari_synthseg.widgets._shared.controls import listen
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, add_unselected
 from napari_synthseg.widgets.prompt.model import Draft, Place
-from napari_synthseg.widgets.prompt.planes import image_shape
+from napari_synthseg.widgets.prompt.pointing import image_shape
+from napari_synthseg.widgets.segment.model import LOCKED
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,12 +36,10 @@ POINT_PX = (2, 14)
 """Smallest and largest size of a point on the screen; the points are large, so that they have the largest."""
 PER_OUTLINE_PX = 400
 """An outline is a pixel wide for every so many pixels of the image's longer side."""
-GEOMETRY = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-LINKED = ("scale", "translate", "rotate", "shear", "affine", "units")
+GEOMETRY = (*LOCKED, "axis_labels")
 
 
 def is_ours(layer: Layer) -> bool:
-    """Whether a layer was made here."""
     return MARK in layer.metadata.get(METADATA_KEY, {})
 
 
@@ -64,17 +63,13 @@ class PendingLayers:
     def show(self, dragged: tuple[Place, Box] | None = None) -> None:
         self.show_outline()
         self._show_points()
-        self._show_box(dragged)
-
-    def show_box(self, place: Place, box: Box) -> None:
-        self._show_box((place, box))
+        self.show_box(dragged)
 
     def remove(self) -> None:
         for name in ("outline", "points", "box"):
             self._remove(name)
 
     def forget(self, layer: Layer) -> bool:
-        """The user has deleted a layer; True if it was the outline of this draft."""
         if self._busy:
             return False
         was_outline = layer is self.outline
@@ -135,7 +130,7 @@ class PendingLayers:
         self.points.symbol = ["disc" if inside else "x" for _, inside in found]
         self.points.face_color = [INSIDE if inside else OUTSIDE for _, inside in found]
 
-    def _show_box(self, dragged: tuple[Place, Box] | None) -> None:
+    def show_box(self, dragged: tuple[Place, Box] | None) -> None:
         boxes = {place: box for place in self.draft.prompted() if (box := self.draft.prompts(place).box) is not None}
         boxes |= {dragged[0]: dragged[1]} if dragged is not None else {}
         if not boxes:
@@ -153,14 +148,10 @@ class PendingLayers:
         return {**geometry_of(self._image), "metadata": {METADATA_KEY: {MARK: True}}}
 
     def _added(self, layer: Layer) -> Any:
-        selected, active = set(self._viewer.layers.selection), self._viewer.layers.selection.active
         self._busy = True
         try:
-            self._viewer.layers.append(layer)
-            self._viewer.layers.link_layers([self._image, layer], LINKED)
-            self._viewer.layers.selection = selected
-            if active in self._viewer.layers:
-                self._viewer.layers.selection.active = active
+            add_unselected(self._viewer, layer)
+            self._viewer.layers.link_layers([self._image, layer], LOCKED)
         finally:
             self._busy = False
         return layer
@@ -200,12 +191,7 @@ NAME = "Scribbles and lassos"
 
 
 class DrawingTool(QObject):
-    """Gives the mouse a drawing tool of napari's Shapes layer: a path is a scribble, a polygon a lasso.
-
-    Args:
-        viewer: where it is drawn.
-        prompting: told of what was drawn.
-    """
+    """Gives the mouse a drawing tool of napari's Shapes layer: a path is a scribble, a polygon a lasso."""
 
     changed = Signal()  # another tool is in hand, or none
 

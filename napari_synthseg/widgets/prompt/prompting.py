@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io.checks import check_memory
 from napari_synthseg.prompting.prompts import Box, Prompts
-from napari_synthseg.widgets._shared.controls import listen
-from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.prompt.asker import Asker
+from napari_synthseg.widgets._shared.controls import listen, single_shot
+from napari_synthseg.widgets._shared.user import complain
+from napari_synthseg.widgets.prompt.asking import Asker, Through
 from napari_synthseg.widgets.prompt.engine import (
     EACH,
     LOADING,
@@ -26,10 +26,10 @@ from napari_synthseg.widgets.prompt.engine import (
     make_session,
     neighbours,
 )
-from napari_synthseg.widgets.prompt.input import Pointer
 from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place, Work
 from napari_synthseg.widgets.prompt.pending import PendingLayers, is_ours
-from napari_synthseg.widgets.prompt.planes import (
+from napari_synthseg.widgets.prompt.pointing import (
+    Pointer,
     ShownSlice,
     image_shape,
     position,
@@ -85,8 +85,9 @@ class Prompting(QObject):
         self.asker.failed.connect(self._on_failed)
         self.asker.staged.connect(self._on_staged)
         self.asker.idle.connect(self._on_idle)
-        self._soon = self._timer(SOON_MS, self._prepare)
-        self._patience = self._timer(PATIENCE_MS, self._say_stage)
+        self.through = Through(viewer, self, self)
+        self._soon = single_shot(self, SOON_MS, self._prepare)
+        self._patience = single_shot(self, PATIENCE_MS, self._say_stage)
         dims = viewer.dims.events
         listen(self, Prompting._on_moved, dims.point, dims.order, dims.ndisplay)
         listen(self, Prompting._on_layer_removed, viewer.layers.events.removed)
@@ -99,16 +100,13 @@ class Prompting(QObject):
 
     @property
     def work(self) -> Work | None:
-        """The current object on the chosen image."""
         return next((work for work in self.works if work.image is self.image), None)
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything of an object."""
         return self.work is not None and bool(self.work.draft.steps)
 
     def problem(self) -> str | None:
-        """Why nothing can be pointed at, in one sentence; None if it can."""
         if self.image is None:
             return NO_IMAGE
         return NO_MODEL if not self.model else problem_of(self.image, self._viewer.dims)
@@ -119,16 +117,12 @@ class Prompting(QObject):
         """Take clicks for prompts, or leave the mouse to napari."""
         if on == self.on:
             return
-        if on:
-            self.pointer.start()
-        else:
-            self.pointer.stop()
+        (self.pointer.start if on else self.pointer.stop)()
         self.say(self.problem() or TIP if on else "")
         self._on_moved()
         self.switched.emit(on)
 
     def set_image(self, image: Image | None) -> None:
-        """Point at another image; the current object stays on its own, unless the voxels are the same."""
         if image is self.image:
             return
         work, self.image = self.work, image
@@ -146,7 +140,6 @@ class Prompting(QObject):
     # What the mouse does, see `Hand`
 
     def busy_layer(self) -> str | None:
-        """The name of the active layer if it has a tool in hand; says so too."""
         active = self._viewer.layers.selection.active
         mode = str(getattr(active, "mode", "pan_zoom"))
         if active is None or mode == "pan_zoom":
@@ -170,7 +163,7 @@ class Prompting(QObject):
 
     def drag_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         if (found := self.ready()) is not None:
-            found[0].pending.show_box(found[1].place, self._box(found[0], first, last))
+            found[0].pending.show_box((found[1].place, self._box(found[0], first, last)))
 
     def drop_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         found = self.ready()
@@ -206,8 +199,7 @@ class Prompting(QObject):
         step = work.draft.undo() if work is not None else None
         if work is None or step is None:
             return False
-        if self.asker.following and self.asker.way is not None and self.asker.way.step is step:
-            self.asker.stop_following()
+        self.through.stop_for(lambda token: token.step is step)
         self.asker.drop(lambda token: token.step is step)
         self.show(work)
         return True
@@ -227,7 +219,7 @@ class Prompting(QObject):
         if work is None or not self.begun:
             return
         self.asker.drop(lambda token: token.work is work)
-        self.asker.stop_following()
+        self.through.stop()
         work.draft.clear()
         self.show(work)
         self.say(TIP)
@@ -254,7 +246,6 @@ class Prompting(QObject):
         return self.put(self.image, Draft(image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
-        """Make a draft the current object of an image."""
         work = Work(image, draft, PendingLayers(self._viewer, image, draft))
         self.works.append(work)
         return work
@@ -263,8 +254,7 @@ class Prompting(QObject):
         if work in self.works:
             self.works.remove(work)
         self.asker.drop(lambda token: token.work is work)
-        if self.asker.following and self.asker.way is not None and self.asker.way.work is work:
-            self.asker.stop_following()
+        self.through.stop_for(lambda token: token.work is work)
         work.pending.remove()
         self.changed.emit()
 
@@ -298,7 +288,6 @@ class Prompting(QObject):
         self.asker.ask(Asked(work, step), self.question(work, place, step.after[place]))
 
     def question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
-        """What is asked about a slice."""
         where = shown(work.image, self._viewer.dims)
         through = where.through if where is not None else None
         ahead = neighbours(place, through, image_shape(work.image))
@@ -330,7 +319,6 @@ class Prompting(QObject):
             self._patience.start()
 
     def _say_stage(self) -> None:
-        """Say what takes long enough to be noticed."""
         waiting, asked = self.asker.waiting, self.asker.token
         if self._stage == LOADING or (asked is not None and asked.work in self.works):
             self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
@@ -348,7 +336,6 @@ class Prompting(QObject):
     # What happens meanwhile
 
     def _prepare(self) -> None:
-        """Have the slice that is shown encoded before it is clicked on."""
         if not self.on or self.image is None or self.problem() is not None:
             return
         where = shown(self.image, self._viewer.dims)
@@ -377,16 +364,9 @@ class Prompting(QObject):
             self.drop(work)
         self._soon.stop()
         self._patience.stop()
+        self.through.stop()
         self.asker.close()
 
     def show(self, work: Work) -> None:
-        """Draw the current object."""
         work.pending.show()
         self.changed.emit()
-
-    def _timer(self, milliseconds: int, then: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(then)
-        return timer

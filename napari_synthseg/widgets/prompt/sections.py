@@ -13,9 +13,9 @@ from napari_synthseg.widgets._shared.choices import Choice, device_choices, pref
 from napari_synthseg.widgets._shared.controls import Section, check_box, column, combo, form_layout
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.table import Column, Table
+from napari_synthseg.widgets.layers.labels_layer import rgb
 from napari_synthseg.widgets.prompt.engine import EACH, LAYER, WHOLE
-from napari_synthseg.widgets.prompt.input import ACTIONS, key_text, on_keys_changed
-from napari_synthseg.widgets.volumes.model import rgb
+from napari_synthseg.widgets.prompt.pointing import ACTIONS, key_text, on_keys_changed
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -74,7 +74,6 @@ class PromptOptionsSection(Section):
         self.device.currentIndexChanged.connect(self.changed)
 
     def values(self) -> dict[str, Any]:
-        """What is chosen, for `set_values`."""
         return {
             "window": self.window.currentData(),
             "device": self.device.currentData(),
@@ -113,7 +112,6 @@ class KeysSection(Section):
         self.refresh()
 
     def refresh(self) -> None:
-        """Write the keys as they are bound."""
         for action in ACTIONS:
             self.labels[action.name].setText(key_text(action) or "-")
 
@@ -149,11 +147,9 @@ class ObjectsList(Table):
             self.choose(chosen)
 
     def chosen(self) -> int | None:
-        """The id of the row that is selected."""
         return next((row[ID] for row in self.selected()), None)
 
     def choose(self, value: int) -> None:
-        """Select the row of an id."""
         self.select(next((row for row in self.rows if row[ID] == value), None))
 
     def _on_edited(self, row: list[Any], text: str) -> None:

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import napari
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut, QSpinBox, QWidget
+from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut
+from superqt.utils import signals_blocked
 
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import (
-    Message,
-    button,
-    column,
-    form_layout,
-    keep_from_wheel,
-    row,
-    set_tab_order,
-)
+from napari_synthseg.widgets._shared.controls import Message, button, form_layout, row, spin_box
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.model_chooser import PROMPTABLE, ModelChooser
+from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.evaluate.model import is_errors
 from napari_synthseg.widgets.prompt import accept as writing
 from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
-from napari_synthseg.widgets.prompt.input import bind_keys, release_keys
 from napari_synthseg.widgets.prompt.objects import Objects
 from napari_synthseg.widgets.prompt.pending import DrawingTool, is_ours
+from napari_synthseg.widgets.prompt.pointing import bind_keys, release_keys
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
-from napari_synthseg.widgets.prompt.through import Through
-from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
+from napari_synthseg.widgets.view.bar import ViewBar
 
 FACE = "prompt"
-NEW = "New layer"
 OFF, ON = "Start &prompting", "Prompting: click on the image"
 SIMILAR = "Segment all &like it"
 FOLLOW, STOP = "Follow &through slices", "S&top following"
@@ -51,11 +43,10 @@ class PromptWidget(ScrolledFace):
         super().__init__()
         self._viewer = napari_viewer
         self._closed = False
-        bind_view_keys(napari_viewer)
         bind_keys(napari_viewer, self)
         self.prompting = Prompting(napari_viewer, make, self)
         self.objects = Objects(napari_viewer, self.prompting, self)
-        self.through = Through(napari_viewer, self.prompting, self)
+        self.through = self.prompting.through
         self.drawing = DrawingTool(napari_viewer, self.prompting, self)
         self._build()
         self._restore()
@@ -84,20 +75,15 @@ class PromptWidget(ScrolledFace):
         self.redo = button("&Redo", "Do again what was taken back.")
         self.discard = button("&Discard", "Begin this object anew.")
         self.follow = button(FOLLOW, "Follow the object from the slices you pointed at to those beside them.")
-        self.into = LayerChooser(
-            self._viewer, Labels, _may_be_target, follows=writing.is_made, fixed=[Choice(None, NEW)]
-        )
-        self.into.setToolTip(
-            "Where accepted objects go: a new layer, unless you choose one here. Choose a segmentation to refine its "
-            "structures."
-        )
+        tip = "Where accepted objects go: a new layer, unless you choose one here, such as a segmentation to refine."
+        may_be = lambda layer: not is_ours(layer) and not is_errors(layer)  # noqa: E731
+        fixed = [Choice(None, "New layer")]
+        self.into = LayerChooser(self._viewer, Labels, may_be, follows=writing.is_made, fixed=fixed, tip=tip)
         self.name = QLineEdit()
         self.name.setPlaceholderText("name")
         self.name.setToolTip("What the object is.")
-        self.id = QSpinBox()
-        self.id.setRange(1, 2**31 - 1)
-        self.id.setToolTip("Its value in the layer. With one that is in use the object is added to that one.")
-        keep_from_wheel(self.id)
+        tip = "Its value in the layer. With one that is in use the object is added to that one."
+        self.id = spin_box(1, 2**31 - 1, 1, tip, "Id")
         self.accept = button("&Accept, next object", "Write the object into the layer; the next click begins another.")
         self.list = ObjectsList()
         self.refine = button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
@@ -120,21 +106,17 @@ class PromptWidget(ScrolledFace):
         name = QLabel("Na&me")
         name.setBuddy(self.name)
         where.addRow(name, row((self.name, 1), self.id, spacing=4))
-        inner = QWidget()
-        column(
+        self.show_inside(
             what, self.point, self.status,
             row((self.inside, 1), (self.outside, 1), spacing=0),
             row((self.scribble, 1), (self.lasso, 1), spacing=0),
             row((self.undo, 1), (self.redo, 1), (self.discard, 1), spacing=4),
             self.follow, where, self.accept, self.list, self.refine, self.similar, self.options, self.keys, None,
-            self.view, parent=inner, margin=6,
+            self.view,
         )  # fmt: skip
-        self.show_inside(inner)
-        set_tab_order(inner)
 
     def _checkable(self, text: str, tip: str) -> QPushButton:
-        made = button(text, tip)
-        made.setCheckable(True)
+        made = button(text, tip, checkable=True)
         made.setStyleSheet(ACCENT)
         return made
 
@@ -162,8 +144,8 @@ class PromptWidget(ScrolledFace):
         self.discard.clicked.connect(prompting.clear)
         self.follow.clicked.connect(self._on_follow)
         self.accept.clicked.connect(self._on_accept)
-        self.refine.clicked.connect(self._on_refine)
-        self.similar.clicked.connect(self._on_similar)
+        self.refine.clicked.connect(lambda: self._with_chosen(objects.refine))
+        self.similar.clicked.connect(lambda: self._with_chosen(objects.find_similar))
         objects.searching.connect(lambda on: self.similar.setText("Stop looking" if on else SIMILAR))
         self.list.refining.connect(objects.refine)
         self.list.renamed.connect(self._on_renamed)
@@ -172,14 +154,12 @@ class PromptWidget(ScrolledFace):
     # What the user does
 
     def act(self, name: str) -> None:
-        """Do what a key stands for, see `keys.ACTIONS`."""
         if name == "polarity":
             (self.outside if self.inside.isChecked() else self.inside).setChecked(True)
             return
         getattr(self, name).click()
 
     def _on_choice(self, *_: Any) -> None:
-        """The image, the model or an option is another one."""
         if self._closed:
             return
         chosen, prompting = self.options.values(), self.prompting
@@ -213,15 +193,10 @@ class PromptWidget(ScrolledFace):
     def _on_accept(self) -> None:
         self.objects.accept(self.id.value(), self.name.text().strip() or f"Object {self.id.value()}")
 
-    def _on_refine(self) -> None:
+    def _with_chosen(self, act: Callable[[int], None]) -> None:
         value = self.list.chosen()
         if value is not None:
-            self.objects.refine(value)
-
-    def _on_similar(self) -> None:
-        value = self.list.chosen()
-        if value is not None:
-            self.objects.find_similar(value)
+            act(value)
 
     def _on_renamed(self, value: int, name: str) -> None:
         if self.objects.target is not None:
@@ -248,13 +223,11 @@ class PromptWidget(ScrolledFace):
         self._show_state()
 
     def _show_state(self, *_: Any) -> None:
-        """Enable what can be used now."""
         if not isalive(self) or self._closed:
             return
         prompting, objects = self.prompting, self.objects
-        self.point.blockSignals(True)
-        self.point.setChecked(prompting.on)
-        self.point.blockSignals(False)
+        with signals_blocked(self.point):
+            self.point.setChecked(prompting.on)
         self.point.setText(ON if prompting.on else OFF)
         self.point.setEnabled(prompting.on or (self.image.layer() is not None and bool(prompting.model)))
         for one, tool in ((self.scribble, "scribble"), (self.lasso, "lasso")):
@@ -267,10 +240,9 @@ class PromptWidget(ScrolledFace):
         following = self.through.running
         self.follow.setText(STOP if following else FOLLOW)
         self.follow.setEnabled(following or prompting.begun)
-        self.refine.setVisible(not self.list.isHidden())
         for one in (self.refine, self.similar):
+            one.setVisible(not self.list.isHidden())
             one.setEnabled(self.list.chosen() is not None and not prompting.begun)
-        self.similar.setVisible(not self.list.isHidden())
         self.name.setPlaceholderText(f"Object {self.id.value()}")
 
     # Its life
@@ -297,15 +269,9 @@ class PromptWidget(ScrolledFace):
         self.prompting.close()
 
     def showEvent(self, event: Any) -> None:
-        """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 
     def hidden(self) -> None:
-        """Keep the choices."""
         if not self._closed:
             self._remember()
-
-
-def _may_be_target(layer: Layer) -> bool:
-    return not is_ours(layer) and not is_errors(layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -17,8 +18,8 @@ from napari_synthseg.widgets._shared.controls import Message, check_box, column,
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.memory import recall, remember
 from napari_synthseg.widgets._shared.model_chooser import ModelChooser
+from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.segment.probabilities import is_probability
 
@@ -62,11 +63,7 @@ PRESETS = [
 
 
 class SegmentChoices(QWidget):
-    """The form: image, model, options, and whether an earlier result is replaced.
-
-    Args:
-        viewer: whose layers are offered.
-    """
+    """The form: image, model, options, and whether an earlier result is replaced."""
 
     changed = Signal()
 
@@ -77,7 +74,7 @@ class SegmentChoices(QWidget):
             "The scan to segment: any contrast, any resolution, with or without skull. "
             "Select several in the layer list to segment them one after another."
         )
-        self.image = LayerChooser(viewer, Image, _may_be_scan, tip=tip)
+        self.image = LayerChooser(viewer, Image, lambda layer: not is_probability(layer), tip=tip)
         self.model = ModelChooser()
         self.form = OptionsForm(
             SegmentOptions,
@@ -110,7 +107,8 @@ class SegmentChoices(QWidget):
     def layers(self) -> list[Layer]:
         """Return the scans to segment: the selected ones if there are several, else the chosen one."""
         selected = [one for one in self._viewer.layers if one in self._viewer.layers.selection]
-        scans = [one for one in selected if isinstance(one, Image) and _may_be_scan(one) and layer_problem(one) is None]
+        images = [one for one in selected if isinstance(one, Image) and not is_probability(one)]
+        scans = [one for one in images if layer_problem(one) is None]
         if len(scans) > 1:
             return scans
         chosen = self.image.layer()
@@ -132,7 +130,6 @@ class SegmentChoices(QWidget):
         return shown_volume(layer, self._viewer.dims) if typed is None else min(typed, int(layer.data.shape[0]) - 1)
 
     def problem(self) -> str | None:
-        """Return why nothing can be segmented, in one sentence; None if it can."""
         layers = self.layers()
         if not layers:
             return NO_SCAN
@@ -174,7 +171,6 @@ class SegmentChoices(QWidget):
         self.changed.emit()
 
     def _notes(self, layers: list[Layer]) -> str:
-        """Return remarks on layers before they are segmented."""
         notes = [note for note in (self.robust.note(),) if note]
         if len(layers) > 1:
             notes.append(f"The {len(layers)} selected scans are segmented one after another.")
@@ -182,18 +178,11 @@ class SegmentChoices(QWidget):
             notes.append("The volume that is shown is segmented.")
         unitless = [one for one in layers if not has_length_units(one)]
         if unitless:
-            spacing = " × ".join(f"{size:g}" for size in _spacing(unitless[0]))
+            sizes = np.linalg.norm(world_matrix(unitless[0])[:3, :3], axis=0)
+            spacing = " × ".join(f"{size:g}" for size in sizes)
             which = "This layer has" if len(layers) == 1 else f'Layer "{unitless[0].name}" has'
             notes.append(f"{which} no unit of length; its voxels are taken as {spacing} mm.")
         return " ".join(notes)
-
-
-def _may_be_scan(layer: Layer) -> bool:
-    return not is_probability(layer)
-
-
-def _spacing(layer: Layer) -> list[float]:
-    return [abs(float(size)) for size in (world_matrix(layer)[:3, :3] ** 2).sum(axis=0) ** 0.5]
 
 
 def _preferred(name: str) -> Any:

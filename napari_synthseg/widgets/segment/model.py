@@ -22,7 +22,7 @@ from napari_synthseg.widgets.layers.geometry import (
     LayerScan,
     copied_geometry,
     volume_to_layer,
-    world_matrix,
+    voxel_mm3,
 )
 from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs, renamed
 
@@ -61,12 +61,7 @@ def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Pr
 
 
 def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Generator[Progress, None, SegmentedLayer]:
-    """Segment a layer's scan.
-
-    Args:
-        scan: taken of the layer on the main thread.
-        options: fields of `SegmentOptions`.
-        steps: see `pipeline_steps`.
+    """Segment a layer's scan with fields of `SegmentOptions` by `steps`, see `pipeline_steps`.
 
     Raises:
         InputError: if the scan cannot be read or segmented.
@@ -87,14 +82,10 @@ def outcome_to_layer(
 ) -> Labels:
     """Return a Labels layer of the result: with the image's geometry, or its own if the grid is another.
 
-    Args:
-        outcome: of the run.
-        image: the layer that was segmented.
-        index: of the volume, if the layer is a series.
-        geometry: from `copied_geometry`, if the layer's data was replaced since.
+    `index` is that of the volume of a series; `geometry` (from `copied_geometry`) is given if the image got other data.
     """
     kwargs = _result_kwargs(outcome, image, index, geometry)
-    layer = Labels(name=result_name(image, index), **kwargs)
+    layer = Labels(name=f"{image.name}{'' if index is None else f' volume {index}'} segmentation", **kwargs)
     present = sorted(int(value) for value in layer.features["index"] if value)
     layer.selected_label = present[0] if present else 1
     return layer
@@ -104,13 +95,10 @@ def replace_result(layer: Labels, outcome: SegmentedLayer, image: Layer, *, inde
     """Give an earlier result's layer new data; its name, place in the list and visibility stay."""
     kwargs = _result_kwargs(outcome, image, index, None)
     kwargs.pop("opacity")
+    kwargs = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4), **kwargs}
     for name in ("data", *LOCKED, "axis_labels", "colormap", "features"):
-        setattr(layer, name, kwargs[name] if name in kwargs else _neutral(name))
+        setattr(layer, name, kwargs[name])
     layer.metadata = kwargs["metadata"]
-
-
-def result_name(image: Layer, index: int | None = None) -> str:
-    return f"{image.name} segmentation" if index is None else f"{image.name} volume {index} segmentation"
 
 
 def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]:
@@ -149,12 +137,10 @@ def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int |
 
 
 def was_edited(layer: Labels) -> bool:
-    """Tell whether the labels of a result were edited."""
     return _kept(layer).get("checksum") != checksum(np.asarray(layer.data))
 
 
 def options_of(result: Layer) -> dict[str, Any]:
-    """Return the options in the record of a result."""
     recorded: Mapping[str, Any] = (_kept(result).get("record") or {}).get("options") or {}
     options = {one.name: recorded[one.name] for one in fields(SegmentOptions) if one.name in recorded}
     if options.get("weights"):
@@ -190,10 +176,6 @@ def shown_labels(outcome: SegmentedLayer, labels: Volume) -> np.ndarray:
     return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
 
-def _neutral(name: str) -> Any:
-    return {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}[name]
-
-
 def _kept(layer: Layer) -> Mapping[str, Any]:
     return layer.metadata.get(METADATA_KEY, {})
 
@@ -204,7 +186,6 @@ def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
 
 
 def checksum(array: np.ndarray) -> int:
-    """Return a checksum of labels, which changes with edits."""
     return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
 
 
@@ -228,7 +209,6 @@ def show_tissues(
 
 
 def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None:
-    """Remove the maps of an earlier run unless they were edited."""
     for layer in list(viewer.layers):
         of = layer.metadata.get(METADATA_KEY, {}).get(OF)
         if of == source_of(image, index) and isinstance(layer, Labels) and not was_edited(layer):
@@ -241,7 +221,7 @@ def tissue_layer(array: np.ndarray, name: str, image: Layer, result: Labels, ind
     geometry = copied_geometry(result)
     about = {OF: source_of(image, index), "checksum": checksum(array)}
     metadata: dict[str, Any] = {METADATA_KEY: {**geometry.pop("metadata")[METADATA_KEY], **about}}
-    volumes = counted_volumes(array, abs(float(np.linalg.det(world_matrix(result)[:3, :3]))))
+    volumes = counted_volumes(array, voxel_mm3(result))
     looks = renamed(labels_kwargs([*tissue_names()], volumes), tissue_names())
     title = f"{result.name.removesuffix(' segmentation')} {TITLES[name]}"
     return Labels(array, name=title, metadata=metadata, visible=False, **geometry, **looks)

@@ -20,11 +20,11 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, shown_volume
+from napari_synthseg.widgets.layers.labels_layer import names_of
 from napari_synthseg.widgets.segment.model import options_of, scan_of
 from napari_synthseg.widgets.segment.queue import Run
-from napari_synthseg.widgets.volumes.model import names_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_synthseg.inference.posteriors import Posteriors
 
-COLORMAP = "inferno"
+LOOK: dict[str, Any] = {"colormap": "inferno", "contrast_limits": (0.0, 1.0), "opacity": 0.8, "blending": "additive"}
 STACK = " posteriors: "
 """Between the name of the scan and that of the structure in a stack's name."""
 KEPT = 3
@@ -54,12 +54,6 @@ def probability_steps(posteriors: Posteriors, value: int) -> Generator[Progress,
     return posteriors.channel(value).data.transpose(2, 1, 0)
 
 
-def probability_layer(array: np.ndarray, value: int, result: Layer) -> Image:
-    """Return a layer of one structure's probability on its result."""
-    geometry = _geometry(result)
-    return Image(array, name=f"{_scan_name(result)} {structure_name(value, result)} probability", **geometry, **_look())
-
-
 def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
     """Return a 4D layer of all structures' probabilities, computed when first shown; the first axis is the channel."""
     import dask
@@ -77,9 +71,9 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
         geometry[name] = (first, *geometry[name])
     geometry["units"] = ("pixel", *geometry["units"])
     geometry["axis_labels"] = ("structure", *geometry["axis_labels"])
-    geometry["rotate"], geometry["affine"] = _widened(geometry["rotate"], 4), _widened(_matrix(geometry["affine"]), 5)
+    geometry["rotate"], geometry["affine"] = _widened(geometry["rotate"], 4), _widened(geometry["affine"], 5)
     geometry["shear"] = (0.0, 0.0, 0.0, *geometry["shear"])
-    layer = Image(da.stack(lazy), **geometry, **_look())
+    layer = Image(da.stack(lazy), **geometry, **LOOK)
     layer.metadata["structures"] = [structure_name(value, result) for value in posteriors.values]
     layer.name = stack_name(_scan_name(result), layer, 0)
     return layer
@@ -101,16 +95,8 @@ def _geometry(result: Layer) -> dict[str, Any]:
     return geometry
 
 
-def _look() -> dict[str, Any]:
-    return {"colormap": COLORMAP, "contrast_limits": (0.0, 1.0), "opacity": 0.8, "blending": "additive"}
-
-
 def _scan_name(result: Layer) -> str:
     return result.name.removesuffix(" segmentation")
-
-
-def _matrix(affine: Any) -> np.ndarray:
-    return np.asarray(getattr(affine, "affine_matrix", affine), dtype=float)
 
 
 def _widened(matrix: np.ndarray, size: int) -> np.ndarray:
@@ -127,12 +113,7 @@ RESULTS_KEPT = 3
 
 
 class Probabilities(QObject):
-    """The posteriors of the results in a viewer.
-
-    Args:
-        viewer: gets the layers.
-        segment: starts a run that is needed to get the posteriors of a result.
-    """
+    """The posteriors of the results in a viewer; `segment` starts a run that is needed to get them."""
 
     said = Signal(str)  # one sentence for the user
 
@@ -143,9 +124,7 @@ class Probabilities(QObject):
         self._kept: WeakKeyDictionary[Layer, Posteriors] = WeakKeyDictionary()
         self._stacks: WeakSet[Layer] = WeakSet()
         self._asked: tuple[Layer, int] | None = None
-        self.job = Job(self)
-        self.job.returned.connect(self._on_returned)
-        self.job.failed.connect(lambda error: self.said.emit(complain(error, DOING)))
+        self.job = Job(self, returned=self._on_returned, failed=lambda error: self.said.emit(complain(error, DOING)))
         listen(self, Probabilities._name_stacks, viewer.dims.events.current_step)
 
     def keep(self, result: Layer, posteriors: Posteriors | None) -> None:
@@ -155,9 +134,6 @@ class Probabilities(QObject):
             self._kept[result] = posteriors
         for oldest in list(self._kept)[:-RESULTS_KEPT]:
             del self._kept[oldest]
-
-    def forget(self, layer: Layer) -> None:
-        self._kept.pop(layer, None)
 
     def request(self, result: Labels, value: int) -> None:
         """Add a layer of one structure's probability, or of all for `ALL`; if need be, segment again for it."""
@@ -199,10 +175,11 @@ class Probabilities(QObject):
     def _on_returned(self, array: np.ndarray) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and asked[0] in self._viewer.layers:
-            self._viewer.add_layer(probability_layer(array, asked[1], asked[0]))
+            result, value = asked
+            name = f"{_scan_name(result)} {structure_name(value, result)} probability"
+            self._viewer.add_layer(Image(array, name=name, **_geometry(result), **LOOK))
 
     def _name_stacks(self, event: object = None) -> None:
-        """Name stacks after the structure that is shown."""
         for layer in self._stacks:
             scan, ours, _ = layer.name.rpartition(STACK)
             if ours and layer in self._viewer.layers:  # a name that the user gave stays

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QModelIndex, QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame
 
@@ -53,7 +53,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the layer, and which volume of a series."""
         return self.layer.name if self.index is None else f"{self.layer.name} volume {self.index}"
 
 
@@ -69,19 +68,20 @@ class SegmentQueue(QObject):
     def __init__(self, steps: Steps, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._steps = steps
-        self._job = Job(self)
+        self._job = Job(
+            self,
+            progressed=self._on_progressed,
+            ticked=lambda _: self._on_progressed(self._report),
+            returned=self._on_returned,
+            failed=self._on_failed,
+            stopped=self._on_stopped,
+        )
         self.current: Run | None = None
         self.runs: list[Run] = []
         self._report: Progress | None = None
-        self._job.progressed.connect(self._on_progressed)
-        self._job.ticked.connect(lambda _: self._on_progressed(self._report))
-        self._job.returned.connect(self._on_returned)
-        self._job.failed.connect(self._on_failed)
-        self._job.stopped.connect(self._on_stopped)
 
     @property
     def open(self) -> int:
-        """Number of runs that have not ended."""
         return sum(run.state in OPEN_STATES for run in self.runs)
 
     @property
@@ -97,7 +97,6 @@ class SegmentQueue(QObject):
         self._next()
 
     def stop(self, run: Run) -> None:
-        """End a run that runs or waits."""
         if run is self.current:
             run.state = STOPPING
             self._job.stop()
@@ -140,9 +139,8 @@ class SegmentQueue(QObject):
         self.changed.emit()
 
     def _end(self, run: Run, state: str, note: str = "") -> None:
-        run.state, run.note = state, run.note or note
-        run.seconds = run.elapsed
-        run.data, self.current = None, None
+        run.state, run.note, run.seconds, run.data = state, run.note or note, run.elapsed, None
+        self.current = None
 
     def _on_progressed(self, report: Progress | None) -> None:
         self._report = report
@@ -196,7 +194,7 @@ class QueueList(Table):
         self.horizontalHeader().hide()
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.clicked.connect(self._on_cell)
+        self.clicked.connect(lambda index: index.column() == CANCEL and queue.stop(self.row_at(index)))
         queue.changed.connect(self.show_queue)
         self.show_queue()
 
@@ -214,10 +212,6 @@ class QueueList(Table):
             return
         for run in self.selected():
             self._queue.stop(run)
-
-    def _on_cell(self, index: QModelIndex) -> None:
-        if index.column() == CANCEL:
-            self._queue.stop(self.row_at(index))
 
 
 _COLUMNS = (

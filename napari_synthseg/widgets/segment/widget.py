@@ -6,18 +6,17 @@ from typing import Any
 
 import napari
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import so_far
-from napari_synthseg.widgets._shared.controls import Message, ProgressRow, button, column, listen, set_tab_order
+from napari_synthseg.widgets._shared.controls import Message, ProgressRow, button, listen
 from napari_synthseg.widgets._shared.face import ScrolledFace
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.segment import model
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
 from napari_synthseg.widgets.segment.queue import DONE, STOPPING, QueueList, Run, SegmentQueue
-from napari_synthseg.widgets.view.bar import ViewBar, bind_view_keys
+from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 
 DOING = "Segmenting"
@@ -27,9 +26,7 @@ RUN = "&Segment brain"
 class SegmentWidget(ScrolledFace):
     """Collects the choices, runs the pipeline in a thread and adds its results to the viewer.
 
-    Args:
-        napari_viewer: the viewer whose layers are offered.
-        steps: gets a volume and the options as keywords, yields `Progress`, returns a `Segmentation`.
+    `steps` gets a volume and the options as keywords, yields `Progress`, and returns a `Segmentation`.
     """
 
     fresh_width = 340
@@ -38,7 +35,6 @@ class SegmentWidget(ScrolledFace):
         super().__init__()
         self._viewer = napari_viewer
         self._aside: Labels | None = None  # whose table was shown before the run
-        bind_view_keys(napari_viewer)
         self.queue = SegmentQueue(steps, self)
         self.probabilities = Probabilities(napari_viewer, self._start_one, self)
         self._build()
@@ -59,7 +55,7 @@ class SegmentWidget(ScrolledFace):
         self.image, self.model, self.hint = self.choices.image, self.choices.model, self.choices.hint
         self.device = self.choices.form.controls["device"]
         tip = "Segment the chosen scan, or all that are selected; each result is a Labels layer."
-        self.run = button(RUN, tip, lambda: self._on_run())
+        self.run = button(RUN, tip, self._on_run)
         self._progress = ProgressRow(self, self.queue.stop_all, "Stop; nothing half-made is added to the viewer.")
         self.progress, self.cancel = self._progress.bar, self._progress.cancel
         self.status = Message(lines=1)
@@ -73,11 +69,8 @@ class SegmentWidget(ScrolledFace):
             lambda: self._on_probability(ALL),
         )
         self.view = ViewBar(self._viewer, self)
-        inner = QWidget()
         above = (self.choices, self.run, self._progress, self.list, self.status)
-        column(*above, (self.volumes, 100), self.posteriors, self.view, None, parent=inner, margin=6)
-        self.show_inside(inner)
-        set_tab_order(inner)
+        self.show_inside(*above, (self.volumes, 100), self.posteriors, self.view, None)
 
     def _on_run(self) -> None:
         if self.queue.busy or self.choices.problem() is not None:
@@ -92,7 +85,6 @@ class SegmentWidget(ScrolledFace):
         self.queue.add(runs)
 
     def _start_one(self, run: Run) -> None:
-        """Start a run for probabilities, one at a time."""
         if self.queue.busy:
             self.status.say("A scan is being segmented; ask again when that is done.")
             return
@@ -104,7 +96,7 @@ class SegmentWidget(ScrolledFace):
 
     def _on_layer_removed(self, event: Any) -> None:
         self.volumes.forget(event.value)
-        self.probabilities.forget(event.value)
+        self.probabilities.keep(event.value, None)
         self.queue.stop_layer(event.value)
         self._show_state()
 
@@ -143,9 +135,8 @@ class SegmentWidget(ScrolledFace):
     def _place(self, run: Run, outcome: model.SegmentedLayer) -> tuple[Labels, str]:
         """Add the result, or let it replace the earlier one; return its layer and a remark."""
         image, remark = run.layer, ""
-        earlier = (
-            model.earlier_result(self._viewer.layers, image, run.index) if self.choices.replace.isChecked() else None
-        )
+        replaces = self.choices.replace.isChecked()
+        earlier = model.earlier_result(self._viewer.layers, image, run.index) if replaces else None
         if run.geometry:
             remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to the data before.'
         elif earlier is not None and model.was_edited(earlier):
@@ -175,7 +166,6 @@ class SegmentWidget(ScrolledFace):
             last.layer.visible = True
 
     def _show_state(self) -> None:
-        """Enable the controls that can be used now; sum up a queue that has ended."""
         busy = self.queue.busy
         if busy and self._progress.isHidden():
             self.status.say("Starting")
@@ -186,8 +176,10 @@ class SegmentWidget(ScrolledFace):
         self.cancel.setText("&Cancel all" if self.queue.open > 1 else "&Cancel")
         if stopping:
             self.status.say("Stopping…")
-        if not busy:
-            self._bring_table_back()
+        if not busy:  # the table of before comes back, if no result came
+            aside, self._aside = self._aside, None
+            if aside is not None and self.volumes.layer is None and aside in self._viewer.layers:
+                self.volumes.show_layer(aside)
         self.choices.setEnabled(not busy)
         self.run.setEnabled(not busy and self.choices.problem() is None)
         count = len(self.choices.layers())
@@ -206,12 +198,6 @@ class SegmentWidget(ScrolledFace):
             self._aside = shown
             self.volumes.forget(shown)
 
-    def _bring_table_back(self) -> None:
-        """Show the table of before, if no result came."""
-        aside, self._aside = self._aside, None
-        if aside is not None and self.volumes.layer is None and aside in self._viewer.layers:
-            self.volumes.show_layer(aside)
-
     def _sum_up(self) -> None:
         """Say how a queue ended; failures are explained by tooltips and notifications."""
         done = sum(run.state == DONE for run in self.queue.runs)
@@ -222,7 +208,6 @@ class SegmentWidget(ScrolledFace):
         self.status.say(f"{done} of {len(self.queue.runs)} scans segmented.{failed}{note}")
 
     def showEvent(self, event: Any) -> None:
-        """Look for new weights whenever the widget is opened."""
         self.model.refresh()
         super().showEvent(event)
 

@@ -16,6 +16,7 @@ from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.widgets._shared.controls import (
     Message,
@@ -101,7 +102,6 @@ class Plot(QWidget):
         self.plot.setLogMode(y=on)
 
     def drawn(self) -> dict[str, np.ndarray]:
-        """Return the values of every line, by name."""
         return {name: np.asarray(line.getOriginalDataset()[1]) for name, line in self._lines.items()}
 
     def _make(self) -> None:
@@ -134,7 +134,6 @@ class Plot(QWidget):
 
 
 def _box_class() -> Any:
-    """Return a view box that leaves the wheel to the form around it; dragging marks an area to enlarge."""
     pg = importlib.import_module("pyqtgraph")
 
     class Box(pg.ViewBox):
@@ -166,7 +165,6 @@ class CurvesPanel(QWidget):
         self.log.toggled.connect(self.plot.set_log)
 
     def show_detail(self, detail: Detail | None) -> None:
-        """Draw the current figures of a run."""
         self._detail = detail
         if not has_plots():
             self.missing.say(MISSING)
@@ -177,12 +175,11 @@ class CurvesPanel(QWidget):
         order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
         if order != [self.figure.itemData(number) for number in range(self.figure.count())]:
             before = self.figure.currentData()
-            self.figure.blockSignals(True)
-            self.figure.clear()
-            for name in order:
-                self.figure.addItem(figure_label(name), name)
-            self.figure.setCurrentIndex(order.index(before) if before in order else 0 if order else -1)
-            self.figure.blockSignals(False)
+            with signals_blocked(self.figure):
+                self.figure.clear()
+                for name in order:
+                    self.figure.addItem(figure_label(name), name)
+                self.figure.setCurrentIndex(order.index(before) if before in order else 0 if order else -1)
         self._draw()
 
     def _draw(self) -> None:
@@ -222,7 +219,6 @@ class DiceRow:
 
 
 def dice_rows(detail: Detail | None) -> list[DiceRow]:
-    """Return the newest Dice of each structure, by name."""
     rows = []
     for name, value in sorted(detail.dice.items(), key=lambda one: one[0].casefold()) if detail is not None else ():
         values = detail.history[name][1] if name in detail.history else ()
@@ -247,25 +243,22 @@ class DicePanel(Section):
         self.table.selectionModel().selectionChanged.connect(lambda *_: self._draw())
 
     def show_detail(self, detail: Detail | None) -> None:
-        """Show the current figures of a run."""
         self._detail = detail
         self._fill_table()
         self._draw()
 
     def _fill_table(self) -> None:
-        """Show the newest validation; selected structures stay selected."""
         shown = self._detail.validations if self._detail is not None else None
         if shown == self._shown and shown is not None:
             return
         self._shown = shown
         chosen, selection = {row.name for row in self.table.selected()}, self.table.selectionModel()
-        before = selection.blockSignals(True)
-        self.table.show_rows(dice_rows(self._detail), COLUMNS)
-        for number, one in enumerate(self.table.listed()):
-            if one.name in chosen:
-                flags = QItemSelectionModel.SelectionFlag
-                selection.select(self.table.model().index(number, 0), flags.Select | flags.Rows)
-        selection.blockSignals(before)
+        with signals_blocked(selection):
+            self.table.show_rows(dice_rows(self._detail), COLUMNS)
+            for number, one in enumerate(self.table.listed()):
+                if one.name in chosen:
+                    flags = QItemSelectionModel.SelectionFlag
+                    selection.select(self.table.model().index(number, 0), flags.Select | flags.Rows)
         self.table.setVisible(bool(self.table.rows))
         self.table.fit_height(MOST_ROWS)
 

@@ -67,12 +67,10 @@ def figure_label(name: str) -> str:
 
 
 def score_word(recipe: str) -> str:
-    """Return the name of what a recipe's validation measures."""
     return runs.RECIPES[recipe].score if recipe in runs.RECIPES else runs.Recipe.score
 
 
 def fraction_done(state: runs.Status) -> float:
-    """Return the finished fraction of a run, 0 to 1."""
     if state.kind == "finished":
         return 1.0
     return min(1.0, state.done / state.total) if state.total else 0.0
@@ -136,8 +134,6 @@ Series = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Listed:
-    """A run as a row of the list."""
-
     run: Path
     recipe: str
     state: Any
@@ -172,7 +168,6 @@ class Detail:
         return {stage: (x + self.offset(stage), y) for stage, (x, y) in found.items()}
 
     def score_text(self) -> str:
-        """Return the newest score, and the best one of its stage; empty if there is none."""
         scores = self.curves("score")
         if not scores:
             return ""

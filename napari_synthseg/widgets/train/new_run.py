@@ -6,24 +6,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import Choice, duration, preference
 from napari_synthseg.widgets._shared.controls import (
     Message,
-    VerticalScroll,
     button,
     check_box,
     column,
     combo,
     form_layout,
+    progress_bar,
     row,
-    set_tab_order,
 )
+from napari_synthseg.widgets._shared.face import scrolled, set_tab_order
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain, recall, remember
 from napari_synthseg.widgets.train.model import pace
 from napari_synthseg.widgets.train.new_run_model import Request, try_out
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
@@ -36,11 +35,7 @@ START, ESTIMATE, STOP = "&Start training", "&Estimate", "Stop &estimate"
 
 
 class EstimatePanel(QFrame):
-    """Shows an estimate of time and memory, hidden until one is under way.
-
-    Attributes:
-        button: starts and stops it; placed and connected by the page.
-    """
+    """Shows an estimate of time and memory, hidden until one is under way; its `button` is placed by the page."""
 
     measured = Signal(object)  # training.runs.Estimate
 
@@ -48,18 +43,18 @@ class EstimatePanel(QFrame):
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.button = button(ESTIMATE, "Try a few steps of each stage in the background, for time and memory.")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
+        self.bar = progress_bar(8)
         self.words = Message()
         self.table = QLabel()
         self.table.setTextFormat(Qt.TextFormat.RichText)
         column(self.bar, self.words, self.table, parent=self, margin=5)
-        self._job = Job(self)
-        self._job.progressed.connect(self._on_progress)
-        self._job.returned.connect(self._on_returned)
-        self._job.failed.connect(lambda error: self._end(complain(error, "Estimating")))
-        self._job.stopped.connect(lambda: self._end("Stopped; nothing was estimated."))
+        self._job = Job(
+            self,
+            progressed=self._on_progress,
+            returned=self._on_returned,
+            failed=lambda error: self._end(complain(error, "Estimating")),
+            stopped=lambda: self._end("Stopped; nothing was estimated."),
+        )
         self.stop = self._job.stop
         self.hide()
 
@@ -68,7 +63,6 @@ class EstimatePanel(QFrame):
         return self._job.running
 
     def begin(self, request: Request) -> None:
-        """Estimate a run that is not created yet."""
         self.table.hide()
         self.bar.setRange(0, 0)
         self.bar.show()
@@ -78,7 +72,6 @@ class EstimatePanel(QFrame):
         self.set_possible(True)
 
     def set_possible(self, possible: bool) -> None:
-        """Enable the button if there is something to estimate."""
         self.button.setText(STOP if self.running else ESTIMATE)
         self.button.setEnabled(possible or self.running)
 
@@ -105,12 +98,7 @@ class EstimatePanel(QFrame):
 
 
 class NewRunPage(QWidget):
-    """Collects the request for a run, and emits it.
-
-    Args:
-        viewer: whose layers are offered.
-        recipes: `training.runs.RECIPES`.
-    """
+    """Collects the request for a run of one of the `training.runs.RECIPES`, and emits it."""
 
     started = Signal(object)  # Request
 
@@ -131,18 +119,16 @@ class NewRunPage(QWidget):
         )
         self.summary, self.hint, self.status = Message(), Message(), Message()
         self.estimate = EstimatePanel()
-        self.estimate.button.clicked.connect(lambda: self._on_estimate())
+        self.estimate.button.clicked.connect(self._on_estimate)
         self.estimate.measured.connect(self._on_measured)
         tip = "Start the run, or queue it behind those that hold the same device."
-        self.start = button(START, tip, lambda: self._on_start())
+        self.start = button(START, tip, self._on_start)
         form = form_layout()
         form.addRow("&Recipe", self.recipe)
         self._place = QVBoxLayout()
-        self._inner = QWidget()
         buttons = row(self.estimate.button, (self.start, 1))
         parts = (form, self.summary, self._place, self.here, self.hint, buttons, self.estimate, self.status, None)
-        column(*parts, parent=self._inner, margin=6, spacing=6)
-        column(VerticalScroll(self._inner), parent=self)
+        self._inner = scrolled(self, *parts, spacing=6)
         self.recipe.currentIndexChanged.connect(lambda _: self._show_recipe())
         self.recipe.setCurrentIndex(max(self.recipe.findData(recall(FACE).get("recipe")), 0))
         self._show_recipe()
@@ -160,11 +146,7 @@ class NewRunPage(QWidget):
             self.status.say("The options are those of the other run: change some, and start.")
 
     def request(self) -> Request:
-        """Return the request.
-
-        Raises:
-            InputError: something is missing or cannot be used.
-        """
+        """Return the request; raises as `RecipeForm.request`."""
         return self.form.request(here=self.here.isChecked())
 
     def set_devices(self, names: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
+from napari_synthseg.widgets.layers.geometry import file_name
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -48,7 +49,6 @@ class DataSource:
 
 
 def bundled(kind: str) -> tuple[Path, ...]:
-    """Return files that come with the program, or with nilearn; empty if there are none of the kind."""
     if kind == LABELS:
         path = resources() / "samples" / "mni152_labels.nii.gz"
         return (path,) if path.is_file() else ()
@@ -108,7 +108,7 @@ def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
     """Return distinct names of files for layers; `plain_id` without underscores, which end the name of a pair."""
     found: list[str] = []
     for name in names:
-        base = "".join(c if c.isalnum() or c in "-.+" else "_" for c in name).strip("_.") or "layer"
+        base = file_name(name)
         base = base.replace("_", "-") if plain_id else base
         unique, number = base, 1
         while unique in found:
@@ -169,12 +169,7 @@ def step_fields(options: type) -> list[str]:
 
 
 def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
-    """Return the default steps for each option that may set them.
-
-    Args:
-        options: of a run; their own numbers of steps are ignored.
-        stages: of the recipe.
-    """
+    """Return the default steps for each option that may set them; the options' own numbers are ignored."""
     names = [one.name for one in fields_of(type(options)) if _is_steps(one) and one.optional]
     usual = stages(replace(options, **dict.fromkeys(names)))
     return {name: _steps_of(name, usual) for name in names}
@@ -197,7 +192,6 @@ def night_steps(seconds: float, steps: int) -> int:
 
 
 def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
-    """Return the preset whose values are exactly the changed ones; empty if there is none."""
     return next((one.name for one in found if dict(one.values) == dict(changed)), "")
 
 
@@ -238,8 +232,6 @@ LATER = Path("chosen later")
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a run."""
-
     recipe: str
     values: Mapping[str, Any]
     """Options without `out` and data."""

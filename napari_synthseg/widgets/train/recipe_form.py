@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QSizePolicy, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
@@ -18,7 +20,7 @@ from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, butt
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.layer_chooser import ChoiceBox, Opener
-from napari_synthseg.widgets.layers.geometry import LayerScan, layer_problem, layer_scan, shown_volume
+from napari_synthseg.widgets.layers.geometry import layer_problem, shown_scan
 from napari_synthseg.widgets.train.new_run_model import (
     LABELS,
     LATER,
@@ -61,12 +63,7 @@ SHOWN_ROWS = 5
 
 
 class DataChooser(QWidget):
-    """A combo box of sources; below it, for layers, a list of them with check marks.
-
-    Args:
-        viewer: whose layers are offered.
-        field: the option.
-    """
+    """A combo box of sources for an option; below it, for layers, a list of them with check marks."""
 
     changed = Signal()
 
@@ -81,6 +78,7 @@ class DataChooser(QWidget):
         if kind == LABELS:
             openers.append(Opener("Prepared maps (.npz)…", title, lambda: "Prepared maps (*.npz)"))
         self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.doc)
+        self.chosen, self.choose = self.box.chosen, self.box.choose
         self.box.opened.connect(self.box.choose)
         self.layers = QListWidget()
         self.layers.setAccessibleName(f"Layers for {field.label.lower()}")
@@ -94,14 +92,7 @@ class DataChooser(QWidget):
         listen(self, DataChooser._on_layers, events.inserted, events.removed, events.reordered)
         self._show_layers()
 
-    def chosen(self) -> Any:
-        return self.box.chosen()
-
-    def choose(self, value: Any) -> None:
-        self.box.choose(value)
-
     def problem(self) -> str | None:
-        """Return why the choice cannot be used, as a sentence."""
         chosen = self.chosen()
         if chosen == LAYERS and not self._checked():
             return NO_LAYERS[self.kind] if not self.layers.count() else "Tick at least one layer."
@@ -125,14 +116,11 @@ class DataChooser(QWidget):
 
     def _layers_source(self) -> DataSource:
         layers = self._checked()
-        scans = tuple(self._scan(one) for one in layers)
+        scans = tuple(shown_scan(one, self._viewer.dims) for one in layers)
         if self.kind == LABELS:
             return DataSource(labels=scans)
         partners = [one for layer in layers if (one := self._partner(layer)) is not None]
-        return DataSource(scans=scans, labels=tuple(self._scan(one) for one in partners))
-
-    def _scan(self, layer: Layer) -> LayerScan:
-        return layer_scan(layer, shown_volume(layer, self._viewer.dims) if layer.ndim == 4 else None)
+        return DataSource(scans=scans, labels=tuple(shown_scan(one, self._viewer.dims) for one in partners))
 
     def _partner(self, image: Layer) -> Layer | None:
         return partner(image, self._layers_of(Labels)) if self.kind == PAIRS else None
@@ -161,17 +149,16 @@ class DataChooser(QWidget):
     def _show_layers(self) -> None:
         shown = self.chosen() == LAYERS
         candidates = self._candidates() if shown else []
-        self.layers.blockSignals(True)
-        self.layers.clear()
-        for layer in candidates:
-            other = self._partner(layer)
-            item = QListWidgetItem(layer.name if other is None else f"{layer.name} + {other.name}")
-            item.setData(Qt.ItemDataRole.UserRole, id(layer))
-            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Unchecked if id(layer) in self._unchecked else Qt.CheckState.Checked)
-            item.setToolTip(item.text())
-            self.layers.addItem(item)
-        self.layers.blockSignals(False)
+        with signals_blocked(self.layers):
+            self.layers.clear()
+            for layer in candidates:
+                other = self._partner(layer)
+                item = QListWidgetItem(layer.name if other is None else f"{layer.name} + {other.name}")
+                item.setData(Qt.ItemDataRole.UserRole, id(layer))
+                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+                item.setCheckState(Qt.CheckState.Unchecked if id(layer) in self._unchecked else Qt.CheckState.Checked)
+                item.setToolTip(item.text())
+                self.layers.addItem(item)
         self.layers.setVisible(bool(candidates))
         if candidates:
             height = max(18, self.layers.sizeHintForRow(0))
@@ -198,12 +185,7 @@ USUAL_STEPS = "as usual"
 
 
 class RecipeForm(QWidget):
-    """Collects the options of one recipe.
-
-    Args:
-        viewer: whose layers are offered as data.
-        entry: of `training.runs.RECIPES`.
-    """
+    """Collects the options of one recipe, an entry of `training.runs.RECIPES`."""
 
     changed = Signal()
     night_wanted = Signal()  # the time that the options take is to be measured
@@ -216,7 +198,9 @@ class RecipeForm(QWidget):
         self._measured = False  # the steps that fit into a night have to be measured
         fields = {one.name: one for one in fields_of(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
-        usual = [name for name in USUAL if name in fields and name not in self.data and _is_usual(name, fields)]
+        usual = [name for name in USUAL if name in fields and name not in self.data]
+        if "start_from" in usual and fields["start_from"].optional:  # weights to start from, only if they are required
+            usual.remove("start_from")
         steps = [name for name in step_fields(self.options) if name not in usual]
         at = usual.index("seed") if "seed" in usual else len(usual)
         self.form = OptionsForm(
@@ -233,7 +217,10 @@ class RecipeForm(QWidget):
             defaults={"name": own_name(fields["name"].default)} if "name" in fields else {},
         )
         self._presets = presets(self.options)
-        self.preset_buttons = {one.name: self._preset_button(one) for one in self._presets}
+        self.preset_buttons = {
+            one.name: button(one.name, one.tip, partial(self._choose_preset, one), checkable=True)
+            for one in self._presets
+        }
         self.stages = WrappedLabel()
         self.stages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.stages.setToolTip("The stages that are trained one after the other, with their steps.")
@@ -261,7 +248,6 @@ class RecipeForm(QWidget):
         return Request(self._entry.name, values, sources, here)
 
     def problem(self) -> str | None:
-        """Return why nothing can be started, as a sentence; None if it can."""
         for chooser in self.data.values():
             if (problem := chooser.problem()) is not None:
                 return problem
@@ -311,13 +297,7 @@ class RecipeForm(QWidget):
                 if control.findData(device) < 0:
                     control.addItem(f"{name} ({device})", device)
 
-    def _preset_button(self, preset: Preset) -> QPushButton:
-        made = button(preset.name, preset.tip, lambda: self._choose_preset(preset))
-        made.setCheckable(True)
-        return made
-
     def _options(self) -> Any:
-        """Return the current options, with placeholders for data; None if they are invalid."""
         data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
         try:
             return self.options(**self.form.values(), **data, out=LATER)
@@ -325,7 +305,6 @@ class RecipeForm(QWidget):
             return None
 
     def _stages(self) -> dict[str, int]:
-        """Return the steps of each stage with the current options; empty if they are invalid."""
         options = self._options()
         try:
             return dict(self._entry.stages(options)) if options is not None else {}
@@ -349,7 +328,6 @@ class RecipeForm(QWidget):
             self.changed.emit()
 
     def _show_usual_steps(self) -> None:
-        """Show the number behind "as usual" with the current options."""
         options = self._options()
         for name, steps in (usual_steps(options, self._entry.stages) if options is not None else {}).items():
             control = self.form.controls[name]
@@ -375,8 +353,3 @@ def _data_text(chooser: DataChooser) -> str:
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
     return "Labe&lled scans" if chooser.kind == PAIRS else chooser.field.label
-
-
-def _is_usual(name: str, fields: Mapping[str, Any]) -> bool:
-    """Tell whether an option is shown at once: weights to start from only if they are required."""
-    return name != "start_from" or not fields[name].optional

@@ -9,30 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import (
-    QFrame,
-    QGridLayout,
-    QLabel,
-    QListWidget,
-    QListWidgetItem,
-    QProgressBar,
-    QSizePolicy,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QListWidget, QListWidgetItem, QSizePolicy, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.widgets._shared.choices import duration
 from napari_synthseg.widgets._shared.controls import (
     Message,
-    VerticalScroll,
     WrappedLabel,
     button,
     check_box,
     column,
     icon_on,
-    keep_from_wheel,
+    progress_bar,
     row,
+    spin_box,
 )
+from napari_synthseg.widgets._shared.face import scrolled
 from napari_synthseg.widgets._shared.model_chooser import ModelCard
 from napari_synthseg.widgets.train.curves import CurvesPanel, DicePanel
 from napari_synthseg.widgets.train.model import (
@@ -58,11 +50,7 @@ MOST_ROWS = 5
 
 
 class RunsList(QListWidget):
-    """All runs, two lines each; it keeps its choice while other runs come and go.
-
-    Args:
-        titles: of the recipes, by name.
-    """
+    """All runs, two lines each; it keeps its choice while other runs come and go. `titles` are of recipes, by name."""
 
     chosen = Signal(object)  # the run's folder, or None
 
@@ -83,10 +71,9 @@ class RunsList(QListWidget):
         others = [one.run for one in rows] != [one.run for one in self.rows]
         before, self.rows = self.rows, rows
         if others:
-            self.blockSignals(True)
-            self.clear()
-            self.addItems([""] * len(rows))
-            self.blockSignals(False)
+            with signals_blocked(self):
+                self.clear()
+                self.addItems([""] * len(rows))
         for number, one in enumerate(rows):
             if others or one != before[number]:
                 self._show(self.item(number), one)
@@ -96,7 +83,6 @@ class RunsList(QListWidget):
             self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 30) + 4)
 
     def current(self) -> Listed | None:
-        """Return the chosen run with its latest status."""
         return next((one for one in self.rows if one.run == self._current), None)
 
     def choose(self, run: Path | None) -> None:
@@ -109,12 +95,9 @@ class RunsList(QListWidget):
         else:
             self._tell(None)
 
-    def line(self, one: Listed) -> str:
-        return status_line(one.state, self._titles, one.recipe, one.dice)
-
     def _show(self, item: QListWidgetItem, one: Listed) -> None:
         done = f"   {100 * fraction_done(one.state):.0f} %" if one.state.total else ""
-        line = self.line(one)
+        line = status_line(one.state, self._titles, one.recipe, one.dice)
         item.setText(f"{SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
         item.setToolTip("\n".join(filter(None, (one.run.name, line, one.state.message, str(one.run)))))
         item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{one.run.name}: {line}")
@@ -212,10 +195,8 @@ class RunHead(QWidget):
         super().__init__()
         self.where = _selectable()
         self.where.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.bar = QProgressBar()
+        self.bar = progress_bar(8)
         self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
         self.words, self.trouble = Message(), Message(warning=True)
         self.names = {name: QLabel(name) for name in FIELDS}
         self.values = {name: _selectable() for name in FIELDS}
@@ -268,12 +249,7 @@ EMPTY = (
 
 
 class RunPage(QWidget):
-    """Shows the runs that the watcher reports, and emits the actions the user asks for.
-
-    Args:
-        viewer: where samples are shown.
-        titles: of the recipes, by name.
-    """
+    """Shows the runs that the watcher reports, and emits the actions the user asks for."""
 
     asked = Signal(str, object)  # an action of `RunButtons`, the run's folder
     pictures_wanted = Signal(object, object)  # the run's folder, and the interval in steps or None
@@ -290,21 +266,17 @@ class RunPage(QWidget):
         self.samples = SampleLayers(viewer, self)
         tip = "Show training samples, their truth and the prediction in the viewer, the first one at once."
         self.show_samples = check_box("Show a &sample every", tip)
-        self.every = QSpinBox()
-        self.every.setRange(1, 100_000)
-        self.every.setValue(EVERY)
+        self.every = spin_box(1, 100_000, EVERY, tip, "Steps between samples")
         self.every.setSuffix(" steps")
-        keep_from_wheel(self.every)
         self.busy = False
         self._pictured: Path | None = None
         self._fitted: Path | None = None  # run whose stages the sample interval fits
         self._every_changed = False
         sample = row(self.show_samples, self.every, None)
-        self.about, inner = QWidget(), QWidget()
+        self.about = QWidget()
         above = (self.head, self.buttons, self.status, self.card)
         column(*above, sample, self.curves, self.dice, parent=self.about, spacing=8)
-        column(self.empty, self.list, self.about, None, parent=inner, margin=6, spacing=8)
-        column(VerticalScroll(inner), parent=self)
+        scrolled(self, self.empty, self.list, self.about, None, spacing=8)
         self._show_emptiness()
         self.list.chosen.connect(self._on_chosen)
         self.buttons.asked.connect(lambda action: self.run is not None and self.asked.emit(action, self.run))
@@ -375,13 +347,11 @@ class RunPage(QWidget):
             self.pictures_wanted.emit(run, self.every.value() if wanted else None)
 
     def _ask_no_more(self, chosen: Path | None) -> None:
-        """Ask the run whose samples were shown for no more."""
         before, self._pictured = self._pictured, None
         if before is not None and before != chosen:
             self.pictures_wanted.emit(before, None)
-        self.show_samples.blockSignals(True)
-        self.show_samples.setChecked(False)
-        self.show_samples.blockSignals(False)
+        with signals_blocked(self.show_samples):
+            self.show_samples.setChecked(False)
 
     def _show_state(self) -> None:
         one = self.list.current()

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.training import runs
-from napari_synthseg.widgets._shared.controls import listen
-from napari_synthseg.widgets.layers.geometry import AXIS_LABELS, UNITS
+from napari_synthseg.widgets._shared.controls import listen, single_shot
+from napari_synthseg.widgets.layers.geometry import AXIS_LABELS, UNITS, add_unselected
 from napari_synthseg.widgets.layers.labels_layer import OPACITY, label_colormap, label_features, labels_array
 from napari_synthseg.widgets.train.model import Detail, Listed, detail_of, last_score
 from napari_synthseg.widgets.view.view import anatomical_view
@@ -86,8 +86,6 @@ def is_sample(layer: Layer) -> bool:
 
 
 class SampleLayers(QObject):
-    """The three layers of a viewer that show samples."""
-
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
@@ -99,10 +97,7 @@ class SampleLayers(QObject):
         listen(self, SampleLayers._on_removed, viewer.layers.events.removed)
         self._fresh = False
         self._waiting: list[tuple[str, TrainingSample]] = []
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(BETWEEN_MS)
-        self._timer.timeout.connect(self._show_next)
+        self._timer = single_shot(self, BETWEEN_MS, self._show_next)
 
     def show(self, sample: TrainingSample) -> None:
         """Replace the sample, one layer at a time, so that the window is drawn in between."""
@@ -128,7 +123,6 @@ class SampleLayers(QObject):
             anatomical_view(self._viewer)
 
     def _add(self, part: str, sample: TrainingSample, facts: dict[str, Any]) -> None:
-        selected = set(self._viewer.layers.selection)
         array = sample.arrays[part]
         kwargs: dict[str, Any] = {"name": NAMES[part], "metadata": facts, "translate": self._corner(array)}
         if array.ndim == 3:
@@ -139,9 +133,7 @@ class SampleLayers(QObject):
             layer = Labels(array, opacity=OPACITY, visible=part == "prediction", **kwargs)
             self._color(part, layer, sample)
         self.layers[part] = layer
-        self._viewer.add_layer(layer)
-        if selected:
-            self._viewer.layers.selection = selected
+        add_unselected(self._viewer, layer)
 
     def _refill(self, part: str, layer: Layer, sample: TrainingSample, facts: dict[str, Any]) -> None:
         array = sample.arrays[part]
@@ -189,8 +181,6 @@ RESTING = ("new", "stopped", "finished", "failed", "interrupted")
 
 
 class Watcher(QObject):
-    """Runs the thread, from `start` to `stop`."""
-
     listed = Signal(object)  # list[Listed], newest first
     followed = Signal(object)  # Detail
     pictured = Signal(object, object)  # the run's folder, TrainingSample
@@ -202,7 +192,6 @@ class Watcher(QObject):
         self.wanted: tuple[Path | None, bool] = (None, False)
 
     def start(self) -> None:
-        """Start the thread, unless it is already running."""
         if self._thread is None:
             self._ended = threading.Event()
             looking = _Looking(self, self._ended)
@@ -215,7 +204,6 @@ class Watcher(QObject):
         self._thread = None
 
     def look_at(self, run: Path | None, *, pictures: bool = False) -> None:
-        """Follow a run, and its pictures if wanted."""
         self.wanted = (run, pictures)
         self.wake.set()
 

@@ -10,9 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QSize, QUrl, Signal
+from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QInputDialog, QMessageBox, QTabWidget, QWidget
+from qtpy.QtWidgets import QInputDialog, QMessageBox, QWidget
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import spec_of
@@ -20,11 +20,10 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
-from napari_synthseg.widgets._shared.controls import column
-from napari_synthseg.widgets._shared.face import Face
+from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.model_chooser import NEWS
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.train.model import doubts_about, gpus
 from napari_synthseg.widgets.train.new_run import NewRunPage
 from napari_synthseg.widgets.train.new_run_model import Request, make_run, scaled
@@ -62,13 +61,9 @@ class Commands(QObject):
     def do(
         self, doing: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], Any] | None = None
     ) -> None:
-        """Call a plain function in a thread.
+        """Call a plain function in a thread, and `then` on the main thread with its result.
 
-        Args:
-            doing: the beginning of a sentence about it, such as "Stopping the run".
-            function: gets `args`.
-            args: of the function.
-            then: called on the main thread with the function's result.
+        `doing` is the beginning of a sentence about it, such as "Stopping the run".
         """
 
         def job() -> Generator[Progress, None, Any]:
@@ -86,8 +81,6 @@ class Commands(QObject):
         title: str = "",
     ) -> None:
         """Run a job in a thread; see `do`. With a title it has a line in napari's activity bar."""
-        one = Job(self)
-        self._jobs.append(one)
 
         def end() -> None:
             self._jobs.remove(one)
@@ -103,9 +96,8 @@ class Commands(QObject):
             end()
             self.failed.emit(complain(error, doing))
 
-        one.returned.connect(returned)
-        one.failed.connect(failed)
-        one.stopped.connect(end)
+        one = Job(self, returned=returned, failed=failed, stopped=end)
+        self._jobs.append(one)
         one.start(title, job, *args)
         self.changed.emit()
 
@@ -115,11 +107,7 @@ class Commands(QObject):
 
 
 class RunActions(QObject):
-    """Carries out the actions of the buttons.
-
-    Args:
-        parent: the widget that dialogs belong to.
-    """
+    """Carries out the actions of the buttons; its parent is that of dialogs."""
 
     said = Signal(str)  # about the chosen run
     refused = Signal(str)  # why a run could not be started
@@ -148,8 +136,6 @@ class RunActions(QObject):
             getattr(self, action)(run)
 
     def start(self, request: Request) -> None:
-        """Create a run and start it, in a thread of this process if the request asks for that."""
-
         def made(run: Path) -> None:
             self.made.emit(run)
             if request.here:
@@ -157,10 +143,10 @@ class RunActions(QObject):
             else:
                 self.act("launch", run)
 
+        self.refused.emit("")  # any more
         self.starting.drive("Starting the run", make_run, request, then=made)
 
     def request_pictures(self, run: Path, every: int | None) -> None:
-        """Ask a run for pictures every few steps, or for no more."""
         self.commands.do("Asking for samples", runs.request_pictures, run, every)
 
     def use(self, run: Path) -> None:
@@ -199,7 +185,6 @@ class RunActions(QObject):
             self.said.emit(f"The folder is {run}.")
 
     def delete(self, run: Path) -> None:
-        """Delete a run after asking."""
         question = f"Delete {run.name} with all its checkpoints?"
         why = "Weights exported from it stay. This cannot be undone."
         delete = lambda: self.commands.do("Deleting the run", runs.delete, run)  # noqa: E731
@@ -246,15 +231,12 @@ class RunActions(QObject):
 
 
 RUNS = "Runs"
-FRESH_WIDTH = 380
 
 
-class TrainWidget(Face):
-    """Starts and follows runs; a run outlives the widget, and another widget shows it again.
+class TrainWidget(TabbedFace):
+    """Starts and follows runs; a run outlives the widget, and another widget shows it again."""
 
-    Args:
-        napari_viewer: the viewer whose layers can be trained on, and that samples are shown in.
-    """
+    fresh_width = 380
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -262,15 +244,10 @@ class TrainWidget(Face):
         self.new = NewRunPage(napari_viewer, RECIPES)
         self.runs = RunPage(napari_viewer, {name: entry.title for name, entry in RECIPES.items()})
         self.actions = RunActions(self)
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
-        self.tabs.setTabToolTip(self.tabs.addTab(self.new, "New run"), "Choose a recipe and data, and start a run.")
-        self.tabs.setTabToolTip(self.tabs.addTab(self.runs, RUNS), "All runs, and the progress of the chosen one.")
         self.view = ViewBar(napari_viewer, self)
-        self.view.layout().setContentsMargins(6, 0, 6, 6)
-        layout = column((self.tabs, 1), self.view, parent=self)
-        layout.setContentsMargins(0, 6, 0, 0)  # below the dock's title
-        self.new.started.connect(self._on_started)
+        new = (self.new, "New run", "Choose a recipe and data, and start a run.")
+        self.show_tabs(self.view, [new, (self.runs, RUNS, "All runs, and the progress of the chosen one.")])
+        self.new.started.connect(self.actions.start)
         self.runs.asked.connect(self.actions.act)
         self.runs.pictures_wanted.connect(self.actions.request_pictures)
         self.runs.counted.connect(self._on_counted)
@@ -281,11 +258,7 @@ class TrainWidget(Face):
         self.actions.filled.connect(self._on_filled)
         self.actions.changed.connect(self._on_busy)
 
-    def sizeHint(self) -> QSize:
-        return QSize(FRESH_WIDTH, super().sizeHint().height())
-
     def showEvent(self, event: Any) -> None:
-        """Watch the runs while they are visible."""
         self.runs.watcher.start()
         if not self._asked:
             self._asked = True
@@ -301,10 +274,6 @@ class TrainWidget(Face):
         self.runs.close_down()
         self.new.estimate.stop()
         self.actions.here.stop_all()
-
-    def _on_started(self, request: Request) -> None:
-        self.new.status.say("")
-        self.actions.start(request)
 
     def _on_made(self, run: Path) -> None:
         self.runs.choose(run)

@@ -1,21 +1,27 @@
-"""Buttons, menu commands and keys for the view: axial, coronal, sagittal, 3D, three planes, letters, convention."""
+"""Buttons, menu commands and keys for the view: axial, coronal, sagittal, 3D, three planes, letters, convention.
+
+Two followers keep a viewer as the bar shows it: letters at the edges of the canvas, and a camera that stays upright.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
+from napari.components.overlays import TextOverlay
+from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import button, combo, listen, row
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets.view.follow import EdgeLetters, Upright
+from napari_synthseg.widgets._shared.user import recall, remember
+from napari_synthseg.widgets.layers.geometry import AXIS_LABELS
 from napari_synthseg.widgets.view.planes import three_planes
 from napari_synthseg.widgets.view.view import (
     AXIAL,
@@ -26,15 +32,18 @@ from napari_synthseg.widgets.view.view import (
     SAGITTAL,
     THREE_D,
     VIEWS,
+    ViewerFollower,
     anatomical_view,
     convention_preferred,
     current_view,
+    screen_directions,
     set_view,
 )
 
 if TYPE_CHECKING:
     import napari
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 
 FACE = "view"
@@ -62,6 +71,7 @@ class ViewBar(QWidget):
     def __init__(self, viewer: ViewerModel, parent: Face | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        bind_view_keys(viewer)
         self._letters = EdgeLetters.of(viewer)
         for keeper in (self._letters, Upright.of(viewer)):
             keeper.hold()
@@ -73,8 +83,7 @@ class ViewBar(QWidget):
         self.convention.setCurrentIndex(self.convention.findData(convention_preferred()))
         letters = "Letters at the edges of the picture: left, right, anterior, posterior, superior, …"
         planes = "Three planes with a linked cursor, oblique scans resliced; press again for one plane."
-        self.letters = button("LR", letters, name="Letters", width=_WIDTH)
-        self.letters.setCheckable(True)
+        self.letters = button("LR", letters, name="Letters", width=_WIDTH, checkable=True)
         self.planes = button("⊞", planes, lambda: three_planes(viewer), name="Three planes", width=_WIDTH)
         parts = (*self.buttons.values(), self.planes, self.letters, (self.convention, 1))
         row(*parts, parent=self, spacing=2)
@@ -91,17 +100,13 @@ class ViewBar(QWidget):
 
     @property
     def wanted(self) -> bool:
-        """Whether the widget of the bar is on the screen."""
         return isalive(self) and self._face is not None and isalive(self._face) and self._face.on_screen
 
     def _view_button(self, name: str) -> QPushButton:
         icon, text, tip = _BUTTONS[name]
-        made = button("", tip, lambda: self.show_view(name), name=text, icon=icon, width=_WIDTH)
-        made.setCheckable(True)
-        return made
+        return button("", tip, lambda: self.show_view(name), name=text, icon=icon, width=_WIDTH, checkable=True)
 
     def show_view(self, name: str) -> None:
-        """Turn the viewer to one of `VIEWS`."""
         set_view(self._viewer, name, self.convention.currentData())
         self._follow()
 
@@ -110,11 +115,10 @@ class ViewBar(QWidget):
         self.show_view(name or (THREE_D if self._viewer.dims.ndisplay == 3 else AXIAL))
 
     def _on_letters(self, shown: bool) -> None:
-        self._letters.visible = shown
+        self._letters.show(shown)
         remember(FACE, {"letters": shown})
 
     def _follow(self, event: object = None) -> None:
-        """Press the button of the current view, if there is one."""
         shown, convention = current_view(self._viewer)
         solid = self._viewer.dims.ndim >= 3
         self.planes.setEnabled(solid and hasattr(self._viewer, "window"))
@@ -126,30 +130,23 @@ class ViewBar(QWidget):
 
 
 def _show_one(viewer: ViewerModel) -> None:
-    """Show the bar of the widget that was opened first."""
     wanted = sorted((bar for bar in _bars.get(viewer, ()) if bar.wanted), key=lambda bar: bar.number)
     for bar in wanted:
         bar.setVisible(bar is wanted[0])
 
 
-def view_axial(viewer: napari.viewer.Viewer) -> None:
-    """Show axial slices, the front of the head up."""
-    _show(AXIAL, viewer)
+def _command(name: str) -> Callable[[napari.viewer.Viewer], None]:
+    """Return the command that shows a view; napari reads its name and docstring."""
+
+    def show(viewer: napari.viewer.Viewer) -> None:
+        Upright.of(viewer)
+        set_view(viewer, name, current_view(viewer)[1])
+
+    show.__name__, show.__doc__ = f"view_{name}", _BUTTONS[name][2]
+    return show
 
 
-def view_coronal(viewer: napari.viewer.Viewer) -> None:
-    """Show coronal slices, the top of the head up."""
-    _show(CORONAL, viewer)
-
-
-def view_sagittal(viewer: napari.viewer.Viewer) -> None:
-    """Show sagittal slices, the top of the head up."""
-    _show(SAGITTAL, viewer)
-
-
-def view_3d(viewer: napari.viewer.Viewer) -> None:
-    """Show the head in 3D, from a little above."""
-    _show(THREE_D, viewer)
+view_axial, view_coronal, view_sagittal, view_3d = map(_command, VIEWS)
 
 
 def view_whole(viewer: napari.viewer.Viewer) -> None:
@@ -183,6 +180,134 @@ def bind_view_keys(viewer: napari.viewer.Viewer) -> None:
             viewer.bind_key(key, command)  # a function: napari reads its name at every key
 
 
-def _show(name: str, viewer: napari.viewer.Viewer) -> None:
-    Upright.of(viewer)
-    set_view(viewer, name, current_view(viewer)[1])
+# Followers
+
+EDGES = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 1), "middle_left": (1, -1)}
+LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # at the ends of each of the last three axes
+_SLANTED = 0.5  # least cosine between an edge and an axis that it names, in 3D
+_KEY = "synthseg_{}"
+
+
+def letters(viewer: ViewerModel) -> dict[str, str]:
+    """Return the letters at each edge of the canvas; empty if the axes of a layer may not be anatomical."""
+    if not _is_anatomical(viewer):
+        return dict.fromkeys(EDGES, "")
+    directions = screen_directions(viewer)
+    return {edge: _letters(viewer, sign * directions[which]) for edge, (which, sign) in EDGES.items()}
+
+
+class EdgeLetters(ViewerFollower):
+    """Four text overlays of a viewer that name its sides."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self._overlays, self.visible = {}, False
+        for edge in EDGES:
+            overlay = TextOverlay(position=edge, font_size=12, visible=False)
+            viewer.canvas.overlays[_KEY.format(edge)] = self._overlays[edge] = overlay
+        for signal in (
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+            viewer.dims.events.ndim,
+            viewer.scene.camera.events.angles,
+            viewer.scene.camera.events.orientation,
+            viewer.layers.events.inserted,
+            viewer.layers.events.removed,
+        ):
+            signal.connect(self.update)
+
+    def show(self, shown: bool) -> None:
+        self.visible = shown
+        self.update()
+
+    def release(self) -> None:
+        """Forget a widget; without any the letters are hidden."""
+        super().release()
+        if self._widgets <= 0:
+            with suppress(RuntimeError, EmitLoopError):  # a closing window deletes the canvas first
+                self.show(False)
+
+    def update(self, event: object = None) -> None:
+        viewer = self._viewer()
+        texts = letters(viewer) if self.visible and viewer is not None else dict.fromkeys(EDGES, "")
+        for edge, overlay in self._overlays.items():
+            overlay.text = texts[edge]
+            overlay.visible = bool(texts[edge])
+
+
+def _letters(viewer: ViewerModel, direction: np.ndarray) -> str:
+    first = viewer.dims.ndim - 3
+    parts = sorted(zip(viewer.dims.displayed, direction, strict=True), key=lambda part: -abs(part[1]))
+    there = [LETTERS[axis - first][int(along > 0)] for axis, along in parts if axis >= first and abs(along) >= _SLANTED]
+    return "".join(there)
+
+
+def _is_anatomical(viewer: ViewerModel) -> bool:
+    if any(layer.ndim == 2 and layer.visible and hasattr(layer, "contrast_limits_range") for layer in viewer.layers):
+        return False  # a 2D picture
+    solid = [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "contrast_limits_range")]
+    solid += [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "selected_label")]
+    return bool(solid) and all(tuple(layer.axis_labels[-3:]) == AXIS_LABELS for layer in solid)
+
+
+NAPARI = ("towards", "down", "right")
+"""napari's own orientation: rows run down, columns to the right."""
+
+
+class Upright(ViewerFollower):
+    """Gives 2D pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self._turned: tuple[tuple[int, ...], tuple[str, ...]] | None = None  # order and orientation of scans
+        viewer.dims.events.ndim.connect(self._on_ndim)
+        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        viewer.layers.events.inserted.connect(self._on_inserted, position="last")
+        viewer.layers.events.removed.connect(self._on_removed, position="last")
+
+    def _on_ndim(self, event: Any) -> None:
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndim < 3:
+            self._lay_flat(viewer)
+
+    def _on_ndisplay(self, event: Any) -> None:
+        """Give the cursor a direction before the mouse moves: without one napari 0.9 cannot add Labels in 3D."""
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndisplay == 3 and viewer.cursor._view_direction is None:
+            camera, dims = viewer.scene.camera, viewer.dims
+            viewer.cursor._view_direction = camera.calculate_nd_view_direction(dims.ndim, dims.displayed)
+
+    def _on_inserted(self, event: Any) -> None:
+        viewer, layer = self._viewer(), event.value
+        if viewer is None:
+            return
+        solid = [one for one in viewer.layers if one.ndim >= 3 and one is not layer]
+        if layer.ndim >= 3 and not solid:
+            self._turn_back(viewer)
+            untouched = tuple(viewer.dims.order) == tuple(range(viewer.dims.ndim)) and viewer.dims.ndisplay == 2
+            if self._widgets > 0 and untouched and tuple(layer.axis_labels[-3:]) == AXIS_LABELS:
+                anatomical_view(viewer)
+        elif _is_picture(layer) and not any(one.visible for one in solid):
+            self._lay_flat(viewer)
+
+    def _on_removed(self, event: Any) -> None:
+        viewer = self._viewer()
+        if viewer is not None and viewer.dims.ndim >= 3 and not any(map(_is_picture, viewer.layers)):
+            self._turn_back(viewer)
+
+    def _lay_flat(self, viewer: ViewerModel) -> None:
+        camera, order = viewer.scene.camera, tuple(range(viewer.dims.ndim))
+        if self._turned is None:
+            self._turned = tuple(viewer.dims.order), tuple(str(one) for one in camera.orientation)
+        viewer.dims.order, camera.orientation = order, NAPARI
+
+    def _turn_back(self, viewer: ViewerModel) -> None:
+        turned, self._turned = self._turned, None
+        if turned is not None:
+            viewer.scene.camera.orientation = turned[1]
+            if len(turned[0]) == viewer.dims.ndim:
+                viewer.dims.order = turned[0]
+
+
+def _is_picture(layer: Layer) -> bool:
+    return layer.ndim == 2 and hasattr(layer, "contrast_limits_range")

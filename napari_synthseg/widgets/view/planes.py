@@ -13,14 +13,21 @@ from weakref import ref
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared.controls import listen
-from napari_synthseg.widgets._shared.notices import complain
-from napari_synthseg.widgets.layers.geometry import AXIS_LABELS, layer_affine, layer_problem, shown_kwargs
+from napari_synthseg.widgets._shared.user import complain
+from napari_synthseg.widgets.layers.geometry import (
+    AXIS_LABELS,
+    add_unselected,
+    layer_affine,
+    layer_problem,
+    shown_kwargs,
+)
 from napari_synthseg.widgets.view.view import (
     AXIAL,
     CORONAL,
@@ -71,7 +78,6 @@ class Resliced:
 
     @property
     def size(self) -> int:
-        """Number of voxels."""
         return int(np.prod(self.shape))
 
     def __getitem__(self, key: Any) -> np.ndarray:
@@ -129,6 +135,7 @@ def reslice(layer: Layer) -> Layer:
     return made
 
 
+NOT_PAINTED = 'Three planes show "{}" resliced, which cannot be painted on; press ⊞ again to paint on it in one plane.'
 MISSING = "Three planes need the package napari-orthogonal-views: pip install napari-orthogonal-views."
 FIT_MS = 200
 """After which the canvases have their size."""
@@ -228,6 +235,7 @@ class Reslicer:
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = ref(viewer)  # the viewer outlives it, not the other way round
         self.resliced: dict[Layer, Layer] = {}
+        self._told = False
 
     def show(self) -> None:
         """Show resliced layers instead of the visible oblique ones, also of those that are added later."""
@@ -235,16 +243,17 @@ class Reslicer:
         if viewer is not None:
             for layer in list(viewer.layers):
                 self._replace(viewer, layer)
-            viewer.layers.events.inserted.connect(self._on_inserted)
-            viewer.layers.events.removed.connect(self._on_removed)
+            self._told = False
+            for event, slot in self._slots(viewer):
+                event.connect(slot)
+            self._on_active()
 
     def hide(self) -> None:
         """Show the layers themselves again."""
         viewer = self._viewer()
         if viewer is None:
             return
-        for event, slot in ((viewer.layers.events.inserted, self._on_inserted),
-                            (viewer.layers.events.removed, self._on_removed)):  # fmt: skip
+        for event, slot in self._slots(viewer):
             with suppress(ValueError):  # not shown
                 event.disconnect(slot)
         for layer, made in self.resliced.items():
@@ -252,14 +261,26 @@ class Reslicer:
             viewer.layers.remove(made)
         self.resliced = {}
 
+    def _slots(self, viewer: napari.viewer.Viewer) -> tuple[tuple[Any, Any], ...]:
+        events = viewer.layers.events
+        active = viewer.layers.selection.events.active
+        return (events.inserted, self._on_inserted), (events.removed, self._on_removed), (active, self._on_active)
+
+    def _on_active(self, event: Any = None) -> None:
+        """Say once, when labels are chosen to paint on, why they cannot be."""
+        viewer = self._viewer()
+        active = None if viewer is None else viewer.layers.selection.active
+        pair = next((pair for pair in self.resliced.items() if active in pair), None)
+        if pair is not None and isinstance(active, Labels) and not self._told:
+            self._told = True
+            show_info(NOT_PAINTED.format(pair[0].name))
+
     def _replace(self, viewer: napari.viewer.Viewer, layer: Layer) -> None:
         if layer in self.resliced or not layer.visible or not is_oblique(layer):
             return
-        selected = set(viewer.layers.selection)
         self.resliced[layer] = made = reslice(layer)
-        viewer.layers.insert(viewer.layers.index(layer) + 1, made)
+        add_unselected(viewer, made, viewer.layers.index(layer) + 1)
         layer.visible = False
-        viewer.layers.selection = selected
 
     def _on_inserted(self, event: Any) -> None:
         viewer = self._viewer()

@@ -11,8 +11,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from napari_synthseg.widgets._shared.choices import preference
-from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME
-from napari_synthseg.widgets.volumes.model import is_visible, set_visible, visible_among
+from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, is_visible, set_visible, visible_among
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,7 +30,6 @@ _MARGIN = 0.05  # napari's own, around a scene that is fitted to the canvas
 
 
 def convention_preferred() -> str:
-    """Return the convention of the plugin's preferences."""
     chosen = preference("convention", NEUROLOGICAL, group="display")
     chosen = str(getattr(chosen, "value", chosen))
     return chosen if chosen in CONVENTIONS else NEUROLOGICAL
@@ -178,18 +176,15 @@ class ViewerFollower:
 
     @classmethod
     def of(cls, viewer: ViewerModel) -> Self:
-        """Return the follower of a viewer."""
         own = _followers.setdefault(viewer, {})
         if cls not in own:
             own[cls] = cls(viewer)
         return own[cls]
 
     def hold(self) -> None:
-        """Count an open widget."""
         self._widgets += 1
 
     def release(self) -> None:
-        """Forget a widget."""
         self._widgets -= 1
 
 

@@ -15,11 +15,10 @@ from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import button
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import ask_for_file, save_lines
-from napari_synthseg.widgets._shared.notices import complain
+from napari_synthseg.widgets._shared.user import ask_for_file, complain, save_lines
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY, layer_affine, world_matrix
+from napari_synthseg.widgets.layers.labels_layer import names_of, rgb, volumes_table
 from napari_synthseg.widgets.volumes import shapes
-from napari_synthseg.widgets.volumes.model import names_of, rgb, volumes_table
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,35 +34,25 @@ _REVERSED = np.eye(4)[[2, 1, 0, 3]]
 
 
 class StructureActions(QObject):
-    """Corrects structures of a layer in a thread, and makes their surfaces.
-
-    Args:
-        viewer: gets the surfaces.
-        parent: the widget that dialogs belong to.
-    """
+    """Corrects structures of a layer in a thread, and makes their surfaces; its parent is that of dialogs."""
 
     said = Signal(str)
 
     def __init__(self, viewer: ViewerModel, parent: QWidget) -> None:
         super().__init__(parent)
         self._viewer, self._parent = viewer, parent
-        self._layer: Labels | None = None
+        self.layer: Labels | None = None
         self._asked: tuple[str, tuple[int, ...], Any] = ("", (), None)
-        self.job = Job(self)
-        self.job.returned.connect(self._on_returned)
-        self.job.failed.connect(lambda error: self.said.emit(complain(error, self._asked[0])))
-
-    def set_layer(self, layer: Labels | None) -> None:
-        self._layer = layer
+        failed = lambda error: self.said.emit(complain(error, self._asked[0]))  # noqa: E731
+        self.job = Job(self, returned=self._on_returned, failed=failed)
 
     def fill_menu(self, menu: QMenu, values: tuple[int, ...]) -> None:
-        """Add the actions for structures to a menu."""
-        solid = self._layer is not None and self._layer.ndim == 3 and not self.job.running
+        solid = self.layer is not None and self.layer.ndim == 3 and not self.job.running
         correct = menu.addMenu("Correct")
         for name in shapes.CORRECTIONS:
             correct.addAction(name).triggered.connect(lambda *_, name=name: self.correct(name, values))
         correct.addSeparator()
-        correct.addAction("Undo (Ctrl+Z in the layer)").triggered.connect(lambda *_: self.undo())
+        correct.addAction("Undo (Ctrl+Z in the layer)").triggered.connect(lambda *_: self.layer and self.layer.undo())
         correct.setEnabled(solid)
         for text, act in (("Surface as a layer", self.show_surface), ("Save surface…", self.save_surface)):
             action = menu.addAction(text)
@@ -72,25 +61,22 @@ class StructureActions(QObject):
 
     def correct(self, name: str, values: tuple[int, ...]) -> None:
         """Correct structures; napari's undo of the layer takes it back."""
-        layer = self._layer
+        layer = self.layer
         if layer is not None and not self.job.running:
             data = np.asarray(layer.data)
             self._asked = (name, values, (layer, layer.data))
-            self.job.start(name, shapes.corrected, data.copy(), values, name, _spacing(layer))
-
-    def undo(self) -> None:
-        if self._layer is not None:
-            self._layer.undo()
+            spacing = np.linalg.norm(world_matrix(layer)[:3, :3], axis=0)
+            self.job.start(name, shapes.corrected, data.copy(), values, name, tuple(spacing.tolist()))
 
     def show_surface(self, values: tuple[int, ...]) -> None:
         """Add the surface of structures as a layer, in the color of the first."""
-        if self._layer is not None and not self.job.running:
-            self._asked = ("Surface", values, self._layer)
-            self.job.start("Surface", shapes.surface_of, np.asarray(self._layer.data), values)
+        if self.layer is not None and not self.job.running:
+            self._asked = ("Surface", values, self.layer)
+            self.job.start("Surface", shapes.surface_of, np.asarray(self.layer.data), values)
 
     def save_surface(self, values: tuple[int, ...]) -> None:
         """Ask for a file, and write the surface of structures in scanner coordinates."""
-        layer = self._layer
+        layer = self.layer
         if layer is None or self.job.running:
             return
         path = ask_for_file(self._parent, FACE, "Save surface", f"{self._name(values)}.stl", FILES)
@@ -143,68 +129,52 @@ class StructureActions(QObject):
         self.said.emit(f"Surface saved to {path}.")
 
     def _name(self, values: tuple[int, ...]) -> str:
-        names = names_of(self._layer)
+        names = names_of(self.layer)
         return " and ".join(names.get(value, str(value)) for value in values[:2])
-
-
-def _spacing(layer: Labels) -> tuple[float, ...]:
-    return tuple(float(size) for size in np.linalg.norm(world_matrix(layer)[:3, :3], axis=0))
 
 
 class VolumesExport(QWidget):
     """Buttons that copy and save volumes, labels and their scan.
 
     napari's own *Save Selected Layers* starts with the filter of its own formats, which takes no NIfTI.
-
-    Args:
-        viewer: with the scans.
-        table: whose rows are copied and saved.
     """
 
     def __init__(self, viewer: ViewerModel, table: VolumesTable) -> None:
         super().__init__()
         self._viewer, self._table = viewer, table
-        self._layer: Labels | None = None
-        self._job = Job(self)
-        self._job.returned.connect(self._on_saved)
-        self._job.failed.connect(self._on_failed)
-        self._job.stopped.connect(lambda: self._let_save(True))  # by its button in napari's activity bar
+        self.layer: Labels | None = None
+        ended = lambda *_: self._let_save(True)  # noqa: E731
+        self._job = Job(self, returned=ended, failed=ended, stopped=ended)  # stopped by napari's activity bar
+        self._job.returned.connect(lambda files: show_info(f"Saved to {files[0]}."))
+        self._job.failed.connect(lambda error: complain(error, "Saving"))
         self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", table.copy)
         tip = "Save all volumes in mm³ with quality and asymmetry, a row a structure."
-        self.csv = button("Save table…", tip, lambda: self._on_csv())
+        self.csv = button("Save table…", tip, self._on_csv)
         tip = "Save the labels on the scan's grid, and a table of names beside."
-        self.labels = button("Save labels…", tip, self._on_labels)
+        self.labels = button("Save labels…", tip, lambda: self._save("Save labels", self.layer))
         self.scan = button("Save scan…", "Save the scan that these labels lie on, as it is.", self._on_scan)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for number, one in enumerate((self.copy, self.csv, self.labels, self.scan)):
             layout.addWidget(one, number // 2, number % 2)
 
-    def set_layer(self, layer: Labels | None) -> None:
-        self._layer = layer
-
     def _on_csv(self) -> None:
-        if self._layer is None:
+        if self.layer is None:
             return
-        path = ask_for_file(self, FACE, "Export volumes", f"{self._layer.name} volumes.csv")
+        path = ask_for_file(self, FACE, "Export volumes", f"{self.layer.name} volumes.csv")
         if path is not None:
-            total = self._layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+            total = self.layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
             save_lines(path, volumes_table(self._table.structures, total), "Volumes")
 
-    def _on_labels(self) -> None:
-        if self._layer is not None:
-            self._save("Save labels", self._layer)
-
     def _on_scan(self) -> None:
-        layers = [] if self._layer is None else self._viewer.layers
-        scan = scan_under(self._layer, layers)
+        scan = scan_under(self.layer, self._viewer.layers)
         if scan is None:
             complain(ValueError("The scan of these labels is not open: open it, or save its layer by File > Save."), "")
             return
         self._save("Save scan", scan)
 
-    def _save(self, title: str, layer: Layer) -> None:
-        if self._job.running:
+    def _save(self, title: str, layer: Layer | None) -> None:
+        if layer is None or self._job.running:
             return
         from napari_synthseg.io.formats import dialog_filter, writable  # slow to import
 
@@ -219,14 +189,6 @@ class VolumesExport(QWidget):
     def _let_save(self, enabled: bool) -> None:
         self.labels.setEnabled(enabled)
         self.scan.setEnabled(enabled)
-
-    def _on_saved(self, files: list[str]) -> None:
-        self._let_save(True)
-        show_info(f"Saved to {files[0]}.")
-
-    def _on_failed(self, error: Exception) -> None:
-        self._let_save(True)
-        complain(error, "Saving")
 
 
 def scan_under(labels: Labels | None, layers: Iterable[Layer]) -> Image | None:

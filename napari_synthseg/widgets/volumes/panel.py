@@ -14,14 +14,19 @@ from napari_synthseg.inference.quality.rating import QcRating
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.memory import recall, remember
-from napari_synthseg.widgets._shared.notices import complain
 from napari_synthseg.widgets._shared.table import on_dark_ground
-from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, shown_volume, world_matrix
-from napari_synthseg.widgets.layers.labels_layer import recounted
+from napari_synthseg.widgets._shared.user import complain, recall, remember
+from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, shown_volume, voxel_mm3
+from napari_synthseg.widgets.layers.labels_layer import (
+    recounted,
+    rows_of,
+    set_visible,
+    show_all,
+    show_only,
+    visible_among,
+)
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes.actions import FACE, StructureActions, VolumesExport
-from napari_synthseg.widgets.volumes.model import rows_of, set_visible, show_all, show_only, visible_among
 from napari_synthseg.widgets.volumes.table import VolumesTable
 
 if TYPE_CHECKING:
@@ -44,7 +49,6 @@ class Light(QLabel):
         self.hide()
 
     def show_verdict(self, verdict: QcRating | None) -> None:
-        """Show another verdict; None hides the line."""
         self._verdict = verdict
         self.setVisible(verdict is not None)
         if verdict is None:
@@ -71,10 +75,8 @@ class Recount(QWidget):
         self._layer: Labels | None = None
         self._edited: set[int] | None = set()  # None: unknown ones
         self._counting: set[int] | None = set()
-        self._job = Job(self)
-        self._job.returned.connect(self._on_counted)
-        self._job.failed.connect(self._on_failed)
-        self._job.stopped.connect(self._take_back)
+        self._job = Job(self, returned=self._on_counted, failed=self._take_back, stopped=self._take_back)
+        self._job.failed.connect(lambda error: complain(error, "Counting"))
         self.note = Message(warning=True)
         tip = "Measure the structures that were edited by counting their voxels; the others stay."
         self.button = button("Count again", tip, self.count)
@@ -93,11 +95,9 @@ class Recount(QWidget):
             layer.events.data.connect(self._on_data)
 
     def count(self) -> None:
-        """Count the voxels of the layer's labels in a thread."""
         if self._layer is not None and not self._job.running:
-            voxel = float(abs(np.linalg.det(world_matrix(self._layer)[:3, :3])))
             self._counting, self._edited = self._edited, set()  # new strokes may not be counted
-            self._job.start("Count volumes", _count, self._layer.data, voxel)
+            self._job.start("Count volumes", _count, self._layer.data, voxel_mm3(self._layer))
 
     def _on_paint(self, event: Any) -> None:
         """Each part of the event has where, the labels before, and the label after."""
@@ -125,12 +125,7 @@ class Recount(QWidget):
         self.setVisible(self._edited != set())
         self._layer.features = features
 
-    def _on_failed(self, error: Exception) -> None:
-        self._take_back()
-        complain(error, "Counting")
-
-    def _take_back(self) -> None:
-        """Nothing was counted."""
+    def _take_back(self, error: Exception | None = None) -> None:
         counting, self._counting = self._counting, set()
         self._edited = None if self._edited is None or counting is None else self._edited | counting
 
@@ -143,22 +138,18 @@ def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, 
 
 
 class VolumesPanel(QWidget):
-    """Shows the volumes that a layer carries in its features; hidden while there is no such layer.
-
-    Args:
-        viewer: the viewer that a click in the table moves.
-    """
+    """Shows the volumes that a layer carries in its features; hidden while there is no such layer."""
 
     probability_requested = Signal(int)  # FreeSurfer value, of the layer that is shown
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self._layer: Labels | None = None
+        self.layer: Labels | None = None
         self._build()
         self.table.chosen.connect(self._on_chosen)
         self.table.isolated.connect(self._on_isolated)
-        self.table.switched.connect(self._on_toggled)
+        self.table.switched.connect(lambda values, on: self.layer is not None and set_visible(self.layer, values, on))
         self.table.probability.connect(self.probability_requested)
         self.table.menu_opened.connect(self.actions.fill_menu)
         self.actions.said.connect(self.note.say)
@@ -180,12 +171,10 @@ class VolumesPanel(QWidget):
             "Click: center the view on a structure and take its label for painting. Double-click: show only it; "
             "again: all. Right-click: correct it, make its surface, and more."
         )
-        self.filter = self.table.filter_line(
-            "Keep the structures with these words in their name, side or FreeSurfer value."
-        )
+        tip = "Keep the structures with these words in their name, side or FreeSurfer value."
+        self.filter = self.table.filter_line(tip)
         tip = "A row for both sides of a structure: left, right and their asymmetry."
-        self.sides = button("L | R", tip, name="Left and right")
-        self.sides.setCheckable(True)
+        self.sides = button("L | R", tip, name="Left and right", checkable=True)
         self.intracranial = QLabel()
         self.intracranial.setWordWrap(True)
         self.actions = StructureActions(self._viewer, self)
@@ -194,17 +183,13 @@ class VolumesPanel(QWidget):
         notes = (self.title, self.light, self.warnings, self.recount)
         column(*notes, above, (self.table, 1), self.note, self.intracranial, self.export, parent=self)
 
-    @property
-    def layer(self) -> Labels | None:
-        return self._layer
-
     def show_layer(self, layer: Labels) -> None:
         """Show the volumes of a layer; one that carries none is ignored."""
         if not any(not math.isnan(row.milliliters) for row in rows_of(layer.features)):
             return
-        if layer is not self._layer:
+        if layer is not self.layer:
             self._let_go()
-            self._layer = layer
+            self.layer = layer
             self._listen(layer, True)
             self.recount.watch(layer)
         self.warnings.say("\n".join(layer.metadata.get(METADATA_KEY, {}).get("warnings", ())))
@@ -214,38 +199,32 @@ class VolumesPanel(QWidget):
         self.show()
 
     def forget(self, layer: Layer) -> None:
-        """Empty the panel if it shows this layer."""
-        if layer is self._layer:
+        if layer is self.layer:
             self._let_go()
             self.table.show_structures([])
             self.hide()
 
     def _let_go(self) -> None:
-        layer, self._layer = self._layer, None
+        layer, self.layer = self.layer, None
         self.recount.watch(None)
-        self.export.set_layer(None)
-        self.actions.set_layer(None)
+        self.export.layer = self.actions.layer = None
         if layer is not None:
             self._listen(layer, False)
 
     def _listen(self, layer: Labels, on: bool) -> None:
-        events = layer.events
-        reactions = (
-            (events.colormap, self._on_colormap),
-            (events.features, self._on_features),
-            (events.name, self._on_name),
-        )
-        for event, react in reactions:
+        for name, react in (("colormap", self._on_colormap), ("features", self._on_features), ("name", self._on_name)):
+            event = getattr(layer.events, name)
             (event.connect if on else event.disconnect)(react)
 
     def _on_chosen(self, values: tuple[int, ...]) -> None:
         """Center the view on a structure, and paint with it from now on."""
         from napari_synthseg.evaluation.locations import middle_voxel
 
-        layer = self._layer
+        layer = self.layer
         if layer is None:
             return
-        place = middle_voxel(_shown_array(layer, self._viewer), values)
+        shown = layer.data if layer.ndim < 4 else layer.data[shown_volume(layer, self._viewer.dims)]
+        place = middle_voxel(np.asarray(shown), values)
         if place is None:
             self.note.say("No voxel has this label; nothing to center on.")
             return
@@ -257,27 +236,23 @@ class VolumesPanel(QWidget):
 
     def _on_isolated(self, values: tuple[int, ...]) -> None:
         """Show these structures alone; if they are alone already, all."""
-        if self._layer is None:
+        if self.layer is None:
             return
         among = self._values()
-        if visible_among(self._layer, among) == set(values):
-            show_all(self._layer, among)
+        if visible_among(self.layer, among) == set(values):
+            show_all(self.layer, among)
         else:
-            show_only(self._layer, values, among)
-
-    def _on_toggled(self, values: tuple[int, ...], visible: bool) -> None:
-        if self._layer is not None:
-            set_visible(self._layer, values, visible)
+            show_only(self.layer, values, among)
 
     def _on_all(self) -> None:
-        if self._layer is None:
+        if self.layer is None:
             return
         listed = self.table.listed_values()
-        visible = len(visible_among(self._layer, listed)) < len(set(listed))
+        visible = len(visible_among(self.layer, listed)) < len(set(listed))
         if visible and set(listed) == self._values():
-            show_all(self._layer, listed)
+            show_all(self.layer, listed)
         else:
-            set_visible(self._layer, listed, visible)
+            set_visible(self.layer, listed, visible)
         self._on_colormap()
 
     def _on_sides(self, paired: bool) -> None:
@@ -286,38 +261,30 @@ class VolumesPanel(QWidget):
         remember(FACE, {"sides": paired})
 
     def _on_colormap(self, event: Any = None) -> None:
-        if self._layer is None:
+        if self.layer is None:
             return
         self.table.refresh()
         listed = set(self.table.listed_values())
-        count = len(visible_among(self._layer, listed))
+        count = len(visible_among(self.layer, listed))
         state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
         self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
 
     def _on_features(self, event: Any = None) -> None:
-        if self._layer is None:
+        if self.layer is None:
             return
-        ours = self._layer.metadata.get(METADATA_KEY, {})
+        ours = self.layer.metadata.get(METADATA_KEY, {})
         verdict, total = ours.get("verdict"), ours.get("intracranial_mm3")
-        rows = rows_of(self._layer.features, verdict is not None and verdict.calibrated)
+        rows = rows_of(self.layer.features, verdict is not None and verdict.calibrated)
         self.light.show_verdict(verdict)
-        self.table.show_structures(rows, self._layer)
+        self.table.show_structures(rows, self.layer)
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
         self.intracranial.setVisible(total is not None)
-        self.export.set_layer(self._layer)
-        self.actions.set_layer(self._layer)
+        self.export.layer = self.actions.layer = self.layer
         self._on_colormap()
 
     def _on_name(self, event: Any = None) -> None:
-        if self._layer is not None:
-            self.title.setText(f"Volumes of {self._layer.name}")
+        if self.layer is not None:
+            self.title.setText(f"Volumes of {self.layer.name}")
 
     def _values(self) -> Collection[int]:
         return {row.value for row in self.table.structures}
-
-
-def _shown_array(layer: Labels, viewer: ViewerModel) -> np.ndarray:
-    """Return the 3D array of a layer; of a series, the volume that is shown."""
-    if layer.ndim < 4:
-        return np.asarray(layer.data)
-    return np.asarray(layer.data[shown_volume(layer, viewer.dims)])

@@ -39,14 +39,12 @@ def smoothed(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
 
 
 def filled(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Return a mask without holes that are closed on all sides."""
     from scipy.ndimage import binary_fill_holes
 
     return binary_fill_holes(mask)
 
 
 def largest(mask: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Return the largest connected piece of a mask."""
     from scipy.ndimage import label
 
     pieces, count = label(mask)
@@ -88,13 +86,9 @@ class Correction:
 def corrected(
     labels: np.ndarray, values: Sequence[int], name: str, spacing: Spacing
 ) -> Generator[Progress, None, Correction]:
-    """Correct structures one after another. Their neighbors are protected; lost voxels get the nearest label.
+    """Correct structures of labels (S, A, R) one after another; `name` is of `CORRECTIONS`, spacing in mm.
 
-    Args:
-        labels: (S, A, R)
-        values: of the structures.
-        name: of the correction, see `CORRECTIONS`.
-        spacing: of the voxels, mm.
+    Their neighbors are protected; lost voxels get the nearest label.
     """
     after = labels.copy()
     for done, value in enumerate(values):
@@ -141,11 +135,7 @@ class Surface:
 
 
 def surface_of(labels: np.ndarray, values: Sequence[int]) -> Generator[Progress, None, Surface]:
-    """Make the smooth surface of structures by marching cubes and Taubin's smoothing.
-
-    Args:
-        labels: (S, A, R)
-        values: of the structures, taken as one.
+    """Make the smooth surface of structures of labels (S, A, R), taken as one: marching cubes and Taubin's smoothing.
 
     Raises:
         InputError: no voxel has these labels.

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtGui import QAction, QContextMenuEvent, QKeyEvent
+from qtpy.QtGui import QContextMenuEvent, QKeyEvent
 from qtpy.QtWidgets import QMenu
 
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality import rating
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
 from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, SOFT, VOXELS
-from napari_synthseg.widgets.volumes.model import PairRow, VolumeRow, pairs_of, rgb, visible_among
+from napari_synthseg.widgets.layers.labels_layer import PairRow, VolumeRow, pairs_of, rgb, visible_among
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -48,7 +48,8 @@ class VolumesTable(Table):
 
     def __init__(self) -> None:
         super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cer-Ctx 0")
-        self._structures: list[VolumeRow] = []
+        self.structures: list[VolumeRow] = []
+        """Every structure, in the order of the labels, whatever is filtered or paired."""
         self._layer: Labels | None = None
         self._paired = False
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
@@ -58,21 +59,14 @@ class VolumesTable(Table):
         self.toggled.connect(lambda row, on: self.switched.emit(row.values, on))
         self.doubleClicked.connect(self._on_double_clicked)
 
-    @property
-    def structures(self) -> list[VolumeRow]:
-        """Every structure, in the order of the labels, whatever is filtered or paired."""
-        return self._structures
-
     def show_structures(self, rows: list[VolumeRow], layer: Labels | None = None) -> None:
         """Show other structures, with the colors and visibility of a layer; an empty list empties the table."""
-        self._structures, self._layer = rows, layer
+        self.structures, self._layer = rows, layer
         self._show()
 
     def set_paired(self, paired: bool) -> None:
-        """Show left, right and asymmetry side by side, or a row for every structure."""
-        if paired != self._paired:
-            self._paired = paired
-            self._show()
+        self._paired = paired
+        self._show()
 
     def listed_values(self) -> tuple[int, ...]:
         return _values(self.listed())
@@ -113,9 +107,9 @@ class VolumesTable(Table):
         return menu
 
     def _show(self) -> None:
-        rows = pairs_of(self._structures) if self._paired else self._structures
+        rows = pairs_of(self.structures) if self._paired else self.structures
         self.show_rows(rows, _columns(self._layer, self._paired))
-        rated = any(row.quality >= 0 for row in self._structures)  # of labels from a file nothing is known
+        rated = any(row.quality >= 0 for row in self.structures)  # of labels from a file nothing is known
         for number, column in enumerate(self.columns):
             self.setColumnHidden(number, column.header == QUALITY and not rated)
         self.fit_names()
@@ -156,7 +150,9 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
     quality = Column(
         QUALITY,
         _QUALITY_TIP,
-        lambda r: f"{_sign(r)} {number_text(r.quality, '.2f')}".lstrip(),
+        lambda r: (
+            f"{r.rating.sign or ('!' if r.quality < LOW_QUALITY else '')} {number_text(r.quality, '.2f')}".lstrip()
+        ),
         lambda r: sortable(r.quality),
         "▲ 0.00",
         shade=lambda r: (_light(r).on_light, _light(r).on_dark) if _light(r).sign else None,
@@ -173,10 +169,6 @@ def _volume(header: str, tip: str, of: Callable[[Any], float]) -> Column:
     return Column(header, tip, text, lambda row: sortable(of(row)), "000.0")
 
 
-def _sign(row: VolumeRow) -> str:
-    return row.rating.sign or ("!" if row.quality < LOW_QUALITY else "")
-
-
 def _light(row: VolumeRow) -> rating.TrafficLight:
     return rating.AMBER if not row.calibrated and row.quality < LOW_QUALITY else row.rating
 
@@ -187,10 +179,8 @@ def _shown(layer: Labels, row: Row) -> bool | None:
     return None if 0 < count < len(row.values) else count > 0
 
 
-def _add(menu: QMenu, text: str, act: Callable[[], None]) -> QAction:
-    action = menu.addAction(text)
-    action.triggered.connect(lambda *_: act())
-    return action
+def _add(menu: QMenu, text: str, act: Callable[[], None]) -> None:
+    menu.addAction(text).triggered.connect(lambda *_: act())
 
 
 def _part(row: Row, column: int) -> tuple[int, ...]:

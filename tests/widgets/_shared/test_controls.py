@@ -5,7 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets._shared.controls import Message, Section, form_layout, set_tab_order
+from napari_synthseg.widgets._shared.controls import Message, Section, form_layout
+from napari_synthseg.widgets._shared.face import set_tab_order
 
 
 def test_the_tab_key_follows_the_layouts_not_the_order_of_making(qtbot):

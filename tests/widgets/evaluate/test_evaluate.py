@@ -234,7 +234,7 @@ def test_scores_are_saved(evaluated, qtbot, tmp_path, monkeypatch, typed, made_n
 
 def test_a_place_that_cannot_be_written_to_is_one_sentence(evaluated, qtbot, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("napari_synthseg.widgets._shared.memory.complain", lambda error, doing: said.append(str(error)))
+    monkeypatch.setattr("napari_synthseg.widgets._shared.user.complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "file").touch()
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "file" / "s.tsv"), ""))
     qtbot.mouseClick(evaluated.results.save, LEFT)

@@ -278,7 +278,7 @@ def test_a_record_is_made_again_as_it_is_until_something_is_chosen(brains, viewe
     settle(qtbot, brains)
     assert (brains.seed.value(), record(brains)["gamma"]) == (seed, 1.75)
     assert "as recorded" in brains.status.text()
-    brains.stepper.set_letter("c")  # another step of the same sample
+    brains.stepper.buttons["c"].click()  # another step of the same sample
     settle(qtbot, brains)
     assert record(brains)["gamma"] == 1.75
     change(qtbot, brains, "noise_std", high=1)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_synthseg.generator.presets import degradation
 from napari_synthseg.io import read_volume
 from tests.widgets.builders import click, scan_layer
 from tests.widgets.preview.conftest import open_file, save_edited, settle
@@ -19,7 +18,6 @@ def degrade(qtbot, viewer, open_widget):
     """The second tab after the first draw on an oblique scan."""
     viewer.add_layer(scan_layer("oblique"))
     widget = open_widget()
-    widget.tabs.setCurrentIndex(1)
     widget.tabs.setCurrentIndex(1)
     tab = widget.degrade
     click(qtbot, tab.draw)
@@ -54,15 +52,6 @@ def test_before_and_after_are_one_button(degrade, viewer, qtbot):
     assert degrade.before.text() == "Show after"
     click(qtbot, degrade.before)
     assert worse.visible
-
-
-def test_a_changed_prior_changes_only_itself(degrade, viewer, qtbot):
-    before = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
-    degrade.form.rows["noise_std"].control.high.setValue(80)
-    settle(qtbot, degrade)
-    after = viewer.layers["Degraded scan"].metadata["synthesis"]["steps"]
-    changed = {(s, name) for s in after for name in after[s] if after[s][name] != before[s][name]}
-    assert changed == {("acquisition", "noise_std")}
 
 
 def test_labels_move_along(degrade, viewer, qtbot):
@@ -102,16 +91,6 @@ def test_the_command_line_is_copied(degrade):
     assert "noise_std=0,80" in words
 
 
-def test_a_record_is_opened(degrade, qtbot, tmp_path, monkeypatch):
-    (tmp_path / "a_record.json").write_text('{"scan": "x", "prior": ["noise_std=0,33"], "seed": 9}')
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
-    degrade.form.rows["bias_std"].control.high.setValue(1.25)
-    degrade.open.click()
-    settle(qtbot, degrade)
-    assert degrade.seed.value() == 9
-    assert degrade.form.priors() == degradation().with_values(noise_std=(0.0, 33.0))
-
-
 def test_a_record_is_made_again_as_it_is_until_something_is_chosen(degrade, viewer, qtbot, tmp_path, monkeypatch):
     path = save_edited(qtbot, degrade, tmp_path, monkeypatch, gamma=1.75)
     made = viewer.layers["Degraded scan"]
@@ -123,13 +102,6 @@ def test_a_record_is_made_again_as_it_is_until_something_is_chosen(degrade, view
     degrade.seed.setValue(int(path.name.split("_")[-2]))
     settle(qtbot, degrade)
     assert made.metadata["synthesis"]["steps"]["gamma"]["gamma"] == drawn
-
-
-def test_a_record_of_another_tab_is_refused(degrade, tmp_path, monkeypatch):
-    path = tmp_path / "a_record.json"
-    path.write_text('{"preset": "fast", "prior": [], "seed": 9, "noise_seed": 1}')
-    open_file(degrade, path, monkeypatch)
-    assert "its own tab" in degrade.status.text() and degrade.record is None
 
 
 def test_samples_are_degraded_versions_of_the_scan(degrade, qtbot):

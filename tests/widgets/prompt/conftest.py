@@ -47,7 +47,7 @@ def widget(viewer, make, qtbot):
 def settle(widget: PromptWidget) -> None:
     """Until every click is answered and nothing is followed."""
     asker, end = widget.prompting.asker, time.monotonic() + PATIENCE
-    while asker.waiting or asker.following or asker._job.running:
+    while asker.waiting or widget.prompting.through.running or asker._job.running:
         assert time.monotonic() < end, "there was no answer"
         QTest.qWait(5)
 

@@ -12,7 +12,6 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.prompt import PromptWidget
 from napari_synthseg.widgets.prompt import accept as writing
-from napari_synthseg.widgets.prompt.widget import NEW
 from tests.widgets.builders import scan_layer
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.test_prompting import INSIDE_1, INSIDE_2, click, mask_of, says
@@ -94,7 +93,7 @@ def test_a_segmentation_that_is_open_is_not_written_into_unless_it_is_chosen(vie
     widget = opened(viewer, make, qtbot)
     for layer in (viewer.layers["scan"], labels):
         viewer.layers.selection.active = layer
-        assert widget.into.layer() is None and widget.into.currentText() == NEW
+        assert widget.into.layer() is None and widget.into.currentText() == "New layer"
     widget.point.click()
     click(widget, INSIDE_1)
     widget.accept.click()
@@ -115,7 +114,7 @@ def test_a_layer_of_errors_takes_no_objects(viewer, make, qtbot):
     errors = viewer.add_labels(FLAT.astype(np.uint8), name="labels errors", metadata=mark)
     assert is_errors(errors)
     widget = opened(viewer, make, qtbot)
-    assert [widget.into.itemText(row) for row in range(widget.into.count())] == [NEW]
+    assert [widget.into.itemText(row) for row in range(widget.into.count())] == ["New layer"]
 
 
 def test_other_labels_are_kept_if_wished(viewer, pointing):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_synthseg.widgets.prompt import planes
+from napari_synthseg.widgets.prompt import pointing as planes
 from napari_synthseg.widgets.prompt.model import section
 
 DATA = np.arange(6 * 7 * 8, dtype=np.float32).reshape(6, 7, 8)

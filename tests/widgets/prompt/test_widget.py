@@ -11,10 +11,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.weights import sam
-from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets._shared.model_chooser import OPEN, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.prompt import PromptWidget
-from napari_synthseg.widgets.prompt.input import ACTIONS
+from napari_synthseg.widgets.prompt.pointing import ACTIONS
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.fakes import maker
 
@@ -87,7 +87,7 @@ def test_another_model_or_device_is_loaded_for_the_next_click(viewer, widget, ma
 
 
 def test_choices_are_remembered(viewer, qtbot, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_path", lambda: tmp_path / "choices.json")
+    monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
     first = PromptWidget(viewer, maker())
     qtbot.addWidget(first)
     first.options.window.setCurrentIndex(1)

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets.segment import choices as segment_choices
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.widgets.builders import scan_layer
@@ -106,7 +106,7 @@ def test_the_volume_of_a_series_is_the_one_shown_or_the_one_typed(viewer, open_c
 
 
 def test_choices_are_remembered_but_not_what_is_about_one_scan(open_choices, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_path", lambda: tmp_path / "choices.json")
+    monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
     first = open_choices()
     first.form.set_values({"grid": "1mm", "device": "cpu", "ct": True, "fix_orientation": True, "block_mm": 96})
     first.replace.setChecked(False)
@@ -119,7 +119,7 @@ def test_choices_are_remembered_but_not_what_is_about_one_scan(open_choices, tmp
 
 
 def test_a_changed_preference_wins_over_what_is_remembered(open_choices, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_path", lambda: tmp_path / "choices.json")
+    monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
     first = open_choices()
     first.form.set_values({"device": "cpu", "threads": 3})
     first.remember()
@@ -128,6 +128,6 @@ def test_a_changed_preference_wins_over_what_is_remembered(open_choices, tmp_pat
 
 
 def test_a_broken_memory_is_ignored(open_choices, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_path", lambda: tmp_path / "choices.json")
-    memory.remember("segment", {"grid": 7, "block_mm": "wide", "model": ["x"], "weights": "/nowhere.h5", "threads": {}})
+    monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
+    user.remember("segment", {"grid": 7, "block_mm": "wide", "model": ["x"], "weights": "/nowhere.h5", "threads": {}})
     assert SegmentOptions(**open_choices().options()) == SegmentOptions()

@@ -10,10 +10,9 @@ from napari_synthseg.inference.state import Segmentation
 from napari_synthseg.io import LabelName
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
-from napari_synthseg.widgets.layers.labels_layer import recounted
+from napari_synthseg.widgets.layers.labels_layer import pairs_of, recounted, rows_of, volumes_table
 from napari_synthseg.widgets.segment.model import SegmentedLayer, outcome_to_layer
 from napari_synthseg.widgets.segment.probabilities import structure_name
-from napari_synthseg.widgets.volumes.model import pairs_of, rows_of, volumes_table
 from tests.widgets.builders import scan_layer
 
 NAMES = {2: LabelName("left kidney", (10, 20, 30)), 41: LabelName("tumour"), 900: LabelName("stone")}

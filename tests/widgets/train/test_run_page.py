@@ -41,7 +41,7 @@ def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtb
     widget = open_widget()
     page = widget.runs
     qtbot.waitUntil(lambda: len(page.dice.table.rows) == len(STRUCTURES))
-    assert page.list.line(page.list.current()).startswith("finished · Dice 0.890 ·")
+    assert page.list.currentItem().text().splitlines()[1].startswith("finished · Dice 0.890 ·")
     assert shown(widget)["Dice"] == "0.890" and shown(widget)["Loss"] == "0.2845"
     assert [row.name for row in page.dice.table.listed()] == sorted(STRUCTURES)
     assert page.dice.table.model().index(0, 2).data() == "+0.100"

@@ -12,11 +12,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.io import read_volume
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared import memory
-from napari_synthseg.widgets._shared.memory import save_lines
-from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
+from napari_synthseg.widgets._shared import user
+from napari_synthseg.widgets._shared.user import save_lines
+from napari_synthseg.widgets.layers.labels_layer import VolumeRow, labels_kwargs, volumes_table
 from napari_synthseg.widgets.volumes import actions as volumes_export
-from napari_synthseg.widgets.volumes.model import VolumeRow, volumes_table
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from tests.widgets.builders import scan_layer
 from tests.widgets.volumes.test_panel import result
@@ -62,7 +61,7 @@ def test_a_name_in_tsv_has_tabs(tmp_path):
 
 def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(memory, "complain", lambda error, doing: said.append(str(error)))
+    monkeypatch.setattr(user, "complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "v1.2.csv").write_text("mine")
     choosing(monkeypatch, tmp_path / "v1.2")
     qtbot.mouseClick(export.csv, LEFT)
@@ -161,13 +160,13 @@ def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot
     choosing(monkeypatch, tmp_path / "a.nii.gz")
     qtbot.mouseClick(export.labels, LEFT)
     qtbot.waitUntil(lambda: bool(given))
-    assert not np.shares_memory(given[0], export._layer.data)
+    assert not np.shares_memory(given[0], export.layer.data)
     qtbot.waitUntil(export.labels.isEnabled)
 
 
 def test_a_place_that_cannot_be_written_is_said_in_one_sentence(export, qtbot, tmp_path, monkeypatch):
     said = []
-    for module in (memory, volumes_export):
+    for module in (user, volumes_export):
         monkeypatch.setattr(module, "complain", lambda error, doing: said.append(str(error)))
     (tmp_path / "file").write_text("")
     for button, name in ((export.csv, "a.csv"), (export.labels, "a.nii.gz")):

@@ -11,9 +11,9 @@ from qtpy.QtGui import QContextMenuEvent
 from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
 
 from napari_synthseg import anatomy
+from napari_synthseg.widgets.layers import labels_layer as visibility
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import VOLUME, labels_kwargs
-from napari_synthseg.widgets.volumes import model as visibility
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from napari_synthseg.widgets.volumes.table import LOW_QUALITY
 

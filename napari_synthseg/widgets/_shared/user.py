@@ -1,0 +1,141 @@
+"""What the user is told and asked: errors as one sentence with the rest behind a button, files, remembered choices.
+
+Choices and folders are kept beside napari's own settings, unless napari keeps none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari.settings import get_settings
+from napari.utils.notifications import Notification, NotificationSeverity, notification_manager, show_info
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QFontDatabase
+from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QFileDialog, QLabel, QPlainTextEdit, QWidget
+
+from napari_synthseg.atomic_io import write_lines, write_text
+from napari_synthseg.widgets._shared.controls import column
+
+logger = logging.getLogger("napari_synthseg")
+
+FILE = "napari-synthseg-choices.json"
+TABLES = "Table (*.tsv *.csv)"
+_open: list[DetailsDialog] = []  # Python would collect a window that nothing else refers to
+
+
+def complain(error: Exception, doing: str) -> str:
+    """Show an error as a notification.
+
+    Args:
+        error: the message of a `ValueError` (such as `InputError`) is the sentence; of others it tells what failed.
+        doing: the failed action, as the beginning of a sentence: "Segmenting".
+
+    Returns:
+        The sentence, to be shown in the widget too.
+    """
+    if isinstance(error, ValueError):
+        sentence = str(error)
+    else:
+        sentence = f"{doing} failed ({type(error).__name__}: {error}); press Details to see where."
+        logger.error("%s failed", doing, exc_info=error)
+    details = "".join(traceback.format_exception(error))
+    action = ("Details", lambda *_: show_details(sentence, details))
+    notification_manager.dispatch(Notification(sentence, NotificationSeverity.ERROR, actions=(action,)))
+    return sentence
+
+
+def show_details(sentence: str, details: str) -> QDialog:
+    """Open a window with a text to read and copy; it does not block the viewer."""
+    active = QApplication.activeWindow()
+    dialog = DetailsDialog(sentence, details, active.window() if active is not None else None)
+    _open.append(dialog)
+    dialog.finished.connect(lambda _: _open.remove(dialog))
+    dialog.show()
+    return dialog
+
+
+class DetailsDialog(QDialog):
+    """A sentence, the details below it, and a button that copies both."""
+
+    def __init__(self, sentence: str, details: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle("SynthSeg: details")
+        self.sentence = QLabel(sentence)
+        self.sentence.setWordWrap(True)
+        self.sentence.setTextFormat(Qt.TextFormat.PlainText)
+        self.text = QPlainTextEdit(details)
+        self.text.setReadOnly(True)
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        self.copy = buttons.addButton("Copy", QDialogButtonBox.ButtonRole.ActionRole)
+        self.copy.setToolTip("Copy the sentence and the details, for a report.")
+        self.copy.clicked.connect(lambda: QApplication.clipboard().setText(f"{sentence}\n\n{details}"))
+        buttons.rejected.connect(self.close)
+        column(self.sentence, self.text, buttons, parent=self, margin=9)
+        self.resize(640, 360)
+
+
+def recall(face: str) -> dict[str, Any]:
+    """Return the remembered choices of a widget; empty if there are none or they cannot be read."""
+    kept = _read().get(face, {})
+    return kept if isinstance(kept, dict) else {}
+
+
+def remember(face: str, choices: dict[str, Any]) -> None:
+    """Remember choices of a widget (plain JSON values) besides earlier ones."""
+    path = _path()
+    if path is None:
+        return
+    kept = _read()
+    kept[face] = recall(face) | choices
+    try:
+        write_text(path, json.dumps(kept, indent=1))
+    except OSError as error:  # choices are a comfort: losing them stops nobody
+        logger.info("Choices are not remembered: %s", error)
+
+
+def ask_for_file(parent: QWidget, face: str, title: str, name: str, filters: str = TABLES) -> Path | None:
+    """Ask for a file to write, starting in the last folder of a widget; `TABLES` get an ending if none is given."""
+    folder = Path(recall(face).get("folder", ""))
+    chosen, _ = QFileDialog.getSaveFileName(parent, title, str(folder / name.replace("/", "-")), filters)
+    if not chosen:
+        return None
+    path = Path(chosen)
+    if filters == TABLES and path.suffix.lower() not in (".csv", ".tsv"):
+        path = path.with_name(f"{path.name}{Path(name).suffix}")
+        if path.exists():  # the dialog could not ask about it
+            complain(ValueError(f"{path} exists: give its whole name to replace it."), "Saving")
+            return None
+    remember(face, {"folder": str(path.parent)})
+    return path
+
+
+def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
+    """Write lines of cells atomically, with commas, or with tabs to a .tsv, and say so."""
+    try:
+        write_lines(path, lines)
+    except OSError as error:
+        complain(ValueError(f"{path} cannot be written ({error.strerror}); choose another folder."), "Saving")
+        return
+    show_info(f"{noun} saved to {path}.")
+
+
+def _read() -> dict[str, Any]:
+    path = _path()
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _path() -> Path | None:
+    """Return the file of choices; None if napari's settings have no file, as in tests."""
+    config = get_settings().config_path
+    return Path(config).with_name(FILE) if config else None

@@ -1,0 +1,70 @@
+"""Choices outlive a window, and a broken file of them stops nobody; errors are one sentence with a button."""
+
+from __future__ import annotations
+
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+from napari_synthseg.errors import InputError
+from napari_synthseg.widgets._shared import user
+from napari_synthseg.widgets._shared.user import DetailsDialog, complain
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / user.FILE
+    monkeypatch.setattr(user, "_path", lambda: path)
+    return path
+
+
+def test_choices_are_remembered_per_widget(file):
+    user.remember("segment", {"model": "a", "flip": False})
+    user.remember("segment", {"model": "b"})
+    user.remember("preview", {"preset": "fast"})
+    assert user.recall("segment") == {"model": "b", "flip": False}
+    assert user.recall("preview") == {"preset": "fast"}
+    assert user.recall("train") == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"segment": 3}'])
+def test_a_broken_file_is_as_good_as_none(file, text):
+    file.parent.mkdir()
+    file.write_text(text)
+    assert user.recall("segment") == {}
+    user.remember("segment", {"model": "a"})
+    assert user.recall("segment") == {"model": "a"}
+
+
+def test_without_a_settings_file_nothing_is_kept(monkeypatch):
+    monkeypatch.setattr(user, "_path", lambda: None)
+    user.remember("segment", {"model": "a"})
+    assert user.recall("segment") == {}
+
+
+@pytest.fixture
+def notices():
+    heard = []
+    notification_manager.notification_ready.connect(heard.append)
+    yield heard
+    notification_manager.notification_ready.disconnect(heard.append)
+
+
+def test_the_users_error_is_its_own_sentence(qtbot, notices):
+    assert complain(InputError("The scan is empty: open another."), "Segmenting") == "The scan is empty: open another."
+    assert notices[0].message == "The scan is empty: open another."
+    assert [name for name, _ in notices[0].actions] == ["Details"]
+
+
+def test_our_error_says_what_failed_and_keeps_the_traceback(qtbot, notices):
+    try:
+        raise KeyError("x")
+    except KeyError as error:
+        sentence = complain(error, "Segmenting")
+    assert sentence.startswith("Segmenting failed (KeyError: 'x')")
+    notices[0].actions[0][1](None)
+    dialog = next(one for one in QApplication.topLevelWidgets() if isinstance(one, DetailsDialog))
+    qtbot.addWidget(dialog)
+    assert "test_user.py" in dialog.text.toPlainText()
+    dialog.copy.click()
+    assert QApplication.clipboard().text().startswith(sentence)
