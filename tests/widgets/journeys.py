@@ -24,7 +24,7 @@ from qtpy.QtCore import QPoint, Qt, QThreadPool, QTimer, qInstallMessageHandler
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QMenu, QTableView, QWidget
 
-from napari_synthseg.widgets._shared import memory
+from napari_synthseg.widgets._shared import user
 
 LEFT_HIPPOCAMPUS = 17
 HARMLESS = ("propagateSizeHints", "XDG_RUNTIME_DIR", "Could not connect", "QFont", "session management")
@@ -175,6 +175,9 @@ def _export_and_open(viewer: napari.Viewer, widget, labels: Labels, folder: Path
     for place in ((0, 0, 0), (10, 20, 30)):
         np.testing.assert_allclose(again.data_to_world(place), labels.data_to_world(place), atol=1e-5)
     assert again.units == labels.units
+    assert list(again.features["volume (mL)"][1:]) == list(labels.features["volume (mL)"][1:]), (
+        "other volumes in the file"
+    )
     lines = path.with_name("exported.tsv").read_text().splitlines()
     assert any("Left-Hippocampus" in line and str(LEFT_HIPPOCAMPUS) in line.split("\t") for line in lines)
 
@@ -314,7 +317,7 @@ def working() -> list[str]:
 
 def main(name: str, folder: Path) -> None:
     """Go one way and close the window; what was left behind is told in `report.json`, an error in a traceback."""
-    memory._path = lambda: None  # nothing is remembered
+    user._path = lambda: None  # nothing is remembered
     qInstallMessageHandler(lambda kind, context, text: said.append(text))
     viewer = napari.Viewer()
     window = viewer.window._qt_window

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.layers import Surface
 from napari.utils.progress import progress
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QContextMenuEvent
+from qtpy.QtWidgets import QApplication, QDockWidget, QMenu
 
 from napari_synthseg.widgets.evaluate import EvaluateWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
@@ -103,6 +105,48 @@ def test_the_widget_is_usable_in_a_narrow_dock(docked, qtbot):
     qtbot.wait(50)
     right = widget.volumes.export.mapTo(widget, widget.volumes.export.rect().bottomRight())
     assert right.x() <= widget.width()
+
+
+def test_no_button_moves_while_words_come_and_go(docked, qtbot):
+    viewer, widget = docked(steps(20, seconds=0.02))
+    click(qtbot, widget.run)
+    places = set()
+    while widget.queue.busy:
+        places.add(tuple(one.mapTo(widget, QPoint(0, 0)).y() for one in (widget.run, widget.cancel, widget.view)))
+        qtbot.wait(20)
+    assert len(places) == 1
+
+
+def of_the_menu(qtbot, menu: QMenu, text: str) -> QMenu | None:
+    """Click on the entry that begins with a text; return the menu that it opens, if it opens one."""
+    qtbot.waitUntil(menu.isVisible)
+    action = next(one for one in menu.actions() if one.text().startswith(text))
+    inner = action.menu()  # a menu is deleted once something in it was chosen
+    qtbot.mouseClick(menu, Qt.MouseButton.LeftButton, pos=menu.actionGeometry(action).center())
+    return inner
+
+
+def test_a_structure_is_corrected_and_becomes_a_surface_by_the_menu_of_its_row(docked, qtbot):
+    viewer, widget = docked(steps())
+    click(qtbot, widget.run)
+    qtbot.waitUntil(lambda: not widget.volumes.isHidden())
+    (labels,), table = labels_in(viewer), widget.volumes.table
+    before = np.array(labels.data)
+
+    def menu() -> QMenu:
+        place = table.visualRect(table.model().index(1, 1)).center()  # the first one has no voxels
+        event = QContextMenuEvent(QContextMenuEvent.Reason.Mouse, place, table.viewport().mapToGlobal(place))
+        QApplication.sendEvent(table.viewport(), event)
+        qtbot.waitUntil(lambda: isinstance(QApplication.activePopupWidget(), QMenu))
+        return QApplication.activePopupWidget()
+
+    of_the_menu(qtbot, of_the_menu(qtbot, menu(), "Correct"), "Shrink")
+    qtbot.waitUntil(lambda: "voxels changed" in widget.volumes.note.text())
+    assert not np.array_equal(labels.data, before)
+    of_the_menu(qtbot, of_the_menu(qtbot, menu(), "Correct"), "Undo")
+    np.testing.assert_array_equal(labels.data, before)
+    of_the_menu(qtbot, menu(), "Surface as a layer")
+    qtbot.waitUntil(lambda: any(isinstance(layer, Surface) for layer in viewer.layers))
 
 
 def test_the_activity_bar_shows_the_run(docked, qtbot):

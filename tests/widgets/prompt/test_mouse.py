@@ -62,6 +62,17 @@ class Window:
         QTest.mouseRelease(self.canvas, button, modifier, self.at(last))
         settle(self.widget)
 
+    def trace(self, places) -> None:
+        """Draw along places with the button held."""
+        QTest.mousePress(self.canvas, LEFT, NONE, self.at(places[0]))
+        for first, last in zip(places, places[1:], strict=False):
+            for fraction in np.linspace(0.1, 1, 10):
+                self._move(first + fraction * (last - first), NONE, LEFT)
+                QTest.qWait(10)
+        QTest.mouseRelease(self.canvas, LEFT, NONE, self.at(places[-1]))
+        QTest.qWait(50)
+        settle(self.widget)
+
     def _move(self, place, modifier, button) -> None:
         """A move with the button held: `QTest.mouseMove` has no buttons."""
         from qtpy.QtCore import QEvent, QPointF
@@ -229,3 +240,19 @@ def test_closing_the_dock_leaves_the_viewer_as_it_was(opened):
     QTest.qWait(50)
     assert len(opened.viewer.layers) == 1
     assert double_click_to_zoom in opened.viewer.mouse_double_click_callbacks
+
+
+@pytest.mark.parametrize("tool", ["scribble", "lasso"])
+def test_a_tool_is_drawn_with_the_mouse(opened, tool):
+    """Through the thing, or around it, with the button held; the drawing becomes the object and goes."""
+    data = blobs((20, 24))
+    layer = opened.viewer.add_image(data, contrast_limits=(0, 2), interpolation2d="nearest")
+    opened.start()
+    middle = opened.drawn(layer)[0]
+    QTest.mouseClick(getattr(opened.widget, tool), LEFT, pos=QPoint(12, 12))
+    pixels = opened.viewer.scene.camera.zoom
+    corners = [(-2, -1), (2, 1)] if tool == "scribble" else [(-6, -4), (-6, 4), (6, 4), (6, -4), (-6, -4)]
+    places = [middle + pixels * np.array(corner) for corner in corners]
+    opened.trace(places)
+    np.testing.assert_array_equal(opened.mask(), data == 1)
+    assert len(opened.widget.drawing.layer.data) == 0

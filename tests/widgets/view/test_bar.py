@@ -12,8 +12,7 @@ from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.view import bar as view_bar
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.bar import ViewBar
-from napari_synthseg.widgets.view.follow import EDGES, EdgeLetters
+from napari_synthseg.widgets.view.bar import EDGES, EdgeLetters, ViewBar
 from tests.widgets.builders import scan_layer
 
 LEFT = Qt.MouseButton.LeftButton

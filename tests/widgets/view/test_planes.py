@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -103,6 +106,63 @@ def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_the
     qtbot.wait(50)
     assert len(viewer.layers) == 3  # no longer replaced
     ortho_view_manager.delete_and_cleanup(viewer)
+
+
+def test_it_is_said_why_oblique_labels_cannot_be_painted_on_in_the_planes(window, qtbot, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(planes, "show_info", said.append)
+    viewer = window(show=True)
+    scan = viewer.add_layer(scan_layer("oblique"))
+    labels = viewer.add_layer(half_labels_layer(scan))
+    viewer.layers.selection = {scan}
+    widget = SegmentWidget(viewer, steps=steps())
+    viewer.window.add_dock_widget(widget)
+    qtbot.waitUntil(widget.isVisible)
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    assert said == [] and not viewer.layers["labels (resliced)"].editable
+    for layer in (labels, viewer.layers["labels (resliced)"]):  # either is chosen in the layer list, to paint
+        viewer.layers.selection = {layer}
+    assert said == [planes.NOT_PAINTED.format("labels")]  # once
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    assert labels.visible and labels.editable
+    ortho_view_manager.delete_and_cleanup(viewer)
+
+
+PRIVATE = {
+    "napari_orthogonal_views.ortho_view_manager": ("_get_manager",),
+    "napari_orthogonal_views.ortho_view_manager:OrthoViewManager": (
+        "is_shown", "show", "hide", "update_dims_order", "set_cross_hairs",
+    ),
+    "napari_orthogonal_views.ortho_view_widget": ("check_center",),
+    "napari_orthogonal_views.ortho_view_widget:OrthoViewWidget": (
+        "_update_current_step", "_connect", "_disconnect", "_center_sync_blocked",
+    ),
+    "napari_orthogonal_views.cross_hair_overlay": ("CrosshairOverlay",),
+    "napari_orthogonal_views.cross_hair_overlay:VispyCrosshairOverlay": ("_move_crosshairs",),
+    "napari._vispy.utils.visual": ("overlay_to_visual",),
+}  # fmt: skip
+"""What `planes` uses of other packages beyond their documentation; it replaces two functions of them."""
+
+
+@pytest.mark.parametrize("place", PRIVATE)
+def test_what_is_used_of_the_package_is_there(place):
+    found = pkgutil.resolve_name(place)
+    missing = [name for name in PRIVATE[place] if not hasattr(found, name)]
+    version = metadata.version("napari-orthogonal-views")
+    assert not missing, (
+        f"{place} has no {', '.join(missing)} any more (napari-orthogonal-views {version}): three planes need it. "
+        "Use its new name in widgets/view/planes.py, or stay below this version in pyproject.toml."
+    )
+
+
+@pytest.mark.parametrize(
+    "place", ["ortho_view_widget:OrthoViewWidget._update_current_step",
+              "cross_hair_overlay:VispyCrosshairOverlay._move_crosshairs"],
+)  # fmt: skip
+def test_what_we_replace_still_takes_an_index_for_a_place(place):
+    """Once these read `dims.point` alone, our own link and crosshairs in `planes` can go."""
+    source = inspect.getsource(pkgutil.resolve_name(f"napari_orthogonal_views.{place}"))
+    assert "dims.current_step" in source, f"{place} was mended: remove its replacement in widgets/view/planes.py"
 
 
 def half_labels_layer(scan) -> Labels:

@@ -9,9 +9,8 @@ from napari.layers import Labels
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
-from napari_synthseg.widgets.layers.labels_layer import labels_array, labels_kwargs
+from napari_synthseg.widgets.layers.labels_layer import is_visible, labels_array, labels_kwargs, set_visible
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.volumes.model import is_visible, set_visible
 from tests.widgets.builders import AFFINES, scan_layer
 
 SIZE = 24

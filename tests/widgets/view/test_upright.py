@@ -9,8 +9,7 @@ from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.bar import ViewBar, view_axial
-from napari_synthseg.widgets.view.follow import NAPARI
+from napari_synthseg.widgets.view.bar import NAPARI, ViewBar, view_axial
 from tests.widgets.builders import scan_layer
 
 
@@ -88,3 +87,10 @@ def test_without_a_widget_scans_open_as_napari_opens_them(viewer):
 def test_a_stack_of_no_known_axes_is_not_turned(viewer, bar):
     viewer.add_image(np.zeros((4, 5, 6)))
     assert orientation(viewer) == NAPARI
+
+
+def test_labels_come_into_a_3d_view_before_the_mouse_does(viewer, bar):
+    viewer.add_layer(scan_layer("LIA"))
+    viewer.dims.ndisplay = 3
+    labels = viewer.add_labels(np.ones((4, 5, 6), np.uint8), features={"index": [0, 1], "name": ["a", "b"]})
+    assert viewer.layers.selection.active is labels  # napari's status line asks for the direction of the cursor

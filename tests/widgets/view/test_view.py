@@ -8,10 +8,9 @@ from napari.components import ViewerModel
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
-from napari_synthseg.widgets.layers.labels_layer import labels_array
+from napari_synthseg.widgets.layers.labels_layer import labels_array, show_only
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.follow import EDGES, letters
-from napari_synthseg.widgets.volumes.model import show_only
+from napari_synthseg.widgets.view.bar import EDGES, letters
 from tests.widgets.builders import AFFINES
 
 SIZE = 40
