@@ -41,7 +41,7 @@ class Activity:
     def __init__(self, title: str, cancel: Callable[[], None], owner: QObject) -> None:
         self._title = title
         self._owner = owner
-        self._report: Progress | None = None
+        self.report: Progress | None = None
         self._drawing = False
         self._cancel = cancel
         self._bar: cancelable_progress | None = cancelable_progress(
@@ -51,9 +51,6 @@ class Activity:
         self._timer.timeout.connect(self._draw)
         self._timer.start(INTERVAL_MS)
         _open.add(self)
-
-    def show(self, report: Progress) -> None:
-        self._report = report
 
     def close(self) -> None:
         bar, self._bar = self._bar, None
@@ -72,7 +69,7 @@ class Activity:
         if self._bar is not None and self._bar.is_canceled:
             self._cancel()
             return
-        report, self._report = self._report, None
+        report, self.report = self.report, None
         if report is None or self._drawing:
             return
         self._drawing = True
@@ -181,7 +178,7 @@ class Job(QObject):
         if self._stopping:
             return
         if self._activity is not None:
-            self._activity.show(report)
+            self._activity.report = report
         self.progressed.emit(report)
 
     def _on_returned(self, outcome: Any) -> None:

@@ -102,7 +102,7 @@ class ModelChooser(QWidget):
     def __init__(self, models: Models = SEGMENTERS, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._models = models
-        self._cards: list[dict[str, Any]] = []
+        self.cards: list[dict[str, Any]] = []
         self._opened: list[Path] = []
         opener = Opener(OPEN, "Open weights file", lambda: models.files, models.file_tip)
         self.box = ChoiceBox(openers=[opener], tip=models.tip)
@@ -120,13 +120,9 @@ class ModelChooser(QWidget):
         NEWS.made.connect(self._on_made)
 
     @property
-    def cards(self) -> list[dict[str, Any]]:
-        return list(self._cards)
-
-    @property
     def chosen(self) -> dict[str, Any] | None:
         """The card of the chosen model; None if there are no weights."""
-        return next((card for card in self._cards if _key(card) == self.box.chosen()), None)
+        return next((card for card in self.cards if _key(card) == self.box.chosen()), None)
 
     def value(self) -> str:
         card = self.chosen
@@ -146,7 +142,7 @@ class ModelChooser(QWidget):
 
     def set_value(self, name_or_path: str) -> None:
         """Choose a model by its name, or by its file; a missing one is ignored."""
-        named = next((card for card in self._cards if card["name"] == name_or_path), None)
+        named = next((card for card in self.cards if card["name"] == name_or_path), None)
         if named is not None:
             self.box.choose(_key(named))
         elif Path(name_or_path).is_file():
@@ -162,12 +158,12 @@ class ModelChooser(QWidget):
             return
         if path not in self._opened:
             self._opened.append(path)
-        self._fill([*(one for one in self._cards if one.get("path") != str(path)), card], card)
+        self._fill([*(one for one in self.cards if one.get("path") != str(path)), card], card)
 
     def refresh(self) -> None:
         found = self._models.found()
         known = {card.get("path") for card in found}
-        kept = [card for card in self._cards if self._is_opened(card) and card["path"] not in known]
+        kept = [card for card in self.cards if self._is_opened(card) and card["path"] not in known]
         default = next((card for card in found if card["name"] == self._models.default), None)
         self._fill([*found, *kept], self.chosen or default)
 
@@ -176,7 +172,7 @@ class ModelChooser(QWidget):
 
     def _fill(self, cards: list[dict[str, Any]], chosen: dict[str, Any] | None) -> None:
         before = self.chosen
-        self._cards = cards
+        self.cards = cards
         entries = [Choice(_key(card), card["name"], card_summary(card)) for card in cards]
         missing = [Choice(None, f"{self._models.default} (not found)")]
         self.box.show_entries(entries or missing, _key(chosen) if chosen else None)
@@ -186,7 +182,7 @@ class ModelChooser(QWidget):
             self.changed.emit()
 
     def _show_chosen(self) -> None:
-        nothing = "" if self._cards else self._models.nothing()
+        nothing = "" if self.cards else self._models.nothing()
         self.problem.say(nothing)
         self.card.show_card(self.chosen, nothing)
 

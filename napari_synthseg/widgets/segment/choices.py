@@ -22,6 +22,7 @@ from napari_synthseg.widgets._shared.model_chooser import ModelChooser
 from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.segment.probabilities import is_probability
+from napari_synthseg.widgets.view.planes import RESLICED
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -74,7 +75,7 @@ class SegmentChoices(QWidget):
             "The scan to segment: any contrast, any resolution, with or without skull. "
             "Select several in the layer list to segment them one after another."
         )
-        self.image = LayerChooser(viewer, Image, lambda layer: not is_probability(layer), tip=tip)
+        self.image = LayerChooser(viewer, Image, _is_scan, tip=tip)
         self.model = ModelChooser()
         self.form = OptionsForm(
             SegmentOptions,
@@ -107,8 +108,7 @@ class SegmentChoices(QWidget):
     def layers(self) -> list[Layer]:
         """Return the scans to segment: the selected ones if there are several, else the chosen one."""
         selected = [one for one in self._viewer.layers if one in self._viewer.layers.selection]
-        images = [one for one in selected if isinstance(one, Image) and not is_probability(one)]
-        scans = [one for one in images if layer_problem(one) is None]
+        scans = [one for one in selected if isinstance(one, Image) and _is_scan(one) and layer_problem(one) is None]
         if len(scans) > 1:
             return scans
         chosen = self.image.layer()
@@ -183,6 +183,11 @@ class SegmentChoices(QWidget):
             which = "This layer has" if len(layers) == 1 else f'Layer "{unitless[0].name}" has'
             notes.append(f"{which} no unit of length; its voxels are taken as {spacing} mm.")
         return " ".join(notes)
+
+
+def _is_scan(layer: Layer) -> bool:
+    """Tell probabilities, and what three planes show of an oblique scan, from scans."""
+    return not is_probability(layer) and RESLICED not in layer.metadata
 
 
 def _preferred(name: str) -> Any:

@@ -120,6 +120,7 @@ def test_it_is_said_why_oblique_labels_cannot_be_painted_on_in_the_planes(window
     qtbot.waitUntil(widget.isVisible)
     qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
     assert said == [] and not viewer.layers["labels (resliced)"].editable
+    assert widget.image.layer() is scan  # what is segmented is the scan itself
     for layer in (labels, viewer.layers["labels (resliced)"]):  # either is chosen in the layer list, to paint
         viewer.layers.selection = {layer}
     assert said == [planes.NOT_PAINTED.format("labels")]  # once
