@@ -5,9 +5,9 @@
 
 Volumes: scans of SHARED/data/real_t1/training with their labels (t1), images drawn from SHARED/data/label_maps by the
 generator (map), and phantoms (phantom). The first click is the point deepest inside the structure on its largest
-slice; the object is propagated from there with the default options. Each further click is where the object is most
-wrong: the point deepest inside what is missing or too much, in 3D. That slice is corrected from the object so far and
-this click, and propagated from there only.
+slice; the object is propagated from there with the default options. Each further click is at the point deepest inside
+what is missing or too much: on that slice until it is right (Dice 0.85), then wherever the object is most wrong in 3D.
+That slice is corrected from the object so far and this click, and propagated from there only.
 
 Beside it: the object propagated from the structure's true mask on its largest slice (from_truth), Dice of the voxels
 on which two of three orientations agree (--vote), and CPU seconds (one thread) of an encoding and of the rest of a
@@ -45,6 +45,8 @@ from napari_synthseg.volume import Volume, to_canonical
 VALUES = (17, 11, 10, 16)
 """Left hippocampus, caudate and thalamus, brain stem."""
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+RIGHT = 0.85
+"""Dice of the first slice from which someone goes on to others."""
 SHOWN = (1, 3, 5)
 """Numbers of clicks in the table."""
 
@@ -149,20 +151,21 @@ def corrected(session: Session, planes: Planes, truth: np.ndarray, clicks: int) 
 def next_click(planes: Planes, found: np.ndarray, truth: np.ndarray) -> tuple[int, tuple[float, float], bool]:
     """Return the slice, the (row, column) and the sign of the click at the deepest point of the error.
 
-    While there is no object that is the deepest point of the structure on its largest slice.
+    That is on the structure's largest slice until it is right, then anywhere.
     """
-    spacing = [float(step) for step in planes.spacing]
-    if found.any():
-        depths = [edt.edt(np.ascontiguousarray(error), spacing, True) for error in (truth & ~found, found & ~truth)]
-        positive = bool(depths[0].max() >= depths[1].max())
-        at = np.unravel_index(int(depths[not positive].argmax()), truth.shape)
-        row, column = (float(at[axis]) for axis in range(3) if axis != planes.axis)
-        return int(at[planes.axis]), (row, column), positive
-    slices = np.moveaxis(truth, planes.axis, 0)
-    index = int(slices.sum((1, 2)).argmax())
-    depth = edt.edt(np.ascontiguousarray(slices[index]), planes.pixel, True)
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return index, (float(row), float(column)), True
+    first = int(np.moveaxis(truth, planes.axis, 0).sum((1, 2)).argmax())
+    masks, truths = (np.moveaxis(one, planes.axis, 0)[first] for one in (found, truth))
+    errors, spacing = [truth & ~found, found & ~truth], [float(step) for step in planes.spacing]
+    if dice(masks, truths) < RIGHT:
+        alone = np.zeros(len(planes), bool)
+        alone[first] = True
+        errors = [error & np.moveaxis(alone[:, None, None], 0, planes.axis) for error in errors]
+        spacing[planes.axis] = 1e6  # depths in the slice
+    depths = [edt.edt(np.ascontiguousarray(error), spacing, True) for error in errors]
+    positive = bool(depths[0].max() >= depths[1].max())
+    at = np.unravel_index(int(depths[not positive].argmax()), truth.shape)
+    row, column = (float(at[axis]) for axis in range(3) if axis != planes.axis)
+    return int(at[planes.axis]), (row, column), positive
 
 
 def follow(

@@ -24,13 +24,11 @@ class PropagateOptions:
     most_area: Annotated[float, Info(low=1)] = 3.0
     """End where the area is more than so many times that on the largest marked slice: what creeps into its
     surroundings grows little at each step."""
-    most_change: NonNegative = 2.5
+    most_change: NonNegative = 1.75
     """End where the brightness inside differs by more than so many of its standard deviations from that on all marked
     slices."""
     most_slices: PositiveInt | None = None
     """Go no further than so many slices from a marked one; to the end, if not given."""
-    memory: Fraction = 0.0
-    """Weight of what the object and its surroundings looked like on slices before, beside the decoder's answer."""
     vote: bool = False
     """Follow the object along all three axes, and keep the voxels on which two of them agree. Takes three times as
     long."""

@@ -1,9 +1,10 @@
 """Propagation: follow an object from marked slices to their neighbors, one slice after another.
 
-Every slice is prompted by the shape on the slice before (`mask_prompts`); mean features of the object and of its
-surroundings on the slices seen so far are evidence beside the decoder's answer (`memory`). Slices that the user marked,
-the anchors, stay as they are; between two of them each slice is answered from the nearer one, and its shape is expected
-between both. A new anchor is how a result is corrected: only what lies nearer to it is answered again.
+Every slice is prompted by the shape on the slice before (`mask_prompts`), moved by the optical flow between both
+(`motion`); that shape is evidence beside the decoder's answer, and so is how much too large the decoder's answer is on
+the marked slice. Slices that the user marked, the anchors, stay as they are; between two of them each slice is answered
+from the nearer one, and its shape is expected between both. A new anchor is how a result is corrected: only what lies
+nearer to it is answered again.
 
 A mask with a sharp edge is copied rather than followed, one without points around it spreads into neighbors that look
 alike, and a box moves outwards from slice to slice. So the mask prompt says little near its edge, and points outside
@@ -21,7 +22,8 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.prompting.memory import Memory
+from napari_synthseg.prompting.memory import around
+from napari_synthseg.prompting.motion import moved, shape_evidence
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window, brightness, mask_prompts, signed_distance
 from napari_synthseg.prompting.session import Session
@@ -107,8 +109,8 @@ def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, ch
 STAGE = "Through the slices"
 AHEAD = 3
 """Slices that are encoded in the background while one is being answered."""
-RECENT = 3
-"""Slices just passed that evidence is taken from, beside the nearest anchors."""
+MOST_OFFSET = 6.0
+"""Largest size of the log-odds by which answers are made smaller or larger, as on the marked slice."""
 UNCHANGED = 0.97
 """Dice with an earlier answer from which a correction changes nothing further on."""
 
@@ -219,7 +221,7 @@ class _Front:
 
 
 class _Run:
-    """One propagation: anchors and answers so far, answers of an earlier run, and the memory of both."""
+    """One propagation: anchors and answers so far, answers of an earlier run, and what the anchors look like."""
 
     def __init__(
         self,
@@ -243,7 +245,7 @@ class _Run:
             Look.of(planes.image(index), mask, planes.window_at(index)) for index, mask in self.marked.items()
         ]
         self.largest = max(int(mask.sum()) for mask in self.marked.values())
-        self.memory = Memory()
+        self.offsets: dict[int, float] = {}
         self.done = 0
 
     @property
@@ -321,27 +323,36 @@ class _Run:
     def _answer(self, front: _Front) -> SliceAnswer:
         """Answer one slice and decide whether the object is still there."""
         session, planes, window = self.session, self.planes, self.planes.window_at(front.index)
-        nearest = [index for index in (front.anchor, self._next_marked(front)) if index is not None]
-        weight = self.options.memory
-        for index in nearest:
-            if weight and index not in self.memory:
-                self.memory.remember(index, session, self._see(index), self.masks[index], planes.window_at(index))
-        image, shape = self._see(front.index), self._expected(front)
-        given = self.prompts[front.anchor]
-        outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
-        session.point_at(mask_prompts(shape, planes.pixel, planes.step, outside))
-        passed = [front.index - front.direction * steps for steps in range(1, RECENT + 1)]
-        evidence = self.memory.evidence([*nearest, *passed], session, image, shape, window)
-        answer = session.answer(None if evidence is None else weight * evidence)
+        offset = self._offset(front.anchor)
+        image, depth = self._see(front.index), self._expected(front)
+        shape = depth > 0 if (depth > 0).any() else front.mask
+        session.point_at(self._prompts(front.anchor, shape))
+        answer = session.answer(offset + shape_evidence(depth, max(planes.step, *planes.pixel)))
         mask = connected(answer.mask, front.mask | shape)
         change = least_change(self.looks, image, mask, window)
         found = compare(mask, front.mask, self.largest, answer.score, change)
         ended = found.ended(self.options)
-        if weight and not ended:
-            self.memory.remember(front.index, session, image, mask, window)
         figures = {"slice": front.index, "score": round(answer.score, 2)}
         kept = np.zeros_like(mask) if ended else mask
         return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)
+
+    def _prompts(self, anchor: int, shape: np.ndarray) -> Prompts:
+        """Return the prompts for a shape (rows, columns), with an anchor's own points outside."""
+        given = self.prompts[anchor]
+        outside = [point for point, positive in zip(given.points, given.positive, strict=True) if not positive]
+        return mask_prompts(shape, self.planes.pixel, self.planes.step, outside)
+
+    def _offset(self, anchor: int) -> float:
+        """Return the log-odds that make the answer on an anchor as large as its mask: decoders paint too much."""
+        if anchor not in self.offsets:
+            mask = self.masks[anchor]
+            where = around(mask)
+            self.offsets[anchor] = 0.0
+            if where.sum() > mask.sum():
+                self._see(anchor)
+                self.session.point_at(self._prompts(anchor, mask))
+                self.offsets[anchor] = float(np.clip(self.session.offset(mask, where), -MOST_OFFSET, MOST_OFFSET))
+        return self.offsets[anchor]
 
     def _see(self, index: int) -> np.ndarray:
         """Show a slice to the session and return it."""
@@ -350,14 +361,16 @@ class _Run:
         return image
 
     def _expected(self, front: _Front) -> np.ndarray:
-        """Return the shape that is expected on a front's slice: a step from the mask before towards the next anchor."""
-        other = self._next_marked(front)
+        """Return the distance to the edge expected on a front's slice: moved, and a step towards the next anchor."""
+        planes, other = self.planes, self._next_marked(front)
+        seen = [
+            brightness(planes.image(at), planes.window_at(at)) for at in (front.index - front.direction, front.index)
+        ]
+        depth = moved(front.mask, *seen, planes.pixel)
         if other is None or not (self.marked[other] & front.mask).any():
-            return front.mask
+            return depth
         share = 1 / (abs(other - front.index) + 1)
-        between = (1 - share) * signed_distance(front.mask, self.planes.pixel)
-        between += share * signed_distance(self.marked[other], self.planes.pixel)
-        return between > 0 if (between > 0).any() else front.mask
+        return (1 - share) * depth + share * signed_distance(self.marked[other], planes.pixel)
 
 
 def _vote(run: _Run) -> Generator[SliceAnswer, None, np.ndarray]:

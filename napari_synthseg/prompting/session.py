@@ -15,7 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.prompt_decoding import decode_image
 from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import Promptable, quicken
-from napari_synthseg.prompting.decode import answer_mask
+from napari_synthseg.prompting.decode import answer_mask, at_image_resolution
 from napari_synthseg.prompting.encodings import LIMIT, SQUARE, Encoding, Encodings
 from napari_synthseg.prompting.prompts import Box, Point, Prompts, with_lasso, with_scribble
 from napari_synthseg.weights.sam import load_model
@@ -213,6 +213,16 @@ class Session:
         self._last = mask
         return Answer(mask, score, _bounds(mask != before))
 
+    def offset(self, mask: np.ndarray, where: np.ndarray) -> float:
+        """Return the log-odds that, added to the answer to the prompts, make it as large as a mask.
+
+        Args:
+            mask: (rows, columns) bool.
+            where: (rows, columns) bool, the pixels of the answer that count; more than those of the mask.
+        """
+        values = np.sort(at_image_resolution(self._logits()[0], self._image.frame)[where])
+        return -float(values[-1 - int(mask.sum())])
+
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Return the image's embedding at pixels (n, 2), (row, column): (n, C) float32."""
@@ -261,8 +271,13 @@ class Session:
         self._states = [*self._states[: self._now + 1], prompts]
         self._now += 1
 
-    @torch.inference_mode()
     def _decode(self, evidence: np.ndarray | None) -> tuple[np.ndarray, float]:
+        logits, score = self._logits()
+        return answer_mask(logits, self._image.frame, self.prompts, self.connected, evidence), score
+
+    @torch.inference_mode()
+    def _logits(self) -> tuple[torch.Tensor, float]:
+        """Return the decoder's logits (h, w) and the IoU with the truth that it expects."""
         prompts, frame = self.prompts, self._image.frame
         points = labels = boxes = masks = None
         if prompts.points:
@@ -275,8 +290,7 @@ class Session:
         asked = PromptTensors(points, labels, boxes, masks)
         with threads(1):  # two threads gain little, and wait for each other beside other programs
             logits, score = decode_image(self.model, self._image.embedding, asked)
-        mask = answer_mask(logits[0, 0], frame, prompts, self.connected, evidence)
-        return mask, float(score.clamp(0, 1))
+        return logits[0, 0], float(score.clamp(0, 1))
 
 
 def _bounds(changed: np.ndarray) -> tuple[int, int, int, int] | None:

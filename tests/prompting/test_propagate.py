@@ -123,7 +123,7 @@ def test_it_ends_where_slices_overlap_little():
 
 def test_it_ends_where_the_object_looks_different():
     truth = moving(0, 15)
-    volume = truth * np.linspace(1, 1.2, 16, dtype=np.float32)[:, None, None]
+    volume = truth * np.linspace(1, 1.1, 16, dtype=np.float32)[:, None, None]
     volume[10:] *= 1.3
     reports, found = follow(propagate(Tracer(), volume, 0, 6, truth[6], window=(0, 2)))
     assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(10))
@@ -194,7 +194,7 @@ def test_it_can_be_stopped_between_slices():
             reports.append,
             should_stop=lambda: len(reports) == 3,
         )
-    assert len(tracer.seen) == 3
+    assert len(tracer.seen) == 1 + 3  # the marked slice first
 
 
 def test_it_can_be_stopped_before_the_first_slice_is_encoded():
@@ -359,17 +359,36 @@ def test_two_of_three_axes_decide():
     assert [report.done for report in reports] == list(range(1, len(reports) + 1))
 
 
-def test_evidence_of_slices_before_counts_by_its_weight():
-    class Noting(Tracer):
-        def answer(self, evidence=None):
-            self.evidence = [*getattr(self, "evidence", []), evidence]
-            return super().answer(evidence)
+class Noting(Tracer):
+    """Keeps the evidence of each answer; its answer on the marked slice is too large by log-odds of 3."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.evidence: list[np.ndarray] = []
+        self.offsets: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def offset(self, mask, where):
+        self.offsets.append((mask, where))
+        return -3.0
+
+    def answer(self, evidence=None):
+        self.evidence.append(evidence)
+        return super().answer(evidence)
+
+
+def test_the_shape_before_and_the_excess_on_the_marked_slice_are_evidence():
     truth = moving(0, 15)
-    for weight in (0.0, 0.5):
-        tracer = Noting()
-        options = PropagateOptions(memory=weight)
-        _, found = follow(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6], options=options, window=(0, 1)))
-        np.testing.assert_array_equal(found, truth)
-        assert all(one is None for one in tracer.evidence) is (weight == 0)
-    assert tracer.evidence[0][truth[7]].mean() > 0 > tracer.evidence[0][0, 0]
+    tracer = Noting()
+    _, found = follow(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6], window=(0, 1)))
+    np.testing.assert_array_equal(found, truth)
+    ((mask, where),) = tracer.offsets  # once for each marked slice
+    assert (mask == truth[6]).all() and where[mask].all() and where.sum() > mask.sum()
+    first = tracer.evidence[0] + 3.0
+    assert (first[truth[7]] > 0).mean() > 0.95 and (first[~truth[7]] < 0).mean() > 0.98
+    assert first.max() <= 8 and first.min() == -8
+
+
+def test_an_object_that_fills_its_slice_has_no_surroundings_to_compare_with():
+    tracer, whole = Noting(), np.ones((4, *SHAPE), bool)
+    _, found = follow(propagate(tracer, whole.astype(np.float32), 0, 1, whole[1], window=(0, 1)))
+    assert found.all() and not tracer.offsets

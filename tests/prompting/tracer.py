@@ -57,6 +57,9 @@ class Tracer:
     def projected(self, weights: np.ndarray) -> np.ndarray:
         return np.zeros(self.seen[-1].shape[:2], np.float32)
 
+    def offset(self, mask: np.ndarray, where: np.ndarray) -> float:
+        return 0.0
+
     def answer(self, evidence: np.ndarray | None = None) -> Answer:
         image, prompts = self.seen[-1], self.given[-1]
         parts, _ = ndimage.label(image > 0.5)

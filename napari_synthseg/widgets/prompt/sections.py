@@ -31,7 +31,6 @@ TEXTS = {
     "least_overlap": "Least overlap",
     "most_growth": "Most growth",
     "most_slices": "Most slices",
-    "memory": "Memory of slices before",
     "vote": "Vote of three axes",
 }
 DIRECTIONS = [Choice("both", "both ways"), Choice("up", "to higher slices"), Choice("down", "to lower slices")]
