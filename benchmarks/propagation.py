@@ -3,11 +3,12 @@
     python benchmarks/propagation.py SHARED [--sources t1 map phantom] [--scans 1] [--clicks 5] [--plane coronal]
         [--values 17 11 10 16] [--vote] [--encodings FOLDER] [--model default] [--json OUT]
 
-Volumes: scans of SHARED/data/real_t1/training with their labels (t1), images drawn from SHARED/data/label_maps by the
-generator (map), and phantoms (phantom). The first click is the point deepest inside the structure on its largest
-slice; the object is propagated from there with the default options. Each further click is at the point deepest inside
-what is missing or too much: on that slice until it is right (Dice 0.85), then wherever the object is most wrong in 3D.
-That slice is corrected from the object so far and this click, and propagated from there only.
+Volumes: scans of SHARED/data/real_t1/training with their labels, the last ones first, since the first two chose the
+defaults of propagation (t1); images drawn from SHARED/data/label_maps by the generator (map); phantoms (phantom).
+The first click is the point deepest inside the structure on its largest slice; the object is propagated from there
+with the default options. Each further click is at the point deepest inside what is missing or too much: on that slice
+until it is right (Dice 0.85), then wherever the object is most wrong in 3D. That slice is corrected from the object so
+far and this click, and propagated from there only.
 
 Beside it: the object propagated from the structure's true mask on its largest slice (from_truth), Dice of the voxels
 on which two of three orientations agree (--vote), and CPU seconds (one thread) of an encoding and of the rest of a
@@ -104,7 +105,7 @@ def volumes(data: Path, source: str, count: int) -> Iterator[tuple[str, Volume, 
             yield f"phantom {seed}", phantom_image(labels, seed), labels
         return
     if source == "t1":
-        for scan, labels in labelled_scans(data / "real_t1" / "training")[:count]:
+        for scan, labels in labelled_scans(data / "real_t1" / "training")[: -1 - count : -1]:
             yield stem(scan), to_canonical(read_volume(scan)), to_canonical(read_labels(labels))
         return
     for number, path in enumerate(sorted((data / "label_maps").glob("training_seg_*.nii.gz"))[:count]):

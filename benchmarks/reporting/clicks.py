@@ -99,7 +99,7 @@ SECTIONS: dict[str, Section] = {
         "figures.json", 200, PAPER_CLICKS, lambda rows: benchmark("ablations").table(rows), rounded,
     ),
     "propagation": Section(
-        "python benchmarks/propagation.py SHARED --sources t1 --json OUT/rows.json",
-        "rows.json", 8, CLICKS, propagation_table, rounded,
+        "python benchmarks/propagation.py SHARED --sources t1 --scans 2 --json OUT/rows.json",
+        "rows.json", 16, CLICKS, propagation_table, rounded,
     ),
 }  # fmt: skip
