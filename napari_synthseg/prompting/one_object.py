@@ -22,11 +22,11 @@ from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, checkpoint, mapped
-from napari_synthseg.prompting.memory import similar_objects
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions, SimilarOptions
 from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts
 from napari_synthseg.prompting.propagate import SliceAnswer, propagate_anchors
 from napari_synthseg.prompting.session import Session
+from napari_synthseg.prompting.similar import similar_objects
 from napari_synthseg.prompting.target import PromptTarget, read_mask, read_target
 from napari_synthseg.volume import Volume
 

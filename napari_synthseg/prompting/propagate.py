@@ -1,7 +1,7 @@
 """Propagation: follow an object from marked slices to their neighbors, one slice after another.
 
 Every slice is prompted by the shape on the slice before (`mask_prompts`), moved by the optical flow between both
-(`neighbors`). That shape is evidence beside the decoder's answer, and so is how much too large that answer is on the
+(`moved`). That shape is evidence beside the decoder's answer, and so is how much too large that answer is on the
 marked slice. Slices that the user marked, the anchors, stay as they are; between two of them each slice is answered
 from the nearer one, and its shape is expected between both. A new anchor is how a result is corrected: only what lies
 nearer to it is answered again.
@@ -17,16 +17,99 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 
-import cc3d
 import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
-from napari_synthseg.prompting.memory import around
-from napari_synthseg.prompting.neighbors import Look, compare, least_change, moved, overlap, shape_evidence
 from napari_synthseg.prompting.options import PropagateOptions
-from napari_synthseg.prompting.prompts import Anchor, Planes, Prompts, Window, brightness, mask_prompts, signed_distance
+from napari_synthseg.prompting.prompts import (
+    Anchor,
+    Planes,
+    Prompts,
+    Window,
+    brightness,
+    connected,
+    mask_prompts,
+    moved,
+    overlap,
+    shape_evidence,
+    signed_distance,
+)
 from napari_synthseg.prompting.session import Session
+from napari_synthseg.prompting.similar import around
+
+LEAST_SPREAD = 0.02
+"""Least spread of a look: in flat images any change would count."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Brightness of an object on a slice, 0 black to 1 white: median, and standard deviation (with a lower bound)."""
+
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> Look:
+        """Measure the look of the pixels in a mask (rows, columns), not empty; those not finite do not count."""
+        values = brightness(image, window)[mask]
+        values = values[np.isfinite(values)]
+        if values.size == 0:
+            return cls(0.0, LEAST_SPREAD)
+        return cls(float(np.median(values)), max(float(values.std()), LEAST_SPREAD))
+
+    def change(self, other: Look) -> float:
+        """Return the distance to another look's middle, in spreads of this one."""
+        return abs(other.middle - self.middle) / self.spread
+
+
+def least_change(
+    marked: Sequence[Look], image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None
+) -> float:
+    """Return the change of an answer's look from the most similar marked slice; 0 for an empty answer."""
+    if not mask.any():
+        return 0.0
+    look = Look.of(image, mask, window)
+    return min(known.change(look) for known in marked)
+
+
+@dataclass(frozen=True)
+class SliceComparison:
+    """An answer compared with the slice before and with the marked slices."""
+
+    score: float
+    """IoU with the truth that the model expects, 0-1."""
+    growth: float
+    """Area divided by that of the slice before."""
+    overlap: float
+    """Dice with the slice before."""
+    size: float
+    """Area divided by that of the largest marked slice."""
+    change: float
+    """See `least_change`."""
+
+    def ended(self, options: PropagateOptions) -> str:
+        """Return why the object ends here, as a part of a sentence; "" if it does not."""
+        if self.growth == 0:
+            return "nothing of it is found there"
+        if self.score < options.least_score:
+            return f"the model is unsure (score {self.score:.2f})"
+        if self.growth > options.most_growth:
+            return f"the area grows {self.growth:.1f} times"
+        if self.size > options.most_area:
+            return f"it is {self.size:.1f} times as large as on any marked slice"
+        if self.overlap < options.least_overlap:
+            return f"it overlaps little with the slice before (Dice {self.overlap:.2f})"
+        if self.change > options.most_change:
+            return f"it looks different (by {self.change:.1f} standard deviations)"
+        return ""
+
+
+def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, change: float) -> SliceComparison:
+    """Compare an answer (rows, columns) with the slice before and the area of the largest marked one, not 0."""
+    area, area_before = int(mask.sum()), int(before.sum())
+    return SliceComparison(score, area / area_before, overlap(mask, before), area / largest, change)
+
 
 STAGE = "Through the slices"
 AHEAD = 3
@@ -285,10 +368,10 @@ class _Run:
     def _expected(self, front: _Front) -> np.ndarray:
         """Return the distance to the edge expected on a front's slice: moved, and a step towards the next anchor."""
         planes, other = self.planes, self._next_marked(front)
-        seen = [
+        before, image = (
             brightness(planes.image(at), planes.window_at(at)) for at in (front.index - front.direction, front.index)
-        ]
-        depth = moved(front.mask, *seen, planes.pixel)
+        )
+        depth = moved(front.mask, before, image, planes.pixel)
         if other is None or not (self.marked[other] & front.mask).any():
             return depth
         share = 1 / (abs(other - front.index) + 1)
@@ -315,10 +398,3 @@ def _vote(run: _Run) -> Generator[SliceAnswer, None, np.ndarray]:
     for index in run.prompts:
         agreed[index] = run.masks[index]
     return np.moveaxis(agreed, 0, planes.axis)
-
-
-def connected(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return the parts of a mask (rows, columns) that overlap with the slice before."""
-    parts = cc3d.connected_components(mask, connectivity=8)
-    going_on = np.unique(parts[before & mask])
-    return np.isin(parts, going_on[going_on > 0])

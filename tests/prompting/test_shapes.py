@@ -11,6 +11,7 @@ from napari_synthseg.prompting.prompts import (
     ALONG,
     AROUND,
     MOST_INSIDE,
+    connected,
     deep_points,
     mask_prompts,
     points_along,
@@ -18,7 +19,6 @@ from napari_synthseg.prompting.prompts import (
     with_lasso,
     with_scribble,
 )
-from napari_synthseg.prompting.propagate import connected
 from tests.prompting.small import small_model
 from tests.prompting.tracer import disc
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_synthseg.prompting.neighbors import Look, SliceComparison, compare
 from napari_synthseg.prompting.options import PropagateOptions
+from napari_synthseg.prompting.propagate import Look, SliceComparison, compare
 from tests.prompting.tracer import disc
 
 SHAPE = (20, 30)

@@ -165,7 +165,7 @@ class Engine:
         with self._busy:
             session = self._loaded(question.model, question.device)
             image, window = self._seen(question.picture, question.place)
-        from napari_synthseg.prompting.memory import similar_objects
+        from napari_synthseg.prompting.similar import similar_objects
 
         pixel = question.picture.pixel(question.place)
         return (yield from similar_objects(session, image, mask, window=window, pixel=pixel))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_synthseg.prompting.neighbors import moved, shape_evidence
-from napari_synthseg.prompting.prompts import signed_distance
+from napari_synthseg.prompting.prompts import moved, shape_evidence, signed_distance
 from tests.prompting.tracer import disc
 
 

@@ -1,15 +1,14 @@
-"""Memory of slices that were seen: mean features of an object and of its surroundings, and what resembles them.
+"""All objects of an image that look like one.
 
-Features of a pixel are its brightness, sharp and blurred, and the embedding there. Where a pixel of another slice lies
-between both means is Fisher's linear discriminant: with equal priors and normal features, the log-odds of inside.
-
-On one image the same finds all objects that look like one: where the evidence has peaks, a point is the prompt, and an
-answer is kept if it is about as large as the object, resembles it, and overlaps with no better one.
+Features of a pixel are its brightness, sharp and blurred, and the embedding there. Where a pixel lies between their
+means inside the object and around it is Fisher's linear discriminant: with equal priors and normal features, the
+log-odds of inside. At its peaks a point is the prompt; an answer is kept if it is about as large as the object,
+resembles it, and overlaps with no better one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import edt
@@ -34,66 +33,28 @@ MOST = 4.0
 """Largest size of the evidence, log-odds."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Means (F,) inside and outside, and covariance (F, F) within both."""
+def log_odds(session: Session, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
+    """Return log-odds (rows, columns) float32 of resembling an object rather than its surroundings.
 
-    inside: np.ndarray
-    outside: np.ndarray
-    covariance: np.ndarray
-
-
-class Memory:
-    """Moments of the features of slices, by the slice's index."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, _Moments] = {}
-
-    def __contains__(self, index: int) -> bool:
-        return index in self._seen
-
-    def remember(
-        self, index: int, session: Session, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None
-    ) -> None:
-        """Take the moments inside and around a mask (rows, columns), not empty, of the image that the session shows."""
-        pixels = np.argwhere(around(mask))
-        pixels = pixels[:: -(-len(pixels) // MOST_PIXELS)]
-        at = tuple(pixels.T)
-        seen = [channel[at] for channel in _channels(image, window)]
-        features = np.concatenate([np.stack(seen, 1), session.features(pixels)], 1)
-        parts = [features[mask[at]], features[~mask[at]]]
-        if not all(map(len, parts)):  # it fills the image: there are no surroundings to tell it from
-            return
-        within = [np.cov(part.T, bias=True) for part in parts]
-        self._seen[index] = _Moments(parts[0].mean(0), parts[1].mean(0), (within[0] + within[1]) / 2)
-
-    def evidence(
-        self,
-        indices: Iterable[int],
-        session: Session,
-        image: np.ndarray,
-        shape: np.ndarray | None,
-        window: tuple[float, float] | None,
-    ) -> np.ndarray | None:
-        """Return log-odds of inside, (rows, columns) float32, for the slice that the session shows.
-
-        Args:
-            indices: slices to compare with; those that are not remembered do not count.
-            shape: (rows, columns) bool, the shape that is expected; pixels far from it are outside. None: any.
-        """
-        seen = [self._seen[index] for index in dict.fromkeys(indices) if index in self._seen]
-        if not seen:
-            return None
-        inside, outside, covariance = (
-            np.mean([getattr(one, name) for one in seen], axis=0) for name in ("inside", "outside", "covariance")
-        )
-        covariance += np.diag(SHRINKAGE * np.diag(covariance) + 1e-4)
-        weights = np.linalg.solve(covariance, inside - outside)
-        odds = session.projected(weights[len(BLURS) :]) - weights @ (inside + outside) / 2
-        for weight, channel in zip(weights, _channels(image, window), strict=False):
-            odds += weight * channel
-        odds = np.clip(odds, -MOST, MOST).astype(np.float32)
-        return odds if shape is None else np.where(around(shape), odds, np.float32(-MOST))
+    Args:
+        session: shows the image.
+        image: (rows, columns), or (rows, columns, 3 or 4).
+        mask: (rows, columns) bool, of the object; neither empty nor all.
+        window: values that become black and white.
+    """
+    pixels = np.argwhere(around(mask))
+    pixels = pixels[:: -(-len(pixels) // MOST_PIXELS)]
+    at, channels = tuple(pixels.T), _channels(image, window)
+    features = np.concatenate([np.stack([channel[at] for channel in channels], 1), session.features(pixels)], 1)
+    parts = [features[mask[at]], features[~mask[at]]]
+    inside, outside = (part.mean(0) for part in parts)
+    covariance = sum(np.cov(part.T, bias=True) for part in parts) / 2
+    covariance += np.diag(SHRINKAGE * np.diag(covariance) + 1e-4)
+    weights = np.linalg.solve(covariance, inside - outside)
+    odds = session.projected(weights[len(BLURS) :]) - weights @ (inside + outside) / 2
+    for weight, channel in zip(weights, channels, strict=False):
+        odds += weight * channel
+    return np.clip(odds, -MOST, MOST).astype(np.float32)
 
 
 def around(mask: np.ndarray) -> np.ndarray:
@@ -156,11 +117,9 @@ def similar_objects(
     options = options or SimilarOptions()
     if mask.shape != image.shape[:2] or not mask.any() or mask.all():
         raise InputError("There is no object to compare with: segment one that does not fill the image.")
-    own, memory = session.beside(), Memory()
+    own = session.beside()
     own.set_image(image, window, pixel)
-    memory.remember(0, own, image, mask, window)
-    everywhere = memory.evidence([0], own, image, None, window)
-    assert everywhere is not None
+    everywhere = log_odds(own, image, mask, window)
     area, radius = int(mask.sum()), float(np.sqrt(mask.sum() / np.pi))
     taken, rejected = mask.copy(), np.zeros(mask.shape, np.uint8)
     found: list[tuple[float, np.ndarray]] = []

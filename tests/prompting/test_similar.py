@@ -1,4 +1,4 @@
-"""Evidence from slices that were seen, and the objects of an image that resemble one of them."""
+"""The objects of an image that resemble one of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import run
 from napari_synthseg.prompting import Session
-from napari_synthseg.prompting.memory import Memory, around, similar_objects
 from napari_synthseg.prompting.options import SimilarOptions
+from napari_synthseg.prompting.similar import MOST, log_odds, similar_objects
 from tests.prompting.small import small_model
 from tests.prompting.tracer import Tracer, disc
 
@@ -29,30 +29,12 @@ def shown(image: np.ndarray) -> Tracer:
     return tracer
 
 
-def test_evidence_tells_inside_from_outside_on_another_slice():
-    first, second = disc(SHAPE, 20, 20, 6), disc(SHAPE, 20, 23, 7)
-    memory = Memory()
-    memory.remember(4, shown(bright(first)), bright(first), first, (0, 1))
-    image = bright(second, seed=1)
-    odds = memory.evidence([4, 5], shown(image), image, first, (0, 1))
-    assert (odds[second & around(first)] > 0).mean() > 0.95 and (odds[~second] < 0).mean() > 0.95
-    assert 4 in memory and 5 not in memory
-
-
-def test_far_from_the_expected_shape_all_is_outside():
+def test_log_odds_tell_objects_like_one_from_their_surroundings():
     first, other = disc(SHAPE, 20, 15, 5), disc(SHAPE, 20, 50, 5)
-    image, memory = bright(first, other), Memory()
-    memory.remember(0, shown(image), image, first, (0, 1))
-    assert (memory.evidence([0], shown(image), image, first, (0, 1))[other] < 0).all()
-    assert (memory.evidence([0], shown(image), image, None, (0, 1))[other] > 0).all()
-
-
-def test_without_a_memory_there_is_no_evidence():
-    mask = np.ones(SHAPE, bool)
-    memory, image = Memory(), bright()
-    assert memory.evidence([0], shown(image), image, mask, (0, 1)) is None
-    memory.remember(0, shown(image), image, mask, (0, 1))  # no surroundings
-    assert memory.evidence([0], shown(image), image, mask, (0, 1)) is None
+    image = bright(first, other)
+    odds = log_odds(shown(image), image, first, (0, 1))
+    both = first | other
+    assert (odds[both] > 0).mean() > 0.95 and (odds[~both] < 0).mean() > 0.95 and abs(odds).max() == MOST
 
 
 def test_a_sessions_features_and_their_projection_agree():
