@@ -68,7 +68,7 @@ class TrainSynthFMOptions(RunOptions):
     scene_steps: PositiveInt = 2
     """Steps from one new scene to the next (fast)."""
     optimizer: Literal["muon", "adamw"] = "muon"
-    """muon learns more from each step, and needs torch 2.9; the paper's preset uses Adam (fast)."""
+    """muon learns more from each step; the paper's preset uses Adam (fast)."""
     learning_rate: Positive | None = None
     """Peak learning rate; default 1e-3 (fast), or 1e-4 with SAM's own decoder or for the paper's preset."""
     decay_fraction: Fraction = 0.3
