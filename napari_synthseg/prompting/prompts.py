@@ -15,7 +15,6 @@ import cc3d
 import edt
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from napari_synthseg.errors import InputError
 
@@ -310,6 +309,7 @@ def moved(
     Returns:
         (rows, columns) float32, the distance from the moved edge in that unit, negative outside.
     """
+    from scipy import ndimage
     from skimage.registration import optical_flow_tvl1
 
     farthest = float(np.hypot(*mask.shape)) * max(pixel)

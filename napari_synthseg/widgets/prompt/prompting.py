@@ -10,7 +10,6 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io.checks import check_memory
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.widgets._shared.controls import listen, single_shot
 from napari_synthseg.widgets._shared.user import complain
@@ -238,6 +237,8 @@ class Prompting(QObject):
             work = None
         if work is not None:
             return work
+        from napari_synthseg.io.checks import check_memory  # imports what reads files
+
         try:
             check_memory(f'"{self.image.name}"', image_shape(self.image))  # of the object, and of all objects
         except InputError as error:

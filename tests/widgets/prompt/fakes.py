@@ -50,6 +50,9 @@ class FakeSession:
         hint = prompts.mask is not None and prompts.mask.dtype.kind == "f"  # how probable inside is: of another slice
         self.box, self.mask = prompts.box, None if hint else prompts.mask
 
+    def offset(self, mask, where):
+        return 0.0
+
     def features(self, pixels):
         return np.zeros((len(pixels), 0), np.float32)
 
