@@ -354,3 +354,13 @@ def connected(mask: np.ndarray, before: np.ndarray) -> np.ndarray:
 def overlap(mask: np.ndarray, other: np.ndarray) -> float:
     """Return the Dice score of two masks, not both empty."""
     return 2 * int((mask & other).sum()) / int(mask.sum() + other.sum())
+
+
+AROUND_RADII, AROUND_PIXELS = 1.5, 4.0
+"""How far surroundings reach from the object: radii of the disc of its area, and pixels; the larger of both."""
+
+
+def around(mask: np.ndarray) -> np.ndarray:
+    """Return a mask (rows, columns) with its surroundings."""
+    reach = max(AROUND_PIXELS, AROUND_RADII * float(np.sqrt(mask.sum() / np.pi)))
+    return edt.edt(np.ascontiguousarray(~mask), black_border=False) <= reach

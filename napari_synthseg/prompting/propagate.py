@@ -27,6 +27,7 @@ from napari_synthseg.prompting.prompts import (
     Planes,
     Prompts,
     Window,
+    around,
     brightness,
     connected,
     mask_prompts,
@@ -36,7 +37,6 @@ from napari_synthseg.prompting.prompts import (
     signed_distance,
 )
 from napari_synthseg.prompting.session import Session
-from napari_synthseg.prompting.similar import around
 
 LEAST_SPREAD = 0.02
 """Least spread of a look: in flat images any change would count."""

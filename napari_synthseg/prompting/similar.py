@@ -11,20 +11,17 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-import edt
 import numpy as np
 from scipy import ndimage
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.prompting.options import SimilarOptions
-from napari_synthseg.prompting.prompts import Prompts, brightness
+from napari_synthseg.prompting.prompts import Prompts, around, brightness
 from napari_synthseg.prompting.session import Session
 
 BLURS = (0.0, 1.0, 2.5)
 """Standard deviations of the blurred brightness, pixels."""
-RADII, LEAST = 1.5, 4.0
-"""How far surroundings reach from the object: radii of the disc of its area, and pixels; the larger of both."""
 MOST_PIXELS = 2000
 """Pixels of a slice that count; if there are more, every n-th one."""
 SHRINKAGE = 0.1
@@ -55,12 +52,6 @@ def log_odds(session: Session, image: np.ndarray, mask: np.ndarray, window: tupl
     for weight, channel in zip(weights, channels, strict=False):
         odds += weight * channel
     return np.clip(odds, -MOST, MOST).astype(np.float32)
-
-
-def around(mask: np.ndarray) -> np.ndarray:
-    """Return a mask (rows, columns) with its surroundings."""
-    reach = max(LEAST, RADII * float(np.sqrt(mask.sum() / np.pi)))
-    return edt.edt(np.ascontiguousarray(~mask), black_border=False) <= reach
 
 
 def _channels(image: np.ndarray, window: tuple[float, float] | None) -> list[np.ndarray]:
