@@ -42,8 +42,6 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"there is no section {sorted(unknown)[0]}, but {', '.join(SECTIONS)}")
     if args.measure is not None and not args.measure.is_dir():
         parser.error(f"there is no folder {args.measure}")
-    if wrong := [pair for pair in args.given if "=" not in pair]:
-        parser.error(f"{wrong[0]} is no WORD=PATH")
     names = chosen(args)
     if args.list:
         print("\n".join(told(name, args.docs) for name in names) or "Nothing.")
@@ -72,7 +70,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--stale", action="store_true", help="only sections that the shipped weights have left behind")
     parser.add_argument("--list", action="store_true", help="say what was measured when, with what, and what is stale")
     parser.add_argument("--measure", type=Path, metavar="SHARED", help="run the benchmarks on the data of this folder")
-    parser.add_argument("--given", nargs="+", default=[], metavar="WORD=PATH", help="what a command needs besides")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep a benchmark's runs here, and go on with them")
     parser.add_argument("--check", action="store_true", help="change nothing; say whether the page is up to date")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of results.md, results/ and images/")
@@ -97,26 +94,20 @@ def told(name: str, docs: Path) -> str:
     about = found["about"] if found else {}
     state = "; ".join(reasons(name, docs))
     files = ", ".join(file.removesuffix(".safetensors") for file in section.weights) or "no weights"
-    needs = "".join(f"; needs --given {word}=PATH ({what})" for word, what in section.given.items())
     quiet = "; wants a quiet machine" if section.times else ""
-    line = f"{name}: {about.get('date', '-')}, {files}, about {section.minutes:g} CPU-minutes{quiet}{needs}"
+    line = f"{name}: {about.get('date', '-')}, {files}, about {section.minutes:g} CPU-minutes{quiet}"
     return f"{line}\n    STALE: {state}" if state else line
 
 
 def measured(name: str, args: argparse.Namespace) -> bool:
     """Measure a section and store its rows; says so where that cannot be."""
     section = SECTIONS[name]
-    given = dict(pair.split("=", 1) for pair in args.given)
-    if lacking := set(section.given) - set(given):
-        word = sorted(lacking)[0]
-        print(f"report: {name} is not measured: it needs --given {word}=PATH, {section.given[word]}.", file=sys.stderr)
-        return False
     print(f"report: {name}, about {section.minutes:g} CPU-minutes", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         out = Path(stack.enter_context(tempfile.TemporaryDirectory())) if args.keep is None else args.keep / name
         out.mkdir(parents=True, exist_ok=True)
         try:
-            rows = measure(section, args.measure.resolve(), out.resolve(), given)
+            rows = measure(section, args.measure.resolve(), out.resolve())
         except subprocess.CalledProcessError as error:
             print(f"report: {name} was not measured: its benchmark ended with {error.returncode}.", file=sys.stderr)
             return False

@@ -14,7 +14,7 @@ __all__ = ["__version__", "segment", "synthesize"]
 # Read when torch is imported: what Apple's GPUs lack runs on the processor instead of failing.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 # Likewise, by GNU's OpenMP (torch on Linux): threads that wait for others spin shortly, then sleep. By default they
-# spin thirty times as long, and everything is slow when other programs use the cores (benchmarks/waiting.py).
+# spin thirty times as long, and everything is slow when other programs use the cores (docs/training-log.md).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

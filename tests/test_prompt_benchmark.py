@@ -1,13 +1,19 @@
-"""The comparison of two promptable models: means, differences, and how sure they are."""
+"""The comparison of two promptable models: means, differences, how sure they are; slices of scans as a manifest."""
 
 from __future__ import annotations
 
 import json
+import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
+from napari_synthseg.io import write_labels, write_volume
+from napari_synthseg.prompting.evaluate import read_manifest
+from napari_synthseg.volume import Volume
 from tests.test_benchmarks import script
 
 SETTINGS = [(1, 0, "points"), (1, 2, "points"), (3, 0, "points"), (3, 2, "points"), (0, 0, "box")]
@@ -93,3 +99,27 @@ def test_ablations_train_and_measure_only_what_is_not_there(tmp_path, monkeypatc
     monkeypatch.setattr("sys.argv", ["ablations.py", "none.csv", str(tmp_path), "--only", "all"])
     assert ablations.main() == cli.DONE
     assert "| all | 0.500 |" in capsys.readouterr().out
+
+
+def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
+    truth = np.zeros((40, 30, 20), np.int16)
+    truth[5:15, 8:20, 6:12] = 10
+    truth[25:30, 8:12, 6:9] = 10  # a second, smaller part
+    truth[30:33, 20:22, 15] = 11  # too small to point at
+    image = np.where(truth == 10, 200.0, 50.0).astype(np.float32)
+    write_volume(tmp_path / "1_t1.nii.gz", Volume(image, np.eye(4)))
+    write_labels(tmp_path / "1_labels.nii.gz", Volume(truth, np.eye(4)))
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), str(out), "--labels", "10", "11"])
+    assert script("make_prompt_slices").main() == cli.DONE
+    (case,) = read_manifest(out / "manifest.csv")
+    mask, picture = np.asarray(Image.open(case.mask_path)), np.asarray(Image.open(case.image_path))
+    assert (mask > 0).sum() == 12 * 6  # sagittal: the larger part alone, as large as it gets
+    assert mask.shape == picture.shape == (20, 30)
+    assert (picture[mask > 0] == 255).all()
+
+
+def test_a_folder_without_labelled_scans_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), str(tmp_path / "out")])
+    assert script("make_prompt_slices").main() == cli.BAD_INPUT
+    assert "no scan with a label file" in capsys.readouterr().err

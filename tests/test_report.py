@@ -137,16 +137,10 @@ def test_a_benchmark_that_fails_leaves_the_rows(docs, monkeypatch, capsys):
     assert stored.read(docs, NAME)["rows"] == ROWS
 
 
-def test_what_a_person_must_name_is_asked_for(docs, capsys):
-    assert report.main(["--docs", str(docs), "--measure", str(docs), "denoisers"]) == 1
-    assert "denoisers is not measured: it needs --given" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--measure", "/nowhere"], "there is no folder /nowhere"),
-        (["--given", "RUN"], "RUN is no WORD=PATH"),
         (["nothing"], "there is no section nothing"),
     ],
 )
@@ -170,7 +164,6 @@ def test_every_command_leaves_its_rows_where_they_are_looked_for():
         assert not section.made or "--out OUT" in last or ".py OUT " in last or f"OUT/{section.made}" in last, name
         assert "OUT" not in section.shown_command().replace("OUT/slices", "").replace(" OUT ", " "), name
         assert all(part in report.SECTIONS for part in section.beside), name
-        assert all(word in section.command for word in section.given), name
 
 
 # Tables

@@ -73,21 +73,6 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (list(levels).index(row["kind"]), levels[row["kind"]].index(row["level"])))
 
 
-def denoiser_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the names of folders: Dice of S1, of the denoiser from synthetic images and of that from real scans."""
-    kept = []
-    for row in rows:
-        (s1, synthetic), (_, real) = (pair for name, pair in row.items() if name not in ("kind", "images"))
-        figures = {"s1": s1, "synthetic": synthetic, "real": real}
-        kept.append(rounded({"kind": row["kind"], "images": row["images"], **figures}))
-    return kept
-
-
-def denoiser_table(rows: list[dict[str, Any]]) -> str:
-    lines = [[row[name] for name in ("kind", "s1", "synthetic", "real")] for row in rows]
-    return markdown(["degradation", "S1", "D from synthetic images", "D from real scans"], lines)
-
-
 # One brain in several contrasts
 
 
@@ -144,11 +129,6 @@ SECTIONS: dict[str, Section] = {
         "--fast --threads 1 --out OUT",
         "rows.json", 60, FAST + ROBUST, lambda rows: benchmark("robustness").table(rows), in_order,
         figure=lambda rows, path: benchmark("robustness").draw_figure(rows, path), picture="robustness.png",
-    ),
-    "denoisers": Section(
-        f"python benchmarks/denoisers.py RUN REAL --labelled {VALIDATION} --out OUT/rows.json",
-        "rows.json", 10, (), denoiser_table, denoiser_rows,
-        given={"RUN": "a run of `train robust` on synthetic images", "REAL": "the same with its D from real scans"},
     ),
     "resolution": Section(
         f"python benchmarks/resolution.py {VALIDATION} --what resolution --fast --threads 1 --out OUT",

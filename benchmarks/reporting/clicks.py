@@ -35,24 +35,6 @@ def comparison_table(found: Comparison) -> str:
     return f"{table}\n\n{said}{', '.join(worse) or 'nowhere'}."
 
 
-def sizes_table(found: dict[str, list[list[float]]]) -> str:
-    """A line for each variant, and what larger shapes and leaving out parts change."""
-    bins = {name: [statistics.mean(one) for one in figures] for name, figures in found.items()}
-
-    def gain(name: str, other: str) -> list[float]:
-        return [a - b for a, b in zip(bins[name], bins[other], strict=True)]
-
-    larger, parts = gain("as shipped", "small shapes, narrow windows"), gain(*reversed(benchmark("sizes").SHIPPED))
-    half = len(larger) // 2
-    low, high = (f"{min(some):+.2f} to {max(some):+.2f}" for some in (larger[:half], larger[half:]))
-    said = (
-        f"As shipped against small shapes with narrow windows: {low} on the smaller half of the sizes, {high} on the "
-        f"larger half, {statistics.mean(larger):+.3f} in the mean. Without parts that no prompt means: "
-        f"{statistics.mean(parts):+.3f}."
-    )
-    return f"{benchmark('sizes').table(found)}\n\n{said}"
-
-
 def propagation_table(rows: list[dict[str, Any]]) -> str:
     """A line for each structure, the means, and what a slice costs.
 
@@ -83,11 +65,6 @@ SECTIONS: dict[str, Section] = {
     "prompts-far": Section(
         f"{PROMPTS} {IMAGES} default mobilesam --sampling far --draws 2 --json OUT/rows.json",
         "rows.json", 12, CLICKS, comparison_table, far_rows,
-    ),
-    "sizes": Section(
-        'python benchmarks/sizes.py OUT --steps 300 --targets 20 --only "small shapes, narrow windows" "as shipped" '
-        "--json OUT/figures.json",
-        "figures.json", 90, PAPER_CLICKS, sizes_table, rounded,
     ),
     "prompts-brains": Section(
         f"python benchmarks/make_prompt_slices.py {TRAINING} OUT/slices\n"

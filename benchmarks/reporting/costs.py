@@ -98,14 +98,6 @@ SECTIONS: dict[str, Section] = {
         "python benchmarks/cost.py SHARED --json OUT/rows.json", "rows.json", 3, (),
         lambda found: benchmark("cost").table(found), times=True,
     ),
-    "waiting": Section(
-        "python benchmarks/waiting.py SHARED/data/scans/t1_crop.nii.gz --json OUT/rows.json", "rows.json", 4, (),
-        lambda rows: benchmark("waiting").table(rows), times=True,
-    ),
-    "compiled": Section(
-        "python benchmarks/compiled.py --threads 1 --json OUT/rows.json", "rows.json", 3, (),
-        lambda rows: benchmark("compiled").table(rows), times=True,
-    ),
     "growth": Section(
         "python benchmarks/growth.py OUT/rows.json --threads 1", "rows.json", 8, (),
         lambda rows: benchmark("growth").compact(rows), partial(rounded, digits=4), times=True,

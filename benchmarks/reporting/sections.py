@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,8 +32,8 @@ class Section:
 
     Attributes:
         command: of the benchmark, from the top of a checkout. SHARED stands for the folder of development data, OUT for
-            the folder that its rows go to, words of `given` for what only a person can name; `NAME=VALUE` before it is
-            for the environment. A line for each, where there are several.
+            the folder that its rows go to; `NAME=VALUE` before it is for the environment. A line for each, where
+            there are several.
         made: the file it leaves in OUT; empty where its rows are the lines of JSON that it prints.
         minutes: CPU-minutes of two cores, about.
         weights: the shipped files that the figures hang on; with others they are stale.
@@ -43,7 +43,6 @@ class Section:
         figure: draws the rows into a path, if there is a figure.
         picture: its name in docs/images.
         title: of the picture, for those who do not see it.
-        given: words of the command that `--given` must replace, and what they stand for.
         times: it says how long something takes, so it wants a machine that does nothing else.
         says: does the page show the command above the table?
     """
@@ -58,7 +57,6 @@ class Section:
     figure: Callable[[Any, Path], None] | None = None
     picture: str = ""
     title: str = ""
-    given: Mapping[str, str] = field(default_factory=dict)
     times: bool = False
     says: bool = True
 
@@ -99,14 +97,14 @@ def words_of(line: str, places: Mapping[str, str]) -> tuple[list[str], dict[str,
     return words, environment
 
 
-def measure(section: Section, shared: Path, out: Path, given: Mapping[str, str]) -> Any:
+def measure(section: Section, shared: Path, out: Path) -> Any:
     """Run a section's benchmark, its work in a folder that there is; returns the rows to keep.
 
     Raises:
         subprocess.CalledProcessError: the benchmark failed.
         OSError, ValueError: it left no rows, or none that can be read.
     """
-    places = {"SHARED": str(shared), "OUT": str(out), **given}
+    places = {"SHARED": str(shared), "OUT": str(out)}
     output = None if section.made else subprocess.PIPE
     printed = []
     for line in section.command.splitlines():

@@ -2,7 +2,7 @@
 
 SynthFM (arXiv 2504.08177) gives its method in words and hardly any numbers: the ranges are ours. No real image enters a
 scene. Two ranges, `object_size` and `region_grid`, were widened after answers on real images had shown that large
-things came out too small; `benchmarks/sizes.py` chooses the same on synthetic scenes alone. The others were chosen
+things came out too small; synthetic scenes alone choose the same (docs/training-log.md). The others were chosen
 without looking at any. Lengths are fractions of the image's longer side unless they say otherwise.
 """
 
