@@ -128,7 +128,7 @@ def batch(inputs: Inputs, out: Out, sharing: BatchOptions, segmentation: Segment
         out: the folder of the results.
     """
     if sharing.slurm:
-        from napari_synthseg.batch.slurm import submit
+        from napari_synthseg.batch.executors import submit
 
         for line in submit(inputs, out, segmentation, sharing):
             print(line)

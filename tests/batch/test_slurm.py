@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from napari_synthseg import cli
+from napari_synthseg.batch.executors import script, submit, typed
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.slurm import script, submit, typed
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions
 from tests.batch.fakes import write_scan
