@@ -1,7 +1,8 @@
-"""Files that appear complete or not at all: written beside their place, and moved there at the end."""
+"""Files that appear complete or not at all, written beside their place and moved there at the end; texts to read."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import os
@@ -14,19 +15,33 @@ from pathlib import Path
 
 from napari_synthseg.errors import InputError, printable
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OS_ERROR = "(os error"
+"""How safetensors' errors end, before the number."""
+
+
+class NotWritten(InputError, OSError):
+    """A file or folder cannot be written; `__cause__` is the error of the system."""
+
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Inside, say in a sentence that a file or folder cannot be written.
 
+    The outermost one names the path: users know none of a temporary folder.
+
     Raises:
-        InputError: it cannot.
+        NotWritten: it cannot.
     """
     try:
         yield
-    except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise InputError(f"{path} cannot be written ({reason}): choose another place.") from error
+    except Exception as error:
+        if not isinstance(error, OSError) and _OS_ERROR not in str(error):
+            raise
+        cause = error.__cause__ if isinstance(error, NotWritten) else error
+        reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
+        remedy = "make room there, or choose another place" if is_disk_full(cause) else "choose another place"
+        raise NotWritten(f"{path} cannot be written ({reason}): {remedy}.") from cause
 
 
 @contextmanager
@@ -36,14 +51,15 @@ def placed(path: Path | str) -> Iterator[Path]:
     Its name is hidden, has the same ending, and differs between processes and machines that share the folder.
 
     Raises:
-        OSError: the place cannot be written to.
+        NotWritten: the place cannot be written to.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{socket.gethostname()}-{os.getpid()}.part{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield part
-        os.replace(part, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            os.replace(part, path)
     finally:
         with suppress(OSError):
             part.unlink()
@@ -61,33 +77,56 @@ def placed_files(
         rank: of a file by its name; the lowest are moved first.
 
     Raises:
-        OSError: the folder cannot be written to.
+        NotWritten: the folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
-    try:
-        yield part
-        for path in sorted(part.iterdir(), key=lambda path: (rank(path.name), path.name)):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        try:
+            yield part
+            for path in sorted(part.iterdir(), key=lambda path: (rank(path.name), path.name)):
+                os.replace(path, folder / path.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, all or nothing.
 
     Raises:
-        OSError: the place cannot be written to.
+        NotWritten: the place cannot be written to.
     """
     with placed(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
+def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
+    """Read a text in UTF-8 or, as Windows writes it, in UTF-16, each with a byte order mark or without.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is in another encoding, unless `errors` say what becomes of that.
+    """
+    raw = Path(path).read_bytes()
+    encoding, start = "utf-8", raw[:4096]
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif 3 * max(zeros := (start[::2].count(0), start[1::2].count(0))) > len(start):  # of letters, half the bytes are 0
+        encoding = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return raw.decode(encoding, errors).lstrip("\ufeff")  # one mark, or two: of a marked text that was converted
+
+
+def delimiter_of(text: str) -> str:
+    """Return what separates the columns of a table by its first line: tabs, semicolons or commas."""
+    return max("\t;,", key=text.lstrip().partition("\n")[0].count)
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, says that a disk or a quota is full."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _FULL or any(f"{_OS_ERROR} {full})" in str(error) for full in _FULL):
             return True
         error = error.__cause__
     return False
@@ -100,7 +139,7 @@ def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | 
     control characters are written out.
 
     Raises:
-        OSError: the place cannot be written to.
+        NotWritten: the place cannot be written to.
     """
     with placed(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         by_name = "\t" if path.suffix.lower() == ".tsv" else ","

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,3 +14,12 @@ os.environ.setdefault("NAPARI_SYNTHSEG_NICE", "0")  # runs in the background mus
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20230707)
+
+
+@pytest.fixture
+def fill_disk() -> Iterator[Callable[[], None]]:
+    """A function after which no file gets more than 50 bytes, whoever writes it, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="Windows bounds no files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

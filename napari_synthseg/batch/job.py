@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from napari_synthseg.atomic_io import write_text
+from napari_synthseg.atomic_io import is_disk_full, write_text, writing
 from napari_synthseg.batch import bids, page, provenance
 from napari_synthseg.batch.executors import Cluster, Processes
 from napari_synthseg.batch.options import BatchOptions
@@ -144,7 +144,7 @@ def segment_files(
             try:
                 outcome = yield from titled(segmenter.steps(task, then), f"{title}: ")
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
-                if len(tasks) == 1:
+                if len(tasks) == 1 or is_disk_full(error):
                     raise
                 outcome = failure(error, started)
             report.add(task.number, one := _entry(Ending(task, outcome, attempts=1)))
@@ -202,7 +202,7 @@ def segment_many(
             try:
                 written = _write_page(out, report, segmentation, options, time.monotonic() - started)
             except OSError as error:
-                logger.warning("The report in %s could not be written (%s): run the same command again.", out, error)
+                logger.warning("The report is incomplete (%s): run the same command again.", error)
                 written = None
     return BatchResult(tuple(report.entries), report.path, written)
 
@@ -218,22 +218,23 @@ def _alone(out: Path, part: tuple[int, int]) -> Iterator[None]:
     """
     number, count = part
     name = LOCK if count == 1 else f".batch-part-{number}of{count}.lock"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
+    with ExitStack() as held:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(str(out / name), timeout=LOCK_TIMEOUT_S))
             for other in [out / LOCK] if count > 1 else sorted(out.glob(PART_LOCKS)):
                 if other.exists():
                     FileLock(str(other), timeout=LOCK_TIMEOUT_S).acquire().lock.release()
-            yield
-    except Timeout:
-        raise InputError(
-            f"Another batch is writing into {out}: wait for it, stop it, or choose another folder."
-        ) from None
-    except (NotADirectoryError, FileExistsError):
-        raise InputError(f"{out} is a file: give a folder for the results.") from None
-    except PermissionError:
-        raise InputError(f"{out} cannot be written to: choose another folder.") from None
+        except Timeout:
+            raise InputError(
+                f"Another batch is writing into {out}: wait for it, stop it, or choose another folder."
+            ) from None
+        except (NotADirectoryError, FileExistsError):
+            raise InputError(f"{out} is a file: give a folder for the results.") from None
+        except OSError:
+            with writing(out):
+                raise
+        yield
 
 
 def _describe(out: Path, datasets: list[Path], weights: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from napari_synthseg.cli.terminal import DONE, SOME_FAILED, STUDIES, JsonFile, command, follow
+from napari_synthseg.atomic_io import write_text
+from napari_synthseg.cli.terminal import DONE, SOME_FAILED, STUDIES, JsonFile, command, follow, write_json
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import File, Folder
 
@@ -53,7 +53,6 @@ def evaluate(
         draw_boxes,
         rows_of_scans,
         write_rows,
-        write_text,
     )
 
     if len(paths) > 2 or not paths:
@@ -65,14 +64,13 @@ def evaluate(
         check_ending(plot)
     methods = named_methods(pred, paths[0] if len(paths) == 2 else None)
     found = follow(compare_steps(methods, paths[-1], scoring))
+    print(as_text(found))  # first: a disk may be full
     if json_file is not None:
-        content = found if pred else next(iter(found["methods"].values()))
-        write_text(json_file, json.dumps(content, indent=1) + "\n")
+        write_json(json_file, found if pred else next(iter(found["methods"].values())))
     if tsv is not None:
         write_rows(tsv, rows_of_scans(found))
     if markdown is not None:
         write_text(markdown, as_markdown(found))
-    print(as_text(found))
     if plot is not None:
         draw_boxes(found, plot)
     return SOME_FAILED if any(result["failed"] for result in found["methods"].values()) else DONE

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
-from napari_synthseg.atomic_io import placed, write_lines, writing
+from napari_synthseg.atomic_io import placed, write_lines
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import LEVEL, SCORES, means_by_scan, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
@@ -140,15 +140,8 @@ def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with tabs, or with commas if its name ends in .csv, atomically; see `writing`."""
-    with writing(path):
-        write_lines(path, rows, "," if path.suffix.lower() == ".csv" else "\t")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, making its folder; see `writing`."""
-    with writing(path), placed(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Write a table with tabs, or with commas if its name ends in .csv, atomically."""
+    write_lines(path, rows, "," if path.suffix.lower() == ".csv" else "\t")
 
 
 def _tests_table(found: dict[str, Any]) -> str:
@@ -255,7 +248,7 @@ def draw_boxes(found: dict[str, Any], path: Path) -> None:
     for axis, score in zip(top.subplots(1, len(SCORES)), SCORES, strict=True):
         _draw_methods(axis, found, score)
     _draw_structures(bottom.subplots(), groups, list(found["methods"]))
-    with writing(path), placed(path) as part:
+    with placed(path) as part:
         figure.savefig(part, dpi=130)
 
 

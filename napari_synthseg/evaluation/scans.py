@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.metrics import compare_volumes, mean_known
@@ -52,8 +53,7 @@ def evaluate_files(
     """Scores label files against true ones; see `evaluate_steps`. Writes the result as JSON where a path is given."""
     result = run(evaluate_steps(pred, truth, options))
     if json_path is not None:
-        Path(json_path).parent.mkdir(parents=True, exist_ok=True)
-        Path(json_path).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(Path(json_path), json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import delimiter_of, read_text
 from napari_synthseg.errors import InputError
 
 Pairs = tuple[tuple[float, float] | None, ...]
@@ -50,10 +51,10 @@ def _count() -> int:
 
 def _from_table(path: Path) -> tuple[Pairs, Pairs]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The class priors {path.name} cannot be read as text: save them as UTF-8.") from error
-    reader = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter_of(text))
     columns = set(reader.fieldnames or ())
     key = "structure" if "structure" in columns else "class"
     if not {key, "mean", "sd"} <= columns:

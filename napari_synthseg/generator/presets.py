@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg.atomic_io import placed
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.generator.model import GenerativeModel
@@ -203,9 +203,7 @@ def write_priors(path: Path, preset_name: str, generator: GenerativeModel) -> No
         for name, values in generator.to_json().items()
         if (own := {prior: value for prior, value in values.items() if prior in different})
     }
-    text = json.dumps({"preset": preset_name, "steps": steps}, indent=1) + "\n"
-    with placed(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps({"preset": preset_name, "steps": steps}, indent=1) + "\n")
 
 
 def changed(generator: GenerativeModel, settings: Sequence[str]) -> GenerativeModel:

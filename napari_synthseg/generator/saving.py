@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.atomic_io import placed_files, writing
+from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _save(
     folder: str | os.PathLike, stem: str, write: Callable[[Path], None], record: Record, facts: Mapping[str, Any] | None
 ) -> None:
     text = json.dumps({**(facts or {}), **record.to_dict()}, indent=1) + "\n"
-    with writing(folder), placed_files(Path(folder)) as part:
+    with placed_files(folder) as part:
         write(part)
         (part / f"{stem}_record.json").write_text(text, encoding="utf-8")
 

@@ -12,13 +12,14 @@ import os
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
-from napari_synthseg.atomic_io import placed_files
+from napari_synthseg.atomic_io import placed_files, writing
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.options import SegmentOptions, tissue_names
 from napari_synthseg.inference.quality.rating import light_of
@@ -151,13 +152,7 @@ def write_results(
     Returns:
         The files, the label file last.
     """
-    # The record first, so that what an interruption leaves is known as ours; the labels last: they complete it.
-    order = {record_path(target).name: 0, target.name: 2}
-
-    def rank(name: str) -> int:
-        return order.get(name, 1)
-
-    with placed_files(target.parent, prefix=_part_prefix(target), rank=rank) as part:
+    with placed_results(target) as part:
         name = stem(target)
         write_labels(
             part / target.name, result.labels, result_columns(result), names=result.names or None, header=header
@@ -175,8 +170,20 @@ def write_results(
             write_labels(part / tissue_path(target, which).name, classes, names=tissue_names(), header=header)
         if also is not None:
             also(part)
-        written = sorted((path.name for path in part.iterdir()), key=lambda name: (rank(name), name))
+        written = sorted((path.name for path in part.iterdir()), key=lambda name: (name == target.name, name))
     return [target.parent / name for name in written]
+
+
+@contextmanager
+def placed_results(target: Path) -> Iterator[Path]:
+    """A folder to write a label file, its record and what belongs to them to; they are moved beside the target.
+
+    The record comes first, so that what an interruption leaves is known as ours; the labels last: they complete it.
+    """
+    order = {record_path(target).name: 0, target.name: 2}
+    prefix = _part_prefix(target)
+    with writing(target), placed_files(target.parent, prefix=prefix, rank=lambda name: order.get(name, 1)) as part:
+        yield part
 
 
 def _part_prefix(target: Path) -> str:

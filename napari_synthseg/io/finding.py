@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from napari_synthseg.atomic_io import read_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.io.formats import check_there, exists, may_be_slice, scan_endings, stem, suffix
 from napari_synthseg.io.formats.dicom import DICOM, is_dicom
@@ -20,7 +21,6 @@ MOST_MISSING = 10_000
 """A list that names more scans that do not exist is wrong; of fewer, each is a scan that fails."""
 _LOOKED_AT = 50
 """Files of a folder whose content is looked at for DICOM."""
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _QUOTES = "\"'“”"
 
 
@@ -83,9 +83,10 @@ def _named(path: Path) -> tuple[list[str], set[str]]:
     named: dict[str, None] = {}
     for line in lines_of(path):
         checkpoint()
-        named[os.path.normpath(os.path.join(folder, os.path.expanduser(line)))] = None
-    for one in named:  # asks the file system once a path: a list may have a million
-        checkpoint()
+        one = os.path.normpath(os.path.join(folder, os.path.expanduser(line)))
+        if one in named:  # the file system is asked once a path: a list may have a million
+            continue
+        named[one] = None
         try:
             if stat.S_ISDIR(os.stat(one).st_mode):
                 folders.add(one)
@@ -104,29 +105,21 @@ def is_list(path: Path | str) -> bool:
     return str(path).lower().endswith(LIST_ENDINGS)
 
 
-def lines_of(path: Path) -> list[str]:
-    """Return the paths that a list names, without quotes around them; empty lines and those with # are left out.
+def lines_of(path: Path) -> Iterator[str]:
+    """Give the paths that a list names, without quotes around them; empty lines and those with # are left out.
 
     Raises:
         InputError: it does not exist, or is no text.
     """
     check_there(path)
-    lines = (line.strip() for line in read_text(path).splitlines())
-    return [line.strip(_QUOTES) for line in lines if line and not line.startswith("#")]
-
-
-def read_text(path: Path) -> str:
-    """Read a text in UTF-8, or in UTF-16 if it is marked so.
-
-    Raises:
-        InputError: it is no text, or cannot be read.
-    """
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-16" if raw.startswith(_MARKS[1:]) else "utf-8", errors="surrogateescape")
-        return text.lstrip("\ufeff")  # one mark, or two: of a marked text that was converted
+        text = read_text(path, "surrogateescape")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a text file with one path a line: save it as plain text.") from error
+    for found in re.finditer(r"[^\r\n]+", text):
+        line = found[0].strip()
+        if line and not line.startswith("#"):
+            yield line.strip(_QUOTES)
 
 
 def scans_in(folder: Path) -> list[Path]:

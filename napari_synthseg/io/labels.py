@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import read_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.io.formats import stem
 
@@ -118,7 +119,7 @@ def read_label_names(path: Path | str) -> dict[int, LabelName]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The names of labels {path} cannot be read: give a text, TSV or JSON file.") from error
     if path.suffix.lower() == ".json":

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 
+from napari_synthseg.atomic_io import delimiter_of, read_text
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import dice
@@ -75,20 +76,20 @@ def read_manifest(path: Path | str) -> list[PromptCase]:
         raise InputError(f"There is no file {path}: give a CSV table with the columns {', '.join(COLUMNS)}.")
     cases = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
-            if missing:
-                raise InputError(
-                    f"{path.name} has no column {missing[0]!r}: its first line must name {', '.join(COLUMNS)}."
-                )
-            for line in table:
-                where = f"line {table.line_num} of {path.name}"
-                cells = {name: (line[name] or "").strip() for name in COLUMNS}
-                empty = next((name for name in COLUMNS if not cells[name]), None)
-                if empty is not None:
-                    raise InputError(f"The column {empty!r} is empty in {where}: fill it in.")
-                cases.append(PromptCase(**cells, folder=path.parent, where=where))
+        text = read_text(path)
+        table = csv.DictReader(text.splitlines(), delimiter=delimiter_of(text))
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
+        if missing:
+            raise InputError(
+                f"{path.name} has no column {missing[0]!r}: its first line must name {', '.join(COLUMNS)}."
+            )
+        for line in table:
+            where = f"line {table.line_num} of {path.name}"
+            cells = {name: (line[name] or "").strip() for name in COLUMNS}
+            empty = next((name for name in COLUMNS if not cells[name]), None)
+            if empty is not None:
+                raise InputError(f"The column {empty!r} is empty in {where}: fill it in.")
+            cases.append(PromptCase(**cells, folder=path.parent, where=where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a CSV table ({error}): save it as CSV in UTF-8.") from error
     if not cases:

@@ -7,17 +7,22 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from napari_synthseg import __version__, anatomy
-from napari_synthseg.atomic_io import placed, write_text
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.inference.outputs import PROGRAM, check_earlier, plan_outputs
+from napari_synthseg.inference.outputs import (
+    PROGRAM,
+    check_earlier,
+    picture_path,
+    placed_results,
+    plan_outputs,
+    record_path,
+)
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
@@ -132,9 +137,13 @@ def prompt_file(
         "ends": {str(one.index): one.ended for one in reports if one.ended and one.index not in present},
     }
     yield Progress("Writing")
-    if target.scan is None:
-        return _write_picture(file, [mask[0], *others], record, labels=options.similar)
-    return _write_labels(file, target, target.scan, mask, record, options.label, preview)
+    with placed_results(file) as part:
+        (part / record_path(file).name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if target.scan is None:
+            size = _write_picture(part / file.name, [mask[0], *others], labels=options.similar)
+        else:
+            size = _write_labels(part / file.name, target, target.scan, mask, options.label, preview)
+    return WrittenObject(file, size)
 
 
 def _answer_marked(
@@ -179,36 +188,26 @@ def _output_file(target: PromptTarget, out: Path, preview: bool) -> Path:
     return file
 
 
-def _write_picture(file: Path, masks: list[np.ndarray], record: dict[str, Any], labels: bool) -> WrittenObject:
-    """Write the record and, last of all, the first mask (0 and 255), or the labels of all of them."""
-    _write_record(file, record)
+def _write_picture(file: Path, masks: list[np.ndarray], labels: bool) -> str:
+    """Write the first mask (0 and 255), or the labels of all of them; return the size."""
     pixels = masks[0].astype(np.uint8) * 255
     if labels:
         pixels = np.zeros(masks[0].shape, np.uint16)
         for label, mask in enumerate(masks, 1):
             pixels[mask] = label
-    with placed(file) as part:
-        Image.fromarray(pixels).save(part, format="PNG")
-    return WrittenObject(file, f"{len(masks)} objects" if labels else f"{masks[0].sum()} pixels")
+    Image.fromarray(pixels).save(file, format="PNG")
+    return f"{len(masks)} objects" if labels else f"{masks[0].sum()} pixels"
 
 
-def _write_labels(
-    file: Path, target: PromptTarget, scan: Volume, mask: np.ndarray, record: dict[str, Any], label: int, preview: bool
-) -> WrittenObject:
-    """Write the record, the preview and, last of all, the label file."""
-    _write_record(file, record)
+def _write_labels(file: Path, target: PromptTarget, scan: Volume, mask: np.ndarray, label: int, preview: bool) -> str:
+    """Write the label file, and the preview; return the size."""
     labels = scan.with_data(mask.astype(np.int32) * label)
     size = f"{_mm3(scan, mask)} mm^3"
     if preview:
-        write_preview(file.with_name(f"{stem(file)}.png"), scan, labels, title=f"{stem(file)}   {size}")
+        write_preview(picture_path(file), scan, labels, title=f"{stem(file)}   {size}")
     volumes = {"volume_mm3": {label: str(_mm3(scan, mask))}}
     write_labels(file, labels, volumes, names={label: LabelName(_name(label))}, header=target.header)
-    return WrittenObject(file, size)
-
-
-def _write_record(file: Path, record: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file.with_name(f"{stem(file)}.json"), json.dumps(record, indent=1) + "\n")
+    return size
 
 
 def _mm3(scan: Volume, mask: np.ndarray) -> float:

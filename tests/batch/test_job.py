@@ -301,4 +301,4 @@ def test_a_report_that_cannot_be_written_is_said(scans, tmp_path, monkeypatch, c
 
     monkeypatch.setattr("napari_synthseg.batch.report.write_text", full)
     assert batch(scans / "0.nii.gz", tmp_path / "out").count("ok") == 1
-    assert "The report in" in caplog.text and "No space left" in caplog.text
+    assert "The report is incomplete" in caplog.text and "No space left" in caplog.text

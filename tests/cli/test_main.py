@@ -300,6 +300,33 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     assert table.read_text().startswith("scan,intracranial,")
 
 
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("segment SCAN -o OUT/l.nii.gz --weights WEIGHTS --preview --posteriors", "l.nii.gz"),
+        ("degrade SCAN -o OUT", "out"),
+        ("synthesize MAP -o OUT", "out"),
+        ("synthesize-shapes -o OUT --side 64", "out"),
+        ("evaluate MAP MAP --json OUT/e.json", "e.json"),
+        ("evaluate MAP MAP --tsv OUT/e.tsv", "e.tsv"),
+        ("evaluate MAP MAP --markdown OUT/e.md", "e.md"),
+        ("evaluate MAP MAP --plot OUT/e.png", "e.png"),
+    ],
+)
+def test_on_a_full_disk_the_users_path_is_named_and_nothing_left(
+    scan, label_map, tiny_weights, tmp_path, capsys, fill_disk, command, named
+):
+    out = tmp_path / "out"
+    known = {"SCAN": scan, "MAP": label_map, "WEIGHTS": tiny_weights}
+    words = [str(known.get(word, word)).replace("OUT", str(out)) for word in command.split()]
+    fill_disk()
+    assert cli.main(words) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    path = out if named == "out" else out / named
+    assert f"error: {path} cannot be written (File too large)" in said and ".part" not in said
+    assert not list(out.iterdir())
+
+
 @pytest.mark.parametrize("name", ["x.txt", "labels.CSV", "labels.png", "report.html", "labels.img", "labels.gz"])
 def test_labels_are_not_called_like_another_kind_of_file(scan, tiny_weights, tmp_path, capsys, name):
     words = ["segment", str(scan), "-o", str(tmp_path / name), "--weights", str(tiny_weights)]

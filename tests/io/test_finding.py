@@ -57,7 +57,7 @@ def test_lists_as_programs_write_them(tmp_path, encoding):
     mark = "\ufeff" if encoding.startswith("utf-16") else ""  # two of them in utf-16, as of a text that was converted
     text = f"{mark}a b.nii.gz\r\n\"c.nii.gz\"\r\n  # a comment\r\n\r\n#no.nii\r\n  'd.nii'  \r\nä.nii"
     (tmp_path / "list.txt").write_bytes(text.encode(encoding))
-    assert lines_of(tmp_path / "list.txt") == ["a b.nii.gz", "c.nii.gz", "d.nii", "ä.nii"]
+    assert list(lines_of(tmp_path / "list.txt")) == ["a b.nii.gz", "c.nii.gz", "d.nii", "ä.nii"]
 
 
 def test_a_list_may_name_lists_and_folders_but_not_itself(tmp_path):

@@ -159,6 +159,16 @@ def test_pictures_of_others_are_not_replaced(picture, tmp_path):
         run(prompt_file(picture, tmp_path / "mask.png", PromptOptions(inside=((22, 5),)), session=Tracer()))
 
 
+@pytest.mark.parametrize("out", ["out.nii.gz", "mask.png"])
+def test_a_full_disk_leaves_nothing_behind(scan, picture, tmp_path, fill_disk, out):
+    given, point = (picture, (22, 5)) if out == "mask.png" else (scan, (10, 12, 4))
+    before = {path.name for path in tmp_path.iterdir()}
+    fill_disk()
+    with pytest.raises(InputError, match=rf"^{tmp_path / out} cannot be written \(File too large"):
+        run(prompt_file(given, tmp_path / out, PromptOptions(inside=(point,)), session=Tracer()))
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_stopped_job_leaves_nothing_behind(scan, tmp_path):
     reports = []
     job = prompt_file(

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 from tabulate import tabulate
 
-from napari_synthseg.atomic_io import placed, writing
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies.ageing import AgeingStudy
 from napari_synthseg.evaluation.studies.groups import Comparison, Effect, GroupStudy
@@ -239,7 +239,7 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: the place cannot be written to.
     """
-    with writing(path), placed(path) as part, part.open("wb") as file:
+    with placed(path) as part, part.open("wb") as file:
         fill(file)
 
 

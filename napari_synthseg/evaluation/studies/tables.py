@@ -5,6 +5,7 @@ Columns have names of this package, BIDS, FreeSurfer or SynthSeg.
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import delimiter_of, read_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import stem
 
@@ -163,22 +165,23 @@ class Notes:
 
 
 def read_table(path: Path, notes: Notes) -> pd.DataFrame:
-    """Read a CSV or TSV table (UTF-8) as text, NaN if cells are missing; skipped rows are noted.
+    """Read a CSV or TSV table as text, NaN if cells are missing; skipped rows are noted.
 
     The delimiter is a tab, semicolon or comma, whatever the ending; decimal commas become points in `;` tables.
 
     Raises:
         InputError: no such file, no text, no columns, or no rows.
     """
-    delimiter = _delimiter(path)
+    text = _text(path)
+    delimiter = delimiter_of(text)
+    if delimiter not in text.lstrip().partition("\n")[0]:
+        raise InputError(f"{path} has no columns: they must be separated by tabs, commas or semicolons.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pd.errors.ParserWarning)
         try:
-            table = pd.read_csv(path, sep=delimiter, dtype=str, encoding="utf-8-sig", na_values=list(MISSING),
+            table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, na_values=list(MISSING),
                                 skipinitialspace=True, index_col=False, on_bad_lines="warn")  # fmt: skip
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not encoded in UTF-8: save it as CSV in UTF-8.") from error
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise InputError(f"{path} cannot be read as a table ({str(error).strip()}).") from error
     skipped = re.findall(r"Skipping (line \d+)", "\n".join(str(one.message) for one in caught))
     notes.add(path.name, "rows have more cells than the table has columns, so left out", skipped)
@@ -192,7 +195,7 @@ def read_table(path: Path, notes: Notes) -> pd.DataFrame:
     return table
 
 
-def _delimiter(path: Path) -> str:
+def _text(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a table (CSV or TSV).")
     if not path.exists():
@@ -204,13 +207,13 @@ def _delimiter(path: Path) -> str:
     for beginning, what in _WORKBOOKS.items():
         if start.startswith(beginning):
             raise InputError(f"{path} is {what}: save the sheet as CSV and give that file.")
-    if b"\0" in start:
+    try:
+        text = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not encoded in UTF-8: save it as CSV in UTF-8.") from error
+    if "\0" in text[: 1 << 16]:
         raise InputError(f"{path} is no text: save it as CSV in UTF-8.")
-    header = next((line for line in start.splitlines() if line.strip()), b"").decode("utf-8", "replace")
-    delimiter = max("\t;,", key=header.count)
-    if not header.count(delimiter):
-        raise InputError(f"{path} has no columns: they must be separated by tabs, commas or semicolons.")
-    return delimiter
+    return text
 
 
 def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:

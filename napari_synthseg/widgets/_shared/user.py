@@ -121,7 +121,7 @@ def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
     try:
         write_lines(path, lines)
     except OSError as error:
-        complain(ValueError(f"{path} cannot be written ({error.strerror}); choose another folder."), "Saving")
+        complain(error, "Saving")
         return
     show_info(f"{noun} saved to {path}.")
 

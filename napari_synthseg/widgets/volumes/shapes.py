@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_synthseg.atomic_io import placed, writing
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.widgets.layers.labels_layer import nearest_labels
@@ -164,7 +164,7 @@ def write_surface(path: Path, surface: Surface) -> None:
     writer = writers.get(path.suffix.lower())
     if writer is None:
         raise InputError(f"{path.name} has no ending of a surface: use .stl, .obj or .surf.gii.")
-    with writing(path), placed(path) as part:
+    with placed(path) as part:
         writer(part, surface)
 
 
