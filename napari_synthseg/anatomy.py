@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_synthseg.errors import InputError
+
 TISSUES = ("background", "white matter", "grey matter", "CSF", "cerebellum")
 """Tissue classes of SynthSeg+; the position is the class number. Deep grey matter counts as white matter."""
 S1, DENOISED = TISSUE_MAPS = ("S1", "denoised")
@@ -41,7 +43,9 @@ FREESURFER = {
     **dict.fromkeys((*range(4000, 4036), 5002, *range(14100, 14176)), 41),
     19: 3, 20: 3, 55: 42, 56: 42, 78: 2, 79: 41, 81: 2, 82: 41,  # insula, operculum, hypointensities
     6: 8, 45: 47, 9: 10, 48: 49, 27: 28, 59: 60, 96: 18, 97: 54, 31: 136, 63: 163,  # 31, 63: choroid plexus
-    170: 16, 173: 16, 174: 16, 175: 16, 178: 16,  # parts of the brain stem
+    **dict.fromkeys((170, 173, 174, 175, 177, 178), 16),  # parts of the brain stem
+    **dict.fromkeys(range(8101, 8136), 10), **dict.fromkeys(range(8201, 8236), 49),  # nuclei of the thalamus
+    **dict.fromkeys(range(801, 806), 28), **dict.fromkeys(range(806, 811), 60),  # parts of the hypothalamus
     1: 0, 40: 0, 29: 0, 61: 0, 165: 515, 258: 507, 259: 506, 260: 506,  # exterior, undetermined; SAMSEG's head
 }  # fmt: skip
 """Values of FreeSurfer's aseg, aparc+aseg, wmparc and SAMSEG that are no rows of the table: the rows they belong to."""
@@ -210,7 +214,7 @@ def structure(value: int) -> Structure:
         return _by_value()[int(value)]
     except KeyError:
         raise ValueError(
-            f"{value} is not a value of the label table; see resources/labels.tsv for those known."
+            f"{value} is no structure that is known: give a value of FreeSurfer's, such as 17 for the left hippocampus."
         ) from None
 
 
@@ -356,6 +360,15 @@ def unknown_values(labels: np.ndarray) -> list[int]:
     """Return the values that are neither in the table nor FreeSurfer's, sorted."""
     known_values = {*_by_value(), *parcels(), *FREESURFER, *SIDELESS}
     return [int(value) for value in np.unique(labels) if int(value) not in known_values]
+
+
+def unknown_error(name: str, values: Sequence[int], instead: str = "or to 0") -> InputError:
+    """Return the error of a file with unknown label values; `instead` of changing them, something else may help."""
+    some = ", ".join(map(str, values[:6])) + (" and others" if len(values) > 6 else "")
+    return InputError(
+        f"{name} contains unknown label values ({some}): change them to FreeSurfer's, such as 17 for the left "
+        f"hippocampus, {instead}."
+    )
 
 
 def mirrored(labels: np.ndarray) -> np.ndarray:

@@ -132,8 +132,8 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | None = None) -> None:
-    """Write a CSV, or with tabs if its name ends in .tsv (or another delimiter is given), all or nothing.
+def write_lines(path: Path, lines: Iterable[Iterable[object]]) -> None:
+    """Write a table with tabs, or with commas if its name ends in .csv, all or nothing.
 
     Cells that a spreadsheet would take for a formula, such as the name `=cmd().nii`, begin with an apostrophe, and
     control characters are written out.
@@ -142,8 +142,7 @@ def write_lines(path: Path, lines: Iterable[Iterable[object]], delimiter: str | 
         NotWritten: the place cannot be written to.
     """
     with placed(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        by_name = "\t" if path.suffix.lower() == ".tsv" else ","
-        writer = csv.writer(file, delimiter=delimiter or by_name, lineterminator="\n")
+        writer = csv.writer(file, delimiter="," if path.suffix.lower() == ".csv" else "\t", lineterminator="\n")
         writer.writerows([_defused(cell) for cell in line] for line in lines)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from napari_synthseg.atomic_io import write_text
+from napari_synthseg.atomic_io import write_lines, write_text
 from napari_synthseg.cli.terminal import DONE, SOME_FAILED, STUDIES, JsonFile, command, follow, write_json
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import File, Folder
@@ -46,14 +46,7 @@ def evaluate(
         plot: draw box plots into this picture (.png, .svg or .pdf).
     """
     from napari_synthseg.evaluation.comparison import compare_steps, named_methods
-    from napari_synthseg.evaluation.reports import (
-        as_markdown,
-        as_text,
-        check_ending,
-        draw_boxes,
-        rows_of_scans,
-        write_rows,
-    )
+    from napari_synthseg.evaluation.reports import as_markdown, as_text, check_ending, draw_boxes, rows_of_scans
 
     if len(paths) > 2 or not paths:
         raise InputError("Give PRED and TRUTH, or --pred NAME=PRED for each method and TRUTH.")
@@ -68,7 +61,7 @@ def evaluate(
     if json_file is not None:
         write_json(json_file, found if pred else next(iter(found["methods"].values())))
     if tsv is not None:
-        write_rows(tsv, rows_of_scans(found))
+        write_lines(tsv, rows_of_scans(found))
     if markdown is not None:
         write_text(markdown, as_markdown(found))
     if plot is not None:

@@ -6,12 +6,11 @@ quartiles, whiskers reach the last score within 1.5 times their distance, and wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
-from napari_synthseg.atomic_io import placed, write_lines
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.comparison import LEVEL, SCORES, means_by_scan, shown_p
 from napari_synthseg.evaluation.scans import left_out, table
@@ -137,11 +136,6 @@ def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
                     size = _number(None if off is None else abs(off), 3)
                     rows.append([*first, value, s["name"], scored, *scores, *volumes, size])
     return rows
-
-
-def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with tabs, or with commas if its name ends in .csv, atomically."""
-    write_lines(path, rows, "," if path.suffix.lower() == ".csv" else "\t")
 
 
 def _tests_table(found: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ def _classes(where: str, key: str, text: str) -> set[int]:
         if name in (str(s.value), s.name.lower(), s.name.lower().removeprefix(f"{s.side}-"))
     }
     if not found:
-        raise InputError(f"{where}: there is no structure {text!r}, see resources/labels.tsv for those known.")
+        raise InputError(f"{where}: there is no structure {text!r}, give a name or value of FreeSurfer's, such as 17.")
     return found
 
 

@@ -129,10 +129,7 @@ def _in_table(labels: np.ndarray, name: str) -> np.ndarray:
     """A copy of labels in values of the label table, int32."""
     data = np.array(anatomy.from_freesurfer(labels)[0], np.int32)
     if unknown := sorted({int(value) for value in np.unique(data)} - {s.value for s in anatomy.table()}):
-        raise InputError(
-            f"{name} contains unknown label values ({', '.join(map(str, unknown[:6]))}): give FreeSurfer's aseg, or "
-            "change them to values of resources/labels.tsv."
-        )
+        raise anatomy.unknown_error(name, unknown, "or give FreeSurfer's aseg")
     return data
 
 

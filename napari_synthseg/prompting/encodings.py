@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from napari_synthseg.atomic_io import placed
+from napari_synthseg.atomic_io import placed, writing
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import checkpoint, stoppable
 from napari_synthseg.networks.promptable import Promptable
@@ -269,10 +269,8 @@ class StoredEmbeddings:
     """
 
     def __init__(self, folder: Path, model: Promptable, precision: torch.dtype) -> None:
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"Embeddings cannot be kept in {folder} ({error}): choose another folder.") from error
         digest = hashlib.blake2b(str(precision).encode(), digest_size=16)
         for tensor in model.image_encoder.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
@@ -292,11 +290,8 @@ class StoredEmbeddings:
     def save(self, key: str, encoding: Encoding) -> None:
         """Write an embedding."""
         tensors = {"embedding": encoding.embedding.half().cpu().contiguous()}
-        try:
-            with placed(self._path(key)) as part:
-                save_file(tensors, part, self._about(key))
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"No embedding can be written to {self._folder} ({error}): make room there.") from error
+        with writing(self._folder), placed(self._path(key)) as part:
+            save_file(tensors, part, self._about(key))
 
     def _path(self, key: str) -> Path:
         name = hashlib.blake2b(f"{key}{self._encoder}".encode(), digest_size=16).hexdigest()

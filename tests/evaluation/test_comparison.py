@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from napari_synthseg import cli
+from napari_synthseg.atomic_io import write_lines
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import EvaluateOptions
 from napari_synthseg.evaluation.comparison import (
@@ -28,7 +29,6 @@ from napari_synthseg.evaluation.reports import (
     draw_boxes,
     rows_of_scans,
     scores_of_structures,
-    write_rows,
 )
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
@@ -269,5 +269,5 @@ def test_p_in_words():
 
 
 def test_cells_that_a_spreadsheet_would_compute_are_text(tmp_path):
-    write_rows(tmp_path / "a.csv", [["=1+1", "-0.5", "@x", "-", "-cmd", "1e-5", "plain"]])
+    write_lines(tmp_path / "a.csv", [["=1+1", "-0.5", "@x", "-", "-cmd", "1e-5", "plain"]])
     assert (tmp_path / "a.csv").read_text() == "'=1+1,-0.5,'@x,-,'-cmd,1e-5,plain\n"

@@ -207,5 +207,5 @@ def test_a_damaged_embedding_is_made_again(encoded, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="choose another folder"):
+    with pytest.raises(InputError, match="choose another place"):
         Encodings(small_model(), folder=tmp_path / "file" / "kept")

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_synthseg.atomic_io import placed
 from napari_synthseg.evaluation.studies.ageing import AgeingStudy, Trajectory
 from napari_synthseg.evaluation.studies.groups import Comparison, GroupStudy
-from napari_synthseg.evaluation.studies.report import Study, write
+from napari_synthseg.evaluation.studies.report import Study
 from napari_synthseg.evaluation.studies.retest import Reproducibility, RetestStudy
 
 PANELS = 12
@@ -28,7 +29,8 @@ def save(figure: Any, folder: Path, name: str, form: Literal["png", "svg"] = "pn
         InputError: the folder cannot be written to.
     """
     path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.{form}"
-    write(path, lambda file: figure.savefig(file, format=form, dpi=110))
+    with placed(path) as part:
+        figure.savefig(part, format=form, dpi=110)
     return path
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from napari_synthseg.atomic_io import placed
+from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies.ageing import AgeingStudy
 from napari_synthseg.evaluation.studies.groups import Comparison, Effect, GroupStudy
@@ -233,16 +233,6 @@ def check_table_name(path: Path) -> None:
         raise InputError(f"{path} cannot be written: the name of a table must end with one of {', '.join(TABLES)}.")
 
 
-def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file atomically.
-
-    Raises:
-        InputError: the place cannot be written to.
-    """
-    with placed(path) as part, part.open("wb") as file:
-        fill(file)
-
-
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as TSV, CSV or Markdown, by the ending of the name; six digits, n/a if missing."""
     check_table_name(path)
@@ -251,13 +241,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     else:
         separator = "," if path.suffix.lower() == ".csv" else "\t"
         text = table.to_csv(sep=separator, index=False, float_format="%.6g", na_rep="n/a", lineterminator="\n")
-    write(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 def write_json(path: Path, study: Study) -> None:
     """Write all figures as JSON; figures that do not exist become null."""
     text = json.dumps(_clean(report_json(study)), indent=1, allow_nan=False, ensure_ascii=False)
-    write(path, lambda file: file.write(f"{text}\n".encode()))
+    write_text(path, f"{text}\n")
 
 
 def _clean(content: Any) -> Any:

@@ -21,13 +21,7 @@ from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.io import read_labels
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training.data.labelled_scans import hold_out
-from napari_synthseg.training.data.validation import (
-    Scores,
-    ValidationCase,
-    labelled_cases,
-    synthetic_cases,
-    unknown_values_error,
-)
+from napari_synthseg.training.data.validation import Scores, ValidationCase, labelled_cases, synthetic_cases
 from napari_synthseg.training.recipe import DataOptions
 from napari_synthseg.volume import Volume
 
@@ -139,7 +133,7 @@ def table_values(labels: Volume, name: str) -> Volume:
     if not set(BRAIN) <= values or len(unknown) > len(values) / 4:
         return labels
     if unknown:
-        raise unknown_values_error(name, unknown)
+        raise anatomy.unknown_error(name, unknown)
     mapped, found = anatomy.from_freesurfer(labels.data)
     if found:
         logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(found))

@@ -20,9 +20,6 @@ from napari_synthseg.training.data.labelled_scans import RawScan
 from napari_synthseg.training.engine.loop import labelled_picture
 from napari_synthseg.training.engine.losses import IGNORED
 
-NAMED = 8
-"""Most unknown labels that a message names."""
-
 
 @dataclass(frozen=True)
 class LabelTargets:
@@ -71,11 +68,6 @@ class LabelTargets:
         found, places = np.unique(values, return_inverse=True)
         table = np.array([known.get(int(v), IGNORED) for v in found], np.uint8)
         return table[places].reshape(values.shape)
-
-
-def first_of(values: Sequence[int]) -> str:
-    """Return the first values of a list in words, for a message."""
-    return ", ".join(map(str, values[:NAMED])) + (" and others" if len(values) > NAMED else "")
 
 
 def counted(value: int, labels: Sequence[int], task: str) -> int | None:
@@ -160,11 +152,8 @@ def known_values(
                 found[value] = None
                 strangers.setdefault(value, scan.file)
     if strangers and unknown == "refuse":
-        some = first_of(sorted(strangers))
-        raise InputError(
-            f"{next(iter(strangers.values()))} holds labels that the task {task!r} does not know ({some}): change them "
-            "to values of the label table (resources/labels.tsv), or leave them out with --unknown ignore."
-        )
+        name = f"{next(iter(strangers.values()))} (task {task})"
+        raise anatomy.unknown_error(name, sorted(strangers), "or leave them out with --unknown ignore")
     return found
 
 

@@ -13,7 +13,6 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
-from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.model import GenerativeModel
@@ -22,7 +21,7 @@ from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.labelled_scans import find, read
 from napari_synthseg.training.data.synthetic import rescaled, step_generator
-from napari_synthseg.training.data.targets import counted, first_of
+from napari_synthseg.training.data.targets import counted
 from napari_synthseg.training.engine.events import doing, each
 
 logger = logging.getLogger(__name__)
@@ -99,19 +98,11 @@ def channels_of(values: np.ndarray, labels: Sequence[int], name: str) -> np.ndar
     if mapped:
         logger.info("%s contains %d values of FreeSurfer's own, which are mapped.", name, len(mapped))
     if unknown := [value for value in anatomy.unknown_values(values) if value not in labels]:
-        raise unknown_values_error(name, unknown)
+        raise anatomy.unknown_error(name, unknown)
     found, places = np.unique(values, return_inverse=True)
     channel = {value: i for i, value in enumerate(labels)}
     known = [int(v) if int(v) in channel else counted(int(v), labels, "all") or 0 for v in found]
     return np.array([channel.get(value, 0) for value in known], np.uint8)[places].reshape(values.shape)
-
-
-def unknown_values_error(name: str, values: Sequence[int]) -> InputError:
-    """Return the error of a label file with unknown values."""
-    some = first_of(values)
-    return InputError(
-        f"{name} contains unknown label values ({some}). Change them to values of resources/labels.tsv, or to 0."
-    )
 
 
 def window(array: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> np.ndarray:
