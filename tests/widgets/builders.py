@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QModelIndex, QPoint, Qt
+from qtpy.QtWidgets import QStyle, QStyleOptionViewItem, QTableView
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
@@ -59,6 +60,15 @@ def half_labels(scan: Volume) -> Volume:
 def click(qtbot, button) -> None:
     """A click with the left button in the middle of a widget."""
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def box_of(table: QTableView, index: QModelIndex) -> QPoint:
+    """The middle of a row's check box, which stands first in its cell."""
+    option = QStyleOptionViewItem()
+    option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+    option.rect = table.visualRect(index)
+    box = table.style().subElementRect(QStyle.SubElement.SE_ItemViewItemCheckIndicator, option, table)
+    return QPoint(option.rect.left() + box.width() // 2 + 2, option.rect.center().y())
 
 
 def labels_in(viewer) -> list[Labels]:

@@ -34,6 +34,14 @@ def window(request):
     return request.getfixturevalue("make_napari_viewer")
 
 
+@pytest.fixture
+def viewer():
+    """A viewer without a window."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch):
     """A test neither sees nor changes the choices of whoever runs it."""

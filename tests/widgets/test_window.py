@@ -19,7 +19,6 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMenu
 from napari_synthseg.widgets.evaluate import EvaluateWidget
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import click, labels_in, scan_layer, steps, volume
-from tests.widgets.layers.test_reader import opened
 
 CHECKOUT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -51,25 +50,6 @@ def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
     assert "Left-Hippocampus" in status["value"]
     assert "3.91" in status["value"]
     assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].std() > 0
-
-
-def test_the_labels_saved_and_opened_again_are_the_same(docked, qtbot, tmp_path):
-    viewer, widget = docked(steps())
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
-    (labels,) = labels_in(viewer)
-    from napari_synthseg.widgets.layers.writer import write_labels
-
-    write_labels(str(tmp_path / "seg.nii.gz"), *labels.as_layer_data_tuple()[:2])
-    (again,) = opened(tmp_path / "seg.nii.gz")
-    assert np.array_equal(again.data, labels.data)
-    np.testing.assert_allclose(again.extent.world, labels.extent.world, atol=1e-4)
-
-
-def test_the_anatomical_view_puts_the_front_up(docked, qtbot):
-    viewer, widget = docked(steps())
-    click(qtbot, widget.view.buttons["axial"])
-    assert tuple(str(one) for one in viewer.scene.camera.orientation) == ("towards", "up", "right")
 
 
 def test_the_window_closed_while_running(docked, qtbot):

@@ -14,7 +14,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, LayerScan, kept_with
 from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, OTHER_COLOR, VOLUME, StructureRow
 
 if TYPE_CHECKING:
@@ -211,12 +211,12 @@ def error_layer(errors: np.ndarray, pred: Layer, truth: Layer, geometry: dict[st
 
 
 def is_errors(layer: Layer) -> bool:
-    return MARK in layer.metadata.get(METADATA_KEY, {})
+    return MARK in kept_with(layer)
 
 
 def errors_of(layers: Iterable[Layer], pred: Layer, truth: Layer) -> Labels | None:
     for layer in layers:
-        if isinstance(layer, Labels) and layer.metadata.get(METADATA_KEY, {}).get(MARK) == _pair_of(pred, truth):
+        if isinstance(layer, Labels) and kept_with(layer).get(MARK) == _pair_of(pred, truth):
             return layer
     return None
 

@@ -6,13 +6,16 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import napari
+import numpy as np
 from napari.layers import Labels
 from qtpy.compat import isalive
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_synthseg import anatomy
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import so_far
+from napari_synthseg.widgets._shared.choosers import LayerChooser
 from napari_synthseg.widgets._shared.controls import (
     Message,
     ProgressRow,
@@ -25,15 +28,201 @@ from napari_synthseg.widgets._shared.controls import (
 )
 from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.user import complain, recall, remember
-from napari_synthseg.widgets.evaluate.model import LayerComparison, compare_layers, error_layer, errors_of, is_errors
-from napari_synthseg.widgets.evaluate.results import FACE, Results
+from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
+from napari_synthseg.widgets._shared.user import ask_for_file, complain, recall, remember, save_lines
+from napari_synthseg.widgets.evaluate import model
 from napari_synthseg.widgets.layers.geometry import connect_edits, copied_geometry, layer_problem, shown_scan, voxel_mm3
+from napari_synthseg.widgets.layers.labels_layer import names_of, rgb
 from napari_synthseg.widgets.view.bar import ViewBar
+from napari_synthseg.widgets.view.view import look_at
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
+
+FACE = "evaluate"
+EDITED = "Edited since it was evaluated; evaluate again."
+GONE = "The layer of the truth was removed: there is no place to go to."
+TOO_FLAT = "The viewer shows fewer than three dimensions; nothing to go to."
+MOST_PERCENT = 999
+"""Larger differences are shown as ">999"."""
+
+
+class Results(QWidget):
+    """Hidden until there is something to show; a click in the table moves the viewer."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._outcome: model.LayerComparison | None = None
+        self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
+        self._truth: Labels | None = None
+        self._errors: Labels | None = None
+        self._chosen: int | None = None
+        self.highlight = model.Highlight()
+        self.title = QLabel()
+        self.title.setWordWrap(True)
+        self.means, self.note = Message(), Message(warning=True)
+        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent")
+        self.table.setMinimumHeight(150)
+        self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
+        self.filter = self.table.filter_line("Keep the structures with these words in their name, side or label.")
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setToolTip("Colors of the layer of errors.")
+        tip = "Show nothing but the structure of the chosen row in both layers, and its errors."
+        self.alone = check_box("&Only the chosen structure", tip, bool(recall(FACE).get("alone", True)))
+        self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", self.table.copy)
+        self.save = button("&Save…", "Save all scores and volumes, a row a structure, as TSV or CSV.", self._on_save)
+        column(
+            *(self.title, self.means, self.note, self.filter, (self.table, 1), self.legend, self.alone),
+            row((self.copy, 1), (self.save, 1)),
+            parent=self,
+        )
+        self.table.picked.connect(lambda row, _: self.go_to(row.value))
+        self.table.confirmed.connect(lambda rows: self.go_to(rows[0].value))
+        self.alone.toggled.connect(self._on_alone)
+        self.hide()
+
+    def show_outcome(
+        self, outcome: model.LayerComparison, pred: Labels, truth: Labels, errors: Labels | None = None, note: str = ""
+    ) -> None:
+        self.let_go()
+        self._outcome, self._pair, self._truth, self._errors = outcome, [pred, truth], truth, errors
+        for layer in self._pair:
+            self._listen(layer, True)
+        self.legend.setText(_legend())
+        self.legend.setVisible(errors is not None)
+        self._on_name()
+        self.means.say(model.summary(outcome.scores))
+        self.note.say(note)
+        self.table.show_rows(model.rows_of(outcome.scores, names_of(truth, pred)), score_columns(truth))
+        self.show()
+
+    def forget(self, layer: Layer) -> None:
+        """React to a removed layer: the figures stay as long as one of the two is there."""
+        if layer is self._errors:
+            self._errors = None
+            self.legend.hide()
+        if layer not in self._pair:
+            return
+        self._release(layer)
+        if layer is self._truth:
+            self._truth = None
+            self.table.show_rows(self.table.rows, score_columns(None))
+        if not self._pair:
+            self.let_go()
+
+    def let_go(self) -> None:
+        self.show_all()
+        for layer in list(self._pair):
+            self._release(layer)
+        self._outcome, self._truth, self._errors, self._chosen = None, None, None, None
+        self.table.show_rows([], score_columns(None))
+        self.hide()
+
+    def go_to(self, value: int) -> None:
+        """Show the slice in which a structure is worst, across the axis that is sliced now."""
+        if self._outcome is None or value not in self._outcome.worst:
+            return
+        self._chosen = value
+        self._show_chosen()
+        where = self._truth
+        if where is None or self._viewer.dims.ndim < 3:
+            self.note.say(GONE if where is None else TOO_FLAT)
+            return
+        index = np.zeros(where.ndim)
+        index[-3:] = self._outcome.worst[value][self._sliced_axis()]
+        look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
+
+    def show_all(self) -> None:
+        self.highlight.clear()
+        if self._errors is not None and self._outcome is not None and self._chosen is not None:
+            self._errors.data = self._outcome.errors.copy()
+
+    def _show_chosen(self) -> None:
+        if self._outcome is None or self._chosen is None:
+            return
+        alone = self.alone.isChecked()
+        self.highlight.show(self._pair, self._chosen, alone)
+        if self._errors is not None:
+            shown = model.errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
+            self._errors.data = shown
+
+    def _sliced_axis(self) -> int:
+        """Return which of the last three axes is not on the canvas; the first in 3D."""
+        first = self._viewer.dims.ndim - 3
+        hidden = [axis - first for axis in self._viewer.dims.not_displayed if axis >= first]
+        return hidden[-1] if hidden else 0
+
+    def _listen(self, layer: Layer, on: bool) -> None:
+        (layer.events.name.connect if on else layer.events.name.disconnect)(self._on_name)
+        connect_edits(layer, self._on_edited, on)
+
+    def _release(self, layer: Layer) -> None:
+        self._pair.remove(layer)
+        self.highlight.release(layer)
+        self._listen(layer, False)
+
+    def _on_name(self, event: Any = None) -> None:
+        self.title.setText(" against ".join(layer.name for layer in self._pair))
+
+    def _on_edited(self, event: Any = None) -> None:
+        self.note.say(EDITED)
+
+    def _on_alone(self, alone: bool) -> None:
+        remember(FACE, {"alone": alone})
+        self._show_chosen()
+
+    def _on_save(self) -> None:
+        if self._outcome is None:
+            return
+        path = ask_for_file(self, FACE, "Save scores", f"{self.title.text()} scores.tsv")
+        if path is not None:
+            save_lines(path, model.score_lines(self.table.rows, self._outcome.scores), "Scores")
+
+
+def score_columns(layer: Labels | None) -> tuple[Column, ...]:
+    """Return the columns of scores; structures have the layer's colors, or FreeSurfer's if there is none."""
+    name = Column(
+        "Structure",
+        "Left or right, and name; bold: enters the means",
+        lambda r: f"{r.mark}{r.short_name}",
+        lambda r: f"{r.short_name} {r.side}",
+        number=False,
+        color=lambda r: anatomy.color(r.value) if layer is None else rgb(layer, r.value),
+        bold=lambda r: r.scored,
+    )
+    return (name, *_FIGURES)
+
+
+def _legend() -> str:
+    from napari_synthseg.evaluation.locations import ERRORS
+
+    colors = {value: "#" + "".join(f"{round(255 * part):02x}" for part in model.COLORS[value][:3]) for value in ERRORS}
+    return " &nbsp; ".join(f'<span style="color:{colors[value]}">■</span> {name}' for value, name in ERRORS.items())
+
+
+def _percent(value: float) -> str:
+    return f">{MOST_PERCENT}" if value >= MOST_PERCENT + 0.5 else number_text(value, "+.0f")
+
+
+_FIGURES = (
+    Column("Dice", "Overlap, 0 to 1", lambda r: number_text(r.dice, ".3f"), lambda r: sortable(r.dice), "0.000"),
+    Column("SD95", "95th percentile of the distances between the surfaces, mm", lambda r: number_text(r.sd95_mm, ".1f"),
+           lambda r: sortable(r.sd95_mm), "00.0"),
+    Column("Dist", "Mean distance between the surfaces, mm", lambda r: number_text(r.msd_mm, ".2f"),
+           lambda r: sortable(r.msd_mm), "0.00"),
+    Column("Vol %", "Volume: 100 (labels - truth) / truth, percent. Sorts by its size.",
+           lambda r: _percent(r.difference_percent), lambda r: sortable(abs(r.difference_percent)), f">{MOST_PERCENT}"),
+)  # fmt: skip
+
+
+def _tip(row: model.ScoreRow) -> str:
+    text = f"{row.name} (label {row.value}{', ' + row.lack if row.lack else ''})"
+    milliliters = [f"{mm3 / 1000:,.2f}" for mm3 in (row.volume_mm3, row.truth_volume_mm3)]
+    return f"{text}\n{milliliters[0]} mL, truth {milliliters[1]} mL\nClick: go to the slice in which it is worst."
+
 
 NO_LAYERS = "Open two label layers of one scan: a segmentation, and the labels it is measured by."
 SAME = "Choose two different layers."
@@ -41,7 +230,7 @@ DOING = "Evaluating"
 RESAMPLED = "The labels were resampled to the voxels of the truth, which costs a little Dice."
 CHANGED = "A layer was edited meanwhile; the scores are of the labels before."
 
-Steps = Callable[..., Generator[Progress, None, LayerComparison]]
+Steps = Callable[..., Generator[Progress, None, model.LayerComparison]]
 
 
 class LabelsPair(QWidget):
@@ -51,8 +240,12 @@ class LabelsPair(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self.pred = _chooser(viewer, "The labels to be measured, such as a result of Segment brain.")
-        self.truth = _chooser(viewer, "The labels they are measured by, such as those drawn by hand.")
+        listed, never = (lambda layer: not model.is_errors(layer)), (lambda layer: False)  # both would choose the same
+        tips = (
+            "The labels to be measured, such as a result of Segment brain.",
+            "The labels they are measured by, such as those drawn by hand.",
+        )
+        self.pred, self.truth = (LayerChooser(viewer, Labels, listed, follows=never, tip=tip) for tip in tips)
         self.swap = button("⇅", "Exchange the two.", self._on_swap, name="Exchange", width=32)
         self.hint = Message()
         form = form_layout()
@@ -74,12 +267,6 @@ class LabelsPair(QWidget):
             return NO_LAYERS
         return SAME if pred is truth else layer_problem(pred) or layer_problem(truth)
 
-    def _part(self) -> None:
-        """If both have the same layer and there are others: the newest against the one before it."""
-        if self.truth.layer() is self.pred.layer() and self.truth.count() > 1:
-            self.pred.setCurrentIndex(0)
-            self.truth.setCurrentIndex(1)
-
     def _on_swap(self) -> None:
         pred, truth = self.pred.layer(), self.truth.layer()
         self.pred.set_layer(truth)
@@ -88,16 +275,14 @@ class LabelsPair(QWidget):
     def _on_changed(self) -> None:
         if not isalive(self):
             return
+        same = self.truth.layer() is self.pred.layer()
         if self._counted != (count := self.truth.count()):  # a layer came or went: nobody chose the same on purpose
             self._counted = count
-            self._part()
+            if same and count > 1:  # the newest against the one before it
+                self.pred.setCurrentIndex(0)
+                self.truth.setCurrentIndex(1)
         self.hint.say(self.problem() or "")
         self.changed.emit()
-
-
-def _chooser(viewer: ViewerModel, tip: str) -> LayerChooser:
-    """Make a chooser that does not follow the layer list, where two of them would choose the same layer."""
-    return LayerChooser(viewer, Labels, lambda layer: not is_errors(layer), follows=lambda _: False, tip=tip)
 
 
 class EvaluateWidget(ScrolledFace):
@@ -105,13 +290,12 @@ class EvaluateWidget(ScrolledFace):
 
     fresh_width = 350
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = compare_layers) -> None:
+    def __init__(self, napari_viewer: napari.viewer.Viewer, steps: Steps = model.compare_layers) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self._steps = steps
         self._running: tuple[Labels, Labels] | None = None
-        self._geometry: dict[str, Any] = {}
-        self._voxel_mm3 = 1.0
+        self._place: tuple[dict[str, Any], float] = ({}, 1.0)  # of the truth's voxels when it began
         self._edited = False
         self.job = Job(
             self,
@@ -152,8 +336,7 @@ class EvaluateWidget(ScrolledFace):
             self.status.say(complain(error, DOING))
             return
         self._running, self._edited = layers, False
-        self._geometry = copied_geometry(layers[1])
-        self._voxel_mm3 = voxel_mm3(layers[1])
+        self._place = copied_geometry(layers[1]), voxel_mm3(layers[1])
         for layer in layers:
             connect_edits(layer, self._on_edited)
         self._report = Progress("Starting")
@@ -178,7 +361,7 @@ class EvaluateWidget(ScrolledFace):
     def _on_tick(self, seconds: float) -> None:
         self.status.say(so_far(self._report, seconds))
 
-    def _on_returned(self, outcome: LayerComparison) -> None:
+    def _on_returned(self, outcome: model.LayerComparison) -> None:
         pred, truth = self._end("")
         if pred not in self._viewer.layers or truth not in self._viewer.layers:
             return
@@ -187,10 +370,10 @@ class EvaluateWidget(ScrolledFace):
         errors = self._place_errors(outcome, pred, truth) if self.errors.isChecked() else None
         self.results.show_outcome(outcome, pred, truth, errors, " ".join(notes))
 
-    def _place_errors(self, outcome: LayerComparison, pred: Labels, truth: Labels) -> Labels:
+    def _place_errors(self, outcome: model.LayerComparison, pred: Labels, truth: Labels) -> Labels:
         """Add the layer of errors, in place of an earlier one of the same two layers."""
-        earlier = errors_of(self._viewer.layers, pred, truth)
-        layer = error_layer(outcome.errors.copy(), pred, truth, self._geometry, self._voxel_mm3)
+        earlier = model.errors_of(self._viewer.layers, pred, truth)
+        layer = model.error_layer(outcome.errors.copy(), pred, truth, *self._place)
         if earlier is not None:
             layer.name, layer.visible, layer.opacity = earlier.name, earlier.visible, earlier.opacity
             self._viewer.layers.remove(earlier)

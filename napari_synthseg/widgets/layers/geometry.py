@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import pint
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from napari.components import Dims, ViewerModel
     from napari.layers import Layer
@@ -76,9 +77,23 @@ def computed(data: Any, name: str, part: Any = None) -> np.ndarray:
         raise InputError(f'The data of layer "{name}" cannot be read ({error}); open it again.') from error
 
 
+def kept_with(layer: Layer) -> Mapping[str, Any]:
+    """Return what this plugin keeps in a layer's metadata."""
+    return layer.metadata.get(METADATA_KEY, {})
+
+
 def file_name(name: str, otherwise: str = "layer") -> str:
     """Make a layer's name fit for a file, without an ending."""
     return re.sub(r"[^\w.+-]+", "_", name).strip("_.") or otherwise
+
+
+def unique_names(names: Iterable[str], join: str = "_") -> list[str]:
+    """Return names with a number behind those that stood before: "a", "a_2"."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}{join}{number}" for number in count(2))
+        found.append(next(one for one in chain([name], numbered) if one not in found))
+    return found
 
 
 def layer_problem(layer: Layer) -> str | None:
@@ -102,15 +117,20 @@ def layer_problem(layer: Layer) -> str | None:
     return None
 
 
+def layer_matrix(layer: Layer) -> np.ndarray:
+    """Return the (n + 1, n + 1) matrix from the index in a layer's array to its world, in its own units."""
+    n = layer.ndim
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = layer.data_to_world(np.zeros(n))
+    for axis, unit in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.asarray(layer.data_to_world(unit), dtype=float) - matrix[:n, n]
+    return matrix
+
+
 def world_matrix(layer: Layer) -> np.ndarray:
     """Return the (4, 4) matrix from the index of a layer's last three axes to its world, in mm; pixels count as mm."""
-    n = layer.ndim
-    origin = np.asarray(layer.data_to_world(np.zeros(n)), dtype=float)
-    columns = [np.asarray(layer.data_to_world(axis), dtype=float) - origin for axis in np.eye(n)[n - 3 :]]
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.stack([column[n - 3 :] for column in columns], axis=1)
-    matrix[:3, 3] = origin[n - 3 :]
-    matrix[:3] *= np.array([_millimetres(unit) for unit in layer.units[n - 3 :]])[:, None]
+    matrix = layer_matrix(layer)[-4:, -4:]
+    matrix[:3] *= np.array([_millimetres(unit) for unit in layer.units[-3:]])[:, None]
     return matrix
 
 
@@ -178,13 +198,13 @@ def layer_to_volume(layer: Layer, step: int | None = None) -> Volume:
 def copied_geometry(layer: Layer) -> dict[str, Any]:
     """Return keyword arguments that place a new 3D layer on the last three axes of this one."""
     last = slice(layer.ndim - 3, None)
-    exact = layer.metadata.get(METADATA_KEY, {})
+    exact = kept_with(layer)
     return {
         "scale": np.asarray(layer.scale)[last],
         "translate": np.asarray(layer.translate)[last],
         "rotate": np.asarray(layer.rotate)[last, last],
         "shear": _last_shear(np.asarray(layer.shear), layer.ndim),
-        "affine": _last_affine(np.asarray(layer.affine)),
+        "affine": np.asarray(layer.affine)[-4:, -4:],
         "units": tuple(layer.units)[last],
         "axis_labels": tuple(layer.axis_labels)[last],
         "metadata": {METADATA_KEY: {key: exact[key] for key in ("affine", "shape", "header") if key in exact}},
@@ -229,7 +249,7 @@ def series_kwargs(kwargs: dict[str, Any], step: float | None) -> dict[str, Any]:
 
 def kept_grid(layer: Layer) -> tuple[np.ndarray, tuple[int, ...]] | None:
     """Return affine (4, 4) and shape (X, Y, Z) of a layer's file, or of the file it was made from, if known."""
-    kept = layer.metadata.get(METADATA_KEY, {})
+    kept = kept_with(layer)
     if "affine" not in kept or "shape" not in kept:
         return None
     return np.asarray(kept["affine"], dtype=float), tuple(int(n) for n in kept["shape"])
@@ -279,11 +299,6 @@ def canonical_grid(affine: np.ndarray, shape: tuple[int, ...]) -> Volume:
     from napari_synthseg.volume import Volume, to_canonical
 
     return to_canonical(Volume(np.broadcast_to(np.uint8(0), shape), affine))
-
-
-def _last_affine(affine: np.ndarray) -> np.ndarray:
-    keep = [*range(affine.shape[0] - 4, affine.shape[0])]
-    return affine[np.ix_(keep, keep)]
 
 
 def _last_shear(shear: np.ndarray, ndim: int) -> np.ndarray:

@@ -110,8 +110,9 @@ def labels_array(array: np.ndarray) -> np.ndarray:
 
 
 def counted_volumes(array: np.ndarray, voxel_mm3: float) -> dict[int, float]:
-    values, counts = np.unique(array, return_counts=True)
-    return {int(value): float(count) * voxel_mm3 for value, count in zip(values, counts, strict=True)}
+    from napari_synthseg.evaluation.metrics import count_labels  # slow to import
+
+    return {value: count * voxel_mm3 for value, count in count_labels(array).items()}
 
 
 def labels_kwargs(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pint
@@ -16,19 +16,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import FileHeader, LabelName, stem, suffix, write_exactly, write_label_series
 from napari_synthseg.io.formats import readable, writable
 from napari_synthseg.io.labels import table_path
-from napari_synthseg.widgets.layers.geometry import (
-    METADATA_KEY,
-    canonical_grid,
-    computed,
-    file_name,
-    kept_grid,
-    layer_affine,
-    layer_problem,
-)
-from napari_synthseg.widgets.layers.labels_layer import table_columns
-
-if TYPE_CHECKING:
-    from napari.layers import Labels, Layer
+from napari_synthseg.widgets.layers import geometry
+from napari_synthseg.widgets.layers.labels_layer import names_of, rgb, table_columns
 
 FullLayerData = tuple[Any, dict[str, Any], str]
 
@@ -64,7 +53,7 @@ def save_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         labels.data,
         labels.affine,
         table_columns(layer.features),
-        names=label_names(layer),
+        names={value: LabelName(name, rgb(layer, value)) for value, name in names_of(layer).items() if value},
         header=labels.header,
         step=labels.step,
         dtype=labels.dtype,
@@ -82,7 +71,7 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
     for data, meta, kind in layers:
         if kind not in savers:
             raise InputError(f'Layer "{meta.get("name", kind)}" is no image or label map; save it separately.')
-        if (problem := layer_problem(Layer.create(data, meta, kind))) is not None:
+        if (problem := geometry.layer_problem(Layer.create(data, meta, kind))) is not None:
             raise InputError(problem)
     path = _with_ending(path)
     names = [str(meta.get("name", kind)) for _, meta, kind in layers]
@@ -98,17 +87,9 @@ def save_layers(path: str, layers: Sequence[FullLayerData]) -> list[str]:
 
 def several_paths(path: str, names: Sequence[str]) -> list[str]:
     """Return distinct paths for layers: their names, fit for files, after the stem of `path`."""
-    start, ending = stem(path), suffix(path)
-    found: list[str] = []
-    for name in names:
-        plain = file_name(name)
-        base = plain if plain.startswith(start) else f"{start}_{plain}"
-        unique, number = base, 1
-        while str(Path(path).with_name(unique + ending)) in found:
-            number += 1
-            unique = f"{base}_{number}"
-        found.append(str(Path(path).with_name(unique + ending)))
-    return found
+    start, plain = stem(path), map(geometry.file_name, names)
+    distinct = geometry.unique_names(name if name.startswith(start) else f"{start}_{name}" for name in plain)
+    return [str(Path(path).with_name(name + suffix(path))) for name in distinct]
 
 
 def _with_ending(path: str) -> str:
@@ -164,38 +145,21 @@ def layer_file(layer: Layer) -> LayerFile:
     Raises:
         InputError: the layer is no scan, or its array cannot be read.
     """
-    problem = layer_problem(layer)
+    problem = geometry.layer_problem(layer)
     if problem is not None:
         raise InputError(problem)
     from napari_synthseg.volume import undo_canonical
 
-    data, affine = computed(layer.data, layer.name).T, layer_affine(layer)
-    kept = kept_grid(layer)
+    data, affine = geometry.computed(layer.data, layer.name).T, geometry.layer_affine(layer)
+    kept = geometry.kept_grid(layer)
     if kept is not None:
         exact, shape = kept
-        unmoved = np.array_equal(affine, canonical_grid(exact, shape).affine)
+        unmoved = np.array_equal(affine, geometry.canonical_grid(exact, shape).affine)
         data, affine = undo_canonical(data, affine, exact)
         if unmoved and data.shape[:3] == shape:
             affine = exact  # to the last bit
-    more = layer.metadata.get(METADATA_KEY, {})
+    more = geometry.kept_with(layer)
     return LayerFile(data, affine, _seconds(layer), more.get("header"), more.get("dtype"))
-
-
-def label_names(layer: Labels) -> dict[int, LabelName]:
-    features = layer.features
-    if "index" not in features or "name" not in features:
-        return {}
-    values = [int(value) for value in features["index"]]
-    named = zip(values, features["name"], strict=True)
-    return {value: LabelName(str(name), _color(layer, value)) for value, name in named if value != 0}
-
-
-def _color(layer: Labels, value: int) -> tuple[int, int, int] | None:
-    color: Any = layer.get_color(value)
-    if color is None or not np.isfinite(color).all():
-        return None
-    red, green, blue = (round(255 * float(c)) for c in color[:3])
-    return red, green, blue
 
 
 def _seconds(layer: Layer) -> float | None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QMenu, QScrollArea, QSizePo
 
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.choosers import LayerChooser, Opener
 from napari_synthseg.widgets._shared.controls import (
     Message,
     Section,
@@ -28,7 +29,6 @@ from napari_synthseg.widgets._shared.controls import (
 )
 from napari_synthseg.widgets._shared.face import VerticalScroll
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets._shared.layer_chooser import LayerChooser, Opener
 from napari_synthseg.widgets.layers.geometry import connect_edits, layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.preview.layers import is_ours
 from napari_synthseg.widgets.preview.panels import SamplesPanel

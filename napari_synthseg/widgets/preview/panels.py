@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPainter, QPixmap, QResizeEvent
+from qtpy.QtCore import QObject, QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -98,7 +98,7 @@ class Redrawer(QObject):
 
 
 class Stepper(QWidget):
-    """Chooses a step of Figure 3 by its letter, also with the arrow keys."""
+    """Chooses a step of Figure 3 by its letter; the arrow keys go on in a group of buttons."""
 
     changed = Signal(str)
 
@@ -114,7 +114,6 @@ class Stepper(QWidget):
             self.buttons[step.letter] = made = button(step.letter, tip, name=step.title, checkable=True)
             made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             made.setMinimumWidth(24)
-            made.installEventFilter(self)
             self._group.addButton(made, number)
         column(row(*self.buttons.values(), spacing=3), self.caption, parent=self, spacing=2)
         self.buttons[steps[-1].letter].setChecked(True)
@@ -123,19 +122,6 @@ class Stepper(QWidget):
 
     def letter(self) -> str:
         return next(letter for letter, one in self.buttons.items() if one.isChecked())
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Left and right on a button choose the step before and after."""
-        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
-            return False
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
-        if step is None:
-            return False
-        letters = [*self.buttons]
-        letter = letters[min(max(letters.index(self.letter()) + step, 0), len(letters) - 1)]
-        self.buttons[letter].setChecked(True)
-        self.buttons[letter].setFocus()
-        return True
 
     def _on_toggled(self, toggled: QPushButton, checked: bool) -> None:
         if checked:

@@ -110,11 +110,7 @@ def shown_image(volume: Volume, limits: tuple[float, float] = (0.0, 1.0)) -> Sho
 def shown_labels(volume: Volume) -> Shown:
     array, geometry = volume_to_layer(volume)
     array = labels_array(array)
-    if array.dtype != np.uint16:
-        return Shown(array, geometry, volumes_mm3=counted_volumes(array, volume.voxel_mm3))
-    counts = np.bincount(array.reshape(-1, order="A"))  # far faster than sorting all voxels
-    volumes = {int(value): float(counts[value]) * volume.voxel_mm3 for value in np.flatnonzero(counts)}
-    return Shown(array, geometry, volumes_mm3=volumes)
+    return Shown(array, geometry, volumes_mm3=counted_volumes(array, volume.voxel_mm3))
 
 
 def axial_slice(data: np.ndarray) -> np.ndarray:

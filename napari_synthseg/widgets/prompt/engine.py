@@ -45,14 +45,11 @@ class ImageSource:
     window: str | tuple[float, float]
     """WHOLE or EACH, or the values that become black and white."""
 
-    def slice(self, place: Place) -> np.ndarray:
-        return self._read(section(place))
-
     def pixel(self, place: Place) -> tuple[float, float]:
         height, width = (length for length, at in zip(self.spacing, place, strict=True) if at is None)
         return height, width
 
-    def _read(self, index: tuple[int | slice, ...]) -> np.ndarray:
+    def read(self, index: tuple[int | slice, ...]) -> np.ndarray:
         return computed(self.data, self.name, index)
 
 
@@ -148,7 +145,7 @@ class Engine:
             window = "each" if own else self._values(way.picture)
         from napari_synthseg.prompting.propagate import propagate_anchors
 
-        volume = way.picture._read(section(way.volume))
+        volume = way.picture.read(section(way.volume))
         axes = [axis for axis, at in enumerate(way.volume) if at is None]
         anchors = {index: Anchor(mask, way.prompts.get(index, Prompts())) for index, mask in way.masks.items()}
         planes = Planes(volume, axes.index(way.through), [way.picture.spacing[axis] for axis in axes], window)
@@ -189,7 +186,7 @@ class Engine:
         return self._session
 
     def _seen(self, picture: ImageSource, place: Place) -> tuple[np.ndarray, tuple[float, float] | None]:
-        image = picture.slice(place)
+        image = picture.read(section(place))
         return image, None if picture.rgb or picture.window == EACH else self._values(picture)
 
     def _values(self, picture: ImageSource) -> tuple[float, float] | None:
@@ -224,5 +221,5 @@ def _window_of(picture: ImageSource) -> tuple[float, float] | None:
         return None  # the image is its only slice
     if not isinstance(picture.data, np.ndarray):
         step = -(-picture.data.shape[0] // SAMPLED)
-        return window_of(picture._read((slice(None, None, step),)))
+        return window_of(picture.read((slice(None, None, step),)))
     return window_of(np.asarray(picture.data))

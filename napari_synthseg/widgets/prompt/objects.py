@@ -1,32 +1,188 @@
-"""Objects as a whole: accepting one into a Labels layer, taking that back, and making a structure the object again."""
+"""Objects as a whole: written into a Labels layer, taken back, made the current object again, and looked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
+from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain
-from napari_synthseg.widgets.layers.geometry import add_unselected
-from napari_synthseg.widgets.prompt import accept as writing
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, add_unselected, kept_with
+from napari_synthseg.widgets.layers.labels_layer import (
+    INDEX,
+    NAME,
+    OPACITY,
+    label_colormap,
+    names_of,
+    nearest_labels,
+)
 from napari_synthseg.widgets.prompt.model import Draft, section
-from napari_synthseg.widgets.prompt.pointing import image_shape, shown
+from napari_synthseg.widgets.prompt.pending import geometry_of
+from napari_synthseg.widgets.prompt.pointing import image_shape, same_grid, shown
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.segment.model import lock_to
 from napari_synthseg.widgets.view.view import look_at
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 NOTHING_YET = "There is no object yet: click inside one."
 SIMILAR = "Similar objects"
 REFINE = "Click to add, Ctrl-click to remove."
+
+
+MARK = "made by prompting"
+"""Key in the metadata of the layers that were made for accepted objects."""
+MOST_VOXELS = 2**28
+"""Larger layers are not searched for the labels in them; those that are named are known anyway."""
+
+
+@dataclass(eq=False)
+class Accepted:
+    """An object that was written into a layer, and what it replaced."""
+
+    target: Labels
+    draft: Draft
+    value: int
+    name: str
+    indices: tuple[np.ndarray, ...]
+    before: np.ndarray
+    after: np.ndarray
+    features: pd.DataFrame
+    created: bool
+
+
+def structures(layer: Labels) -> dict[int, str]:
+    names = names_of(layer)
+    found = {*names, *_present(layer)} - {0}
+    return {value: names.get(value) or f"Label {value}" for value in sorted(found)}
+
+
+def next_value(layer: Labels | None, used: Iterable[int]) -> int:
+    """A label above all that are in use; in a layer of anatomical labels one that means no structure of the table."""
+    value = max(used, default=0) + 1
+    if layer is None:
+        return value
+    while isinstance(layer.colormap, DirectLabelColormap) and anatomy.known(value):
+        value += 1
+    return value
+
+
+def grid_problem(image: Image, target: Labels) -> str | None:
+    """Say in one sentence why objects of an image cannot go into a layer; None if they can."""
+    if getattr(target, "multiscale", False):
+        return f'"{target.name}" is multiscale; accept into a new layer.'
+    if not same_grid(image, target):
+        return f'"{target.name}" does not have the voxels of "{image.name}"; accept into a new layer.'
+    return None
+
+
+def new_target(image: Image) -> Labels:
+    exact = kept_with(image)
+    kept = {MARK: True} | {key: exact[key] for key in ("affine", "shape", "header") if key in exact}
+    place = geometry_of(image) | {"metadata": {METADATA_KEY: kept}}
+    return Labels(np.zeros(image_shape(image), np.uint16), name=f"{image.name} objects", opacity=OPACITY, **place)
+
+
+def is_made(layer: Layer) -> bool:
+    """Whether a layer was made here in this session; a file does not keep that."""
+    return MARK in kept_with(layer)
+
+
+def write(
+    image: Image, draft: Draft, target: Labels, value: int, name: str, *, created: bool, keep_others: bool
+) -> Accepted:
+    """Write an object into a layer on its image's grid; voxels that are given up go to the nearest label.
+
+    `created` says that the layer was made for this object; `keep_others` leaves voxels that have another label already.
+
+    Raises:
+        InputError: the layer cannot take it.
+    """
+    if draft.shape != image_shape(image):
+        raise InputError(f'"{image.name}" has another shape than when the object was made; discard the object.')
+    problem = grid_problem(image, target)
+    if problem is not None:
+        raise InputError(problem)
+    if value > np.iinfo(target.dtype).max:
+        raise InputError(f'"{target.name}" has {np.dtype(target.dtype)} voxels, too few bits for the id {value}.')
+    object_ = draft.voxels != 0
+    if not object_.any():
+        raise InputError("There is no object yet: click inside one.")
+    changed = object_
+    if draft.value == value:
+        changed = changed | (np.asarray(target.data) == value)
+    indices = np.nonzero(changed)
+    before = np.array(target.data[indices])
+    after = np.where(object_[indices], value, 0).astype(before.dtype)
+    given_up = (before == value) & (after == 0)
+    if given_up.any():
+        after[given_up] = nearest_labels(np.asarray(target.data), tuple(i[given_up] for i in indices), target.scale)
+    if keep_others:
+        after = np.where((before != 0) & (before != value), before, after).astype(before.dtype)
+    features = target.features.copy()
+    _write(target, indices, after)
+    target.features = named(features, value, name)
+    _give_color(target, value)
+    return Accepted(target, draft, value, name, indices, before, after, features, created)
+
+
+def take_back(accepted: Accepted) -> None:
+    target = accepted.target
+    same = tuple(target.data.shape) == accepted.draft.shape
+    if not same or not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
+        raise InputError(f'"{accepted.name}" was edited since it was accepted; undo that in its layer first.')
+    _write(target, accepted.indices, accepted.before)
+    target.features = accepted.features
+
+
+def _write(target: Labels, indices: tuple[np.ndarray, ...], values: np.ndarray) -> None:
+    try:
+        target.data_setitem(indices, values)
+    except (TypeError, ValueError, NotImplementedError) as error:  # dask, a file opened for reading
+        raise InputError(f'"{target.name}" cannot be changed ({error}); accept into a new layer.') from error
+
+
+def _present(layer: Labels) -> Iterable[int]:
+    from napari_synthseg.evaluation.metrics import count_labels
+
+    small = isinstance(layer.data, np.ndarray) and layer.data.size <= MOST_VOXELS
+    return count_labels(layer.data) if small else ()
+
+
+def named(features: pd.DataFrame, value: int, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    if INDEX not in features.columns:
+        if len(features.columns):
+            return features
+        features = pd.DataFrame({INDEX: [0], NAME: ["Background"]})
+    if value in set(features[INDEX]):
+        rows = features.copy()
+        rows.loc[rows[INDEX] == value, NAME] = name
+        return rows
+    row: dict[str, Any] = {INDEX: [value], NAME: [name]}
+    row |= {column: [""] for column in features.columns if column not in row and features[column].dtype == object}
+    return pd.concat([features, pd.DataFrame(row)]).sort_values(INDEX).reset_index(drop=True)
+
+
+def _give_color(layer: Labels, value: int) -> None:
+    colors = layer.colormap
+    if isinstance(colors, DirectLabelColormap) and value not in colors.color_dict:
+        color = label_colormap([value]).color_dict[value]
+        layer.colormap = DirectLabelColormap(color_dict={**colors.color_dict, value: color})
 
 
 class Objects(QObject):
@@ -38,8 +194,7 @@ class Objects(QObject):
         protect: a structure that is refined takes none.
     """
 
-    accepted = Signal(object)  # the Labels layer that an object went into
-    taken_back = Signal(object)  # the Labels layer, None if it went with its only object
+    changed = Signal(object)  # the Labels layer that objects went into or left; None if it went with its only object
     begun = Signal(int, str)  # id and name of the current object, where they are known
     searching = Signal(bool)  # similar objects are looked for, or no longer
 
@@ -48,7 +203,7 @@ class Objects(QObject):
         self._viewer, self._prompting = viewer, prompting
         self.target: Labels | None = None
         self.keep_others, self.protect = False, True
-        self._done: list[tuple[Image, writing.Accepted]] = []
+        self._done: list[tuple[Image, Accepted]] = []
         self._undone: list[tuple[Draft, int, str]] = []
         self._similar = Job(
             self,
@@ -82,10 +237,10 @@ class Objects(QObject):
             return False
         self._prompting.through.stop()
         created = self.target is None
-        target = self.target or writing.new_target(work.image)
+        target = self.target or new_target(work.image)
         keep = self.protect if work.draft.value == value else self.keep_others
         try:
-            done = writing.accept(work.image, work.draft, target, value, name, created=created, keep_others=keep)
+            done = write(work.image, work.draft, target, value, name, created=created, keep_others=keep)
         except InputError as error:
             self._prompting.say(str(error))
             return False
@@ -96,7 +251,7 @@ class Objects(QObject):
         work.draft.put_aside()
         self._done.append((work.image, done))
         self.target = target
-        self.accepted.emit(target)
+        self.changed.emit(target)
         self._prompting.say(f'"{name}" is in "{target.name}". Click inside the next object.')
         return True
 
@@ -112,7 +267,7 @@ class Objects(QObject):
         work = prompting.start()
         if work is None:
             return
-        problem = writing.grid_problem(work.image, target)
+        problem = grid_problem(work.image, target)
         mask = None if problem else np.asarray(target.data) == value
         if mask is None or not mask.any():
             prompting.drop(work)
@@ -122,7 +277,7 @@ class Objects(QObject):
         work.draft.take(mask)
         self._find(work.image, work.draft)
         prompting.show(work)
-        self.begun.emit(value, writing.structures(target).get(value, ""))
+        self.begun.emit(value, structures(target).get(value, ""))
         prompting.say(REFINE)
 
     def find_similar(self, value: int) -> None:
@@ -136,7 +291,7 @@ class Objects(QObject):
             prompting.say("Accept the object first, and choose it in the list.")
             return
         work, where = found
-        problem = writing.grid_problem(work.image, target)
+        problem = grid_problem(work.image, target)
         mask = None if problem else np.asarray(target.data)[section(where.place)] == value
         prompting.drop(work)
         if mask is None or not mask.any():
@@ -154,17 +309,17 @@ class Objects(QObject):
         if masks is None or image not in self._viewer.layers or target not in self._viewer.layers:
             self._prompting.say(why)
             return
-        name = writing.structures(target).get(value, f"Object {value}")
+        name = structures(target).get(value, f"Object {value}")
         for number, mask in enumerate(masks, 1):
             draft, whole = Draft(image_shape(image)), np.zeros(image_shape(image), bool)
             whole[section(place)] = mask
             draft.take(whole)
-            new = writing.next_value(target, writing.structures(target))
+            new = next_value(target, structures(target))
             title = f"{name} {number + 1}"
-            done = writing.accept(image, draft, target, new, title, created=False, keep_others=True)
+            done = write(image, draft, target, new, title, created=False, keep_others=True)
             draft.put_aside()
             self._done.append((image, done))
-        self.accepted.emit(target)
+        self.changed.emit(target)
         self._prompting.say(f'{len(masks)} objects like "{name}" were found. Undo takes them away one by one.')
 
     def undo(self) -> None:
@@ -173,7 +328,7 @@ class Objects(QObject):
             return
         image, accepted = self._done[-1]
         try:
-            writing.take_back(accepted)
+            take_back(accepted)
         except InputError as error:
             self._prompting.say(str(error))
             return
@@ -183,7 +338,7 @@ class Objects(QObject):
             self._viewer.layers.remove(target)
             target = None
         self.target = target
-        self.taken_back.emit(target)
+        self.changed.emit(target)
         if image in self._viewer.layers:
             if (work := self._prompting.work) is not None:
                 self._prompting.drop(work)

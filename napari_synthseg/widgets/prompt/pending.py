@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_synthseg.prompting.prompts import Box
 from napari_synthseg.widgets._shared.controls import listen
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, add_unselected
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, add_unselected, kept_with
 from napari_synthseg.widgets.prompt.model import Draft, Place
 from napari_synthseg.widgets.prompt.pointing import image_shape
 from napari_synthseg.widgets.segment.model import LOCKED
@@ -37,10 +37,11 @@ POINT_PX = (2, 14)
 PER_OUTLINE_PX = 400
 """An outline is a pixel wide for every so many pixels of the image's longer side."""
 GEOMETRY = (*LOCKED, "axis_labels")
+PARTS = ("outline", "points", "box")
 
 
 def is_ours(layer: Layer) -> bool:
-    return MARK in layer.metadata.get(METADATA_KEY, {})
+    return MARK in kept_with(layer)
 
 
 def geometry_of(layer: Layer) -> dict[str, Any]:
@@ -53,7 +54,6 @@ class PendingLayers:
 
     def __init__(self, viewer: ViewerModel, image: Image, draft: Draft) -> None:
         self._viewer, self._image = viewer, image
-        self._busy = False
         self._drawn: list[tuple[list[float], bool]] = []
         self.draft = draft
         self.outline: Labels | None = None
@@ -66,17 +66,15 @@ class PendingLayers:
         self.show_box(dragged)
 
     def remove(self) -> None:
-        for name in ("outline", "points", "box"):
+        for name in PARTS:
             self._remove(name)
 
     def forget(self, layer: Layer) -> bool:
-        if self._busy:
-            return False
-        was_outline = layer is self.outline
-        for name in ("outline", "points", "box"):
-            if getattr(self, name) is layer:
-                setattr(self, name, None)
-        return was_outline
+        """React to a layer that the user removed; return whether it was the object itself."""
+        gone = next((name for name in PARTS if getattr(self, name) is layer), "")
+        if gone:
+            setattr(self, gone, None)
+        return gone == "outline"
 
     def show_outline(self) -> None:
         if self.outline is None and not self.draft.steps:
@@ -148,24 +146,15 @@ class PendingLayers:
         return {**geometry_of(self._image), "metadata": {METADATA_KEY: {MARK: True}}}
 
     def _added(self, layer: Layer) -> Any:
-        self._busy = True
-        try:
-            add_unselected(self._viewer, layer)
-            self._viewer.layers.link_layers([self._image, layer], LOCKED)
-        finally:
-            self._busy = False
+        add_unselected(self._viewer, layer)
+        self._viewer.layers.link_layers([self._image, layer], LOCKED)
         return layer
 
     def _remove(self, name: str) -> None:
         layer = getattr(self, name)
-        setattr(self, name, None)
-        if layer is None or layer not in self._viewer.layers:
-            return
-        self._busy = True
-        try:
+        setattr(self, name, None)  # first: it is not the user who removes it
+        if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
-        finally:
-            self._busy = False
 
 
 def line_width(viewer: ViewerModel, image: Image) -> float:

@@ -6,7 +6,7 @@ displayed axes have, so that part is used here. The world may be in another unit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from napari.utils.action_manager import action_manager
 from napari.utils.interactions import Shortcut
 from napari.utils.key_bindings import coerce_keybinding
 
+from napari_synthseg.widgets.layers.geometry import layer_matrix
 from napari_synthseg.widgets.prompt.model import Place
 
 if TYPE_CHECKING:
@@ -70,16 +71,6 @@ def release_keys(viewer: ViewerModel, widget: Any) -> None:
 def key_text(action: Action) -> str:
     """The keys of an action as this computer writes them; empty if it has none."""
     return ", ".join(Shortcut(key).platform for key in action_manager._shortcuts.get(action.id, ()))
-
-
-def on_keys_changed(then: Callable[[], None]) -> Callable[[], None]:
-    """Have something called when the user binds other keys; what is returned ends that."""
-
-    def changed(event: Any) -> None:
-        then()
-
-    action_manager.events.shortcut_changed.connect(changed)
-    return lambda: action_manager.events.shortcut_changed.disconnect(changed)
 
 
 def _register(action: Action) -> None:
@@ -248,7 +239,7 @@ def position(layer: Layer, dims: Dims, world: Sequence[float], *, clip: bool = F
 
 def spacing(layer: Layer) -> tuple[float, ...]:
     """The distance between voxels along each axis, in the layer's world."""
-    matrix = _layer_matrix(layer)
+    matrix = layer_matrix(layer)
     lengths = np.linalg.norm(matrix[:-1, :-1], axis=0)
     return tuple(float(length) if length > 0 else 1.0 for length in lengths)
 
@@ -256,7 +247,7 @@ def spacing(layer: Layer) -> tuple[float, ...]:
 def same_grid(one: Layer, other: Layer) -> bool:
     if image_shape(one) != image_shape(other):
         return False
-    difference = np.abs(_layer_matrix(one) - _layer_matrix(other))
+    difference = np.abs(layer_matrix(one) - layer_matrix(other))
     return bool((difference <= 1e-3 * min(spacing(one))).all())
 
 
@@ -267,20 +258,11 @@ def _order(layer: Layer, dims: Dims) -> list[int]:
 
 def _matrix(layer: Layer, dims: Dims) -> np.ndarray:
     """(n + 1, n + 1) from the index in the array to the world that the viewer shows."""
-    matrix = _layer_matrix(layer)
+    matrix = layer_matrix(layer)
     if dims.units is None:
         return matrix
     registry = pint.get_application_registry()
     for axis, (of_layer, of_world) in enumerate(zip(layer.units, dims.units[-layer.ndim :], strict=True)):
         if of_layer != of_world:
             matrix[axis] *= float(registry.get_base_units(of_layer)[0] / registry.get_base_units(of_world)[0])
-    return matrix
-
-
-def _layer_matrix(layer: Layer) -> np.ndarray:
-    n = layer.ndim
-    matrix = np.eye(n + 1)
-    matrix[:n, n] = layer.data_to_world(np.zeros(n))
-    for axis, unit in enumerate(np.eye(n)):
-        matrix[:n, axis] = np.asarray(layer.data_to_world(unit), dtype=float) - matrix[:n, n]
     return matrix

@@ -13,6 +13,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.prompting.prompts import Box, Prompts
 from napari_synthseg.widgets._shared.controls import listen, single_shot
 from napari_synthseg.widgets._shared.user import complain
+from napari_synthseg.widgets.prompt import pointing
 from napari_synthseg.widgets.prompt.asking import Asker, Through
 from napari_synthseg.widgets.prompt.engine import (
     EACH,
@@ -27,16 +28,6 @@ from napari_synthseg.widgets.prompt.engine import (
 )
 from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place, Work
 from napari_synthseg.widgets.prompt.pending import PendingLayers, is_ours
-from napari_synthseg.widgets.prompt.pointing import (
-    Pointer,
-    ShownSlice,
-    image_shape,
-    position,
-    problem_of,
-    same_grid,
-    shown,
-    spacing,
-)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -78,7 +69,7 @@ class Prompting(QObject):
         self.works: list[Work] = []
         self._stage, self._stage_said = "", False
         self._then: Callable[[], None] | None = None
-        self.pointer = Pointer(viewer, self)
+        self.pointer = pointing.Pointer(viewer, self)
         self.asker = Asker(Engine(make), self)
         self.asker.answered.connect(self._on_answered)
         self.asker.failed.connect(self._on_failed)
@@ -108,7 +99,7 @@ class Prompting(QObject):
     def problem(self) -> str | None:
         if self.image is None:
             return NO_IMAGE
-        return NO_MODEL if not self.model else problem_of(self.image, self._viewer.dims)
+        return NO_MODEL if not self.model else pointing.problem_of(self.image, self._viewer.dims)
 
     # The mode and the image
 
@@ -125,7 +116,7 @@ class Prompting(QObject):
         if image is self.image:
             return
         work, self.image = self.work, image
-        if work is not None and image is not None and self.work is None and same_grid(work.image, image):
+        if work is not None and image is not None and self.work is None and pointing.same_grid(work.image, image):
             work.image = image
         if self.on:
             self.say(self.problem() or TIP)
@@ -154,7 +145,7 @@ class Prompting(QObject):
         if found is None:
             return
         work, where = found
-        at = position(work.image, self._viewer.dims, world)
+        at = pointing.position(work.image, self._viewer.dims, world)
         if at is None:
             self.say(f'That is beside "{work.image.name}"; click on the image.')
             return
@@ -183,7 +174,7 @@ class Prompting(QObject):
             return
         work, where = found
         on = [axis for axis, at in enumerate(where.place) if at is None]
-        limits = np.array([image_shape(work.image)[axis] for axis in on]) - 1
+        limits = np.array([pointing.image_shape(work.image)[axis] for axis in on]) - 1
         path = [(float(row), float(column)) for row, column in np.clip(corners[:, on], 0, limits)]
         if tool == "lasso" and len(path) < 3:
             self.say("The lasso has fewer than three corners; draw it around the object.")
@@ -232,7 +223,7 @@ class Prompting(QObject):
             self.say(problem or NO_IMAGE)
             return None
         work = self.work
-        if work is not None and work.draft.shape != image_shape(self.image):
+        if work is not None and work.draft.shape != pointing.image_shape(self.image):
             self.drop(work)
             work = None
         if work is not None:
@@ -240,11 +231,11 @@ class Prompting(QObject):
         from napari_synthseg.io.checks import check_memory  # imports what reads files
 
         try:
-            check_memory(f'"{self.image.name}"', image_shape(self.image))  # of the object, and of all objects
+            check_memory(f'"{self.image.name}"', pointing.image_shape(self.image))  # of the object, and of all objects
         except InputError as error:
             self.say(str(error))
             return None
-        return self.put(self.image, Draft(image_shape(self.image)))
+        return self.put(self.image, Draft(pointing.image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
         work = Work(image, draft, PendingLayers(self._viewer, image, draft))
@@ -268,14 +259,16 @@ class Prompting(QObject):
 
     # Questions and answers
 
-    def ready(self) -> tuple[Work, ShownSlice] | None:
+    def ready(self) -> tuple[Work, pointing.ShownSlice] | None:
         """The current object and the slice that is shown; None, and said why, where nothing can be pointed at."""
         work = self.start()
-        where = shown(work.image, self._viewer.dims) if work is not None else None
+        where = pointing.shown(work.image, self._viewer.dims) if work is not None else None
         return None if work is None or where is None else (work, where)
 
     def _box(self, work: Work, first: Sequence[float], last: Sequence[float]) -> Box:
-        ends = [position(work.image, self._viewer.dims, world, clip=True) or (0.0, 0.0) for world in (first, last)]
+        ends = [
+            pointing.position(work.image, self._viewer.dims, world, clip=True) or (0.0, 0.0) for world in (first, last)
+        ]
         (row0, row1), (column0, column1) = (sorted(pair) for pair in zip(*ends, strict=True))
         return row0, column0, row1, column1
 
@@ -289,15 +282,15 @@ class Prompting(QObject):
         self.asker.ask(Asked(work, step), self.question(work, place, step.after[place]))
 
     def question(self, work: Work, place: Place, prompts: Prompts | None = None) -> Question:
-        where = shown(work.image, self._viewer.dims)
+        where = pointing.shown(work.image, self._viewer.dims)
         through = where.through if where is not None else None
-        ahead = neighbours(place, through, image_shape(work.image))
+        ahead = neighbours(place, through, pointing.image_shape(work.image))
         return Question(self._picture(work.image), place, prompts or Prompts(), self.model, self.device, ahead)
 
     def _picture(self, image: Image) -> ImageSource:
         low, high = image.contrast_limits or (0, 1)
         window = self.window if self.window in (WHOLE, EACH) else (float(low), float(high))
-        return ImageSource(image.name, image.data, bool(image.rgb), spacing(image), window)
+        return ImageSource(image.name, image.data, bool(image.rgb), pointing.spacing(image), window)
 
     def _on_answered(self, token: Asked, answer: Answer) -> None:
         if token.work not in self.works or not token.work.draft.answer(token.step, answer.mask):
@@ -339,9 +332,9 @@ class Prompting(QObject):
     def _prepare(self) -> None:
         if not self.on or self.image is None or self.problem() is not None:
             return
-        where = shown(self.image, self._viewer.dims)
+        where = pointing.shown(self.image, self._viewer.dims)
         if where is not None:
-            ahead = (where.place, *neighbours(where.place, where.through, image_shape(self.image)))
+            ahead = (where.place, *neighbours(where.place, where.through, pointing.image_shape(self.image)))
             picture = self._picture(self.image)
             self.asker.prepare(Question(picture, where.place, Prompts(), self.model, self.device, ahead))
 

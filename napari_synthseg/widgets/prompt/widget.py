@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import napari
 from napari.layers import Image, Labels
+from napari.utils.action_manager import action_manager
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut
+from qtpy.QtWidgets import QButtonGroup, QFormLayout, QLabel, QLineEdit, QPushButton, QShortcut
 from superqt.utils import signals_blocked
 
-from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import Message, button, form_layout, row, spin_box
+from napari_synthseg.fields import Info
+from napari_synthseg.prompting.options import PropagateOptions
+from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
+from napari_synthseg.widgets._shared.choosers import PROMPTABLE, LayerChooser, ModelChooser
+from napari_synthseg.widgets._shared.controls import (
+    Message,
+    Section,
+    button,
+    column,
+    form_layout,
+    listen,
+    row,
+    spin_box,
+)
 from napari_synthseg.widgets._shared.face import ScrolledFace
-from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.model_chooser import PROMPTABLE, ModelChooser
+from napari_synthseg.widgets._shared.form import OptionsForm
+from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.evaluate.model import is_errors
-from napari_synthseg.widgets.prompt import accept as writing
-from napari_synthseg.widgets.prompt.engine import MakeSession, make_session
-from napari_synthseg.widgets.prompt.objects import Objects
+from napari_synthseg.widgets.layers.labels_layer import rgb
+from napari_synthseg.widgets.prompt.engine import EACH, LAYER, WHOLE, MakeSession, make_session
+from napari_synthseg.widgets.prompt.objects import Objects, is_made, named, next_value, structures
 from napari_synthseg.widgets.prompt.pending import DrawingTool, is_ours
-from napari_synthseg.widgets.prompt.pointing import bind_keys, release_keys
+from napari_synthseg.widgets.prompt.pointing import ACTIONS, bind_keys, key_text, release_keys
 from napari_synthseg.widgets.prompt.prompting import Prompting
-from napari_synthseg.widgets.prompt.sections import KeysSection, ObjectsList, PromptOptionsSection
 from napari_synthseg.widgets.view.bar import ViewBar
 
 FACE = "prompt"
@@ -34,6 +47,124 @@ OFF, ON = "Start &prompting", "Prompting: click on the image"
 SIMILAR = "Segment all &like it"
 FOLLOW, STOP = "Follow &through slices", "S&top following"
 ACCENT = "QPushButton:checked { background-color: #0072b2; color: white; font-weight: bold; }"
+
+
+WINDOWS = [
+    Choice(WHOLE, "The whole image's range", "From the 0.5th to the 99.5th percentile of the whole image."),
+    Choice(LAYER, "The layer's contrast limits", "What is black and white in the layer, as in a CT window."),
+    Choice(EACH, "Each slice's own range", "From the 0.5th to the 99.5th percentile of each slice."),
+]
+DIRECTIONS = [Choice("both", "both ways"), Choice("up", "to higher slices"), Choice("down", "to lower slices")]
+
+
+@dataclass(frozen=True)
+class AskingOptions:
+    """How the window asks the model, and what it does with an answer."""
+
+    window: Annotated[str, Info(label="&Window")] = WHOLE
+    """Which values the model sees as black and white."""
+    device: Annotated[str, Info(label="&Device")] = "auto"
+    """Where the network runs."""
+    keep_others: Annotated[bool, Info(label="Keep other labels")] = False
+    """A new object does not take voxels that have another label already."""
+    protect: Annotated[bool, Info(label="Refine protects other structures")] = True
+    """A refined structure does not take voxels of its neighbors."""
+    keep: Annotated[bool, Info(label="Keep encodings on disk")] = False
+    """An image that was prompted before is answered at once in another session. 2 MiB a slice, in the cache."""
+
+
+class OptionsSection(Section):
+    """What is rarely changed: how the model is asked, and how far an object is followed."""
+
+    def __init__(self) -> None:
+        super().__init__("Options", "What is rarely changed")
+        self.asking = OptionsForm(
+            AskingOptions,
+            choices={"window": WINDOWS, "device": device_choices()},
+            defaults={"device": preference("device", "auto")},
+        )
+        self.follow = OptionsForm(
+            PropagateOptions,
+            usual=("direction", "most_slices"),
+            texts={"direction": "Follow", "vote": "Vote of three axes"},
+            choices={"direction": DIRECTIONS},
+            nothing={"most_slices": "to the end"},
+        )
+        column(self.asking, self.follow, parent=self.body).setContentsMargins(8, 0, 0, 0)
+
+    def values(self) -> dict[str, Any]:
+        return self.asking.values() | {"follow": self.follow.differences()}
+
+    def set_values(self, values: dict[str, Any]) -> None:
+        self.asking.set_values(values)
+        self.follow.set_values(values.get("follow", {}))
+
+
+class KeysSection(Section):
+    """The keys as they are bound now; napari's preferences change them."""
+
+    def __init__(self) -> None:
+        super().__init__("Keys", "Other keys: File > Preferences > Shortcuts, Viewer.")
+        self.labels: dict[str, QLabel] = {}
+        form = QFormLayout(self.body)
+        form.setContentsMargins(8, 0, 0, 0)
+        form.setVerticalSpacing(1)
+        for keys, text in (("Click", "Inside"), ("Ctrl or Alt + click", "Outside"), ("Shift + drag", "Box")):
+            form.addRow(QLabel(keys), QLabel(text))
+        for action in ACTIONS:
+            self.labels[action.name] = QLabel()
+            form.addRow(self.labels[action.name], QLabel(action.text))
+        listen(self, KeysSection._show, action_manager.events.shortcut_changed)
+        self._show()
+
+    def _show(self, event: object = None) -> None:
+        for action in ACTIONS:
+            self.labels[action.name].setText(key_text(action) or "-")
+
+
+MOST_LINES = 8
+ID, NAME = 0, 1
+
+
+class ObjectsList(Table):
+    """A row for each label, [id, name]."""
+
+    renamed = Signal(int, str)
+    refining = Signal(int)  # a double click
+
+    def __init__(self) -> None:
+        super().__init__("Objects", names=NAME)
+        self.setToolTip("The objects of the layer. Double-click an id to refine the object, a name to rename it.")
+        self.setSelectionMode(Table.SelectionMode.SingleSelection)
+        self.setEditTriggers(Table.EditTrigger.DoubleClicked | Table.EditTrigger.EditKeyPressed)
+        self.edited.connect(self._on_edited)
+        self.doubleClicked.connect(self._on_double_click)
+        self.hide()
+
+    def show_structures(self, structures: Mapping[int, str], layer: Labels | None) -> None:
+        chosen = self.chosen()
+        color = None if layer is None else lambda row: rgb(layer, row[ID])
+        ids = Column("Id", "Value in the layer", lambda row: str(row[ID]), lambda row: row[ID], color=color)
+        names = Column("Name", "What it is", lambda row: row[NAME], number=False, editable=True)
+        self.show_rows([list(item) for item in structures.items()], (ids, names))
+        self.setVisible(bool(structures))
+        self.fit_height(MOST_LINES)
+        if chosen is not None:
+            self.choose(chosen)
+
+    def chosen(self) -> int | None:
+        return next((row[ID] for row in self.selected()), None)
+
+    def choose(self, value: int) -> None:
+        self.select(next((row for row in self.rows if row[ID] == value), None))
+
+    def _on_edited(self, row: list[Any], text: str) -> None:
+        row[NAME] = text
+        self.renamed.emit(*row)
+
+    def _on_double_click(self, index: QModelIndex) -> None:
+        if index.column() == ID:
+            self.refining.emit(self.row_at(index)[ID])
 
 
 class PromptWidget(ScrolledFace):
@@ -78,7 +209,7 @@ class PromptWidget(ScrolledFace):
         tip = "Where accepted objects go: a new layer, unless you choose one here, such as a segmentation to refine."
         may_be = lambda layer: not is_ours(layer) and not is_errors(layer)  # noqa: E731
         fixed = [Choice(None, "New layer")]
-        self.into = LayerChooser(self._viewer, Labels, may_be, follows=writing.is_made, fixed=fixed, tip=tip)
+        self.into = LayerChooser(self._viewer, Labels, may_be, follows=is_made, fixed=fixed, tip=tip)
         self.name = QLineEdit()
         self.name.setPlaceholderText("name")
         self.name.setToolTip("What the object is.")
@@ -88,7 +219,7 @@ class PromptWidget(ScrolledFace):
         self.list = ObjectsList()
         self.refine = button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
         self.similar = button(SIMILAR, "Find all objects on this slice that resemble the selected one; or stop that.")
-        self.options, self.keys = PromptOptionsSection(), KeysSection()
+        self.options, self.keys = OptionsSection(), KeysSection()
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -125,14 +256,11 @@ class PromptWidget(ScrolledFace):
         prompting.changed.connect(self._show_state)
         prompting.said.connect(self.status.say)
         prompting.switched.connect(self._show_state)
-        objects.accepted.connect(self._on_objects)
-        objects.taken_back.connect(self._on_objects)
+        objects.changed.connect(self._on_objects)
         objects.begun.connect(self._on_begun)
         self.image.changed.connect(self._on_choice)
         self.model.changed.connect(self._on_choice)
-        self.options.changed.connect(self._on_choice)
-        for box in (self.options.keep_others, self.options.protect, self.options.keep):
-            box.toggled.connect(self._on_choice)
+        self.options.asking.changed.connect(self._on_choice)
         self.into.changed.connect(self._on_target)
         self.point.toggled.connect(prompting.switch)
         self.inside.toggled.connect(self._on_polarity)
@@ -183,25 +311,21 @@ class PromptWidget(ScrolledFace):
     def _on_follow(self) -> None:
         if self.through.running:
             self.through.stop()
-            return
-        problem = self.options.follow.problem()
-        if problem is not None:
+        elif (problem := self.options.follow.problem()) is not None:
             self.prompting.say(problem)
-            return
-        self.through.follow(self.options.follow.values())
+        else:
+            self.through.follow(self.options.follow.values())
 
     def _on_accept(self) -> None:
         self.objects.accept(self.id.value(), self.name.text().strip() or f"Object {self.id.value()}")
 
     def _with_chosen(self, act: Callable[[int], None]) -> None:
-        value = self.list.chosen()
-        if value is not None:
+        if (value := self.list.chosen()) is not None:
             act(value)
 
     def _on_renamed(self, value: int, name: str) -> None:
-        if self.objects.target is not None:
-            target = self.objects.target
-            target.features = writing.named(target.features, value, name or f"Object {value}")
+        if (target := self.objects.target) is not None:
+            target.features = named(target.features, value, name or f"Object {value}")
 
     # What comes of it
 
@@ -215,10 +339,10 @@ class PromptWidget(ScrolledFace):
 
     def _show_objects(self) -> None:
         target = self.objects.target
-        structures = writing.structures(target) if target is not None else {}
-        self.list.show_structures(structures, target)
+        found = structures(target) if target is not None else {}
+        self.list.show_structures(found, target)
         if not self.prompting.begun:
-            self.id.setValue(writing.next_value(target, structures))
+            self.id.setValue(next_value(target, found))
             self.name.clear()
         self._show_state()
 
@@ -264,7 +388,6 @@ class PromptWidget(ScrolledFace):
         self._remember()
         self._closed = True
         release_keys(self._viewer, self)
-        self.keys.release()
         self.drawing.take(None)
         self.prompting.close()
 

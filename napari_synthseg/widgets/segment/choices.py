@@ -14,11 +14,10 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.networks.registry import spec_of
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
+from napari_synthseg.widgets._shared.choosers import LayerChooser, ModelChooser
 from napari_synthseg.widgets._shared.controls import Message, check_box, column, listen
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-from napari_synthseg.widgets._shared.model_chooser import ModelChooser
 from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.layers.geometry import has_length_units, layer_problem, shown_volume, world_matrix
 from napari_synthseg.widgets.segment.probabilities import is_probability

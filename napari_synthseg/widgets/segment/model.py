@@ -21,6 +21,7 @@ from napari_synthseg.widgets.layers.geometry import (
     SOFT,
     LayerScan,
     copied_geometry,
+    kept_with,
     volume_to_layer,
     voxel_mm3,
 )
@@ -121,27 +122,27 @@ def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = No
     """Return the newest result of a scan (and volume) among layers."""
     source = source_of(image, index)
     for layer in reversed(list(layers)):
-        if isinstance(layer, Labels) and _kept(layer).get("source") == source:
+        if isinstance(layer, Labels) and kept_with(layer).get("source") == source:
             return layer
     return None
 
 
 def is_result(layer: Layer) -> bool:
-    return "source" in _kept(layer)
+    return "source" in kept_with(layer)
 
 
 def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int | None]:
     """Return the scan of a result, if it is still open, and the index of its volume."""
-    name, index = _kept(result).get("source", ("", None))
+    name, index = kept_with(result).get("source", ("", None))
     return next((layer for layer in layers if str(layer.unique_id) == name), None), index
 
 
 def was_edited(layer: Labels) -> bool:
-    return _kept(layer).get("checksum") != checksum(np.asarray(layer.data))
+    return kept_with(layer).get("checksum") != checksum(np.asarray(layer.data))
 
 
 def options_of(result: Layer) -> dict[str, Any]:
-    recorded: Mapping[str, Any] = (_kept(result).get("record") or {}).get("options") or {}
+    recorded: Mapping[str, Any] = (kept_with(result).get("record") or {}).get("options") or {}
     options = {one.name: recorded[one.name] for one in fields(SegmentOptions) if one.name in recorded}
     if options.get("weights"):
         options["weights"] = Path(options["weights"])
@@ -176,10 +177,6 @@ def shown_labels(outcome: SegmentedLayer, labels: Volume) -> np.ndarray:
     return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
 
-def _kept(layer: Layer) -> Mapping[str, Any]:
-    return layer.metadata.get(METADATA_KEY, {})
-
-
 def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
     """Return the mark of results of a layer, or of one volume of it."""
     return str(image.unique_id), index
@@ -210,7 +207,7 @@ def show_tissues(
 
 def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None:
     for layer in list(viewer.layers):
-        of = layer.metadata.get(METADATA_KEY, {}).get(OF)
+        of = kept_with(layer).get(OF)
         if of == source_of(image, index) and isinstance(layer, Labels) and not was_edited(layer):
             viewer.layers.remove(layer)
 

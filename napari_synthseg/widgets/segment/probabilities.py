@@ -21,7 +21,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import listen
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, shown_volume
+from napari_synthseg.widgets.layers.geometry import METADATA_KEY, copied_geometry, kept_with, shown_volume
 from napari_synthseg.widgets.layers.labels_layer import names_of
 from napari_synthseg.widgets.segment.model import options_of, scan_of
 from napari_synthseg.widgets.segment.queue import Run
@@ -80,7 +80,7 @@ def posteriors_layer(posteriors: Posteriors, result: Layer) -> Image:
 
 
 def is_probability(layer: Layer) -> bool:
-    return bool(layer.metadata.get(METADATA_KEY, {}).get("probability"))
+    return bool(kept_with(layer).get("probability"))
 
 
 def stack_name(scan: str, layer: Layer, step: int) -> str:

@@ -19,7 +19,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import runs
-from napari_synthseg.widgets.layers.geometry import file_name
+from napari_synthseg.widgets.layers.geometry import file_name, unique_names
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -97,25 +97,12 @@ def _fill(folder: Path, source: DataSource) -> None:
     for file in source.files:
         shutil.copy2(file, folder / file.name)
     paired = bool(source.scans and source.labels)
-    names = unique_names([one.name for one in source.scans or source.labels], plain_id=paired)
+    plain = (file_name(one.name) for one in source.scans or source.labels)
+    names = unique_names((name.replace("_", "-") if paired else name for name in plain), "-")  # "_" ends a pair's name
     for name, scan in zip(names, source.scans, strict=False):
         write_volume(folder / f"{name}{'_t1' if paired else ''}.nii.gz", scan.read())
     for name, labels in zip(names, source.labels, strict=False):
         write_labels(folder / f"{name}{'_labels' if paired else ''}.nii.gz", labels.read())
-
-
-def unique_names(names: Sequence[str], *, plain_id: bool = False) -> list[str]:
-    """Return distinct names of files for layers; `plain_id` without underscores, which end the name of a pair."""
-    found: list[str] = []
-    for name in names:
-        base = file_name(name)
-        base = base.replace("_", "-") if plain_id else base
-        unique, number = base, 1
-        while unique in found:
-            number += 1
-            unique = f"{base}-{number}"
-        found.append(unique)
-    return found
 
 
 def partner(image: Layer, labels: Sequence[Layer]) -> Layer | None:

@@ -8,38 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QSizePolicy, QWidget
-from superqt.utils import signals_blocked
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
+from napari_synthseg.widgets._shared.choosers import ChoiceBox, Opener
 from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, listen, row
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets._shared.layer_chooser import ChoiceBox, Opener
+from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets.layers.geometry import layer_problem, shown_scan
-from napari_synthseg.widgets.train.new_run_model import (
-    LABELS,
-    LATER,
-    NIGHT,
-    PAIRS,
-    SCANS,
-    DataSource,
-    Preset,
-    Request,
-    bundled,
-    data_fields,
-    matching,
-    night_steps,
-    partner,
-    presets,
-    scaled,
-    step_fields,
-    usual_steps,
-)
+from napari_synthseg.widgets.train import new_run_model as model
 from napari_synthseg.widgets.train.watcher import is_sample
 
 if TYPE_CHECKING:
@@ -47,17 +29,17 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 NOTHING, BUNDLED, LAYERS = "nothing", "bundled", "layers"
-WORDS = {LABELS: "label maps", SCANS: "scans", PAIRS: "labelled scans"}
-BUNDLED_TEXT = {LABELS: "Bundled label map (one head)", SCANS: "MNI152 T1 (one scan)"}
+WORDS = {model.LABELS: "label maps", model.SCANS: "scans", model.PAIRS: "labelled scans"}
+BUNDLED_TEXT = {model.LABELS: "Bundled label map (one head)", model.SCANS: "MNI152 T1 (one scan)"}
 LAYERS_TEXT = {
-    LABELS: "Labels layers of the viewer",
-    SCANS: "Image layers of the viewer",
-    PAIRS: "Image layers with their labels",
+    model.LABELS: "Labels layers of the viewer",
+    model.SCANS: "Image layers of the viewer",
+    model.PAIRS: "Image layers with their labels",
 }
 NO_LAYERS = {
-    LABELS: "The viewer has no 3D Labels layer: open label maps first, or choose a folder.",
-    SCANS: "The viewer has no 3D Image layer: open scans first, or choose a folder.",
-    PAIRS: "The viewer has no Image layer with a Labels layer on the same grid: open both, or choose a folder.",
+    model.LABELS: "The viewer has no 3D Labels layer: open label maps first, or choose a folder.",
+    model.SCANS: "The viewer has no 3D Image layer: open scans first, or choose a folder.",
+    model.PAIRS: "The viewer has no Image layer with a Labels layer on the same grid: open both, or choose a folder.",
 }
 SHOWN_ROWS = 5
 
@@ -69,21 +51,21 @@ class DataChooser(QWidget):
 
     def __init__(self, viewer: ViewerModel, field: Field) -> None:
         super().__init__()
-        self._viewer, self.field, self.name, self.kind = viewer, field, field.name, field.info.data or LABELS
+        self._viewer, self.field, self.name, self.kind = viewer, field, field.name, field.info.data or model.LABELS
         self._unchecked: set[int] = set()
         kind, title = self.kind, f"Choose {WORDS[self.kind]}"
         entries = [] if field.required else [Choice(NOTHING, "none")]
-        entries += [Choice(BUNDLED, BUNDLED_TEXT[kind])] if bundled(kind) else []
+        entries += [Choice(BUNDLED, BUNDLED_TEXT[kind])] if model.bundled(kind) else []
         openers = [Opener(f"Folder of {WORDS[kind]}…", title)]
-        if kind == LABELS:
+        if kind == model.LABELS:
             openers.append(Opener("Prepared maps (.npz)…", title, lambda: "Prepared maps (*.npz)"))
         self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.doc)
         self.chosen, self.choose = self.box.chosen, self.box.choose
         self.box.opened.connect(self.box.choose)
-        self.layers = QListWidget()
-        self.layers.setAccessibleName(f"Layers for {field.label.lower()}")
-        self.layers.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.layers.itemChanged.connect(self._on_checked)
+        self.layers = Table(f"Layers for {field.label.lower()}", names=0, tip=self._text)
+        self.layers.horizontalHeader().hide()
+        self.layers.setSelectionMode(Table.SelectionMode.NoSelection)
+        self.layers.toggled.connect(self._on_checked)
         self.problem_text = Message()
         column(self.box, self.layers, self.problem_text, parent=self, spacing=2)
         self.setFocusProxy(self.box)
@@ -95,12 +77,12 @@ class DataChooser(QWidget):
     def problem(self) -> str | None:
         chosen = self.chosen()
         if chosen == LAYERS and not self._checked():
-            return NO_LAYERS[self.kind] if not self.layers.count() else "Tick at least one layer."
+            return NO_LAYERS[self.kind] if not self.layers.rows else "Tick at least one layer."
         if isinstance(chosen, Path) and not chosen.exists():
             return f"{chosen} does not exist: choose another folder."
         return None
 
-    def source(self) -> DataSource | None:
+    def source(self) -> model.DataSource | None:
         """Return the choice for a worker; None if nothing was chosen.
 
         Raises:
@@ -109,26 +91,26 @@ class DataChooser(QWidget):
         if (problem := self.problem()) is not None:
             raise InputError(problem)
         if self.chosen() == BUNDLED:
-            return DataSource(files=bundled(self.kind))
+            return model.DataSource(files=model.bundled(self.kind))
         if self.chosen() == LAYERS:
             return self._layers_source()
-        return DataSource(path=self.chosen()) if isinstance(self.chosen(), Path) else None
+        return model.DataSource(path=self.chosen()) if isinstance(self.chosen(), Path) else None
 
-    def _layers_source(self) -> DataSource:
+    def _layers_source(self) -> model.DataSource:
         layers = self._checked()
         scans = tuple(shown_scan(one, self._viewer.dims) for one in layers)
-        if self.kind == LABELS:
-            return DataSource(labels=scans)
+        if self.kind == model.LABELS:
+            return model.DataSource(labels=scans)
         partners = [one for layer in layers if (one := self._partner(layer)) is not None]
-        return DataSource(scans=scans, labels=tuple(shown_scan(one, self._viewer.dims) for one in partners))
+        return model.DataSource(scans=scans, labels=tuple(shown_scan(one, self._viewer.dims) for one in partners))
 
     def _partner(self, image: Layer) -> Layer | None:
-        return partner(image, self._layers_of(Labels)) if self.kind == PAIRS else None
+        return model.partner(image, self._layers_of(Labels)) if self.kind == model.PAIRS else None
 
     def _candidates(self) -> list[Layer]:
         """Return the layers that may be chosen, top ones first."""
-        layers = self._layers_of(Labels if self.kind == LABELS else Image)
-        return [one for one in layers if self.kind != PAIRS or self._partner(one) is not None]
+        layers = self._layers_of(Labels if self.kind == model.LABELS else Image)
+        return [one for one in layers if self.kind != model.PAIRS or self._partner(one) is not None]
 
     def _layers_of(self, kind: type[Layer]) -> list[Layer]:
         ours = [one for one in reversed(self._viewer.layers) if isinstance(one, kind) and not is_sample(one)]
@@ -149,25 +131,19 @@ class DataChooser(QWidget):
     def _show_layers(self) -> None:
         shown = self.chosen() == LAYERS
         candidates = self._candidates() if shown else []
-        with signals_blocked(self.layers):
-            self.layers.clear()
-            for layer in candidates:
-                other = self._partner(layer)
-                item = QListWidgetItem(layer.name if other is None else f"{layer.name} + {other.name}")
-                item.setData(Qt.ItemDataRole.UserRole, id(layer))
-                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-                item.setCheckState(Qt.CheckState.Unchecked if id(layer) in self._unchecked else Qt.CheckState.Checked)
-                item.setToolTip(item.text())
-                self.layers.addItem(item)
+        checked = lambda layer: id(layer) not in self._unchecked  # noqa: E731
+        self.layers.show_rows(candidates, [Column("Layer", "", self._text, number=False, checked=checked)])
         self.layers.setVisible(bool(candidates))
-        if candidates:
-            height = max(18, self.layers.sizeHintForRow(0))
-            self.layers.setFixedHeight(height * min(len(candidates), SHOWN_ROWS) + 2 * self.layers.frameWidth() + 2)
+        self.layers.fit_height(SHOWN_ROWS)
         self.problem_text.say(NO_LAYERS[self.kind] if shown and not candidates else "")
 
-    def _on_checked(self, item: QListWidgetItem) -> None:
-        checked = Qt.CheckState(item.checkState()) == Qt.CheckState.Checked
-        (self._unchecked.discard if checked else self._unchecked.add)(item.data(Qt.ItemDataRole.UserRole))
+    def _text(self, layer: Layer) -> str:
+        other = self._partner(layer)
+        return layer.name if other is None else f"{layer.name} + {other.name}"
+
+    def _on_checked(self, layer: Layer, checked: bool) -> None:
+        (self._unchecked.discard if checked else self._unchecked.add)(id(layer))
+        self.layers.refresh()
         self.changed.emit()
 
 
@@ -197,11 +173,11 @@ class RecipeForm(QWidget):
         self._night: dict[str, int] = {}
         self._measured = False  # the steps that fit into a night have to be measured
         fields = {one.name: one for one in fields_of(self.options)}
-        self.data = {one.name: DataChooser(viewer, one) for one in data_fields(self.options)}
+        self.data = {one.name: DataChooser(viewer, one) for one in model.data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data]
         if "start_from" in usual and fields["start_from"].optional:  # weights to start from, only if they are required
             usual.remove("start_from")
-        steps = [name for name in step_fields(self.options) if name not in usual]
+        steps = [name for name in model.step_fields(self.options) if name not in usual]
         at = usual.index("seed") if "seed" in usual else len(usual)
         self.form = OptionsForm(
             self.options,
@@ -212,11 +188,12 @@ class RecipeForm(QWidget):
             nothing={
                 "threads": "automatic",
                 "only": "all three",
-                **dict.fromkeys(step_fields(self.options), USUAL_STEPS),
+                **dict.fromkeys(model.step_fields(self.options), USUAL_STEPS),
             },
             defaults={"name": own_name(fields["name"].default)} if "name" in fields else {},
         )
-        self._presets = presets(self.options)
+        self._presets = model.presets(self.options)
+        self._quick = next(one.values for one in self._presets if one.name == model.NIGHT)
         self.preset_buttons = {
             one.name: button(one.name, one.tip, partial(self._choose_preset, one), checkable=True)
             for one in self._presets
@@ -236,7 +213,7 @@ class RecipeForm(QWidget):
         for chooser in self.data.values():
             chooser.changed.connect(self._on_changed)
 
-    def request(self, *, here: bool = False) -> Request:
+    def request(self, *, here: bool = False) -> model.Request:
         """Return the request.
 
         Raises:
@@ -244,15 +221,15 @@ class RecipeForm(QWidget):
         """
         sources = {name: source for name, one in self.data.items() if (source := one.source()) is not None}
         values = self.form.values()
-        self.options(**values, **dict.fromkeys(sources, LATER), out=LATER)  # to refuse bad values now
-        return Request(self._entry.name, values, sources, here)
+        self.options(**values, **dict.fromkeys(sources, model.LATER), out=model.LATER)  # to refuse bad values now
+        return model.Request(self._entry.name, values, sources, here)
 
     def problem(self) -> str | None:
         for chooser in self.data.values():
             if (problem := chooser.problem()) is not None:
                 return problem
-        chosen = {name: LATER for name, one in self.data.items() if _is_something(one)}
-        return self.form.problem(**chosen, out=LATER)
+        chosen = {name: model.LATER for name, one in self.data.items() if _is_something(one)}
+        return self.form.problem(**chosen, out=model.LATER)
 
     def fill(self, values: Mapping[str, Any]) -> None:
         self._filling = True
@@ -287,7 +264,7 @@ class RecipeForm(QWidget):
         """Set the steps that fit into a night, given the seconds that the current options take."""
         stages, options = self._stages(), self._options()
         if options is not None and sum(stages.values()):
-            self._night = scaled(options, stages, night_steps(seconds, sum(stages.values())))
+            self._night = model.scaled(options, stages, model.night_steps(seconds, sum(stages.values())))
             self.form.set_values(self._night)
 
     def set_devices(self, names: Mapping[str, str]) -> None:
@@ -298,9 +275,9 @@ class RecipeForm(QWidget):
                     control.addItem(f"{name} ({device})", device)
 
     def _options(self) -> Any:
-        data = {name: LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
+        data = {name: model.LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
         try:
-            return self.options(**self.form.values(), **data, out=LATER)
+            return self.options(**self.form.values(), **data, out=model.LATER)
         except (TypeError, ValueError):
             return None
 
@@ -311,15 +288,15 @@ class RecipeForm(QWidget):
         except ValueError:
             return {}
 
-    def _choose_preset(self, preset: Preset) -> None:
+    def _choose_preset(self, preset: model.Preset) -> None:
         kept = {name: value for name, value in self.form.differences().items() if name in OWN}
         self._filling = True
         self.form.set_defaults()
         self.form.set_values({**kept, **preset.values})
         self._filling = False
-        self._night, self._measured = {}, preset.name == NIGHT
+        self._night, self._measured = {}, preset.name == model.NIGHT
         self._on_changed()
-        if preset.name == NIGHT:
+        if preset.name == model.NIGHT:
             self.night_wanted.emit()
 
     def _on_changed(self) -> None:
@@ -329,16 +306,16 @@ class RecipeForm(QWidget):
 
     def _show_usual_steps(self) -> None:
         options = self._options()
-        for name, steps in (usual_steps(options, self._entry.stages) if options is not None else {}).items():
+        for name, steps in (model.usual_steps(options, self._entry.stages) if options is not None else {}).items():
             control = self.form.controls[name]
             if isinstance(control, IntegerSpin):
                 control.show_nothing_as(f"{steps:,} ({USUAL_STEPS})" if steps else USUAL_STEPS)
 
     def _mark_preset(self) -> None:
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
-        night = [Preset(NIGHT, "", {**one.values, **self._night}) for one in self._presets if one.name == NIGHT]
-        known = [one for one in self._presets if one.name != NIGHT or self._measured]
-        chosen = matching([*(night if self._night else ()), *known], changed)
+        night = {**self._quick, **self._night} if self._night else None
+        known = [one for one in self._presets if one.name != model.NIGHT or self._measured]
+        chosen = model.NIGHT if changed == night else model.matching(known, changed)
         for name, one in self.preset_buttons.items():
             one.setChecked(name == chosen)
         self._show_usual_steps()
@@ -352,4 +329,4 @@ def _is_something(chooser: DataChooser) -> bool:
 def _data_text(chooser: DataChooser) -> str:
     if chooser.name in TEXTS:
         return TEXTS[chooser.name]
-    return "Labe&lled scans" if chooser.kind == PAIRS else chooser.field.label
+    return "Labe&lled scans" if chooser.kind == model.PAIRS else chooser.field.label

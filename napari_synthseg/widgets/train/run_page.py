@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QListWidget, QListWidget
 from superqt.utils import signals_blocked
 
 from napari_synthseg.widgets._shared.choices import duration
+from napari_synthseg.widgets._shared.choosers import ModelCard
 from napari_synthseg.widgets._shared.controls import (
     Message,
     WrappedLabel,
@@ -25,22 +26,8 @@ from napari_synthseg.widgets._shared.controls import (
     spin_box,
 )
 from napari_synthseg.widgets._shared.face import scrolled
-from napari_synthseg.widgets._shared.model_chooser import ModelCard
+from napari_synthseg.widgets.train import model
 from napari_synthseg.widgets.train.curves import CurvesPanel, DicePanel
-from napari_synthseg.widgets.train.model import (
-    ACTIVE_HERE,
-    COLORS,
-    EVERY,
-    SIGNS,
-    Detail,
-    Listed,
-    fraction_done,
-    pace,
-    sample_interval,
-    score_word,
-    size,
-    status_line,
-)
 from napari_synthseg.widgets.train.watcher import SampleLayers, Watcher
 
 if TYPE_CHECKING:
@@ -58,7 +45,7 @@ class RunsList(QListWidget):
         super().__init__()
         self._titles = titles
         self._current: Path | None = None
-        self.rows: list[Listed] = []
+        self.rows: list[model.Listed] = []
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setIconSize(QSize(10, 10))
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -66,7 +53,7 @@ class RunsList(QListWidget):
         self.setAccessibleName("Training runs")
         self.currentRowChanged.connect(self._on_current)
 
-    def show_runs(self, rows: list[Listed]) -> None:
+    def show_runs(self, rows: list[model.Listed]) -> None:
         """Show the current runs; the newest one is chosen if none was."""
         others = [one.run for one in rows] != [one.run for one in self.rows]
         before, self.rows = self.rows, rows
@@ -82,7 +69,7 @@ class RunsList(QListWidget):
             self.choose(self._current if self._current in known else known[0] if known else None)
             self.setFixedHeight(min(max(len(rows), 1), MOST_ROWS) * max(self.sizeHintForRow(0), 30) + 4)
 
-    def current(self) -> Listed | None:
+    def current(self) -> model.Listed | None:
         return next((one for one in self.rows if one.run == self._current), None)
 
     def choose(self, run: Path | None) -> None:
@@ -95,13 +82,13 @@ class RunsList(QListWidget):
         else:
             self._tell(None)
 
-    def _show(self, item: QListWidgetItem, one: Listed) -> None:
-        done = f"   {100 * fraction_done(one.state):.0f} %" if one.state.total else ""
-        line = status_line(one.state, self._titles, one.recipe, one.dice)
-        item.setText(f"{SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
+    def _show(self, item: QListWidgetItem, one: model.Listed) -> None:
+        done = f"   {100 * model.fraction_done(one.state):.0f} %" if one.state.total else ""
+        line = model.status_line(one.state, self._titles, one.recipe, one.dice)
+        item.setText(f"{model.SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
         item.setToolTip("\n".join(filter(None, (one.run.name, line, one.state.message, str(one.run)))))
         item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{one.run.name}: {line}")
-        item.setData(Qt.ItemDataRole.DecorationRole, QColor(COLORS.get(one.state.kind, "#8a8f98")))
+        item.setData(Qt.ItemDataRole.DecorationRole, QColor(model.COLORS.get(one.state.kind, "#8a8f98")))
 
     def _on_current(self, number: int) -> None:
         if 0 <= number < len(self.rows):
@@ -174,7 +161,7 @@ class RunButtons(QWidget):
         self.main.setEnabled(kind in MAIN and not busy)
         some = state is not None
         possible = {
-            "stop": kind in ACTIVE_HERE and kind != "stopping" and not busy,
+            "stop": kind in model.ACTIVE_HERE and kind != "stopping" and not busy,
             "use": some and (state.done > 0 or state.weights is not None) and not busy,
             "duplicate": some,
             "folder": some,
@@ -212,20 +199,20 @@ class RunHead(QWidget):
         column(self.where, self.bar, self.words, self.trouble, grid, parent=self, spacing=4)
 
     def show_state(self, state: Any, recipe: str = "") -> None:
-        self.names["Dice"].setText(score_word(recipe))
+        self.names["Dice"].setText(model.score_word(recipe))
         step = f", step {state.step:,} of {state.steps:,}" if state.steps else ""
         where = f"{state.stage}{step}" if state.stage else state.kind
         self.where.setText(f"{where} · {state.device}" if state.device else where)
-        self.bar.setValue(round(1000 * fraction_done(state)))
+        self.bar.setValue(round(1000 * model.fraction_done(state)))
         loud = state.kind in ("failed", "interrupted")
         self.words.say("" if loud else state.message)
         self.trouble.say(state.message if loud else "")
         running = state.kind == "running"
-        self._say("Speed", pace(state.steps_per_second) if running else "")
-        self._say("Memory", size(state.memory))
+        self._say("Speed", model.pace(state.steps_per_second) if running else "")
+        self._say("Memory", model.size(state.memory))
         self._say("Time left", duration(state.seconds_left) if running else "")
 
-    def show_detail(self, detail: Detail | None) -> None:
+    def show_detail(self, detail: model.Detail | None) -> None:
         figures = detail.figures if detail is not None else {}
         loss, rate = figures.get("loss"), figures.get("lr", figures.get("rate"))
         self._say("Loss", "" if loss is None else f"{loss:.4g}")
@@ -266,7 +253,7 @@ class RunPage(QWidget):
         self.samples = SampleLayers(viewer, self)
         tip = "Show training samples, their truth and the prediction in the viewer, the first one at once."
         self.show_samples = check_box("Show a &sample every", tip)
-        self.every = spin_box(1, 100_000, EVERY, tip, "Steps between samples")
+        self.every = spin_box(1, 100_000, model.EVERY, tip, "Steps between samples")
         self.every.setSuffix(" steps")
         self.busy = False
         self._pictured: Path | None = None
@@ -308,10 +295,10 @@ class RunPage(QWidget):
         self._ask_no_more(None)
         self.watcher.stop()
 
-    def _on_listed(self, rows: list[Listed]) -> None:
+    def _on_listed(self, rows: list[model.Listed]) -> None:
         self.list.show_runs(rows)
         self._show_emptiness()
-        self.counted.emit(sum(one.state.kind in ACTIVE_HERE for one in rows))
+        self.counted.emit(sum(one.state.kind in model.ACTIVE_HERE for one in rows))
         self._show_state()
 
     def _on_chosen(self, run: Path | None) -> None:
@@ -323,11 +310,11 @@ class RunPage(QWidget):
         self._show_state()
         self.watcher.look_at(run)
 
-    def _on_followed(self, detail: Detail) -> None:
+    def _on_followed(self, detail: model.Detail) -> None:
         if detail.run == self.run:
             if not self._every_changed and detail.run != self._fitted:
                 self._fitted = detail.run
-                self.every.setValue(sample_interval(detail.stages))
+                self.every.setValue(model.sample_interval(detail.stages))
             for part in (self.head, self.curves, self.dice):
                 part.show_detail(detail)
 

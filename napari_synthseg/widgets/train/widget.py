@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import fields
+from inspect import isgenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
+from napari_synthseg.widgets._shared.choosers import NEWS
 from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.job import Job
-from napari_synthseg.widgets._shared.model_chooser import NEWS
 from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.train.model import doubts_about, gpus
 from napari_synthseg.widgets.train.new_run import NewRunPage
@@ -59,28 +60,23 @@ class Commands(QObject):
         return bool(self._jobs)
 
     def do(
-        self, doing: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], Any] | None = None
+        self,
+        doing: str,
+        function: Callable[..., Any],
+        *args: Any,
+        then: Callable[[Any], Any] = lambda _: None,
+        title: str = "",
     ) -> None:
-        """Call a plain function in a thread, and `then` on the main thread with its result.
+        """Call a function, or run the job that it returns, in a thread, and `then` on the main thread with the result.
 
-        `doing` is the beginning of a sentence about it, such as "Stopping the run".
+        `doing` is the beginning of a sentence about it, such as "Stopping the run". With a `title` it has a line in
+        napari's activity bar.
         """
 
         def job() -> Generator[Progress, None, Any]:
             yield Progress(doing)
-            return function(*args)
-
-        self.drive(doing, job, then=then)
-
-    def drive(
-        self,
-        doing: str,
-        job: Callable[..., Generator[Progress, None, Any]],
-        *args: Any,
-        then: Callable[[Any], Any] | None = None,
-        title: str = "",
-    ) -> None:
-        """Run a job in a thread; see `do`. With a title it has a line in napari's activity bar."""
+            found = function(*args)
+            return (yield from found) if isgenerator(found) else found
 
         def end() -> None:
             self._jobs.remove(one)
@@ -89,8 +85,7 @@ class Commands(QObject):
 
         def returned(result: Any) -> None:
             end()
-            if then is not None:
-                then(result)
+            then(result)
 
         def failed(error: Exception) -> None:
             end()
@@ -98,7 +93,7 @@ class Commands(QObject):
 
         one = Job(self, returned=returned, failed=failed, stopped=end)
         self._jobs.append(one)
-        one.start(title, job, *args)
+        one.start(title, job)
         self.changed.emit()
 
     def stop_all(self) -> None:
@@ -139,12 +134,12 @@ class RunActions(QObject):
         def made(run: Path) -> None:
             self.made.emit(run)
             if request.here:
-                self.here.drive("Training", runs.train_run, run, title=f"Train {run.name}")
+                self.here.do("Training", runs.train_run, run, title=f"Train {run.name}")
             else:
                 self.act("launch", run)
 
         self.refused.emit("")  # any more
-        self.starting.drive("Starting the run", make_run, request, then=made)
+        self.starting.do("Starting the run", make_run, request, then=made)
 
     def request_pictures(self, run: Path, every: int | None) -> None:
         self.commands.do("Asking for samples", runs.request_pictures, run, every)

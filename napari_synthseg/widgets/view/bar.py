@@ -22,23 +22,8 @@ from napari_synthseg.widgets._shared.controls import button, combo, listen, row
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.layers.geometry import AXIS_LABELS
+from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.planes import three_planes
-from napari_synthseg.widgets.view.view import (
-    AXIAL,
-    CONVENTIONS,
-    CORONAL,
-    NEUROLOGICAL,
-    RADIOLOGICAL,
-    SAGITTAL,
-    THREE_D,
-    VIEWS,
-    ViewerFollower,
-    anatomical_view,
-    convention_preferred,
-    current_view,
-    screen_directions,
-    set_view,
-)
 
 if TYPE_CHECKING:
     import napari
@@ -50,14 +35,14 @@ FACE = "view"
 _WIDTH = 26
 
 _BUTTONS = {
-    AXIAL: ("axial", "Axial", "Axial slices: the front of the head up."),
-    CORONAL: ("coronal", "Coronal", "Coronal slices: the top of the head up."),
-    SAGITTAL: ("sagittal", "Sagittal", "Sagittal slices: the top of the head up."),
-    THREE_D: ("three_d", "3D", "The head in 3D, not mirrored: from behind (neurological) or face to face."),
+    view.AXIAL: ("axial", "Axial", "Axial slices: the front of the head up."),
+    view.CORONAL: ("coronal", "Coronal", "Coronal slices: the top of the head up."),
+    view.SAGITTAL: ("sagittal", "Sagittal", "Sagittal slices: the top of the head up."),
+    view.THREE_D: ("three_d", "3D", "The head in 3D, not mirrored: from behind (neurological) or face to face."),
 }
 _CONVENTIONS = [
-    Choice(NEUROLOGICAL, "Neurological", "The patient's left is on the left of the picture."),
-    Choice(RADIOLOGICAL, "Radiological", "The patient's left is on the right of the picture."),
+    Choice(view.NEUROLOGICAL, "Neurological", "The patient's left is on the left of the picture."),
+    Choice(view.RADIOLOGICAL, "Radiological", "The patient's left is on the right of the picture."),
 ]
 
 
@@ -76,11 +61,11 @@ class ViewBar(QWidget):
         for keeper in (self._letters, Upright.of(viewer)):
             keeper.hold()
             self.destroyed.connect(keeper.release)
-        self.buttons = {name: self._view_button(name) for name in VIEWS}
+        self.buttons = {name: self._view_button(name) for name in view.VIEWS}
         self.convention = combo(_CONVENTIONS, "Which side of the picture is the patient's left.")
         self.convention.setAccessibleName("View convention")
         self.convention.setMinimumWidth(60)
-        self.convention.setCurrentIndex(self.convention.findData(convention_preferred()))
+        self.convention.setCurrentIndex(self.convention.findData(view.convention_preferred()))
         letters = "Letters at the edges of the picture: left, right, anterior, posterior, superior, …"
         planes = "Three planes with a linked cursor, oblique scans resliced; press again for one plane."
         self.letters = button("LR", letters, name="Letters", width=_WIDTH, checkable=True)
@@ -107,19 +92,19 @@ class ViewBar(QWidget):
         return button("", tip, lambda: self.show_view(name), name=text, icon=icon, width=_WIDTH, checkable=True)
 
     def show_view(self, name: str) -> None:
-        set_view(self._viewer, name, self.convention.currentData())
+        view.set_view(self._viewer, name, self.convention.currentData())
         self._follow()
 
     def _on_convention(self) -> None:
-        name, _ = current_view(self._viewer)
-        self.show_view(name or (THREE_D if self._viewer.dims.ndisplay == 3 else AXIAL))
+        name, _ = view.current_view(self._viewer)
+        self.show_view(name or (view.THREE_D if self._viewer.dims.ndisplay == 3 else view.AXIAL))
 
     def _on_letters(self, shown: bool) -> None:
         self._letters.show(shown)
         remember(FACE, {"letters": shown})
 
     def _follow(self, event: object = None) -> None:
-        shown, convention = current_view(self._viewer)
+        shown, convention = view.current_view(self._viewer)
         solid = self._viewer.dims.ndim >= 3
         self.planes.setEnabled(solid and hasattr(self._viewer, "window"))
         for name, one in self.buttons.items():
@@ -140,27 +125,27 @@ def _command(name: str) -> Callable[[napari.viewer.Viewer], None]:
 
     def show(viewer: napari.viewer.Viewer) -> None:
         Upright.of(viewer)
-        set_view(viewer, name, current_view(viewer)[1])
+        view.set_view(viewer, name, view.current_view(viewer)[1])
 
     show.__name__, show.__doc__ = f"view_{name}", _BUTTONS[name][2]
     return show
 
 
-view_axial, view_coronal, view_sagittal, view_3d = map(_command, VIEWS)
+view_axial, view_coronal, view_sagittal, view_3d = map(_command, view.VIEWS)
 
 
 def view_whole(viewer: napari.viewer.Viewer) -> None:
     """Show axial slices through the middle of the scene, fitted to the canvas."""
     Upright.of(viewer)
-    anatomical_view(viewer, current_view(viewer)[1])
+    view.anatomical_view(viewer, view.current_view(viewer)[1])
 
 
 def swap_sides(viewer: napari.viewer.Viewer) -> None:
     """Switch between neurological and radiological convention."""
     Upright.of(viewer)
-    name, convention = current_view(viewer)
-    now = convention or convention_preferred()
-    set_view(viewer, name or AXIAL, CONVENTIONS[1 - CONVENTIONS.index(now)])
+    name, convention = view.current_view(viewer)
+    now = convention or view.convention_preferred()
+    view.set_view(viewer, name or view.AXIAL, view.CONVENTIONS[1 - view.CONVENTIONS.index(now)])
 
 
 KEYS: dict[str, Callable[[napari.viewer.Viewer], None]] = {
@@ -192,11 +177,11 @@ def letters(viewer: ViewerModel) -> dict[str, str]:
     """Return the letters at each edge of the canvas; empty if the axes of a layer may not be anatomical."""
     if not _is_anatomical(viewer):
         return dict.fromkeys(EDGES, "")
-    directions = screen_directions(viewer)
+    directions = view.screen_directions(viewer)
     return {edge: _letters(viewer, sign * directions[which]) for edge, (which, sign) in EDGES.items()}
 
 
-class EdgeLetters(ViewerFollower):
+class EdgeLetters(view.ViewerFollower):
     """Four text overlays of a viewer that name its sides."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -254,7 +239,7 @@ NAPARI = ("towards", "down", "right")
 """napari's own orientation: rows run down, columns to the right."""
 
 
-class Upright(ViewerFollower):
+class Upright(view.ViewerFollower):
     """Gives 2D pictures napari's own orientation, and the first scan an anatomical one while a widget is open."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -286,7 +271,7 @@ class Upright(ViewerFollower):
             self._turn_back(viewer)
             untouched = tuple(viewer.dims.order) == tuple(range(viewer.dims.ndim)) and viewer.dims.ndisplay == 2
             if self._widgets > 0 and untouched and tuple(layer.axis_labels[-3:]) == AXIS_LABELS:
-                anatomical_view(viewer)
+                view.anatomical_view(viewer)
         elif _is_picture(layer) and not any(one.visible for one in solid):
             self._lay_flat(viewer)
 

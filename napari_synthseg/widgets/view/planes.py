@@ -28,15 +28,7 @@ from napari_synthseg.widgets.layers.geometry import (
     layer_problem,
     shown_kwargs,
 )
-from napari_synthseg.widgets.view.view import (
-    AXIAL,
-    CORONAL,
-    SAGITTAL,
-    convention_preferred,
-    current_view,
-    orientation,
-    set_view,
-)
+from napari_synthseg.widgets.view import view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,13 +164,13 @@ def three_planes(viewer: napari.viewer.Viewer) -> None:
 
 def _turn(viewer: napari.viewer.Viewer, manager: Any) -> None:
     """Link the planes, orient each as its own view does, and fit it to its canvas."""
-    convention = current_view(viewer)[1] or convention_preferred()
-    set_view(viewer, AXIAL, convention)
+    convention = view.current_view(viewer)[1] or view.convention_preferred()
+    view.set_view(viewer, view.AXIAL, convention)
     manager.right_widget.order = RIGHT_ORDER
     manager.update_dims_order()
-    for widget, name in ((manager.right_widget, SAGITTAL), (manager.bottom_widget, CORONAL)):
+    for widget, name in ((manager.right_widget, view.SAGITTAL), (manager.bottom_widget, view.CORONAL)):
         _link(viewer, widget)
-        widget.vm_container.viewer_model.scene.camera.orientation = orientation(name, convention)
+        widget.vm_container.viewer_model.scene.camera.orientation = view.orientation(name, convention)
     manager.set_cross_hairs(True)
     QTimer.singleShot(FIT_MS, lambda: _fit(viewer, manager))
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from napari_synthseg.widgets._shared.choices import preference
-from napari_synthseg.widgets.layers.labels_layer import INDEX, NAME, is_visible, set_visible, visible_among
+from napari_synthseg.widgets.layers.labels_layer import is_visible, names_of, set_visible, visible_among
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -237,11 +237,9 @@ class Surfaces(ViewerFollower):
 
 def _covering(layer: Labels) -> list[int]:
     """Return the labels of fluid that a layer shows among others."""
-    if not {INDEX, NAME} <= set(layer.features.columns):
-        return []
-    names = {int(v): str(n) for v, n in zip(layer.features[INDEX], layer.features[NAME], strict=True) if int(v)}
+    names = names_of(layer)
     fluid = [value for value, name in FLUID.items() if names.get(value) == name]
-    others = visible_among(layer, set(names) - set(fluid))
+    others = visible_among(layer, set(names) - {0, *fluid})
     return [value for value in fluid if others and is_visible(layer, value)]
 
 

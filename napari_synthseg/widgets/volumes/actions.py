@@ -16,7 +16,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import button
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import ask_for_file, complain, save_lines
-from napari_synthseg.widgets.layers.geometry import METADATA_KEY, layer_affine, world_matrix
+from napari_synthseg.widgets.layers.geometry import kept_with, layer_affine, world_matrix
 from napari_synthseg.widgets.layers.labels_layer import names_of, rgb, volumes_table
 from napari_synthseg.widgets.volumes import shapes
 
@@ -163,7 +163,7 @@ class VolumesExport(QWidget):
             return
         path = ask_for_file(self, FACE, "Export volumes", f"{self.layer.name} volumes.csv")
         if path is not None:
-            total = self.layer.metadata.get(METADATA_KEY, {}).get("intracranial_mm3")
+            total = kept_with(self.layer).get("intracranial_mm3")
             save_lines(path, volumes_table(self._table.structures, total), "Volumes")
 
     def _on_scan(self) -> None:
@@ -195,7 +195,7 @@ def scan_under(labels: Labels | None, layers: Iterable[Layer]) -> Image | None:
     """Return the scan that labels were made from, else the topmost one in the same place with as many voxels."""
     if labels is None:
         return None
-    source = labels.metadata.get(METADATA_KEY, {}).get("source", ("",))[0]
+    source = kept_with(labels).get("source", ("",))[0]
     scans = [layer for layer in layers if isinstance(layer, Image)]
     for scan in scans:
         if str(scan.unique_id) == source:

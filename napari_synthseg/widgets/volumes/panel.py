@@ -16,15 +16,8 @@ from napari_synthseg.widgets._shared.controls import Message, button, check_box,
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import on_dark_ground
 from napari_synthseg.widgets._shared.user import complain, recall, remember
-from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, shown_volume, voxel_mm3
-from napari_synthseg.widgets.layers.labels_layer import (
-    recounted,
-    rows_of,
-    set_visible,
-    show_all,
-    show_only,
-    visible_among,
-)
+from napari_synthseg.widgets.layers import labels_layer
+from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, kept_with, shown_volume, voxel_mm3
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes.actions import FACE, StructureActions, VolumesExport
 from napari_synthseg.widgets.volumes.table import VolumesTable
@@ -117,10 +110,10 @@ class Recount(QWidget):
     def _on_counted(self, counted_mm3: dict[int, float]) -> None:
         if self._layer is None:
             return
-        features = recounted(self._layer.features, counted_mm3, self._counting)
+        features = labels_layer.recounted(self._layer.features, counted_mm3, self._counting)
         if self._counting is None:  # all of them
-            kept = self._layer.metadata.get(METADATA_KEY, {})
-            self._layer.metadata = {**self._layer.metadata, METADATA_KEY: {**kept, MEASURED: VOXELS}}
+            kept = {**kept_with(self._layer), MEASURED: VOXELS}
+            self._layer.metadata = {**self._layer.metadata, METADATA_KEY: kept}
         self._counting = set()
         self.setVisible(self._edited != set())
         self._layer.features = features
@@ -132,9 +125,7 @@ class Recount(QWidget):
 
 def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:
     yield Progress("Counting")
-    from napari_synthseg.evaluation.metrics import count_labels
-
-    return {value: count * voxel_mm3 for value, count in count_labels(np.asarray(array)).items() if value}
+    return {value: mm3 for value, mm3 in labels_layer.counted_volumes(np.asarray(array), voxel_mm3).items() if value}
 
 
 class VolumesPanel(QWidget):
@@ -149,7 +140,9 @@ class VolumesPanel(QWidget):
         self._build()
         self.table.chosen.connect(self._on_chosen)
         self.table.isolated.connect(self._on_isolated)
-        self.table.switched.connect(lambda values, on: self.layer is not None and set_visible(self.layer, values, on))
+        self.table.switched.connect(
+            lambda values, on: self.layer is not None and labels_layer.set_visible(self.layer, values, on)
+        )
         self.table.probability.connect(self.probability_requested)
         self.table.menu_opened.connect(self.actions.fill_menu)
         self.actions.said.connect(self.note.say)
@@ -185,14 +178,14 @@ class VolumesPanel(QWidget):
 
     def show_layer(self, layer: Labels) -> None:
         """Show the volumes of a layer; one that carries none is ignored."""
-        if not any(not math.isnan(row.milliliters) for row in rows_of(layer.features)):
+        if not any(not math.isnan(row.milliliters) for row in labels_layer.rows_of(layer.features)):
             return
         if layer is not self.layer:
             self._let_go()
             self.layer = layer
             self._listen(layer, True)
             self.recount.watch(layer)
-        self.warnings.say("\n".join(layer.metadata.get(METADATA_KEY, {}).get("warnings", ())))
+        self.warnings.say("\n".join(kept_with(layer).get("warnings", ())))
         self.note.say("")
         self._on_name()
         self._on_features()
@@ -239,20 +232,20 @@ class VolumesPanel(QWidget):
         if self.layer is None:
             return
         among = self._values()
-        if visible_among(self.layer, among) == set(values):
-            show_all(self.layer, among)
+        if labels_layer.visible_among(self.layer, among) == set(values):
+            labels_layer.show_all(self.layer, among)
         else:
-            show_only(self.layer, values, among)
+            labels_layer.show_only(self.layer, values, among)
 
     def _on_all(self) -> None:
         if self.layer is None:
             return
         listed = self.table.listed_values()
-        visible = len(visible_among(self.layer, listed)) < len(set(listed))
+        visible = len(labels_layer.visible_among(self.layer, listed)) < len(set(listed))
         if visible and set(listed) == self._values():
-            show_all(self.layer, listed)
+            labels_layer.show_all(self.layer, listed)
         else:
-            set_visible(self.layer, listed, visible)
+            labels_layer.set_visible(self.layer, listed, visible)
         self._on_colormap()
 
     def _on_sides(self, paired: bool) -> None:
@@ -265,16 +258,16 @@ class VolumesPanel(QWidget):
             return
         self.table.refresh()
         listed = set(self.table.listed_values())
-        count = len(visible_among(self.layer, listed))
+        count = len(labels_layer.visible_among(self.layer, listed))
         state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
         self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
 
     def _on_features(self, event: Any = None) -> None:
         if self.layer is None:
             return
-        ours = self.layer.metadata.get(METADATA_KEY, {})
+        ours = kept_with(self.layer)
         verdict, total = ours.get("verdict"), ours.get("intracranial_mm3")
-        rows = rows_of(self.layer.features, verdict is not None and verdict.calibrated)
+        rows = labels_layer.rows_of(self.layer.features, verdict is not None and verdict.calibrated)
         self.light.show_verdict(verdict)
         self.table.show_structures(rows, self.layer)
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QMenu
 from napari_synthseg import anatomy
 from napari_synthseg.inference.quality import rating
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
-from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, SOFT, VOXELS
+from napari_synthseg.widgets.layers.geometry import MEASURED, SOFT, VOXELS, kept_with
 from napari_synthseg.widgets.layers.labels_layer import PairRow, VolumeRow, pairs_of, rgb, visible_among
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
     side = Column(
         "Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, "right", False
     )
-    measured = layer.metadata.get(METADATA_KEY, {}).get(MEASURED, "") if layer is not None else ""
+    measured = kept_with(layer).get(MEASURED, "") if layer is not None else ""
     tip = f"Volume in milliliters{MEASURES.get(measured, '')}."
     quality = Column(
         QUALITY,

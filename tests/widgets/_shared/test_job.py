@@ -87,18 +87,6 @@ def test_a_job_says_every_second_how_long_it_runs(job, qtbot, monkeypatch):
     assert len(seconds) == count and job.seconds == 0.0
 
 
-def test_a_job_that_is_asked_to_stop_ticks_no_longer(job, qtbot, monkeypatch):
-    monkeypatch.setattr(job_module, "TICK_MS", 50)
-    seconds: list[float] = []
-    job.ticked.connect(seconds.append)
-    job.start("Deaf", deaf, 0.5, [])
-    qtbot.waitUntil(lambda: bool(seconds))
-    with qtbot.waitSignal(job.stopped):
-        job.stop()
-        count = len(seconds)
-    assert len(seconds) == count
-
-
 def test_an_error_is_told_not_raised(job, qtbot):
     with qtbot.waitSignal(job.failed) as failure:
         job.start("Fail", failing)
@@ -182,35 +170,16 @@ def deaf(seconds: float, ended: list, release: threading.Event | None = None):
     return "too late"
 
 
-def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot):
+@pytest.mark.parametrize("by", ["the job", "napari, whose window closes"])
+def test_a_long_step_is_interrupted_at_its_next_checkpoint(job, qtbot, by):
     ended: list = []
     job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
     before = time.monotonic()
     with qtbot.waitSignal(job.stopped):
-        job.stop()
+        job.stop() if by == "the job" else job._worker.quit()
     assert ended and ended[0] - before < SOON
-
-
-def test_napari_that_ends_the_worker_when_a_window_closes_stops_the_job(job, qtbot):
-    ended: list = []
-    job.start("Busy", busy, 600, ended)
-    qtbot.waitUntil(lambda: any(name == "progressed" and value.stage == "Busy" for name, value in job.said))
-    before = time.monotonic()
-    with qtbot.waitSignal(job.stopped):
-        job._worker.quit()
-    assert ended[0] - before < SOON
     assert not any(name == "returned" for name, _ in job.said)
-
-
-def test_a_job_that_qt_deletes_ends_its_thread(qtbot):
-    owner, ended = QObject(), []
-    job = Job(owner)
-    job.start("Busy", busy, 600, ended)
-    qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
-    owner.deleteLater()
-    qtbot.waitUntil(lambda: bool(ended))
-    qtbot.waitUntil(lambda: not progress._all_instances)
 
 
 def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
@@ -231,7 +200,8 @@ def test_a_step_that_cannot_be_interrupted_is_not_waited_for(job, qtbot):
     assert [name for name, _ in job.said[said:]].count("returned") == 1
 
 
-def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_job_that_qt_deletes_ends_its_thread(qtbot, collected):
     """Python's collector empties functions that only Qt holds; if Qt calls one afterwards, Python crashes."""
     ended: list = []
     owner = QObject()
@@ -240,8 +210,9 @@ def test_a_window_that_is_collected_before_qt_deletes_it(qtbot):
     owner.job.start("Busy", busy, 600, ended)
     qtbot.waitUntil(lambda: any(bar.desc.startswith("Busy: Busy") for bar in progress._all_instances))
     owner.deleteLater()
-    del owner
-    gc.collect()
+    if collected:
+        del owner
+        gc.collect()
     qtbot.waitUntil(lambda: bool(ended))
     qtbot.waitUntil(lambda: not progress._all_instances)
 

@@ -8,12 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.layer_chooser import LayerChooser
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
+from napari_synthseg.widgets._shared.choosers import LayerChooser
 
 
 @pytest.fixture

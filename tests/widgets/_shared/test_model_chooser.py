@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
+from napari_synthseg.widgets._shared.choosers import OPEN, ModelCard, ModelChooser
 from napari_synthseg.widgets._shared.controls import form_layout
-from napari_synthseg.widgets._shared.model_chooser import OPEN, ModelCard, ModelChooser
 from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 
 CARD = {
@@ -53,11 +53,22 @@ def open_file(chooser, monkeypatch, path) -> None:
     chooser.box.setCurrentIndex(chooser.box.findText(OPEN))
 
 
-def test_a_file_that_is_no_hdf5_is_refused_at_once(chooser, monkeypatch, tmp_path):
-    (tmp_path / "page.h5").write_text("<html>not found</html>")
-    open_file(chooser, monkeypatch, tmp_path / "page.h5")
-    assert "page.h5 is a web page" in chooser.problem.text()
-    assert chooser.values()["weights"] is None
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("page.h5", "page.h5 is a web page"),
+        ("lonely.safetensors", "needs its card lonely.json"),
+        ("qc.h5", "qc.h5 (SynthSeg's quality regressor) segments no scan by itself"),
+        ("", ""),  # the dialog was left
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path, name, words):
+    (tmp_path / "elsewhere" / "page.h5").write_text("<html>not found</html>")
+    write_keras(tmp_path / "elsewhere" / "qc.h5", random_arrays(regressor_shapes()))
+    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / name if name else "")
+    assert words in chooser.problem.text() and bool(chooser.problem.text()) == bool(words)
+    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
+    assert chooser.box.currentText() == catalogue.DEFAULT
 
 
 def test_a_long_card_is_not_cut_off_in_a_form(qtbot):
@@ -104,12 +115,6 @@ def test_a_weights_file_is_opened_and_stays_listed(chooser, monkeypatch, tmp_pat
     assert chooser.box.currentText() == path.stem
 
 
-def test_a_file_without_its_card_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
-    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "lonely.safetensors")
-    assert "needs its card lonely.json" in chooser.problem.text()
-    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
-
-
 def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
     def forbidden(path):
         raise PermissionError(13, "Permission denied")
@@ -123,17 +128,6 @@ def test_official_files_say_what_they_are(chooser, monkeypatch, tmp_path):
     open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "synthseg_2.0.h5")
     chooser.about.click()
     assert "SynthSeg 2.0" in chooser.card.text.text() and "Structures</b>: 32" in chooser.card.text.text()
-
-
-def test_a_network_that_segments_no_scan_is_refused(chooser, monkeypatch, tmp_path):
-    write_keras(tmp_path / "qc.h5", random_arrays(regressor_shapes()))
-    open_file(chooser, monkeypatch, tmp_path / "qc.h5")
-    assert "qc.h5 (SynthSeg's quality regressor) segments no scan by itself" in chooser.problem.text()
-
-
-def test_nothing_changes_when_no_file_is_chosen(chooser, monkeypatch):
-    open_file(chooser, monkeypatch, "")
-    assert chooser.box.currentText() == catalogue.DEFAULT
 
 
 def test_choices_are_taken_up_again(chooser, tmp_path):

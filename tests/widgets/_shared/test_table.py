@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 from napari_synthseg import anatomy
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, shorter, sortable
 from napari_synthseg.widgets.evaluate.model import ScoreRow
-from napari_synthseg.widgets.evaluate.results import score_columns
+from napari_synthseg.widgets.evaluate.widget import score_columns
 
 NAME_COLUMN, VOLUME_COLUMN = 0, 4
 COLUMNS = score_columns(None)

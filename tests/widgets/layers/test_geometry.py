@@ -12,7 +12,6 @@ from napari.layers import Image, Labels
 from napari_synthseg.errors import InputError
 from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import (
-    METADATA_KEY,
     copied_geometry,
     has_length_units,
     layer_problem,
@@ -42,14 +41,6 @@ def assert_world_is_ras(layer: Image) -> None:
 def test_our_layers_give_the_exact_canonical_volume(kind):
     expected = to_canonical(volume(kind))
     got = layer_to_volume(scan_layer(kind))
-    assert np.array_equal(got.affine, expected.affine)
-    assert np.array_equal(got.data, expected.data)
-
-
-@pytest.mark.parametrize("kind", AFFINES)
-def test_our_layers_give_back_the_volume_of_their_file(kind):
-    expected = volume(kind)
-    got = layer_file(scan_layer(kind))
     assert np.array_equal(got.affine, expected.affine)
     assert np.array_equal(got.data, expected.data)
 
@@ -239,8 +230,3 @@ def test_a_lazy_layer_that_fails_is_an_error_for_the_user():
     broken = type(scan)(scan.name, da.map_blocks(block, chunks=((4,), (4,), (4,)), dtype=float), scan.affine)
     with pytest.raises(InputError, match="far"):
         broken.read()
-
-
-def test_the_metadata_holds_the_affine_of_the_file():
-    _, kwargs = volume_to_layer(volume("LIA"))
-    assert np.array_equal(kwargs["metadata"][METADATA_KEY]["affine"], AFFINES["LIA"])

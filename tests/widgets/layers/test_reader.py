@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer, _layer_actions
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import LabelName, scan, write_labels, write_volume
+from napari_synthseg.io import LabelName, write_labels, write_volume
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.widgets.layers.geometry import (
     MEASURED,
@@ -28,17 +28,6 @@ from tests.widgets.builders import AFFINES, half_labels, volume
 def opened(path) -> list[Layer]:
     reader = get_reader(str(path))
     return [Layer.create(*data) for data in reader(str(path))]
-
-
-@pytest.mark.parametrize("kind", AFFINES)
-def test_a_file_opens_where_it_lies(tmp_path, kind):
-    nib.save(nib.Nifti1Image(volume(kind).data, AFFINES[kind]), tmp_path / "scan.nii.gz")
-    (layer,) = opened(tmp_path / "scan.nii.gz")
-    expected = to_canonical(volume(kind))
-    got = layer_to_volume(layer)
-    assert layer.name == "scan"
-    assert np.array_equal(got.data, expected.data)
-    np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)  # NIfTI keeps 32 bits
 
 
 def test_label_maps_open_as_labels_with_names_and_volumes(tmp_path):
@@ -76,12 +65,13 @@ def series(path, step=2.2, unit="sec", kind="LIA", **options) -> np.ndarray:
     return data
 
 
-def test_a_series_opens_with_a_time_axis_in_seconds(tmp_path):
-    data = series(tmp_path / "bold.nii.gz")
+@pytest.mark.parametrize(("step", "unit", "seconds"), [(2.2, "sec", 2.2), (720, "msec", 0.72)])
+def test_a_series_opens_with_a_time_axis_in_seconds(tmp_path, step, unit, seconds):
+    data = series(tmp_path / "bold.nii.gz", step, unit)
     (layer,) = opened(tmp_path / "bold.nii.gz")
     assert layer.axis_labels == ("time", "S", "A", "R")
     assert [str(unit) for unit in layer.units] == ["second", *["millimeter"] * 3]
-    assert layer.scale[0] == 2.2
+    assert layer.scale[0] == pytest.approx(seconds)
     viewer = ViewerModel()
     viewer.add_layer(layer)
     got = layer_to_volume(layer, step=1)
@@ -96,21 +86,6 @@ def test_a_series_without_repetition_time_counts_its_volumes(tmp_path, step, uni
     (layer,) = opened(tmp_path / "probseg.nii.gz")
     assert str(layer.units[0]) == "pixel"
     assert layer.scale[0] == 1
-
-
-def test_milliseconds_become_seconds(tmp_path):
-    series(tmp_path / "bold.nii.gz", 720, "msec")
-    (layer,) = opened(tmp_path / "bold.nii.gz")
-    assert layer.scale[0] == pytest.approx(0.72)
-
-
-def test_a_long_series_is_read_when_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(scan, "MOST_AT_ONCE", 1000)
-    data = series(tmp_path / "bold.nii.gz")
-    (layer,) = opened(tmp_path / "bold.nii.gz")
-    assert not isinstance(layer.data, np.ndarray)
-    expected = to_canonical(Volume(data[..., 2], AFFINES["LIA"]))
-    assert np.array_equal(layer_to_volume(layer, step=2).data, expected.data)
 
 
 def test_a_series_of_label_maps_opens_as_labels(tmp_path):

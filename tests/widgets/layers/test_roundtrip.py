@@ -151,16 +151,6 @@ def test_a_layer_turned_in_napari_is_saved_turned(viewer, tmp_path):
         np.testing.assert_allclose((scan.affine @ [*place, 1])[:3], layer.data_to_world(index)[::-1], atol=1e-9)
 
 
-def test_several_layers_are_saved_at_once(viewer, tmp_path):
-    write_exactly(tmp_path / "T1.nii.gz", grey("oblique"), AFFINES["oblique"])
-    write_exactly(tmp_path / "seg.nii.gz", half_labels(volume("oblique")).data, AFFINES["oblique"])
-    viewer.open([tmp_path / "T1.nii.gz", tmp_path / "seg.nii.gz"], plugin=PLUGIN)
-    written = viewer.layers.save(tmp_path / "sub-01.nii.gz", plugin=PLUGIN)
-    assert written == [str(tmp_path / f"sub-01_{name}") for name in ("T1.nii.gz", "seg.nii.gz", "seg.tsv")]
-    assert_same_file(tmp_path / "T1.nii.gz", tmp_path / "sub-01_T1.nii.gz")
-    assert_same_file(tmp_path / "seg.nii.gz", tmp_path / "sub-01_seg.nii.gz")
-
-
 def test_a_file_is_replaced_whole_or_not_at_all(viewer, tmp_path, monkeypatch):
     path = tmp_path / "scan.nii"
     write_exactly(path, grey("LAS"), AFFINES["LAS"])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog
 
@@ -35,11 +34,6 @@ def blocks_layer(name: str = "blocks") -> Labels:
     """The head of blocks as a layer of ours."""
     array, kwargs = volume_to_layer(blocks())
     return Labels(np.ascontiguousarray(array), name=name, **kwargs)
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.io import read_volume
 from tests.widgets.builders import click, scan_layer
-from tests.widgets.preview.conftest import open_file, save_edited, settle
+from tests.widgets.preview.conftest import settle
 
 
 @pytest.fixture
@@ -89,19 +89,6 @@ def test_the_command_line_is_copied(degrade):
     words = shlex.split(QApplication.clipboard().text())
     assert words[:3] == ["napari-synthseg", "degrade", "scan.nii.gz"]
     assert "noise_std=0,80" in words
-
-
-def test_a_record_is_made_again_as_it_is_until_something_is_chosen(degrade, viewer, qtbot, tmp_path, monkeypatch):
-    path = save_edited(qtbot, degrade, tmp_path, monkeypatch, gamma=1.75)
-    made = viewer.layers["Degraded scan"]
-    drawn = made.metadata["synthesis"]["steps"]["gamma"]["gamma"]
-    open_file(degrade, path, monkeypatch)
-    settle(qtbot, degrade)
-    assert made.metadata["synthesis"]["steps"]["gamma"]["gamma"] == 1.75 != drawn
-    click(qtbot, degrade.draw)
-    degrade.seed.setValue(int(path.name.split("_")[-2]))
-    settle(qtbot, degrade)
-    assert made.metadata["synthesis"]["steps"]["gamma"]["gamma"] == drawn
 
 
 def test_samples_are_degraded_versions_of_the_scan(degrade, qtbot):

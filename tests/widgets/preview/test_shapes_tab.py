@@ -65,14 +65,6 @@ def test_another_target_of_the_same_scene(shapes, viewer, qtbot):
     np.testing.assert_array_equal(viewer.layers[0].data, image)
 
 
-def test_a_changed_prior_changes_only_itself(shapes, qtbot):
-    before = record(shapes)
-    shapes.form.set_values({"blur_px": (4.0, 4.0)})
-    settle(qtbot, shapes)
-    after = record(shapes)
-    assert {name for name in after if after[name] != before[name]} == {"prior", "blur_px"}
-
-
 def test_a_preset_is_taken(shapes, qtbot):
     shapes.preset.setCurrentText("ultrasound")
     settle(qtbot, shapes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_synthseg.widgets.preview.panels import Stepper
 from tests.widgets.builders import click
@@ -30,6 +31,7 @@ def test_a_click_chooses_a_step(stepper, qtbot):
 
 
 def test_arrow_keys_go_to_the_neighbours(stepper, qtbot):
+    QApplication.setActiveWindow(stepper)  # Qt goes on from the button that has the keyboard
     stepper.buttons["f"].setFocus()
     qtbot.keyClick(stepper.buttons["f"], Qt.Key.Key_Left)
     assert stepper.letter() == "e"

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from qtpy.QtCore import QThreadPool
 from qtpy.QtTest import QTest
 
@@ -24,11 +23,6 @@ def _a_model(monkeypatch):
 @pytest.fixture
 def make():
     return maker()
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

@@ -56,19 +56,6 @@ def test_a_picture_of_any_kind_is_answered(engine, data, rgb, place):
     assert answer.mask.dtype == bool
 
 
-def test_a_mask_to_repair_is_taken(engine):
-    mask = np.zeros((20, 24), bool)
-    mask[4:9, 5:9] = True
-    prompts = Prompts(((2.0, 3.0),), (False,), None, mask)
-    answer = run(engine.answer(Question(picture(noise(20, 24)), (None, None), prompts, "small", "cpu")))
-    assert answer.mask.shape == (20, 24)
-
-
-def test_points_outside_alone_ask_for_nothing(engine):
-    prompts = Prompts(((2.0, 3.0),), (False,))
-    assert not run(engine.answer(Question(picture(noise(20, 24)), (None, None), prompts, "small", "cpu"))).mask.any()
-
-
 def test_the_window_is_that_of_the_whole_image_read_once(engine):
     data = noise(6, 20, 24)
     data[0] *= 100

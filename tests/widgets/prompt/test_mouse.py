@@ -200,13 +200,6 @@ def test_a_tool_in_hand_keeps_the_mouse(opened):
     assert "drawing" in opened.widget.status.text() and "pan/zoom" in opened.widget.status.text()
 
 
-def test_off_means_off(opened):
-    _, places = flat(opened)
-    opened.widget.point.click()
-    opened.click(places[0])
-    assert not opened.widget.prompting.begun
-
-
 def test_keys_on_the_canvas(opened):
     _, places = flat(opened)
     press = lambda key, modifier=NONE: (QTest.keyClick(opened.canvas, key, modifier), settle(opened.widget))  # noqa: E731
@@ -226,20 +219,6 @@ def test_keys_on_the_canvas(opened):
     assert not opened.widget.prompting.on
     opened.widget.close_down()
     press(Qt.Key.Key_Q)  # nobody is there any more
-
-
-def test_closing_the_dock_leaves_the_viewer_as_it_was(opened):
-    _, places = flat(opened)
-    opened.click(places[0])
-    assert len(opened.viewer.layers) == 3
-    opened.dock.destroyOnClose()
-    QTest.qWait(50)
-    assert len(opened.viewer.layers) == 1
-    opened.canvas.setFocus()
-    QTest.mouseClick(opened.canvas, LEFT, NONE, opened.at(places[0]))
-    QTest.qWait(50)
-    assert len(opened.viewer.layers) == 1
-    assert double_click_to_zoom in opened.viewer.mouse_double_click_callbacks
 
 
 @pytest.mark.parametrize("tool", ["scribble", "lasso"])

@@ -11,7 +11,7 @@ from napari_synthseg.widgets.evaluate.model import MARK, is_errors
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.prompt import PromptWidget
-from napari_synthseg.widgets.prompt import accept as writing
+from napari_synthseg.widgets.prompt import objects as writing
 from tests.widgets.builders import scan_layer
 from tests.widgets.prompt.conftest import blobs, settle
 from tests.widgets.prompt.test_prompting import INSIDE_1, INSIDE_2, click, mask_of, says
@@ -120,7 +120,7 @@ def test_a_layer_of_errors_takes_no_objects(viewer, make, qtbot):
 def test_other_labels_are_kept_if_wished(viewer, pointing):
     layer = viewer.add_labels(np.where(np.arange(24) < 6, 5, 0) * np.ones((20, 1), int))
     pointing.into.set_layer(layer)
-    pointing.options.keep_others.setChecked(True)
+    pointing.options.asking.controls["keep_others"].setChecked(True)
     click(pointing, INSIDE_1)
     pointing.accept.click()
     assert (layer.data[:, :6] == 5).all() and (layer.data == 6).any()
@@ -250,7 +250,7 @@ def test_voxels_that_a_structure_gives_up_go_to_the_nearest_label(viewer, widget
 def test_refining_takes_nothing_from_neighbors_unless_asked(viewer, widget, protected):
     volume = blobs()
     labels = np.where(volume == 1, 17, np.where(volume == 2, 53, 0)).astype(np.uint16)
-    widget.options.protect.setChecked(protected)
+    widget.options.asking.controls["protect"].setChecked(protected)
     layer = refining(viewer, widget, labels)
     click(widget, (3, *INSIDE_2))  # inside the neighbor
     widget.accept.click()

@@ -114,26 +114,6 @@ def test_there_is_no_slice_beside_the_image():
     assert planes.shown(layer, viewer.dims).place == (5, None, None)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda viewer, layer: setattr(layer, "visible", False), "hidden"),
-        (lambda viewer, layer: setattr(viewer.dims, "ndisplay", 3), "3D"),
-    ],
-)
-def test_what_cannot_be_pointed_at_is_said(change, words):
-    viewer, layer = with_layer("plain")
-    assert planes.problem_of(layer, viewer.dims) is None
-    change(viewer, layer)
-    assert words in planes.problem_of(layer, viewer.dims)
-
-
-def test_a_pyramid_is_refused():
-    viewer = ViewerModel()
-    layer = viewer.add_image([np.zeros((16, 16)), np.zeros((8, 8))], multiscale=True)
-    assert "multiscale" in planes.problem_of(layer, viewer.dims)
-
-
 def test_the_same_grid_is_told_from_another():
     viewer = ViewerModel()
     one = viewer.add_image(DATA, scale=(2, 1, 1))

@@ -41,20 +41,6 @@ def test_a_click_gives_the_thing_on_the_slice_that_is_shown(viewer, widget):
     np.testing.assert_allclose(outline.extent.world, image.extent.world)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
-def test_all_three_orientations(viewer, widget, order):
-    viewer.add_image(blobs(), scale=(4.0, 0.5, 1.0), translate=(10.0, -3.0, 1.0))
-    viewer.dims.order = order
-    world = viewer.layers[0].data_to_world((3, *INSIDE_1))
-    viewer.dims.point = world
-    widget.point.click()
-    click(widget, world)
-    expected = np.zeros(blobs().shape, bool)
-    at = tuple({0: 3, 1: 6, 2: 5}[axis] if axis == order[0] else slice(None) for axis in range(3))
-    expected[at] = blobs()[at] == 1
-    np.testing.assert_array_equal(mask_of(widget), expected)
-
-
 def test_outside_by_modifier_and_by_polarity(viewer, widget, make):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
@@ -108,10 +94,10 @@ def test_the_model_sees_one_window_and_true_proportions(viewer, widget, make):
     click(widget, viewer.layers[0].data_to_world((0, *INSIDE_1)))
     assert make.log.seen[-1][1] == whole and whole[1] > whole[0]
     viewer.layers[0].contrast_limits = (20, 150)
-    widget.options.window.setCurrentIndex(1)
+    widget.options.asking.controls["window"].setCurrentIndex(1)
     click(widget, viewer.layers[0].data_to_world((0, *INSIDE_1)))
     assert make.log.seen[-1][1] == (20, 150)
-    widget.options.window.setCurrentIndex(2)
+    widget.options.asking.controls["window"].setCurrentIndex(2)
     click(widget, viewer.layers[0].data_to_world((0, *INSIDE_1)))
     assert make.log.seen[-1][1] is None
 
@@ -202,26 +188,20 @@ def says(widget, *words):
     assert all(word in text for word in words), text
 
 
-def test_beside_the_image(viewer, widget):
+@pytest.mark.parametrize(
+    ("world", "outside", "words"),
+    [
+        ((-3.0, 5.0), False, 'beside "scan"'),
+        (INSIDE_1, True, "Click inside the object too"),
+        ((0.0, 0.0), False, "Nothing was found there"),
+    ],
+)
+def test_a_click_without_an_object_is_answered_in_a_sentence(viewer, widget, world, outside, words):
     viewer.add_image(blobs((20, 24)), name="scan")
     widget.point.click()
-    click(widget, (-3.0, 5.0))
-    says(widget, "beside", "scan")
-    assert not widget.prompting.begun
-
-
-def test_points_outside_alone(viewer, widget):
-    viewer.add_image(blobs((20, 24)))
-    widget.point.click()
-    click(widget, INSIDE_1, outside=True)
-    says(widget, "Click inside the object too")
-
-
-def test_nothing_there(viewer, widget):
-    viewer.add_image(blobs((20, 24)))
-    widget.point.click()
-    click(widget, (0.0, 0.0))
-    says(widget, "Nothing was found there")
+    click(widget, world, outside=outside)
+    says(widget, words)
+    assert widget.prompting.begun is ("beside" not in words)
 
 
 @pytest.mark.parametrize("case", ["hidden", "3D", "multiscale"])
@@ -315,29 +295,6 @@ def test_an_answer_that_fails_leaves_what_was_answered(viewer, qtbot):
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 1)
     assert len(widget.prompting.work.draft.steps) == 1
     widget.close_down()
-
-
-def test_data_that_cannot_be_read(viewer, widget):
-    class Broken:
-        shape, dtype, ndim, size = (20, 24), np.dtype(np.uint8), 2, 480
-
-        def __getitem__(self, index):
-            if self.broken:
-                raise OSError("the disk is gone")
-            return blobs((20, 24))[index]
-
-        def __array__(self, dtype=None, copy=None):
-            return blobs((20, 24))
-
-        broken = False
-
-    data = Broken()
-    viewer.add_image(data, contrast_limits=(0, 2))
-    widget.point.click()
-    settle(widget)
-    data.broken = True
-    click(widget, INSIDE_1)
-    says(widget, "cannot be read", "the disk is gone")
 
 
 def test_no_model_is_said_in_a_sentence(viewer, qtbot, monkeypatch):

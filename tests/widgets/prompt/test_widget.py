@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared import user
-from napari_synthseg.widgets._shared.model_chooser import OPEN, PROMPTABLE, ModelChooser
+from napari_synthseg.widgets._shared.choosers import OPEN, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.prompt import PromptWidget
 from napari_synthseg.widgets.prompt.pointing import ACTIONS
 from tests.widgets.prompt.conftest import blobs, settle
@@ -79,7 +79,7 @@ def test_another_model_or_device_is_loaded_for_the_next_click(viewer, widget, ma
     path = tmp_path / "mine.pt"
     path.touch()
     widget.model.set_value(str(path))
-    widget.options.device.setCurrentIndex(1)
+    widget.options.asking.controls["device"].setCurrentIndex(1)
     widget.prompting.click((6.0, 5.0), outside=False)
     settle(widget)
     assert make.log.made[0] == ("mobilesam", "auto") and make.log.made[-1] == (str(path), "cpu")
@@ -90,14 +90,14 @@ def test_choices_are_remembered(viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
     first = PromptWidget(viewer, maker())
     qtbot.addWidget(first)
-    first.options.window.setCurrentIndex(1)
-    first.options.keep_others.setChecked(True)
+    first.options.asking.controls["window"].setCurrentIndex(1)
+    first.options.asking.controls["keep_others"].setChecked(True)
     first.options.follow.set_values({"most_slices": 7})
     first.keys.set_unfolded(False)
     first.close()
     second = PromptWidget(viewer, maker())
     qtbot.addWidget(second)
-    assert second.options.window.currentIndex() == 1 and second.prompting.window == "layer"
+    assert second.options.asking.controls["window"].currentIndex() == 1 and second.prompting.window == "layer"
     assert second.objects.keep_others
     assert second.options.follow.values()["most_slices"] == 7
     assert not second.keys.unfolded
@@ -153,7 +153,7 @@ def test_encodings_are_kept_on_disk_on_request(viewer, widget, make):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
     for keep in (False, True):
-        widget.options.keep.setChecked(keep)
+        widget.options.asking.controls["keep"].setChecked(keep)
         widget.prompting.click((6.0, 5.0), outside=False)
         settle(widget)
     assert make.log.made == [("mobilesam", "auto"), ("mobilesam", "auto", True)]

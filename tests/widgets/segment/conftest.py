@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from napari.components import ViewerModel
+from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from tests.widgets.builders import steps
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -32,3 +27,9 @@ def open_widget(qtbot, viewer):
         qtbot.waitUntil(lambda widget=widget: not widget.probabilities.job.running)
         widget.close()
         widget.deleteLater()
+
+
+def press(qtbot, widget: SegmentWidget) -> None:
+    """Segment, and wait for the end."""
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not widget.queue.busy)

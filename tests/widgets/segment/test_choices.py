@@ -6,7 +6,6 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg.inference.options import SegmentOptions
@@ -14,11 +13,6 @@ from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets.segment import choices as segment_choices
 from napari_synthseg.widgets.segment.choices import SegmentChoices
 from tests.widgets.builders import scan_layer
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

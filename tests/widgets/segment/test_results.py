@@ -16,13 +16,9 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.model import LOCKED, is_result
 from tests.widgets.builders import half_labels, labels_in, scan_layer, steps
+from tests.widgets.segment.conftest import press
 
 VALUES = (0, 17, 53)
-
-
-def press(qtbot, widget) -> None:
-    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.queue.busy)
 
 
 def soft(scan: Volume) -> Posteriors:
@@ -278,19 +274,6 @@ def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
 
 
 # Keyboard
-
-
-def test_the_keyboard_runs_and_cancels(viewer, open_widget, qtbot):
-    widget = open_widget(steps(100_000, seconds=0.02))
-    viewer.add_layer(scan_layer())
-    widget.activateWindow()
-    widget.run.setFocus()
-    qtbot.keyClick(widget.run, Qt.Key.Key_Space)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
-    widget.cancel.setFocus()
-    qtbot.keyClick(widget.cancel, Qt.Key.Key_Space)
-    qtbot.waitUntil(lambda: not widget.queue.busy)
-    assert labels_in(viewer) == []
 
 
 def test_nothing_but_a_report_comes_from_a_run_that_waits_for_its_turn(viewer, open_widget, qtbot):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import Qt
 
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.segment.model import LOCKED, is_result
 from tests.widgets.builders import half_labels, scan_layer, steps
+from tests.widgets.segment.conftest import press
 
 
 def with_tissues(coarse: bool = False):
@@ -27,11 +27,6 @@ def with_tissues(coarse: bool = False):
         return result
 
     return run
-
-
-def press(qtbot, widget) -> None:
-    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not widget.queue.busy)
 
 
 def segmented(viewer, qtbot, widget, image) -> None:

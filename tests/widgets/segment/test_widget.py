@@ -106,23 +106,14 @@ def test_the_choices_reach_the_pipeline_in_another_thread(viewer, open_widget, q
     assert fake.threads[0] is not threading.main_thread()
 
 
-def test_stage_and_progress_are_shown_while_it_runs(viewer, open_widget, qtbot):
-    widget = open_widget(steps(20, seconds=0.05))
-    viewer.add_layer(scan_layer())
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
-    assert widget.progress.maximum() == 20
-    assert widget.status.text().startswith("Network (")
-    assert widget.progress.isVisible()
-    assert not widget.run.isEnabled()
-
-
 def test_cancel_ends_soon_and_adds_nothing(viewer, open_widget, qtbot):
     fake = steps(100_000, seconds=0.02)
     widget = open_widget(fake)
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: widget.progress.value() >= 2)
+    assert widget.progress.isVisible() and widget.progress.maximum() == 100_000
+    assert widget.status.text().startswith("Network (") and not widget.run.isEnabled()
     before = time.monotonic()
     click(qtbot, widget.cancel)
     qtbot.waitUntil(lambda: widget.run.isEnabled())
@@ -161,52 +152,23 @@ def test_removing_the_result_empties_the_table(viewer, open_widget, qtbot):
     assert widget.volumes.isHidden()
 
 
-def test_a_bad_scan_is_one_sentence_and_a_notification(viewer, open_widget, qtbot, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (InputError("The scan is constant; open another one."), "The scan is constant; open another one."),
+        (RuntimeError("no kernel"), "Segmenting failed (RuntimeError: no kernel); press Details to see where."),
+    ],
+)
+def test_a_failure_is_one_sentence_and_a_notification(viewer, open_widget, qtbot, monkeypatch, error, sentence):
     told = []
     monkeypatch.setattr(notification_manager, "dispatch", told.append)
-    widget = open_widget(steps(error=InputError("The scan is constant; open another one.")))
+    widget = open_widget(steps(error=error))
     viewer.add_layer(scan_layer())
     click(qtbot, widget.run)
     qtbot.waitUntil(lambda: bool(told))
-    assert widget.status.text() == "The scan is constant; open another one."
-    assert told[0].message == widget.status.text()
-    assert widget.run.isEnabled()
-    assert labels_in(viewer) == []
-
-
-def test_a_defect_is_one_sentence_and_a_notification_with_its_traceback(viewer, open_widget, qtbot, monkeypatch):
-    told = []
-    monkeypatch.setattr(notification_manager, "dispatch", told.append)
-    widget = open_widget(steps(error=RuntimeError("no kernel image")))
-    viewer.add_layer(scan_layer())
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(told))
-    assert "no kernel image" in widget.status.text()
-    assert told[0].message == widget.status.text()
+    assert told[0].message == widget.status.text() == sentence
     assert [text for text, _ in told[0].actions] == ["Details"]
-
-
-def test_one_volume_of_a_series_is_the_one_shown(viewer, open_widget, qtbot):
-    widget = open_widget()
-    series = np.stack([np.zeros((5, 6, 7)), np.ones((5, 6, 7))])
-    viewer.add_image(series, scale=(1, 2, 1, 1), units=("s", "mm", "mm", "mm"))
-    viewer.dims.set_current_step(0, 1)
-    assert widget.hint.text() == "The volume that is shown is segmented."
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
-    (layer,) = labels_in(viewer)
-    assert layer.data.shape == (5, 6, 7)
-    assert tuple(layer.scale) == (2, 1, 1)
-
-
-def test_closing_the_widget_stops_the_run(viewer, open_widget, qtbot):
-    fake = steps(100_000, seconds=0.02)
-    widget = open_widget(fake)
-    viewer.add_layer(scan_layer())
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 1)
-    widget.close()
-    qtbot.waitUntil(lambda: bool(fake.ended))
+    assert widget.run.isEnabled()
     assert labels_in(viewer) == []
 
 

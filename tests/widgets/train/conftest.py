@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from napari.components import ViewerModel
 
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.training import runs
@@ -31,11 +30,6 @@ def maps(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("maps") / "maps.npz"
     save(path, [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     return path
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
 
 from napari_synthseg.anatomy import resources
 from napari_synthseg.errors import InputError
@@ -17,9 +18,9 @@ from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.train import new_run_model as presets
 from napari_synthseg.widgets.train.new_run import NewRunPage
-from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, data_fields, make_run, unique_names
+from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, data_fields, make_run
 from napari_synthseg.widgets.train.recipe_form import LAYERS
-from tests.widgets.builders import half_labels, scan_layer, volume
+from tests.widgets.builders import box_of, half_labels, scan_layer, volume
 
 
 @pytest.fixture
@@ -98,14 +99,18 @@ def test_bad_options_are_told_in_one_sentence_and_stay(page):
     assert page.start.isEnabled() and page.hint.text() == ""
 
 
-def test_layers_become_files_in_the_folder_of_the_run(page, viewer, tmp_path):
+def test_layers_become_files_in_the_folder_of_the_run(page, viewer, qtbot, tmp_path):
     chooser = page.form.data["label_maps"]
     chooser.choose(LAYERS)
     assert "no 3D Labels layer" in page.hint.text() and not page.start.isEnabled()
     viewer.add_layer(labels_layer(name="first map"))
     viewer.add_layer(labels_layer("RAS", name="second map"))
-    assert page.start.isEnabled() and chooser.layers.count() == 2
-    chooser.layers.item(0).setCheckState(chooser.layers.item(0).checkState().Unchecked)
+    assert page.start.isEnabled() and len(chooser.layers.rows) == 2
+    qtbot.mouseClick(
+        chooser.layers.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=box_of(chooser.layers, chooser.layers.model().index(0, 0)),
+    )
     path = run(make_run(page.request()))
     folder = path / "data" / "label_maps"
     assert [one.name for one in sorted(folder.glob("*.nii.gz"))] == ["first_map.nii.gz"]
@@ -122,7 +127,7 @@ def test_scans_go_with_the_labels_on_their_grid(page, viewer):
     viewer.add_layer(labels_layer(name="truth"))
     chooser = page.form.data["validation"]
     chooser.choose(LAYERS)
-    assert [chooser.layers.item(row).text() for row in range(chooser.layers.count())] == ["sub_1 + truth"]
+    assert [chooser.layers.columns[0].text(row) for row in chooser.layers.rows] == ["sub_1 + truth"]
     path = run(make_run(page.request()))
     names = sorted(one.name for one in (path / "data" / "validation").glob("*.nii.gz"))
     assert names == ["sub-1_labels.nii.gz", "sub-1_t1.nii.gz"]
@@ -171,10 +176,6 @@ def test_the_steps_of_a_night_follow_from_what_was_measured():
     scaled = presets.scaled(options, stages, 2 * sum(stages.values()))
     assert list(scaled) == ["steps_s1", "steps_d", "steps_s2"]
     assert sum(scaled.values()) == pytest.approx(2 * sum(stages.values()), rel=0.01)
-
-
-def test_names_of_files_differ():
-    assert unique_names(["a b", "a/b", "a_b"], plain_id=True) == ["a-b", "a-b-2", "a-b-3"]
 
 
 def test_defaults_are_not_called_a_night_before_one_is_measured(page):

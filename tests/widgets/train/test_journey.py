@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_synthseg.training import runs
-from napari_synthseg.widgets._shared.model_chooser import ModelChooser
+from napari_synthseg.widgets._shared.choosers import ModelChooser
 from tests.widgets.conftest import PATIENCE_MS
 from tests.widgets.train.conftest import TINY
 

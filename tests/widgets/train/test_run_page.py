@@ -9,9 +9,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog, save_picture
-from napari_synthseg.weights import sam
 from napari_synthseg.widgets._shared.choices import duration
-from napari_synthseg.widgets._shared.model_chooser import NEWS, PROMPTABLE, ModelChooser
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.model import (
     doubts_about,
@@ -87,23 +85,6 @@ def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkey
     qtbot.waitUntil(lambda: len(widget.runs.dice.table.rows) == len(STRUCTURES))
     assert "pip install pyqtgraph" in widget.runs.curves.missing.text()
     assert widget.runs.curves.plot.isHidden() and shown(widget)["Dice"] == "0.890"
-
-
-def test_samples_fill_the_same_layers(open_widget, qtbot, maps, viewer):
-    run = trained("seen", maps, steps=5)
-    widget = open_widget()
-    qtbot.waitUntil(lambda: widget.runs.run == run)
-    widget.runs.show_samples.click()
-    image, labels = np.random.default_rng(0).random((6, 7, 8), np.float32), np.full((6, 7, 8), 17, np.int16)
-    save_picture(run, "locate", 5, {"image": image, "truth": labels, "prediction": labels})
-    qtbot.waitUntil(lambda: len(viewer.layers) == 3)
-    layers = list(viewer.layers)
-    assert viewer.layers["Training sample"].data.shape == (8, 7, 6)
-    save_picture(run, "locate", 6, {"image": 2 * image, "truth": labels, "prediction": labels + 36})
-    qtbot.waitUntil(lambda: viewer.layers["Training prediction"].data.max() == 53)
-    assert list(viewer.layers) == layers
-    qtbot.waitUntil(lambda: not widget.actions.commands.busy)
-    assert runs.pictures(run).step == 6
 
 
 def test_a_sample_like_the_one_before_is_put_where_that_lies(open_widget, qtbot, maps, viewer):
@@ -210,17 +191,6 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
     assert damaged.state.kind == "failed"
     widget.runs.list.choose(damaged.run)
     qtbot.waitUntil(lambda: "config.json" in widget.runs.head.trouble.text())
-
-
-def test_new_weights_are_listed_by_prompt_at_once(qtbot, monkeypatch):
-    cards: list[dict] = []
-    monkeypatch.setattr(sam, "available", lambda: list(cards))
-    chooser = ModelChooser(PROMPTABLE)
-    qtbot.addWidget(chooser)
-    assert chooser.value() == ""
-    cards.append({"name": "mine"})
-    NEWS.made.emit("mine.safetensors")
-    assert chooser.value() == "mine"
 
 
 def test_words():

@@ -54,12 +54,6 @@ def test_a_click_turns_the_viewer(bar, viewer, qtbot, name):
     assert pressed(bar) == [name]
 
 
-def test_space_does_the_same(bar, viewer, qtbot):
-    bar.buttons["coronal"].setFocus()
-    qtbot.keyClick(bar.buttons["coronal"], Qt.Key.Key_Space)
-    assert view.current_view(viewer)[0] == "coronal"
-
-
 def test_the_convention_turns_what_is_shown(bar, viewer, qtbot):
     qtbot.mouseClick(bar.buttons["coronal"], LEFT)
     qtbot.keyClick(bar.convention, Qt.Key.Key_Down)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_synthseg.volume import Volume
@@ -29,11 +27,6 @@ def add_head(viewer) -> Labels:
     array, kwargs = volume_to_layer(Volume(np.full((SIZE,) * 3, 200, np.uint8), AFFINES["RAS"]))
     viewer.add_image(array, name="scan", contrast_limits=(0, 255), **kwargs)
     return viewer.add_labels(labels_array(shell()), name="labels", **{**kwargs, **labels_kwargs([CORTEX, FLUID])})
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 def test_3d_hides_the_scan_and_the_fluid_and_slices_have_them_again(viewer):

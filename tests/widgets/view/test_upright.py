@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.bar import NAPARI, ViewBar, view_axial
 from tests.widgets.builders import scan_layer
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture

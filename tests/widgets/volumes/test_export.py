@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.io import read_volume
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared import user
-from napari_synthseg.widgets._shared.user import save_lines
-from napari_synthseg.widgets.layers.labels_layer import VolumeRow, labels_kwargs, volumes_table
+from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes import actions as volumes_export
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from tests.widgets.builders import scan_layer
@@ -54,11 +53,6 @@ def test_csv_has_cubic_millimetres_quality_and_asymmetry(export, qtbot, tmp_path
     assert rows[1]["asymmetry_percent"] == ""
 
 
-def test_a_name_in_tsv_has_tabs(tmp_path):
-    save_lines(tmp_path / "v.tsv", volumes_table([VolumeRow(17, "Left-Hippocampus", "left", 3.9)]), "Volumes")
-    assert (tmp_path / "v.tsv").read_text().splitlines()[1] == "17\tLeft-Hippocampus\tleft\t3900.000\t\t"
-
-
 def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(user, "complain", lambda error, doing: said.append(str(error)))
@@ -75,11 +69,6 @@ def test_a_cancelled_export_writes_nothing(export, qtbot, tmp_path, monkeypatch)
     for button in (export.csv, export.labels):
         qtbot.mouseClick(button, LEFT)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_copy_takes_all_rows_where_none_is_selected(export, qtbot):
-    qtbot.mouseClick(export.copy, LEFT)
-    assert len(QApplication.clipboard().text().splitlines()) == 4
 
 
 def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):

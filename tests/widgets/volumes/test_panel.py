@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QContextMenuEvent
-from qtpy.QtWidgets import QApplication, QStyle, QStyleOptionViewItem
+from qtpy.QtWidgets import QApplication
 
 from napari_synthseg import anatomy
 from napari_synthseg.widgets.layers import labels_layer as visibility
@@ -16,6 +15,7 @@ from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import VOLUME, labels_kwargs
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from napari_synthseg.widgets.volumes.table import LOW_QUALITY
+from tests.widgets.builders import box_of
 
 LEFT = Qt.MouseButton.LeftButton
 PLACES = {17: (2, 3, 1), 53: (2, 3, 8), 16: (7, 5, 5)}
@@ -30,11 +30,6 @@ def result(name: str = "result", **kept) -> Labels:
     kept = {"intracranial_mm3": 1_432_100.0, "warnings": ("Too small.",)} | kept
     kwargs = labels_kwargs(volumes, volumes, {17: 0.91, 53: LOW_QUALITY - 0.2, 16: 0.8})
     return Labels(data, name=name, scale=(2, 2, 2), translate=(-9, -7, 5), metadata={METADATA_KEY: kept}, **kwargs)
-
-
-@pytest.fixture
-def viewer():
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -74,16 +69,6 @@ def click(qtbot, panel, index, *, twice: bool = False, place: QPoint | None = No
         qtbot.mouseDClick(panel.table.viewport(), LEFT, pos=where)
 
 
-def box_of(panel, index) -> QPoint:
-    """The middle of a row's check box, which stands first in its cell."""
-    option = QStyleOptionViewItem()
-    option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
-    option.rect = panel.table.visualRect(index)
-    element = QStyle.SubElement.SE_ItemViewItemCheckIndicator
-    box = panel.table.style().subElementRect(element, option, panel.table)
-    return QPoint(option.rect.left() + box.width() // 2 + 2, option.rect.center().y())
-
-
 def drawn(layer: Labels) -> set[int]:
     return {value for value in PLACES if layer.colormap.map(value)[3] > 0}
 
@@ -107,14 +92,6 @@ def test_the_table_has_colour_name_side_volume_and_quality(panel):
     assert swatch.getRgb()[:3] == anatomy.color(17)
 
 
-def test_low_quality_is_marked_by_more_than_a_colour(panel):
-    panel.show_layer(result())
-    good, low = index_of(panel, "Hippocampus", "left", 4), index_of(panel, "Hippocampus", "right", 4)
-    assert low.data(Qt.ItemDataRole.FontRole).bold()
-    assert good.data(Qt.ItemDataRole.FontRole) is None
-    assert "look at it" in low.data(Qt.ItemDataRole.ToolTipRole)
-
-
 def test_without_any_quality_there_is_no_column_for_it(panel):
     panel.show_layer(result())
     assert not panel.table.isColumnHidden(4)
@@ -130,13 +107,6 @@ def test_a_colour_chosen_in_napari_is_shown(panel):
     layer.colormap = {**layer.colormap.color_dict, 17: (1, 0, 0, 1)}
     swatch = index_of(panel, "Hippocampus", "left", 0).data(Qt.ItemDataRole.DecorationRole)
     assert swatch.getRgb()[:3] == (255, 0, 0)
-
-
-def test_a_click_on_a_header_sorts(shown, qtbot):
-    header = shown.table.horizontalHeader()
-    where = QPoint(header.sectionViewportPosition(3) + header.sectionSize(3) // 2, 5)
-    qtbot.mouseClick(header.viewport(), LEFT, pos=where)
-    assert column(shown, 3) in (["3.91", "4.05", "21.00"], ["21.00", "4.05", "3.91"])
 
 
 @pytest.mark.parametrize(("typed", "names"), [("left hip", ["left"]), ("HIPPO", ["left", "right"]), ("16", ["mid"])])
@@ -199,12 +169,6 @@ def test_a_click_centres_the_view_in_3d_and_beside_a_series(shown, viewer, qtbot
     np.testing.assert_allclose(viewer.scene.camera.center, viewer.layers[0].data_to_world(PLACES[16]))
 
 
-def test_arrow_keys_go_from_structure_to_structure(shown, viewer, qtbot):
-    click(qtbot, shown, index_of(shown, "Brain-Stem"))
-    qtbot.keyClick(shown.table, Qt.Key.Key_Down)
-    assert viewer.dims.current_step == PLACES[17]
-
-
 def test_a_structure_without_voxels_is_said_to_be_empty(shown, viewer, qtbot):
     before = viewer.dims.point
     viewer.layers[0].data[PLACES[16]] = 0
@@ -235,10 +199,10 @@ def test_a_double_click_shows_only_one_and_again_all(shown, viewer, qtbot):
 def test_a_check_box_hides_and_shows_and_does_not_move_the_view(shown, viewer, qtbot):
     layer, before = viewer.layers[0], viewer.dims.point
     index = index_of(shown, "Hippocampus", "left", 0)
-    click(qtbot, shown, index, place=box_of(shown, index))
+    click(qtbot, shown, index, place=box_of(shown.table, index))
     assert drawn(layer) == {53, 16}
     assert viewer.dims.point == before
-    click(qtbot, shown, index, place=box_of(shown, index))
+    click(qtbot, shown, index, place=box_of(shown.table, index))
     assert drawn(layer) == set(PLACES)
 
 
@@ -305,19 +269,6 @@ def test_the_menu_opens_on_the_row_that_is_meant(shown, qtbot, keyed):
         action.trigger()
     menu.close()
     assert asked.args == [17]
-
-
-def test_ctrl_c_copies_the_selected_rows(shown, qtbot):
-    rows = shown.table.selectionModel()
-    flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
-    for side in ("left", "right"):
-        rows.select(index_of(shown, "Hippocampus", side), flags)
-    qtbot.keyClick(shown.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
-    assert QApplication.clipboard().text().splitlines() == [
-        "Structure\tSide\tmL\tQual",
-        "Hippocampus\tleft\t3.91\t0.91",
-        "Hippocampus\tright\t4.05\t0.40",
-    ]
 
 
 # Edited labels
