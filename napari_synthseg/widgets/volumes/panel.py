@@ -43,8 +43,9 @@ class Light(QLabel):
 
     def show_verdict(self, verdict: QcRating | None) -> None:
         self._verdict = verdict
-        self.setVisible(verdict is not None)
-        if verdict is None:
+        known = verdict is not None and not math.isnan(verdict.mean)  # a label map, say, has none
+        self.setVisible(known)
+        if verdict is None or not known:
             return
         if not verdict.calibrated:
             self.setText("Quality is not calibrated for these weights.")

@@ -60,8 +60,9 @@ def test_what_is_not_calibrated_has_no_light(panel):
     panel.show_layer(result(verdict=QcRating(0.5, False)))
     assert "not calibrated" in panel.light.text()
     assert column(panel, 4) == ["0.80", "0.91", "! 0.40"]
-    panel.show_layer(result())
-    assert panel.light.isHidden()
+    for kept in ({}, {"verdict": QcRating(float("nan"), False, warned=True)}):  # of a label map, which is no scan
+        panel.show_layer(result(**kept))
+        assert panel.light.isHidden()
 
 
 def test_copied_rows_have_no_signs(panel):
