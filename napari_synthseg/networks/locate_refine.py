@@ -4,15 +4,17 @@ SynthSeg+'s idea of feeding one network's posteriors to the next, used for speed
 are the only cues, and a whole head at low resolution shows them cheaply. Both stages are half-resolution U-Nets. The
 second also knows what each structure looks like in this scan: see `appearance`.
 
-Flip averaging happens inside the network. Mirroring the trunk's features and reordering the head's weights gives the
-mirrored pass its logits at the places, and in the channel order, where they are needed: posteriors are made for a few
-slices and one sub-voxel position at a time and written once, in float16. That takes a fraction of the time and memory
-of mirroring the posteriors themselves.
+Averaging happens inside the network. With flips, a second pass sees the mirrored scan, one voxel further along each
+axis: its trunk, whose grid is twice as coarse, then samples the scan at other places, which gains more than mirroring
+does (docs/results.md). Mirroring its features and reordering the head's weights gives its logits at the places, and in
+the channel order, where they are needed: posteriors are made for a few slices and one sub-voxel position at a time and
+written once, in float16. That takes a fraction of the time and memory of averaging the posteriors themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -91,7 +93,7 @@ class LocateRefine(nn.Module):
     def locate_averaged(
         self, image: torch.Tensor, order: Sequence[int] | None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Compute posteriors of the locator, averaged with those of the mirror image.
+        """Compute posteriors of the locator, averaged over `views`.
 
         Args:
             image: (1, 1, X, Y, Z) at 2 mm in [0, 1].
@@ -105,31 +107,21 @@ class LocateRefine(nn.Module):
     def refine_averaged(
         self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, order: Sequence[int] | None
     ) -> torch.Tensor:
-        """Compute `refine` of one image, averaged with the mirror image; (K, X, Y, Z) float16.
-
-        Hints are the prior and its update, channel after channel: mirrored and in another order, they are those of the
-        mirror image. It is the weights that are put into that order.
-        """
-        net = self.refiner
-        hints = to_memory(_as_computed(net.hints(image, prior, appearance)))
-        weight = net.prior.weight  # type: ignore[union-attr]
-        if order is None:
-            features = [net.body(net.stem(image) + F.conv3d(hints, weight))[0]]
-        else:
-            k = len(order)
-            hinted = F.conv3d(hints, torch.cat([weight, weight[:, [*order, *(k + i for i in order)]]]))
-            direct, mirrored = hinted.split(len(weight), 1)
-            features = [
-                net.body(net.stem(image) + direct)[0],
-                net.body(net.stem(image.flip(2)) + mirrored.flip(2))[0].flip(1),
-            ]
-        start = log_prior(prior)
+        """Compute `refine` of one image, averaged over `views`; (K, X, Y, Z) float16."""
+        net, seen_by, features, starts = self.refiner, views(order), [], []
+        for view in seen_by:
+            seen, known = view.image(image), view.prior(prior)
+            hints = to_memory(_as_computed(net.hints(seen, known, view.reordered(appearance, 1))))
+            features.append(view.back(net.trunk(seen, hints)[0]))
+            starts.append(view.reordered(view.back(log_prior(known)[0]), 0))
+        alone = torch.zeros((), device=image.device)
 
         def terms(position: int, part: slice) -> list[torch.Tensor]:
             seen = image[:, :, 2 * part.start : 2 * part.stop]
-            return [net.term(seen, start[:, :, part], appearance, position)[0]] * len(features)
+            evidence = net.term(seen, alone, appearance, position)[0]
+            return [evidence + view.at(start, position, part) for view, start in zip(seen_by, starts, strict=True)]
 
-        return _posteriors(net, features, terms, order)
+        return _posteriors(net, features, terms, seen_by)
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, 96, 112, 96) image at 2 mm in [0, 1] -> (B, K, 96, 112, 96) posteriors."""
@@ -178,14 +170,63 @@ def located(
 
     `denoised` (1, T, X, Y, Z) is D's view of the image, if there is a D and it is known already.
     """
-    net = model.locator
-    image = to_memory(image)
-    features = [net.trunk(image, *(() if denoised is None else (denoised,)))[0]]
-    terms = [_bias(net, features[0])]
-    if order is not None:
-        features.append(net.trunk(image.flip(2))[0].flip(1))
-        terms.append(terms[0][list(order)].flip(1))
-    return _posteriors(net, features, lambda _, part: [term[:, part] for term in terms], order)
+    net, seen_by, features, fields = model.locator, views(order), [], []
+    for view in seen_by:
+        known = () if denoised is None or view.order is not None else (denoised,)
+        features.append(view.back(net.trunk(to_memory(view.image(image)), *known)[0]))
+        term = net.bias([n // 2 for n in image.shape[2:]])
+        assert isinstance(term, torch.Tensor)  # its field of view is fixed
+        fields.append(view.reordered(view.back(term[0]), 0))
+
+    def terms(position: int, part: slice) -> list[torch.Tensor]:
+        return [view.at(one, position, part) for view, one in zip(seen_by, fields, strict=True)]
+
+    return _posteriors(net, features, terms, seen_by)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a pass sees a scan: as it is, or mirrored and one voxel further along each axis."""
+
+    order: Sequence[int] | None = None
+    """Channels in the mirror image; None: the scan as it is."""
+
+    def image(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the (1, C, X, Y, Z) image of this pass; beyond its end the last voxels are repeated."""
+        if self.order is None:
+            return image
+        return F.pad(image, (0, 1) * 3, mode="replicate")[..., 1:, 1:, 1:].flip(2)
+
+    def prior(self, prior: torch.Tensor) -> torch.Tensor:
+        """Return the (1, K, X/2, Y/2, Z/2) prior of its image: half a voxel further along each axis."""
+        if self.order is None:
+            return prior
+        return self.reordered(F.avg_pool3d(F.pad(prior, (0, 1) * 3, mode="replicate"), 2, 1).flip(2), 1)
+
+    def reordered(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """Exchange the channels of the two sides."""
+        return x if self.order is None else x.index_select(axis, torch.tensor(self.order, device=x.device))
+
+    def back(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (C, X, Y, Z) on the trunk's grid as it lies in the scan; of the mirrored pass with a voxel ahead."""
+        return x if self.order is None else F.pad(x.flip(1)[None], (1, 0) * 3, mode="replicate")[0]
+
+    def at(self, x: torch.Tensor, position: int, part: slice) -> torch.Tensor:
+        """Return what is `back` for a sub-voxel position of some slices of the scan."""
+        if self.order is None:
+            return x[:, part]
+        dx, dy, dz = position >> 2, (position >> 1) & 1, position & 1
+        y, z = x.shape[2] - 1, x.shape[3] - 1
+        return x[:, part.start + dx : part.stop + dx, dy : dy + y, dz : dz + z]
+
+    def position(self, position: int) -> int:
+        """Return the sub-voxel position at which the pass sees what the scan has at another."""
+        return position if self.order is None else (7 - position) ^ 4
+
+
+def views(order: Sequence[int] | None) -> tuple[View, ...]:
+    """Return the passes that are averaged, given the channels after a flip; None: one pass."""
+    return (View(),) if order is None else (View(), View(order))
 
 
 def _as_computed(x: torch.Tensor) -> torch.Tensor:
@@ -194,16 +235,11 @@ def _as_computed(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-def _bias(net: SubvoxelUNet, features: torch.Tensor) -> torch.Tensor:
-    bias = net.bias(features.shape[1:])
-    return bias[0] if isinstance(bias, torch.Tensor) else features.new_zeros(net.n_labels, *features.shape[1:])
-
-
 def _posteriors(
     net: SubvoxelUNet,
     features: Sequence[torch.Tensor],
     terms: Callable[[int, slice], Sequence[torch.Tensor]],
-    order: Sequence[int] | None,
+    seen_by: Sequence[View],
 ) -> torch.Tensor:
     """Return the softmax of head(features) + term at all eight positions, averaged over the passes.
 
@@ -212,31 +248,31 @@ def _posteriors(
 
     Args:
         net: whose head to use.
-        features: one or two (F, X, Y, Z); the second is of the mirrored scan, mirrored back.
+        features: (F, X, Y, Z) of each pass, `View.back`.
         terms: what is added to the logits of each pass at a position in some slices, (K, slices, Y, Z), in the scan's
             own channel order.
-        order: channels after a flip.
+        seen_by: the passes, the first of them of the scan as it is.
     """
     k, (channels, x, y, z) = net.n_labels, features[0].shape
     weight = net.head.weight.reshape(8, k, -1).to(features[0].dtype)
     offset = net.head.bias.reshape(8, k, 1) if net.head.bias is not None else weight.new_zeros(8, k, 1)
-    heads = [(weight, offset)]
-    if order is not None:  # at each position, that of the mirrored one, its channels in the scan's own order
-        rows, mirrored = list(order), [position ^ 4 for position in range(8)]
-        heads.append((weight[mirrored][:, rows], offset[mirrored][:, rows]))
+    heads = []
+    for view in seen_by:  # at each position of the scan, that of the pass, its channels in the scan's own order
+        own = [view.position(position) for position in range(8)]
+        heads.append((view.reordered(weight[own], 1), view.reordered(offset[own], 1)))
     out = torch.empty(k, 2 * x, 2 * y, 2 * z, dtype=torch.float16, device=features[0].device)
     slices = x if out.device.type != "cpu" else max(1, IN_CACHE * torch.get_num_threads() // (k * y * z))
     for low in range(0, x, slices):
         checkpoint()
         part = slice(low, min(low + slices, x))
         n = part.stop - low
-        flat = [one[:, part].reshape(channels, -1) for one in features]
         made = out.new_empty(k, n, 2, y, 2, z, 2)
         for position in range(8):
             each = []
-            for (w, o), one, term in zip(heads, flat, terms(position, part), strict=True):
-                each.append(torch.mm(w[position], one).add(o[position]).add_(term.float().reshape(k, -1)).softmax(0))
-            mean = each[0] if len(each) == 1 else each[0].add_(each[1]).mul_(0.5)
+            for (w, o), view, one, term in zip(heads, seen_by, features, terms(position, part), strict=True):
+                flat = view.at(one, position, part).reshape(channels, -1)
+                each.append(torch.mm(w[position], flat).add(o[position]).add_(term.float().reshape(k, -1)).softmax(0))
+            mean = sum(each[1:], each[0]) / len(each)
             made[:, :, position >> 2, :, (position >> 1) & 1, :, position & 1] = mean.view(k, n, y, z)
         out[:, 2 * low : 2 * part.stop] = made.view(k, 2 * n, 2 * y, 2 * z)
     return out
