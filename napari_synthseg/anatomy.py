@@ -49,9 +49,12 @@ FREESURFER = {
     1: 0, 40: 0, 29: 0, 61: 0, 165: 515, 258: 507, 259: 506, 260: 506,  # exterior, undetermined; SAMSEG's head
 }  # fmt: skip
 """Values of FreeSurfer's aseg, aparc+aseg, wmparc and SAMSEG that are no rows of the table: the rows they belong to."""
-SIDELESS = {**dict.fromkeys((77, 192, *range(251, 256)), WHITE_MATTER), 80: ()}
-"""Likewise of lesions, the corpus callosum and non-white hypointensities, which say no side: they belong to the nearest
-of these rows, or to the nearest structure of all."""
+SIDELESS = {
+    **dict.fromkeys((77, 192, *range(251, 256)), WHITE_MATTER), 80: (),
+    **dict.fromkeys((*range(203, 216), 226, *range(231, 247)), (17, 53)), **dict.fromkeys(range(7001, 7021), (18, 54)),
+}  # fmt: skip
+"""Likewise of lesions, the corpus callosum, non-white hypointensities, and parts of hippocampus and amygdala, which say
+no side: they belong to the nearest of these rows or, if there is none, to that on the side of the nearest structure."""
 
 QUALITY_GROUPS = {
     "background": (0, 24),
@@ -334,26 +337,30 @@ def from_freesurfer(
         row = FREESURFER.get(value, value)
         lookup[value] = structure(row).target if predicted and row in (136, 163) else row
     out = lookup[np.maximum(labels, 0).astype(np.intp)]
-    for value in found:
-        if value in SIDELESS:
-            _give_to_nearest(out, value, SIDELESS[value])
-    return out, found
+    before = out.copy() if set(found) & set(SIDELESS) else out
+    stay = {value for value in found if value in SIDELESS and not _given_to_nearest(out, before, value)}
+    return out, {value: count for value, count in found.items() if value not in stay}
 
 
-def _give_to_nearest(labels: np.ndarray, value: int, rows: Sequence[int]) -> None:
-    """Change a value into the nearest of some others (of all but background), in place; it stays if there is none."""
+def _given_to_nearest(out: np.ndarray, labels: np.ndarray, value: int) -> bool:
+    """Change a value into the nearest of its rows in `SIDELESS`; False if there is nothing near that says which."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
+    rows = SIDELESS[value]
+    left, right = ([s.value for s in table() if s.side == side] for side in ("left", "right"))
+    near = rows if all((labels == row).any() for row in rows) else (*left, *right)
     (box,) = find_objects((labels == value).astype(np.uint8))
     for margin in (24, max(labels.shape)):
         around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
         part = labels[around]
         mask = part == value
-        others = np.isin(part, rows) if rows else (part != 0) & ~np.isin(part, list(SIDELESS))
+        others = np.isin(part, near) if rows else (part != 0) & ~np.isin(part, list(SIDELESS))
         if others.any():
             nearest = distance_transform_edt(~others, return_distances=False, return_indices=True)
-            part[mask] = part[tuple(axis[mask] for axis in nearest)]
-            return
+            found = part[tuple(axis[mask] for axis in nearest)]
+            out[around][mask] = np.where(np.isin(found, right), rows[1], rows[0]) if rows else found
+            return True
+    return False
 
 
 def unknown_values(labels: np.ndarray) -> list[int]:

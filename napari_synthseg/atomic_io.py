@@ -114,7 +114,7 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
         encoding = "utf-16"
     elif 3 * max(zeros := (start[::2].count(0), start[1::2].count(0))) > len(start):  # of letters, half the bytes are 0
         encoding = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
-    return raw.decode(encoding, errors).lstrip("\ufeff")  # one mark, or two: of a marked text that was converted
+    return raw.decode(encoding, errors).replace("\ufeff", "")  # also marks between texts that were joined
 
 
 def delimiter_of(text: str) -> str:

@@ -266,7 +266,15 @@ def test_what_needs_no_mapping_is_left_alone():
     labels = np.array([0, 2, 3, 502])
     assert anatomy.from_freesurfer(labels)[0] is labels
     assert anatomy.from_freesurfer(np.array([1001, 77]), keep=(1001, 77))[1] == {}
-    assert anatomy.from_freesurfer(np.array([[77, 0]]))[0].tolist() == [[77, 0]], "no white matter to belong to"
+    alone = np.array([[77, 203, 0]])
+    assert anatomy.from_freesurfer(alone)[0].tolist() == alone.tolist(), "nothing says on which side they lie"
+    assert anatomy.from_freesurfer(alone)[1] == {}
+
+
+def test_parts_without_a_side_belong_to_that_of_what_is_nearest():
+    labels = np.array([[[42, 0, 236, 7008, 0, 0, 0, 0, 3, 77, 8105, 805, 203, 231]]])
+    found, mapped = anatomy.from_freesurfer(labels)
+    assert found.ravel().tolist() == [42, 0, 53, 54, 0, 0, 0, 0, 3, 2, 10, 28, 17, 17] and len(mapped) == 7
 
 
 def test_values_that_nobody_knows_are_listed():

@@ -13,7 +13,7 @@ missing ones are listed beside the means.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import edt
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def in_table(
-    a: np.ndarray, b: np.ndarray, names: tuple[str, str], *, keep: Iterable[int] = ()
+    a: np.ndarray, b: np.ndarray, names: tuple[str, str], *, keep: Collection[int] = ()
 ) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
     """Map FreeSurfer's own values in a segmentation and a truth to those that a network predicts; `keep` stay.
 
@@ -80,14 +80,17 @@ def in_table(
     """
     mapped, notes = [], []
     for labels, name in ((a, names[0]), (b, names[1])):
-        labels, found = anatomy.from_freesurfer(labels, keep=set(keep), predicted=True)
+        labels, found = anatomy.from_freesurfer(labels, keep=keep, predicted=True)
         mapped.append(labels)
         if found:
             listed = ", ".join(map(str, list(found)[:6])) + (", ..." if len(found) > 6 else "")
             notes.append(
                 f"{name} holds values of FreeSurfer's aseg or aparc ({listed}), which were taken for the structures "
-                "that a network predicts: parts of the cortex for cortex, the corpus callosum for white matter."
+                "that a network predicts, such as parts of the cortex for cortex, the corpus callosum for white matter."
             )
+        if unknown := [v for v in map(int, np.unique(labels)) if not anatomy.known(v) and v not in keep]:
+            listed = ", ".join(map(str, unknown[:6])) + (", ..." if len(unknown) > 6 else "")
+            notes.append(f"{name} holds values of no structure of the brain ({listed}), which were not scored.")
     return (mapped[0], mapped[1]), notes
 
 

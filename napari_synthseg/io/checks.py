@@ -39,6 +39,8 @@ def reading(path: Path, form: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise InputError(f"{path} may not be read: ask for permission, or copy it to a folder of your own.") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not whole, {error.filename} is missing: copy both into one folder.") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: crop or downsample it first.") from error
     except Exception as error:

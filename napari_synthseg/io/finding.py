@@ -36,7 +36,7 @@ def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
     for one in inputs:
         found.update((scan, None) for scan, _ in expand(Path(one)))
     if not found:
-        raise InputError("No scan was given.")
+        raise InputError("No scan was given: name one in each line of a list.")
     return list(found)
 
 
@@ -95,8 +95,9 @@ def _named(path: Path) -> tuple[list[str], set[str]]:
         if len(missing) > MOST_MISSING:
             break
     if missing and (len(missing) == len(named) or len(missing) > MOST_MISSING):
-        count = f"More than {MOST_MISSING}" if len(missing) > MOST_MISSING else f"All {len(named)}"
-        raise InputError(f"{count} paths in {path} do not exist, such as {missing[0]}: check the list.")
+        many = len(missing) > MOST_MISSING
+        says = f"More than {MOST_MISSING} paths in {path} do not exist" if many else f"No path in {path} exists"
+        raise InputError(f"{says}, such as {missing[0]}: check the list.")
     return list(named), folders
 
 

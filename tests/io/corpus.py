@@ -25,6 +25,7 @@ JUNK: dict[str, bytes] = {
     "a page of a failed download": b"<!DOCTYPE html><html><body>404 Not Found</body></html>" * 20,
     "an error as JSON": b'{"error": "access denied"}',
     "a pointer of git-annex": b"/annex/objects/MD5E-s9--a.nii.gz\n",
+    "a link of git-annex as text": b"../../.git/annex/objects/X4/0p/MD5E-s9--a.nii.gz/MD5E-s9--a.nii.gz",
     "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
 }
 NIFTI_FIELDS: dict[str, dict] = {

@@ -110,6 +110,15 @@ def test_parts_of_the_cortex_count_as_cortex(left, right, tmp_path, capsys):
     assert "FreeSurfer's aseg or aparc" in printed and "Left-Cerebral-Cortex *" in printed and " 1.000" in printed
 
 
+def test_values_of_no_structure_are_said(tmp_path, capsys):
+    truth = np.where(BLOCK == 41, 203, BLOCK)
+    truth[BLOCK == 2] = 9001
+    for name, labels in (("pred", BLOCK), ("truth", truth)):
+        write_labels(tmp_path / f"{name}.nii.gz", Volume(labels.astype(np.int32), np.eye(4)))
+    assert main(["evaluate", str(tmp_path / "pred.nii.gz"), str(tmp_path / "truth.nii.gz")]) == 0
+    assert "truth.nii.gz holds values of no structure of the brain (203, 9001)" in capsys.readouterr().out
+
+
 # Spaces
 
 

@@ -137,7 +137,11 @@ def test_a_localizer_among_the_slices(tmp_path):
 
 def test_a_slice_that_is_there_twice(tmp_path):
     folder = series(tmp_path / "s")
-    (folder / "again.dcm").write_bytes((folder / "00.dcm").read_bytes())
+    (folder / "copy.dcm").write_bytes((folder / "00.dcm").read_bytes())
+    assert read_volume(folder).shape == SLICES.shape, "a copy is no other image"
+    again = pydicom.dcmread(folder / "00.dcm")
+    again.SOPInstanceUID = generate_uid()
+    save(again, folder / "again.dcm")
     assert "some slices 1 and some 2 times" in refusal(folder)
 
 
@@ -215,6 +219,25 @@ def test_enhanced_files_are_in_the_order_of_their_numbers(tmp_path, by):
 
 def test_frames_are_in_the_order_of_their_times(tmp_path):
     assert levels(enhanced(tmp_path / "a.dcm", values=(5, 3), times=(2, 1))) == [3, 5]
+
+
+def test_frames_without_numbers_are_in_the_order_of_their_dates(tmp_path):
+    path = enhanced(tmp_path / "a.dcm", values=(5, 3), times=(2, 1))
+    ds = pydicom.dcmread(path)
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        content = frame.FrameContentSequence[0]
+        content.FrameAcquisitionDateTime = f"2024010112000{content.TemporalPositionIndex}.5"
+        del content.TemporalPositionIndex
+    save(ds, path)
+    assert levels(path) == [3, 5]
+
+
+def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path):
+    path = series(tmp_path / "s") / "00.dcm"
+    ds = pydicom.dcmread(path)
+    ds.NumberOfFrames, ds.PixelData = 3, ds.PixelData * 3
+    save(ds, path)
+    assert "holds frames that do not say where they lie" in refusal(path)
 
 
 def mixed_series(folder: Path) -> Path:

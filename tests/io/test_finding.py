@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import nullcontext
 from itertools import count
@@ -40,6 +41,13 @@ def test_slices_are_known_by_their_content(tmp_path, name):
     assert names(tmp_path) == ["a.nii.gz", "study/series"]
 
 
+def test_pipes_are_not_waited_for(tmp_path):
+    nifti(tmp_path / "a.nii.gz")
+    for name in ("IM0001", "b.nii.gz"):
+        os.mkfifo(tmp_path / name)
+    assert names(tmp_path) == ["a.nii.gz", "b.nii.gz"], "reading the second says why it fails"
+
+
 def test_results_and_hidden_files_are_no_scans(tmp_path):
     for name in ("a.nii.gz", "a_dseg.nii.gz", "a_probseg.nii", ".b.nii", ".git/c.nii.gz"):
         nifti(tmp_path / name)
@@ -52,10 +60,10 @@ def test_no_scan_at_all(tmp_path):
         scans_in(tmp_path)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
-def test_lists_as_programs_write_them(tmp_path, encoding):
-    mark = "\ufeff" if encoding.startswith("utf-16") else ""  # two of them in utf-16, as of a text that was converted
-    text = f"{mark}a b.nii.gz\r\n\"c.nii.gz\"\r\n  # a comment\r\n\r\n#no.nii\r\n  'd.nii'  \r\nä.nii"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lists_as_programs_write_them(tmp_path, encoding, mark):
+    text = f"{mark}a b.nii.gz\r\n\"c.nii.gz\"\r\n  # a comment\r\n\r\n#no.nii\r\n{mark}  'd.nii'  \r\nä.nii"
     (tmp_path / "list.txt").write_bytes(text.encode(encoding))
     assert list(lines_of(tmp_path / "list.txt")) == ["a b.nii.gz", "c.nii.gz", "d.nii", "ä.nii"]
 
@@ -75,7 +83,7 @@ def test_what_is_named_must_be_there_but_not_what_a_list_names(tmp_path):
     (tmp_path / "list.txt").write_text("none.nii\na.nii")
     assert find_scans([tmp_path / "list.txt"]) == [tmp_path / "none.nii", tmp_path / "a.nii"]
     (tmp_path / "list.txt").write_text("none.nii\nnor.nii\n")
-    with pytest.raises(InputError, match=r"All 2 paths in .*list\.txt do not exist"):
+    with pytest.raises(InputError, match=r"No path in .*list\.txt exists"):
         find_scans([tmp_path / "list.txt"])
     with pytest.raises(InputError, match=r"none\.nii does not exist"):
         find_scans([tmp_path / "a.nii", tmp_path / "none.nii"])

@@ -108,9 +108,10 @@ def test_slices_are_read(tmp_path, shape):
         (b"PK\x03\x04", "zip archive: unpack"),
         (gzip.compress(b"BZh", mtime=0), "packed"),
         (b"<!DOCTYPE HTML><p>Log in", "a web page"),
+        (b"\r\n\n<html>", "a web page"),
         (b"\x89HDF\r\n", "HDF5"),
     ],
-    ids=["bzip2", "xz", "zip", "twice", "html", "hdf5"],
+    ids=["bzip2", "xz", "zip", "twice", "html", "empty lines", "hdf5"],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_what_is_no_scan_is_called_what_it_is(tmp_path, start, says, pack):
@@ -125,10 +126,20 @@ def test_an_ending_that_nobody_knows(tmp_path):
         read_volume(tmp_path / "a.bz2")
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_voxels_begin_behind_the_header_also_if_it_says_0(tmp_path, pack):
+    path = nifti(tmp_path / "a.nii", vox_offset=0)
+    path.write_bytes(pack(path.read_bytes()))
+    assert np.array_equal(read_volume(path).data, image_data())
+
+
 def test_a_pair_consists_of_two_files(tmp_path):
     nib.save(nib.Nifti1Pair(image_data(), AFFINE), tmp_path / "a.hdr")
     assert formats.files_of(tmp_path / "a.hdr") == [tmp_path / "a.hdr", tmp_path / "a.img"]
     assert read_volume(tmp_path / "a.img").shape == SHAPE
+    (tmp_path / "a.img").unlink()
+    with pytest.raises(InputError, match=r"a\.hdr is not whole, .*a\.img is missing"):
+        read_volume(tmp_path / "a.hdr")
 
 
 def test_codes_units_and_notes_of_a_header_come_back(tmp_path):

@@ -12,6 +12,7 @@ import gzip
 import importlib
 import os
 import pkgutil
+import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,7 +35,7 @@ OTHERS = (
     ".h5", ".safetensors",
 )  # fmt: skip
 """Endings of files that are no scans: who gives a folder such a name has meant something else."""
-POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")
+POINTERS = re.compile(rb"version https://git-lfs|(\S*\.git)?/annex/objects/")
 """How the small files begin that Git LFS and git-annex leave in place of a file that was not fetched."""
 _PAGE = "a web page, perhaps one that asks for a login: download the file again"
 FOREIGN = {
@@ -148,7 +149,7 @@ def format_of(path: Path) -> Format:
     check_fetched(path)
     start, ending = first_bytes(path), suffix(path)
     for mark, remedy in FOREIGN.items():
-        if start.lower().startswith(mark.lower()):
+        if start.lower().lstrip().startswith(mark.lower()):
             raise InputError(f"{path} is {remedy}.")
     for form in formats():
         if form.recognizes(start):
@@ -157,7 +158,8 @@ def format_of(path: Path) -> Format:
         if ending in form.endings:
             return form
     known = " or ".join((", ".join(form.name for form in formats()[:-1]), formats()[-1].name))
-    raise InputError(f"{path} has no known ending, and its content is no {known} file: convert it to NIfTI.")
+    remedy = "convert it to NIfTI, or call a list .txt"
+    raise InputError(f"{path} has no known ending, and its content is no {known} file: {remedy}.")
 
 
 def format_to_write(path: Path) -> Format:
@@ -198,14 +200,16 @@ def check_there(path: Path) -> None:
 
 def check_fetched(path: Path) -> None:
     """Raise `InputError` for the pointer that stands in place of a file that was not fetched."""
-    if first_bytes(path).startswith(POINTERS):
+    if POINTERS.match(first_bytes(path)):
         raise InputError(
             f"{path} is a pointer of Git LFS or git-annex, not the file itself: fetch it (git lfs pull, datalad get)."
         )
 
 
 def first_bytes(path: Path) -> bytes:
-    """Return how a file begins, unpacked; empty if it cannot be read."""
+    """Return how a file begins, unpacked; empty if it cannot be read, such as a pipe, which would be waited for."""
+    if not path.is_file():
+        return b""
     try:
         with open(path, "rb") as file:
             start = file.read(START)

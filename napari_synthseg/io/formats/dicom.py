@@ -38,7 +38,7 @@ _KEYS = {
     "component": ("ComplexImageComponent ImageType", "MRImageFrameTypeSequence", "ComplexImageComponent"),
     "echo": ("EchoTime EchoNumbers", "MREchoSequence", "EffectiveEchoTime"),
     "image": ("InstanceNumber", "", ""),
-    "clock": ("TriggerTime AcquisitionTime ContentTime", "", ""),
+    "clock": ("TriggerTime AcquisitionTime ContentTime", "FrameContentSequence", "FrameAcquisitionDateTime"),
     "b": ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
 }
 """What tells the volumes of a series apart, first things first: keywords in a file's header, of which the first counts;
@@ -257,13 +257,17 @@ def _names(moments: list[dict[str, float]]) -> tuple[str, ...]:
 def _slices(path: Path, headers: Headers) -> list[_Slice]:
     """All image planes of a series."""
     found: list[_Slice] = []
-    for file, header in headers.items():
+    keys = ("SOPInstanceUID", "ImagePositionPatient", *(key for one in _KEYS.values() for key in one[0].split()))
+    for file, header in {str([_of(one, key) for key in keys]): (file, one) for file, one in headers.items()}.values():
+        # a file that is there twice counts once
         if "MOSAIC" in [str(part).upper() for part in header.get("ImageType", [])]:
             raise InputError(f"{path} holds a Siemens mosaic: convert it to NIfTI with dcm2niix first.")
         if int(header.get("SamplesPerPixel", 1)) != 1:
             raise InputError(f"{path} holds colors, not gray values: give a scan.")
         if "PerFrameFunctionalGroupsSequence" in header:
             found.extend(_frames(file, header))
+        elif _number(_of(header, "NumberOfFrames"), 1) > 1:
+            raise InputError(f"{path} holds frames that do not say where they lie: convert it with dcm2niix.")
         else:
             found.append(_classic(path, file, header))
     return found
@@ -375,7 +379,7 @@ def _decoded(path: Path, file: Path) -> np.ndarray:
         return content.pixel_array
     except RuntimeError as error:
         missing = any(word in str(error) for word in ("dependencies", "decoders"))
-        if not missing and "does not support" not in str(error):
+        if not missing and "support" not in str(error):
             raise
         syntax = getattr(content.file_meta.get("TransferSyntaxUID"), "name", "an unknown method")
         remedy = "pip install 'napari-synthseg[dicom]'" if missing else "decompress it with dcmdjpeg of DCMTK"
