@@ -32,12 +32,10 @@ def find_scans(inputs: Iterable[Path | str]) -> list[Path]:
     Raises:
         InputError: an input does not exist, a list names itself, or there is no scan.
     """
-    found: dict[Path, None] = {}
-    for one in inputs:
-        found.update((scan, None) for scan, _ in expand(Path(one)))
+    found = list(dict.fromkeys(scan for one in inputs for scan, _ in expand(Path(one))))
     if not found:
         raise InputError("No scan was given: name one in each line of a list.")
-    return list(found)
+    return found
 
 
 def expand(

@@ -15,14 +15,7 @@ from napari_synthseg import __version__, anatomy
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.inference.outputs import (
-    PROGRAM,
-    check_earlier,
-    picture_path,
-    placed_results,
-    plan_outputs,
-    record_path,
-)
+from napari_synthseg.inference import outputs
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
 from napari_synthseg.io.labels import LabelName
@@ -121,7 +114,7 @@ def prompt_file(
     present = np.flatnonzero(np.moveaxis(mask, axis, 0).any((1, 2)))
     card = dict(getattr(used.model, "card", None) or {})
     record = {
-        "program": PROGRAM,
+        "program": outputs.PROGRAM,
         "version": __version__,
         "scan": str(target.path),
         "weights": {key: card[key] for key in ("name", "version", "sha256", "licence") if key in card},
@@ -137,8 +130,8 @@ def prompt_file(
         "ends": {str(one.index): one.ended for one in reports if one.ended and one.index not in present},
     }
     yield Progress("Writing")
-    with placed_results(file) as part:
-        (part / record_path(file).name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with outputs.placed_results(file) as part:
+        (part / outputs.record_path(file).name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         if target.scan is None:
             size = _write_picture(part / file.name, [mask[0], *others], labels=options.similar)
         else:
@@ -178,13 +171,13 @@ def _answer_marked(
 def _output_file(target: PromptTarget, out: Path, preview: bool) -> Path:
     """Return the file to write."""
     if target.scan is not None:
-        return plan_outputs([target.path], out, preview=preview)[0]
+        return outputs.plan_outputs([target.path], out, preview=preview)[0]
     file = out if out.suffix else out / f"{stem(target.path)}_mask.png"
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} cannot be written: the mask of a picture is a PNG.")
     if file.resolve() == target.path.resolve():
         raise InputError(f"{file} is the picture itself: choose another name for the mask.")
-    check_earlier(file)
+    outputs.check_earlier(file)
     return file
 
 
@@ -204,7 +197,7 @@ def _write_labels(file: Path, target: PromptTarget, scan: Volume, mask: np.ndarr
     labels = scan.with_data(mask.astype(np.int32) * label)
     size = f"{_mm3(scan, mask)} mm^3"
     if preview:
-        write_preview(picture_path(file), scan, labels, title=f"{stem(file)}   {size}")
+        write_preview(outputs.picture_path(file), scan, labels, title=f"{stem(file)}   {size}")
     volumes = {"volume_mm3": {label: str(_mm3(scan, mask))}}
     write_labels(file, labels, volumes, names={label: LabelName(_name(label))}, header=target.header)
     return size

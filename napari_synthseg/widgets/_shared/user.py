@@ -122,8 +122,8 @@ def save_lines(path: Path, lines: Sequence[Sequence[str]], noun: str) -> None:
         write_lines(path, lines)
     except OSError as error:
         complain(error, "Saving")
-        return
-    show_info(f"{noun} saved to {path}.")
+    else:
+        show_info(f"{noun} saved to {path}.")
 
 
 def _read() -> dict[str, Any]:
