@@ -55,7 +55,8 @@ class NIfTI(Format):
             if not isinstance(image, Nifti1Pair):
                 raise InputError(f"{path} is an Analyze file, which does not say left from right: convert it to NIfTI.")
             if not pair:  # voxels never begin within the header, though some programs write an offset of 0
-                image.dataobj._offset = max(image.dataobj.offset, image.header.single_vox_offset)
+                voxels: Any = image.dataobj
+                voxels._offset = max(voxels.offset, image.header.single_vox_offset)
             _check_voxel_size(path, image)
             affine = checks.check_affine(path, _affine(path, image.header))
             header: Any = image.header
