@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,22 +117,11 @@ def table() -> tuple[Structure, ...]:
 
 
 def _structure_from_row(row: dict[str, str]) -> Structure:
-    red, green, blue = (int(part) for part in row["color"].split())
-    return Structure(
-        value=int(row["value"]),
-        name=row["name"],
-        side=row["side"],
-        tissue=row["tissue"],
-        coarse=row["coarse"],
-        contralateral=int(row["contralateral"]),
-        generation_class=int(row["generation_class"]),
-        target=int(row["target"]),
-        target_v1=int(row["target_v1"]),
-        topology=int(row["topology"]),
-        extra_cerebral=row["extra_cerebral"] == "yes",
-        evaluated=row["evaluated"] == "yes",
-        color=(red, green, blue),
-    )
+    whole = ("value", "contralateral", "generation_class", "target", "target_v1", "topology")
+    found: dict[str, Any] = {name: row[name] for name in ("name", "side", "tissue", "coarse")}
+    found |= {name: int(row[name]) for name in whole}
+    found |= {name: row[name] == "yes" for name in ("extra_cerebral", "evaluated")}
+    return Structure(**found, color=tuple(map(int, row["color"].split())))
 
 
 LESIONS = Structure(

@@ -229,8 +229,6 @@ def _alone(out: Path, part: tuple[int, int]) -> Iterator[None]:
             raise InputError(
                 f"Another batch is writing into {out}: wait for it, stop it, or choose another folder."
             ) from None
-        except (NotADirectoryError, FileExistsError):
-            raise InputError(f"{out} is a file: give a folder for the results.") from None
         except OSError:
             with writing(out):
                 raise

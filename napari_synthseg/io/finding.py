@@ -72,11 +72,7 @@ def expand(
 
 
 def _named(path: Path) -> tuple[list[str], set[str]]:
-    """The paths in a list, each once, made absolute by its folder, and those of them that are folders.
-
-    Raises:
-        InputError: none of them exists, or very many do not.
-    """
+    """The paths in a list, each once, made absolute by its folder, and the folders; or an error if most are missing."""
     folder, folders, missing = str(path.parent), set(), []
     named: dict[str, None] = {}
     for line in lines_of(path):

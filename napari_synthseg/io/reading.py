@@ -108,11 +108,7 @@ def _size(scan: ScanFile) -> str:
 
 
 def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -> int:
-    """The volume of a scan to read.
-
-    Raises:
-        InputError: there are several and none was chosen, or the chosen one is not there.
-    """
+    """The volume of a scan to read; `InputError` if there are several and none was chosen, or there is no such one."""
     count = scan.count
     if index is None:
         if count == 1:

@@ -106,7 +106,7 @@ def test_what_was_left_out_is_told_and_nothing_is_half_written(tmp_path, capsys)
     [
         (["--group", "sex", "--covariates", "age,icv", "--out", "t.xlsx"], "t.xlsx cannot be written"),
         (["--group", "diagnoses"], "did you mean 'diagnosis'"),
-        (["--group", "diagnosis", "--participants", "nowhere.tsv"], "There is no table nowhere.tsv"),
+        (["--group", "diagnosis", "--participants", "nowhere.tsv"], "The table nowhere.tsv does not exist"),
         (["--group", "diagnosis", "--covariates", "years,weight"], "There are no columns 'years' and 'weight' in"),
         (["--group", "diagnosis", "--json", "/dev/null/x.json"], "cannot be written"),
     ],

@@ -20,6 +20,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import delimiter_of, read_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import stem
+from napari_synthseg.io.formats import first_bytes
 
 SCAN = ("scan", "filename", "file", "path", "image", "input")
 SUBJECT = ("participantid", "subject", "subjectid", "participant", "sub", "subjid", "ptid", "rid", "id")
@@ -196,16 +197,11 @@ def read_table(path: Path, notes: Notes) -> pd.DataFrame:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give a table (CSV or TSV).")
-    if not path.exists():
-        raise InputError(f"There is no table {path}: check its name.")
     if not path.is_file():
-        raise InputError(f"{path} is no plain file: give a table (CSV or TSV).")
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
+        what = "is no file" if path.exists() else "does not exist"
+        raise InputError(f"The table {path} {what}: give a CSV or TSV file.")
     for beginning, what in _WORKBOOKS.items():
-        if start.startswith(beginning):
+        if first_bytes(path).startswith(beginning):
             raise InputError(f"{path} is {what}: save the sheet as CSV and give that file.")
     try:
         text = read_text(path)

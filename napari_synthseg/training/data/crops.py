@@ -91,7 +91,6 @@ def standardized_steps(
     Raises:
         InputError: none of them can be read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     done: list[StandardizedFile] = []
     for number, scan in enumerate(scans):
         yield Progress("standardizing scans", number, len(scans))
