@@ -121,7 +121,8 @@ def _structure_from_row(row: dict[str, str]) -> Structure:
     found: dict[str, Any] = {name: row[name] for name in ("name", "side", "tissue", "coarse")}
     found |= {name: int(row[name]) for name in whole}
     found |= {name: row[name] == "yes" for name in ("extra_cerebral", "evaluated")}
-    return Structure(**found, color=tuple(map(int, row["color"].split())))
+    red, green, blue = map(int, row["color"].split())
+    return Structure(**found, color=(red, green, blue))
 
 
 LESIONS = Structure(
