@@ -169,7 +169,6 @@ def nearest_labels(labels: np.ndarray, indices: tuple[np.ndarray, ...], spacing:
 
 # Rows of structures
 
-CSV_HEADER = ("index", "name", "side", "volume_mm3", "quality", "asymmetry_percent")
 NOT_KNOWN = float("nan")
 
 
@@ -251,16 +250,11 @@ def pairs_of(rows: Sequence[VolumeRow]) -> list[PairRow]:
     return [PairRow(by_value[left], by_value[right]) for left, right in side_pairs(by_value)]
 
 
-def volumes_table(rows: Sequence[VolumeRow], intracranial_mm3: float | None = None) -> list[tuple[str, ...]]:
-    """Return the table that is saved: header, intracranial volume, structures; volumes in mm^3."""
-    asymmetry = {value: pair.asymmetry for pair in pairs_of(rows) for value in pair.values}
-    lines: list[tuple[str, ...]] = [CSV_HEADER]
-    if intracranial_mm3 is not None:
-        lines.append(("", "Intracranial", "", f"{intracranial_mm3:.3f}", "", ""))
-    for row in rows:
-        volume, index = row.milliliters * 1000, asymmetry.get(row.value, NOT_KNOWN)
-        lines.append((str(row.value), row.name, row.side, _text(volume), _text(row.quality), _text(index)))
-    return lines
+def volumes_table(rows: Sequence[VolumeRow], scan: str, intracranial_mm3: float | None = None) -> list[tuple[str, ...]]:
+    """Return the table that is saved, as `segment --volumes` writes it: header and the scan's volumes in mm^3."""
+    total = "" if intracranial_mm3 is None else f"{intracranial_mm3:.3f}"
+    header = ("scan", "intracranial", *(row.name for row in rows))
+    return [header, (scan, total, *(_text(row.milliliters * 1000) for row in rows))]
 
 
 def _text(number: float) -> str:

@@ -148,7 +148,7 @@ class VolumesExport(QWidget):
         self._job.returned.connect(lambda files: show_info(f"Saved to {files[0]}."))
         self._job.failed.connect(lambda error: complain(error, "Saving"))
         self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", table.copy)
-        tip = "Save all volumes in mm³ with quality and asymmetry, a row a structure."
+        tip = "Save all volumes in mm³ in one row, as the command line does: a table for `study`."
         self.csv = button("Save table…", tip, self._on_csv)
         tip = "Save the labels on the scan's grid, and a table of names beside."
         self.labels = button("Save labels…", tip, lambda: self._save("Save labels", self.layer))
@@ -164,7 +164,9 @@ class VolumesExport(QWidget):
         path = ask_for_file(self, FACE, "Export volumes", f"{self.layer.name} volumes.csv")
         if path is not None:
             total = kept_with(self.layer).get("intracranial_mm3")
-            save_lines(path, volumes_table(self._table.structures, total), "Volumes")
+            scan = scan_under(self.layer, self._viewer.layers) or self.layer
+            name = str(scan.source.path or scan.name)
+            save_lines(path, volumes_table(self._table.structures, name, total), "Volumes")
 
     def _on_scan(self) -> None:
         scan = scan_under(self.layer, self._viewer.layers)
