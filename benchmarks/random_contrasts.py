@@ -4,7 +4,8 @@
         [--seeds 1 3 4] [--json FILE]
 
 LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen. For each seed two heads a
-held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic": no flips, no post-processing.
+held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic"; without flips as there, and with them as
+`segment` does; no post-processing, one refinement.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ def main() -> int:
     _, held_out = hold_out(run(read_maps(args.label_maps)), args.hold_out, "label map")
     found: dict[str, dict[int, float]] = {}
     for name, model in {name: load_model(name) for name in args.weights}.items():
-        scores: list[float] = []
-        for seed in args.seeds:
-            cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
-            scores.append(validation.score_refiner(model, cases, torch.device("cpu")).mean)  # type: ignore[arg-type]
-            print(f"{name}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
-        print(f"{name}: mean {statistics.mean(scores):.3f}", flush=True)
-        found[name] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
+        for kind, flip in ((name, False), (f"{name}, flips", True)):
+            scores: list[float] = []
+            for seed in args.seeds:
+                cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
+                scores.append(validation.score_refiner(model, cases, torch.device("cpu"), flip=flip).mean)  # type: ignore[arg-type]
+                print(f"{kind}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
+            print(f"{kind}: mean {statistics.mean(scores):.3f}", flush=True)
+            found[kind] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
     write_json(args.json, found)
     return 0
 

@@ -55,7 +55,7 @@ class SegmentOptions:
     threads: PositiveInt | None = None
     """CPU threads; by default as many as torch chooses."""
     flip: bool = True
-    """Average with the prediction of the mirrored scan: a little more accurate, twice the time."""
+    """Average with the prediction of the mirrored scan: more accurate, twice the time."""
     bfloat16: bool = False
     """Compute official networks in bfloat16: less than half the time where the processor has it; not exact."""
     ct: bool = False

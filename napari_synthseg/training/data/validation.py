@@ -180,8 +180,9 @@ def score_refiner(
     device: torch.device,
     prior_of: Callable[[ValidationCase], torch.Tensor] | None = None,
     passes: int = 1,
+    flip: bool = False,
 ) -> Scores:
-    """Return the Dice of both stages at 1 mm, without flips or post-processing.
+    """Return the Dice of both stages at 1 mm, without post-processing.
 
     Args:
         model: the network.
@@ -189,12 +190,13 @@ def score_refiner(
         device: to predict on.
         prior_of: the prior (1, K, 96, 112, 96) that the refiner gets; by default the locator's.
         passes: of the refiner, each after the first with the prior averaged with the answer before.
+        flip: average with the mirrored scan, as prediction does.
     """
-    scores = []
+    order, scores = anatomy.flip_channels(model.labels) if flip else None, []
     for case in validated(cases):
         image = case.image.float().to(device)
         with bfloat16_where_quick(device):
-            prior = prior_of(case) if prior_of else model.locate(to_memory(pooled(image)))
+            prior = prior_of(case) if prior_of else model.locate_averaged(pooled(image), order)[0][None].float()
             inside = prior[0].argmax(0).nonzero()
             if not len(inside):  # nothing was located, as happens at the start
                 scores.append(dice(torch.zeros_like(case.channels), case.channels, model.labels))
@@ -210,10 +212,10 @@ def score_refiner(
             with torch.autocast(device.type, enabled=False):  # variances need float32, as in training and prediction
                 appearance = model.appearance(pooled(image), prior)
             part = to_memory(image[fine][None, None])
-            posteriors = model.refine(part, near, appearance)
+            posteriors = model.refine_averaged(part, near, appearance, order)[None].float()
             for _ in range(1, passes):
                 answered = (near + torch.nn.functional.avg_pool3d(posteriors, 2)) / 2
-                posteriors = model.refine(part, to_memory(answered), appearance)
+                posteriors = model.refine_averaged(part, to_memory(answered), appearance, order)[None].float()
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
         prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
         scores.append(dice(prediction, case.channels, model.labels))

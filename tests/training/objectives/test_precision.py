@@ -61,16 +61,21 @@ def test_convolutions_compute_in_what_the_processor_is_quick_at(kind, quick, mon
     assert kinds_of_convolutions(recipe_of(kind)) == {torch.bfloat16 if quick else torch.float32}
 
 
-def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(monkeypatch) -> None:
+@pytest.mark.parametrize("flip", [False, True])
+def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(flip, monkeypatch) -> None:
     monkeypatch.setattr(devices, "quick_in_bfloat16", lambda device: False)
     model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
     shape = tuple(2 * n for n in model.head_shape)
-    case = ValidationCase("head", torch.rand(shape).half(), torch.zeros(shape, dtype=torch.uint8))
+    torch.nn.init.zeros_(model.refiner.head.weight)  # what it says is the prior's, times the intensities'
+    channels = torch.zeros(shape, dtype=torch.uint8)
+    channels[40:60, 40:60, 40:60] = 1
+    case = ValidationCase("head", torch.rand(shape).half(), channels)
     prior = torch.zeros(1, len(LABELS), *model.head_shape)
-    prior[:, 0], prior[:, 1, 20:30, 20:30, 20:30] = 0.4, 0.6
+    prior[:, 0] = 1.0
+    prior[:, :2, 20:30, 20:30, 20:30] = torch.tensor([0.1, 0.9])[:, None, None, None]
     seen = watched(model)
     score_locator(model, [case], CPU)
-    score_refiner(model, [case], CPU, lambda _: prior)
+    assert score_refiner(model, [case], CPU, lambda _: prior, flip=flip).mean > (0.9 if flip else 0.99)
     assert seen == {torch.float32}
 
 
