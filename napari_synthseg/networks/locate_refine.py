@@ -114,11 +114,10 @@ class LocateRefine(nn.Module):
             hints = to_memory(_as_computed(net.hints(seen, known, view.reordered(appearance, 1))))
             features.append(view.back(net.trunk(seen, hints)[0]))
             starts.append(view.reordered(view.back(log_prior(known)[0]), 0))
-        alone = torch.zeros((), device=image.device)
 
         def terms(position: int, part: slice) -> list[torch.Tensor]:
             seen = image[:, :, 2 * part.start : 2 * part.stop]
-            evidence = net.term(seen, alone, appearance, position)[0]
+            evidence = net.term(seen, image.new_zeros(()), appearance, position)[0]
             return [evidence + view.at(start, position, part) for view, start in zip(seen_by, starts, strict=True)]
 
         return _posteriors(net, features, terms, seen_by)
@@ -174,9 +173,8 @@ def located(
     for view in seen_by:
         known = () if denoised is None or view.order is not None else (denoised,)
         features.append(view.back(net.trunk(to_memory(view.image(image)), *known)[0]))
-        term = net.bias([n // 2 for n in image.shape[2:]])
-        assert isinstance(term, torch.Tensor)  # its field of view is fixed
-        fields.append(view.reordered(view.back(term[0]), 0))
+        term = torch.as_tensor(net.bias([n // 2 for n in image.shape[2:]]))[0]
+        fields.append(view.reordered(view.back(term), 0))
 
     def terms(position: int, part: slice) -> list[torch.Tensor]:
         return [view.at(one, position, part) for view, one in zip(seen_by, fields, strict=True)]
