@@ -379,6 +379,16 @@ def test_twelve_bits_that_no_decoder_reads_are_not_called_damaged(tmp_path):
     assert "JPEG Extended" in message and "dcm2niix" in message and "damaged" not in message
 
 
+def test_a_transfer_syntax_of_a_maker_is_not_called_damaged(tmp_path):
+    folder = series(tmp_path / "s")
+    for file in folder.iterdir():
+        raw = file.read_bytes()
+        assert b"1.2.840.10008.1.2.1\0" in raw
+        file.write_bytes(raw.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.3\0\0"))
+    message = refusal(folder)
+    assert "1.2.840.113619.5.3" in message and "dcm2niix" in message and "damaged" not in message
+
+
 def test_without_a_decoder_the_compression_is_named(tmp_path, monkeypatch):
     def missing(self):
         raise RuntimeError("Unable to decompress because all plugins are missing dependencies: gdcm")

@@ -42,6 +42,14 @@ def test_other_columns_and_a_byte_order_mark_do_no_harm(tmp_path):
     assert [case.dataset for case in read_manifest(path)] == ["A"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_manifest_as_spreadsheets_save_it(tmp_path, encoding, delimiter):
+    path = write_manifest(tmp_path)
+    path.write_bytes(path.read_text().replace(",", delimiter).replace("\n", "\r\n").encode(encoding))
+    assert [(case.dataset, case.mask) for case in read_manifest(path)] == [("A", "0_0.png")]
+
+
 def test_a_missing_column_is_named(tmp_path):
     path = write_manifest(tmp_path)
     rewrite(path, "mask", "masks")

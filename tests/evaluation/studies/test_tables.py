@@ -24,9 +24,10 @@ def load(tables, wanted=(), **options):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_delimiters(tmp_path, delimiter):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_delimiters_and_encodings(tmp_path, delimiter, encoding):
     path = tmp_path / "t.csv"
-    path.write_bytes(f"näme{delimiter} age\n\nä{delimiter}3\n{delimiter}n/a\n".encode("utf-8-sig"))
+    path.write_bytes(f"näme{delimiter} age\n\nä{delimiter}3\n{delimiter}n/a\n".encode(encoding))
     table = read_table(path, Notes())
     assert list(table) == ["näme", "age"] and table.to_numpy().tolist() == [["ä", "3"]]
 
