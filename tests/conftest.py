@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20230707)
 
 
-@pytest.fixture
-def fill_disk() -> Iterator[Callable[[], None]]:
-    """A function after which no file gets more than 50 bytes, whoever writes it, as on a full disk."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Inside, no file gets more than 50 bytes, whoever writes it, as on a full disk."""
     resource = pytest.importorskip("resource", reason="Windows bounds no files")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

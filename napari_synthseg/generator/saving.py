@@ -154,7 +154,7 @@ def read_record_file(path: str | os.PathLike) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"The record {path} cannot be read ({error.strerror}): check its name.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no record: it holds no JSON.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no record: choose a file that ends in _record.json.")

@@ -109,7 +109,7 @@ def read_record(target: Path) -> dict[str, Any]:
     """Read the record of a label file that this program wrote; empty if there is none."""
     try:
         content = json.loads(record_path(target).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) and content.get("program") == PROGRAM else {}
 

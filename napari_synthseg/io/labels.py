@@ -149,7 +149,7 @@ def _from_line(line: str) -> tuple[int, LabelName] | None:
 def _from_json(path: Path, text: str) -> dict[int, LabelName]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid JSON ({error}): correct it.") from error
     table = content.get("labels", content) if isinstance(content, dict) else None
     if not isinstance(table, dict):

@@ -161,7 +161,7 @@ def read_picture(path: Path, index: int | None = None, remedy: str = "") -> np.n
         raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path.") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a picture: copy or export it again.") from error
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 2 else array  # gray and opacity
 

@@ -18,6 +18,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.volume import Volume
+from tests.conftest import full_disk
 
 
 def job(steps=3, result="done", failure=None, at_step=None):
@@ -314,17 +315,24 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     ],
 )
 def test_on_a_full_disk_the_users_path_is_named_and_nothing_left(
-    scan, label_map, tiny_weights, tmp_path, capsys, fill_disk, command, named
+    scan, label_map, tiny_weights, tmp_path, capsys, command, named
 ):
     out = tmp_path / "out"
     known = {"SCAN": scan, "MAP": label_map, "WEIGHTS": tiny_weights}
     words = [str(known.get(word, word)).replace("OUT", str(out)) for word in command.split()]
-    fill_disk()
-    assert cli.main(words) == cli.BAD_INPUT
+    with full_disk():
+        assert cli.main(words) == cli.BAD_INPUT
     said = capsys.readouterr().err
     path = out if named == "out" else out / named
     assert f"error: {path} cannot be written (File too large)" in said and ".part" not in said
     assert not list(out.iterdir())
+
+
+def test_json_that_is_nested_too_deeply_is_named(tmp_path, capsys):
+    (tmp_path / "a_record.json").write_text("[" * 200_000 + "]" * 200_000)
+    words = ["synthesize-shapes", "-o", str(tmp_path / "out"), "--record", str(tmp_path / "a_record.json")]
+    assert cli.main(words) == cli.BAD_INPUT
+    assert "a_record.json is no record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["x.txt", "labels.CSV", "labels.png", "report.html", "labels.img", "labels.gz"])

@@ -16,6 +16,7 @@ from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting.one_object import prompt_file
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions
 from napari_synthseg.volume import Volume
+from tests.conftest import full_disk
 from tests.prompting.tracer import Tracer, disc
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 0, 2, -20], [0, 1, 0, 5], [0, 0, 0, 1]])
@@ -160,11 +161,10 @@ def test_pictures_of_others_are_not_replaced(picture, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["out.nii.gz", "mask.png"])
-def test_a_full_disk_leaves_nothing_behind(scan, picture, tmp_path, fill_disk, out):
+def test_a_full_disk_leaves_nothing_behind(scan, picture, tmp_path, out):
     given, point = (picture, (22, 5)) if out == "mask.png" else (scan, (10, 12, 4))
     before = {path.name for path in tmp_path.iterdir()}
-    fill_disk()
-    with pytest.raises(InputError, match=rf"^{tmp_path / out} cannot be written \(File too large"):
+    with full_disk(), pytest.raises(InputError, match=rf"^{tmp_path / out} cannot be written \(File too large"):
         run(prompt_file(given, tmp_path / out, PromptOptions(inside=(point,)), session=Tracer()))
     assert {path.name for path in tmp_path.iterdir()} == before
 
