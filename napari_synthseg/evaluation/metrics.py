@@ -63,7 +63,7 @@ def evaluate(
     asked = None if values is None else [int(value) for value in values]
     notes: list[str] = []
     if asked is None or not {*anatomy.FREESURFER, *anatomy.SIDELESS} & set(asked):
-        (a, b), notes = in_table(a, b, names)
+        (a, b), notes = in_table(a, b, names, keep=asked or ())
     chosen = list(anatomy.predicted_values()[1:]) if asked is None else asked
     scored = set(chosen) if asked is not None else {s.value for s in anatomy.table() if s.evaluated}
     found = scores(a, b, spacing, chosen, scored)

@@ -115,8 +115,11 @@ def test_values_of_no_structure_are_said(tmp_path, capsys):
     truth[BLOCK == 2] = 9001
     for name, labels in (("pred", BLOCK), ("truth", truth)):
         write_labels(tmp_path / f"{name}.nii.gz", Volume(labels.astype(np.int32), np.eye(4)))
-    assert main(["evaluate", str(tmp_path / "pred.nii.gz"), str(tmp_path / "truth.nii.gz")]) == 0
+    words = ["evaluate", str(tmp_path / "pred.nii.gz"), str(tmp_path / "truth.nii.gz")]
+    assert main(words) == 0
     assert "truth.nii.gz holds values of no structure of the brain (203, 9001)" in capsys.readouterr().out
+    assert main([*words, "--values", "2", "41", "203", "9001"]) == 0
+    assert "of no structure" not in capsys.readouterr().out, "what was asked for is scored"
 
 
 # Spaces
