@@ -221,6 +221,14 @@ def _use_world_crosshairs() -> None:
     overlay_to_visual[CrosshairOverlay] = WorldCrosshairs
 
 
+def _forget_canvases() -> None:
+    """Let go of planes that are closed: version 0.5 keeps each canvas's viewer, which refers to its weak key."""
+    from napari_orthogonal_views.viewer_utils import _HOVERABLE_CANVASES as kept
+
+    for canvas in [one for one in kept if not isalive(one) or not one.isVisible()]:
+        del kept[canvas]
+
+
 class Reslicer:
     """Shows oblique layers resliced while there are three planes; what is painted on them shows at once."""
 
@@ -252,6 +260,7 @@ class Reslicer:
             layer.visible = made.visible
             viewer.layers.remove(made)
         self.resliced = {}
+        _forget_canvases()
 
     def _slots(self, viewer: napari.viewer.Viewer) -> tuple[tuple[Any, Any], ...]:
         events = viewer.layers.events

@@ -139,6 +139,7 @@ PRIVATE = {
         "_update_current_step", "_connect", "_disconnect", "_center_sync_blocked",
     ),
     "napari_orthogonal_views.cross_hair_overlay": ("CrosshairOverlay",),
+    "napari_orthogonal_views.viewer_utils": ("_HOVERABLE_CANVASES",),
     "napari_orthogonal_views.cross_hair_overlay:VispyCrosshairOverlay": ("_move_crosshairs",),
     "napari._vispy.utils.visual": ("overlay_to_visual",),
 }  # fmt: skip
