@@ -185,9 +185,7 @@ class Prompting(QObject):
 
     def undo(self) -> bool:
         """Take the last interaction back; False if there is none."""
-        work = self.work
-        step = work.draft.undo() if work is not None else None
-        if work is None or step is None:
+        if (work := self.work) is None or (step := work.draft.undo()) is None:
             return False
         self.through.stop_for(lambda token: token.step is step)
         self.asker.drop(lambda token: token.step is step)

@@ -107,14 +107,11 @@ def _fill(folder: Path, source: DataSource) -> None:
 
 def partner(image: Layer, labels: Sequence[Layer]) -> Layer | None:
     """Return the Labels layer of a scan: on the same grid, and of several the one that shares its name."""
-    same = [one for one in labels if one.data.shape == image.data.shape and _same_place(one, image)]
+    place = image.extent.world
+    same = [one for one in labels if one.data.shape == image.data.shape]
+    same = [one for one in same if np.allclose(one.extent.world, place, atol=1e-2)]
     named = [one for one in same if one.name.lower().startswith(image.name.lower().split("_")[0])]
     return (named or same or [None])[0]
-
-
-def _same_place(one: Layer, other: Layer) -> bool:
-    places: list[Any] = [np.asarray(layer.extent.world) for layer in (one, other)]
-    return bool(np.allclose(places[0], places[1], atol=1e-2))
 
 
 TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
@@ -176,10 +173,6 @@ def night_steps(seconds: float, steps: int) -> int:
     fit = steps * NIGHT_SECONDS / max(seconds, 1e-9)
     unit = 10 ** max(0, len(str(int(fit))) - 2)
     return max(1, int(fit // unit * unit))
-
-
-def matching(found: Sequence[Preset], changed: Mapping[str, Any]) -> str:
-    return next((one.name for one in found if dict(one.values) == dict(changed)), "")
 
 
 def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -315,7 +315,7 @@ class RecipeForm(QWidget):
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
         night = {**self._quick, **self._night} if self._night else None
         known = [one for one in self._presets if one.name != model.NIGHT or self._measured]
-        chosen = model.NIGHT if changed == night else model.matching(known, changed)
+        chosen = model.NIGHT if changed == night else next((one.name for one in known if one.values == changed), "")
         for name, one in self.preset_buttons.items():
             one.setChecked(name == chosen)
         self._show_usual_steps()
