@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import pkgutil
 import sys
 from importlib import metadata
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -70,6 +72,18 @@ def test_the_button_goes_back_to_one_plane(shown, qtbot):
     assert ortho_view_manager._get_manager(viewer).is_shown()
     qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
     assert not ortho_view_manager._get_manager(viewer).is_shown()
+
+
+def test_planes_that_are_closed_are_let_go(shown, qtbot):
+    viewer, widget = shown
+    alive = [ref(model) for model in models(viewer).values()]
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+
+    def gone() -> bool:
+        gc.collect()
+        return not any(model() for model in alive)
+
+    qtbot.waitUntil(gone)
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
