@@ -152,8 +152,8 @@ def bookkeeping(args: argparse.Namespace) -> str:
     import numpy as np
 
     from napari_synthseg import anatomy
-    from napari_synthseg.batch import page, provenance
-    from napari_synthseg.batch.plan import Source, plan
+    from napari_synthseg.batch import page
+    from napari_synthseg.batch.plan import Source, done, fingerprint, made_with, plan
     from napari_synthseg.batch.report import Report, entry
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.outputs import checksum
@@ -165,7 +165,7 @@ def bookkeeping(args: argparse.Namespace) -> str:
         started = time.perf_counter()
         tasks = plan(sources, folder / "out", "input")
         rows.append(("naming", spent(started), ""))
-        made = provenance.made_with(SegmentOptions())
+        made = made_with(SegmentOptions())
         few = tasks[:200]
         names = [anatomy.name(value) for value in anatomy.predicted_values() if value]
         volumes = dict(zip(names, np.random.default_rng(3).uniform(500, 3e5, len(names)).tolist(), strict=True))
@@ -180,11 +180,11 @@ def bookkeeping(args: argparse.Namespace) -> str:
             task.target.parent.mkdir(parents=True)
             task.target.write_bytes(labels)
             task.target.with_name(task.target.name.replace(".nii.gz", ".tsv")).write_text("index\tname\n")
-            facts = {"input": provenance.fingerprint(task.scan), **made}
+            facts = {"input": fingerprint(task.scan), **made}
             whole = {**record, "program": "napari-synthseg", "labels": checksum(task.target), "made_from": facts}
             task.target.with_name(task.target.name.replace(".nii.gz", ".json")).write_text(json.dumps(whole))
         started = time.perf_counter()
-        if not all(provenance.done(task.scan, task.target, made) for task in few):
+        if not all(done(task.scan, task.target, made) for task in few):
             raise InputError("A done scan was not known as one.")
         each = (time.perf_counter() - started) / len(few)
         rows.append(("looking what is done, one thread", f"{each * args.scans:.2f}", f"{1000 * each:.1f} ms a scan"))

@@ -44,11 +44,18 @@ from napari_synthseg.inference.preprocess import brain_center, rescale
 from napari_synthseg.inference.sliding_window import field_start, pooled
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.transformers import SMALL, Transformer
-from napari_synthseg.training.data.finetune_data import FinetuneData, dice_of, gather, score
+from napari_synthseg.training.data.cases import synthetic_cases
+from napari_synthseg.training.data.finetune_data import (
+    FinetuneData,
+    dice_of,
+    gather,
+    input_spec,
+    labels_of,
+    score,
+    starting_network,
+)
 from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.labelled_scans import RawScan
-from napari_synthseg.training.data.start import input_spec, labels_of, starting_network
-from napari_synthseg.training.data.validation import synthetic_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.objectives.finetune import ScanCropsObjective
 from napari_synthseg.training.recipes.finetune import Finetune, TrainFinetuneOptions

@@ -39,9 +39,9 @@ from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import apply
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.augmenter import build_augmenter
+from napari_synthseg.training.data.cases import ValidationCase, labelled_cases
 from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.synthetic import Batch, percentile_limits, rescaled, step_generator
-from napari_synthseg.training.data.validation import ValidationCase, labelled_cases
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.objectives.learn2synth import Bilevel
 

@@ -18,7 +18,7 @@ from harness import arguments, command, write_json
 
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.jobs import run
-from napari_synthseg.training.data import validation
+from napari_synthseg.training.data.cases import score_refiner, synthetic_cases
 from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.labelled_scans import hold_out
 from napari_synthseg.weights.catalogue import DEFAULT
@@ -37,8 +37,8 @@ def main() -> int:
         for kind, flip in ((name, False), (f"{name}, flips", True)):
             scores: list[float] = []
             for seed in args.seeds:
-                cases = validation.synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
-                scores.append(validation.score_refiner(model, cases, torch.device("cpu"), flip=flip).mean)  # type: ignore[arg-type]
+                cases = synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
+                scores.append(score_refiner(model, cases, torch.device("cpu"), flip=flip).mean)  # type: ignore[arg-type]
                 print(f"{kind}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
             print(f"{kind}: mean {statistics.mean(scores):.3f}", flush=True)
             found[kind] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))

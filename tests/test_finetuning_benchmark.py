@@ -29,7 +29,7 @@ def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
     sizes = {"edge": 32, "field": 32, "spacing": 2, "hidden": 12, "mlp": 12, "heads": 2, "layers": 4, "features": 2}
     monkeypatch.setattr(bench, "SIZES", sizes)
     monkeypatch.setattr(bench, "SMALL", {"unetr": {}})
-    monkeypatch.setattr("napari_synthseg.training.data.start.SMALL", bench.SMALL)
+    monkeypatch.setattr("napari_synthseg.training.data.finetune_data.SMALL", bench.SMALL)
     monkeypatch.setattr(bench, "score", lambda *_: {"score": 0.25, "dice": {"Cortex": 0.25}})
     folder, out = write_scans(tmp_path / "scans", 1), tmp_path / "out"
     words = ["finetuning.py", "masks", str(folder), str(folder), str(out), "--counts", "1", "--steps", "2", "--every",

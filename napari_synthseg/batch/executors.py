@@ -29,8 +29,7 @@ from napari_synthseg import __version__
 from napari_synthseg.atomic_io import write_text
 from napari_synthseg.batch import bids
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.plan import absolute, find, plan
-from napari_synthseg.batch.provenance import made_with
+from napari_synthseg.batch.plan import absolute, find, made_with, plan
 from napari_synthseg.batch.segmenter import Settings
 from napari_synthseg.batch.workers import TIMEOUT_S, Event, Lost, NotBegun, Unfit, Workers, begin, enter, forget
 from napari_synthseg.errors import InputError

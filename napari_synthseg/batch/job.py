@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_synthseg.atomic_io import is_disk_full, write_text, writing
-from napari_synthseg.batch import bids, page, provenance
+from napari_synthseg.batch import bids, page
 from napari_synthseg.batch.executors import Cluster, Processes
 from napari_synthseg.batch.options import BatchOptions
-from napari_synthseg.batch.plan import Task, absolute, find, plan
+from napari_synthseg.batch.plan import Task, absolute, done, find, made_with, plan
 from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry
 from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.segmenter import Load, Segmenter, Settings, failure
@@ -133,7 +133,7 @@ def segment_files(
         if table is not None and table.is_dir():
             raise InputError(f"{table} is a folder: give the name of a CSV or TSV file for the {what}.")
     yield Progress("Loading the network")
-    made = provenance.made_with(options) if model is None else {}
+    made = made_with(options) if model is None else {}
     load = None if model is None else lambda _: model
     settings = Settings(uuid.uuid4().hex, options, made, load=load, preview=preview, thumbnail=False)
     report = Report(None, tasks)
@@ -184,7 +184,7 @@ def segment_many(
     if ends_like_a_file(out) and not out.exists():
         raise InputError(f"{out} has the name of a file, but the results need a folder: choose another name.")
     bids.check_free(out)
-    made = provenance.made_with(segmentation)
+    made = made_with(segmentation)
     yield Progress("Looking for scans")
     sources = find([inputs] if isinstance(inputs, (str, Path)) else list(inputs), out, options)
     tasks = plan(sources, out, segmentation.grid)[share[0] - 1 :: share[1]]
@@ -261,7 +261,7 @@ def _not_done(tasks: Sequence[Task], made: dict, report: Report) -> Generator[Pr
         for first in range(0, len(tasks), CHECK_CHUNK):
             yield Progress("Looking for finished scans", first, len(tasks))
             some = tasks[first : first + CHECK_CHUNK]
-            records = pool.map(lambda task: provenance.done(task.scan, task.target, made), some)
+            records = pool.map(lambda task: done(task.scan, task.target, made), some)
             for task, record in zip(some, records, strict=True):
                 if record:
                     report.add(task.number, entry(task, "skipped", record))
@@ -316,8 +316,8 @@ def _write_page(
     report.mark({scan: [each.name for each in found] for scan, found in unusual.items()})
     report.write()
     report.write_tables(out / "volumes.tsv", out / "quality.tsv")
-    done = sum(one.status == "ok" for one in report.entries)
-    facts = page.facts(changed(segmentation) or {"": "as they come"}, seconds, done)
+    segmented = sum(one.status == "ok" for one in report.entries)
+    facts = page.facts(changed(segmentation) or {"": "as they come"}, seconds, segmented)
     text = page.page(report.entries, unusual, facts, out, options.pictures)
     write_text(out / page.NAME, printable(text))
     return out / page.NAME

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg.atomic_io import is_disk_full
-from napari_synthseg.batch.plan import Task
-from napari_synthseg.batch.provenance import MADE_FROM, done, fingerprint
+from napari_synthseg.batch.plan import MADE_FROM, Task, done, fingerprint
 from napari_synthseg.errors import InputError, in_a_sentence
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.outputs import check_earlier, check_target, picture_path, read_record
@@ -37,7 +36,7 @@ class Settings:
     """Unique to this batch."""
     options: SegmentOptions
     made: dict[str, Any] = field(default_factory=dict)
-    """`provenance.made_with` of the options; empty for a network that is no file."""
+    """`plan.made_with` of the options; empty for a network that is no file."""
     redo: bool = False
     """Replace results of other scans."""
     load: Load | None = None

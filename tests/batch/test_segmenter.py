@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from napari_synthseg.batch import provenance, segmenter
-from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch import segmenter
+from napari_synthseg.batch.plan import Task, made_with
 from napari_synthseg.batch.segmenter import Segmenter, Settings
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference import qc_regressor
@@ -41,7 +41,7 @@ def test_the_next_scan_is_read_meanwhile_and_the_network_loaded_once(tmp_path, m
         return volume
 
     monkeypatch.setattr(segmenter, "read_with_header", counted_read)
-    one = Segmenter(Settings("t", QUICK, provenance.made_with(QUICK), load=counted_load))
+    one = Segmenter(Settings("t", QUICK, made_with(QUICK), load=counted_load))
     tasks = [Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz") for n in range(3)]
     for task, then in zip(tasks, [*tasks[1:], None], strict=True):
         outcome = one.do(task, then)
@@ -56,7 +56,7 @@ def test_networks_that_help_are_loaded_once_too(tmp_path, monkeypatch):
     monkeypatch.setattr(qc_regressor.score_steps, "__defaults__", (32,))
     path = files.write_keras(tmp_path / "qc.h5", files.random_arrays(files.regressor_shapes()))
     options = replace(QUICK, regressor=path)
-    one = Segmenter(Settings("t", options, provenance.made_with(options), load=load_fake))
+    one = Segmenter(Settings("t", options, made_with(options), load=load_fake))
     for n in range(2):
         task = Task(n, write_scan(tmp_path / f"{n}.nii.gz", n), tmp_path / f"{n}_dseg.nii.gz")
         assert one.do(task).reason == ""
@@ -71,7 +71,7 @@ def test_weights_that_are_missing_are_missed_before_the_first_scan():
 
 
 def test_what_another_process_finished_in_this_batch_is_not_done_twice(tmp_path):
-    settings = Settings("t", QUICK, provenance.made_with(QUICK), load=load_fake)
+    settings = Settings("t", QUICK, made_with(QUICK), load=load_fake)
     task = Task(0, write_scan(tmp_path / "0.nii.gz"), tmp_path / "0_dseg.nii.gz")
     first = Segmenter(settings).do(task)
     changed = task.target.stat().st_mtime_ns

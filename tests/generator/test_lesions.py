@@ -17,7 +17,7 @@ from napari_synthseg.generator.labelmap import LabelMap, prepare
 from napari_synthseg.generator.lesion_painting import DEEP_MM, MIDLINE_MM, SPARED_MM, Painting, painted, with_lesions
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.sample import deformed
-from napari_synthseg.generator.steps.lesions import LEAST_CONTRAST
+from napari_synthseg.generator.steps.labels import LEAST_CONTRAST
 from tests.generator.builders import PAPER, STILL, edited, small_map
 
 ON = PAPER.with_values(lesion_load_ml=(0.0, 60.0))

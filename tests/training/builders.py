@@ -15,7 +15,7 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data import validation
+from napari_synthseg.training.data import cases
 from napari_synthseg.training.data.synthetic import Heads
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
@@ -35,8 +35,8 @@ def small_heads(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(locate_refine.Refine, "crop", 48)
     patch.setattr(LocateRefine, "head_shape", (48, 64, 48))
     patch.setattr(Heads, "shape", (48, 64, 48))
-    patch.setattr(validation, "SHAPE", (96, 128, 96))
-    for module in (validation, tissues):
+    patch.setattr(cases, "SHAPE", (96, 128, 96))
+    for module in (cases, tissues):
         patch.setattr(module, "MIDDLE", (slice(32, 64), slice(48, 80), slice(32, 64)))
 
 

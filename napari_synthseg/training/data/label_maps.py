@@ -20,8 +20,8 @@ from napari_synthseg.generator.presets import differences, preset
 from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.io import read_labels
 from napari_synthseg.jobs import Progress
+from napari_synthseg.training.data.cases import Scores, ValidationCase, labelled_cases, synthetic_cases
 from napari_synthseg.training.data.labelled_scans import hold_out
-from napari_synthseg.training.data.validation import Scores, ValidationCase, labelled_cases, synthetic_cases
 from napari_synthseg.training.recipe import DataOptions
 from napari_synthseg.volume import Volume
 

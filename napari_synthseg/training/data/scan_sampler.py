@@ -21,9 +21,8 @@ from napari_synthseg.generator.presets import degradation
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.inference.options import InferenceConfig
 from napari_synthseg.inference.preprocess import brain_center, rescale
-from napari_synthseg.training.data.labelled_scans import RawScan
+from napari_synthseg.training.data.labelled_scans import LabelTargets, RawScan
 from napari_synthseg.training.data.synthetic import percentile_limits, rescaled, weights_of
-from napari_synthseg.training.data.targets import LabelTargets
 from napari_synthseg.training.engine.losses import IGNORED
 
 BEND_FIELD_MM = (256.0, 256.0, 256.0)

@@ -18,9 +18,9 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, pick_target
 from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, FrozenEncoder, Promptable
+from napari_synthseg.training.data.cases import validated
 from napari_synthseg.training.data.prompts import CELL, Plan, Window, draw_prompts
 from napari_synthseg.training.data.synthetic import random_index
-from napari_synthseg.training.data.validation import validated
 
 SETTINGS = {"1+0": Plan(1, 0), "1+2": Plan(1, 2), "3+0": Plan(3, 0), "3+2": Plan(3, 2), "box": Plan(0, 0, box=True)}
 """The paper's prompts, points inside + outside, and the tight box."""

@@ -14,8 +14,17 @@ from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
-from napari_synthseg.training.data.located import LocatedHead, LocatedHeads, PriorErrors, locate
-from napari_synthseg.training.data.synthetic import Heads, class_weights, random_index, rescaled, step_generator
+from napari_synthseg.training.data.synthetic import (
+    Heads,
+    LocatedHead,
+    LocatedHeads,
+    PriorErrors,
+    class_weights,
+    locate,
+    random_index,
+    rescaled,
+    step_generator,
+)
 from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.engine.loop import Objective, labelled_picture
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of

@@ -16,8 +16,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, beside, one_hot, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.training.data.cases import MIDDLE, validated
 from napari_synthseg.training.data.synthetic import Batch, rescaled, step_generator
-from napari_synthseg.training.data.validation import MIDDLE, validated
 from napari_synthseg.training.engine.distributed import process_group
 from napari_synthseg.training.engine.loop import labelled_picture
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of

@@ -132,8 +132,7 @@ class Finetune(Recipe):
         return path
 
     def prepare(self, options: TrainFinetuneOptions, device: torch.device) -> Generator[Progress, None, StartData]:
-        from napari_synthseg.training.data.finetune_data import gather, score
-        from napari_synthseg.training.data.start import input_spec, starting_network
+        from napari_synthseg.training.data.finetune_data import gather, input_spec, score, starting_network
 
         yield Progress("loading the network")
         model, card = starting_network(options.start_from, options.task, options.size)
@@ -253,7 +252,7 @@ def _fast(
 def _crops(
     options: TrainFinetuneOptions, steps: dict[str, int], data: StartData, device: torch.device
 ) -> Iterator[TrainingStage]:
-    from napari_synthseg.training.data.start import crop_of, labels_of
+    from napari_synthseg.training.data.finetune_data import crop_of, labels_of
     from napari_synthseg.training.data.synthetic import TaskCrops
     from napari_synthseg.training.objectives.finetune import ScanCropsObjective
 

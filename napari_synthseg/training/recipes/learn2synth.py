@@ -118,10 +118,8 @@ class Learn2Synth(Recipe):
     ) -> Iterator[TrainingStage]:
         from napari_synthseg.networks.augmenter import build_augmenter
         from napari_synthseg.networks.unet import UNet3d
-        from napari_synthseg.training.data.degraded import LabelledCrops
-        from napari_synthseg.training.data.start import checked_crop
-        from napari_synthseg.training.data.synthetic import RandomCrops
-        from napari_synthseg.training.data.validation import score_whole
+        from napari_synthseg.training.data.cases import LabelledCrops, score_whole
+        from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
         from napari_synthseg.training.engine.checkpoints import start_from
         from napari_synthseg.training.engine.loop import LoopOptions
         from napari_synthseg.training.objectives.learn2synth import Bilevel

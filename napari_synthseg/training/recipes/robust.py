@@ -188,9 +188,15 @@ def _fast(
     options: TrainRobustOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.registry import build
-    from napari_synthseg.training.data.degraded import NEAR, degraded_scans, worse, worse_cases
+    from napari_synthseg.training.data.cases import (
+        NEAR,
+        degraded_scans,
+        score_locator,
+        score_refiner,
+        worse,
+        worse_cases,
+    )
     from napari_synthseg.training.data.synthetic import Heads
-    from napari_synthseg.training.data.validation import score_locator, score_refiner
     from napari_synthseg.training.engine.distributed import process_group
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives import tissues
@@ -248,10 +254,8 @@ def _paper(
     """Build the paper's plan, one network after the other; all at 1 mm (sections 2.2-2.4)."""
     from napari_synthseg.generator.presets import degradation
     from napari_synthseg.networks.registry import build
-    from napari_synthseg.training.data.degraded import degraded_scans, worse, worse_cases
-    from napari_synthseg.training.data.start import checked_crop
-    from napari_synthseg.training.data.synthetic import RandomCrops
-    from napari_synthseg.training.data.validation import score_whole
+    from napari_synthseg.training.data.cases import degraded_scans, score_whole, worse, worse_cases
+    from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives import tissues
     from napari_synthseg.training.objectives.crops import UNetCrops

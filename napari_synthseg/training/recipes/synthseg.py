@@ -161,10 +161,8 @@ def _fast(
     options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.training.data import validation
-    from napari_synthseg.training.data.degraded import NEAR, worse
-    from napari_synthseg.training.data.located import PriorErrors
-    from napari_synthseg.training.data.synthetic import Heads
+    from napari_synthseg.training.data.cases import NEAR, score_locator, score_refiner, worse
+    from napari_synthseg.training.data.synthetic import Heads, PriorErrors
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.distributed import process_group
     from napari_synthseg.training.engine.loop import LoopOptions
@@ -177,7 +175,7 @@ def _fast(
     common: dict[str, Any] = {"seed": options.seed, "device": device}
     bad = (options.low_quality, worse(data.priors, NEAR)) if options.low_quality else None
     heads = Heads(data.maps, data.priors, data.labels, device=device, curriculum=options.curriculum, low_quality=bad)
-    scores = data.validation(validation.score_locator, device)
+    scores = data.validation(score_locator, device)
     locate = Locate(model, heads, batch=options.batch or 2, validation=scores, weight_power=0.33, **common)
     begun = options.start_from or (options.resume and folder.checkpoint(options.out, "locate").exists())
     if process_group().is_main and not begun:  # the others get the weights of the main process
@@ -188,7 +186,7 @@ def _fast(
         model,
         heads,
         batch=options.batch or 3,
-        validation=data.validation(partial(validation.score_refiner, passes=2 if options.second_pass else 1), device),
+        validation=data.validation(partial(score_refiner, passes=2 if options.second_pass else 1), device),
         positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
@@ -203,9 +201,8 @@ def _paper(
     options: TrainSynthSegOptions, steps: dict[str, int], data: GeneratedData, device: torch.device
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.unet import UNet3d
-    from napari_synthseg.training.data.start import checked_crop
-    from napari_synthseg.training.data.synthetic import RandomCrops
-    from napari_synthseg.training.data.validation import score_whole
+    from napari_synthseg.training.data.cases import score_whole
+    from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives.crops import UNetCrops

@@ -9,8 +9,8 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.jobs import run
+from napari_synthseg.training.data.cases import channels_of, labelled_cases
 from napari_synthseg.training.data.label_maps import BRAIN, read_maps, table_values
-from napari_synthseg.training.data.validation import channels_of, labelled_cases
 from napari_synthseg.volume import Volume
 
 LABELS = anatomy.predicted_values(2)

@@ -8,8 +8,7 @@ import torch
 from napari_synthseg.generator.labelmap import prepare
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.training.data.located import LocatedHeads, PriorErrors
-from napari_synthseg.training.data.synthetic import Heads
+from napari_synthseg.training.data.synthetic import Heads, LocatedHeads, PriorErrors
 from napari_synthseg.training.objectives.locate_refine import Refine
 from tests.generator.builders import boxes
 

@@ -14,10 +14,9 @@ from napari_synthseg.generator.head import Grid
 from napari_synthseg.inference.options import OWN
 from napari_synthseg.io import write_labels
 from napari_synthseg.training.data.finetune_data import maps_of_scans, single_structures
-from napari_synthseg.training.data.labelled_scans import find, hold_out, read_as_predicted
+from napari_synthseg.training.data.labelled_scans import find, hold_out, read_as_predicted, targets_for
 from napari_synthseg.training.data.scan_sampler import InputSpec, ScanSampler, mild, shown, with_targets
 from napari_synthseg.training.data.synthetic import TaskCrops
-from napari_synthseg.training.data.targets import targets_for
 from napari_synthseg.volume import Volume
 from tests.generator.builders import STILL
 from tests.training.builders import LABELS, write_scans

@@ -8,8 +8,7 @@ import torch
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.training.data.labelled_scans import RawScan
-from napari_synthseg.training.data.targets import counted, known_values, make_targets, targets_for
+from napari_synthseg.training.data.labelled_scans import RawScan, counted, known_values, make_targets, targets_for
 from napari_synthseg.training.engine.losses import IGNORED, dice_and_cross_entropy, grouped, target_losses
 
 ALL = anatomy.predicted_values(2)

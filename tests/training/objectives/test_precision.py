@@ -10,8 +10,8 @@ from napari_synthseg.generator.labelmap import prepare
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
+from napari_synthseg.training.data.cases import ValidationCase, score_locator, score_refiner
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
-from napari_synthseg.training.data.validation import ValidationCase, score_locator, score_refiner
 from napari_synthseg.training.objectives.crops import UNetCrops
 from napari_synthseg.training.objectives.locate_refine import Locate, Refine
 from napari_synthseg.training.objectives.tissues import tissues_found

@@ -16,8 +16,8 @@ from napari_synthseg.networks.hierarchy import Hierarchy
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data import finetune_data
-from napari_synthseg.training.data.start import input_spec, starting_network
-from napari_synthseg.training.data.targets import make_targets
+from napari_synthseg.training.data.finetune_data import input_spec, starting_network
+from napari_synthseg.training.data.labelled_scans import make_targets
 from napari_synthseg.training.engine.losses import IGNORED
 from napari_synthseg.training.folder import checkpoint, read_config
 from napari_synthseg.training.objectives.finetune import EarlyStopping, ScanCropsObjective
@@ -128,7 +128,7 @@ def test_transformers_from_random_weights(options, monkeypatch, few_scores, name
     tiny = {"unetr": {"edge": 32, "field": 48, "spacing": 2, "hidden": 12, "mlp": 12, "heads": 2, "layers": 4,
                       "features": 2},
             "swin-unetr": {"edge": 64, "field": 64, "spacing": 1, "features": 12, "depths": [1, 1, 1, 1]}}  # fmt: skip
-    monkeypatch.setattr("napari_synthseg.training.data.start.SMALL", tiny)
+    monkeypatch.setattr("napari_synthseg.training.data.finetune_data.SMALL", tiny)
     options = replace(options, start_from=name, task=task, size="small", crop=None, steps=1)
     model = store.load_model(run(RECIPE.train(options)))
     assert model.labels == anatomy.task_values(task) and model.edge == tiny[name]["edge"]

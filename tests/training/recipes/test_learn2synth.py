@@ -11,8 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.degraded import LabelledCrops
-from napari_synthseg.training.data.validation import Scores, ValidationCase
+from napari_synthseg.training.data.cases import LabelledCrops, Scores, ValidationCase
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.recipe import recipes
@@ -28,7 +27,7 @@ train = RECIPE.train
 
 @pytest.fixture(autouse=True)
 def nothing_is_scored(monkeypatch):
-    monkeypatch.setattr("napari_synthseg.training.data.validation.score_whole", lambda *_: Scores(0.5, {}))
+    monkeypatch.setattr("napari_synthseg.training.data.cases.score_whole", lambda *_: Scores(0.5, {}))
     monkeypatch.setattr("napari_synthseg.training.data.label_maps.synthetic_cases", lambda *_: [])
 
 

@@ -22,7 +22,7 @@ from napari_synthseg.training.data.crops import (
     standardized_steps,
     unlabelled,
 )
-from napari_synthseg.training.data.start import load_pretrained
+from napari_synthseg.training.data.finetune_data import load_pretrained
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.distributed import ProcessGroup, joined
 from napari_synthseg.training.engine.events import Watch, watched

@@ -17,9 +17,8 @@ from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.degraded import NEAR, degraded_case, degraded_scans, worse
+from napari_synthseg.training.data.cases import NEAR, degraded_case, degraded_scans, labelled_cases, worse
 from napari_synthseg.training.data.synthetic import Heads, RandomCrops
-from napari_synthseg.training.data.validation import labelled_cases
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.engine.loop import LoopOptions, fit
 from napari_synthseg.training.folder import checkpoint
