@@ -93,14 +93,6 @@ def test_a_manifest_that_is_not_there_is_a_sentence(prompts, tmp_path, monkeypat
     assert "none.csv" in capsys.readouterr().err
 
 
-def test_ablations_train_and_measure_only_what_is_not_there(tmp_path, monkeypatch, capsys):
-    ablations = script("ablations")
-    tmp_path.joinpath("all.json").write_text(json.dumps(rows([0.5])))
-    monkeypatch.setattr("sys.argv", ["ablations.py", "none.csv", str(tmp_path), "--only", "all"])
-    assert ablations.main() == cli.DONE
-    assert "| all | 0.500 |" in capsys.readouterr().out
-
-
 def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
     truth = np.zeros((40, 30, 20), np.int16)
     truth[5:15, 8:20, 6:12] = 10

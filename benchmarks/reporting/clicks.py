@@ -71,10 +71,6 @@ SECTIONS: dict[str, Section] = {
         f"{PROMPTS} OUT/slices/manifest.csv default mobilesam --draws 2 --json OUT/rows.json",
         "rows.json", 10, CLICKS, comparison_table, partial(rounded, digits=5),
     ),
-    "ablations": Section(
-        f"python benchmarks/ablations.py {IMAGES} OUT --steps 400 --late-steps 40 --json OUT/figures.json",
-        "figures.json", 200, PAPER_CLICKS, lambda rows: benchmark("ablations").table(rows), rounded,
-    ),
     "propagation": Section(
         "python benchmarks/propagation.py SHARED --sources t1 --scans 2 --json OUT/rows.json",
         "rows.json", 16, CLICKS, propagation_table, rounded,

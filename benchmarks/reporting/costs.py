@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from harness import markdown
 
-from reporting.sections import Section, benchmark, rounded
+from reporting.sections import Section, benchmark
 
 Figures = dict[str, dict[str, float]]
 
@@ -97,10 +96,6 @@ SECTIONS: dict[str, Section] = {
     "cost": Section(
         "python benchmarks/cost.py SHARED --json OUT/rows.json", "rows.json", 3, (),
         lambda found: benchmark("cost").table(found), times=True,
-    ),
-    "growth": Section(
-        "python benchmarks/growth.py OUT/rows.json --threads 1", "rows.json", 8, (),
-        lambda rows: benchmark("growth").compact(rows), partial(rounded, digits=4), times=True,
     ),
     "throughput": Section(
         "python benchmarks/batch.py throughput -n 4 --json OUT/rows.json", "rows.json", 5, times=True
