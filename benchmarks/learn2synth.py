@@ -30,7 +30,7 @@ from torch import nn
 
 from napari_synthseg import anatomy, cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.imaging import blur_matrix
+from napari_synthseg.generator.head import blur_matrix
 from napari_synthseg.generator.labelmap import LabelMap
 from napari_synthseg.generator.sample import label_map_files, prepared
 from napari_synthseg.networks.augmenter import Augmenter, Noise, SmallUNet, Unchanged

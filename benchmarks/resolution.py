@@ -34,7 +34,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.generator.deformation import interpolation_matrix
-from napari_synthseg.generator.imaging import along, blur_matrix
+from napari_synthseg.generator.head import along, blur_matrix
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.volume import Volume, resample_labels_to, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT

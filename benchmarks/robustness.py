@@ -34,7 +34,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.metrics import evaluate
 from napari_synthseg.generator.degradation import degrade, normalized
-from napari_synthseg.generator.imaging import along, blur_matrix
+from napari_synthseg.generator.head import along, blur_matrix
 from napari_synthseg.generator.model import Record
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, fitted

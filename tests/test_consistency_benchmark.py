@@ -11,7 +11,6 @@ import torch
 
 from napari_synthseg.generator.head import full_grid
 from napari_synthseg.generator.sample import deformed, prepared
-from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
 from tests.generator.builders import boxes
@@ -41,11 +40,6 @@ def test_all_contrasts_show_one_anatomy(maps) -> None:
     assert len({one["means"] for one in drawn}) == len({one["noise_seed"] for one in drawn}) == 4
     assert drawn[0]["means"][label_map.values.index(2)] == label_mean("T1", 2)
     assert [one["acquisition"]["spacing_mm"] for one in made] == [1, 1, 1, 5] and made[3]["bias"]["bias_std"] == 0
-
-
-def test_lesions_are_white_matter_in_the_truth(maps) -> None:
-    _, truth, _ = next(iter(bench.synthetic([maps / "a.nii.gz"], ["T1"], [1.0], 0, 0.5)))
-    assert 77 not in truth.data
 
 
 def test_scans_come_with_the_truth_on_their_own_voxels(maps) -> None:
@@ -79,17 +73,6 @@ def test_a_network_that_reads_intensities_is_not_consistent() -> None:
     assert f"| one | {rows[0]['dice']:.3f} | {rows[0]['dice']:.3f} |" in text and "Volumes vary by" in text
 
 
-def test_scans_without_a_brain_count_as_failed(monkeypatch) -> None:
-    def fails(*args, **options):
-        raise bench.InputError(NO_BRAIN)
-
-    monkeypatch.setattr(bench, "segment", fails)
-    volume, _ = ball_scan()
-    ((row, pairs),) = bench.measure(FakeLocateRefine(), [("ball", None, iter([("one", volume)]))], (2,))
-    assert row["dice"] == 0 and pairs == []
-    assert "| one | 0.000 |" in bench.table({"rows": [row], "pairs": []})
-
-
 def test_from_files_to_a_table(maps, tmp_path, monkeypatch, capsys) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
@@ -104,11 +87,6 @@ def test_from_files_to_a_table(maps, tmp_path, monkeypatch, capsys) -> None:
     assert (tmp_path / "out" / "table.md").read_text().strip() in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["consistency", str(maps), "--maps", "nope", "--out", str(tmp_path / "out")])
     assert bench.main() == 2 and "nope" in capsys.readouterr().err
-
-
-def test_maps_are_chosen_by_name(maps) -> None:
-    assert [p.name for p in bench.chosen_maps(maps, ["b"])] == ["b.nii.gz"]
-    assert len(bench.chosen_maps(maps, [])) == 2
 
 
 def test_the_random_contrasts_are_those_of_the_priors(maps) -> None:

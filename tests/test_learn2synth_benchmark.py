@@ -107,9 +107,3 @@ def test_tables_from_runs_that_are_made_once(folder, tmp_path, monkeypatch, caps
     monkeypatch.setattr(bench, "fit", None)
     assert run(folder, out, monkeypatch, "--only", "naive") == 0
     assert capsys.readouterr().out == first
-
-
-def test_too_few_maps_are_said_in_one_sentence(folder, tmp_path, monkeypatch, capsys) -> None:
-    (folder / "map0.nii.gz").unlink()
-    assert run(folder, tmp_path / "out", monkeypatch) != 0
-    assert "at least 8 are needed" in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torch
 
@@ -35,13 +33,3 @@ def test_the_network_of_the_images_sees_the_images(tmp_path):
     blood, muscle, lung = (images[0, 0][torch.from_numpy(tissues.data) == t].mean() for t in (1, 5, 11))
     assert blood > muscle > lung  # as on CT, whatever is drawn
     assert not torch.equal(images[0], images[1])
-
-
-def test_phantoms_are_written(tmp_path, monkeypatch, capsys):
-    benchmark = script("heart_phantom")
-    words = [str(tmp_path), "--count", "1", "--contrast", "mr", "--shape", "16", "16", "16", "--spacing", "8"]
-    monkeypatch.setattr(sys, "argv", ["heart_phantom.py", *words])
-    assert benchmark.main() == 0
-    assert (tmp_path / "heart000_mr.nii.gz").exists() and (tmp_path / "heart000_labels.nii.gz").exists()
-    monkeypatch.setattr(sys, "argv", ["heart_phantom.py", str(tmp_path), "--spacing", "1", "2"])
-    assert benchmark.main() == 2 and "spacing" in capsys.readouterr().err

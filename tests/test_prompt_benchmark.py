@@ -87,12 +87,6 @@ def test_rows_measured_earlier_make_a_table(prompts, tmp_path, monkeypatch, caps
     assert len(lines) == 2 + 2 * 7
 
 
-def test_a_manifest_that_is_not_there_is_a_sentence(prompts, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["prompts", str(tmp_path / "none.csv"), "default", "mobilesam"])
-    assert prompts.main() == cli.BAD_INPUT
-    assert "none.csv" in capsys.readouterr().err
-
-
 def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
     truth = np.zeros((40, 30, 20), np.int16)
     truth[5:15, 8:20, 6:12] = 10

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from benchmarks.phantom import head_phantom
-from napari_synthseg.errors import InputError
 from napari_synthseg.generator.sample import prepared
 from napari_synthseg.inference.quality import rating
 from napari_synthseg.inference.quality.features import QcFeatures
@@ -88,21 +87,6 @@ def test_a_threshold_separates_failures_and_stays_where_there_are_none():
     assert fit.best_threshold({0: 0.7}, {0: 0.9}) == rating.FAILED
 
 
-def test_too_few_scans_are_no_calibration():
-    with pytest.raises(InputError, match="at least"):
-        fit.calibrate(synthetic_rows(8), sha256=SHA)
-
-
-def test_rows_without_evidence_or_truth_count_for_nothing():
-    rows = synthetic_rows()
-    whole = fit.calibrate(rows, sha256=SHA)
-    rows.append({**rows[0], "scan": 99, "values": [], "dice": [], "evidence": {}})
-    again = fit.calibrate(rows, sha256=SHA)
-    assert np.allclose(whole.shared, again.shared)
-    rows[0]["dice"] = [None, *rows[0]["dice"][1:]]
-    assert len(fit.tabulated(rows).y) == 3 * 60 - 1
-
-
 # Drawing
 
 
@@ -128,12 +112,6 @@ def test_each_way_draws_a_scan_with_its_labels(monkeypatch, kind):
     assert len(np.unique(truth.data)) > 10
 
 
-def test_no_strength_changes_nothing():
-    assert calibrate.scaled((0.3, 3.0), 1.0, 0.0) == (1.0, 1.0)
-    assert calibrate.scaled((0.3, 3.0), 1.0, 1.0) == pytest.approx((0.3, 3.0))
-    assert calibrate.scaled((0.0, 100.0), 0.0, 0.25) == (0.0, 25.0)
-
-
 def test_a_scan_is_scored_against_its_truth(model):
     scan, truth = ball_scan()
     row = calibrate.scored(model, scan, Volume(truth, scan.affine), {"scan": 0, "flips": False}, None)
@@ -143,15 +121,6 @@ def test_a_scan_is_scored_against_its_truth(model):
     truth = np.where(truth == 24, 0, truth)
     row = calibrate.scored(model, scan, Volume(truth, scan.affine), {"scan": 0, "flips": True}, None)
     assert row["dice"][row["values"].index(24)] is None and row["evidence"]["flips"][0] == 1
-
-
-def test_a_scan_without_a_brain_has_no_evidence(model, monkeypatch):
-    def fail(*args, **options):
-        raise InputError("No brain.")
-
-    monkeypatch.setattr(calibrate, "segment", fail)
-    scan, truth = ball_scan()
-    assert calibrate.scored(model, scan, Volume(truth, scan.affine), {"flips": False}, None)["evidence"] == {}
 
 
 def test_a_calibration_goes_on_where_it_was_stopped(model, tmp_path, monkeypatch, capsys):
@@ -180,20 +149,7 @@ def test_a_calibration_goes_on_where_it_was_stopped(model, tmp_path, monkeypatch
     assert len(drawn) == 90
 
 
-def test_maps_to_hold_out_are_needed(model, tmp_path, monkeypatch, capsys):
-    write_labels(tmp_path / "maps" / "a.nii.gz", Volume(np.eye(3, dtype=np.int16)[None], np.eye(4)))
-    assert run(monkeypatch, calibrate, tmp_path / "maps") == 2
-    assert "hold out" in capsys.readouterr().err
-
-
 # Reporting
-
-
-def test_only_ways_that_exist():
-    assert quality.parsed("axial slices=5") == ("axial slices", 5.0)
-    for wrong in ("nose=3", "noise", "noise=much"):
-        with pytest.raises(InputError, match="no way to make"):
-            quality.parsed(wrong)
 
 
 def test_labelled_scans_are_measured_once(model, tmp_path, monkeypatch, capsys):

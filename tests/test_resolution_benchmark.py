@@ -57,11 +57,6 @@ def test_labels_of_coarse_scans_lie_on_the_truth(direction, spacing):
     assert np.abs(off).max() <= spacing / 2
 
 
-def test_a_scan_of_one_slice_is_refused():
-    with pytest.raises(InputError, match="no two slices"):
-        bench.sliced(Volume(np.ones((9, 9, 4), np.float32), np.eye(4)), "axial", 7, 4)
-
-
 def test_medians_are_those_of_the_tissues():
     assert bench.tissue_medians(scan_of(blocks()), blocks()) == pytest.approx((20 / 80, 50 / 80, 1.0))
     with pytest.raises(InputError, match="do not grow brighter"):
@@ -147,9 +142,3 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
     write_volume(tmp_path / "1_t1.nii.gz", bench.with_contrast(scan_of(labels), "inverted", -1, MEDIANS))
     assert bench.main() == 2
     assert "give T1 scans" in capsys.readouterr().err
-
-
-def test_a_folder_without_scans_is_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["resolution", str(tmp_path)])
-    assert bench.main() == 2
-    assert "holds no scan with a label file" in capsys.readouterr().err

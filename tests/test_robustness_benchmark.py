@@ -104,27 +104,6 @@ def test_labels_take_the_tissue_that_the_denoiser_says(fast) -> None:
     assert (out[labels.data == 0] == 0).all()
 
 
-def test_a_denoiser_that_agrees_changes_nothing() -> None:
-    model = Hierarchy(UNet3d(5, 2, 2), bench.PassOn(range(5)), UNet3d(LABELS, 2, 2, 6))
-    labels = blocks()
-    assert np.array_equal(bench.corrected(labels, model).data, labels.data)
-    nothing = labels.with_data(np.zeros_like(labels.data))
-    assert not bench.corrected(nothing, model).data.any()
-
-
-def rows(*dice: tuple[float, float]) -> list[dict]:
-    return [
-        {"scan": f"s{i}", "kind": "noise", "level": 25.0, "network": name, "dice": value}
-        for i, pair in enumerate(dice)
-        for name, value in zip(("plain", "robust"), pair, strict=True)
-    ]
-
-
-def test_figure(tmp_path) -> None:
-    bench.draw_figure(rows((0.3, 0.6)), tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) -> None:
     truth = blocks()
     write_labels(tmp_path / "1_labels.nii.gz", truth)

@@ -236,7 +236,6 @@ def _alone(out: Path, part: tuple[int, int]) -> Iterator[None]:
 
 
 def _describe(out: Path, datasets: list[Path], weights: dict[str, str]) -> None:
-    """Write the files that make the folder a BIDS dataset."""
     write_text(out / bids.DESCRIPTION, json.dumps(bids.description(datasets, weights), indent=1) + "\n")
     write_text(out / ".bidsignore", bids.IGNORED)
 
@@ -247,7 +246,6 @@ def _report_path(out: Path, share: tuple[int, int]) -> Path:
 
 
 def _workers(options: BatchOptions, out: Path, scans: int) -> Callable[[Settings], Workers]:
-    """Return what makes the workers: of a cluster, or processes, no more than scans."""
     address = options.scheduler
     if address is not None:
         return lambda settings: Cluster(address, settings, out)
@@ -273,7 +271,6 @@ def _not_done(tasks: Sequence[Task], made: dict, report: Report) -> Generator[Pr
 def _segment(
     tasks: Sequence[Task], workers: Workers, options: BatchOptions, report: Report
 ) -> Generator[Progress, None, None]:
-    """Distribute the scans until all are finished."""
     schedule = Schedule(tasks, retries=options.retries, deaths=options.deaths)
     over, failed, began = 0, 0, 0.0
     while schedule.unfinished:

@@ -38,7 +38,6 @@ class BatchOptions:
     """Pictures embedded in the HTML report, worst scans first; others are linked."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         check(self)
         if self.scheduler is not None and (self.slurm or self.jobs != 1):
             raise InputError("Choose one of --jobs, --scheduler and --slurm: they say where scans are segmented.")

@@ -109,7 +109,6 @@ def page(
 
 
 def _badness(one: Entry, unusual: Sequence[Outlier]) -> tuple:
-    """Return the sort key of a row: smaller is worse."""
     mean = 2.0 if one.expected_dice is None else one.expected_dice
     return one.status != "failed", WORST_FIRST.get(one.verdict, 2), -len(unusual), mean, one.input
 
@@ -127,7 +126,6 @@ def _tiles(entries: Sequence[Entry], outliers: Mapping[str, Sequence[Outlier]]) 
 
 
 def _row(one: Entry, unusual: Sequence[Outlier], folder: Path, inside: bool) -> dict[str, Any]:
-    """Return the variables of a row of the template."""
     return {
         "entry": one,
         "name": stem(one.input) or one.input,

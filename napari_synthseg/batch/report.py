@@ -159,7 +159,6 @@ def _json(content: dict[str, Any]) -> str:
 
 
 def _subjects(kept: Sequence[tuple[Task, Entry]]) -> Columns:
-    """Return participant and session of the scans with BIDS names."""
     entities = {one.input: {} if task.name is None else task.name.entities for task, one in kept}
     columns = {
         column: {scan: f"{key}-{found[key]}" for scan, found in entities.items() if key in found}

@@ -154,7 +154,6 @@ class Workers:
         raise NotImplementedError
 
     def _look(self) -> list[Event]:
-        """Look for slots that came and went."""
         return []
 
     def _is_death(self, error: BaseException, future: Future) -> bool:
@@ -162,11 +161,9 @@ class Workers:
         raise NotImplementedError
 
     def _gone(self, slot: Hashable) -> Lost:
-        """Forget a slot that died."""
         raise NotImplementedError
 
     def _refuse(self, slot: Hashable) -> None:
-        """Forget a slot that cannot segment."""
         raise NotImplementedError
 
     def poll(self, seconds: float) -> list[Event]:
@@ -192,7 +189,6 @@ class Workers:
         future.add_done_callback(lambda done: self._answers.put((slot, done)))
 
     def _event(self, slot: Hashable, future: Future) -> Event:
-        """Interpret the answer of a slot."""
         task = self._tasks.pop(slot, None)
         try:
             answer = future.result(timeout=TIMEOUT_S)

@@ -101,6 +101,5 @@ def _around(mask: np.ndarray, sampling: Sampling) -> np.ndarray:
 
 
 def _draw(where: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Positions (N, 2) of up to `count` different pixels."""
     pixels = np.argwhere(where)
     return pixels[generator.choice(len(pixels), min(count, len(pixels)), replace=False)]

@@ -167,7 +167,6 @@ def _tests_text(found: dict[str, Any]) -> list[str]:
 
 
 def _structures_that_differ(found: dict[str, Any]) -> str:
-    """A list of the significant tests of structures, or that there is none."""
     names = {v: s["name"] for result in found["methods"].values() for v, s in result["structures"].items()}
     lines = [
         f"- {names[test['structure']]}, {SHORT[test['score']]}: {_cell(test['first'])} - {_cell(test['second'])} "

@@ -174,7 +174,6 @@ def labelled_scans(folder: Path, labels: Path | None = None) -> list[tuple[Path,
 
 
 def _labels_of(scan: Path, labels: Sequence[Path]) -> Path | None:
-    """The label file of a scan, see `labelled_scans`."""
     own = _parts(scan)
     names = {path: _parts(path)[:-1] if is_label_name(path) else _parts(path) for path in labels}
     fitting = [path for path, name in names.items() if name and own[: len(name)] == name]

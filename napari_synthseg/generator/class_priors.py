@@ -45,7 +45,6 @@ def read_class_priors(path: Path) -> tuple[Pairs, Pairs]:
 
 
 def _count() -> int:
-    """How many generation classes our label table has."""
     return max(s.generation_class for s in anatomy.table()) + 1
 
 
@@ -85,7 +84,6 @@ def _value(where: str, row: dict[str, str], name: str) -> float:
 
 
 def _classes(where: str, key: str, text: str) -> set[int]:
-    """The classes a row is about."""
     if key == "class":
         if text.isdecimal() and int(text) < _count():
             return {int(text)}

@@ -18,8 +18,7 @@ from napari_synthseg import anatomy
 from napari_synthseg.devices import resolve_device
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.deformation import interpolation_matrix, separable, velocity_field
-from napari_synthseg.generator.head import HeadState, ScanArray
-from napari_synthseg.generator.imaging import blur_matrix
+from napari_synthseg.generator.head import HeadState, ScanArray, blur_matrix
 from napari_synthseg.generator.model import GenerativeModel, Record, run
 from napari_synthseg.generator.step import Triple
 from napari_synthseg.volume import Volume, bounding_box, check_extent, same_grid, to_canonical
@@ -152,7 +151,6 @@ def _head(shape: Sequence[int], spacing: Triple) -> HeadState:
 
 
 def _as_laid_out(canonical: np.ndarray, original: Volume) -> Volume:
-    """Return a canonical array as a volume whose array is laid out like the original's."""
     out = original.with_data(np.empty(original.shape, canonical.dtype))
     to_canonical(out).data[...] = canonical  # a view
     return out
@@ -203,7 +201,6 @@ def with_errors(
 
 
 def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch.Tensor:
-    """Move classes by smooth random displacements, by nearest neighbor."""
     if std <= 0:
         return classes
     device, shape = classes.device, classes.shape
@@ -219,7 +216,6 @@ def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch
 
 
 def _grown(classes: torch.Tensor, one: int, steps: int) -> torch.Tensor:
-    """Grow one class by some voxels over its neighbors."""
     return torch.where(_near(classes == one, steps), torch.full_like(classes, one), classes)
 
 

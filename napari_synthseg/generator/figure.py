@@ -104,7 +104,6 @@ def panel(
 
 
 def _at_rest(record: Record) -> Record:
-    """Return the record without its spatial transform and without lesions."""
     return record.without("lesions").changed(
         "spatial",
         rotation_deg=(0.0,) * 3,
@@ -118,7 +117,7 @@ def _at_rest(record: Record) -> Record:
 
 def _stack_affine(record: Record, grid: Grid) -> np.ndarray:
     """Return the (4, 4) affine from slices to voxels of the grid."""
-    from napari_synthseg.generator.imaging import slice_positions
+    from napari_synthseg.generator.head import slice_positions
 
     drawn = record["acquisition"]
     axis, spacing = drawn["direction"], drawn["spacing_mm"]

@@ -200,14 +200,12 @@ def _chosen(lesions: Painting, places: Places, count: int) -> np.ndarray:
 
 
 def _around(places: Places, center: np.ndarray, reach: float) -> np.ndarray:
-    """Positions of the places in a cube about a voxel."""
     low, high = np.searchsorted(places.at[0], (center[0] - reach, center[0] + reach))
     part = places.at[1:, low:high] - center[1:, None]
     return low + np.flatnonzero((np.abs(part[0]) <= reach) & (np.abs(part[1]) <= reach))
 
 
 def _least(score: np.ndarray, positions: np.ndarray, count: int) -> np.ndarray:
-    """Those `count` positions with the smallest scores, or all of them."""
     if count >= len(positions):
         return positions
     return positions[np.argpartition(score, count)[:count]] if count > 0 else positions[:0]

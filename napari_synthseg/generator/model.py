@@ -99,7 +99,6 @@ def run(record: Record, state: Any, *, after: str | None = None, until: str | No
 
 
 def _tuples(value: Any) -> Any:
-    """Turn lists into tuples, as params are drawn."""
     if isinstance(value, Mapping):
         return {key: _tuples(v) for key, v in value.items()}
     return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value

@@ -46,7 +46,6 @@ class Rng:
         return Rng(self._key, name)
 
     def __call__(self, low: float = 0.0, high: float = 1.0) -> float:
-        """Draw uniformly."""
         return low + (high - low) * self._random.random()
 
     def triple(self, bounds: Range) -> Triple:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.head import Grid, crop_grid, full_grid
-from napari_synthseg.generator.imaging import blur_matrix, slice_matrix
+from napari_synthseg.generator.head import Grid, blur_matrix, crop_grid, full_grid, slice_matrix
 from napari_synthseg.generator.labelmap import load, prepare, save
 from napari_synthseg.generator.sample import apply, apply_batch, deformed
 from tests.generator.builders import PAPER, STILL, boxes, record, small_map

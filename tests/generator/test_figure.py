@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.figure import PANELS, panel
+from napari_synthseg.generator.figure import panel
 from napari_synthseg.generator.presets import preset
 from napari_synthseg.generator.sample import prepared, replay
 from napari_synthseg.volume import Volume, resample_to
@@ -25,11 +22,6 @@ def source() -> tuple:
 
 def drawn(source, priors=STILL, **changes):
     return record(priors, label_map=source[0], **changes)
-
-
-def test_there_are_six() -> None:
-    assert "".join(s.letter for s in PANELS) == "abcdef"
-    assert all(s.title and s.tip for s in PANELS)
 
 
 def test_an_unknown_step_is_refused(source) -> None:
@@ -97,8 +89,3 @@ def test_quick_looks_and_crops(source, letter) -> None:
     r = drawn(source)
     assert np.allclose(panel(letter, r, *source, spacing=2.0).volume.spacing, 2.0)
     assert panel(letter, r, *source, shape=(30, 16, 12)).volume.shape == (30, 16, 12)
-
-
-def test_the_titles_need_no_torch() -> None:
-    code = "import sys, napari_synthseg.generator.figure; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

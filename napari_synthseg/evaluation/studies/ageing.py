@@ -13,11 +13,21 @@ import numpy as np
 import pandas as pd
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies import splines
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.groups import same_rows
-from napari_synthseg.evaluation.studies.model import Design, complete, is_category, make_design, read_covariate
+from napari_synthseg.evaluation.studies.model import (
+    DEGREE,
+    Design,
+    Knots,
+    Problem,
+    complete,
+    fit_direction,
+    fit_many,
+    is_category,
+    make_design,
+    read_covariate,
+)
 from napari_synthseg.evaluation.studies.options import AgeingOptions, names_of
 from napari_synthseg.evaluation.studies.tables import Notes, read_table
 from napari_synthseg.io import read_scans, suffix
@@ -95,7 +105,7 @@ class AgeingStudy:
 class _Model:
     """The model of all structures; `reference` (P,) is the point of the linear terms at which curves are evaluated."""
 
-    knots: splines.Knots
+    knots: Knots
     design: Design
     reference: np.ndarray
     options: AgeingOptions
@@ -127,7 +137,7 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     keep = complete(cohort, [age, *terms], notes)
     cohort, ages = cohort.take(keep), age[keep].to_numpy()
     terms = [one[keep].reset_index(drop=True) for one in terms]
-    fewest = options.knots + splines.DEGREE - 1 + _SPARE
+    fewest = options.knots + DEGREE - 1 + _SPARE
     if len(ages) < fewest:
         raise InputError(
             f"Only {len(ages)} scans have an age and all other columns; {options.knots} knots need {fewest} or more."
@@ -137,7 +147,7 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
             f"All scans are of people {ages.min():g} to {ages.max():g} years old: that makes no trajectory."
         )
     design = make_design(terms, len(cohort), notes)
-    knots = splines.Knots(float(ages.min()), float(ages.max()), options.knots)
+    knots = Knots(float(ages.min()), float(ages.max()), options.knots)
     model = _Model(knots, design, _reference(design, terms), options)
     found = yield from _all_structures(cohort, ages, model, notes)
     return AgeingStudy(options, tuple(found), design.columns, notes, scans)
@@ -262,10 +272,10 @@ def _fit(
     spread = np.sqrt(len(people) / max(1, len(people) - k))
     for place, column in enumerate(columns):
         grams, moments = both[:, :, :k], both[:, :, k + place]
-        first = splines.Problem(grams[0], moments[0], float(squares[place]), model.knots.size)
-        direction, fitted = splines.fit_direction(first, model.options.monotonic, model.options.softness)
+        first = Problem(grams[0], moments[0], float(squares[place]), model.knots.size)
+        direction, fitted = fit_direction(first, model.options.monotonic, model.options.softness)
         checkpoint()
-        again = splines.fit_many(grams[1:], moments[1:], model.knots.size, direction, model.options.softness)
+        again = fit_many(grams[1:], moments[1:], model.knots.size, direction, model.options.softness)
         again = fitted.coefficients + (again - fitted.coefficients) * spread
         thetas = np.concatenate([fitted.coefficients[None], again]) * scale[place]
         residuals = y[:, place] - centre[place] - x @ thetas[0]

@@ -154,7 +154,6 @@ def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Prog
 
 
 def _with_group(cohort: Cohort, column: str, notes: Notes) -> Cohort:
-    """Select scans with a group whose people are in one group only."""
     cells = cohort.cells[column]
     moved = cells.groupby(cohort.who["#person"]).transform("nunique") > 1
     notes.add(column, "scans lack it, so left out", cohort.titles(cells.isna()))
@@ -267,7 +266,6 @@ def same_rows(volumes: pd.DataFrame) -> list[tuple[np.ndarray, list[str]]]:
 
 
 def _obstacle(volumes: np.ndarray, other: np.ndarray, x: np.ndarray) -> str:
-    """Return why a structure cannot be compared, or an empty text."""
     n, m, p = int((~other).sum()), int(other.sum()), x.shape[1]
     if min(n, m) < FEWEST:
         return f"fewer than {FEWEST} people of a group have them"

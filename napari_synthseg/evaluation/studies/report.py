@@ -122,7 +122,6 @@ def _retest_json(r: Reproducibility) -> dict[str, Any]:
 
 
 def _flat(figures: dict[str, Any]) -> dict[str, Any]:
-    """Split intervals into two columns."""
     out: dict[str, Any] = {}
     for name, value in figures.items():
         ends = isinstance(value, tuple)

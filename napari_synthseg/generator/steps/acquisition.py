@@ -110,6 +110,6 @@ class Acquisition(Step, name="acquisition", title="Acquisition", place=70, model
         noise_seed: int,
     ) -> None:
         """Blur (eq. 24), sample the slices (eq. 25), add noise (eq. 2 of SynthSeg+), interpolate back (eq. 26)."""
-        from napari_synthseg.generator.imaging import acquired
+        from napari_synthseg.generator.head import acquired
 
         head.image = acquired(head, direction, spacing_mm, (blur_mm, in_plane_blur), noise_std, noise_seed)

@@ -101,7 +101,7 @@ class Contrast(Step, name="contrast", title="Gaussian mixture", place=40):
         head: HeadState, *, contrast: str, means: Sequence[float], stds: Sequence[float], noise_seed: int
     ) -> None:
         """Draw each voxel from the Gaussian of the label it shows (eq. 13)."""
-        from napari_synthseg.generator.imaging import gaussian_mixture
+        from napari_synthseg.generator.head import gaussian_mixture
 
         table = [*zip(means, stds, strict=True), *head.painted]
         m, s = zip(*(table[i] for i in head.shown), strict=True)

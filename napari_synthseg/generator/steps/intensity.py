@@ -37,7 +37,7 @@ class Bias(Step, name="bias", title="Bias field", place=50, models=("brains", "d
     @staticmethod
     def apply(head: HeadState, *, bias_std: float, bias_grid: int, bias_seed: int) -> None:
         """Multiply the image in place (eq. 16-17)."""
-        from napari_synthseg.generator.imaging import bias_field
+        from napari_synthseg.generator.head import bias_field
 
         if bias_std > 0:
             head.image *= bias_field(bias_std, bias_grid, bias_seed, head.knots(bias_grid))
@@ -96,7 +96,7 @@ class Gamma(Step, name="gamma", title="Intensity augmentation", place=60, models
     @staticmethod
     def apply(head: HeadState, *, gamma: float) -> None:
         """Rescale by the head's limits, or by the image's own extremes (eq. 19)."""
-        from napari_synthseg.generator.imaging import rescale_and_gamma
+        from napari_synthseg.generator.head import rescale_and_gamma
 
         head.limits = head.limits or (head.image.min().item(), head.image.max().item())
         head.image = rescale_and_gamma(head.image, gamma, head.limits)

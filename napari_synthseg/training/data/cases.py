@@ -258,7 +258,6 @@ class LabelledCrops:
         return torch.stack(images)[:, None].to(self.device), torch.stack(targets).to(self.device)
 
     def _place(self, channels: torch.Tensor, generator: torch.Generator) -> tuple[slice, ...]:
-        """Return a crop as near as the scan's edges allow to a random voxel of the foreground."""
         inside = channels.reshape(-1).nonzero()[:, 0]
         flat = int(inside[random_index(len(inside), generator)]) if len(inside) else 0
         middle = torch.unravel_index(torch.tensor(flat), channels.shape)

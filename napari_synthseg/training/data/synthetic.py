@@ -119,7 +119,6 @@ class Heads:
     shape, spacing = LocateRefine.head_shape, LocateRefine.head_spacing
 
     def __post_init__(self) -> None:
-        """Move the maps to the device."""
         self.maps, self.labels = [m.to(self.device) for m in self.maps], tuple(self.labels)
 
     def strength(self, step: int) -> float:
@@ -177,7 +176,6 @@ class RandomCrops:
     device: torch.device | str
 
     def __post_init__(self) -> None:
-        """Move the maps to the device."""
         self.maps = [m.to(self.device) for m in self.maps]
 
     def __call__(self, g: torch.Generator) -> Batch:
@@ -206,7 +204,6 @@ class TaskCrops:
     device: torch.device | str
 
     def __post_init__(self) -> None:
-        """Move the maps to the device, and find the channel of each structure."""
         self.maps = [m.to(self.device) for m in self.maps]
         own = self.task == "all" or tuple(self.labels) != anatomy.task_values(self.task)
         self.values = tuple(self.labels) if own else anatomy.predicted_values(2)

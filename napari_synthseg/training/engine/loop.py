@@ -60,7 +60,6 @@ class Objective:
     """Whether the weights, of 3D convolutions, lie channels last in memory."""
 
     def __post_init__(self) -> None:
-        """Move the model to the device."""
         self.device = torch.device(self.device)
         self.model = to_device(self.model, self.device) if self.channels_last else self.model.to(self.device)
         self.trained: Any = self.part()
@@ -230,8 +229,6 @@ def _continues(together: ProcessGroup, wanted: bool) -> bool:
 
 
 class _Trainer:
-    """State of a stage between two of its steps."""
-
     def __init__(
         self, objective: Objective, options: LoopOptions, out: Path, name: str, card: Callable[[], dict[str, Any]]
     ) -> None:
@@ -309,7 +306,6 @@ class _Trainer:
         return {"loss": float(loss.detach()), "rate": rate(self.step - 1, options), "took": took, **figures}
 
     def _finite(self, norm: float | None) -> bool:
-        """Tell whether all gradients are finite, given their norm if it is known."""
         if norm is not None:
             return math.isfinite(norm)
         return all(bool(p.grad.isfinite().all()) for p in self.parameters if p.grad is not None)

@@ -123,7 +123,6 @@ class OrganCrops(Objective):
     channels_last = True
 
     def __post_init__(self) -> None:
-        """Move the scans to the device, and find places for crops."""
         super().__post_init__()
         self.places = [labelled_places(scan, self.seed) for scan in self.scans]
         self.scans = [scan.to(self.device) for scan in self.scans]

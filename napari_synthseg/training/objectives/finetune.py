@@ -42,7 +42,6 @@ class EarlyStopping:
         self.stale, self.best = 0, float("-inf")
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
-        """Validate and count."""
         scores = self.validate(model)
         if "score" in scores:
             better = scores["score"] > self.best
@@ -91,7 +90,6 @@ class ScanCropsObjective(Objective):
     """Their rate as a fraction of the loop's."""
 
     def __post_init__(self) -> None:
-        """Find how the network is run, and how large its voxels and its field are."""
         super().__post_init__()
         self.spec: InferenceSpec = getattr(self.model, "spec", InferenceSpec())
         self.generated = self.generated if self.synthetic is not None else 0.0
@@ -162,7 +160,6 @@ class ScanHeads(HeadsObjective):
     """Added to the seed."""
 
     def __post_init__(self) -> None:
-        """Weigh the targets of scans by their frequency."""
         super().__post_init__()
         self.generated = self.generated if self.heads.maps else 0.0
         self.scan_weights = self.sampler.group_weights(self.weight_power).to(self.device)

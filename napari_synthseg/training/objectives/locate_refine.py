@@ -51,7 +51,6 @@ class HeadsObjective(Objective):
     channels_last = True
 
     def __post_init__(self) -> None:
-        """Weigh the labels or classes by their frequency."""
         super().__post_init__()
         groups: list[int] = [] if self.classes is None else self.classes.tolist()
         count = len(TISSUES) if groups else 0
@@ -147,7 +146,6 @@ class Refine(HeadsObjective):
     crop = 96
 
     def __post_init__(self) -> None:
-        """Prepare the held heads."""
         super().__post_init__()
         self.pool = None
         if self.held:

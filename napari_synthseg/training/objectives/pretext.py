@@ -71,7 +71,6 @@ class Pretext(Objective):
     """To validate on."""
 
     def __post_init__(self) -> None:
-        """Draw the crops for validation."""
         super().__post_init__()
         generators = [step_generator(self.seed + 5, i) for i in range(VALIDATED)]
         self.fixed = [self.held_out.draw(g)[None, None].half().cpu() for g in generators]

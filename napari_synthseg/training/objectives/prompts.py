@@ -43,7 +43,6 @@ class DecoderObjective(Objective):
     """Scenes with their embeddings."""
 
     def __post_init__(self) -> None:
-        """Freeze the encoder."""
         super().__post_init__()
         self.model.image_encoder.requires_grad_(self.trained is self.model)
         self.targets = Targets(self.model, self.device)
@@ -79,7 +78,6 @@ class PromptObjective(DecoderObjective):
     one image at a time would be noise."""
 
     def __post_init__(self) -> None:
-        """Keep the parameters of the start."""
         super().__post_init__()
         self.start = [tensor.detach().clone() for tensor in self.model.parts().parameters()] if self.stay_close else []
 

@@ -68,7 +68,6 @@ class Denoise(HeadsObjective):
     classes: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Set the classes and the momentum of norms."""
         self.classes = tissue_classes(self.model.labels)
         super().__post_init__()
         for module in self.trained.modules():

@@ -192,7 +192,6 @@ def to_tensorboard(run: Path, out: Path, *, follow: bool = False) -> Generator[P
 
 
 def _write_scalars(writer: Any, event: dict[str, Any]) -> int:
-    """Write the figures of a step; returns their number."""
     if "event" in event or not isinstance(event.get("step"), int):
         return 0
     scalars = {**figures_of(event), **{f"dice/{name}": value for name, value in (dice_of(event) or {}).items()}}

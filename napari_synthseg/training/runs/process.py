@@ -182,7 +182,6 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _train(entry: Recipe, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
-    """Wait for the device, then train on it."""
     out, listener = options.out, Listener(options.out)
     held: contextlib.ExitStack | None
     if wait:
@@ -239,7 +238,6 @@ class _Activity:
 
 
 def _log_reasons(log: EventLog) -> Callable[[Progress], None]:
-    """Return a function that logs new reasons why a run waits."""
     told: set[str] = set()
 
     def report(report: Progress) -> None:

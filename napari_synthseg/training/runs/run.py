@@ -182,7 +182,6 @@ _processor = _Processor()
 
 
 def _numbers(config: dict[str, Any], recent: list[dict[str, Any]], kind: Kind) -> dict[str, Any]:
-    """Return progress, pace, memory and score from a run's last steps."""
     stages = {str(k): int(v) for k, v in (config.get("stages") or {}).items()}
     total = sum(stages.values())
     if not recent:
@@ -215,7 +214,6 @@ def _numbers(config: dict[str, Any], recent: list[dict[str, Any]], kind: Kind) -
 
 
 def _weights(run: Path, life: dict[str, Any]) -> Path | None:
-    """Return the file that the run exported."""
     path = run / Path(str(life.get("weights", ""))).name
     return path if life.get("weights") and path.is_file() else None
 

@@ -9,7 +9,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import AgeingOptions, study_ageing
 from napari_synthseg.evaluation.studies.ageing import spacing_of
-from napari_synthseg.evaluation.studies.splines import Knots, Problem, fit, fit_direction, fit_many
+from napari_synthseg.evaluation.studies.model import Knots, Problem, fit, fit_direction, fit_many
 from tests.evaluation.studies.tables import write
 
 

@@ -55,14 +55,6 @@ def test_scene_i_has_seed_plus_i(tmp_path) -> None:
     assert (facts["preset"], facts["prior"], facts["seed"], drawn["look"]) == ("mr", [*SMALL.prior], 6, "mr")
 
 
-def test_records_make_their_scenes_again_whatever_else_is_chosen(tmp_path) -> None:
-    run(synthesize_shapes(tmp_path / "first", SMALL, 2))
-    records = tuple(sorted((tmp_path / "first").glob("*.json")))
-    run(synthesize_shapes(tmp_path / "again", SynthesizeShapesOptions(preset="ct", record=records, side=128)))
-    first, again = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("first", "again"))
-    assert first == again
-
-
 def test_records_of_one_name_are_refused(tmp_path) -> None:
     for folder in ("a", "b"):
         run(synthesize_shapes(tmp_path / folder, SMALL))

@@ -314,12 +314,3 @@ def test_the_band_stays_in_the_image_and_reaches_into_holes() -> None:
 def test_the_probabilities_of_modalities_are_checked_together() -> None:
     with pytest.raises(InputError, match="exceed 1 together"):
         SMALL.with_values(ct=0.9)
-
-
-def test_a_record_as_a_row_of_a_table() -> None:
-    for seed in range(10):
-        drawn, row = record(seed=seed), SMALL.sample(seed=seed).summary()
-        assert list(row) == [name for name in SMALL.columns() if name != "hard targets"]  # a step that does nothing
-        assert row["module"] == drawn.module
-        assert row["acquired"] == f"{drawn.rows} x {drawn.columns}"
-        assert (row["gap"] == 0) == (not drawn.gaps)
