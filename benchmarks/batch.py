@@ -1,15 +1,14 @@
-"""What many scans cost: throughput and memory of `batch`, its book-keeping at ten thousand scans, and an estimate.
+"""What many scans cost: throughput and memory of `batch`, and its book-keeping at ten thousand scans.
 
     python benchmarks/batch.py throughput  [SCAN ...] [-n 4] [--size 256] [--json FILE] [--curves FILE.json]
     python benchmarks/batch.py bookkeeping [--scans 10520]
-    python benchmarks/batch.py estimate    --cpu-seconds S [--scans 10520] [--gpu-seconds 0.5] [--megabytes 8]
     python benchmarks/batch.py curves      --curves FILE.json --figure FILE.png
 
 `throughput` runs the real command over N phantom heads of SIZE^3 (or the scans given) with 1 process of 1 thread, 1 of
 2 and 2 of 1, and watches all of its processes: wall and CPU seconds, scans a minute, and the memory of the whole tree
 and of its largest process (resident; pages that processes share count in each), sampled 5 times a second.
 `bookkeeping` measures what the number of scans costs apart from segmenting them: looking what is done, the report.
-`curves` draws the samples that `throughput` kept. `estimate` is arithmetic, not a measurement.
+`curves` draws the samples that `throughput` kept.
 """
 
 from __future__ import annotations
@@ -45,9 +44,6 @@ def main() -> int:
     args = arguments(
         __doc__, "--json", n={"type": int, "default": 4}, size={"type": int, "default": 256}, curves={"type": Path},
         figure={"type": Path}, scans={"type": int, "default": PAPER},
-        cpu_seconds={"type": float, "help": "a scan, all stages; from `throughput`"},
-        gpu_seconds={"type": float, "default": 0.5, "help": "a scan on one GPU: a goal, not a measurement"},
-        megabytes={"type": float, "default": 8.0, "help": "read of one scan"},
         what_={"choices": list(PARTS)}, scan_={"type": Path, "nargs": "*"},
     )  # fmt: skip
     return finish(PARTS[args.what](args))
@@ -216,31 +212,7 @@ def spent(started: float) -> str:
     return f"{time.perf_counter() - started:.2f}"
 
 
-# --- elsewhere ------------------------------------------------------------------------------------------------------
-
-
-def estimate(args: argparse.Namespace) -> str:
-    """Hours and gigabytes of so many scans, by stated assumptions."""
-    if args.cpu_seconds is None:
-        raise InputError("Give --cpu-seconds, as `throughput` measured them.")
-    n, cpu, gpu = args.scans, args.cpu_seconds, args.gpu_seconds
-    assumed = f"""An estimate on paper. Assumed:
-- {cpu:g} CPU seconds a scan (measured with `throughput` on this machine), the same on every core elsewhere;
-- a core is busy 80 % of the time (reading, unequal scans, the last scans of a batch);
-- {gpu:g} s a scan on one GPU, which is the project's goal and was not measured, other work going on beside it;
-- nodes do not wait for each other or for the disk.
-"""
-    rows = [
-        [label, f"{n * cpu / cores / 0.8 / 3600:.1f}", f"{n * cpu / 3600:.0f} core-hours"]
-        for label, cores in (("this machine, 2 cores", 2), ("one node of 32 cores", 32), ("ten nodes of 32 cores", 320))
-    ]
-    for label, gpus in (("one GPU", 1), ("ten nodes with a GPU each", 10)):
-        rows.append([label, f"{n * gpu / gpus / 3600:.2f}", f"reads {gpus / gpu * args.megabytes:.0f} MB/s"])
-    read = f"Scans of {args.megabytes:g} MB: {n * args.megabytes / 1000:.0f} GB are read."
-    return "\n".join((assumed, markdown(["on", "hours", ""], rows), "", read))
-
-
-PARTS = {"throughput": throughput, "bookkeeping": bookkeeping, "estimate": estimate, "curves": curves}
+PARTS = {"throughput": throughput, "bookkeeping": bookkeeping, "curves": curves}
 """What can be asked for."""
 
 if __name__ == "__main__":

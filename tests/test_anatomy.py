@@ -107,10 +107,6 @@ def test_known_colours_are_freesurfers():
     assert anatomy.color(17) == anatomy.color(53) == (220, 216, 20)
 
 
-def test_the_table_is_found_among_the_resources():
-    assert (anatomy.resources() / "labels.tsv").is_file()
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_channels_agree_with_the_reference(version):
     golden = np.load(shared(f"reference/golden/labels_v{version}.npz"))

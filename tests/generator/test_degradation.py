@@ -10,7 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import degrade, degrade_batch, normalized
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import STILL as UNMOVED
-from napari_synthseg.generator.presets import degradation, preset
+from napari_synthseg.generator.presets import degradation
 from napari_synthseg.jobs import Stopped, stoppable
 from napari_synthseg.volume import Volume, to_canonical
 from tests.generator.builders import edited
@@ -39,16 +39,6 @@ def test_the_priors_are_those_of_table_s1() -> None:
     assert (p["velocity_std"][1] ** 2, p["bias_std"][1] ** 2) == pytest.approx((4, 3))
     assert (p["gamma_exponent"], p["slice_blur_mm"], p["slice_spacing_mm"], p["noise_std"]) == (
         (0.3, 3), (0.5, 8), (1, 12), (0, 50))  # fmt: skip
-
-
-def test_they_are_wider_than_the_generative_model_s() -> None:
-    wide, narrow = WILD.values, preset("synthseg-plus").values
-    for name in ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "bias_std", "noise_std"):
-        assert wide[name][0] <= narrow[name][0] and wide[name][1] > narrow[name][1]
-
-
-def test_it_is_made_of_steps_of_the_generative_model() -> None:
-    assert [step.name for step in WILD.steps] == ["spatial", "bias", "gamma", "acquisition"]
 
 
 def test_nothing_changes_under_still_priors() -> None:

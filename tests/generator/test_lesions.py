@@ -96,16 +96,6 @@ def test_without_white_matter_there_are_none() -> None:
     assert "lesions" not in drawn(ON, 0, small_map(values=(3, 42)))
 
 
-def test_impossible_priors_are_refused() -> None:
-    for name, value in {
-        "lesion_load_ml": (-1.0, 2.0),
-        "lesion_symmetry": (0.0, 2.0),
-        "lesion_size_mm3": (0.0, 1.0),
-    }.items():
-        with pytest.raises(InputError, match=name):
-            PAPER.with_values(**{name: value})
-
-
 # Painting
 
 

@@ -75,11 +75,6 @@ def test_changing_one_prior_changes_only_that(model: str, name: str, value: Any,
     assert {(s, p) for s in a for p in a[s] if a[s][p] != b[s][p]} == {(step, param)}
 
 
-def test_painting_lesions_changes_no_other_step() -> None:
-    for without, with_ in zip(draws(PAPER, 5), draws(PAPER.with_values(lesion_load_ml=(1.0, 9.0)), 5), strict=True):
-        assert with_.without("lesions") == without and "lesions" in with_
-
-
 # What is drawn agrees with the priors
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import anatomy, cli
+from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.state import Prediction
 from napari_synthseg.jobs import run
@@ -196,12 +196,6 @@ def test_what_cannot_be_done_is_said(options, tmp_path) -> None:
     for wrong in ({"steps": 0}, {"synthetic": 1.5}, {"patience": -1}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             replace(options, **wrong)
-
-
-def test_the_command_line_knows_it(options, capsys) -> None:
-    assert cli.main(["train", "finetune", "--scans", str(options.scans / "none"), "--out", str(options.out),
-                     "--start-from", options.start_from, "--device", "cpu"]) == cli.BAD_INPUT  # fmt: skip
-    assert "is no folder" in capsys.readouterr().err
 
 
 def test_a_picture_shows_label_values(options) -> None:
