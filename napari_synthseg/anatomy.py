@@ -36,6 +36,8 @@ LESION = 77
 """White matter lesions of both sides (FreeSurfer: WM-hypointensities), which SynthSeg's own networks do not know."""
 WHITE_MATTER = (2, 41)
 """Left and right cerebral white matter: where these lesions lie."""
+LESIONS_OF_THE_MAP = {25: 2, 57: 41}
+"""Lesions that SynthSeg's label maps hold, and the white matter around each."""
 
 FREESURFER = {
     **dict.fromkeys(range(1000, 1036), 3), **dict.fromkeys(range(2000, 2036), 42),  # aparc: Desikan-Killiany

@@ -17,10 +17,9 @@ import torch
 from edt import edt
 from scipy.ndimage import map_coordinates
 
-from napari_synthseg.anatomy import CORTEX, LESION, WHITE_MATTER
+from napari_synthseg.anatomy import CORTEX, LESION, LESIONS_OF_THE_MAP, WHITE_MATTER
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import LabelMap
-from napari_synthseg.generator.steps.labels import LESIONS_OF_THE_MAP
 from napari_synthseg.volume import bounding_box
 
 VENTRICLES = (4, 43, 136, 163)

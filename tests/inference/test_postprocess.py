@@ -127,12 +127,6 @@ def test_where_nothing_is_left_it_is_background():
     assert postprocess.hard_labels(posteriors, (0, 5, 9)).tolist()[1] == [[0, 0], [0, 0]]
 
 
-def test_the_first_of_equal_posteriors_wins():
-    posteriors = torch.full((3, 1, 1, 2), 0.25).half()
-    posteriors[2, ..., 1] = 0.5
-    assert postprocess.best_channel(posteriors).ravel().tolist() == [0, 2]
-
-
 def test_volumes_add_up_exactly_over_many_small_posteriors():
     posteriors = torch.full((2, 100, 100, 100), 0.1).half()
     volume = postprocess.soft_volumes(posteriors, (0, 17), 2.0)[17]

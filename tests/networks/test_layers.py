@@ -22,11 +22,12 @@ def norm() -> InstanceNorm:
     return layer
 
 
-def test_it_is_torch_s() -> None:
-    x, layer = image(), norm()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_is_torch_s(dtype) -> None:
+    x, layer = image().to(dtype), norm().to(dtype)
     expected = torch.nn.functional.instance_norm(x, weight=layer.weight, bias=layer.bias, eps=layer.eps)
     torch.testing.assert_close(layer(x), expected)
-    g = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    g = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
     inputs = (x, layer.weight, layer.bias)
     # The fast pass adds in float32.
     torch.testing.assert_close(

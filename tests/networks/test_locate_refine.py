@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from napari_synthseg.networks.appearance import LEAST, fit_appearance, with_evidence
-from napari_synthseg.networks.layers import InstanceNorm
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
@@ -91,20 +90,3 @@ def test_the_positional_term_needs_its_field_of_view_and_others_do_not() -> None
         posteriors = model.locate(torch.rand(1, 1, *model.head_shape))
     assert posteriors.shape == (1, 3, *model.head_shape)
     assert torch.allclose(posteriors.sum(1), torch.ones(1, *model.head_shape), atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_instance_norm_is_torch_s(dtype) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 5, 6, 7, 8, dtype=dtype, requires_grad=True)
-    ours, theirs = InstanceNorm(5).to(dtype), torch.nn.InstanceNorm3d(5, affine=True).to(dtype)
-    torch.nn.init.normal_(ours.weight)
-    torch.nn.init.normal_(ours.bias)
-    theirs.load_state_dict(ours.state_dict())
-    g = torch.randn_like(x)
-    grads = []
-    for module in (ours, theirs):
-        y = module(x)
-        grads.append((y, *torch.autograd.grad((y * g).sum(), [x, module.weight, module.bias])))
-    for a, b in zip(*grads, strict=True):
-        assert torch.allclose(a, b, atol=1e-4)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from napari_synthseg.anatomy import CORTEX, TISSUES, WHITE_MATTER
+from napari_synthseg.anatomy import CORTEX, LESIONS_OF_THE_MAP, TISSUES, WHITE_MATTER
 from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from napari_synthseg.generator.labelmap import LabelMap
 
 
-LESIONS_OF_THE_MAP = {25: 2, 57: 41}
-"""Lesions that SynthSeg's label maps hold, and the white matter around each."""
 EXTRA_CSF = 24
 
 
