@@ -23,6 +23,8 @@ from napari_synthseg.resampling import GRID_TOLERANCE
 
 MOST_VOXELS = 5e8
 """Voxels that a volume may have after it was resampled (2 GB in 32 bits): 0.5 x 0.5 x 2 m at 1 mm."""
+MOST_MM = 5000.0
+"""Length of a volume whose unit can be right: no scanner sees more than 3 m."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,11 +169,11 @@ def check_extent(v: Volume, spacing_mm: float | Sequence[float] | np.ndarray = 1
         name: how the message calls the volume.
 
     Raises:
-        InputError: it would have more than `MOST_VOXELS`, and more than it has now.
+        InputError: it is longer than `MOST_MM`, or would have more than `MOST_VOXELS`, and more than it has now.
     """
     size = np.array(v.shape) * v.spacing
     count = float(np.prod(size / np.asarray(spacing_mm, np.float64)))
-    if count > max(MOST_VOXELS, 1.01 * float(np.prod(v.shape))):
+    if size.max() > MOST_MM or count > max(MOST_VOXELS, 1.01 * float(np.prod(v.shape))):
         text = " x ".join(f"{length / 1000:.3g}" for length in size)
         raise InputError(f"{name} extends over {text} m: check its scale or unit, or crop it.")
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 from napari_synthseg.errors import InputError
 from napari_synthseg.volume import (
     Volume,
+    check_extent,
     crop,
     pad,
     resample_image,
@@ -203,6 +204,13 @@ def test_spacing_with_rounding_noise_adds_no_voxel(rng):
     v = make_volume(rng, (20, 20, 20), spacing=(1 / 3, 1 / 3, 1 / 3))
     assert resample_image(v, 1).shape == (7, 7, 7)
     assert resample_image(Volume(np.zeros((30, 30, 30)), v.affine), 1).shape == (10, 10, 10)
+
+
+@pytest.mark.parametrize("spacing", [(500, 500, 500), (0.1, 0.1, 2000)])
+def test_a_volume_that_extends_too_far_is_refused(spacing) -> None:
+    with pytest.raises(InputError, match="check its scale or unit"):
+        check_extent(Volume(np.zeros((20, 20, 20)), np.diag([*spacing, 1.0])))
+    check_extent(Volume(np.zeros((20, 20, 20)), np.diag([0.1, 0.1, 20, 1.0])))
 
 
 def test_a_linear_ramp_survives_resampling():
