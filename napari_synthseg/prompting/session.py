@@ -288,11 +288,8 @@ class Session:
         if prompts.mask is not None:
             masks = frame.mask_to_model(prompts.mask).to(self.device)
         asked = PromptTensors(points, labels, boxes, masks)
-        again = masks is None and len(prompts.points) > 1 and not self.model.draws_prompts
         with threads(1):  # two threads gain little, and wait for each other beside other programs
             logits, score = decode_image(self.model, self._image.embedding, asked)
-            if again:  # several points: the answer as a mask prompt makes the next one better, that to one click worse
-                logits, score = decode_image(self.model, self._image.embedding, asked._replace(masks=logits))
         return logits[0, 0], float(score.clamp(0, 1))
 
 

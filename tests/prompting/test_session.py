@@ -86,24 +86,6 @@ def test_the_prompts_reach_the_model_in_its_own_frame(session, monkeypatch):
     assert given["masks"][0, 0, 5, 2] > 0 > given["masks"][0, 0, 5, 14]
 
 
-@pytest.mark.parametrize("drawn", [False, True])
-def test_several_points_are_answered_again_with_the_first_answer_as_a_mask(session, monkeypatch, drawn):
-    asked = []
-
-    def answer(points, labels, boxes, masks):
-        asked.append(masks)
-        return torch.full((1, 4, 16, 16), float(len(asked)))
-
-    decide(monkeypatch, session, answer)
-    session.model.draws_prompts = drawn  # such a model has the points on its mask prompt already
-    session.add_point((10, 20))
-    session.predict()
-    session.add_point((12, 30))
-    session.predict()
-    assert asked[:2] == [None, None] and len(asked) == (2 if drawn else 3)
-    assert drawn or torch.equal(asked[2], torch.full((1, 1, 16, 16), 2.0))
-
-
 def test_a_mask_may_say_how_probable_inside_is(session, monkeypatch):
     given = {}
 
