@@ -28,7 +28,7 @@ CSF = 24
 RECENTER_MM = 6.0
 T1_ORDER = ((2, 41), (3, 42), (4, 43))
 """White matter, cortex and lateral ventricles of both sides: from bright to dark on a T1."""
-CLEAR = 2.0
+CLEAR = 3.5
 """Standard deviations of white matter by which it is brighter than cortex on a clear T1."""
 
 
