@@ -40,6 +40,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             raise
         cause = error.__cause__ if isinstance(error, NotWritten) else error
         reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
+        if isinstance(cause, FileExistsError | NotADirectoryError):
+            reason = "there is a file in place of a folder"
         remedy = "make room there, or choose another place" if is_disk_full(cause) else "choose another place"
         raise NotWritten(f"{path} cannot be written ({reason}): {remedy}.") from cause
 
