@@ -248,7 +248,7 @@ def test_the_report_is_written_as_it_goes(scans, tmp_path, monkeypatch):
 def test_wrong_inputs_leave_nothing(scans, tmp_path):
     for inputs, out, options, words in (
         (scans / "none", "out", {}, "does not exist"),
-        (scans, "scans/0.nii.gz", {}, "File exists"),
+        (scans, "scans/0.nii.gz", {}, "is a file in place of a folder"),
         (scans, "out", {"model": "no-such"}, "no weights named"),
     ):
         with pytest.raises(InputError, match=words):
