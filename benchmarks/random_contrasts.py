@@ -34,14 +34,16 @@ def main() -> int:
     _, held_out = hold_out(run(read_maps(args.label_maps)), args.hold_out, "label map")
     found: dict[str, dict[int, float]] = {}
     for name, model in {name: load_model(name) for name in args.weights}.items():
-        for kind, flip in ((name, False), (f"{name}, flips", True)):
-            scores: list[float] = []
-            for seed in args.seeds:
-                cases = synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
-                scores.append(score_refiner(model, cases, torch.device("cpu"), flip=flip).mean)  # type: ignore[arg-type]
-                print(f"{kind}: seed {seed}, Dice {scores[-1]:.3f}", flush=True)
-            print(f"{kind}: mean {statistics.mean(scores):.3f}", flush=True)
-            found[kind] = dict(zip(args.seeds, (round(score, 6) for score in scores), strict=True))
+        kinds = {name: False, f"{name}, flips": True}
+        found |= {kind: {} for kind in kinds}
+        for seed in args.seeds:
+            cases = synthetic_cases(held_out, preset("synthseg"), model.labels, 2, seed + 5)  # type: ignore[arg-type]
+            for kind, flip in kinds.items():
+                score = score_refiner(model, cases, torch.device("cpu"), flip=flip).mean  # type: ignore[arg-type]
+                print(f"{kind}: seed {seed}, Dice {score:.3f}", flush=True)
+                found[kind][seed] = round(score, 6)
+        for kind in kinds:
+            print(f"{kind}: mean {statistics.mean(found[kind].values()):.3f}", flush=True)
     write_json(args.json, found)
     return 0
 
