@@ -27,7 +27,7 @@ lint: $(VENV)/.test-ready
 	$(BIN)/mypy
 
 docs: $(VENV)/.test-ready
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	$(BIN)/python -m sphinx -j auto -W --keep-going -q -b html docs build/docs
 	@echo "The site is build/docs/index.html"
 
 format: $(VENV)/.test-ready

@@ -1,13 +1,14 @@
-"""How quick the napari faces are: opening each widget, a redraw of the preview, a cancelled run.
+"""How quick the napari faces are: opening each widget, a redraw of the preview, a click, a cancelled run.
 
-    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [cancel] [window] [-n 5]
-        [--json FILE]
+    xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py [opening] [preview] [clicks] [cancel] [window]
+        [-n 5] [--json FILE]
 
 `opening` is measured in a fresh process for each widget of the manifest, from the click to the dock being drawn, in a
 napari window that is already open. `preview` is the time from a changed prior to the half-size image in the layer, and
 to the full-size one, on the bundled label map (the first one pays for importing torch). `cancel` is the time from the
-click on Cancel to the end of the thread, at random moments of segmenting a synthetic head. `window` (on demand) times a
-segmentation in the window and in a program, with their processor time. Prints a JSON object a line.
+click on Cancel to the end of the thread, at random moments of segmenting a synthetic head. `clicks` is the time from a
+click on the picture to its answer drawn: on the first of a slice, which has to be encoded, and on the others. `window`
+(on demand) times a segmentation in the window and in a program, with their processor time. Prints a JSON object a line.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> int:
     elif args.widget is not None:
         opening(args.widget)
     else:
-        for job in args.jobs or ("opening", "preview", "cancel"):
+        for job in args.jobs or ("opening", "preview", "clicks", "cancel"):
             JOBS[job](args.n)
         write_json(args.json, SAID)
     return 0
@@ -123,6 +124,41 @@ def preview(count: int) -> None:
             answers["full"].append(full)
     medians = {f"{size}_median": statistics.median(times) for size, times in answers.items()}
     say(job="preview", **medians, half_largest=max(answers["half"]), wait_before=0.15)
+    viewer.close()
+
+
+def clicks(count: int) -> None:
+    """Click on a head, each time on a new object: the first click of a slice encodes it."""
+    import napari
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QApplication
+
+    from napari_synthseg.widgets.prompt import PromptWidget
+
+    viewer = napari.Viewer()
+    viewer.add_image(scan().data)
+    widget = PromptWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    QTest.qWait(1000)
+    widget.point.click()
+    canvas, places, answers = viewer.window._qt_viewer.canvas.native, random.Random(1), {"first": [], "further": []}
+    QTest.qWait(500)
+    for number in range(-2, 2 * count):  # the first ones import torch and load the model
+        kind = "further" if number % 2 else "first"
+        if kind == "first":
+            viewer.dims.set_current_step(0, viewer.dims.current_step[0] + 1)
+            QTest.qWait(500)
+        place = QPoint(*(int(size * places.uniform(0.45, 0.55)) for size in (canvas.width(), canvas.height())))
+        idle: list[float] = []
+        widget.prompting.asker.idle.connect(lambda: idle.append(time.perf_counter()))  # noqa: B023
+        started = time.perf_counter()
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+        wait_for(lambda: bool(idle))  # noqa: B023
+        QApplication.processEvents()
+        answers[kind] += [time.perf_counter() - started] if number >= 0 else []
+    for kind, seconds in answers.items():
+        say(job="clicks", of_a_slice=kind, median=statistics.median(seconds), largest=max(seconds))
     viewer.close()
 
 
@@ -216,6 +252,7 @@ WINDOW = {"program": in_program, "window": in_window}
 JOBS: dict[str, Callable[[int], None]] = {
     "opening": lambda _: [told(name) for name in widget_names()] and None,
     "preview": preview,
+    "clicks": clicks,
     "cancel": cancel,
     "window": window,
 }

@@ -29,9 +29,16 @@ def faces_table(said: list[dict[str, Any]]) -> str:
             half = f"{one['half_median']:.2f}, {one['half_largest']:.2f}"
             lines.append([f"a changed prior to the half-size picture, {waited}: median, largest", half])
             lines.append(["the same to the full size: median", f"{one['full_median']:.2f}"])
+        elif one["job"] == "clicks":
+            of = "the first click of a slice, which is encoded," if one["of_a_slice"] == "first" else "a further click"
+            lines.append([f"{of} to its mask in the picture: median, largest", spread_of(one)])
         elif one["job"] == "cancel" and "median" in one:
-            lines.append([cancel, f"{one['median']:.2f}, {one['largest']:.2f}"])
+            lines.append([cancel, spread_of(one)])
     return markdown(["what", "seconds"], lines)
+
+
+def spread_of(one: dict[str, Any]) -> str:
+    return f"{one['median']:.2f}, {one['largest']:.2f}"
 
 
 # Studies
