@@ -145,7 +145,8 @@ def test_the_campaign_reports_steps_curve_and_cpu_hours_and_goes_on_with_the_nex
         "    1500  synthetic 0.7000  real T1 0.8000",
     ]
     second = shipped.options(campaign, tmp_path, tmp_path, 1, 2)
-    assert shipped.recipes()["synthseg"].stages(second) == {"locate": 3000, "refine": 5000}
+    twice = {stage: 2 * steps for stage, steps in campaign.round.items()}
+    assert shipped.recipes()["synthseg"].stages(second) == twice
 
 
 def test_a_second_campaign_goes_on_from_the_shipped_decoder(tmp_path):

@@ -352,12 +352,13 @@ def main(name: str, folder: Path) -> None:
     QTimer.singleShot(0, window.close)
     napari.run()  # until the last window is closed, as for a user
     seconds = time.monotonic() - closing
-    while working() and time.monotonic() - closing < seconds + 2 * SOON_S:
+    pool = QThreadPool.globalInstance()
+    while (working() or pool.activeThreadCount()) and time.monotonic() - closing < seconds + 2 * SOON_S:
         time.sleep(0.05)
     report = {
         "seconds to close": seconds,
         "threads": working(),
-        "pool": QThreadPool.globalInstance().activeThreadCount(),
+        "pool": pool.activeThreadCount(),
         "qt": [text for text in said if not any(part in text for part in HARMLESS)],
         "complaints": complaints,
     }
